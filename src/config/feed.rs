@@ -1,0 +1,60 @@
+//! `[feed.<name>]`: one source of logs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The kind of log: `databricks`.
+    pub family: String,
+    /// The bucket's name, an access point's ARN or its alias. Either this or `directory`.
+    pub bucket: Option<String>,
+    /// The key prefixes that belong to this feed, without a leading slash. Default: the whole bucket.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// Another S3 endpoint.
+    pub endpoint_url: Option<String>,
+    /// Address the bucket in the path, not in the host name. Default: false.
+    #[serde(default)]
+    pub path_style: bool,
+    /// The account that must own the bucket; sent with every request.
+    pub expected_bucket_owner: Option<String>,
+    /// From the bucket that notifications name to the access point (ARN or alias) to read it through.
+    #[serde(default)]
+    pub read_through: BTreeMap<String, String>,
+    /// A local directory laid out like a bucket.
+    pub directory: Option<PathBuf>,
+    /// Who reads the objects: an `[identity.<name>]`. Default: the default chain.
+    pub identity: Option<String>,
+    /// Where notifications arrive: a URL, the name of a `[queue.<name>]`, or an SQS queue's name. Default: none; the
+    /// place is scanned.
+    pub queue: Option<String>,
+    /// The sinks the feed goes to, each an `[sink.<name>]`.
+    pub sinks: Vec<String>,
+    /// Which keys belong to the feed, as globs over the whole key. Default: those of the family.
+    pub keys: Option<Vec<String>>,
+    /// What makes two records one: their place too (`object`, the default), or the record alone (`record`), so that the
+    /// same record out of two delivery configurations is one event.
+    #[serde(default)]
+    pub identity_scope: IdentityScope,
+    /// Whether the place is scanned at start. Default: true without a queue, false with one.
+    pub scan_at_start: Option<bool>,
+    /// How often the place is scanned. Default: every minute without a queue, never with one.
+    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub scan_every: Option<Duration>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityScope {
+    #[default]
+    Object,
+    Record,
+}

@@ -1,0 +1,151 @@
+//! The configuration: composed of the folders' own, loaded from files and environment, checked whole.
+
+pub mod feed;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::{identity, notification, sink};
+
+/// Everything the daemon is told.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the checkpoint store lives. A local disk that survives restarts.
+    pub state_dir: PathBuf,
+    #[serde(default)]
+    pub admin: Admin,
+    #[serde(default)]
+    pub log: Log,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub identity: BTreeMap<String, identity::Config>,
+    #[serde(default)]
+    pub queue: BTreeMap<String, notification::queue::Config>,
+    pub feed: BTreeMap<String, feed::Config>,
+    pub sink: BTreeMap<String, sink::Config>,
+}
+
+/// `[admin]`: metrics and health over HTTP.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Loopback address and port, such as `127.0.0.1:9598` (port 0: any free one, logged at start). Default: not served.
+    pub listen: Option<String>,
+}
+
+/// `[log]`: what the daemon says of itself, on standard error.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, or a tracing filter such as `auditferry=debug,info`. Default: `info`.
+    pub level: Option<String>,
+    /// `readable` or `json`. Default: `readable` on a terminal, else `json`.
+    pub format: Option<LogFormat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Readable,
+    Json,
+}
+
+/// `[limits]`: what bounds memory, time and patience. Every field has a default.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of encoded events in flight, over all sinks. Default: 32 MiB.
+    pub in_flight_bytes: usize,
+    /// Objects worked on at once. Default: 8.
+    pub objects_at_once: usize,
+    /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
+    pub line_bytes_max: usize,
+    /// The most a compressed object may inflate to. Default: 16 GiB.
+    pub inflated_bytes_max: u64,
+    /// The highest ratio of inflated to stored bytes. Default: 1000.
+    pub inflate_ratio_max: u64,
+    /// Fingerprints of one object compared in memory; past it a temporary table does. Default: 1000000.
+    pub fingerprints_in_memory: usize,
+    /// A batch is sent when it holds as many bytes. Default: 1 MiB.
+    pub batch_bytes: usize,
+    /// A batch is sent when it holds as many events. Default: 10000.
+    pub batch_events: usize,
+    /// A batch is sent when its first event has waited as long. Default: 1s.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub batch_age: Duration,
+    /// How long the others wait for a sink that is slow or failing before they go on without it. Default: 5s.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub sink_patience: Duration,
+    /// After how long without a sink its objects are written down as owed and their messages settled; `never` keeps
+    /// them in the queue. Default: 10m.
+    pub owe_after: OweAfter,
+    /// A job that makes no progress for as long is given up. Default: 10m.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub stall_after: Duration,
+    /// How often an object that is not there is asked for again before it counts as vanished. Default: 3.
+    pub read_attempts: u32,
+    /// From the stop signal to the exit. Default: 25s.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub shutdown_grace: Duration,
+    /// Days since an object's last change after which its checkpoint is forgotten (at least 15: a queue keeps a
+    /// notification for up to 14). Default: 35.
+    pub forget_after_days: u32,
+    /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
+    /// coordinates stay. Default: 1 GiB.
+    pub quarantine_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight_bytes: 32 << 20,
+            objects_at_once: 8,
+            line_bytes_max: 16 << 20,
+            inflated_bytes_max: 16 << 30,
+            inflate_ratio_max: 1000,
+            fingerprints_in_memory: 1_000_000,
+            batch_bytes: 1 << 20,
+            batch_events: 10_000,
+            batch_age: Duration::from_secs(1),
+            sink_patience: Duration::from_secs(5),
+            owe_after: OweAfter::default(),
+            stall_after: Duration::from_secs(600),
+            read_attempts: 3,
+            shutdown_grace: Duration::from_secs(25),
+            forget_after_days: 35,
+            quarantine_bytes_max: 1 << 30,
+        }
+    }
+}
+
+/// `owe_after`: a time, or `never`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OweAfter {
+    After(Duration),
+    Never,
+}
+
+impl Default for OweAfter {
+    fn default() -> Self {
+        Self::After(Duration::from_secs(600))
+    }
+}
+
+impl<'de> Deserialize<'de> for OweAfter {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "never" {
+            return Ok(Self::Never);
+        }
+        let signed: jiff::SignedDuration =
+            text.parse().map_err(|_| serde::de::Error::custom("expected a time such as \"10m\", or \"never\""))?;
+        Duration::try_from(signed)
+            .map(Self::After)
+            .map_err(|_| serde::de::Error::custom("expected a time not below zero"))
+    }
+}

@@ -1,0 +1,1 @@
+//! The kinds of log: how each is named, framed, grown and decoded.

@@ -1,0 +1,33 @@
+//! Splits the bytes of an object into records, one by one.
+
+/// One record as the source wrote it.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Position among the records of the object's current content, from 0. Blank lines and, in mixed files, lines that
+    /// are no audit record take none.
+    pub ordinal: u64,
+    /// The bytes without their line end (and without the byte order mark of a file's first line).
+    pub bytes: &'a [u8],
+}
+
+/// What a line is to the family that reads it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineRole {
+    /// A whole record.
+    Record,
+    /// Begins a record that following lines may continue.
+    Opens,
+    /// Belongs to the record opened before it.
+    Continues,
+    /// No audit record: another component's line in a mixed file. Counted, never quarantined.
+    Other,
+}
+
+/// How the bytes of a family's objects fall into records.
+#[derive(Clone, Copy, Debug)]
+pub enum Framing {
+    /// Lines ended by LF or CRLF. The function tells a line's role; `open` says whether a record is being continued.
+    Lines(fn(line: &[u8], open: bool) -> LineRole),
+    /// Rows of a Parquet file.
+    Rows,
+}
