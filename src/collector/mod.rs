@@ -1,1 +1,3 @@
 //! collector
+
+pub mod shutdown;
