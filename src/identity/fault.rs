@@ -10,6 +10,8 @@ use crate::identity::IdentityError;
 
 /// No reason is longer, in bytes.
 const REASON_BYTES_MAX: usize = 800;
+/// No more is told of a reply that cannot be understood.
+const UNPARSED_BYTES_MAX: usize = 300;
 
 /// What helps against a failed call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +47,12 @@ impl Fault {
             _ => identity_remedy(error).unwrap_or(Remedy::Wait),
         };
         let reason = match error {
-            SdkError::ServiceError(_) => spoken(status, &code, error.message(), error.meta().extra("aws_request_id")),
-            _ => chained(error),
+            SdkError::ServiceError(refusal) => {
+                let words = error.message().map_or_else(|| unparsed(refusal.raw()), str::to_owned);
+                spoken(status, &code, &words, error.meta().extra("aws_request_id"))
+            }
+            // Which step towards the credentials failed is all there is to say.
+            _ => cause::<IdentityError>(error).map_or_else(|| chained(error), IdentityError::to_string),
         };
         Self { remedy, status, code, reason }
     }
@@ -120,13 +126,19 @@ fn remedy_for(status: Option<u16>, code: &str) -> Remedy {
     if throttled || later || WAIT.contains(&code) { Remedy::Wait } else { Remedy::Person }
 }
 
-fn spoken(status: Option<u16>, code: &str, message: Option<&str>, request_id: Option<&str>) -> String {
-    let mut told = if code.is_empty() { "the service gives no reason".to_owned() } else { code.to_owned() };
-    if let Some(message) = message.filter(|message| !message.is_empty()) {
-        told.push_str(": ");
-        told.push_str(message);
-    }
-    let mut told = shortened(told);
+/// The beginning of a body that is not as the service writes its refusals: a proxy's, perhaps.
+fn unparsed(response: &HttpResponse) -> String {
+    let body = response.body().bytes().unwrap_or_default();
+    String::from_utf8_lossy(&body[..body.len().min(UNPARSED_BYTES_MAX)]).into_owned()
+}
+
+fn spoken(status: Option<u16>, code: &str, message: &str, request_id: Option<&str>) -> String {
+    let mut told = shortened(match (code, message) {
+        ("", "") => "the service gives no reason".to_owned(),
+        ("", message) => message.to_owned(),
+        (code, "") => code.to_owned(),
+        (code, message) => format!("{code}: {message}"),
+    });
     let status = status.map(|status| format!("status {status}"));
     let request = request_id.map(|id| format!("request {id}"));
     let origin: Vec<String> = status.into_iter().chain(request).collect();
@@ -136,7 +148,9 @@ fn spoken(status: Option<u16>, code: &str, message: Option<&str>, request_id: Op
     told
 }
 
-fn shortened(mut text: String) -> String {
+/// One line of bounded length.
+fn shortened(text: String) -> String {
+    let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > REASON_BYTES_MAX {
         text.truncate(text.floor_char_boundary(REASON_BYTES_MAX));
         text.push_str(" ...");
@@ -172,11 +186,12 @@ mod tests {
     #[test]
     fn a_reason_is_one_line_of_bounded_length_that_ends_in_the_request() {
         let long = "x".repeat(10_000);
-        let told = spoken(Some(403), "AccessDenied", Some(&long), Some("4442587FB7D0A2F9"));
+        let told = spoken(Some(403), "AccessDenied", &long, Some("4442587FB7D0A2F9"));
         assert!(told.starts_with("AccessDenied: xxx"));
         assert!(told.ends_with("(status 403, request 4442587FB7D0A2F9)"));
         assert!(told.len() < 1_000);
-        assert_eq!(spoken(None, "", None, None), "the service gives no reason");
+        assert_eq!(spoken(None, "", "", None), "the service gives no reason");
+        assert_eq!(spoken(Some(502), "", "<html>\n  bad gateway", None), "<html> bad gateway (status 502)");
     }
 
     #[test]

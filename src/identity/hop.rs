@@ -142,14 +142,14 @@ fn sts(identity: &str, hop: &Hop, aws: &SdkConfig) -> Result<aws_sdk_sts::Config
     Ok(sts.build())
 }
 
-/// STS says only `AccessDenied`, whatever the cause.
+/// STS says only `AccessDenied`, whatever the cause; what stands in for it may not even say that.
 fn hint(hop: &Hop, code: &str) -> Option<&'static str> {
     match (code, &hop.external_id) {
-        ("AccessDenied" | "AccessDeniedException", Some(_)) => Some(
+        ("AccessDenied" | "AccessDeniedException" | "", Some(_)) => Some(
             "the caller may lack sts:AssumeRole, the role's trust policy may not name the caller, or may ask for \
              another external id than the one configured",
         ),
-        ("AccessDenied" | "AccessDeniedException", None) => Some(
+        ("AccessDenied" | "AccessDeniedException" | "", None) => Some(
             "the caller may lack sts:AssumeRole, the role's trust policy may not name the caller, or may ask for an \
              external id while none is configured",
         ),

@@ -30,7 +30,7 @@ pub struct Config {
 }
 
 /// One role on the way.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
     /// The role's ARN.
@@ -50,6 +50,16 @@ pub struct Hop {
     pub region: Option<String>,
     /// Another STS endpoint.
     pub endpoint_url: Option<String>,
+}
+
+impl fmt::Debug for Hop {
+    /// Without the external id, which some hold for a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hop")
+            .field("role_arn", &self.role_arn)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
 }
 
 fn default_session_name() -> String {

@@ -114,6 +114,17 @@ impl Identity {
         Self { name: name.into(), fresh, aws }
     }
 
+    /// Credentials that a stand-in for AWS takes.
+    #[cfg(test)]
+    pub(crate) fn invented() -> Self {
+        let credentials = Credentials::new("AKIAINVENTED", "secret", None, None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self::new("invented", SharedCredentialsProvider::new(credentials), &aws, SystemTime::now)
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -62,8 +62,13 @@ impl Door {
     /// Builds the client; asks nothing of S3 yet.
     ///
     /// # Errors
-    /// `Denied` when no region is known.
+    /// `Denied` when no region is known, or an access point's ARN is to be addressed in the path, which S3 cannot do.
     pub fn open(access: &Access, identity: &Identity) -> Result<Self, ScanError> {
+        if let Some(arn) = access.read_through.values().find(|through| access.path_style && through.starts_with("arn:"))
+        {
+            let reason = "path style cannot be used with an access point's ARN; use its alias".to_owned();
+            return Err(ScanError::Denied { place: arn.clone(), reason });
+        }
         let region = access.region.clone().map(Region::new).or_else(|| identity.aws().region().cloned());
         let region = match (region, &access.endpoint_url) {
             (Some(region), _) => region,
@@ -212,5 +217,109 @@ fn with_hint(reason: String, fault: &Fault) -> String {
             format!("{reason}; the bucket is in another region than configured")
         }
         _ => reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+    use std::io::BufReader;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// Answers each connection with the next reply; gives back the first lines of what was asked.
+    fn answering(replies: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint_url = format!("http://{}", listener.local_addr().unwrap());
+        let served = thread::spawn(move || {
+            let answer = |reply: String| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let length = reply.len();
+                write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{reply}")
+                    .unwrap();
+                head[0].clone()
+            };
+            replies.into_iter().map(answer).collect()
+        });
+        (endpoint_url, served)
+    }
+
+    fn door(endpoint_url: String) -> Door {
+        let access = Access {
+            endpoint_url: Some(endpoint_url),
+            path_style: true,
+            read_through: [("logs".to_owned(), "logs-alias".to_owned())].into(),
+            ..Access::default()
+        };
+        Door::open(&access, &Identity::invented()).unwrap()
+    }
+
+    fn page(keys: &[&str], next: Option<&str>) -> String {
+        let contents: String = keys
+            .iter()
+            .map(|key| {
+                format!(
+                    "<Contents><Key>{key}</Key><LastModified>2024-05-06T07:08:09.000Z</LastModified>\
+                     <ETag>&quot;e1&quot;</ETag><Size>{}</Size></Contents>",
+                    if key.ends_with('/') { 0 } else { 7 }
+                )
+            })
+            .collect();
+        let next = next.map(|token| format!("<NextContinuationToken>{token}</NextContinuationToken>"));
+        format!(
+            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>{}</IsTruncated>{}{contents}</ListBucketResult>",
+            next.is_some(),
+            next.unwrap_or_default()
+        )
+    }
+
+    #[tokio::test]
+    async fn a_listing_gives_every_page_s_objects_under_the_names_notifications_use() {
+        let pages = vec![page(&["raw/", "raw/date%3D1/a+b%2Bc.json"], Some("t1")), page(&["raw/z", "raw/%zz"], None)];
+        let (endpoint_url, served) = answering(pages);
+        let mut listing = door(endpoint_url).list("logs-alias", "raw/", Some("raw/"));
+        let first = listing.next_page().await.unwrap().unwrap();
+        let [Found::Object(change)] = &first[..] else { panic!("{first:?}") };
+        assert_eq!(change.object, ObjectId::new("logs", "raw/date=1/a b+c.json"));
+        assert_eq!(change.etag.as_deref(), Some("e1"));
+        assert_eq!((change.size_bytes, change.written_at_ms), (Some(7), Some(1_714_979_289_000)));
+        let second = listing.next_page().await.unwrap().unwrap();
+        assert!(matches!(&second[..], [Found::Object(_), Found::Unreadable { .. }]), "{second:?}");
+        assert!(listing.next_page().await.unwrap().is_none());
+        let asked = served.join().unwrap();
+        assert!(asked[0].contains("/logs-alias/?") && asked[0].contains("start-after=raw%2F"), "{}", asked[0]);
+        assert!(asked[1].contains("continuation-token=t1"), "{}", asked[1]);
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_leads_nowhere_is_an_error_and_not_an_end() {
+        let (endpoint_url, _served) = answering(vec![page(&["a"], Some("t1")), page(&["a"], Some("t1"))]);
+        let mut listing = door(endpoint_url).list("logs", "", None);
+        assert!(listing.next_page().await.is_ok());
+        assert!(matches!(listing.next_page().await, Err(ScanError::Unavailable { .. })));
+    }
+
+    #[test]
+    fn a_bucket_has_one_name_and_one_address() {
+        let door = door("http://127.0.0.1:1".to_owned());
+        assert_eq!((door.address("logs"), door.address("other")), ("logs-alias", "other"));
+        assert_eq!((door.bucket_behind("logs-alias"), door.bucket_behind("logs")), ("logs", "logs"));
+    }
+
+    #[test]
+    fn an_access_point_s_arn_cannot_be_put_in_a_path() {
+        let arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/logs".to_owned();
+        let region = Some("eu-central-1".to_owned());
+        let access =
+            Access { region, path_style: true, read_through: [("logs".to_owned(), arn)].into(), ..Access::default() };
+        assert!(Door::open(&access, &Identity::invented()).is_err());
+        assert!(Door::open(&Access { path_style: false, ..access }, &Identity::invented()).is_ok());
+        assert!(Door::open(&Access::default(), &Identity::invented()).is_err());
     }
 }

@@ -332,7 +332,189 @@ fn unavailable(object: &ObjectId, reason: &str) -> ReadError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead;
+    use std::io::BufReader;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::Mutex;
+    use std::thread;
+
+    use crate::identity::Identity;
+    use crate::notification::scan::Access;
+
     use super::*;
+
+    /// Answers one connection after another with what it is told to, whole or broken off, and keeps what was asked.
+    struct Stub {
+        objects: S3Objects,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Stub {
+        fn answering(answers: Vec<String>) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let endpoint_url = Some(format!("http://{}", listener.local_addr().unwrap()));
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let kept = Arc::clone(&asked);
+            thread::spawn(move || {
+                for answer in answers {
+                    let (mut stream, _) = listener.accept().unwrap();
+                    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                    let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                    kept.lock().unwrap().push(head.join("\n").to_ascii_lowercase());
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+            let access = Access {
+                endpoint_url,
+                path_style: true,
+                expected_bucket_owner: Some("123456789012".to_owned()),
+                read_through: [("logs".to_owned(), "logs-alias".to_owned())].into(),
+                ..Access::default()
+            };
+            let door = Door::open(&access, &Identity::invented()).unwrap();
+            Self { objects: S3Objects::new(door), asked }
+        }
+
+        async fn read(&self, condition: Condition) -> Result<Reading, ReadError> {
+            self.objects.read(&object(), condition).await
+        }
+
+        /// What was asked in the request of this number, in lower case.
+        fn asked(&self, number: usize) -> String {
+            self.asked.lock().unwrap()[number].clone()
+        }
+    }
+
+    /// The whole object is `told` bytes long, of which this reply has only `body`.
+    fn whole_reply(etag: &str, told: usize, body: &str) -> String {
+        format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\netag: \"{etag}\"\r\nx-amz-version-id: null\r\n\
+             last-modified: Mon, 06 May 2024 07:08:09 GMT\r\ncontent-length: {told}\r\n\r\n{body}"
+        )
+    }
+
+    fn part_reply(etag: &str, start: usize, size: usize, body: &str) -> String {
+        format!(
+            "HTTP/1.1 206 Partial Content\r\nconnection: close\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\
+             content-range: bytes {start}-{}/{size}\r\n\r\n{body}",
+            size - start,
+            size - 1
+        )
+    }
+
+    fn refusal(status: &str, code: &str) -> String {
+        let body = format!("<Error><Code>{code}</Code><Message>no</Message><RequestId>R1</RequestId></Error>");
+        format!(
+            "HTTP/1.1 {status}\r\nconnection: close\r\nx-amz-request-id: R1\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    async fn bytes_of(reading: Reading) -> Result<String, ReadError> {
+        let Reading::Changed(mut snapshot) = reading else { panic!("nothing was excluded") };
+        let mut bytes = Vec::new();
+        while let Some(chunk) = snapshot.body.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        assert!(snapshot.body.next().await.is_none());
+        Ok(String::from_utf8(bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn one_version_is_read_whole_through_its_access_point() {
+        let stub = Stub::answering(vec![whole_reply("e1", 10, "0123456789")]);
+        let reading = stub.read(Condition::Any).await.unwrap();
+        let Reading::Changed(Snapshot { version, .. }) = &reading else { panic!("nothing was excluded") };
+        let expected =
+            Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1_714_979_289_000), size_bytes: 10 };
+        assert_eq!(*version, expected);
+        assert_eq!(bytes_of(reading).await.unwrap(), "0123456789");
+        let asked = stub.asked(0);
+        assert!(asked.starts_with("get /logs-alias/a.json"), "{asked}");
+        assert!(asked.contains("x-amz-expected-bucket-owner: 123456789012"), "{asked}");
+        assert!(asked.contains("app/auditferry") || asked.contains("user-agent"), "{asked}");
+        assert!(!asked.contains("\nrange:") && !asked.contains("if-match"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_goes_on_where_it_broke_and_only_in_the_same_version() {
+        let stub = Stub::answering(vec![
+            whole_reply("e1", 10, "012"),
+            part_reply("e1", 3, 10, "3456"),
+            part_reply("e1", 7, 10, "789"),
+        ]);
+        assert_eq!(bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap(), "0123456789");
+        assert!(stub.asked(1).contains("range: bytes=3-9") && stub.asked(1).contains("if-match: \"e1\""));
+        assert!(stub.asked(2).contains("range: bytes=7-9"));
+    }
+
+    #[tokio::test]
+    async fn an_object_written_again_while_its_body_is_resumed_has_changed() {
+        for second in [refusal("412 Precondition Failed", "PreconditionFailed"), part_reply("e2", 3, 10, "3456789")] {
+            let stub = Stub::answering(vec![whole_reply("e1", 10, "012"), second]);
+            let read = bytes_of(stub.read(Condition::Any).await.unwrap()).await;
+            assert!(matches!(read, Err(ReadError::Changed { .. })), "{read:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_keeps_breaking_is_given_up() {
+        let mut answers = vec![whole_reply("e1", 100, "0")];
+        answers.extend((1..20).map(|at| part_reply("e1", at, 100, "x")));
+        let stub = Stub::answering(answers);
+        let told = bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap_err().to_string();
+        assert!(told.contains("broke 6 times in a row, at byte 6"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_object_is_not_read() {
+        let not_modified = "HTTP/1.1 304 Not Modified\r\nconnection: close\r\netag: \"e1\"\r\n\r\n".to_owned();
+        for answer in [not_modified, whole_reply("e1", 10, "0123456789")] {
+            let stub = Stub::answering(vec![answer]);
+            let reading = stub.read(Condition::UnlessEtag("e1".into())).await;
+            assert!(matches!(reading, Ok(Reading::Unchanged)), "{reading:?}");
+            assert!(stub.asked(0).contains("if-none-match: \"e1\""));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_words_of_s3() {
+        for (status, code, expected) in [
+            ("404 Not Found", "NoSuchKey", "s3://logs/a.json is not there"),
+            ("403 Forbidden", "AccessDenied", "refused: AccessDenied: no (status 403, request R1); the role needs"),
+            ("403 Forbidden", "InvalidObjectState", "is archived (InvalidObjectState: no"),
+            ("503 Slow Down", "SlowDown", "failed for now: SlowDown: no (status 503, request R1)"),
+            ("400 Bad Request", "ExpiredToken", "failed for now: ExpiredToken"),
+            ("400 Bad Request", "KMS.DisabledException", "refused: KMS.DisabledException: no"),
+        ] {
+            let stub = Stub::answering(vec![refusal(status, code)]);
+            let told = stub.read(Condition::Any).await.unwrap_err().to_string();
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_without_what_identifies_it_is_not_taken() {
+        let bare = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx".to_owned();
+        let stub = Stub::answering(vec![bare]);
+        assert!(stub.read(Condition::Any).await.unwrap_err().to_string().contains("no entity tag"));
+        let stub = Stub::answering(vec![whole_reply("e2", 1, "x")]);
+        let other = stub.read(Condition::OnlyEtag("e1".into())).await;
+        assert!(matches!(other, Err(ReadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_object_tells_its_version_and_size() {
+        let stub = Stub::answering(vec![part_reply("e1", 6, 10, "6789")]);
+        let read = stub.objects.read_range(&object(), Condition::Any, Range::Last(4)).await.unwrap();
+        let Reading::Changed(part) = read else { panic!("nothing was excluded") };
+        assert_eq!((part.start, &part.bytes[..], part.version.size_bytes), (6, &b"6789"[..], 10));
+        assert!(stub.asked(0).contains("range: bytes=-4"));
+        let stub = Stub::answering(vec![whole_reply("e1", 10, "0123456789")]);
+        let read = stub.objects.read_range(&object(), Condition::Any, Range::Last(4)).await;
+        assert!(read.unwrap_err().to_string().contains("not the range asked for"));
+    }
 
     fn object() -> ObjectId {
         ObjectId::new("logs", "a.json")
