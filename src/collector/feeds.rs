@@ -1,5 +1,6 @@
 //! The feeds as they run: where each reads, which objects are its, which lanes it goes to.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use globset::Glob;
@@ -17,8 +18,12 @@ pub struct Feed {
     pub name: Arc<str>,
     pub family: &'static Family,
     pub place: Place,
-    /// What the bucket of its objects may be called in notifications; the first is what its own listings call it.
+    /// Its bucket (or directory) as the configuration names it.
+    pub bucket: Arc<str>,
+    /// What the bucket of its objects may be called in notifications.
     pub buckets: Vec<Arc<str>>,
+    /// From an access point to the bucket that is read through it.
+    pub behind: HashMap<String, Arc<str>>,
     pub prefixes: Vec<String>,
     pub keys: GlobSet,
     pub scope: IdentityScope,
@@ -42,6 +47,12 @@ impl Feed {
         prefixed && self.buckets.contains(&object.bucket)
     }
 
+    /// What makes the bytes for the lane at this position among all.
+    pub fn encoder(&self, lane: usize) -> Option<Encoder> {
+        let at = self.lanes.iter().position(|&its| its == lane)?;
+        Some(self.encoders[self.encoder_of[at]])
+    }
+
     /// What the metrics call the object's partition: the key's segments of the form `name=value`.
     pub fn partition(&self, object: &ObjectId) -> String {
         let segments: Vec<&str> = object.key.split('/').filter(|segment| segment.contains('=')).collect();
@@ -50,9 +61,9 @@ impl Feed {
 
     /// The object under the name that the feed knows its bucket by, so that one object has one checkpoint.
     pub fn canonical(&self, object: ObjectId) -> ObjectId {
-        match self.buckets.first() {
-            Some(bucket) if *bucket != object.bucket => ObjectId { bucket: Arc::clone(bucket), key: object.key },
-            _ => object,
+        match self.behind.get(&*object.bucket) {
+            Some(bucket) => ObjectId { bucket: Arc::clone(bucket), key: object.key },
+            None => object,
         }
     }
 }

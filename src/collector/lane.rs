@@ -170,9 +170,9 @@ impl Lane {
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub async fn run(mut self, recovered: impl Future<Output = Result<Recovered, StoreError>>) -> Result<(), LaneError> {
+    pub async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
         self.status.send_replace(Status::Failing(Instant::now()));
-        self.recover(recovered.await?).await?;
+        self.recover(recovered).await?;
         self.status.send_replace(Status::Ready);
         while let Some(offers) = self.gather().await {
             self.carry(offers).await?;
@@ -204,7 +204,7 @@ impl Lane {
                 let receipt = match settled {
                     Some(receipt) => receipt,
                     None => {
-                        let batch = batch.await?;
+                        let Some(batch) = batch.make().await? else { return Err(LaneError::Stopped) };
                         if !batch.reproduced {
                             self.metrics.unreproducible.inc();
                             error!(sink = %self.name, batch = sealed.id(), "the source lost records of a batch that was under way; sending what is left");
