@@ -1,5 +1,7 @@
 //! The bytes of one version of one object.
 
+pub mod inflate;
+
 use crate::notification::ObjectId;
 
 /// One version of one object: which it is, before its bytes are read.
