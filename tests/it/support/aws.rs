@@ -160,6 +160,25 @@ impl Aws {
     }
 }
 
+/// S3's own message of writes: bucket, key as S3 encodes it, entity tag, sequencer.
+pub fn told_by_s3(writes: &[(&str, &str, &str, &str)]) -> String {
+    let records = writes.iter().map(|(bucket, key, etag, sequencer)| {
+        json!({
+            "eventVersion": "2.6",
+            "eventSource": "aws:s3",
+            "awsRegion": REGION,
+            "eventTime": "2026-01-01T00:00:00.000Z",
+            "eventName": "ObjectCreated:Put",
+            "s3": {
+                "s3SchemaVersion": "1.0",
+                "bucket": { "name": bucket, "arn": format!("arn:aws:s3:::{bucket}") },
+                "object": { "key": key, "size": 1, "eTag": etag, "sequencer": sequencer },
+            },
+        })
+    });
+    json!({ "Records": records.collect::<Vec<_>>() }).to_string()
+}
+
 impl Bucket {
     pub fn put(&self, key: &str, content: &[u8]) {
         self.aws.s3("PUT", &self.target(key), content);

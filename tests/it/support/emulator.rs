@@ -77,7 +77,7 @@ fn start(name: &str, health: &str, command: impl Fn(u16) -> Command) -> Emulator
             .stderr(log)
             .spawn()
             .unwrap();
-        let emulator = Emulator { address, child, directory: directory };
+        let emulator = Emulator { address, child, directory };
         if within(Duration::from_secs(60), || page(address, health).is_some_and(|reply| reply.status == 200)) {
             return emulator;
         }

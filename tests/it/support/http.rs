@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_chunked_reply_is_put_together() {
-        let reply = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").unwrap();
+        let reply = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")
+            .unwrap();
         assert_eq!((reply.status, reply.text().as_str()), (200, "abcde"));
     }
 

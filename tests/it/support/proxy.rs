@@ -129,7 +129,8 @@ impl Shared {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.trim().to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
+        let length =
+            headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
         let missing = length.unwrap_or(0_usize).saturating_sub(body.len());
         let mut rest = vec![0; missing];
         client.read_exact(&mut rest)?;

@@ -65,11 +65,7 @@ pub fn assert_once_each(delivered: &[String], expected: &[String]) {
 /// What is in `whole` more often than in `part`, and by how much.
 pub fn missing(whole: &Multiset, part: &Multiset) -> Multiset {
     let lacking = |line: &String, count: &u64| count.saturating_sub(part.get(line).copied().unwrap_or_default());
-    whole
-        .iter()
-        .map(|(line, count)| (line.clone(), lacking(line, count)))
-        .filter(|(_, lacking)| *lacking > 0)
-        .collect()
+    whole.iter().map(|(line, count)| (line.clone(), lacking(line, count))).filter(|(_, lacking)| *lacking > 0).collect()
 }
 
 #[cfg(test)]

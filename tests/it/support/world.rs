@@ -17,6 +17,7 @@ pub struct World {
     directory: tempfile::TempDir,
     limits: String,
     tables: String,
+    queue: String,
 }
 
 /// A bucket whose writes a queue is told of.
@@ -27,10 +28,15 @@ pub struct Place {
 }
 
 impl Place {
+    /// A bucket and a queue that have not heard of each other.
+    pub fn apart() -> Self {
+        let aws = Aws::emulated();
+        Self { bucket: aws.bucket(), queue: aws.queue() }
+    }
+
     /// A bucket that tells a queue, which has been told of nothing yet (S3's first message, a test, is taken out).
     pub fn new() -> Self {
-        let aws = Aws::emulated();
-        let place = Self { bucket: aws.bucket(), queue: aws.queue() };
+        let place = Self::apart();
         place.bucket.tells_queue(&place.queue);
         place.queue.take(1);
         place
@@ -59,7 +65,7 @@ impl World {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("auditferry-").tempdir().unwrap();
         let limits = "batch_age = \"20ms\"\nsink_patience = \"1s\"\n".to_owned();
-        Self { directory, limits, tables: String::new() }
+        Self { directory, limits, tables: String::new(), queue: String::new() }
     }
 
     /// Fed by the bucket and its queue, delivering to the file sink `out`.
@@ -79,15 +85,21 @@ impl World {
     }
 
     pub fn with_directory_feed(self, sinks: &[&str]) -> Self {
+        self.with_directory_feed_scanned_every("1s", sinks)
+    }
+
+    pub fn with_directory_feed_scanned_every(self, interval: &str, sinks: &[&str]) -> Self {
         let source = self.path("source");
         std::fs::create_dir_all(&source).unwrap();
-        let feed = format!("family = \"databricks\"\ndirectory = {source:?}\nscan_every = \"1s\"\nsinks = {sinks:?}");
+        let feed =
+            format!("family = \"databricks\"\ndirectory = {source:?}\nscan_every = {interval:?}\nsinks = {sinks:?}");
         self.with(&format!("[feed.audit]\n{feed}\n"))
     }
 
     /// `[feed.audit]` with these keys, told of by the place's queue.
-    pub fn with_feed(self, feed: &str, place: &Place, sinks: &[&str]) -> Self {
-        self.with(&format!("[feed.audit]\n{feed}queue = \"events\"\nsinks = {sinks:?}\n")).with(&place.events())
+    pub fn with_feed(mut self, feed: &str, place: &Place, sinks: &[&str]) -> Self {
+        self.queue = place.events();
+        self.with(&format!("[feed.audit]\n{feed}queue = \"events\"\nsinks = {sinks:?}\n"))
     }
 
     /// A file sink that writes records as they came.
@@ -96,7 +108,14 @@ impl World {
         self.with(&format!("[sink.{sink}]\ntype = \"file\"\npath = {path:?}\nencoding = \"raw\"\n"))
     }
 
-    /// More tables, or more keys of the table written last.
+    /// More keys of `[queue.events]`.
+    pub fn with_queue(mut self, keys: &str) -> Self {
+        self.queue.push_str(keys);
+        self.queue.push('\n');
+        self
+    }
+
+    /// More tables.
     pub fn with(mut self, tables: &str) -> Self {
         self.tables.push_str(tables);
         self
@@ -132,8 +151,8 @@ impl World {
         std::fs::create_dir_all(&state).unwrap();
         let config = self.path("auditferry.toml");
         let text = format!(
-            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\n{}{}",
-            self.limits, self.tables
+            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\n{}{}{}",
+            self.limits, self.tables, self.queue
         );
         std::fs::write(&config, text).unwrap();
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
