@@ -6,7 +6,8 @@ use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
 /// What a log may say of a sink that cannot be reached.
-const SINK_IS_AWAY: [&str; 1] = ["sink"];
+const SINK_IS_AWAY: [&str; 3] =
+    ["a batch was not delivered", "the sink is parked", "going on without a sink that is slow or failing"];
 
 /// A place, delivering to `out` and to `late`, whose directory is not there yet.
 fn world_with_a_sink_that_is_away(place: &Place) -> World {
