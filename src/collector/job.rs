@@ -241,7 +241,7 @@ impl Compared {
         let mut deferred = read.deferred.clone();
         let mut overtaken = false;
         for (&lane, ticket) in job.task.lanes.iter().zip(&tickets) {
-            let committed = job.wait_for(lane, ticket).await;
+            let committed = !deferred.contains(&lane) && job.wait_for(lane, ticket).await;
             if !committed {
                 ticket.abandon().await;
             }
