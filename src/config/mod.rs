@@ -2,13 +2,32 @@
 
 pub mod feed;
 
+pub mod load;
+
+pub mod state_dir;
+
+mod check;
+
+mod check_feed;
+
+mod layers;
+
+mod places;
+
+mod value;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
-use crate::{identity, notification, sink};
+use crate::identity;
+use crate::notification;
+use crate::sink;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,12 +49,51 @@ pub struct Config {
     pub sink: BTreeMap<String, sink::Config>,
 }
 
+impl Config {
+    /// The queue that tells of a feed's changes: its name here, and how it is read. None for a feed without one.
+    ///
+    /// A queue without a `[queue.<name>]` is read as the feed is: with its identity, in its region.
+    pub fn queue_of(&self, feed: &feed::Config) -> Option<(String, notification::queue::Config)> {
+        let queue = feed.queue.as_ref()?;
+        if let Some(config) = self.queue.get(queue) {
+            return Some((queue.clone(), config.clone()));
+        }
+        let mut config = if queue.contains("://") {
+            notification::queue::Config::of_url(queue.clone())
+        } else {
+            notification::queue::Config::of_name(queue.clone())
+        };
+        config.identity.clone_from(&feed.identity);
+        config.region.clone_from(&feed.region);
+        Some((queue.clone(), config))
+    }
+}
+
 /// `[admin]`: metrics and health over HTTP.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
     /// Loopback address and port, such as `127.0.0.1:9598` (port 0: any free one, logged at start). Default: not served.
     pub listen: Option<String>,
+}
+
+impl Admin {
+    /// Where to listen, if anywhere. Metrics name tenants and sinks and there is no authentication, so that only this
+    /// machine may ask.
+    pub fn address(&self) -> Result<Option<SocketAddr>, AddressError> {
+        let Some(text) = &self.listen else { return Ok(None) };
+        let address: SocketAddr = text.parse().map_err(|_| AddressError::Malformed)?;
+        if address.ip().is_loopback() { Ok(Some(address)) } else { Err(AddressError::NotLoopback) }
+    }
+}
+
+/// Why `admin.listen` cannot be listened on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddressError {
+    #[error("expected an address and a port such as \"127.0.0.1:9598\"")]
+    Malformed,
+    #[error("expected a loopback address (127.0.0.1 or [::1]): there is no authentication")]
+    NotLoopback,
 }
 
 /// `[log]`: what the daemon says of itself, on standard error.
@@ -46,6 +104,13 @@ pub struct Log {
     pub level: Option<String>,
     /// `readable` or `json`. Default: `readable` on a terminal, else `json`.
     pub format: Option<LogFormat>,
+}
+
+impl Log {
+    /// What `level` lets through.
+    pub fn filter(&self) -> Result<EnvFilter, ParseError> {
+        EnvFilter::try_new(self.level.as_deref().unwrap_or("info"))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]

@@ -32,6 +32,34 @@ pub struct Config {
     pub poison_receives_max: u32,
 }
 
+impl Config {
+    /// The queue of this URL, everything else as by default.
+    pub fn of_url(url: String) -> Self {
+        Self { url: Some(url), ..Self::default() }
+    }
+
+    /// The queue of this name, everything else as by default.
+    pub fn of_name(name: String) -> Self {
+        Self { name: Some(name), ..Self::default() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            name: None,
+            region: None,
+            endpoint_url: None,
+            identity: None,
+            receivers: default_receivers(),
+            visibility_secs: default_visibility_secs(),
+            held_max: default_held_max(),
+            poison_receives_max: default_poison_receives_max(),
+        }
+    }
+}
+
 const fn default_receivers() -> usize {
     2
 }
