@@ -13,7 +13,6 @@ use crate::config::Config;
 use crate::config::check_feed;
 use crate::config::places;
 use crate::config::value::KeyPath;
-use crate::identity;
 use crate::notification::queue;
 use crate::sink;
 
@@ -68,9 +67,11 @@ pub(super) fn check(config: &Config, names: &Names) -> Found {
     limits(config, &mut found);
     for (name, identity) in &config.identity {
         check_name(&["identity", name], name, &mut found);
-        if let Some((at, message)) = identity_fault(identity) {
-            let at: Vec<&str> = ["identity", name].into_iter().chain(at.iter().map(String::as_str)).collect();
-            found.problem(&at, message);
+        if let Err(error) = identity.validate() {
+            // `assume_role[1].duration`, as a path of keys.
+            let inside = error.field.split(['.', '[', ']']).filter(|key| !key.is_empty());
+            let at: Vec<&str> = ["identity", name.as_str()].into_iter().chain(inside).collect();
+            found.problem(&at, error.problem);
         }
     }
     for (name, queue) in &config.queue {
@@ -150,18 +151,6 @@ fn check_name(at: &[&str], name: &str, found: &mut Found) {
     if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
         found.problem(at, "expected a name of 1 to 64 letters, digits, dots, dashes or underscores");
     }
-}
-
-/// Until `identity` checks its own: what the most costly mistake is.
-fn identity_fault(identity: &identity::Config) -> Option<(KeyPath, String)> {
-    identity.assume_role.iter().enumerate().find_map(|(index, hop)| {
-        let most_secs = if index > 0 { 3600 } else { 12 * 3600 };
-        let reason = if index > 0 { " on a chained role" } else { "" };
-        (!(900..=most_secs).contains(&hop.duration.as_secs())).then(|| {
-            let at = ["assume_role", &index.to_string(), "duration"].map(str::to_owned).to_vec();
-            (at, format!("expected 900 s to {most_secs} s{reason}, found {} s", hop.duration.as_secs()))
-        })
-    })
 }
 
 fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Found) {

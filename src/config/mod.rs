@@ -49,26 +49,6 @@ pub struct Config {
     pub sink: BTreeMap<String, sink::Config>,
 }
 
-impl Config {
-    /// The queue that tells of a feed's changes: its name here, and how it is read. None for a feed without one.
-    ///
-    /// A queue without a `[queue.<name>]` is read as the feed is: with its identity, in its region.
-    pub fn queue_of(&self, feed: &feed::Config) -> Option<(String, notification::queue::Config)> {
-        let queue = feed.queue.as_ref()?;
-        if let Some(config) = self.queue.get(queue) {
-            return Some((queue.clone(), config.clone()));
-        }
-        let mut config = if queue.contains("://") {
-            notification::queue::Config::of_url(queue.clone())
-        } else {
-            notification::queue::Config::of_name(queue.clone())
-        };
-        config.identity.clone_from(&feed.identity);
-        config.region.clone_from(&feed.region);
-        Some((queue.clone(), config))
-    }
-}
-
 /// `[admin]`: metrics and health over HTTP.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

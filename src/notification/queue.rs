@@ -99,18 +99,6 @@ pub struct Config {
     pub poison_receives_max: u32,
 }
 
-impl Config {
-    /// The queue of this URL, everything else as by default.
-    pub fn of_url(url: String) -> Self {
-        Self { url: Some(url), ..Self::default() }
-    }
-
-    /// The queue of this name, everything else as by default.
-    pub fn of_name(name: String) -> Self {
-        Self { name: Some(name), ..Self::default() }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
