@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 
 use bytes::Bytes;
+pub mod inflate;
 
 use crate::notification::ObjectId;
 use crate::object::directory::DirectoryObjects;
