@@ -48,7 +48,7 @@ pub struct Workshop {
 impl Workshop {
     /// The supervisor turns: health sees it.
     pub fn beat(&self) {
-        self.health.beat(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        self.health.beat(clock::since_ms(self.began));
     }
 }
 
