@@ -1,5 +1,7 @@
 //! Splits the bytes of an object into records, one by one.
 
+pub mod lines;
+
 /// One record as the source wrote it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
@@ -8,6 +10,8 @@ pub struct Record<'a> {
     pub ordinal: u64,
     /// The bytes without their line end (and without the byte order mark of a file's first line).
     pub bytes: &'a [u8],
+    /// The same as text, checked; `None` when they are not UTF-8.
+    pub text: Option<&'a str>,
 }
 
 /// What a line is to the family that reads it.
@@ -17,8 +21,10 @@ pub enum LineRole {
     Record,
     /// Begins a record that following lines may continue.
     Opens,
-    /// Belongs to the record opened before it.
+    /// Belongs to the record opened before it. Where none is open, the line is a record of its own.
     Continues,
+    /// Belongs to the record opened before it, as its last line. Where none is open, the line is a record of its own.
+    Closes,
     /// No audit record: another component's line in a mixed file. Counted, never quarantined.
     Other,
 }

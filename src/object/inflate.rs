@@ -1,0 +1,606 @@
+//! Inflates an object's bytes as they stream by, under limits, whatever they were compressed with.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::GzDecoder;
+use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
+
+/// RFC 1952, section 2.3.1.
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+
+/// RFC 8878, section 3.1.1.
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// Skippable zstd frames begin with any of 16 numbers, which differ in the low half of the first byte
+/// (RFC 8878, section 3.1.2).
+const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
+
+/// The largest zstd window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
+const ZSTD_WINDOW_LOG_MAX: u32 = 25;
+
+/// Stored bytes read at once.
+const STORED_BLOCK_BYTES: usize = 64 << 10;
+
+/// The ratio is not judged before as much was inflated: a short log of equal lines compresses well and harms nobody.
+const UNJUDGED_BYTES: u64 = 16 << 20;
+
+/// How far an object may inflate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InflateLimits {
+    /// The most a compressed object may inflate to, in bytes. What is stored plain is not limited by it.
+    pub inflated_bytes_max: u64,
+    /// The highest ratio of inflated to stored bytes, judged past the first 16 MiB inflated.
+    pub ratio_max: u64,
+}
+
+/// Why stored bytes do not inflate. All but `Source` are for ever: the same version never reads better.
+#[derive(Debug, thiserror::Error)]
+pub enum InflateError {
+    /// The compressed stream ends before its end: the object was cut, or is still being written by a copier.
+    #[error("the {compression} stream is cut short")]
+    Truncated { compression: Compression },
+    /// The compressed stream contradicts itself or its checksum, or wants more memory than it may have.
+    #[error("the {compression} stream is damaged: {reason}")]
+    Damaged { compression: Compression, reason: String },
+    #[error("inflates to more than {bytes_max} bytes")]
+    TooLarge { bytes_max: u64 },
+    #[error("inflates to more than {ratio_max} times its size")]
+    RatioTooHigh { ratio_max: u64 },
+    /// The stored bytes could not be read; nothing is said about them.
+    #[error("the stored bytes could not be read")]
+    Source(#[source] io::Error),
+}
+
+impl InflateError {
+    /// The inflate error inside an error that [`Inflate`] returned as a reader; any other error is the source's.
+    pub fn from_read(error: io::Error) -> Self {
+        error.downcast::<Self>().unwrap_or_else(Self::Source)
+    }
+}
+
+/// What an object's bytes are compressed with, told by their first bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// What inflating an object once, from its first byte to its last, showed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proof {
+    pub compression: Compression,
+    /// Stored bytes up to the end of the last whole member or frame.
+    pub stored_bytes: u64,
+    pub inflated_bytes: u64,
+    /// Whether bytes that belong to no member or frame follow the last one. They are not delivered.
+    pub trailing_garbage: bool,
+}
+
+/// Inflates the whole of `source` and keeps nothing: what can be proved so can afterwards be delivered without the
+/// fear that only a part of it can be read.
+///
+/// # Errors
+/// As [`InflateError`] says.
+pub fn prove(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
+    let mut inflate = Inflate::new(source, limits);
+    let mut scratch = vec![0; STORED_BLOCK_BYTES];
+    while inflate.advance(&mut scratch)? > 0 {}
+    Ok(Proof {
+        compression: inflate.compression,
+        stored_bytes: inflate.stored_bytes(),
+        inflated_bytes: inflate.inflated_bytes,
+        trailing_garbage: inflate.trailing_garbage,
+    })
+}
+
+/// The inflated content of `source`, as a reader: all members of a gzip file, all frames of a zstd file, anything else
+/// as it is. No bytes at all are empty content, whatever the object's name promises.
+///
+/// What follows the last whole member or frame without beginning another is left out, and told by `trailing_garbage`.
+/// A cut exactly between two members cannot be noticed here; the stored size can tell.
+/// Errors are [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own
+/// come through as they are.
+pub struct Inflate<R> {
+    stage: Stage<R>,
+    limits: InflateLimits,
+    compression: Compression,
+    inflated_bytes: u64,
+    /// Stored bytes used once the stage that counted them is gone.
+    ended_stored_bytes: u64,
+    trailing_garbage: bool,
+}
+
+enum Stage<R> {
+    Unread(Stored<R>),
+    Plain(Stored<R>),
+    /// Inside a gzip member.
+    Gzip(Box<GzDecoder<Stored<R>>>),
+    /// Inside a zstd frame.
+    Zstd(ZstdDecoder<'static>, Stored<R>),
+    Ended,
+}
+
+/// What to do after one step of a stage.
+enum Step<R> {
+    Inflated(usize, Stage<R>),
+    Next(Stage<R>),
+}
+
+impl<R: Read> Inflate<R> {
+    /// Reads nothing yet.
+    pub fn new(source: R, limits: InflateLimits) -> Self {
+        Self {
+            stage: Stage::Unread(Stored::new(source)),
+            limits,
+            compression: Compression::None,
+            inflated_bytes: 0,
+            ended_stored_bytes: 0,
+            trailing_garbage: false,
+        }
+    }
+
+    /// What the content is compressed with; `None` until the first read.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Whether the content ended before the stored bytes did. Known once the content has been read to its end.
+    pub fn trailing_garbage(&self) -> bool {
+        self.trailing_garbage
+    }
+
+    /// Stored bytes used so far.
+    pub fn stored_bytes(&self) -> u64 {
+        match &self.stage {
+            Stage::Unread(stored) | Stage::Plain(stored) | Stage::Zstd(_, stored) => stored.used_bytes,
+            Stage::Gzip(decoder) => decoder.get_ref().used_bytes,
+            Stage::Ended => self.ended_stored_bytes,
+        }
+    }
+
+    /// Inflates into `into`; 0 at the end of the content. After an error the content has ended.
+    fn advance(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let step = match std::mem::replace(&mut self.stage, Stage::Ended) {
+                Stage::Unread(stored) => Step::Next(self.begin(stored)?),
+                Stage::Plain(stored) => self.copy(stored, into)?,
+                Stage::Gzip(decoder) => self.gunzip(decoder, into)?,
+                Stage::Zstd(decoder, stored) => self.unzstd(decoder, stored, into)?,
+                Stage::Ended => return Ok(0),
+            };
+            match step {
+                Step::Inflated(count, stage) => {
+                    self.stage = stage;
+                    self.inflated_bytes += count as u64;
+                    self.judge()?;
+                    return Ok(count);
+                }
+                Step::Next(stage) => self.stage = stage,
+            }
+        }
+    }
+
+    fn begin(&mut self, mut stored: Stored<R>) -> Result<Stage<R>, InflateError> {
+        let first = stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?;
+        if first.starts_with(GZIP_MAGIC) {
+            self.compression = Compression::Gzip;
+            Ok(Stage::Gzip(Box::new(GzDecoder::new(stored))))
+        } else if begins_zstd_frame(first) {
+            self.compression = Compression::Zstd;
+            Ok(Stage::Zstd(zstd_decoder()?, stored))
+        } else {
+            Ok(Stage::Plain(stored))
+        }
+    }
+
+    fn copy(&mut self, mut stored: Stored<R>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
+        let count = stored.read(into).map_err(|error| stored.blame(Compression::None, &error))?;
+        if count == 0 { Ok(self.end(&stored)) } else { Ok(Step::Inflated(count, Stage::Plain(stored))) }
+    }
+
+    fn gunzip(&mut self, mut decoder: Box<GzDecoder<Stored<R>>>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
+        let count = match decoder.read(into) {
+            Ok(count) => count,
+            Err(error) => return Err(decoder.get_mut().blame(Compression::Gzip, &error)),
+        };
+        if count > 0 {
+            return Ok(Step::Inflated(count, Stage::Gzip(decoder)));
+        }
+        let mut stored = decoder.into_inner();
+        let next = stored.peek(GZIP_MAGIC.len()).map_err(InflateError::Source)?;
+        if next.starts_with(GZIP_MAGIC) {
+            return Ok(Step::Next(Stage::Gzip(Box::new(GzDecoder::new(stored)))));
+        }
+        self.end_or_garbage(stored, Compression::Gzip)
+    }
+
+    fn unzstd(
+        &mut self,
+        mut decoder: ZstdDecoder<'static>,
+        mut stored: Stored<R>,
+        into: &mut [u8],
+    ) -> Result<Step<R>, InflateError> {
+        let input_ended = match stored.fill_buf() {
+            Ok(input) => input.is_empty(),
+            Err(error) => return Err(stored.blame(Compression::Zstd, &error)),
+        };
+        let mut source = InBuffer::around(&stored.buffer[stored.start..stored.end]);
+        let mut target = OutBuffer::around(into);
+        let outcome = decoder.run(&mut source, &mut target);
+        let (used, count) = (source.pos(), target.pos());
+        stored.consume(used);
+        let frame_ended = match outcome {
+            Ok(hint) => hint == 0,
+            Err(error) => return Err(stored.blame(Compression::Zstd, &error)),
+        };
+        if !frame_ended {
+            if input_ended && count == 0 {
+                return Err(InflateError::Truncated { compression: Compression::Zstd });
+            }
+            let stage = Stage::Zstd(decoder, stored);
+            return Ok(if count > 0 { Step::Inflated(count, stage) } else { Step::Next(stage) });
+        }
+        let next = stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?;
+        let step = if begins_zstd_frame(next) {
+            Step::Next(Stage::Zstd(decoder, stored))
+        } else {
+            self.end_or_garbage(stored, Compression::Zstd)?
+        };
+        match (count, step) {
+            (0, step) => Ok(step),
+            (_, Step::Next(stage) | Step::Inflated(_, stage)) => Ok(Step::Inflated(count, stage)),
+        }
+    }
+
+    /// After a whole member or frame that no other follows. A piece of a magic number is another one cut short.
+    fn end_or_garbage(&mut self, mut stored: Stored<R>, compression: Compression) -> Result<Step<R>, InflateError> {
+        let magic = if compression == Compression::Gzip { GZIP_MAGIC } else { ZSTD_MAGIC };
+        let rest = stored.peek(magic.len()).map_err(InflateError::Source)?;
+        if !rest.is_empty() && rest.len() < magic.len() && magic.starts_with(rest) {
+            return Err(InflateError::Truncated { compression });
+        }
+        self.trailing_garbage = !rest.is_empty();
+        Ok(self.end(&stored))
+    }
+
+    fn end(&mut self, stored: &Stored<R>) -> Step<R> {
+        self.ended_stored_bytes = stored.used_bytes;
+        Step::Next(Stage::Ended)
+    }
+
+    fn judge(&mut self) -> Result<(), InflateError> {
+        if self.compression == Compression::None {
+            return Ok(());
+        }
+        let InflateLimits { inflated_bytes_max, ratio_max } = self.limits;
+        let too_large = self.inflated_bytes > inflated_bytes_max;
+        let allowed = self.stored_bytes().saturating_mul(ratio_max);
+        let ratio_too_high = self.inflated_bytes > UNJUDGED_BYTES && self.inflated_bytes > allowed;
+        if too_large || ratio_too_high {
+            self.stage = Stage::Ended;
+        }
+        if too_large {
+            return Err(InflateError::TooLarge { bytes_max: inflated_bytes_max });
+        }
+        if ratio_too_high {
+            return Err(InflateError::RatioTooHigh { ratio_max });
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Inflate<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.advance(into).map_err(|error| match error {
+            InflateError::Source(source) => source,
+            error => io::Error::other(error),
+        })
+    }
+}
+
+fn begins_zstd_frame(bytes: &[u8]) -> bool {
+    bytes.starts_with(ZSTD_MAGIC)
+        || bytes.get(..4).is_some_and(|magic| magic[0] & 0xf0 == 0x50 && magic[1..] == ZSTD_SKIPPABLE_MAGIC[1..])
+}
+
+fn zstd_decoder() -> Result<ZstdDecoder<'static>, InflateError> {
+    let damaged =
+        |error: io::Error| InflateError::Damaged { compression: Compression::Zstd, reason: error.to_string() };
+    let mut decoder = ZstdDecoder::new().map_err(damaged)?;
+    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(damaged)?;
+    Ok(decoder)
+}
+
+/// The stored bytes, buffered, with a look ahead and a count.
+struct Stored<R> {
+    source: R,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    used_bytes: u64,
+    /// The error the source returned, set aside while a decoder passes its own view of it on.
+    failure: Option<io::Error>,
+}
+
+impl<R: Read> Stored<R> {
+    fn new(source: R) -> Self {
+        let buffer = vec![0; STORED_BLOCK_BYTES].into_boxed_slice();
+        Self { source, buffer, start: 0, end: 0, used_bytes: 0, failure: None }
+    }
+
+    /// The next `count` bytes without using them, or all that are left if they are fewer.
+    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
+        if self.end - self.start < count {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            while self.end < count && self.fill()? > 0 {}
+        }
+        let end = self.end.min(self.start + count);
+        Ok(&self.buffer[self.start..end])
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        loop {
+            match self.source.read(&mut self.buffer[self.end..]) {
+                Ok(count) => {
+                    self.end += count;
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What a decoder's error means: the source's failure if there was one, else the stream's fault.
+    fn blame(&mut self, compression: Compression, error: &io::Error) -> InflateError {
+        if let Some(failure) = self.failure.take() {
+            return InflateError::Source(failure);
+        }
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => InflateError::Truncated { compression },
+            _ => InflateError::Damaged { compression, reason: error.to_string() },
+        }
+    }
+}
+
+impl<R: Read> Read for Stored<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let count = available.len().min(into.len());
+        into[..count].copy_from_slice(&available[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl<R: Read> BufRead for Stored<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if let Err(error) = self.fill() {
+                let kind = error.kind();
+                if self.failure.is_none() {
+                    self.failure = Some(error);
+                }
+                return Err(kind.into());
+            }
+        }
+        Ok(&self.buffer[self.start..self.end])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+        self.used_bytes += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression as Level;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 1 << 40, ratio_max: 1000 };
+
+    fn gzip(content: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Level::default());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(content: &[u8]) -> Vec<u8> {
+        ::zstd::encode_all(content, 3).unwrap()
+    }
+
+    /// Content that compresses, but not far.
+    fn content(bytes: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            b"abcdefghijklmnop"[(state >> 28) as usize]
+        };
+        (0..bytes).map(|_| next()).collect()
+    }
+
+    /// Gives its bytes a few at a time, then ends or fails.
+    struct Drip<'a> {
+        bytes: &'a [u8],
+        piece: usize,
+        fails: bool,
+    }
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            if self.bytes.is_empty() && self.fails {
+                return Err(io::Error::new(io::ErrorKind::ConnectionReset, "reset by the receiver of this test"));
+            }
+            let count = self.bytes.len().min(self.piece).min(into.len());
+            into[..count].copy_from_slice(&self.bytes[..count]);
+            self.bytes = &self.bytes[count..];
+            Ok(count)
+        }
+    }
+
+    fn inflated(stored: &[u8]) -> Result<Vec<u8>, InflateError> {
+        let proof = prove(stored, LIMITS)?;
+        let mut all = Vec::new();
+        Inflate::new(stored, LIMITS).read_to_end(&mut all).map_err(InflateError::from_read)?;
+        assert_eq!(proof.inflated_bytes, all.len() as u64);
+        for piece in [1, 3, 4096] {
+            let mut dripped = Vec::new();
+            let mut inflate = Inflate::new(Drip { bytes: stored, piece, fails: false }, LIMITS);
+            inflate.read_to_end(&mut dripped).map_err(InflateError::from_read)?;
+            assert_eq!(dripped, all);
+            assert_eq!(inflate.trailing_garbage(), proof.trailing_garbage);
+            assert_eq!(inflate.stored_bytes(), proof.stored_bytes);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn plain_bytes_pass_as_they_are() {
+        for stored in [&b""[..], b"{", b"\x1f", b"\x28\xb5\x2f", b"{\"a\":1}\n{\"a\":2}\n"] {
+            assert_eq!(inflated(stored).unwrap(), stored);
+        }
+        assert_eq!(prove(&b"{}"[..], LIMITS).unwrap().compression, Compression::None);
+    }
+
+    #[test]
+    fn no_bytes_at_all_are_empty_content() {
+        let proof = prove(&b""[..], LIMITS).unwrap();
+        assert_eq!((proof.inflated_bytes, proof.trailing_garbage), (0, false));
+    }
+
+    #[test]
+    fn every_member_and_every_frame_is_read() {
+        let (first, second) = (content(300_000), content(7));
+        let whole = [&first[..], &second, &first].concat();
+        assert_eq!(inflated(&[gzip(&first), gzip(&second), gzip(b""), gzip(&first)].concat()).unwrap(), whole);
+        let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        let frames = [zstd(&first), skippable, zstd(&second), zstd(b""), zstd(&first)].concat();
+        assert_eq!(inflated(&frames).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_cut_stream_is_truncated_wherever_it_is_cut() {
+        for (stored, compression, magic) in
+            [(gzip(&content(5000)), Compression::Gzip, 2), (zstd(&content(5000)), Compression::Zstd, 4)]
+        {
+            for cut in magic..stored.len() {
+                let error = inflated(&stored[..cut]).unwrap_err();
+                let InflateError::Truncated { compression: told } = error else { panic!("{cut}: {error}") };
+                assert_eq!(told, compression);
+            }
+            let second = [&stored[..], &stored[..stored.len() / 2]].concat();
+            assert!(matches!(inflated(&second), Err(InflateError::Truncated { .. })));
+            let piece_of_magic = [&stored[..], &stored[..1]].concat();
+            assert!(matches!(inflated(&piece_of_magic), Err(InflateError::Truncated { .. })));
+        }
+    }
+
+    #[test]
+    fn a_cut_between_two_members_cannot_be_seen() {
+        let member = gzip(b"{}\n");
+        assert_eq!(inflated(&member).unwrap(), b"{}\n");
+        let proof = prove(&[&member[..], &member].concat()[..member.len()], LIMITS).unwrap();
+        assert_eq!(proof.stored_bytes, member.len() as u64);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage() {
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(&content(5000)).unwrap();
+        for stored in [gzip(&content(5000)), encoder.finish().unwrap()] {
+            for at in [stored.len() / 2, stored.len() - 1] {
+                let mut flipped = stored.clone();
+                flipped[at] ^= 0x10;
+                assert!(matches!(inflated(&flipped), Err(InflateError::Damaged { .. })), "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_last_member_are_left_out_and_told() {
+        for (stored, garbage) in [(gzip(b"{}\n"), &b"\0\0\0"[..]), (zstd(b"{}\n"), b"<html>"), (gzip(b"{}\n"), b"x")] {
+            let with_garbage = [&stored[..], garbage].concat();
+            assert_eq!(inflated(&with_garbage).unwrap(), b"{}\n");
+            let proof = prove(&with_garbage[..], LIMITS).unwrap();
+            assert!(proof.trailing_garbage);
+            assert_eq!(proof.stored_bytes, stored.len() as u64);
+            assert!(!prove(&stored[..], LIMITS).unwrap().trailing_garbage);
+        }
+    }
+
+    #[test]
+    fn an_object_that_inflates_past_the_size_limit_is_refused() {
+        let limits = InflateLimits { inflated_bytes_max: 1000, ..LIMITS };
+        for compress in [gzip, zstd] {
+            assert!(prove(&compress(&content(1000))[..], limits).is_ok());
+            let refused = prove(&compress(&content(1001))[..], limits);
+            assert!(matches!(refused, Err(InflateError::TooLarge { bytes_max: 1000 })));
+        }
+        assert!(prove(&content(1001)[..], limits).is_ok());
+    }
+
+    #[test]
+    fn a_bomb_is_refused_and_a_short_run_of_equal_lines_is_not() {
+        let limits = InflateLimits { ratio_max: 100, ..LIMITS };
+        for compress in [gzip, zstd] {
+            assert!(prove(&compress(&vec![b'a'; 16 << 20])[..], limits).is_ok());
+            let refused = prove(&compress(&vec![b'a'; 17 << 20])[..], limits);
+            assert!(matches!(refused, Err(InflateError::RatioTooHigh { ratio_max: 100 })));
+        }
+    }
+
+    #[test]
+    fn a_window_that_wants_too_much_memory_is_refused() {
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(27).unwrap();
+        encoder.write_all(b"{}").unwrap();
+        let stored = encoder.finish().unwrap();
+        assert!(matches!(inflated(&stored), Err(InflateError::Damaged { compression: Compression::Zstd, .. })));
+    }
+
+    #[test]
+    fn a_failing_source_is_never_called_damage() {
+        for stored in [gzip(&content(200_000)), zstd(&content(200_000)), content(200_000)] {
+            for cut in [0, 1, 5, 12, 70_000] {
+                let broken = Drip { bytes: &stored[..cut], piece: 100, fails: true };
+                let error = prove(broken, LIMITS).unwrap_err();
+                let InflateError::Source(source) = error else { panic!("{cut}: {error}") };
+                assert_eq!(source.kind(), io::ErrorKind::ConnectionReset);
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_buffer_reads_nothing_and_ends_nothing() {
+        let stored = gzip(b"{}");
+        let mut inflate = Inflate::new(&stored[..], LIMITS);
+        assert_eq!(inflate.read(&mut []).unwrap(), 0);
+        let mut all = String::new();
+        inflate.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "{}");
+    }
+}

@@ -1,0 +1,771 @@
+//! Frames content into records by its lines, a block at a time, in bounded memory.
+
+use std::io::{self, Read};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::records::LineRole;
+use crate::records::Record;
+
+/// Content read at once, in bytes.
+pub const BLOCK_BYTES: usize = 256 << 10;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why the next block of lines could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum LinesError {
+    /// The last record before the start goes on after it: it is not the record it was. Read from the content's beginning.
+    #[error("the last known line has grown")]
+    LastLineGrew,
+    #[error(transparent)]
+    Source(#[from] io::Error),
+}
+
+/// Where in the content reading begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    Beginning,
+    /// After `content_records` records and `content_bytes` bytes of content, the last of which was `last_byte`.
+    After {
+        content_records: u64,
+        content_bytes: u64,
+        last_byte: u8,
+    },
+}
+
+/// One record, or what stands in its place. Each has an ordinal of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// A record that has come to its end. `end_offset`: content bytes up to and including its line end.
+    Whole { record: Record<'a>, end_offset: u64 },
+    /// The content's last record, when its line has no line end, or when a line that is not there yet could continue it:
+    /// a record if it decodes, else not yet written to its end. `end_offset`: content bytes up to the content's end.
+    Unended { record: Record<'a>, end_offset: u64 },
+    /// A line longer than allowed, never kept in memory.
+    TooLong(&'a TooLong),
+}
+
+impl Item<'_> {
+    pub fn ordinal(&self) -> u64 {
+        match self {
+            Self::Whole { record, .. } | Self::Unended { record, .. } => record.ordinal,
+            Self::TooLong(line) => line.ordinal,
+        }
+    }
+
+    /// Content bytes up to and including the item's line end, if it has one.
+    pub fn end_offset(&self) -> u64 {
+        match self {
+            Self::Whole { end_offset, .. } | Self::Unended { end_offset, .. } => *end_offset,
+            Self::TooLong(line) => line.end_offset,
+        }
+    }
+}
+
+/// Where a line is that is longer than allowed, and what it hashes to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TooLong {
+    pub ordinal: u64,
+    /// Content bytes before the line.
+    pub offset: u64,
+    /// The line's bytes without its line end.
+    pub length: u64,
+    pub end_offset: u64,
+    /// SHA-256 of the line without its line end, as any record's.
+    pub sha256: [u8; 32],
+    /// Whether the line has no line end: it may not have been written to its end yet.
+    pub unended: bool,
+}
+
+/// A stretch of content and the records that end in it. Blocks follow one another without a gap: all their bytes
+/// together, from the start, are the content.
+pub struct Block<'a> {
+    /// Content bytes before this block.
+    pub offset: u64,
+    pub bytes: &'a [u8],
+    /// Lines in it that are no audit records.
+    pub others: u64,
+    first_ordinal: u64,
+    spans: &'a [Span],
+    /// The bytes as text, checked once; `None` when somewhere among them is something else.
+    text: Option<&'a str>,
+}
+
+impl<'a> Block<'a> {
+    /// How many items the block has.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Content bytes up to the end of this block.
+    pub fn end_offset(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
+    /// The items in the order of the content.
+    pub fn items(&self) -> impl ExactSizeIterator<Item = Item<'a>> + use<'a> {
+        let (offset, bytes, text, first) = (self.offset, self.bytes, self.text, self.first_ordinal);
+        self.spans.iter().enumerate().map(move |(index, span)| {
+            let ordinal = first + index as u64;
+            let record = |start: usize, end: usize| {
+                let bytes = &bytes[start..end];
+                let text = match text {
+                    Some(text) => text.get(start..end),
+                    None => std::str::from_utf8(bytes).ok(),
+                };
+                Record { ordinal, bytes, text }
+            };
+            match span {
+                Span::Whole { start, end, next } => {
+                    Item::Whole { record: record(*start, *end), end_offset: offset + *next as u64 }
+                }
+                Span::Unended { start, end, next } => {
+                    Item::Unended { record: record(*start, *end), end_offset: offset + *next as u64 }
+                }
+                Span::TooLong(line) => Item::TooLong(line),
+            }
+        })
+    }
+}
+
+/// An item by its place in the block: bytes `start..end`, and `next` where the one after it may begin.
+#[derive(Debug)]
+enum Span {
+    Whole { start: usize, end: usize, next: usize },
+    Unended { start: usize, end: usize, next: usize },
+    TooLong(Box<TooLong>),
+}
+
+/// Splits content into records. Lines end with LF or CRLF; a byte order mark before the first is no part of it; blank
+/// lines (nothing but spaces, tabs and carriage returns) are no records.
+///
+/// Memory: the longest line allowed and one block. A record of several lines is as long as a line may be at most; where
+/// it would grow beyond, it ends, and its next line is taken as if no record were open.
+pub struct Lines {
+    role: fn(line: &[u8], open: bool) -> LineRole,
+    line_bytes_max: usize,
+    block_bytes: usize,
+    /// Where the first block begins; nothing once it was given out.
+    start: Option<Start>,
+    /// `buffer[given..filled]` has been read and not been given out.
+    buffer: Vec<u8>,
+    given: usize,
+    filled: usize,
+    source_ended: bool,
+    /// Content bytes before `given`.
+    offset: u64,
+    next_ordinal: u64,
+    spans: Vec<Span>,
+    skipping: Option<Skipped>,
+}
+
+impl Lines {
+    /// Frames the content from `start` on by what `role` says of its lines; `line_bytes_max` counts without line end.
+    /// `role` may answer `Continues` or `Closes` only for the sake of `open`.
+    pub fn new(role: fn(line: &[u8], open: bool) -> LineRole, line_bytes_max: usize, start: Start) -> Self {
+        let (next_ordinal, offset) = match start {
+            Start::Beginning => (0, 0),
+            Start::After { content_records, content_bytes, .. } => (content_records, content_bytes),
+        };
+        Self {
+            role,
+            line_bytes_max,
+            block_bytes: BLOCK_BYTES,
+            start: Some(start),
+            buffer: vec![0; BLOCK_BYTES],
+            given: 0,
+            filled: 0,
+            source_ended: false,
+            offset,
+            next_ordinal,
+            spans: Vec::new(),
+            skipping: None,
+        }
+    }
+
+    /// Reads the next block; `None` at the end of the content. `source` gives the content's bytes in order, the first
+    /// call's from the start on.
+    ///
+    /// # Errors
+    /// `LastLineGrew` from the first block after a start in the middle; `Source` when `source` fails.
+    pub fn next_block(&mut self, source: &mut impl Read) -> Result<Option<Block<'_>>, LinesError> {
+        self.make_room();
+        loop {
+            self.fill(source)?;
+            if self.filled == 0 && self.skipping.is_none() {
+                return Ok(None);
+            }
+            let framed = if self.skipping.is_some() { self.skip() } else { self.frame()? };
+            if framed.end > 0 || !self.spans.is_empty() {
+                self.start = None;
+                return Ok(Some(self.give(framed)));
+            }
+            let larger = self.buffer.len().saturating_mul(2);
+            self.buffer.resize(larger.min(self.line_bytes_max.saturating_add(self.block_bytes)), 0);
+        }
+    }
+
+    /// Forgets what was given out, and the room a long line took once it is not needed.
+    fn make_room(&mut self) {
+        self.spans.clear();
+        self.buffer.copy_within(self.given..self.filled, 0);
+        self.filled -= self.given;
+        self.given = 0;
+        if self.buffer.len() > self.block_bytes && self.filled < self.block_bytes {
+            self.buffer.truncate(self.block_bytes);
+            self.buffer.shrink_to_fit();
+        }
+    }
+
+    fn fill(&mut self, source: &mut impl Read) -> io::Result<()> {
+        while !self.source_ended && self.filled < self.buffer.len() {
+            match source.read(&mut self.buffer[self.filled..]) {
+                Ok(0) => self.source_ended = true,
+                Ok(count) => self.filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the records that end in the buffer. An `end` of 0 means that more must be read first.
+    fn frame(&mut self) -> Result<Framed, LinesError> {
+        self.spans.clear();
+        let content = &self.buffer[..self.filled];
+        let mut pass = Pass {
+            content,
+            role: self.role,
+            line_bytes_max: self.line_bytes_max,
+            offset: self.offset,
+            next_ordinal: self.next_ordinal,
+            spans: &mut self.spans,
+            open: None,
+            others: 0,
+        };
+        let (mut line_start, mut may_continue) = match self.start {
+            Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => (BYTE_ORDER_MARK.len(), false),
+            Some(Start::After { last_byte, .. }) => (rest_of_line_end(last_byte, content)?, true),
+            _ => (0, false),
+        };
+        let searched_from = line_start;
+        let mut end = 0;
+        for newline in memchr::memchr_iter(b'\n', &content[searched_from..]) {
+            let newline = searched_from + newline;
+            pass.line(line_start, newline, Ended::Yes, may_continue)?;
+            may_continue = false;
+            line_start = newline + 1;
+            end = line_start;
+        }
+        if self.source_ended {
+            if line_start < content.len() {
+                pass.line(line_start, content.len(), Ended::No, may_continue)?;
+            }
+            pass.end();
+            return Ok(Framed { end: content.len(), others: pass.others });
+        }
+        // Where neither a CR nor a CRLF can make it fit any more.
+        let too_long = content.len() - line_start > self.line_bytes_max.saturating_add(1);
+        let full = pass.open.is_some_and(|open| content.len() - open.start > self.line_bytes_max.saturating_add(2));
+        if too_long || full {
+            pass.close();
+        }
+        if let Some(open) = pass.open {
+            end = open.start;
+        }
+        let others = pass.others;
+        if !too_long {
+            return Ok(Framed { end, others });
+        }
+        if line_start > 0 {
+            return Ok(Framed { end: line_start, others });
+        }
+        self.skipping = Some(Skipped::new(self.next_ordinal, self.offset));
+        Ok(self.skip())
+    }
+
+    /// Passes over a line longer than allowed, up to its end or the buffer's.
+    fn skip(&mut self) -> Framed {
+        let content = &self.buffer[..self.filled];
+        let Some(mut skipped) = self.skipping.take() else {
+            return Framed { end: 0, others: 0 };
+        };
+        let newline = memchr::memchr(b'\n', content);
+        skipped.take(&content[..newline.unwrap_or(content.len())]);
+        let end = newline.map_or(content.len(), |newline| newline + 1);
+        if newline.is_some() || self.source_ended {
+            let line = skipped.end(self.offset + end as u64, newline.is_none());
+            self.spans.push(Span::TooLong(Box::new(line)));
+        } else {
+            self.skipping = Some(skipped);
+        }
+        Framed { end, others: 0 }
+    }
+
+    fn give(&mut self, framed: Framed) -> Block<'_> {
+        let bytes = &self.buffer[..framed.end];
+        let block = Block {
+            offset: self.offset,
+            bytes,
+            others: framed.others,
+            first_ordinal: self.next_ordinal,
+            spans: &self.spans,
+            text: if self.spans.is_empty() { None } else { std::str::from_utf8(bytes).ok() },
+        };
+        self.offset += bytes.len() as u64;
+        self.next_ordinal += self.spans.len() as u64;
+        self.given = framed.end;
+        block
+    }
+}
+
+/// How far the buffer has been framed.
+struct Framed {
+    end: usize,
+    others: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Yes,
+    No,
+}
+
+/// A record that following lines may continue.
+#[derive(Clone, Copy)]
+struct Open {
+    start: usize,
+    end: usize,
+    next: usize,
+}
+
+/// One pass over the lines of the buffer.
+struct Pass<'a> {
+    content: &'a [u8],
+    role: fn(line: &[u8], open: bool) -> LineRole,
+    line_bytes_max: usize,
+    offset: u64,
+    next_ordinal: u64,
+    spans: &'a mut Vec<Span>,
+    open: Option<Open>,
+    others: u64,
+}
+
+impl Pass<'_> {
+    /// Takes the line `start..line_end`. `may_continue`: the record before it is not in the buffer, and must not go on.
+    fn line(&mut self, start: usize, line_end: usize, ended: Ended, may_continue: bool) -> Result<(), LinesError> {
+        let line = &self.content[start..line_end];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let end = start + line.len();
+        let next = if ended == Ended::Yes { line_end + 1 } else { line_end };
+        if line.len() > self.line_bytes_max {
+            self.close();
+            self.too_long(start, line_end, next, ended);
+            return Ok(());
+        }
+        if may_continue && (self.role)(line, true) == LineRole::Continues {
+            return Err(LinesError::LastLineGrew);
+        }
+        let mut role = (self.role)(line, self.open.is_some());
+        if let Some(open) = &mut self.open {
+            let fits = end - open.start <= self.line_bytes_max;
+            match role {
+                LineRole::Continues | LineRole::Closes if fits => {
+                    (open.end, open.next) = (end, next);
+                    if role == LineRole::Closes && ended == Ended::Yes {
+                        self.close();
+                    }
+                    return Ok(());
+                }
+                LineRole::Continues | LineRole::Closes => role = (self.role)(line, false),
+                LineRole::Record | LineRole::Opens | LineRole::Other => {}
+            }
+            self.close();
+        }
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return Ok(());
+        }
+        match role {
+            LineRole::Other => self.others += 1,
+            LineRole::Opens => self.open = Some(Open { start, end, next }),
+            LineRole::Record | LineRole::Continues | LineRole::Closes => self.spans.push(match ended {
+                Ended::Yes => Span::Whole { start, end, next },
+                Ended::No => Span::Unended { start, end, next },
+            }),
+        }
+        Ok(())
+    }
+
+    fn too_long(&mut self, start: usize, line_end: usize, next: usize, ended: Ended) {
+        let mut skipped = Skipped::new(self.next_ordinal + self.spans.len() as u64, self.offset + start as u64);
+        skipped.take(&self.content[start..line_end]);
+        let line = skipped.end(self.offset + next as u64, ended == Ended::No);
+        self.spans.push(Span::TooLong(Box::new(line)));
+    }
+
+    /// Ends the open record: what follows is no part of it.
+    fn close(&mut self) {
+        if let Some(Open { start, end, next }) = self.open.take() {
+            self.spans.push(Span::Whole { start, end, next });
+        }
+    }
+
+    /// At the end of the content: a line that is not there yet could continue the open record.
+    fn end(&mut self) {
+        if let Some(Open { start, end, next }) = self.open.take() {
+            self.spans.push(Span::Unended { start, end, next });
+        }
+    }
+}
+
+/// How many bytes at the front of `content` end the line before it, whose last byte was `last_byte`.
+///
+/// # Errors
+/// `LastLineGrew` when that line goes on in `content`. A CR that was the content's last byte was taken for a line end's,
+/// so that after it only an LF keeps the record as it was.
+fn rest_of_line_end(last_byte: u8, content: &[u8]) -> Result<usize, LinesError> {
+    match (last_byte, content) {
+        (b'\n', _) | (_, []) => Ok(0),
+        (_, [b'\n', ..]) => Ok(1),
+        (b'\r', _) => Err(LinesError::LastLineGrew),
+        (_, [b'\r']) => Ok(1),
+        (_, [b'\r', b'\n', ..]) => Ok(2),
+        _ => Err(LinesError::LastLineGrew),
+    }
+}
+
+/// A line longer than allowed, as it passes by.
+struct Skipped {
+    ordinal: u64,
+    offset: u64,
+    length: u64,
+    sha256: Sha256,
+    /// A CR that is the line's last byte so far: of its line end, unless more follows.
+    carriage_return: bool,
+}
+
+impl Skipped {
+    fn new(ordinal: u64, offset: u64) -> Self {
+        Self { ordinal, offset, length: 0, sha256: Sha256::new(), carriage_return: false }
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.carriage_return {
+            self.sha256.update(b"\r");
+            self.length += 1;
+        }
+        self.carriage_return = bytes.ends_with(b"\r");
+        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        self.sha256.update(bytes);
+        self.length += bytes.len() as u64;
+    }
+
+    fn end(self, end_offset: u64, unended: bool) -> TooLong {
+        let Self { ordinal, offset, length, sha256, .. } = self;
+        TooLong { ordinal, offset, length, end_offset, sha256: sha256.finalize().into(), unended }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn each_line(_: &[u8], _: bool) -> LineRole {
+        LineRole::Record
+    }
+
+    /// `+` opens, an indented line continues, `-` closes, `#` is another component's.
+    fn by_first_byte(line: &[u8], open: bool) -> LineRole {
+        match line.first() {
+            Some(b'+') => LineRole::Opens,
+            Some(b' ') if open => LineRole::Continues,
+            Some(b'-') if open => LineRole::Closes,
+            Some(b'#') => LineRole::Other,
+            _ => LineRole::Record,
+        }
+    }
+
+    /// What is asserted of one item.
+    #[derive(Clone, PartialEq, Eq, Debug)]
+    enum Seen {
+        Whole(u64, Vec<u8>, u64),
+        Unended(u64, Vec<u8>, u64),
+        TooLong(TooLong),
+    }
+
+    struct Reading {
+        role: fn(&[u8], bool) -> LineRole,
+        line_bytes_max: usize,
+        start: Start,
+        block_bytes: usize,
+    }
+
+    const PLAIN: Reading =
+        Reading { role: each_line, line_bytes_max: 100, start: Start::Beginning, block_bytes: BLOCK_BYTES };
+
+    impl Reading {
+        /// Reads `content` and checks what is true of every reading: the blocks are the content without a gap, ordinals
+        /// count up, text is told exactly where it is text.
+        fn of(&self, content: &[u8]) -> Result<(Vec<Seen>, u64), LinesError> {
+            let mut lines = Lines::new(self.role, self.line_bytes_max, self.start);
+            lines.block_bytes = self.block_bytes;
+            lines.buffer = vec![0; self.block_bytes];
+            let (mut seen, mut others, mut given) = (Vec::new(), 0, Vec::new());
+            let first = lines.next_ordinal;
+            let before = lines.offset;
+            let mut source = content;
+            while let Some(block) = lines.next_block(&mut source)? {
+                assert_eq!(block.offset, before + given.len() as u64);
+                given.extend_from_slice(block.bytes);
+                others += block.others;
+                assert_eq!(block.items().len(), block.len());
+                for item in block.items() {
+                    assert_eq!(item.ordinal(), first + seen.len() as u64);
+                    assert!(item.end_offset() <= block.end_offset());
+                    seen.push(match item {
+                        Item::Whole { record, end_offset } => {
+                            assert_eq!(record.text, std::str::from_utf8(record.bytes).ok());
+                            Seen::Whole(record.ordinal, record.bytes.to_vec(), end_offset)
+                        }
+                        Item::Unended { record, end_offset } => {
+                            Seen::Unended(record.ordinal, record.bytes.to_vec(), end_offset)
+                        }
+                        Item::TooLong(line) => Seen::TooLong(line.clone()),
+                    });
+                }
+                assert!(lines.buffer.len() <= self.line_bytes_max + 2 * self.block_bytes);
+            }
+            assert_eq!(given, content);
+            Ok((seen, others))
+        }
+
+        fn records(&self, content: &[u8]) -> Vec<String> {
+            let (seen, _) = self.of(content).unwrap();
+            seen.into_iter()
+                .map(|seen| match seen {
+                    Seen::Whole(_, bytes, _) => String::from_utf8_lossy(&bytes).into_owned(),
+                    Seen::Unended(_, bytes, _) => format!("{}...", String::from_utf8_lossy(&bytes)),
+                    Seen::TooLong(line) => format!("{} bytes too long", line.length),
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn lines_end_with_lf_or_crlf_and_the_last_one_may_not_end() {
+        let cases: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("a", &["a..."]),
+            ("a\nb\n", &["a", "b"]),
+            ("a\r\nb\r\nc", &["a", "b", "c..."]),
+            ("a\r\nb\r", &["a", "b..."]),
+            ("a\r\r\nb\n", &["a\r", "b"]),
+            ("a\rb\n", &["a\rb"]),
+            (" a \n", &[" a "]),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_and_the_byte_order_mark_are_no_records() {
+        let cases: &[(&str, &[&str])] = &[
+            ("\n\n \t\r\na\n\r\n\n", &["a"]),
+            ("  ", &[]),
+            ("\u{feff}a\n\u{feff}b\n", &["a", "\u{feff}b"]),
+            ("\u{feff}", &[]),
+            ("\u{feff}\n", &[]),
+            ("\u{feff}a", &["a..."]),
+        ];
+        for (content, expected) in cases {
+            assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn each_item_tells_the_content_bytes_up_to_its_line_end() {
+        let (seen, _) = PLAIN.of(b"\xef\xbb\xbfab\r\n\nc\nde\r").unwrap();
+        let ends: Vec<_> = seen
+            .iter()
+            .map(|seen| match seen {
+                Seen::Whole(_, _, end) | Seen::Unended(_, _, end) => *end,
+                Seen::TooLong(line) => line.end_offset,
+            })
+            .collect();
+        assert_eq!(ends, [7, 10, 13]);
+    }
+
+    #[test]
+    fn a_line_longer_than_allowed_costs_only_itself_and_is_hashed_as_any_record() {
+        for (length, block_bytes) in [(101, BLOCK_BYTES), (5000, 8), (5000, 64), (700_000, BLOCK_BYTES)] {
+            for (line_end, unended) in [("\n", false), ("\r\n", false), ("\r\r\n", false), ("", true), ("\r", true)] {
+                let line = "x".repeat(length);
+                let rest = if unended { "" } else { "b\n" };
+                let content = format!("\u{feff}a\n{line}{line_end}{rest}");
+                let (seen, _) = Reading { block_bytes, ..PLAIN }.of(content.as_bytes()).unwrap();
+                let refused = if line_end == "\r\r\n" { format!("{line}\r") } else { line };
+                let expected = TooLong {
+                    ordinal: 1,
+                    offset: 5,
+                    length: refused.len() as u64,
+                    end_offset: (5 + length + line_end.len()) as u64,
+                    sha256: Sha256::digest(refused.as_bytes()).into(),
+                    unended,
+                };
+                assert_eq!(seen[1], Seen::TooLong(expected));
+                assert_eq!(seen.len(), if unended { 2 } else { 3 });
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_as_long_as_allowed_is_a_record_wherever_blocks_end() {
+        let line = "x".repeat(100);
+        for block_bytes in 4..120 {
+            let reading = Reading { block_bytes, ..PLAIN };
+            let content = format!("{line}\r\n{line}\n\u{e9}\n{line}");
+            assert_eq!(reading.records(content.as_bytes()), [&line, &line, "\u{e9}", &format!("{line}...")]);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_not_text_keeps_its_neighbours_text() {
+        let mut lines = Lines::new(each_line, 100, Start::Beginning);
+        let mut source = &b"a\n\xff\n\xc3\xa9\n"[..];
+        let block = lines.next_block(&mut source).unwrap().unwrap();
+        let texts: Vec<_> = block
+            .items()
+            .map(|item| match item {
+                Item::Whole { record, .. } => record.text,
+                _ => None,
+            })
+            .collect();
+        assert_eq!(texts, [Some("a"), None, Some("\u{e9}")]);
+    }
+
+    #[test]
+    fn a_record_of_several_lines_is_one_stretch_of_bytes() {
+        let cases: &[(&str, &[&str], u64)] = &[
+            ("+a\n b\r\n c\r\nd\n", &["+a\n b\r\n c", "d"], 0),
+            ("+a\n b\n-c\n d\n", &["+a\n b\n-c", " d"], 0),
+            ("+a\n\n b\n", &["+a", " b"], 0),
+            ("+a\n  \n b\n+c\n", &["+a\n  \n b", "+c..."], 0),
+            ("# x\n+a\n# y\n b\n", &["+a", " b"], 2),
+            ("+a\n-b", &["+a\n-b..."], 0),
+            ("-a\n+b\n-c\n", &["-a", "+b\n-c"], 0),
+        ];
+        for block_bytes in [4, 5, 7, 64] {
+            let reading = Reading { role: by_first_byte, block_bytes, ..PLAIN };
+            for (content, expected, others) in cases {
+                assert_eq!(reading.records(content.as_bytes()), *expected, "{content:?}");
+                assert_eq!(reading.of(content.as_bytes()).unwrap().1, *others);
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_record_at_the_end_of_the_content_is_unended() {
+        let reading = Reading { role: by_first_byte, ..PLAIN };
+        assert_eq!(reading.records(b"a\n+b\n c\n"), ["a", "+b\n c..."]);
+    }
+
+    #[test]
+    fn a_record_of_several_lines_never_outgrows_a_line() {
+        let content = format!("+a\n{}\n", " 23456789\n".repeat(30));
+        for block_bytes in [4, 16, 100, 101, 4096] {
+            let reading = Reading { role: by_first_byte, block_bytes, ..PLAIN };
+            let records = reading.records(content.as_bytes());
+            assert_eq!(records[0].len(), 2 + 9 * 10, "{block_bytes}");
+            assert_eq!(records.len(), 1 + 21, "{block_bytes}");
+            assert!(records[1..].iter().all(|record| record == " 23456789"));
+        }
+    }
+
+    #[test]
+    fn a_start_in_the_middle_goes_on_after_the_last_line_or_says_that_it_grew() {
+        let cases: &[(u8, &[u8], Option<&[&str]>)] = &[
+            (b'\n', b"", Some(&[])),
+            (b'\n', b"b\n", Some(&["b"])),
+            (b'\n', b"\xef\xbb\xbfb\n", Some(&["\u{feff}b"])),
+            (b'a', b"", Some(&[])),
+            (b'a', b"\n", Some(&[])),
+            (b'a', b"\r", Some(&[])),
+            (b'a', b"\r\nb\n", Some(&["b"])),
+            (b'a', b"\nb\n\nc", Some(&["b", "c..."])),
+            (b'a', b"\rb\n", None),
+            (b'a', b"b\n", None),
+            (b'a', b" \n", None),
+            (b'\r', b"", Some(&[])),
+            (b'\r', b"\nb\n", Some(&["b"])),
+            (b'\r', b"\r\n", None),
+            (b'\r', b"b\n", None),
+        ];
+        for (last_byte, content, expected) in cases {
+            let start = Start::After { content_records: 7, content_bytes: 1000, last_byte: *last_byte };
+            let reading = Reading { start, ..PLAIN };
+            match expected {
+                Some(expected) => assert_eq!(reading.records(content), *expected, "{last_byte} {content:?}"),
+                None => assert!(matches!(reading.of(content), Err(LinesError::LastLineGrew)), "{content:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_in_the_middle_notices_that_a_record_of_several_lines_goes_on() {
+        let start = Start::After { content_records: 1, content_bytes: 3, last_byte: b'\n' };
+        let reading = Reading { role: by_first_byte, start, ..PLAIN };
+        assert!(matches!(reading.of(b" more\n+b\n"), Err(LinesError::LastLineGrew)));
+        assert_eq!(reading.records(b"+b\n c\nd\n"), ["+b\n c", "d"]);
+    }
+
+    #[test]
+    fn a_failing_source_is_passed_on() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let mut lines = Lines::new(each_line, 100, Start::Beginning);
+        assert!(matches!(lines.next_block(&mut (&b"a\n"[..]).chain(Failing)), Err(LinesError::Source(_))));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        #[test]
+        fn where_blocks_end_changes_nothing(content in "[ab+ \\-#\r\n\u{feff}]{0,60}", block_bytes in 8..24_usize) {
+            for role in [each_line, by_first_byte as fn(&[u8], bool) -> LineRole] {
+                let whole = Reading { role, line_bytes_max: 9, ..PLAIN };
+                let split = Reading { block_bytes, ..whole };
+                prop_assert_eq!(whole.of(content.as_bytes()).unwrap(), split.of(content.as_bytes()).unwrap());
+            }
+        }
+
+        #[test]
+        fn reading_on_after_any_record_gives_the_rest(content in "[ab\r\n]{0,40}") {
+            let (all, _) = PLAIN.of(content.as_bytes()).unwrap();
+            for (count, seen) in all.iter().enumerate() {
+                let (Seen::Whole(_, _, end) | Seen::Unended(_, _, end)) = seen else { continue };
+                let (known, rest) = content.as_bytes().split_at(*end as usize);
+                let start = Start::After {
+                    content_records: count as u64 + 1,
+                    content_bytes: *end,
+                    last_byte: known[known.len() - 1],
+                };
+                prop_assert_eq!(&Reading { start, ..PLAIN }.of(rest).unwrap().0[..], &all[count + 1..]);
+            }
+        }
+    }
+}
