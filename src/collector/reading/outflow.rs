@@ -20,6 +20,7 @@ use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
 use crate::object::Version;
+use crate::records::Record;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
 const PART_BYTES: usize = 256 << 10;
@@ -51,14 +52,13 @@ pub(super) struct Slot {
 
 /// A record with its place in the object's accepted sequence.
 pub(super) struct Placed<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) record: Record<'a>,
     pub(super) hash: RecordHash,
-    pub(super) ordinal: u64,
     /// Where its first byte is in the content.
     pub(super) offset: u64,
     pub(super) index: u64,
     pub(super) occurrence: u64,
-    /// It is too long to be decoded; `bytes` is empty then.
+    /// It is too long to be decoded, and has no bytes then.
     pub(super) too_long: Option<u64>,
 }
 
@@ -173,7 +173,7 @@ impl<'a> Outflow<'a> {
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
         let events = encode_record(
             self.context,
-            record.bytes,
+            &record.record,
             &record.hash,
             record.occurrence,
             &open.encoders,
@@ -283,7 +283,7 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
 fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
     let body_zstd = match record.too_long {
         Some(_) => None,
-        None => zstd::encode_all(record.bytes, BODY_LEVEL).ok(),
+        None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
     };
-    Refused { ordinal: record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
+    Refused { ordinal: record.record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
 }
