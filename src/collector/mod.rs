@@ -211,7 +211,7 @@ impl Supervised {
                 () = shutdown.requested(), if !stopping => None,
                 Some(end) = self.sources.join_next() => flatten(end).err(),
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
-                Some(end) = self.background.join_next() => flatten(end).err(),
+                Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
                 Some(end) = dispatcher.join_next() => match end {
                     Ok(Ok(Ended::Done)) => None,
                     Ok(Ok(Ended::Unfinished(why))) if once => {
@@ -235,6 +235,8 @@ impl Supervised {
                 info!(grace_secs = grace.as_secs(), "stopping");
                 let _ = systemd::stopping();
                 stop.request();
+                // What is done now and then holds on to the lanes, which end when nobody does.
+                self.background.abort_all();
                 deadline.as_mut().reset(Instant::now() + grace);
             }
         }
