@@ -45,7 +45,11 @@ pub fn databricks(records: usize) -> Vec<u8> {
 fn databricks_request(dice: &mut Dice) -> (&'static str, &'static str, String) {
     let cluster = format!("0115-{:06}-{}", dice.roll(1_000_000), dice.hex(8));
     match dice.roll(6) {
-        0 => ("accounts", "tokenLogin", format!(r#""user":"user{}@example.com","tokenId":"{}""#, dice.roll(500), dice.hex(64))),
+        0 => (
+            "accounts",
+            "tokenLogin",
+            format!(r#""user":"user{}@example.com","tokenId":"{}""#, dice.roll(500), dice.hex(64)),
+        ),
         1 => (
             "clusters",
             "create",

@@ -41,8 +41,14 @@ const FIGURES: &[Figure] = &[
     Figure { name: "serde_json to Value", run: parse_values },
     Figure { name: "frame", run: frame },
     Figure { name: "frame, hash", run: hash },
-    Figure { name: "frame, decode to raw", run: |content| deliver(content, EncodingName::Raw, false, Options::default()) },
-    Figure { name: "frame, decode to OCSF", run: |content| deliver(content, EncodingName::Ocsf, false, Options::default()) },
+    Figure {
+        name: "frame, decode to raw",
+        run: |content| deliver(content, EncodingName::Raw, false, Options::default()),
+    },
+    Figure {
+        name: "frame, decode to OCSF",
+        run: |content| deliver(content, EncodingName::Ocsf, false, Options::default()),
+    },
     Figure { name: "first delivery (frame, hash, decode, OCSF)", run: first_delivery },
     Figure { name: "first delivery with raw_data", run: first_delivery_with_raw_data },
 ];

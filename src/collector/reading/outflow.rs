@@ -19,6 +19,7 @@ use crate::event::Encoder;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
+use crate::records::Record;
 use crate::object::Version;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
@@ -168,9 +169,10 @@ impl<'a> Outflow<'a> {
     }
 
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        let text = std::str::from_utf8(record.bytes).ok();
         let events = encode_record(
             self.context,
-            record.bytes,
+            &Record { ordinal: record.ordinal, bytes: record.bytes, text },
             &record.hash,
             record.occurrence,
             &open.encoders,

@@ -269,7 +269,7 @@ impl<'a> Pass<'_, 'a> {
                 Some(placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
             }
             Item::Unended { record, .. } => {
-                let whole = (self.context.family.decode)(self.context, record.bytes, &mut |_| {}).is_ok();
+                let whole = (self.context.family.decode)(self.context, record, &mut |_| {}).is_ok();
                 whole.then(|| placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
             }
             Item::TooLong(line) if line.unended => None,

@@ -65,11 +65,9 @@ impl Schema {
         let mut judge = Judge { schema: self, profiles, faults: Vec::new() };
         let of_class: Vec<&str> = class["profiles"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         for name in judge.profiles.clone() {
-            judge.hold(
-                self.profiles.contains(&name) && of_class.contains(&name.as_str()),
-                "metadata.profiles",
-                || format!("{name} does not apply to the class"),
-            );
+            judge.hold(self.profiles.contains(&name) && of_class.contains(&name.as_str()), "metadata.profiles", || {
+                format!("{name} does not apply to the class")
+            });
         }
         judge.object("", event, class);
         judge.consistency(event, class, &metadata);
@@ -94,22 +92,29 @@ impl Judge<'_> {
         let number = |name: &str| event.get(name).and_then(Value::as_i64);
         let (class_uid, activity) = (number("class_uid").unwrap_or(0), number("activity_id").unwrap_or(0));
         self.hold(number("type_uid") == Some(class_uid * 100 + activity), "type_uid", || "not the class's".to_owned());
-        self.hold(number("category_uid") == class["category_uid"].as_i64(), "category_uid", || "not the class's".to_owned());
+        self.hold(number("category_uid") == class["category_uid"].as_i64(), "category_uid", || {
+            "not the class's".to_owned()
+        });
         for (name, of_class) in [("class_name", "caption"), ("category_name", "category_name")] {
             let said = event.get(name);
             self.hold(said.is_none_or(|said| *said == class[of_class]), name, || format!("{said:?}"));
         }
         let version = metadata.get("version").and_then(Value::as_str);
         self.hold(version == Some(&self.schema.version), "metadata.version", || format!("{version:?}"));
-        let says = |name: &str| metadata.get("product").and_then(|product| product.get(name)).is_some_and(|text| text != "");
+        let says =
+            |name: &str| metadata.get("product").and_then(|product| product.get(name)).is_some_and(|text| text != "");
         self.hold(says("name") && says("vendor_name"), "metadata.product", || "without name or vendor".to_owned());
         self.hold(metadata.contains_key("uid"), "metadata.uid", || "absent".to_owned());
-        self.hold(number("start_time") <= number("end_time") || number("end_time").is_none(), "start_time", || "after end_time".to_owned());
+        self.hold(number("start_time") <= number("end_time") || number("end_time").is_none(), "start_time", || {
+            "after end_time".to_owned()
+        });
         if let (Some(raw), Some(size)) = (event.get("raw_data").and_then(Value::as_str), number("raw_data_size")) {
             self.hold(size == raw.len() as i64, "raw_data_size", || format!("{size}, not {}", raw.len()));
         }
         let explained = event.contains_key("status_code") || event.contains_key("status_detail");
-        self.hold(number("status_id") != Some(2) || explained, "status_id", || "a failure without code or detail".to_owned());
+        self.hold(number("status_id") != Some(2) || explained, "status_id", || {
+            "a failure without code or detail".to_owned()
+        });
         if let Some(unmapped) = event.get("unmapped").and_then(Value::as_object) {
             self.hold(!unmapped.is_empty(), "unmapped", || "empty".to_owned());
             let attributes = class["attributes"].as_object().unwrap();
@@ -131,10 +136,15 @@ impl Judge<'_> {
             };
             gates.is_empty() || gates.iter().any(|gate| self.profiles.contains(*gate))
         };
-        let active: HashMap<&str, &Value> =
-            attributes.iter().filter(|(_, attribute)| applies(attribute)).map(|(name, it)| (name.as_str(), it)).collect();
+        let active: HashMap<&str, &Value> = attributes
+            .iter()
+            .filter(|(_, attribute)| applies(attribute))
+            .map(|(name, it)| (name.as_str(), it))
+            .collect();
         for name in object.keys() {
-            self.hold(active.contains_key(name.as_str()), &below(name), || "unknown, or of a profile not named".to_owned());
+            self.hold(active.contains_key(name.as_str()), &below(name), || {
+                "unknown, or of a profile not named".to_owned()
+            });
         }
         for (name, attribute) in &active {
             let path = below(name);
@@ -147,13 +157,19 @@ impl Judge<'_> {
                 }
             }
         }
-        let present = |names: &Value| names.as_array().unwrap().iter().filter(|name| object.contains_key(name.as_str().unwrap())).count();
+        let present = |names: &Value| {
+            names.as_array().unwrap().iter().filter(|name| object.contains_key(name.as_str().unwrap())).count()
+        };
         let constraints = &definition["constraints"];
         if !constraints["at_least_one"].is_null() {
-            self.hold(present(&constraints["at_least_one"]) > 0, path, || format!("needs one of {}", constraints["at_least_one"]));
+            self.hold(present(&constraints["at_least_one"]) > 0, path, || {
+                format!("needs one of {}", constraints["at_least_one"])
+            });
         }
         if !constraints["just_one"].is_null() {
-            self.hold(present(&constraints["just_one"]) == 1, path, || format!("needs just one of {}", constraints["just_one"]));
+            self.hold(present(&constraints["just_one"]) == 1, path, || {
+                format!("needs just one of {}", constraints["just_one"])
+            });
         }
     }
 
