@@ -226,6 +226,11 @@ impl CheckpointStore {
         self.shared.path.parent().unwrap_or(Path::new("."))
     }
 
+    /// The last thing before the end: leaves one file that holds everything.
+    pub async fn tidy(&self) {
+        self.writer.tidy().await;
+    }
+
     /// Copies the whole store, as it stands, to `path` while it is in use.
     pub fn back_up(&self, path: &Path) -> Result<(), StoreError> {
         self.read(|connection| Ok(connection.backup("main", path, None::<fn(rusqlite::backup::Progress)>)?))

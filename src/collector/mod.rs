@@ -178,7 +178,9 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
     drop(workshop);
     let supervised = Supervised { dispatcher, ordered, sources, tasks, background };
-    supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await
+    let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
+    store.tidy().await;
+    ended
 }
 
 /// Everything that runs.
@@ -242,7 +244,6 @@ impl Supervised {
                 deadline.as_mut().reset(Instant::now() + grace);
             }
         }
-        info!("stopped");
         failure.map_or(Ok(()), Err)
     }
 }

@@ -9,6 +9,7 @@ use crate::batch::Acceptance;
 use crate::batch::Advance;
 use crate::batch::Part;
 use crate::batch::Refused;
+use crate::collector::job::Workshop;
 use crate::collector::lane::LaneHandle;
 use crate::collector::ticket::Ticket;
 use crate::delta::Fingerprint;
@@ -34,6 +35,7 @@ pub(super) enum Target {
     Lane {
         handle: LaneHandle,
         ticket: Ticket,
+        workshop: Arc<Workshop>,
     },
     /// Kept here, for a batch that is made again.
     Kept(Vec<Part>),
@@ -275,8 +277,14 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
             parts.push(part);
             true
         }
-        Target::Lane { handle, ticket } => runtime
-            .block_on(async { tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false) }),
+        Target::Lane { handle, ticket, workshop } => runtime.block_on(async {
+            tokio::select! {
+                biased;
+                taken = handle.offer(part, ticket) => taken,
+                () = workshop.stopped_for_long() => false,
+                () = tokio::time::sleep(patience) => false,
+            }
+        }),
     }
 }
 
