@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod batches;
+
 mod debt;
 
 mod lock;
