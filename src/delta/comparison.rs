@@ -32,7 +32,7 @@ pub struct Comparison {
     end_offset: u64,
     /// The digest up to some record's end, and where that is.
     settled: (u64, [u8; 32]),
-    digest: ContentDigest,
+    digest: Box<ContentDigest>,
     way: Way,
     ledger: Box<dyn Ledger>,
     limit: usize,
@@ -104,7 +104,7 @@ impl Comparison {
     }
 
     fn begin(before: &Progress, way: Way, ledger: Box<dyn Ledger>, limit: usize) -> Self {
-        let digest = ContentDigest::default();
+        let digest = Box::<ContentDigest>::default();
         Self {
             accepted_before: before.accepted,
             accepted: before.accepted,

@@ -694,7 +694,8 @@ mod tests {
 
     #[test]
     fn a_start_in_the_middle_goes_on_after_the_last_line_or_says_that_it_grew() {
-        let cases: &[(u8, &[u8], Option<&[&str]>)] = &[
+        type Case<'a> = (u8, &'a [u8], Option<&'a [&'a str]>);
+        let cases: &[Case<'_>] = &[
             (b'\n', b"", Some(&[])),
             (b'\n', b"b\n", Some(&["b"])),
             (b'\n', b"\xef\xbb\xbfb\n", Some(&["\u{feff}b"])),
