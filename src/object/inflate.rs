@@ -355,16 +355,16 @@ impl<R: Read> Stored<R> {
     }
 
     fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(count) => {
-                    self.end += count;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let count = read_uninterrupted(&mut self.source, &mut self.buffer[self.end..])?;
+        self.end += count;
+        Ok(count)
+    }
+
+    /// Sets the source's failure aside and gives one of its kind to whoever asked.
+    fn set_aside(&mut self, failure: io::Error) -> io::Error {
+        let kind = failure.kind();
+        self.failure.get_or_insert(failure);
+        kind.into()
     }
 
     /// What a decoder's error means: the source's failure if there was one, else the stream's fault.
@@ -381,6 +381,12 @@ impl<R: Read> Stored<R> {
 
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.start == self.end && into.len() >= self.buffer.len() {
+            // Nothing is gained by way of the buffer.
+            let count = read_uninterrupted(&mut self.source, into).map_err(|failure| self.set_aside(failure))?;
+            self.used_bytes += count as u64;
+            return Ok(count);
+        }
         let available = self.fill_buf()?;
         let count = available.len().min(into.len());
         into[..count].copy_from_slice(&available[..count]);
@@ -394,12 +400,8 @@ impl<R: Read> BufRead for Stored<R> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if let Err(error) = self.fill() {
-                let kind = error.kind();
-                if self.failure.is_none() {
-                    self.failure = Some(error);
-                }
-                return Err(kind.into());
+            if let Err(failure) = self.fill() {
+                return Err(self.set_aside(failure));
             }
         }
         Ok(&self.buffer[self.start..self.end])
@@ -408,6 +410,15 @@ impl<R: Read> BufRead for Stored<R> {
     fn consume(&mut self, count: usize) {
         self.start += count;
         self.used_bytes += count as u64;
+    }
+}
+
+fn read_uninterrupted(source: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(into) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 
