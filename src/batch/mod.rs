@@ -1,1 +1,121 @@
-//! batch
+//! Groups encoded events for one sink, and carries what delivering them settles.
+
+mod builder;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::delta::Fingerprint;
+use crate::delta::Progress;
+use crate::event::EventId;
+use crate::notification::ObjectId;
+use crate::object::Version;
+
+pub use builder::Builder;
+pub use builder::Limits;
+
+/// One sink's step along one object's accepted sequence: from record `before` to record `after`.
+///
+/// It is applied by comparison: a checkpoint that does not stand at `before` refuses it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Advance {
+    pub object: ObjectId,
+    pub before: u64,
+    pub after: u64,
+}
+
+/// Records that reading an object found to be new, to be remembered before they are sent.
+///
+/// All sinks of a feed share one acceptance; whichever seals first has it written.
+#[derive(Debug)]
+pub struct Acceptance {
+    pub feed: Arc<str>,
+    /// Accepted records before and after.
+    pub before: u64,
+    pub after: u64,
+    /// The new records' fingerprints in order; empty for families whose objects are written once.
+    pub fingerprints: Vec<Fingerprint>,
+    /// What is known of the object's content once these records are accepted.
+    pub progress: Progress,
+    /// Those of the new records that no sink will get, since they cannot be decoded.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that cannot be decoded: where it stands, why, and itself.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub ordinal: u64,
+    /// Offset of its first byte in the (inflated) content.
+    pub offset: u64,
+    pub reason: String,
+    /// The record, zstd-compressed; absent when it is longer than a line may be.
+    pub body_zstd: Option<Vec<u8>>,
+}
+
+/// Encoded events of one stretch of one object, for one sink.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub advance: Advance,
+    /// The version that was read; its encoded events can be made again from it.
+    pub version: Arc<Version>,
+    /// What must be remembered before this part may be sent; nothing when its records are accepted already.
+    pub acceptance: Option<Arc<Acceptance>>,
+    /// Events, each ended by a newline.
+    pub bytes: Bytes,
+    /// Where each event ends in `bytes`.
+    pub ends: Arc<[u32]>,
+    pub ids: Arc<[EventId]>,
+}
+
+impl Part {
+    /// What the manifest keeps to tell later whether the same bytes came out again.
+    pub fn hash(&self) -> [u8; 32] {
+        blake3::hash(&self.bytes).into()
+    }
+}
+
+/// What is sent to a sink at once.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Deterministic: a repeat carries the same id.
+    pub id: String,
+    /// Position in the sink's sequence of batches, from 1.
+    pub seq: u64,
+    pub bytes: Bytes,
+    pub ends: Arc<[u32]>,
+    pub ids: Arc<[EventId]>,
+    /// Whether these are the very bytes that were sealed. False when the source lost records between the seal and a
+    /// repeat after a crash.
+    pub reproduced: bool,
+}
+
+impl Batch {
+    /// The parts' events, one after another.
+    pub fn of(id: String, seq: u64, parts: &[Part]) -> Self {
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
+        let mut ends = Vec::with_capacity(parts.iter().map(|part| part.ends.len()).sum());
+        let mut ids = Vec::with_capacity(ends.capacity());
+        for part in parts {
+            let base = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            ends.extend(part.ends.iter().map(|end| base.saturating_add(*end)));
+            ids.extend_from_slice(&part.ids);
+            bytes.extend_from_slice(&part.bytes);
+        }
+        Self { id, seq, bytes: bytes.into(), ends: ends.into(), ids: ids.into(), reproduced: true }
+    }
+
+    pub fn events(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The events one by one, each with its newline.
+    pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let mut from = 0;
+        self.ends.iter().map(move |&end| {
+            let line = &self.bytes[from..end as usize];
+            from = end as usize;
+            line
+        })
+    }
+}

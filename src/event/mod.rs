@@ -1,1 +1,363 @@
-//! event
+//! What a record means: the event it becomes, its identity, and how it is written.
+
+mod address;
+
+mod class;
+
+mod encode;
+
+mod id;
+
+mod json;
+
+mod mapping;
+
+pub mod moment;
+
+mod ocsf;
+
+mod secrets;
+
+mod text;
+
+mod value;
+
+pub use class::Activity;
+pub use class::Class;
+pub use encode::Encoded;
+pub use encode::Encoder;
+pub use encode::EncodingName;
+pub use encode::Options;
+pub use encode::Seen;
+pub use id::EventId;
+pub use id::Namespace;
+pub use id::Scope;
+pub use json::Fault;
+pub use json::Field;
+pub use json::Fields;
+pub use json::Json;
+pub use json::Reader;
+pub use json::mend_surrogates;
+pub use mapping::Mapping;
+pub use mapping::MappingError;
+pub use mapping::Parts;
+pub use mapping::Role;
+pub use mapping::Row;
+pub use mapping::Rows;
+pub use mapping::Slot;
+pub use secrets::Mask;
+pub use secrets::Secrets;
+pub use text::Text;
+pub use value::Members;
+pub use value::Value;
+
+/// Where a record was read: what all events of one object share.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// `s3://bucket/key` or `file:///directory/path`.
+    pub source: &'a str,
+    /// When the object was last written, in milliseconds since the epoch.
+    pub last_modified_ms: Option<i64>,
+}
+
+/// One normalized event. A family fills in what the record says; what it leaves out is not written.
+///
+/// Which of the attributes an event of some class may carry is known to the encoding, not to the family: an attribute
+/// that the class has no place for is kept in `unmapped` (under `resources` where the class is API Activity), and an event
+/// that lacks what its class requires is written as API Activity with the label `class_fallback`.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    pub activity: &'static Activity,
+    /// The source's own word for what was done: the API's operation, and the caption of an activity 99.
+    pub action: Text<'a>,
+    /// The caption of an activity 99 that is not the action.
+    pub caption: Option<Text<'a>>,
+    /// Milliseconds since the epoch, between the years 2000 and 2100. See [`moment`](crate::event::moment).
+    pub time_ms: i64,
+    pub start_time_ms: Option<i64>,
+    pub end_time_ms: Option<i64>,
+    pub duration_ms: Option<i64>,
+    pub status: Status,
+    pub status_code: Option<Text<'a>>,
+    pub status_detail: Option<Text<'a>>,
+    pub message: Option<Text<'a>>,
+    pub product: Product,
+    pub metadata: Metadata<'a>,
+    pub actor: Actor<'a>,
+    /// Where the request came from; written as `unknown` where the class asks for it and the record has none.
+    pub src: Option<Endpoint<'a>>,
+    pub dst: Option<Endpoint<'a>>,
+    pub cloud: Option<Cloud<'a>>,
+    pub api: Api<'a>,
+    pub http_request: HttpRequest<'a>,
+    pub http_response: Option<HttpResponse<'a>>,
+    pub target: Target<'a>,
+    /// The source's fields that have no other place.
+    pub unmapped: Members<'a>,
+    /// Secrets of the record, and what is written in their place wherever the record itself is shown.
+    pub masks: Vec<Mask>,
+}
+
+impl<'a> Event<'a> {
+    /// Whether the event has all that its class requires. Where it has not, it is written as API Activity.
+    pub fn fits(&self, class: Class) -> bool {
+        ocsf::fits(class, self)
+    }
+
+    /// An event that says no more than what was done and when.
+    pub fn new(product: Product, activity: &'static Activity, action: Text<'a>, time_ms: i64) -> Self {
+        Self {
+            activity,
+            action,
+            caption: None,
+            time_ms,
+            start_time_ms: None,
+            end_time_ms: None,
+            duration_ms: None,
+            status: Status::Unknown,
+            status_code: None,
+            status_detail: None,
+            message: None,
+            product,
+            metadata: Metadata::default(),
+            actor: Actor::default(),
+            src: None,
+            dst: None,
+            cloud: None,
+            api: Api::default(),
+            http_request: HttpRequest::default(),
+            http_response: None,
+            target: Target::default(),
+            unmapped: Members::new(),
+            masks: Vec::new(),
+        }
+    }
+}
+
+/// Who wrote the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    pub name: &'static str,
+    pub vendor: &'static str,
+    /// `metadata.log_name`, such as `databricks.audit`.
+    pub log_name: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Status {
+    #[default]
+    Unknown,
+    Success,
+    Failure,
+}
+
+/// What is known of the record itself.
+#[derive(Clone, Debug, Default)]
+pub struct Metadata<'a> {
+    /// The source's own id of the event (or, where it has none, of the request).
+    pub original_uid: Option<Text<'a>>,
+    /// What the events of one request share.
+    pub correlation_uid: Option<Text<'a>>,
+    /// What the mapping was looked up by.
+    pub event_code: Option<Text<'a>>,
+    /// The part of the product that wrote the record: a service, a component.
+    pub feature: Option<Text<'a>>,
+    pub tenant_uid: Option<Text<'a>>,
+    pub log_version: Option<Text<'a>>,
+    pub log_level: Option<Text<'a>>,
+    pub original_time: Option<Text<'a>>,
+    /// The event's index in its record, where a record gives several.
+    pub sequence: Option<u32>,
+    /// The source cut a value short.
+    pub is_truncated: bool,
+    /// The time is the object's, since the record has none that can be understood.
+    pub time_inferred: bool,
+    /// Further labels, such as `ambiguous`.
+    pub labels: Vec<&'static str>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Actor<'a> {
+    pub user: User<'a>,
+    pub session_uid: Option<Text<'a>>,
+    pub app_name: Option<Text<'a>>,
+    pub app_uid: Option<Text<'a>>,
+    pub idp_name: Option<Text<'a>>,
+}
+
+/// Someone or something that acts or is acted upon.
+#[derive(Clone, Debug, Default)]
+pub struct User<'a> {
+    pub name: Option<Text<'a>>,
+    pub uid: Option<Text<'a>>,
+    /// Written only when it looks like an address.
+    pub email: Option<Text<'a>>,
+    pub display_name: Option<Text<'a>>,
+    pub domain: Option<Text<'a>>,
+    pub account_uid: Option<Text<'a>>,
+    pub kind: UserKind,
+}
+
+impl<'a> User<'a> {
+    pub fn named(name: impl Into<Text<'a>>, kind: UserKind) -> Self {
+        Self { name: Some(name.into()), kind, ..Self::default() }
+    }
+
+    /// Whether there is a name, an id or an account, one of which OCSF asks for.
+    pub fn is_known(&self) -> bool {
+        self.name.is_some() || self.uid.is_some() || self.account_uid.is_some()
+    }
+}
+
+/// OCSF's `user.type_id`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UserKind {
+    /// Not said; nothing is written.
+    #[default]
+    Unsaid,
+    User,
+    Admin,
+    System,
+    Service,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Group<'a> {
+    pub name: Option<Text<'a>>,
+    pub uid: Option<Text<'a>>,
+}
+
+impl Group<'_> {
+    pub fn is_known(&self) -> bool {
+        self.name.is_some() || self.uid.is_some()
+    }
+}
+
+/// One end of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint<'a> {
+    /// An address that [`Endpoint::of_address`] or the family has checked.
+    pub ip: Option<Text<'a>>,
+    pub port: Option<u16>,
+    pub name: Option<Text<'a>>,
+    pub hostname: Option<Text<'a>>,
+    pub svc_name: Option<Text<'a>>,
+    pub instance_uid: Option<Text<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cloud<'a> {
+    /// Such as `AWS`.
+    pub provider: &'static str,
+    pub region: Option<Text<'a>>,
+    /// The account's id, and what kind of account it is: a caption of OCSF's, or the product's own word.
+    pub account: Option<(Text<'a>, &'static str)>,
+}
+
+/// The request as an API call. The operation is the event's `action`.
+#[derive(Clone, Debug, Default)]
+pub struct Api<'a> {
+    pub service: Option<Text<'a>>,
+    pub version: Option<Text<'a>>,
+    pub request_uid: Option<Text<'a>>,
+    pub response_code: Option<i32>,
+    pub response_error: Option<Text<'a>>,
+    pub response_message: Option<Text<'a>>,
+    pub response_result: Option<Value<'a>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct HttpRequest<'a> {
+    /// Written when it is one of OCSF's methods, which are upper case.
+    pub method: Option<Text<'a>>,
+    pub url: Option<Text<'a>>,
+    pub hostname: Option<Text<'a>>,
+    pub path: Option<Text<'a>>,
+    pub query: Option<Text<'a>>,
+    pub scheme: Option<Text<'a>>,
+    pub user_agent: Option<Text<'a>>,
+    pub referrer: Option<Text<'a>>,
+    pub version: Option<Text<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpResponse<'a> {
+    pub code: i32,
+    /// Bytes.
+    pub body_length: Option<u64>,
+    pub latency_ms: Option<i64>,
+    pub content_type: Option<Text<'a>>,
+}
+
+/// What was acted upon. Which of it matters is the class's affair.
+#[derive(Clone, Debug, Default)]
+pub struct Target<'a> {
+    pub user: Option<User<'a>>,
+    pub group: Option<Group<'a>>,
+    pub privileges: Vec<Text<'a>>,
+    pub policies: Vec<Text<'a>>,
+    pub access_list: Vec<Text<'a>>,
+    pub resources: Vec<Resource<'a>>,
+    pub entity: Option<Resource<'a>>,
+    pub service: Option<Text<'a>>,
+    pub database: Option<Resource<'a>>,
+    pub databucket: Option<Databucket<'a>>,
+    pub table: Option<Resource<'a>>,
+    pub query: Option<Text<'a>>,
+    pub login: Login<'a>,
+    pub tls: Option<Tls<'a>>,
+}
+
+/// Something with a name or an id.
+#[derive(Clone, Debug, Default)]
+pub struct Resource<'a> {
+    pub kind: Option<Text<'a>>,
+    pub name: Option<Text<'a>>,
+    pub uid: Option<Text<'a>>,
+    /// What the name is unique in.
+    pub namespace: Option<Text<'a>>,
+    pub owner: Option<User<'a>>,
+    pub data: Option<Value<'a>>,
+}
+
+impl Resource<'_> {
+    pub fn is_known(&self) -> bool {
+        self.name.is_some() || self.uid.is_some()
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Databucket<'a> {
+    pub name: Option<Text<'a>>,
+    pub uid: Option<Text<'a>>,
+    /// `S3`, or the product's own word.
+    pub kind: Option<&'static str>,
+    pub version: Option<Text<'a>>,
+    pub file: Option<File<'a>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct File<'a> {
+    pub path: Text<'a>,
+    /// Bytes.
+    pub size: Option<u64>,
+    pub version: Option<Text<'a>>,
+    pub is_folder: bool,
+}
+
+/// How someone logged on.
+#[derive(Clone, Debug, Default)]
+pub struct Login<'a> {
+    /// A caption of OCSF's `auth_protocol_id`, or the product's own word.
+    pub protocol: Option<&'static str>,
+    /// The id of the API token used.
+    pub token_uid: Option<Text<'a>>,
+    pub is_mfa: Option<bool>,
+    pub is_remote: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tls<'a> {
+    pub version: Text<'a>,
+    pub cipher: Option<Text<'a>>,
+}

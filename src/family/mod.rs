@@ -1,1 +1,148 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
+
+mod databricks;
+
+mod partitions;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::delta::Growth;
+use crate::delta::RecordHash;
+use crate::event::Encoded;
+use crate::event::Encoder;
+use crate::event::Event;
+use crate::event::Namespace;
+use crate::event::Origin;
+use crate::event::Scope;
+use crate::event::Seen;
+use crate::notification::ObjectId;
+use crate::records::Framing;
+use crate::records::Record;
+
+pub use partitions::Partitions;
+
+/// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
+#[derive(Debug)]
+pub struct Family {
+    /// What the configuration calls it, and part of each event's identity.
+    pub name: &'static str,
+    pub growth: Growth,
+    pub framing: Framing,
+    /// Which keys are its, where a feed does not say: globs over the whole key.
+    pub keys: &'static [&'static str],
+    /// Reads a record and hands on its events, at least one, in order.
+    pub decode: Decode,
+    /// Writes the record as its source names it, as one JSON object, before normalization.
+    pub parsed: Parsed,
+}
+
+/// Reads a record. What was handed on before a refusal does not count.
+pub type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
+
+/// Appends a record as one JSON object, without a line end. What was appended before a refusal does not count.
+pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
+
+/// What [`Encoded::ends`] can point into.
+const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
+
+pub static ALL: &[Family] = &[databricks::FAMILY];
+
+/// The family that the configuration calls so.
+pub fn named(name: &str) -> Option<&'static Family> {
+    ALL.iter().find(|family| family.name == name)
+}
+
+/// What is known around the records of one object. Built once per object.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub family: &'static Family,
+    pub object: &'a ObjectId,
+    pub partitions: Partitions,
+    /// When the object was last written, in milliseconds since the epoch: the time of a record that has none.
+    pub last_modified_ms: Option<i64>,
+    /// The feed that the object belongs to.
+    pub feed: &'a str,
+    source: String,
+    namespace: Namespace,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(
+        family: &'static Family,
+        object: &'a ObjectId,
+        scope: Scope<'_>,
+        last_modified_ms: Option<i64>,
+        feed: &'a str,
+    ) -> Self {
+        Self {
+            family,
+            object,
+            partitions: Partitions::of(&object.key),
+            last_modified_ms,
+            feed,
+            source: object.to_string(),
+            namespace: Namespace::new(family.name, scope),
+        }
+    }
+
+    pub fn origin(&self) -> Origin<'_> {
+        Origin { source: &self.source, last_modified_ms: self.last_modified_ms }
+    }
+}
+
+/// Why a record cannot be decoded. It goes to quarantine with its coordinates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// Short, and without the record's content.
+    pub reason: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Decodes one record once, and appends it to every encoder's output; `out` has one [`Encoded`] for each encoder.
+///
+/// `occurrence` is the number of this record among the object's equal records (from 0), or its ordinal where the family
+/// is written once. Returns the number of events the record gave. On refusal nothing is appended.
+pub fn encode_record(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    hash: &RecordHash,
+    occurrence: u64,
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
+    debug_assert_eq!(encoders.len(), out.len());
+    let origin = context.origin();
+    let mut index = 0;
+    let decoded = (context.family.decode)(context, record, &mut |event| {
+        let id = context.namespace.event(hash, occurrence, index);
+        let seen = Seen { origin, record: record.bytes, id, index };
+        for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
+            encoder.encode(event, &seen, encoded);
+        }
+        index += 1;
+    });
+    let passed = out.iter().any(|encoded| encoded.bytes.len() > ENCODED_BYTES_MAX);
+    let refused = match decoded {
+        Ok(()) if !passed => return Ok(index),
+        Ok(()) => Refusal::new("the record gives more than 4 GiB of events"),
+        Err(refusal) => refusal,
+    };
+    for (encoder, encoded) in encoders.iter().zip(out) {
+        encoded.truncate(encoded.ends.len() - encoder.lines_of(index));
+    }
+    Err(refused)
+}

@@ -1,5 +1,18 @@
 //! Who we are to AWS: yields credentials that stay fresh.
 
+pub mod fault;
+
+mod hop;
+
+mod provider;
+
+mod validate;
+
+pub use provider::Identity;
+pub use provider::credentials;
+pub use validate::ConfigError;
+
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,7 +30,7 @@ pub struct Config {
 }
 
 /// One role on the way.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hop {
     /// The role's ARN.
@@ -39,10 +52,52 @@ pub struct Hop {
     pub endpoint_url: Option<String>,
 }
 
+impl fmt::Debug for Hop {
+    /// Without the external id, which some hold for a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hop")
+            .field("role_arn", &self.role_arn)
+            .field("duration", &self.duration)
+            .finish_non_exhaustive()
+    }
+}
+
 fn default_session_name() -> String {
     "auditferry".to_owned()
 }
 
 const fn default_duration() -> Duration {
     Duration::from_secs(3600)
+}
+
+/// Why there are no credentials. The variants are what a caller does differently.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Somebody refuses: a trust policy, an external id, a permission, a configuration. Nothing but a person can mend it.
+    #[error("identity {identity}: {step} is refused: {reason}")]
+    Refused { identity: String, step: Step, reason: String },
+    /// Throttled, timed out, not reachable: try again later.
+    #[error("identity {identity}: {step} failed for now: {reason}")]
+    Unavailable { identity: String, step: Step, reason: String },
+    /// Roles are to be assumed, and nothing says in which region.
+    #[error("identity {identity}: no region is known to assume {role_arn} in; set `region` in the hop or the feed")]
+    RegionMissing { identity: String, role_arn: String },
+}
+
+/// Which step on the way to the credentials failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// What the chain of roles begins from.
+    Base,
+    /// One role of the chain, the first being 1.
+    Hop { number: usize, of: usize, role_arn: String },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Base => f.write_str("finding the credentials to begin from"),
+            Self::Hop { number, of, role_arn } => write!(f, "assuming {role_arn} (hop {number} of {of})"),
+        }
+    }
 }

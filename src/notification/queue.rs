@@ -1,6 +1,73 @@
 //! A queue of notifications: receive, keep invisible, delete.
 
+use std::future::Future;
+
 use serde::Deserialize;
+
+/// At most as many messages are received, extended or deleted with one request (SQS's own limit).
+pub const REQUEST_MESSAGES_MAX: usize = 10;
+
+/// Where notifications wait: each message, once received, is hidden for a while, and comes again unless it is deleted.
+pub trait Queue: Send + Sync + 'static {
+    /// Waits up to `wait_secs` (0 to 20) for messages and returns up to `max` of them (1 to 10), hidden from then on for
+    /// the configured visibility. None is not an error. Cancel-safe as far as the queue is: a message whose reply is
+    /// dropped comes again when its visibility ends.
+    fn receive(&self, max: usize, wait_secs: u32) -> impl Future<Output = Result<Vec<Message>, QueueError>> + Send;
+
+    /// Hides the messages for `visibility_secs` from now; 0 gives them back at once. One outcome for each handle, in
+    /// their order. Any number of handles; an error means that not one of them was extended.
+    fn extend(
+        &self,
+        handles: &[ReceiptHandle],
+        visibility_secs: u32,
+    ) -> impl Future<Output = Result<Vec<Outcome>, QueueError>> + Send;
+
+    /// Deletes the messages. One outcome for each handle, in their order. Any number of handles; an error means that
+    /// not one of them was deleted. That a delete succeeded is no proof that the message never comes again.
+    fn delete(&self, handles: &[ReceiptHandle]) -> impl Future<Output = Result<Vec<Outcome>, QueueError>> + Send;
+}
+
+/// One received message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Stays the same over all receives.
+    pub id: Box<str>,
+    /// New with every receive.
+    pub receipt_handle: ReceiptHandle,
+    pub body: Box<str>,
+    /// How often the message has been received, this time included. At least 1.
+    pub receive_count: u32,
+    /// Milliseconds since the epoch, by the queue's clock.
+    pub sent_at_ms: Option<i64>,
+}
+
+/// What extends or deletes a message: names one receive of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ReceiptHandle(pub Box<str>);
+
+/// What became of one message of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    Done,
+    /// The message is not ours any more: its visibility ended, or it is deleted. It may be worked on elsewhere.
+    Lost,
+    /// Not done, for the reason given; may be tried again.
+    Failed(String),
+}
+
+/// Why a queue could not be asked. The variants are what a caller does differently.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// Throttled, timed out, reset: try again later.
+    #[error("queue {queue} is unavailable: {reason}")]
+    Unavailable { queue: String, reason: String },
+    /// Credentials, permissions or policies refuse; nothing but a person can mend it.
+    #[error("queue {queue} refuses: {reason}")]
+    Denied { queue: String, reason: String },
+    /// There is no such queue.
+    #[error("there is no queue {queue}: {reason}")]
+    NotFound { queue: String, reason: String },
+}
 
 /// `[queue.<name>]`: an SQS queue. One queue may serve several feeds.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +97,22 @@ pub struct Config {
     /// queue has no redrive policy that moves it to a dead-letter queue sooner. Default: 20.
     #[serde(default = "default_poison_receives_max")]
     pub poison_receives_max: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            name: None,
+            region: None,
+            endpoint_url: None,
+            identity: None,
+            receivers: default_receivers(),
+            visibility_secs: default_visibility_secs(),
+            held_max: default_held_max(),
+            poison_receives_max: default_poison_receives_max(),
+        }
+    }
 }
 
 const fn default_receivers() -> usize {

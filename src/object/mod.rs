@@ -1,8 +1,139 @@
 //! The bytes of one version of one object.
 
+pub mod s3;
+
+pub mod directory;
+
+use std::collections::VecDeque;
+use std::future::Future;
+
+use bytes::Bytes;
 pub mod inflate;
 
 use crate::notification::ObjectId;
+use crate::object::directory::DirectoryObjects;
+use crate::object::directory::FileBody;
+use crate::object::s3::S3Body;
+use crate::object::s3::S3Objects;
+
+/// No chunk of a body is longer.
+pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// No range that is read at once is longer.
+pub const RANGE_BYTES_MAX: u64 = 256 << 20;
+
+/// Where the objects of a feed are read.
+pub trait Objects: Send + Sync + 'static {
+    /// Opens the object's current version. Its bytes are not read before they are asked for.
+    fn read(&self, object: &ObjectId, condition: Condition) -> impl Future<Output = Result<Reading, ReadError>> + Send;
+
+    /// Reads some bytes of the object's current version into memory, and says which version it is. For formats that
+    /// begin at the end; the reads that follow name the version by `Condition::OnlyEtag`.
+    fn read_range(
+        &self,
+        object: &ObjectId,
+        condition: Condition,
+        range: Range,
+    ) -> impl Future<Output = Result<Reading<Part>, ReadError>> + Send;
+}
+
+/// Which version of the object is wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// Whichever is there.
+    Any,
+    /// Whichever is there, unless it still has this entity tag: then `Reading::Unchanged`.
+    UnlessEtag(Box<str>),
+    /// The one with this entity tag: any other is `ReadError::Changed`.
+    OnlyEtag(Box<str>),
+}
+
+/// What there was to read.
+#[derive(Debug)]
+pub enum Reading<T = Snapshot> {
+    /// The version that `Condition::UnlessEtag` names is still the current one.
+    Unchanged,
+    Changed(T),
+}
+
+/// One version of one object, and its bytes as they come.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub version: Version,
+    pub body: Body,
+}
+
+/// Which bytes of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Range {
+    /// From the first byte's position up to, not including, the second's.
+    Between(u64, u64),
+    /// As many at the end; the whole object where it is shorter.
+    Last(u64),
+}
+
+/// Some bytes of one version.
+#[derive(Debug)]
+pub struct Part {
+    pub version: Version,
+    /// Where the bytes begin in the object.
+    pub start: u64,
+    pub bytes: Bytes,
+}
+
+/// The bytes of one version, in order, as stored. Reads no further ahead than a few chunks.
+#[derive(Debug)]
+pub enum Body {
+    S3(Box<S3Body>),
+    File(Box<FileBody>),
+    /// Bytes that are there already; for tests and generated objects.
+    Memory(VecDeque<Result<Bytes, ReadError>>),
+}
+
+impl Body {
+    /// A body out of memory: its chunks, an error among them if wanted.
+    pub fn of(chunks: impl IntoIterator<Item = Result<Bytes, ReadError>>) -> Self {
+        Self::Memory(chunks.into_iter().collect())
+    }
+
+    /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never
+    /// sooner. After an error or `None` there is nothing more. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        match self {
+            Self::S3(body) => body.next().await,
+            Self::File(body) => body.next().await,
+            Self::Memory(chunks) => chunks.pop_front(),
+        }
+    }
+}
+
+/// Where one feed's objects are: a bucket or a directory.
+#[derive(Clone, Debug)]
+pub enum Place {
+    S3(S3Objects),
+    Directory(DirectoryObjects),
+}
+
+impl Objects for Place {
+    async fn read(&self, object: &ObjectId, condition: Condition) -> Result<Reading, ReadError> {
+        match self {
+            Self::S3(objects) => objects.read(object, condition).await,
+            Self::Directory(objects) => objects.read(object, condition).await,
+        }
+    }
+
+    async fn read_range(
+        &self,
+        object: &ObjectId,
+        condition: Condition,
+        range: Range,
+    ) -> Result<Reading<Part>, ReadError> {
+        match self {
+            Self::S3(objects) => objects.read_range(object, condition, range).await,
+            Self::Directory(objects) => objects.read_range(object, condition, range).await,
+        }
+    }
+}
 
 /// One version of one object: which it is, before its bytes are read.
 #[derive(Clone, PartialEq, Eq, Debug)]

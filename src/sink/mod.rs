@@ -1,9 +1,130 @@
 //! Delivers a batch, and says what became of it: taken, later, never.
 
+mod file;
+
+mod memory;
+
+mod stdout;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::batch::Batch;
+use crate::event::EncodingName;
+
+pub use memory::Delivered;
+
+/// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// The file's number in the sequence of rotated files, from 1.
+    pub number: u64,
+    /// Its committed length in bytes.
+    pub len: u64,
+    /// When its first event was written, in milliseconds since the epoch.
+    pub opened_at_ms: i64,
+}
+
+/// What was sealed: enough to tell whether a sink has all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Manifest {
+    pub bytes: u64,
+    /// BLAKE3 of the batch's bytes.
+    pub hash: blake3::Hash,
+}
+
+/// The proof that a sink took a batch. Only the sinks make one:
+///
+/// ```compile_fail
+/// let forged = auditferry::sink::Receipt { position: None };
+/// ```
+#[derive(Debug)]
+pub struct Receipt {
+    position: Option<Position>,
+}
+
+impl Receipt {
+    fn accepted() -> Self {
+        Self { position: None }
+    }
+
+    fn at(position: Position) -> Self {
+        Self { position: Some(position) }
+    }
+
+    /// For a batch without events, of records that gave none: there is nothing to take.
+    pub fn nothing(batch: &Batch) -> Option<Self> {
+        (batch.events() == 0).then(Self::accepted)
+    }
+
+    /// Where the sink's next batch begins, for sinks that hold a position.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+}
+
+/// Why a batch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// Try the same batch again.
+    #[error("the sink is unavailable: {0}")]
+    Unavailable(String),
+    /// Trying again cannot help until a person mends the receiver or the configuration. The sink is parked and asked
+    /// again now and then; no event is given up.
+    #[error("the sink needs mending: {0}")]
+    Misconfigured(String),
+}
+
+/// One configured sink.
+pub enum Sink {
+    File(file::FileSink),
+    Stdout(stdout::StdoutSink),
+    Memory(memory::MemorySink),
+}
+
+impl Sink {
+    /// The sink a table configures, which continues at `position` where it holds one.
+    pub fn open(config: &Config, position: Option<Position>) -> Self {
+        match config {
+            Config::File(config) => Self::File(file::FileSink::new(config.clone(), position)),
+            Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
+        }
+    }
+
+    /// A sink that keeps what it is given, for tests.
+    pub fn memory(delivered: Delivered) -> Self {
+        Self::Memory(memory::MemorySink::new(delivered))
+    }
+
+    /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
+    /// receiver can tell a repeat. `now_ms` is the time, in milliseconds since the epoch.
+    pub async fn deliver(&mut self, batch: &Batch, now_ms: i64) -> Result<Receipt, DeliveryError> {
+        match self {
+            Self::File(sink) => sink.deliver(batch, now_ms).await,
+            Self::Stdout(sink) => sink.deliver(batch).await,
+            Self::Memory(sink) => sink.deliver(batch),
+        }
+    }
+
+    /// Whether the receiver already has all of a batch that was sealed before the process ended. Sinks that cannot know
+    /// say nothing.
+    pub async fn settled(&mut self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
+        match self {
+            Self::File(sink) => sink.settled(manifest).await,
+            Self::Stdout(_) | Self::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Accepts what lies behind the sink's position though nothing was sealed: bytes that are not ours. Returns how many.
+    pub async fn adopt(&mut self) -> Result<u64, DeliveryError> {
+        match self {
+            Self::File(sink) => sink.adopt_tail().await,
+            Self::Stdout(_) | Self::Memory(_) => Ok(0),
+        }
+    }
+}
 
 /// `[sink.<name>]`: where events go.
 #[derive(Clone, Debug, Deserialize)]
@@ -13,15 +134,14 @@ pub enum Config {
     Stdout(StdoutConfig),
 }
 
-/// How events are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncodingName {
-    /// OCSF, one JSON object a line.
-    #[default]
-    Ocsf,
-    /// The source's record, as it came.
-    Raw,
+impl Config {
+    /// How the sink's events are written.
+    pub fn encoding(&self) -> EncodingName {
+        match self {
+            Self::File(config) => config.encoding,
+            Self::Stdout(config) => config.encoding,
+        }
+    }
 }
 
 /// A file of lines, each event once: a repeat after a crash is recognised by the committed length.

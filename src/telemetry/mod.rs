@@ -1,1 +1,38 @@
-//! telemetry
+//! What the daemon says of itself: log lines, counters, health, and word to the service manager.
+
+mod freshness;
+
+pub mod health;
+
+pub mod metrics;
+
+pub mod systemd;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::filter::ParseError;
+
+use crate::config::Log;
+use crate::config::LogFormat;
+
+/// Why nothing can be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("log.level is no filter: {0}")]
+    Filter(#[from] ParseError),
+    /// Something else in this process logs already.
+    #[error("a log subscriber is already set")]
+    AlreadySet,
+}
+
+/// Sends log lines to standard error from here on. Standard output belongs to the `stdout` sink.
+pub fn begin(log: &Log) -> Result<(), TelemetryError> {
+    let to_terminal = std::io::stderr().is_terminal();
+    let format = log.format.unwrap_or(if to_terminal { LogFormat::Readable } else { LogFormat::Json });
+    let lines = tracing_subscriber::fmt().with_env_filter(log.filter()?).with_writer(std::io::stderr);
+    let set = match format {
+        LogFormat::Readable => lines.with_ansi(to_terminal).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|_| TelemetryError::AlreadySet)
+}

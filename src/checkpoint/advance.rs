@@ -1,0 +1,421 @@
+//! Seal, commit, finish: how an object and its sinks move on.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use super::CheckpointStore;
+use super::StoreError;
+use super::quarantine;
+use super::rows;
+use super::rows::ObjectRow;
+use super::rows::Sum;
+use super::rows::count;
+use super::rows::int;
+use crate::batch::Acceptance;
+use crate::batch::Advance;
+use crate::batch::Part;
+use crate::delta::Progress;
+use crate::notification::ObjectId;
+use crate::notification::Sequencer;
+use crate::sink::Manifest;
+use crate::sink::Position;
+use crate::sink::Receipt;
+
+/// What is written before a batch is sent.
+pub struct Seal {
+    pub sink: Arc<str>,
+    /// Which program and encoding made the bytes: the same makes the same again.
+    pub encoder: String,
+    pub parts: Arc<[Part]>,
+    pub manifest: Manifest,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// A batch that may be sent: its records are accepted and its manifest is on disk.
+#[derive(Debug)]
+pub struct Sealed {
+    sink: Arc<str>,
+    id: String,
+    seq: u64,
+}
+
+impl Sealed {
+    /// The batch's id; a repeat carries the same.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+/// The proof that a batch's advances are on disk. Only the store makes one:
+///
+/// ```compile_fail
+/// let forged = auditferry::checkpoint::Committed(());
+/// ```
+#[derive(Debug)]
+pub struct Committed(());
+
+/// The proof that each of a feed's sinks has had all of an object's content, or that what it has not had is written down
+/// as a debt. Only the store makes one:
+///
+/// ```compile_fail
+/// let forged = auditferry::checkpoint::Passed(());
+/// ```
+#[derive(Debug)]
+pub struct Passed(pub(super) ());
+
+/// An object was read to its end.
+pub struct Finish {
+    pub feed: Arc<str>,
+    pub object: ObjectId,
+    pub etag: Box<str>,
+    pub sequencer: Option<Sequencer>,
+    /// What the reading saw: applied when the store has accepted as many records.
+    pub progress: Progress,
+    /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
+    pub changed: bool,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// Where a sink stands in its own sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LaneState {
+    /// The last batch's number.
+    pub seq: u64,
+    /// Where its file ends, for sinks that hold a position.
+    pub position: Option<Position>,
+}
+
+/// A batch that was sealed and not committed before the process ended.
+#[derive(Debug)]
+pub struct SealedBatch {
+    pub sealed: Sealed,
+    pub encoder: String,
+    pub manifest: Manifest,
+    pub parts: Vec<SealedPart>,
+}
+
+/// What a part of such a batch was made from.
+#[derive(Clone, Debug)]
+pub struct SealedPart {
+    pub advance: Advance,
+    pub etag: Box<str>,
+    pub last_modified_ms: Option<i64>,
+    /// BLAKE3 of the part's bytes.
+    pub hash: [u8; 32],
+}
+
+impl CheckpointStore {
+    /// Accepts the batch's new records and writes its manifest, in one transaction.
+    ///
+    /// # Errors
+    /// `Overtaken` names an object that does not stand where its part begins; nothing is written then.
+    pub async fn seal(&self, seal: Seal) -> Result<Sealed, StoreError> {
+        let store = self.clone();
+        let sealed = move |connection: &Connection| {
+            let state = lane(connection, &seal.sink)?;
+            let seq = state.seq + 1;
+            let id = format!("{}-{}-{seq}", store.instance(), seal.sink);
+            insert_batch(connection, &seal, seq, &id)?;
+            for (ord, part) in seal.parts.iter().enumerate() {
+                let object_id = match &part.acceptance {
+                    Some(acceptance) => accept(&store, connection, &part.advance.object, acceptance, seal.now_ms)?,
+                    None => known(connection, &part.advance.object)?.id,
+                };
+                insert_part(connection, &seal, ord, object_id, part)?;
+            }
+            Ok(Sealed { sink: seal.sink, id, seq })
+        };
+        self.writer.write(sealed).await
+    }
+
+    /// Applies a delivered batch's advances and forgets its manifest, in one transaction.
+    pub async fn commit(&self, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
+        let (sink, id, seq) = (Arc::clone(&sealed.sink), sealed.id.clone(), sealed.seq);
+        let position = receipt.position();
+        let commit = move |connection: &Connection| {
+            for (object_id, object, before, after) in advances(connection, &sink)? {
+                if rows::cursor(connection, object_id, &sink)? != before {
+                    return Err(StoreError::Overtaken { object });
+                }
+                rows::set_cursor(connection, object_id, &sink, after)?;
+            }
+            let position = match position {
+                Some(position) => Some(position),
+                None => lane(connection, &sink)?.position,
+            };
+            set_lane(connection, &sink, LaneState { seq, position })?;
+            let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
+            statement.execute(params![&*sink, id])?;
+            Ok(Committed(()))
+        };
+        self.writer.write(commit).await
+    }
+
+    /// Notes that an object was read to its end, if all it holds was accepted meanwhile. Says whether that is so.
+    pub async fn finish(&self, finish: Finish) -> Result<bool, StoreError> {
+        let note = move |connection: &Connection| {
+            let found = ObjectRow::find(connection, &finish.object)?;
+            let mut row = found.unwrap_or_else(|| ObjectRow::new(&finish.feed));
+            if row.progress.accepted != finish.progress.accepted {
+                return Ok(false);
+            }
+            row.progress = finish.progress;
+            row.etag = Some(finish.etag.into());
+            row.state = "whole".to_owned();
+            if finish.changed || row.changed_at_ms == 0 {
+                row.changed_at_ms = row.changed_at_ms.max(finish.now_ms);
+            }
+            let newer = match (&finish.sequencer, &row.sequencer) {
+                (Some(new), Some(old)) => new > &Sequencer(old.as_str().into()),
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if newer {
+                row.sequencer = finish.sequencer.map(|sequencer| sequencer.0.into());
+            }
+            row.save(connection, &finish.object)?;
+            Ok(true)
+        };
+        self.writer.write(note).await
+    }
+
+    /// Whether each of `sinks` has had all of the object, or what it has not had is written down as owed.
+    pub fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Result<Option<Passed>, StoreError> {
+        self.read(|connection| {
+            let Some(row) = ObjectRow::find(connection, object)? else { return Ok(None) };
+            for sink in sinks {
+                let whole = row.state != "reading" && rows::cursor(connection, row.id, sink)? == row.progress.accepted;
+                if !whole && !is_owed(connection, sink, row.id)? {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(Passed(())))
+        })
+    }
+
+    /// Where a sink stands.
+    pub fn lane(&self, sink: &str) -> Result<LaneState, StoreError> {
+        self.read(|connection| lane(connection, sink))
+    }
+
+    /// The batch of a sink that was sealed and not committed, if there is one.
+    pub fn sealed(&self, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
+        self.read(|connection| sealed_batch(connection, sink))
+    }
+
+    /// Takes a sink's position as it is told, where what lies behind the remembered one is not ours.
+    pub async fn place_lane(&self, sink: Arc<str>, position: Position) -> Result<(), StoreError> {
+        let place = move |connection: &Connection| {
+            let state = lane(connection, &sink)?;
+            set_lane(connection, &sink, LaneState { position: Some(position), ..state })
+        };
+        self.writer.write(place).await
+    }
+}
+
+fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreError> {
+    ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
+}
+
+fn is_owed(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM owed WHERE sink = ?1 AND object_id = ?2")?;
+    Ok(statement.exists(params![sink, object_id])?)
+}
+
+/// Appends new records to the object's accepted sequence, unless another sink's batch has brought them already.
+fn accept(
+    store: &CheckpointStore,
+    connection: &Connection,
+    object: &ObjectId,
+    acceptance: &Acceptance,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
+    if row.progress.accepted >= acceptance.after {
+        return Ok(row.id);
+    }
+    if row.progress.accepted != acceptance.before {
+        return Err(StoreError::Overtaken { object: object.clone() });
+    }
+    row.progress = acceptance.progress.clone();
+    row.state = "reading".to_owned();
+    row.changed_at_ms = now_ms;
+    row.save(connection, object)?;
+    if !acceptance.fingerprints.is_empty() {
+        rows::append_fingerprints(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
+    }
+    for refused in &acceptance.refused {
+        quarantine::record(store, connection, &acceptance.feed, object, refused, now_ms)?;
+    }
+    Ok(row.id)
+}
+
+fn lane_sum(sink: &str, state: LaneState) -> Sum {
+    let sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
+    match state.position {
+        Some(Position { number, len, opened_at_ms }) => sum.int(int(number)).int(int(len)).int(opened_at_ms),
+        None => sum,
+    }
+}
+
+fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT last_seq, file_number, file_len, file_opened_at_ms, sum FROM lane WHERE sink = ?1")?
+        .query_row([sink], |row| {
+            let position = match row.get::<_, Option<i64>>(1)? {
+                Some(number) => {
+                    Some(Position { number: count(number), len: count(row.get(2)?), opened_at_ms: row.get(3)? })
+                }
+                None => None,
+            };
+            Ok((LaneState { seq: count(row.get(0)?), position }, row.get(4)?))
+        })
+        .optional()?;
+    let Some((state, sum)) = found else { return Ok(LaneState::default()) };
+    lane_sum(sink, state).verify(sum, || format!("the state of sink {sink}"))?;
+    Ok(state)
+}
+
+fn set_lane(connection: &Connection, sink: &str, state: LaneState) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
+                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum",
+        )?
+        .execute(params![
+            sink,
+            int(state.seq),
+            state.position.map(|position| int(position.number)),
+            state.position.map(|position| int(position.len)),
+            state.position.map(|position| position.opened_at_ms),
+            lane_sum(sink, state).value(),
+        ])?;
+    Ok(())
+}
+
+fn batch_sum(sink: &str, seq: u64, id: &str, encoder: &str, manifest: &Manifest) -> Sum {
+    let sum = Sum::of("batch").text(Some(sink)).int(int(seq)).text(Some(id)).text(Some(encoder));
+    sum.int(int(manifest.bytes)).bytes(manifest.hash.as_bytes())
+}
+
+fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &str) -> Result<(), StoreError> {
+    let sum = batch_sum(&seal.sink, seq, id, &seal.encoder, &seal.manifest).value();
+    connection
+        .prepare_cached(
+            "INSERT INTO batch (sink, seq, id, encoder, bytes, hash, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            &*seal.sink,
+            int(seq),
+            id,
+            seal.encoder,
+            int(seal.manifest.bytes),
+            seal.manifest.hash.as_bytes(),
+            sum
+        ])?;
+    Ok(())
+}
+
+fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
+    let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
+    let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
+    sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash)
+}
+
+/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
+fn insert_part(
+    connection: &Connection,
+    seal: &Seal,
+    ord: usize,
+    object_id: i64,
+    part: &Part,
+) -> Result<(), StoreError> {
+    let advance = &part.advance;
+    let before = seal.parts[..ord].iter().rev().find(|earlier| earlier.advance.object == advance.object);
+    let stands = match before {
+        Some(earlier) => earlier.advance.after,
+        None => rows::cursor(connection, object_id, &seal.sink)?,
+    };
+    if stands != advance.before {
+        return Err(StoreError::Overtaken { object: advance.object.clone() });
+    }
+    let row = SealedPart {
+        advance: advance.clone(),
+        etag: part.version.etag.clone(),
+        last_modified_ms: part.version.last_modified_ms,
+        hash: part.hash(),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            &*seal.sink,
+            int(ord as u64),
+            object_id,
+            &*row.etag,
+            row.last_modified_ms,
+            int(advance.before),
+            int(advance.after),
+            row.hash,
+            part_sum(&seal.sink, object_id, &row).value(),
+        ])?;
+    Ok(())
+}
+
+fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, ObjectId, u64, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 ORDER BY ord",
+    )?;
+    let rows = statement.query_map([sink], |row| {
+        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        Ok((row.get(0)?, object, count(row.get(3)?), count(row.get(4)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT seq, id, encoder, bytes, hash, sum FROM batch WHERE sink = ?1")?
+        .query_row([sink], |row| {
+            let hash: [u8; 32] = row.get(4)?;
+            let manifest = Manifest { bytes: count(row.get(3)?), hash: hash.into() };
+            let sealed = Sealed { sink: sink.into(), id: row.get(1)?, seq: count(row.get(0)?) };
+            Ok((sealed, row.get::<_, String>(2)?, manifest, row.get::<_, i64>(5)?))
+        })
+        .optional()?;
+    let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
+    let name = || format!("the sealed batch of sink {sink}");
+    batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum
+         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
+    )?;
+    let rows = statement.query_map([sink], |row| {
+        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
+        let etag: String = row.get(3)?;
+        let part = SealedPart { advance, etag: etag.into(), last_modified_ms: row.get(4)?, hash: row.get(7)? };
+        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
+    })?;
+    let mut parts = Vec::new();
+    for row in rows {
+        let (object_id, part, sum) = row?;
+        part_sum(sink, object_id, &part).verify(sum, name)?;
+        parts.push(part);
+    }
+    Ok(Some(SealedBatch { sealed, encoder, manifest, parts }))
+}

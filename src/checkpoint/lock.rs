@@ -1,0 +1,41 @@
+//! One process, one state directory: an advisory lock beside the database, holding the owner's process id.
+
+use std::fs::File;
+use std::fs::TryLockError;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use super::OpenError;
+
+/// The lock, held until dropped or until the process ends, however it ends.
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// # Errors
+    /// Another process holds it; the error names that process.
+    pub(super) fn take(state_dir: &Path) -> Result<Self, OpenError> {
+        let path = state_dir.join("lock");
+        let io = |source| OpenError::Io { path: path.clone(), source };
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _ = (&file).take(20).read_to_string(&mut pid);
+                return Err(OpenError::Locked { path: state_dir.to_owned(), pid: pid.trim().to_owned() });
+            }
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+        let write = |file: &mut File| {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{}", std::process::id())
+        };
+        write(&mut file).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}

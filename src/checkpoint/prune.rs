@@ -1,0 +1,74 @@
+//! What may be forgotten, and when: the store does not grow for ever.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use super::CheckpointStore;
+use super::StoreError;
+use super::rows::count;
+
+/// One transaction forgets at most as many objects, so that it keeps nobody waiting.
+const OBJECTS_AT_ONCE: i64 = 500;
+
+impl CheckpointStore {
+    /// Forgets some of the objects that have not changed since `before_ms`, owed to nobody and part of no sealed batch.
+    /// Returns how many; as long as that is not none, there may be more.
+    ///
+    /// A scan still meets objects that were forgotten; [`Self::forgotten_before`] tells it so.
+    pub async fn forget(&self, before_ms: i64) -> Result<u64, StoreError> {
+        let forget = move |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "INSERT INTO horizon (feed, before_ms) SELECT DISTINCT feed, ?1 FROM object WHERE changed_at_ms < ?1
+                     ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms)",
+                )?
+                .execute([before_ms])?;
+            let forgotten = connection
+                .prepare_cached(
+                    "DELETE FROM object WHERE id IN (
+                         SELECT id FROM object WHERE changed_at_ms < ?1
+                         AND id NOT IN (SELECT object_id FROM owed)
+                         AND id NOT IN (SELECT object_id FROM batch_part)
+                         ORDER BY changed_at_ms LIMIT ?2)",
+                )?
+                .execute(params![before_ms, OBJECTS_AT_ONCE])?;
+            Ok(forgotten as u64)
+        };
+        let forgotten = self.writer.write(forget).await?;
+        if forgotten == 0 {
+            let vacuum = |connection: &Connection| {
+                Ok(connection.execute_batch("DELETE FROM quarantine WHERE 0; PRAGMA incremental_vacuum(2000)")?)
+            };
+            self.writer.write(vacuum).await?;
+        }
+        Ok(forgotten)
+    }
+
+    /// Objects of a feed last written before then may have been forgotten: an unknown one is not taken for new.
+    pub fn forgotten_before(&self, feed: &str) -> Result<Option<i64>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT before_ms FROM horizon WHERE feed = ?1")?;
+            Ok(statement.query_row([feed], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// How many objects are known.
+    pub fn object_count(&self) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let objects: i64 = connection.query_row("SELECT count(*) FROM object", [], |row| row.get(0))?;
+            Ok(count(objects))
+        })
+    }
+
+    /// The sinks the store knows, whether configured still or not.
+    pub fn sinks(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT sink FROM lane ORDER BY sink")?;
+            let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+            Ok(rows.map(|sink| sink.map(Into::into)).collect::<Result<_, _>>()?)
+        })
+    }
+}

@@ -1,0 +1,255 @@
+//! Rows as they lie in the store: each that matters carries a checksum, verified whenever it is read.
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use super::StoreError;
+use crate::delta::Fingerprint;
+use crate::delta::Progress;
+use crate::notification::ObjectId;
+
+/// A stretch of fingerprints is added to until it holds as many; then the next begins.
+const STRETCH_MAX: usize = 4096;
+
+/// The first 64 bits of the BLAKE3 of a row's fields.
+pub(super) struct Sum(blake3::Hasher);
+
+impl Sum {
+    pub(super) fn of(table: &str) -> Self {
+        Self(blake3::Hasher::new()).bytes(table.as_bytes())
+    }
+
+    pub(super) fn bytes(mut self, field: &[u8]) -> Self {
+        self.0.update(&(field.len() as u64).to_le_bytes()).update(field);
+        self
+    }
+
+    pub(super) fn text(self, field: Option<&str>) -> Self {
+        match field {
+            Some(field) => self.bytes(field.as_bytes()),
+            None => self.int(-1),
+        }
+    }
+
+    pub(super) fn int(mut self, field: i64) -> Self {
+        self.0.update(&field.to_le_bytes());
+        self
+    }
+
+    pub(super) fn value(&self) -> i64 {
+        let mut first = [0; 8];
+        self.0.finalize_xof().fill(&mut first);
+        i64::from_le_bytes(first)
+    }
+
+    /// Compares with what the row carries.
+    pub(super) fn verify(&self, stored: i64, row: impl FnOnce() -> String) -> Result<(), StoreError> {
+        if self.value() == stored { Ok(()) } else { Err(StoreError::Corrupt { row: row() }) }
+    }
+}
+
+/// An object's row.
+#[derive(Clone, Debug)]
+pub(super) struct ObjectRow {
+    pub(super) id: i64,
+    pub(super) feed: String,
+    pub(super) etag: Option<String>,
+    pub(super) sequencer: Option<String>,
+    pub(super) progress: Progress,
+    pub(super) state: String,
+    pub(super) changed_at_ms: i64,
+}
+
+/// SQLite's integers are signed; counts that large cannot occur.
+pub(super) fn int(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(super) fn count(int: i64) -> u64 {
+    u64::try_from(int).unwrap_or(0)
+}
+
+impl ObjectRow {
+    pub(super) fn new(feed: &str) -> Self {
+        Self {
+            id: 0,
+            feed: feed.to_owned(),
+            etag: None,
+            sequencer: None,
+            progress: Progress::default(),
+            state: "reading".to_owned(),
+            changed_at_ms: 0,
+        }
+    }
+
+    fn sum(&self, object: &ObjectId) -> Sum {
+        let progress = &self.progress;
+        Sum::of("object")
+            .text(Some(&self.feed))
+            .text(Some(&object.bucket))
+            .text(Some(&object.key))
+            .text(self.etag.as_deref())
+            .text(self.sequencer.as_deref())
+            .int(int(progress.accepted))
+            .int(int(progress.content_records))
+            .int(int(progress.content_bytes))
+            .bytes(&progress.digest)
+            .int(i64::from(progress.in_order))
+            .text(Some(&self.state))
+            .int(self.changed_at_ms)
+    }
+
+    pub(super) fn find(connection: &Connection, object: &ObjectId) -> Result<Option<Self>, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, feed, etag, sequencer, accepted, content_records, content_bytes, digest, in_order, state,
+                    changed_at_ms, sum
+             FROM object WHERE bucket = ?1 AND key = ?2",
+        )?;
+        let found = statement
+            .query_row(params![&*object.bucket, &*object.key], |row| {
+                let progress = Progress {
+                    accepted: count(row.get(4)?),
+                    content_records: count(row.get(5)?),
+                    content_bytes: count(row.get(6)?),
+                    digest: row.get(7)?,
+                    in_order: row.get(8)?,
+                };
+                let found = Self {
+                    id: row.get(0)?,
+                    feed: row.get(1)?,
+                    etag: row.get(2)?,
+                    sequencer: row.get(3)?,
+                    progress,
+                    state: row.get(9)?,
+                    changed_at_ms: row.get(10)?,
+                };
+                Ok((found, row.get(11)?))
+            })
+            .optional()?;
+        let Some((found, sum)) = found else { return Ok(None) };
+        found.sum(object).verify(sum, || format!("the checkpoint of {object}"))?;
+        Ok(Some(found))
+    }
+
+    /// Writes the row, new or known, and gives it its id.
+    pub(super) fn save(&mut self, connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
+        let mut statement = connection.prepare_cached(
+            "INSERT INTO object (feed, bucket, key, etag, sequencer, accepted, content_records, content_bytes, digest,
+                                 in_order, state, changed_at_ms, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             ON CONFLICT (bucket, key) DO UPDATE SET
+                 feed = excluded.feed, etag = excluded.etag, sequencer = excluded.sequencer,
+                 accepted = excluded.accepted, content_records = excluded.content_records,
+                 content_bytes = excluded.content_bytes, digest = excluded.digest, in_order = excluded.in_order,
+                 state = excluded.state, changed_at_ms = excluded.changed_at_ms, sum = excluded.sum
+             RETURNING id",
+        )?;
+        let progress = &self.progress;
+        self.id = statement.query_row(
+            params![
+                self.feed,
+                &*object.bucket,
+                &*object.key,
+                self.etag,
+                self.sequencer,
+                int(progress.accepted),
+                int(progress.content_records),
+                int(progress.content_bytes),
+                progress.digest,
+                progress.in_order,
+                self.state,
+                self.changed_at_ms,
+                self.sum(object).value(),
+            ],
+            |row| row.get(0),
+        )?;
+        Ok(())
+    }
+}
+
+fn cursor_sum(object_id: i64, sink: &str, accepted: u64) -> Sum {
+    Sum::of("cursor").int(object_id).text(Some(sink)).int(int(accepted))
+}
+
+/// How much of an object a sink has had; nothing, when it is not known there.
+pub(super) fn cursor(connection: &Connection, object_id: i64, sink: &str) -> Result<u64, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT accepted, sum FROM cursor WHERE object_id = ?1 AND sink = ?2")?;
+    let found = statement.query_row(params![object_id, sink], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((accepted, sum)) = found.map(|(accepted, sum)| (count(accepted), sum)) else { return Ok(0) };
+    cursor_sum(object_id, sink, accepted).verify(sum, || format!("what sink {sink} has had of object {object_id}"))?;
+    Ok(accepted)
+}
+
+pub(super) fn set_cursor(connection: &Connection, object_id: i64, sink: &str, accepted: u64) -> Result<(), StoreError> {
+    let sum = cursor_sum(object_id, sink, accepted).value();
+    connection
+        .prepare_cached(
+            "INSERT INTO cursor (object_id, sink, accepted, sum) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET accepted = excluded.accepted, sum = excluded.sum",
+        )?
+        .execute(params![object_id, sink, int(accepted), sum])?;
+    Ok(())
+}
+
+fn stretch_sum(object_id: i64, first: i64, packed: &[u8]) -> Sum {
+    Sum::of("fingerprints").int(object_id).int(first).bytes(packed)
+}
+
+/// Appends to an object's fingerprints; `first` is the number of those that are there.
+pub(super) fn append_fingerprints(
+    connection: &Connection,
+    object_id: i64,
+    mut first: u64,
+    fingerprints: &[Fingerprint],
+) -> Result<(), StoreError> {
+    let mut rest = fingerprints;
+    let last = connection
+        .prepare_cached("SELECT first, packed FROM fingerprints WHERE object_id = ?1 ORDER BY first DESC LIMIT 1")?
+        .query_row([object_id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    if let Some((start, mut packed)) = last {
+        let room = STRETCH_MAX.saturating_sub(packed.len() / 16).min(rest.len());
+        if room > 0 {
+            packed.extend(rest[..room].iter().flat_map(|fingerprint| fingerprint.0));
+            rest = &rest[room..];
+            first += room as u64;
+            let sum = stretch_sum(object_id, start, &packed).value();
+            connection
+                .prepare_cached("UPDATE fingerprints SET packed = ?3, sum = ?4 WHERE object_id = ?1 AND first = ?2")?
+                .execute(params![object_id, start, packed, sum])?;
+        }
+    }
+    for stretch in rest.chunks(STRETCH_MAX) {
+        let packed: Vec<u8> = stretch.iter().flat_map(|fingerprint| fingerprint.0).collect();
+        let sum = stretch_sum(object_id, int(first), &packed).value();
+        connection
+            .prepare_cached("INSERT INTO fingerprints (object_id, first, packed, sum) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![object_id, int(first), packed, sum])?;
+        first += stretch.len() as u64;
+    }
+    Ok(())
+}
+
+/// Appends the fingerprints from number `from` on that lie in one stretch.
+pub(super) fn fingerprints(
+    connection: &Connection,
+    object_id: i64,
+    from: u64,
+    into: &mut Vec<Fingerprint>,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query(params![object_id, int(from)])?;
+    if let Some(row) = rows.next()? {
+        let first: i64 = row.get(0)?;
+        let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        stretch_sum(object_id, first, packed)
+            .verify(row.get(2)?, || format!("the fingerprints of object {object_id} from {first}"))?;
+        let skipped = usize::try_from(from - count(first)).unwrap_or(usize::MAX);
+        into.extend(packed.as_chunks::<16>().0.iter().skip(skipped).copied().map(Fingerprint));
+    }
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The checkpoint store's tables, and how an older store becomes a newer one.
+
+use rusqlite::Connection;
+
+use super::OpenError;
+
+/// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
+const MIGRATIONS: &[&str] = &["
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What is known of an object: its last version read whole, and how much of it was accepted.
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY,
+    feed TEXT NOT NULL,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    etag TEXT,
+    sequencer TEXT,
+    accepted INTEGER NOT NULL,
+    content_records INTEGER NOT NULL,
+    content_bytes INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    in_order INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('reading', 'whole', 'damaged')),
+    changed_at_ms INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    UNIQUE (bucket, key)
+) STRICT;
+CREATE INDEX object_changed ON object (changed_at_ms);
+
+-- The accepted records' fingerprints in order, 16 bytes each, packed into stretches.
+CREATE TABLE fingerprints (
+    object_id INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE,
+    first INTEGER NOT NULL,
+    packed BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (object_id, first)
+) STRICT;
+
+-- How much of an object's accepted sequence each sink has had.
+CREATE TABLE cursor (
+    object_id INTEGER NOT NULL REFERENCES object (id) ON DELETE CASCADE,
+    sink TEXT NOT NULL,
+    accepted INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (object_id, sink)
+) STRICT, WITHOUT ROWID;
+
+-- Where each sink stands in its own sequence of batches and files.
+CREATE TABLE lane (
+    sink TEXT PRIMARY KEY,
+    last_seq INTEGER NOT NULL,
+    file_number INTEGER,
+    file_len INTEGER,
+    file_opened_at_ms INTEGER,
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The batch of each sink that is sealed and not yet committed, and its parts.
+CREATE TABLE batch (
+    sink TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    encoder TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    sum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE batch_part (
+    sink TEXT NOT NULL REFERENCES batch (sink) ON DELETE CASCADE,
+    ord INTEGER NOT NULL,
+    object_id INTEGER NOT NULL REFERENCES object (id),
+    etag TEXT NOT NULL,
+    last_modified_ms INTEGER,
+    before INTEGER NOT NULL,
+    after INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (sink, ord)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX batch_part_object ON batch_part (object_id);
+
+-- Objects whose content a sink has not had, though their messages are settled.
+CREATE TABLE owed (
+    sink TEXT NOT NULL,
+    object_id INTEGER NOT NULL REFERENCES object (id),
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (sink, object_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX owed_since ON owed (sink, since_ms);
+CREATE INDEX owed_object ON owed (object_id);
+
+-- What cannot be decoded or is refused for ever: where it was, why, and itself (compressed, bounded).
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY,
+    feed TEXT NOT NULL,
+    sink TEXT,
+    kind TEXT NOT NULL CHECK (kind IN ('record', 'object', 'message')),
+    bucket TEXT,
+    key TEXT,
+    etag TEXT,
+    ordinal INTEGER,
+    byte_offset INTEGER,
+    reason TEXT NOT NULL,
+    body_zstd BLOB,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+-- Objects not changed since then were forgotten: a scan that meets one does not take it for new.
+CREATE TABLE horizon (
+    feed TEXT PRIMARY KEY,
+    before_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO meta (key, value) VALUES ('instance', lower(hex(randomblob(8)))), ('epoch', '0');
+"];
+
+/// The version this program writes.
+pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Brings a store to this program's version.
+///
+/// # Errors
+/// A newer store is refused: an older program would not know what it must keep.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION {
+        return Err(OpenError::Newer { found, known: VERSION });
+    }
+    for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", to)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

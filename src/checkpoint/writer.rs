@@ -1,0 +1,123 @@
+//! The one thread that writes: many advances, one commit.
+
+use std::sync::mpsc;
+use std::thread;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+/// How many writes one commit gathers at most.
+const GROUP_MAX: usize = 256;
+
+/// How many writes may wait.
+const WAITING_MAX: usize = 1024;
+
+/// Tells the asker how the group's commit ended.
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// One write, which answers once it is durable.
+type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
+
+/// The way to the writer. The thread ends, and closes the store, when the last of them is gone.
+#[derive(Clone)]
+pub(super) struct Writer {
+    writes: mpsc::SyncSender<Write>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+        let (writes, waiting) = mpsc::sync_channel(WAITING_MAX);
+        thread::Builder::new().name("checkpoint".to_owned()).spawn(move || run(&connection, &waiting))?;
+        Ok(Self { writes })
+    }
+
+    /// Applies `write` and waits until it is on disk. It sees what came before it; if it fails, nothing of it remains.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let task: Write = Box::new(move |connection| {
+            let result = in_savepoint(connection, write);
+            Box::new(move |committed| {
+                let _ = reply.send(committed.and(result));
+            })
+        });
+        let writes = self.writes.clone();
+        // The channel is full only while a commit is under way, which is a few milliseconds.
+        let mut task = Some(task);
+        while let Some(write) = task.take() {
+            match writes.try_send(write) {
+                Ok(()) => {}
+                Err(mpsc::TrySendError::Full(write)) => {
+                    task = Some(write);
+                    tokio::task::yield_now().await;
+                }
+                Err(mpsc::TrySendError::Disconnected(_)) => return Err(StoreError::Closed),
+            }
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+fn in_savepoint<T>(
+    connection: &Connection,
+    write: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.execute_batch("SAVEPOINT one")?;
+    let result = write(connection);
+    let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
+    // After a full disk SQLite has rolled the whole transaction back already, the savepoint with it.
+    match (connection.execute_batch(end), &result) {
+        (Err(error), Ok(_)) => Err(error.into()),
+        _ => result,
+    }
+}
+
+fn run(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
+    while let Ok(first) = waiting.recv() {
+        let begun = connection.execute_batch("BEGIN IMMEDIATE");
+        let mut answers = Vec::new();
+        for write in std::iter::once(first).chain(waiting.try_iter().take(GROUP_MAX - 1)) {
+            answers.push(write(connection));
+            // On a full disk SQLite has rolled the whole transaction back: what would follow must not commit alone.
+            if connection.is_autocommit() {
+                break;
+            }
+        }
+        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from);
+        if committed.is_err() && !connection.is_autocommit() {
+            // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_fails_leaves_nothing_and_spoils_no_other_of_its_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let writer = Writer::start(connection).unwrap();
+        let insert = |n: i64, fails: bool| {
+            writer.write(move |connection| {
+                connection.execute("INSERT INTO t VALUES (?1)", [n])?;
+                if fails { Err(StoreError::Closed) } else { Ok(()) }
+            })
+        };
+        let (one, two, three) = tokio::join!(insert(1, false), insert(2, true), insert(3, false));
+        assert!(one.is_ok() && two.is_err() && three.is_ok());
+        let reader = Connection::open(&path).unwrap();
+        let sum: i64 = reader.query_row("SELECT sum(n) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(sum, 4);
+    }
+}

@@ -1,0 +1,154 @@
+//! From the configuration to the parts that run.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::collector::Error;
+use crate::collector::feeds;
+use crate::collector::feeds::Feed;
+use crate::collector::feeds::Feeds;
+use crate::config::Config;
+use crate::config::feed;
+use crate::event::Encoder;
+use crate::event::Options;
+use crate::family;
+use crate::identity;
+use crate::identity::Identity;
+use crate::notification::directory::Directory;
+use crate::notification::queue;
+use crate::notification::scan::Access;
+use crate::notification::scan::Door;
+use crate::object::Place;
+use crate::object::directory::DirectoryObjects;
+use crate::object::s3::S3Objects;
+
+/// Identities by name and region, each made once.
+#[derive(Default)]
+pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
+
+impl Identities {
+    /// The identity of this name for this region; no name is the default chain.
+    pub(super) async fn get(
+        &mut self,
+        config: &Config,
+        name: Option<&str>,
+        region: Option<&str>,
+    ) -> Result<Identity, Error> {
+        let key = (name.unwrap_or("default").to_owned(), region.map(str::to_owned));
+        if let Some(identity) = self.0.get(&key) {
+            return Ok(identity.clone());
+        }
+        let table = name.and_then(|name| config.identity.get(name)).cloned().unwrap_or_default();
+        let identity = identity::credentials(&key.0, &table, region).await?;
+        self.0.insert(key, identity.clone());
+        Ok(identity)
+    }
+
+    pub(super) fn all(&self) -> Vec<Identity> {
+        self.0.values().cloned().collect()
+    }
+}
+
+/// All feeds, ready to run.
+pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
+    let mut all = Vec::with_capacity(config.feed.len());
+    for (name, table) in &config.feed {
+        all.push(Arc::new(feed(config, name, table, identities).await?));
+    }
+    Ok(Feeds(all))
+}
+
+async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mut Identities) -> Result<Feed, Error> {
+    let family = family::named(&table.family).ok_or_else(|| Error::Config(format!("no family {}", table.family)))?;
+    let globs: Vec<&str> = match &table.keys {
+        Some(keys) => keys.iter().map(String::as_str).collect(),
+        None => family.keys.to_vec(),
+    };
+    let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
+    let place = place(config, table, identities).await?;
+    let (bucket, buckets, behind) = names(table, &place);
+    let mut encoders: Vec<Encoder> = Vec::new();
+    let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
+    for (lane, (sink, sink_table)) in config.sink.iter().enumerate() {
+        if !table.sinks.contains(sink) {
+            continue;
+        }
+        let encoder = Encoder::new(sink_table.encoding(), Options::default());
+        let at = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
+            encoders.push(encoder);
+            encoders.len() - 1
+        });
+        lanes.push(lane);
+        sinks.push(Arc::from(sink.as_str()));
+        encoder_of.push(at);
+    }
+    Ok(Feed {
+        name: name.into(),
+        family,
+        place,
+        bucket,
+        buckets,
+        behind,
+        prefixes: table.prefixes.clone(),
+        keys,
+        scope: table.identity_scope,
+        lanes,
+        sinks,
+        encoders,
+        encoder_of,
+    })
+}
+
+async fn place(config: &Config, table: &feed::Config, identities: &mut Identities) -> Result<Place, Error> {
+    if let Some(path) = &table.directory {
+        let directory = Directory::open(path)?;
+        return Ok(Place::Directory(DirectoryObjects::new(directory)));
+    }
+    let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
+    let access = Access {
+        region: table.region.clone(),
+        endpoint_url: table.endpoint_url.clone(),
+        path_style: table.path_style,
+        expected_bucket_owner: table.expected_bucket_owner.clone(),
+        read_through: table.read_through.clone(),
+    };
+    Ok(Place::S3(S3Objects::new(Door::open(&access, &identity)?)))
+}
+
+/// What a feed's bucket is called by its configuration, by notifications, and behind its access points.
+fn names(table: &feed::Config, place: &Place) -> (Arc<str>, Vec<Arc<str>>, HashMap<String, Arc<str>>) {
+    let bucket: Arc<str> = match place {
+        Place::Directory(objects) => objects.directory().bucket().into(),
+        Place::S3(_) => table.bucket.as_deref().unwrap_or_default().into(),
+    };
+    let behind: HashMap<String, Arc<str>> =
+        table.read_through.iter().map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
+    let mut buckets = vec![Arc::clone(&bucket)];
+    buckets.extend(table.read_through.keys().map(|bucket| Arc::from(bucket.as_str())));
+    (bucket, buckets, behind)
+}
+
+/// The queues that feeds name, each once. A feed names one by URL, by its table, or by its name in SQS.
+pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
+    let mut queues = BTreeMap::new();
+    for table in config.feed.values() {
+        let Some(queue) = &table.queue else { continue };
+        let named = config.queue.get(queue).cloned();
+        queues.entry(queue.clone()).or_insert_with(|| named.unwrap_or_else(|| unnamed(queue, table)));
+    }
+    queues
+}
+
+/// A queue without a table is read as the feed's bucket is: by the same identity, in the same region.
+fn unnamed(queue: &str, table: &feed::Config) -> queue::Config {
+    let is_url = queue.contains("://");
+    queue::Config {
+        url: is_url.then(|| queue.to_owned()),
+        name: (!is_url).then(|| queue.to_owned()),
+        region: table.region.clone(),
+        endpoint_url: None,
+        identity: table.identity.clone(),
+        ..queue::Config::default()
+    }
+}

@@ -1,0 +1,202 @@
+//! Messages in hand: each is settled once every change it tells of is, and given back otherwise.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::checkpoint::Passed;
+use crate::checkpoint::Quarantined;
+use crate::notification::queue::Message;
+
+/// Why one thing a message tells of needs nothing more.
+#[derive(Debug)]
+pub(super) enum Proof {
+    /// Every sink of the feed has had the object's content, or is owed it.
+    Passed(Passed),
+    /// It cannot be read or understood, and is in quarantine.
+    Quarantined(Quarantined),
+    /// The object is gone.
+    Vanished,
+    /// There is nothing to read in it.
+    Ignored,
+    /// It names an object that belongs to no feed.
+    Foreign,
+    /// It names an object that its feed's key filters leave out.
+    Filtered,
+}
+
+/// What a message in hand has come to.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// All of it is settled: the message is deleted in exchange for the proofs.
+    Settled(Message, Vec<Proof>),
+    /// Something of it is not: the message goes back, and comes again.
+    GivenBack(Message),
+}
+
+/// A received message on which work is under way. The lease keeps it invisible as long as it exists.
+#[derive(Debug)]
+pub(super) struct Held {
+    message: Message,
+    pub received: Instant,
+    proofs: Mutex<Vec<Proof>>,
+    given_up: AtomicBool,
+    /// When, in milliseconds after `received`, something last happened to it.
+    progress_ms: AtomicU64,
+    ended: mpsc::UnboundedSender<Ended>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Held {
+    /// Takes a message in hand. How it ends is told to `ended`; `slot` bounds how many are held at once.
+    pub(super) fn new(message: Message, ended: mpsc::UnboundedSender<Ended>, slot: OwnedSemaphorePermit) -> Arc<Self> {
+        Arc::new(Self {
+            message,
+            received: Instant::now(),
+            proofs: Mutex::default(),
+            given_up: AtomicBool::new(false),
+            progress_ms: AtomicU64::new(0),
+            ended,
+            _slot: slot,
+        })
+    }
+
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    fn touch(&self) {
+        let now_ms = u64::try_from(self.received.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// Milliseconds from its receipt to the last thing that happened to it.
+    pub(super) fn progress_ms(&self) -> u64 {
+        self.progress_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let proofs = std::mem::take(&mut *self.proofs.lock().unwrap_or_else(PoisonError::into_inner));
+        let message = self.message.clone();
+        let ended = if self.given_up.load(Ordering::Acquire) || proofs.is_empty() {
+            Ended::GivenBack(message)
+        } else {
+            Ended::Settled(message, proofs)
+        };
+        // The settler outlives the messages; when it is gone the process is ending and the message comes again.
+        let _ = self.ended.send(ended);
+    }
+}
+
+/// One change's share in a message. Dropped unsettled, the message goes back.
+#[derive(Debug)]
+pub(super) struct Claim {
+    held: Option<Arc<Held>>,
+}
+
+impl Claim {
+    pub(super) fn on(held: &Arc<Held>) -> Self {
+        Self { held: Some(Arc::clone(held)) }
+    }
+
+    /// This change needs nothing more.
+    pub(super) fn settle(mut self, proof: Proof) {
+        if let Some(held) = self.held.take() {
+            held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof);
+        }
+    }
+
+    /// Something happened to the change: its lease goes on.
+    pub(super) fn touch(&self) {
+        if let Some(held) = &self.held {
+            held.touch();
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held {
+            held.given_up.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The messages in hand of one queue, for its lease.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
+
+impl InHand {
+    pub(super) fn add(&self, held: &Arc<Held>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(held));
+    }
+
+    /// Those still in hand.
+    pub(super) fn all(&self) -> Vec<Arc<Held>> {
+        let mut in_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        in_hand.retain(|held| held.strong_count() > 0);
+        in_hand.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notification::queue::ReceiptHandle;
+    use tokio::sync::Semaphore;
+
+    fn held() -> (Arc<Held>, mpsc::UnboundedReceiver<Ended>) {
+        let message = Message {
+            id: "1".into(),
+            receipt_handle: ReceiptHandle("r".into()),
+            body: "{}".into(),
+            receive_count: 1,
+            sent_at_ms: None,
+        };
+        let (ended, ends) = mpsc::unbounded_channel();
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        (Held::new(message, ended, slot), ends)
+    }
+
+    fn vanished() -> Proof {
+        Proof::Vanished
+    }
+
+    #[tokio::test]
+    async fn a_message_is_settled_once_every_change_in_it_is() {
+        let (held, mut ends) = held();
+        let (one, two) = (Claim::on(&held), Claim::on(&held));
+        drop(held);
+        one.settle(vanished());
+        assert!(ends.try_recv().is_err(), "the other change is still open");
+        two.settle(vanished());
+        assert!(matches!(ends.try_recv(), Ok(Ended::Settled(_, proofs)) if proofs.len() == 2));
+    }
+
+    #[tokio::test]
+    async fn a_change_given_up_gives_the_whole_message_back() {
+        let (held, mut ends) = held();
+        let (one, two) = (Claim::on(&held), Claim::on(&held));
+        drop(held);
+        one.settle(vanished());
+        drop(two);
+        assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
+    }
+
+    #[tokio::test]
+    async fn a_message_nobody_claimed_goes_back() {
+        let (held, mut ends) = held();
+        drop(held);
+        assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
+    }
+}

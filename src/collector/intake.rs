@@ -1,0 +1,209 @@
+//! From a queue to the dispatcher: receives, understands, and sorts out what no feed wants.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tracing::debug;
+use tracing::error;
+use tracing::warn;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::StoreError;
+use crate::collector::backoff::Backoff;
+use crate::collector::clock;
+use crate::collector::dispatch::Order;
+use crate::collector::feeds::Feeds;
+use crate::collector::feeds::Route;
+use crate::collector::held::Claim;
+use crate::collector::held::Ended;
+use crate::collector::held::Held;
+use crate::collector::held::InHand;
+use crate::collector::held::Proof;
+use crate::collector::shutdown::Shutdown;
+use crate::notification::parse::Disposition;
+use crate::notification::parse::Notice;
+use crate::notification::parse::parse;
+use crate::notification::queue::Message;
+use crate::notification::queue::Queue;
+use crate::notification::queue::QueueError;
+use crate::telemetry::metrics::Metrics;
+
+/// How long one poll waits for messages, and how many it takes at most. A poll that is cut off may have taken messages
+/// that then stay invisible for a while, so the stop waits for it; hence not SQS's longest, 20 seconds.
+const POLL_SECS: u32 = 5;
+const POLL_MESSAGES: usize = 10;
+
+/// With `--once`, a queue is empty after as many polls without a message.
+const EMPTY_POLLS: u32 = 2;
+
+/// How much of a message nobody understands is kept.
+const POISON_BYTES_MAX: usize = 64 << 10;
+
+/// What the receivers of one queue share.
+pub(super) struct Intake<Q> {
+    pub queue: Arc<Q>,
+    pub name: Arc<str>,
+    pub feeds: Arc<Feeds>,
+    pub store: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub orders: mpsc::Sender<Order>,
+    pub ended: mpsc::UnboundedSender<Ended>,
+    pub in_hand: InHand,
+    /// One permit for each message that may be held.
+    pub slots: Arc<Semaphore>,
+    pub poison_receives_max: u32,
+    /// After the stop, how long a poll under way is waited for.
+    pub last_poll: Duration,
+    /// Stop when the queue is empty.
+    pub once: bool,
+}
+
+impl<Q: Queue> Intake<Q> {
+    /// Receives until the stop, or with `once` until the queue is empty.
+    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
+        let mut backoff = Backoff::default();
+        let mut empty = 0;
+        while !shutdown.is_requested() && !(self.once && empty >= EMPTY_POLLS) {
+            let slots = tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                slots = Arc::clone(&self.slots).acquire_many_owned(POLL_MESSAGES as u32) => slots,
+            };
+            let Ok(mut slots) = slots else { return Ok(()) };
+            let wait_secs = if self.once { 1 } else { POLL_SECS };
+            let late = async {
+                shutdown.requested().await;
+                tokio::time::sleep(self.last_poll).await;
+            };
+            let received = tokio::select! {
+                biased;
+                received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
+                () = late => return Ok(()),
+            };
+            match received {
+                Ok(messages) => {
+                    backoff = Backoff::default();
+                    empty = if messages.is_empty() { empty + 1 } else { 0 };
+                    for message in messages {
+                        // Exactly as many slots were taken as messages can come.
+                        let Some(slot) = slots.split(1) else { continue };
+                        let held = Held::new(message, self.ended.clone(), slot);
+                        self.in_hand.add(&held);
+                        self.take(&held).await?;
+                    }
+                }
+                Err(error) if self.once && backoff.attempts() >= 4 => {
+                    error!(queue = %self.name, %error, "the queue cannot be read");
+                    return Err(StoreError::Closed);
+                }
+                Err(error) => self.pause(&error, &mut backoff, &shutdown).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, error: &QueueError, backoff: &mut Backoff, shutdown: &Shutdown) {
+        let wait = backoff.wait();
+        match error {
+            QueueError::Unavailable { .. } => warn!(queue = %self.name, %error, "the queue was not read; trying again"),
+            QueueError::Denied { .. } | QueueError::NotFound { .. } => {
+                error!(queue = %self.name, %error, "the queue cannot be read until this is mended");
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
+    async fn take(&self, held: &Arc<Held>) -> Result<(), StoreError> {
+        let notices = match parse(&held.message().body) {
+            Ok(notices) => notices,
+            Err(error) => return self.poison(held, &error.to_string()).await,
+        };
+        for notice in &notices {
+            if let Notice::Malformed(error) = notice {
+                self.poison(held, &error.to_string()).await?;
+            }
+        }
+        if notices.is_empty() {
+            self.count("empty");
+            Claim::on(held).settle(Proof::Ignored);
+        }
+        // Claimed before any is handed on: a message whose first change is settled at once must not end there.
+        let claims: Vec<Claim> = notices.iter().map(|_| Claim::on(held)).collect();
+        for (notice, claim) in notices.into_iter().zip(claims) {
+            self.send(notice, claim).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, notice: Notice, claim: Claim) {
+        let written = match notice {
+            Notice::Written(written) => written,
+            // Its message was given up or quarantined as a whole.
+            Notice::Malformed(_) => {
+                return claim.settle(Proof::Ignored);
+            }
+            Notice::Ignored(disposition) => {
+                self.count(word(&disposition));
+                return claim.settle(Proof::Ignored);
+            }
+        };
+        let mut change = written.change;
+        match self.feeds.route(&change.object) {
+            Route::Feed(feed) => {
+                self.count("written");
+                change.object = self.feeds.0[feed].canonical(change.object);
+                // A closed dispatcher drops the claim, and the message goes back.
+                let _ = self.orders.send(Order { feed, change, claim: Some(claim) }).await;
+            }
+            Route::Filtered => {
+                self.count("filtered");
+                claim.settle(Proof::Filtered);
+            }
+            Route::Foreign => {
+                self.count("foreign");
+                warn!(queue = %self.name, object = %change.object, "a notification names an object that belongs to no feed");
+                claim.settle(Proof::Foreign);
+            }
+        }
+    }
+
+    /// A message nobody understands is left to the queue's redrive policy, a little longer each time; one that has come
+    /// too often is quarantined here.
+    async fn poison(&self, held: &Arc<Held>, reason: &str) -> Result<(), StoreError> {
+        let message: &Message = held.message();
+        self.count("poison");
+        if message.receive_count < self.poison_receives_max {
+            debug!(queue = %self.name, message = %message.id, reason, receives = message.receive_count, "a message cannot be understood");
+            drop(Claim::on(held));
+            return Ok(());
+        }
+        error!(queue = %self.name, message = %message.id, reason, "a message cannot be understood and is quarantined");
+        let body = message.body.as_bytes();
+        let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
+        let name = self.name.to_string();
+        let proof = self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await?;
+        self.metrics.records_quarantined.add([&self.name, "message"], 1);
+        Claim::on(held).settle(Proof::Quarantined(proof));
+        Ok(())
+    }
+
+    fn count(&self, disposition: &str) {
+        self.metrics.notifications.add([&self.name, disposition], 1);
+    }
+}
+
+fn word(disposition: &Disposition) -> &'static str {
+    match disposition {
+        Disposition::TestEvent => "test_event",
+        Disposition::Removed => "removed",
+        Disposition::FolderMarker => "folder_marker",
+        Disposition::Other { .. } => "other_event",
+    }
+}

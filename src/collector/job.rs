@@ -1,0 +1,331 @@
+//! One object's journey: looked up, opened, read, delivered, finished.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+use tracing::warn;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Finish;
+use crate::checkpoint::Standing;
+use crate::checkpoint::StoreError;
+use crate::collector::clock;
+use crate::collector::feeds::Feed;
+use crate::collector::feeds::Feeds;
+use crate::collector::lane::LaneHandle;
+use crate::collector::reading;
+use crate::collector::reading::Read;
+use crate::collector::shutdown::Shutdown;
+use crate::collector::ticket;
+use crate::collector::ticket::Ticket;
+use crate::config::Limits;
+use crate::notification::ObjectId;
+use crate::notification::Sequencer;
+use crate::object::Condition;
+use crate::object::Objects as _;
+use crate::object::ReadError;
+use crate::object::Reading;
+use crate::object::Snapshot;
+use crate::telemetry::health::Health;
+use crate::telemetry::health::Part;
+use crate::telemetry::metrics::Metrics;
+
+/// What every job works with.
+pub(super) struct Workshop {
+    pub feeds: Arc<Feeds>,
+    pub lanes: Vec<LaneHandle>,
+    pub store: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub limits: Limits,
+    pub shutdown: Shutdown,
+    pub began: Instant,
+}
+
+impl Workshop {
+    /// The supervisor turns: health sees it, and whether every sink has been reached once.
+    pub(super) fn beat(&self) {
+        if self.lanes.iter().all(|lane| !lane.is_failing()) {
+            self.health.mark(Part::Sinks, true);
+        }
+        self.health.beat(clock::since_ms(self.began));
+    }
+}
+
+/// One object to be brought to some lanes.
+pub(super) struct Task {
+    pub feed: Arc<Feed>,
+    pub object: ObjectId,
+    /// The highest sequencer among the changes that asked for it.
+    pub sequencer: Option<Sequencer>,
+    /// The entity tag that one of them named.
+    pub etag: Option<Box<str>>,
+    /// Which lanes, by their position among all.
+    pub lanes: Vec<usize>,
+    /// Grows while the job makes progress.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// How a job ended that did not fail.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct JobEnd {
+    /// Everything the object holds is accepted, and noted so.
+    pub finished: bool,
+    /// Lanes that have not had all of it, by their position among all.
+    pub deferred: Vec<usize>,
+}
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum JobError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The stored bytes will never read in this version.
+    #[error("{object} cannot be read: {reason}")]
+    Damaged { object: ObjectId, etag: Box<str>, reason: String },
+    /// The checkpoint moved on while the object was read.
+    #[error("the checkpoint moved on while the object was read")]
+    Overtaken,
+    /// The decoder panicked over the version with this entity tag.
+    #[error("the decoder failed over the object")]
+    Panicked { etag: Box<str> },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Brings one object to its lanes.
+///
+/// # Errors
+/// As the variants say; whatever was sealed before stays sealed and will be delivered.
+pub(super) async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
+    let job = Announced::look_up(workshop, task)?;
+    match job.open().await? {
+        Opening::Nothing(end) => Ok(end),
+        Opening::Opened(opened) => opened.read().await?.deliver().await.finish().await,
+    }
+}
+
+/// A job that knows where its object stands.
+struct Announced {
+    workshop: Arc<Workshop>,
+    task: Task,
+    standing: Standing,
+}
+
+enum Opening {
+    /// There is nothing to read.
+    Nothing(JobEnd),
+    Opened(Opened),
+}
+
+/// A job whose object's bytes are coming.
+struct Opened {
+    job: Announced,
+    snapshot: Snapshot,
+}
+
+/// A job that read all of its object and offered the lanes what each has not had.
+struct Compared {
+    job: Announced,
+    read: Read,
+    tickets: Vec<Ticket>,
+}
+
+/// A job whose lanes have what they were offered, but for those deferred.
+struct Delivered {
+    job: Announced,
+    read: Read,
+    deferred: Vec<usize>,
+    overtaken: bool,
+}
+
+impl Announced {
+    fn look_up(workshop: Arc<Workshop>, task: Task) -> Result<Self, JobError> {
+        let sinks: Vec<Arc<str>> = task.lanes.iter().map(|&lane| Arc::clone(&workshop.lanes[lane].sink)).collect();
+        let standing = workshop.store.standing(&task.object, &sinks)?;
+        Ok(Self { workshop, task, standing })
+    }
+
+    /// Whether what the change told of has been read already.
+    fn is_old(&self) -> bool {
+        match (&self.task.sequencer, &self.standing.sequencer) {
+            (Some(told), Some(read)) => told <= read && self.standing.is_settled(),
+            _ => false,
+        }
+    }
+
+    async fn open(mut self) -> Result<Opening, JobError> {
+        let metrics = Arc::clone(&self.workshop.metrics);
+        if self.is_old() {
+            metrics.duplicates_suppressed.add(["sequencer"], 1);
+            return Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }));
+        }
+        let condition = match &self.standing.etag {
+            Some(etag) if self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
+            _ => Condition::Any,
+        };
+        match self.task.feed.place.read(&self.task.object, condition).await {
+            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Opened { job: self, snapshot })),
+            Ok(Reading::Unchanged) => {
+                metrics.objects.add(["unchanged"], 1);
+                debug!(object = %self.task.object, "unchanged");
+                self.note_sequencer().await?;
+                Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }))
+            }
+            Err(ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) => {
+                let etag = self.task.etag.take().unwrap_or_default();
+                Err(JobError::Damaged { object, etag, reason })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The object is as it was; changes up to this one need no read any more.
+    async fn note_sequencer(&mut self) -> Result<(), JobError> {
+        let (Some(sequencer), Some(etag)) = (self.task.sequencer.take(), self.standing.etag.clone()) else {
+            return Ok(());
+        };
+        if self.standing.damaged {
+            return Ok(());
+        }
+        let finish = Finish {
+            feed: Arc::clone(&self.task.feed.name),
+            object: self.task.object.clone(),
+            etag,
+            sequencer: Some(sequencer),
+            progress: self.standing.progress.clone(),
+            changed: false,
+            now_ms: clock::now_ms(),
+        };
+        self.workshop.store.finish(finish).await?;
+        Ok(())
+    }
+}
+
+impl Opened {
+    /// Reads, compares and offers, on a worker's thread.
+    async fn read(self) -> Result<Compared, JobError> {
+        let Self { job, snapshot } = self;
+        let etag = snapshot.version.etag.clone();
+        let tickets: Vec<Ticket> = job.task.lanes.iter().map(|_| Ticket::default()).collect();
+        let producing: Vec<_> = job.task.lanes.iter().map(|&lane| job.workshop.lanes[lane].producing()).collect();
+        let work = reading::Work {
+            workshop: Arc::clone(&job.workshop),
+            feed: Arc::clone(&job.task.feed),
+            object: job.task.object.clone(),
+            standing: job.standing.clone(),
+            lanes: job.task.lanes.clone(),
+            tickets: tickets.clone(),
+            progress: Arc::clone(&job.task.progress),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let result = tokio::task::spawn_blocking(move || reading::read(work, snapshot, &runtime)).await;
+        drop(producing);
+        let failure = match result {
+            Ok(Ok(read)) => return Ok(Compared { job, read, tickets }),
+            Ok(Err(error)) => error,
+            Err(_panic) => JobError::Panicked { etag },
+        };
+        // Nothing unsealed may outlive the job: the next one reads the object anew.
+        for ticket in &tickets {
+            ticket.abandon().await;
+        }
+        Err(failure)
+    }
+}
+
+impl Compared {
+    /// Waits until each lane has what it was offered; not for one that stands still.
+    async fn deliver(self) -> Delivered {
+        let Self { job, read, tickets } = self;
+        let mut deferred = read.deferred.clone();
+        let mut overtaken = false;
+        for (&lane, ticket) in job.task.lanes.iter().zip(&tickets) {
+            let committed = !deferred.contains(&lane) && job.wait_for(lane, ticket).await;
+            if !committed {
+                ticket.abandon().await;
+            }
+            match ticket.standing() {
+                ticket::Standing::Committed => {}
+                ticket::Standing::Overtaken => overtaken = true,
+                ticket::Standing::UnderWay if deferred.contains(&lane) => {}
+                ticket::Standing::UnderWay => deferred.push(lane),
+            }
+        }
+        Delivered { job, read, deferred, overtaken }
+    }
+}
+
+impl Announced {
+    /// Whether the lane committed all of the job's parts. Given up once the lane has not moved for its patience.
+    async fn wait_for(&self, lane: usize, ticket: &Ticket) -> bool {
+        let patience = self.workshop.limits.sink_patience;
+        let mut moved = ticket.progress();
+        loop {
+            tokio::select! {
+                biased;
+                () = ticket.done() => return true,
+                () = tokio::time::sleep(patience) => {}
+            }
+            let now = ticket.progress();
+            if now == moved || self.workshop.lanes[lane].is_failing() {
+                warn!(object = %self.task.object, sink = %self.workshop.lanes[lane].sink, "going on without a sink that is slow or failing");
+                return false;
+            }
+            moved = now;
+            self.task.progress.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Delivered {
+    /// Notes that the object was read to its end, if the store has accepted all of it.
+    async fn finish(self) -> Result<JobEnd, JobError> {
+        let Self { job, read, deferred, overtaken } = self;
+        if overtaken {
+            return Err(JobError::Overtaken);
+        }
+        if !read.complete {
+            return Ok(JobEnd { finished: false, deferred });
+        }
+        let object = job.task.object.clone();
+        let finish = Finish {
+            feed: Arc::clone(&job.task.feed.name),
+            object: object.clone(),
+            etag: read.version.etag.clone(),
+            sequencer: job.task.sequencer,
+            progress: read.progress,
+            changed: read.new_records > 0,
+            now_ms: clock::now_ms(),
+        };
+        let finished = job.workshop.store.finish(finish).await?;
+        let result = match (finished, read.new_records) {
+            (false, _) => "deferred",
+            (true, 0) if read.version.size_bytes == 0 => "empty",
+            (true, 0) => "unchanged",
+            (true, _) => "delivered",
+        };
+        job.workshop.metrics.objects.add([result], 1);
+        if finished && deferred.is_empty() {
+            freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
+        }
+        debug!(%object, records = read.new_records, result, "read");
+        Ok(JobEnd { finished, deferred })
+    }
+}
+
+/// Tells how fresh the object's partition is, and how long the object took.
+fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Option<i64>, written_ms: Option<i64>) {
+    if let Some(latest_ms) = latest_ms {
+        let partition = feed.partition(object);
+        workshop.metrics.delivered(&feed.name, &partition, latest_ms);
+    }
+    if let Some(written_ms) = written_ms {
+        let took = Duration::from_millis(u64::try_from(clock::now_ms() - written_ms).unwrap_or(0));
+        workshop.metrics.object_latency_seconds.observe(took.as_secs_f64());
+    }
+}

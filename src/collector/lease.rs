@@ -1,0 +1,88 @@
+//! Keeps every message in hand invisible while its work makes progress.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::warn;
+
+use crate::collector::held::Held;
+use crate::collector::held::InHand;
+use crate::collector::shutdown::Shutdown;
+use crate::notification::queue::Outcome;
+use crate::notification::queue::Queue;
+use crate::notification::queue::ReceiptHandle;
+use crate::telemetry::metrics::Metrics;
+
+/// SQS lets nobody hold a message longer than 12 hours after its receipt (SQS Developer Guide, visibility timeout).
+const HELD_MAX: Duration = Duration::from_secs(11 * 3600 + 1800);
+
+/// What a lease goes by.
+pub(super) struct Terms {
+    pub queue: Arc<str>,
+    /// How long a message is kept invisible at a time.
+    pub visibility_secs: u32,
+    /// Work that shows no progress for as long is given up.
+    pub stall_after: Duration,
+}
+
+/// Extends what is in hand at half the visibility, until `shutdown`.
+pub(super) async fn run<Q: Queue>(
+    queue: Arc<Q>,
+    terms: Terms,
+    in_hand: InHand,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) {
+    let every = Duration::from_secs(u64::from(terms.visibility_secs.max(2)) / 2);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        extend(&*queue, &terms, &in_hand, &metrics).await;
+    }
+}
+
+/// Extends what is in hand once.
+pub(super) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
+    let held = in_hand.all();
+    let handles: Vec<ReceiptHandle> =
+        held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();
+    drop(held);
+    if handles.is_empty() {
+        return;
+    }
+    match queue.extend(&handles, terms.visibility_secs).await {
+        Ok(outcomes) => {
+            for outcome in outcomes {
+                let result = match outcome {
+                    Outcome::Done => "extended",
+                    Outcome::Lost => {
+                        metrics.lease_lost.inc();
+                        "lost"
+                    }
+                    Outcome::Failed(_) => "failed",
+                };
+                metrics.visibility_extensions.add([result], 1);
+            }
+        }
+        Err(error) => {
+            metrics.visibility_extensions.add(["failed"], handles.len() as u64);
+            warn!(queue = %terms.queue, %error, messages = handles.len(), "messages in hand were not kept invisible");
+        }
+    }
+}
+
+fn is_kept(held: &Held, terms: &Terms) -> bool {
+    let age = held.received.elapsed();
+    let stalled = age.saturating_sub(Duration::from_millis(held.progress_ms())) > terms.stall_after;
+    if stalled || age > HELD_MAX {
+        warn!(
+            queue = %terms.queue, message = %held.message().id, held_secs = age.as_secs(), stalled,
+            "work on a message makes no progress or takes too long; the message is left to come again"
+        );
+        return false;
+    }
+    true
+}

@@ -1,0 +1,289 @@
+//! From placed records to parts: encodes each record once per encoding, cuts, and offers each lane what it has not had.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use crate::batch::Acceptance;
+use crate::batch::Advance;
+use crate::batch::Part;
+use crate::batch::Refused;
+use crate::collector::lane::LaneHandle;
+use crate::collector::ticket::Ticket;
+use crate::delta::Fingerprint;
+use crate::delta::Progress;
+use crate::delta::RecordHash;
+use crate::event::Encoded;
+use crate::event::Encoder;
+use crate::family::Context;
+use crate::family::Refusal;
+use crate::family::encode_record;
+use crate::object::Version;
+use crate::records::Record;
+
+/// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
+const PART_BYTES: usize = 256 << 10;
+const PART_RECORDS: u64 = 8192;
+
+/// A refused record's body is kept with zstd's fastest level that still halves text.
+const BODY_LEVEL: i32 = 3;
+
+/// Where parts go.
+pub(super) enum Target {
+    Lane {
+        handle: LaneHandle,
+        ticket: Ticket,
+    },
+    /// Kept here, for a batch that is made again.
+    Kept(Vec<Part>),
+}
+
+/// One receiver of parts and how far it is.
+pub(super) struct Slot {
+    pub(super) target: Target,
+    /// The position of its encoder.
+    pub(super) encoder: usize,
+    /// Where its next part begins.
+    pub(super) cursor: u64,
+    /// It gets nothing more in this reading.
+    pub(super) deferred: bool,
+}
+
+/// A record with its place in the object's accepted sequence.
+pub(super) struct Placed<'a> {
+    pub(super) record: Record<'a>,
+    pub(super) hash: RecordHash,
+    /// Where its first byte is in the content.
+    pub(super) offset: u64,
+    pub(super) index: u64,
+    pub(super) occurrence: u64,
+    /// It is too long to be decoded, and has no bytes then.
+    pub(super) too_long: Option<u64>,
+}
+
+/// What has been gathered since the last cut.
+struct Open {
+    /// The accepted range it covers: from where, and up to what has been seen.
+    from: u64,
+    to: u64,
+    /// Which slots get it.
+    slots: Vec<usize>,
+    /// The encodings they want, and what was written of each.
+    encoder_at: Vec<usize>,
+    encoders: Vec<Encoder>,
+    encoded: Vec<Encoded>,
+    fingerprints: Vec<Fingerprint>,
+    refused: Vec<Refused>,
+}
+
+/// Everything that flows out of one reading.
+pub(super) struct Outflow<'a> {
+    pub(super) context: &'a Context<'a>,
+    pub(super) version: Arc<Version>,
+    pub(super) encoders: Vec<Encoder>,
+    pub(super) slots: Vec<Slot>,
+    /// Records accepted before this reading: from there on they are new.
+    pub(super) accepted: u64,
+    /// Whether fingerprints are remembered.
+    pub(super) keeps_fingerprints: bool,
+    pub(super) patience: Duration,
+    pub(super) runtime: &'a Handle,
+    pub(super) counts: Counts,
+    open: Option<Open>,
+}
+
+/// What a reading came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) new_records: u64,
+    pub(super) events: u64,
+    pub(super) refused: u64,
+    pub(super) latest_event_ms: Option<i64>,
+}
+
+impl<'a> Outflow<'a> {
+    /// An outflow that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
+    pub(super) fn new(
+        context: &'a Context<'a>,
+        version: Arc<Version>,
+        encoders: Vec<Encoder>,
+        slots: Vec<Slot>,
+        runtime: &'a Handle,
+    ) -> Self {
+        Self {
+            context,
+            version,
+            encoders,
+            slots,
+            runtime,
+            accepted: 0,
+            keeps_fingerprints: false,
+            patience: Duration::MAX,
+            counts: Counts::default(),
+            open: None,
+        }
+    }
+
+    /// The least any receiver has had; nothing when all are deferred.
+    pub(super) fn least_cursor(&self) -> Option<u64> {
+        self.slots.iter().filter(|slot| !slot.deferred).map(|slot| slot.cursor).min()
+    }
+
+    /// Whether a part must be cut before the record with this index: another slot begins there, or new records do.
+    pub(super) fn turns_at(&self, index: u64) -> bool {
+        self.open.is_some()
+            && (index == self.accepted || self.slots.iter().any(|slot| !slot.deferred && slot.cursor == index))
+    }
+
+    /// Whether anything has gathered since the last cut.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether what has gathered is enough for a part.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            open.to - open.from >= PART_RECORDS || open.encoded.iter().any(|encoded| encoded.bytes.len() >= PART_BYTES)
+        })
+    }
+
+    /// Takes the next record in the order of acceptance. Records between it and the one before are gone.
+    pub(super) fn take(&mut self, record: &Placed<'_>) {
+        let is_new = record.index >= self.accepted;
+        let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
+        open.to = record.index + 1;
+        let refusal = match record.too_long {
+            Some(length) => Some(Refusal::new(format!("the line is {length} bytes long, more than is read"))),
+            None => self.encode(record, &mut open).err(),
+        };
+        if is_new {
+            self.counts.new_records += 1;
+            if self.keeps_fingerprints {
+                open.fingerprints.push(record.hash.fingerprint());
+            }
+            if let Some(refusal) = refusal {
+                self.counts.refused += 1;
+                open.refused.push(refused(record, &refusal));
+            }
+        }
+        self.open = Some(open);
+    }
+
+    fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        let events = encode_record(
+            self.context,
+            &record.record,
+            &record.hash,
+            record.occurrence,
+            &open.encoders,
+            &mut open.encoded,
+        )?;
+        if record.index >= self.accepted {
+            self.counts.events += u64::from(events);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, from: u64) -> Open {
+        let gets = |slot: &Slot| !slot.deferred && slot.cursor <= from;
+        let slots: Vec<usize> = (0..self.slots.len()).filter(|&at| gets(&self.slots[at])).collect();
+        // A gap before the first record is passed over by whoever had not had what is gone.
+        let from = slots.iter().map(|&at| self.slots[at].cursor).min().unwrap_or(from).min(from);
+        let mut wanted: Vec<usize> = slots.iter().map(|&at| self.slots[at].encoder).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        Open {
+            from,
+            to: from,
+            slots,
+            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
+            encoded: wanted.iter().map(|_| Encoded::default()).collect(),
+            encoder_at: wanted,
+            fingerprints: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Cuts a part and offers it. `progress` is what is known of the content once it is accepted. Returns false when no
+    /// receiver is left.
+    pub(super) fn cut(&mut self, progress: &Progress) -> bool {
+        let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
+        let acceptance = (open.to > self.accepted).then(|| {
+            Arc::new(Acceptance {
+                feed: self.context.feed.into(),
+                before: self.accepted,
+                after: open.to,
+                fingerprints: open.fingerprints,
+                progress: progress.clone(),
+                refused: open.refused,
+            })
+        });
+        self.accepted = self.accepted.max(open.to);
+        let encoded: Vec<(Vec<u8>, Arc<[u32]>, Arc<[_]>)> = open
+            .encoded
+            .into_iter()
+            .map(|encoded| {
+                self.counts.latest_event_ms = self.counts.latest_event_ms.max(encoded.latest_ms);
+                (encoded.bytes, encoded.ends.into(), encoded.ids.into())
+            })
+            .collect();
+        let encoded: Vec<_> =
+            encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
+        for at in open.slots {
+            let slot = &mut self.slots[at];
+            let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
+            let (bytes, ends, ids) = &encoded[which];
+            let part = Part {
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
+                version: Arc::clone(&self.version),
+                acceptance: acceptance.clone(),
+                bytes: bytes.clone(),
+                ends: Arc::clone(ends),
+                ids: Arc::clone(ids),
+            };
+            slot.cursor = open.to;
+            slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
+        }
+        self.least_cursor().is_some()
+    }
+
+    /// What its receivers have not had up to `to` is gone from the source: they pass over it. Returns how many records.
+    pub(super) fn pass_over(&mut self, to: u64) -> u64 {
+        let mut gone = 0;
+        for slot in self.slots.iter_mut().filter(|slot| !slot.deferred && slot.cursor < to) {
+            gone = gone.max(to - slot.cursor);
+            let part = Part {
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
+                version: Arc::clone(&self.version),
+                acceptance: None,
+                bytes: bytes::Bytes::new(),
+                ends: Arc::new([]),
+                ids: Arc::new([]),
+            };
+            slot.cursor = to;
+            slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
+        }
+        gone
+    }
+}
+
+/// Hands a part over. Returns false when the lane has had no room for as long as patience lasts.
+fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
+    match target {
+        Target::Kept(parts) => {
+            parts.push(part);
+            true
+        }
+        Target::Lane { handle, ticket } => runtime
+            .block_on(async { tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false) }),
+    }
+}
+
+fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
+    let body_zstd = match record.too_long {
+        Some(_) => None,
+        None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
+    };
+    Refused { ordinal: record.record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
+}

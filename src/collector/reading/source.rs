@@ -1,0 +1,136 @@
+//! One version of one object as a reader for a worker's thread, which can be begun again.
+
+use std::io;
+use std::io::Read;
+
+use bytes::Buf as _;
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::runtime::Handle;
+
+use crate::collector::job::JobError;
+use crate::notification::ObjectId;
+use crate::object::Body;
+use crate::object::Condition;
+use crate::object::Objects as _;
+use crate::object::Place;
+use crate::object::ReadError;
+use crate::object::Reading;
+use crate::object::Snapshot;
+use crate::object::Version;
+use crate::object::inflate::InflateError;
+use crate::records::lines::LinesError;
+
+/// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
+const KEPT_BYTES_MAX: u64 = 4 << 20;
+
+/// The bytes of one version, from the beginning, as often as they are needed.
+pub(super) struct Source<'a> {
+    pub(super) version: Version,
+    object: &'a ObjectId,
+    place: &'a Place,
+    runtime: &'a Handle,
+    /// The body that came with the version, until it is used.
+    first: Option<Body>,
+    /// The first bytes of that body, when they were looked at.
+    head: Option<Bytes>,
+    kept: Option<Bytes>,
+    /// Bytes read from the place so far.
+    pub(super) fetched_bytes: u64,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(snapshot: Snapshot, object: &'a ObjectId, place: &'a Place, runtime: &'a Handle) -> Self {
+        let Snapshot { version, body } = snapshot;
+        Self { version, object, place, runtime, first: Some(body), head: None, kept: None, fetched_bytes: 0 }
+    }
+
+    /// The bytes from the beginning.
+    ///
+    /// # Errors
+    /// `Changed` when the place does not have this version any more.
+    pub(super) fn open(&mut self) -> Result<BodyReader<'a>, ReadError> {
+        if let Some(kept) = &self.kept {
+            return Ok(BodyReader { runtime: self.runtime, body: None, chunk: kept.clone() });
+        }
+        let mut body = self.body()?;
+        let head = self.head.take().unwrap_or_default();
+        self.fetched_bytes += self.version.size_bytes;
+        if self.version.size_bytes > KEPT_BYTES_MAX {
+            return Ok(BodyReader { runtime: self.runtime, body: Some(body), chunk: head });
+        }
+        let mut kept = BytesMut::from(&head[..]);
+        while let Some(chunk) = self.runtime.block_on(body.next()) {
+            kept.extend_from_slice(&chunk?);
+        }
+        let kept = kept.freeze();
+        self.kept = Some(kept.clone());
+        Ok(BodyReader { runtime: self.runtime, body: None, chunk: kept })
+    }
+
+    /// The first bytes, as many as came at once; none of an empty object. To be asked before anything is read.
+    pub(super) fn head(&mut self) -> Result<Bytes, ReadError> {
+        if let (None, Some(body)) = (&self.head, &mut self.first) {
+            self.head = self.runtime.block_on(body.next()).transpose()?;
+        }
+        Ok(self.head.clone().unwrap_or_default())
+    }
+
+    fn body(&mut self) -> Result<Body, ReadError> {
+        if let Some(body) = self.first.take() {
+            return Ok(body);
+        }
+        let same = Condition::OnlyEtag(self.version.etag.clone());
+        match self.runtime.block_on(self.place.read(self.object, same))? {
+            Reading::Changed(snapshot) => Ok(snapshot.body),
+            Reading::Unchanged => Err(ReadError::Changed { object: self.object.clone() }),
+        }
+    }
+
+    /// What an error out of the layers over this source means for the job.
+    pub(super) fn job_error(&self, error: io::Error) -> JobError {
+        let damaged =
+            |reason: String| JobError::Damaged { object: self.object.clone(), etag: self.version.etag.clone(), reason };
+        match InflateError::from_read(error) {
+            InflateError::Source(source) => match source.downcast::<ReadError>() {
+                Ok(ReadError::Damaged { reason, .. }) => damaged(reason),
+                Ok(error) => JobError::Read(error),
+                Err(error) => {
+                    JobError::Read(ReadError::Unavailable { object: self.object.clone(), reason: error.to_string() })
+                }
+            },
+            error => damaged(error.to_string()),
+        }
+    }
+
+    pub(super) fn lines_error(&self, error: LinesError) -> JobError {
+        match error {
+            LinesError::Source(error) => self.job_error(error),
+            // Whoever starts in the middle handles it; from the beginning there is no line before.
+            LinesError::LastLineGrew => JobError::Read(ReadError::Changed { object: self.object.clone() }),
+        }
+    }
+}
+
+/// A body as a blocking reader. The place's own errors come inside [`io::Error`].
+pub(super) struct BodyReader<'a> {
+    runtime: &'a Handle,
+    body: Option<Body>,
+    chunk: Bytes,
+}
+
+impl Read for BodyReader<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() {
+            let Some(body) = &mut self.body else { return Ok(0) };
+            match self.runtime.block_on(body.next()) {
+                Some(Ok(chunk)) => self.chunk = chunk,
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                None => self.body = None,
+            }
+        }
+        let count = into.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut into[..count]);
+        Ok(count)
+    }
+}

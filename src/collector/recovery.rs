@@ -1,0 +1,168 @@
+//! After a crash: makes the batch that was sealed and not committed again, from its sources.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tracing::warn;
+
+use crate::batch::Batch;
+use crate::batch::Part;
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Sealed;
+use crate::checkpoint::SealedPart;
+use crate::checkpoint::StoreError;
+use crate::collector::backoff::Backoff;
+use crate::collector::feeds::Feed;
+use crate::collector::feeds::Feeds;
+use crate::collector::reading;
+use crate::collector::shutdown::Shutdown;
+use crate::config::Limits;
+use crate::event::Encoder;
+use crate::notification::ObjectId;
+use crate::object::Condition;
+use crate::object::Objects as _;
+use crate::object::ReadError;
+use crate::object::Reading;
+use crate::sink::Manifest;
+
+/// How often an object is asked for before its part counts as lost.
+const NOT_FOUND_MAX: u32 = 3;
+
+/// What a sink has to complete before anything else.
+pub(super) enum Recovered {
+    Nothing,
+    Sealed {
+        sealed: Sealed,
+        manifest: Manifest,
+        /// Makes the batch again, where the sink does not have it already.
+        batch: Remake,
+    },
+}
+
+/// What is needed to make a sealed batch again.
+pub(super) struct Remake {
+    id: String,
+    seq: u64,
+    parts: Vec<SealedPart>,
+    lane: usize,
+    /// Whether this program writes the bytes that the one before wrote.
+    same_encoder: bool,
+    feeds: Arc<Feeds>,
+    store: CheckpointStore,
+    limits: Limits,
+    shutdown: Shutdown,
+}
+
+/// Looks up what a sink has to complete. `lane` is its position among all, `encoder` what makes its bytes now.
+pub(super) fn look_up(
+    store: &CheckpointStore,
+    feeds: &Arc<Feeds>,
+    lane: usize,
+    sink: &str,
+    encoder: &str,
+    limits: &Limits,
+    shutdown: &Shutdown,
+) -> Result<Recovered, StoreError> {
+    let Some(found) = store.sealed(sink)? else { return Ok(Recovered::Nothing) };
+    let batch = Remake {
+        id: found.sealed.id().to_owned(),
+        seq: found.sealed.seq(),
+        parts: found.parts,
+        lane,
+        same_encoder: found.encoder == encoder,
+        feeds: Arc::clone(feeds),
+        store: store.clone(),
+        limits: limits.clone(),
+        shutdown: shutdown.clone(),
+    };
+    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch })
+}
+
+impl Remake {
+    /// The objects the batch holds records of.
+    pub(super) fn objects(&self) -> HashSet<ObjectId> {
+        self.parts.iter().map(|part| part.advance.object.clone()).collect()
+    }
+
+    /// The batch as it was sealed, as far as its sources still hold it. `None` when the stop came first.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn make(self) -> Result<Option<Batch>, StoreError> {
+        let mut made: Vec<Option<Part>> = Vec::with_capacity(self.parts.len());
+        for sealed in &self.parts {
+            match self.part(sealed).await? {
+                Some(part) => made.push(part),
+                None => return Ok(None),
+            }
+        }
+        let same = made
+            .iter()
+            .zip(&self.parts)
+            .all(|(part, sealed)| part.as_ref().is_some_and(|part| part.hash() == sealed.hash));
+        let parts: Vec<Part> = made.into_iter().flatten().collect();
+        let mut batch = Batch::of(self.id, self.seq, &parts);
+        // Bytes of another encoder stand in for those that were sealed.
+        batch.reproduced = same || !self.same_encoder;
+        Ok(Some(batch))
+    }
+
+    /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
+    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Part>>, StoreError> {
+        let object = &sealed.advance.object;
+        let Some(feed) = self.feeds.position(object).map(|at| &self.feeds.0[at]) else {
+            warn!(%object, "an object of a batch that was under way belongs to no feed any more");
+            return Ok(Some(None));
+        };
+        let Some(encoder) = feed.encoder(self.lane) else { return Ok(Some(None)) };
+        let mut backoff = Backoff::default();
+        loop {
+            match self.read(feed, sealed, encoder).await {
+                Ok(part) => return Ok(Some(Some(part))),
+                Err(reading::RemakeError::Store(error)) => return Err(error),
+                Err(reading::RemakeError::Damaged(reason)) => {
+                    warn!(%object, reason, "an object of a batch that was under way cannot be read any more");
+                    return Ok(Some(None));
+                }
+                Err(reading::RemakeError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
+                    return Ok(Some(None));
+                }
+                Err(reading::RemakeError::Read(error)) => {
+                    warn!(%object, %error, "an object of a batch that was under way cannot be read now; trying again");
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.shutdown.requested() => return Ok(None),
+                () = tokio::time::sleep(backoff.wait()) => {}
+            }
+        }
+    }
+
+    async fn read(
+        &self,
+        feed: &Arc<Feed>,
+        sealed: &SealedPart,
+        encoder: Encoder,
+    ) -> Result<Part, reading::RemakeError> {
+        let object = &sealed.advance.object;
+        let snapshot = match feed.place.read(object, Condition::Any).await? {
+            Reading::Changed(snapshot) => snapshot,
+            Reading::Unchanged => {
+                let reason = "the place gave no version".to_owned();
+                return Err(ReadError::Unavailable { object: object.clone(), reason }.into());
+            }
+        };
+        let work = reading::RemakeWork {
+            feed: Arc::clone(feed),
+            sealed: sealed.clone(),
+            encoder,
+            store: self.store.clone(),
+            limits: self.limits.clone(),
+        };
+        let runtime = Handle::current();
+        let made = tokio::task::spawn_blocking(move || reading::remake(work, snapshot, &runtime)).await;
+        made.unwrap_or_else(|_panic| Err(reading::RemakeError::Damaged("the decoder failed over it".to_owned())))
+    }
+}

@@ -1,0 +1,97 @@
+//! What follows when a job fails: again, later, never.
+
+use std::time::Duration;
+
+use crate::collector::job::JobError;
+use crate::config::Limits;
+use crate::object::ReadError;
+
+/// With `--once` nobody waits for long.
+const ONCE_ATTEMPTS_MAX: u32 = 4;
+
+/// A worker that panics over an object as often is not given it again in this version.
+const PANICS_MAX: u32 = 3;
+
+/// What is done about an object whose job failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Read it again after a while.
+    Again(Duration),
+    /// Leave it; its message comes again, or its queue's redrive policy moves it away.
+    GiveUp,
+    /// It is gone.
+    Vanished,
+    /// The version with this entity tag will never read.
+    Quarantine(Box<str>),
+}
+
+/// Decides by the error, how often the object was tried, and for how long.
+pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limits: &Limits, once: bool) -> Verdict {
+    let last = if once { attempts >= ONCE_ATTEMPTS_MAX } else { tried_for >= limits.stall_after };
+    let wait = Duration::from_millis(250).saturating_mul(1 << attempts.min(8)).min(Duration::from_secs(60));
+    match error {
+        JobError::Read(ReadError::NotFound { .. }) if attempts >= limits.read_attempts => Verdict::Vanished,
+        JobError::Damaged { etag, .. } => Verdict::Quarantine(etag.clone()),
+        JobError::Panicked { etag } if attempts >= PANICS_MAX => Verdict::Quarantine(etag.clone()),
+        _ if last => Verdict::GiveUp,
+        JobError::Read(ReadError::Changed { .. }) | JobError::Overtaken => Verdict::Again(Duration::ZERO),
+        _ => Verdict::Again(wait),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notification::ObjectId;
+
+    fn object() -> ObjectId {
+        ObjectId::new("b", "k")
+    }
+
+    fn after(error: ReadError, attempts: u32, secs: u64) -> Verdict {
+        verdict(&JobError::Read(error), attempts, Duration::from_secs(secs), &Limits::default(), false)
+    }
+
+    #[test]
+    fn an_object_that_is_not_there_is_asked_for_again_before_it_has_vanished() {
+        let gone = || ReadError::NotFound { object: object() };
+        assert!(matches!(after(gone(), 1, 0), Verdict::Again(_)));
+        assert!(matches!(after(gone(), 2, 0), Verdict::Again(_)));
+        assert_eq!(after(gone(), 3, 1), Verdict::Vanished);
+    }
+
+    #[test]
+    fn a_refused_read_is_never_taken_for_settled() {
+        let denied = || ReadError::Denied { object: object(), reason: "no".into() };
+        assert!(matches!(after(denied(), 1, 0), Verdict::Again(_)));
+        assert!(matches!(after(denied(), 50, 599), Verdict::Again(_)));
+        assert_eq!(after(denied(), 51, 600), Verdict::GiveUp);
+    }
+
+    #[test]
+    fn an_object_that_will_never_read_is_quarantined_at_once() {
+        let damaged = JobError::Damaged { object: object(), etag: "e".into(), reason: "GLACIER".into() };
+        let verdict = verdict(&damaged, 1, Duration::ZERO, &Limits::default(), false);
+        assert_eq!(verdict, Verdict::Quarantine("e".into()));
+    }
+
+    #[test]
+    fn an_object_that_changed_while_it_was_read_is_read_again_at_once() {
+        let changed = ReadError::Changed { object: object() };
+        assert_eq!(after(changed, 1, 0), Verdict::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn waits_grow_to_a_minute() {
+        let error = || ReadError::Unavailable { object: object(), reason: "503".into() };
+        assert_eq!(after(error(), 1, 0), Verdict::Again(Duration::from_millis(500)));
+        assert_eq!(after(error(), 30, 1), Verdict::Again(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn once_does_not_wait_for_ever() {
+        let error = JobError::Read(ReadError::Unavailable { object: object(), reason: "503".into() });
+        let verdict = verdict(&error, 4, Duration::from_secs(1), &Limits::default(), true);
+        assert_eq!(verdict, Verdict::GiveUp);
+    }
+}

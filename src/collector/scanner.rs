@@ -1,0 +1,267 @@
+//! Looks a feed's place over, at start, on a timer, or when the file system says something changed.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use notify::Watcher as _;
+use tokio::sync::mpsc;
+use tracing::debug;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::StoreError;
+use crate::collector::backoff::Backoff;
+use crate::collector::clock;
+use crate::collector::dispatch::Order;
+use crate::collector::feeds::Feed;
+use crate::collector::shutdown::Shutdown;
+use crate::notification::ObjectChange;
+use crate::notification::directory::Directory;
+use crate::notification::scan::Found;
+use crate::notification::scan::ScanError;
+use crate::object::Place;
+use crate::telemetry::metrics::Metrics;
+
+/// Files of a directory looked at at once.
+const PAGE_MAX: usize = 1000;
+
+/// Changed paths that may wait; past it the whole directory is walked.
+const CHANGED_MAX: usize = 1024;
+
+/// How often a page is asked for again.
+const PAGE_ATTEMPTS_MAX: u32 = 5;
+
+/// One feed's scans.
+pub(super) struct Scanner {
+    pub feed: Arc<Feed>,
+    /// The feed's position among all.
+    pub position: usize,
+    pub store: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub orders: mpsc::Sender<Order>,
+    pub at_start: bool,
+    pub every: Option<Duration>,
+    /// One scan, and no more.
+    pub once: bool,
+}
+
+/// Why a scan with `--once` did not see everything.
+#[derive(Debug, thiserror::Error)]
+pub enum ScannerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+/// What a scan came to.
+#[derive(Default)]
+struct Counts {
+    seen: u64,
+    changed: u64,
+    forgotten: u64,
+}
+
+impl Scanner {
+    /// Scans as told until the stop.
+    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
+        let mut watch = match &self.feed.place {
+            Place::Directory(place) if !self.once => Some(Watch::start(place.directory(), &self.feed.name)),
+            _ => None,
+        };
+        let mut due = self.at_start || self.once;
+        while !shutdown.is_requested() {
+            if due {
+                match self.scan(&shutdown).await {
+                    Ok(()) => {}
+                    Err(ScannerError::Scan(error)) if !self.once => {
+                        error!(feed = %self.feed.name, %error, "the place could not be scanned; it is scanned again later");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if self.once || (self.every.is_none() && watch.is_none()) {
+                return Ok(());
+            }
+            due = self.wait(watch.as_mut(), &shutdown).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next scan, and passes on what the file system tells meanwhile. Returns whether a scan is due.
+    async fn wait(&self, watch: Option<&mut Watch>, shutdown: &Shutdown) -> Result<bool, ScannerError> {
+        let timer = async {
+            match self.every {
+                Some(every) => tokio::time::sleep(every).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(timer);
+        let Some(watch) = watch else {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(false),
+                () = &mut timer => return Ok(true),
+            }
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(false),
+                () = &mut timer => return Ok(true),
+                path = watch.changed.recv() => match path {
+                    Some(path) => self.look_at(&watch.directory, &path).await?,
+                    None => std::future::pending().await,
+                },
+            }
+            if watch.lost.swap(false, Ordering::Relaxed) {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn look_at(&self, directory: &Directory, path: &Path) -> Result<(), ScannerError> {
+        if let Some(Found::Object(change)) = directory.find(path) {
+            self.consider(change, None, &mut Counts::default()).await?;
+        }
+        Ok(())
+    }
+
+    async fn scan(&self, shutdown: &Shutdown) -> Result<(), ScannerError> {
+        let horizon = self.store.forgotten_before(&self.feed.name)?;
+        let mut counts = Counts::default();
+        match &self.feed.place {
+            Place::Directory(place) => {
+                let mut walk = place.directory().walk();
+                while let Some(page) = walk.next_page(PAGE_MAX)? {
+                    self.consider_page(page, horizon, &mut counts).await?;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Place::S3(objects) => {
+                let whole = [String::new()];
+                let prefixes = if self.feed.prefixes.is_empty() { &whole[..] } else { &self.feed.prefixes };
+                for prefix in prefixes {
+                    let mut listing = objects.door().list(&self.feed.bucket, prefix, None);
+                    let mut backoff = Backoff::default();
+                    loop {
+                        let page = match listing.next_page().await {
+                            Ok(Some(page)) => page,
+                            Ok(None) => break,
+                            Err(ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
+                                tokio::time::sleep(backoff.wait()).await;
+                                continue;
+                            }
+                            Err(error) => return Err(error.into()),
+                        };
+                        backoff = Backoff::default();
+                        self.consider_page(page, horizon, &mut counts).await?;
+                        if shutdown.is_requested() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+        let Counts { seen, changed, forgotten } = counts;
+        debug!(feed = %self.feed.name, seen, changed, forgotten, "scanned");
+        self.metrics.scan_last_success.set([&self.feed.name], clock::now_ms() / 1000);
+        Ok(())
+    }
+
+    async fn consider_page(
+        &self,
+        page: Vec<Found>,
+        horizon: Option<i64>,
+        counts: &mut Counts,
+    ) -> Result<(), ScannerError> {
+        for found in page {
+            match found {
+                Found::Object(change) => self.consider(change, horizon, counts).await?,
+                Found::Unreadable { place, reason } => {
+                    warn!(feed = %self.feed.name, place, reason, "something there cannot be an object");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Orders an object unless it is as it was when every sink had all of it.
+    async fn consider(
+        &self,
+        change: ObjectChange,
+        horizon: Option<i64>,
+        counts: &mut Counts,
+    ) -> Result<(), ScannerError> {
+        counts.seen += 1;
+        if !self.feed.wants(&change.object.key) {
+            return Ok(());
+        }
+        let standing = self.store.standing(&change.object, &self.feed.sinks)?;
+        let same = change.etag.is_some() && standing.etag == change.etag;
+        if same && (standing.damaged || standing.is_settled()) {
+            return Ok(());
+        }
+        let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
+        if !standing.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
+            counts.forgotten += 1;
+            return Ok(());
+        }
+        counts.changed += 1;
+        // A closed dispatcher means that the process is ending.
+        let _ = self.orders.send(Order { feed: self.position, change, claim: None }).await;
+        Ok(())
+    }
+}
+
+/// What the file system tells of a directory.
+struct Watch {
+    directory: Directory,
+    changed: mpsc::Receiver<PathBuf>,
+    /// More changed than could be told.
+    lost: Arc<AtomicBool>,
+    /// Ends the watch when dropped.
+    _watcher: Option<notify::RecommendedWatcher>,
+}
+
+impl Watch {
+    /// Begins to listen. Where the file system cannot tell, the timer has to do.
+    fn start(directory: &Directory, feed: &str) -> Self {
+        let (tell, changed) = mpsc::channel(CHANGED_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let full = Arc::clone(&lost);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
+            Ok(event) if event.need_rescan() => full.store(true, Ordering::Relaxed),
+            Ok(event) if event.kind.is_create() || event.kind.is_modify() => {
+                for path in event.paths {
+                    if tell.try_send(path).is_err() {
+                        full.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            Ok(_) => {}
+            Err(_) => full.store(true, Ordering::Relaxed),
+        });
+        let watcher = watcher.and_then(|mut watcher| {
+            watcher.watch(directory.root(), notify::RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let watcher = match watcher {
+            Ok(watcher) => {
+                info!(feed, directory = %directory.root().display(), "watching");
+                Some(watcher)
+            }
+            Err(error) => {
+                warn!(feed, directory = %directory.root().display(), %error, "the directory cannot be watched; it is scanned on the timer only");
+                None
+            }
+        };
+        Self { directory: directory.clone(), changed, lost, _watcher: watcher }
+    }
+}

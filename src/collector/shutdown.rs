@@ -1,0 +1,93 @@
+//! The word to stop: asked for once, heard by every task.
+
+use std::io;
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::watch;
+
+/// Hears the word to stop.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// Says it.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+/// The two ends.
+pub fn channel() -> (Stop, Shutdown) {
+    let (says, hears) = watch::channel(false);
+    (Stop(says), Shutdown(hears))
+}
+
+impl Stop {
+    /// Asks everyone to stop. Asking again changes nothing.
+    pub fn request(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Shutdown {
+    /// Returns once the stop has been asked for; never, when nobody is left to ask. Cancel-safe.
+    pub async fn requested(&self) {
+        let mut hears = self.0.clone();
+        if hears.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub fn is_requested(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+/// Listens for SIGTERM and SIGINT from here on: the first asks for the stop, the second ends the process at once with
+/// 128 + its number. Ending at once is safe: whatever was not committed comes again.
+///
+/// To be called within a runtime; fails when the handlers cannot be installed.
+pub fn on_signals(stop: Stop) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        let first = next(&mut terminate, &mut interrupt).await;
+        tracing::info!(signal = first.name, "stop requested");
+        stop.request();
+        let second = next(&mut terminate, &mut interrupt).await;
+        tracing::warn!(signal = second.name, "second signal, exiting at once");
+        std::process::exit(128 + second.number);
+    });
+    Ok(())
+}
+
+struct Received {
+    name: &'static str,
+    number: i32,
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> Received {
+    tokio::select! {
+        _ = terminate.recv() => Received { name: "SIGTERM", number: 15 },
+        _ = interrupt.recv() => Received { name: "SIGINT", number: 2 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stop_is_heard_by_who_listened_before_and_after() {
+        let (stop, shutdown) = channel();
+        assert!(!shutdown.is_requested());
+        let before = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { shutdown.requested().await }
+        });
+        stop.request();
+        stop.request();
+        before.await.unwrap();
+        shutdown.requested().await;
+        assert!(shutdown.is_requested());
+    }
+}

@@ -1,0 +1,530 @@
+//! Reads JSON as tokens that point into the record, without building a tree.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use crate::event::text::Text;
+use crate::event::text::hex4;
+use crate::event::text::next_special;
+use crate::event::text::unescape;
+
+/// One JSON value, as a slice of the text it was read from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Json<'a> {
+    Null,
+    Bool(bool),
+    /// The digits as written, so that every number stays exact.
+    Number(&'a str),
+    /// What stands between the quotes, escapes and all.
+    String(&'a str),
+    /// The whole object, braces included.
+    Object(&'a str),
+    /// The whole array, brackets included.
+    Array(&'a str),
+}
+
+/// Why a text is no JSON, or none that is taken. Says where, never what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the JSON ends too soon, at byte {0}")]
+    Ends(usize),
+    #[error("no JSON at byte {0}")]
+    Unexpected(usize),
+    #[error("a control character stands unescaped at byte {0}")]
+    Control(usize),
+    #[error("JSON nested deeper than {DEPTH_MAX} at byte {0}")]
+    Deep(usize),
+    #[error("half a surrogate pair at byte {0}")]
+    HalfSurrogate(usize),
+    #[error("something follows the JSON at byte {0}")]
+    Trailing(usize),
+}
+
+/// How deep objects and arrays may stand in each other.
+const DEPTH_MAX: u8 = 127;
+
+/// Reads one JSON text from left to right.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+    depth: u8,
+}
+
+impl<'a> Reader<'a> {
+    pub const fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    /// The kind of the next value, by its first byte.
+    pub fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(&byte) = bytes.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Reads an object; `member` is called for each of its members and must read the value. Keys come unescaped, in the
+    /// order in which they stand, and may come twice.
+    pub fn object<F>(&mut self, mut member: F) -> Result<(), Fault>
+    where
+        F: FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
+    {
+        self.enter(b'{')?;
+        if self.peek() == Some(b'}') {
+            return self.leave();
+        }
+        loop {
+            self.expect(b'"')?;
+            let key = unescape(self.string()?);
+            self.expect(b':')?;
+            member(self, key)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => return self.leave(),
+                other => return Err(self.unexpected(other)),
+            }
+        }
+    }
+
+    /// Reads an array; `element` is called for each of its elements and must read it.
+    pub fn array<F>(&mut self, mut element: F) -> Result<(), Fault>
+    where
+        F: FnMut(&mut Self) -> Result<(), Fault>,
+    {
+        self.enter(b'[')?;
+        if self.peek() == Some(b']') {
+            return self.leave();
+        }
+        loop {
+            element(self)?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => return self.leave(),
+                other => return Err(self.unexpected(other)),
+            }
+        }
+    }
+
+    /// Reads any value.
+    pub fn value(&mut self) -> Result<Json<'a>, Fault> {
+        match self.peek() {
+            Some(b'"') => {
+                self.at += 1;
+                self.string().map(Json::String)
+            }
+            Some(b'{') => {
+                let from = self.at;
+                self.skip_object()?;
+                Ok(Json::Object(self.slice(from)?))
+            }
+            Some(b'[') => {
+                let from = self.at;
+                self.array(|reader| reader.value().map(drop))?;
+                Ok(Json::Array(self.slice(from)?))
+            }
+            Some(b'-' | b'0'..=b'9') => self.number().map(Json::Number),
+            Some(b't') => self.word("true", Json::Bool(true)),
+            Some(b'f') => self.word("false", Json::Bool(false)),
+            Some(b'n') => self.word("null", Json::Null),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Holds when nothing but white space is left.
+    pub fn end(&mut self) -> Result<(), Fault> {
+        self.peek().map_or(Ok(()), |_| Err(Fault::Trailing(self.at)))
+    }
+
+    fn skip_object(&mut self) -> Result<(), Fault> {
+        self.enter(b'{')?;
+        if self.peek() == Some(b'}') {
+            return self.leave();
+        }
+        loop {
+            self.expect(b'"')?;
+            self.string()?;
+            self.expect(b':')?;
+            self.value()?;
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => return self.leave(),
+                other => return Err(self.unexpected(other)),
+            }
+        }
+    }
+
+    fn enter(&mut self, bracket: u8) -> Result<(), Fault> {
+        self.expect(bracket)?;
+        self.depth += 1;
+        if self.depth > DEPTH_MAX { Err(Fault::Deep(self.at)) } else { Ok(()) }
+    }
+
+    fn leave(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Fault> {
+        match self.peek() {
+            Some(found) if found == byte => {
+                self.at += 1;
+                Ok(())
+            }
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    const fn unexpected(&self, found: Option<u8>) -> Fault {
+        match found {
+            None => Fault::Ends(self.at),
+            Some(_) => Fault::Unexpected(self.at),
+        }
+    }
+
+    fn slice(&self, from: usize) -> Result<&'a str, Fault> {
+        self.text.get(from..self.at).ok_or(Fault::Unexpected(from))
+    }
+
+    /// The inside of the string whose first quote was read.
+    fn string(&mut self) -> Result<&'a str, Fault> {
+        let bytes = self.text.as_bytes();
+        let from = self.at;
+        loop {
+            self.at = next_special(bytes, self.at);
+            match bytes.get(self.at) {
+                Some(b'"') => {
+                    let inside = self.slice(from);
+                    self.at += 1;
+                    return inside;
+                }
+                Some(b'\\') => self.at += self.escape_length()?,
+                Some(_) => return Err(Fault::Control(self.at)),
+                None => return Err(Fault::Ends(self.at)),
+            }
+        }
+    }
+
+    fn escape_length(&self) -> Result<usize, Fault> {
+        match self.text.as_bytes().get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+            Some(b'u') => match hex4(self.text, self.at + 2).ok_or(Fault::Unexpected(self.at))? {
+                0xd800..=0xdbff => {
+                    let follows = self.text.get(self.at + 6..self.at + 8) == Some("\\u")
+                        && matches!(hex4(self.text, self.at + 8), Some(0xdc00..=0xdfff));
+                    if follows { Ok(12) } else { Err(Fault::HalfSurrogate(self.at)) }
+                }
+                0xdc00..=0xdfff => Err(Fault::HalfSurrogate(self.at)),
+                _ => Ok(6),
+            },
+            Some(_) => Err(Fault::Unexpected(self.at)),
+            None => Err(Fault::Ends(self.at)),
+        }
+    }
+
+    fn number(&mut self) -> Result<&'a str, Fault> {
+        let from = self.at;
+        self.pass(b'-');
+        if !self.pass(b'0') {
+            self.digits()?;
+        }
+        if self.pass(b'.') {
+            self.digits()?;
+        }
+        if self.pass(b'e') || self.pass(b'E') {
+            let _signed = self.pass(b'+') || self.pass(b'-');
+            self.digits()?;
+        }
+        self.slice(from)
+    }
+
+    fn pass(&mut self, byte: u8) -> bool {
+        let passes = self.text.as_bytes().get(self.at) == Some(&byte);
+        self.at += usize::from(passes);
+        passes
+    }
+
+    fn digits(&mut self) -> Result<(), Fault> {
+        let bytes = self.text.as_bytes();
+        let from = self.at;
+        while bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at > from { Ok(()) } else { Err(self.unexpected(bytes.get(self.at).copied())) }
+    }
+
+    fn word(&mut self, word: &str, value: Json<'a>) -> Result<Json<'a>, Fault> {
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at..self.at + word.len()) == Some(word.as_bytes()) {
+            self.at += word.len();
+            Ok(value)
+        } else if word.as_bytes().starts_with(&bytes[self.at..]) {
+            Err(Fault::Ends(bytes.len()))
+        } else {
+            Err(Fault::Unexpected(self.at))
+        }
+    }
+}
+
+impl<'a> Json<'a> {
+    /// What a text attribute says of this value: a string's text, a number or a truth as written, an object or array as
+    /// JSON text. Nothing for null, and for strings that say nothing.
+    pub fn text(self) -> Option<Text<'a>> {
+        let text = match self {
+            Self::Null => return None,
+            Self::Bool(true) => Text::from("true"),
+            Self::Bool(false) => Text::from("false"),
+            Self::Number(digits) => Text::Escaped(digits),
+            Self::String(inside) => Text::Escaped(inside),
+            Self::Object(whole) | Self::Array(whole) => Text::from(whole),
+        };
+        text.says_something().then_some(text)
+    }
+
+    /// A whole number, also when it stands in quotes.
+    pub fn integer(self) -> Option<i64> {
+        match self {
+            Self::Number(digits) | Self::String(digits) => digits.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+/// The text with each half of a surrogate pair replaced by U+FFFD, an escape of the same length: nothing else moves.
+pub fn mend_surrogates(text: &str) -> String {
+    let mut mended = String::with_capacity(text.len());
+    let mut from = 0;
+    while let Some(found) = memchr::memchr(b'\\', &text.as_bytes()[from..]) {
+        let at = from + found;
+        mended.push_str(&text[from..at]);
+        let probe = Reader { text, at, depth: 0 };
+        let (piece, length) = match probe.escape_length() {
+            Ok(length) => (text.get(at..at + length), length),
+            Err(Fault::HalfSurrogate(_)) => (Some("\\ufffd"), 6),
+            Err(_) => (Some("\\"), 1),
+        };
+        mended.push_str(piece.unwrap_or("\\"));
+        from = (at + length).min(text.len());
+    }
+    mended.push_str(&text[from..]);
+    mended
+}
+
+/// The members of one object, in order, each key once: of a key that comes twice the last value holds.
+#[derive(Clone, Debug, Default)]
+pub struct Fields<'a> {
+    fields: Vec<Field<'a>>,
+    /// One bit per key seen, by [`bit`]: most keys are known to be new without looking.
+    bits: u64,
+    /// Key to position, once there are too many to look through.
+    index: HashMap<Cow<'a, str>, usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Field<'a> {
+    pub key: Cow<'a, str>,
+    pub value: Json<'a>,
+    /// Whether the value has found its place in the event.
+    pub mapped: bool,
+}
+
+impl<'a> Field<'a> {
+    /// The key as text.
+    pub fn name(&self) -> Text<'a> {
+        match &self.key {
+            // A borrowed key had no escapes.
+            Cow::Borrowed(key) => Text::Escaped(key),
+            Cow::Owned(key) => Text::from(key.clone()),
+        }
+    }
+}
+
+/// From how many fields on they are indexed.
+const INDEXED_FROM: usize = 64;
+
+impl<'a> Fields<'a> {
+    /// Reads a whole object.
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+        let mut fields = Self { fields: Vec::with_capacity(16), ..Self::default() };
+        reader.object(|reader, key| {
+            let value = reader.value()?;
+            fields.insert(key, value);
+            Ok(())
+        })?;
+        Ok(fields)
+    }
+
+    pub fn insert(&mut self, key: Cow<'a, str>, value: Json<'a>) {
+        let bit = bit(&key);
+        if self.bits & bit != 0
+            && let Some(position) = self.position(&key)
+        {
+            self.fields[position].value = value;
+            return;
+        }
+        self.bits |= bit;
+        if self.fields.len() == INDEXED_FROM {
+            self.index = self.fields.iter().map(|field| field.key.clone()).zip(0..).collect();
+        }
+        if self.fields.len() >= INDEXED_FROM {
+            self.index.insert(key.clone(), self.fields.len());
+        }
+        self.fields.push(Field { key, value, mapped: false });
+    }
+
+    pub fn get(&self, key: &str) -> Option<Json<'a>> {
+        self.position(key).map(|position| self.fields[position].value)
+    }
+
+    /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
+    pub fn map(&mut self, key: &str) -> Option<Text<'a>> {
+        let position = self.position(key)?;
+        let field = &mut self.fields[position];
+        let text = field.value.text();
+        field.mapped |= text.is_some() || field.value == Json::Null;
+        text
+    }
+
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The fields that have found no place yet.
+    pub fn unmapped(&self) -> impl Iterator<Item = &Field<'a>> {
+        self.fields.iter().filter(|field| !field.mapped)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
+        self.fields.iter()
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        if self.bits & bit(key) == 0 {
+            return None;
+        }
+        if self.index.is_empty() {
+            return self.fields.iter().position(|field| field.key == key);
+        }
+        self.index.get(key).copied()
+    }
+}
+
+/// One of 64 bits, by the key's length and its first and last byte.
+fn bit(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    let (first, last) = (bytes.first().copied().unwrap_or(0), bytes.last().copied().unwrap_or(0));
+    let mix = usize::from(first) * 7 + usize::from(last) * 31 + bytes.len() * 13;
+    1 << (mix % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(text: &str) -> Result<Json<'_>, Fault> {
+        let mut reader = Reader::new(text);
+        let value = reader.value()?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    /// JSON, and JSON with something wrong in it.
+    fn texts() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "null|true|false|tru|nul",
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "[-+.e0-9]{1,5}",
+            r#""([a-z "\\\\/bfnrtu0-9a-fd\x09é😀]|\\\\u[0-9a-fd]{4}|\\\\[nrt"]){0,12}""#,
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[ {} ]", values.join(","))),
+                prop::collection::vec(("[ab]{0,2}", inner), 0..4).prop_map(|members| {
+                    let members: Vec<String> =
+                        members.into_iter().map(|(key, value)| format!("\"{key}\" :\t{value}")).collect();
+                    format!("{{{}}}", members.join(", "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Two readers that know nothing of each other.
+        #[test]
+        fn what_is_json_is_what_another_parser_takes(text in texts()) {
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            match whole(&text) {
+                Ok(_) => prop_assert!(theirs.is_ok() || theirs.is_err_and(|error| error.to_string().contains("out of range"))),
+                Err(_) => prop_assert!(theirs.is_err()),
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".*", json in texts(), cut in 0usize..64) {
+            let _ = whole(&text);
+            let cut: String = json.chars().take(cut).collect();
+            let _ = whole(&cut);
+            let _ = whole(&mend_surrogates(&cut));
+        }
+
+        #[test]
+        fn fields_are_those_that_another_parser_finds(text in texts()) {
+            if let Ok(serde_json::Value::Object(theirs)) = serde_json::from_str(&text) {
+                let ours = Fields::read(&mut Reader::new(&text)).unwrap();
+                prop_assert_eq!(ours.len(), theirs.len());
+                for field in ours.iter() {
+                    let theirs = &theirs[&*field.key];
+                    let plain = field.value.text().map(|text| text.plain().into_owned());
+                    match theirs {
+                        serde_json::Value::String(text) => prop_assert_eq!(plain.unwrap_or_default(), text.trim_matches('-')),
+                        serde_json::Value::Null => prop_assert_eq!(plain, None),
+                        _ => prop_assert!(plain.is_some()),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_told_and_mended_in_place() {
+        let text = r#"{"a":"\ud83d\ude00 \ud800 \\ud800 \udfffx"}"#;
+        assert_eq!(whole(text), Err(Fault::HalfSurrogate(19)));
+        let mended = mend_surrogates(text);
+        assert_eq!(mended, r#"{"a":"\ud83d\ude00 \ufffd \\ud800 \ufffdx"}"#);
+        assert_eq!(mended.len(), text.len());
+        assert!(whole(&mended).is_ok());
+    }
+
+    #[test]
+    fn of_a_key_that_stands_twice_the_last_value_holds_however_many_there_are() {
+        for count in [3, 60, 64, 65, 500] {
+            let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":{n}")).collect();
+            let text = format!("{{{},\"k1\":\"last\",\"k{}\":\"later\"}}", members.join(","), count - 1);
+            let fields = Fields::read(&mut Reader::new(&text)).unwrap();
+            assert_eq!(fields.len(), count);
+            assert_eq!(fields.get("k1"), Some(Json::String("last")));
+            assert_eq!(fields.get(&format!("k{}", count - 1)), Some(Json::String("later")));
+            assert_eq!(fields.get("k0"), Some(Json::Number("0")));
+            assert_eq!(fields.get("none"), None);
+        }
+    }
+
+    #[test]
+    fn depth_has_a_limit() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(whole(&nested(127)).is_ok());
+        assert_eq!(whole(&nested(128)), Err(Fault::Deep(128)));
+        assert_eq!(whole(&"[".repeat(1_000_000)), Err(Fault::Deep(128)));
+    }
+}

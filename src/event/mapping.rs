@@ -1,0 +1,462 @@
+//! The table that says which OCSF class and activity a source's action is, and which of its fields name what.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::event::Activity;
+use crate::event::Class;
+use crate::event::class::OTHER;
+
+/// Tab-separated; one line names its columns.
+const TABLE: &str = include_str!("mapping.tsv");
+
+static BUILT_IN: LazyLock<Mapping> =
+    LazyLock::new(|| Mapping::parse(TABLE).expect("the table in the repository, which a test loads"));
+
+/// The rows of all families.
+#[derive(Debug)]
+pub struct Mapping {
+    families: HashMap<&'static str, Rows>,
+}
+
+/// The rows of one family.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// Rows whose selector names one action, by it. Several differ in their conditions.
+    exact: HashMap<&'static str, Vec<Row>>,
+    /// Rows for many actions, in the order of the table.
+    fallbacks: Vec<(Pattern, Row)>,
+}
+
+/// What one kind of action means.
+#[derive(Debug)]
+pub struct Row {
+    pub selector: &'static str,
+    pub activity: &'static Activity,
+    /// The caption of an activity 99 that has a name of its own; otherwise the source's action is the caption.
+    pub caption: Option<&'static str>,
+    /// Where the objects of the event are found.
+    pub slots: Vec<Slot>,
+    conditions: Vec<Condition>,
+}
+
+/// One object of an event, and the source's fields that name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Slot {
+    pub role: Role,
+    /// The first of two words, such as `cluster` in `resource=cluster cluster_id`: mostly what sort of thing it is.
+    pub kind: Option<&'static str>,
+    pub parts: Parts,
+}
+
+/// `a|b/c`: the first part is `a` or else `b`, the second is `c`.
+pub type Parts = Vec<Vec<&'static str>>;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    User,
+    Group,
+    Privileges,
+    Policies,
+    Resource,
+    /// Every one of a list.
+    Resources,
+    Owner,
+    Entity,
+    Service,
+    Dst,
+    Database,
+    Databucket,
+    Ref,
+    File,
+    Table,
+    Query,
+    HttpPath,
+    HttpCode,
+}
+
+/// Why a table cannot be loaded. Each names the line.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MappingError {
+    #[error("line {line}: {found} columns, expected 7")]
+    Columns { line: usize, found: usize },
+    #[error("line {line}: {found:?} is no class of OCSF that is known here")]
+    Class { line: usize, found: String },
+    #[error("line {line}: {found:?} is no activity of class {class}")]
+    Activity { line: usize, found: String, class: u16 },
+    #[error("line {line}: activity {id} is called {expected:?}, not {found:?}")]
+    Caption { line: usize, id: u8, expected: &'static str, found: String },
+    #[error("line {line}: {found:?} names no object of an event")]
+    Target { line: usize, found: String },
+    #[error("line {line}: {selector:?} stands in the table before")]
+    Repeated { line: usize, selector: String },
+}
+
+impl Mapping {
+    /// The table that the program carries.
+    pub fn built_in() -> &'static Self {
+        &BUILT_IN
+    }
+
+    /// Reads a table whose first line names the columns: family, selector, class_uid, activity_id, activity_name,
+    /// target, notes. Refuses it at the first bad row.
+    pub fn parse(table: &'static str) -> Result<Self, MappingError> {
+        let mut families: HashMap<&'static str, Rows> = HashMap::new();
+        let mut seen = HashMap::new();
+        for (text, line) in table.lines().zip(1..).skip(1) {
+            let columns: Vec<&'static str> = text.split('\t').collect();
+            let &[family, selector, class, activity, caption, target, _notes] = columns.as_slice() else {
+                return Err(MappingError::Columns { line, found: columns.len() });
+            };
+            if seen.insert((family, selector), line).is_some() {
+                return Err(MappingError::Repeated { line, selector: selector.to_owned() });
+            }
+            let (pattern, conditions) = parse_selector(selector);
+            let (activity, caption) = parse_activity(class, activity, caption, line)?;
+            let row = Row { selector, activity, caption, slots: parse_target(target, line)?, conditions };
+            let rows = families.entry(family).or_default();
+            match pattern {
+                Pattern::Exactly(action) => rows.exact.entry(action).or_default().push(row),
+                pattern => rows.fallbacks.push((pattern, row)),
+            }
+        }
+        Ok(Self { families })
+    }
+
+    /// The rows of a family; none when the table has none.
+    pub fn family(&self, name: &str) -> Option<&Rows> {
+        self.families.get(name)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.families.values().map(Rows::len).sum()
+    }
+}
+
+impl Row {
+    /// Whether the row stands for many actions.
+    pub fn is_fallback(&self) -> bool {
+        self.selector.contains('*')
+    }
+}
+
+impl Rows {
+    /// The rows that `action` may be, the best first: those that name it, then the fallbacks that fit, as the table
+    /// orders them. `fact` is asked for what a row makes a condition of: the value of a field, or, where the condition
+    /// is bare (`add access`), anything at all when it holds.
+    pub fn matching<'s, 'q, 'f>(
+        &'s self,
+        action: &'q str,
+        fact: &'q dyn Fn(&str) -> Option<&'f str>,
+    ) -> impl Iterator<Item = &'s Row> + use<'s, 'q, 'f> {
+        let exact = self.exact.get(action).into_iter().flatten();
+        let fallbacks = self.fallbacks.iter().filter(|(pattern, _)| pattern.fits(action)).map(|(_, row)| row);
+        exact.chain(fallbacks).filter(|row| row.conditions.iter().all(|condition| condition.holds(fact)))
+    }
+
+    pub fn len(&self) -> usize {
+        self.exact.values().map(Vec::len).sum::<usize>() + self.fallbacks.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.exact.values().flatten().chain(self.fallbacks.iter().map(|(_, row)| row))
+    }
+}
+
+/// Which actions a selector stands for.
+#[derive(Debug)]
+enum Pattern {
+    Exactly(&'static str),
+    /// `*/<prefix:get,list>`: the action begins with one of these words, up to its end or the next capital.
+    Verbs(Vec<&'static str>),
+    /// `*` stands for anything; letters match in either case. The scope is what stands before the slash.
+    Globs {
+        scope: Option<Glob>,
+        names: Vec<Glob>,
+    },
+}
+
+/// What stands between the stars.
+type Glob = Vec<&'static str>;
+
+impl Pattern {
+    fn fits(&self, action: &str) -> bool {
+        match self {
+            Self::Exactly(name) => *name == action,
+            Self::Verbs(verbs) => {
+                let name = action.split_once('/').map_or(action, |(_, name)| name);
+                verbs.iter().any(|verb| {
+                    name.strip_prefix(verb)
+                        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_lowercase()))
+                })
+            }
+            Self::Globs { scope: None, names } => names.iter().any(|glob| glob_fits(glob, action)),
+            Self::Globs { scope: Some(scope), names } => action.split_once('/').is_some_and(|(own_scope, name)| {
+                glob_fits(scope, own_scope) && names.iter().any(|glob| glob_fits(glob, name))
+            }),
+        }
+    }
+}
+
+fn glob_fits(pieces: &[&str], text: &str) -> bool {
+    let (Some((first, rest)), text) = (pieces.split_first(), text.as_bytes()) else { return false };
+    let Some(mut left) = strip_prefix_any_case(text, first.as_bytes()) else { return false };
+    let Some((last, between)) = rest.split_last() else { return left.is_empty() };
+    for piece in between {
+        let piece = piece.as_bytes();
+        let Some(at) = (0..=left.len()).find(|at| strip_prefix_any_case(&left[*at..], piece).is_some()) else {
+            return false;
+        };
+        left = &left[at + piece.len()..];
+    }
+    left.len() >= last.len() && left[left.len() - last.len()..].eq_ignore_ascii_case(last.as_bytes())
+}
+
+fn strip_prefix_any_case<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (begin, rest) = text.split_at_checked(prefix.len())?;
+    begin.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// `[state=denied|expert]` or, bare, `[no key]`.
+#[derive(Debug)]
+struct Condition {
+    name: &'static str,
+    values: Vec<&'static str>,
+}
+
+impl Condition {
+    fn holds<'f>(&self, fact: &dyn Fn(&str) -> Option<&'f str>) -> bool {
+        fact(self.name).is_some_and(|value| self.values.is_empty() || self.values.contains(&value))
+    }
+}
+
+fn parse_selector(selector: &'static str) -> (Pattern, Vec<Condition>) {
+    let (action, conditions) = match selector.strip_suffix(']').and_then(|open| open.split_once('[')) {
+        Some((action, conditions)) => (action, conditions.split(',').map(parse_condition).collect()),
+        None => (selector, Vec::new()),
+    };
+    let verbs = action.strip_prefix("*/<prefix:").and_then(|rest| rest.strip_suffix('>'));
+    let pattern = match verbs {
+        Some(verbs) => Pattern::Verbs(verbs.split(',').collect()),
+        None if !action.contains('*') => Pattern::Exactly(action),
+        None => parse_globs(action),
+    };
+    (pattern, conditions)
+}
+
+/// `audit/*Update|*Save`: the scope belongs to each alternative.
+fn parse_globs(action: &'static str) -> Pattern {
+    let glob = |text: &'static str| text.split('*').collect();
+    let (scope, names) = match action.split_once('/') {
+        Some((scope, names)) => (Some(glob(scope)), names),
+        None => (None, action),
+    };
+    Pattern::Globs { scope, names: names.split('|').map(glob).collect() }
+}
+
+fn parse_condition(text: &'static str) -> Condition {
+    match text.split_once('=') {
+        Some((name, values)) => Condition { name, values: values.split('|').collect() },
+        None => Condition { name: text, values: Vec::new() },
+    }
+}
+
+fn parse_activity(
+    class: &str,
+    activity: &str,
+    caption: &'static str,
+    line: usize,
+) -> Result<(&'static Activity, Option<&'static str>), MappingError> {
+    let class = class
+        .parse()
+        .ok()
+        .and_then(Class::of_uid)
+        .ok_or_else(|| MappingError::Class { line, found: class.to_owned() })?;
+    let unknown = || MappingError::Activity { line, found: activity.to_owned(), class: class.uid() };
+    let id: u8 = activity.parse().map_err(|_| unknown())?;
+    let known = Activity::of(class, id);
+    if known.id != id {
+        return Err(unknown());
+    }
+    if id == OTHER {
+        return Ok((known, (!caption.starts_with('<')).then_some(caption)));
+    }
+    if known.caption != caption {
+        return Err(MappingError::Caption { line, id, expected: known.caption, found: caption.to_owned() });
+    }
+    Ok((known, None))
+}
+
+fn parse_target(target: &'static str, line: usize) -> Result<Vec<Slot>, MappingError> {
+    let mut slots: Vec<Slot> = Vec::new();
+    if matches!(target, "none" | "base_event") {
+        return Ok(slots);
+    }
+    // `resource from requestParams by known id names`: a resource of no named field.
+    if target.starts_with("resource from ") {
+        return Ok(vec![Slot { role: Role::Resource, kind: None, parts: Vec::new() }]);
+    }
+    let (first, second) = match target.split_once("; second ") {
+        Some((first, second)) => (first, Some(second)),
+        None => (target, None),
+    };
+    for word in first.split(' ') {
+        let bad = || MappingError::Target { line, found: word.to_owned() };
+        match (word.split_once('='), slots.last_mut()) {
+            (Some((role, value)), _) => {
+                slots.push(Slot { role: parse_role(role).ok_or_else(bad)?, kind: None, parts: parse_parts(value) });
+            }
+            (_, Some(slot)) if !word.is_empty() => {
+                // A further word: the one before was the kind.
+                if slot.kind.is_none() {
+                    slot.kind = slot.parts.first().and_then(|part| part.first()).copied();
+                }
+                slot.parts = parse_parts(word);
+            }
+            _ => return Err(bad()),
+        }
+    }
+    if let Some(second) = second {
+        let kind = slots.first().and_then(|slot| slot.kind);
+        let parts = parse_parts(second.strip_prefix("resource ").unwrap_or(second));
+        slots.push(Slot { role: Role::Resource, kind, parts });
+    }
+    Ok(slots)
+}
+
+fn parse_role(role: &str) -> Option<Role> {
+    Some(match role {
+        "user" => Role::User,
+        "group" => Role::Group,
+        "privileges" => Role::Privileges,
+        "policies" => Role::Policies,
+        "resource" => Role::Resource,
+        "resources" => Role::Resources,
+        "owner" => Role::Owner,
+        "entity" => Role::Entity,
+        "service" => Role::Service,
+        "dst" => Role::Dst,
+        "database" => Role::Database,
+        "databucket" => Role::Databucket,
+        "ref" => Role::Ref,
+        "file" => Role::File,
+        "table" => Role::Table,
+        "query" => Role::Query,
+        "http_request.url.path" => Role::HttpPath,
+        "http_response.code" => Role::HttpCode,
+        _ => return None,
+    })
+}
+
+fn parse_parts(value: &'static str) -> Parts {
+    let value = value.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(value);
+    value.split('/').map(|part| part.split('|').collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(family: &str, action: &str, facts: &'static [(&'static str, &'static str)]) -> Vec<&'static str> {
+        let fact = |name: &str| facts.iter().find(|(own, _)| *own == name).map(|(_, value)| *value);
+        let rows = Mapping::built_in().family(family).unwrap();
+        rows.matching(action, &fact).map(|row| row.selector).collect()
+    }
+
+    fn refused(rows: &'static str) -> MappingError {
+        Mapping::parse(rows).unwrap_err()
+    }
+
+    #[test]
+    fn the_table_in_the_repository_loads_whole() {
+        assert_eq!(Mapping::built_in().rows(), 621);
+        let rows = Mapping::built_in().family("databricks").unwrap();
+        assert_eq!(rows.len(), 130);
+    }
+
+    #[test]
+    fn every_row_of_databricks_that_names_an_action_is_found_by_it_first() {
+        let rows = Mapping::built_in().family("databricks").unwrap();
+        let named: Vec<_> = rows.iter().filter(|row| !row.selector.contains('*')).collect();
+        assert_eq!(named.len(), 122);
+        for row in named {
+            let first = rows.matching(row.selector, &|_| None).next().unwrap();
+            assert_eq!(first.selector, row.selector);
+        }
+    }
+
+    #[test]
+    fn an_action_without_a_row_falls_back_by_its_verb_up_to_the_next_capital() {
+        let first = |action| selected("databricks", action, &[])[0];
+        assert!(first("x/getThing").starts_with("*/<prefix:get,"));
+        assert!(first("x/get").starts_with("*/<prefix:get,"));
+        assert!(first("x/create_thing").starts_with("*/<prefix:create,"));
+        assert!(first("x/updateThing").starts_with("*/<prefix:update,"));
+        assert!(first("x/permanentDeleteThing").starts_with("*/<prefix:delete,"));
+        assert_eq!(first("x/getaway"), "*/*");
+        assert_eq!(first("x/pinLogin"), "*/*login*");
+        assert_eq!(first("x/appLogoutAll"), "*/*logout*");
+        assert_eq!(first("x/changeThingAcl"), "*/*Acl");
+        assert_eq!(first("loginService/frobnicate"), "*/*");
+    }
+
+    #[test]
+    fn a_condition_chooses_between_rows_of_one_action() {
+        let granted = selected("immuta", "audit/sqlAccess", &[("action", "granted")]);
+        assert_eq!(granted[0], "audit/sqlAccess[action=granted]");
+        let denied = selected("immuta", "audit/dataSourceSubscription", &[("state", "denied"), ("type", "group")]);
+        assert_eq!(denied[0], "audit/dataSourceSubscription[state=denied,type=group]");
+        assert_eq!(selected("immuta", "audit/sqlAccess", &[])[0], "audit/*");
+        assert_eq!(selected("s3_access", "REST.GET.NEW_THING", &[("no key", "")])[0], "*.GET.*[no key]");
+        assert_eq!(selected("immuta", "audit/thingSave", &[])[0], "audit/*Update|*Save");
+        assert_eq!(selected("ydb", "CREATE NEW THING", &[])[0], "CREATE *");
+    }
+
+    #[test]
+    fn a_target_says_what_each_field_names() {
+        let target = |text| parse_target(text, 1).unwrap();
+        let slot = |role, kind, parts: &[&[&'static str]]| Slot {
+            role,
+            kind,
+            parts: parts.iter().map(|part| part.to_vec()).collect(),
+        };
+        assert_eq!(
+            target("group=targetGroupName/targetGroupId user=user_name"),
+            [
+                slot(Role::Group, None, &[&["targetGroupName"], &["targetGroupId"]]),
+                slot(Role::User, None, &[&["user_name"]])
+            ]
+        );
+        assert_eq!(
+            target("resource=dbfs src|source_path; second resource dst|destination_path"),
+            [
+                slot(Role::Resource, Some("dbfs"), &[&["src", "source_path"]]),
+                slot(Role::Resource, Some("dbfs"), &[&["dst", "destination_path"]])
+            ]
+        );
+        assert_eq!(target("privileges=[admin]"), [slot(Role::Privileges, None, &[&["admin"]])]);
+        assert_eq!(target("none"), []);
+    }
+
+    #[test]
+    fn a_bad_row_is_refused_with_its_line() {
+        let cases = [
+            ("\nf\ta\t6003\t1\tCreate\tnone", "line 2: 6 columns, expected 7"),
+            ("\nf\ta\t6001\t1\tCreate\tnone\t", "line 2: \"6001\" is no class of OCSF that is known here"),
+            ("\nf\ta\t6003\t7\tCreate\tnone\t", "line 2: \"7\" is no activity of class 6003"),
+            ("\nf\ta\t6003\t1\tRead\tnone\t", "line 2: activity 1 is called \"Create\", not \"Read\""),
+            ("\nf\ta\t6003\t1\tCreate\tthing=x\t", "line 2: \"thing=x\" names no object of an event"),
+            (
+                "\nf\ta\t6003\t1\tCreate\tnone\t\nf\ta\t6003\t2\tRead\tnone\t",
+                "line 3: \"a\" stands in the table before",
+            ),
+        ];
+        for (rows, message) in cases {
+            assert_eq!(refused(rows).to_string(), message);
+        }
+    }
+}

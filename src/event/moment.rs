@@ -1,0 +1,152 @@
+//! Points in time as sources write them, in milliseconds since the epoch.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::event::Json;
+use crate::event::text::unescape;
+
+/// 2000-01-01 and 2100-01-01: outside, a number is no time in milliseconds.
+const PLAUSIBLE_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
+
+/// The time, if it lies between 2000 and 2100.
+pub fn plausible(ms: i64) -> Option<i64> {
+    PLAUSIBLE_MS.contains(&ms).then_some(ms)
+}
+
+/// A number of milliseconds, whole or not, a text of its digits, or an ISO 8601 date and time.
+pub fn of_json(json: Json<'_>) -> Option<i64> {
+    match json {
+        Json::Number(digits) => of_number(digits),
+        Json::String(inside) => of_text(&unescape(inside)),
+        _ => None,
+    }
+}
+
+/// A text of digits, or an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`).
+pub fn of_text(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Some(ms) = of_number(text) {
+        return Some(ms);
+    }
+    let timestamp = text.parse::<Timestamp>().ok().or_else(|| {
+        let civil: DateTime = text.parse().ok()?;
+        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    })?;
+    plausible(timestamp.as_millisecond())
+}
+
+fn of_number(digits: &str) -> Option<i64> {
+    if let Ok(ms) = digits.parse() {
+        return plausible(ms);
+    }
+    if !digits.starts_with(|first: char| first.is_ascii_digit()) {
+        return None;
+    }
+    let ms: f64 = digits.parse().ok()?;
+    // 2^53 is far beyond the plausible range, so that rounding and casting are exact within it.
+    #[expect(clippy::cast_possible_truncation, reason = "checked to lie in the plausible range")]
+    (946_684_800_000.0..4_102_444_800_000.0).contains(&ms).then(|| ms.round() as i64).and_then(plausible)
+}
+
+/// Midnight UTC of a date such as `2024-01-15`.
+pub fn of_date(text: &str) -> Option<i64> {
+    let date: jiff::civil::Date = text.parse().ok()?;
+    let zoned = date.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?;
+    plausible(zoned.timestamp().as_millisecond())
+}
+
+/// Writes `2024-01-15T08:30:00.123Z`. The time must not lie before 1970.
+pub(crate) fn write(out: &mut Vec<u8>, ms: i64) {
+    let ms = ms.unsigned_abs();
+    let (days, of_day) = (ms / 86_400_000, ms % 86_400_000);
+    let (year, month, day) = civil(days);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    put(&mut text[0..4], year);
+    put(&mut text[5..7], month);
+    put(&mut text[8..10], day);
+    put(&mut text[11..13], of_day / 3_600_000);
+    put(&mut text[14..16], of_day / 60_000 % 60);
+    put(&mut text[17..19], of_day / 1000 % 60);
+    put(&mut text[20..23], of_day % 1000);
+    out.extend_from_slice(&text);
+}
+
+/// The last digits of a number, as many as there is room for.
+fn put(room: &mut [u8], mut number: u64) {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+}
+
+/// Year, month and day of the proleptic Gregorian calendar, of a day counted from 1970-01-01. Years are counted from
+/// March, so that the leap day is a year's last.
+const fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    let since = days + 719_468;
+    let (era, of_era) = (since / ERA, since % ERA);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + (month <= 2) as u64, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_however_it_is_written() {
+        for json in [
+            Json::Number("1629775584891"),
+            Json::Number("1.629775584891E12"),
+            Json::Number("1629775584891.2"),
+            Json::String("1629775584891"),
+            Json::String("2021-08-24T03:26:24.891Z"),
+            Json::String("2021-08-24T05:26:24.891+02:00"),
+            Json::String("2021-08-24T03:26:24.891"),
+            Json::String("2021-08-24 03:26:24.891"),
+            Json::String("2021-08-24T03:26:24.89100000Z"),
+        ] {
+            assert_eq!(of_json(json), Some(1_629_775_584_891), "{json:?}");
+        }
+        assert_eq!(of_date("2021-08-24"), Some(1_629_763_200_000));
+    }
+
+    #[test]
+    fn what_is_no_plausible_time_is_none() {
+        for json in [
+            Json::Null,
+            Json::Number("0"),
+            Json::Number("-5"),
+            Json::Number("1629775584"),
+            Json::Number("9223372036854775807"),
+            Json::Number("1e300"),
+            Json::String(""),
+            Json::String("yesterday"),
+            Json::String("NaN"),
+            Json::String("inf"),
+            Json::Bool(true),
+        ] {
+            assert_eq!(of_json(json), None, "{json:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_written_as_rfc_3339() {
+        for (ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_629_775_584_891, "2021-08-24T03:26:24.891Z"),
+            (4_102_444_799_999, "2099-12-31T23:59:59.999Z"),
+        ] {
+            let mut out = Vec::new();
+            write(&mut out, ms);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Writes an event as OCSF 1.8.0: one JSON object, `time` first.
+
+mod objects;
+
+mod observables;
+
+mod places;
+
+use crate::event::Activity;
+use crate::event::Class;
+use crate::event::Event;
+use crate::event::HttpRequest;
+use crate::event::Mask;
+use crate::event::Metadata;
+use crate::event::Options;
+use crate::event::Seen;
+use crate::event::Status;
+use crate::event::class::OTHER;
+use crate::event::id::hyphenated;
+use crate::event::moment;
+use crate::event::text::write_escaped;
+use crate::event::value::write_int;
+
+use objects::close;
+use objects::int;
+use objects::text;
+use places::Attributes;
+
+/// The label of an event that could not be written in the class that the mapping names.
+pub(crate) const CLASS_FALLBACK: &str = "class_fallback";
+
+/// Whether the event has what its class requires, besides what every event has.
+pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
+    let target = &event.target;
+    let has_user = target.user.as_ref().is_some_and(|user| user.is_known());
+    let has_group = target.group.as_ref().is_some_and(|group| group.is_known());
+    let has_privileges = !target.privileges.is_empty();
+    match class {
+        Class::BaseEvent | Class::ApiActivity => true,
+        Class::AccountChange => has_user,
+        Class::Authentication => has_user && (target.service.is_some() || event.dst.is_some()),
+        Class::AuthorizeSession => has_user && has_privileges != has_group,
+        Class::EntityManagement => target.entity.as_ref().is_some_and(|entity| entity.is_known()),
+        Class::UserAccess => has_user && has_privileges,
+        Class::GroupManagement => has_group,
+        Class::HttpActivity => event.http_response.is_some() || event.http_request.is_known(),
+        Class::DatastoreActivity => {
+            target.database.as_ref().is_some_and(|database| database.is_known())
+                || target.table.as_ref().is_some_and(|table| table.is_known())
+                || target.databucket.as_ref().is_some_and(|bucket| bucket.name.is_some() || bucket.uid.is_some())
+        }
+    }
+}
+
+/// Appends the event, without a line end.
+pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options) {
+    let fell_back = !fits(event.activity.class, event);
+    let activity = if fell_back { event.activity.as_api_activity() } else { event.activity };
+    out.extend_from_slice(b"{\"time\":");
+    write_int(out, event.time_ms);
+    out.extend_from_slice(b",\"time_dt\":\"");
+    moment::write(out, event.time_ms);
+    out.extend_from_slice(b"\",");
+    write_activity(out, event, activity);
+    write_status(out, event);
+    text(out, "\"message\":", event.message.as_ref());
+    int(out, "\"start_time\":", event.start_time_ms);
+    int(out, "\"end_time\":", event.end_time_ms);
+    int(out, "\"duration\":", event.duration_ms);
+    write_metadata(out, event, seen, options, fell_back);
+    let attributes = Attributes::of(activity.class);
+    places::write_parties(out, event, attributes);
+    places::write_request(out, event, attributes);
+    places::write_target(out, event, attributes);
+    if options.observables {
+        observables::write_observables(out, event);
+    }
+    places::write_unmapped(out, event, attributes);
+    if options.raw_data {
+        write_raw_data(out, seen.record, &event.masks);
+    }
+    close(out, b'}');
+}
+
+fn write_activity(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity) {
+    out.extend_from_slice(activity.members.as_bytes());
+    if activity.id == OTHER {
+        let caption = event.caption.as_ref().unwrap_or(&event.action);
+        out.extend_from_slice(b"\"activity_name\":");
+        if caption.says_something() {
+            caption.write(out);
+        } else {
+            out.extend_from_slice(b"\"Other\"");
+        }
+        out.push(b',');
+    }
+}
+
+fn write_status(out: &mut Vec<u8>, event: &Event<'_>) {
+    out.extend_from_slice(match event.status {
+        Status::Unknown => b"\"status_id\":0,\"status\":\"Unknown\",".as_slice(),
+        Status::Success => b"\"status_id\":1,\"status\":\"Success\",".as_slice(),
+        Status::Failure => b"\"status_id\":2,\"status\":\"Failure\",".as_slice(),
+    });
+    text(out, "\"status_code\":", event.status_code.as_ref());
+    text(out, "\"status_detail\":", event.status_detail.as_ref());
+}
+
+fn write_metadata(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options, fell_back: bool) {
+    let metadata = &event.metadata;
+    out.extend_from_slice(b"\"metadata\":{\"version\":\"1.8.0\",\"uid\":\"");
+    out.extend_from_slice(&hyphenated(&seen.id));
+    out.extend_from_slice(b"\",\"product\":{\"name\":\"");
+    out.extend_from_slice(event.product.name.as_bytes());
+    out.extend_from_slice(b"\",\"vendor_name\":\"");
+    out.extend_from_slice(event.product.vendor.as_bytes());
+    out.extend_from_slice(b"\",");
+    if let Some(feature) = &metadata.feature {
+        out.extend_from_slice(b"\"feature\":{\"name\":");
+        feature.write(out);
+        out.extend_from_slice(b"},");
+    }
+    close(out, b'}');
+    out.extend_from_slice(b",\"profiles\":");
+    out.extend_from_slice(if event.cloud.is_some() { b"[\"cloud\",\"datetime\"]" } else { b"[\"datetime\"]" });
+    out.push(b',');
+    text(out, "\"original_event_uid\":", metadata.original_uid.as_ref());
+    text(out, "\"correlation_uid\":", metadata.correlation_uid.as_ref());
+    text(out, "\"event_code\":", metadata.event_code.as_ref());
+    text(out, "\"tenant_uid\":", metadata.tenant_uid.as_ref());
+    text(out, "\"original_time\":", metadata.original_time.as_ref());
+    text(out, "\"log_version\":", metadata.log_version.as_ref());
+    text(out, "\"log_level\":", metadata.log_level.as_ref());
+    out.extend_from_slice(b"\"log_name\":\"");
+    out.extend_from_slice(event.product.log_name.as_bytes());
+    out.extend_from_slice(b"\",\"log_provider\":\"");
+    out.extend_from_slice(event.product.name.as_bytes());
+    out.extend_from_slice(b"\",\"log_source\":\"");
+    write_escaped(out, seen.origin.source);
+    out.extend_from_slice(b"\",");
+    int(out, "\"logged_time\":", seen.origin.last_modified_ms.and_then(moment::plausible));
+    int(out, "\"sequence\":", metadata.sequence.map(i64::from));
+    if metadata.is_truncated {
+        out.extend_from_slice(b"\"is_truncated\":true,");
+    }
+    if options.labels {
+        write_labels(out, metadata, fell_back);
+    }
+    close(out, b'}');
+    out.push(b',');
+}
+
+fn write_labels(out: &mut Vec<u8>, metadata: &Metadata<'_>, fell_back: bool) {
+    let before = out.len();
+    out.extend_from_slice(b"\"labels\":[");
+    let empty = out.len();
+    let conditional = [(metadata.time_inferred, "time_inferred"), (fell_back, CLASS_FALLBACK)];
+    let labels = conditional.iter().filter(|(holds, _)| *holds).map(|(_, label)| *label);
+    for label in labels.chain(metadata.labels.iter().copied()) {
+        out.push(b'"');
+        out.extend_from_slice(label.as_bytes());
+        out.extend_from_slice(b"\",");
+    }
+    if out.len() == empty {
+        out.truncate(before);
+        return;
+    }
+    close(out, b']');
+    out.push(b',');
+}
+
+/// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
+fn write_raw_data(out: &mut Vec<u8>, record: &[u8], masks: &[Mask]) {
+    let mut masks: Vec<&Mask> = masks.iter().collect();
+    masks.sort_by_key(|mask| mask.at.start);
+    let mut shown = Vec::with_capacity(record.len());
+    let mut from = 0;
+    for mask in masks {
+        // A secret inside of another is gone with it.
+        let Some(between) = record.get(from..mask.at.start) else { continue };
+        shown.extend_from_slice(between);
+        shown.extend_from_slice(mask.shown.as_bytes());
+        from = mask.at.end;
+    }
+    shown.extend_from_slice(record.get(from..).unwrap_or_default());
+    let shown = String::from_utf8_lossy(&shown);
+    out.extend_from_slice(b"\"raw_data\":\"");
+    write_escaped(out, &shown);
+    out.extend_from_slice(b"\",");
+    int(out, "\"raw_data_size\":", i64::try_from(shown.len()).ok());
+}
+
+impl HttpRequest<'_> {
+    /// Whether there is anything to write.
+    pub(crate) fn is_known(&self) -> bool {
+        [&self.method, &self.url, &self.path, &self.user_agent, &self.referrer, &self.version]
+            .into_iter()
+            .any(|attribute| attribute.as_ref().is_some_and(|text| text.says_something()))
+    }
+}

@@ -1,0 +1,344 @@
+//! Secrets in records: which fields hold them, and how values are carried into an event without them.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::event::Fault;
+use crate::event::Fields;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::event::Text;
+use crate::event::Value;
+use crate::event::text::unescape;
+use crate::event::text::write_escaped;
+
+/// What is shown in a secret's place.
+pub(crate) const MASK: &str = "***";
+
+/// A field is secret when its name ends so, whatever its case and without `_`, `-` and `.`: passwords, keys, tokens, the
+/// values of stored secrets, and the text of commands, which may hold any of them.
+const SECRET_ENDINGS: &[&str] = &[
+    "password",
+    "passwd",
+    "pwd",
+    "secret",
+    "secretkey",
+    "secretaccesskey",
+    "privatekey",
+    "accesstoken",
+    "apitoken",
+    "authtoken",
+    "bearertoken",
+    "idtoken",
+    "refreshtoken",
+    "sastoken",
+    "sessiontoken",
+    "tokenvalue",
+    "secretvalue",
+    "stringvalue",
+    "bytesvalue",
+    "connectionstring",
+    "commandtext",
+];
+
+/// A field is secret when this is its whole name.
+const SECRET_NAMES: &[&str] = &["token", "authorization"];
+
+/// Longer than any ending.
+const TAIL_BYTES: usize = 24;
+
+/// How many JSON texts may stand in each other's strings before the innermost is masked unseen.
+const EMBEDDED_MAX: u8 = 3;
+
+/// What the source writes at the end of a value that it cut short.
+const TRUNCATED: &str = "... truncated";
+
+/// A secret in a record, and what is shown instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mask {
+    /// Bytes of the record.
+    pub at: Range<usize>,
+    /// In the record's own notation: inside a JSON string, escaped as such.
+    pub shown: Cow<'static, str>,
+}
+
+/// Whether a field of this name holds a secret.
+pub(crate) fn is_secret(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let &[.., before, last] = bytes else { return false };
+    // No ending ends otherwise: most names are told apart by two bytes.
+    if !matches!(
+        (before | 0x20, last | 0x20),
+        (b'r' | b'w', b'd') | (b'e', b't' | b'y' | b'n') | (b'u', b'e') | (b'n', b'g') | (b'x', b't') | (b'o', b'n')
+    ) {
+        return false;
+    }
+    let mut tail = [0; TAIL_BYTES];
+    let mut at = TAIL_BYTES;
+    let mut whole = true;
+    for byte in bytes.iter().rev().filter(|byte| !matches!(byte, b'_' | b'-' | b'.')) {
+        if at == 0 {
+            whole = false;
+            break;
+        }
+        at -= 1;
+        tail[at] = byte.to_ascii_lowercase();
+    }
+    let tail = &tail[at..];
+    SECRET_ENDINGS.iter().any(|ending| tail.ends_with(ending.as_bytes()))
+        || whole && SECRET_NAMES.iter().any(|name| tail == name.as_bytes())
+}
+
+/// Carries values out of one record, and remembers what it masked.
+#[derive(Debug)]
+pub struct Secrets<'a> {
+    record: &'a str,
+    embedded: u8,
+    /// Where the secrets stood that were met so far.
+    pub masks: Vec<Mask>,
+    /// Whether a value was met that the source cut short.
+    pub truncated: bool,
+}
+
+impl<'a> Secrets<'a> {
+    pub const fn of(record: &'a str) -> Self {
+        Self { record, embedded: 0, masks: Vec::new(), truncated: false }
+    }
+
+    /// The value of a field of that name: as it is, or masked; in objects each key once, the last value holding.
+    pub fn carry(&mut self, name: &str, value: Json<'a>) -> Value<'a> {
+        match value {
+            Json::Null => Value::Json(Cow::Borrowed("null")),
+            Json::Bool(true) => Value::Json(Cow::Borrowed("true")),
+            Json::Bool(false) => Value::Json(Cow::Borrowed("false")),
+            _ if is_secret(name) => self.mask(value),
+            Json::Number(digits) => Value::Json(Cow::Borrowed(digits)),
+            Json::String(inside) => Value::Text(self.carry_text(inside)),
+            Json::Object(whole) | Json::Array(whole) if is_clean(whole) => Value::Json(Cow::Borrowed(whole)),
+            Json::Object(whole) => self.carry_object(whole),
+            Json::Array(whole) => self.carry_array(name, whole),
+        }
+    }
+
+    /// As [`carry`](Self::carry), for an attribute that is text: nothing when the value says nothing.
+    pub fn carry_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
+        let text = value.text()?;
+        match self.carry(name, value) {
+            Value::Text(text) => Some(text),
+            Value::Json(token) if matches!(token, Cow::Borrowed(_)) => Some(text),
+            changed => {
+                let mut out = Vec::new();
+                changed.write(&mut out);
+                String::from_utf8(out).ok().map(Text::from)
+            }
+        }
+    }
+
+    fn mask(&mut self, value: Json<'a>) -> Value<'a> {
+        match value {
+            Json::String("") => return Value::Text(Text::from("")),
+            Json::String(inside) => self.remember(inside, Cow::Borrowed(MASK)),
+            Json::Number(whole) | Json::Object(whole) | Json::Array(whole) => {
+                self.remember(whole, Cow::Borrowed("\"***\""));
+            }
+            Json::Null | Json::Bool(_) => {}
+        }
+        Value::Text(Text::from(MASK))
+    }
+
+    fn remember(&mut self, secret: &'a str, shown: Cow<'static, str>) {
+        // Both are addresses in one text, of which the secret is a slice.
+        let from = (secret.as_ptr() as usize).wrapping_sub(self.record.as_ptr() as usize);
+        if from <= self.record.len() {
+            self.masks.push(Mask { at: from..from + secret.len(), shown });
+        }
+    }
+
+    /// A text may hold JSON that holds secrets.
+    fn carry_text(&mut self, inside: &'a str) -> Text<'a> {
+        self.truncated |= inside.ends_with(TRUNCATED);
+        if !matches!(inside.trim_start().as_bytes().first(), Some(b'{' | b'[')) || !mentions_secret(inside) {
+            return Text::Escaped(inside);
+        }
+        let shown = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
+        let mut escaped = Vec::with_capacity(shown.len() + 16);
+        write_escaped(&mut escaped, &shown);
+        self.remember(inside, Cow::Owned(String::from_utf8(escaped).unwrap_or_else(|_| MASK.to_owned())));
+        Text::from(shown)
+    }
+
+    fn masked_text(&self, text: &str) -> Option<String> {
+        if self.embedded >= EMBEDDED_MAX {
+            return None;
+        }
+        let mut reader = Reader::new(text);
+        let value = reader.value().ok()?;
+        reader.end().ok()?;
+        let mut inner = Secrets { record: text, embedded: self.embedded + 1, masks: Vec::new(), truncated: false };
+        let mut out = Vec::with_capacity(text.len());
+        inner.carry("", value).write(&mut out);
+        String::from_utf8(out).ok()
+    }
+
+    fn carry_object(&mut self, whole: &'a str) -> Value<'a> {
+        let Ok(fields) = Fields::read(&mut Reader::new(whole)) else { return Value::Text(Text::from(MASK)) };
+        let members = fields.iter().map(|field| (Text::from(field.key.clone()), self.carry(&field.key, field.value)));
+        Value::Object(members.collect())
+    }
+
+    fn carry_array(&mut self, name: &str, whole: &'a str) -> Value<'a> {
+        let mut values = Vec::new();
+        let read = Reader::new(whole).array(|reader| {
+            let value = reader.value()?;
+            values.push(self.carry(name, value));
+            Ok(())
+        });
+        if read.is_ok() { Value::List(values) } else { Value::Text(Text::from(MASK)) }
+    }
+}
+
+/// Whether any name in a text of JSON, however often it is escaped, is a secret's.
+fn mentions_secret(text: &str) -> bool {
+    text.split('"').any(|piece| is_secret(piece.trim_end_matches('\\')))
+}
+
+/// Whether a JSON value can be copied as it stands: no key twice in one object, no secret, no text that holds JSON, no
+/// value cut short.
+fn is_clean(whole: &str) -> bool {
+    let mut keys = Vec::new();
+    let mut reader = Reader::new(whole);
+    matches!(survey(&mut reader, &mut keys), Ok(true))
+}
+
+/// Reads one value. `keys` holds those of the objects around.
+fn survey<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, Fault> {
+    let mut clean = true;
+    match reader.peek() {
+        Some(b'{') => {
+            let from = keys.len();
+            reader.object(|reader, key| {
+                match key {
+                    Cow::Borrowed(key) if clean && !is_secret(key) => keys.push(key),
+                    _ => clean = false,
+                }
+                clean &= survey(reader, keys)?;
+                Ok(())
+            })?;
+            clean &= are_distinct(&mut keys[from..]);
+            keys.truncate(from);
+        }
+        Some(b'[') => reader.array(|reader| {
+            clean &= survey(reader, keys)?;
+            Ok(())
+        })?,
+        _ => {
+            if let Json::String(inside) = reader.value()? {
+                clean = !inside.ends_with(TRUNCATED) && !matches!(inside.as_bytes().first(), Some(b'{' | b'[' | b' '));
+            }
+        }
+    }
+    Ok(clean)
+}
+
+/// May reorder the keys.
+fn are_distinct(keys: &mut [&str]) -> bool {
+    if keys.len() <= 8 {
+        return keys.iter().enumerate().all(|(index, key)| !keys[..index].contains(key));
+    }
+    keys.sort_unstable();
+    keys.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried(record: &'static str) -> (String, Secrets<'static>) {
+        let mut secrets = Secrets::of(record);
+        let value = Reader::new(record).value().unwrap();
+        let mut out = Vec::new();
+        secrets.carry("", value).write(&mut out);
+        (String::from_utf8(out).unwrap(), secrets)
+    }
+
+    #[test]
+    fn a_field_is_secret_by_its_name() {
+        for name in [
+            "password",
+            "newPassword",
+            "string_value",
+            "bytes_value",
+            "token",
+            "Token",
+            "token_value",
+            "access-token",
+            "clientSecret",
+            "fs.azure.account.oauth2.client.secret",
+            "privateKey",
+            "commandText",
+            "Authorization",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "",
+            "d",
+            "userId",
+            "tokenId",
+            "tokenExpirationTime",
+            "idempotency_token",
+            "wasPasswordChanged",
+            "path",
+            "key",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_secret_is_carried_as_it_stands() {
+        let record = r#"{"a": [1.50, 9007199254740993, {"b":null}], "c" : "x\ny"}"#;
+        let (out, secrets) = carried(record);
+        assert_eq!(out, record);
+        assert_eq!(secrets.masks, []);
+    }
+
+    #[test]
+    fn a_secret_is_masked_at_any_depth_and_its_place_is_remembered() {
+        let record = r#"{"a":[{"password":"p\"w","n":1}],"token":77}"#;
+        let (out, secrets) = carried(record);
+        assert_eq!(out, r#"{"a":[{"password":"***","n":1}],"token":"***"}"#);
+        let masked: Vec<_> = secrets.masks.iter().map(|mask| (&record[mask.at.clone()], &*mask.shown)).collect();
+        assert_eq!(masked, [(r#"p\"w"#, "***"), ("77", "\"***\"")]);
+    }
+
+    #[test]
+    fn a_secret_in_json_in_a_text_is_masked_there() {
+        let record = r#"{"result":"{\"token_value\":\"abc\",\"more\":\"{\\\"password\\\":\\\"p\\\"}\"}"}"#;
+        let (out, secrets) = carried(record);
+        let expected = r#"{"result":"{\"token_value\":\"***\",\"more\":\"{\\\"password\\\":\\\"***\\\"}\"}"}"#;
+        assert_eq!(out, expected);
+        assert_eq!(secrets.masks.len(), 1);
+        let mask = &secrets.masks[0];
+        let shown = format!("{}{}{}", &record[..mask.at.start], mask.shown, &record[mask.at.end..]);
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_text_that_only_looks_like_json_is_masked_whole_when_it_mentions_a_secret() {
+        let (out, _) = carried(r#"["{\"password\": broken", "{\"harmless\": broken"]"#);
+        assert_eq!(out, r#"["***","{\"harmless\": broken"]"#);
+    }
+
+    #[test]
+    fn of_a_key_that_stands_twice_the_last_value_holds() {
+        let (out, _) = carried(r#"{"o":{"k":1,"x":2,"k":3,"\u006b":4}}"#);
+        assert_eq!(out, r#"{"o":{"k":4,"x":2}}"#);
+    }
+
+    #[test]
+    fn a_value_that_the_source_cut_short_is_noticed() {
+        assert!(carried(r#"{"a":{"b":"SELECT 1 ... truncated"}}"#).1.truncated);
+        assert!(!carried(r#"{"a":{"b":"SELECT 1"}}"#).1.truncated);
+    }
+}

@@ -1,0 +1,212 @@
+//! Text on its way from a record into an event, and how it is written as JSON.
+
+use std::borrow::Cow;
+
+/// A piece of text, borrowed wherever the record holds it.
+#[derive(Clone, Debug)]
+pub enum Text<'a> {
+    /// The text itself.
+    Plain(Cow<'a, str>),
+    /// The inside of a JSON string token, copied as it stands. Its escapes are valid.
+    Escaped(&'a str),
+}
+
+impl<'a> Text<'a> {
+    /// The text with its escapes undone.
+    pub fn plain(&self) -> Cow<'_, str> {
+        match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(inside) => unescape(inside),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Plain(text) => text.is_empty(),
+            Self::Escaped(inside) => inside.is_empty(),
+        }
+    }
+
+    /// Whether there is something to say: neither empty nor the `-` that logs write for nothing.
+    pub fn says_something(&self) -> bool {
+        !matches!(
+            match self {
+                Self::Plain(text) => text.as_ref(),
+                Self::Escaped(inside) => inside,
+            },
+            "" | "-"
+        )
+    }
+
+    /// Writes the text as the inside of a JSON string, without quotes.
+    pub fn write_inside(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain(text) => write_escaped(out, text),
+            Self::Escaped(inside) => out.extend_from_slice(inside.as_bytes()),
+        }
+    }
+
+    /// Writes the text as a JSON string.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'"');
+        self.write_inside(out);
+        out.push(b'"');
+    }
+}
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Plain(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for Text<'_> {
+    fn from(text: String) -> Self {
+        Self::Plain(Cow::Owned(text))
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Text<'a> {
+    fn from(text: Cow<'a, str>) -> Self {
+        Self::Plain(text)
+    }
+}
+
+/// Where, from `at` on, the next byte stands that a JSON string must escape: a quote, a backslash or a control
+/// character. The length when there is none.
+pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let quote = word ^ (ONES * b'"' as u64);
+        let backslash = word ^ (ONES * b'\\' as u64);
+        // The lowest marked byte is exact; a borrow can only mark bytes above it.
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let marks = (control | quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGH;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Writes `text` as the inside of a JSON string.
+pub(crate) fn write_escaped(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    loop {
+        let at = next_special(bytes, from);
+        out.extend_from_slice(&bytes[from..at]);
+        let Some(&byte) = bytes.get(at) else { return };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(control >> 4)]);
+                out.push(HEX[usize::from(control & 15)]);
+            }
+        }
+        from = at + 1;
+    }
+}
+
+/// The text that the inside of a JSON string token stands for. Half a surrogate pair becomes U+FFFD.
+pub(crate) fn unescape(inside: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Cow::Borrowed(inside);
+    }
+    let mut text = String::with_capacity(inside.len());
+    let mut rest = inside;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        text.push_str(&rest[..at]);
+        let (character, length) = escape(&rest[at..]);
+        text.push(character);
+        rest = rest.get(at + length..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    Cow::Owned(text)
+}
+
+/// The character that the escape at the beginning of `text` stands for, and the escape's length in bytes.
+fn escape(text: &str) -> (char, usize) {
+    let simple = match text.as_bytes().get(1) {
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'u') => return unicode_escape(text),
+        Some(&other @ (b'"' | b'\\' | b'/')) => char::from(other),
+        _ => return (char::REPLACEMENT_CHARACTER, 1),
+    };
+    (simple, 2)
+}
+
+fn unicode_escape(text: &str) -> (char, usize) {
+    let Some(high) = hex4(text, 2) else { return (char::REPLACEMENT_CHARACTER, 2) };
+    if let Some(character) = char::from_u32(high) {
+        return (character, 6);
+    }
+    if (0xd800..0xdc00).contains(&high)
+        && text.get(6..8) == Some("\\u")
+        && let Some(low @ 0xdc00..=0xdfff) = hex4(text, 8)
+        && let Some(character) = char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))
+    {
+        return (character, 12);
+    }
+    (char::REPLACEMENT_CHARACTER, 6)
+}
+
+/// The four hexadecimal digits at `at`.
+pub(crate) fn hex4(text: &str, at: usize) -> Option<u32> {
+    let digits = text.get(at..at + 4)?;
+    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> String {
+        let mut out = Vec::new();
+        write_escaped(&mut out, text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_json_must_escape_is_escaped_wherever_it_stands() {
+        assert_eq!(written("plain"), "plain");
+        assert_eq!(written("a \"quoted\" \\ path"), "a \\\"quoted\\\" \\\\ path");
+        assert_eq!(written("line\nfeed\ttab\rreturn\u{1}"), "line\\nfeed\\ttab\\rreturn\\u0001");
+        assert_eq!(written("ünïcode \u{1f600} \u{7f}"), "ünïcode \u{1f600} \u{7f}");
+        for position in 0..20 {
+            let text = format!("{}\"{}", "x".repeat(position), "y".repeat(20 - position));
+            assert_eq!(written(&text), text.replace('"', "\\\""));
+        }
+    }
+
+    #[test]
+    fn an_escaped_text_reads_as_what_it_stands_for() {
+        assert_eq!(unescape("plain"), "plain");
+        assert_eq!(unescape(r#"a\"b\\c\/d\n\r\t\b\f"#), "a\"b\\c/d\n\r\t\u{8}\u{c}");
+        assert_eq!(unescape(r"\u00e9\ud83d\ude00"), "\u{e9}\u{1f600}");
+        assert_eq!(unescape(r"\ud83d x \ude00"), "\u{fffd} x \u{fffd}");
+        assert_eq!(unescape(r"end\"), "end\u{fffd}");
+    }
+}

@@ -1,0 +1,295 @@
+//! Databricks audit logs: one JSON object a line, in files that are overwritten with more lines.
+
+mod targets;
+
+use crate::delta::Growth;
+use crate::event::Activity;
+use crate::event::Actor;
+use crate::event::Api;
+use crate::event::Class;
+use crate::event::Cloud;
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::Fault;
+use crate::event::Fields;
+use crate::event::HttpRequest;
+use crate::event::Json;
+use crate::event::Mapping;
+use crate::event::Members;
+use crate::event::Metadata;
+use crate::event::Product;
+use crate::event::Reader;
+use crate::event::Secrets;
+use crate::event::Status;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+use crate::event::Value;
+use crate::event::mend_surrogates;
+use crate::event::moment;
+use crate::family::Context;
+use crate::family::Family;
+use crate::family::Refusal;
+use crate::records::Framing;
+use crate::records::LineRole;
+use crate::records::Record;
+
+pub(super) const FAMILY: Family = Family {
+    name: "databricks",
+    growth: Growth::Overwritten,
+    framing: Framing::Lines(|_, _| LineRole::Record),
+    // `workspaceId=<id>/date=<day>/auditlogs_<id>.json`, and the legacy `date=<day>/part-<n>.json.gz`.
+    keys: &["**/*.json", "**/*.json.gz"],
+    decode,
+    parsed,
+};
+
+const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log_name: "databricks.audit" };
+
+/// Jobs, autoscaling and other automatic actions run as this user (audit log documentation, "Audit events").
+const SYSTEM_USER: &str = "System-User";
+
+fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+    let text = whole_text(record)?;
+    match read(text) {
+        Ok(line) => line.emit(context, text, emit),
+        Err(Fault::HalfSurrogate(_)) => {
+            let mended = mend_surrogates(text);
+            read(&mended).map_err(refusal)?.emit(context, &mended, emit)
+        }
+        Err(fault) => Err(refusal(fault)),
+    }
+}
+
+fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let text = whole_text(record)?;
+    match read(text) {
+        Ok(_) => out.extend_from_slice(text.trim().as_bytes()),
+        Err(Fault::HalfSurrogate(_)) => {
+            let mended = mend_surrogates(text);
+            read(&mended).map_err(refusal)?;
+            out.extend_from_slice(mended.trim().as_bytes());
+        }
+        Err(fault) => return Err(refusal(fault)),
+    }
+    Ok(())
+}
+
+fn whole_text<'a>(record: &Record<'a>) -> Result<&'a str, Refusal> {
+    record.text.ok_or(Refusal::new("the record is no UTF-8"))
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    Refusal::new(fault.to_string())
+}
+
+/// One line, by the names of the audit log schema.
+#[derive(Debug, Default)]
+struct Line<'a> {
+    version: Option<Json<'a>>,
+    timestamp: Option<Json<'a>>,
+    source_address: Option<Json<'a>>,
+    user_agent: Option<Json<'a>>,
+    session_id: Option<Json<'a>>,
+    service: Option<Json<'a>>,
+    action: Option<Json<'a>>,
+    request_id: Option<Json<'a>>,
+    event_id: Option<Json<'a>>,
+    workspace_id: Option<Json<'a>>,
+    account_id: Option<Json<'a>>,
+    user: Fields<'a>,
+    params: Fields<'a>,
+    response: Fields<'a>,
+    /// Fields that the schema does not name, and named ones that are no objects though they should be.
+    others: Fields<'a>,
+}
+
+fn read(text: &str) -> Result<Line<'_>, Fault> {
+    let mut line = Line::default();
+    let mut reader = Reader::new(text);
+    reader.object(|reader, key| {
+        let place = match &*key {
+            "version" => &mut line.version,
+            "timestamp" => &mut line.timestamp,
+            "sourceIPAddress" => &mut line.source_address,
+            "userAgent" => &mut line.user_agent,
+            "sessionId" => &mut line.session_id,
+            "serviceName" => &mut line.service,
+            "actionName" => &mut line.action,
+            "requestId" => &mut line.request_id,
+            "eventId" | "event_id" => &mut line.event_id,
+            "workspaceId" => &mut line.workspace_id,
+            "accountId" => &mut line.account_id,
+            "userIdentity" | "requestParams" | "response" if reader.peek() == Some(b'{') => {
+                let fields = Fields::read(reader)?;
+                match &*key {
+                    "userIdentity" => line.user = fields,
+                    "requestParams" => line.params = fields,
+                    _ => line.response = fields,
+                }
+                return Ok(());
+            }
+            "userIdentity" | "requestParams" | "response" if reader.peek() == Some(b'n') => {
+                return reader.value().map(drop);
+            }
+            _ => {
+                let value = reader.value()?;
+                line.others.insert(key, value);
+                return Ok(());
+            }
+        };
+        *place = Some(reader.value()?);
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(line)
+}
+
+impl<'a> Line<'a> {
+    /// Makes the line's event and hands it on. `text` is the line.
+    fn emit(
+        mut self,
+        context: &'a Context<'_>,
+        text: &'a str,
+        emit: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), Refusal> {
+        let service = said(self.service);
+        let action = said(self.action).unwrap_or(Text::from("unknown"));
+        let code = code(service.as_ref(), &action);
+        let unknown = Activity::of(Class::ApiActivity, 0);
+        let (time_ms, time_inferred) = self.time(context)?;
+        let mut event = Event::new(PRODUCT, unknown, action, time_ms);
+        let mut secrets = Secrets::of(text);
+        event.metadata = Metadata {
+            original_uid: said(self.event_id).or_else(|| said(self.request_id)),
+            correlation_uid: said(self.request_id),
+            feature: service.clone(),
+            tenant_uid: said(self.workspace_id).or_else(|| context.partitions.value("workspaceId").map(Text::from)),
+            log_version: said(self.version),
+            original_time: said(self.timestamp),
+            time_inferred,
+            ..Metadata::default()
+        };
+        let user = self.acting_user();
+        event.actor = Actor { user, session_uid: said(self.session_id), ..Actor::default() };
+        event.src = said(self.source_address).and_then(Endpoint::of_address);
+        // Databricks delivers to S3 where it runs on AWS.
+        let account = said(self.account_id).map(|account| (account, "Databricks Account"));
+        event.cloud = Some(Cloud { provider: "AWS", region: None, account });
+        event.http_request = HttpRequest { user_agent: said(self.user_agent), ..HttpRequest::default() };
+        event.api = Api { service, request_uid: said(self.request_id), ..Api::default() };
+        self.answer(&mut event, &mut secrets);
+        if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+            targets::fill(&mut event, rows, &code, &mut self.params, &self.user);
+        }
+        targets::particulars(&mut event, &code, &mut self.params);
+        event.metadata.event_code = Some(Text::from(code));
+        event.unmapped = self.unmapped(&mut secrets);
+        event.metadata.is_truncated = secrets.truncated;
+        event.masks = secrets.masks;
+        emit(&event);
+        Ok(())
+    }
+
+    /// The record's time; or else the object's, or the day in its key, and that it was inferred.
+    fn time(&self, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
+        if let Some(time_ms) = self.timestamp.and_then(moment::of_json) {
+            return Ok((time_ms, false));
+        }
+        let of_object = context.last_modified_ms.and_then(moment::plausible);
+        let of_key = || context.partitions.value("date").and_then(moment::of_date);
+        let inferred = of_object.or_else(of_key);
+        inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
+    }
+
+    fn acting_user(&mut self) -> User<'a> {
+        let Some(name) = self.user.map("email").or_else(|| self.user.map("subjectName")) else {
+            return User::default();
+        };
+        let kind = match &*name.plain() {
+            "unknown" => return User::default(),
+            SYSTEM_USER => UserKind::System,
+            address if address.contains('@') => UserKind::User,
+            // A service principal acts under its application id.
+            id if is_uuid(id) => UserKind::Service,
+            _ => UserKind::Unsaid,
+        };
+        User {
+            email: (kind == UserKind::User).then(|| name.clone()),
+            uid: (kind == UserKind::Service).then(|| name.clone()),
+            display_name: self.user.map("subjectName"),
+            name: Some(name),
+            kind,
+            ..User::default()
+        }
+    }
+
+    /// What was answered: the status, and the result as data.
+    fn answer(&mut self, event: &mut Event<'a>, secrets: &mut Secrets<'a>) {
+        let code = self.response.get("statusCode").and_then(Json::integer);
+        event.status = match code {
+            None => Status::Unknown,
+            Some(..400) => Status::Success,
+            Some(_) => Status::Failure,
+        };
+        event.status_code = self.response.map("statusCode");
+        event.api.response_code = code.and_then(|code| i32::try_from(code).ok());
+        if let Some(message) = self.response.get("errorMessage") {
+            event.status_detail = secrets.carry_as_text("errorMessage", message);
+            self.response.map("errorMessage");
+        }
+        if let Some(result) = self.response.get("result")
+            && self.response.map("result").is_some()
+        {
+            event.api.response_result = Some(secrets.carry("result", result));
+        }
+        if event.status == Status::Failure && event.status_code.is_none() && event.status_detail.is_none() {
+            event.status_detail = Some(event.action.clone());
+        }
+    }
+
+    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
+        let mut members = Members::with_capacity(self.others.len() + 3);
+        let objects = [("requestParams", &self.params), ("response", &self.response), ("userIdentity", &self.user)];
+        for (name, fields) in objects {
+            let left = carried(fields, secrets);
+            if !left.is_empty() && self.others.get(name).is_none() {
+                members.push((Text::from(name), Value::Object(left)));
+            }
+        }
+        members.extend(carried(&self.others, secrets));
+        members
+    }
+}
+
+fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
+    let mut members = Members::with_capacity(fields.len());
+    for field in fields.unmapped() {
+        let value = secrets.carry(&field.key, field.value);
+        members.push((field.name(), value));
+    }
+    members
+}
+
+fn said(value: Option<Json<'_>>) -> Option<Text<'_>> {
+    value.and_then(Json::text)
+}
+
+/// What the mapping is looked up by: `service/action`.
+fn code(service: Option<&Text<'_>>, action: &Text<'_>) -> String {
+    let service = service.map(Text::plain).unwrap_or_default();
+    let action = action.plain();
+    let mut code = String::with_capacity(service.len() + 1 + action.len());
+    code.push_str(&service);
+    code.push('/');
+    code.push_str(&action);
+    code
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().zip(0..).all(|(byte, at)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}

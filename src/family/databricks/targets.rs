@@ -1,0 +1,368 @@
+//! What a Databricks action was done to: the fields that the mapping names, read as users, groups and resources.
+
+use crate::event::Activity;
+use crate::event::Class;
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::Fields;
+use crate::event::Group;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::event::Resource;
+use crate::event::Role;
+use crate::event::Row;
+use crate::event::Rows;
+use crate::event::Slot;
+use crate::event::Status;
+use crate::event::Target;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+
+/// Of a list of privileges or securables at most as many become objects of the event. A longer list stays in `unmapped`.
+const ELEMENTS_MAX: usize = 100;
+
+/// Parameters that name the thing an action is about, for actions that the mapping does not know, the most telling
+/// first: what the parameter is called, and what sort of thing it names.
+const KNOWN_NAMES: &[(&str, &str)] = &[
+    ("full_name_arg", "securable"),
+    ("securable_full_name", "securable"),
+    ("table_full_name", "table"),
+    ("volume_full_name", "volume"),
+    ("run_id", "job_run"),
+    ("runId", "job_run"),
+    ("job_id", "job"),
+    ("jobId", "job"),
+    ("cluster_id", "cluster"),
+    ("clusterId", "cluster"),
+    ("notebook_id", "notebook"),
+    ("notebookId", "notebook"),
+    ("warehouse_id", "warehouse"),
+    ("warehouseId", "warehouse"),
+    ("pipeline_id", "pipeline"),
+    ("experiment_id", "mlflow_experiment"),
+    ("experimentId", "mlflow_experiment"),
+    ("instance_pool_id", "instance_pool"),
+    ("policy_id", "cluster_policy"),
+    ("list_id", "ip_access_list"),
+    ("repo_id", "repo"),
+    ("queryId", "query"),
+    ("dashboardId", "dashboard"),
+    ("DashboardId", "dashboard"),
+    ("alertId", "alert"),
+    ("AlertId", "alert"),
+    ("dataSourceId", "data_source"),
+    ("DataSourceId", "data_source"),
+    ("tokenId", "token"),
+    ("workspaceConfKeys", "workspace_config"),
+    ("recipient_name", "recipient"),
+    ("share_name", "share"),
+    ("schema_name", "schema"),
+    ("catalog_name", "catalog"),
+    ("metastore_id", "metastore"),
+    ("scope", "secret_scope"),
+    ("path", "path"),
+    ("name", "named"),
+];
+
+/// Gives the event the first of the matching rows whose objects the record names, and those objects.
+pub(super) fn fill<'a>(
+    event: &mut Event<'a>,
+    rows: &'static Rows,
+    code: &str,
+    params: &mut Fields<'a>,
+    user: &Fields<'a>,
+) {
+    let mut missed = None;
+    for row in rows.matching(code, &|_| None) {
+        let mut source = Source { params, user, service: event.metadata.feature.clone(), read: Vec::new() };
+        (event.target, event.dst) = source.target(row);
+        if event.fits(row.activity.class) {
+            for name in source.read {
+                params.map(name);
+            }
+            event.activity = row.activity;
+            event.caption = row.caption.map(Text::from);
+            if missed.is_some_and(|class| class != row.activity.class) {
+                event.metadata.labels.push("class_fallback");
+            }
+            return;
+        }
+        // A fallback that does not apply is no miss.
+        if !row.is_fallback() {
+            missed = Some(row.activity.class);
+        }
+    }
+    event.target = Target::default();
+}
+
+/// What the mapping's notes say of single actions.
+pub(super) fn particulars<'a>(event: &mut Event<'a>, code: &str, params: &mut Fields<'a>) {
+    let login = &mut event.target.login;
+    match code {
+        "accounts/samlLogin" => login.protocol = Some("SAML"),
+        "accounts/jwtLogin" => login.protocol = Some("JWT"),
+        "accounts/oidcBrowserLogin" => login.protocol = Some("OpenID"),
+        "accounts/mfaLogin" => login.is_mfa = Some(true),
+        "accounts/tokenLogin" => {
+            login.protocol = Some("Token");
+            login.token_uid = params.map("tokenId");
+        }
+        "accounts/changePassword" | "accounts/resetPassword" => {
+            let changed = params.get("wasPasswordChanged").and_then(Json::text);
+            if changed.is_some_and(|changed| changed.plain() == "false") {
+                event.status = Status::Failure;
+                detail(event, Some(Text::from("wasPasswordChanged=false")));
+            }
+        }
+        "accounts/IpAccessDenied" => {
+            event.status = Status::Failure;
+            detail(event, Some(event.action.clone()));
+        }
+        "jobs/runFailed" | "jobs/runSucceeded" => {
+            let failed = code == "jobs/runFailed";
+            event.status = if failed { Status::Failure } else { Status::Success };
+            detail(event, params.get("jobTerminalState").and_then(Json::text));
+            detail(event, failed.then(|| event.action.clone()));
+        }
+        _ if code.starts_with("clusters/") && code.ends_with("Result") => {
+            detail(event, params.get("clusterState").and_then(Json::text));
+        }
+        _ if code.ends_with("Acl") && event.activity.class == Class::UserAccess => {
+            let granted = event.target.privileges.iter().any(|privilege| !denotes_none(&privilege.plain()));
+            if !granted {
+                event.activity = Activity::of(Class::UserAccess, 2);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What the source says further of the outcome, unless something was said before.
+fn detail<'a>(event: &mut Event<'a>, text: Option<Text<'a>>) {
+    if event.status_detail.is_none() {
+        event.status_detail = text;
+    }
+}
+
+/// Whether a permission set is one that permits nothing.
+fn denotes_none(privilege: &str) -> bool {
+    let word: String = privilege.chars().filter(char::is_ascii_alphabetic).collect();
+    matches!(
+        word.to_ascii_lowercase().as_str(),
+        "" | "none" | "null" | "no" | "nopermission" | "nopermissions" | "nopermissionset"
+    )
+}
+
+/// The fields of one record, as the mapping names them.
+struct Source<'r, 'a> {
+    params: &'r Fields<'a>,
+    user: &'r Fields<'a>,
+    service: Option<Text<'a>>,
+    /// The parameters that were read and that the event now holds whole.
+    read: Vec<&'static str>,
+}
+
+impl<'a> Source<'_, 'a> {
+    fn target(&mut self, row: &'static Row) -> (Target<'a>, Option<Endpoint<'a>>) {
+        let (mut target, mut dst) = (Target::default(), None);
+        let owned = row.slots.iter().any(|slot| slot.role == Role::Owner);
+        for slot in &row.slots {
+            match slot.role {
+                Role::User => target.user = self.user(slot),
+                Role::Group => {
+                    let named = self.named(slot);
+                    target.group = Some(Group { name: named.name, uid: named.uid });
+                }
+                Role::Privileges => target.privileges = self.privileges(slot),
+                Role::Resource => target.resources.extend(self.resource(slot, owned)),
+                Role::Resources => target.resources = self.securables(slot),
+                Role::Owner => {
+                    let owner = self.user(slot);
+                    if let Some(resource) = target.resources.last_mut() {
+                        resource.owner = owner;
+                    }
+                }
+                Role::Entity => target.entity = Some(self.named(slot)),
+                Role::Service => target.service = self.service(slot),
+                Role::Dst => dst = self.instance(),
+                _ => {}
+            }
+        }
+        (target, dst)
+    }
+
+    /// A field: a parameter, with or without saying so, the acting user's address, or a member of the JSON that the
+    /// parameter `permission` holds.
+    fn field(&mut self, name: &'static str) -> Option<Text<'a>> {
+        let name = name.strip_prefix("requestParams.").unwrap_or(name);
+        if name == "userIdentity.email" {
+            return self.user.get("email").and_then(Json::text);
+        }
+        if let Some((param, member)) = name.split_once('.') {
+            return embedded(self.params.get(param)?, |fields| fields.get(member).and_then(owned_text))?;
+        }
+        let text = self.params.get(name).and_then(Json::text)?;
+        self.read.push(name);
+        Some(text)
+    }
+
+    fn first(&mut self, names: &[&'static str]) -> Option<(Text<'a>, &'static str)> {
+        names.iter().find_map(|name| self.field(name).map(|text| (text, *name)))
+    }
+
+    fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
+        let named = self.named(slot);
+        let is_address = named.name.as_ref().is_some_and(|name| name.plain().contains('@'));
+        let is_system = named.name.as_ref().is_some_and(|name| name.plain() == super::SYSTEM_USER);
+        let kind = match (is_address, is_system) {
+            (true, _) => UserKind::User,
+            (_, true) => UserKind::System,
+            _ => UserKind::Unsaid,
+        };
+        let email = named.name.clone().filter(|_| is_address);
+        Some(User { name: named.name, uid: named.uid, email, kind, ..User::default() }).filter(User::is_known)
+    }
+
+    /// What the parts of a slot name. A part whose field ends in `Id` is the id, another the name; of two of one sort
+    /// the last is the thing itself, and the first what it lies in.
+    fn named(&mut self, slot: &'static Slot) -> Resource<'a> {
+        let mut named = Resource { kind: slot.kind.map(Text::from), ..Resource::default() };
+        for names in &slot.parts {
+            let Some((text, name)) = self.first(names) else { continue };
+            let place = if is_id(name) { &mut named.uid } else { &mut named.name };
+            if let Some(before) = place.replace(text) {
+                named.namespace = Some(before);
+            }
+        }
+        named
+    }
+
+    fn resource(&mut self, slot: &'static Slot, owned: bool) -> Option<Resource<'a>> {
+        let word = slot.parts.first().and_then(|part| part.first()).copied();
+        let mut resource = match (slot.kind, word) {
+            (None, None) => return self.known(),
+            // One word that is spelled like a field is one; else it is a sort of thing.
+            (None, Some(word)) if !word.contains(|letter: char| letter == '.' || letter.is_ascii_uppercase()) => {
+                let named = self.field(word).map(|name| Resource { name: Some(name), ..Resource::default() });
+                let mut found = named.or_else(|| self.known()).unwrap_or_default();
+                found.kind = Some(Text::from(word));
+                found
+            }
+            _ => self.named(slot),
+        };
+        // Whose it is shall not be lost because what it is called is not said.
+        if !resource.is_known() && owned {
+            resource.name.clone_from(&resource.kind);
+        }
+        resource.is_known().then_some(resource)
+    }
+
+    /// What the action is about, by the names that parameters commonly have.
+    fn known(&mut self) -> Option<Resource<'a>> {
+        KNOWN_NAMES.iter().find_map(|(name, kind)| {
+            let text = self.field(name)?;
+            let kind = (*kind != "named").then(|| Text::from(*kind));
+            Some(if is_id(name) {
+                Resource { kind, uid: Some(text), ..Resource::default() }
+            } else {
+                Resource { kind, name: Some(text), ..Resource::default() }
+            })
+        })
+    }
+
+    /// A word in lower case is the privilege itself, another the field that holds it.
+    fn privileges(&mut self, slot: &'static Slot) -> Vec<Text<'a>> {
+        let Some(word) = slot.parts.first().and_then(|part| part.first()).copied() else { return Vec::new() };
+        if !word.contains(|letter: char| letter == '.' || letter.is_ascii_uppercase()) {
+            return vec![Text::from(word)];
+        }
+        if let Some(Json::Array(whole)) = self.params.get(word) {
+            let texts = elements(whole, |value| owned_text(value));
+            if !texts.is_empty() {
+                if texts.len() < ELEMENTS_MAX {
+                    self.read.push(word);
+                }
+                return texts;
+            }
+        }
+        match self.field(word) {
+            Some(text) => vec![text],
+            // There, and empty: nothing is permitted any more.
+            None if self.params.get(word).is_some() => vec![Text::from("none")],
+            None => Vec::new(),
+        }
+    }
+
+    /// `requests` holds a list of checks, each of one securable.
+    fn securables(&mut self, slot: &'static Slot) -> Vec<Resource<'a>> {
+        let requests = slot.parts.first().and_then(|part| part.first()).and_then(|name| self.params.get(name));
+        let list = match requests {
+            Some(Json::Array(whole)) => whole.to_owned(),
+            Some(text @ Json::String(_)) => match text.text() {
+                Some(text) => text.plain().into_owned(),
+                None => return Vec::new(),
+            },
+            _ => return Vec::new(),
+        };
+        let resource = |value: Json<'_>| {
+            let name = match value {
+                Json::Object(whole) => {
+                    Fields::read(&mut Reader::new(whole)).ok()?.get("securable").and_then(owned_text)?
+                }
+                other => owned_text(other)?,
+            };
+            Some(Resource { kind: Some(Text::from("securable")), name: Some(name), ..Resource::default() })
+        };
+        elements(&list, resource)
+    }
+
+    fn service(&self, slot: &'static Slot) -> Option<Text<'a>> {
+        match slot.parts.first().and_then(|part| part.first()).copied() {
+            Some("serviceName") => self.service.clone(),
+            word => word.map(Text::from),
+        }
+    }
+
+    /// The machine that was logged on to.
+    fn instance(&mut self) -> Option<Endpoint<'a>> {
+        let instance_uid = self.field("instanceId")?;
+        let port = self.params.get("port").and_then(Json::integer).and_then(|port| u16::try_from(port).ok());
+        if port.is_some() {
+            self.read.push("port");
+        }
+        Some(Endpoint { instance_uid: Some(instance_uid), port, ..Endpoint::default() })
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    name.ends_with("Id") || name.ends_with("_id")
+}
+
+fn owned_text(value: Json<'_>) -> Option<Text<'static>> {
+    value.text().map(|text| Text::from(text.plain().into_owned()))
+}
+
+/// Reads an object that stands as such or as JSON text.
+fn embedded<T>(value: Json<'_>, read: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
+    let text = match value {
+        Json::Object(whole) => Text::from(whole),
+        Json::String(inside) => Text::Escaped(inside),
+        _ => return None,
+    };
+    let plain = text.plain();
+    Fields::read(&mut Reader::new(&plain)).ok().map(|fields| read(&fields))
+}
+
+/// What `read` makes of the elements of an array, as far as the limit. None when the text is no array.
+fn elements<T>(array: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Vec<T> {
+    let mut found = Vec::new();
+    let whole = Reader::new(array).array(|reader| {
+        let value = reader.value()?;
+        if found.len() < ELEMENTS_MAX {
+            found.extend(read(value));
+        }
+        Ok(())
+    });
+    if whole.is_ok() { found } else { Vec::new() }
+}

@@ -1,0 +1,492 @@
+//! Credentials kept fresh: refreshed ahead of their expiry, once at a time, and used until then when a refresh fails.
+//!
+//! The clock is read here, and only here outside the collector: whether credentials are still good cannot be known
+//! without it, and the SDK asks for them in the middle of a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use aws_config::AppName;
+use aws_config::BehaviorVersion;
+use aws_config::Region;
+use aws_config::SdkConfig;
+use aws_config::identity::IdentityCache;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future;
+
+use crate::identity::Config;
+use crate::identity::IdentityError;
+use crate::identity::Step;
+use crate::identity::fault::cause;
+use crate::identity::fault::chained;
+use crate::identity::hop::Way;
+
+/// Credentials are refreshed as long before they expire, or at half of their life where that is later.
+const AHEAD_MIN: Duration = Duration::from_secs(300);
+/// Longer sessions are refreshed earlier, so that an hour's outage of STS goes unnoticed.
+const AHEAD_MAX: Duration = Duration::from_secs(3600);
+/// Credentials without an expiry are asked for again as often: their file may have been changed.
+const TIMELESS: Duration = Duration::from_secs(900);
+/// Between two tries while the last good credentials still work.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Between two tries, ever: many requests may ask at once.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Credentials younger than this are not doubted: a request under way may have been signed with those before.
+const DISTRUST_MIN: Duration = Duration::from_secs(30);
+/// One refresh, over all its steps and their retries.
+const REFRESH_MAX: Duration = Duration::from_secs(60);
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than SQS's longest poll of 20 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The SDK's own tries of one request, with its own backoff between them; what remains is the collector's to retry.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Who we are: gives out credentials, and what every client of AWS is built from.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    name: Arc<str>,
+    fresh: Arc<Fresh>,
+    aws: SdkConfig,
+}
+
+/// Prepares an identity. Nothing is asked of STS yet: `Identity::verify` does, or the first request.
+///
+/// `default_region` is that of the feed or queue which the identity is for; without one the environment's.
+///
+/// # Errors
+/// `RegionMissing` when a role is to be assumed and no region is known; `Refused` when there is nothing to begin from.
+pub async fn credentials(name: &str, config: &Config, default_region: Option<&str>) -> Result<Identity, IdentityError> {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
+        .timeout_config(timeouts);
+    if let Ok(app) = AppName::new("auditferry") {
+        loader = loader.app_name(app);
+    }
+    if let Some(region) = default_region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    if let Some(profile) = &config.profile {
+        // The default chain would ask the environment first, even when a profile is named.
+        let from_profile = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(from_profile);
+    }
+    let aws = loader.load().await;
+    let base = aws.credentials_provider().ok_or_else(|| IdentityError::Refused {
+        identity: name.to_owned(),
+        step: Step::Base,
+        reason: "there is no source of credentials at all".to_owned(),
+    })?;
+    let way = Way::new(name, &config.assume_role, base, &aws)?;
+    Ok(Identity::new(name, SharedCredentialsProvider::new(way), &aws, SystemTime::now))
+}
+
+impl Identity {
+    fn new(
+        name: &str,
+        source: SharedCredentialsProvider,
+        aws: &SdkConfig,
+        now: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        let fresh = Arc::new(Fresh {
+            identity: name.to_owned(),
+            source,
+            kept: Mutex::new(Kept::default()),
+            turn: tokio::sync::Mutex::new(()),
+            now: Box::new(now),
+        });
+        // The clients keep nothing themselves, so that each request is signed with what is fresh here.
+        let aws =
+            aws.to_builder().credentials_provider(shared(&fresh)).identity_cache(IdentityCache::no_cache()).build();
+        Self { name: name.into(), fresh, aws }
+    }
+
+    /// Credentials that a stand-in for AWS takes.
+    #[cfg(test)]
+    pub(crate) fn invented() -> Self {
+        let credentials = Credentials::new("AKIAINVENTED", "secret", None, None, "test");
+        let aws = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Self::new("invented", SharedCredentialsProvider::new(credentials), &aws, SystemTime::now)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What clients are built from: these credentials, the region, timeouts, bounded retries.
+    pub fn aws(&self) -> &SdkConfig {
+        &self.aws
+    }
+
+    pub fn provider(&self) -> SharedCredentialsProvider {
+        shared(&self.fresh)
+    }
+
+    /// Walks the whole chain now, unless good credentials are there already.
+    ///
+    /// # Errors
+    /// The step that failed and why.
+    pub async fn verify(&self) -> Result<(), IdentityError> {
+        self.fresh.give().await.map(|_| ())
+    }
+
+    /// When the credentials in hand end, in milliseconds since the epoch; `None` while there are none, or they have no
+    /// end.
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        let expiry = self.fresh.kept().credentials.as_ref().and_then(Credentials::expiry)?;
+        i64::try_from(expiry.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    }
+
+    /// Why the last refresh failed, where it did. The credentials in hand may still be good.
+    pub fn failing(&self) -> Option<IdentityError> {
+        self.fresh.kept().failure.clone()
+    }
+
+    /// How often credentials were obtained since the start.
+    pub fn refreshes(&self) -> u64 {
+        self.fresh.kept().refreshes
+    }
+
+    /// AWS says the credentials are no good although they should be: the next request tries to replace them.
+    pub fn distrust(&self) {
+        let now = (self.fresh.now)();
+        let mut kept = self.fresh.kept();
+        let young = kept.obtained_at.is_some_and(|at| now < at + DISTRUST_MIN && now >= at);
+        if !young && kept.credentials.is_some() {
+            kept.refresh_at = Some(kept.retry_at.unwrap_or(now));
+        }
+    }
+}
+
+/// Remembers the last good credentials of a source.
+struct Fresh {
+    identity: String,
+    source: SharedCredentialsProvider,
+    kept: Mutex<Kept>,
+    /// Whoever holds it refreshes.
+    turn: tokio::sync::Mutex<()>,
+    now: Box<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Kept {
+    credentials: Option<Credentials>,
+    obtained_at: Option<SystemTime>,
+    refresh_at: Option<SystemTime>,
+    refreshes: u64,
+    failure: Option<IdentityError>,
+    /// Not before is a failed refresh tried again.
+    retry_at: Option<SystemTime>,
+}
+
+enum Standing {
+    Good(Credentials),
+    /// Still good, to be refreshed.
+    Due(Credentials),
+    /// None, and the last try has only just failed.
+    Failed(IdentityError),
+    Needed,
+}
+
+impl Kept {
+    fn standing(&self, now: SystemTime) -> Standing {
+        let good = |credentials: &&Credentials| credentials.expiry().is_none_or(|expiry| now < expiry);
+        match self.credentials.as_ref().filter(good) {
+            Some(credentials) if self.refresh_at.is_some_and(|at| at <= now) => Standing::Due(credentials.clone()),
+            Some(credentials) => Standing::Good(credentials.clone()),
+            None => match &self.failure {
+                Some(failure) if self.retry_at.is_some_and(|at| now < at) => Standing::Failed(failure.clone()),
+                _ => Standing::Needed,
+            },
+        }
+    }
+
+    fn succeed(&mut self, credentials: Credentials, now: SystemTime) {
+        let wait = match credentials.expiry() {
+            Some(expiry) => {
+                let life = expiry.duration_since(now).unwrap_or_default();
+                let ahead = (life / 4).clamp(AHEAD_MIN, AHEAD_MAX).min(life / 2);
+                (life - ahead).max(RETRY_MIN)
+            }
+            None => TIMELESS,
+        };
+        let refreshes = self.refreshes + 1;
+        let (obtained_at, refresh_at) = (Some(now), Some(now + wait));
+        let credentials = Some(credentials);
+        *self = Self { credentials, obtained_at, refresh_at, refreshes, failure: None, retry_at: None };
+    }
+
+    fn fail(&mut self, failure: IdentityError, now: SystemTime) {
+        let left = self.credentials.as_ref().and_then(Credentials::expiry);
+        let left = left.and_then(|expiry| expiry.duration_since(now).ok());
+        let wait = match left {
+            Some(left) => (left / 4).clamp(RETRY_MIN, RETRY_MAX),
+            None if self.credentials.is_some() => RETRY_MAX,
+            None => RETRY_MIN,
+        };
+        self.failure = Some(failure);
+        self.retry_at = Some(now + wait);
+        self.refresh_at = Some(now + wait);
+    }
+}
+
+impl Fresh {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing(&self) -> Standing {
+        self.kept().standing((self.now)())
+    }
+
+    async fn give(&self) -> Result<Credentials, IdentityError> {
+        match self.standing() {
+            Standing::Good(credentials) => Ok(credentials),
+            Standing::Failed(failure) => Err(failure),
+            Standing::Due(credentials) => match self.turn.try_lock() {
+                Ok(_turn) => Ok(self.refresh().await.unwrap_or(credentials)),
+                Err(_) => Ok(credentials),
+            },
+            Standing::Needed => {
+                let _turn = self.turn.lock().await;
+                match self.standing() {
+                    Standing::Good(credentials) | Standing::Due(credentials) => Ok(credentials),
+                    Standing::Failed(failure) => Err(failure),
+                    Standing::Needed => self.refresh().await,
+                }
+            }
+        }
+    }
+
+    /// Only by whoever holds the turn.
+    async fn refresh(&self) -> Result<Credentials, IdentityError> {
+        let result = match tokio::time::timeout(REFRESH_MAX, self.source.provide_credentials()).await {
+            Ok(result) => result,
+            Err(_) => Err(CredentialsError::provider_timed_out(REFRESH_MAX)),
+        };
+        let now = (self.now)();
+        match result {
+            Ok(credentials) if credentials.expiry().is_some_and(|expiry| expiry <= now) => {
+                let reason = "they have expired already; is this machine's clock right?".to_owned();
+                Err(self.failed(IdentityError::Unavailable {
+                    identity: self.identity.clone(),
+                    step: Step::Base,
+                    reason,
+                }))
+            }
+            Ok(credentials) => {
+                self.kept().succeed(credentials.clone(), now);
+                Ok(credentials)
+            }
+            Err(error) => Err(self.failed(self.named(&error))),
+        }
+    }
+
+    fn failed(&self, failure: IdentityError) -> IdentityError {
+        self.kept().fail(failure.clone(), (self.now)());
+        failure
+    }
+
+    fn named(&self, error: &CredentialsError) -> IdentityError {
+        cause::<IdentityError>(error).cloned().unwrap_or_else(|| IdentityError::Unavailable {
+            identity: self.identity.clone(),
+            step: Step::Base,
+            reason: chained(error),
+        })
+    }
+}
+
+impl ProvideCredentials for Fresh {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async { self.give().await.map_err(CredentialsError::provider_error) })
+    }
+}
+
+fn shared<P: ProvideCredentials + 'static>(provider: &Arc<P>) -> SharedCredentialsProvider {
+    let provider: Arc<dyn ProvideCredentials> = Arc::clone(provider) as Arc<dyn ProvideCredentials>;
+    SharedCredentialsProvider::new(provider)
+}
+
+impl fmt::Debug for Fresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fresh").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Gives what it is told to, one after another, and counts.
+    #[derive(Debug, Default)]
+    struct Script {
+        answers: Mutex<VecDeque<Result<Credentials, IdentityError>>>,
+    }
+
+    impl ProvideCredentials for Script {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let answer = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| Err(outage("asked too often")));
+            future::ProvideCredentials::new(async move {
+                tokio::task::yield_now().await;
+                answer.map_err(CredentialsError::provider_error)
+            })
+        }
+    }
+
+    struct World {
+        identity: Identity,
+        script: Arc<Script>,
+        secs: Arc<Mutex<u64>>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let (script, secs) = (Arc::new(Script::default()), Arc::new(Mutex::new(0)));
+            let clock = Arc::clone(&secs);
+            let identity = Identity::new("reader", shared(&script), &SdkConfig::builder().build(), move || {
+                at(*clock.lock().unwrap())
+            });
+            Self { identity, script, secs }
+        }
+
+        fn will_give(&self, key: &str, expiry_secs: Option<u64>) {
+            let credentials = Credentials::new(key, "secret", None, expiry_secs.map(at), "test");
+            self.script.answers.lock().unwrap().push_back(Ok(credentials));
+        }
+
+        fn will_fail(&self, reason: &str) {
+            self.script.answers.lock().unwrap().push_back(Err(outage(reason)));
+        }
+
+        async fn key_at(&self, secs: u64) -> Result<String, String> {
+            *self.secs.lock().unwrap() = secs;
+            let given = self.identity.provider().provide_credentials().await;
+            given.map(|credentials| credentials.access_key_id().to_owned()).map_err(|error| chained(&error))
+        }
+    }
+
+    fn at(secs: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(1_000_000 + secs)
+    }
+
+    fn outage(reason: &str) -> IdentityError {
+        IdentityError::Unavailable { identity: "reader".to_owned(), step: Step::Base, reason: reason.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_refreshed_ahead_of_their_expiry() {
+        for (life, last_old, first_new) in
+            [(3600, 2699, 2700), (900, 599, 600), (400, 199, 200), (43_200, 39_599, 39_600)]
+        {
+            let world = World::new();
+            world.will_give("first", Some(life));
+            world.will_give("second", Some(2 * life));
+            assert_eq!(world.key_at(0).await.unwrap(), "first");
+            assert_eq!(world.key_at(last_old).await.unwrap(), "first", "a session of {life} s");
+            assert_eq!(world.key_at(first_new).await.unwrap(), "second", "a session of {life} s");
+            assert_eq!(world.identity.refreshes(), 2);
+            assert_eq!(world.identity.expires_at_ms(), Some((1_000_000 + 2 * life as i64) * 1000));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_good_credentials_are_used_until_they_expire_when_a_refresh_fails() {
+        let world = World::new();
+        world.will_give("first", Some(3600));
+        world.will_fail("sts is down");
+        world.will_fail("sts is still down");
+        world.will_fail("sts is down for ever");
+        world.will_give("second", Some(9000));
+        assert_eq!(world.key_at(0).await.unwrap(), "first");
+        assert_eq!(world.key_at(3000).await.unwrap(), "first");
+        assert!(world.identity.failing().unwrap().to_string().contains("sts is down"));
+        assert_eq!(world.key_at(3029).await.unwrap(), "first", "not tried again within 30 s");
+        assert_eq!(world.key_at(3599).await.unwrap(), "first");
+        let told = world.key_at(3600).await.unwrap_err();
+        assert!(told.contains("sts is down for ever"), "{told}");
+        assert_eq!(world.key_at(3602).await.unwrap(), "second");
+        assert!(world.identity.failing().is_none());
+    }
+
+    #[tokio::test]
+    async fn one_refresh_serves_all_who_wait() {
+        let world = World::new();
+        world.will_give("only", Some(3600));
+        let provider = world.identity.provider();
+        let (a, b, c) = tokio::join!(
+            provider.provide_credentials(),
+            provider.provide_credentials(),
+            provider.provide_credentials()
+        );
+        for given in [a, b, c] {
+            assert_eq!(given.unwrap().access_key_id(), "only");
+        }
+        assert_eq!(world.identity.refreshes(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_failure_answers_all_who_wait() {
+        let world = World::new();
+        world.will_fail("no");
+        let provider = world.identity.provider();
+        let (a, b) = tokio::join!(provider.provide_credentials(), provider.provide_credentials());
+        for given in [a, b] {
+            assert!(chained(&given.unwrap_err()).ends_with("failed for now: no"));
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_without_an_expiry_are_asked_for_again_now_and_then() {
+        let world = World::new();
+        world.will_give("file", None);
+        world.will_give("edited file", None);
+        assert_eq!(world.key_at(0).await.unwrap(), "file");
+        assert_eq!(world.identity.expires_at_ms(), None);
+        assert_eq!(world.key_at(899).await.unwrap(), "file");
+        assert_eq!(world.key_at(900).await.unwrap(), "edited file");
+    }
+
+    #[tokio::test]
+    async fn distrusted_credentials_are_replaced_unless_they_are_young() {
+        let world = World::new();
+        world.will_give("revoked", Some(3600));
+        world.will_give("new", Some(3600));
+        assert_eq!(world.key_at(0).await.unwrap(), "revoked");
+        world.identity.distrust();
+        assert_eq!(world.key_at(29).await.unwrap(), "revoked");
+        world.key_at(30).await.unwrap();
+        world.identity.distrust();
+        assert_eq!(world.key_at(30).await.unwrap(), "new");
+    }
+
+    #[tokio::test]
+    async fn credentials_that_come_expired_are_no_credentials() {
+        let world = World::new();
+        world.will_give("stale", Some(10));
+        assert!(world.key_at(20).await.unwrap_err().contains("clock"));
+    }
+}

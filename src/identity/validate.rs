@@ -1,0 +1,224 @@
+//! Which identities can be right at all, judged without asking anybody.
+
+use std::time::Duration;
+
+use crate::identity::Config;
+use crate::identity::Hop;
+
+/// STS refuses shorter sessions (API reference of `AssumeRole`, as are the limits below).
+const DURATION_MIN: Duration = Duration::from_secs(900);
+/// No role allows longer sessions.
+const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
+/// No session of a role assumed from another role's session is longer.
+const CHAINED_DURATION_MAX: Duration = Duration::from_secs(3600);
+/// More hops are a mistake rather than a design.
+const HOPS_MAX: usize = 8;
+const EXTERNAL_ID_CHARS_MAX: usize = 1224;
+const SESSION_POLICY_CHARS_MAX: usize = 2048;
+
+/// What is wrong with an identity, and where: the field by its place in the table.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("`{field}`: {problem}")]
+pub struct ConfigError {
+    /// Such as `assume_role[1].duration`.
+    pub field: String,
+    /// What it is, and what is expected. Never the value of an external id.
+    pub problem: String,
+}
+
+impl Config {
+    /// Checks all that can be known without asking AWS.
+    ///
+    /// # Errors
+    /// The first field that STS would refuse, or that can only be a mistake.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.profile.as_deref().is_some_and(|profile| profile.trim().is_empty()) {
+            return Err(wrong("profile", "expected the name of a profile, not an empty text"));
+        }
+        if self.assume_role.len() > HOPS_MAX {
+            return Err(wrong("assume_role", &format!("expected at most {HOPS_MAX} roles")));
+        }
+        for (index, hop) in self.assume_role.iter().enumerate() {
+            let at = |field: &str| format!("assume_role[{index}].{field}");
+            hop.fault(index > 0).map_or(Ok(()), |(field, problem)| Err(wrong(&at(field), &problem)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Hop {
+    fn fault(&self, chained: bool) -> Option<(&'static str, String)> {
+        if let Some(problem) = duration_fault(self.duration, chained) {
+            return Some(("duration", problem));
+        }
+        if !is_role_arn(&self.role_arn) {
+            let expected = "expected a role's ARN such as `arn:aws:iam::123456789012:role/audit-reader`";
+            return Some(("role_arn", format!("`{}` is no role: {expected}", self.role_arn)));
+        }
+        if !within(&self.session_name, 2, 64, "_+=,.@-") {
+            let expected = "expected 2 to 64 letters, digits or `_+=,.@-`";
+            return Some(("session_name", format!("`{}`: {expected}", self.session_name)));
+        }
+        if self.external_id.as_deref().is_some_and(|id| !within(id, 2, EXTERNAL_ID_CHARS_MAX, "_+=,.@:/-")) {
+            return Some(("external_id", "expected 2 to 1224 letters, digits or `_+=,.@:/-`".to_owned()));
+        }
+        if let Some(problem) = self.session_policy.as_deref().and_then(policy_fault) {
+            return Some(("session_policy", problem));
+        }
+        if self.region.as_deref().is_some_and(|region| !within(region, 2, 64, "-")) {
+            return Some(("region", "expected a region such as `eu-central-1`".to_owned()));
+        }
+        let http = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+        if self.endpoint_url.as_deref().is_some_and(|url| !http(url)) {
+            return Some(("endpoint_url", "expected a URL beginning with `https://` or `http://`".to_owned()));
+        }
+        None
+    }
+}
+
+fn duration_fault(duration: Duration, chained: bool) -> Option<String> {
+    let told = duration.as_secs();
+    if chained && duration > CHAINED_DURATION_MAX {
+        return Some(format!(
+            "{told} s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"
+        ));
+    }
+    if duration < DURATION_MIN || duration > DURATION_MAX || duration.subsec_nanos() != 0 {
+        return Some(format!("{told} s; expected whole seconds between 15 minutes and 12 hours"));
+    }
+    None
+}
+
+fn policy_fault(policy: &str) -> Option<String> {
+    if policy.chars().count() > SESSION_POLICY_CHARS_MAX {
+        return Some(format!("expected at most {SESSION_POLICY_CHARS_MAX} characters"));
+    }
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(policy) {
+        Ok(statements) if statements.contains_key("Statement") => None,
+        Ok(_) => Some("expected a policy document with a `Statement`".to_owned()),
+        Err(error) => Some(format!("expected a policy document in JSON: {error}")),
+    }
+}
+
+fn is_role_arn(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let [prefix, partition, service, region, account, resource] = parts[..] else {
+        return false;
+    };
+    let role = resource.strip_prefix("role/").unwrap_or_default();
+    prefix == "arn"
+        && partition.starts_with("aws")
+        && within(partition, 3, 32, "-")
+        && service == "iam"
+        && region.is_empty()
+        && account.len() == 12
+        && account.bytes().all(|digit| digit.is_ascii_digit())
+        && within(role, 1, 576, "_+=,.@-/")
+        && !role.ends_with('/')
+}
+
+/// Whether a text has as many characters, each an ASCII letter, a digit, or one of `others`.
+fn within(text: &str, min: usize, max: usize, others: &str) -> bool {
+    (min..=max).contains(&text.len()) && text.chars().all(|char| char.is_ascii_alphanumeric() || others.contains(char))
+}
+
+fn wrong(field: &str, problem: &str) -> ConfigError {
+    ConfigError { field: field.to_owned(), problem: problem.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/audit/reader";
+
+    fn hop() -> Hop {
+        Hop {
+            role_arn: ROLE.to_owned(),
+            external_id: None,
+            session_name: "auditferry".to_owned(),
+            duration: Duration::from_secs(3600),
+            session_policy: None,
+            region: None,
+            endpoint_url: None,
+        }
+    }
+
+    fn refused_field(assume_role: Vec<Hop>) -> Option<String> {
+        Config { profile: None, assume_role }.validate().err().map(|error| error.field)
+    }
+
+    #[test]
+    fn the_default_chain_is_a_whole_identity() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn durations_are_15_minutes_to_12_hours_and_on_a_chained_hop_at_most_one() {
+        for (secs, first, chained) in [
+            (899, false, false),
+            (900, true, true),
+            (3600, true, true),
+            (3601, true, false),
+            (43_200, true, false),
+            (43_201, false, false),
+        ] {
+            let lasting = Hop { duration: Duration::from_secs(secs), ..hop() };
+            assert_eq!(refused_field(vec![lasting.clone()]).is_none(), first, "{secs} s on the first hop");
+            let refused = refused_field(vec![hop(), lasting]);
+            assert_eq!(refused.is_none(), chained, "{secs} s on the second hop");
+            assert!(refused.is_none_or(|field| field == "assume_role[1].duration"));
+        }
+    }
+
+    #[test]
+    fn only_role_arns_are_roles() {
+        for (arn, expected) in [
+            (ROLE, true),
+            ("arn:aws-us-gov:iam::123456789012:role/r", true),
+            ("arn:aws-cn:iam::123456789012:role/r", true),
+            ("arn:aws:iam::123456789012:user/u", false),
+            ("arn:aws:sts::123456789012:assumed-role/r/s", false),
+            ("arn:aws:iam::1234:role/r", false),
+            ("arn:aws:iam:eu-west-1:123456789012:role/r", false),
+            ("arn:aws:iam::123456789012:role/", false),
+            ("reader", false),
+            ("", false),
+        ] {
+            let refused = refused_field(vec![Hop { role_arn: arn.to_owned(), ..hop() }]);
+            assert_eq!(refused.is_none(), expected, "{arn}");
+        }
+    }
+
+    #[test]
+    fn session_names_external_ids_and_policies_are_those_sts_takes() {
+        let long = "x".repeat(65);
+        for name in ["x", "two words", "slash/", "", &long] {
+            let refused = refused_field(vec![Hop { session_name: name.to_owned(), ..hop() }]);
+            assert_eq!(refused.as_deref(), Some("assume_role[0].session_name"), "{name}");
+        }
+        for id in ["x", "with space", ""] {
+            let refused = refused_field(vec![Hop { external_id: Some(id.to_owned()), ..hop() }]);
+            assert_eq!(refused.as_deref(), Some("assume_role[0].external_id"), "{id}");
+        }
+        for policy in ["", "[]", "{}", "{\"Statement\":"] {
+            let refused = refused_field(vec![Hop { session_policy: Some(policy.to_owned()), ..hop() }]);
+            assert_eq!(refused.as_deref(), Some("assume_role[0].session_policy"), "{policy}");
+        }
+        let whole = Hop {
+            external_id: Some("tenant:4711/audit".to_owned()),
+            session_policy: Some(r#"{"Version":"2012-10-17","Statement":[]}"#.to_owned()),
+            region: Some("eu-central-1".to_owned()),
+            endpoint_url: Some("https://sts.example".to_owned()),
+            ..hop()
+        };
+        assert_eq!(refused_field(vec![whole]), None);
+    }
+
+    #[test]
+    fn an_external_id_is_never_repeated_in_the_problem() {
+        let config =
+            Config { profile: None, assume_role: vec![Hop { external_id: Some("se cret".to_owned()), ..hop() }] };
+        assert!(!config.validate().expect_err("a space is not allowed").to_string().contains("se cret"));
+    }
+}

@@ -1,0 +1,333 @@
+//! Changes from a local directory laid out like a bucket: what a walk finds, and what one path stands for.
+
+use std::fs;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use crate::notification::ObjectChange;
+use crate::notification::ObjectId;
+use crate::notification::scan::Found;
+use crate::notification::scan::ScanError;
+
+/// No deeper folders are walked.
+const DEPTH_MAX: usize = 64;
+/// No folder with more entries is walked whole.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// A directory that exists. Its objects' bucket is its absolute path with every link resolved.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    root: Arc<Path>,
+    bucket: Arc<str>,
+}
+
+impl Directory {
+    /// # Errors
+    /// The path leads to no directory, may not be read, or is not UTF-8.
+    pub fn open(path: &Path) -> Result<Self, ScanError> {
+        let denied = |reason: String| ScanError::Denied { place: path.display().to_string(), reason };
+        let root = path.canonicalize().map_err(|error| denied(error.to_string()))?;
+        if !root.is_dir() {
+            return Err(denied("not a directory".to_owned()));
+        }
+        let bucket = root.to_str().ok_or_else(|| denied("its path is not UTF-8".to_owned()))?.into();
+        Ok(Self { root: root.into(), bucket })
+    }
+
+    /// The absolute path, which is the bucket of its objects.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path that a key spells, links not yet resolved. Does not look at the disk.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where the key itself leads out of the directory.
+    pub fn spelled(&self, key: &str) -> io::Result<PathBuf> {
+        let inside = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+        if !key.split('/').all(inside) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the key leads out of the directory"));
+        }
+        Ok(self.root.join(key))
+    }
+
+    /// Gives back a path whose links are resolved, if it is inside.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where a link led out of the directory.
+    pub fn inside(&self, resolved: PathBuf) -> io::Result<PathBuf> {
+        if resolved.starts_with(&self.root) {
+            return Ok(resolved);
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the directory"))
+    }
+
+    /// What a path (absolute, or below the root) stands for, if it is a file now. For a watcher's reports.
+    pub fn find(&self, path: &Path) -> Option<Found> {
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
+        (plain && below.components().next().is_some()).then(|| self.at(below)).flatten()
+    }
+
+    /// Begins to walk the directory, in the order of keys.
+    pub fn walk(&self) -> Walk {
+        Walk { directory: self.clone(), open: Vec::new(), begun: false }
+    }
+
+    fn resolved(&self, key: &str) -> io::Result<PathBuf> {
+        self.inside(self.spelled(key)?.canonicalize()?)
+    }
+
+    /// `None` for what is neither a file nor a link, and for what is gone by now.
+    fn at(&self, below: &Path) -> Option<Found> {
+        let path = self.root.join(below);
+        let unreadable = |reason: String| Some(Found::Unreadable { place: path.display().to_string(), reason });
+        let Some(key) = below.to_str() else {
+            return unreadable("its name is not UTF-8".to_owned());
+        };
+        let metadata = match path.symlink_metadata() {
+            Ok(metadata) if metadata.is_symlink() => match self.resolved(key).and_then(fs::metadata) {
+                Ok(target) if target.is_dir() => return unreadable("links to directories are not followed".to_owned()),
+                Ok(target) => target,
+                Err(error) => return unreadable(error.to_string()),
+            },
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => return unreadable(error.to_string()),
+        };
+        metadata.is_file().then(|| {
+            Found::Object(ObjectChange {
+                object: ObjectId::new(Arc::clone(&self.bucket), key),
+                sequencer: None,
+                etag: Some(file_etag(&metadata)),
+                size_bytes: Some(metadata.len()),
+                written_at_ms: modified_ms(&metadata),
+            })
+        })
+    }
+}
+
+/// A walk under way. It blocks on the disk: not for the runtime's threads.
+#[derive(Debug)]
+pub struct Walk {
+    directory: Directory,
+    /// The folders on the way down, each with what is left of it, the next one last.
+    open: Vec<Vec<Entry>>,
+    begun: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Below the root.
+    path: PathBuf,
+    is_directory: bool,
+}
+
+impl Walk {
+    /// The next at most `max` things found; `None` after the last.
+    ///
+    /// # Errors
+    /// The directory itself cannot be read. What is wrong below it is found as unreadable.
+    pub fn next_page(&mut self, max: usize) -> Result<Option<Vec<Found>>, ScanError> {
+        if !self.begun {
+            let root = self.directory.bucket.to_string();
+            let (entries, problem) = self
+                .entries(Path::new(""))
+                .map_err(|error| ScanError::Unavailable { place: root, reason: error.to_string() })?;
+            self.begun = true;
+            self.open.push(entries);
+            if let Some(problem) = problem {
+                return Ok(Some(vec![problem]));
+            }
+        }
+        let mut page = Vec::new();
+        while page.len() < max {
+            let Some(folder) = self.open.last_mut() else {
+                break;
+            };
+            match folder.pop() {
+                None => drop(self.open.pop()),
+                Some(entry) if entry.is_directory => page.extend(self.descend(&entry.path)),
+                Some(entry) => page.extend(self.directory.at(&entry.path)),
+            }
+        }
+        Ok(if page.is_empty() && self.open.is_empty() { None } else { Some(page) })
+    }
+
+    fn descend(&mut self, path: &Path) -> Option<Found> {
+        let place = self.directory.root.join(path).display().to_string();
+        if self.open.len() >= DEPTH_MAX {
+            return Some(Found::Unreadable { place, reason: format!("deeper than {DEPTH_MAX} folders") });
+        }
+        match self.entries(path) {
+            Ok((entries, problem)) => {
+                self.open.push(entries);
+                problem
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Found::Unreadable { place, reason: error.to_string() }),
+        }
+    }
+
+    /// A folder's entries, last key first, and what kept some of them out.
+    fn entries(&self, below: &Path) -> io::Result<(Vec<Entry>, Option<Found>)> {
+        let place = self.directory.root.join(below);
+        let mut entries = Vec::new();
+        let mut problem = None;
+        for entry in fs::read_dir(&place)? {
+            if entries.len() == ENTRIES_MAX {
+                let reason = format!("more than {ENTRIES_MAX} entries; the rest is left out");
+                problem = Some(Found::Unreadable { place: place.display().to_string(), reason });
+                break;
+            }
+            let entry = entry?;
+            let is_directory = entry.file_type()?.is_dir();
+            entries.push(Entry { path: below.join(entry.file_name()), is_directory });
+        }
+        entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.order()));
+        Ok((entries, problem))
+    }
+}
+
+impl Entry {
+    /// What sorts as its keys do: a folder's all begin with its name and a slash.
+    fn order(&self) -> Vec<u8> {
+        let mut order = self.path.as_os_str().as_encoded_bytes().to_vec();
+        if self.is_directory {
+            order.push(b'/');
+        }
+        order
+    }
+}
+
+/// A file's entity tag: it changes with every write that a bucket would take for one.
+pub fn file_etag(metadata: &Metadata) -> Box<str> {
+    let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
+    format!("{modified_ns}-{}-{}", metadata.len(), metadata.ino()).into()
+}
+
+/// When the file was last written, in milliseconds since the epoch.
+pub fn modified_ms(metadata: &Metadata) -> Option<i64> {
+    i64::try_from(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn laid_out(files: &[&str]) -> (TempDir, Directory) {
+        let place = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = place.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file.as_bytes()).unwrap();
+        }
+        let directory = Directory::open(place.path()).unwrap();
+        (place, directory)
+    }
+
+    fn walked(directory: &Directory, max: usize) -> Vec<String> {
+        let mut walk = directory.walk();
+        let mut told = Vec::new();
+        while let Some(page) = walk.next_page(max).unwrap() {
+            assert!(page.len() <= max);
+            told.extend(page.into_iter().map(|found| match found {
+                Found::Object(change) => change.object.key.to_string(),
+                Found::Unreadable { reason, .. } => format!("! {reason}"),
+            }));
+        }
+        told
+    }
+
+    #[test]
+    fn a_walk_finds_every_file_once_in_the_order_of_keys() {
+        let files = ["a.json", "a/1.json", "a/2/x.json", "a/b", "a0", "date=2024-01-01/part 1.json", ".hidden/f", "z"];
+        let (_place, directory) = laid_out(&files);
+        let mut expected: Vec<&str> = files.to_vec();
+        expected.sort_unstable();
+        for max in [1, 2, 3, 100] {
+            assert_eq!(walked(&directory, max), expected, "pages of {max}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_to_files_inside_only() {
+        let (outside, _) = laid_out(&["secret"]);
+        let (place, directory) = laid_out(&["real/f"]);
+        symlink(outside.path().join("secret"), place.path().join("a-out")).unwrap();
+        symlink(outside.path(), place.path().join("b-out")).unwrap();
+        symlink(place.path().join("real/f"), place.path().join("c-in")).unwrap();
+        symlink(place.path().join("real"), place.path().join("d-folder")).unwrap();
+        symlink(place.path(), place.path().join("real/loop")).unwrap();
+        assert_eq!(
+            walked(&directory, 10),
+            [
+                "! a link leads out of the directory",
+                "! a link leads out of the directory",
+                "c-in",
+                "! links to directories are not followed",
+                "real/f",
+                "! links to directories are not followed",
+            ]
+        );
+        for key in ["a-out", "b-out/secret", "../secret", "/etc/passwd", "real/../../x", "", "real//f", "."] {
+            assert!(directory.resolved(key).is_err(), "{key}");
+        }
+        assert!(directory.resolved("real/f").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf_8_is_told_and_does_not_end_the_walk() {
+        let (place, directory) = laid_out(&["a", "z"]);
+        fs::write(place.path().join(OsStr::from_bytes(b"m\xff")), b"").unwrap();
+        assert_eq!(walked(&directory, 10), ["a", "! its name is not UTF-8", "z"]);
+    }
+
+    #[test]
+    fn a_watcher_s_path_stands_for_the_object_a_walk_finds() {
+        let (place, directory) = laid_out(&["a/b.json"]);
+        let root = place.path().canonicalize().unwrap();
+        let Some(Found::Object(change)) = directory.find(&root.join("a/b.json")) else {
+            panic!("the file is there");
+        };
+        assert_eq!(change.object.to_string(), format!("file://{}/a/b.json", root.display()));
+        assert_eq!(change.size_bytes, Some(8));
+        for path in [root.join("a"), root.clone(), root.join("gone"), root.join("../x"), PathBuf::from("/etc/passwd")] {
+            assert!(directory.find(&path).is_none(), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_entity_tag_changes_with_the_file() {
+        let (place, _) = laid_out(&["f"]);
+        let path = place.path().join("f");
+        let tag = || file_etag(&fs::metadata(&path).unwrap());
+        let before = tag();
+        assert_eq!(before, tag());
+        fs::write(&path, b"longer than before").unwrap();
+        assert_ne!(before, tag());
+    }
+
+    #[test]
+    fn what_is_no_directory_is_refused() {
+        let (place, _) = laid_out(&["f"]);
+        assert!(matches!(Directory::open(&place.path().join("f")), Err(ScanError::Denied { .. })));
+        assert!(matches!(Directory::open(&place.path().join("gone")), Err(ScanError::Denied { .. })));
+    }
+}

@@ -1,0 +1,611 @@
+//! What a message tells: the body of a queue's message in the shapes of S3, SNS and EventBridge.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::notification::ObjectChange;
+use crate::notification::ObjectId;
+use crate::notification::Sequencer;
+
+/// SQS's own limit of a message.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// S3's own limit of a key, decoded.
+const KEY_BYTES_MAX: usize = 1024;
+/// No error or disposition repeats more of a body.
+const EXCERPT_BYTES_MAX: usize = 200;
+
+/// What one notification of a message says.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// An object was written.
+    Written(Written),
+    /// There is nothing to read, and nothing wrong.
+    Ignored(Disposition),
+    /// This notification cannot be understood; those beside it can. Its message is not done before it was set aside.
+    Malformed(ParseError),
+}
+
+/// An object was written, and what else the notification tells.
+#[derive(Clone, Debug)]
+pub struct Written {
+    pub change: ObjectChange,
+    /// The region of the bucket.
+    pub region: Option<Box<str>>,
+    /// The account of the bucket; only EventBridge names it.
+    pub account: Option<Box<str>>,
+    /// The notification's version where it is not 2.x, the one known.
+    pub unknown_version: Option<Box<str>>,
+}
+
+/// Why a notification needs no read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// S3 tries out a new notification configuration.
+    TestEvent,
+    /// An object was deleted or has expired.
+    Removed,
+    /// An empty object that stands for a folder.
+    FolderMarker,
+    /// Another event, such as a restore or a tag.
+    Other { event_name: Box<str> },
+}
+
+/// Why a body or a notification cannot be understood. Repeats at most 200 bytes of it.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ParseError {
+    #[error("message of {bytes} bytes is longer than the {BODY_BYTES_MAX} a queue can hold")]
+    TooLong { bytes: usize },
+    #[error("message is not the JSON of a notification: {reason}")]
+    NotJson { reason: String },
+    #[error("message is JSON, but of no known shape (S3, SNS, EventBridge); it begins with {begins:?}")]
+    UnknownShape { begins: String },
+    #[error("notification {index} lacks {member}, or it is not as expected")]
+    BadMember { index: usize, member: &'static str },
+    #[error("notification {index} has a key that cannot be decoded ({reason}): {key:?}")]
+    BadKey { index: usize, reason: &'static str, key: String },
+}
+
+/// Understands a message's body: all notifications in it, in their order, at least one.
+///
+/// Raw S3 events, the same wrapped by SNS (once), and EventBridge's are told apart by their form. Unknown members are
+/// ignored.
+///
+/// # Errors
+/// The whole body is of no use. A single notification that is of no use is a `Notice::Malformed` among the others.
+pub fn parse(body: &str) -> Result<Vec<Notice>, ParseError> {
+    let outer = shape(body)?;
+    if let (Some(message), true) = (&outer.message, outer.kind.is_some() || outer.topic_arn.is_some()) {
+        let inner = shape(message)?;
+        return inner.notices().ok_or_else(|| unknown(message));
+    }
+    outer.notices().ok_or_else(|| unknown(body))
+}
+
+/// The members by which the shapes differ.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(rename = "Records", borrow)]
+    records: Option<Vec<&'a RawValue>>,
+    /// `s3:TestEvent` has no `Records` (S3 User Guide, "Event message structure").
+    #[serde(rename = "Event", borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(rename = "Type", borrow)]
+    kind: Option<Cow<'a, str>>,
+    #[serde(rename = "TopicArn", borrow)]
+    topic_arn: Option<Cow<'a, str>>,
+    #[serde(rename = "Message", borrow)]
+    message: Option<Cow<'a, str>>,
+    #[serde(rename = "detail-type", borrow)]
+    detail_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    account: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    region: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    time: Option<Cow<'a, str>>,
+}
+
+fn shape(body: &str) -> Result<Shape<'_>, ParseError> {
+    if body.len() > BODY_BYTES_MAX {
+        return Err(ParseError::TooLong { bytes: body.len() });
+    }
+    serde_json::from_str(body).map_err(|error| ParseError::NotJson { reason: excerpt(&error.to_string()) })
+}
+
+impl Shape<'_> {
+    fn notices(&self) -> Option<Vec<Notice>> {
+        if let Some(records) = &self.records {
+            if records.is_empty() {
+                return Some(vec![other("(no records)")]);
+            }
+            return Some(records.iter().enumerate().map(|(index, record)| or_malformed(raw(index, record))).collect());
+        }
+        if let Some(detail_type) = &self.detail_type {
+            return Some(vec![or_malformed(self.bridged(detail_type))]);
+        }
+        let event = self.event.as_deref()?;
+        Some(vec![if event == "s3:TestEvent" { Notice::Ignored(Disposition::TestEvent) } else { other(event) }])
+    }
+
+    fn bridged(&self, detail_type: &str) -> Result<Notice, ParseError> {
+        match detail_type {
+            "Object Created" => {}
+            "Object Deleted" => return Ok(Notice::Ignored(Disposition::Removed)),
+            _ => return Ok(other(detail_type)),
+        }
+        let detail = self.detail.ok_or(ParseError::BadMember { index: 0, member: "detail" })?;
+        let detail: BridgedDetail<'_> = serde_json::from_str(detail.get())
+            .map_err(|_| ParseError::BadMember { index: 0, member: "detail.bucket or detail.object" })?;
+        // The examples of the S3 User Guide ("EventBridge event message structure") show keys as they are.
+        let key = bounded(0, detail.object.key.into_owned())?;
+        written(
+            Told {
+                bucket: &detail.bucket.name,
+                key,
+                size: detail.object.size,
+                etag: detail.object.etag,
+                sequencer: detail.object.sequencer,
+                time: self.time.as_deref(),
+            },
+            0,
+        )
+        .map(|notice| match notice {
+            Notice::Written(told) => Notice::Written(Written {
+                region: self.region.as_deref().map(Into::into),
+                account: self.account.as_deref().map(Into::into),
+                ..told
+            }),
+            other => other,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct BridgedDetail<'a> {
+    #[serde(borrow)]
+    bucket: BucketName<'a>,
+    #[serde(borrow)]
+    object: BridgedObject<'a>,
+}
+
+#[derive(Deserialize)]
+struct BucketName<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct BridgedObject<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    size: Option<&'a RawValue>,
+    #[serde(borrow)]
+    etag: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sequencer: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct RawRecord<'a> {
+    #[serde(rename = "eventName", borrow)]
+    event_name: Cow<'a, str>,
+    #[serde(rename = "eventVersion", borrow)]
+    event_version: Option<Cow<'a, str>>,
+    #[serde(rename = "eventTime", borrow)]
+    event_time: Option<Cow<'a, str>>,
+    #[serde(rename = "awsRegion", borrow)]
+    region: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    s3: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawDetail<'a> {
+    #[serde(borrow)]
+    bucket: BucketName<'a>,
+    #[serde(borrow)]
+    object: RawObject<'a>,
+}
+
+#[derive(Deserialize)]
+struct RawObject<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    size: Option<&'a RawValue>,
+    #[serde(rename = "eTag", borrow)]
+    etag: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    sequencer: Option<Cow<'a, str>>,
+}
+
+fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
+    let record: RawRecord<'_> =
+        serde_json::from_str(record.get()).map_err(|_| ParseError::BadMember { index, member: "eventName" })?;
+    // MinIO writes `s3:ObjectCreated:Put` where Amazon writes `ObjectCreated:Put`.
+    let event_name = record.event_name.strip_prefix("s3:").unwrap_or(&record.event_name);
+    match event_name.split(':').next() {
+        Some("ObjectCreated") => {}
+        Some("ObjectRemoved" | "LifecycleExpiration") => return Ok(Notice::Ignored(Disposition::Removed)),
+        Some("TestEvent") => return Ok(Notice::Ignored(Disposition::TestEvent)),
+        _ => return Ok(other(&record.event_name)),
+    }
+    let detail = record.s3.ok_or(ParseError::BadMember { index, member: "s3" })?;
+    let detail: RawDetail<'_> = serde_json::from_str(detail.get())
+        .map_err(|_| ParseError::BadMember { index, member: "s3.bucket.name or s3.object.key" })?;
+    let key = decode_key(&detail.object.key).map_err(|reason| {
+        let key = excerpt(&detail.object.key);
+        ParseError::BadKey { index, reason, key }
+    })?;
+    let told = Told {
+        bucket: &detail.bucket.name,
+        key: bounded(index, key)?,
+        size: detail.object.size,
+        etag: detail.object.etag,
+        sequencer: detail.object.sequencer,
+        time: record.event_time.as_deref(),
+    };
+    written(told, index).map(|notice| match notice {
+        Notice::Written(told) => Notice::Written(Written {
+            region: record.region.as_deref().map(Into::into),
+            unknown_version: record.event_version.filter(|version| !version.starts_with("2.")).map(shortened),
+            ..told
+        }),
+        other => other,
+    })
+}
+
+/// What both shapes tell of an object, its key decoded.
+struct Told<'a> {
+    bucket: &'a str,
+    key: String,
+    size: Option<&'a RawValue>,
+    etag: Option<Cow<'a, str>>,
+    sequencer: Option<Cow<'a, str>>,
+    time: Option<&'a str>,
+}
+
+fn written(told: Told<'_>, index: usize) -> Result<Notice, ParseError> {
+    let in_name = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    if told.bucket.is_empty() || told.bucket.len() > 255 || !told.bucket.chars().all(in_name) {
+        return Err(ParseError::BadMember { index, member: "the bucket's name" });
+    }
+    // What is of no use for reading may be missing or odd: the object is read all the same.
+    let size_bytes = told.size.and_then(|size| size.get().trim_matches('"').parse().ok());
+    if is_folder_marker(&told.key, size_bytes) {
+        return Ok(Notice::Ignored(Disposition::FolderMarker));
+    }
+    let usable = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= EXCERPT_BYTES_MAX;
+    let change = ObjectChange {
+        object: ObjectId::new(told.bucket, told.key),
+        sequencer: told.sequencer.filter(usable).map(|text| Sequencer(text.as_ref().into())),
+        etag: told.etag.filter(usable).map(|etag| etag.trim_matches('"').into()),
+        size_bytes,
+        written_at_ms: told.time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(|at| at.as_millisecond()),
+    };
+    Ok(Notice::Written(Written { change, region: None, account: None, unknown_version: None }))
+}
+
+/// Whether an object only stands for a folder, as consoles and Hadoop make them. A size that is not known is taken for
+/// the least: no log ends in a slash.
+pub fn is_folder_marker(key: &str, size_bytes: Option<u64>) -> bool {
+    size_bytes.unwrap_or(0) == 0 && (key.ends_with('/') || key.ends_with("_$folder$"))
+}
+
+/// Decodes a form-encoded key: a space arrives as `+`, anything else may arrive as `%XX`.
+///
+/// # Errors
+/// What is wrong with it, in a few words.
+pub fn decode_key(encoded: &str) -> Result<String, &'static str> {
+    let mut decoded = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+                let (high, low) = (digit(bytes.next()), digit(bytes.next()));
+                let value = high.zip(low).map(|(high, low)| high * 16 + low);
+                value.and_then(|value| u8::try_from(value).ok()).ok_or("`%` without two hexadecimal digits")?
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(decoded).map_err(|_| "not UTF-8")
+}
+
+fn bounded(index: usize, key: String) -> Result<String, ParseError> {
+    let reason = match key.len() {
+        0 => "empty",
+        1..=KEY_BYTES_MAX => return Ok(key),
+        _ => "longer than S3's 1024 bytes",
+    };
+    Err(ParseError::BadKey { index, reason, key: excerpt(&key) })
+}
+
+fn or_malformed(notice: Result<Notice, ParseError>) -> Notice {
+    notice.unwrap_or_else(Notice::Malformed)
+}
+
+fn other(event_name: &str) -> Notice {
+    Notice::Ignored(Disposition::Other { event_name: shortened(event_name.into()) })
+}
+
+fn unknown(body: &str) -> ParseError {
+    ParseError::UnknownShape { begins: excerpt(body) }
+}
+
+fn shortened(text: Cow<'_, str>) -> Box<str> {
+    excerpt(&text).into()
+}
+
+fn excerpt(text: &str) -> String {
+    text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn raw_body(event_name: &str, key: &str, size: u64) -> String {
+        json!({"Records": [record(event_name, key, size)]}).to_string()
+    }
+
+    fn record(event_name: &str, key: &str, size: u64) -> serde_json::Value {
+        json!({
+            "eventVersion": "2.1", "eventSource": "aws:s3", "awsRegion": "eu-central-1",
+            "eventTime": "2024-05-06T07:08:09.123Z", "eventName": event_name,
+            "userIdentity": {"principalId": "AWS:AIDA"},
+            "s3": {
+                "s3SchemaVersion": "1.0", "configurationId": "c",
+                "bucket": {"name": "logs", "ownerIdentity": {"principalId": "A3"}, "arn": "arn:aws:s3:::logs"},
+                "object": {"key": key, "size": size, "eTag": "d41d8cd9", "sequencer": "0055AED6DCD90281E5"}
+            }
+        })
+    }
+
+    fn bridged_body(detail_type: &str, key: &str, size: u64) -> String {
+        json!({
+            "version": "0", "id": "17793124", "detail-type": detail_type, "source": "aws.s3",
+            "account": "111122223333", "time": "2024-05-06T07:08:09Z", "region": "ca-central-1",
+            "resources": ["arn:aws:s3:::logs"],
+            "detail": {
+                "version": "0", "bucket": {"name": "logs"},
+                "object": {"key": key, "size": size, "etag": "b1946ac9", "version-id": "IYV3", "sequencer": "00617F08"},
+                "request-id": "N4N7", "requester": "123456789012", "reason": "PutObject"
+            }
+        })
+        .to_string()
+    }
+
+    fn wrapped(body: &str) -> String {
+        json!({
+            "Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:eu-central-1:1:t",
+            "Subject": "Amazon S3 Notification", "Message": body, "Timestamp": "2024-05-06T07:08:09.500Z",
+            "SignatureVersion": "1", "Signature": "s", "SigningCertURL": "https://sns.example/c.pem"
+        })
+        .to_string()
+    }
+
+    fn only(body: &str) -> Notice {
+        let mut notices = parse(body).unwrap();
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        notices.remove(0)
+    }
+
+    fn only_written(body: &str) -> Written {
+        match only(body) {
+            Notice::Written(written) => written,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_shape_tells_the_same_object() {
+        let raw = raw_body("ObjectCreated:Put", "workspaceId%3D1/date%3D2024-05-06/a+b.json", 12);
+        let bridged = bridged_body("Object Created", "workspaceId=1/date=2024-05-06/a b.json", 12);
+        for (body, etag, ms) in [
+            (raw.clone(), "d41d8cd9", 1_714_979_289_123),
+            (wrapped(&raw), "d41d8cd9", 1_714_979_289_123),
+            (bridged.clone(), "b1946ac9", 1_714_979_289_000),
+            (wrapped(&bridged), "b1946ac9", 1_714_979_289_000),
+        ] {
+            let change = only_written(&body).change;
+            assert_eq!(change.object, ObjectId::new("logs", "workspaceId=1/date=2024-05-06/a b.json"));
+            assert_eq!(change.etag.as_deref(), Some(etag));
+            assert_eq!(change.size_bytes, Some(12));
+            assert_eq!(change.written_at_ms, Some(ms));
+            assert!(change.sequencer.is_some());
+        }
+        let told = only_written(&bridged);
+        assert_eq!((told.account.as_deref(), told.region.as_deref()), (Some("111122223333"), Some("ca-central-1")));
+        assert_eq!(only_written(&raw).region.as_deref(), Some("eu-central-1"));
+    }
+
+    #[test]
+    fn every_spelling_of_a_key_names_one_object() {
+        let object = ObjectId::new("logs", "workspaceId=1/date=2024-05-06/a b:c+d.json");
+        for encoded in [
+            "workspaceId%3D1/date%3D2024-05-06/a+b%3Ac%2Bd.json",
+            "workspaceId%3D1%2Fdate%3D2024-05-06%2Fa+b%3Ac%2Bd.json",
+            "workspaceId%3d1%2fdate%3d2024-05-06%2fa%20b%3ac%2bd.json",
+            "workspaceId=1/date=2024-05-06/a%20b:c%2Bd.json",
+        ] {
+            assert_eq!(only_written(&raw_body("ObjectCreated:Put", encoded, 1)).change.object, object, "{encoded}");
+        }
+        let plain = bridged_body("Object Created", "workspaceId=1/date=2024-05-06/a b:c+d.json", 1);
+        assert_eq!(only_written(&plain).change.object, object);
+    }
+
+    #[test]
+    fn keys_are_decoded_once_and_exactly() {
+        for (encoded, decoded) in [
+            ("a%2525", Ok("a%25")),
+            ("%C3%A9+%E2%82%AC", Ok("\u{e9} \u{20ac}")),
+            ("plain", Ok("plain")),
+            ("a%", Err("`%` without two hexadecimal digits")),
+            ("a%2", Err("`%` without two hexadecimal digits")),
+            ("a%zz", Err("`%` without two hexadecimal digits")),
+            ("a%+1", Err("`%` without two hexadecimal digits")),
+            ("%C3%28", Err("not UTF-8")),
+            ("%FF", Err("not UTF-8")),
+        ] {
+            assert_eq!(decode_key(encoded).as_deref(), decoded.as_ref().map(|text| *text), "{encoded}");
+        }
+        let same = "100%25+sure";
+        assert_eq!(&*only_written(&bridged_body("Object Created", same, 1)).change.object.key, same);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_decoded_is_named_and_spares_its_neighbours() {
+        let body = json!({"Records": [
+            record("ObjectCreated:Put", "a%2", 1),
+            record("ObjectCreated:Put", "b", 1),
+            record("ObjectCreated:Put", "", 1),
+            record("ObjectCreated:Put", &"k".repeat(1025), 1),
+        ]});
+        let notices = parse(&body.to_string()).unwrap();
+        let told: Vec<String> = notices
+            .iter()
+            .map(|notice| match notice {
+                Notice::Malformed(error) => error.to_string(),
+                Notice::Written(written) => written.change.object.to_string(),
+                Notice::Ignored(_) => "ignored".to_owned(),
+            })
+            .collect();
+        assert_eq!(
+            told[0],
+            "notification 0 has a key that cannot be decoded (`%` without two hexadecimal digits): \"a%2\""
+        );
+        assert_eq!(told[1], "s3://logs/b");
+        assert!(told[2].contains("(empty)"), "{}", told[2]);
+        assert!(told[3].contains("longer than S3's 1024 bytes") && told[3].len() < 400, "{}", told[3]);
+    }
+
+    #[test]
+    fn what_needs_no_read_is_told_apart() {
+        let other = |name: &str| Disposition::Other { event_name: name.into() };
+        let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2014-10-13T15:57:02.089Z","Bucket":"b",
+            "RequestId":"5582815E1AEA5ADF","HostId":"8cLeGAmw098X5cv4Zkwcmo8vvZa3eH3eKxsPzbB9wrR+YstdA6Knx4Ip8EXAMPLE"}"#;
+        for (body, expected) in [
+            (test.to_owned(), Disposition::TestEvent),
+            (wrapped(test), Disposition::TestEvent),
+            (raw_body("ObjectRemoved:Delete", "a", 1), Disposition::Removed),
+            (raw_body("ObjectRemoved:DeleteMarkerCreated", "a", 1), Disposition::Removed),
+            (raw_body("LifecycleExpiration:Delete", "a", 1), Disposition::Removed),
+            (bridged_body("Object Deleted", "a", 1), Disposition::Removed),
+            (raw_body("ObjectCreated:Put", "a/b/", 0), Disposition::FolderMarker),
+            (raw_body("ObjectCreated:Put", "a/b_%24folder%24", 0), Disposition::FolderMarker),
+            (bridged_body("Object Created", "a/b/", 0), Disposition::FolderMarker),
+            (raw_body("ObjectRestore:Completed", "a", 1), other("ObjectRestore:Completed")),
+            (raw_body("ObjectTagging:Put", "a", 1), other("ObjectTagging:Put")),
+            (bridged_body("Object Tags Added", "a", 1), other("Object Tags Added")),
+            (r#"{"Records":[]}"#.to_owned(), other("(no records)")),
+        ] {
+            match only(&body) {
+                Notice::Ignored(told) => assert_eq!(told, expected, "{body}"),
+                notice => panic!("{body}: {notice:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_of_creating_an_object_is_a_write() {
+        for name in ["Put", "Post", "Copy", "CompleteMultipartUpload"] {
+            only_written(&raw_body(&format!("ObjectCreated:{name}"), "a", 1));
+            only_written(&raw_body(&format!("s3:ObjectCreated:{name}"), "a", 1));
+        }
+        only_written(&raw_body("ObjectCreated:Put", "empty.json", 0));
+        only_written(&raw_body("ObjectCreated:Put", "slash/", 5));
+    }
+
+    #[test]
+    fn all_records_are_taken_in_order() {
+        let names: Vec<String> = (0..25).map(|at| format!("o{at:02}")).collect();
+        let records: Vec<_> = names.iter().map(|name| record("ObjectCreated:Put", name, 1)).collect();
+        let notices = parse(&json!({ "Records": records }).to_string()).unwrap();
+        let told: Vec<String> = notices
+            .into_iter()
+            .map(|notice| match notice {
+                Notice::Written(written) => written.change.object.key.to_string(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, names);
+    }
+
+    #[test]
+    fn a_later_version_and_unknown_members_do_not_hide_an_object() {
+        for (version, unknown) in [("2.0", None), ("2.6", None), ("3.0", Some("3.0"))] {
+            let mut record = record("ObjectCreated:Put", "a", 1);
+            record["eventVersion"] = json!(version);
+            record["novelty"] = json!({"deep": [1, 2, {"er": null}]});
+            let told = only_written(&json!({"Records": [record]}).to_string());
+            assert_eq!(told.unknown_version.as_deref(), unknown);
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_use_for_reading_may_be_missing_or_odd() {
+        let mut odd = record("ObjectCreated:Put", "a", 1);
+        odd["eventTime"] = json!("yesterday");
+        odd["s3"]["object"] = json!({"key": "a", "size": -1, "eTag": "\"quoted\"", "sequencer": ""});
+        let change = only_written(&json!({"Records": [odd]}).to_string()).change;
+        assert_eq!((change.size_bytes, change.written_at_ms), (None, None));
+        assert_eq!(change.etag.as_deref(), Some("quoted"));
+        assert!(change.sequencer.is_none());
+    }
+
+    #[test]
+    fn a_body_of_no_use_is_an_error_that_repeats_little_of_it() {
+        let secret = "s".repeat(5_000);
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        for body in [
+            String::new(),
+            "hello".to_owned(),
+            "[]".to_owned(),
+            "{}".to_owned(),
+            "null".to_owned(),
+            format!("\"{secret}\""),
+            format!("{{\"a\":\"{secret}\"}}"),
+            format!("{{\"Records\":\"{secret}\"}}"),
+            "{\"Records\":[".to_owned(),
+            wrapped("not json"),
+            wrapped(&wrapped(&raw_body("ObjectCreated:Put", "a", 1))),
+            format!("{{\"Records\":{deep}}}"),
+            "x".repeat(BODY_BYTES_MAX + 1),
+        ] {
+            if let Ok(notices) = parse(&body) {
+                assert!(notices.iter().all(|notice| matches!(notice, Notice::Malformed(_))), "{notices:?}");
+                continue;
+            }
+            let told = parse(&body).unwrap_err().to_string();
+            assert!(told.len() < 400, "{told}");
+        }
+    }
+
+    #[test]
+    fn records_without_what_is_needed_are_malformed() {
+        let without = |path: &[&str]| {
+            let mut record = record("ObjectCreated:Put", "a", 1);
+            let (last, way) = path.split_last().unwrap();
+            let owner = way.iter().fold(&mut record, |value, name| &mut value[*name]);
+            owner.as_object_mut().unwrap().remove(*last);
+            json!({"Records": [record]}).to_string()
+        };
+        for path in [&["eventName"][..], &["s3"], &["s3", "bucket"], &["s3", "object"], &["s3", "object", "key"]] {
+            assert!(matches!(only(&without(path)), Notice::Malformed(_)), "{path:?}");
+        }
+        let mut slashed = record("ObjectCreated:Put", "a", 1);
+        slashed["s3"]["bucket"]["name"] = json!("/etc");
+        assert!(matches!(only(&json!({"Records": [slashed]}).to_string()), Notice::Malformed(_)));
+        assert!(matches!(only(r#"{"Records":[17]}"#), Notice::Malformed(_)));
+    }
+}

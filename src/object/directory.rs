@@ -1,0 +1,330 @@
+//! Objects that are files below a directory.
+
+use std::fs::Metadata;
+use std::io;
+use std::io::SeekFrom;
+
+use bytes::BufMut;
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncSeekExt;
+
+use crate::notification::ObjectId;
+use crate::notification::directory::Directory;
+use crate::notification::directory::file_etag;
+use crate::notification::directory::modified_ms;
+use crate::object::Body;
+use crate::object::CHUNK_BYTES_MAX;
+use crate::object::Condition;
+use crate::object::Objects;
+use crate::object::Part;
+use crate::object::Range;
+use crate::object::ReadError;
+use crate::object::Reading;
+use crate::object::Snapshot;
+use crate::object::Version;
+use crate::object::s3::check_range;
+
+/// The files below one directory.
+#[derive(Clone, Debug)]
+pub struct DirectoryObjects {
+    directory: Directory,
+}
+
+impl DirectoryObjects {
+    pub fn new(directory: Directory) -> Self {
+        Self { directory }
+    }
+
+    /// Where the files are, for walks.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// `None` where the file still is as the condition says it must not be.
+    async fn open(&self, object: &ObjectId, condition: &Condition) -> Result<Option<(File, Version)>, ReadError> {
+        if *object.bucket != *self.directory.bucket() {
+            let reason = format!("it is not below {}", self.directory.bucket());
+            return Err(ReadError::Denied { object: object.clone(), reason });
+        }
+        let (file, metadata) = self.file(&object.key).await.map_err(|error| failed(object, &error))?;
+        if !metadata.is_file() {
+            return Err(ReadError::Damaged { object: object.clone(), reason: "it is not a file".to_owned() });
+        }
+        let version = version(&metadata);
+        match condition {
+            Condition::UnlessEtag(etag) if *etag == version.etag => Ok(None),
+            Condition::OnlyEtag(etag) if *etag != version.etag => Err(ReadError::Changed { object: object.clone() }),
+            _ => Ok(Some((file, version))),
+        }
+    }
+
+    async fn file(&self, key: &str) -> io::Result<(File, Metadata)> {
+        let path = self.directory.inside(tokio::fs::canonicalize(self.directory.spelled(key)?).await?)?;
+        let metadata = tokio::fs::metadata(&path).await?;
+        if !metadata.is_file() {
+            // Opening a pipe would wait for its writer.
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        let file = File::open(&path).await?;
+        let metadata = file.metadata().await?;
+        Ok((file, metadata))
+    }
+}
+
+impl Objects for DirectoryObjects {
+    async fn read(&self, object: &ObjectId, condition: Condition) -> Result<Reading, ReadError> {
+        let Some((file, version)) = self.open(object, &condition).await? else {
+            return Ok(Reading::Unchanged);
+        };
+        let (object, etag, end) = (object.clone(), version.etag.clone(), version.size_bytes);
+        let body = FileBody { object, file: Some(file), etag, at: 0, end };
+        Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
+    }
+
+    async fn read_range(
+        &self,
+        object: &ObjectId,
+        condition: Condition,
+        range: Range,
+    ) -> Result<Reading<Part>, ReadError> {
+        check_range(object, range)?;
+        let Some((mut file, version)) = self.open(object, &condition).await? else {
+            return Ok(Reading::Unchanged);
+        };
+        let size = version.size_bytes;
+        let (start, end) = match range {
+            Range::Between(start, end) => (start, end.min(size)),
+            Range::Last(length) => (size.saturating_sub(length), size),
+        };
+        if start >= end {
+            let reason = format!("the range begins at byte {start} of {size}");
+            return Err(ReadError::Damaged { object: object.clone(), reason });
+        }
+        file.seek(SeekFrom::Start(start)).await.map_err(|error| failed(object, &error))?;
+        let mut bytes = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or_default());
+        let etag = version.etag.clone();
+        let mut body = FileBody { object: object.clone(), file: Some(file), etag, at: start, end };
+        while let Some(chunk) = body.next().await {
+            bytes.extend_from_slice(&chunk?);
+        }
+        Ok(Reading::Changed(Part { version, start, bytes: bytes.freeze() }))
+    }
+}
+
+/// The bytes a file had when it was opened.
+///
+/// A file that was replaced meanwhile is read to its old end; one that grew, up to where it ended before. One that
+/// shrank, or was written to without growing, has changed. A file cut off and written again beyond its old length while
+/// it is read cannot be told from one that grew: writers should replace files, not rewrite them.
+#[derive(Debug)]
+pub struct FileBody {
+    object: ObjectId,
+    /// `None` when all is given, or an error was.
+    file: Option<File>,
+    etag: Box<str>,
+    at: u64,
+    end: u64,
+}
+
+impl FileBody {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        let file = self.file.as_mut()?;
+        let result = if self.at < self.end {
+            let length = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
+            let mut chunk = BytesMut::with_capacity(length).limit(length);
+            match file.read_buf(&mut chunk).await {
+                Ok(0) => Err(ReadError::Changed { object: self.object.clone() }),
+                Ok(_) => Ok(chunk.into_inner().freeze()),
+                Err(error) => Err(failed(&self.object, &error)),
+            }
+        } else {
+            match file.metadata().await {
+                Ok(now) if now.len() > self.end || *file_etag(&now) == *self.etag => {
+                    self.file = None;
+                    return None;
+                }
+                Ok(_) => Err(ReadError::Changed { object: self.object.clone() }),
+                Err(error) => Err(failed(&self.object, &error)),
+            }
+        };
+        match &result {
+            Ok(chunk) => self.at += chunk.len() as u64,
+            Err(_) => self.file = None,
+        }
+        Some(result)
+    }
+}
+
+fn version(metadata: &Metadata) -> Version {
+    Version {
+        etag: file_etag(metadata),
+        version_id: None,
+        last_modified_ms: modified_ms(metadata),
+        size_bytes: metadata.len(),
+    }
+}
+
+fn failed(object: &ObjectId, error: &io::Error) -> ReadError {
+    let (object, reason) = (object.clone(), error.to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::NotFound { object },
+        io::ErrorKind::PermissionDenied => ReadError::Denied { object, reason },
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => ReadError::Damaged { object, reason },
+        _ => ReadError::Unavailable { object, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct World {
+        place: TempDir,
+        objects: DirectoryObjects,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let objects = DirectoryObjects::new(Directory::open(place.path()).unwrap());
+            Self { place, objects }
+        }
+
+        fn write(&self, key: &str, bytes: &[u8]) {
+            fs::write(self.place.path().join(key), bytes).unwrap();
+        }
+
+        fn id(&self, key: &str) -> ObjectId {
+            ObjectId::new(self.objects.directory().bucket(), key)
+        }
+
+        async fn open(&self, key: &str) -> Snapshot {
+            match self.objects.read(&self.id(key), Condition::Any).await.unwrap() {
+                Reading::Changed(snapshot) => snapshot,
+                Reading::Unchanged => panic!("nothing was excluded"),
+            }
+        }
+
+        async fn error(&self, key: &str) -> ReadError {
+            self.objects.read(&self.id(key), Condition::Any).await.unwrap_err()
+        }
+    }
+
+    async fn whole(mut body: Body) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk?;
+            assert!((1..=CHUNK_BYTES_MAX).contains(&chunk.len()));
+            bytes.extend_from_slice(&chunk);
+        }
+        assert!(body.next().await.is_none());
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_whole_in_bounded_chunks() {
+        let world = World::new();
+        for size in [0, 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 3 * CHUNK_BYTES_MAX + 7] {
+            let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            world.write("f", &content);
+            let snapshot = world.open("f").await;
+            assert_eq!(snapshot.version.size_bytes, size as u64);
+            assert!(whole(snapshot.body).await.unwrap() == content, "{size} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn conditions_are_kept() {
+        let world = World::new();
+        world.write("f", b"one");
+        let etag = world.open("f").await.version.etag;
+        let read = |condition| async { world.objects.read(&world.id("f"), condition).await };
+        assert!(matches!(read(Condition::UnlessEtag(etag.clone())).await, Ok(Reading::Unchanged)));
+        assert!(matches!(read(Condition::OnlyEtag(etag.clone())).await, Ok(Reading::Changed(_))));
+        world.write("f", b"one and more");
+        assert!(matches!(read(Condition::UnlessEtag(etag.clone())).await, Ok(Reading::Changed(_))));
+        assert!(matches!(read(Condition::OnlyEtag(etag)).await, Err(ReadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_appended_during_a_read_is_left_to_the_next() {
+        let world = World::new();
+        world.write("f", b"one\n");
+        let snapshot = world.open("f").await;
+        let mut file = fs::OpenOptions::new().append(true).open(world.place.path().join("f")).unwrap();
+        file.write_all(b"two\n").unwrap();
+        assert_eq!(whole(snapshot.body).await.unwrap(), b"one\n");
+    }
+
+    #[tokio::test]
+    async fn a_file_replaced_during_a_read_is_read_as_it_was() {
+        let world = World::new();
+        world.write("f", b"old");
+        let snapshot = world.open("f").await;
+        world.write("new", b"new content");
+        fs::rename(world.place.path().join("new"), world.place.path().join("f")).unwrap();
+        assert_eq!(whole(snapshot.body).await.unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn a_file_cut_off_during_a_read_has_changed() {
+        let world = World::new();
+        world.write("f", &vec![b'x'; 2 * CHUNK_BYTES_MAX]);
+        let snapshot = world.open("f").await;
+        world.write("f", b"short");
+        assert!(matches!(whole(snapshot.body).await, Err(ReadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_key_never_leads_out_of_the_directory() {
+        let (world, outside) = (World::new(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret"), b"secret").unwrap();
+        symlink(outside.path().join("secret"), world.place.path().join("link")).unwrap();
+        symlink(outside.path(), world.place.path().join("folder")).unwrap();
+        let absolute = outside.path().join("secret").display().to_string();
+        for key in ["link", "folder/secret", "../secret", "a/../../secret", &absolute, "", "."] {
+            assert!(matches!(world.error(key).await, ReadError::Denied { .. }), "{key}");
+        }
+        let elsewhere = ObjectId::new("/etc", "passwd");
+        let read = world.objects.read(&elsewhere, Condition::Any).await;
+        assert!(matches!(read, Err(ReadError::Denied { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_told_apart() {
+        let world = World::new();
+        fs::create_dir(world.place.path().join("folder")).unwrap();
+        world.write("f", b"");
+        assert!(matches!(world.error("gone").await, ReadError::NotFound { .. }));
+        assert!(matches!(world.error("f/below").await, ReadError::NotFound { .. }));
+        assert!(matches!(world.error("folder").await, ReadError::Damaged { .. }));
+    }
+
+    #[tokio::test]
+    async fn ranges_are_read_from_either_end() {
+        let world = World::new();
+        world.write("f", b"0123456789");
+        for (range, start, expected) in [
+            (Range::Between(2, 5), 2, &b"234"[..]),
+            (Range::Between(8, 99), 8, b"89"),
+            (Range::Last(3), 7, b"789"),
+            (Range::Last(99), 0, b"0123456789"),
+        ] {
+            let read = world.objects.read_range(&world.id("f"), Condition::Any, range).await.unwrap();
+            let Reading::Changed(part) = read else { panic!("nothing was excluded") };
+            assert_eq!((part.start, &part.bytes[..]), (start, expected), "{range:?}");
+            assert_eq!(part.version.size_bytes, 10);
+        }
+        let past = world.objects.read_range(&world.id("f"), Condition::Any, Range::Between(10, 11)).await;
+        assert!(matches!(past, Err(ReadError::Damaged { .. })));
+    }
+}

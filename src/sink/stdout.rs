@@ -1,0 +1,103 @@
+//! Standard output, as JSON lines or as lines to read: at least once, since nobody acknowledges.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::batch::Batch;
+use crate::sink::DeliveryError;
+use crate::sink::Receipt;
+use crate::sink::StdoutConfig;
+use crate::sink::StdoutStyle;
+
+/// Writes each batch to standard output and flushes it.
+pub struct StdoutSink {
+    style: StdoutStyle,
+}
+
+impl StdoutSink {
+    pub fn new(config: &StdoutConfig) -> Self {
+        Self { style: config.style }
+    }
+
+    pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Receipt, DeliveryError> {
+        let bytes = match self.style {
+            StdoutStyle::Json => Cow::Borrowed(&batch.bytes[..]),
+            StdoutStyle::Readable => Cow::Owned(batch.lines().map(readable).collect::<String>().into_bytes()),
+        };
+        let mut out = tokio::io::stdout();
+        let written = async {
+            out.write_all(&bytes).await?;
+            out.flush().await
+        };
+        match written.await {
+            Ok(()) => Ok(Receipt::accepted()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(DeliveryError::Misconfigured("nobody reads standard output any more".to_owned()))
+            }
+            Err(error) => Err(DeliveryError::Unavailable(format!("cannot write to standard output: {error}"))),
+        }
+    }
+}
+
+/// One OCSF event as a line to read: when, who, what, how it ended, from where. What is not OCSF stays as it is.
+fn readable(line: &[u8]) -> String {
+    let Ok(event) = serde_json::from_slice::<Value>(line) else {
+        return String::from_utf8_lossy(line).into_owned();
+    };
+    let (Some(time_ms), Some(class)) = (event["time"].as_i64(), event["class_name"].as_str()) else {
+        return String::from_utf8_lossy(line).into_owned();
+    };
+    let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
+    let when = jiff::Timestamp::from_millisecond(time_ms).map(|time| time.to_string()).unwrap_or_default();
+    let user = &event["actor"]["user"];
+    let who = ["name", "email_addr", "uid"]
+        .iter()
+        .find_map(|field| user[field].as_str())
+        .or(text("/user/name"))
+        .unwrap_or("unknown");
+    let what = text("/metadata/event_code").or(text("/activity_name")).unwrap_or("?");
+    let mut out = format!(
+        "{when:<24}  {:<28}  {:<32}  {:<18}  {:<8}",
+        printable(who),
+        printable(what),
+        printable(class),
+        text("/status").unwrap_or("-")
+    );
+    if let Some(ip) = text("/src_endpoint/ip") {
+        let _ = write!(out, "  {}", printable(ip));
+    }
+    let mut out = out.trim_end().to_owned();
+    out.push('\n');
+    out
+}
+
+/// Control characters could drive the terminal of whoever reads.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_reads_as_when_who_what_and_how_it_ended() {
+        let line = br#"{"time":1704067200000,"class_name":"Authentication","status":"Success","actor":{"user":{"name":"ann"}},"metadata":{"event_code":"accounts/login"},"src_endpoint":{"ip":"192.0.2.1"}}"#;
+        let words: Vec<String> = readable(line).split_whitespace().map(str::to_owned).collect();
+        assert_eq!(words, ["2024-01-01T00:00:00Z", "ann", "accounts/login", "Authentication", "Success", "192.0.2.1"]);
+    }
+
+    #[test]
+    fn what_the_source_wrote_cannot_drive_the_terminal() {
+        let line = br#"{"time":1,"class_name":"x","actor":{"user":{"name":"\u001b[2Jann"}}}"#;
+        assert!(!readable(line).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_record_that_is_no_event_is_shown_as_it_is() {
+        assert_eq!(readable(b"plain text\n"), "plain text\n");
+    }
+}

@@ -1,0 +1,59 @@
+//! Tells the service manager how the daemon is doing; without one, nothing happens.
+
+use std::io;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The longest status line that is sent, in bytes.
+const STATUS_BYTES_MAX: usize = 200;
+
+/// Everything is built and the work has begun.
+pub fn ready() -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Ready])
+}
+
+/// The stop was asked for and is under way.
+pub fn stopping() -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Stopping])
+}
+
+/// The daemon makes progress. To be sent only by who has seen that it does.
+pub fn watchdog() -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Watchdog])
+}
+
+/// Asks for more time to start or stop.
+pub fn extend_timeout(by: Duration) -> io::Result<()> {
+    let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+    sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)])
+}
+
+/// One line for `systemctl status`; longer text is cut, line ends become spaces.
+pub fn status(line: &str) -> io::Result<()> {
+    sd_notify::notify(&[NotifyState::Status(&one_line(line))])
+}
+
+/// How often [`watchdog`] is to be sent: half of what the service manager allows. None when it does not watch us.
+pub fn watchdog_every() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
+}
+
+fn one_line(text: &str) -> String {
+    let mut cut = text.len().min(STATUS_BYTES_MAX);
+    while !text.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    text[..cut].replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_cannot_smuggle_another_message() {
+        assert_eq!(one_line("late\nREADY=1"), "late READY=1");
+        assert_eq!(one_line(&"ä".repeat(150)).len(), STATUS_BYTES_MAX);
+    }
+}

@@ -1,0 +1,34 @@
+//! Memory is bounded by the configuration, not by what is read.
+
+use super::support::records::{lines_of, record};
+use super::support::world::{KEY, World};
+
+/// Size of the object that is read.
+const OBJECT_BYTES: usize = 64 << 20;
+
+/// What the process may have resident at most, in a build without optimization.
+const RESIDENT_BYTES_MAX: u64 = 150 << 20;
+
+#[test]
+fn a_large_object_does_not_have_to_fit_into_memory() {
+    let world = World::fed_by_directory();
+    let mut content = Vec::with_capacity(OBJECT_BYTES + 1024);
+    let mut lines = 0_u64;
+    while content.len() < OBJECT_BYTES {
+        content.extend_from_slice(record(lines).as_bytes());
+        content.push(b'\n');
+        lines += 1;
+    }
+    world.write(KEY, &content);
+    drop(content);
+    let mut daemon = world.run(&["--once"]).spawn();
+    let mut resident_bytes_max = 0;
+    super::support::waiting::eventually("the object is delivered", std::time::Duration::from_secs(300), || {
+        resident_bytes_max = resident_bytes_max.max(daemon.resident_bytes_max());
+        daemon.has_ended()
+    });
+    assert!(daemon.end().success());
+    println!("{lines} records, {OBJECT_BYTES} bytes: {} MiB resident", resident_bytes_max >> 20);
+    assert_eq!(lines_of(&world.output("out")).len() as u64, lines);
+    assert!(resident_bytes_max > 0 && resident_bytes_max < RESIDENT_BYTES_MAX, "{resident_bytes_max} bytes resident");
+}

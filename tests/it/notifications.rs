@@ -1,0 +1,176 @@
+//! What a queue tells is understood in every shape, and settled whatever it is.
+
+use super::support::aws::{Aws, told_by_s3};
+use super::support::proxy::Proxy;
+use super::support::records::{object, records};
+use super::support::waiting::{SOON, eventually};
+use super::support::world::{KEY, Place, World};
+
+/// A key with everything in it that one of the shapes encodes.
+const ODD_KEY: &str = "workspaceId=1/date=2026-01-01/audit logs+1%.json";
+
+fn a_write_is_delivered(place: &Place) {
+    let world = World::fed_by(place);
+    let lines = records(0..3);
+    place.bucket.put(ODD_KEY, &object(&lines));
+    let daemon = world.start();
+    world.comes_to("out", 3);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&lines);
+}
+
+#[test]
+fn a_write_that_s3_itself_tells_of_is_delivered() {
+    let place = Place::apart();
+    place.bucket.tells_queue(&place.queue);
+    a_write_is_delivered(&place);
+}
+
+#[test]
+fn a_write_that_a_topic_tells_of_is_delivered() {
+    let place = Place::apart();
+    place.bucket.tells_topic(&Aws::emulated().topic_for(&place.queue));
+    a_write_is_delivered(&place);
+}
+
+#[test]
+fn a_write_that_event_bridge_tells_of_is_delivered() {
+    let place = Place::apart();
+    Aws::emulated().rule_for(&place.bucket, &place.queue);
+    place.bucket.tells_event_bridge();
+    a_write_is_delivered(&place);
+}
+
+#[test]
+fn every_object_of_a_message_is_delivered() {
+    let place = Place::apart();
+    let world = World::fed_by(&place);
+    let name = place.bucket.name.as_str();
+    let keys: Vec<String> = (0..4).map(|n| format!("workspaceId=1/date=2026-01-01/{n}.json")).collect();
+    for (n, key) in (0..).zip(&keys) {
+        place.bucket.put(key, &object(&records(10 * n..10 * n + 2)));
+    }
+    let etags: Vec<String> = keys.iter().map(|key| place.bucket.etag(key)).collect();
+    let encoded: Vec<String> = keys.iter().map(|key| key.replace('=', "%3D")).collect();
+    let writes: Vec<(&str, &str, &str, &str)> = encoded
+        .iter()
+        .zip(&etags)
+        .map(|(key, etag)| (name, key.as_str(), etag.as_str(), "0055AED6DCD90281E5"))
+        .collect();
+    place.queue.send(&told_by_s3(&writes));
+    let daemon = world.start();
+    world.comes_to("out", 8);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records([0, 1, 10, 11, 20, 21, 30, 31]));
+}
+
+#[test]
+fn what_is_no_write_to_the_feed_is_settled_unread() {
+    let aws = Aws::emulated();
+    let place = Place::apart();
+    let foreign = aws.bucket();
+    place.bucket.put("workspaceId=1/date=2026-01-01/removed.json", &object(&records(2..3)));
+    // A test message of each bucket.
+    place.bucket.tells_queue(&place.queue);
+    foreign.tells_queue(&place.queue);
+    // Another bucket, a folder's marker, a key of no log, a key below another prefix, a removal.
+    foreign.put(KEY, &object(&records(0..1)));
+    place.bucket.put("workspaceId=1/date=2026-01-01/", b"");
+    place.bucket.put("workspaceId=1/date=2026-01-01/_SUCCESS", b"");
+    place.bucket.put("elsewhere/workspaceId=1/date=2026-01-01/a.json", &object(&records(1..2)));
+    place.bucket.delete("workspaceId=1/date=2026-01-01/removed.json");
+    place.queue.holds(7);
+
+    let proxy = Proxy::to(aws.address);
+    let world = World::new()
+        .with_feed(&format!("{}prefixes = [\"workspaceId=\"]\n", place.feed(&proxy.url())), &place, &["out"])
+        .with_file("out");
+    // Somebody's bucket is not ours to read; whoever had it tell our queue should hear of it.
+    let daemon = world.run(&[]).expecting(&["names an object that belongs to no feed"]).ready();
+    place.queue.drained();
+    daemon.counts("auditferry_notifications_total", &[], 7.0);
+    assert!(daemon.stop().success());
+    assert_eq!(world.delivered("out"), [""; 0]);
+    assert_eq!(proxy.reads(&place.bucket.name).len(), 0);
+    assert_eq!(proxy.reads(&foreign.name).len(), 0);
+}
+
+#[test]
+fn a_body_that_nobody_understands_becomes_a_dead_letter_and_its_queue_goes_on() {
+    let aws = Aws::emulated();
+    let (queue, dead) = aws.queue_with_dead_letters(2);
+    let place = Place { bucket: aws.bucket(), queue };
+    place.bucket.tells_queue(&place.queue);
+    place.queue.take(1);
+    place.queue.send("{\"Records\": [");
+    let world = World::fed_by(&place).with_queue("visibility_secs = 10");
+    let daemon = world.start();
+    place.bucket.put(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    dead.holds(1);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    assert_eq!(dead.take(1), ["{\"Records\": ["]);
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
+fn a_body_that_nobody_understands_is_quarantined_where_no_dead_letter_queue_is() {
+    let place = Place::new();
+    place.queue.send("no notification");
+    let world = World::fed_by(&place).with_queue("visibility_secs = 10\npoison_receives_max = 2");
+    let daemon = world.run(&[]).expecting(&["a message cannot be understood and is quarantined"]).ready();
+    place.queue.drained();
+    daemon.counts("auditferry_records_quarantined_total", &["message"], 1.0);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn notifications_that_come_again_and_out_of_order_deliver_nothing_twice() {
+    let place = Place::new();
+    let aws = Aws::emulated();
+    let proxy = Proxy::to(aws.address);
+    let world = World::fed_through(&proxy, &place);
+    for end in 1..=5 {
+        place.bucket.put(KEY, &object(&records(0..2 * end)));
+    }
+    let told = place.queue.take(5);
+    let daemon = world.start();
+    place.queue.send(&told[4]);
+    world.comes_to("out", 10);
+    place.queue.drained();
+    let read = proxy.reads(&place.bucket.name).len();
+    for body in [&told[4], &told[0], &told[3], &told[0], &told[2], &told[4], &told[1]] {
+        place.queue.send(body);
+    }
+    place.queue.drained();
+    daemon.counts("auditferry_notifications_total", &[], 8.0);
+    assert!(daemon.stop().success());
+    assert_eq!(proxy.reads(&place.bucket.name).len(), read, "what is known to be older is settled without a read");
+    world.delivered_once_each(&records(0..10));
+}
+
+#[test]
+fn one_queue_serves_two_feeds() {
+    let place = Place::new();
+    let other = Aws::emulated().bucket();
+    other.tells_queue(&place.queue);
+    place.queue.take(1);
+    let through = Aws::emulated().url();
+    let second = Place { bucket: other, queue: place.queue.clone() };
+    let world = World::new()
+        .with_feed(&place.feed(&through), &place, &["out"])
+        .with(&format!("[feed.second]\n{}queue = \"events\"\nsinks = [\"second\"]\n", second.feed(&through)))
+        .with_file("out")
+        .with_file("second");
+    let daemon = world.start();
+    place.bucket.put(KEY, &object(&records(0..2)));
+    second.bucket.put(KEY, &object(&records(2..5)));
+    eventually("both sinks have their feed's records", SOON, || {
+        world.delivered("out") == records(0..2) && world.delivered("second") == records(2..5)
+    });
+    place.queue.drained();
+    assert!(daemon.stop().success());
+}

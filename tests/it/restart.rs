@@ -1,0 +1,95 @@
+//! A process goes on where the one before it stood, and refuses a checkpoint store that it must not touch.
+
+use super::support::daemon::Daemon;
+use super::support::records::{object, records};
+use super::support::waiting::{SOON, eventually};
+use super::support::world::{KEY, Place, World};
+
+#[test]
+fn a_restart_goes_on_where_the_last_process_stood() {
+    let place = Place::new();
+    let world = World::fed_by(&place);
+    for end in [2, 4, 6] {
+        place.bucket.put(KEY, &object(&records(0..end)));
+        let daemon = world.start();
+        world.comes_to("out", end as usize);
+        place.queue.drained();
+        assert!(daemon.stop().success());
+    }
+    world.delivered_once_each(&records(0..6));
+}
+
+#[test]
+fn a_message_that_was_not_deleted_before_the_process_died_delivers_nothing_again() {
+    let place = Place::new();
+    let world = World::fed_by(&place);
+    place.bucket.put(KEY, &object(&records(0..2)));
+    let told = place.queue.take(1);
+    place.queue.send(&told[0]);
+    let daemon = world.start();
+    world.comes_to("out", 2);
+    daemon.kill();
+    place.queue.send(&told[0]);
+    let daemon = world.run(&[]).ready();
+    daemon.counts("auditferry_notifications_total", &[], 1.0);
+    eventually("the message is settled", SOON, || place.queue.depth().visible == 0);
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..2));
+}
+
+/// Runs a process that must not run, and hands its exit code and what it said on its way out.
+fn refused(world: &World) -> (Option<i32>, String) {
+    let daemon: Daemon = world.run(&[]).expecting(&[""]).spawn();
+    let log = daemon.log.clone();
+    let status = daemon.end();
+    (status.code(), log.text())
+}
+
+#[test]
+fn a_second_process_on_the_same_state_ends_and_names_the_first() {
+    let world = World::fed_by_directory();
+    let first = world.start();
+    let (code, said) = refused(&world);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains(&first.id().to_string()), "{said}");
+    world.write(KEY, &object(&records(0..1)));
+    world.comes_to("out", 1);
+    assert!(first.stop().success());
+}
+
+/// The one database below the state directory.
+fn database(world: &World) -> std::path::PathBuf {
+    let mut files = std::fs::read_dir(world.state()).unwrap().map(|entry| entry.unwrap().path());
+    let is_database =
+        |path: &std::path::PathBuf| std::fs::read(path).unwrap_or_default().starts_with(b"SQLite format 3\0");
+    files.find(is_database).expect("a database in the state directory")
+}
+
+#[test]
+fn a_checkpoint_store_of_a_later_version_is_refused_untouched() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..1)));
+    world.once();
+    let connection = rusqlite::Connection::open(database(&world)).unwrap();
+    let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    connection.pragma_update(None, "user_version", version + 1).unwrap();
+    drop(connection);
+    let (code, said) = refused(&world);
+    assert_eq!(code, Some(78), "{said}");
+    world.delivered_once_each(&records(0..1));
+}
+
+#[test]
+fn a_damaged_checkpoint_store_is_refused() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..2_000)));
+    world.once();
+    let path = database(&world);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let (code, said) = refused(&world);
+    assert_eq!(code, Some(65), "{said}");
+    world.delivered_once_each(&records(0..2_000));
+}

@@ -1,0 +1,74 @@
+//! What is in a place is found without being told, and `--once` ends when all of it is delivered.
+
+use super::support::aws::{Aws, Depth};
+use super::support::records::{object, records};
+use super::support::world::{KEY, Place, World};
+
+/// A feed without a queue.
+fn scanned(place: &Place, keys: &str) -> World {
+    let through = Aws::emulated().url();
+    World::new().with(&format!("[feed.audit]\n{}{keys}sinks = [\"out\"]\n", place.feed(&through))).with_file("out")
+}
+
+#[test]
+fn the_objects_below_a_prefix_are_found_without_a_queue() {
+    let place = Place::apart();
+    // More than one page of a listing.
+    for n in 0..1_005 {
+        place.bucket.put(&format!("logs/workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
+    }
+    place.bucket.put("others/workspaceId=1/date=2026-01-01/a.json", &object(&records(5_000..5_001)));
+    let world = scanned(&place, "prefixes = [\"logs/\"]\n");
+    world.once();
+    world.delivered_once_each(&records(0..1_005));
+    world.once();
+    world.delivered_once_each(&records(0..1_005));
+}
+
+#[test]
+fn a_place_without_a_queue_is_scanned_again_and_again() {
+    let place = Place::apart();
+    let world = scanned(&place, "scan_every = \"1s\"\n");
+    let daemon = world.start();
+    for end in 1..=3 {
+        place.bucket.put(KEY, &object(&records(0..end)));
+        world.comes_to("out", end as usize);
+    }
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
+fn what_was_there_before_the_queue_is_found_when_asked() {
+    let place = Place::apart();
+    place.bucket.put("workspaceId=1/date=2026-01-01/before.json", &object(&records(0..2)));
+    place.bucket.tells_queue(&place.queue);
+    place.bucket.put("workspaceId=1/date=2026-01-01/after.json", &object(&records(2..4)));
+    let through = Aws::emulated().url();
+    let feed = format!("{}scan_at_start = true\n", place.feed(&through));
+    let world = World::new().with_feed(&feed, &place, &["out"]).with_file("out");
+    let daemon = world.start();
+    world.comes_to("out", 4);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..4));
+}
+
+#[test]
+fn once_drains_the_queue_and_ends() {
+    let place = Place::new();
+    for n in 0..25 {
+        place.bucket.put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
+    }
+    place.queue.holds(25);
+    let world = World::fed_by(&place);
+    world.once();
+    assert_eq!(place.queue.depth(), Depth { visible: 0, in_flight: 0 });
+    world.delivered_once_each(&records(0..25));
+}
+
+#[test]
+fn once_over_nothing_ends_well() {
+    World::fed_by(&Place::new()).once();
+    World::fed_by_directory().once();
+}

@@ -1,0 +1,102 @@
+//! An emulator's process: started on a free loopback port, ended with the process that started it.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::http::page;
+use super::waiting::within;
+
+/// Ends the emulator when its own standard input ends. The other end is held by the tests' process alone, so however
+/// that one ends, the emulator does not outlive it.
+const UNTIL_INPUT_ENDS: &str = r#""$@" & emulator=$!; cat >/dev/null; kill -9 "$emulator"; wait"#;
+
+/// How often another port is tried: between finding a port free and listening on it somebody else may take it.
+const ATTEMPTS: usize = 5;
+
+/// One emulator, listening.
+#[derive(Debug)]
+pub struct Emulator {
+    pub address: SocketAddr,
+    child: Child,
+    /// Where it writes what it writes.
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+impl Emulator {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// The emulator without permissions: S3, SQS, SNS, EventBridge, IAM, STS. One for all tests of this process; their
+/// names keep them apart.
+pub fn ministack() -> &'static Emulator {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    EMULATOR.get_or_init(|| {
+        start("ministack", "/_ministack/health", |port| {
+            let mut command = Command::new("sh");
+            command.args(["-c", UNTIL_INPUT_ENDS, "sh"]).arg(tool("ministack"));
+            // The broker for things listens on every address by default.
+            command.env("BIND_HOST", "127.0.0.1").env("GATEWAY_PORT", port.to_string()).env("IOT_MTLS_ENABLED", "0");
+            command
+        })
+    })
+}
+
+/// An emulator that checks signatures, policies and trust once it is told to. One for each call.
+pub fn moto() -> Emulator {
+    start("moto", "/moto-api/", |port| {
+        let mut command = Command::new("sh");
+        command.args(["-c", UNTIL_INPUT_ENDS, "sh"]).arg(tool("moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command
+    })
+}
+
+fn start(name: &str, health: &str, command: impl Fn(u16) -> Command) -> Emulator {
+    for _ in 0..ATTEMPTS {
+        let directory = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let log = File::create(directory.path().join("log")).unwrap();
+        let child = command(address.port())
+            .current_dir(directory.path())
+            .env("TMPDIR", directory.path())
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let emulator = Emulator { address, child, directory };
+        if within(Duration::from_secs(60), || page(address, health).is_some_and(|reply| reply.status == 200)) {
+            return emulator;
+        }
+        println!("{name} did not answer on {address}: {}", last_of(&emulator.directory.path().join("log")));
+    }
+    panic!("{name} did not start, {ATTEMPTS} times");
+}
+
+/// Where `tests/run.sh` put the emulators.
+fn tool(name: &str) -> PathBuf {
+    let tools = std::env::var_os("AUDITFERRY_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from);
+    let program = tools.join("venv/bin").join(name);
+    assert!(program.exists(), "{} is missing: run tests/run.sh once, it installs it", program.display());
+    program
+}
+
+fn last_of(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}

@@ -1,0 +1,23 @@
+//! What the promises are tested with: the emulated services, the daemon's process, its log and its output.
+
+pub mod aws;
+
+pub mod chance;
+
+pub mod daemon;
+
+pub mod emulator;
+
+pub mod http;
+
+pub mod log;
+
+pub mod ocsf;
+
+pub mod proxy;
+
+pub mod records;
+
+pub mod waiting;
+
+pub mod world;

@@ -1,0 +1,205 @@
+//! A small world for one test: a directory, a configuration, a place to read from, and files to deliver to.
+
+use std::path::{Path, PathBuf};
+
+use super::aws::{Aws, Bucket, Queue, REGION};
+use super::daemon::{Daemon, Start};
+use super::proxy::Proxy;
+use super::records::{assert_once_each, lines_of};
+use super::waiting::{SOON, eventually};
+
+/// Key of the object that most tests write.
+pub const KEY: &str = "workspaceId=3049059095686970/date=2026-01-01/auditlogs_0-0.json";
+
+/// A directory of its own, and the configuration in it.
+#[derive(Debug)]
+pub struct World {
+    directory: tempfile::TempDir,
+    limits: String,
+    tables: String,
+    queue: String,
+}
+
+/// A bucket whose writes a queue is told of.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub bucket: Bucket,
+    pub queue: Queue,
+}
+
+impl Place {
+    /// A bucket and a queue that have not heard of each other.
+    pub fn apart() -> Self {
+        let aws = Aws::emulated();
+        Self { bucket: aws.bucket(), queue: aws.queue() }
+    }
+
+    /// A bucket that tells a queue, which has been told of nothing yet (S3's first message, a test, is taken out).
+    pub fn new() -> Self {
+        let place = Self::apart();
+        place.bucket.tells_queue(&place.queue);
+        place.queue.take(1);
+        place
+    }
+
+    /// The keys of `[feed.<name>]` for the bucket, without its sinks. `through` is where S3 is asked.
+    pub fn feed(&self, through: &str) -> String {
+        format!(
+            "family = \"databricks\"\nbucket = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{through}\"\npath_style = true\n",
+            self.bucket.name
+        )
+    }
+
+    /// `[queue.events]`.
+    pub fn events(&self) -> String {
+        let aws = Aws::emulated();
+        format!(
+            "[queue.events]\nurl = \"{}\"\nregion = \"{REGION}\"\nendpoint_url = \"{}\"\n",
+            self.queue.url,
+            aws.url()
+        )
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("auditferry-").tempdir().unwrap();
+        let limits = "batch_age = \"20ms\"\nsink_patience = \"1s\"\n".to_owned();
+        Self { directory, limits, tables: String::new(), queue: String::new() }
+    }
+
+    /// Fed by the bucket and its queue, delivering to the file sink `out`.
+    pub fn fed_by(place: &Place) -> Self {
+        let through = Aws::emulated().url();
+        Self::new().with_feed(&place.feed(&through), place, &["out"]).with_file("out")
+    }
+
+    /// As [`World::fed_by`], with S3 asked through the proxy.
+    pub fn fed_through(proxy: &Proxy, place: &Place) -> Self {
+        Self::new().with_feed(&place.feed(&proxy.url()), place, &["out"]).with_file("out")
+    }
+
+    /// Fed by a directory in this world, delivering to the file sink `out`.
+    pub fn fed_by_directory() -> Self {
+        Self::new().with_directory_feed(&["out"]).with_file("out")
+    }
+
+    pub fn with_directory_feed(self, sinks: &[&str]) -> Self {
+        self.with_directory_feed_scanned_every("1s", sinks)
+    }
+
+    pub fn with_directory_feed_scanned_every(self, interval: &str, sinks: &[&str]) -> Self {
+        let source = self.path("source");
+        std::fs::create_dir_all(&source).unwrap();
+        let feed =
+            format!("family = \"databricks\"\ndirectory = {source:?}\nscan_every = {interval:?}\nsinks = {sinks:?}");
+        self.with(&format!("[feed.audit]\n{feed}\n"))
+    }
+
+    /// `[feed.audit]` with these keys, told of by the place's queue.
+    pub fn with_feed(mut self, feed: &str, place: &Place, sinks: &[&str]) -> Self {
+        self.queue = place.events();
+        self.with(&format!("[feed.audit]\n{feed}queue = \"events\"\nsinks = {sinks:?}\n"))
+    }
+
+    /// A file sink that writes records as they came.
+    pub fn with_file(self, sink: &str) -> Self {
+        let path = self.output(sink);
+        self.with(&format!("[sink.{sink}]\ntype = \"file\"\npath = {path:?}\nencoding = \"raw\"\n"))
+    }
+
+    /// More keys of `[queue.events]`.
+    pub fn with_queue(mut self, keys: &str) -> Self {
+        self.queue.push_str(keys);
+        self.queue.push('\n');
+        self
+    }
+
+    /// More tables.
+    pub fn with(mut self, tables: &str) -> Self {
+        self.tables.push_str(tables);
+        self
+    }
+
+    /// More keys of `[limits]`.
+    pub fn with_limits(mut self, limits: &str) -> Self {
+        self.limits.push_str(limits);
+        self.limits.push('\n');
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    pub fn output(&self, sink: &str) -> PathBuf {
+        self.path(&format!("{sink}.ndjson"))
+    }
+
+    /// Writes an object of the directory feed the way a careful writer does: aside, then renamed into place.
+    pub fn write(&self, key: &str, content: &[u8]) {
+        write_whole(&self.path("source"), &self.path("aside"), key, content);
+    }
+
+    /// The configuration, written, and the command that runs it.
+    pub fn run(&self, arguments: &[&str]) -> Start {
+        let state = self.state();
+        std::fs::create_dir_all(&state).unwrap();
+        let config = self.path("auditferry.toml");
+        let text = format!(
+            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\n{}{}{}",
+            self.limits, self.tables, self.queue
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut all = vec!["run", "--config", config.to_str().unwrap()];
+        all.extend_from_slice(arguments);
+        Start::new(&all, self.directory.path())
+    }
+
+    /// The daemon, ready.
+    pub fn start(&self) -> Daemon {
+        self.run(&[]).ready()
+    }
+
+    /// Everything that is there now, delivered; the process has ended well.
+    pub fn once(&self) {
+        self.once_expecting(&[]);
+    }
+
+    /// As [`World::once`], where the log may say at WARN what is `expected`.
+    pub fn once_expecting(&self, expected: &[&'static str]) {
+        let daemon = self.run(&["--once"]).expecting(expected).spawn();
+        let log = daemon.log.clone();
+        let status = daemon.end();
+        assert!(status.success(), "{status}:\n{}", log.end());
+    }
+
+    pub fn delivered(&self, sink: &str) -> Vec<String> {
+        lines_of(&self.output(sink))
+    }
+
+    /// Waits until the sink has had as many lines.
+    pub fn comes_to(&self, sink: &str, lines: usize) {
+        let what = format!("{sink} has had {lines} lines");
+        eventually(&what, SOON, || self.delivered(sink).len() >= lines);
+    }
+
+    /// The sink `out` has had each of the `expected` once, and nothing else.
+    pub fn delivered_once_each(&self, expected: &[String]) {
+        assert_once_each(&self.delivered("out"), expected);
+    }
+}
+
+/// Writes a file aside and renames it into place, so that a reader sees the old content or the new.
+pub fn write_whole(below: &Path, aside: &Path, key: &str, content: &[u8]) {
+    let path = below.join(key);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(aside).unwrap();
+    let written = aside.join(super::aws::fresh("object"));
+    std::fs::write(&written, content).unwrap();
+    std::fs::rename(&written, &path).unwrap();
+}
