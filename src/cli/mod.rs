@@ -2,6 +2,8 @@
 
 mod check;
 
+mod decode;
+
 mod run;
 
 use std::ffi::OsString;
@@ -27,6 +29,8 @@ enum Command {
     Run(run::Args),
     /// Load and check a configuration, without touching the network.
     Check(check::Args),
+    /// Show what a file of records says, record by record, without delivering anything.
+    Decode(decode::Args),
 }
 
 /// How the program ends: the codes of sysexits(3). The service manager does not try again on `Usage`, `Corrupt` and
@@ -74,6 +78,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Decode(args) => decode::run(&args),
     };
     status.into()
 }

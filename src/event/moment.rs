@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use crate::event::Json;
 use crate::event::text::unescape;
@@ -31,7 +32,7 @@ pub fn of_text(text: &str) -> Option<i64> {
     }
     let timestamp = text.parse::<Timestamp>().ok().or_else(|| {
         let civil: DateTime = text.parse().ok()?;
-        civil.in_tz("UTC").ok().map(|zoned| zoned.timestamp())
+        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     })?;
     plausible(timestamp.as_millisecond())
 }
@@ -52,7 +53,7 @@ fn of_number(digits: &str) -> Option<i64> {
 /// Midnight UTC of a date such as `2024-01-15`.
 pub fn of_date(text: &str) -> Option<i64> {
     let date: jiff::civil::Date = text.parse().ok()?;
-    let zoned = date.at(0, 0, 0, 0).in_tz("UTC").ok()?;
+    let zoned = date.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?;
     plausible(zoned.timestamp().as_millisecond())
 }
 

@@ -8,6 +8,7 @@ mod delivery;
 mod deploy;
 mod directory;
 mod emulators;
+mod events;
 mod identity;
 mod kill;
 mod memory;
