@@ -126,7 +126,7 @@ struct Announced {
 enum Opening {
     /// There is nothing to read.
     Nothing(JobEnd),
-    Opened(Opened),
+    Opened(Box<Opened>),
 }
 
 /// A job whose object's bytes are coming.
@@ -176,7 +176,7 @@ impl Announced {
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
-            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Opened { job: self, snapshot })),
+            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Box::new(Opened { job: self, snapshot }))),
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
