@@ -331,9 +331,13 @@ fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Optio
     if let Some(latest_ms) = latest_ms {
         let partition = feed.partition(object);
         workshop.metrics.delivered(&feed.name, &partition, latest_ms);
+        workshop.metrics.event_latency_seconds.observe(secs_since(latest_ms));
     }
     if let Some(written_ms) = written_ms {
-        let took = Duration::from_millis(u64::try_from(clock::now_ms() - written_ms).unwrap_or(0));
-        workshop.metrics.object_latency_seconds.observe(took.as_secs_f64());
+        workshop.metrics.object_latency_seconds.observe(secs_since(written_ms));
     }
+}
+
+fn secs_since(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

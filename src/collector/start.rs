@@ -1,12 +1,14 @@
 //! Starts the parts: lanes, scanners, queues, the admin server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
+use tracing::warn;
 
 use super::Error;
 use super::Sources;
@@ -36,6 +38,9 @@ use crate::sink;
 use crate::sink::Sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+
+/// How long the admin server rests after a failure, out of descriptors for example.
+const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// What makes a sink's bytes: the same name makes the same bytes of the same record.
 fn encoder_name(config: &sink::Config) -> String {
@@ -181,8 +186,11 @@ pub(super) async fn admin(
     let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
     let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
     background.spawn(async move {
-        let source = admin::serve(&listener, &state).await;
-        Err(Error::Admin { address, source })
+        loop {
+            let error = admin::serve(&listener, &state).await;
+            warn!(%address, %error, "the admin server failed and begins again");
+            tokio::time::sleep(ADMIN_PAUSE).await;
+        }
     });
     Ok(())
 }
