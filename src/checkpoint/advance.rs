@@ -14,6 +14,7 @@ use super::rows::ObjectRow;
 use crate::batch::Acceptance;
 use crate::batch::Advance;
 use crate::batch::Part;
+use crate::delta::Fingerprint;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 use crate::notification::Sequencer;
@@ -155,6 +156,55 @@ impl CheckpointStore {
             Ok(Committed(()))
         };
         self.writer.write(commit).await
+    }
+
+    /// Forgets a sealed batch that cannot be made again. Its sink stands where it stood, and gets the batch's records when
+    /// their objects are next read.
+    pub async fn unseal(&self, sealed: Sealed) -> Result<(), StoreError> {
+        let unseal = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
+            statement.execute(params![&*sealed.sink, sealed.id])?;
+            Ok(())
+        };
+        self.writer.write(unseal).await
+    }
+
+    /// Takes back the acceptance of records that are gone from the object before any sink had them, so that they are new
+    /// if they come again: of the accepted sequence, `kept` stands from number `from` on. Says whether that was done; it
+    /// is not when some sink has had records from there on.
+    ///
+    /// # Errors
+    /// `Overtaken` when the store does not hold `accepted` records, or a batch is under way.
+    pub async fn retract(
+        &self,
+        object: ObjectId,
+        accepted: u64,
+        from: u64,
+        kept: Vec<Fingerprint>,
+    ) -> Result<bool, StoreError> {
+        let retract = move |connection: &Connection| {
+            let mut row = known(connection, &object)?;
+            let furthest: i64 = connection
+                .prepare_cached("SELECT coalesce(max(accepted), 0) FROM cursor WHERE object_id = ?1")?
+                .query_row([row.id], |row| row.get(0))?;
+            let under_way =
+                connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])?;
+            if row.progress.accepted != accepted || under_way {
+                return Err(StoreError::Overtaken { object });
+            }
+            if rows::count(furthest) > from {
+                return Ok(false);
+            }
+            rows::cut_fingerprints(connection, row.id, from)?;
+            rows::append_fingerprints(connection, row.id, from, &kept)?;
+            // What the last reading saw is not what is accepted any more.
+            row.progress = Progress { accepted: from + kept.len() as u64, ..Progress::default() };
+            row.progress.digest = blake3::hash(&[]).into();
+            row.state = "reading".to_owned();
+            row.save(connection, &object)?;
+            Ok(true)
+        };
+        self.writer.write(retract).await
     }
 
     /// Notes that an object was read to its end, if all it holds was accepted meanwhile. Says whether that is so.

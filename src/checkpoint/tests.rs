@@ -227,3 +227,23 @@ async fn fingerprints_of_many_appends_come_back_in_order() {
         lines(0, at).iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
     assert_eq!(found, expected);
 }
+
+#[tokio::test]
+async fn what_is_gone_before_any_sink_had_it_is_new_when_it_comes_again() {
+    let World { directory: _directory, store } = world();
+    deliver(&store, "a", vec![part(0, 2, true)]).await;
+    let sealed = store.seal(seal("a", vec![part(2, 5, true)])).await.unwrap();
+    let fingerprint = |n: u64| RecordHash::of(format!("record {n}").as_bytes()).fingerprint();
+    let retract = |from, kept| store.retract(object(), 5, from, kept);
+    assert!(matches!(retract(3, vec![]).await, Err(StoreError::Overtaken { .. })), "a batch is under way");
+    store.unseal(sealed).await.unwrap();
+    assert_eq!(cursors(&store), (5, vec![2, 0]), "unsealed, the records stay accepted");
+    assert!(!retract(1, vec![]).await.unwrap(), "the sink has had number 1");
+    assert!(retract(2, vec![fingerprint(3)]).await.unwrap());
+    assert_eq!(cursors(&store), (3, vec![2, 0]));
+    let mut found = Vec::new();
+    store.fingerprints(&object(), 0, &mut found).unwrap();
+    assert_eq!(found, [0, 1, 3].map(fingerprint));
+    deliver(&store, "a", vec![part(2, 3, false)]).await;
+    assert_eq!(cursors(&store), (3, vec![3, 0]));
+}

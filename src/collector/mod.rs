@@ -71,6 +71,9 @@ use crate::telemetry::systemd;
 /// Changes that may wait for the dispatcher.
 const ORDERS_MAX: usize = 1024;
 
+/// Longer than any process runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Whether the collector goes on or ends when there is nothing left to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -195,12 +198,14 @@ impl Supervised {
         dispatcher.spawn(self.dispatcher.run(self.ordered, halt));
         let mut failure: Option<Error> = None;
         let mut stopping = false;
-        let deadline = tokio::time::sleep(Duration::from_secs(u64::MAX >> 16));
+        let deadline = tokio::time::sleep(NEVER);
         tokio::pin!(deadline);
+        let last_call = tokio::time::sleep(NEVER);
+        tokio::pin!(last_call);
         while !dispatcher.is_empty() || !self.sources.is_empty() || !self.tasks.is_empty() {
             let failed = tokio::select! {
                 () = shutdown.requested(), if !stopping => None,
-                Some(end) = self.sources.join_next() => flatten(end).err(),
+                Some(end) = self.sources.join_next() => flatten(end).err().filter(|_| !stopping),
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
                 Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
                 Some(end) = dispatcher.join_next() => match end {
@@ -210,11 +215,19 @@ impl Supervised {
                     }
                     Ok(Ok(Ended::Unfinished(_))) => None,
                     Ok(Err(error)) => Some(error.into()),
+                    Err(aborted) if aborted.is_cancelled() => None,
                     Err(panic) => Some(Error::Panic(panic.to_string())),
                 },
                 () = &mut deadline => {
                     warn!("the grace time is over; what was not committed comes again");
                     break;
+                }
+                () = &mut last_call => {
+                    // What is in hand is given back as it is dropped.
+                    dispatcher.abort_all();
+                    self.sources.abort_all();
+                    last_call.as_mut().reset(Instant::now() + NEVER);
+                    None
                 }
             };
             let failed = failed.is_some_and(|error| {
@@ -231,6 +244,7 @@ impl Supervised {
                 // What is done now and then holds on to the lanes, which end when nobody does.
                 self.background.abort_all();
                 deadline.as_mut().reset(Instant::now() + grace);
+                last_call.as_mut().reset(Instant::now() + grace * 2 / 3);
             }
         }
         failure.map_or(Ok(()), Err)

@@ -60,7 +60,7 @@ pub(super) fn lanes(
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(table);
         let sink = Sink::open(table, store.lane(name)?.position);
-        let recovered = recovery::look_up(store, feeds, position, name, &encoder, limits, halt)?;
+        let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
             name: name.as_str().into(),
             sink,

@@ -9,7 +9,7 @@ use super::support::waiting::{SOON, moment, within};
 use super::support::world::{Place, World};
 
 /// What a process that follows a killed one may find and say.
-const AFTER_A_KILL: [&str; 3] = ["object was rewritten", "the source lost records", "an object has moved on"];
+const AFTER_A_KILL: [&str; 3] = ["object was rewritten", "cannot be made again", "an object has moved on"];
 
 /// How often the process is killed: `AUDITFERRY_KILLS`, else `default`.
 fn kills(default: usize) -> usize {
