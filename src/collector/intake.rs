@@ -74,14 +74,10 @@ impl<Q: Queue> Intake<Q> {
             };
             let Ok(mut slots) = slots else { return Ok(()) };
             let wait_secs = if self.once { 1 } else { POLL_SECS };
-            let late = async {
-                shutdown.requested().await;
-                tokio::time::sleep(self.last_poll).await;
-            };
             let received = tokio::select! {
                 biased;
                 received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
-                () = late => return Ok(()),
+                () = shutdown.requested_for(self.last_poll) => return Ok(()),
             };
             match received {
                 Ok(messages) => {

@@ -50,8 +50,7 @@ impl Workshop {
     /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
     /// give back what is in hand. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
-        self.shutdown.requested().await;
-        tokio::time::sleep(self.limits.shutdown_grace / 3).await;
+        self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
     /// The supervisor turns: health sees it, and whether every sink has been reached once.

@@ -235,16 +235,11 @@ impl Lane {
             return Ok(receipt);
         }
         loop {
-            let (shutdown, last_send) = (&self.shutdown, self.last_send);
-            let late = async {
-                shutdown.requested().await;
-                tokio::time::sleep(last_send).await;
-            };
             let sent = tokio::select! {
                 biased;
                 sent = self.sink.deliver(batch, clock::now_ms()) => sent,
                 // What was sealed is sent after the next start.
-                () = late => return Err(LaneError::Stopped),
+                () = self.shutdown.requested_for(self.last_send) => return Err(LaneError::Stopped),
             };
             match sent {
                 Ok(receipt) => {
