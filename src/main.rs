@@ -1,5 +1,9 @@
+//! The program: arguments in, exit code out; what happens between is told in `cli`.
+
 use std::process::ExitCode;
 
+use auditferry::cli;
+
 fn main() -> ExitCode {
-    auditferry::cli::run(std::env::args_os())
+    cli::run(std::env::args_os())
 }

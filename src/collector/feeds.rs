@@ -9,6 +9,7 @@ use globset::GlobSetBuilder;
 
 use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
+use crate::event::Scope;
 use crate::family::Family;
 use crate::notification::ObjectId;
 use crate::object::Place;
@@ -47,10 +48,23 @@ impl Feed {
         prefixed && self.buckets.contains(&object.bucket)
     }
 
+    /// The position among the feed's encoders of what makes the bytes for a lane.
+    pub fn encoder_at(&self, lane: usize) -> Option<usize> {
+        let at = self.lanes.iter().position(|&its| its == lane)?;
+        Some(self.encoder_of[at])
+    }
+
     /// What makes the bytes for the lane at this position among all.
     pub fn encoder(&self, lane: usize) -> Option<Encoder> {
-        let at = self.lanes.iter().position(|&its| its == lane)?;
-        Some(self.encoders[self.encoder_of[at]])
+        self.encoder_at(lane).map(|at| self.encoders[at])
+    }
+
+    /// What an event's identity says of where its record was.
+    pub fn scope<'a>(&self, object: &'a ObjectId) -> Scope<'a> {
+        match self.scope {
+            IdentityScope::Object => Scope::Object(object),
+            IdentityScope::Record => Scope::Record,
+        }
     }
 
     /// What the metrics call the object's partition: the key's segments of the form `name=value`.

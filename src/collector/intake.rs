@@ -111,12 +111,17 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// Sends each change of a message its way.
+    /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
     async fn take(&self, held: &Arc<Held>) -> Result<(), StoreError> {
         let notices = match parse(&held.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(held, &error.to_string()).await,
         };
+        for notice in &notices {
+            if let Notice::Malformed(error) = notice {
+                self.poison(held, &error.to_string()).await?;
+            }
+        }
         if notices.is_empty() {
             self.count("empty");
             Claim::on(held).settle(Proof::Ignored(Disposition::Other { event_name: "none".into() }));
@@ -132,6 +137,8 @@ impl<Q: Queue> Intake<Q> {
     async fn send(&self, notice: Notice, claim: Claim) {
         let written = match notice {
             Notice::Written(written) => written,
+            // Its message was given up or quarantined as a whole.
+            Notice::Malformed(_) => return claim.settle(Proof::Ignored(Disposition::Other { event_name: "malformed".into() })),
             Notice::Ignored(disposition) => {
                 self.count(word(&disposition));
                 return claim.settle(Proof::Ignored(disposition));
@@ -172,6 +179,7 @@ impl<Q: Queue> Intake<Q> {
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();
         let proof = self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await?;
+        self.metrics.records_quarantined.add([&self.name, "message"], 1);
         Claim::on(held).settle(Proof::Quarantined(proof));
         Ok(())
     }

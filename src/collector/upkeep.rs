@@ -101,8 +101,7 @@ async fn look_at(workshop: &Workshop, watched: &Watched) {
 pub async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        let uptime_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if health.live(uptime_ms) {
+        if health.live(clock::since_ms(began)) {
             // Where nobody listens there is nobody to tell.
             let _ = systemd::watchdog();
         }

@@ -19,7 +19,7 @@ use crate::event::Encoder;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
-use crate::notification::ObjectId;
+use crate::records::Record;
 use crate::object::Version;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
@@ -78,8 +78,6 @@ struct Open {
 /// Everything that flows out of one reading.
 pub(super) struct Outflow<'a> {
     pub(super) context: &'a Context<'a>,
-    pub(super) object: &'a ObjectId,
-    pub(super) feed: Arc<str>,
     pub(super) version: Arc<Version>,
     pub(super) encoders: Vec<Encoder>,
     pub(super) slots: Vec<Slot>,
@@ -103,22 +101,24 @@ pub(super) struct Counts {
 }
 
 impl<'a> Outflow<'a> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one reading, put together in two places")]
+    /// An outflow that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
     pub(super) fn new(
         context: &'a Context<'a>,
-        object: &'a ObjectId,
-        feed: Arc<str>,
         version: Arc<Version>,
         encoders: Vec<Encoder>,
         slots: Vec<Slot>,
-        accepted: u64,
-        keeps_fingerprints: bool,
-        patience: Duration,
         runtime: &'a Handle,
     ) -> Self {
-        let counts = Counts::default();
         Self {
-            context, object, feed, version, encoders, slots, accepted, keeps_fingerprints, patience, runtime, counts,
+            context,
+            version,
+            encoders,
+            slots,
+            runtime,
+            accepted: 0,
+            keeps_fingerprints: false,
+            patience: Duration::MAX,
+            counts: Counts::default(),
             open: None,
         }
     }
@@ -132,6 +132,11 @@ impl<'a> Outflow<'a> {
     pub(super) fn turns_at(&self, index: u64) -> bool {
         self.open.is_some()
             && (index == self.accepted || self.slots.iter().any(|slot| !slot.deferred && slot.cursor == index))
+    }
+
+    /// Whether anything has gathered since the last cut.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Whether what has gathered is enough for a part.
@@ -164,9 +169,10 @@ impl<'a> Outflow<'a> {
     }
 
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        let text = std::str::from_utf8(record.bytes).ok();
         let events = encode_record(
             self.context,
-            record.bytes,
+            &Record { ordinal: record.ordinal, bytes: record.bytes, text },
             &record.hash,
             record.occurrence,
             &open.encoders,
@@ -204,7 +210,7 @@ impl<'a> Outflow<'a> {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
         let acceptance = (open.to > self.accepted).then(|| {
             Arc::new(Acceptance {
-                feed: Arc::clone(&self.feed),
+                feed: self.context.feed.into(),
                 before: self.accepted,
                 after: open.to,
                 fingerprints: open.fingerprints,
@@ -227,7 +233,7 @@ impl<'a> Outflow<'a> {
             let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
             let (bytes, ends, ids) = &encoded[which];
             let part = Part {
-                advance: Advance { object: self.object.clone(), before: slot.cursor, after: open.to },
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
                 bytes: bytes.clone(),
@@ -246,7 +252,7 @@ impl<'a> Outflow<'a> {
         for slot in self.slots.iter_mut().filter(|slot| !slot.deferred && slot.cursor < to) {
             gone = gone.max(to - slot.cursor);
             let part = Part {
-                advance: Advance { object: self.object.clone(), before: slot.cursor, after: to },
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
                 bytes: bytes::Bytes::new(),

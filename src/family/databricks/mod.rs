@@ -238,9 +238,10 @@ impl<'a> Line<'a> {
             event.status_detail = secrets.carry_as_text("errorMessage", message);
             self.response.map("errorMessage");
         }
-        if let Some(result) = self.response.get("result").filter(|result| result.text().is_some()) {
+        if let Some(result) = self.response.get("result")
+            && self.response.map("result").is_some()
+        {
             event.api.response_result = Some(secrets.carry("result", result));
-            self.response.map("result");
         }
         if event.status == Status::Failure && event.status_code.is_none() && event.status_detail.is_none() {
             event.status_detail = Some(event.action.clone());
