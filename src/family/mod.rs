@@ -10,6 +10,8 @@ mod partitions;
 
 mod sql;
 
+mod ydb;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -52,7 +54,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY, immuta::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, immuta::FAMILY, ydb::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {

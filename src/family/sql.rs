@@ -16,7 +16,9 @@ const NAMES: &[&str] = &["by", "credentials", "passphrase", "aws_secret_key", "a
 /// In the text of a JSON object a literal ends at the latest where its JSON string does.
 pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    let is_json = bytes.first() == Some(&b'{');
+    // The object may stand after a time.
+    let head = &bytes[..bytes.len().min(NAME_MAX)];
+    let is_json = bytes.first() == Some(&b'{') || memchr::memmem::find(head, b": {\"").is_some();
     let mut shown: Option<String> = None;
     let (mut copied, mut from) = (0, 0);
     while let Some(found) = memchr::memchr(b'\'', &bytes[from..]) {

@@ -34,6 +34,7 @@ use crate::family::container::Inside;
 use crate::family::sql;
 use crate::records::Framing;
 use crate::records::LineRole;
+use crate::records::Record;
 
 pub(super) const FAMILY: Family = Family {
     name: "immuta",
@@ -134,12 +135,13 @@ impl<'a> Glance<'a> {
     }
 }
 
-fn decode(context: &Context<'_>, record: &[u8], emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+    let inside = container::unwrap(record.bytes, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
     let shown = sql::masked(&text);
     let is_altered = shown.is_some();
     let text = shown.as_deref().unwrap_or(&text);
+    let record = record.bytes;
     let read = Line { context, record, inside: &inside, is_altered };
     match Source::read(text) {
         Ok(source) => read.emit(source, text, emit),
@@ -151,8 +153,8 @@ fn decode(context: &Context<'_>, record: &[u8], emit: &mut dyn FnMut(&Event<'_>)
     }
 }
 
-fn parsed(_: &Context<'_>, record: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record.bytes, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = match Source::read(&text) {
         Err(Fault::HalfSurrogate(_)) => Cow::Owned(mend_surrogates(&text)),
@@ -293,13 +295,6 @@ impl<'a> Source<'a> {
                 return;
             }
         }
-    }
-
-    /// The text of a field, which then counts as mapped.
-    fn map(&mut self, name: &str) -> Option<Text<'a>> {
-        let text = self.first(&[name])?;
-        self.placed(name);
-        Some(text)
     }
 
     fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {

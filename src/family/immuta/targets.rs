@@ -36,64 +36,34 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("component", &["component"], &[]),
 ];
 
-/// Gives the event the first of the matching rows whose objects the record names, and those objects.
+/// Gives the event what the best row says, and the objects that the row names. Where those are not known the event is
+/// written as API Activity, with the row's verb.
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
     let facts = Facts::of(source);
-    let mut missed = None;
-    for row in rows.matching(code, &|name| facts.get(name)) {
-        let mut reading = Reading { source, event, read: Vec::new() };
-        let target = reading.target(row);
-        let read = reading.read;
-        event.target = target;
-        if event.fits(row.activity.class) {
-            for name in read {
-                source.placed(name);
-            }
-            take(event, row, missed);
-            event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
-            return;
-        }
-        // A fallback that does not apply is no miss.
-        missed = missed.or_else(|| (!row.is_fallback()).then_some(row.activity.class));
+    let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
+    let mut reading = Reading { source, event, read: Vec::new() };
+    let target = reading.target(row);
+    for name in reading.read {
+        source.placed(name);
     }
-    event.target = Target::default();
-    if missed.is_some() {
-        event.metadata.labels.push("class_fallback");
-    }
+    event.target = target;
+    event.activity = row.activity;
+    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
 }
 
 /// The same for an event whose target is already known.
 pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, entity: Resource<'a>) {
-    let mut missed = None;
-    for row in rows.matching(code, &|_| None) {
-        let actor = event.actor.user.clone();
-        event.target = Target::default();
-        match row.activity.class {
-            Class::DatastoreActivity => event.target.table = Some(entity.clone()),
-            Class::Authentication => {
-                event.target.user = Some(actor);
-                event.target.service = Some(Text::from("Immuta"));
-            }
-            _ => event.target.entity = Some(entity.clone()),
+    let Some(row) = rows.matching(code, &|_| None).next() else { return };
+    match row.activity.class {
+        Class::DatastoreActivity => event.target.table = Some(entity),
+        Class::Authentication => {
+            event.target.user = Some(event.actor.user.clone());
+            event.target.service = Some(Text::from("Immuta"));
         }
-        if event.fits(row.activity.class) {
-            take(event, row, missed);
-            event.caption = row.caption.map(Text::from);
-            return;
-        }
-        missed = Some(row.activity.class);
+        _ => event.target.entity = Some(entity),
     }
-    event.target = Target::default();
-    if missed.is_some() {
-        event.metadata.labels.push("class_fallback");
-    }
-}
-
-fn take(event: &mut Event<'_>, row: &'static Row, missed: Option<Class>) {
     event.activity = row.activity;
-    if missed.is_some_and(|class| class != row.activity.class) {
-        event.metadata.labels.push("class_fallback");
-    }
+    event.caption = row.caption.map(Text::from);
 }
 
 /// What rows make a condition of.
