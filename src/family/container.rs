@@ -320,7 +320,8 @@ fn opened<'a>(bytes: &[u8], accept: Accept) -> Option<Opened<'a>> {
     let fields = Fields::read(&mut Reader::new(text)).ok()?;
     let mut secrets = Secrets::of(text);
     let others = fields.iter().filter(|field| !holds(field.value, &line));
-    let around: Vec<_> = others.map(|field| (owned(field.name()), owned_value(&secrets.carry(&field.key, field.value)))).collect();
+    let around: Vec<_> =
+        others.map(|field| (owned(field.name()), owned_value(&secrets.carry(&field.key, field.value)))).collect();
     let hides = !secrets.masks.is_empty();
     let around = if around.is_empty() { Members::new() } else { vec![(Text::from("envelope"), Value::Object(around))] };
     Some(Opened { line, around, hides })

@@ -88,7 +88,9 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_stays_as_it_is() {
-        for text in ["SELECT 'password' FROM t WHERE a = 'b'", "it's", "", "PASSWORD NULL", "PASSWORD ''", "'", "PASSWORD '"] {
+        for text in
+            ["SELECT 'password' FROM t WHERE a = 'b'", "it's", "", "PASSWORD NULL", "PASSWORD ''", "'", "PASSWORD '"]
+        {
             assert_eq!(masked(text), None, "{text}");
         }
     }

@@ -33,7 +33,8 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: 
         event.metadata.original_time = source.top.map(name);
     }
     event.start_time_ms = source.get("startTime").and_then(time_of);
-    event.end_time_ms = source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
+    event.end_time_ms =
+        source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
     event.actor = Actor { user: acting_user(source), session_uid: source.top.map("sessionId"), ..Actor::default() };
     event.api = Api { service: event.metadata.feature.clone(), ..Api::default() };
     outcome(event, source, secrets);

@@ -179,12 +179,7 @@ struct Line<'c> {
 
 impl<'c> Line<'c> {
     /// Makes the event of the record, whose text is `text`, and hands it on.
-    fn emit<'a>(
-        &self,
-        mut source: Source<'a>,
-        text: &'a str,
-        emit: &mut dyn FnMut(&Event<'_>),
-    ) -> Result<(), Refusal>
+    fn emit<'a>(&self, mut source: Source<'a>, text: &'a str, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
     where
         'c: 'a,
     {

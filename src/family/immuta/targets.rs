@@ -27,7 +27,11 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("data_source", DATA_SOURCE_NAMES, DATA_SOURCE_IDS),
     ("project", &["projectName"], &["projectId"]),
     ("purpose", &["purposeName", "purpose"], &["purposeId"]),
-    ("policy", &["policyName", "globalPolicyName", "policyHandlerName"], &["policyId", "globalPolicyId", "policyHandlerId"]),
+    (
+        "policy",
+        &["policyName", "globalPolicyName", "policyHandlerName"],
+        &["policyId", "globalPolicyId", "policyHandlerId"],
+    ),
     ("query", &["queryName"], &["queryId"]),
     ("script", &["scriptName"], &["scriptId"]),
     ("kernel", &["kernelName"], &["kernelId"]),
@@ -244,6 +248,12 @@ impl<'a> Reading<'_, 'a> {
             self.read.push("blobSize");
         }
         let file = File { path, size, version: None, is_folder: false };
-        Some(Databucket { name: source.name, uid: source.uid, kind: Some("Immuta data source"), file: Some(file), version: None })
+        Some(Databucket {
+            name: source.name,
+            uid: source.uid,
+            kind: Some("Immuta data source"),
+            file: Some(file),
+            version: None,
+        })
     }
 }

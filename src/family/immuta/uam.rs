@@ -1,5 +1,7 @@
 //! The newer events, by the Universal Audit Model: one form for every action, exported to S3.
 
+use std::borrow::Cow;
+
 use crate::event::Actor;
 use crate::event::Api;
 use crate::event::Endpoint;
@@ -88,12 +90,15 @@ fn actor<'a>(source: &mut Source<'a>) -> Actor<'a> {
     let is_address = |text: &Text<'_>| text.plain().contains('@');
     let email = [&uid, &name].into_iter().flatten().find(|text| is_address(text)).cloned();
     let user = User { name, uid, email, kind, ..User::default() };
-    Actor {
-        user,
-        session_uid: source.top.map("sessionId"),
-        idp_name: fields.map("identityProvider"),
-        ..Actor::default()
+    let idp_name = fields.map("identityProvider");
+    // OCSF has an attribute of this name.
+    source.top.map("actor");
+    let left = fields.unmapped().map(|field| (Cow::Owned(format!("actor.{}", field.key)), field.value));
+    let left: Vec<_> = left.collect();
+    for (key, value) in left {
+        source.top.insert(key, value);
     }
+    Actor { user, session_uid: source.top.map("sessionId"), idp_name, ..Actor::default() }
 }
 
 /// An object of the record, which stays in `unmapped` whole, since the event holds only parts of it.

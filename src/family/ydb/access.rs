@@ -23,12 +23,15 @@ impl<'a> Entry<'a> {
         };
         let (rights, sid) = rest.split_once(':')?;
         let sid = match sid.rsplit_once(':') {
-            Some((sid, handed_down)) if !handed_down.is_empty() && handed_down.trim_matches(INHERITANCE).is_empty() => sid,
+            Some((sid, handed_down)) if !handed_down.is_empty() && handed_down.trim_matches(INHERITANCE).is_empty() => {
+                sid
+            }
             _ => sid,
         };
         let inner = rights.strip_prefix('(').and_then(|open| open.strip_suffix(')')).unwrap_or(rights);
         let rights: Vec<&str> = inner.split('|').collect();
-        let is_right = |right: &&str| !right.is_empty() && right.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_right =
+            |right: &&str| !right.is_empty() && right.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         (!sid.is_empty() && rights.iter().all(|right| is_right(right))).then_some(Self { is_denial, rights, sid })
     }
 }

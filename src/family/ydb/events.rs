@@ -36,6 +36,8 @@ pub(super) struct Common<'c> {
     pub(super) context: &'c Context<'c>,
     pub(super) around: &'c Members<'c>,
     pub(super) runtime_time: Option<&'c Text<'c>>,
+    /// Of the record's text.
+    pub(super) bytes: usize,
     /// Where in the record the secrets stand, from where they stand in its text.
     pub(super) masks: &'c dyn Fn(Vec<Mask>) -> Vec<Mask>,
 }
@@ -50,6 +52,35 @@ impl Common<'_> {
         let inferred = of_runtime.or_else(|| self.context.last_modified_ms.and_then(moment::plausible));
         inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
     }
+}
+
+/// What the events of one record may take up together, in bytes: each repeats what they have in common.
+const EVENTS_BYTES_MAX: usize = 256 << 20;
+
+/// Counts the events of a record.
+struct Sequence {
+    next: u32,
+    is_single: bool,
+}
+
+impl Sequence {
+    fn of(events: usize, record_bytes: usize) -> Result<Self, Refusal> {
+        if events > 1 && events.saturating_mul(record_bytes) > EVENTS_BYTES_MAX {
+            return Err(Refusal::new("the record gives more than 256 MiB of events"));
+        }
+        Ok(Self { next: 0, is_single: events <= 1 })
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        let number = self.next;
+        self.next += 1;
+        (!self.is_single).then_some(number)
+    }
+}
+
+/// How many events an operation gives: one for each of its entries, and one of its own unless it only changes access.
+fn events_of(operation: &str, entries: usize) -> usize {
+    if operation == targets::MODIFY_ACL { entries.max(1) } else { entries + 1 }
 }
 
 /// What is to be done with an object's access: the owner that is set, and the entries.
@@ -101,7 +132,11 @@ pub(super) fn of_transaction<'a>(
 ) -> Result<(), Refusal> {
     let (time_ms, time_inferred) = common.time(Some(line.timestamp))?;
     let status = word(line.status);
-    let mut sequence = 0;
+    let counts = line.operations.iter().map(|operation| {
+        let entries = usize::from(operation.owner.is_some()) + operation.added.len() + operation.removed.len();
+        events_of(operation.name, entries)
+    });
+    let mut sequence = Sequence::of(counts.sum(), common.bytes)?;
     for operation in &line.operations {
         let mut event = blank(word(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
@@ -114,14 +149,23 @@ pub(super) fn of_transaction<'a>(
             event.metadata.labels.push("ambiguous");
         }
         event.api = Api { service: Some(Text::from(line.component)), ..Api::default() };
-        event.actor = Actor { user: user(line.subject.filter(|subject| *subject != "no subject").map(word)), ..Actor::default() };
+        event.actor =
+            Actor { user: user(line.subject.filter(|subject| *subject != "no subject").map(word)), ..Actor::default() };
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
         event.status_detail = line.reason.map(word);
         event.masks = (common.masks)(Vec::new());
-        event.unmapped = unmapped_of(line, operation, word);
+        event.unmapped.extend(
+            line.node
+                .map(|node| (Text::from("node"), node.parse().map_or_else(|_| Value::Text(word(node)), Value::Int))),
+        );
+        let of_objects = ["path", "src path", "dst path"];
+        let of_entries = ["operation", "set owner", "add access", "remove access"];
+        let (places, others): (Members<'_>, Members<'_>) =
+            members(operation, word).into_iter().partition(|(name, _)| of_objects.contains(&&*name.plain()));
+        event.unmapped.extend(others.into_iter().filter(|(name, _)| !of_entries.contains(&&*name.plain())));
         event.unmapped.extend(common.around.iter().cloned());
-        let objects = objects_of(line, operation, word);
+        let objects = Objects { places, ..objects_of(line, operation, word) };
         let access = Access {
             owner: operation.owner.map(word),
             added: operation.added.iter().map(|entry| word(entry)).collect(),
@@ -143,19 +187,8 @@ fn objects_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, word: fn(&'
         table: None,
         user: login(&["User", "Member"]),
         group: login(&["Group"]),
+        places: Members::new(),
     }
-}
-
-/// What has no place in the event: everything about the operation but its name, and what is written for entries.
-fn unmapped_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, word: fn(&'a str) -> Text<'a>) -> Members<'a> {
-    let mut unmapped = Members::new();
-    if let Some(node) = line.node {
-        unmapped.push((Text::from("node"), node.parse().map_or_else(|_| Value::Text(word(node)), Value::Int)));
-    }
-    unmapped.extend(line.database.map(|database| (Text::from("database"), Value::Text(word(database)))));
-    let mapped = ["operation", "set owner", "add access", "remove access"];
-    unmapped.extend(members(operation, word).into_iter().filter(|(name, _)| !mapped.contains(&&*name.plain())));
-    unmapped
 }
 
 /// The events of a record of the audit stream. `time` stands before it.
@@ -193,7 +226,6 @@ pub(super) fn of_parts<'a>(
     event.target.query = parts.map("query_text");
     let (method, path, query) = (parts.map("method"), parts.map("url"), parts.map("params"));
     event.http_request = HttpRequest { method, path, query, ..HttpRequest::default() };
-    let objects = objects_of_parts(&parts);
     let begins = |rest: &str| rest.starts_with(['+', '-']);
     let access = Access {
         added: parts.list("acl_add", begins),
@@ -203,10 +235,27 @@ pub(super) fn of_parts<'a>(
     for name in ["acl_add", "acl_remove"] {
         parts.map(name);
     }
-    let unmapped = parts.unmapped().map(|part| (part.name.clone(), part.value.clone()));
-    event.unmapped = unmapped.chain(common.around.iter().cloned()).collect();
+    let (mut places, mut times) = (Members::new(), Members::new());
+    for part in parts.unmapped() {
+        let member = (part.name.clone(), part.value.clone());
+        match &*part.name.plain() {
+            // Their places are the events' affair.
+            "database" | "table" => {}
+            "paths" => places.push(member),
+            // OCSF's attributes of these names hold milliseconds.
+            "start_time" | "end_time" => times.push(member),
+            _ => event.unmapped.push(member),
+        }
+    }
+    if !times.is_empty() {
+        event.unmapped.push((Text::from("times"), Value::Object(times)));
+    }
+    event.unmapped.extend(common.around.iter().cloned());
+    let objects = Objects { places, ..objects_of_parts(&parts) };
     event.masks = (common.masks)(secrets.masks);
-    fan_out(event, &objects, access, &mut 0, emit);
+    let entries = usize::from(access.owner.is_some()) + access.added.len() + access.removed.len();
+    let mut sequence = Sequence::of(events_of(&event.action.plain(), entries), common.bytes)?;
+    fan_out(event, &objects, access, &mut sequence, emit);
     Ok(())
 }
 
@@ -219,6 +268,7 @@ fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
         table: parts.get("table").cloned(),
         user: login("login_member").filter(|_| parts.get("login_group").is_some()).or_else(|| login("login_user")),
         group: login("login_group"),
+        places: Members::new(),
     }
 }
 
@@ -232,7 +282,13 @@ fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
         Some(_) => Status::Failure,
         None => detailed.as_ref().map_or(Status::Unknown, |detailed| scheme_status(&detailed.plain())),
     };
-    // The shorter one stays beside where there are both.
+    if event.status != Status::Unknown {
+        // That is what the status says, no less.
+        let said = matches!(status.as_ref().map(Text::plain).as_deref(), Some("SUCCESS" | "ERROR"));
+        if said && detailed.is_some() {
+            parts.map("status");
+        }
+    }
     event.status_code = match detailed {
         Some(detailed) => Some(detailed),
         None => parts.map("status"),
@@ -259,16 +315,17 @@ fn fan_out<'a>(
     mut event: Event<'a>,
     objects: &Objects<'a>,
     access: Access<'a>,
-    sequence: &mut u32,
+    sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
     let action = event.action.plain().into_owned();
     let query = event.target.query.take();
     let mut hand_on = |event: &mut Event<'a>| {
-        event.metadata.sequence = Some(*sequence);
-        *sequence += 1;
+        event.metadata.sequence = sequence.next();
+        keep_places(event, objects);
         emit(event);
     };
+    let unmapped = event.unmapped.clone();
     let has_entries = access.owner.is_some() || !access.added.is_empty() || !access.removed.is_empty();
     if action != targets::MODIFY_ACL || !has_entries {
         targets::fill(&mut event, &action, objects);
@@ -279,10 +336,9 @@ fn fan_out<'a>(
         }
         event.target.query = None;
     }
-    let base = event;
+    let base = blank_of(event, unmapped);
     if let Some(owner) = access.owner {
         let mut event = base.clone();
-        event.unmapped.push((Text::from("new owner"), Value::Text(owner.clone())));
         targets::fill_owner(&mut event, objects, owner);
         hand_on(&mut event);
     }
@@ -299,6 +355,27 @@ fn fan_out<'a>(
         event.unmapped.push((Text::from(fact), Value::Text(text)));
         hand_on(&mut event);
     }
+}
+
+/// The event before its own objects were written down.
+fn blank_of<'a>(event: Event<'a>, unmapped: Members<'a>) -> Event<'a> {
+    Event { unmapped, ..event }
+}
+
+/// Keeps beside the event what it has no place for: database, table and paths as the record names them.
+fn keep_places<'a>(event: &mut Event<'a>, objects: &Objects<'a>) {
+    let target = &event.target;
+    let has_paths = target.entity.is_some() || target.table.is_some() || !target.resources.is_empty();
+    let has_all = has_paths && objects.paths.len() + objects.sources.len() < targets::PATHS_MAX;
+    let lacks_database = target.database.is_none();
+    let lacks_table = target.table.is_none();
+    if !has_all {
+        event.unmapped.extend(objects.places.iter().cloned());
+    }
+    let database = objects.database.iter().filter(|_| lacks_database).map(|name| ("database", name));
+    let table = objects.table.iter().filter(|_| lacks_table).map(|name| ("table", name));
+    let lacking = database.chain(table).map(|(name, text)| (Text::from(name), Value::Text(text.clone())));
+    event.unmapped.extend(lacking);
 }
 
 /// Who acts: a SID, `<login>@<subsystem>`.

@@ -108,7 +108,8 @@ const PREFIX_MAX: usize = 300;
 
 /// A line of the common log, of any component.
 fn is_common_line(bytes: &[u8]) -> bool {
-    time_length(bytes).is_some_and(|time| Prefix::of(valid(&bytes[time..][..(bytes.len() - time).min(PREFIX_MAX)])).is_some())
+    time_length(bytes)
+        .is_some_and(|time| Prefix::of(valid(&bytes[time..][..(bytes.len() - time).min(PREFIX_MAX)])).is_some())
 }
 
 /// As much from the beginning as is UTF-8.
@@ -174,7 +175,13 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         let is_altered = cleaned.is_some() || cleared.is_some() || line.is_bytes && !found.is_empty();
         inside.masks(found, text, is_altered, record.bytes)
     };
-    let common = Common { context, around: &inside.around, runtime_time: inside.time.as_ref(), masks: &masks };
+    let common = Common {
+        context,
+        around: &inside.around,
+        runtime_time: inside.time.as_ref(),
+        bytes: text.len(),
+        masks: &masks,
+    };
     let (time, rest) = text.split_at(line.time);
     match line.form {
         Form::Scheme => events::of_transaction(&common, &line.transaction(time, rest)?, line.words(), emit),
@@ -228,7 +235,8 @@ impl<'a> Line<'a> {
 
     fn with_whole_pairs(text: &'a str, form: Form, time: usize) -> Self {
         // Half a surrogate pair is an escape that begins so.
-        let may_be_half = memchr::memmem::find(text.as_bytes(), b"\\ud").or_else(|| memchr::memmem::find(text.as_bytes(), b"\\uD"));
+        let may_be_half =
+            memchr::memmem::find(text.as_bytes(), b"\\ud").or_else(|| memchr::memmem::find(text.as_bytes(), b"\\uD"));
         let text = if may_be_half.is_some() { Cow::Owned(mend_surrogates(text)) } else { Cow::Borrowed(text) };
         Self { text, form, time, is_bytes: false }
     }
@@ -249,9 +257,10 @@ impl<'a> Line<'a> {
 /// values itself.
 fn of_bytes(piece: &str) -> Text<'_> {
     let bytes: Vec<u8> = piece.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect();
-    Text::from(String::from_utf8(bytes).unwrap_or_else(|error| {
-        error.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect()
-    }))
+    Text::from(
+        String::from_utf8(bytes)
+            .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect()),
+    )
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {

@@ -68,7 +68,10 @@ impl<'a> Prefix<'a> {
         };
         let (component, rest) = rest.strip_prefix(':')?.split_once(' ')?;
         let (level, text) = rest.split_once(": ").or_else(|| rest.strip_suffix(':').map(|level| (level, "")))?;
-        let is_word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+        let is_word = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        };
         (is_word(component) && is_word(level)).then_some(Self { node, component, level, text })
     }
 
@@ -182,9 +185,10 @@ impl<'a> Transaction<'a> {
         }
         self.is_ambiguous |= places.len() > 1;
         let path = request.as_ref().and_then(Proto::path);
-        let whole = path.as_ref().filter(|_| places.len() > 1).and_then(|path| {
-            places.iter().position(|at| Operation::is_of_path(&stretch[*at..], path))
-        });
+        let whole = path
+            .as_ref()
+            .filter(|_| places.len() > 1)
+            .and_then(|path| places.iter().position(|at| Operation::is_of_path(&stretch[*at..], path)));
         if let Some(whole) = whole {
             // What looks like further operations is in the path.
             places.truncate(whole + 1);

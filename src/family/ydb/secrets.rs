@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_stays_as_it_is() {
-        for text in [r#""sanitized_token":"**** (B6C6F477)""#, "password:", "password: {}", r#"Password: """#, "a: b", ":"] {
+        for text in
+            [r#""sanitized_token":"**** (B6C6F477)""#, "password:", "password: {}", r#"Password: """#, "a: b", ":"]
+        {
             assert_eq!(masked(text), None, "{text}");
         }
     }

@@ -288,21 +288,33 @@ mod tests {
                 ("reason", "a, b=c"),
             ]
         );
-        assert_eq!(fields("component=x, params=base64=false&schema=multipart")[1], ("params", "base64=false&schema=multipart"));
+        assert_eq!(
+            fields("component=x, params=base64=false&schema=multipart")[1],
+            ("params", "base64=false&schema=multipart")
+        );
     }
 
     #[test]
     fn a_field_whose_comma_is_missing_begins_after_the_semicolon() {
         let text = "component=x, query_text=SELECT 1; status=SUCCESS, begin_tx=1";
-        assert_eq!(fields(text), [("component", "x"), ("query_text", "SELECT 1;"), ("status", "SUCCESS"), ("begin_tx", "1")]);
+        assert_eq!(
+            fields(text),
+            [("component", "x"), ("query_text", "SELECT 1;"), ("status", "SUCCESS"), ("begin_tx", "1")]
+        );
     }
 
     #[test]
     fn a_name_that_a_foreign_value_repeats_is_not_taken_for_the_field() {
-        let (fields, is_ambiguous) = split("component=x, database=/a, query_text=q, database=/b, status=ERROR, status=SUCCESS");
+        let (fields, is_ambiguous) =
+            split("component=x, database=/a, query_text=q, database=/b, status=ERROR, status=SUCCESS");
         assert_eq!(
             fields,
-            [("component", "x"), ("database", "/a"), ("query_text", "q, database=/b, status=ERROR"), ("status", "SUCCESS")]
+            [
+                ("component", "x"),
+                ("database", "/a"),
+                ("query_text", "q, database=/b, status=ERROR"),
+                ("status", "SUCCESS")
+            ]
         );
         assert!(is_ambiguous);
         assert!(!split("component=x, database=/a, query_text=q, database=/b, status=SUCCESS").1);

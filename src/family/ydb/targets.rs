@@ -3,6 +3,7 @@
 use crate::event::Event;
 use crate::event::Group;
 use crate::event::Mapping;
+use crate::event::Members;
 use crate::event::Resource;
 use crate::event::Role;
 use crate::event::Row;
@@ -17,7 +18,7 @@ use crate::family::ydb::access::Entry;
 pub(super) const MODIFY_ACL: &str = "MODIFY ACL";
 
 /// Of the paths of one operation at most as many become resources of the event.
-const PATHS_MAX: usize = 100;
+pub(super) const PATHS_MAX: usize = 100;
 
 /// The things that an operation is about.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub(super) struct Objects<'a> {
     pub(super) table: Option<Text<'a>>,
     pub(super) user: Option<Text<'a>>,
     pub(super) group: Option<Text<'a>>,
+    /// The paths by the names that the record has for them.
+    pub(super) places: Members<'a>,
 }
 
 /// Gives the event what the row for its operation says, and the objects that the row names.
@@ -104,7 +107,9 @@ fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
                 target.resources.extend(paths(objects, "path"));
             }
             Role::Database => target.database = objects.database.clone().map(named),
-            Role::Entity => target.entity = path.cloned().map(|path| Resource { kind: Some("path".into()), ..named(path) }),
+            Role::Entity => {
+                target.entity = path.cloned().map(|path| Resource { kind: Some("path".into()), ..named(path) })
+            }
             Role::Resource => target.resources.extend(paths(objects, "path")),
             Role::User => {
                 let user = |sid: Text<'a>| User { email: Some(sid.clone()), name: Some(sid), ..User::default() };
@@ -115,7 +120,8 @@ fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
         }
     }
     if row.slots.iter().any(|slot| slot.role == Role::Table) {
-        target.resources.extend(paths(objects, "table").skip(1));
+        let first = usize::from(objects.table.is_none());
+        target.resources.extend(paths(objects, "table").skip(first));
     }
     target.resources.extend(objects.sources.iter().take(PATHS_MAX).cloned().map(|path| of_kind("source", path)));
     target
