@@ -1,8 +1,7 @@
-//! What stands around a line of log by the time it is in a file: the container runtime's words, or a JSON envelope.
+//! What container runtimes write around a line of log, and how a line that they cut in pieces is put together again.
 //!
 //! Docker writes `{"log":"<line>\n","stream":"stdout","time":"..."}`, the runtimes of Kubernetes (CRI)
-//! `<time> stdout F <line>`. Both cut long lines in pieces. Log shippers, and YDB itself, put a line as text into some
-//! member of a JSON object, mostly `message`.
+//! `<time> stdout F <line>`. Both cut long lines in pieces.
 
 use std::borrow::Cow;
 
@@ -15,15 +14,11 @@ use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
 use crate::family::Refusal;
+use crate::family::envelope;
+use crate::family::envelope::Accept;
 
 /// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
 const DOCKER_PIECE_BYTES: usize = 16 << 10;
-
-/// Tells whether a text is, or begins, a record that a family looks for.
-pub(super) type Accept = fn(&[u8]) -> bool;
-
-/// How deep in an envelope's objects the line may stand.
-const ENVELOPE_DEPTH_MAX: u8 = 4;
 
 /// `2016-10-06T00:17:09.669794202+00:00` has 35.
 const TIME_BYTES_MAX: usize = 40;
@@ -68,8 +63,8 @@ pub(super) fn line<'a>(line: &'a [u8], accept: Accept) -> Line<'a> {
     if accept(&wrapped) {
         return Line { inside: wrapped, is_wrapped, is_partial, is_accepted: true };
     }
-    match enveloped(&wrapped, accept) {
-        Some((_, found)) => {
+    match envelope::line(&wrapped, accept) {
+        Some(found) => {
             let inside = Cow::Owned(found.into_bytes());
             Line { inside, is_wrapped, is_partial, is_accepted: true }
         }
@@ -90,7 +85,7 @@ pub(super) fn unwrap(record: &[u8], accept: Accept) -> Result<Inside<'_>, Refusa
     } else {
         Inside { bytes: Cow::Borrowed(record), offset: Some(0), around: Members::new(), time: None, hides: false }
     };
-    if let Some(opened) = opened(&inside.bytes, accept) {
+    if let Some(opened) = envelope::opened(&inside.bytes, accept) {
         inside.around.extend(opened.around);
         inside.hides |= opened.hides;
         (inside.bytes, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None);
@@ -304,83 +299,6 @@ fn joined_docker<'a>(record: &'a [u8], first: Docker<'a>) -> Result<Inside<'a>, 
     }
     let around = vec![(Text::from("container"), Value::Object(around))];
     Ok(Inside { bytes: Cow::Owned(bytes), offset: None, around, time, hides })
-}
-
-struct Opened<'a> {
-    line: String,
-    around: Members<'a>,
-    hides: bool,
-}
-
-fn opened<'a>(bytes: &[u8], accept: Accept) -> Option<Opened<'a>> {
-    if accept(bytes) {
-        return None;
-    }
-    let (text, line) = enveloped(bytes, accept)?;
-    let fields = Fields::read(&mut Reader::new(text)).ok()?;
-    let mut secrets = Secrets::of(text);
-    let others = fields.iter().filter(|field| !holds(field.value, &line));
-    let around: Vec<_> =
-        others.map(|field| (owned(field.name()), owned_value(&secrets.carry(&field.key, field.value)))).collect();
-    let hides = !secrets.masks.is_empty();
-    let around = if around.is_empty() { Members::new() } else { vec![(Text::from("envelope"), Value::Object(around))] };
-    Some(Opened { line, around, hides })
-}
-
-fn owned<'a>(text: Text<'_>) -> Text<'a> {
-    Text::from(text.plain().into_owned())
-}
-
-fn owned_value<'a>(value: &Value<'_>) -> Value<'a> {
-    let mut out = Vec::new();
-    value.write(&mut out);
-    Value::Json(Cow::Owned(String::from_utf8(out).unwrap_or_else(|_| "null".to_owned())))
-}
-
-/// Whether the value is the text of that line.
-fn holds(value: Json<'_>, line: &str) -> bool {
-    matches!(value, Json::String(inside) if without_line_end(&Text::Escaped(inside).plain()) == line)
-}
-
-fn without_line_end(text: &str) -> &str {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text)
-}
-
-/// An envelope as text, and the line that one of its strings is.
-fn enveloped(bytes: &[u8], accept: Accept) -> Option<(&str, String)> {
-    if bytes.first() != Some(&b'{') {
-        return None;
-    }
-    let text = std::str::from_utf8(bytes).ok()?;
-    search(Json::Object(text), accept, ENVELOPE_DEPTH_MAX).map(|line| (text, line))
-}
-
-fn search(value: Json<'_>, accept: Accept, depth: u8) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    let mut found = None;
-    let mut visit = |reader: &mut Reader<'_>| {
-        let value = reader.value()?;
-        if found.is_none() {
-            found = match value {
-                Json::String(inside) => {
-                    let text = Text::Escaped(inside);
-                    let plain = text.plain();
-                    let line = without_line_end(&plain);
-                    accept(line.as_bytes()).then(|| line.to_owned())
-                }
-                Json::Object(_) | Json::Array(_) => search(value, accept, depth),
-                _ => None,
-            };
-        }
-        Ok(())
-    };
-    let read = match value {
-        Json::Object(whole) => Reader::new(whole).object(|reader, _| visit(reader)),
-        Json::Array(whole) => Reader::new(whole).array(visit),
-        _ => return None,
-    };
-    read.ok().and(found)
 }
 
 /// The JSON text on one line: line ends between its tokens become spaces.

@@ -4,6 +4,8 @@ mod container;
 
 mod databricks;
 
+mod envelope;
+
 mod immuta;
 
 mod partitions;

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod container_logs;
 mod delivery;
 mod directory;
 mod emulators;

@@ -4,6 +4,8 @@ mod access;
 
 mod events;
 
+mod party;
+
 mod proto;
 
 mod schemeshard;
