@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod batches;
+
 mod debt;
 
 mod lock;
@@ -163,11 +165,8 @@ impl CheckpointStore {
         schema::migrate(&mut connection)?;
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 = connection.query_row(
-            "SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine",
-            [],
-            |row| row.get(0),
-        )?;
+        let quarantine_bytes: i64 =
+            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
         let shared = Shared {
             path,
@@ -227,6 +226,11 @@ impl CheckpointStore {
     /// Where the store lies, and temporary files may.
     pub fn state_dir(&self) -> &Path {
         self.shared.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The last thing before the end: leaves one file that holds everything.
+    pub async fn tidy(&self) {
+        self.writer.tidy().await;
     }
 
     /// Copies the whole store, as it stands, to `path` while it is in use.

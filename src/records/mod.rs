@@ -1,5 +1,7 @@
 //! Splits the bytes of an object into records, one by one.
 
+pub mod pass;
+
 pub mod lines;
 
 /// One record as the source wrote it.
@@ -12,6 +14,13 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// The same as text, checked; `None` when they are not UTF-8.
     pub text: Option<&'a str>,
+}
+
+impl<'a> Record<'a> {
+    /// A record whose bytes nobody has checked yet.
+    pub fn new(ordinal: u64, bytes: &'a [u8]) -> Self {
+        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok() }
+    }
 }
 
 /// What a line is to the family that reads it.

@@ -26,6 +26,7 @@ use crate::object::inflate::Compression;
 use crate::object::inflate::Inflate;
 use crate::object::inflate::InflateLimits;
 use crate::records::Framing;
+use crate::records::Record;
 use crate::records::lines::Block;
 use crate::records::lines::Item;
 use crate::records::lines::Lines;
@@ -121,8 +122,8 @@ impl<'a> Pass<'_, 'a> {
     /// Streams content whose known part stands in the order of acceptance, from its beginning.
     fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
-        let comparison = Comparison::again(self.before, growth, self.ledger(), limit)
-            .map_err(|error| self.delta_error(error))?;
+        let comparison =
+            Comparison::again(self.before, growth, self.ledger(), limit).map_err(|error| self.delta_error(error))?;
         let content = self.content()?;
         self.streamed(content, comparison, wanted)
     }
@@ -232,7 +233,7 @@ impl<'a> Pass<'_, 'a> {
             };
             offset = item.end_offset();
             // While the order is that of acceptance, the next record's place is its ordinal.
-            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.ordinal);
+            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.record.ordinal);
             if (turns || self.outflow.is_full()) && !self.outflow.cut(&comparison.progress(block)) {
                 return Ok(false);
             }
@@ -255,26 +256,16 @@ impl<'a> Pass<'_, 'a> {
 
     /// The record an item is, with its place still open; nothing where it has not been written to its end.
     fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
-        let placed = |bytes, hash, ordinal, too_long| Placed {
-            bytes,
-            hash,
-            ordinal,
-            offset,
-            index: 0,
-            occurrence: 0,
-            too_long,
-        };
-        match item {
-            Item::Whole { record, .. } => {
-                Some(placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
-            }
+        let (record, hash, too_long) = match item {
+            Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
             Item::Unended { record, .. } => {
-                let whole = (self.context.family.decode)(self.context, record, &mut |_| {}).is_ok();
-                whole.then(|| placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
+                (self.context.family.decode)(self.context, record, &mut |_| {}).ok()?;
+                (*record, RecordHash::of(record.bytes), None)
             }
-            Item::TooLong(line) if line.unended => None,
-            Item::TooLong(line) => Some(placed(&[], RecordHash(line.sha256), line.ordinal, Some(line.length))),
-        }
+            Item::TooLong(line) if line.unended => return None,
+            Item::TooLong(line) => (Record::new(line.ordinal, &[]), RecordHash(line.sha256), Some(line.length)),
+        };
+        Some(Placed { record, hash, offset, index: 0, occurrence: 0, too_long })
     }
 
     /// Lets the known records between two places flow out, for a part that is made again.
@@ -302,10 +293,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn inflate_limits(&self) -> InflateLimits {
-        InflateLimits {
-            inflated_bytes_max: self.limits.inflated_bytes_max,
-            ratio_max: self.limits.inflate_ratio_max,
-        }
+        InflateLimits { inflated_bytes_max: self.limits.inflated_bytes_max, ratio_max: self.limits.inflate_ratio_max }
     }
 
     fn content(&mut self) -> Result<Content<'a>, JobError> {

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::collector::reading::outflow::Placed;
 use crate::delta::RecordHash;
+use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.
 pub(super) struct Spool {
@@ -31,11 +32,11 @@ impl Spool {
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
         self.places.push((record.index, self.written));
         self.file.write_all(&record.hash.0)?;
-        for number in [record.ordinal, record.offset, record.occurrence, record.bytes.len() as u64] {
+        for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
         }
-        self.file.write_all(record.bytes)?;
-        self.written += (HEAD_BYTES + record.bytes.len()) as u64;
+        self.file.write_all(record.record.bytes)?;
+        self.written += (HEAD_BYTES + record.record.bytes.len()) as u64;
         Ok(())
     }
 
@@ -58,9 +59,8 @@ impl Spool {
             bytes.clear();
             (&file).take(number(3)).read_to_end(&mut bytes)?;
             let record = Placed {
-                bytes: &bytes,
+                record: Record::new(number(0), &bytes),
                 hash: RecordHash(hash),
-                ordinal: number(0),
                 offset: number(1),
                 index,
                 occurrence: number(2),
@@ -84,20 +84,20 @@ mod tests {
         let mut spool = Spool::new(directory.path()).unwrap();
         for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
             let hash = RecordHash::of(bytes);
-            let record =
-                Placed { bytes, hash, ordinal: index + 100, offset: 9, index, occurrence: index * 2, too_long: None };
+            let record = Record::new(index + 100, bytes);
+            let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
             spool.put(&record).unwrap();
         }
         let mut seen = Vec::new();
         spool
             .drain(|record| {
-                assert_eq!(record.hash, RecordHash::of(record.bytes));
-                seen.push((record.index, record.bytes.to_vec(), record.ordinal, record.occurrence));
+                let Record { bytes, ordinal, .. } = record.record;
+                assert_eq!(record.hash, RecordHash::of(bytes));
+                seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
                 true
             })
             .unwrap();
-        let expected =
-            [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
+        let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
         assert_eq!(seen, expected);
     }
 }

@@ -316,3 +316,71 @@ fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
     }
     members
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delta::RecordHash;
+    use crate::event::Encoded;
+    use crate::event::Encoder;
+    use crate::event::EncodingName;
+    use crate::event::Options;
+    use crate::event::Scope;
+    use crate::family::encode_record;
+    use crate::notification::ObjectId;
+    use crate::records::lines::Item;
+    use crate::records::lines::Lines;
+    use crate::records::lines::Start;
+
+    const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
+
+    /// Reads content as a file is read; every record gives events that are JSON, or is refused.
+    fn assert_readable(content: &[u8]) {
+        let object = ObjectId::new("b", "k");
+        let context = Context::new(&FAMILY, &object, Scope::Record, Some(1_705_305_600_000), "test");
+        let encoders = [Encoder::new(EncodingName::Ocsf, Options { raw_data: true, ..Options::default() })];
+        let mut lines = Lines::new(role, 10_000, Start::Beginning);
+        let mut source = content;
+        while let Some(block) = lines.next_block(&mut source).unwrap() {
+            for item in block.items() {
+                let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { continue };
+                let mut out = [Encoded::default()];
+                let hash = RecordHash::of(record.bytes);
+                let events = encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
+                let [encoded] = out;
+                let written = encoded.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                let count = written.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()).count();
+                assert_eq!(events.unwrap_or(0) as usize, count);
+                let mut parsed_record = Vec::new();
+                if parsed(&context, &record, &mut parsed_record).is_ok() {
+                    assert!(!parsed_record.contains(&b'\n'));
+                    serde_json::from_slice::<serde_json::Value>(&parsed_record).unwrap();
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn any_bytes_give_records_or_refusals(content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            assert_readable(&content);
+        }
+
+        #[test]
+        fn records_with_pieces_replaced_give_records_or_refusals(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..40_usize, r#"[{}\[\]",:\\]{0,3}|\{"log":"|"\}|2024-01-15T08:00:00Z stdout [PF] |"message":"Audit - |\\ud800|\n|PASSWORD '|é"#), 1..8)
+        ) {
+            let mut content = SEEDS.to_vec();
+            for (at, length, piece) in edits {
+                let from = at.index(content.len());
+                let to = (from + length).min(content.len());
+                content.splice(from..to, piece.bytes());
+            }
+            assert_readable(&content);
+        }
+    }
+}
