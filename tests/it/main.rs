@@ -4,6 +4,7 @@
 mod support;
 
 mod config;
+mod container_logs;
 mod delivery;
 mod deploy;
 mod directory;
