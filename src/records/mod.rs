@@ -2,6 +2,8 @@
 
 pub mod lines;
 
+pub mod rows;
+
 /// One record as the source wrote it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
