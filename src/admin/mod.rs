@@ -1,1 +1,199 @@
-//! admin
+//! Metrics and health over HTTP, for this machine only.
+
+use std::convert::Infallible;
+use std::io;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Method;
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use hyper::header::ALLOW;
+use hyper::header::CONTENT_TYPE;
+use hyper::header::HeaderValue;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// How long one connection may take, from its first byte to its last.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of request line and headers that are read.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
+
+/// The time, as whoever may read a clock tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Milliseconds since the epoch.
+    pub wall_ms: i64,
+    /// Milliseconds since the process started, on the monotonic clock.
+    pub uptime_ms: u64,
+}
+
+/// What is served.
+#[derive(Clone)]
+pub struct State {
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub now: Arc<dyn Fn() -> Now + Send + Sync>,
+}
+
+/// Answers requests, four connections at once; more wait in the listener's backlog. Returns only when the listener
+/// fails, for want of descriptors for example; it may be called again after a while. Cancel-safe: dropping it closes the
+/// connections being answered.
+///
+/// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once store,
+/// credentials and sinks are there, else 503 naming what is missing.
+pub async fn serve(listener: &TcpListener, state: &State) -> io::Error {
+    tokio::select! {
+        failed = lane(listener, state) => failed,
+        failed = lane(listener, state) => failed,
+        failed = lane(listener, state) => failed,
+        failed = lane(listener, state) => failed,
+    }
+}
+
+/// One connection after another. A connection that fails or takes too long is its client's matter alone.
+async fn lane(listener: &TcpListener, state: &State) -> io::Error {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, state)).await;
+            }
+            // The client went away while it waited.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, state: &State) {
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let response = answer(request.method(), request.uri().path(), state);
+        std::future::ready(Ok::<_, Infallible>(response))
+    });
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CONNECTION_TIMEOUT)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
+    if !["/metrics", "/livez", "/readyz"].contains(&path) {
+        return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served\n".to_owned());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let now = (state.now)();
+    match path {
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, state.metrics.text(now.wall_ms));
+            let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, openmetrics);
+            response
+        }
+        "/livez" if state.health.live(now.uptime_ms) => text(StatusCode::OK, "live\n".to_owned()),
+        "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "the supervisor is silent\n".to_owned()),
+        _ => match state.health.unready().as_slice() {
+            [] => text(StatusCode::OK, "ready\n".to_owned()),
+            missing => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing:?}\n")),
+        },
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::telemetry::health::Part;
+
+    fn state(uptime_ms: u64) -> State {
+        State {
+            metrics: Arc::new(Metrics::new(0)),
+            health: Arc::new(Health::default()),
+            now: Arc::new(move || Now { wall_ms: 0, uptime_ms }),
+        }
+    }
+
+    async fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.unwrap();
+        reply
+    }
+
+    #[tokio::test]
+    async fn metrics_and_health_are_answered_and_nothing_else() {
+        let state = state(0);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = state.clone();
+        let server = tokio::spawn(async move { serve(&listener, &served).await });
+        for (request, status) in [
+            ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
+            ("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
+            ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", "503 Service Unavailable"),
+            ("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "405 Method Not Allowed"),
+            ("GET /status HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found"),
+            ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found"),
+            ("nonsense\r\n\r\n", "400 Bad Request"),
+        ] {
+            let reply = ask(address, request).await;
+            assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{request:?} was answered with {reply}");
+        }
+        for part in [Part::Store, Part::Credentials, Part::Sinks] {
+            state.health.mark(part, true);
+        }
+        let reply = ask(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(reply.ends_with("ready\n"), "{reply}");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn headers_without_end_are_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { serve(&listener, &state(0)).await });
+        let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(2 * REQUEST_BYTES_MAX));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // The server may close before all of it is written.
+        let _ = stream.write_all(request.as_bytes()).await;
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply).await;
+        assert!(!reply.starts_with(b"HTTP/1.1 200"));
+        server.abort();
+    }
+
+    #[test]
+    fn a_stuck_supervisor_is_told() {
+        let reply = answer(&Method::GET, "/livez", &state(Health::SILENCE_MAX_MS + 1));
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

@@ -45,7 +45,7 @@ pub use advance::Sealed;
 pub use advance::SealedBatch;
 pub use advance::SealedPart;
 pub use debt::Owed;
-pub use overflow::Overflow;
+pub use overflow::StoreLedger;
 pub use quarantine::Quarantined;
 pub use quarantine::Refusal;
 
@@ -163,11 +163,8 @@ impl CheckpointStore {
         schema::migrate(&mut connection)?;
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 = connection.query_row(
-            "SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine",
-            [],
-            |row| row.get(0),
-        )?;
+        let quarantine_bytes: i64 =
+            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
         let shared = Shared {
             path,
@@ -215,12 +212,18 @@ impl CheckpointStore {
         })
     }
 
-    /// Hands an object's accepted fingerprints over in the order of acceptance.
-    pub fn fingerprints(&self, object: &ObjectId, each: impl FnMut(Fingerprint)) -> Result<(), StoreError> {
+    /// Appends to `into` the object's accepted fingerprints from number `from` on, in order; some of them, and none only
+    /// when there are no more.
+    pub fn fingerprints(&self, object: &ObjectId, from: u64, into: &mut Vec<Fingerprint>) -> Result<(), StoreError> {
         self.read(|connection| match rows::ObjectRow::find(connection, object)? {
-            Some(row) => rows::fingerprints(connection, row.id, each),
+            Some(row) => rows::fingerprints(connection, row.id, from, into),
             None => Ok(()),
         })
+    }
+
+    /// Where the store lies, and temporary files may.
+    pub fn state_dir(&self) -> &Path {
+        self.shared.path.parent().unwrap_or(Path::new("."))
     }
 
     /// Copies the whole store, as it stands, to `path` while it is in use.

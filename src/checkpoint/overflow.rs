@@ -1,60 +1,114 @@
-//! Fingerprints past what memory may hold, in a temporary table on disk.
-
-use std::path::Path;
+//! An object's accepted fingerprints for a comparison, and a temporary table for those that memory has no room for.
 
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
 use rusqlite::params;
 
+use super::CheckpointStore;
 use super::StoreError;
 use super::rows::count;
 use super::rows::int;
 use crate::delta::Fingerprint;
+use crate::delta::ledger::Ledger;
+use crate::delta::ledger::LedgerError;
+use crate::notification::ObjectId;
 
-/// A table of fingerprints that exists as long as this value. Slower than memory by two orders, and bounded.
-pub struct Overflow {
-    connection: Connection,
+/// What the store holds of one object's fingerprints. The table beside them is made when it is first needed, lies in a
+/// nameless file, and is gone with this value.
+pub struct StoreLedger {
+    store: CheckpointStore,
+    object: ObjectId,
+    table: Option<Connection>,
 }
 
-impl Overflow {
-    /// A new, empty table beside the store (the file has no name and is gone with the value).
-    pub fn new(_state_dir: &Path) -> Result<Self, StoreError> {
-        // The empty name is SQLite's for a private database on disk that is deleted when closed.
-        let connection = Connection::open("")?;
-        connection.execute_batch(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
-             CREATE TABLE counted (fingerprint BLOB PRIMARY KEY, copies INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-             CREATE TABLE accepted (fingerprint BLOB, place INTEGER, PRIMARY KEY (fingerprint, place))
-                 STRICT, WITHOUT ROWID;
-             BEGIN",
-        )?;
-        Ok(Self { connection })
+impl CheckpointStore {
+    /// The object's ledger, for one comparison.
+    pub fn ledger(&self, object: &ObjectId) -> StoreLedger {
+        StoreLedger { store: self.clone(), object: object.clone(), table: None }
+    }
+}
+
+impl StoreLedger {
+    fn table(&mut self) -> Result<&Connection, StoreError> {
+        if self.table.is_none() {
+            // The empty name is SQLite's for a private database on disk that is deleted when closed.
+            let connection = Connection::open("")?;
+            connection.execute_batch(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+                 CREATE TABLE counted (fingerprint BLOB PRIMARY KEY, copies INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+                 CREATE TABLE accepted (fingerprint BLOB, place INTEGER, PRIMARY KEY (fingerprint, place))
+                     STRICT, WITHOUT ROWID;
+                 BEGIN",
+            )?;
+            self.table = Some(connection);
+        }
+        self.table.as_ref().ok_or(StoreError::Closed)
     }
 
-    /// Counts one more copy, and returns how many there were before.
-    pub fn count(&self, fingerprint: Fingerprint) -> Result<u64, StoreError> {
-        let mut statement = self.connection.prepare_cached(
+    fn insert(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), StoreError> {
+        let mut statement =
+            self.table()?.prepare_cached("INSERT INTO accepted (fingerprint, place) VALUES (?1, ?2)")?;
+        statement.execute(params![fingerprint.0, int(index)])?;
+        Ok(())
+    }
+
+    fn find(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, StoreError> {
+        let mut statement = self
+            .table()?
+            .prepare_cached("SELECT place FROM accepted WHERE fingerprint = ?1 ORDER BY place LIMIT 1 OFFSET ?2")?;
+        let place: Option<i64> =
+            statement.query_row(params![fingerprint.0, int(occurrence)], |row| row.get(0)).optional()?;
+        Ok(place.map(count))
+    }
+
+    fn count_once_more(&mut self, fingerprint: Fingerprint) -> Result<u64, StoreError> {
+        let mut statement = self.table()?.prepare_cached(
             "INSERT INTO counted (fingerprint, copies) VALUES (?1, 1)
              ON CONFLICT DO UPDATE SET copies = copies + 1 RETURNING copies",
         )?;
         let copies: i64 = statement.query_row([fingerprint.0], |row| row.get(0))?;
         Ok(count(copies - 1))
     }
+}
 
-    /// Notes an accepted fingerprint and its place in the accepted sequence.
-    pub fn accept(&self, fingerprint: Fingerprint, place: u64) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare_cached("INSERT INTO accepted (fingerprint, place) VALUES (?1, ?2)")?;
-        statement.execute(params![fingerprint.0, int(place)])?;
-        Ok(())
+fn failed(error: StoreError) -> LedgerError {
+    LedgerError(Box::new(error))
+}
+
+impl Ledger for StoreLedger {
+    fn accepted(&mut self, from: u64, into: &mut Vec<Fingerprint>) -> Result<(), LedgerError> {
+        self.store.fingerprints(&self.object, from, into).map_err(failed)
     }
 
-    /// The place of the copy numbered `nth` (from 0) among the accepted.
-    pub fn nth(&self, fingerprint: Fingerprint, nth: u64) -> Result<Option<u64>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT place FROM accepted WHERE fingerprint = ?1 ORDER BY place LIMIT 1 OFFSET ?2",
-        )?;
-        let place: Option<i64> =
-            statement.query_row(params![fingerprint.0, int(nth)], |row| row.get(0)).optional()?;
-        Ok(place.map(count))
+    fn enter(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), LedgerError> {
+        self.insert(fingerprint, index).map_err(failed)
+    }
+
+    fn nth(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, LedgerError> {
+        self.find(fingerprint, occurrence).map_err(failed)
+    }
+
+    fn count(&mut self, fingerprint: Fingerprint) -> Result<u64, LedgerError> {
+        self.count_once_more(fingerprint).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::RecordHash;
+
+    #[test]
+    fn the_table_counts_and_finds_as_memory_would() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let mut ledger = store.ledger(&ObjectId::new("b", "k"));
+        let [one, two] = [&b"1"[..], b"2"].map(|record| RecordHash::of(record).fingerprint());
+        assert_eq!([one, two, one].map(|each| ledger.count(each).unwrap()), [0, 0, 1]);
+        for (index, each) in [one, two, one].into_iter().enumerate() {
+            ledger.enter(each, index as u64).unwrap();
+        }
+        assert_eq!([0, 1, 2].map(|nth| ledger.nth(one, nth).unwrap()), [Some(0), Some(2), None]);
+        assert_eq!(ledger.nth(two, 0).unwrap(), Some(1));
     }
 }

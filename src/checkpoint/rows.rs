@@ -182,12 +182,7 @@ pub(super) fn cursor(connection: &Connection, object_id: i64, sink: &str) -> Res
     Ok(accepted)
 }
 
-pub(super) fn set_cursor(
-    connection: &Connection,
-    object_id: i64,
-    sink: &str,
-    accepted: u64,
-) -> Result<(), StoreError> {
+pub(super) fn set_cursor(connection: &Connection, object_id: i64, sink: &str, accepted: u64) -> Result<(), StoreError> {
     let sum = cursor_sum(object_id, sink, accepted).value();
     connection
         .prepare_cached(
@@ -237,23 +232,24 @@ pub(super) fn append_fingerprints(
     Ok(())
 }
 
-/// Hands an object's accepted fingerprints over in order.
+/// Appends the fingerprints from number `from` on that lie in one stretch.
 pub(super) fn fingerprints(
     connection: &Connection,
     object_id: i64,
-    mut each: impl FnMut(Fingerprint),
+    from: u64,
+    into: &mut Vec<Fingerprint>,
 ) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 ORDER BY first")?;
-    let mut rows = statement.query([object_id])?;
-    while let Some(row) = rows.next()? {
+    let mut statement = connection.prepare_cached(
+        "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1",
+    )?;
+    let mut rows = statement.query(params![object_id, int(from)])?;
+    if let Some(row) = rows.next()? {
         let first: i64 = row.get(0)?;
         let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         stretch_sum(object_id, first, packed)
             .verify(row.get(2)?, || format!("the fingerprints of object {object_id} from {first}"))?;
-        for fingerprint in packed.as_chunks::<16>().0 {
-            each(Fingerprint(*fingerprint));
-        }
+        let skipped = usize::try_from(from - count(first)).unwrap_or(usize::MAX);
+        into.extend(packed.as_chunks::<16>().0.iter().skip(skipped).copied().map(Fingerprint));
     }
     Ok(())
 }

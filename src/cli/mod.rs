@@ -1,1 +1,120 @@
-//! cli
+//! What can be asked for on the command line, one file a subcommand, and with which code the program ends.
+
+mod check;
+
+mod decode;
+
+mod run;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config::load::LoadError;
+
+/// Carries audit logs out of S3 into a SIEM, each record once.
+#[derive(Debug, Parser)]
+#[command(name = "auditferry", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the collector: until it is stopped, or with --once until what is there now is delivered.
+    Run(run::Args),
+    /// Load and check a configuration, without touching the network.
+    Check(check::Args),
+    /// Show what a file of records says, record by record, without delivering anything.
+    Decode(decode::Args),
+}
+
+/// How the program ends: the codes of sysexits(3). The service manager does not try again on `Usage`, `Corrupt` and
+/// `Config`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Status {
+    Done = 0,
+    /// The command line is wrong.
+    Usage = 64,
+    /// Input or the checkpoint store is damaged, or some records were refused.
+    Corrupt = 65,
+    /// A file that was named is not there.
+    NoInput = 66,
+    /// Something outside cannot be reached.
+    Unavailable = 69,
+    /// A fault of the program's own.
+    Internal = 70,
+    /// A disk failed or is full.
+    Io = 74,
+    /// Another process is at work, or something is to be tried again.
+    Again = 75,
+    /// Somebody refuses: file permissions, IAM.
+    Refused = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// Does what the arguments ask for. The first is the program's own name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody to tell is no reason to panic. Help and version are asked for, and no error.
+            let _ = error.print();
+            return if error.use_stderr() { Status::Usage } else { Status::Done }.into();
+        }
+    };
+    let status = match cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(&args),
+        Command::Decode(args) => decode::run(&args),
+    };
+    status.into()
+}
+
+/// Why the configuration could not be used, as a code.
+fn load_status(error: &LoadError) -> Status {
+    match error {
+        LoadError::Unreadable { source, .. } => match source.kind() {
+            ErrorKind::NotFound => Status::NoInput,
+            ErrorKind::PermissionDenied => Status::Refused,
+            ErrorKind::InvalidData => Status::Config,
+            _ => Status::Io,
+        },
+        LoadError::Invalid(_) => Status::Config,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_configuration_may_be_layered() {
+        let cli = Cli::try_parse_from(["auditferry", "run", "--config", "a.toml", "--config", "b.toml", "--once"]);
+        assert!(matches!(cli.unwrap().command, Command::Run(args) if args.config.len() == 2 && args.once));
+    }
+
+    #[test]
+    fn run_without_a_configuration_is_a_wrong_command_line() {
+        assert!(Cli::try_parse_from(["auditferry", "run"]).is_err());
+    }
+}

@@ -25,11 +25,11 @@ use crate::object::s3::S3Objects;
 
 /// Identities by name and region, each made once.
 #[derive(Default)]
-pub struct Identities(BTreeMap<(String, Option<String>), Identity>);
+pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
     /// The identity of this name for this region; no name is the default chain.
-    pub async fn get(
+    pub(super) async fn get(
         &mut self,
         config: &Config,
         name: Option<&str>,
@@ -45,18 +45,13 @@ impl Identities {
         Ok(identity)
     }
 
-    pub fn all(&self) -> Vec<Identity> {
+    pub(super) fn all(&self) -> Vec<Identity> {
         self.0.values().cloned().collect()
     }
 }
 
-/// The sinks' names in the order of their lanes.
-pub fn sink_names(config: &Config) -> Vec<Arc<str>> {
-    config.sink.keys().map(|name| Arc::from(name.as_str())).collect()
-}
-
 /// All feeds, ready to run.
-pub async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
+pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
     let mut all = Vec::with_capacity(config.feed.len());
     for (name, table) in &config.feed {
         all.push(Arc::new(feed(config, name, table, identities).await?));
@@ -135,7 +130,7 @@ fn names(table: &feed::Config, place: &Place) -> (Arc<str>, Vec<Arc<str>>, HashM
 }
 
 /// The queues that feeds name, each once. A feed names one by URL, by its table, or by its name in SQS.
-pub fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
+pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
     let mut queues = BTreeMap::new();
     for table in config.feed.values() {
         let Some(queue) = &table.queue else { continue };

@@ -3,8 +3,15 @@
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
+use tokio::time::Instant;
+
 /// Milliseconds since the epoch.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds since `began`, on the monotonic clock.
+pub fn since_ms(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

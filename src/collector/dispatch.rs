@@ -43,7 +43,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// A change, the feed it belongs to, and its share in a message.
 #[derive(Debug)]
-pub struct Order {
+pub(super) struct Order {
     pub feed: usize,
     pub change: ObjectChange,
     pub claim: Option<Claim>,
@@ -98,7 +98,7 @@ struct Parked {
 }
 
 /// The one place that knows which object is worked on.
-pub struct Dispatcher {
+pub(super) struct Dispatcher {
     workshop: Arc<Workshop>,
     once: bool,
     waiting: HashMap<ObjectId, Wish>,
@@ -114,7 +114,7 @@ pub struct Dispatcher {
 
 /// How the dispatcher ended.
 #[derive(Debug)]
-pub enum Ended {
+pub(super) enum Ended {
     /// All that was ordered is settled.
     Done,
     /// Stopped before that, or with `--once` something could not be read or delivered: what, if it is known.
@@ -122,7 +122,7 @@ pub enum Ended {
 }
 
 impl Dispatcher {
-    pub fn new(workshop: Arc<Workshop>, once: bool) -> Result<Self, StoreError> {
+    pub(super) fn new(workshop: Arc<Workshop>, once: bool) -> Result<Self, StoreError> {
         let lanes = workshop.lanes.iter();
         let behind = lanes.map(|lane| Behind::new(&workshop.store, &lane.sink)).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -140,7 +140,11 @@ impl Dispatcher {
     }
 
     /// Runs until the stop, or until nobody orders any more and all is done.
-    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, shutdown: Shutdown) -> Result<Ended, StoreError> {
+    pub(super) async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        shutdown: Shutdown,
+    ) -> Result<Ended, StoreError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut closed = false;
@@ -352,12 +356,10 @@ impl Dispatcher {
         debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
         let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
         match verdict {
-            Verdict::Again(wait) => {
-                match catching_up {
-                    Some(lane) => self.behind[lane].again(object, wait),
-                    None => self.again(object, wish, wait),
-                }
-            }
+            Verdict::Again(wait) => match catching_up {
+                Some(lane) => self.behind[lane].again(object, wait),
+                None => self.again(object, wish, wait),
+            },
             Verdict::GiveUp => {
                 error!(feed = %feed.name, %object, %error, attempts = wish.attempts, "an object cannot be read; its message is left to come again");
                 self.workshop.metrics.objects.add(["given_up"], 1);
@@ -373,7 +375,7 @@ impl Dispatcher {
                     self.pay(lane, object).await?;
                 }
                 for claim in wish.claims.into_iter().chain(self.unpark(object)) {
-                    claim.settle(Proof::Vanished(object.clone()));
+                    claim.settle(Proof::Vanished);
                 }
             }
             Verdict::Quarantine(etag) => {
@@ -508,9 +510,7 @@ impl Dispatcher {
             return Ok(());
         }
         let sink = Arc::clone(&self.workshop.lanes[lane].sink);
-        let objects = due.iter().map(|(object, feed)| {
-            (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone())
-        });
+        let objects = due.iter().map(|(object, feed)| (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone()));
         info!(%sink, objects = due.len(), "objects are written down as owed to a sink");
         self.workshop.store.owe(Arc::clone(&sink), objects.collect(), clock::now_ms()).await?;
         for (object, _) in due {

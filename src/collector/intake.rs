@@ -40,7 +40,7 @@ const EMPTY_POLLS: u32 = 2;
 const POISON_BYTES_MAX: usize = 64 << 10;
 
 /// What the receivers of one queue share.
-pub struct Intake<Q> {
+pub(super) struct Intake<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
     pub feeds: Arc<Feeds>,
@@ -58,7 +58,7 @@ pub struct Intake<Q> {
 
 impl<Q: Queue> Intake<Q> {
     /// Receives until the stop, or with `once` until the queue is empty.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
+    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
         while !shutdown.is_requested() && !(self.once && empty >= EMPTY_POLLS) {
@@ -111,15 +111,20 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// Sends each change of a message its way.
+    /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
     async fn take(&self, held: &Arc<Held>) -> Result<(), StoreError> {
         let notices = match parse(&held.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(held, &error.to_string()).await,
         };
+        for notice in &notices {
+            if let Notice::Malformed(error) = notice {
+                self.poison(held, &error.to_string()).await?;
+            }
+        }
         if notices.is_empty() {
             self.count("empty");
-            Claim::on(held).settle(Proof::Ignored(Disposition::Other { event_name: "none".into() }));
+            Claim::on(held).settle(Proof::Ignored);
         }
         // Claimed before any is handed on: a message whose first change is settled at once must not end there.
         let claims: Vec<Claim> = notices.iter().map(|_| Claim::on(held)).collect();
@@ -132,9 +137,13 @@ impl<Q: Queue> Intake<Q> {
     async fn send(&self, notice: Notice, claim: Claim) {
         let written = match notice {
             Notice::Written(written) => written,
+            // Its message was given up or quarantined as a whole.
+            Notice::Malformed(_) => {
+                return claim.settle(Proof::Ignored);
+            }
             Notice::Ignored(disposition) => {
                 self.count(word(&disposition));
-                return claim.settle(Proof::Ignored(disposition));
+                return claim.settle(Proof::Ignored);
             }
         };
         let mut change = written.change;
@@ -147,12 +156,12 @@ impl<Q: Queue> Intake<Q> {
             }
             Route::Filtered => {
                 self.count("filtered");
-                claim.settle(Proof::Filtered(change.object));
+                claim.settle(Proof::Filtered);
             }
             Route::Foreign => {
                 self.count("foreign");
                 warn!(queue = %self.name, object = %change.object, "a notification names an object that belongs to no feed");
-                claim.settle(Proof::Foreign(change.object));
+                claim.settle(Proof::Foreign);
             }
         }
     }
@@ -172,6 +181,7 @@ impl<Q: Queue> Intake<Q> {
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();
         let proof = self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await?;
+        self.metrics.records_quarantined.add([&self.name, "message"], 1);
         Claim::on(held).settle(Proof::Quarantined(proof));
         Ok(())
     }

@@ -31,10 +31,11 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::telemetry::health::Health;
+use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
 
 /// What every job works with.
-pub struct Workshop {
+pub(super) struct Workshop {
     pub feeds: Arc<Feeds>,
     pub lanes: Vec<LaneHandle>,
     pub store: CheckpointStore,
@@ -46,14 +47,17 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// The supervisor turns: health sees it.
-    pub fn beat(&self) {
-        self.health.beat(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    /// The supervisor turns: health sees it, and whether every sink has been reached once.
+    pub(super) fn beat(&self) {
+        if self.lanes.iter().all(|lane| !lane.is_failing()) {
+            self.health.mark(Part::Sinks, true);
+        }
+        self.health.beat(clock::since_ms(self.began));
     }
 }
 
 /// One object to be brought to some lanes.
-pub struct Task {
+pub(super) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     /// The highest sequencer among the changes that asked for it.
@@ -68,7 +72,7 @@ pub struct Task {
 
 /// How a job ended that did not fail.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct JobEnd {
+pub(super) struct JobEnd {
     /// Everything the object holds is accepted, and noted so.
     pub finished: bool,
     /// Lanes that have not had all of it, by their position among all.
@@ -77,7 +81,7 @@ pub struct JobEnd {
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
-pub enum JobError {
+pub(super) enum JobError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The stored bytes will never read in this version.
@@ -97,7 +101,7 @@ pub enum JobError {
 ///
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
-pub async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
+pub(super) async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
     let job = Announced::look_up(workshop, task)?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
@@ -241,7 +245,7 @@ impl Compared {
         let mut deferred = read.deferred.clone();
         let mut overtaken = false;
         for (&lane, ticket) in job.task.lanes.iter().zip(&tickets) {
-            let committed = job.wait_for(lane, ticket).await;
+            let committed = !deferred.contains(&lane) && job.wait_for(lane, ticket).await;
             if !committed {
                 ticket.abandon().await;
             }

@@ -42,7 +42,7 @@ const OFFERS_MAX: usize = 256;
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
 /// One part on its way to a sink, and the memory it takes.
-pub struct Offer {
+pub(super) struct Offer {
     pub part: Part,
     pub ticket: Ticket,
     _room: OwnedSemaphorePermit,
@@ -50,7 +50,7 @@ pub struct Offer {
 
 /// Whether a sink takes what it is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
+pub(super) enum Status {
     Ready,
     /// Since when it does not.
     Failing(Instant),
@@ -58,7 +58,7 @@ pub enum Status {
 
 /// What jobs hold of a lane.
 #[derive(Clone)]
-pub struct LaneHandle {
+pub(super) struct LaneHandle {
     pub sink: Arc<str>,
     offers: mpsc::Sender<Offer>,
     room: Arc<Semaphore>,
@@ -74,7 +74,7 @@ struct Producers {
 }
 
 /// While one exists, more may be on its way to the lane.
-pub struct Producing(Arc<Producers>);
+pub(super) struct Producing(Arc<Producers>);
 
 impl Drop for Producing {
     fn drop(&mut self) {
@@ -86,19 +86,19 @@ impl Drop for Producing {
 
 impl LaneHandle {
     /// Whether its last delivery failed.
-    pub fn is_failing(&self) -> bool {
+    pub(super) fn is_failing(&self) -> bool {
         *self.status.borrow() != Status::Ready
     }
 
     /// Announces that parts will be offered.
-    pub fn producing(&self) -> Producing {
+    pub(super) fn producing(&self) -> Producing {
         self.producers.count.fetch_add(1, Ordering::AcqRel);
         Producing(Arc::clone(&self.producers))
     }
 
     /// Hands a part over once the lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
     /// Returns false when the lane is closed.
-    pub async fn offer(&self, part: Part, ticket: &Ticket) -> bool {
+    pub(super) async fn offer(&self, part: Part, ticket: &Ticket) -> bool {
         let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
         let Ok(slot) = self.offers.reserve().await else { return false };
@@ -110,7 +110,7 @@ impl LaneHandle {
 
 /// Why a lane ended before it was closed.
 #[derive(Debug, thiserror::Error)]
-pub enum LaneError {
+pub(super) enum LaneError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stop came while the sink was failing; what was sealed is sent after the next start.
@@ -119,7 +119,7 @@ pub enum LaneError {
 }
 
 /// One sink's task.
-pub struct Lane {
+pub(super) struct Lane {
     name: Arc<str>,
     sink: Sink,
     encoder: String,
@@ -133,7 +133,7 @@ pub struct Lane {
 }
 
 /// What a lane is made of.
-pub struct Setup {
+pub(super) struct Setup {
     pub name: Arc<str>,
     pub sink: Sink,
     /// Which program and encoding makes the bytes.
@@ -147,7 +147,7 @@ pub struct Setup {
 }
 
 impl Lane {
-    pub fn new(setup: Setup) -> (Self, LaneHandle) {
+    pub(super) fn new(setup: Setup) -> (Self, LaneHandle) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::Ready);
         let producers = Arc::new(Producers::default());
@@ -170,7 +170,7 @@ impl Lane {
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
+    pub(super) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
         self.status.send_replace(Status::Failing(Instant::now()));
         self.recover(recovered).await?;
         self.status.send_replace(Status::Ready);
@@ -327,8 +327,12 @@ impl Lane {
         self.metrics.sink_retries.add([&self.name], 1);
         if backoff.attempts() == 1 || backoff.attempts().is_multiple_of(20) {
             match error {
-                DeliveryError::Unavailable(_) => warn!(sink = %self.name, %error, attempts = backoff.attempts(), "a batch was not delivered; trying again"),
-                DeliveryError::Misconfigured(_) => error!(sink = %self.name, %error, attempts = backoff.attempts(), "the sink is parked until it is mended"),
+                DeliveryError::Unavailable(_) => {
+                    warn!(sink = %self.name, %error, attempts = backoff.attempts(), "a batch was not delivered; trying again")
+                }
+                DeliveryError::Misconfigured(_) => {
+                    error!(sink = %self.name, %error, attempts = backoff.attempts(), "the sink is parked until it is mended")
+                }
             }
         }
         self.wait(wait).await

@@ -45,7 +45,6 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -159,10 +158,11 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let mut sources = Sources::new();
     let once = mode == Mode::Once;
     start_scanners(&config, &workshop, &orders, once, &halt, &mut sources);
-    let queues = start_queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
+    let queues =
+        start_queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
-    start_admin(&config, &metrics, &health, began, &halt, &mut background).await?;
+    start_admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
             upkeep::watchdog(health, began, every).await;
@@ -296,10 +296,8 @@ fn start_scanners(
     sources: &mut Sources,
 ) {
     for (position, (feed, table)) in workshop.feeds.0.iter().zip(config.feed.values()).enumerate() {
-        let queued = table.queue.is_some();
-        let at_start = table.scan_at_start.unwrap_or(!queued);
-        let every = table.scan_every.or((!queued).then_some(Duration::from_secs(60)));
-        if queued && !at_start && every.is_none() {
+        let (at_start, every) = (table.scans_at_start(), table.scan_interval());
+        if table.queue.is_some() && !at_start && every.is_none() {
             continue;
         }
         let scanner = Scanner {
@@ -374,20 +372,25 @@ async fn start_queues(
     Ok(watched)
 }
 
+/// Serves metrics and health. The address is told in the log, since port 0 takes any free one.
 async fn start_admin(
     config: &Config,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
     began: Instant,
-    halt: &Shutdown,
     background: &mut JoinSet<Result<(), Error>>,
 ) -> Result<(), Error> {
     let Some(address) = &config.admin.listen else { return Ok(()) };
+    let address = address.clone();
     let failed = |source| Error::Admin { address: address.clone(), source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    let listener = tokio::net::TcpListener::bind(&address).await.map_err(failed)?;
     let listen = listener.local_addr().map_err(failed)?;
     info!(%listen, "admin listens");
-    let _ = (listener, metrics, health, began, halt, background, admin::PLACEHOLDER);
-    error!("placeholder");
+    let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
+    let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
+    background.spawn(async move {
+        let source = admin::serve(&listener, &state).await;
+        Err(Error::Admin { address, source })
+    });
     Ok(())
 }

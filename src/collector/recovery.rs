@@ -28,7 +28,7 @@ use crate::sink::Manifest;
 const NOT_FOUND_MAX: u32 = 3;
 
 /// What a sink has to complete before anything else.
-pub enum Recovered {
+pub(super) enum Recovered {
     Nothing,
     Sealed {
         sealed: Sealed,
@@ -39,7 +39,7 @@ pub enum Recovered {
 }
 
 /// What is needed to make a sealed batch again.
-pub struct Remake {
+pub(super) struct Remake {
     id: String,
     seq: u64,
     parts: Vec<SealedPart>,
@@ -53,7 +53,7 @@ pub struct Remake {
 }
 
 /// Looks up what a sink has to complete. `lane` is its position among all, `encoder` what makes its bytes now.
-pub fn look_up(
+pub(super) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     lane: usize,
@@ -82,7 +82,7 @@ impl Remake {
     ///
     /// # Errors
     /// The store failed.
-    pub async fn make(self) -> Result<Option<Batch>, StoreError> {
+    pub(super) async fn make(self) -> Result<Option<Batch>, StoreError> {
         let mut made: Vec<Option<Part>> = Vec::with_capacity(self.parts.len());
         for sealed in &self.parts {
             match self.part(sealed).await? {
@@ -90,9 +90,10 @@ impl Remake {
                 None => return Ok(None),
             }
         }
-        let same = made.iter().zip(&self.parts).all(|(part, sealed)| {
-            part.as_ref().is_some_and(|part| part.hash() == sealed.hash)
-        });
+        let same = made
+            .iter()
+            .zip(&self.parts)
+            .all(|(part, sealed)| part.as_ref().is_some_and(|part| part.hash() == sealed.hash));
         let parts: Vec<Part> = made.into_iter().flatten().collect();
         let mut batch = Batch::of(self.id, self.seq, &parts);
         // Bytes of another encoder stand in for those that were sealed.
@@ -132,7 +133,12 @@ impl Remake {
         }
     }
 
-    async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Part, reading::RemakeError> {
+    async fn read(
+        &self,
+        feed: &Arc<Feed>,
+        sealed: &SealedPart,
+        encoder: Encoder,
+    ) -> Result<Part, reading::RemakeError> {
         let object = &sealed.advance.object;
         let snapshot = match feed.place.read(object, Condition::Any).await? {
             Reading::Changed(snapshot) => snapshot,

@@ -38,7 +38,7 @@ const CHANGED_MAX: usize = 1024;
 const PAGE_ATTEMPTS_MAX: u32 = 5;
 
 /// One feed's scans.
-pub struct Scanner {
+pub(super) struct Scanner {
     pub feed: Arc<Feed>,
     /// The feed's position among all.
     pub position: usize,
@@ -70,7 +70,7 @@ struct Counts {
 
 impl Scanner {
     /// Scans as told until the stop.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
+    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
         let mut watch = match &self.feed.place {
             Place::Directory(place) if !self.once => Some(Watch::start(place.directory(), &self.feed.name)),
             _ => None,

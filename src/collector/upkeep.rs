@@ -27,14 +27,18 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A queue and what of it is in hand.
 #[derive(Clone)]
-pub struct Watched {
+pub(super) struct Watched {
     pub name: Arc<str>,
     pub queue: Arc<SqsQueue>,
     pub in_hand: InHand,
 }
 
 /// Looks after the store, the identities and the queues until the process ends.
-pub async fn run(workshop: Arc<Workshop>, identities: Vec<Identity>, queues: Vec<Watched>) -> Result<(), StoreError> {
+pub(super) async fn run(
+    workshop: Arc<Workshop>,
+    identities: Vec<Identity>,
+    queues: Vec<Watched>,
+) -> Result<(), StoreError> {
     let mut forget_at = Instant::now();
     loop {
         if Instant::now() >= forget_at {
@@ -98,11 +102,10 @@ async fn look_at(workshop: &Workshop, watched: &Watched) {
 }
 
 /// Tells the service manager that the daemon turns, as long as it does.
-pub async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
+pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        let uptime_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if health.live(uptime_ms) {
+        if health.live(clock::since_ms(began)) {
             // Where nobody listens there is nobody to tell.
             let _ = systemd::watchdog();
         }

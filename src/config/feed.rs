@@ -51,6 +51,18 @@ pub struct Config {
     pub scan_every: Option<Duration>,
 }
 
+impl Config {
+    /// Whether the place is scanned at start: as configured, else when there is no queue.
+    pub fn scans_at_start(&self) -> bool {
+        self.scan_at_start.unwrap_or(self.queue.is_none())
+    }
+
+    /// How often the place is scanned: as configured, else every minute when there is no queue.
+    pub fn scan_interval(&self) -> Option<Duration> {
+        self.scan_every.or_else(|| self.queue.is_none().then_some(Duration::from_secs(60)))
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityScope {

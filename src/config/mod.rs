@@ -2,13 +2,32 @@
 
 pub mod feed;
 
+pub mod load;
+
+pub mod state_dir;
+
+mod check;
+
+mod check_feed;
+
+mod layers;
+
+mod places;
+
+mod value;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
-use crate::{identity, notification, sink};
+use crate::identity;
+use crate::notification;
+use crate::sink;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,6 +57,25 @@ pub struct Admin {
     pub listen: Option<String>,
 }
 
+impl Admin {
+    /// Where to listen, if anywhere. Metrics name tenants and sinks and there is no authentication, so that only this
+    /// machine may ask.
+    pub fn address(&self) -> Result<Option<SocketAddr>, AddressError> {
+        let Some(text) = &self.listen else { return Ok(None) };
+        let address: SocketAddr = text.parse().map_err(|_| AddressError::Malformed)?;
+        if address.ip().is_loopback() { Ok(Some(address)) } else { Err(AddressError::NotLoopback) }
+    }
+}
+
+/// Why `admin.listen` cannot be listened on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum AddressError {
+    #[error("expected an address and a port such as \"127.0.0.1:9598\"")]
+    Malformed,
+    #[error("expected a loopback address (127.0.0.1 or [::1]): there is no authentication")]
+    NotLoopback,
+}
+
 /// `[log]`: what the daemon says of itself, on standard error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +84,13 @@ pub struct Log {
     pub level: Option<String>,
     /// `readable` or `json`. Default: `readable` on a terminal, else `json`.
     pub format: Option<LogFormat>,
+}
+
+impl Log {
+    /// What `level` lets through.
+    pub fn filter(&self) -> Result<EnvFilter, ParseError> {
+        EnvFilter::try_new(self.level.as_deref().unwrap_or("info"))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]

@@ -1,10 +1,34 @@
 //! Says which records of an object's current content are new.
 
+pub mod ledger;
+
+pub mod digest;
+
+pub mod prefix;
+
+pub mod tally;
+
+pub mod multiset;
+
+pub mod comparison;
+
+pub mod between;
+
+use std::hash::Hash;
+use std::hash::Hasher;
+
 use sha2::{Digest as _, Sha256};
 
 /// The first 128 bits of a record's SHA-256: what the checkpoint store remembers of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Fingerprint(pub [u8; 16]);
+
+impl Hash for Fingerprint {
+    /// The 16 bytes alone, in one piece, without the length that an array would add.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0);
+    }
+}
 
 /// A record's whole SHA-256, computed once: its fingerprint, and what its events' identity is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,4 +69,44 @@ pub struct Progress {
     /// Whether the records were accepted in the order in which the content holds them, without others between: record
     /// `n` of the content is then number `n` of the accepted sequence.
     pub in_order: bool,
+}
+
+impl Progress {
+    /// Whether the content accepted last holds all records ever accepted. Only then does its digest say, of content that
+    /// begins with it, that what follows is all that is new.
+    pub fn covers_accepted(&self) -> bool {
+        self.accepted > 0 && self.accepted == self.content_records
+    }
+}
+
+/// Where a record stands in its object's accepted sequence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It is accepted already, as number `index`.
+    Known { index: u64, occurrence: u64 },
+    /// It is to be accepted as number `index`, after `occurrence` records equal to it. For objects written once, where
+    /// records are told apart by their place alone, `occurrence` is its ordinal.
+    New { index: u64, occurrence: u64 },
+}
+
+/// What a reading found, for those who watch the logs themselves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Records that were accepted before.
+    pub known: u64,
+    pub new: u64,
+    /// Records accepted before that the content does not hold any more. Told of readings that came to the content's end.
+    pub vanished: u64,
+    /// As [`Progress::in_order`]: whether the content is what was accepted, up to where it ends, and more after it.
+    pub in_order: bool,
+}
+
+/// Why records could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum DeltaError {
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+    /// The checkpoint store contradicts itself.
+    #[error("fingerprints of {held} records are kept where {accepted} were accepted")]
+    Incomplete { held: u64, accepted: u64 },
 }

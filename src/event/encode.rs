@@ -51,6 +51,8 @@ pub struct Encoded {
     pub ends: Vec<u32>,
     /// The events' identities, in the order of their lines.
     pub ids: Vec<EventId>,
+    /// The latest time of an event among them, in milliseconds since the epoch.
+    pub latest_ms: Option<i64>,
 }
 
 impl Encoder {
@@ -81,6 +83,7 @@ impl Encoder {
         // `encode_record` takes back what passes 4 GiB.
         out.ends.push(u32::try_from(out.bytes.len()).unwrap_or(u32::MAX));
         out.ids.push(seen.id);
+        out.latest_ms = out.latest_ms.max(Some(event.time_ms));
     }
 }
 
@@ -104,6 +107,7 @@ impl Encoded {
         self.bytes.clear();
         self.ends.clear();
         self.ids.clear();
+        self.latest_ms = None;
     }
 
     /// Takes back everything written after the first `events` events.

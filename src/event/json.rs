@@ -381,12 +381,13 @@ impl<'a> Fields<'a> {
         self.position(key).map(|position| self.fields[position].value)
     }
 
-    /// The field's text, if it says something, which then counts as mapped.
+    /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
     pub fn map(&mut self, key: &str) -> Option<Text<'a>> {
         let position = self.position(key)?;
-        let text = self.fields[position].value.text()?;
-        self.fields[position].mapped = true;
-        Some(text)
+        let field = &mut self.fields[position];
+        let text = field.value.text();
+        field.mapped |= text.is_some() || field.value == Json::Null;
+        text
     }
 
     pub fn len(&self) -> usize {

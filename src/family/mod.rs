@@ -18,6 +18,7 @@ use crate::event::Scope;
 use crate::event::Seen;
 use crate::notification::ObjectId;
 use crate::records::Framing;
+use crate::records::Record;
 
 pub use partitions::Partitions;
 
@@ -37,10 +38,10 @@ pub struct Family {
 }
 
 /// Reads a record. What was handed on before a refusal does not count.
-pub type Decode = fn(&Context<'_>, record: &[u8], emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
+pub type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
 
 /// Appends a record as one JSON object, without a line end. What was appended before a refusal does not count.
-pub type Parsed = fn(&Context<'_>, record: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal>;
+pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
 
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
@@ -117,7 +118,7 @@ impl std::error::Error for Refusal {}
 /// is written once. Returns the number of events the record gave. On refusal nothing is appended.
 pub fn encode_record(
     context: &Context<'_>,
-    record: &[u8],
+    record: &Record<'_>,
     hash: &RecordHash,
     occurrence: u64,
     encoders: &[Encoder],
@@ -128,7 +129,7 @@ pub fn encode_record(
     let mut index = 0;
     let decoded = (context.family.decode)(context, record, &mut |event| {
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record, id, index };
+        let seen = Seen { origin, record: record.bytes, id, index };
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
             encoder.encode(event, &seen, encoded);
         }

@@ -99,6 +99,22 @@ pub struct Config {
     pub poison_receives_max: u32,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            url: None,
+            name: None,
+            region: None,
+            endpoint_url: None,
+            identity: None,
+            receivers: default_receivers(),
+            visibility_secs: default_visibility_secs(),
+            held_max: default_held_max(),
+            poison_receives_max: default_poison_receives_max(),
+        }
+    }
+}
+
 const fn default_receivers() -> usize {
     2
 }

@@ -66,6 +66,19 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// As an object's first bytes say; the first four are enough.
+    pub fn of(first: &[u8]) -> Self {
+        if first.starts_with(GZIP_MAGIC) {
+            Self::Gzip
+        } else if begins_zstd_frame(first) {
+            Self::Zstd
+        } else {
+            Self::None
+        }
+    }
+}
+
 impl std::fmt::Display for Compression {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -196,15 +209,12 @@ impl<R: Read> Inflate<R> {
 
     fn begin(&mut self, mut stored: Stored<R>) -> Result<Stage<R>, InflateError> {
         let first = stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?;
-        if first.starts_with(GZIP_MAGIC) {
-            self.compression = Compression::Gzip;
-            Ok(Stage::Gzip(Box::new(GzDecoder::new(stored))))
-        } else if begins_zstd_frame(first) {
-            self.compression = Compression::Zstd;
-            Ok(Stage::Zstd(zstd_decoder()?, stored))
-        } else {
-            Ok(Stage::Plain(stored))
-        }
+        self.compression = Compression::of(first);
+        Ok(match self.compression {
+            Compression::Gzip => Stage::Gzip(Box::new(GzDecoder::new(stored))),
+            Compression::Zstd => Stage::Zstd(zstd_decoder()?, stored),
+            Compression::None => Stage::Plain(stored),
+        })
     }
 
     fn copy(&mut self, mut stored: Stored<R>, into: &mut [u8]) -> Result<Step<R>, InflateError> {

@@ -16,6 +16,13 @@ pub struct Record<'a> {
     pub text: Option<&'a str>,
 }
 
+impl<'a> Record<'a> {
+    /// A record whose bytes nobody has checked yet.
+    pub fn new(ordinal: u64, bytes: &'a [u8]) -> Self {
+        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok() }
+    }
+}
+
 /// What a line is to the family that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineRole {

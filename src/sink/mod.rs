@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::batch::Batch;
+use crate::event::EncodingName;
 
 pub use memory::Delivered;
 
@@ -141,17 +142,6 @@ impl Config {
             Self::Stdout(config) => config.encoding,
         }
     }
-}
-
-/// How events are written.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncodingName {
-    /// OCSF, one JSON object a line.
-    #[default]
-    Ocsf,
-    /// The source's record, as it came.
-    Raw,
 }
 
 /// A file of lines, each event once: a repeat after a crash is recognised by the committed length.

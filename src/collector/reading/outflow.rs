@@ -19,8 +19,8 @@ use crate::event::Encoder;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
-use crate::notification::ObjectId;
 use crate::object::Version;
+use crate::records::Record;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
 const PART_BYTES: usize = 256 << 10;
@@ -31,7 +31,10 @@ const BODY_LEVEL: i32 = 3;
 
 /// Where parts go.
 pub(super) enum Target {
-    Lane { handle: LaneHandle, ticket: Ticket },
+    Lane {
+        handle: LaneHandle,
+        ticket: Ticket,
+    },
     /// Kept here, for a batch that is made again.
     Kept(Vec<Part>),
 }
@@ -49,14 +52,13 @@ pub(super) struct Slot {
 
 /// A record with its place in the object's accepted sequence.
 pub(super) struct Placed<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) record: Record<'a>,
     pub(super) hash: RecordHash,
-    pub(super) ordinal: u64,
     /// Where its first byte is in the content.
     pub(super) offset: u64,
     pub(super) index: u64,
     pub(super) occurrence: u64,
-    /// It is too long to be decoded; `bytes` is empty then.
+    /// It is too long to be decoded, and has no bytes then.
     pub(super) too_long: Option<u64>,
 }
 
@@ -78,8 +80,6 @@ struct Open {
 /// Everything that flows out of one reading.
 pub(super) struct Outflow<'a> {
     pub(super) context: &'a Context<'a>,
-    pub(super) object: &'a ObjectId,
-    pub(super) feed: Arc<str>,
     pub(super) version: Arc<Version>,
     pub(super) encoders: Vec<Encoder>,
     pub(super) slots: Vec<Slot>,
@@ -103,22 +103,24 @@ pub(super) struct Counts {
 }
 
 impl<'a> Outflow<'a> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of one reading, put together in two places")]
+    /// An outflow that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
     pub(super) fn new(
         context: &'a Context<'a>,
-        object: &'a ObjectId,
-        feed: Arc<str>,
         version: Arc<Version>,
         encoders: Vec<Encoder>,
         slots: Vec<Slot>,
-        accepted: u64,
-        keeps_fingerprints: bool,
-        patience: Duration,
         runtime: &'a Handle,
     ) -> Self {
-        let counts = Counts::default();
         Self {
-            context, object, feed, version, encoders, slots, accepted, keeps_fingerprints, patience, runtime, counts,
+            context,
+            version,
+            encoders,
+            slots,
+            runtime,
+            accepted: 0,
+            keeps_fingerprints: false,
+            patience: Duration::MAX,
+            counts: Counts::default(),
             open: None,
         }
     }
@@ -132,6 +134,11 @@ impl<'a> Outflow<'a> {
     pub(super) fn turns_at(&self, index: u64) -> bool {
         self.open.is_some()
             && (index == self.accepted || self.slots.iter().any(|slot| !slot.deferred && slot.cursor == index))
+    }
+
+    /// Whether anything has gathered since the last cut.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
     /// Whether what has gathered is enough for a part.
@@ -166,7 +173,7 @@ impl<'a> Outflow<'a> {
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
         let events = encode_record(
             self.context,
-            record.bytes,
+            &record.record,
             &record.hash,
             record.occurrence,
             &open.encoders,
@@ -204,7 +211,7 @@ impl<'a> Outflow<'a> {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
         let acceptance = (open.to > self.accepted).then(|| {
             Arc::new(Acceptance {
-                feed: Arc::clone(&self.feed),
+                feed: self.context.feed.into(),
                 before: self.accepted,
                 after: open.to,
                 fingerprints: open.fingerprints,
@@ -221,13 +228,14 @@ impl<'a> Outflow<'a> {
                 (encoded.bytes, encoded.ends.into(), encoded.ids.into())
             })
             .collect();
-        let encoded: Vec<_> = encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
+        let encoded: Vec<_> =
+            encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
         for at in open.slots {
             let slot = &mut self.slots[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
             let (bytes, ends, ids) = &encoded[which];
             let part = Part {
-                advance: Advance { object: self.object.clone(), before: slot.cursor, after: open.to },
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
                 bytes: bytes.clone(),
@@ -246,7 +254,7 @@ impl<'a> Outflow<'a> {
         for slot in self.slots.iter_mut().filter(|slot| !slot.deferred && slot.cursor < to) {
             gone = gone.max(to - slot.cursor);
             let part = Part {
-                advance: Advance { object: self.object.clone(), before: slot.cursor, after: to },
+                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
                 bytes: bytes::Bytes::new(),
@@ -267,16 +275,15 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
             parts.push(part);
             true
         }
-        Target::Lane { handle, ticket } => runtime.block_on(async {
-            tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false)
-        }),
+        Target::Lane { handle, ticket } => runtime
+            .block_on(async { tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false) }),
     }
 }
 
 fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
     let body_zstd = match record.too_long {
         Some(_) => None,
-        None => zstd::encode_all(record.bytes, BODY_LEVEL).ok(),
+        None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
     };
-    Refused { ordinal: record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
+    Refused { ordinal: record.record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
 }

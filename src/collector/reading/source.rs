@@ -32,6 +32,8 @@ pub(super) struct Source<'a> {
     runtime: &'a Handle,
     /// The body that came with the version, until it is used.
     first: Option<Body>,
+    /// The first bytes of that body, when they were looked at.
+    head: Option<Bytes>,
     kept: Option<Bytes>,
     /// Bytes read from the place so far.
     pub(super) fetched_bytes: u64,
@@ -40,7 +42,7 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(snapshot: Snapshot, object: &'a ObjectId, place: &'a Place, runtime: &'a Handle) -> Self {
         let Snapshot { version, body } = snapshot;
-        Self { version, object, place, runtime, first: Some(body), kept: None, fetched_bytes: 0 }
+        Self { version, object, place, runtime, first: Some(body), head: None, kept: None, fetched_bytes: 0 }
     }
 
     /// The bytes from the beginning.
@@ -52,17 +54,26 @@ impl<'a> Source<'a> {
             return Ok(BodyReader { runtime: self.runtime, body: None, chunk: kept.clone() });
         }
         let mut body = self.body()?;
+        let head = self.head.take().unwrap_or_default();
         self.fetched_bytes += self.version.size_bytes;
         if self.version.size_bytes > KEPT_BYTES_MAX {
-            return Ok(BodyReader { runtime: self.runtime, body: Some(body), chunk: Bytes::new() });
+            return Ok(BodyReader { runtime: self.runtime, body: Some(body), chunk: head });
         }
-        let mut kept = BytesMut::new();
+        let mut kept = BytesMut::from(&head[..]);
         while let Some(chunk) = self.runtime.block_on(body.next()) {
             kept.extend_from_slice(&chunk?);
         }
         let kept = kept.freeze();
         self.kept = Some(kept.clone());
         Ok(BodyReader { runtime: self.runtime, body: None, chunk: kept })
+    }
+
+    /// The first bytes, as many as came at once; none of an empty object. To be asked before anything is read.
+    pub(super) fn head(&mut self) -> Result<Bytes, ReadError> {
+        if let (None, Some(body)) = (&self.head, &mut self.first) {
+            self.head = self.runtime.block_on(body.next()).transpose()?;
+        }
+        Ok(self.head.clone().unwrap_or_default())
     }
 
     fn body(&mut self) -> Result<Body, ReadError> {
@@ -78,11 +89,8 @@ impl<'a> Source<'a> {
 
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
-        let damaged = |reason: String| JobError::Damaged {
-            object: self.object.clone(),
-            etag: self.version.etag.clone(),
-            reason,
-        };
+        let damaged =
+            |reason: String| JobError::Damaged { object: self.object.clone(), etag: self.version.etag.clone(), reason };
         match InflateError::from_read(error) {
             InflateError::Source(source) => match source.downcast::<ReadError>() {
                 Ok(ReadError::Damaged { reason, .. }) => damaged(reason),

@@ -32,6 +32,7 @@ use crate::family::Family;
 use crate::family::Refusal;
 use crate::records::Framing;
 use crate::records::LineRole;
+use crate::records::Record;
 
 pub(super) const FAMILY: Family = Family {
     name: "databricks",
@@ -48,7 +49,7 @@ const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log
 /// Jobs, autoscaling and other automatic actions run as this user (audit log documentation, "Audit events").
 const SYSTEM_USER: &str = "System-User";
 
-fn decode(context: &Context<'_>, record: &[u8], emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let text = whole_text(record)?;
     match read(text) {
         Ok(line) => line.emit(context, text, emit),
@@ -60,7 +61,7 @@ fn decode(context: &Context<'_>, record: &[u8], emit: &mut dyn FnMut(&Event<'_>)
     }
 }
 
-fn parsed(_: &Context<'_>, record: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let text = whole_text(record)?;
     match read(text) {
         Ok(_) => out.extend_from_slice(text.trim().as_bytes()),
@@ -74,8 +75,8 @@ fn parsed(_: &Context<'_>, record: &[u8], out: &mut Vec<u8>) -> Result<(), Refus
     Ok(())
 }
 
-fn whole_text(record: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(record).map_err(|error| Refusal::new(format!("no UTF-8 at byte {}", error.valid_up_to())))
+fn whole_text<'a>(record: &Record<'a>) -> Result<&'a str, Refusal> {
+    record.text.ok_or(Refusal::new("the record is no UTF-8"))
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -237,9 +238,10 @@ impl<'a> Line<'a> {
             event.status_detail = secrets.carry_as_text("errorMessage", message);
             self.response.map("errorMessage");
         }
-        if let Some(result) = self.response.get("result").filter(|result| result.text().is_some()) {
+        if let Some(result) = self.response.get("result")
+            && self.response.map("result").is_some()
+        {
             event.api.response_result = Some(secrets.carry("result", result));
-            self.response.map("result");
         }
         if event.status == Status::Failure && event.status_code.is_none() && event.status_detail.is_none() {
             event.status_detail = Some(event.action.clone());

@@ -12,6 +12,8 @@ pub mod http;
 
 pub mod log;
 
+pub mod ocsf;
+
 pub mod proxy;
 
 pub mod records;

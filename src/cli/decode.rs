@@ -1,0 +1,294 @@
+//! `auditferry decode`: what a file of records says, record by record, without delivering anything.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use crate::cli::Status;
+use crate::delta::Fingerprint;
+use crate::delta::Growth;
+use crate::delta::RecordHash;
+use crate::event::Encoded;
+use crate::event::Encoder;
+use crate::event::EncodingName;
+use crate::event::Options;
+use crate::event::Scope;
+use crate::family;
+use crate::family::Context;
+use crate::family::Family;
+use crate::family::Refusal;
+use crate::notification::ObjectId;
+use crate::object::inflate::Inflate;
+use crate::object::inflate::InflateError;
+use crate::object::inflate::InflateLimits;
+use crate::records::Framing;
+use crate::records::Record;
+use crate::records::lines::Item;
+use crate::records::lines::Lines;
+use crate::records::lines::LinesError;
+use crate::records::lines::Start;
+
+/// As the daemon's limits by default.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };
+
+/// What is written is collected up to as many bytes.
+const OUT_BYTES: usize = 256 << 10;
+
+/// The bucket that a file belongs to here.
+const BUCKET: &str = "local";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The kind of log: databricks.
+    #[arg(long, value_parser = family_named)]
+    family: &'static Family,
+    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf.
+    #[arg(long, default_value = "ocsf")]
+    encoding: Encoding,
+    /// The version of OCSF.
+    #[arg(long, default_value = "1.8.0", value_parser = ["1.8.0"])]
+    ocsf_version: String,
+    /// The key that the object has in its bucket; its partitions reach the events. Default: the file's name.
+    #[arg(long, value_name = "KEY")]
+    object_key: Option<String>,
+    /// Where records go that cannot be decoded, one JSON object each. Default: they are told on standard error.
+    #[arg(long, value_name = "FILE")]
+    quarantine: Option<PathBuf>,
+    /// The file, plain or compressed with gzip or zstd; - for standard input.
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum Encoding {
+    Parsed,
+    Raw,
+    Ocsf,
+}
+
+fn family_named(name: &str) -> Result<&'static Family, String> {
+    family::named(name).ok_or_else(|| {
+        let names: Vec<&str> = family::ALL.iter().map(|family| family.name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// Writes every record of the file to standard output, and to the quarantine those that cannot be decoded.
+/// `Corrupt` when there were any.
+pub(super) fn run(args: &Args) -> Status {
+    match decode(args) {
+        Ok(0) => Status::Done,
+        Ok(_) => Status::Corrupt,
+        Err(fault) => {
+            eprintln!("{fault}");
+            match fault {
+                Fault::NotThere { .. } => Status::NoInput,
+                Fault::Rows { .. } => Status::Usage,
+                // Who reads our output has had enough.
+                Fault::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
+                Fault::Read { .. } | Fault::Quarantine { .. } | Fault::Write(_) => Status::Io,
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("{}: {source}", path.display())]
+    NotThere { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{}: {source}", path.display())]
+    Quarantine { path: PathBuf, source: io::Error },
+    #[error("standard output: {0}")]
+    Write(#[from] io::Error),
+    #[error("the family {family} is not read by lines")]
+    Rows { family: &'static str },
+}
+
+/// Returns how many records went to the quarantine.
+fn decode(args: &Args) -> Result<u64, Fault> {
+    let Framing::Lines(role) = args.family.framing else {
+        return Err(Fault::Rows { family: args.family.name });
+    };
+    let (source, last_modified_ms) = open(&args.file)?;
+    let mut source = Inflate::new(source, INFLATE_LIMITS);
+    let name = args.file.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy());
+    let object = ObjectId::new(BUCKET, args.object_key.as_deref().unwrap_or(&name));
+    let context = Context::new(args.family, &object, Scope::Object(&object), last_modified_ms, "decode");
+    let mut report = Report::new(args)?;
+    let mut occurrences = Occurrences::default();
+    let mut lines = Lines::new(role, LINE_BYTES_MAX, Start::Beginning);
+    let mut next_ordinal = 0;
+    loop {
+        let block = match lines.next_block(&mut source) {
+            Ok(None) => break,
+            Ok(Some(block)) => block,
+            Err(error) => {
+                report.unreadable(next_ordinal, error, &args.file)?;
+                break;
+            }
+        };
+        for item in block.items() {
+            next_ordinal = item.ordinal() + 1;
+            match item {
+                Item::Whole { record, .. } | Item::Unended { record, .. } => {
+                    report.record(&context, &record, &mut occurrences)?;
+                }
+                Item::TooLong(line) => {
+                    let reason = format!("the line has {} bytes, more than {LINE_BYTES_MAX}", line.length);
+                    report.quarantine(line.ordinal, &reason, b"")?;
+                }
+            }
+        }
+    }
+    report.finish()
+}
+
+/// The file's bytes, and when it was last written, in milliseconds since the epoch.
+fn open(path: &Path) -> Result<(Box<dyn Read>, Option<i64>), Fault> {
+    if path.as_os_str() == "-" {
+        return Ok((Box::new(io::stdin().lock()), None));
+    }
+    let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+    let (file, metadata) = opened.map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == ErrorKind::NotFound {
+            Fault::NotThere { path, source }
+        } else {
+            Fault::Read { path, source }
+        }
+    })?;
+    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    Ok((Box::new(file), modified.and_then(|since| i64::try_from(since.as_millis()).ok())))
+}
+
+/// How often each record of the file was seen before.
+#[derive(Default)]
+struct Occurrences(HashMap<Fingerprint, u64>);
+
+impl Occurrences {
+    fn next(&mut self, hash: &RecordHash) -> u64 {
+        let seen = self.0.entry(hash.fingerprint()).or_default();
+        let occurrence = *seen;
+        *seen += 1;
+        occurrence
+    }
+}
+
+/// What comes of the records.
+struct Report {
+    encoding: Encoding,
+    encoders: Vec<Encoder>,
+    encoded: Vec<Encoded>,
+    scratch: Vec<u8>,
+    out: BufWriter<io::StdoutLock<'static>>,
+    quarantine: Option<(PathBuf, BufWriter<File>)>,
+    quarantined: u64,
+}
+
+impl Report {
+    fn new(args: &Args) -> Result<Self, Fault> {
+        let encoders: Vec<Encoder> = match args.encoding {
+            Encoding::Parsed => Vec::new(),
+            Encoding::Raw => vec![Encoder::new(EncodingName::Raw, Options::default())],
+            Encoding::Ocsf => vec![Encoder::new(EncodingName::Ocsf, Options::default())],
+        };
+        let quarantine = args.quarantine.as_ref().map(|path| match File::create(path) {
+            Ok(file) => Ok((path.clone(), BufWriter::new(file))),
+            Err(source) => Err(Fault::Quarantine { path: path.clone(), source }),
+        });
+        Ok(Self {
+            encoding: args.encoding,
+            encoded: vec![Encoded::default(); encoders.len()],
+            encoders,
+            scratch: Vec::new(),
+            out: BufWriter::with_capacity(OUT_BYTES, io::stdout().lock()),
+            quarantine: quarantine.transpose()?,
+            quarantined: 0,
+        })
+    }
+
+    fn record(
+        &mut self,
+        context: &Context<'_>,
+        record: &Record<'_>,
+        occurrences: &mut Occurrences,
+    ) -> Result<(), Fault> {
+        let written = match self.encoding {
+            Encoding::Parsed => self.parsed(context, record)?,
+            Encoding::Raw | Encoding::Ocsf => {
+                let hash = RecordHash::of(record.bytes);
+                let occurrence = match context.family.growth {
+                    Growth::Once => record.ordinal,
+                    Growth::Overwritten => occurrences.next(&hash),
+                };
+                self.events(context, record, &hash, occurrence)?
+            }
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(refusal) => self.quarantine(record.ordinal, &refusal.reason, record.bytes),
+        }
+    }
+
+    fn parsed(&mut self, context: &Context<'_>, record: &Record<'_>) -> io::Result<Result<(), Refusal>> {
+        self.scratch.clear();
+        if let Err(refusal) = (context.family.parsed)(context, record, &mut self.scratch) {
+            return Ok(Err(refusal));
+        }
+        write!(self.out, "{{\"ordinal\":{},\"parsed\":", record.ordinal)?;
+        self.out.write_all(&self.scratch)?;
+        self.out.write_all(b"}\n")?;
+        Ok(Ok(()))
+    }
+
+    fn events(
+        &mut self,
+        context: &Context<'_>,
+        record: &Record<'_>,
+        hash: &RecordHash,
+        occurrence: u64,
+    ) -> io::Result<Result<(), Refusal>> {
+        let events = family::encode_record(context, record, hash, occurrence, &self.encoders, &mut self.encoded);
+        for encoded in &mut self.encoded {
+            self.out.write_all(&encoded.bytes)?;
+            encoded.clear();
+        }
+        Ok(events.map(drop))
+    }
+
+    fn quarantine(&mut self, ordinal: u64, reason: &str, raw: &[u8]) -> Result<(), Fault> {
+        self.quarantined += 1;
+        let Some((path, file)) = &mut self.quarantine else {
+            eprintln!("record {ordinal}: {reason}");
+            return Ok(());
+        };
+        let line = serde_json::json!({"ordinal": ordinal, "reason": reason, "raw": String::from_utf8_lossy(raw)});
+        writeln!(file, "{line}").map_err(|source| Fault::Quarantine { path: path.clone(), source })
+    }
+
+    /// What is left of the file cannot be had: because it cannot be read, or because of what it is.
+    fn unreadable(&mut self, ordinal: u64, error: LinesError, path: &Path) -> Result<(), Fault> {
+        let source = match error {
+            LinesError::Source(source) => source,
+            grew @ LinesError::LastLineGrew => return self.quarantine(ordinal, &grew.to_string(), b""),
+        };
+        match InflateError::from_read(source) {
+            InflateError::Source(source) => Err(Fault::Read { path: path.to_owned(), source }),
+            damaged => self.quarantine(ordinal, &damaged.to_string(), b""),
+        }
+    }
+
+    fn finish(mut self) -> Result<u64, Fault> {
+        self.out.flush()?;
+        if let Some((path, mut file)) = self.quarantine {
+            file.flush().map_err(|source| Fault::Quarantine { path, source })?;
+        }
+        Ok(self.quarantined)
+    }
+}

@@ -1,0 +1,160 @@
+//! The worker's part of a job: reads one version, places its records, and lets flow what each lane has not had.
+
+mod outflow;
+
+mod pass;
+
+mod remake;
+
+mod source;
+
+mod spool;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::runtime::Handle;
+use tracing::info;
+use tracing::warn;
+
+use crate::checkpoint::Standing;
+use crate::collector::feeds::Feed;
+use crate::collector::job::JobError;
+use crate::collector::job::Workshop;
+use crate::collector::reading::outflow::Counts;
+use crate::collector::reading::outflow::Outflow;
+use crate::collector::reading::outflow::Slot;
+use crate::collector::reading::outflow::Target;
+use crate::collector::reading::pass::Ended;
+use crate::collector::reading::pass::Pass;
+use crate::collector::reading::source::Source;
+use crate::collector::ticket::Ticket;
+use crate::delta::Growth;
+use crate::delta::Progress;
+use crate::family::Context;
+use crate::notification::ObjectId;
+use crate::object::Snapshot;
+use crate::object::Version;
+
+pub(super) use remake::RemakeError;
+pub(super) use remake::RemakeWork;
+pub(super) use remake::remake;
+
+/// What is to be read, and for whom.
+pub(super) struct Work {
+    pub workshop: Arc<Workshop>,
+    pub feed: Arc<Feed>,
+    pub object: ObjectId,
+    pub standing: Standing,
+    /// The lanes by their position among all, and the job's ticket with each.
+    pub lanes: Vec<usize>,
+    pub tickets: Vec<Ticket>,
+    /// Grows with every block.
+    pub progress: Arc<AtomicU64>,
+}
+
+/// What reading an object came to.
+pub(super) struct Read {
+    pub version: Arc<Version>,
+    /// Whether it was read to its end. If not, nobody was left to take more, or the stop came.
+    pub complete: bool,
+    /// What is known of the content once everything offered is accepted.
+    pub progress: Progress,
+    pub new_records: u64,
+    /// The latest time of a new event, in milliseconds since the epoch.
+    pub latest_event_ms: Option<i64>,
+    /// The lanes that were left behind.
+    pub deferred: Vec<usize>,
+}
+
+/// Reads the version and offers each lane what it has not had. Blocks; to be run on a worker's thread.
+///
+/// # Errors
+/// Whatever was offered before may be sealed already.
+pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<Read, JobError> {
+    let mut source = Source::new(snapshot, &work.object, &work.feed.place, runtime);
+    let version = Arc::new(source.version.clone());
+    let context = Context::new(
+        work.feed.family,
+        &work.object,
+        work.feed.scope(&work.object),
+        version.last_modified_ms,
+        &work.feed.name,
+    );
+    let before = &work.standing.progress;
+    let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
+    outflow.accepted = before.accepted;
+    outflow.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
+    outflow.patience = work.workshop.limits.sink_patience;
+    let mut pass = Pass {
+        source: &mut source,
+        outflow: &mut outflow,
+        context: &context,
+        before,
+        store: &work.workshop.store,
+        limits: &work.workshop.limits,
+        progress: &work.progress,
+        shutdown: Some(&work.workshop.shutdown),
+    };
+    let ended = pass.run()?;
+    let counts = outflow.counts;
+    let deferred = outflow.slots.iter().zip(&work.lanes).filter(|(slot, _)| slot.deferred).map(|(_, lane)| *lane);
+    let deferred: Vec<usize> = deferred.collect();
+    tell(&work, &source, &ended, &counts);
+    Ok(Read {
+        version,
+        complete: ended.complete,
+        progress: ended.progress,
+        new_records: counts.new_records,
+        latest_event_ms: counts.latest_event_ms,
+        deferred,
+    })
+}
+
+fn slots(work: &Work) -> Vec<Slot> {
+    let lanes = work.lanes.iter().zip(&work.tickets).zip(&work.standing.cursors);
+    lanes
+        .map(|((&lane, ticket), &cursor)| Slot {
+            target: Target::Lane { handle: work.workshop.lanes[lane].clone(), ticket: ticket.clone() },
+            encoder: work.feed.encoder_at(lane).unwrap_or_default(),
+            cursor,
+            deferred: false,
+        })
+        .collect()
+}
+
+/// Counts and says what the reading came to.
+fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
+    let metrics = &work.workshop.metrics;
+    let (feed, object) = (&work.feed.name, &work.object);
+    metrics.bytes_fetched.inc_by(source.fetched_bytes);
+    metrics.bytes_decompressed.inc_by(ended.content_bytes);
+    metrics.events_received.inc_by(counts.events);
+    if counts.refused > 0 {
+        metrics.records_quarantined.add([feed, "record"], counts.refused);
+        metrics.parse_errors.add([feed, "record"], counts.refused);
+        warn!(%feed, %object, records = counts.refused, "records cannot be decoded and are quarantined");
+    }
+    if work.standing.progress.accepted > 0 && counts.new_records > 0 {
+        metrics.overwrites.inc();
+    }
+    if ended.rewritten {
+        metrics.rewrites.inc();
+        warn!(%feed, %object, vanished = ended.vanished, new = counts.new_records, "object was rewritten");
+    }
+    if ended.gone > 0 {
+        for (slot, lane) in work.standing.cursors.iter().zip(&work.lanes) {
+            if *slot < work.standing.progress.accepted {
+                metrics.gap_records.add([&work.workshop.lanes[*lane].sink], ended.gone);
+            }
+        }
+        warn!(%feed, %object, records = ended.gone, "records vanished from the source before every sink had them");
+    }
+    if ended.held_lines > 0 {
+        metrics.partial_lines_held.inc_by(ended.held_lines);
+        info!(%feed, %object, "the last line is not whole yet and is held back");
+    }
+    if ended.trailing_garbage {
+        warn!(%feed, %object, "bytes behind the compressed content were left out");
+    }
+}

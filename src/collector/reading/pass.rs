@@ -1,0 +1,335 @@
+//! One way through an object's content: which of its records are known, which are new, and who wants them.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::StoreError;
+use crate::collector::job::JobError;
+use crate::collector::reading::outflow::Outflow;
+use crate::collector::reading::outflow::Placed;
+use crate::collector::reading::source::BodyReader;
+use crate::collector::reading::source::Source;
+use crate::collector::reading::spool::Spool;
+use crate::collector::shutdown::Shutdown;
+use crate::config::Limits;
+use crate::delta::DeltaError;
+use crate::delta::Place;
+use crate::delta::Progress;
+use crate::delta::RecordHash;
+use crate::delta::comparison::Comparison;
+use crate::delta::prefix;
+use crate::delta::prefix::Prefix;
+use crate::family::Context;
+use crate::object::inflate;
+use crate::object::inflate::Compression;
+use crate::object::inflate::Inflate;
+use crate::object::inflate::InflateLimits;
+use crate::records::Framing;
+use crate::records::Record;
+use crate::records::lines::Block;
+use crate::records::lines::Item;
+use crate::records::lines::Lines;
+use crate::records::lines::LinesError;
+use crate::records::lines::Start;
+
+/// What a pass works with.
+pub(super) struct Pass<'p, 'a> {
+    pub(super) source: &'p mut Source<'a>,
+    pub(super) outflow: &'p mut Outflow<'a>,
+    pub(super) context: &'a Context<'a>,
+    /// What is known of the object.
+    pub(super) before: &'a Progress,
+    pub(super) store: &'a CheckpointStore,
+    pub(super) limits: &'a Limits,
+    pub(super) progress: &'a AtomicU64,
+    pub(super) shutdown: Option<&'a Shutdown>,
+}
+
+/// How a reading ended.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) complete: bool,
+    pub(super) progress: Progress,
+    /// The known content was not where it had been.
+    pub(super) rewritten: bool,
+    /// Accepted records that the content does not hold any more.
+    pub(super) vanished: u64,
+    /// How many of those some sink had not had.
+    pub(super) gone: u64,
+    pub(super) held_lines: i64,
+    pub(super) content_bytes: u64,
+    pub(super) trailing_garbage: bool,
+}
+
+/// Which records are taken, by their place in the accepted sequence.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// Known records from here on.
+    known_from: u64,
+    /// Nothing from here on; the pass ends there.
+    to: u64,
+}
+
+type Content<'a> = Inflate<BodyReader<'a>>;
+
+impl<'a> Pass<'_, 'a> {
+    /// Reads as much as it takes to bring every lane up to the content's end.
+    pub(super) fn run(&mut self) -> Result<Ended, JobError> {
+        let trailing_garbage = self.prove()?;
+        let lagging = self.outflow.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let mut content = self.content()?;
+        let prefix = match self.before.accepted {
+            0 => None,
+            _ => Some(prefix::check(self.before, &mut content).map_err(|error| self.source.job_error(error))?),
+        };
+        let rewritten = matches!(prefix, Some(Prefix::Broken));
+        let mut ended = match prefix {
+            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lagging => {
+                let lines = self.lines(held.start);
+                let growth = self.context.family.growth;
+                let comparison =
+                    Comparison::after(held, self.before, growth, self.ledger(), self.limits.fingerprints_in_memory);
+                match self.stream(lines, content, comparison, Wanted::NEW)? {
+                    Streamed::Ended(ended) => ended,
+                    Streamed::LastLineGrew => Ended { rewritten: true, ..self.anew(false)? },
+                }
+            }
+            Some(Prefix::Holds(_)) => self.catch_up(lagging)?,
+            Some(Prefix::Broken) => self.anew(lagging)?,
+            None => {
+                let comparison = self.whole()?;
+                match self.stream(self.lines(Start::Beginning), content, comparison, Wanted::NEW)? {
+                    Streamed::Ended(ended) => ended,
+                    Streamed::LastLineGrew => return Err(self.source.lines_error(LinesError::LastLineGrew)),
+                }
+            }
+        };
+        ended.rewritten |= rewritten;
+        ended.trailing_garbage = trailing_garbage;
+        Ok(ended)
+    }
+
+    /// The known content is where it was, but some sink lags, or the order of acceptance was another.
+    fn catch_up(&mut self, lagging: bool) -> Result<Ended, JobError> {
+        if !lagging || !self.before.in_order || !self.before.covers_accepted() {
+            return self.anew(lagging);
+        }
+        let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
+        self.in_order(Wanted { known_from: from, to: u64::MAX })
+    }
+
+    /// Streams content whose known part stands in the order of acceptance, from its beginning.
+    fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
+        let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
+        let comparison =
+            Comparison::again(self.before, growth, self.ledger(), limit).map_err(|error| self.delta_error(error))?;
+        let content = self.content()?;
+        self.streamed(content, comparison, wanted)
+    }
+
+    /// Compares the whole content. Sinks that lag first get what they have not had, in the order of acceptance.
+    fn anew(&mut self, lagging: bool) -> Result<Ended, JobError> {
+        let mut gone = 0;
+        if lagging {
+            let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
+            self.known(from, self.before.accepted)?;
+            gone = self.outflow.pass_over(self.before.accepted);
+        }
+        let comparison = self.whole()?;
+        let content = self.content()?;
+        let ended = self.streamed(content, comparison, Wanted::NEW)?;
+        Ok(Ended { gone, ..ended })
+    }
+
+    fn streamed(&mut self, content: Content<'a>, comparison: Comparison, wanted: Wanted) -> Result<Ended, JobError> {
+        match self.stream(self.lines(Start::Beginning), content, comparison, wanted)? {
+            Streamed::Ended(ended) => Ok(ended),
+            Streamed::LastLineGrew => Err(self.source.lines_error(LinesError::LastLineGrew)),
+        }
+    }
+
+    /// Lets the known records between two places flow out in the order of acceptance, in whatever order they stand.
+    fn known(&mut self, from: u64, to: u64) -> Result<(), JobError> {
+        let failed = |error: std::io::Error| JobError::Store(StoreError::Failed(format!("spooling records: {error}")));
+        let mut spool = Spool::new(self.store.state_dir()).map_err(failed)?;
+        let mut comparison = self.whole()?;
+        let mut content = self.content()?;
+        let mut lines = self.lines(Start::Beginning);
+        while let Some(block) = lines.next_block(&mut content).map_err(|error| self.source.lines_error(error))? {
+            let mut offset = block.offset;
+            for item in block.items() {
+                let Some(record) = self.record(&item, offset) else { break };
+                let place = comparison.place(record.hash.fingerprint(), item.end_offset());
+                offset = item.end_offset();
+                let Place::Known { index, occurrence } = place.map_err(|error| self.delta_error(error))? else {
+                    continue;
+                };
+                if (from..to).contains(&index) && record.too_long.is_none() {
+                    spool.put(&Placed { index, occurrence, ..record }).map_err(failed)?;
+                }
+            }
+            comparison.pass(&block);
+            self.progress.fetch_add(1, Ordering::Relaxed);
+        }
+        let outflow = &mut *self.outflow;
+        let unused = Progress::default();
+        let drained = spool.drain(|record| {
+            let goes_on = !outflow.turns_at(record.index) && !outflow.is_full() || outflow.cut(&unused);
+            outflow.take(record);
+            goes_on
+        });
+        drained.map_err(failed)?;
+        outflow.cut(&unused);
+        Ok(())
+    }
+
+    /// Takes each wanted record as it comes.
+    fn stream(
+        &mut self,
+        mut lines: Lines,
+        mut content: Content<'a>,
+        mut comparison: Comparison,
+        wanted: Wanted,
+    ) -> Result<Streamed, JobError> {
+        let mut ended = Ended { complete: true, ..Ended::default() };
+        loop {
+            let block = match lines.next_block(&mut content) {
+                Ok(Some(block)) => block,
+                Ok(None) => break,
+                Err(LinesError::LastLineGrew) => return Ok(Streamed::LastLineGrew),
+                Err(error) => return Err(self.source.lines_error(error)),
+            };
+            let goes_on = self.take_block(&block, &mut comparison, wanted, &mut ended)?;
+            ended.content_bytes = block.end_offset();
+            self.progress.fetch_add(1, Ordering::Relaxed);
+            if !goes_on || self.shutdown.is_some_and(Shutdown::is_requested) {
+                ended.complete = false;
+                break;
+            }
+            comparison.pass(&block);
+        }
+        ended.progress = comparison.progress_passed();
+        // A part that is still open ends where the last block did.
+        let receivers_left = self.outflow.cut(&ended.progress);
+        ended.complete &= receivers_left || self.outflow.slots.is_empty();
+        ended.vanished = if ended.complete { comparison.summary().vanished } else { 0 };
+        Ok(Streamed::Ended(ended))
+    }
+
+    /// Takes a block's wanted records; returns whether more is wanted.
+    fn take_block(
+        &mut self,
+        block: &Block<'_>,
+        comparison: &mut Comparison,
+        wanted: Wanted,
+        ended: &mut Ended,
+    ) -> Result<bool, JobError> {
+        let mut offset = block.offset;
+        for item in block.items() {
+            let Some(record) = self.record(&item, offset) else {
+                ended.held_lines += 1;
+                break;
+            };
+            offset = item.end_offset();
+            // While the order is that of acceptance, the next record's place is its ordinal.
+            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.record.ordinal);
+            if (turns || self.outflow.is_full()) && !self.outflow.cut(&comparison.progress(block)) {
+                return Ok(false);
+            }
+            let place = comparison.place(record.hash.fingerprint(), item.end_offset());
+            let (index, occurrence) = match place.map_err(|error| self.delta_error(error))? {
+                Place::Known { index, .. } if index < wanted.known_from => continue,
+                Place::Known { index, occurrence } | Place::New { index, occurrence } => (index, occurrence),
+            };
+            if index >= wanted.to {
+                return Ok(false);
+            }
+            self.outflow.take(&Placed { index, occurrence, ..record });
+        }
+        if self.outflow.is_open() {
+            // Cut at the block's end as well, so that the digest is never wanted of a block that is gone.
+            return Ok(self.outflow.cut(&comparison.progress(block)));
+        }
+        Ok(true)
+    }
+
+    /// The record an item is, with its place still open; nothing where it has not been written to its end.
+    fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
+        let (record, hash, too_long) = match item {
+            Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
+            Item::Unended { record, .. } => {
+                (self.context.family.decode)(self.context, record, &mut |_| {}).ok()?;
+                (*record, RecordHash::of(record.bytes), None)
+            }
+            Item::TooLong(line) if line.unended => return None,
+            Item::TooLong(line) => (Record::new(line.ordinal, &[]), RecordHash(line.sha256), Some(line.length)),
+        };
+        Some(Placed { record, hash, offset, index: 0, occurrence: 0, too_long })
+    }
+
+    /// Lets the known records between two places flow out, for a part that is made again.
+    pub(super) fn again(&mut self, from: u64, to: u64) -> Result<(), JobError> {
+        self.prove()?;
+        let mut content = self.content()?;
+        let prefix = prefix::check(self.before, &mut content).map_err(|error| self.source.job_error(error))?;
+        if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
+            self.in_order(Wanted { known_from: from, to })?;
+        } else {
+            self.known(from, to)?;
+        }
+        Ok(())
+    }
+
+    /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Says
+    /// whether other bytes follow the compressed ones.
+    fn prove(&mut self) -> Result<bool, JobError> {
+        if Compression::of(&self.source.head()?) == Compression::None {
+            return Ok(false);
+        }
+        let proof = inflate::prove(self.source.open()?, self.inflate_limits());
+        let proof = proof.map_err(|error| self.source.job_error(std::io::Error::other(error)))?;
+        Ok(proof.trailing_garbage)
+    }
+
+    fn inflate_limits(&self) -> InflateLimits {
+        InflateLimits { inflated_bytes_max: self.limits.inflated_bytes_max, ratio_max: self.limits.inflate_ratio_max }
+    }
+
+    fn content(&mut self) -> Result<Content<'a>, JobError> {
+        Ok(Inflate::new(self.source.open()?, self.inflate_limits()))
+    }
+
+    fn lines(&self, start: Start) -> Lines {
+        match self.context.family.framing {
+            Framing::Lines(role) => Lines::new(role, self.limits.line_bytes_max, start),
+            Framing::Rows => Lines::new(|_, _| crate::records::LineRole::Other, self.limits.line_bytes_max, start),
+        }
+    }
+
+    fn whole(&self) -> Result<Comparison, JobError> {
+        let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
+        let comparison = Comparison::whole(self.before, growth, self.ledger(), limit);
+        comparison.map_err(|error| self.delta_error(error))
+    }
+
+    fn ledger(&self) -> Box<dyn crate::delta::ledger::Ledger> {
+        Box::new(self.store.ledger(self.context.object))
+    }
+
+    fn delta_error(&self, error: DeltaError) -> JobError {
+        JobError::Store(StoreError::Failed(format!("{}: {error}", self.context.object)))
+    }
+}
+
+/// How a stream ended.
+enum Streamed {
+    Ended(Ended),
+    /// Its beginning is not what it was: the last known line goes on.
+    LastLineGrew,
+}
+
+impl Wanted {
+    /// Nothing of what is known, all that is new.
+    const NEW: Self = Self { known_from: u64::MAX, to: u64::MAX };
+}

@@ -1,0 +1,96 @@
+//! Makes one part of a sealed batch again, from what its object holds now.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::runtime::Handle;
+
+use crate::batch::Advance;
+use crate::batch::Part;
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::SealedPart;
+use crate::checkpoint::StoreError;
+use crate::collector::feeds::Feed;
+use crate::collector::job::JobError;
+use crate::collector::reading::outflow::Outflow;
+use crate::collector::reading::outflow::Slot;
+use crate::collector::reading::outflow::Target;
+use crate::collector::reading::pass::Pass;
+use crate::collector::reading::source::Source;
+use crate::config::Limits;
+use crate::event::Encoder;
+use crate::family::Context;
+use crate::object::ReadError;
+use crate::object::Snapshot;
+
+/// What is to be made again.
+pub(crate) struct RemakeWork {
+    pub feed: Arc<Feed>,
+    pub sealed: SealedPart,
+    pub encoder: Encoder,
+    pub store: CheckpointStore,
+    pub limits: Limits,
+}
+
+/// Why a part cannot be made again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemakeError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the object holds now cannot be read.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl From<JobError> for RemakeError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Read(error) => Self::Read(error),
+            JobError::Store(error) => Self::Store(error),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// The part with as many of its records as the object still holds. Blocks; to be run on a worker's thread.
+///
+/// # Errors
+/// The object cannot be read, now or ever.
+pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RemakeError> {
+    let RemakeWork { feed, sealed, encoder, store, limits } = work;
+    let Advance { object, before: from, after: to } = sealed.advance.clone();
+    let standing = store.standing(&object, &[])?;
+    let mut source = Source::new(snapshot, &object, &feed.place, runtime);
+    let mut version = source.version.clone();
+    version.etag = sealed.etag.clone();
+    version.last_modified_ms = sealed.last_modified_ms;
+    let version = Arc::new(version);
+    let scope = feed.scope(&object);
+    let context = Context::new(feed.family, &object, scope, sealed.last_modified_ms, &feed.name);
+    let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
+    let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);
+    outflow.accepted = standing.progress.accepted;
+    let progress = AtomicU64::new(0);
+    let mut pass = Pass {
+        source: &mut source,
+        outflow: &mut outflow,
+        context: &context,
+        before: &standing.progress,
+        store: &store,
+        limits: &limits,
+        progress: &progress,
+        shutdown: None,
+    };
+    pass.again(from, to)?;
+    let Some(Slot { target: Target::Kept(parts), .. }) = outflow.slots.pop() else {
+        return Err(RemakeError::Damaged("its parts were not kept".to_owned()));
+    };
+    Ok(joined(sealed.advance, version, &parts))
+}
+
+fn joined(advance: Advance, version: Arc<crate::object::Version>, parts: &[Part]) -> Part {
+    let whole = crate::batch::Batch::of(String::new(), 0, parts);
+    Part { advance, version, acceptance: None, bytes: whole.bytes, ends: whole.ends, ids: whole.ids }
+}

@@ -1,0 +1,103 @@
+//! Records set aside on disk while they come in another order than they were accepted in.
+
+use std::fs::File;
+use std::io;
+use std::io::BufWriter;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::SeekFrom;
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::collector::reading::outflow::Placed;
+use crate::delta::RecordHash;
+use crate::records::Record;
+
+/// A nameless file of records, which are given back in the order of acceptance.
+pub(super) struct Spool {
+    file: BufWriter<File>,
+    written: u64,
+    /// Of each record, where it belongs and where it lies.
+    places: Vec<(u64, u64)>,
+}
+
+/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
+const HEAD_BYTES: usize = 32 + 4 * 8;
+
+impl Spool {
+    pub(super) fn new(directory: &Path) -> io::Result<Self> {
+        Ok(Self { file: BufWriter::new(tempfile::tempfile_in(directory)?), written: 0, places: Vec::new() })
+    }
+
+    pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
+        self.places.push((record.index, self.written));
+        self.file.write_all(&record.hash.0)?;
+        for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
+            self.file.write_all(&number.to_le_bytes())?;
+        }
+        self.file.write_all(record.record.bytes)?;
+        self.written += (HEAD_BYTES + record.record.bytes.len()) as u64;
+        Ok(())
+    }
+
+    /// Gives the records to `each` in the order of acceptance, until it says to stop.
+    pub(super) fn drain(self, mut each: impl FnMut(&Placed<'_>) -> bool) -> io::Result<()> {
+        let Self { file, mut places, .. } = self;
+        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        places.sort_unstable();
+        let (mut head, mut bytes) = ([0; HEAD_BYTES], Vec::new());
+        for (index, at) in places {
+            file.seek(SeekFrom::Start(at))?;
+            file.read_exact(&mut head)?;
+            let mut hash = [0; 32];
+            hash.copy_from_slice(&head[..32]);
+            let number = |which: usize| {
+                let mut number = [0; 8];
+                number.copy_from_slice(&head[32 + 8 * which..40 + 8 * which]);
+                u64::from_le_bytes(number)
+            };
+            bytes.clear();
+            (&file).take(number(3)).read_to_end(&mut bytes)?;
+            let record = Placed {
+                record: Record::new(number(0), &bytes),
+                hash: RecordHash(hash),
+                offset: number(1),
+                index,
+                occurrence: number(2),
+                too_long: None,
+            };
+            if !each(&record) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_whole_and_in_the_order_of_acceptance() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(directory.path()).unwrap();
+        for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
+            let hash = RecordHash::of(bytes);
+            let record = Record::new(index + 100, bytes);
+            let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
+            spool.put(&record).unwrap();
+        }
+        let mut seen = Vec::new();
+        spool
+            .drain(|record| {
+                let Record { bytes, ordinal, .. } = record.record;
+                assert_eq!(record.hash, RecordHash::of(bytes));
+                seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
+                true
+            })
+            .unwrap();
+        let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
+        assert_eq!(seen, expected);
+    }
+}

@@ -1,0 +1,273 @@
+//! Checks a configuration whose values have the right types: that names exist, numbers are in range, parts fit together.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::check_feed;
+use crate::config::places;
+use crate::config::value::KeyPath;
+use crate::notification::queue;
+use crate::sink;
+
+/// The names that were written, those of faulty parts too: a feed may refer to a sink that has a fault of its own.
+pub(super) struct Names {
+    pub(super) feeds: BTreeSet<String>,
+    pub(super) sinks: BTreeSet<String>,
+    pub(super) queues: BTreeSet<String>,
+    pub(super) identities: BTreeSet<String>,
+}
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) problems: Vec<(KeyPath, String)>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Found {
+    pub(super) fn problem(&mut self, at: &[&str], message: impl Into<String>) {
+        self.problems.push((at.iter().map(|key| (*key).to_owned()).collect(), message.into()));
+    }
+
+    /// A value outside of its range.
+    pub(super) fn range<T: PartialOrd + Display>(&mut self, at: &[&str], value: T, range: RangeInclusive<T>) {
+        if !range.contains(&value) {
+            self.problem(at, format!("expected {} to {}, found {value}", range.start(), range.end()));
+        }
+    }
+
+    /// A reference to something that has no table of its own.
+    pub(super) fn reference(&mut self, at: &[&str], what: &str, name: &str, known: &BTreeSet<String>) {
+        if !known.contains(name) {
+            let hint = did_you_mean(name, known.iter().map(String::as_str));
+            self.problem(at, format!("there is no [{what}.{name}]{hint}"));
+        }
+    }
+
+    pub(super) fn endpoint(&mut self, at: &[&str], url: Option<&str>) {
+        let Some(url) = url else { return };
+        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        if host.is_none_or(|host| host.is_empty() || host.contains(char::is_whitespace)) {
+            self.problem(at, "expected a URL that begins with https:// or http://");
+        }
+    }
+}
+
+/// Says everything that is wrong with the configuration, without asking anyone outside.
+pub(super) fn check(config: &Config, names: &Names) -> Found {
+    let mut found = Found::default();
+    top(config, names, &mut found);
+    limits(config, &mut found);
+    for (name, identity) in &config.identity {
+        check_name(&["identity", name], name, &mut found);
+        if let Err(error) = identity.validate() {
+            // `assume_role[1].duration`, as a path of keys.
+            let inside = error.field.split(['.', '[', ']']).filter(|key| !key.is_empty());
+            let at: Vec<&str> = ["identity", name.as_str()].into_iter().chain(inside).collect();
+            found.problem(&at, error.problem);
+        }
+    }
+    for (name, queue) in &config.queue {
+        check_name(&["queue", name], name, &mut found);
+        check_queue(name, queue, names, &mut found);
+    }
+    sinks(config, &mut found);
+    for (name, feed) in &config.feed {
+        check_name(&["feed", name], name, &mut found);
+        check_feed::check(name, feed, config, names, &mut found);
+    }
+    places::check(config, &mut found);
+    unused(config, &mut found);
+    found
+}
+
+fn top(config: &Config, names: &Names, found: &mut Found) {
+    if names.feeds.is_empty() {
+        found.problem(&["feed"], "expected at least one [feed.<name>]");
+    }
+    if names.sinks.is_empty() {
+        found.problem(&["sink"], "expected at least one [sink.<name>]");
+    }
+    if !config.state_dir.is_absolute() {
+        found.problem(&["state_dir"], "expected an absolute path");
+    }
+    if let Err(error) = config.admin.address() {
+        found.problem(&["admin", "listen"], error.to_string());
+    }
+    if config.log.filter().is_err() {
+        found.problem(
+            &["log", "level"],
+            "expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\"",
+        );
+    }
+}
+
+fn limits(config: &Config, found: &mut Found) {
+    let limits = &config.limits;
+    found.range(&["limits", "in_flight_bytes"], limits.in_flight_bytes, 64 << 10..=1 << 40);
+    found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
+    found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
+    found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
+    found.range(&["limits", "inflate_ratio_max"], limits.inflate_ratio_max, 2..=1_000_000);
+    found.range(&["limits", "fingerprints_in_memory"], limits.fingerprints_in_memory, 1..=1_000_000_000);
+    found.range(&["limits", "batch_bytes"], limits.batch_bytes, 1..=1 << 30);
+    found.range(&["limits", "batch_events"], limits.batch_events, 1..=10_000_000);
+    found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
+    found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
+    if limits.batch_bytes > limits.in_flight_bytes {
+        let message = format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes);
+        found.problem(&["limits", "batch_bytes"], message);
+    }
+    if !(15..=36_500).contains(&limits.forget_after_days) {
+        let message = format!(
+            "expected 15 to 36500 days, found {}: a queue keeps a notification for up to 14",
+            limits.forget_after_days
+        );
+        found.problem(&["limits", "forget_after_days"], message);
+    }
+    for (key, time, least_ms, most_secs) in [
+        ("batch_age", limits.batch_age, 1, 600),
+        ("sink_patience", limits.sink_patience, 1, 3600),
+        ("stall_after", limits.stall_after, 1000, 11 * 3600),
+        ("shutdown_grace", limits.shutdown_grace, 1000, 600),
+    ] {
+        let (least, most) = (Duration::from_millis(least_ms), Duration::from_secs(most_secs));
+        if time < least || time > most {
+            found.problem(&["limits", key], format!("expected {least:?} to {most:?}, found {time:?}"));
+        }
+    }
+}
+
+/// Names stand in metrics, in the checkpoint store and in variables.
+fn check_name(at: &[&str], name: &str, found: &mut Found) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+        found.problem(at, "expected a name of 1 to 64 letters, digits, dots, dashes or underscores");
+    }
+}
+
+fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Found) {
+    let at = |key| ["queue", name, key];
+    match (&queue.url, &queue.name) {
+        (Some(url), None) => {
+            found.endpoint(&at("url"), Some(url));
+            refuse_fifo(&at("url"), url, found);
+        }
+        (None, Some(queue)) => {
+            refuse_fifo(&at("name"), queue, found);
+            if !is_queue_name(queue) {
+                found.problem(&at("name"), "expected 1 to 80 letters, digits, dashes or underscores");
+            }
+        }
+        (Some(_), Some(_)) => found.problem(&at("name"), "expected either `url` or `name`, not both"),
+        (None, None) => found.problem(&["queue", name], "expected `url` or `name`"),
+    }
+    found.endpoint(&at("endpoint_url"), queue.endpoint_url.as_deref());
+    if let Some(identity) = &queue.identity {
+        found.reference(&at("identity"), "identity", identity, &names.identities);
+    }
+    found.range(&at("receivers"), queue.receivers, 1..=16);
+    found.range(&at("visibility_secs"), queue.visibility_secs, 10..=3600);
+    found.range(&at("held_max"), queue.held_max, 10..=100_000);
+    found.range(&at("poison_receives_max"), queue.poison_receives_max, 1..=1000);
+}
+
+/// A queue's URL or name that ends in `.fifo`.
+pub(super) fn refuse_fifo(at: &[&str], queue: &str, found: &mut Found) {
+    if queue.ends_with(".fifo") {
+        found.problem(at, "expected a standard queue: S3 cannot publish notifications to a FIFO queue");
+    }
+}
+
+/// The names SQS allows (CreateQueue), FIFO queues apart.
+pub(super) fn is_queue_name(name: &str) -> bool {
+    (1..=80).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn sinks(config: &Config, found: &mut Found) {
+    let mut paths: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    let mut console: Option<&str> = None;
+    for (name, sink) in &config.sink {
+        check_name(&["sink", name], name, found);
+        match sink {
+            sink::Config::File(file) => {
+                let at = ["sink", name.as_str(), "path"];
+                if !file.path.is_absolute() || file.path.file_name().is_none() {
+                    found.problem(&at, "expected the absolute path of a file");
+                }
+                if let Some(other) = paths.insert(lexical(&file.path), name) {
+                    found.problem(&at, format!("[sink.{other}] writes this file already"));
+                }
+                if file.rotate_bytes == Some(0) {
+                    found.problem(&["sink", name, "rotate_bytes"], "expected at least 1");
+                }
+                if file.rotate_after.is_some_and(|after| after < Duration::from_secs(1)) {
+                    found.problem(&["sink", name, "rotate_after"], "expected at least 1s");
+                }
+            }
+            sink::Config::Stdout(_) => {
+                if let Some(other) = console.replace(name) {
+                    found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
+                }
+            }
+        }
+    }
+}
+
+/// The path without `.` and `..`, by its text alone: what it names need not exist yet.
+pub(super) fn lexical(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+fn unused(config: &Config, found: &mut Found) {
+    for name in config.sink.keys() {
+        if !config.feed.values().any(|feed| feed.sinks.contains(name)) {
+            found.warnings.push(format!("[sink.{name}] is used by no feed"));
+        }
+    }
+    for name in config.queue.keys() {
+        if !config.feed.values().any(|feed| feed.queue.as_ref() == Some(name)) {
+            found.warnings.push(format!("[queue.{name}] is used by no feed"));
+        }
+    }
+    for name in config.identity.keys() {
+        let by_feed = config.feed.values().any(|feed| feed.identity.as_ref() == Some(name));
+        if !by_feed && !config.queue.values().any(|queue| queue.identity.as_ref() == Some(name)) {
+            found.warnings.push(format!("[identity.{name}] is used by no feed and no queue"));
+        }
+    }
+}
+
+/// The end of a sentence about an unknown name: the one that was probably meant, or those there are.
+pub(super) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let lower = given.to_lowercase();
+    let close = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), *name))
+        .filter(|(distance, name)| *distance <= (name.chars().count().max(lower.chars().count()) / 3).max(1))
+        .min();
+    match (close, known.as_slice()) {
+        (Some((_, name)), _) => format!("; did you mean `{name}`?"),
+        (None, []) => "; there are none".to_owned(),
+        (None, [only]) => format!("; expected `{only}`"),
+        (None, several) => format!("; expected one of `{}`", several.join("`, `")),
+    }
+}

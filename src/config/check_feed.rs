@@ -1,0 +1,178 @@
+//! Checks one feed: its place, its queue, what it refers to.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use globset::Glob;
+
+use crate::config::Config;
+use crate::config::check::Found;
+use crate::config::check::Names;
+use crate::config::check::did_you_mean;
+use crate::config::check::is_queue_name;
+use crate::config::check::refuse_fifo;
+use crate::config::feed;
+
+/// The families of log there are.
+fn families() -> Vec<&'static str> {
+    vec!["databricks"]
+}
+
+pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
+    let at = |key| ["feed", name, key];
+    if !families().contains(&feed.family.as_str()) {
+        let hint = did_you_mean(&feed.family, families());
+        found.problem(&at("family"), format!("unknown family `{}`{hint}", feed.family));
+    }
+    match (&feed.bucket, &feed.directory) {
+        (Some(bucket), None) => {
+            check_bucket(&at("bucket"), bucket, found);
+            check_bucket_options(name, feed, names, found);
+        }
+        (None, Some(_)) => check_directory(name, feed, found),
+        (Some(_), Some(_)) => found.problem(&at("directory"), "expected either `bucket` or `directory`, not both"),
+        (None, None) => found.problem(&["feed", name], "expected `bucket` or `directory`"),
+    }
+    if let Some(queue) = &feed.queue {
+        check_queue(name, feed, queue, config, names, found);
+    }
+    check_sinks(name, feed, names, found);
+    check_keys(name, feed, found);
+    if feed.scan_every.is_some_and(|every| every < Duration::from_secs(1)) {
+        found.problem(&at("scan_every"), "expected at least 1s");
+    }
+}
+
+fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found) {
+    if feed.sinks.is_empty() {
+        found.problem(&["feed", name, "sinks"], "expected at least one sink");
+    }
+    let mut seen = BTreeSet::new();
+    for (index, sink) in feed.sinks.iter().enumerate() {
+        let at = ["feed", name, "sinks", &index.to_string()];
+        found.reference(&at, "sink", sink, &names.sinks);
+        if !seen.insert(sink) {
+            found.problem(&at, format!("`{sink}` is there already"));
+        }
+    }
+}
+
+fn check_keys(name: &str, feed: &feed::Config, found: &mut Found) {
+    let Some(keys) = &feed.keys else { return };
+    if keys.is_empty() {
+        found.problem(&["feed", name, "keys"], "expected at least one glob; leave the key out for the family's own");
+    }
+    for (index, glob) in keys.iter().enumerate() {
+        let at = ["feed", name, "keys", &index.to_string()];
+        if let Err(error) = Glob::new(glob) {
+            found.problem(&at, format!("`{glob}` is no glob: {}", error.kind()));
+        } else if glob.starts_with('/') {
+            found.problem(&at, "expected no slash at the beginning: no key has one");
+        }
+    }
+}
+
+fn check_directory(name: &str, feed: &feed::Config, found: &mut Found) {
+    let at = |key| ["feed", name, key];
+    if feed.directory.as_ref().is_some_and(|directory| !directory.is_absolute()) {
+        found.problem(&at("directory"), "expected an absolute path");
+    }
+    for (key, is_set) in [
+        ("prefixes", !feed.prefixes.is_empty()),
+        ("region", feed.region.is_some()),
+        ("endpoint_url", feed.endpoint_url.is_some()),
+        ("path_style", feed.path_style),
+        ("expected_bucket_owner", feed.expected_bucket_owner.is_some()),
+        ("read_through", !feed.read_through.is_empty()),
+        ("identity", feed.identity.is_some()),
+        ("queue", feed.queue.is_some()),
+    ] {
+        if is_set {
+            found.problem(&at(key), "is for buckets; this feed reads a directory");
+        }
+    }
+}
+
+fn check_bucket_options(name: &str, feed: &feed::Config, names: &Names, found: &mut Found) {
+    let at = |key| ["feed", name, key];
+    for (index, prefix) in feed.prefixes.iter().enumerate() {
+        let at = ["feed", name, "prefixes", &index.to_string()];
+        if prefix.is_empty() {
+            found.problem(&at, "expected some text; leave `prefixes` out for the whole bucket");
+        } else if prefix.starts_with('/') {
+            found.problem(&at, "expected no slash at the beginning: no key has one");
+        } else if let Some(outer) = feed.prefixes[..index].iter().find(|other| nested(other, prefix)) {
+            found.problem(&at, format!("overlaps with `{outer}` of the same feed"));
+        }
+    }
+    for (bucket, through) in &feed.read_through {
+        let at = ["feed", name, "read_through", bucket];
+        check_bucket(&at, bucket, found);
+        check_bucket(&at, through, found);
+    }
+    if feed.expected_bucket_owner.as_deref().is_some_and(|owner| !is_account(owner)) {
+        found.problem(&at("expected_bucket_owner"), "expected an account's 12 digits");
+    }
+    if let Some(identity) = &feed.identity {
+        found.reference(&at("identity"), "identity", identity, &names.identities);
+    }
+    found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref());
+}
+
+/// Whether one of the two begins with the other.
+pub(super) fn nested(one: &str, other: &str) -> bool {
+    one.starts_with(other) || other.starts_with(one)
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A bucket's name, an access point's alias, or an access point's ARN. Old buckets may have capitals and underscores,
+/// and up to 255 characters (S3 User Guide, "Bucket naming rules").
+fn check_bucket(at: &[&str], bucket: &str, found: &mut Found) {
+    if bucket.starts_with("s3://") || bucket.contains('/') && !bucket.starts_with("arn:") {
+        found.problem(at, "expected a bucket's name alone, without `s3://` and without a path (that is `prefixes`)");
+    } else if bucket.starts_with("arn:") {
+        let parts: Vec<&str> = bucket.splitn(6, ':').collect();
+        let is_access_point = matches!(parts.as_slice(), [_, _, "s3", _, _, point]
+            if point.strip_prefix("accesspoint/").or_else(|| point.strip_prefix("accesspoint:")).is_some_and(|name| !name.is_empty()));
+        if !is_access_point {
+            found.problem(
+                at,
+                "expected an access point's ARN (arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME) or a bucket's name",
+            );
+        }
+    } else {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if !(3..=255).contains(&bucket.len()) || !bucket.chars().all(allowed) {
+            found.problem(at, "expected a bucket's name of 3 to 63 letters, digits, dots and dashes");
+        }
+    }
+}
+
+/// A `[queue.<name>]`, a URL, or an SQS queue's name: read in this order.
+fn check_queue(name: &str, feed: &feed::Config, queue: &str, config: &Config, names: &Names, found: &mut Found) {
+    let at = ["feed", name, "queue"];
+    if names.queues.contains(queue) {
+        return;
+    }
+    refuse_fifo(&at, queue, found);
+    if queue.contains("://") {
+        found.endpoint(&at, Some(queue));
+    } else if !is_queue_name(queue) && !queue.ends_with(".fifo") {
+        found.problem(&at, "expected a URL, the name of a [queue.<name>], or an SQS queue's name");
+    } else if let Some(table) = names.queues.iter().find(|table| strsim::damerau_levenshtein(table, queue) == 1) {
+        found.warnings.push(format!(
+            "feed.{name}.queue: `{queue}` is taken for an SQS queue's name; [queue.{table}] is spelt almost so"
+        ));
+    }
+    // The queue has no table of its own, so it is read as its feeds say; they have to agree.
+    let differs = |other: &feed::Config| other.identity != feed.identity || other.region != feed.region;
+    let other = config.feed.iter().find(|(_, other)| other.queue.as_deref() == Some(queue) && differs(other));
+    if let Some((other, _)) = other {
+        let message =
+            format!("[feed.{other}] reads this queue with another identity or region; give it a [queue.<name>] table");
+        found.problem(&at, message);
+    }
+}

@@ -1,0 +1,285 @@
+//! The configuration's layers, files in their order and then the environment, merged; and which line said what.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use config::Map;
+use config::Source;
+use config::Value;
+use config::ValueKind;
+use toml_edit::Document;
+use toml_edit::Item;
+use toml_edit::TableLike;
+
+use crate::config::value::KeyPath;
+
+/// What an environment variable that sets a key begins with; `__` stands between the keys of its path.
+const VARIABLE_PREFIX: &str = "AUDITFERRY__";
+
+/// Where a value was written.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Origin {
+    /// A file's path, or `environment variable NAME`.
+    pub(super) source: Arc<str>,
+    /// From 1.
+    pub(super) line: Option<usize>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.source),
+            None => write!(f, "{}", self.source),
+        }
+    }
+}
+
+/// A file that is no TOML.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    pub(super) origin: Origin,
+    pub(super) message: String,
+}
+
+/// All that was read so far; a later layer overrides an earlier one key by key, a list as a whole.
+#[derive(Default)]
+pub(super) struct Layers {
+    layers: Vec<Layer>,
+    origins: BTreeMap<KeyPath, Origin>,
+}
+
+impl Layers {
+    pub(super) fn add_file(&mut self, path: &Path, text: &str) -> Result<(), SyntaxError> {
+        let source: Arc<str> = path.display().to_string().into();
+        let lines = Lines::of(text);
+        let document = Document::parse(text).map_err(|error| SyntaxError {
+            origin: Origin { source: source.clone(), line: error.span().map(|span| lines.number(span.start)) },
+            message: error.message().replace('\n', ", "),
+        })?;
+        let mut reading = Reading { source, lines, origins: &mut self.origins };
+        let table = reading.table(document.as_table(), &mut KeyPath::new());
+        self.layers.push(Layer(table));
+        Ok(())
+    }
+
+    /// Takes the variables that begin with `AUDITFERRY__`: `AUDITFERRY__LIMITS__BATCH_BYTES` is `limits.batch_bytes`.
+    /// A value that is a TOML number, boolean or list is that; any other is text.
+    pub(super) fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        let mut table = Map::new();
+        for (name, text) in variables {
+            let Some(keys) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
+            let path: KeyPath = keys.split("__").map(str::to_lowercase).collect();
+            let origin = Origin { source: format!("environment variable {name}").into(), line: None };
+            for end in 1..path.len() {
+                self.origins.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
+            }
+            self.origins.insert(path.clone(), origin);
+            insert(&mut table, &path, variable_value(&text));
+        }
+        self.layers.push(Layer(table));
+    }
+
+    /// The merged tree.
+    pub(super) fn merged(&self) -> Result<Value, config::ConfigError> {
+        let mut builder = config::Config::builder();
+        for layer in &self.layers {
+            builder = builder.add_source(layer.clone());
+        }
+        Ok(builder.build()?.cache)
+    }
+
+    /// Where the value at `path` was written, or else the nearest table around it.
+    pub(super) fn origin(&self, path: &[String]) -> Option<&Origin> {
+        (0..=path.len()).rev().find_map(|end| self.origins.get(&path[..end]))
+    }
+}
+
+/// One layer's tree, as a source the `config` crate merges.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), value);
+        }
+        [key, rest @ ..] => {
+            let inner = table.entry(key.clone()).or_insert_with(|| Value::new(None, ValueKind::Table(Map::new())));
+            if !matches!(inner.kind, ValueKind::Table(_)) {
+                inner.kind = ValueKind::Table(Map::new());
+            }
+            if let ValueKind::Table(inner) = &mut inner.kind {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+fn variable_value(text: &str) -> Value {
+    match text.parse::<toml_edit::Value>() {
+        Ok(toml_edit::Value::Integer(number)) => Value::new(None, *number.value()),
+        Ok(toml_edit::Value::Float(number)) => Value::new(None, *number.value()),
+        Ok(toml_edit::Value::Boolean(boolean)) => Value::new(None, *boolean.value()),
+        Ok(toml_edit::Value::Array(list)) => {
+            let texts = list.iter().filter_map(|element| element.as_str()).map(|element| Value::new(None, element));
+            Value::new(None, ValueKind::Array(texts.collect()))
+        }
+        _ => Value::new(None, text),
+    }
+}
+
+/// Walks one file, noting the line of each key.
+struct Reading<'a> {
+    source: Arc<str>,
+    lines: Lines,
+    origins: &'a mut BTreeMap<KeyPath, Origin>,
+}
+
+impl Reading<'_> {
+    fn table(&mut self, table: &dyn TableLike, path: &mut KeyPath) -> Map<String, Value> {
+        let mut values = Map::new();
+        for (key, item) in table.iter() {
+            path.push(key.to_owned());
+            let at = table.key(key).and_then(|key| key.span()).or_else(|| item.span());
+            let is_table = item.is_table_like();
+            self.note(path, at.map(|span| span.start), is_table);
+            if let Some(value) = self.item(item, path) {
+                values.insert(key.to_owned(), value);
+            }
+            path.pop();
+        }
+        values
+    }
+
+    fn item(&mut self, item: &Item, path: &mut KeyPath) -> Option<Value> {
+        if let Some(table) = item.as_table_like() {
+            return Some(Value::new(None, ValueKind::Table(self.table(table, path))));
+        }
+        if let Some(tables) = item.as_array_of_tables() {
+            let tables = tables.iter().enumerate().map(|(index, table)| {
+                path.push(index.to_string());
+                self.note(path, table.span().map(|span| span.start), false);
+                let table = self.table(table, path);
+                path.pop();
+                Value::new(None, ValueKind::Table(table))
+            });
+            return Some(Value::new(None, ValueKind::Array(tables.collect())));
+        }
+        item.as_value().map(|value| self.value(value, path))
+    }
+
+    fn value(&mut self, value: &toml_edit::Value, path: &mut KeyPath) -> Value {
+        match value {
+            toml_edit::Value::String(text) => Value::new(None, text.value().as_str()),
+            toml_edit::Value::Integer(number) => Value::new(None, *number.value()),
+            toml_edit::Value::Float(number) => Value::new(None, *number.value()),
+            toml_edit::Value::Boolean(boolean) => Value::new(None, *boolean.value()),
+            toml_edit::Value::Datetime(time) => Value::new(None, time.value().to_string()),
+            toml_edit::Value::InlineTable(table) => Value::new(None, ValueKind::Table(self.table(table, path))),
+            toml_edit::Value::Array(list) => {
+                let values = list.iter().enumerate().map(|(index, element)| {
+                    path.push(index.to_string());
+                    self.note(path, element.span().map(|span| span.start), false);
+                    let element = self.value(element, path);
+                    path.pop();
+                    element
+                });
+                Value::new(None, ValueKind::Array(values.collect()))
+            }
+        }
+    }
+
+    /// A table belongs to who wrote it first, anything else to who wrote it last.
+    fn note(&mut self, path: &KeyPath, offset: Option<usize>, is_table: bool) {
+        let origin = Origin { source: self.source.clone(), line: offset.map(|offset| self.lines.number(offset)) };
+        if is_table {
+            self.origins.entry(path.clone()).or_insert(origin);
+        } else {
+            self.origins.insert(path.clone(), origin);
+        }
+    }
+}
+
+/// Where each line begins.
+struct Lines(Vec<usize>);
+
+impl Lines {
+    fn of(text: &str) -> Self {
+        Self(text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(offset, _)| offset).collect())
+    }
+
+    /// The line's number, from 1.
+    fn number(&self, offset: usize) -> usize {
+        self.0.partition_point(|newline| *newline < offset) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> KeyPath {
+        text.split('.').map(str::to_owned).collect()
+    }
+
+    fn text_at(tree: &Value, at: &str) -> String {
+        let mut value = tree.clone();
+        for key in path(at) {
+            value = value.into_table().unwrap().remove(&key).unwrap();
+        }
+        value.into_string().unwrap()
+    }
+
+    #[test]
+    fn later_layers_override_key_by_key_and_every_value_knows_its_line() {
+        let mut layers = Layers::default();
+        layers
+            .add_file(Path::new("a.toml"), "state_dir = \"/a\"\n\n[feed.\"x.y\"]\nfamily = \"one\"\nbucket = \"b\"\n")
+            .unwrap();
+        layers.add_file(Path::new("b.toml"), "[feed.\"x.y\"]\nfamily = \"two\"\n").unwrap();
+        let variables = [("AUDITFERRY__STATE_DIR".to_owned(), "/c".to_owned()), ("PATH".to_owned(), "/bin".to_owned())];
+        layers.add_environment(variables);
+        let tree = layers.merged().unwrap();
+        assert_eq!(text_at(&tree, "state_dir"), "/c");
+        let feed = ["feed".to_owned(), "x.y".to_owned()];
+        let table = tree.into_table().unwrap().remove("feed").unwrap().into_table().unwrap().remove("x.y").unwrap();
+        let table = table.into_table().unwrap();
+        assert_eq!(table["family"].clone().into_string().unwrap(), "two");
+        assert_eq!(table["bucket"].clone().into_string().unwrap(), "b");
+        let line = |key: &str| layers.origin(&[&feed[..], &[key.to_owned()]].concat()).unwrap().to_string();
+        assert_eq!(line("family"), "b.toml:2");
+        assert_eq!(line("bucket"), "a.toml:5");
+        assert_eq!(line("sinks"), "a.toml:3");
+        assert_eq!(
+            layers.origin(&path("state_dir")).unwrap().to_string(),
+            "environment variable AUDITFERRY__STATE_DIR"
+        );
+    }
+
+    #[test]
+    fn a_variable_may_hold_a_number_a_boolean_or_a_list() {
+        assert_eq!(variable_value("12").kind, ValueKind::I64(12));
+        assert_eq!(variable_value("true").kind, ValueKind::Boolean(true));
+        assert_eq!(variable_value("10m").kind, ValueKind::String("10m".to_owned()));
+        assert!(matches!(variable_value("[\"a\", \"b\"]").kind, ValueKind::Array(list) if list.len() == 2));
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let error = Layers::default().add_file(Path::new("a.toml"), "state_dir = \"/a\"\n[feed\n").unwrap_err();
+        assert_eq!(error.origin.to_string(), "a.toml:2");
+    }
+}

@@ -1,0 +1,74 @@
+//! No two feeds may read the same object, and no feed what the daemon writes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::config::check::Found;
+use crate::config::check::lexical;
+use crate::config::check_feed::nested;
+use crate::config::feed;
+use crate::sink;
+
+pub(super) fn check(config: &Config, found: &mut Found) {
+    let feeds: Vec<_> = config.feed.iter().collect();
+    for (index, (name, feed)) in feeds.iter().enumerate() {
+        for (other_name, other) in &feeds[..index] {
+            if let Some(place) = shared(feed, other) {
+                let key = if feed.directory.is_some() { "directory" } else { "bucket" };
+                let message = format!("feeds `{other_name}` and `{name}` would both read {place}");
+                found.problem(&["feed", name, key], message);
+            }
+        }
+        if let Some(directory) = &feed.directory {
+            check_written(name, directory, config, found);
+        }
+    }
+}
+
+/// A place both would read, if there is one.
+fn shared(one: &feed::Config, other: &feed::Config) -> Option<String> {
+    if let (Some(one), Some(other)) = (&one.directory, &other.directory) {
+        let (one, other) = (lexical(one), lexical(other));
+        let inner = if one.starts_with(&other) { &one } else { &other };
+        return (one.starts_with(&other) || other.starts_with(&one)).then(|| inner.display().to_string());
+    }
+    if one.endpoint_url != other.endpoint_url {
+        return None;
+    }
+    let bucket = buckets(one).intersection(&buckets(other)).next().copied()?.to_owned();
+    let (ones, others) = (prefixes(one), prefixes(other));
+    ones.iter().find_map(|prefix| {
+        let other = others.iter().find(|other| nested(prefix, other))?;
+        let inner = if prefix.len() > other.len() { prefix } else { other };
+        Some(format!("s3://{bucket}/{inner}"))
+    })
+}
+
+/// All the names by which the feed's bucket goes: its own, and where `read_through` has it, those it is the alias of.
+fn buckets(feed: &feed::Config) -> BTreeSet<&str> {
+    let aliases = feed.read_through.iter().flat_map(|(bucket, through)| [bucket.as_str(), through.as_str()]);
+    feed.bucket.as_deref().into_iter().chain(aliases).collect()
+}
+
+fn prefixes(feed: &feed::Config) -> Vec<&str> {
+    if feed.prefixes.is_empty() { vec![""] } else { feed.prefixes.iter().map(String::as_str).collect() }
+}
+
+/// A feed over its own output would never end.
+fn check_written(name: &str, directory: &Path, config: &Config, found: &mut Found) {
+    let directory = lexical(directory);
+    let mut written: Vec<(String, PathBuf)> = vec![("state_dir".to_owned(), lexical(&config.state_dir))];
+    for (sink, sink_config) in &config.sink {
+        if let sink::Config::File(file) = sink_config {
+            written.push((format!("[sink.{sink}]"), lexical(&file.path)));
+        }
+    }
+    for (who, path) in written {
+        if path.starts_with(&directory) {
+            let message = format!("the feed would read what {who} writes below {}", directory.display());
+            found.problem(&["feed", name, "directory"], message);
+        }
+    }
+}

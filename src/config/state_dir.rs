@@ -1,0 +1,43 @@
+//! Whether the file system below the state directory keeps what is written to it.
+
+use std::path::Path;
+
+/// What is doubtful about keeping the checkpoint store here, if anything; nothing when the file system cannot be told.
+///
+/// SQLite's write-ahead log needs shared memory and locks that network file systems do not honour (SQLite, "Write-Ahead
+/// Logging"); the others forget.
+pub fn doubt(state_dir: &Path) -> Option<&'static str> {
+    let existing = state_dir.ancestors().find(|path| path.exists())?;
+    let kind = rustix::fs::statfs(existing).ok()?.f_type;
+    about(u64::try_from(kind).ok()? & 0xffff_ffff)
+}
+
+/// The numbers are those of statfs(2).
+fn about(kind: u64) -> Option<&'static str> {
+    match kind {
+        0x6969 | 0x517b | 0xff53_4d42 | 0xfe53_4d42 | 0x5346_414f | 0x00c3_6400 => {
+            Some("a network file system: locks and shared memory are not safe there")
+        }
+        0x0102_1994 | 0x8584_58f6 => Some("held in memory: a restart of the machine forgets the checkpoints"),
+        0x794c_7630 => Some("a container's own layer: a new container forgets the checkpoints"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_and_memory_are_doubted() {
+        assert!(about(0x6969).is_some_and(|doubt| doubt.contains("network")));
+        assert!(about(0x0102_1994).is_some_and(|doubt| doubt.contains("memory")));
+        assert!(about(0x794c_7630).is_some_and(|doubt| doubt.contains("container")));
+        assert_eq!(about(0xef53), None);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_yet_is_judged_by_its_parent() {
+        assert_eq!(doubt(Path::new("/proc/not/there")), None);
+    }
+}

@@ -1,0 +1,312 @@
+//! Places the records of one reading among the accepted ones, and keeps the account of it.
+
+use crate::delta::DeltaError;
+use crate::delta::Fingerprint;
+use crate::delta::Growth;
+use crate::delta::Place;
+use crate::delta::Progress;
+use crate::delta::Summary;
+use crate::delta::digest::ContentDigest;
+use crate::delta::ledger::Ledger;
+use crate::delta::multiset::Accepted;
+use crate::delta::multiset::Taken;
+use crate::delta::multiset::each_accepted;
+use crate::delta::prefix::Held;
+use crate::delta::tally::Tally;
+use crate::records::lines::Block;
+
+/// One reading of an object's content, compared with what was accepted of it before.
+///
+/// Give it, in the order of the content, each record ([`Comparison::place`]) and, after its records, each block
+/// ([`Comparison::pass`]). A record that is not placed is not accepted: the last line that is held back, and whatever
+/// comes after it. Every record placed as new must be accepted, in order; [`Comparison::progress`] says, whenever part of
+/// them is to be committed, what that makes of the object.
+pub struct Comparison {
+    accepted_before: u64,
+    accepted: u64,
+    /// Records of the content placed, or known to be in place.
+    content_records: u64,
+    known: u64,
+    in_order: bool,
+    /// Where the last record ends.
+    end_offset: u64,
+    /// The digest up to some record's end, and where that is.
+    settled: (u64, [u8; 32]),
+    digest: ContentDigest,
+    way: Way,
+    ledger: Box<dyn Ledger>,
+    limit: usize,
+}
+
+enum Way {
+    /// Records are told apart by where they stand.
+    ByPosition,
+    /// The accepted records stand first and in order: what follows is new, and only counted.
+    Appended(Counting),
+    /// Anything may stand anywhere.
+    Rewritten(Accepted),
+}
+
+enum Counting {
+    /// The accepted records are not counted yet, and must be before the first new one.
+    AcceptedMissing,
+    By(Tally),
+}
+
+impl Comparison {
+    /// For reading on after a beginning that holds. `before` is what it was checked against.
+    pub fn after(held: Held, before: &Progress, growth: Growth, ledger: Box<dyn Ledger>, limit: usize) -> Self {
+        let way = match growth {
+            Growth::Once => Way::ByPosition,
+            Growth::Overwritten => Way::Appended(Counting::AcceptedMissing),
+        };
+        Self {
+            content_records: before.content_records,
+            known: before.content_records,
+            in_order: before.in_order,
+            end_offset: before.content_bytes,
+            settled: (before.content_bytes, before.digest),
+            digest: held.digest,
+            ..Self::begin(before, way, ledger, limit)
+        }
+    }
+
+    /// For reading from the content's beginning, when nothing is known about it, or nothing holds. `limit`: fingerprints
+    /// compared in memory.
+    ///
+    /// # Errors
+    /// The ledger's, since the accepted fingerprints are loaded; those of objects written once are not kept.
+    pub fn whole(
+        before: &Progress,
+        growth: Growth,
+        mut ledger: Box<dyn Ledger>,
+        limit: usize,
+    ) -> Result<Self, DeltaError> {
+        let way = match growth {
+            Growth::Once => Way::ByPosition,
+            Growth::Overwritten if before.accepted == 0 => Way::Appended(Counting::By(Tally::new(limit, 0))),
+            Growth::Overwritten => Way::Rewritten(Accepted::load(ledger.as_mut(), before.accepted, limit)?),
+        };
+        Ok(Self::begin(before, way, ledger, limit))
+    }
+
+    /// For reading from the content's beginning what has just been found to hold, in this very version: known records are
+    /// wanted again, for a sink that has not had them.
+    ///
+    /// # Errors
+    /// As [`Comparison::whole`].
+    pub fn again(before: &Progress, growth: Growth, ledger: Box<dyn Ledger>, limit: usize) -> Result<Self, DeltaError> {
+        if growth == Growth::Once || !before.in_order || !before.covers_accepted() {
+            return Self::whole(before, growth, ledger, limit);
+        }
+        let counting = Counting::By(Tally::new(limit, before.accepted));
+        Ok(Self::begin(before, Way::Appended(counting), ledger, limit))
+    }
+
+    fn begin(before: &Progress, way: Way, ledger: Box<dyn Ledger>, limit: usize) -> Self {
+        let digest = ContentDigest::default();
+        Self {
+            accepted_before: before.accepted,
+            accepted: before.accepted,
+            content_records: 0,
+            known: 0,
+            in_order: true,
+            end_offset: 0,
+            settled: (0, digest.value()),
+            digest,
+            way,
+            ledger,
+            limit,
+        }
+    }
+
+    /// Says of the content's next record whether it is known or new. `end_offset`: content bytes up to and including its
+    /// line end, as its [`Item`](crate::records::lines::Item) says. The fingerprint does not matter where records are
+    /// told apart by position.
+    ///
+    /// # Errors
+    /// The ledger's; the reading is over then.
+    pub fn place(&mut self, fingerprint: Fingerprint, end_offset: u64) -> Result<Place, DeltaError> {
+        let ordinal = self.content_records;
+        let (known, next) = (ordinal < self.accepted_before, self.accepted);
+        let in_turn = |occurrence| match known {
+            true => Place::Known { index: ordinal, occurrence },
+            false => Place::New { index: next, occurrence },
+        };
+        let ledger = self.ledger.as_mut();
+        let place = match &mut self.way {
+            Way::ByPosition => in_turn(ordinal),
+            Way::Appended(counting) => {
+                let tally = counting.tally(ledger, self.accepted_before, self.limit)?;
+                in_turn(tally.count(fingerprint, ledger)?)
+            }
+            Way::Rewritten(accepted) => match accepted.take(fingerprint, ledger)? {
+                Taken::Known { index, occurrence } => Place::Known { index, occurrence },
+                Taken::New { occurrence } => Place::New { index: next, occurrence },
+            },
+        };
+        let index = match place {
+            Place::Known { index, .. } => {
+                self.known += 1;
+                index
+            }
+            Place::New { index, .. } => {
+                self.accepted += 1;
+                index
+            }
+        };
+        self.in_order &= index == ordinal;
+        self.content_records += 1;
+        self.end_offset = end_offset;
+        Ok(place)
+    }
+
+    /// What the object's progress is once the records placed so far are accepted. The last of them must lie in `block`,
+    /// or in one that was passed.
+    pub fn progress(&mut self, block: &Block<'_>) -> Progress {
+        if self.settled.0 != self.end_offset {
+            self.digest.feed_to(self.end_offset, block);
+            self.settled = (self.end_offset, self.digest.value());
+        }
+        self.progress_passed()
+    }
+
+    /// Goes on to the next block. To be called for each block, also those without records.
+    pub fn pass(&mut self, block: &Block<'_>) {
+        self.progress(block);
+        self.digest.feed_to(block.end_offset(), block);
+    }
+
+    /// As [`Comparison::progress`], when the last block was passed.
+    pub fn progress_passed(&self) -> Progress {
+        Progress {
+            accepted: self.accepted,
+            content_records: self.content_records,
+            content_bytes: self.end_offset,
+            digest: self.settled.1,
+            in_order: self.in_order,
+        }
+    }
+
+    pub fn summary(&self) -> Summary {
+        Summary {
+            known: self.known,
+            new: self.accepted - self.accepted_before,
+            vanished: self.accepted_before.saturating_sub(self.known),
+            in_order: self.in_order,
+        }
+    }
+}
+
+impl Counting {
+    fn tally(&mut self, ledger: &mut dyn Ledger, accepted: u64, limit: usize) -> Result<&mut Tally, DeltaError> {
+        if let Self::AcceptedMissing = self {
+            let mut tally = Tally::new(limit, accepted);
+            each_accepted(ledger, accepted, |ledger, fingerprint, _| {
+                tally.count(fingerprint, ledger)?;
+                Ok(())
+            })?;
+            *self = Self::By(tally);
+        }
+        match self {
+            Self::By(tally) => Ok(tally),
+            Self::AcceptedMissing => Err(DeltaError::Incomplete { held: 0, accepted }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::RecordHash;
+    use crate::delta::ledger::MemoryLedger;
+    use crate::delta::prefix;
+    use crate::delta::prefix::Prefix;
+    use crate::records::LineRole;
+    use crate::records::lines::Item;
+    use crate::records::lines::Lines;
+    use crate::records::lines::Start;
+
+    /// Several blocks: lines, one that is too long and passes by over blocks of its own, blank lines, more lines.
+    fn content() -> Vec<u8> {
+        let lines = |from: u32| (from..from + 2000).map(|n| format!("{n:0400}\r\n")).collect::<String>();
+        [lines(0), "x".repeat(700_000), "\n".repeat(300_000), lines(2000)].concat().into_bytes()
+    }
+
+    /// Places everything from where the source stands, and gives the progress after every hundredth record and at the end.
+    fn progresses(mut comparison: Comparison, start: Start, mut source: &[u8]) -> Vec<Progress> {
+        let mut lines = Lines::new(|_, _| LineRole::Record, 1000, start);
+        let mut progresses = Vec::new();
+        while let Some(block) = lines.next_block(&mut source).unwrap() {
+            for item in block.items() {
+                let hash = match item {
+                    Item::Whole { record, .. } | Item::Unended { record, .. } => RecordHash::of(record.bytes),
+                    Item::TooLong(line) => RecordHash(line.sha256),
+                };
+                comparison.place(hash.fingerprint(), item.end_offset()).unwrap();
+                if item.ordinal() % 100 == 0 {
+                    progresses.push(comparison.progress(&block));
+                    assert_eq!(progresses.last().unwrap().content_bytes, item.end_offset());
+                }
+            }
+            comparison.pass(&block);
+        }
+        progresses.push(comparison.progress_passed());
+        progresses
+    }
+
+    fn no_ledger() -> Box<MemoryLedger> {
+        Box::new(MemoryLedger::default())
+    }
+
+    #[test]
+    fn progress_at_any_record_digests_the_content_up_to_its_end() {
+        let content = content();
+        let comparison = Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let all = progresses(comparison, Start::Beginning, &content);
+        assert_eq!(all.len(), 42);
+        for progress in &all {
+            let digested = &content[..usize::try_from(progress.content_bytes).unwrap()];
+            assert_eq!(progress.digest, *blake3::hash(digested).as_bytes());
+        }
+        assert_eq!(all[41].content_records, 4001);
+        assert_eq!(all[41].content_bytes, content.len() as u64);
+    }
+
+    #[test]
+    fn a_reading_that_goes_on_in_the_middle_ends_as_one_from_the_beginning() {
+        let content = content();
+        let whole = || Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let all = progresses(whole(), Start::Beginning, &content);
+        for before in &all {
+            let mut source = &content[..];
+            let Prefix::Holds(held) = prefix::check(before, &mut source).unwrap() else { panic!("{before:?}") };
+            let start = held.start;
+            let after = Comparison::after(held, before, Growth::Once, no_ledger(), 0);
+            assert_eq!(progresses(after, start, source).last(), all.last());
+        }
+    }
+
+    #[test]
+    fn accepted_records_are_counted_before_the_first_new_one_and_not_without_one() {
+        let content = b"a\nb\na\n";
+        let accepted: Vec<_> = [b"a", b"b", b"a"].map(|record| RecordHash::of(record).fingerprint()).to_vec();
+        let before = Progress {
+            accepted: 3,
+            content_records: 3,
+            content_bytes: 6,
+            digest: blake3::hash(content).into(),
+            in_order: true,
+        };
+        let after = |ledger| {
+            let Ok(Prefix::Holds(held)) = prefix::check(&before, &mut &content[..]) else { panic!("it holds") };
+            Comparison::after(held, &before, Growth::Overwritten, ledger, 10)
+        };
+        assert_eq!(after(no_ledger()).progress_passed(), before);
+        let mut with = after(Box::new(MemoryLedger::new(accepted.clone())));
+        assert_eq!(with.place(accepted[0], 8).unwrap(), Place::New { index: 3, occurrence: 2 });
+        assert_eq!(with.place(accepted[1], 10).unwrap(), Place::New { index: 4, occurrence: 1 });
+        let missing = after(no_ledger()).place(accepted[0], 8);
+        assert!(matches!(missing, Err(DeltaError::Incomplete { held: 0, accepted: 3 })));
+    }
+}

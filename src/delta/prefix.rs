@@ -1,0 +1,105 @@
+//! Says whether content begins with all that was accepted of it, by its digest alone.
+
+use std::io::{self, Read};
+
+use crate::delta::Progress;
+use crate::delta::digest::ContentDigest;
+use crate::records::lines::BLOCK_BYTES;
+use crate::records::lines::Start;
+
+/// What the beginning of the content is.
+#[derive(Debug)]
+pub enum Prefix {
+    /// The content accepted last, byte for byte. The source stands behind it.
+    Holds(Held),
+    /// Something else, or shorter. The source stands somewhere; reading must begin again from the content's beginning.
+    Broken,
+}
+
+/// A beginning that holds: where lines go on, and the digest there.
+#[derive(Debug)]
+pub struct Held {
+    pub start: Start,
+    pub(in crate::delta) digest: ContentDigest,
+}
+
+/// Reads as many bytes of `source`, which stands at the content's beginning, as `before` has digested, and compares.
+/// Worth doing only where [`Progress::covers_accepted`].
+///
+/// # Errors
+/// Those of `source`.
+pub fn check(before: &Progress, source: &mut impl Read) -> io::Result<Prefix> {
+    let mut digest = ContentDigest::default();
+    let mut buffer = vec![0; BLOCK_BYTES];
+    let mut last_byte = b'\n';
+    while digest.position() < before.content_bytes {
+        let left = usize::try_from(before.content_bytes - digest.position()).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        let filled = fill(source, &mut buffer[..wanted])?;
+        digest.feed(&buffer[..filled]);
+        if filled < wanted {
+            return Ok(Prefix::Broken);
+        }
+        last_byte = buffer[filled - 1];
+    }
+    if digest.value() != before.digest {
+        return Ok(Prefix::Broken);
+    }
+    let Progress { content_records, content_bytes, .. } = *before;
+    Ok(Prefix::Holds(Held { start: Start::After { content_records, content_bytes, last_byte }, digest }))
+}
+
+/// Fills `buffer`, or as much of it as the source still has.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress_over(content: &[u8]) -> Progress {
+        Progress {
+            accepted: 1,
+            content_records: 1,
+            content_bytes: content.len() as u64,
+            digest: blake3::hash(content).into(),
+            in_order: true,
+        }
+    }
+
+    #[test]
+    fn content_that_goes_on_holds_and_the_source_stands_behind_the_known_bytes() {
+        for known in [1, 2, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES] {
+            let content = vec![b'x'; known + 5];
+            let mut source = &content[..];
+            let held = check(&progress_over(&content[..known]), &mut source).unwrap();
+            let Prefix::Holds(held) = held else { panic!("{known}") };
+            assert_eq!(source.len(), 5);
+            let start = Start::After { content_records: 1, content_bytes: known as u64, last_byte: b'x' };
+            assert_eq!(held.start, start);
+            assert_eq!(held.digest.position(), known as u64);
+        }
+    }
+
+    #[test]
+    fn one_other_byte_or_a_missing_one_breaks_it() {
+        let content = vec![b'x'; BLOCK_BYTES + 100];
+        let before = progress_over(&content);
+        for changed in [0, BLOCK_BYTES - 1, BLOCK_BYTES, content.len() - 1] {
+            let mut other = content.clone();
+            other[changed] = b'y';
+            assert!(matches!(check(&before, &mut &other[..]), Ok(Prefix::Broken)));
+            assert!(matches!(check(&before, &mut &content[..changed]), Ok(Prefix::Broken)));
+        }
+    }
+}

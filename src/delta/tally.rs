@@ -1,0 +1,125 @@
+//! Counts equal fingerprints, in bounded memory.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::delta::Fingerprint;
+use crate::delta::ledger::Ledger;
+use crate::delta::ledger::LedgerError;
+
+/// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of the
+/// table, and only the others a number.
+#[derive(Debug)]
+pub struct Tally {
+    counted: HashSet<Fingerprint, Keyed>,
+    /// How often, for those counted more than once.
+    repeated: HashMap<Fingerprint, u64, Keyed>,
+    limit: usize,
+}
+
+impl Tally {
+    /// Counts up to `limit` distinct fingerprints in memory, those past it in the ledger's table. Expects `expected` of
+    /// them.
+    pub fn new(limit: usize, expected: u64) -> Self {
+        let keyed = Keyed::new();
+        let room = usize::try_from(expected).unwrap_or(usize::MAX).min(limit);
+        Self { counted: HashSet::with_capacity_and_hasher(room, keyed), repeated: HashMap::with_hasher(keyed), limit }
+    }
+
+    /// Counts the fingerprint once more; says how often it had been counted before.
+    ///
+    /// # Errors
+    /// The ledger's, past the limit.
+    pub fn count(&mut self, fingerprint: Fingerprint, ledger: &mut dyn Ledger) -> Result<u64, LedgerError> {
+        if self.counted.len() < self.limit {
+            if self.counted.insert(fingerprint) {
+                return Ok(0);
+            }
+        } else if !self.counted.contains(&fingerprint) {
+            return ledger.count(fingerprint);
+        }
+        let count = self.repeated.entry(fingerprint).or_insert(1);
+        *count += 1;
+        Ok(*count - 1)
+    }
+}
+
+/// Hashes fingerprints for a table. They are evenly spread already, but whoever writes log lines can search for ones that
+/// fall together: hence a key that nobody else knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Keyed {
+    first: u64,
+    second: u64,
+}
+
+impl Keyed {
+    pub fn new() -> Self {
+        let random = RandomState::new();
+        Self { first: random.hash_one(1), second: random.hash_one(2) }
+    }
+}
+
+impl Default for Keyed {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BuildHasher for Keyed {
+    type Hasher = KeyedHasher;
+
+    fn build_hasher(&self) -> KeyedHasher {
+        KeyedHasher { key: *self, hash: 0 }
+    }
+}
+
+/// The hasher of [`Keyed`]: both halves of a fingerprint, each under its key, multiplied and folded.
+#[derive(Debug)]
+pub struct KeyedHasher {
+    key: Keyed,
+    hash: u64,
+}
+
+impl Hasher for KeyedHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for piece in bytes.chunks(16) {
+            let mut whole = [0; 16];
+            whole[..piece.len()].copy_from_slice(piece);
+            let whole = u128::from_le_bytes(whole);
+            let (low, high) = (whole as u64, (whole >> 64) as u64);
+            let product = u128::from(low ^ self.key.first) * u128::from(high ^ self.key.second);
+            self.hash = self.hash.rotate_left(5) ^ (product as u64) ^ ((product >> 64) as u64);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delta::ledger::MemoryLedger;
+
+    fn fingerprint(number: u8) -> Fingerprint {
+        Fingerprint([number; 16])
+    }
+
+    #[test]
+    fn each_fingerprint_is_counted_on_its_own_within_memory_and_past_it() {
+        for limit in [0, 1, 2, 100] {
+            let mut ledger = MemoryLedger::default();
+            let mut tally = Tally::new(limit, 1_000_000);
+            let counts = [1, 2, 1, 3, 3, 1, 2, 4, 1].map(|n| tally.count(fingerprint(n), &mut ledger).unwrap());
+            assert_eq!(counts, [0, 0, 1, 0, 1, 2, 1, 0, 3], "limit {limit}");
+            assert!(tally.counted.len() <= limit);
+        }
+    }
+
+    #[test]
+    fn two_tallies_hash_under_different_keys() {
+        let hashes = [(); 2].map(|()| Keyed::new().hash_one(fingerprint(1)));
+        assert_ne!(hashes[0], hashes[1]);
+    }
+}
