@@ -2,6 +2,8 @@
 
 mod databricks;
 
+mod lakefs;
+
 mod partitions;
 
 use std::borrow::Cow;
@@ -46,7 +48,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {

@@ -25,7 +25,6 @@ use crate::object::inflate;
 use crate::object::inflate::Compression;
 use crate::object::inflate::Inflate;
 use crate::object::inflate::InflateLimits;
-use crate::records::Framing;
 use crate::records::Record;
 use crate::records::lines::Block;
 use crate::records::lines::Item;
@@ -301,10 +300,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn lines(&self, start: Start) -> Lines {
-        match self.context.family.framing {
-            Framing::Lines(role) => Lines::new(role, self.limits.line_bytes_max, start),
-            Framing::Rows => Lines::new(|_, _| crate::records::LineRole::Other, self.limits.line_bytes_max, start),
-        }
+        Lines::new(self.context.family.framing.role(false), self.limits.line_bytes_max, start)
     }
 
     fn whole(&self) -> Result<Comparison, JobError> {

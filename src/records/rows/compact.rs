@@ -305,9 +305,10 @@ mod tests {
 
     use super::*;
 
-    /// A data page of 3 plain values, 12 bytes inflated and 10 stored, with a checksum that is not looked at.
+    /// A data page of 3 plain values, 12 bytes inflated and 10 stored, with a checksum of 1.
     const HEAD: &[u8] = &[
-        0x15, 0x00, 0x15, 0x18, 0x15, 0x14, 0x15, 0x02, 0x1c, 0x15, 0x06, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x00, 0x00,
+        0x15, 0x00, 0x15, 0x18, 0x15, 0x14, 0x15, 0x02, 0x1c, 0x15, 0x06, 0x15, 0x00, 0x15, 0x06, 0x15, 0x06, 0x00,
+        0x00,
     ];
 
     #[test]
@@ -317,6 +318,7 @@ mod tests {
             head_bytes: HEAD.len(),
             inflated_bytes: 12,
             stored_bytes: 10,
+            checksum: Some(1),
             values: 3,
             def_encoding: 3,
             rep_encoding: 3,

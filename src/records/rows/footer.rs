@@ -104,9 +104,5 @@ fn count_rows(metadata: &ParquetMetaData, limits: &Limits) -> Result<u64, RowsEr
 fn read(ranges: &mut dyn Ranges, start: u64, length: u64) -> Result<bytes::Bytes, RowsError> {
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let bytes = ranges.read(start, length).map_err(RowsError::Source)?;
-    if bytes.len() == length {
-        Ok(bytes)
-    } else {
-        Err(RowsError::Source(std::io::ErrorKind::UnexpectedEof.into()))
-    }
+    if bytes.len() == length { Ok(bytes) } else { Err(RowsError::Source(std::io::ErrorKind::UnexpectedEof.into())) }
 }

@@ -130,7 +130,8 @@ fn member(field: &Type, def: i16, rep: i16, columns: &mut usize) -> Result<Membe
 /// older form of two levels the repeated group is the element itself.
 fn wrapping(field: &Type, mut within: Vec<Member>) -> Kind {
     let info = field.get_basic_info();
-    let is_list = matches!(info.logical_type_ref(), Some(LogicalType::List)) || info.converted_type() == ConvertedType::LIST;
+    let is_list =
+        matches!(info.logical_type_ref(), Some(LogicalType::List)) || info.converted_type() == ConvertedType::LIST;
     let is_map = matches!(info.logical_type_ref(), Some(LogicalType::Map))
         || matches!(info.converted_type(), ConvertedType::MAP | ConvertedType::MAP_KEY_VALUE);
     let one = within.len() == 1 && within[0].repeats.is_some();

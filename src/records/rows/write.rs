@@ -100,7 +100,10 @@ impl Writer<'_> {
                 column.advance();
                 // Lists of values shorter than this cannot be large: every one of them was decoded.
                 if self.out.len() > self.member_bytes_max {
-                    return Err(RowsError::TooLarge { what: "a nested value", bytes_max: self.member_bytes_max as u64 });
+                    return Err(RowsError::TooLarge {
+                        what: "a nested value",
+                        bytes_max: self.member_bytes_max as u64,
+                    });
                 }
             }
             Kind::Wrapping(inner) => self.value(inner)?,
