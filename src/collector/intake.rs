@@ -1,6 +1,7 @@
 //! From a queue to the dispatcher: receives, understands, and sorts out what no feed wants.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -29,8 +30,9 @@ use crate::notification::queue::Queue;
 use crate::notification::queue::QueueError;
 use crate::telemetry::metrics::Metrics;
 
-/// How long one poll waits for messages, and how many it takes at most.
-const POLL_SECS: u32 = 20;
+/// How long one poll waits for messages, and how many it takes at most. A poll that is cut off may have taken messages
+/// that then stay invisible for a while, so the stop waits for it; hence not SQS's longest, 20 seconds.
+const POLL_SECS: u32 = 5;
 const POLL_MESSAGES: usize = 10;
 
 /// With `--once`, a queue is empty after as many polls without a message.
@@ -52,6 +54,8 @@ pub(super) struct Intake<Q> {
     /// One permit for each message that may be held.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
+    /// After the stop, how long a poll under way is waited for.
+    pub last_poll: Duration,
     /// Stop when the queue is empty.
     pub once: bool,
 }
@@ -69,10 +73,14 @@ impl<Q: Queue> Intake<Q> {
             };
             let Ok(mut slots) = slots else { return Ok(()) };
             let wait_secs = if self.once { 1 } else { POLL_SECS };
+            let late = async {
+                shutdown.requested().await;
+                tokio::time::sleep(self.last_poll).await;
+            };
             let received = tokio::select! {
                 biased;
-                () = shutdown.requested() => return Ok(()),
                 received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
+                () = late => return Ok(()),
             };
             match received {
                 Ok(messages) => {

@@ -211,7 +211,7 @@ impl Supervised {
                 () = shutdown.requested(), if !stopping => None,
                 Some(end) = self.sources.join_next() => flatten(end).err(),
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
-                Some(end) = self.background.join_next() => flatten(end).err(),
+                Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
                 Some(end) = dispatcher.join_next() => match end {
                     Ok(Ok(Ended::Done)) => None,
                     Ok(Ok(Ended::Unfinished(why))) if once => {
@@ -230,11 +230,15 @@ impl Supervised {
                 failure.get_or_insert(error);
                 true
             });
-            if !stopping && (failed || shutdown.is_requested()) {
+            // Without the dispatcher nothing is left to do; with `--once` that is the regular end.
+            if !stopping && (failed || dispatcher.is_empty() || shutdown.is_requested()) {
                 stopping = true;
                 info!(grace_secs = grace.as_secs(), "stopping");
+                // Without a service manager there is nobody to tell.
                 let _ = systemd::stopping();
                 stop.request();
+                // What is done now and then holds on to the lanes, which end when nobody does.
+                self.background.abort_all();
                 deadline.as_mut().reset(Instant::now() + grace);
             }
         }
@@ -275,6 +279,7 @@ fn start_lanes(
             store: store.clone(),
             metrics: Arc::clone(metrics),
             shutdown: halt.clone(),
+            last_send: limits.shutdown_grace / 3,
         });
         tasks.spawn(async move {
             match lane.run(recovered).await {
@@ -356,6 +361,7 @@ async fn start_queues(
             in_hand: in_hand.clone(),
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
+            last_poll: workshop.limits.shutdown_grace / 3,
             once,
         });
         for _ in 0..table.receivers {

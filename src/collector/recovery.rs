@@ -1,5 +1,6 @@
 //! After a crash: makes the batch that was sealed and not committed again, from its sources.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use crate::collector::reading;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
+use crate::notification::ObjectId;
 use crate::object::Condition;
 use crate::object::Objects as _;
 use crate::object::ReadError;
@@ -78,6 +80,11 @@ pub(super) fn look_up(
 }
 
 impl Remake {
+    /// The objects the batch holds records of.
+    pub(super) fn objects(&self) -> HashSet<ObjectId> {
+        self.parts.iter().map(|part| part.advance.object.clone()).collect()
+    }
+
     /// The batch as it was sealed, as far as its sources still hold it. `None` when the stop came first.
     ///
     /// # Errors

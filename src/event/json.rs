@@ -425,3 +425,106 @@ fn bit(key: &str) -> u64 {
     let mix = usize::from(first) * 7 + usize::from(last) * 31 + bytes.len() * 13;
     1 << (mix % 64)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn whole(text: &str) -> Result<Json<'_>, Fault> {
+        let mut reader = Reader::new(text);
+        let value = reader.value()?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    /// JSON, and JSON with something wrong in it.
+    fn texts() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "null|true|false|tru|nul",
+            "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "[-+.e0-9]{1,5}",
+            r#""([a-z "\\\\/bfnrtu0-9a-fd\x09é😀]|\\\\u[0-9a-fd]{4}|\\\\[nrt"]){0,12}""#,
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(|values| format!("[ {} ]", values.join(","))),
+                prop::collection::vec(("[ab]{0,2}", inner), 0..4).prop_map(|members| {
+                    let members: Vec<String> =
+                        members.into_iter().map(|(key, value)| format!("\"{key}\" :\t{value}")).collect();
+                    format!("{{{}}}", members.join(", "))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Two readers that know nothing of each other.
+        #[test]
+        fn what_is_json_is_what_another_parser_takes(text in texts()) {
+            let theirs = serde_json::from_str::<serde_json::Value>(&text);
+            match whole(&text) {
+                Ok(_) => prop_assert!(theirs.is_ok() || theirs.is_err_and(|error| error.to_string().contains("out of range"))),
+                Err(_) => prop_assert!(theirs.is_err()),
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".*", json in texts(), cut in 0usize..64) {
+            let _ = whole(&text);
+            let cut: String = json.chars().take(cut).collect();
+            let _ = whole(&cut);
+            let _ = whole(&mend_surrogates(&cut));
+        }
+
+        #[test]
+        fn fields_are_those_that_another_parser_finds(text in texts()) {
+            if let Ok(serde_json::Value::Object(theirs)) = serde_json::from_str(&text) {
+                let ours = Fields::read(&mut Reader::new(&text)).unwrap();
+                prop_assert_eq!(ours.len(), theirs.len());
+                for field in ours.iter() {
+                    let theirs = &theirs[&*field.key];
+                    let plain = field.value.text().map(|text| text.plain().into_owned());
+                    match theirs {
+                        serde_json::Value::String(text) => prop_assert_eq!(plain.unwrap_or_default(), text.trim_matches('-')),
+                        serde_json::Value::Null => prop_assert_eq!(plain, None),
+                        _ => prop_assert!(plain.is_some()),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_told_and_mended_in_place() {
+        let text = r#"{"a":"\ud83d\ude00 \ud800 \\ud800 \udfffx"}"#;
+        assert_eq!(whole(text), Err(Fault::HalfSurrogate(19)));
+        let mended = mend_surrogates(text);
+        assert_eq!(mended, r#"{"a":"\ud83d\ude00 \ufffd \\ud800 \ufffdx"}"#);
+        assert_eq!(mended.len(), text.len());
+        assert!(whole(&mended).is_ok());
+    }
+
+    #[test]
+    fn of_a_key_that_stands_twice_the_last_value_holds_however_many_there_are() {
+        for count in [3, 60, 64, 65, 500] {
+            let members: Vec<String> = (0..count).map(|n| format!("\"k{n}\":{n}")).collect();
+            let text = format!("{{{},\"k1\":\"last\",\"k{}\":\"later\"}}", members.join(","), count - 1);
+            let fields = Fields::read(&mut Reader::new(&text)).unwrap();
+            assert_eq!(fields.len(), count);
+            assert_eq!(fields.get("k1"), Some(Json::String("last")));
+            assert_eq!(fields.get(&format!("k{}", count - 1)), Some(Json::String("later")));
+            assert_eq!(fields.get("k0"), Some(Json::Number("0")));
+            assert_eq!(fields.get("none"), None);
+        }
+    }
+
+    #[test]
+    fn depth_has_a_limit() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(whole(&nested(127)).is_ok());
+        assert_eq!(whole(&nested(128)), Err(Fault::Deep(128)));
+        assert_eq!(whole(&"[".repeat(1_000_000)), Err(Fault::Deep(128)));
+    }
+}

@@ -103,7 +103,7 @@ fn a_record_that_is_no_json_object_is_refused_with_the_place_and_without_its_con
 
 #[test]
 fn nothing_is_left_of_a_record_that_is_refused() {
-    let object = ObjectId::new("audit-logs", KEY);
+    let object = ObjectId::new("audit-logs", "without/partitions.json");
     let family = family::named("databricks").unwrap();
     let context = Context::new(family, &object, Scope::Record, None, "test");
     let encoders = [EncodingName::Raw, EncodingName::Ocsf].map(|name| Encoder::new(name, Options::default()));
