@@ -210,8 +210,7 @@ fn content(args: &Args, mut source: Source, object: &ObjectId) -> Result<(Box<dy
     };
     match Rows::open(file, rows::Limits::default()) {
         Ok(rows) => Ok((Box::new(rows), true)),
-        Err(RowsError::Source(error)) => Err(Refused(error)),
-        Err(error) => Err(Refused(io::Error::other(error))),
+        Err(error) => Err(Refused(error.into())),
     }
 }
 

@@ -12,10 +12,11 @@ use crate::config::check::did_you_mean;
 use crate::config::check::is_queue_name;
 use crate::config::check::refuse_fifo;
 use crate::config::feed;
+use crate::family;
 
 /// The families of log there are.
 fn families() -> Vec<&'static str> {
-    vec!["databricks"]
+    family::ALL.iter().map(|family| family.name).collect()
 }
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {

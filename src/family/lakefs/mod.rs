@@ -1,5 +1,7 @@
 //! lakeFS audit logs: rows of Parquet files that lakeFS Cloud delivers once, or the lines that a server of one's own writes.
 
+mod line;
+
 mod path;
 
 mod targets;
@@ -15,15 +17,12 @@ use crate::event::Cloud;
 use crate::event::Endpoint;
 use crate::event::Event;
 use crate::event::Fault;
-use crate::event::Fields;
 use crate::event::HttpRequest;
 use crate::event::HttpResponse;
 use crate::event::Json;
 use crate::event::Mask;
-use crate::event::Members;
 use crate::event::Metadata;
 use crate::event::Product;
-use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Status;
 use crate::event::Text;
@@ -34,6 +33,9 @@ use crate::family::Context;
 use crate::family::Family;
 use crate::family::Partitions;
 use crate::family::Refusal;
+use crate::family::lakefs::line::Line;
+use crate::family::lakefs::line::Name;
+use crate::family::lakefs::line::read;
 use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::path::secrets_in;
 use crate::family::lakefs::targets::Source;
@@ -53,29 +55,6 @@ pub(super) const FAMILY: Family = Family {
 };
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
-
-/// The fields that are known, as a server writes them. lakeFS Cloud calls each `data_` and so.
-const NAMES: [&str; 17] = [
-    "user",
-    "repository",
-    "ref",
-    "status_code",
-    "service_name",
-    "request_id",
-    "path",
-    "operation_id",
-    "method",
-    "time",
-    "client",
-    "host",
-    "source_ip",
-    "sent_bytes",
-    "took",
-    "msg",
-    "level",
-];
-
-const CLOUD_PREFIX: &str = "data_";
 
 /// A server's log holds other lines than the audit log's: those have no `log_audit`. What begins as Parquet, but comes as
 /// lines since it was packed once more, must be refused and not passed over.
@@ -134,90 +113,7 @@ fn refusal(fault: Fault) -> Refusal {
     Refusal::new(fault.to_string())
 }
 
-/// The places of [`NAMES`].
-#[derive(Clone, Copy)]
-enum Name {
-    User,
-    Repository,
-    Ref,
-    StatusCode,
-    ServiceName,
-    RequestId,
-    Path,
-    OperationId,
-    Method,
-    Time,
-    Client,
-    Host,
-    SourceIp,
-    SentBytes,
-    Took,
-    Msg,
-    Level,
-}
-
-/// One record.
-#[derive(Debug, Default)]
-struct Line<'a> {
-    known: [Option<Json<'a>>; NAMES.len()],
-    /// Whether the fields are called as lakeFS Cloud calls them.
-    is_cloud: bool,
-    others: Fields<'a>,
-}
-
-fn read(text: &str) -> Result<Line<'_>, Fault> {
-    let mut line = Line::default();
-    let mut hosted = [None; NAMES.len()];
-    let mut reader = Reader::new(text);
-    reader.object(|reader, key| {
-        let value = reader.value()?;
-        if let Some(place) = key.strip_prefix(CLOUD_PREFIX).and_then(place) {
-            line.known[place] = Some(value);
-            line.is_cloud = true;
-        } else if let Some(place) = place(&key) {
-            hosted[place] = Some(value);
-        } else {
-            line.others.insert(key, value);
-        }
-        Ok(())
-    })?;
-    reader.end()?;
-    if line.is_cloud {
-        // Another pipeline's column of the same name is not the record's.
-        for (name, value) in NAMES.into_iter().zip(hosted) {
-            if let Some(value) = value {
-                line.others.insert(Cow::Borrowed(name), value);
-            }
-        }
-    } else {
-        line.known = hosted;
-    }
-    Ok(line)
-}
-
-fn place(name: &str) -> Option<usize> {
-    NAMES.iter().position(|known| *known == name)
-}
-
 impl<'a> Line<'a> {
-    fn get(&self, name: Name) -> Option<Json<'a>> {
-        self.known[name as usize]
-    }
-
-    fn said(&self, name: Name) -> Option<Text<'a>> {
-        self.get(name).and_then(Json::text)
-    }
-
-    /// The field's text; it counts as mapped, and so does null.
-    fn map(&mut self, name: Name) -> Option<Text<'a>> {
-        let value = self.get(name)?;
-        let text = value.text();
-        if text.is_some() || value == Json::Null {
-            self.known[name as usize] = None;
-        }
-        text
-    }
-
     /// Makes the record's event and hands it on. `text` is the record.
     fn emit(
         mut self,
@@ -330,98 +226,43 @@ impl<'a> Line<'a> {
 
     /// The request, and what it was done to.
     fn request(&mut self, event: &mut Event<'a>, text: &'a str, code: &str, user: Option<Text<'a>>) {
-        let logged = self.get(Name::Path);
-        let path = match logged {
+        let path = match self.get(Name::Path) {
             Some(Json::String(inside)) if !inside.is_empty() => {
-                let masked = masked(inside, text, &mut event.masks);
-                Some(RequestPath::new(masked))
+                Some(RequestPath::new(masked(inside, text, &mut event.masks)))
             }
             _ => None,
         };
-        event.http_request = HttpRequest {
-            method: self.said(Name::Method),
-            user_agent: self.map(Name::Client),
-            ..HttpRequest::default()
-        };
-        let method = event.http_request.method.as_ref().map(Text::plain);
-        let row = targets::row(code, method.as_deref());
-        drop(method);
-        let source = Source {
-            path: path.as_ref(),
-            user,
-            repository: self.said(Name::Repository),
-            reference: self.said(Name::Ref),
-        };
-        if let Some(row) = row {
+        let (repository, reference) = (self.said(Name::Repository), self.said(Name::Ref));
+        let method = self.said(Name::Method);
+        let source = Source { path: path.as_ref(), user, repository, reference };
+        if let Some(row) = targets::row(code, method.as_ref().map(Text::plain).as_deref()) {
             source.fill(event, row);
         }
-        let method_is_known = event.http_request.method.as_ref().is_some_and(|method| is_method(&method.plain()));
-        if method_is_known || self.get(Name::Method) == Some(Json::Null) {
+        if method.as_ref().is_none_or(|method| is_method(&method.plain())) {
             self.map(Name::Method);
         }
-        if let Some(bucket) = &event.target.databucket {
-            // They are in the event where the path does not name others.
-            let is =
-                |held: Option<&Text<'a>>, own: Option<Text<'a>>| held.map(Text::plain) == own.as_ref().map(Text::plain);
-            let (name, version) = (bucket.name.as_ref(), bucket.version.as_ref());
-            let held = (is(name, self.said(Name::Repository)), is(version, self.said(Name::Ref)));
-            if held.0 {
-                self.map(Name::Repository);
-            }
-            if held.1 {
-                self.map(Name::Ref);
-            }
-        } else if event
-            .target
-            .resources
-            .iter()
-            .any(|one| one.name.is_some() && word_is(one.kind.as_ref(), "repository"))
-        {
-            let name = event.target.resources[0].name.as_ref().map(|name| name.plain().into_owned());
-            if self.said(Name::Repository).is_some_and(|own| Some(&*own.plain()) == name.as_deref()) {
-                self.map(Name::Repository);
-            }
-        }
+        let user_agent = self.map(Name::Client);
+        event.http_request = HttpRequest { method, user_agent, ..HttpRequest::default() };
+        let bucket = event.target.databucket.as_ref();
+        let version = bucket.and_then(|bucket| bucket.version.as_ref()).map(Text::plain);
+        self.map_if(Name::Ref, version.as_deref());
+        let resource = event.target.resources.first().and_then(|resource| resource.name.as_ref());
+        let name = bucket.and_then(|bucket| bucket.name.as_ref()).or(resource).map(Text::plain);
+        self.map_if(Name::Repository, name.as_deref());
+        let in_file = bucket.is_some_and(|bucket| bucket.file.is_some());
         let Some(path) = path else {
             self.map(Name::Path);
             return;
         };
-        let in_file = event.target.databucket.as_ref().is_some_and(|bucket| bucket.file.is_some());
         if path.is_absolute() {
             event.http_request.path = Some(path.path());
             event.http_request.query = path.query().map(|query| Text::from(query.to_owned()));
             event.http_request.hostname = self.map(Name::Host);
-            self.map(Name::Path);
-        } else if in_file {
-            self.map(Name::Path);
-        } else if !event.masks.is_empty() {
-            // What is left of it stands among the unmapped, and must not tell what was masked.
-            event.http_request.path = Some(path.path());
+        }
+        if path.is_absolute() || in_file {
             self.map(Name::Path);
         }
     }
-
-    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = Members::with_capacity(self.others.len() + 2);
-        for (name, value) in NAMES.into_iter().zip(self.known) {
-            let Some(value) = value else { continue };
-            // Nothing is said by nothing.
-            if matches!(value, Json::Null | Json::String("")) {
-                continue;
-            }
-            let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::from(name) };
-            members.push((key, secrets.carry(name, value)));
-        }
-        for field in self.others.unmapped() {
-            let value = secrets.carry(&field.key, field.value);
-            members.push((field.name(), value));
-        }
-        members
-    }
-}
-
-fn word_is(text: Option<&Text<'_>>, word: &str) -> bool {
-    text.is_some_and(|text| text.plain() == word)
 }
 
 /// OCSF's methods.
@@ -432,7 +273,8 @@ fn is_method(method: &str) -> bool {
 /// The path with its secrets masked, and where they stand in the record.
 fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
     const SHOWN: &str = "***";
-    let secrets = secrets_in(inside);
+    // An object's own path has no query: a question mark is part of its name.
+    let secrets = if inside.starts_with('/') { secrets_in(inside) } else { Vec::new() };
     if secrets.is_empty() {
         return unescaped(inside);
     }
@@ -486,4 +328,79 @@ fn of_number(digits: &str) -> Option<i64> {
         ..100_000_000_000_000_000 => number / 1000,
         _ => number / 1_000_000,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::event::Scope;
+    use crate::notification::ObjectId;
+
+    use super::*;
+
+    fn outcome(record: &[u8]) -> (Result<(), Refusal>, Result<(), Refusal>) {
+        let object = ObjectId::new("b", "year=2025/month=12/day=25/a.parquet");
+        let context = Context::new(&FAMILY, &object, Scope::Object(&object), None, "test");
+        let record = Record::new(0, record);
+        (decode(&context, &record, &mut |_| {}), parsed(&context, &record, &mut Vec::new()))
+    }
+
+    #[test]
+    fn a_bare_number_is_parsed_as_a_time_and_everything_else_as_it_came() {
+        let parsed = |record: &str| {
+            let object = ObjectId::new("b", "a");
+            let context = Context::new(&FAMILY, &object, Scope::Object(&object), None, "test");
+            let mut out = Vec::new();
+            super::parsed(&context, &Record::new(0, record.as_bytes()), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            parsed(" {\"data_time\": 1766665800123 , \"a\":1.0} "),
+            "{\"data_time\": \"2025-12-25T12:30:00.123Z\" , \"a\":1.0}"
+        );
+        assert_eq!(parsed("{\"data_time\":\"2025-12-25 12:30\"}"), "{\"data_time\":\"2025-12-25 12:30\"}");
+    }
+
+    #[test]
+    fn only_audit_lines_are_records() {
+        for (line, expected) in [
+            (r#"{"log_audit":true}"#, LineRole::Record),
+            (r#"{"log_audit" : "true"}"#, LineRole::Record),
+            (r#"{"log_audit":false}"#, LineRole::Other),
+            (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
+            (r#"{"data_operation_id":null}"#, LineRole::Record),
+            ("PAR1\u{15}\u{4}", LineRole::Record),
+            ("time=\"...\" level=info", LineRole::Other),
+        ] {
+            assert_eq!(role(line.as_bytes(), false), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_hour_of_a_key_is_read_with_years_of_two_digits_and_of_four() {
+        for key in ["year=24/month=02/day=12/hour=13/f", "year=2024/month=2/day=12/hour=13/f"] {
+            // 2024-02-12T13:00:00Z.
+            assert_eq!(hour(&Partitions::of(key)), Some(1_707_742_800_000));
+        }
+        assert_eq!(hour(&Partitions::of("year=24/month=13/day=12/f")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(record in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (decoded, parsed) = outcome(&record);
+            prop_assert!(parsed.is_err() || decoded.is_ok());
+        }
+
+        #[test]
+        fn any_field_may_hold_anything(
+            name in prop::sample::select(&["path", "time", "status_code", "took", "user", "operation_id", "source_ip", "sent_bytes"][..]),
+            value in prop_oneof![any::<i64>().prop_map(|number| number.to_string()), ".*".prop_map(|text| serde_json::Value::from(text).to_string()), Just("{\"a\":[1]}".to_owned())],
+            service in prop::sample::select(&["rest_api", "s3_gateway", ""][..]),
+        ) {
+            let record = format!("{{\"data_service_name\":\"{service}\",\"data_repository\":\"r\",\"data_{name}\":{value}}}");
+            prop_assert_eq!(outcome(record.as_bytes()), (Ok(()), Ok(())));
+        }
+    }
 }

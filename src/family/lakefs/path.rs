@@ -18,7 +18,7 @@ const SECRET_PARAMETERS: &[&str] = &[
     "secret",
 ];
 
-/// A request path with its query, as the server logs it.
+/// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
 pub(super) struct RequestPath<'a> {
     whole: Cow<'a, str>,
@@ -31,7 +31,9 @@ const REFS: &[(&str, &str)] = &[("branches", "branch"), ("tags", "tag"), ("commi
 
 impl<'a> RequestPath<'a> {
     pub(super) fn new(whole: Cow<'a, str>) -> Self {
-        let path_bytes = memchr::memchr(b'?', whole.as_bytes()).unwrap_or(whole.len());
+        let is_absolute = whole.starts_with('/');
+        let question_mark = memchr::memchr(b'?', whole.as_bytes()).filter(|_| is_absolute);
+        let path_bytes = question_mark.unwrap_or(whole.len());
         Self { whole, path_bytes }
     }
 

@@ -111,3 +111,13 @@ impl RowsError {
         error.downcast::<Self>().unwrap_or_else(Self::Source)
     }
 }
+
+impl From<RowsError> for io::Error {
+    /// What [`RowsError::from_read`] undoes.
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Source(error) => error,
+            error => Self::other(error),
+        }
+    }
+}

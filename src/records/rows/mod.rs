@@ -315,10 +315,7 @@ fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize
 impl<R: Ranges> Read for Rows<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.given == self.out.len() {
-            self.fill().map_err(|error| match error {
-                RowsError::Source(error) => error,
-                error => io::Error::other(error),
-            })?;
+            self.fill()?;
         }
         let rest = &self.out[self.given..];
         let count = into.len().min(rest.len());
@@ -397,7 +394,14 @@ mod tests {
         let schema = Arc::new(parse_message_type(schema).unwrap());
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build())).unwrap();
         let mut group = writer.next_row_group().unwrap();
-        let texts: Vec<ByteArray> = rows.iter().filter_map(|row| row.0).map(|text| text.to_vec().into()).collect();
+        // Rows that name one text share it.
+        let mut texts: Vec<ByteArray> = Vec::with_capacity(rows.len());
+        let mut last: Option<&[u8]> = None;
+        for text in rows.iter().filter_map(|row| row.0) {
+            let same = last.is_some_and(|last| std::ptr::eq(last, text));
+            texts.push(if same { texts[texts.len() - 1].clone() } else { text.to_vec().into() });
+            last = Some(text);
+        }
         let levels: Vec<i16> = rows.iter().map(|row| i16::from(row.0.is_some())).collect();
         let mut column = group.next_column().unwrap().unwrap();
         column.typed::<ByteArrayType>().write_batch(&texts, Some(&levels), None).unwrap();
@@ -603,10 +607,13 @@ mod tests {
     #[test]
     fn one_value_that_every_row_names_is_never_repeated_in_memory() {
         let long = vec![b'x'; 1 << 20];
-        let rows = vec![(Some(&long[..]), None); 3000];
+        let rows = vec![(Some(&long[..]), None); 600];
         for properties in [
             snappy().set_dictionary_page_size_limit(4 << 20),
-            snappy().set_dictionary_enabled(false).set_encoding(Encoding::DELTA_BYTE_ARRAY).set_write_batch_size(1),
+            snappy()
+                .set_dictionary_enabled(false)
+                .set_column_encoding("data_text".into(), Encoding::DELTA_BYTE_ARRAY)
+                .set_write_batch_size(1),
         ] {
             let mut reading = Rows::open(written(&rows, properties), Limits::default()).unwrap();
             let mut begun = vec![0; 3 << 20];
