@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod batches;
+
 mod debt;
 
 mod lock;
@@ -224,6 +226,11 @@ impl CheckpointStore {
     /// Where the store lies, and temporary files may.
     pub fn state_dir(&self) -> &Path {
         self.shared.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The last thing before the end: leaves one file that holds everything.
+    pub async fn tidy(&self) {
+        self.writer.tidy().await;
     }
 
     /// Copies the whole store, as it stands, to `path` while it is in use.

@@ -65,7 +65,8 @@ impl<Q: Queue> Intake<Q> {
     pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
-        while !shutdown.is_requested() && !(self.once && empty >= EMPTY_POLLS) {
+        let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;
+        while !shutdown.is_requested() && !is_empty(empty) {
             let slots = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),

@@ -47,6 +47,13 @@ pub(super) struct Workshop {
 }
 
 impl Workshop {
+    /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
+    /// give back what is in hand. Cancel-safe.
+    pub(crate) async fn stopped_for_long(&self) {
+        self.shutdown.requested().await;
+        tokio::time::sleep(self.limits.shutdown_grace / 3).await;
+    }
+
     /// The supervisor turns: health sees it, and whether every sink has been reached once.
     pub(super) fn beat(&self) {
         if self.lanes.iter().all(|lane| !lane.is_failing()) {
@@ -119,7 +126,7 @@ struct Announced {
 enum Opening {
     /// There is nothing to read.
     Nothing(JobEnd),
-    Opened(Opened),
+    Opened(Box<Opened>),
 }
 
 /// A job whose object's bytes are coming.
@@ -169,7 +176,7 @@ impl Announced {
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
-            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Opened { job: self, snapshot })),
+            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Box::new(Opened { job: self, snapshot }))),
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
@@ -269,6 +276,7 @@ impl Announced {
             tokio::select! {
                 biased;
                 () = ticket.done() => return true,
+                () = self.workshop.stopped_for_long() => return false,
                 () = tokio::time::sleep(patience) => {}
             }
             let now = ticket.progress();

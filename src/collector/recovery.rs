@@ -36,7 +36,7 @@ pub(super) enum Recovered {
         sealed: Sealed,
         manifest: Manifest,
         /// Makes the batch again, where the sink does not have it already.
-        batch: Remake,
+        batch: Box<Remake>,
     },
 }
 
@@ -76,7 +76,7 @@ pub(super) fn look_up(
         limits: limits.clone(),
         shutdown: shutdown.clone(),
     };
-    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch })
+    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
 }
 
 impl Remake {

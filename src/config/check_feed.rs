@@ -14,15 +14,10 @@ use crate::config::check::refuse_fifo;
 use crate::config::feed;
 use crate::family;
 
-/// The families of log there are.
-fn families() -> Vec<&'static str> {
-    family::ALL.iter().map(|family| family.name).collect()
-}
-
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
     let at = |key| ["feed", name, key];
-    if !families().contains(&feed.family.as_str()) {
-        let hint = did_you_mean(&feed.family, families());
+    if family::named(&feed.family).is_none() {
+        let hint = did_you_mean(&feed.family, family::ALL.iter().map(|family| family.name));
         found.problem(&at("family"), format!("unknown family `{}`{hint}", feed.family));
     }
     match (&feed.bucket, &feed.directory) {

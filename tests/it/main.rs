@@ -3,7 +3,9 @@
 
 mod support;
 
+mod config;
 mod delivery;
+mod deploy;
 mod directory;
 mod emulators;
 mod events;

@@ -115,7 +115,11 @@ fn slots(work: &Work) -> Vec<Slot> {
     let lanes = work.lanes.iter().zip(&work.tickets).zip(&work.standing.cursors);
     lanes
         .map(|((&lane, ticket), &cursor)| Slot {
-            target: Target::Lane { handle: work.workshop.lanes[lane].clone(), ticket: ticket.clone() },
+            target: Target::Lane {
+                handle: work.workshop.lanes[lane].clone(),
+                ticket: ticket.clone(),
+                workshop: Arc::clone(&work.workshop),
+            },
             encoder: work.feed.encoder_at(lane).unwrap_or_default(),
             cursor,
             deferred: false,
