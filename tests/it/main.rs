@@ -12,6 +12,7 @@ mod emulators;
 mod events;
 mod identity;
 mod kill;
+mod lakefs;
 mod memory;
 mod model;
 mod notifications;
