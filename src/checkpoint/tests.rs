@@ -247,3 +247,16 @@ async fn what_is_gone_before_any_sink_had_it_is_new_when_it_comes_again() {
     deliver(&store, "a", vec![part(2, 3, false)]).await;
     assert_eq!(cursors(&store), (3, vec![3, 0]));
 }
+
+#[tokio::test]
+async fn a_copy_made_while_the_store_is_in_use_holds_what_was_committed() {
+    let World { directory, store } = world();
+    deliver(&store, "a", vec![part(0, 3, true)]).await;
+    let copied = directory.path().join("copy");
+    std::fs::create_dir(&copied).unwrap();
+    store.back_up(&copied.join("checkpoints.sqlite")).unwrap();
+    deliver(&store, "a", vec![part(3, 4, true)]).await;
+    let copy = CheckpointStore::open(&copied, 0).unwrap();
+    assert_eq!(cursors(&copy), (3, vec![3, 0]));
+    assert_eq!(cursors(&store), (4, vec![4, 0]));
+}

@@ -210,3 +210,128 @@ impl FileSink {
         DeliveryError::Misconfigured(format!("{} {what}", self.config.path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        directory: tempfile::TempDir,
+        config: FileConfig,
+    }
+
+    fn world() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.ndjson");
+        let config = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
+        World { directory, config }
+    }
+
+    impl World {
+        fn text(&self, name: &str) -> String {
+            std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+        }
+    }
+
+    fn batch(lines: &str) -> Batch {
+        let mut ends = Vec::new();
+        for line in lines.split_inclusive('\n') {
+            ends.push(ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
+        }
+        Batch {
+            id: "b".into(),
+            seq: 1,
+            bytes: lines.to_owned().into(),
+            ends: ends.into(),
+            ids: std::sync::Arc::new([]),
+        }
+    }
+
+    fn manifest(lines: &str) -> Manifest {
+        Manifest { bytes: lines.len() as u64, hash: blake3::hash(lines.as_bytes()) }
+    }
+
+    #[tokio::test]
+    async fn a_batch_written_in_part_before_a_crash_is_completed_in_place() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\nne").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), Some(Position { number: 1, len: 4, opened_at_ms: 0 }));
+        assert!(sink.settled(&manifest("new\nmore\n")).await.unwrap().is_none());
+        let receipt = sink.deliver(&batch("new\nmore\n"), 0).await.unwrap();
+        assert_eq!(world.text("out.ndjson"), "old\nnew\nmore\n");
+        assert_eq!(receipt.position().unwrap().len, 13);
+    }
+
+    #[tokio::test]
+    async fn a_batch_written_whole_before_a_crash_is_recognised_and_not_written_again() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\nnew\n").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), Some(Position { number: 1, len: 4, opened_at_ms: 0 }));
+        let receipt = sink.settled(&manifest("new\n")).await.unwrap().unwrap();
+        assert_eq!(receipt.position().unwrap().len, 8);
+        sink.deliver(&batch("next\n"), 0).await.unwrap();
+        assert_eq!(world.text("out.ndjson"), "old\nnew\nnext\n");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_made_again_is_taken_back_and_nothing_else() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\nhalf a l").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), Some(Position { number: 1, len: 4, opened_at_ms: 0 }));
+        sink.cut().await.unwrap();
+        assert_eq!(world.text("out.ndjson"), "old\n");
+    }
+
+    #[tokio::test]
+    async fn bytes_behind_the_end_that_are_not_ours_are_left_as_they_are() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\nforeign\n").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), Some(Position { number: 1, len: 4, opened_at_ms: 0 }));
+        assert_eq!(sink.adopt_tail().await.unwrap(), 8);
+        sink.deliver(&batch("new\n"), 0).await.unwrap();
+        assert_eq!(world.text("out.ndjson"), "old\nforeign\nnew\n");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_truncated_or_moved_is_refused() {
+        let world = world();
+        let mut sink = FileSink::new(world.config.clone(), None);
+        sink.deliver(&batch("one\n"), 0).await.unwrap();
+        std::fs::write(&world.config.path, "").unwrap();
+        let refused = sink.deliver(&batch("two\n"), 0).await;
+        assert!(matches!(refused, Err(DeliveryError::Misconfigured(why)) if why.contains("truncated")));
+        std::fs::rename(&world.config.path, world.directory.path().join("moved")).unwrap();
+        let refused = sink.deliver(&batch("two\n"), 0).await;
+        assert!(matches!(refused, Err(DeliveryError::Misconfigured(why)) if why.contains("is gone")));
+        assert!(!world.config.path.exists(), "nothing is begun anew behind the operator's back");
+    }
+
+    #[tokio::test]
+    async fn files_turn_between_batches_by_size_and_by_age() {
+        let mut world = world();
+        world.config.rotate_bytes = Some(8);
+        world.config.rotate_after = Some(std::time::Duration::from_secs(10));
+        let mut sink = FileSink::new(world.config.clone(), None);
+        sink.deliver(&batch("one\n"), 1000).await.unwrap();
+        sink.deliver(&batch("two\n"), 2000).await.unwrap();
+        sink.deliver(&batch("three\n"), 3000).await.unwrap();
+        assert_eq!(world.text("out.ndjson.1"), "one\ntwo\n");
+        let receipt = sink.deliver(&batch("four\n"), 13_000).await.unwrap();
+        assert_eq!(world.text("out.ndjson.2"), "three\n");
+        assert_eq!(world.text("out.ndjson"), "four\n");
+        assert_eq!(receipt.position().unwrap(), Position { number: 3, len: 5, opened_at_ms: 13_000 });
+    }
+
+    #[tokio::test]
+    async fn a_crash_between_the_turn_and_its_commit_neither_loses_nor_repeats() {
+        let mut world = world();
+        world.config.rotate_bytes = Some(4);
+        let before = Position { number: 1, len: 4, opened_at_ms: 0 };
+        std::fs::write(world.directory.path().join("out.ndjson.1"), "one\n").unwrap();
+        std::fs::write(&world.config.path, "tw").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), Some(before));
+        assert!(sink.settled(&manifest("two\n")).await.unwrap().is_none());
+        sink.deliver(&batch("two\n"), 0).await.unwrap();
+        assert_eq!((world.text("out.ndjson.1"), world.text("out.ndjson")), ("one\n".into(), "two\n".into()));
+    }
+}

@@ -81,12 +81,7 @@ fn main() {
     ] {
         let (secs, records) = (best.as_secs_f64(), records as f64);
         let ns = secs * 1e9 / records;
-        println!(
-            "{name:<44} {ns:>10.0} {:>12.0} {:>9.0} {:>9.2}",
-            records / secs,
-            bytes / 1e6 / secs,
-            value_ns / ns
-        );
+        println!("{name:<44} {ns:>10.0} {:>12.0} {:>9.0} {:>9.2}", records / secs, bytes / 1e6 / secs, value_ns / ns);
     }
     let ratio = best[2].as_secs_f64() / RECORDS as f64 / (best[4].as_secs_f64() / KNOWN as f64);
     println!("known lines are {ratio:.1} times as fast as a first delivery");

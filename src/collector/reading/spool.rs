@@ -44,7 +44,8 @@ impl Spool {
     /// The first place from `from` on that none of its records has.
     pub(super) fn first_gone(&mut self, from: u64) -> u64 {
         self.places.sort_unstable();
-        let whole = (from..).zip(&self.places).take_while(|(expected, (index, ..))| expected == index);
+        let places = self.places.iter().filter(|(index, ..)| *index >= from);
+        let whole = (from..).zip(places).take_while(|(expected, (index, ..))| expected == index);
         from + whole.count() as u64
     }
 
