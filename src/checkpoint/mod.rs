@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod batches;
+
 mod debt;
 
 mod lock;
@@ -17,6 +19,9 @@ mod quarantine;
 mod rows;
 
 mod schema;
+
+#[cfg(test)]
+mod tests;
 
 mod writer;
 
@@ -163,11 +168,8 @@ impl CheckpointStore {
         schema::migrate(&mut connection)?;
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 = connection.query_row(
-            "SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine",
-            [],
-            |row| row.get(0),
-        )?;
+        let quarantine_bytes: i64 =
+            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
         let shared = Shared {
             path,
@@ -185,9 +187,10 @@ impl CheckpointStore {
         &self.shared.instance
     }
 
-    /// Bytes on disk.
+    /// Bytes on disk, the log of what is not yet in the database file included.
     pub fn size_bytes(&self) -> u64 {
-        std::fs::metadata(&self.shared.path).map(|file| file.len()).unwrap_or(0)
+        let len = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
+        len(&self.shared.path) + len(&self.shared.path.with_extension("sqlite-wal"))
     }
 
     /// What is known of an object, and how much of it each of `sinks` has had.
@@ -227,6 +230,11 @@ impl CheckpointStore {
     /// Where the store lies, and temporary files may.
     pub fn state_dir(&self) -> &Path {
         self.shared.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The last thing before the end: leaves one file that holds everything.
+    pub async fn tidy(&self) {
+        self.writer.tidy().await;
     }
 
     /// Copies the whole store, as it stands, to `path` while it is in use.

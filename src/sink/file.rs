@@ -1,6 +1,5 @@
 //! A file of lines: each event once, its end remembered as the committed length.
 
-use std::collections::HashMap;
 use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -61,11 +60,9 @@ impl FileSink {
         let tail = self.tail(u64::MAX).await?;
         if batch.bytes.starts_with(&tail) {
             self.append(&batch.bytes[tail.len()..]).await?;
-        } else if batch.reproduced {
+        } else {
             self.cut().await?;
             self.append(&batch.bytes).await?;
-        } else {
-            self.append(&without(batch, &tail)).await?;
         }
         self.sync().await?;
         if self.position.len == 0 {
@@ -152,7 +149,8 @@ impl FileSink {
         let file = options.open(path).await.map_err(|error| self.unavailable("open", error))?;
         if let Some(directory) = path.parent() {
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            let directory = File::open(directory).await.map_err(|error| self.unavailable("open the directory of", error))?;
+            let directory =
+                File::open(directory).await.map_err(|error| self.unavailable("open the directory of", error))?;
             directory.sync_all().await.map_err(|error| self.unavailable("sync the directory of", error))?;
         }
         Ok(file)
@@ -160,7 +158,9 @@ impl FileSink {
 
     async fn len(&self) -> Result<u64, DeliveryError> {
         match &self.open {
-            Some(file) => file.metadata().await.map(|file| file.len()).map_err(|error| self.unavailable("inspect", error)),
+            Some(file) => {
+                file.metadata().await.map(|file| file.len()).map_err(|error| self.unavailable("inspect", error))
+            }
             None => Ok(0),
         }
     }
@@ -188,7 +188,8 @@ impl FileSink {
         write.await.map_err(|error| self.unavailable("write", error))
     }
 
-    async fn cut(&mut self) -> Result<(), DeliveryError> {
+    /// Cuts off what lies behind the committed length: the beginning of a batch that cannot be made again.
+    pub(super) async fn cut(&mut self) -> Result<(), DeliveryError> {
         let committed = self.position.len;
         let file = self.file().await?;
         let cut = file.set_len(committed).await;
@@ -208,31 +209,4 @@ impl FileSink {
     fn refused(&self, what: &str) -> DeliveryError {
         DeliveryError::Misconfigured(format!("{} {what}", self.config.path.display()))
     }
-}
-
-/// The batch's lines that are not among the whole lines of `tail`, preceded by the rest of a line the tail breaks off
-/// in, if the batch still has it.
-fn without(batch: &Batch, tail: &[u8]) -> Vec<u8> {
-    let whole = memchr::memrchr(b'\n', tail).map_or(0, |newline| newline + 1);
-    let (lines, broken) = tail.split_at(whole);
-    let mut there: HashMap<&[u8], usize> = HashMap::new();
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        *there.entry(line).or_default() += 1;
-    }
-    let mut missing = Vec::new();
-    for line in batch.lines() {
-        match there.get_mut(line) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => missing.push(line),
-        }
-    }
-    let mut out = Vec::new();
-    if !broken.is_empty() {
-        match missing.iter().position(|line| line.starts_with(broken)) {
-            Some(at) => out.extend_from_slice(&missing.remove(at)[broken.len()..]),
-            None => out.push(b'\n'),
-        }
-    }
-    out.extend(missing.into_iter().flatten());
-    out
 }
