@@ -76,7 +76,7 @@ pub(crate) fn write(out: &mut Vec<u8>, ms: i64) {
 /// The last digits of a number, as many as there is room for.
 fn put(room: &mut [u8], mut number: u64) {
     for digit in room.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }
 }

@@ -64,7 +64,10 @@ pub struct Mask {
 
 /// Whether a field of this name holds a secret.
 pub(crate) fn is_secret(name: &str) -> bool {
-    let bytes = name.as_bytes();
+    is_secret_name(name.as_bytes())
+}
+
+fn is_secret_name(bytes: &[u8]) -> bool {
     let &[.., before, last] = bytes else { return false };
     // No ending ends otherwise: most names are told apart by two bytes.
     if !matches!(
@@ -157,7 +160,7 @@ impl<'a> Secrets<'a> {
     /// A text may hold JSON that holds secrets.
     fn carry_text(&mut self, inside: &'a str) -> Text<'a> {
         self.truncated |= inside.ends_with(TRUNCATED);
-        if !matches!(inside.trim_start().as_bytes().first(), Some(b'{' | b'[')) || !mentions_secret(inside) {
+        if !may_be_json(inside) || !mentions_secret(inside) {
             return Text::Escaped(inside);
         }
         let shown = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
@@ -199,7 +202,19 @@ impl<'a> Secrets<'a> {
 
 /// Whether any name in a text of JSON, however often it is escaped, is a secret's.
 fn mentions_secret(text: &str) -> bool {
-    text.split('"').any(|piece| is_secret(piece.trim_end_matches('\\')))
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    memchr::memchr_iter(b'"', bytes).any(|at| {
+        let piece = &bytes[from..at];
+        from = at + 1;
+        let escapes = piece.iter().rev().take_while(|byte| **byte == b'\\').count();
+        is_secret_name(&piece[..piece.len() - escapes])
+    })
+}
+
+/// By its first byte; white space may stand before.
+fn may_be_json(text: &str) -> bool {
+    matches!(text.as_bytes().first(), Some(b'{' | b'[' | b' '))
 }
 
 /// Whether a JSON value can be copied as it stands: no key twice in one object, no secret, no text that holds JSON, no
@@ -233,7 +248,7 @@ fn survey<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, 
         })?,
         _ => {
             if let Json::String(inside) = reader.value()? {
-                clean = !inside.ends_with(TRUNCATED) && !matches!(inside.as_bytes().first(), Some(b'{' | b'[' | b' '));
+                clean = !inside.ends_with(TRUNCATED) && !may_be_json(inside);
             }
         }
     }

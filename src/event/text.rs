@@ -74,28 +74,50 @@ impl<'a> From<Cow<'a, str>> for Text<'a> {
 
 /// Where, from `at` on, the next byte stands that a JSON string must escape: a quote, a backslash or a control
 /// character. The length when there is none.
+#[inline(always)]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*eight);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        // The lowest marked byte is exact; a borrow can only mark bytes above it.
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let marks = (control | quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & HIGH;
+    // Most strings are short, and end within a few words.
+    for _ in 0..SHORT_WORDS {
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
+        let marks = special_marks(u64::from_le_bytes(*word));
         if marks != 0 {
             return at + (marks.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
-    while let Some(byte) = bytes.get(at) {
-        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+    next_special_far(bytes, at)
+}
+
+const SHORT_WORDS: usize = 3;
+
+/// Marks, in the highest bit of each byte, special bytes. The lowest mark is exact; a borrow may mark bytes above it.
+#[inline(always)]
+const fn special_marks(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (control | quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & (ONES << 7)
+}
+
+fn next_special_far(bytes: &[u8], mut at: usize) -> usize {
+    const WIDTH: usize = 32;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
+        // A loop over a fixed number of bytes becomes a handful of vector instructions.
+        if chunk.iter().fold(false, |found, byte| found | is_special(*byte)) {
             break;
         }
+        at += WIDTH;
+    }
+    while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
         at += 1;
     }
     at
+}
+
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 /// Writes `text` as the inside of a JSON string.

@@ -62,7 +62,7 @@ pub(crate) fn write_int(out: &mut Vec<u8>, number: i64) {
     let mut rest = number.unsigned_abs();
     loop {
         at -= 1;
-        digits[at] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        digits[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;

@@ -24,8 +24,10 @@ use crate::delta::RecordHash;
 use crate::event::Encoded;
 use crate::event::Encoder;
 use crate::event::Event;
+use crate::event::Mapping;
 use crate::event::Namespace;
 use crate::event::Origin;
+use crate::event::Rows;
 use crate::event::Scope;
 use crate::event::Seen;
 use crate::notification::ObjectId;
@@ -75,6 +77,8 @@ pub struct Context<'a> {
     pub last_modified_ms: Option<i64>,
     /// The feed that the object belongs to.
     pub feed: &'a str,
+    /// What the mapping says of the family's actions.
+    pub rows: Option<&'static Rows>,
     source: String,
     namespace: Namespace,
 }
@@ -93,6 +97,7 @@ impl<'a> Context<'a> {
             partitions: Partitions::of(&object.key),
             last_modified_ms,
             feed,
+            rows: Mapping::built_in().family(family.name),
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
         }

@@ -29,6 +29,9 @@ use places::Attributes;
 /// The label of an event that could not be written in the class that the mapping names.
 pub(crate) const CLASS_FALLBACK: &str = "class_fallback";
 
+/// What an event usually takes beside three times its record.
+const USUAL_BYTES: usize = 1024;
+
 /// Whether the event has what its class requires, besides what every event has.
 pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
     let target = &event.target;
@@ -56,6 +59,7 @@ pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
 pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options) {
     let fell_back = !fits(event.activity.class, event);
     let activity = if fell_back { event.activity.as_api_activity() } else { event.activity };
+    out.reserve(seen.record.len() * 3 + USUAL_BYTES);
     out.extend_from_slice(b"{\"time\":");
     write_int(out, event.time_ms);
     out.extend_from_slice(b",\"time_dt\":\"");

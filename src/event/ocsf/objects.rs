@@ -37,6 +37,7 @@ const DATABASE_KINDS: &[&str] =
     &["Relational", "Network", "Object Oriented", "Centralized", "Operational", "NoSQL", "Vector", "Knowledge Graph"];
 
 /// Ends an object or array: in place of the comma after its last member, if it has one.
+#[inline]
 pub(super) fn close(out: &mut Vec<u8>, bracket: u8) {
     match out.last_mut() {
         Some(last @ b',') => *last = bracket,
@@ -45,6 +46,7 @@ pub(super) fn close(out: &mut Vec<u8>, bracket: u8) {
 }
 
 /// A member and a comma, when the text says something. `key` has its quotes and colon.
+#[inline]
 pub(super) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
     if let Some(text) = text.filter(|text| text.says_something()) {
         out.extend_from_slice(key.as_bytes());
@@ -54,6 +56,7 @@ pub(super) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
 }
 
 /// A member and a comma, when there is a number.
+#[inline]
 pub(super) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {
     if let Some(number) = number {
         out.extend_from_slice(key.as_bytes());
@@ -135,19 +138,33 @@ pub(super) fn is_address(text: &Text<'_>) -> bool {
         Text::Plain(plain) => plain.as_bytes(),
         Text::Escaped(inside) => inside.as_bytes(),
     };
-    let Some(at) = memchr::memrchr(b'@', inside) else { return false };
+    let Some(at) = inside.iter().rposition(|byte| *byte == b'@') else { return false };
     let (local, domain) = (&inside[..at], &inside[at + 1..]);
-    let local_holds = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+,-./=?^_`{|}~".contains(byte);
-    let domain_holds = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-    let Some(dot) = memchr::memchr(b'.', domain) else { return false };
-    let (host, rest) = (&domain[..dot], &domain[dot + 1..]);
-    !local.is_empty()
-        && local.iter().all(local_holds)
-        && !host.is_empty()
-        && host.iter().all(domain_holds)
-        && !rest.is_empty()
-        && rest.iter().all(|byte| domain_holds(byte) || *byte == b'.')
+    let dot = domain.iter().position(|byte| *byte == b'.').unwrap_or(0);
+    let all =
+        |part: &[u8], place: u8| !part.is_empty() && part.iter().all(|byte| ADDRESS[usize::from(*byte)] & place != 0);
+    dot > 0 && all(local, LOCAL) && all(&domain[..dot], HOST) && all(&domain[dot + 1..], HOST | DOT)
 }
+
+const LOCAL: u8 = 1;
+const HOST: u8 = 2;
+const DOT: u8 = 4;
+
+/// Where in an address each byte may stand.
+const ADDRESS: [u8; 256] = {
+    let mut places = [0; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        places[byte as usize] = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => LOCAL | HOST,
+            b'.' => LOCAL | DOT,
+            b'!' | b'#'..=b'\'' | b'*'..=b',' | b'/' | b'=' | b'?' | b'^'..=b'`' | b'{'..=b'~' => LOCAL,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    places
+};
 
 pub(super) fn write_group(out: &mut Vec<u8>, group: &Group<'_>) {
     text(out, "\"name\":", group.name.as_ref());

@@ -206,11 +206,16 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
             value.write(out);
             out.push(b',');
         }
-        let mut key = "\"ocsf\":".to_owned();
-        while event.unmapped.iter().any(|(own, _)| key[1..].trim_end_matches("\":") == own.plain()) {
-            key.insert(1, '_');
+        let before = out.len();
+        write_strays(out, event, attributes);
+        if out.len() > before {
+            let strays = out.split_off(before);
+            let mut key = "\"ocsf\":".to_owned();
+            while event.unmapped.iter().any(|(own, _)| key[1..].trim_end_matches("\":") == own.plain()) {
+                key.insert(1, '_');
+            }
+            object(out, &key, |out| out.extend_from_slice(&strays));
         }
-        object(out, &key, |out| write_strays(out, event, attributes));
     });
 }
 

@@ -2,6 +2,8 @@
 
 mod targets;
 
+use std::borrow::Cow;
+
 use crate::delta::Growth;
 use crate::event::Activity;
 use crate::event::Actor;
@@ -14,7 +16,6 @@ use crate::event::Fault;
 use crate::event::Fields;
 use crate::event::HttpRequest;
 use crate::event::Json;
-use crate::event::Mapping;
 use crate::event::Members;
 use crate::event::Metadata;
 use crate::event::Product;
@@ -105,7 +106,7 @@ struct Line<'a> {
 }
 
 fn read(text: &str) -> Result<Line<'_>, Fault> {
-    let mut line = Line::default();
+    let mut line = Line { others: Fields::with_capacity(8), ..Line::default() };
     let mut reader = Reader::new(text);
     reader.object(|reader, key| {
         let place = match &*key {
@@ -155,7 +156,8 @@ impl<'a> Line<'a> {
     ) -> Result<(), Refusal> {
         let service = said(self.service);
         let action = said(self.action).unwrap_or(Text::from("unknown"));
-        let code = code(service.as_ref(), &action);
+        let mut room = [0; CODE_BYTES];
+        let code = code(service.as_ref(), &action, &mut room);
         let unknown = Activity::of(Class::ApiActivity, 0);
         let (time_ms, time_inferred) = self.time(context)?;
         let mut event = Event::new(PRODUCT, unknown, action, time_ms);
@@ -179,11 +181,13 @@ impl<'a> Line<'a> {
         event.http_request = HttpRequest { user_agent: said(self.user_agent), ..HttpRequest::default() };
         event.api = Api { service, request_uid: said(self.request_id), ..Api::default() };
         self.answer(&mut event, &mut secrets);
-        if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+        if let Some(rows) = context.rows {
             targets::fill(&mut event, rows, &code, &mut self.params, &self.user);
         }
         targets::particulars(&mut event, &code, &mut self.params);
-        event.metadata.event_code = Some(Text::from(code));
+        if event.metadata.event_code.is_none() {
+            event.metadata.event_code = Some(Text::from(code.into_owned()));
+        }
         event.unmapped = self.unmapped(&mut secrets);
         event.metadata.is_truncated = secrets.truncated;
         event.masks = secrets.masks;
@@ -263,7 +267,7 @@ impl<'a> Line<'a> {
 }
 
 fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
-    let mut members = Members::with_capacity(fields.len());
+    let mut members = Members::with_capacity(fields.unmapped().count());
     for field in fields.unmapped() {
         let value = secrets.carry(&field.key, field.value);
         members.push((field.name(), value));
@@ -275,15 +279,23 @@ fn said(value: Option<Json<'_>>) -> Option<Text<'_>> {
     value.and_then(Json::text)
 }
 
-/// What the mapping is looked up by: `service/action`.
-fn code(service: Option<&Text<'_>>, action: &Text<'_>) -> String {
+/// Longer than `service/action` is in any row of the mapping.
+const CODE_BYTES: usize = 96;
+
+/// What the mapping is looked up by: `service/action`, in the given room where it fits.
+fn code<'c>(service: Option<&Text<'_>>, action: &Text<'_>, room: &'c mut [u8; CODE_BYTES]) -> Cow<'c, str> {
     let service = service.map(Text::plain).unwrap_or_default();
     let action = action.plain();
-    let mut code = String::with_capacity(service.len() + 1 + action.len());
-    code.push_str(&service);
-    code.push('/');
-    code.push_str(&action);
-    code
+    let length = service.len() + 1 + action.len();
+    if let Some(room) = room.get_mut(..length) {
+        room[..service.len()].copy_from_slice(service.as_bytes());
+        room[service.len()] = b'/';
+        room[service.len() + 1..].copy_from_slice(action.as_bytes());
+        if let Ok(code) = std::str::from_utf8(room) {
+            return Cow::Borrowed(code);
+        }
+    }
+    Cow::Owned(format!("{service}/{action}"))
 }
 
 fn is_uuid(text: &str) -> bool {

@@ -75,11 +75,16 @@ pub(super) fn fill<'a>(
 ) {
     let mut missed = None;
     for row in rows.matching(code, &|_| None) {
-        let mut source = Source { params, user, service: event.metadata.feature.clone(), read: Vec::new() };
-        (event.target, event.dst) = source.target(row);
+        let mut source = Source { params, user, read: 0 };
+        source.fill(row, event);
         if event.fits(row.activity.class) {
-            for name in source.read {
-                params.map(name);
+            let mut read = source.read;
+            while read != 0 {
+                params.mark_mapped(read.trailing_zeros() as usize);
+                read &= read - 1;
+            }
+            if !row.is_fallback() {
+                event.metadata.event_code = Some(Text::from(row.selector));
             }
             event.activity = row.activity;
             event.caption = row.caption.map(Text::from);
@@ -92,8 +97,8 @@ pub(super) fn fill<'a>(
         if !row.is_fallback() {
             missed = Some(row.activity.class);
         }
+        (event.target, event.dst) = (Target::default(), None);
     }
-    event.target = Target::default();
 }
 
 /// What the mapping's notes say of single actions.
@@ -158,15 +163,15 @@ fn denotes_none(privilege: &str) -> bool {
 struct Source<'r, 'a> {
     params: &'r Fields<'a>,
     user: &'r Fields<'a>,
-    service: Option<Text<'a>>,
-    /// The parameters that were read and that the event now holds whole.
-    read: Vec<&'static str>,
+    /// Which of the first 64 parameters, by position, were read and are now held whole. (A parameter behind those is
+    /// shown in `unmapped` too.)
+    read: u64,
 }
 
 impl<'a> Source<'_, 'a> {
-    fn target(&mut self, row: &'static Row) -> (Target<'a>, Option<Endpoint<'a>>) {
-        let (mut target, mut dst) = (Target::default(), None);
+    fn fill(&mut self, row: &'static Row, event: &mut Event<'a>) {
         let owned = row.slots.iter().any(|slot| slot.role == Role::Owner);
+        let target = &mut event.target;
         for slot in &row.slots {
             match slot.role {
                 Role::User => target.user = self.user(slot),
@@ -184,12 +189,16 @@ impl<'a> Source<'_, 'a> {
                     }
                 }
                 Role::Entity => target.entity = Some(self.named(slot)),
-                Role::Service => target.service = self.service(slot),
-                Role::Dst => dst = self.instance(),
+                Role::Service => {
+                    target.service = match slot.parts.first().and_then(|part| part.first()).copied() {
+                        Some("serviceName") => event.metadata.feature.clone(),
+                        word => word.map(Text::from),
+                    }
+                }
+                Role::Dst => event.dst = self.instance(),
                 _ => {}
             }
         }
-        (target, dst)
     }
 
     /// A field: a parameter, with or without saying so, the acting user's address, or a member of the JSON that the
@@ -203,8 +212,14 @@ impl<'a> Source<'_, 'a> {
             return embedded(self.params.get(param)?, |fields| fields.get(member).and_then(owned_text))?;
         }
         let text = self.params.get(name).and_then(Json::text)?;
-        self.read.push(name);
+        self.mark_read(name);
         Some(text)
+    }
+
+    fn mark_read(&mut self, name: &str) {
+        if let Some(position @ 0..64) = self.params.position_of(name) {
+            self.read |= 1 << position;
+        }
     }
 
     fn first(&mut self, names: &[&'static str]) -> Option<(Text<'a>, &'static str)> {
@@ -281,7 +296,7 @@ impl<'a> Source<'_, 'a> {
             let texts = elements(whole, owned_text);
             if !texts.is_empty() {
                 if texts.len() < ELEMENTS_MAX {
-                    self.read.push(word);
+                    self.mark_read(word);
                 }
                 return texts;
             }
@@ -317,19 +332,12 @@ impl<'a> Source<'_, 'a> {
         elements(&list, resource)
     }
 
-    fn service(&self, slot: &'static Slot) -> Option<Text<'a>> {
-        match slot.parts.first().and_then(|part| part.first()).copied() {
-            Some("serviceName") => self.service.clone(),
-            word => word.map(Text::from),
-        }
-    }
-
     /// The machine that was logged on to.
     fn instance(&mut self) -> Option<Endpoint<'a>> {
         let instance_uid = self.field("instanceId")?;
         let port = self.params.get("port").and_then(Json::integer).and_then(|port| u16::try_from(port).ok());
         if port.is_some() {
-            self.read.push("port");
+            self.mark_read("port");
         }
         Some(Endpoint { instance_uid: Some(instance_uid), port, ..Endpoint::default() })
     }
