@@ -6,6 +6,7 @@ mod support;
 mod delivery;
 mod directory;
 mod emulators;
+mod encodings;
 mod events;
 mod identity;
 mod kill;
