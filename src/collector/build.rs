@@ -67,7 +67,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
     };
     let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
     let place = place(config, table, identities).await?;
-    let (bucket, buckets, behind) = names(table, &place);
+    let Names { bucket, buckets, behind } = names(table, &place);
     let mut encoders: Vec<Encoder> = Vec::new();
     let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
     for (lane, (sink, sink_table)) in config.sink.iter().enumerate() {
@@ -116,17 +116,23 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
     Ok(Place::S3(S3Objects::new(Door::open(&access, &identity)?)))
 }
 
-/// What a feed's bucket is called by its configuration, by notifications, and behind its access points.
-fn names(table: &feed::Config, place: &Place) -> (Arc<str>, Vec<Arc<str>>, HashMap<String, Arc<str>>) {
+/// What a feed's bucket is called: by its configuration, by notifications, and behind its access points.
+struct Names {
+    bucket: Arc<str>,
+    buckets: Vec<Arc<str>>,
+    behind: HashMap<String, Arc<str>>,
+}
+
+fn names(table: &feed::Config, place: &Place) -> Names {
     let bucket: Arc<str> = match place {
         Place::Directory(objects) => objects.directory().bucket().into(),
         Place::S3(_) => table.bucket.as_deref().unwrap_or_default().into(),
     };
-    let behind: HashMap<String, Arc<str>> =
-        table.read_through.iter().map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
+    let through = table.read_through.iter();
+    let behind = through.map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
     let mut buckets = vec![Arc::clone(&bucket)];
     buckets.extend(table.read_through.keys().map(|bucket| Arc::from(bucket.as_str())));
-    (bucket, buckets, behind)
+    Names { bucket, buckets, behind }
 }
 
 /// The queues that feeds name, each once. A feed names one by URL, by its table, or by its name in SQS.

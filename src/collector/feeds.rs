@@ -14,6 +14,9 @@ use crate::family::Family;
 use crate::notification::ObjectId;
 use crate::object::Place;
 
+/// Parts of keys that name a time.
+const TIMES: [&str; 5] = ["date", "year", "month", "day", "hour"];
+
 /// One feed, ready to run.
 pub(super) struct Feed {
     pub name: Arc<str>,
@@ -67,9 +70,11 @@ impl Feed {
         }
     }
 
-    /// What the metrics call the object's partition: the key's segments of the form `name=value`.
+    /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that
+    /// name a time, which would be a new series every day.
     pub(super) fn partition(&self, object: &ObjectId) -> String {
-        let segments: Vec<&str> = object.key.split('/').filter(|segment| segment.contains('=')).collect();
+        let lasting = |segment: &&str| segment.split_once('=').is_some_and(|(name, _)| !TIMES.contains(&name));
+        let segments: Vec<&str> = object.key.split('/').filter(lasting).collect();
         segments.join("/")
     }
 

@@ -65,7 +65,8 @@ impl<Q: Queue> Intake<Q> {
     pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
-        while !shutdown.is_requested() && !(self.once && empty >= EMPTY_POLLS) {
+        let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;
+        while !shutdown.is_requested() && !is_empty(empty) {
             let slots = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
@@ -73,14 +74,10 @@ impl<Q: Queue> Intake<Q> {
             };
             let Ok(mut slots) = slots else { return Ok(()) };
             let wait_secs = if self.once { 1 } else { POLL_SECS };
-            let late = async {
-                shutdown.requested().await;
-                tokio::time::sleep(self.last_poll).await;
-            };
             let received = tokio::select! {
                 biased;
                 received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
-                () = late => return Ok(()),
+                () = shutdown.requested_for(self.last_poll) => return Ok(()),
             };
             match received {
                 Ok(messages) => {

@@ -50,8 +50,7 @@ impl Workshop {
     /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
     /// give back what is in hand. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
-        self.shutdown.requested().await;
-        tokio::time::sleep(self.limits.shutdown_grace / 3).await;
+        self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
     /// The supervisor turns: health sees it, and whether every sink has been reached once.
@@ -126,7 +125,7 @@ struct Announced {
 enum Opening {
     /// There is nothing to read.
     Nothing(JobEnd),
-    Opened(Opened),
+    Opened(Box<Opened>),
 }
 
 /// A job whose object's bytes are coming.
@@ -176,7 +175,7 @@ impl Announced {
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
-            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Opened { job: self, snapshot })),
+            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Box::new(Opened { job: self, snapshot }))),
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
@@ -331,9 +330,13 @@ fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Optio
     if let Some(latest_ms) = latest_ms {
         let partition = feed.partition(object);
         workshop.metrics.delivered(&feed.name, &partition, latest_ms);
+        workshop.metrics.event_latency_seconds.observe(secs_since(latest_ms));
     }
     if let Some(written_ms) = written_ms {
-        let took = Duration::from_millis(u64::try_from(clock::now_ms() - written_ms).unwrap_or(0));
-        workshop.metrics.object_latency_seconds.observe(took.as_secs_f64());
+        workshop.metrics.object_latency_seconds.observe(secs_since(written_ms));
     }
+}
+
+fn secs_since(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

@@ -1,8 +1,18 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
+mod container;
+
 mod databricks;
 
+mod envelope;
+
+mod immuta;
+
 mod partitions;
+
+mod sql;
+
+mod ydb;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -46,7 +56,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, immuta::FAMILY, ydb::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {

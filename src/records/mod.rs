@@ -1,5 +1,7 @@
 //! Splits the bytes of an object into records, one by one.
 
+pub mod pass;
+
 pub mod lines;
 
 /// One record as the source wrote it.

@@ -3,7 +3,10 @@
 
 mod support;
 
+mod config;
+mod container_logs;
 mod delivery;
+mod deploy;
 mod directory;
 mod emulators;
 mod encodings;

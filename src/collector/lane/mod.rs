@@ -25,6 +25,7 @@ use crate::collector::lane::handle::Inner;
 use crate::collector::lane::handle::Offer;
 use crate::collector::lane::handle::Status;
 use crate::collector::recovery::Recovered;
+use crate::collector::recovery::Remade;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
 use crate::sink::DeliveryError;
@@ -115,18 +116,27 @@ impl Lane {
                 info!(sink = %self.name, batch = sealed.id(), complete = settled.is_some(), "completing the batch that was under way");
                 let receipt = match settled {
                     Some(receipt) => receipt,
-                    None => {
-                        let Some(batch) = batch.make().await? else { return Err(LaneError::Stopped) };
-                        if !batch.reproduced {
-                            self.metrics.unreproducible.inc();
-                            error!(sink = %self.name, batch = sealed.id(), "the source lost records of a batch that was under way; sending what is left");
-                        }
-                        self.deliver(&batch).await?
-                    }
+                    None => match batch.make().await? {
+                        Remade::Same(batch) => self.deliver(&batch).await?,
+                        Remade::Lost => return self.take_back(sealed).await,
+                        Remade::Stopped => return Err(LaneError::Stopped),
+                    },
                 };
                 self.commit(&sealed, &receipt).await
             }
         }
+    }
+
+    /// The batch under way cannot be made again: its objects are read anew from where the sink stood before it.
+    async fn take_back(&mut self, sealed: Sealed) -> Result<(), LaneError> {
+        self.metrics.unreproducible.inc();
+        warn!(sink = %self.name, batch = sealed.id(), "the batch that was under way cannot be made again; its objects are read anew");
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.sink.take_back().await {
+            self.pause(&error, &mut backoff).await?;
+        }
+        self.store.unseal(sealed).await?;
+        Ok(())
     }
 
     /// Nothing was under way; what lies behind the sink's position is not ours.
@@ -225,16 +235,11 @@ impl Lane {
             return Ok(receipt);
         }
         loop {
-            let (shutdown, last_send) = (&self.shutdown, self.last_send);
-            let late = async {
-                shutdown.requested().await;
-                tokio::time::sleep(last_send).await;
-            };
             let sent = tokio::select! {
                 biased;
                 sent = self.sink.deliver(batch, clock::now_ms()) => sent,
                 // What was sealed is sent after the next start.
-                () = late => return Err(LaneError::Stopped),
+                () = self.shutdown.requested_for(self.last_send) => return Err(LaneError::Stopped),
             };
             match sent {
                 Ok(receipt) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::batch::Acceptance;
@@ -17,6 +18,7 @@ use crate::delta::Progress;
 use crate::delta::RecordHash;
 use crate::event::Encoded;
 use crate::event::Encoder;
+use crate::event::EventId;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
@@ -77,6 +79,19 @@ struct Open {
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
     refused: Vec<Refused>,
+}
+
+/// What one encoder wrote, shared by the lanes that take it.
+struct Written {
+    bytes: Bytes,
+    ends: Arc<[u32]>,
+    ids: Arc<[EventId]>,
+}
+
+impl From<Encoded> for Written {
+    fn from(encoded: Encoded) -> Self {
+        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), ids: encoded.ids.into() }
+    }
 }
 
 /// Everything that flows out of one reading.
@@ -222,27 +237,20 @@ impl<'a> Outflow<'a> {
             })
         });
         self.accepted = self.accepted.max(open.to);
-        let encoded: Vec<(Vec<u8>, Arc<[u32]>, Arc<[_]>)> = open
-            .encoded
-            .into_iter()
-            .map(|encoded| {
-                self.counts.latest_event_ms = self.counts.latest_event_ms.max(encoded.latest_ms);
-                (encoded.bytes, encoded.ends.into(), encoded.ids.into())
-            })
-            .collect();
-        let encoded: Vec<_> =
-            encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
+        let latest = open.encoded.iter().filter_map(|encoded| encoded.latest_ms).max();
+        self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
+        let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
         for at in open.slots {
             let slot = &mut self.slots[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
-            let (bytes, ends, ids) = &encoded[which];
+            let written = &encoded[which];
             let part = Part {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
-                bytes: bytes.clone(),
-                ends: Arc::clone(ends),
-                ids: Arc::clone(ids),
+                bytes: written.bytes.clone(),
+                ends: Arc::clone(&written.ends),
+                ids: Arc::clone(&written.ids),
             };
             slot.cursor = open.to;
             slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
@@ -259,7 +267,7 @@ impl<'a> Outflow<'a> {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
-                bytes: bytes::Bytes::new(),
+                bytes: Bytes::new(),
                 ends: Arc::new([]),
                 ids: Arc::new([]),
             };

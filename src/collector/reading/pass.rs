@@ -14,6 +14,7 @@ use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::delta::DeltaError;
+use crate::delta::Growth;
 use crate::delta::Place;
 use crate::delta::Progress;
 use crate::delta::RecordHash;
@@ -133,7 +134,11 @@ impl<'a> Pass<'_, 'a> {
         let mut gone = 0;
         if lagging {
             let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
-            self.known(from, self.before.accepted)?;
+            let mut spool = self.set_aside(from, self.before.accepted)?;
+            if self.retract(from, &mut spool)? {
+                return Err(JobError::Overtaken);
+            }
+            self.let_flow(spool)?;
             gone = self.outflow.pass_over(self.before.accepted);
         }
         let comparison = self.whole()?;
@@ -149,10 +154,9 @@ impl<'a> Pass<'_, 'a> {
         }
     }
 
-    /// Lets the known records between two places flow out in the order of acceptance, in whatever order they stand.
-    fn known(&mut self, from: u64, to: u64) -> Result<(), JobError> {
-        let failed = |error: std::io::Error| JobError::Store(StoreError::Failed(format!("spooling records: {error}")));
-        let mut spool = Spool::new(self.store.state_dir()).map_err(failed)?;
+    /// Sets the known records between two places aside, in whatever order they stand.
+    fn set_aside(&mut self, from: u64, to: u64) -> Result<Spool, JobError> {
+        let mut spool = Spool::new(self.store.state_dir()).map_err(spooling)?;
         let mut comparison = self.whole()?;
         let mut content = self.content()?;
         let mut lines = self.lines(Start::Beginning);
@@ -165,13 +169,18 @@ impl<'a> Pass<'_, 'a> {
                 let Place::Known { index, occurrence } = place.map_err(|error| self.delta_error(error))? else {
                     continue;
                 };
-                if (from..to).contains(&index) && record.too_long.is_none() {
-                    spool.put(&Placed { index, occurrence, ..record }).map_err(failed)?;
+                if (from..to).contains(&index) {
+                    spool.put(&Placed { index, occurrence, ..record }).map_err(spooling)?;
                 }
             }
             comparison.pass(&block);
             self.progress.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(spool)
+    }
+
+    /// Lets what was set aside flow out in the order of acceptance.
+    fn let_flow(&mut self, spool: Spool) -> Result<(), JobError> {
         let outflow = &mut *self.outflow;
         let unused = Progress::default();
         let drained = spool.drain(|record| {
@@ -179,9 +188,24 @@ impl<'a> Pass<'_, 'a> {
             outflow.take(record);
             goes_on
         });
-        drained.map_err(failed)?;
+        drained.map_err(spooling)?;
         outflow.cut(&unused);
         Ok(())
+    }
+
+    /// Takes back the acceptance of records that are gone before any sink had them. Says whether that was done: then the
+    /// object is to be read again, and what comes back later is new.
+    fn retract(&mut self, from: u64, spool: &mut Spool) -> Result<bool, JobError> {
+        let first_gone = spool.first_gone(from);
+        if self.context.family.growth == Growth::Once || first_gone >= self.before.accepted {
+            return Ok(false);
+        }
+        let object = self.context.object.clone();
+        let kept = spool.fingerprints_from(first_gone);
+        match self.source.wait_for(self.store.retract(object, self.before.accepted, first_gone, kept)) {
+            Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
+            done => Ok(done?),
+        }
     }
 
     /// Takes each wanted record as it comes.
@@ -276,7 +300,8 @@ impl<'a> Pass<'_, 'a> {
         if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
             self.in_order(Wanted { known_from: from, to })?;
         } else {
-            self.known(from, to)?;
+            let spool = self.set_aside(from, to)?;
+            self.let_flow(spool)?;
         }
         Ok(())
     }
@@ -320,6 +345,10 @@ impl<'a> Pass<'_, 'a> {
     fn delta_error(&self, error: DeltaError) -> JobError {
         JobError::Store(StoreError::Failed(format!("{}: {error}", self.context.object)))
     }
+}
+
+fn spooling(error: std::io::Error) -> JobError {
+    JobError::Store(StoreError::Failed(format!("spooling records: {error}")))
 }
 
 /// How a stream ended.

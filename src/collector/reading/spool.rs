@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::collector::reading::outflow::Placed;
+use crate::delta::Fingerprint;
 use crate::delta::RecordHash;
 use crate::records::Record;
 
@@ -17,8 +18,8 @@ use crate::records::Record;
 pub(super) struct Spool {
     file: BufWriter<File>,
     written: u64,
-    /// Of each record, where it belongs and where it lies.
-    places: Vec<(u64, u64)>,
+    /// Of each record, where it belongs, where it lies, and what it is.
+    places: Vec<(u64, u64, Fingerprint)>,
 }
 
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
@@ -30,7 +31,7 @@ impl Spool {
     }
 
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
-        self.places.push((record.index, self.written));
+        self.places.push((record.index, self.written, record.hash.fingerprint()));
         self.file.write_all(&record.hash.0)?;
         for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
@@ -40,13 +41,26 @@ impl Spool {
         Ok(())
     }
 
+    /// The first place from `from` on that none of its records has.
+    pub(super) fn first_gone(&mut self, from: u64) -> u64 {
+        self.places.sort_unstable();
+        let whole = (from..).zip(&self.places).take_while(|(expected, (index, ..))| expected == index);
+        from + whole.count() as u64
+    }
+
+    /// The fingerprints of its records from place `from` on, in order.
+    pub(super) fn fingerprints_from(&mut self, from: u64) -> Vec<Fingerprint> {
+        self.places.sort_unstable();
+        self.places.iter().filter(|(index, ..)| *index >= from).map(|(.., fingerprint)| *fingerprint).collect()
+    }
+
     /// Gives the records to `each` in the order of acceptance, until it says to stop.
     pub(super) fn drain(self, mut each: impl FnMut(&Placed<'_>) -> bool) -> io::Result<()> {
         let Self { file, mut places, .. } = self;
         let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         places.sort_unstable();
         let (mut head, mut bytes) = ([0; HEAD_BYTES], Vec::new());
-        for (index, at) in places {
+        for (index, at, _) in places {
             file.seek(SeekFrom::Start(at))?;
             file.read_exact(&mut head)?;
             let mut hash = [0; 32];
@@ -88,6 +102,9 @@ mod tests {
             let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
             spool.put(&record).unwrap();
         }
+        assert_eq!([spool.first_gone(2), spool.first_gone(5), spool.first_gone(1)], [3, 6, 1]);
+        let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
+        assert_eq!(spool.fingerprints_from(3), after);
         let mut seen = Vec::new();
         spool
             .drain(|record| {
