@@ -8,6 +8,8 @@ mod envelope;
 
 mod immuta;
 
+mod lakefs;
+
 mod partitions;
 
 mod sql;
@@ -56,7 +58,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY, immuta::FAMILY, ydb::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {

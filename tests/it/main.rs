@@ -13,6 +13,7 @@ mod encodings;
 mod events;
 mod identity;
 mod kill;
+mod lakefs;
 mod memory;
 mod model;
 mod notifications;

@@ -1,5 +1,6 @@
 //! One way through an object's content: which of its records are known, which are new, and who wants them.
 
+use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -9,6 +10,7 @@ use crate::collector::job::JobError;
 use crate::collector::reading::outflow::Outflow;
 use crate::collector::reading::outflow::Placed;
 use crate::collector::reading::source::BodyReader;
+use crate::collector::reading::source::RangeReader;
 use crate::collector::reading::source::Source;
 use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
@@ -33,6 +35,8 @@ use crate::records::lines::Item;
 use crate::records::lines::Lines;
 use crate::records::lines::LinesError;
 use crate::records::lines::Start;
+use crate::records::rows;
+use crate::records::rows::Rows;
 
 /// What a pass works with.
 pub(super) struct Pass<'p, 'a> {
@@ -72,7 +76,20 @@ struct Wanted {
     to: u64,
 }
 
-type Content<'a> = Inflate<BodyReader<'a>>;
+/// An object's content, in lines.
+enum Content<'a> {
+    Inflated(Box<Inflate<BodyReader<'a>>>),
+    Rows(Box<Rows<RangeReader<'a>>>),
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Inflated(content) => content.read(into),
+            Self::Rows(content) => content.read(into),
+        }
+    }
+}
 
 impl<'a> Pass<'_, 'a> {
     /// Reads as much as it takes to bring every lane up to the content's end.
@@ -322,14 +339,24 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn content(&mut self) -> Result<Content<'a>, JobError> {
-        Ok(Inflate::new(self.source.open()?, self.inflate_limits()))
+        if !self.holds_rows() {
+            return Ok(Content::Inflated(Box::new(Inflate::new(self.source.open()?, self.inflate_limits()))));
+        }
+        let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
+        match Rows::open(self.source.ranges()?, limits) {
+            Ok(rows) => Ok(Content::Rows(Box::new(rows))),
+            Err(error) => Err(self.source.job_error(error.into())),
+        }
+    }
+
+    /// Whether the object is a Parquet file that is read by its rows. Known once its head was asked for.
+    fn holds_rows(&self) -> bool {
+        let by_rows = matches!(self.context.family.framing, Framing::Rows(_));
+        by_rows && rows::are_in(&self.context.object.key, self.source.beginning())
     }
 
     fn lines(&self, start: Start) -> Lines {
-        match self.context.family.framing {
-            Framing::Lines(role) => Lines::new(role, self.limits.line_bytes_max, start),
-            Framing::Rows => Lines::new(|_, _| crate::records::LineRole::Other, self.limits.line_bytes_max, start),
-        }
+        Lines::new(self.context.family.framing.role(self.holds_rows()), self.limits.line_bytes_max, start)
     }
 
     fn whole(&self) -> Result<Comparison, JobError> {
