@@ -14,6 +14,7 @@ use crate::delta::RecordHash;
 use crate::event::Encoded;
 use crate::event::Encoder;
 use crate::event::EncodingName;
+use crate::event::OcsfVersion;
 use crate::event::Options;
 use crate::event::Scope;
 use crate::family;
@@ -53,12 +54,12 @@ pub(super) struct Args {
     /// The kind of log: databricks, lakefs.
     #[arg(long, value_parser = family_named)]
     family: &'static Family,
-    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf.
+    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf, ecs.
     #[arg(long, default_value = "ocsf")]
     encoding: Encoding,
     /// The version of OCSF.
-    #[arg(long, default_value = "1.8.0", value_parser = ["1.8.0"])]
-    ocsf_version: String,
+    #[arg(long, default_value = "1.8.0", value_parser = version_named)]
+    ocsf_version: OcsfVersion,
     /// The key that the object has in its bucket; its partitions reach the events. Default: the file's name.
     #[arg(long, value_name = "KEY")]
     object_key: Option<String>,
@@ -74,11 +75,19 @@ enum Encoding {
     Parsed,
     Raw,
     Ocsf,
+    Ecs,
 }
 
 fn family_named(name: &str) -> Result<&'static Family, String> {
     family::named(name).ok_or_else(|| {
         let names: Vec<&str> = family::ALL.iter().map(|family| family.name).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+fn version_named(name: &str) -> Result<OcsfVersion, String> {
+    OcsfVersion::ALL.into_iter().find(|version| version.name() == name).ok_or_else(|| {
+        let names = OcsfVersion::ALL.map(OcsfVersion::name);
         format!("expected one of {}", names.join(", "))
     })
 }
@@ -240,10 +249,12 @@ struct Report {
 
 impl Report {
     fn new(args: &Args) -> Result<Self, Fault> {
+        let options = Options { ocsf_version: args.ocsf_version, ..Options::default() };
         let encoders: Vec<Encoder> = match args.encoding {
             Encoding::Parsed => Vec::new(),
-            Encoding::Raw => vec![Encoder::new(EncodingName::Raw, Options::default())],
-            Encoding::Ocsf => vec![Encoder::new(EncodingName::Ocsf, Options::default())],
+            Encoding::Raw => vec![Encoder::new(EncodingName::Raw, options)],
+            Encoding::Ocsf => vec![Encoder::new(EncodingName::Ocsf, options)],
+            Encoding::Ecs => vec![Encoder::new(EncodingName::Ecs, options)],
         };
         let quarantine = args.quarantine.as_ref().map(|path| match File::create(path) {
             Ok(file) => Ok((path.clone(), BufWriter::new(file))),
@@ -268,7 +279,7 @@ impl Report {
     ) -> Result<(), Fault> {
         let written = match self.encoding {
             Encoding::Parsed => self.parsed(context, record)?,
-            Encoding::Raw | Encoding::Ocsf => {
+            Encoding::Raw | Encoding::Ocsf | Encoding::Ecs => {
                 let hash = RecordHash::of(record.bytes);
                 let occurrence = match context.family.growth {
                     Growth::Once => record.ordinal,

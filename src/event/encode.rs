@@ -1,21 +1,62 @@
 //! The encodings a sink may ask for, prepared once and applied to every event.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 use crate::event::Event;
 use crate::event::EventId;
 use crate::event::Origin;
+use crate::event::Text;
+use crate::event::ecs;
+use crate::event::id::hyphenated;
+use crate::event::members::close;
+use crate::event::members::flag;
+use crate::event::members::int;
+use crate::event::members::text;
 use crate::event::ocsf;
+use crate::event::secrets::write_masked;
+use crate::event::text::write_escaped;
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EncodingName {
-    /// OCSF 1.8.0, one JSON object a line.
+    /// OCSF, one JSON object a line.
     #[default]
     Ocsf,
+    /// Elastic Common Schema 9, one JSON object a line.
+    Ecs,
     /// The source's record, as it came.
     Raw,
+}
+
+/// The versions of OCSF that events are written in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
+pub enum OcsfVersion {
+    #[serde(rename = "1.1.0")]
+    V1_1,
+    #[serde(rename = "1.3.0")]
+    V1_3,
+    #[serde(rename = "1.5.0")]
+    V1_5,
+    #[default]
+    #[serde(rename = "1.8.0")]
+    V1_8,
+}
+
+impl OcsfVersion {
+    pub const ALL: [Self; 4] = [Self::V1_1, Self::V1_3, Self::V1_5, Self::V1_8];
+
+    /// As events and the configuration name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1_1 => "1.1.0",
+            Self::V1_3 => "1.3.0",
+            Self::V1_5 => "1.5.0",
+            Self::V1_8 => "1.8.0",
+        }
+    }
 }
 
 /// What an encoding leaves out or adds.
@@ -27,11 +68,15 @@ pub struct Options {
     pub observables: bool,
     /// What is to be known of how an event came about, such as `class_fallback`. Default: true.
     pub labels: bool,
+    /// The version that OCSF events are written in. Default: 1.8.0.
+    pub ocsf_version: OcsfVersion,
+    /// Whether a raw record stands in an envelope that says what and where it is. Default: false.
+    pub envelope: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { raw_data: false, observables: true, labels: true }
+        Self { raw_data: false, observables: true, labels: true, ocsf_version: OcsfVersion::V1_8, envelope: false }
     }
 }
 
@@ -67,7 +112,7 @@ impl Encoder {
     /// How many lines a record of so many events is.
     pub fn lines_of(&self, events: u32) -> usize {
         match self.name {
-            EncodingName::Ocsf => events as usize,
+            EncodingName::Ocsf | EncodingName::Ecs => events as usize,
             EncodingName::Raw => events.min(1) as usize,
         }
     }
@@ -76,8 +121,10 @@ impl Encoder {
     pub fn encode(&self, event: &Event<'_>, seen: &Seen<'_>, out: &mut Encoded) {
         match self.name {
             EncodingName::Ocsf => ocsf::write(&mut out.bytes, event, seen, self.options),
+            EncodingName::Ecs => ecs::write(&mut out.bytes, event, seen, self.options),
             EncodingName::Raw if seen.index > 0 => return,
-            EncodingName::Raw => out.bytes.extend_from_slice(seen.record),
+            EncodingName::Raw if self.options.envelope => write_envelope(&mut out.bytes, event, seen),
+            EncodingName::Raw => write_masked(&mut out.bytes, seen.record, &event.dropped, &[]),
         }
         out.bytes.push(b'\n');
         // `encode_record` takes back what passes 4 GiB.
@@ -87,11 +134,32 @@ impl Encoder {
     }
 }
 
+/// `{"uid":...,"feed":...,"object":...,"ordinal":...,"record":...}`. A record that is no UTF-8 is marked: such bytes
+/// become U+FFFD.
+fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
+    out.extend_from_slice(b"{\"uid\":\"");
+    out.extend_from_slice(&hyphenated(&seen.id));
+    out.extend_from_slice(b"\",");
+    text(out, "\"feed\":", Some(&Text::from(seen.origin.feed)));
+    text(out, "\"object\":", Some(&Text::from(seen.origin.source)));
+    int(out, "\"ordinal\":", i64::try_from(seen.ordinal).ok());
+    let mut record = Vec::with_capacity(seen.record.len());
+    write_masked(&mut record, seen.record, &event.dropped, &[]);
+    let shown = String::from_utf8_lossy(&record);
+    out.extend_from_slice(b"\"record\":\"");
+    write_escaped(out, &shown);
+    out.extend_from_slice(b"\",");
+    flag(out, "\"is_lossy\":", matches!(shown, Cow::Owned(_)).then_some(true));
+    close(out, b'}');
+}
+
 /// What stands around an event: the record it is of, where that was read, and what it is called.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub origin: Origin<'a>,
     pub record: &'a [u8],
+    /// The record's position in its object, from 0.
+    pub ordinal: u64,
     pub id: EventId,
     /// Among the events of its record, from 0.
     pub index: u32,

@@ -43,17 +43,26 @@ pub enum Fault {
 /// How deep objects and arrays may stand in each other.
 const DEPTH_MAX: u8 = 127;
 
+/// The same for an event, which holds values of its record in some objects of its own.
+const EVENT_DEPTH_MAX: u8 = DEPTH_MAX + 33;
+
 /// Reads one JSON text from left to right.
 #[derive(Debug)]
 pub struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: u8,
+    depth_max: u8,
 }
 
 impl<'a> Reader<'a> {
     pub const fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self { text, at: 0, depth: 0, depth_max: DEPTH_MAX }
+    }
+
+    /// Reads what was written here: an event, made of a record that was read before.
+    pub(crate) const fn of_event(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0, depth_max: EVENT_DEPTH_MAX }
     }
 
     /// The kind of the next value, by its first byte.
@@ -163,7 +172,7 @@ impl<'a> Reader<'a> {
     fn enter(&mut self, bracket: u8) -> Result<(), Fault> {
         self.expect(bracket)?;
         self.depth += 1;
-        if self.depth > DEPTH_MAX { Err(Fault::Deep(self.at)) } else { Ok(()) }
+        if self.depth > self.depth_max { Err(Fault::Deep(self.at)) } else { Ok(()) }
     }
 
     fn leave(&mut self) -> Result<(), Fault> {
@@ -293,6 +302,23 @@ impl<'a> Json<'a> {
         text.says_something().then_some(text)
     }
 
+    /// Writes the value as it stands.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let token = match self {
+            Self::Null => "null",
+            Self::Bool(true) => "true",
+            Self::Bool(false) => "false",
+            Self::Number(token) | Self::Object(token) | Self::Array(token) => token,
+            Self::String(inside) => {
+                out.push(b'"');
+                out.extend_from_slice(inside.as_bytes());
+                out.push(b'"');
+                return;
+            }
+        };
+        out.extend_from_slice(token.as_bytes());
+    }
+
     /// A whole number, also when it stands in quotes.
     pub fn integer(self) -> Option<i64> {
         match self {
@@ -309,7 +335,7 @@ pub fn mend_surrogates(text: &str) -> String {
     while let Some(found) = memchr::memchr(b'\\', &text.as_bytes()[from..]) {
         let at = from + found;
         mended.push_str(&text[from..at]);
-        let probe = Reader { text, at, depth: 0 };
+        let probe = Reader { text, at, depth: 0, depth_max: DEPTH_MAX };
         let (piece, length) = match probe.escape_length() {
             Ok(length) => (text.get(at..at + length), length),
             Err(Fault::HalfSurrogate(_)) => (Some("\\ufffd"), 6),

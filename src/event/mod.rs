@@ -4,6 +4,8 @@ mod address;
 
 mod class;
 
+mod ecs;
+
 mod encode;
 
 mod id;
@@ -11,6 +13,8 @@ mod id;
 mod json;
 
 mod mapping;
+
+mod members;
 
 pub mod moment;
 
@@ -27,6 +31,7 @@ pub use class::Class;
 pub use encode::Encoded;
 pub use encode::Encoder;
 pub use encode::EncodingName;
+pub use encode::OcsfVersion;
 pub use encode::Options;
 pub use encode::Seen;
 pub use id::EventId;
@@ -59,6 +64,8 @@ pub struct Origin<'a> {
     pub source: &'a str,
     /// When the object was last written, in milliseconds since the epoch.
     pub last_modified_ms: Option<i64>,
+    /// The feed that read it.
+    pub feed: &'a str,
 }
 
 /// One normalized event. A family fills in what the record says; what it leaves out is not written.
@@ -97,6 +104,8 @@ pub struct Event<'a> {
     pub unmapped: Members<'a>,
     /// Secrets of the record, and what is written in their place wherever the record itself is shown.
     pub masks: Vec<Mask>,
+    /// Parts of the record that must not leave at all, not even where the record is written as it came.
+    pub dropped: Vec<Mask>,
 }
 
 impl<'a> Event<'a> {
@@ -131,6 +140,7 @@ impl<'a> Event<'a> {
             target: Target::default(),
             unmapped: Members::new(),
             masks: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 }

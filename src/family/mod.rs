@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
     }
 
     pub fn origin(&self) -> Origin<'_> {
-        Origin { source: &self.source, last_modified_ms: self.last_modified_ms }
+        Origin { source: &self.source, last_modified_ms: self.last_modified_ms, feed: self.feed }
     }
 }
 
@@ -146,7 +146,7 @@ pub fn encode_record(
     let mut index = 0;
     let decoded = (context.family.decode)(context, record, &mut |event| {
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: record.bytes, id, index };
+        let seen = Seen { origin, record: record.bytes, ordinal: record.ordinal, id, index };
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
             encoder.encode(event, &seen, encoded);
         }

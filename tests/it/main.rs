@@ -9,6 +9,7 @@ mod delivery;
 mod deploy;
 mod directory;
 mod emulators;
+mod encodings;
 mod events;
 mod identity;
 mod kill;

@@ -1,36 +1,46 @@
-//! Writes an event as OCSF 1.8.0: one JSON object, `time` first.
+//! Writes an event as OCSF, one JSON object with `time` first: version 1.8.0, or an older one made of that.
 
-mod objects;
+pub(crate) mod objects;
 
 mod observables;
 
 mod places;
 
+mod projection;
+
+mod version;
+
 use crate::event::Activity;
 use crate::event::Class;
 use crate::event::Event;
 use crate::event::HttpRequest;
-use crate::event::Mask;
 use crate::event::Metadata;
 use crate::event::Options;
 use crate::event::Seen;
 use crate::event::Status;
+use crate::event::Text;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
+use crate::event::members::close;
+use crate::event::members::int;
+use crate::event::members::text;
+use crate::event::members::texts;
 use crate::event::moment;
+use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
 use crate::event::value::write_int;
 
-use objects::close;
-use objects::int;
-use objects::text;
 use places::Attributes;
+use version::Schema;
 
 /// The label of an event that could not be written in the class that the mapping names.
 pub(crate) const CLASS_FALLBACK: &str = "class_fallback";
 
 /// What an event usually takes beside three times its record.
 const USUAL_BYTES: usize = 1024;
+
+/// Most events are smaller.
+const WHOLE_BYTES: usize = 4096;
 
 /// Whether the event has what its class requires, besides what every event has.
 pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
@@ -60,30 +70,81 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     let fell_back = !fits(event.activity.class, event);
     let activity = if fell_back { event.activity.as_api_activity() } else { event.activity };
     out.reserve(seen.record.len() * 3 + USUAL_BYTES);
-    out.extend_from_slice(b"{\"time\":");
-    write_int(out, event.time_ms);
-    out.extend_from_slice(b",\"time_dt\":\"");
-    moment::write(out, event.time_ms);
-    out.extend_from_slice(b"\",");
-    write_activity(out, event, activity);
-    write_status(out, event);
-    text(out, "\"message\":", event.message.as_ref());
-    int(out, "\"start_time\":", event.start_time_ms);
-    int(out, "\"end_time\":", event.end_time_ms);
-    int(out, "\"duration\":", event.duration_ms);
-    write_metadata(out, event, seen, options, fell_back);
-    let attributes = Attributes::of(activity.class);
-    places::write_parties(out, event, attributes);
-    places::write_request(out, event, attributes);
-    places::write_target(out, event, attributes);
-    if options.observables {
-        observables::write_observables(out, event);
+    let written = Written { event, seen, options, activity, fell_back };
+    match Schema::of(options.ocsf_version) {
+        None => written.write(out),
+        Some(schema) => written.write_older(out, schema),
     }
-    places::write_unmapped(out, event, attributes);
-    if options.raw_data {
-        write_raw_data(out, seen.record, &event.masks);
+}
+
+/// An event as it is written.
+struct Written<'w, 'a> {
+    event: &'w Event<'a>,
+    seen: &'w Seen<'a>,
+    options: Options,
+    activity: &'static Activity,
+    fell_back: bool,
+}
+
+impl Written<'_, '_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        self.write_members(out);
+        places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &[]);
+        self.write_raw_data(out);
+        close(out, b'}');
     }
-    close(out, b'}');
+
+    /// As 1.8.0 has it and then moved, so that what 1.8.0 has and the version has not is known by name.
+    fn write_older(&self, out: &mut Vec<u8>, schema: &'static Schema) {
+        let mut whole = Vec::with_capacity(WHOLE_BYTES);
+        whole.push(b'{');
+        self.write_members(&mut whole);
+        self.write_raw_data(&mut whole);
+        close(&mut whole, b'}');
+        let whole = String::from_utf8_lossy(&whole);
+        match projection::project(out, &whole, schema, self.event, self.activity) {
+            Ok(moved) => {
+                places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &moved);
+                close(out, b'}');
+            }
+            // Every version has the class that events fall back to, which requires nothing that is not written.
+            Err(_) if self.activity.class != Class::ApiActivity => {
+                Self { activity: self.activity.as_api_activity(), fell_back: true, ..*self }.write_older(out, schema);
+            }
+            Err(_) => self.write(out),
+        }
+    }
+
+    /// All members but `unmapped` and the record itself, each followed by a comma.
+    fn write_members(&self, out: &mut Vec<u8>) {
+        let Self { event, seen, options, activity, fell_back } = *self;
+        out.extend_from_slice(b"\"time\":");
+        write_int(out, event.time_ms);
+        out.extend_from_slice(b",\"time_dt\":\"");
+        moment::write(out, event.time_ms);
+        out.extend_from_slice(b"\",");
+        write_activity(out, event, activity);
+        write_status(out, event);
+        text(out, "\"message\":", event.message.as_ref());
+        int(out, "\"start_time\":", event.start_time_ms);
+        int(out, "\"end_time\":", event.end_time_ms);
+        int(out, "\"duration\":", event.duration_ms);
+        write_metadata(out, event, seen, options, fell_back);
+        let attributes = Attributes::of(activity.class);
+        places::write_parties(out, event, attributes);
+        places::write_request(out, event, attributes);
+        places::write_target(out, event, attributes);
+        if options.observables {
+            observables::write_observables(out, event);
+        }
+    }
+
+    fn write_raw_data(&self, out: &mut Vec<u8>) {
+        if self.options.raw_data {
+            write_raw_data(out, self.seen.record, self.event);
+        }
+    }
 }
 
 fn write_activity(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity) {
@@ -155,38 +216,21 @@ fn write_metadata(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options
 }
 
 fn write_labels(out: &mut Vec<u8>, metadata: &Metadata<'_>, fell_back: bool) {
-    let before = out.len();
-    out.extend_from_slice(b"\"labels\":[");
-    let empty = out.len();
+    let labels: Vec<Text<'_>> = labels(metadata, fell_back).map(Text::from).collect();
+    texts(out, "\"labels\":", &labels);
+}
+
+/// What is to be known of how the event came about.
+pub(crate) fn labels(metadata: &Metadata<'_>, fell_back: bool) -> impl Iterator<Item = &'static str> {
     let conditional = [(metadata.time_inferred, "time_inferred"), (fell_back, CLASS_FALLBACK)];
-    let labels = conditional.iter().filter(|(holds, _)| *holds).map(|(_, label)| *label);
-    for label in labels.chain(metadata.labels.iter().copied()) {
-        out.push(b'"');
-        out.extend_from_slice(label.as_bytes());
-        out.extend_from_slice(b"\",");
-    }
-    if out.len() == empty {
-        out.truncate(before);
-        return;
-    }
-    close(out, b']');
-    out.push(b',');
+    let holding = conditional.into_iter().filter(|(holds, _)| *holds).map(|(_, label)| label);
+    holding.chain(metadata.labels.iter().copied())
 }
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
-fn write_raw_data(out: &mut Vec<u8>, record: &[u8], masks: &[Mask]) {
-    let mut masks: Vec<&Mask> = masks.iter().collect();
-    masks.sort_by_key(|mask| mask.at.start);
+fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
     let mut shown = Vec::with_capacity(record.len());
-    let mut from = 0;
-    for mask in masks {
-        // A secret inside of another is gone with it.
-        let Some(between) = record.get(from..mask.at.start) else { continue };
-        shown.extend_from_slice(between);
-        shown.extend_from_slice(mask.shown.as_bytes());
-        from = mask.at.end;
-    }
-    shown.extend_from_slice(record.get(from..).unwrap_or_default());
+    write_masked(&mut shown, record, &event.masks, &event.dropped);
     let shown = String::from_utf8_lossy(&shown);
     out.extend_from_slice(b"\"raw_data\":\"");
     write_escaped(out, &shown);

@@ -12,6 +12,10 @@ use crate::event::Target;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::UserKind;
+use crate::event::members::flag;
+use crate::event::members::int;
+use crate::event::members::object;
+use crate::event::members::text;
 use crate::event::value::write_int;
 
 const HTTP_METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
@@ -36,65 +40,6 @@ const AUTH_PROTOCOLS: &[&str] = &[
 const DATABASE_KINDS: &[&str] =
     &["Relational", "Network", "Object Oriented", "Centralized", "Operational", "NoSQL", "Vector", "Knowledge Graph"];
 
-/// Ends an object or array: in place of the comma after its last member, if it has one.
-#[inline]
-pub(super) fn close(out: &mut Vec<u8>, bracket: u8) {
-    match out.last_mut() {
-        Some(last @ b',') => *last = bracket,
-        _ => out.push(bracket),
-    }
-}
-
-/// A member and a comma, when the text says something. `key` has its quotes and colon.
-#[inline]
-pub(super) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
-    if let Some(text) = text.filter(|text| text.says_something()) {
-        out.extend_from_slice(key.as_bytes());
-        text.write(out);
-        out.push(b',');
-    }
-}
-
-/// A member and a comma, when there is a number.
-#[inline]
-pub(super) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {
-    if let Some(number) = number {
-        out.extend_from_slice(key.as_bytes());
-        write_int(out, number);
-        out.push(b',');
-    }
-}
-
-/// An object and a comma, unless it turns out to have no members.
-pub(super) fn object(out: &mut Vec<u8>, key: &str, members: impl FnOnce(&mut Vec<u8>)) {
-    let before = out.len();
-    out.extend_from_slice(key.as_bytes());
-    out.push(b'{');
-    let empty = out.len();
-    members(out);
-    if out.len() == empty {
-        out.truncate(before);
-        return;
-    }
-    close(out, b'}');
-    out.push(b',');
-}
-
-/// A list of texts and a comma, when there are any.
-pub(super) fn texts(out: &mut Vec<u8>, key: &str, texts: &[Text<'_>]) {
-    if texts.is_empty() {
-        return;
-    }
-    out.extend_from_slice(key.as_bytes());
-    out.push(b'[');
-    for text in texts {
-        text.write(out);
-        out.push(b',');
-    }
-    close(out, b']');
-    out.push(b',');
-}
-
 /// An id and its caption; 99 with the source's word when no caption fits, 0 when there is no word.
 fn enumerated(out: &mut Vec<u8>, name: &str, captions: &[&str], kind: Option<&Text<'_>>) {
     let Some(kind) = kind.filter(|kind| kind.says_something()) else {
@@ -114,7 +59,7 @@ fn enumerated(out: &mut Vec<u8>, name: &str, captions: &[&str], kind: Option<&Te
     out.push(b',');
 }
 
-pub(super) fn write_user(out: &mut Vec<u8>, user: &User<'_>) {
+pub(crate) fn write_user(out: &mut Vec<u8>, user: &User<'_>) {
     text(out, "\"name\":", user.name.as_ref());
     text(out, "\"uid\":", user.uid.as_ref());
     if let Some(email) = user.email.as_ref().filter(|email| is_address(email)) {
@@ -243,7 +188,7 @@ pub(super) fn write_http_response(out: &mut Vec<u8>, response: &HttpResponse<'_>
     text(out, "\"content_type\":", response.content_type.as_ref());
 }
 
-pub(super) fn write_login(out: &mut Vec<u8>, target: &Target<'_>) {
+pub(crate) fn write_login(out: &mut Vec<u8>, target: &Target<'_>) {
     let login = &target.login;
     if let Some(protocol) = login.protocol {
         enumerated(out, "auth_protocol", AUTH_PROTOCOLS, Some(&Text::from(protocol)));
@@ -258,14 +203,7 @@ pub(super) fn write_login(out: &mut Vec<u8>, target: &Target<'_>) {
     flag(out, "\"is_remote\":", login.is_remote);
 }
 
-fn flag(out: &mut Vec<u8>, key: &str, holds: Option<bool>) {
-    if let Some(holds) = holds {
-        out.extend_from_slice(key.as_bytes());
-        out.extend_from_slice(if holds { b"true," } else { b"false," });
-    }
-}
-
-pub(super) fn write_entity(out: &mut Vec<u8>, entity: &Resource<'_>) {
+pub(crate) fn write_entity(out: &mut Vec<u8>, entity: &Resource<'_>) {
     text(out, "\"name\":", entity.name.as_ref());
     text(out, "\"uid\":", entity.uid.as_ref());
     let caption = entity.kind.as_ref().map(|kind| match &*kind.plain() {
@@ -289,7 +227,7 @@ fn data(out: &mut Vec<u8>, resource: &Resource<'_>) {
 }
 
 /// Database, databucket, table and query, as far as they are known.
-pub(super) fn write_store(out: &mut Vec<u8>, event: &Event<'_>) {
+pub(crate) fn write_store(out: &mut Vec<u8>, event: &Event<'_>) {
     let target = &event.target;
     if let Some(database) = target.database.as_ref().filter(|database| database.is_known()) {
         object(out, "\"database\":", |out| {
@@ -353,7 +291,7 @@ fn write_file(out: &mut Vec<u8>, file: &File<'_>) {
 }
 
 /// Nothing, when it has neither name nor id.
-pub(super) fn write_resource(out: &mut Vec<u8>, resource: &Resource<'_>) {
+pub(crate) fn write_resource(out: &mut Vec<u8>, resource: &Resource<'_>) {
     if !resource.is_known() {
         return;
     }

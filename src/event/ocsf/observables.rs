@@ -2,7 +2,7 @@
 
 use crate::event::Event;
 use crate::event::Text;
-use crate::event::ocsf::objects::close;
+use crate::event::members::close;
 use crate::event::ocsf::objects::is_address;
 
 /// Appends the list and a comma, unless there is nothing to list.

@@ -3,10 +3,11 @@
 use crate::event::Class;
 use crate::event::Event;
 use crate::event::Target;
-use crate::event::ocsf::objects::close;
-use crate::event::ocsf::objects::object;
-use crate::event::ocsf::objects::text;
-use crate::event::ocsf::objects::texts;
+use crate::event::Text;
+use crate::event::members::close;
+use crate::event::members::object;
+use crate::event::members::text;
+use crate::event::members::texts;
 use crate::event::ocsf::objects::write_api;
 use crate::event::ocsf::objects::write_as_resource;
 use crate::event::ocsf::objects::write_cloud;
@@ -19,6 +20,7 @@ use crate::event::ocsf::objects::write_login;
 use crate::event::ocsf::objects::write_resource;
 use crate::event::ocsf::objects::write_store;
 use crate::event::ocsf::objects::write_user;
+use crate::event::ocsf::projection::Moved;
 
 /// The attributes that a class has, among those that not every class has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -197,8 +199,8 @@ fn write_resources(out: &mut Vec<u8>, target: &Target<'_>, attributes: Attribute
     out.push(b',');
 }
 
-/// The source's own fields, and under `ocsf` what the class has no place for.
-pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
+/// The source's own fields, and under `ocsf` what the class has no place for, or the version.
+pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes, moved: &[Moved<'_>]) {
     object(out, "\"unmapped\":", |out| {
         for (key, value) in &event.unmapped {
             key.write(out);
@@ -208,6 +210,12 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
         }
         let before = out.len();
         write_strays(out, event, attributes);
+        for Moved { path, value } in moved {
+            Text::from(path.as_str()).write(out);
+            out.push(b':');
+            value.write(out);
+            out.push(b',');
+        }
         if out.len() > before {
             let strays = out.split_off(before);
             let mut key = "\"ocsf\":".to_owned();

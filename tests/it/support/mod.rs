@@ -6,6 +6,8 @@ pub mod chance;
 
 pub mod daemon;
 
+pub mod ecs;
+
 pub mod emulator;
 
 pub mod http;

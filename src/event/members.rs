@@ -1,0 +1,68 @@
+//! Writes the members of JSON objects one by one, each followed by a comma that the object's end takes away.
+
+use crate::event::Text;
+use crate::event::value::write_int;
+
+/// Ends an object or array: in place of the comma after its last member, if it has one.
+pub(crate) fn close(out: &mut Vec<u8>, bracket: u8) {
+    match out.last_mut() {
+        Some(last @ b',') => *last = bracket,
+        _ => out.push(bracket),
+    }
+}
+
+/// A member and a comma, when the text says something. `key` has its quotes and colon.
+pub(crate) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
+    if let Some(text) = text.filter(|text| text.says_something()) {
+        out.extend_from_slice(key.as_bytes());
+        text.write(out);
+        out.push(b',');
+    }
+}
+
+/// A member and a comma, when there is a number.
+pub(crate) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {
+    if let Some(number) = number {
+        out.extend_from_slice(key.as_bytes());
+        write_int(out, number);
+        out.push(b',');
+    }
+}
+
+/// An object and a comma, unless it turns out to have no members.
+pub(crate) fn object(out: &mut Vec<u8>, key: &str, members: impl FnOnce(&mut Vec<u8>)) {
+    let before = out.len();
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'{');
+    let empty = out.len();
+    members(out);
+    if out.len() == empty {
+        out.truncate(before);
+        return;
+    }
+    close(out, b'}');
+    out.push(b',');
+}
+
+/// A list of texts and a comma, when there are any.
+pub(crate) fn texts(out: &mut Vec<u8>, key: &str, texts: &[Text<'_>]) {
+    if texts.is_empty() {
+        return;
+    }
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'[');
+    for text in texts {
+        text.write(out);
+        out.push(b',');
+    }
+    close(out, b']');
+    out.push(b',');
+}
+
+/// A member and a comma, when it is known whether it holds.
+pub(crate) fn flag(out: &mut Vec<u8>, key: &str, holds: Option<bool>) {
+    if let Some(holds) = holds {
+        out.extend_from_slice(key.as_bytes());
+        out.extend_from_slice(if holds { b"true," } else { b"false," });
+    }
+}

@@ -1,0 +1,142 @@
+//! What older versions of OCSF have: which attributes, of which profiles, with which ids.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::event::OcsfVersion;
+
+static V1_1: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.1.0.json")));
+static V1_3: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.3.0.json")));
+static V1_5: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.5.0.json")));
+
+/// One version's classes, and the objects they are made of: the compiled schema without what projection does not ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Schema {
+    pub(super) version: String,
+    classes: HashMap<u16, Class>,
+    objects: HashMap<String, Attributes>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Class {
+    pub(super) caption: String,
+    /// Those that an event of the class may name.
+    pub(super) profiles: Vec<String>,
+    /// All of these an event of the class must have.
+    pub(super) required: Vec<String>,
+    /// One of these the event must have.
+    #[serde(default)]
+    pub(super) at_least_one: Vec<String>,
+    pub(super) attributes: Attributes,
+}
+
+pub(super) type Attributes = HashMap<String, Attribute>;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attribute {
+    /// It exists only in events that name one of these; always when there are none.
+    #[serde(default)]
+    pub(super) profiles: Vec<String>,
+    /// The object it is, or is a list of.
+    #[serde(default)]
+    pub(super) object: Option<String>,
+    /// The ids it may have, where 99 (Other) is one of them; any when there are none.
+    #[serde(default)]
+    pub(super) ids: Vec<i64>,
+}
+
+impl Schema {
+    /// The version's schema; none for 1.8.0, in which events are written.
+    pub(super) fn of(version: OcsfVersion) -> Option<&'static Self> {
+        match version {
+            OcsfVersion::V1_1 => Some(&V1_1),
+            OcsfVersion::V1_3 => Some(&V1_3),
+            OcsfVersion::V1_5 => Some(&V1_5),
+            OcsfVersion::V1_8 => None,
+        }
+    }
+
+    pub(super) fn class(&self, uid: u16) -> Option<&Class> {
+        self.classes.get(&uid)
+    }
+
+    /// The attributes of the object that an attribute is; none when it may hold anything.
+    pub(super) fn inside(&self, attribute: &Attribute) -> Option<&Attributes> {
+        let object = attribute.object.as_ref()?;
+        self.objects.get(object).filter(|attributes| !attributes.is_empty())
+    }
+
+    fn parse(text: &str) -> Self {
+        serde_json::from_str(text).expect("a table in the repository, which a test loads")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    fn whole(version: &str) -> Value {
+        let name = format!("tests/fixtures/ocsf/ocsf-{version}-min.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    fn assert_same(whole: &Value, attributes: &Attributes) {
+        let whole = whole.as_object().unwrap();
+        assert_eq!(whole.len(), attributes.len());
+        for (name, expected) in whole {
+            let attribute = &attributes[name];
+            assert_eq!(expected["object_type"].as_str(), attribute.object.as_deref(), "{name}");
+            let gates: Vec<&str> = match (&expected["profiles"], &expected["profile"]) {
+                (Value::Array(gates), _) => gates.iter().filter_map(Value::as_str).collect(),
+                (_, Value::String(gate)) => vec![gate],
+                _ => Vec::new(),
+            };
+            assert_eq!(gates, attribute.profiles, "{name}");
+            let ids = expected["enum"].as_object().filter(|ids| name.ends_with("_id") && ids.contains_key("99"));
+            let mut ids: Vec<i64> =
+                ids.map(|ids| ids.keys().map(|id| id.parse().unwrap()).collect()).unwrap_or_default();
+            ids.sort_unstable();
+            assert_eq!(ids, attribute.ids, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_tables_say_what_the_published_schemas_say() {
+        for version in [OcsfVersion::V1_1, OcsfVersion::V1_3, OcsfVersion::V1_5] {
+            let schema = Schema::of(version).unwrap();
+            let whole = whole(&schema.version);
+            for class in whole["classes"].as_object().unwrap().values() {
+                let uid = u16::try_from(class["uid"].as_u64().unwrap()).unwrap();
+                let ours = schema.class(uid).unwrap();
+                assert_eq!(class["caption"], ours.caption.as_str());
+                assert_same(&class["attributes"], &ours.attributes);
+                let attributes = class["attributes"].as_object().unwrap();
+                let is_required =
+                    |it: &Value| it["requirement"] == "required" && it["profile"].is_null() && it["profiles"].is_null();
+                let mut required: Vec<&String> =
+                    attributes.iter().filter(|(_, it)| is_required(it)).map(|(name, _)| name).collect();
+                required.sort_unstable();
+                assert_eq!(required, ours.required.iter().collect::<Vec<_>>());
+                let at_least_one = class["constraints"]["at_least_one"].as_array().cloned().unwrap_or_default();
+                assert_eq!(at_least_one, ours.at_least_one);
+            }
+            for (name, attributes) in &schema.objects {
+                match &whole["objects"][name]["attributes"] {
+                    Value::Null => assert!(attributes.is_empty(), "{name}"),
+                    expected => assert_same(expected, attributes),
+                }
+            }
+        }
+        assert!(Schema::of(OcsfVersion::V1_8).is_none());
+    }
+}
