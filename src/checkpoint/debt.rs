@@ -22,15 +22,10 @@ pub struct Owed {
 
 impl CheckpointStore {
     /// Writes down that `sink` has not had these objects of `feed`. An object that was never read is made known first.
-    pub async fn owe(
-        &self,
-        sink: Arc<str>,
-        objects: Vec<(Arc<str>, ObjectId)>,
-        now_ms: i64,
-    ) -> Result<(), StoreError> {
+    pub async fn owe(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId)>, now_ms: i64) -> Result<(), StoreError> {
         let owe = move |connection: &Connection| {
-            let mut statement =
-                connection.prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?;
+            let mut statement = connection
+                .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?;
             for (feed, object) in &objects {
                 let object_id = match ObjectRow::find(connection, object)? {
                     Some(row) => row.id,

@@ -20,8 +20,7 @@ impl Lock {
     pub(super) fn take(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join("lock");
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -163,11 +163,8 @@ impl CheckpointStore {
         schema::migrate(&mut connection)?;
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 = connection.query_row(
-            "SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine",
-            [],
-            |row| row.get(0),
-        )?;
+        let quarantine_bytes: i64 =
+            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
         let shared = Shared {
             path,

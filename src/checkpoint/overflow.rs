@@ -46,15 +46,16 @@ impl StoreLedger {
     }
 
     fn insert(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), StoreError> {
-        let mut statement = self.table()?.prepare_cached("INSERT INTO accepted (fingerprint, place) VALUES (?1, ?2)")?;
+        let mut statement =
+            self.table()?.prepare_cached("INSERT INTO accepted (fingerprint, place) VALUES (?1, ?2)")?;
         statement.execute(params![fingerprint.0, int(index)])?;
         Ok(())
     }
 
     fn find(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, StoreError> {
-        let mut statement = self.table()?.prepare_cached(
-            "SELECT place FROM accepted WHERE fingerprint = ?1 ORDER BY place LIMIT 1 OFFSET ?2",
-        )?;
+        let mut statement = self
+            .table()?
+            .prepare_cached("SELECT place FROM accepted WHERE fingerprint = ?1 ORDER BY place LIMIT 1 OFFSET ?2")?;
         let place: Option<i64> =
             statement.query_row(params![fingerprint.0, int(occurrence)], |row| row.get(0)).optional()?;
         Ok(place.map(count))

@@ -182,12 +182,7 @@ pub(super) fn cursor(connection: &Connection, object_id: i64, sink: &str) -> Res
     Ok(accepted)
 }
 
-pub(super) fn set_cursor(
-    connection: &Connection,
-    object_id: i64,
-    sink: &str,
-    accepted: u64,
-) -> Result<(), StoreError> {
+pub(super) fn set_cursor(connection: &Connection, object_id: i64, sink: &str, accepted: u64) -> Result<(), StoreError> {
     let sum = cursor_sum(object_id, sink, accepted).value();
     connection
         .prepare_cached(

@@ -52,10 +52,12 @@ mod tests {
             let whole = Duration::from_millis(500 << attempt).min(LONGEST);
             assert!(*wait >= whole / 2 && *wait <= whole, "{attempt}: {wait:?}");
         }
-        let others: Vec<Duration> = (0..12).map({
-            let mut backoff = Backoff::default();
-            move |_| backoff.wait()
-        }).collect();
+        let others: Vec<Duration> = (0..12)
+            .map({
+                let mut backoff = Backoff::default();
+                move |_| backoff.wait()
+            })
+            .collect();
         assert_ne!(waits, others);
     }
 }

@@ -141,11 +141,7 @@ impl Behind {
     }
 
     /// The next object to catch up on; `busy` says which are worked on already.
-    pub fn next(
-        &mut self,
-        store: &CheckpointStore,
-        busy: impl Fn(&ObjectId) -> bool,
-    ) -> Result<Next, StoreError> {
+    pub fn next(&mut self, store: &CheckpointStore, busy: impl Fn(&ObjectId) -> bool) -> Result<Next, StoreError> {
         if self.running >= AT_ONCE {
             return Ok(Next::Wait);
         }

@@ -29,12 +29,7 @@ pub struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
     /// The identity of this name for this region; no name is the default chain.
-    pub async fn get(
-        &mut self,
-        config: &Config,
-        name: Option<&str>,
-        region: Option<&str>,
-    ) -> Result<Identity, Error> {
+    pub async fn get(&mut self, config: &Config, name: Option<&str>, region: Option<&str>) -> Result<Identity, Error> {
         let key = (name.unwrap_or("default").to_owned(), region.map(str::to_owned));
         if let Some(identity) = self.0.get(&key) {
             return Ok(identity.clone());
@@ -98,6 +93,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         prefixes: table.prefixes.clone(),
         keys,
         scope: table.identity_scope,
+        settings: table.settings.clone(),
         lanes,
         sinks,
         encoders,

@@ -352,12 +352,10 @@ impl Dispatcher {
         debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
         let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
         match verdict {
-            Verdict::Again(wait) => {
-                match catching_up {
-                    Some(lane) => self.behind[lane].again(object, wait),
-                    None => self.again(object, wish, wait),
-                }
-            }
+            Verdict::Again(wait) => match catching_up {
+                Some(lane) => self.behind[lane].again(object, wait),
+                None => self.again(object, wish, wait),
+            },
             Verdict::GiveUp => {
                 error!(feed = %feed.name, %object, %error, attempts = wish.attempts, "an object cannot be read; its message is left to come again");
                 self.workshop.metrics.objects.add(["given_up"], 1);
@@ -508,9 +506,7 @@ impl Dispatcher {
             return Ok(());
         }
         let sink = Arc::clone(&self.workshop.lanes[lane].sink);
-        let objects = due.iter().map(|(object, feed)| {
-            (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone())
-        });
+        let objects = due.iter().map(|(object, feed)| (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone()));
         info!(%sink, objects = due.len(), "objects are written down as owed to a sink");
         self.workshop.store.owe(Arc::clone(&sink), objects.collect(), clock::now_ms()).await?;
         for (object, _) in due {

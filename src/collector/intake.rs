@@ -138,7 +138,9 @@ impl<Q: Queue> Intake<Q> {
         let written = match notice {
             Notice::Written(written) => written,
             // Its message was given up or quarantined as a whole.
-            Notice::Malformed(_) => return claim.settle(Proof::Ignored(Disposition::Other { event_name: "malformed".into() })),
+            Notice::Malformed(_) => {
+                return claim.settle(Proof::Ignored(Disposition::Other { event_name: "malformed".into() }));
+            }
             Notice::Ignored(disposition) => {
                 self.count(word(&disposition));
                 return claim.settle(Proof::Ignored(disposition));

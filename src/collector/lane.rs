@@ -327,8 +327,12 @@ impl Lane {
         self.metrics.sink_retries.add([&self.name], 1);
         if backoff.attempts() == 1 || backoff.attempts().is_multiple_of(20) {
             match error {
-                DeliveryError::Unavailable(_) => warn!(sink = %self.name, %error, attempts = backoff.attempts(), "a batch was not delivered; trying again"),
-                DeliveryError::Misconfigured(_) => error!(sink = %self.name, %error, attempts = backoff.attempts(), "the sink is parked until it is mended"),
+                DeliveryError::Unavailable(_) => {
+                    warn!(sink = %self.name, %error, attempts = backoff.attempts(), "a batch was not delivered; trying again")
+                }
+                DeliveryError::Misconfigured(_) => {
+                    error!(sink = %self.name, %error, attempts = backoff.attempts(), "the sink is parked until it is mended")
+                }
             }
         }
         self.wait(wait).await

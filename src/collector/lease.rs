@@ -41,11 +41,8 @@ pub async fn run<Q: Queue>(queue: Arc<Q>, terms: Terms, in_hand: InHand, metrics
 /// Extends what is in hand once.
 pub async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
     let held = in_hand.all();
-    let handles: Vec<ReceiptHandle> = held
-        .iter()
-        .filter(|held| is_kept(held, terms))
-        .map(|held| held.message().receipt_handle.clone())
-        .collect();
+    let handles: Vec<ReceiptHandle> =
+        held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();
     drop(held);
     if handles.is_empty() {
         return;

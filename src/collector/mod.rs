@@ -158,7 +158,8 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let mut sources = Sources::new();
     let once = mode == Mode::Once;
     start_scanners(&config, &workshop, &orders, once, &halt, &mut sources);
-    let queues = start_queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
+    let queues =
+        start_queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
     start_admin(&config, &metrics, &health, began, &mut background).await?;

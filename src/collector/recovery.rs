@@ -90,9 +90,10 @@ impl Remake {
                 None => return Ok(None),
             }
         }
-        let same = made.iter().zip(&self.parts).all(|(part, sealed)| {
-            part.as_ref().is_some_and(|part| part.hash() == sealed.hash)
-        });
+        let same = made
+            .iter()
+            .zip(&self.parts)
+            .all(|(part, sealed)| part.as_ref().is_some_and(|part| part.hash() == sealed.hash));
         let parts: Vec<Part> = made.into_iter().flatten().collect();
         let mut batch = Batch::of(self.id, self.seq, &parts);
         // Bytes of another encoder stand in for those that were sealed.
@@ -132,7 +133,12 @@ impl Remake {
         }
     }
 
-    async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Part, reading::RemakeError> {
+    async fn read(
+        &self,
+        feed: &Arc<Feed>,
+        sealed: &SealedPart,
+        encoder: Encoder,
+    ) -> Result<Part, reading::RemakeError> {
         let object = &sealed.advance.object;
         let snapshot = match feed.place.read(object, Condition::Any).await? {
             Reading::Changed(snapshot) => snapshot,

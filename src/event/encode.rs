@@ -6,6 +6,7 @@ use crate::event::Event;
 use crate::event::EventId;
 use crate::event::Origin;
 use crate::event::ocsf;
+use crate::event::secrets;
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
@@ -77,7 +78,7 @@ impl Encoder {
         match self.name {
             EncodingName::Ocsf => ocsf::write(&mut out.bytes, event, seen, self.options),
             EncodingName::Raw if seen.index > 0 => return,
-            EncodingName::Raw => out.bytes.extend_from_slice(seen.record),
+            EncodingName::Raw => secrets::write_masked(&mut out.bytes, seen.record, &event.dropped, &[]),
         }
         out.bytes.push(b'\n');
         // `encode_record` takes back what passes 4 GiB.

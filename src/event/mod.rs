@@ -96,6 +96,8 @@ pub struct Event<'a> {
     pub unmapped: Members<'a>,
     /// Secrets of the record, and what is written in their place wherever the record itself is shown.
     pub masks: Vec<Mask>,
+    /// Parts of the record that must not leave at all, not even where the record is written as it came.
+    pub dropped: Vec<Mask>,
 }
 
 impl<'a> Event<'a> {
@@ -130,6 +132,7 @@ impl<'a> Event<'a> {
             target: Target::default(),
             unmapped: Members::new(),
             masks: Vec::new(),
+            dropped: Vec::new(),
         }
     }
 }

@@ -62,6 +62,21 @@ pub struct Mask {
     pub shown: Cow<'static, str>,
 }
 
+/// Appends the record with what is shown in place of its masked parts.
+pub(crate) fn write_masked(out: &mut Vec<u8>, record: &[u8], masks: &[Mask], more: &[Mask]) {
+    let mut masks: Vec<&Mask> = masks.iter().chain(more).collect();
+    masks.sort_by_key(|mask| mask.at.start);
+    let mut from = 0;
+    for mask in masks {
+        // A part inside of another is gone with it.
+        let Some(between) = record.get(from..mask.at.start) else { continue };
+        out.extend_from_slice(between);
+        out.extend_from_slice(mask.shown.as_bytes());
+        from = mask.at.end;
+    }
+    out.extend_from_slice(record.get(from..).unwrap_or_default());
+}
+
 /// Whether a field of this name holds a secret.
 pub(crate) fn is_secret(name: &str) -> bool {
     let bytes = name.as_bytes();

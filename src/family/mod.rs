@@ -4,6 +4,10 @@ mod databricks;
 
 mod partitions;
 
+mod s3_access;
+
+mod settings;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -21,6 +25,7 @@ use crate::records::Framing;
 use crate::records::Record;
 
 pub use partitions::Partitions;
+pub use settings::Settings;
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
 #[derive(Debug)]
@@ -46,7 +51,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, s3_access::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {
@@ -63,6 +68,8 @@ pub struct Context<'a> {
     pub last_modified_ms: Option<i64>,
     /// The feed that the object belongs to.
     pub feed: &'a str,
+    /// What the feed says of how its records are read.
+    pub settings: &'a Settings,
     source: String,
     namespace: Namespace,
 }
@@ -81,9 +88,14 @@ impl<'a> Context<'a> {
             partitions: Partitions::of(&object.key),
             last_modified_ms,
             feed,
+            settings: Settings::none(),
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
         }
+    }
+
+    pub fn with_settings(self, settings: &'a Settings) -> Self {
+        Self { settings, ..self }
     }
 
     pub fn origin(&self) -> Origin<'_> {

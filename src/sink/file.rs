@@ -152,7 +152,8 @@ impl FileSink {
         let file = options.open(path).await.map_err(|error| self.unavailable("open", error))?;
         if let Some(directory) = path.parent() {
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            let directory = File::open(directory).await.map_err(|error| self.unavailable("open the directory of", error))?;
+            let directory =
+                File::open(directory).await.map_err(|error| self.unavailable("open the directory of", error))?;
             directory.sync_all().await.map_err(|error| self.unavailable("sync the directory of", error))?;
         }
         Ok(file)
@@ -160,7 +161,9 @@ impl FileSink {
 
     async fn len(&self) -> Result<u64, DeliveryError> {
         match &self.open {
-            Some(file) => file.metadata().await.map(|file| file.len()).map_err(|error| self.unavailable("inspect", error)),
+            Some(file) => {
+                file.metadata().await.map(|file| file.len()).map_err(|error| self.unavailable("inspect", error))
+            }
             None => Ok(0),
         }
     }

@@ -19,8 +19,8 @@ use crate::event::Encoder;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
-use crate::records::Record;
 use crate::object::Version;
+use crate::records::Record;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
 const PART_BYTES: usize = 256 << 10;
@@ -31,7 +31,10 @@ const BODY_LEVEL: i32 = 3;
 
 /// Where parts go.
 pub(super) enum Target {
-    Lane { handle: LaneHandle, ticket: Ticket },
+    Lane {
+        handle: LaneHandle,
+        ticket: Ticket,
+    },
     /// Kept here, for a batch that is made again.
     Kept(Vec<Part>),
 }
@@ -227,7 +230,8 @@ impl<'a> Outflow<'a> {
                 (encoded.bytes, encoded.ends.into(), encoded.ids.into())
             })
             .collect();
-        let encoded: Vec<_> = encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
+        let encoded: Vec<_> =
+            encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
         for at in open.slots {
             let slot = &mut self.slots[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
@@ -273,9 +277,8 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
             parts.push(part);
             true
         }
-        Target::Lane { handle, ticket } => runtime.block_on(async {
-            tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false)
-        }),
+        Target::Lane { handle, ticket } => runtime
+            .block_on(async { tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false) }),
     }
 }
 

@@ -121,8 +121,8 @@ impl<'a> Pass<'_, 'a> {
     /// Streams content whose known part stands in the order of acceptance, from its beginning.
     fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
-        let comparison = Comparison::again(self.before, growth, self.ledger(), limit)
-            .map_err(|error| self.delta_error(error))?;
+        let comparison =
+            Comparison::again(self.before, growth, self.ledger(), limit).map_err(|error| self.delta_error(error))?;
         let content = self.content()?;
         self.streamed(content, comparison, wanted)
     }
@@ -255,15 +255,8 @@ impl<'a> Pass<'_, 'a> {
 
     /// The record an item is, with its place still open; nothing where it has not been written to its end.
     fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
-        let placed = |bytes, hash, ordinal, too_long| Placed {
-            bytes,
-            hash,
-            ordinal,
-            offset,
-            index: 0,
-            occurrence: 0,
-            too_long,
-        };
+        let placed =
+            |bytes, hash, ordinal, too_long| Placed { bytes, hash, ordinal, offset, index: 0, occurrence: 0, too_long };
         match item {
             Item::Whole { record, .. } => {
                 Some(placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
@@ -302,10 +295,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn inflate_limits(&self) -> InflateLimits {
-        InflateLimits {
-            inflated_bytes_max: self.limits.inflated_bytes_max,
-            ratio_max: self.limits.inflate_ratio_max,
-        }
+        InflateLimits { inflated_bytes_max: self.limits.inflated_bytes_max, ratio_max: self.limits.inflate_ratio_max }
     }
 
     fn content(&mut self) -> Result<Content<'a>, JobError> {

@@ -89,11 +89,8 @@ impl<'a> Source<'a> {
 
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
-        let damaged = |reason: String| JobError::Damaged {
-            object: self.object.clone(),
-            etag: self.version.etag.clone(),
-            reason,
-        };
+        let damaged =
+            |reason: String| JobError::Damaged { object: self.object.clone(), etag: self.version.etag.clone(), reason };
         match InflateError::from_read(error) {
             InflateError::Source(source) => match source.downcast::<ReadError>() {
                 Ok(ReadError::Damaged { reason, .. }) => damaged(reason),

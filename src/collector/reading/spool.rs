@@ -96,8 +96,7 @@ mod tests {
                 true
             })
             .unwrap();
-        let expected =
-            [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
+        let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
         assert_eq!(seen, expected);
     }
 }

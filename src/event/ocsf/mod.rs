@@ -10,7 +10,6 @@ use crate::event::Activity;
 use crate::event::Class;
 use crate::event::Event;
 use crate::event::HttpRequest;
-use crate::event::Mask;
 use crate::event::Metadata;
 use crate::event::Options;
 use crate::event::Seen;
@@ -18,6 +17,7 @@ use crate::event::Status;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
 use crate::event::moment;
+use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
 use crate::event::value::write_int;
 
@@ -77,7 +77,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     }
     places::write_unmapped(out, event, attributes);
     if options.raw_data {
-        write_raw_data(out, seen.record, &event.masks);
+        write_raw_data(out, seen.record, event);
     }
     close(out, b'}');
 }
@@ -170,19 +170,9 @@ fn write_labels(out: &mut Vec<u8>, metadata: &Metadata<'_>, fell_back: bool) {
 }
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
-fn write_raw_data(out: &mut Vec<u8>, record: &[u8], masks: &[Mask]) {
-    let mut masks: Vec<&Mask> = masks.iter().collect();
-    masks.sort_by_key(|mask| mask.at.start);
+fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
     let mut shown = Vec::with_capacity(record.len());
-    let mut from = 0;
-    for mask in masks {
-        // A secret inside of another is gone with it.
-        let Some(between) = record.get(from..mask.at.start) else { continue };
-        shown.extend_from_slice(between);
-        shown.extend_from_slice(mask.shown.as_bytes());
-        from = mask.at.end;
-    }
-    shown.extend_from_slice(record.get(from..).unwrap_or_default());
+    write_masked(&mut shown, record, &event.masks, &event.dropped);
     let shown = String::from_utf8_lossy(&shown);
     out.extend_from_slice(b"\"raw_data\":\"");
     write_escaped(out, &shown);
