@@ -392,6 +392,10 @@ impl<'a> Shown<'a> {
 
     /// Cuts in a part of the text as cuts in the record.
     fn in_record(&self, part: &'a str, cuts: &[Cut]) -> Vec<Mask> {
+        if cuts.is_empty() {
+            return Vec::new();
+        }
+        // A part with something in it is a part of the text.
         let from = part.as_ptr() as usize - self.text.as_ptr() as usize;
         let mask = |(at, shown): &Cut| Mask { at: from + at.start..from + at.end, shown: Cow::Borrowed(*shown) };
         cuts.iter().map(mask).collect()

@@ -127,3 +127,83 @@ fn s3a(referrer: Referrer<'_>) -> Value<'_> {
 fn truth<'a>() -> Value<'a> {
     Value::Json(Cow::Borrowed("true"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::Scope;
+    use crate::family::Settings;
+    use crate::notification::ObjectId;
+
+    /// The record as its source names it, and whether it gave an event.
+    fn read(bytes: &[u8], settings: &Settings) -> Option<(serde_json::Value, bool)> {
+        let object = ObjectId::new("b", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
+        let context = Context::new(&FAMILY, &object, Scope::Object(&object), Some(1_707_724_800_000), "test");
+        let context = context.with_settings(settings);
+        let record = Record { ordinal: 0, bytes, text: std::str::from_utf8(bytes).ok() };
+        let mut out = Vec::new();
+        parsed(&context, &record, &mut out).ok()?;
+        let mut events = 0;
+        let decoded = decode(&context, &record, &mut |_| events += 1);
+        Some((serde_json::from_slice(&out).unwrap(), decoded.is_ok() && events == 1))
+    }
+
+    #[test]
+    fn a_record_is_written_as_its_source_names_it() {
+        let line = "79a5 b [06/Feb/2019:00:00:38 +0000] - - R1 REST.GET.OBJECT a%253Db \"GET /a%3Db HTTP/1.1\" 200 - 113 - 7 007 \"https://audit.example.org/hadoop/1/op_open/s-1/?op=op_open&p1=x&pr=al\" \"S3Console/0.4\" - h= SigV4 C AuthHeader host TLSV1.2 - Yes - new";
+        let (parsed, decoded) = read(line.as_bytes(), Settings::none()).unwrap();
+        assert!(decoded);
+        let expected = serde_json::json!({
+            "bucket_owner": "79a5", "bucket": "b", "time": "06/Feb/2019:00:00:38 +0000", "remote_ip": null, "requester": null,
+            "request_id": "R1", "operation": "REST.GET.OBJECT", "key": "a%253Db", "request_uri": "GET /a%3Db HTTP/1.1",
+            "http_status": 200, "error_code": null, "bytes_sent": 113, "object_size": null, "total_time": 7,
+            "turn_around_time": "007",
+            "referrer": "https://audit.example.org/hadoop/1/op_open/s-1/?op=op_open&p1=x&pr=al",
+            "user_agent": "S3Console/0.4", "version_id": null, "host_id": "h=", "signature_version": "SigV4",
+            "cipher_suite": "C", "authentication_type": "AuthHeader", "host_header": "host", "tls_version": "TLSV1.2",
+            "access_point_arn": null, "acl_required": "Yes", "extra": [null, "new"], "key_decoded": "a=b",
+            "s3a": {"op": "op_open", "id": "s-1", "p1": "x", "pr": "al", "partial": "pr"},
+        });
+        assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn a_line_of_nothing_but_hyphens_is_a_record() {
+        for line in [["-"; 24].join(" "), ["\"-\""; 24].join(" "), ["-"; 18].join(" ")] {
+            assert!(read(line.as_bytes(), Settings::none()).is_some_and(|(_, decoded)| decoded), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_spaces_is_no_record() {
+        let Framing::Lines(role) = FAMILY.framing else { panic!("lines") };
+        assert_eq!([role(b" \t", false), role(b"- -", false)], [LineRole::Other, LineRole::Record]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&bytes, Settings::none());
+        }
+
+        #[test]
+        fn whatever_clients_send_the_record_is_an_event(
+            uri in "[ -~]{0,30}", referrer in "[ -~]{0,30}", agent in "\\PC{0,30}", hadoop in any::<bool>(), broken in any::<bool>()
+        ) {
+            let referrer = if hadoop { format!("https://audit.example.org/hadoop/1/{referrer}&pr=x") } else { referrer };
+            let line = format!(
+                "79a5 b [06/Feb/2019:00:00:38 +0000] ip who R1 REST.GET.OBJECT a \"GET /?Signature=x&{uri}\" 200 - 1 2 3 4 \"{referrer}\" \"{agent}\" - h= SigV4 C AuthHeader host TLSv1.2 - -"
+            );
+            let mut bytes = line.into_bytes();
+            if broken {
+                bytes[0] = 0xff;
+            }
+            let settings = Settings { s3a_drop: vec!["pr".to_owned(), "op".to_owned()], ..Settings::default() };
+            for settings in [Settings::none(), &settings] {
+                prop_assert!(read(&bytes, settings).is_some_and(|(_, decoded)| decoded));
+            }
+        }
+    }
+}
