@@ -31,7 +31,7 @@ fn encode(
     options: Options,
     settings: &Settings,
 ) -> Result<String, String> {
-    let object = ObjectId::new("audit-logs", &format!("logs/123456789012/eu-west-2/data-london/2024/02/12/{NAME}"));
+    let object = ObjectId::new("audit-logs", format!("logs/123456789012/eu-west-2/data-london/2024/02/12/{NAME}"));
     let family = family::named("s3_access").unwrap();
     let context =
         Context::new(family, &object, Scope::Object(&object), Some(LAST_MODIFIED_MS), "test").with_settings(settings);

@@ -14,7 +14,6 @@ use crate::event::File;
 use crate::event::HttpRequest;
 use crate::event::HttpResponse;
 use crate::event::Mapping;
-use crate::event::Mask;
 use crate::event::Members;
 use crate::event::Metadata;
 use crate::event::Product;
@@ -30,15 +29,16 @@ use crate::event::Value;
 use crate::event::moment;
 use crate::family::Context;
 use crate::family::Refusal;
-use crate::family::s3_access::line::FIELDS;
-use crate::family::s3_access::line::Field;
+use crate::family::s3_access::field::FIELDS;
+use crate::family::s3_access::field::Field;
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::place;
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request;
-use crate::family::s3_access::request::Cut;
 use crate::family::s3_access::request::Request;
+use crate::family::s3_access::shown;
+use crate::family::s3_access::shown::Shown;
 use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };
@@ -71,7 +71,7 @@ pub(super) fn emit(
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
     source.target(&mut event, action);
-    let mut shown = Shown { text, masks: Vec::new() };
+    let mut shown = Shown::of(text);
     event.http_request = source.request(&mut shown);
     event.http_request.referrer = sent.map(|header| match &referrer {
         Some(referrer) => {
@@ -84,31 +84,11 @@ pub(super) fn emit(
     event.http_request.user_agent = source.take(Field::UserAgent).map(Text::from);
     event.masks = shown.masks;
     if record.text.is_none() {
-        mend(&mut event, record, text);
+        shown::mend(&mut event, record, text);
     }
     event.unmapped = source.unmapped(referrer);
     emit(&event);
     Ok(())
-}
-
-/// Where the text is not the record's own, its places are not the record's: what is hidden is then shown by the text.
-fn mend(event: &mut Event<'_>, record: &Record<'_>, text: &str) {
-    let mut masks: Vec<Mask> = event.masks.drain(..).chain(event.dropped.iter().cloned()).collect();
-    masks.sort_by_key(|mask| mask.at.start);
-    let mut shown = String::with_capacity(text.len());
-    let mut from = 0;
-    for mask in &masks {
-        shown.push_str(text.get(from..mask.at.start).unwrap_or_default());
-        shown.push_str(&mask.shown);
-        from = mask.at.end;
-    }
-    shown.push_str(text.get(from..).unwrap_or_default());
-    let whole = Mask { at: 0..record.bytes.len(), shown: Cow::Owned(shown) };
-    if !event.dropped.is_empty() {
-        event.dropped = vec![whole];
-    } else if !masks.is_empty() {
-        event.masks = vec![whole];
-    }
 }
 
 /// The record's time; or else that of its object, and that it was inferred.
@@ -363,41 +343,5 @@ impl<'a> Source<'_, 'a> {
             members.push((Text::from("s3a"), super::s3a(referrer)));
         }
         members
-    }
-}
-
-/// The record as it may be shown.
-struct Shown<'a> {
-    text: &'a str,
-    masks: Vec<Mask>,
-}
-
-impl<'a> Shown<'a> {
-    /// Masks the secrets of an address in the record, and tells where in the address they stand.
-    fn mask(&mut self, address: &'a str) -> Vec<Cut> {
-        let cuts = request::secrets(address);
-        self.masks.extend(self.in_record(address, &cuts));
-        cuts
-    }
-
-    fn without_secrets(&mut self, address: &'a str) -> Text<'a> {
-        let cuts = self.mask(address);
-        Text::from(request::cut(address, &cuts))
-    }
-
-    /// What must not leave at all.
-    fn dropped(&self, header: &'a str, cuts: &[Cut]) -> Vec<Mask> {
-        self.in_record(header, cuts)
-    }
-
-    /// Cuts in a part of the text as cuts in the record.
-    fn in_record(&self, part: &'a str, cuts: &[Cut]) -> Vec<Mask> {
-        if cuts.is_empty() {
-            return Vec::new();
-        }
-        // A part with something in it is a part of the text.
-        let from = part.as_ptr() as usize - self.text.as_ptr() as usize;
-        let mask = |(at, shown): &Cut| Mask { at: from + at.start..from + at.end, shown: Cow::Borrowed(*shown) };
-        cuts.iter().map(mask).collect()
     }
 }

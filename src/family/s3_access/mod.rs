@@ -1,16 +1,26 @@
 //! S3 server access logs: one line a request, in objects that are written once.
 
-mod line;
+mod field;
 
-mod meaning;
+mod token;
+
+mod tail;
+
+mod reading;
+
+mod line;
 
 mod percent;
 
-mod place;
+mod request;
 
 mod referrer;
 
-mod request;
+mod place;
+
+mod shown;
+
+mod meaning;
 
 use std::borrow::Cow;
 
@@ -22,8 +32,8 @@ use crate::event::Value;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
-use crate::family::s3_access::line::FIELDS;
-use crate::family::s3_access::line::Field;
+use crate::family::s3_access::field::FIELDS;
+use crate::family::s3_access::field::Field;
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::referrer::Referrer;
 use crate::records::Framing;

@@ -295,7 +295,7 @@ fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u
         let mut candidates = (from..known.len()).filter(fits);
         let Some(first) = candidates.next() else { break };
         let rank = known[first].1;
-        let at = if rank <= P2 { first } else { candidates.filter(|at| known[*at].1 == rank).last().unwrap_or(first) };
+        let at = if rank <= P2 { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
         kept[known[at].0] = true;
         (wanted, from, floor) = (wanted - known[at].2, at + 1, Some(rank));
     }
