@@ -85,9 +85,6 @@ pub struct Batch {
     pub bytes: Bytes,
     pub ends: Arc<[u32]>,
     pub ids: Arc<[EventId]>,
-    /// Whether these are the very bytes that were sealed. False when the source lost records between the seal and a
-    /// repeat after a crash.
-    pub reproduced: bool,
 }
 
 impl Batch {
@@ -102,7 +99,7 @@ impl Batch {
             ids.extend_from_slice(&part.ids);
             bytes.extend_from_slice(&part.bytes);
         }
-        Self { id, seq, bytes: bytes.into(), ends: ends.into(), ids: ids.into(), reproduced: true }
+        Self { id, seq, bytes: bytes.into(), ends: ends.into(), ids: ids.into() }
     }
 
     pub fn events(&self) -> usize {

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
 use rusqlite::params;
 
 use super::CheckpointStore;
 use super::StoreError;
+use super::batches;
 use super::quarantine;
 use super::rows;
 use super::rows::ObjectRow;
-use super::rows::Sum;
-use super::rows::count;
-use super::rows::int;
 use crate::batch::Acceptance;
 use crate::batch::Advance;
 use crate::batch::Part;
+use crate::delta::Fingerprint;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 use crate::notification::Sequencer;
@@ -38,9 +36,9 @@ pub struct Seal {
 /// A batch that may be sent: its records are accepted and its manifest is on disk.
 #[derive(Debug)]
 pub struct Sealed {
-    sink: Arc<str>,
-    id: String,
-    seq: u64,
+    pub(super) sink: Arc<str>,
+    pub(super) id: String,
+    pub(super) seq: u64,
 }
 
 impl Sealed {
@@ -121,16 +119,16 @@ impl CheckpointStore {
     pub async fn seal(&self, seal: Seal) -> Result<Sealed, StoreError> {
         let store = self.clone();
         let sealed = move |connection: &Connection| {
-            let state = lane(connection, &seal.sink)?;
+            let state = batches::lane(connection, &seal.sink)?;
             let seq = state.seq + 1;
             let id = format!("{}-{}-{seq}", store.instance(), seal.sink);
-            insert_batch(connection, &seal, seq, &id)?;
+            batches::insert_batch(connection, &seal, seq, &id)?;
             for (ord, part) in seal.parts.iter().enumerate() {
                 let object_id = match &part.acceptance {
                     Some(acceptance) => accept(&store, connection, &part.advance.object, acceptance, seal.now_ms)?,
                     None => known(connection, &part.advance.object)?.id,
                 };
-                insert_part(connection, &seal, ord, object_id, part)?;
+                batches::insert_part(connection, &seal, ord, object_id, part)?;
             }
             Ok(Sealed { sink: seal.sink, id, seq })
         };
@@ -142,7 +140,7 @@ impl CheckpointStore {
         let (sink, id, seq) = (Arc::clone(&sealed.sink), sealed.id.clone(), sealed.seq);
         let position = receipt.position();
         let commit = move |connection: &Connection| {
-            for (object_id, object, before, after) in advances(connection, &sink)? {
+            for (object_id, object, before, after) in batches::advances(connection, &sink)? {
                 if rows::cursor(connection, object_id, &sink)? != before {
                     return Err(StoreError::Overtaken { object });
                 }
@@ -150,14 +148,63 @@ impl CheckpointStore {
             }
             let position = match position {
                 Some(position) => Some(position),
-                None => lane(connection, &sink)?.position,
+                None => batches::lane(connection, &sink)?.position,
             };
-            set_lane(connection, &sink, LaneState { seq, position })?;
+            batches::set_lane(connection, &sink, LaneState { seq, position })?;
             let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
             statement.execute(params![&*sink, id])?;
             Ok(Committed(()))
         };
         self.writer.write(commit).await
+    }
+
+    /// Forgets a sealed batch that cannot be made again. Its sink stands where it stood, and gets the batch's records when
+    /// their objects are next read.
+    pub async fn unseal(&self, sealed: Sealed) -> Result<(), StoreError> {
+        let unseal = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
+            statement.execute(params![&*sealed.sink, sealed.id])?;
+            Ok(())
+        };
+        self.writer.write(unseal).await
+    }
+
+    /// Takes back the acceptance of records that are gone from the object before any sink had them, so that they are new
+    /// if they come again: of the accepted sequence, `kept` stands from number `from` on. Says whether that was done; it
+    /// is not when some sink has had records from there on.
+    ///
+    /// # Errors
+    /// `Overtaken` when the store does not hold `accepted` records, or a batch is under way.
+    pub async fn retract(
+        &self,
+        object: ObjectId,
+        accepted: u64,
+        from: u64,
+        kept: Vec<Fingerprint>,
+    ) -> Result<bool, StoreError> {
+        let retract = move |connection: &Connection| {
+            let mut row = known(connection, &object)?;
+            let furthest: i64 = connection
+                .prepare_cached("SELECT coalesce(max(accepted), 0) FROM cursor WHERE object_id = ?1")?
+                .query_row([row.id], |row| row.get(0))?;
+            let under_way =
+                connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])?;
+            if row.progress.accepted != accepted || under_way {
+                return Err(StoreError::Overtaken { object });
+            }
+            if rows::count(furthest) > from {
+                return Ok(false);
+            }
+            rows::cut_fingerprints(connection, row.id, from)?;
+            rows::append_fingerprints(connection, row.id, from, &kept)?;
+            // What the last reading saw is not what is accepted any more.
+            row.progress = Progress { accepted: from + kept.len() as u64, ..Progress::default() };
+            row.progress.digest = blake3::hash(&[]).into();
+            row.state = "reading".to_owned();
+            row.save(connection, &object)?;
+            Ok(true)
+        };
+        self.writer.write(retract).await
     }
 
     /// Notes that an object was read to its end, if all it holds was accepted meanwhile. Says whether that is so.
@@ -204,19 +251,19 @@ impl CheckpointStore {
 
     /// Where a sink stands.
     pub fn lane(&self, sink: &str) -> Result<LaneState, StoreError> {
-        self.read(|connection| lane(connection, sink))
+        self.read(|connection| batches::lane(connection, sink))
     }
 
     /// The batch of a sink that was sealed and not committed, if there is one.
     pub fn sealed(&self, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
-        self.read(|connection| sealed_batch(connection, sink))
+        self.read(|connection| batches::sealed_batch(connection, sink))
     }
 
     /// Takes a sink's position as it is told, where what lies behind the remembered one is not ours.
     pub async fn place_lane(&self, sink: Arc<str>, position: Position) -> Result<(), StoreError> {
         let place = move |connection: &Connection| {
-            let state = lane(connection, &sink)?;
-            set_lane(connection, &sink, LaneState { position: Some(position), ..state })
+            let state = batches::lane(connection, &sink)?;
+            batches::set_lane(connection, &sink, LaneState { position: Some(position), ..state })
         };
         self.writer.write(place).await
     }
@@ -257,165 +304,4 @@ fn accept(
         quarantine::record(store, connection, &acceptance.feed, object, refused, now_ms)?;
     }
     Ok(row.id)
-}
-
-fn lane_sum(sink: &str, state: LaneState) -> Sum {
-    let sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
-    match state.position {
-        Some(Position { number, len, opened_at_ms }) => sum.int(int(number)).int(int(len)).int(opened_at_ms),
-        None => sum,
-    }
-}
-
-fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT last_seq, file_number, file_len, file_opened_at_ms, sum FROM lane WHERE sink = ?1")?
-        .query_row([sink], |row| {
-            let position = match row.get::<_, Option<i64>>(1)? {
-                Some(number) => {
-                    Some(Position { number: count(number), len: count(row.get(2)?), opened_at_ms: row.get(3)? })
-                }
-                None => None,
-            };
-            Ok((LaneState { seq: count(row.get(0)?), position }, row.get(4)?))
-        })
-        .optional()?;
-    let Some((state, sum)) = found else { return Ok(LaneState::default()) };
-    lane_sum(sink, state).verify(sum, || format!("the state of sink {sink}"))?;
-    Ok(state)
-}
-
-fn set_lane(connection: &Connection, sink: &str, state: LaneState) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
-                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum",
-        )?
-        .execute(params![
-            sink,
-            int(state.seq),
-            state.position.map(|position| int(position.number)),
-            state.position.map(|position| int(position.len)),
-            state.position.map(|position| position.opened_at_ms),
-            lane_sum(sink, state).value(),
-        ])?;
-    Ok(())
-}
-
-fn batch_sum(sink: &str, seq: u64, id: &str, encoder: &str, manifest: &Manifest) -> Sum {
-    let sum = Sum::of("batch").text(Some(sink)).int(int(seq)).text(Some(id)).text(Some(encoder));
-    sum.int(int(manifest.bytes)).bytes(manifest.hash.as_bytes())
-}
-
-fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &str) -> Result<(), StoreError> {
-    let sum = batch_sum(&seal.sink, seq, id, &seal.encoder, &seal.manifest).value();
-    connection
-        .prepare_cached(
-            "INSERT INTO batch (sink, seq, id, encoder, bytes, hash, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            &*seal.sink,
-            int(seq),
-            id,
-            seal.encoder,
-            int(seal.manifest.bytes),
-            seal.manifest.hash.as_bytes(),
-            sum
-        ])?;
-    Ok(())
-}
-
-fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
-    let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
-    let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
-    sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash)
-}
-
-/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
-fn insert_part(
-    connection: &Connection,
-    seal: &Seal,
-    ord: usize,
-    object_id: i64,
-    part: &Part,
-) -> Result<(), StoreError> {
-    let advance = &part.advance;
-    let before = seal.parts[..ord].iter().rev().find(|earlier| earlier.advance.object == advance.object);
-    let stands = match before {
-        Some(earlier) => earlier.advance.after,
-        None => rows::cursor(connection, object_id, &seal.sink)?,
-    };
-    if stands != advance.before {
-        return Err(StoreError::Overtaken { object: advance.object.clone() });
-    }
-    let row = SealedPart {
-        advance: advance.clone(),
-        etag: part.version.etag.clone(),
-        last_modified_ms: part.version.last_modified_ms,
-        hash: part.hash(),
-    };
-    connection
-        .prepare_cached(
-            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
-            &*seal.sink,
-            int(ord as u64),
-            object_id,
-            &*row.etag,
-            row.last_modified_ms,
-            int(advance.before),
-            int(advance.after),
-            row.hash,
-            part_sum(&seal.sink, object_id, &row).value(),
-        ])?;
-    Ok(())
-}
-
-fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, ObjectId, u64, u64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
-         WHERE sink = ?1 ORDER BY ord",
-    )?;
-    let rows = statement.query_map([sink], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        Ok((row.get(0)?, object, count(row.get(3)?), count(row.get(4)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT seq, id, encoder, bytes, hash, sum FROM batch WHERE sink = ?1")?
-        .query_row([sink], |row| {
-            let hash: [u8; 32] = row.get(4)?;
-            let manifest = Manifest { bytes: count(row.get(3)?), hash: hash.into() };
-            let sealed = Sealed { sink: sink.into(), id: row.get(1)?, seq: count(row.get(0)?) };
-            Ok((sealed, row.get::<_, String>(2)?, manifest, row.get::<_, i64>(5)?))
-        })
-        .optional()?;
-    let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
-    let name = || format!("the sealed batch of sink {sink}");
-    batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum
-         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
-    )?;
-    let rows = statement.query_map([sink], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
-        let etag: String = row.get(3)?;
-        let part = SealedPart { advance, etag: etag.into(), last_modified_ms: row.get(4)?, hash: row.get(7)? };
-        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
-    })?;
-    let mut parts = Vec::new();
-    for row in rows {
-        let (object_id, part, sum) = row?;
-        part_sum(sink, object_id, &part).verify(sum, name)?;
-        parts.push(part);
-    }
-    Ok(Some(SealedBatch { sealed, encoder, manifest, parts }))
 }

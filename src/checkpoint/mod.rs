@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod batches;
+
 mod debt;
 
 mod lock;
@@ -17,6 +19,9 @@ mod quarantine;
 mod rows;
 
 mod schema;
+
+#[cfg(test)]
+mod tests;
 
 mod writer;
 
@@ -182,9 +187,10 @@ impl CheckpointStore {
         &self.shared.instance
     }
 
-    /// Bytes on disk.
+    /// Bytes on disk, the log of what is not yet in the database file included.
     pub fn size_bytes(&self) -> u64 {
-        std::fs::metadata(&self.shared.path).map(|file| file.len()).unwrap_or(0)
+        let len = |path: &Path| std::fs::metadata(path).map(|file| file.len()).unwrap_or(0);
+        len(&self.shared.path) + len(&self.shared.path.with_extension("sqlite-wal"))
     }
 
     /// What is known of an object, and how much of it each of `sinks` has had.
@@ -224,6 +230,11 @@ impl CheckpointStore {
     /// Where the store lies, and temporary files may.
     pub fn state_dir(&self) -> &Path {
         self.shared.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The last thing before the end: leaves one file that holds everything.
+    pub async fn tidy(&self) {
+        self.writer.tidy().await;
     }
 
     /// Copies the whole store, as it stands, to `path` while it is in use.

@@ -232,6 +232,25 @@ pub(super) fn append_fingerprints(
     Ok(())
 }
 
+/// Forgets an object's fingerprints from number `from` on.
+pub(super) fn cut_fingerprints(connection: &Connection, object_id: i64, from: u64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM fingerprints WHERE object_id = ?1 AND first >= ?2")?
+        .execute(params![object_id, int(from)])?;
+    let last = connection
+        .prepare_cached("SELECT first, packed FROM fingerprints WHERE object_id = ?1 ORDER BY first DESC LIMIT 1")?
+        .query_row([object_id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+        .optional()?;
+    if let Some((first, mut packed)) = last {
+        packed.truncate(usize::try_from(from - count(first)).unwrap_or(usize::MAX).saturating_mul(16));
+        let sum = stretch_sum(object_id, first, &packed).value();
+        connection
+            .prepare_cached("UPDATE fingerprints SET packed = ?3, sum = ?4 WHERE object_id = ?1 AND first = ?2")?
+            .execute(params![object_id, first, packed, sum])?;
+    }
+    Ok(())
+}
+
 /// Appends the fingerprints from number `from` on that lie in one stretch.
 pub(super) fn fingerprints(
     connection: &Connection,

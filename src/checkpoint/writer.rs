@@ -19,17 +19,24 @@ type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// One write, which answers once it is durable.
 type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 
+/// What the writer is asked for.
+enum Request {
+    Write(Write),
+    /// Bring everything from the log into the database file, as the last thing before the end.
+    Tidy(oneshot::Sender<()>),
+}
+
 /// The way to the writer. The thread ends, and closes the store, when the last of them is gone.
 #[derive(Clone)]
 pub(super) struct Writer {
-    writes: mpsc::SyncSender<Write>,
+    requests: mpsc::SyncSender<Request>,
 }
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (writes, waiting) = mpsc::sync_channel(WAITING_MAX);
+        let (requests, waiting) = mpsc::sync_channel(WAITING_MAX);
         thread::Builder::new().name("checkpoint".to_owned()).spawn(move || run(&connection, &waiting))?;
-        Ok(Self { writes })
+        Ok(Self { requests })
     }
 
     /// Applies `write` and waits until it is on disk. It sees what came before it; if it fails, nothing of it remains.
@@ -44,20 +51,33 @@ impl Writer {
                 let _ = reply.send(committed.and(result));
             })
         });
-        let writes = self.writes.clone();
+        self.ask(Request::Write(task)).await?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Returns once everything written lies in the database file.
+    pub(super) async fn tidy(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.ask(Request::Tidy(reply)).await.is_ok() {
+            // A writer that has gone has nothing left to bring in.
+            let _ = answer.await;
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<(), StoreError> {
         // The channel is full only while a commit is under way, which is a few milliseconds.
-        let mut task = Some(task);
-        while let Some(write) = task.take() {
-            match writes.try_send(write) {
+        let mut request = Some(request);
+        while let Some(asked) = request.take() {
+            match self.requests.try_send(asked) {
                 Ok(()) => {}
-                Err(mpsc::TrySendError::Full(write)) => {
-                    task = Some(write);
+                Err(mpsc::TrySendError::Full(asked)) => {
+                    request = Some(asked);
                     tokio::task::yield_now().await;
                 }
                 Err(mpsc::TrySendError::Disconnected(_)) => return Err(StoreError::Closed),
             }
         }
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        Ok(())
     }
 }
 
@@ -75,12 +95,15 @@ fn in_savepoint<T>(
     }
 }
 
-fn run(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
+fn run(connection: &Connection, waiting: &mpsc::Receiver<Request>) {
     while let Ok(first) = waiting.recv() {
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut answers = Vec::new();
-        for write in std::iter::once(first).chain(waiting.try_iter().take(GROUP_MAX - 1)) {
-            answers.push(write(connection));
+        let (mut answers, mut tidied) = (Vec::new(), Vec::new());
+        for request in std::iter::once(first).chain(waiting.try_iter().take(GROUP_MAX - 1)) {
+            match request {
+                Request::Write(write) => answers.push(write(connection)),
+                Request::Tidy(reply) => tidied.push(reply),
+            }
             // On a full disk SQLite has rolled the whole transaction back: what would follow must not commit alone.
             if connection.is_autocommit() {
                 break;
@@ -93,6 +116,11 @@ fn run(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
         }
         for answer in answers {
             answer(committed.clone());
+        }
+        for reply in tidied {
+            // What stays in the log is read from there.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let _ = reply.send(());
         }
     }
 }

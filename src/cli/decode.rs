@@ -30,11 +30,17 @@ use crate::records::lines::Item;
 use crate::records::lines::Lines;
 use crate::records::lines::LinesError;
 use crate::records::lines::Start;
+use crate::records::rows;
+use crate::records::rows::Rows;
+use crate::records::rows::RowsError;
 
 /// As the daemon's limits by default.
 const LINE_BYTES_MAX: usize = 16 << 20;
 
 const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };
+
+/// Enough to tell what a file is.
+const BEGINNING_BYTES: usize = 4;
 
 /// What is written is collected up to as many bytes.
 const OUT_BYTES: usize = 256 << 10;
@@ -44,7 +50,7 @@ const BUCKET: &str = "local";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kind of log: databricks.
+    /// The kind of log: databricks, lakefs.
     #[arg(long, value_parser = family_named)]
     family: &'static Family,
     /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf.
@@ -87,7 +93,6 @@ pub(super) fn run(args: &Args) -> Status {
             eprintln!("{fault}");
             match fault {
                 Fault::NotThere { .. } => Status::NoInput,
-                Fault::Rows { .. } => Status::Usage,
                 // Who reads our output has had enough.
                 Fault::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
                 Fault::Read { .. } | Fault::Quarantine { .. } | Fault::Write(_) => Status::Io,
@@ -106,23 +111,24 @@ enum Fault {
     Quarantine { path: PathBuf, source: io::Error },
     #[error("standard output: {0}")]
     Write(#[from] io::Error),
-    #[error("the family {family} is not read by lines")]
-    Rows { family: &'static str },
 }
 
 /// Returns how many records went to the quarantine.
 fn decode(args: &Args) -> Result<u64, Fault> {
-    let Framing::Lines(role) = args.family.framing else {
-        return Err(Fault::Rows { family: args.family.name });
-    };
     let (source, last_modified_ms) = open(&args.file)?;
-    let mut source = Inflate::new(source, INFLATE_LIMITS);
     let name = args.file.file_name().map_or_else(|| "-".into(), |name| name.to_string_lossy());
     let object = ObjectId::new(BUCKET, args.object_key.as_deref().unwrap_or(&name));
     let context = Context::new(args.family, &object, Scope::Object(&object), last_modified_ms, "decode");
     let mut report = Report::new(args)?;
+    let (mut source, of_rows) = match content(args, source, &object) {
+        Ok(content) => content,
+        Err(Refused(error)) => {
+            report.unreadable(0, LinesError::Source(error), &args.file)?;
+            return report.finish();
+        }
+    };
     let mut occurrences = Occurrences::default();
-    let mut lines = Lines::new(role, LINE_BYTES_MAX, Start::Beginning);
+    let mut lines = Lines::new(args.family.framing.role(of_rows), LINE_BYTES_MAX, Start::Beginning);
     let mut next_ordinal = 0;
     loop {
         let block = match lines.next_block(&mut source) {
@@ -149,10 +155,25 @@ fn decode(args: &Args) -> Result<u64, Fault> {
     report.finish()
 }
 
+/// Where the bytes come from.
+enum Source {
+    Stream(io::Stdin),
+    File(File),
+}
+
+impl Read for Source {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Stream(stream) => stream.read(into),
+            Self::File(file) => file.read(into),
+        }
+    }
+}
+
 /// The file's bytes, and when it was last written, in milliseconds since the epoch.
-fn open(path: &Path) -> Result<(Box<dyn Read>, Option<i64>), Fault> {
+fn open(path: &Path) -> Result<(Source, Option<i64>), Fault> {
     if path.as_os_str() == "-" {
-        return Ok((Box::new(io::stdin().lock()), None));
+        return Ok((Source::Stream(io::stdin()), None));
     }
     let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
     let (file, metadata) = opened.map_err(|source| {
@@ -164,7 +185,33 @@ fn open(path: &Path) -> Result<(Box<dyn Read>, Option<i64>), Fault> {
         }
     })?;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    Ok((Box::new(file), modified.and_then(|since| i64::try_from(since.as_millis()).ok())))
+    Ok((Source::File(file), modified.and_then(|since| i64::try_from(since.as_millis()).ok())))
+}
+
+/// The content cannot be had at all, for the reason that the error holds.
+struct Refused(io::Error);
+
+/// The content in lines, and whether these are rows of a Parquet file.
+fn content(args: &Args, mut source: Source, object: &ObjectId) -> Result<(Box<dyn Read>, bool), Refused> {
+    let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
+    source.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
+    if !(matches!(args.family.framing, Framing::Rows(_)) && rows::are_in(&object.key, &beginning)) {
+        let whole = io::Cursor::new(beginning).chain(source);
+        return Ok((Box::new(Inflate::new(whole, INFLATE_LIMITS)), false));
+    }
+    let file = match source {
+        Source::File(file) => file,
+        // Parquet begins at its end.
+        Source::Stream(stream) => {
+            let mut file = tempfile::tempfile().map_err(Refused)?;
+            io::copy(&mut io::Cursor::new(beginning).chain(stream), &mut file).map_err(Refused)?;
+            file
+        }
+    };
+    match Rows::open(file, rows::Limits::default()) {
+        Ok(rows) => Ok((Box::new(rows), true)),
+        Err(error) => Err(Refused(error.into())),
+    }
 }
 
 /// How often each record of the file was seen before.
@@ -277,6 +324,10 @@ impl Report {
         let source = match error {
             LinesError::Source(source) => source,
             grew @ LinesError::LastLineGrew => return self.quarantine(ordinal, &grew.to_string(), b""),
+        };
+        let source = match RowsError::from_read(source) {
+            RowsError::Source(source) => source,
+            refused => return self.quarantine(ordinal, &refused.to_string(), b""),
         };
         match InflateError::from_read(source) {
             InflateError::Source(source) => Err(Fault::Read { path: path.to_owned(), source }),

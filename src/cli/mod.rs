@@ -4,6 +4,8 @@ mod check;
 
 mod decode;
 
+mod demo;
+
 mod run;
 
 use std::ffi::OsString;
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run the collector: until it is stopped, or with --once until what is there now is delivered.
     Run(run::Args),
+    /// Show what the daemon does, with a delivery of its own in a temporary directory.
+    Demo,
     /// Load and check a configuration, without touching the network.
     Check(check::Args),
     /// Show what a file of records says, record by record, without delivering anything.
@@ -77,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let status = match cli.command {
         Command::Run(args) => run::run(args),
+        Command::Demo => demo::run(),
         Command::Check(args) => check::run(&args),
         Command::Decode(args) => decode::run(&args),
     };

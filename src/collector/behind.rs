@@ -32,7 +32,7 @@ struct Entry {
 
 /// What one sink has not had.
 #[derive(Debug)]
-pub struct Behind {
+pub(super) struct Behind {
     sink: Arc<str>,
     entries: HashMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
@@ -44,7 +44,7 @@ pub struct Behind {
 
 /// What is to be done next for the sink.
 #[derive(Debug)]
-pub enum Next {
+pub(super) enum Next {
     /// Catch it up on this object, of the feed at this position if that is known.
     Object(ObjectId, Option<usize>),
     /// Nothing for now.
@@ -55,7 +55,7 @@ pub enum Next {
 
 impl Behind {
     /// What the store says the sink is owed.
-    pub fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
+    pub(super) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
             entries: HashMap::new(),
@@ -67,12 +67,12 @@ impl Behind {
     }
 
     /// Whether there is anything it has not had: new work goes on without it until it has.
-    pub fn is_behind(&self) -> bool {
+    pub(super) fn is_behind(&self) -> bool {
         !self.entries.is_empty() || self.debts > 0 || self.running > 0
     }
 
     /// It has not had this object, and must get it later.
-    pub fn defer(&mut self, object: &ObjectId, feed: usize) {
+    pub(super) fn defer(&mut self, object: &ObjectId, feed: usize) {
         self.enter(object, Some(feed), false);
     }
 
@@ -94,12 +94,12 @@ impl Behind {
     }
 
     /// How often catching up on this object has failed.
-    pub fn attempts(&self, object: &ObjectId) -> u32 {
+    pub(super) fn attempts(&self, object: &ObjectId) -> u32 {
         self.entries.get(object).map_or(0, |entry| entry.attempts)
     }
 
     /// Catching up on this object failed; it is tried again after `wait`.
-    pub fn again(&mut self, object: &ObjectId, wait: Duration) {
+    pub(super) fn again(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.attempts += 1;
             entry.not_before = Some(Instant::now() + wait);
@@ -107,23 +107,23 @@ impl Behind {
     }
 
     /// A job that catches the sink up has started, or ended.
-    pub fn started(&mut self) {
+    pub(super) fn started(&mut self) {
         self.running += 1;
     }
 
-    pub fn ended(&mut self) {
+    pub(super) fn ended(&mut self) {
         self.running = self.running.saturating_sub(1);
     }
 
     /// It has had the object, or the object is no more, and the store knows.
-    pub fn paid(&mut self, object: &ObjectId) {
+    pub(super) fn paid(&mut self, object: &ObjectId) {
         if self.remove(object).is_some_and(|entry| entry.is_debt) {
             self.debts = self.debts.saturating_sub(1);
         }
     }
 
     /// What has waited too long to be kept in memory and in the queue.
-    pub fn due(&self, owe_after: OweAfter) -> Vec<(ObjectId, usize)> {
+    pub(super) fn due(&self, owe_after: OweAfter) -> Vec<(ObjectId, usize)> {
         let OweAfter::After(owe_after) = owe_after else { return Vec::new() };
         let fresh = self.order.values().filter_map(|object| {
             let entry = self.entries.get(object)?;
@@ -134,14 +134,18 @@ impl Behind {
     }
 
     /// The store has written the object down.
-    pub fn owed(&mut self, object: &ObjectId) {
+    pub(super) fn owed(&mut self, object: &ObjectId) {
         if self.remove(object).is_some() {
             self.debts += 1;
         }
     }
 
     /// The next object to catch up on; `busy` says which are worked on already.
-    pub fn next(&mut self, store: &CheckpointStore, busy: impl Fn(&ObjectId) -> bool) -> Result<Next, StoreError> {
+    pub(super) fn next(
+        &mut self,
+        store: &CheckpointStore,
+        busy: impl Fn(&ObjectId) -> bool,
+    ) -> Result<Next, StoreError> {
         if self.running >= AT_ONCE {
             return Ok(Next::Wait);
         }

@@ -25,11 +25,16 @@ use crate::object::s3::S3Objects;
 
 /// Identities by name and region, each made once.
 #[derive(Default)]
-pub struct Identities(BTreeMap<(String, Option<String>), Identity>);
+pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
     /// The identity of this name for this region; no name is the default chain.
-    pub async fn get(&mut self, config: &Config, name: Option<&str>, region: Option<&str>) -> Result<Identity, Error> {
+    pub(super) async fn get(
+        &mut self,
+        config: &Config,
+        name: Option<&str>,
+        region: Option<&str>,
+    ) -> Result<Identity, Error> {
         let key = (name.unwrap_or("default").to_owned(), region.map(str::to_owned));
         if let Some(identity) = self.0.get(&key) {
             return Ok(identity.clone());
@@ -40,18 +45,13 @@ impl Identities {
         Ok(identity)
     }
 
-    pub fn all(&self) -> Vec<Identity> {
+    pub(super) fn all(&self) -> Vec<Identity> {
         self.0.values().cloned().collect()
     }
 }
 
-/// The sinks' names in the order of their lanes.
-pub fn sink_names(config: &Config) -> Vec<Arc<str>> {
-    config.sink.keys().map(|name| Arc::from(name.as_str())).collect()
-}
-
 /// All feeds, ready to run.
-pub async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
+pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
     let mut all = Vec::with_capacity(config.feed.len());
     for (name, table) in &config.feed {
         all.push(Arc::new(feed(config, name, table, identities).await?));
@@ -67,7 +67,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
     };
     let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
     let place = place(config, table, identities).await?;
-    let (bucket, buckets, behind) = names(table, &place);
+    let Names { bucket, buckets, behind } = names(table, &place);
     let mut encoders: Vec<Encoder> = Vec::new();
     let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
     for (lane, (sink, sink_table)) in config.sink.iter().enumerate() {
@@ -117,21 +117,27 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
     Ok(Place::S3(S3Objects::new(Door::open(&access, &identity)?)))
 }
 
-/// What a feed's bucket is called by its configuration, by notifications, and behind its access points.
-fn names(table: &feed::Config, place: &Place) -> (Arc<str>, Vec<Arc<str>>, HashMap<String, Arc<str>>) {
+/// What a feed's bucket is called: by its configuration, by notifications, and behind its access points.
+struct Names {
+    bucket: Arc<str>,
+    buckets: Vec<Arc<str>>,
+    behind: HashMap<String, Arc<str>>,
+}
+
+fn names(table: &feed::Config, place: &Place) -> Names {
     let bucket: Arc<str> = match place {
         Place::Directory(objects) => objects.directory().bucket().into(),
         Place::S3(_) => table.bucket.as_deref().unwrap_or_default().into(),
     };
-    let behind: HashMap<String, Arc<str>> =
-        table.read_through.iter().map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
+    let through = table.read_through.iter();
+    let behind = through.map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
     let mut buckets = vec![Arc::clone(&bucket)];
     buckets.extend(table.read_through.keys().map(|bucket| Arc::from(bucket.as_str())));
-    (bucket, buckets, behind)
+    Names { bucket, buckets, behind }
 }
 
 /// The queues that feeds name, each once. A feed names one by URL, by its table, or by its name in SQS.
-pub fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
+pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
     let mut queues = BTreeMap::new();
     for table in config.feed.values() {
         let Some(queue) = &table.queue else { continue };

@@ -15,8 +15,11 @@ use crate::family::Settings;
 use crate::notification::ObjectId;
 use crate::object::Place;
 
+/// Parts of keys that name a time.
+const TIMES: [&str; 5] = ["date", "year", "month", "day", "hour"];
+
 /// One feed, ready to run.
-pub struct Feed {
+pub(super) struct Feed {
     pub name: Arc<str>,
     pub family: &'static Family,
     pub place: Place,
@@ -40,7 +43,7 @@ pub struct Feed {
 
 impl Feed {
     /// Whether the feed's filters let a key through.
-    pub fn wants(&self, key: &str) -> bool {
+    pub(super) fn wants(&self, key: &str) -> bool {
         self.keys.is_match(key)
     }
 
@@ -51,32 +54,34 @@ impl Feed {
     }
 
     /// The position among the feed's encoders of what makes the bytes for a lane.
-    pub fn encoder_at(&self, lane: usize) -> Option<usize> {
+    pub(super) fn encoder_at(&self, lane: usize) -> Option<usize> {
         let at = self.lanes.iter().position(|&its| its == lane)?;
         Some(self.encoder_of[at])
     }
 
     /// What makes the bytes for the lane at this position among all.
-    pub fn encoder(&self, lane: usize) -> Option<Encoder> {
+    pub(super) fn encoder(&self, lane: usize) -> Option<Encoder> {
         self.encoder_at(lane).map(|at| self.encoders[at])
     }
 
     /// What an event's identity says of where its record was.
-    pub fn scope<'a>(&self, object: &'a ObjectId) -> Scope<'a> {
+    pub(super) fn scope<'a>(&self, object: &'a ObjectId) -> Scope<'a> {
         match self.scope {
             IdentityScope::Object => Scope::Object(object),
             IdentityScope::Record => Scope::Record,
         }
     }
 
-    /// What the metrics call the object's partition: the key's segments of the form `name=value`.
-    pub fn partition(&self, object: &ObjectId) -> String {
-        let segments: Vec<&str> = object.key.split('/').filter(|segment| segment.contains('=')).collect();
+    /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that
+    /// name a time, which would be a new series every day.
+    pub(super) fn partition(&self, object: &ObjectId) -> String {
+        let lasting = |segment: &&str| segment.split_once('=').is_some_and(|(name, _)| !TIMES.contains(&name));
+        let segments: Vec<&str> = object.key.split('/').filter(lasting).collect();
         segments.join("/")
     }
 
     /// The object under the name that the feed knows its bucket by, so that one object has one checkpoint.
-    pub fn canonical(&self, object: ObjectId) -> ObjectId {
+    pub(super) fn canonical(&self, object: ObjectId) -> ObjectId {
         match self.behind.get(&*object.bucket) {
             Some(bucket) => ObjectId { bucket: Arc::clone(bucket), key: object.key },
             None => object,
@@ -88,7 +93,7 @@ impl Feed {
 ///
 /// # Errors
 /// Names the glob that is none.
-pub fn filters<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet, globset::Error> {
+pub(super) fn filters<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
         set.add(Glob::new(glob)?);
@@ -98,7 +103,7 @@ pub fn filters<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet, 
 
 /// Where an object goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Route {
+pub(super) enum Route {
     /// To the feed at this position.
     Feed(usize),
     /// To nobody: its feed's filters leave it out.
@@ -108,11 +113,11 @@ pub enum Route {
 }
 
 /// All feeds.
-pub struct Feeds(pub Vec<Arc<Feed>>);
+pub(super) struct Feeds(pub Vec<Arc<Feed>>);
 
 impl Feeds {
     /// Which feed an object belongs to. Feeds do not overlap.
-    pub fn route(&self, object: &ObjectId) -> Route {
+    pub(super) fn route(&self, object: &ObjectId) -> Route {
         match self.position(object) {
             Some(at) if self.0[at].wants(&object.key) => Route::Feed(at),
             Some(_) => Route::Filtered,
@@ -121,7 +126,7 @@ impl Feeds {
     }
 
     /// The position of the feed whose place an object lies in, wanted or not.
-    pub fn position(&self, object: &ObjectId) -> Option<usize> {
+    pub(super) fn position(&self, object: &ObjectId) -> Option<usize> {
         self.0.iter().position(|feed| feed.covers(object))
     }
 }

@@ -14,30 +14,28 @@ use tokio::time::Instant;
 
 use crate::checkpoint::Passed;
 use crate::checkpoint::Quarantined;
-use crate::notification::ObjectId;
-use crate::notification::parse::Disposition;
 use crate::notification::queue::Message;
 
 /// Why one thing a message tells of needs nothing more.
 #[derive(Debug)]
-pub enum Proof {
+pub(super) enum Proof {
     /// Every sink of the feed has had the object's content, or is owed it.
     Passed(Passed),
     /// It cannot be read or understood, and is in quarantine.
     Quarantined(Quarantined),
     /// The object is gone.
-    Vanished(ObjectId),
+    Vanished,
     /// There is nothing to read in it.
-    Ignored(Disposition),
+    Ignored,
     /// It names an object that belongs to no feed.
-    Foreign(ObjectId),
+    Foreign,
     /// It names an object that its feed's key filters leave out.
-    Filtered(ObjectId),
+    Filtered,
 }
 
 /// What a message in hand has come to.
 #[derive(Debug)]
-pub enum Ended {
+pub(super) enum Ended {
     /// All of it is settled: the message is deleted in exchange for the proofs.
     Settled(Message, Vec<Proof>),
     /// Something of it is not: the message goes back, and comes again.
@@ -46,7 +44,7 @@ pub enum Ended {
 
 /// A received message on which work is under way. The lease keeps it invisible as long as it exists.
 #[derive(Debug)]
-pub struct Held {
+pub(super) struct Held {
     message: Message,
     pub received: Instant,
     proofs: Mutex<Vec<Proof>>,
@@ -59,7 +57,7 @@ pub struct Held {
 
 impl Held {
     /// Takes a message in hand. How it ends is told to `ended`; `slot` bounds how many are held at once.
-    pub fn new(message: Message, ended: mpsc::UnboundedSender<Ended>, slot: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(super) fn new(message: Message, ended: mpsc::UnboundedSender<Ended>, slot: OwnedSemaphorePermit) -> Arc<Self> {
         Arc::new(Self {
             message,
             received: Instant::now(),
@@ -71,7 +69,7 @@ impl Held {
         })
     }
 
-    pub fn message(&self) -> &Message {
+    pub(super) fn message(&self) -> &Message {
         &self.message
     }
 
@@ -81,7 +79,7 @@ impl Held {
     }
 
     /// Milliseconds from its receipt to the last thing that happened to it.
-    pub fn progress_ms(&self) -> u64 {
+    pub(super) fn progress_ms(&self) -> u64 {
         self.progress_ms.load(Ordering::Relaxed)
     }
 }
@@ -102,32 +100,27 @@ impl Drop for Held {
 
 /// One change's share in a message. Dropped unsettled, the message goes back.
 #[derive(Debug)]
-pub struct Claim {
+pub(super) struct Claim {
     held: Option<Arc<Held>>,
 }
 
 impl Claim {
-    pub fn on(held: &Arc<Held>) -> Self {
+    pub(super) fn on(held: &Arc<Held>) -> Self {
         Self { held: Some(Arc::clone(held)) }
     }
 
     /// This change needs nothing more.
-    pub fn settle(mut self, proof: Proof) {
+    pub(super) fn settle(mut self, proof: Proof) {
         if let Some(held) = self.held.take() {
             held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof);
         }
     }
 
     /// Something happened to the change: its lease goes on.
-    pub fn touch(&self) {
+    pub(super) fn touch(&self) {
         if let Some(held) = &self.held {
             held.touch();
         }
-    }
-
-    /// When the message reached the queue, in milliseconds since the epoch.
-    pub fn sent_at_ms(&self) -> Option<i64> {
-        self.held.as_ref().and_then(|held| held.message.sent_at_ms)
     }
 }
 
@@ -141,15 +134,15 @@ impl Drop for Claim {
 
 /// The messages in hand of one queue, for its lease.
 #[derive(Clone, Debug, Default)]
-pub struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
+pub(super) struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
 
 impl InHand {
-    pub fn add(&self, held: &Arc<Held>) {
+    pub(super) fn add(&self, held: &Arc<Held>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(held));
     }
 
     /// Those still in hand.
-    pub fn all(&self) -> Vec<Arc<Held>> {
+    pub(super) fn all(&self) -> Vec<Arc<Held>> {
         let mut in_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         in_hand.retain(|held| held.strong_count() > 0);
         in_hand.iter().filter_map(Weak::upgrade).collect()
@@ -176,7 +169,7 @@ mod tests {
     }
 
     fn vanished() -> Proof {
-        Proof::Vanished(ObjectId::new("b", "k"))
+        Proof::Vanished
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! From a queue to the dispatcher: receives, understands, and sorts out what no feed wants.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
@@ -29,8 +30,9 @@ use crate::notification::queue::Queue;
 use crate::notification::queue::QueueError;
 use crate::telemetry::metrics::Metrics;
 
-/// How long one poll waits for messages, and how many it takes at most.
-const POLL_SECS: u32 = 20;
+/// How long one poll waits for messages, and how many it takes at most. A poll that is cut off may have taken messages
+/// that then stay invisible for a while, so the stop waits for it; hence not SQS's longest, 20 seconds.
+const POLL_SECS: u32 = 5;
 const POLL_MESSAGES: usize = 10;
 
 /// With `--once`, a queue is empty after as many polls without a message.
@@ -40,7 +42,7 @@ const EMPTY_POLLS: u32 = 2;
 const POISON_BYTES_MAX: usize = 64 << 10;
 
 /// What the receivers of one queue share.
-pub struct Intake<Q> {
+pub(super) struct Intake<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
     pub feeds: Arc<Feeds>,
@@ -52,16 +54,19 @@ pub struct Intake<Q> {
     /// One permit for each message that may be held.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
+    /// After the stop, how long a poll under way is waited for.
+    pub last_poll: Duration,
     /// Stop when the queue is empty.
     pub once: bool,
 }
 
 impl<Q: Queue> Intake<Q> {
     /// Receives until the stop, or with `once` until the queue is empty.
-    pub async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
+    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
-        while !shutdown.is_requested() && !(self.once && empty >= EMPTY_POLLS) {
+        let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;
+        while !shutdown.is_requested() && !is_empty(empty) {
             let slots = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
@@ -71,8 +76,8 @@ impl<Q: Queue> Intake<Q> {
             let wait_secs = if self.once { 1 } else { POLL_SECS };
             let received = tokio::select! {
                 biased;
-                () = shutdown.requested() => return Ok(()),
                 received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
+                () = shutdown.requested_for(self.last_poll) => return Ok(()),
             };
             match received {
                 Ok(messages) => {
@@ -124,7 +129,7 @@ impl<Q: Queue> Intake<Q> {
         }
         if notices.is_empty() {
             self.count("empty");
-            Claim::on(held).settle(Proof::Ignored(Disposition::Other { event_name: "none".into() }));
+            Claim::on(held).settle(Proof::Ignored);
         }
         // Claimed before any is handed on: a message whose first change is settled at once must not end there.
         let claims: Vec<Claim> = notices.iter().map(|_| Claim::on(held)).collect();
@@ -139,11 +144,11 @@ impl<Q: Queue> Intake<Q> {
             Notice::Written(written) => written,
             // Its message was given up or quarantined as a whole.
             Notice::Malformed(_) => {
-                return claim.settle(Proof::Ignored(Disposition::Other { event_name: "malformed".into() }));
+                return claim.settle(Proof::Ignored);
             }
             Notice::Ignored(disposition) => {
                 self.count(word(&disposition));
-                return claim.settle(Proof::Ignored(disposition));
+                return claim.settle(Proof::Ignored);
             }
         };
         let mut change = written.change;
@@ -156,12 +161,12 @@ impl<Q: Queue> Intake<Q> {
             }
             Route::Filtered => {
                 self.count("filtered");
-                claim.settle(Proof::Filtered(change.object));
+                claim.settle(Proof::Filtered);
             }
             Route::Foreign => {
                 self.count("foreign");
                 warn!(queue = %self.name, object = %change.object, "a notification names an object that belongs to no feed");
-                claim.settle(Proof::Foreign(change.object));
+                claim.settle(Proof::Foreign);
             }
         }
     }

@@ -31,10 +31,11 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::telemetry::health::Health;
+use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
 
 /// What every job works with.
-pub struct Workshop {
+pub(super) struct Workshop {
     pub feeds: Arc<Feeds>,
     pub lanes: Vec<LaneHandle>,
     pub store: CheckpointStore,
@@ -46,14 +47,23 @@ pub struct Workshop {
 }
 
 impl Workshop {
-    /// The supervisor turns: health sees it.
-    pub fn beat(&self) {
+    /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
+    /// give back what is in hand. Cancel-safe.
+    pub(crate) async fn stopped_for_long(&self) {
+        self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
+    }
+
+    /// The supervisor turns: health sees it, and whether every sink has been reached once.
+    pub(super) fn beat(&self) {
+        if self.lanes.iter().all(|lane| !lane.is_failing()) {
+            self.health.mark(Part::Sinks, true);
+        }
         self.health.beat(clock::since_ms(self.began));
     }
 }
 
 /// One object to be brought to some lanes.
-pub struct Task {
+pub(super) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     /// The highest sequencer among the changes that asked for it.
@@ -68,7 +78,7 @@ pub struct Task {
 
 /// How a job ended that did not fail.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct JobEnd {
+pub(super) struct JobEnd {
     /// Everything the object holds is accepted, and noted so.
     pub finished: bool,
     /// Lanes that have not had all of it, by their position among all.
@@ -77,7 +87,7 @@ pub struct JobEnd {
 
 /// Why a job failed.
 #[derive(Debug, thiserror::Error)]
-pub enum JobError {
+pub(super) enum JobError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The stored bytes will never read in this version.
@@ -97,7 +107,7 @@ pub enum JobError {
 ///
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
-pub async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
+pub(super) async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
     let job = Announced::look_up(workshop, task)?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
@@ -115,7 +125,7 @@ struct Announced {
 enum Opening {
     /// There is nothing to read.
     Nothing(JobEnd),
-    Opened(Opened),
+    Opened(Box<Opened>),
 }
 
 /// A job whose object's bytes are coming.
@@ -165,7 +175,7 @@ impl Announced {
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
-            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Opened { job: self, snapshot })),
+            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Box::new(Opened { job: self, snapshot }))),
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
@@ -265,6 +275,7 @@ impl Announced {
             tokio::select! {
                 biased;
                 () = ticket.done() => return true,
+                () = self.workshop.stopped_for_long() => return false,
                 () = tokio::time::sleep(patience) => {}
             }
             let now = ticket.progress();
@@ -319,9 +330,13 @@ fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Optio
     if let Some(latest_ms) = latest_ms {
         let partition = feed.partition(object);
         workshop.metrics.delivered(&feed.name, &partition, latest_ms);
+        workshop.metrics.event_latency_seconds.observe(secs_since(latest_ms));
     }
     if let Some(written_ms) = written_ms {
-        let took = Duration::from_millis(u64::try_from(clock::now_ms() - written_ms).unwrap_or(0));
-        workshop.metrics.object_latency_seconds.observe(took.as_secs_f64());
+        workshop.metrics.object_latency_seconds.observe(secs_since(written_ms));
     }
+}
+
+fn secs_since(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

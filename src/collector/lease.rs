@@ -17,7 +17,7 @@ use crate::telemetry::metrics::Metrics;
 const HELD_MAX: Duration = Duration::from_secs(11 * 3600 + 1800);
 
 /// What a lease goes by.
-pub struct Terms {
+pub(super) struct Terms {
     pub queue: Arc<str>,
     /// How long a message is kept invisible at a time.
     pub visibility_secs: u32,
@@ -26,7 +26,13 @@ pub struct Terms {
 }
 
 /// Extends what is in hand at half the visibility, until `shutdown`.
-pub async fn run<Q: Queue>(queue: Arc<Q>, terms: Terms, in_hand: InHand, metrics: Arc<Metrics>, shutdown: Shutdown) {
+pub(super) async fn run<Q: Queue>(
+    queue: Arc<Q>,
+    terms: Terms,
+    in_hand: InHand,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) {
     let every = Duration::from_secs(u64::from(terms.visibility_secs.max(2)) / 2);
     loop {
         tokio::select! {
@@ -39,7 +45,7 @@ pub async fn run<Q: Queue>(queue: Arc<Q>, terms: Terms, in_hand: InHand, metrics
 }
 
 /// Extends what is in hand once.
-pub async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
+pub(super) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
     let held = in_hand.all();
     let handles: Vec<ReceiptHandle> =
         held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();

@@ -34,6 +34,8 @@ mod settle;
 
 pub mod shutdown;
 
+mod start;
+
 mod ticket;
 
 mod upkeep;
@@ -41,39 +43,26 @@ mod upkeep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
-use crate::admin;
-use crate::batch;
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::OpenError;
 use crate::checkpoint::StoreError;
 use crate::collector::dispatch::Dispatcher;
 use crate::collector::dispatch::Ended;
 use crate::collector::dispatch::Order;
-use crate::collector::feeds::Feeds;
-use crate::collector::held::InHand;
-use crate::collector::intake::Intake;
 use crate::collector::job::Workshop;
-use crate::collector::lane::Lane;
-use crate::collector::lane::LaneError;
-use crate::collector::lane::LaneHandle;
-use crate::collector::scanner::Scanner;
 use crate::collector::scanner::ScannerError;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::shutdown::Stop;
-use crate::collector::upkeep::Watched;
 use crate::config::Config;
 use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
-use crate::notification::sqs::SqsQueue;
-use crate::sink::Sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
@@ -81,6 +70,9 @@ use crate::telemetry::systemd;
 
 /// Changes that may wait for the dispatcher.
 const ORDERS_MAX: usize = 1024;
+
+/// Longer than any process runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Whether the collector goes on or ends when there is nothing left to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,7 +135,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     // The parts stop when asked from outside, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let lanes = start_lanes(&config, &feeds, &store, &metrics, &halt, &mut tasks)?;
+    let lanes = start::lanes(&config, &feeds, &store, &metrics, &halt, &mut tasks)?;
     let workshop = Arc::new(Workshop {
         feeds: Arc::clone(&feeds),
         lanes,
@@ -157,12 +149,12 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let mut sources = Sources::new();
     let once = mode == Mode::Once;
-    start_scanners(&config, &workshop, &orders, once, &halt, &mut sources);
+    start::scanners(&config, &workshop, &orders, once, &halt, &mut sources);
     let queues =
-        start_queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
+        start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
-    start_admin(&config, &metrics, &health, began, &mut background).await?;
+    start::admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
             upkeep::watchdog(health, began, every).await;
@@ -178,7 +170,9 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
     drop(workshop);
     let supervised = Supervised { dispatcher, ordered, sources, tasks, background };
-    supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await
+    let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
+    store.tidy().await;
+    ended
 }
 
 /// Everything that runs.
@@ -204,14 +198,16 @@ impl Supervised {
         dispatcher.spawn(self.dispatcher.run(self.ordered, halt));
         let mut failure: Option<Error> = None;
         let mut stopping = false;
-        let deadline = tokio::time::sleep(Duration::from_secs(u64::MAX >> 16));
+        let deadline = tokio::time::sleep(NEVER);
         tokio::pin!(deadline);
+        let last_call = tokio::time::sleep(NEVER);
+        tokio::pin!(last_call);
         while !dispatcher.is_empty() || !self.sources.is_empty() || !self.tasks.is_empty() {
             let failed = tokio::select! {
                 () = shutdown.requested(), if !stopping => None,
-                Some(end) = self.sources.join_next() => flatten(end).err(),
+                Some(end) = self.sources.join_next() => flatten(end).err().filter(|_| !stopping),
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
-                Some(end) = self.background.join_next() => flatten(end).err(),
+                Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
                 Some(end) = dispatcher.join_next() => match end {
                     Ok(Ok(Ended::Done)) => None,
                     Ok(Ok(Ended::Unfinished(why))) if once => {
@@ -219,178 +215,42 @@ impl Supervised {
                     }
                     Ok(Ok(Ended::Unfinished(_))) => None,
                     Ok(Err(error)) => Some(error.into()),
+                    Err(aborted) if aborted.is_cancelled() => None,
                     Err(panic) => Some(Error::Panic(panic.to_string())),
                 },
                 () = &mut deadline => {
                     warn!("the grace time is over; what was not committed comes again");
                     break;
                 }
+                () = &mut last_call => {
+                    // What is in hand is given back as it is dropped.
+                    dispatcher.abort_all();
+                    self.sources.abort_all();
+                    last_call.as_mut().reset(Instant::now() + NEVER);
+                    None
+                }
             };
             let failed = failed.is_some_and(|error| {
                 failure.get_or_insert(error);
                 true
             });
-            if !stopping && (failed || shutdown.is_requested()) {
+            // Without the dispatcher nothing is left to do; with `--once` that is the regular end.
+            if !stopping && (failed || dispatcher.is_empty() || shutdown.is_requested()) {
                 stopping = true;
                 info!(grace_secs = grace.as_secs(), "stopping");
+                // Without a service manager there is nobody to tell.
                 let _ = systemd::stopping();
                 stop.request();
+                // What is done now and then holds on to the lanes, which end when nobody does.
+                self.background.abort_all();
                 deadline.as_mut().reset(Instant::now() + grace);
+                last_call.as_mut().reset(Instant::now() + grace * 2 / 3);
             }
         }
-        info!("stopped");
         failure.map_or(Ok(()), Err)
     }
 }
 
 fn flatten(end: Result<Result<(), Error>, tokio::task::JoinError>) -> Result<(), Error> {
     end.unwrap_or_else(|panic| Err(Error::Panic(panic.to_string())))
-}
-
-/// What makes a sink's bytes: the same name makes the same bytes of the same record.
-fn encoder_name(config: &crate::sink::Config) -> String {
-    format!("{}/{:?}", env!("CARGO_PKG_VERSION"), config.encoding())
-}
-
-fn start_lanes(
-    config: &Config,
-    feeds: &Arc<Feeds>,
-    store: &CheckpointStore,
-    metrics: &Arc<Metrics>,
-    halt: &Shutdown,
-    tasks: &mut JoinSet<Result<(), Error>>,
-) -> Result<Vec<LaneHandle>, Error> {
-    let limits = &config.limits;
-    let mut handles = Vec::with_capacity(config.sink.len());
-    for (position, (name, table)) in config.sink.iter().enumerate() {
-        let encoder = encoder_name(table);
-        let sink = Sink::open(table, store.lane(name)?.position);
-        let recovered = recovery::look_up(store, feeds, position, name, &encoder, limits, halt)?;
-        let (lane, handle) = Lane::new(lane::Setup {
-            name: name.as_str().into(),
-            sink,
-            encoder,
-            limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
-            room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
-            store: store.clone(),
-            metrics: Arc::clone(metrics),
-            shutdown: halt.clone(),
-        });
-        tasks.spawn(async move {
-            match lane.run(recovered).await {
-                Ok(()) | Err(LaneError::Stopped) => Ok(()),
-                Err(LaneError::Store(error)) => Err(error.into()),
-            }
-        });
-        handles.push(handle);
-    }
-    Ok(handles)
-}
-
-fn start_scanners(
-    config: &Config,
-    workshop: &Workshop,
-    orders: &mpsc::Sender<Order>,
-    once: bool,
-    halt: &Shutdown,
-    sources: &mut Sources,
-) {
-    for (position, (feed, table)) in workshop.feeds.0.iter().zip(config.feed.values()).enumerate() {
-        let (at_start, every) = (table.scans_at_start(), table.scan_interval());
-        if table.queue.is_some() && !at_start && every.is_none() {
-            continue;
-        }
-        let scanner = Scanner {
-            feed: Arc::clone(feed),
-            position,
-            store: workshop.store.clone(),
-            metrics: Arc::clone(&workshop.metrics),
-            orders: orders.clone(),
-            at_start,
-            every,
-            once,
-        };
-        let halt = halt.clone();
-        sources.spawn(async move { Ok(scanner.run(halt).await?) });
-    }
-}
-
-#[expect(clippy::too_many_arguments, reason = "the parts of one start, called once")]
-async fn start_queues(
-    config: &Config,
-    identities: &mut build::Identities,
-    workshop: &Arc<Workshop>,
-    orders: mpsc::Sender<Order>,
-    once: bool,
-    halt: &Shutdown,
-    sources: &mut Sources,
-    tasks: &mut JoinSet<Result<(), Error>>,
-) -> Result<Vec<Watched>, Error> {
-    let mut watched = Vec::new();
-    for (name, table) in build::queues(config) {
-        let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
-        let name: Arc<str> = name.into();
-        let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
-        let (ended, ends) = mpsc::unbounded_channel();
-        let in_hand = InHand::default();
-        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, halt.clone());
-        tasks.spawn(async move {
-            settler.await;
-            Ok(())
-        });
-        let terms = lease::Terms {
-            queue: Arc::clone(&name),
-            visibility_secs: table.visibility_secs,
-            stall_after: workshop.limits.stall_after,
-        };
-        let metrics = Arc::clone(&workshop.metrics);
-        let lease = lease::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
-        let intake = Arc::new(Intake {
-            queue: Arc::clone(&queue),
-            name: Arc::clone(&name),
-            feeds: Arc::clone(&workshop.feeds),
-            store: workshop.store.clone(),
-            metrics: Arc::clone(&workshop.metrics),
-            orders: orders.clone(),
-            ended,
-            in_hand: in_hand.clone(),
-            slots: Arc::new(Semaphore::new(table.held_max)),
-            poison_receives_max: table.poison_receives_max,
-            once,
-        });
-        for _ in 0..table.receivers {
-            let (intake, halt) = (Arc::clone(&intake), halt.clone());
-            sources.spawn(async move { Ok(intake.run(halt).await?) });
-        }
-        drop(intake);
-        tasks.spawn(async move {
-            lease.await;
-            Ok(())
-        });
-        watched.push(Watched { name, queue, in_hand });
-    }
-    Ok(watched)
-}
-
-/// Serves metrics and health. The address is told in the log, since port 0 takes any free one.
-async fn start_admin(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
-    began: Instant,
-    background: &mut JoinSet<Result<(), Error>>,
-) -> Result<(), Error> {
-    let Some(address) = &config.admin.listen else { return Ok(()) };
-    let address = address.clone();
-    let failed = |source| Error::Admin { address: address.clone(), source };
-    let listener = tokio::net::TcpListener::bind(&address).await.map_err(failed)?;
-    let listen = listener.local_addr().map_err(failed)?;
-    info!(%listen, "admin listens");
-    let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
-    let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
-    background.spawn(async move {
-        let source = admin::serve(&listener, &state).await;
-        Err(Error::Admin { address, source })
-    });
-    Ok(())
 }

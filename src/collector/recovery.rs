@@ -1,5 +1,6 @@
 //! After a crash: makes the batch that was sealed and not committed again, from its sources.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,6 +19,7 @@ use crate::collector::reading;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
+use crate::notification::ObjectId;
 use crate::object::Condition;
 use crate::object::Objects as _;
 use crate::object::ReadError;
@@ -28,37 +30,34 @@ use crate::sink::Manifest;
 const NOT_FOUND_MAX: u32 = 3;
 
 /// What a sink has to complete before anything else.
-pub enum Recovered {
+pub(super) enum Recovered {
     Nothing,
     Sealed {
         sealed: Sealed,
         manifest: Manifest,
         /// Makes the batch again, where the sink does not have it already.
-        batch: Remake,
+        batch: Box<Remake>,
     },
 }
 
 /// What is needed to make a sealed batch again.
-pub struct Remake {
+pub(super) struct Remake {
     id: String,
     seq: u64,
     parts: Vec<SealedPart>,
     lane: usize,
-    /// Whether this program writes the bytes that the one before wrote.
-    same_encoder: bool,
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
     shutdown: Shutdown,
 }
 
-/// Looks up what a sink has to complete. `lane` is its position among all, `encoder` what makes its bytes now.
-pub fn look_up(
+/// Looks up what a sink has to complete. `lane` is its position among all.
+pub(super) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     lane: usize,
     sink: &str,
-    encoder: &str,
     limits: &Limits,
     shutdown: &Shutdown,
 ) -> Result<Recovered, StoreError> {
@@ -68,37 +67,43 @@ pub fn look_up(
         seq: found.sealed.seq(),
         parts: found.parts,
         lane,
-        same_encoder: found.encoder == encoder,
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
         shutdown: shutdown.clone(),
     };
-    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch })
+    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
+}
+
+/// What became of a batch that was to be made again.
+pub(super) enum Remade {
+    Same(Batch),
+    /// Its sources do not hold all of it any more, or another program wrote other bytes of them.
+    Lost,
+    /// The stop came first.
+    Stopped,
 }
 
 impl Remake {
-    /// The batch as it was sealed, as far as its sources still hold it. `None` when the stop came first.
+    /// The objects the batch holds records of.
+    pub(super) fn objects(&self) -> HashSet<ObjectId> {
+        self.parts.iter().map(|part| part.advance.object.clone()).collect()
+    }
+
+    /// The batch as it was sealed, byte for byte.
     ///
     /// # Errors
     /// The store failed.
-    pub async fn make(self) -> Result<Option<Batch>, StoreError> {
-        let mut made: Vec<Option<Part>> = Vec::with_capacity(self.parts.len());
+    pub(super) async fn make(self) -> Result<Remade, StoreError> {
+        let mut made: Vec<Part> = Vec::with_capacity(self.parts.len());
         for sealed in &self.parts {
             match self.part(sealed).await? {
-                Some(part) => made.push(part),
-                None => return Ok(None),
+                Some(Some(part)) if part.hash() == sealed.hash => made.push(part),
+                Some(_) => return Ok(Remade::Lost),
+                None => return Ok(Remade::Stopped),
             }
         }
-        let same = made
-            .iter()
-            .zip(&self.parts)
-            .all(|(part, sealed)| part.as_ref().is_some_and(|part| part.hash() == sealed.hash));
-        let parts: Vec<Part> = made.into_iter().flatten().collect();
-        let mut batch = Batch::of(self.id, self.seq, &parts);
-        // Bytes of another encoder stand in for those that were sealed.
-        batch.reproduced = same || !self.same_encoder;
-        Ok(Some(batch))
+        Ok(Remade::Same(Batch::of(self.id, self.seq, &made)))
     }
 
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.

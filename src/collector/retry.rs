@@ -14,7 +14,7 @@ const PANICS_MAX: u32 = 3;
 
 /// What is done about an object whose job failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// Read it again after a while.
     Again(Duration),
     /// Leave it; its message comes again, or its queue's redrive policy moves it away.
@@ -26,7 +26,7 @@ pub enum Verdict {
 }
 
 /// Decides by the error, how often the object was tried, and for how long.
-pub fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limits: &Limits, once: bool) -> Verdict {
+pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limits: &Limits, once: bool) -> Verdict {
     let last = if once { attempts >= ONCE_ATTEMPTS_MAX } else { tried_for >= limits.stall_after };
     let wait = Duration::from_millis(250).saturating_mul(1 << attempts.min(8)).min(Duration::from_secs(60));
     match error {

@@ -34,11 +34,14 @@ const PAGE_MAX: usize = 1000;
 /// Changed paths that may wait; past it the whole directory is walked.
 const CHANGED_MAX: usize = 1024;
 
+/// How long a new directory takes to be watched.
+const WATCH_DELAY: Duration = Duration::from_millis(100);
+
 /// How often a page is asked for again.
 const PAGE_ATTEMPTS_MAX: u32 = 5;
 
 /// One feed's scans.
-pub struct Scanner {
+pub(super) struct Scanner {
     pub feed: Arc<Feed>,
     /// The feed's position among all.
     pub position: usize,
@@ -70,7 +73,7 @@ struct Counts {
 
 impl Scanner {
     /// Scans as told until the stop.
-    pub async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
+    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
         let mut watch = match &self.feed.place {
             Place::Directory(place) if !self.once => Some(Watch::start(place.directory(), &self.feed.name)),
             _ => None,
@@ -121,6 +124,7 @@ impl Scanner {
                 },
             }
             if watch.lost.swap(false, Ordering::Relaxed) {
+                tokio::time::sleep(WATCH_DELAY).await;
                 return Ok(true);
             }
         }
@@ -239,6 +243,10 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
             Ok(event) if event.need_rescan() => full.store(true, Ordering::Relaxed),
             Ok(event) if event.kind.is_create() || event.kind.is_modify() => {
+                // What was put into a new directory before it was watched is found by a scan only.
+                if event.kind.is_create() && event.paths.iter().any(|path| path.is_dir()) {
+                    full.store(true, Ordering::Relaxed);
+                }
                 for path in event.paths {
                     if tell.try_send(path).is_err() {
                         full.store(true, Ordering::Relaxed);

@@ -21,7 +21,7 @@ const AT_ONCE: usize = 10;
 
 /// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's at
 /// once.
-pub async fn run<Q: Queue>(
+pub(super) async fn run<Q: Queue>(
     queue: Arc<Q>,
     name: Arc<str>,
     mut ended: mpsc::UnboundedReceiver<Ended>,

@@ -1,30 +1,36 @@
 //! The word to stop: asked for once, heard by every task.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Hears the word to stop.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(watch::Receiver<Option<Instant>>);
 
 /// Says it.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Sender<bool>);
+pub struct Stop(watch::Sender<Option<Instant>>);
 
 /// The two ends.
 pub fn channel() -> (Stop, Shutdown) {
-    let (says, hears) = watch::channel(false);
+    let (says, hears) = watch::channel(None);
     (Stop(says), Shutdown(hears))
 }
 
 impl Stop {
     /// Asks everyone to stop. Asking again changes nothing.
     pub fn request(&self) {
-        self.0.send_replace(true);
+        self.0.send_if_modified(|asked| {
+            let first = asked.is_none();
+            asked.get_or_insert_with(Instant::now);
+            first
+        });
     }
 }
 
@@ -32,13 +38,20 @@ impl Shutdown {
     /// Returns once the stop has been asked for; never, when nobody is left to ask. Cancel-safe.
     pub async fn requested(&self) {
         let mut hears = self.0.clone();
-        if hears.wait_for(|asked| *asked).await.is_err() {
+        if hears.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
+    /// Returns once the stop was asked for `long` ago. Cancel-safe.
+    pub async fn requested_for(&self, long: Duration) {
+        self.requested().await;
+        let asked = self.0.borrow().unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(asked + long).await;
+    }
+
     pub fn is_requested(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().is_some()
     }
 }
 

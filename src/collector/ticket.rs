@@ -19,11 +19,11 @@ struct State {
 
 /// Shared by a job and a lane. Parts of one job reach one lane in order, so counts are enough.
 #[derive(Clone, Debug)]
-pub struct Ticket(Arc<watch::Sender<State>>);
+pub(super) struct Ticket(Arc<watch::Sender<State>>);
 
 /// How a job's parts ended in one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Standing {
+pub(super) enum Standing {
     /// Every part is committed.
     Committed,
     /// Some are still on their way.
@@ -39,12 +39,12 @@ impl Default for Ticket {
 }
 
 impl Ticket {
-    pub fn offer(&self) {
+    pub(super) fn offer(&self) {
         self.0.send_modify(|state| state.offered += 1);
     }
 
     /// The lane takes a part into a batch; refused once the job has given the rest up.
-    pub fn claim(&self) -> bool {
+    pub(super) fn claim(&self) -> bool {
         let mut taken = false;
         self.0.send_modify(|state| {
             taken = !state.abandoned;
@@ -53,16 +53,16 @@ impl Ticket {
         taken
     }
 
-    pub fn sealed(&self) {
+    pub(super) fn sealed(&self) {
         self.0.send_modify(|state| state.sealed += 1);
     }
 
-    pub fn committed(&self) {
+    pub(super) fn committed(&self) {
         self.0.send_modify(|state| state.committed += 1);
     }
 
     /// The store refused a claimed part; nothing more of this job is taken.
-    pub fn overtaken(&self) {
+    pub(super) fn overtaken(&self) {
         self.0.send_modify(|state| {
             state.claimed -= 1;
             state.overtaken = true;
@@ -70,7 +70,7 @@ impl Ticket {
         });
     }
 
-    pub fn standing(&self) -> Standing {
+    pub(super) fn standing(&self) -> Standing {
         let state = self.0.borrow();
         if state.overtaken {
             Standing::Overtaken
@@ -82,20 +82,20 @@ impl Ticket {
     }
 
     /// How far the parts have come, to see whether they move.
-    pub fn progress(&self) -> (u64, u64) {
+    pub(super) fn progress(&self) -> (u64, u64) {
         let state = self.0.borrow();
         (state.sealed, state.committed)
     }
 
     /// Returns once every part offered is committed or one was overtaken. Cancel-safe.
-    pub async fn done(&self) {
+    pub(super) async fn done(&self) {
         let mut changes = self.0.subscribe();
         let _ = changes.wait_for(|state| state.overtaken || state.committed == state.offered).await;
     }
 
     /// Gives up what no batch holds yet, and returns once what is being sealed is sealed: from then on the store says
     /// all that will come of this job.
-    pub async fn abandon(&self) {
+    pub(super) async fn abandon(&self) {
         self.0.send_modify(|state| state.abandoned = true);
         let mut changes = self.0.subscribe();
         let _ = changes.wait_for(|state| state.claimed == state.sealed).await;

@@ -27,14 +27,18 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A queue and what of it is in hand.
 #[derive(Clone)]
-pub struct Watched {
+pub(super) struct Watched {
     pub name: Arc<str>,
     pub queue: Arc<SqsQueue>,
     pub in_hand: InHand,
 }
 
 /// Looks after the store, the identities and the queues until the process ends.
-pub async fn run(workshop: Arc<Workshop>, identities: Vec<Identity>, queues: Vec<Watched>) -> Result<(), StoreError> {
+pub(super) async fn run(
+    workshop: Arc<Workshop>,
+    identities: Vec<Identity>,
+    queues: Vec<Watched>,
+) -> Result<(), StoreError> {
     let mut forget_at = Instant::now();
     loop {
         if Instant::now() >= forget_at {
@@ -98,7 +102,7 @@ async fn look_at(workshop: &Workshop, watched: &Watched) {
 }
 
 /// Tells the service manager that the daemon turns, as long as it does.
-pub async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
+pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         if health.live(clock::since_ms(began)) {

@@ -12,16 +12,12 @@ use crate::config::check::did_you_mean;
 use crate::config::check::is_queue_name;
 use crate::config::check::refuse_fifo;
 use crate::config::feed;
-
-/// The families of log there are.
-fn families() -> Vec<&'static str> {
-    vec!["databricks"]
-}
+use crate::family;
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
     let at = |key| ["feed", name, key];
-    if !families().contains(&feed.family.as_str()) {
-        let hint = did_you_mean(&feed.family, families());
+    if family::named(&feed.family).is_none() {
+        let hint = did_you_mean(&feed.family, family::ALL.iter().map(|family| family.name));
         found.problem(&at("family"), format!("unknown family `{}`{hint}", feed.family));
     }
     match (&feed.bucket, &feed.directory) {

@@ -423,7 +423,7 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"b-b\"\nidentity = \"reader\"\n"), "13 feed.e.identity: there is no [identity.reader]; there are none"),
             (format!("{feed}bucket = \"b-b\"\nscan_every = \"0s\"\n"), "13 feed.e.scan_every: expected at least 1s"),
             (format!("{feed}bucket = \"b-b\"\nidentity_scope = \"both\"\n"), "13 feed.e.identity_scope: unknown value `both`; expected one of `object`, `record`"),
-            (format!("{feed}bucket = \"b-b\"\nsinks.x = 1\n"), "13 : duplicate key"),
+            (format!("{feed}bucket = \"b-b\"\nsinks.x = 1\n"), "13 : cannot extend value of type array with a dotted key"),
             ("[queue.q]\n".to_owned(), "9 queue.q: expected `url` or `name`"),
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),

@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn only_the_lines_an_overwrite_adds_are_delivered() {
-        let cases: &[(&str, &[&str], &[&[&str]])] = &[
+        type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a [&'a str]]);
+        let cases: &[Case<'_>] = &[
             ("appended", &["{a}\n{b}\n", "{a}\n{b}\n{c}\n", "{a}\n{b}\n{c}\n"], &[&["{a}", "{b}"], &["{c}"], &[]]),
             ("empty first", &["", "{a}\n"], &[&[], &["{a}"]]),
             ("inserted", &["{a}\n{c}\n", "{a}\n{b}\n{c}\n"], &[&["{a}", "{c}"], &["{b}"]]),

@@ -30,9 +30,9 @@ pub struct Comparison {
     in_order: bool,
     /// Where the last record ends.
     end_offset: u64,
-    /// The digest up to some record's end, and where that is.
-    settled: (u64, [u8; 32]),
-    digest: ContentDigest,
+    /// The progress at the last record up to whose end the content was digested.
+    settled: Progress,
+    digest: Box<ContentDigest>,
     way: Way,
     ledger: Box<dyn Ledger>,
     limit: usize,
@@ -65,7 +65,7 @@ impl Comparison {
             known: before.content_records,
             in_order: before.in_order,
             end_offset: before.content_bytes,
-            settled: (before.content_bytes, before.digest),
+            settled: before.clone(),
             digest: held.digest,
             ..Self::begin(before, way, ledger, limit)
         }
@@ -104,7 +104,7 @@ impl Comparison {
     }
 
     fn begin(before: &Progress, way: Way, ledger: Box<dyn Ledger>, limit: usize) -> Self {
-        let digest = ContentDigest::default();
+        let digest = Box::<ContentDigest>::default();
         Self {
             accepted_before: before.accepted,
             accepted: before.accepted,
@@ -112,7 +112,13 @@ impl Comparison {
             known: 0,
             in_order: true,
             end_offset: 0,
-            settled: (0, digest.value()),
+            settled: Progress {
+                accepted: before.accepted,
+                content_records: 0,
+                content_bytes: 0,
+                digest: digest.value(),
+                in_order: true,
+            },
             digest,
             way,
             ledger,
@@ -164,11 +170,17 @@ impl Comparison {
     /// What the object's progress is once the records placed so far are accepted. The last of them must lie in `block`,
     /// or in one that was passed.
     pub fn progress(&mut self, block: &Block<'_>) -> Progress {
-        if self.settled.0 != self.end_offset {
+        if self.settled.content_records != self.content_records {
             self.digest.feed_to(self.end_offset, block);
-            self.settled = (self.end_offset, self.digest.value());
+            self.settled = Progress {
+                accepted: self.accepted,
+                content_records: self.content_records,
+                content_bytes: self.end_offset,
+                digest: self.digest.value(),
+                in_order: self.in_order,
+            };
         }
-        self.progress_passed()
+        self.settled.clone()
     }
 
     /// Goes on to the next block. To be called for each block, also those without records.
@@ -177,15 +189,10 @@ impl Comparison {
         self.digest.feed_to(block.end_offset(), block);
     }
 
-    /// As [`Comparison::progress`], when the last block was passed.
+    /// The progress as of the last block that was passed, or as [`Comparison::progress`] gave it last. Records placed
+    /// since are not in it.
     pub fn progress_passed(&self) -> Progress {
-        Progress {
-            accepted: self.accepted,
-            content_records: self.content_records,
-            content_bytes: self.end_offset,
-            digest: self.settled.1,
-            in_order: self.in_order,
-        }
+        self.settled.clone()
     }
 
     pub fn summary(&self) -> Summary {
@@ -253,6 +260,20 @@ mod tests {
         }
         progresses.push(comparison.progress_passed());
         progresses
+    }
+
+    #[test]
+    fn a_reading_that_stops_inside_a_block_leaves_the_progress_it_gave_last() {
+        let mut lines = Lines::new(|_, _| LineRole::Record, 1000, Start::Beginning);
+        let mut comparison = Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let mut source = &b"a\nb\nc\n"[..];
+        let block = lines.next_block(&mut source).unwrap().unwrap();
+        comparison.place(Fingerprint([0; 16]), 2).unwrap();
+        let given = comparison.progress(&block);
+        comparison.place(Fingerprint([0; 16]), 4).unwrap();
+        assert_eq!(comparison.progress_passed(), given);
+        assert_eq!((given.accepted, given.content_bytes), (1, 2));
+        assert_eq!(given.digest, *blake3::hash(b"a\n").as_bytes());
     }
 
     fn no_ledger() -> Box<MemoryLedger> {

@@ -20,7 +20,7 @@ pub enum Prefix {
 #[derive(Debug)]
 pub struct Held {
     pub start: Start,
-    pub(in crate::delta) digest: ContentDigest,
+    pub(in crate::delta) digest: Box<ContentDigest>,
 }
 
 /// Reads as many bytes of `source`, which stands at the content's beginning, as `before` has digested, and compares.
@@ -46,7 +46,10 @@ pub fn check(before: &Progress, source: &mut impl Read) -> io::Result<Prefix> {
         return Ok(Prefix::Broken);
     }
     let Progress { content_records, content_bytes, .. } = *before;
-    Ok(Prefix::Holds(Held { start: Start::After { content_records, content_bytes, last_byte }, digest }))
+    Ok(Prefix::Holds(Held {
+        start: Start::After { content_records, content_bytes, last_byte },
+        digest: Box::new(digest),
+    }))
 }
 
 /// Fills `buffer`, or as much of it as the source still has.

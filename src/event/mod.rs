@@ -47,6 +47,7 @@ pub use mapping::Rows;
 pub use mapping::Slot;
 pub use secrets::Mask;
 pub use secrets::Secrets;
+pub(crate) use secrets::is_secret;
 pub use text::Text;
 pub use value::Members;
 pub use value::Value;

@@ -140,7 +140,7 @@ impl<'a> Secrets<'a> {
         let text = value.text()?;
         match self.carry(name, value) {
             Value::Text(text) => Some(text),
-            Value::Json(token) if matches!(token, Cow::Borrowed(_)) => Some(text),
+            Value::Json(Cow::Borrowed(_)) => Some(text),
             changed => {
                 let mut out = Vec::new();
                 changed.write(&mut out);

@@ -1,12 +1,24 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
+mod container;
+
 mod databricks;
+
+mod envelope;
+
+mod immuta;
+
+mod lakefs;
 
 mod partitions;
 
 mod s3_access;
 
 mod settings;
+
+mod sql;
+
+mod ydb;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -51,7 +63,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY, s3_access::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY, s3_access::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::GzDecoder;
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 
+use crate::object::stored::Stored;
+
 /// RFC 1952, section 2.3.1.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
@@ -18,8 +20,8 @@ const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
 /// The largest zstd window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// Stored bytes read at once.
-const STORED_BLOCK_BYTES: usize = 64 << 10;
+/// Inflated at once where nothing is kept.
+const SCRATCH_BYTES: usize = 64 << 10;
 
 /// The ratio is not judged before as much was inflated: a short log of equal lines compresses well and harms nobody.
 const UNJUDGED_BYTES: u64 = 16 << 20;
@@ -107,7 +109,7 @@ pub struct Proof {
 /// As [`InflateError`] says.
 pub fn prove(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
     let mut inflate = Inflate::new(source, limits);
-    let mut scratch = vec![0; STORED_BLOCK_BYTES];
+    let mut scratch = vec![0; SCRATCH_BYTES];
     while inflate.advance(&mut scratch)? > 0 {}
     Ok(Proof {
         compression: inflate.compression,
@@ -218,14 +220,14 @@ impl<R: Read> Inflate<R> {
     }
 
     fn copy(&mut self, mut stored: Stored<R>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
-        let count = stored.read(into).map_err(|error| stored.blame(Compression::None, &error))?;
+        let count = stored.read(into).map_err(|error| blame(&mut stored, Compression::None, &error))?;
         if count == 0 { Ok(self.end(&stored)) } else { Ok(Step::Inflated(count, Stage::Plain(stored))) }
     }
 
     fn gunzip(&mut self, mut decoder: Box<GzDecoder<Stored<R>>>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
         let count = match decoder.read(into) {
             Ok(count) => count,
-            Err(error) => return Err(decoder.get_mut().blame(Compression::Gzip, &error)),
+            Err(error) => return Err(blame(decoder.get_mut(), Compression::Gzip, &error)),
         };
         if count > 0 {
             return Ok(Step::Inflated(count, Stage::Gzip(decoder)));
@@ -246,16 +248,16 @@ impl<R: Read> Inflate<R> {
     ) -> Result<Step<R>, InflateError> {
         let input_ended = match stored.fill_buf() {
             Ok(input) => input.is_empty(),
-            Err(error) => return Err(stored.blame(Compression::Zstd, &error)),
+            Err(error) => return Err(blame(&mut stored, Compression::Zstd, &error)),
         };
-        let mut source = InBuffer::around(&stored.buffer[stored.start..stored.end]);
+        let mut source = InBuffer::around(stored.buffered());
         let mut target = OutBuffer::around(into);
         let outcome = decoder.run(&mut source, &mut target);
         let (used, count) = (source.pos(), target.pos());
         stored.consume(used);
         let frame_ended = match outcome {
             Ok(hint) => hint == 0,
-            Err(error) => return Err(stored.blame(Compression::Zstd, &error)),
+            Err(error) => return Err(blame(&mut stored, Compression::Zstd, &error)),
         };
         if !frame_ended {
             if input_ended && count == 0 {
@@ -322,6 +324,17 @@ impl<R: Read> Read for Inflate<R> {
     }
 }
 
+/// What a decoder's error means: the source's failure if there was one, else the stream's fault.
+fn blame<R>(stored: &mut Stored<R>, compression: Compression, error: &io::Error) -> InflateError {
+    if let Some(failure) = stored.failure.take() {
+        return InflateError::Source(failure);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => InflateError::Truncated { compression },
+        _ => InflateError::Damaged { compression, reason: error.to_string() },
+    }
+}
+
 fn begins_zstd_frame(bytes: &[u8]) -> bool {
     bytes.starts_with(ZSTD_MAGIC)
         || bytes.get(..4).is_some_and(|magic| magic[0] & 0xf0 == 0x50 && magic[1..] == ZSTD_SKIPPABLE_MAGIC[1..])
@@ -333,92 +346,6 @@ fn zstd_decoder() -> Result<ZstdDecoder<'static>, InflateError> {
     let mut decoder = ZstdDecoder::new().map_err(damaged)?;
     decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(damaged)?;
     Ok(decoder)
-}
-
-/// The stored bytes, buffered, with a look ahead and a count.
-struct Stored<R> {
-    source: R,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    used_bytes: u64,
-    /// The error the source returned, set aside while a decoder passes its own view of it on.
-    failure: Option<io::Error>,
-}
-
-impl<R: Read> Stored<R> {
-    fn new(source: R) -> Self {
-        let buffer = vec![0; STORED_BLOCK_BYTES].into_boxed_slice();
-        Self { source, buffer, start: 0, end: 0, used_bytes: 0, failure: None }
-    }
-
-    /// The next `count` bytes without using them, or all that are left if they are fewer.
-    fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
-        if self.end - self.start < count {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            while self.end < count && self.fill()? > 0 {}
-        }
-        let end = self.end.min(self.start + count);
-        Ok(&self.buffer[self.start..end])
-    }
-
-    fn fill(&mut self) -> io::Result<usize> {
-        loop {
-            match self.source.read(&mut self.buffer[self.end..]) {
-                Ok(count) => {
-                    self.end += count;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// What a decoder's error means: the source's failure if there was one, else the stream's fault.
-    fn blame(&mut self, compression: Compression, error: &io::Error) -> InflateError {
-        if let Some(failure) = self.failure.take() {
-            return InflateError::Source(failure);
-        }
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => InflateError::Truncated { compression },
-            _ => InflateError::Damaged { compression, reason: error.to_string() },
-        }
-    }
-}
-
-impl<R: Read> Read for Stored<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(into.len());
-        into[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl<R: Read> BufRead for Stored<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            if let Err(error) = self.fill() {
-                let kind = error.kind();
-                if self.failure.is_none() {
-                    self.failure = Some(error);
-                }
-                return Err(kind.into());
-            }
-        }
-        Ok(&self.buffer[self.start..self.end])
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.start += count;
-        self.used_bytes += count as u64;
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ pub mod s3;
 
 pub mod directory;
 
+mod stored;
+
+pub mod inflate;
+
 use std::collections::VecDeque;
 use std::future::Future;
 
 use bytes::Bytes;
-pub mod inflate;
 
 use crate::notification::ObjectId;
 use crate::object::directory::DirectoryObjects;

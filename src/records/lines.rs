@@ -2,10 +2,13 @@
 
 use std::io::{self, Read};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::records::LineRole;
 use crate::records::Record;
+use crate::records::pass::Ended;
+use crate::records::pass::Pass;
+use crate::records::pass::Skipped;
+use crate::records::pass::Span;
+use crate::records::pass::TooLong;
 
 /// Content read at once, in bytes.
 pub const BLOCK_BYTES: usize = 256 << 10;
@@ -63,21 +66,6 @@ impl Item<'_> {
     }
 }
 
-/// Where a line is that is longer than allowed, and what it hashes to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TooLong {
-    pub ordinal: u64,
-    /// Content bytes before the line.
-    pub offset: u64,
-    /// The line's bytes without its line end.
-    pub length: u64,
-    pub end_offset: u64,
-    /// SHA-256 of the line without its line end, as any record's.
-    pub sha256: [u8; 32],
-    /// Whether the line has no line end: it may not have been written to its end yet.
-    pub unended: bool,
-}
-
 /// A stretch of content and the records that end in it. Blocks follow one another without a gap: all their bytes
 /// together, from the start, are the content.
 pub struct Block<'a> {
@@ -131,14 +119,6 @@ impl<'a> Block<'a> {
             }
         })
     }
-}
-
-/// An item by its place in the block: bytes `start..end`, and `next` where the one after it may begin.
-#[derive(Debug)]
-enum Span {
-    Whole { start: usize, end: usize, next: usize },
-    Unended { start: usize, end: usize, next: usize },
-    TooLong(Box<TooLong>),
 }
 
 /// Splits content into records. Lines end with LF or CRLF; a byte order mark before the first is no part of it; blank
@@ -248,7 +228,7 @@ impl Lines {
             open: None,
             others: 0,
         };
-        let (mut line_start, mut may_continue) = match self.start {
+        let (mut line_start, mut in_the_middle) = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => (BYTE_ORDER_MARK.len(), false),
             Some(Start::After { last_byte, .. }) => (rest_of_line_end(last_byte, content)?, true),
             _ => (0, false),
@@ -257,14 +237,19 @@ impl Lines {
         let mut end = 0;
         for newline in memchr::memchr_iter(b'\n', &content[searched_from..]) {
             let newline = searched_from + newline;
-            pass.line(line_start, newline, Ended::Yes, may_continue)?;
-            may_continue = false;
+            if std::mem::take(&mut in_the_middle) && pass.continues(line_start, newline) {
+                return Err(LinesError::LastLineGrew);
+            }
+            pass.line(line_start, newline, Ended::Yes);
             line_start = newline + 1;
             end = line_start;
         }
         if self.source_ended {
             if line_start < content.len() {
-                pass.line(line_start, content.len(), Ended::No, may_continue)?;
+                if in_the_middle && pass.continues(line_start, content.len()) {
+                    return Err(LinesError::LastLineGrew);
+                }
+                pass.line(line_start, content.len(), Ended::No);
             }
             pass.end();
             return Ok(Framed { end: content.len(), others: pass.others });
@@ -299,7 +284,8 @@ impl Lines {
         skipped.take(&content[..newline.unwrap_or(content.len())]);
         let end = newline.map_or(content.len(), |newline| newline + 1);
         if newline.is_some() || self.source_ended {
-            let line = skipped.end(self.offset + end as u64, newline.is_none());
+            let ended = if newline.is_some() { Ended::Yes } else { Ended::No };
+            let line = skipped.end(self.offset + end as u64, ended);
             self.spans.push(Span::TooLong(Box::new(line)));
         } else {
             self.skipping = Some(skipped);
@@ -330,99 +316,6 @@ struct Framed {
     others: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
-    Yes,
-    No,
-}
-
-/// A record that following lines may continue.
-#[derive(Clone, Copy)]
-struct Open {
-    start: usize,
-    end: usize,
-    next: usize,
-}
-
-/// One pass over the lines of the buffer.
-struct Pass<'a> {
-    content: &'a [u8],
-    role: fn(line: &[u8], open: bool) -> LineRole,
-    line_bytes_max: usize,
-    offset: u64,
-    next_ordinal: u64,
-    spans: &'a mut Vec<Span>,
-    open: Option<Open>,
-    others: u64,
-}
-
-impl Pass<'_> {
-    /// Takes the line `start..line_end`. `may_continue`: the record before it is not in the buffer, and must not go on.
-    fn line(&mut self, start: usize, line_end: usize, ended: Ended, may_continue: bool) -> Result<(), LinesError> {
-        let line = &self.content[start..line_end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let end = start + line.len();
-        let next = if ended == Ended::Yes { line_end + 1 } else { line_end };
-        if line.len() > self.line_bytes_max {
-            self.close();
-            self.too_long(start, line_end, next, ended);
-            return Ok(());
-        }
-        if may_continue && (self.role)(line, true) == LineRole::Continues {
-            return Err(LinesError::LastLineGrew);
-        }
-        let mut role = (self.role)(line, self.open.is_some());
-        if let Some(open) = &mut self.open {
-            let fits = end - open.start <= self.line_bytes_max;
-            match role {
-                LineRole::Continues | LineRole::Closes if fits => {
-                    (open.end, open.next) = (end, next);
-                    if role == LineRole::Closes && ended == Ended::Yes {
-                        self.close();
-                    }
-                    return Ok(());
-                }
-                LineRole::Continues | LineRole::Closes => role = (self.role)(line, false),
-                LineRole::Record | LineRole::Opens | LineRole::Other => {}
-            }
-            self.close();
-        }
-        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-            return Ok(());
-        }
-        match role {
-            LineRole::Other => self.others += 1,
-            LineRole::Opens => self.open = Some(Open { start, end, next }),
-            LineRole::Record | LineRole::Continues | LineRole::Closes => self.spans.push(match ended {
-                Ended::Yes => Span::Whole { start, end, next },
-                Ended::No => Span::Unended { start, end, next },
-            }),
-        }
-        Ok(())
-    }
-
-    fn too_long(&mut self, start: usize, line_end: usize, next: usize, ended: Ended) {
-        let mut skipped = Skipped::new(self.next_ordinal + self.spans.len() as u64, self.offset + start as u64);
-        skipped.take(&self.content[start..line_end]);
-        let line = skipped.end(self.offset + next as u64, ended == Ended::No);
-        self.spans.push(Span::TooLong(Box::new(line)));
-    }
-
-    /// Ends the open record: what follows is no part of it.
-    fn close(&mut self) {
-        if let Some(Open { start, end, next }) = self.open.take() {
-            self.spans.push(Span::Whole { start, end, next });
-        }
-    }
-
-    /// At the end of the content: a line that is not there yet could continue the open record.
-    fn end(&mut self) {
-        if let Some(Open { start, end, next }) = self.open.take() {
-            self.spans.push(Span::Unended { start, end, next });
-        }
-    }
-}
-
 /// How many bytes at the front of `content` end the line before it, whose last byte was `last_byte`.
 ///
 /// # Errors
@@ -439,44 +332,10 @@ fn rest_of_line_end(last_byte: u8, content: &[u8]) -> Result<usize, LinesError> 
     }
 }
 
-/// A line longer than allowed, as it passes by.
-struct Skipped {
-    ordinal: u64,
-    offset: u64,
-    length: u64,
-    sha256: Sha256,
-    /// A CR that is the line's last byte so far: of its line end, unless more follows.
-    carriage_return: bool,
-}
-
-impl Skipped {
-    fn new(ordinal: u64, offset: u64) -> Self {
-        Self { ordinal, offset, length: 0, sha256: Sha256::new(), carriage_return: false }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        if self.carriage_return {
-            self.sha256.update(b"\r");
-            self.length += 1;
-        }
-        self.carriage_return = bytes.ends_with(b"\r");
-        let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        self.sha256.update(bytes);
-        self.length += bytes.len() as u64;
-    }
-
-    fn end(self, end_offset: u64, unended: bool) -> TooLong {
-        let Self { ordinal, offset, length, sha256, .. } = self;
-        TooLong { ordinal, offset, length, end_offset, sha256: sha256.finalize().into(), unended }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sha2::{Digest as _, Sha256};
 
     use super::*;
 
@@ -694,7 +553,8 @@ mod tests {
 
     #[test]
     fn a_start_in_the_middle_goes_on_after_the_last_line_or_says_that_it_grew() {
-        let cases: &[(u8, &[u8], Option<&[&str]>)] = &[
+        type Case<'a> = (u8, &'a [u8], Option<&'a [&'a str]>);
+        let cases: &[Case<'_>] = &[
             (b'\n', b"", Some(&[])),
             (b'\n', b"b\n", Some(&["b"])),
             (b'\n', b"\xef\xbb\xbfb\n", Some(&["\u{feff}b"])),

@@ -1,6 +1,5 @@
 //! A file of lines: each event once, its end remembered as the committed length.
 
-use std::collections::HashMap;
 use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -61,11 +60,9 @@ impl FileSink {
         let tail = self.tail(u64::MAX).await?;
         if batch.bytes.starts_with(&tail) {
             self.append(&batch.bytes[tail.len()..]).await?;
-        } else if batch.reproduced {
+        } else {
             self.cut().await?;
             self.append(&batch.bytes).await?;
-        } else {
-            self.append(&without(batch, &tail)).await?;
         }
         self.sync().await?;
         if self.position.len == 0 {
@@ -191,7 +188,8 @@ impl FileSink {
         write.await.map_err(|error| self.unavailable("write", error))
     }
 
-    async fn cut(&mut self) -> Result<(), DeliveryError> {
+    /// Cuts off what lies behind the committed length: the beginning of a batch that cannot be made again.
+    pub(super) async fn cut(&mut self) -> Result<(), DeliveryError> {
         let committed = self.position.len;
         let file = self.file().await?;
         let cut = file.set_len(committed).await;
@@ -211,31 +209,4 @@ impl FileSink {
     fn refused(&self, what: &str) -> DeliveryError {
         DeliveryError::Misconfigured(format!("{} {what}", self.config.path.display()))
     }
-}
-
-/// The batch's lines that are not among the whole lines of `tail`, preceded by the rest of a line the tail breaks off
-/// in, if the batch still has it.
-fn without(batch: &Batch, tail: &[u8]) -> Vec<u8> {
-    let whole = memchr::memrchr(b'\n', tail).map_or(0, |newline| newline + 1);
-    let (lines, broken) = tail.split_at(whole);
-    let mut there: HashMap<&[u8], usize> = HashMap::new();
-    for line in lines.split_inclusive(|&byte| byte == b'\n') {
-        *there.entry(line).or_default() += 1;
-    }
-    let mut missing = Vec::new();
-    for line in batch.lines() {
-        match there.get_mut(line) {
-            Some(count) if *count > 0 => *count -= 1,
-            _ => missing.push(line),
-        }
-    }
-    let mut out = Vec::new();
-    if !broken.is_empty() {
-        match missing.iter().position(|line| line.starts_with(broken)) {
-            Some(at) => out.extend_from_slice(&missing.remove(at)[broken.len()..]),
-            None => out.push(b'\n'),
-        }
-    }
-    out.extend(missing.into_iter().flatten());
-    out
 }

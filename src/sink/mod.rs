@@ -117,6 +117,14 @@ impl Sink {
         }
     }
 
+    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
+    pub async fn take_back(&mut self) -> Result<(), DeliveryError> {
+        match self {
+            Self::File(sink) => sink.cut().await,
+            Self::Stdout(_) | Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// Accepts what lies behind the sink's position though nothing was sealed: bytes that are not ours. Returns how many.
     pub async fn adopt(&mut self) -> Result<u64, DeliveryError> {
         match self {

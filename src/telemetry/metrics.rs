@@ -119,7 +119,7 @@ pub struct Metrics {
     pub assume_role_failures: Counters<1>,
     /// `scan_last_success_timestamp_seconds{feed}`: when a whole scan last ended well.
     pub scan_last_success: Gauges<1>,
-    /// `event_latency_seconds`: from the time in the event to the sink's acknowledgement.
+    /// `event_latency_seconds`: from the newest new event's time to the commit that settles its object.
     pub event_latency_seconds: Histogram,
     /// `object_latency_seconds`: from the notification's time to the commit that settles it.
     pub object_latency_seconds: Histogram,

@@ -16,7 +16,7 @@ impl Dice {
 }
 
 /// Databricks records, one a line.
-pub fn databricks(records: usize) -> Vec<u8> {
+pub(crate) fn databricks(records: usize) -> Vec<u8> {
     let mut dice = Dice(1);
     let mut content = Vec::with_capacity(records * 1100);
     for number in 0..records {

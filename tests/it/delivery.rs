@@ -31,7 +31,7 @@ fn comes_back(world: &World, lines: usize) {
 fn a_sink_that_fails_does_not_hold_up_the_other_and_catches_up_without_repeats() {
     let place = Place::new();
     let world = world_with_a_sink_that_is_away(&place);
-    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).ready();
+    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);
     place.bucket.put(KEY, &object(&records(0..6)));
@@ -47,7 +47,7 @@ fn a_sink_that_fails_does_not_hold_up_the_other_and_catches_up_without_repeats()
 fn what_a_sink_is_owed_leaves_the_queue_and_is_delivered_when_the_sink_is_back() {
     let place = Place::new();
     let world = world_with_a_sink_that_is_away(&place).with_limits("owe_after = \"1s\"");
-    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).ready();
+    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
     place.queue.drained();
     assert!(late(&world).is_empty());
@@ -65,11 +65,11 @@ fn what_a_sink_is_owed_leaves_the_queue_and_is_delivered_when_the_sink_is_back()
 fn what_a_sink_is_owed_outlives_the_process() {
     let place = Place::new();
     let world = world_with_a_sink_that_is_away(&place).with_limits("owe_after = \"1s\"");
-    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).ready();
+    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
     place.queue.drained();
     daemon.kill();
-    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).ready();
+    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     comes_back(&world, 3);
     assert!(daemon.stop().success());
     world.delivered_once_each(&records(0..3));
@@ -80,7 +80,7 @@ fn what_a_sink_is_owed_outlives_the_process() {
 fn messages_stay_with_their_queue_where_nothing_may_be_owed() {
     let place = Place::new();
     let world = world_with_a_sink_that_is_away(&place).with_limits("owe_after = \"never\"");
-    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).ready();
+    let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);
     let depth = place.queue.depth();

@@ -3,12 +3,16 @@
 
 mod support;
 
+mod config;
+mod container_logs;
 mod delivery;
+mod deploy;
 mod directory;
 mod emulators;
 mod events;
 mod identity;
 mod kill;
+mod lakefs;
 mod memory;
 mod model;
 mod notifications;

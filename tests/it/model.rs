@@ -54,7 +54,7 @@ enum Happening {
 const OBJECTS: usize = 3;
 
 /// What a process may say that follows a crash, when objects were rewritten meanwhile.
-const AFTER_A_CRASH: [&str; 3] = ["object was rewritten", "the source lost records", "an object has moved on"];
+const AFTER_A_CRASH: [&str; 3] = ["object was rewritten", "cannot be made again", "an object has moved on"];
 
 fn happening() -> impl Strategy<Value = Happening> {
     let object = || 0..OBJECTS;

@@ -41,8 +41,8 @@ fn a_body_that_breaks_is_resumed_and_not_begun_again() {
     for resumed in &reads[1..] {
         assert_eq!(resumed.header("if-match").unwrap().trim_matches('"'), etag);
     }
-    assert_eq!(reads[1].header("range").unwrap(), "bytes=300000-");
-    assert_eq!(reads[2].header("range").unwrap(), "bytes=400000-");
+    assert!(reads[1].header("range").unwrap().starts_with("bytes=300000-"));
+    assert!(reads[2].header("range").unwrap().starts_with("bytes=400000-"));
     world.delivered_once_each(&lines);
 }
 

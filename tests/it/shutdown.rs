@@ -17,7 +17,7 @@ fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
         .with_feed(&place.feed(&through), &place, &["console"])
         .with_queue("visibility_secs = 600")
         .with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n")
-        .with_limits("shutdown_grace = \"3s\"");
+        .with_limits("shutdown_grace = \"6s\"");
     for n in 0..OBJECTS {
         place
             .bucket

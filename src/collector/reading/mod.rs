@@ -36,12 +36,12 @@ use crate::notification::ObjectId;
 use crate::object::Snapshot;
 use crate::object::Version;
 
-pub use remake::RemakeError;
-pub use remake::RemakeWork;
-pub use remake::remake;
+pub(super) use remake::RemakeError;
+pub(super) use remake::RemakeWork;
+pub(super) use remake::remake;
 
 /// What is to be read, and for whom.
-pub struct Work {
+pub(super) struct Work {
     pub workshop: Arc<Workshop>,
     pub feed: Arc<Feed>,
     pub object: ObjectId,
@@ -54,7 +54,7 @@ pub struct Work {
 }
 
 /// What reading an object came to.
-pub struct Read {
+pub(super) struct Read {
     pub version: Arc<Version>,
     /// Whether it was read to its end. If not, nobody was left to take more, or the stop came.
     pub complete: bool,
@@ -71,7 +71,7 @@ pub struct Read {
 ///
 /// # Errors
 /// Whatever was offered before may be sealed already.
-pub fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<Read, JobError> {
+pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<Read, JobError> {
     let mut source = Source::new(snapshot, &work.object, &work.feed.place, runtime);
     let version = Arc::new(source.version.clone());
     let context = Context::new(
@@ -116,7 +116,11 @@ fn slots(work: &Work) -> Vec<Slot> {
     let lanes = work.lanes.iter().zip(&work.tickets).zip(&work.standing.cursors);
     lanes
         .map(|((&lane, ticket), &cursor)| Slot {
-            target: Target::Lane { handle: work.workshop.lanes[lane].clone(), ticket: ticket.clone() },
+            target: Target::Lane {
+                handle: work.workshop.lanes[lane].clone(),
+                ticket: ticket.clone(),
+                workshop: Arc::clone(&work.workshop),
+            },
             encoder: work.feed.encoder_at(lane).unwrap_or_default(),
             cursor,
             deferred: false,

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use crate::batch::Acceptance;
 use crate::batch::Advance;
 use crate::batch::Part;
 use crate::batch::Refused;
+use crate::collector::job::Workshop;
 use crate::collector::lane::LaneHandle;
 use crate::collector::ticket::Ticket;
 use crate::delta::Fingerprint;
@@ -16,6 +18,7 @@ use crate::delta::Progress;
 use crate::delta::RecordHash;
 use crate::event::Encoded;
 use crate::event::Encoder;
+use crate::event::EventId;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
@@ -34,6 +37,7 @@ pub(super) enum Target {
     Lane {
         handle: LaneHandle,
         ticket: Ticket,
+        workshop: Arc<Workshop>,
     },
     /// Kept here, for a batch that is made again.
     Kept(Vec<Part>),
@@ -52,14 +56,13 @@ pub(super) struct Slot {
 
 /// A record with its place in the object's accepted sequence.
 pub(super) struct Placed<'a> {
-    pub(super) bytes: &'a [u8],
+    pub(super) record: Record<'a>,
     pub(super) hash: RecordHash,
-    pub(super) ordinal: u64,
     /// Where its first byte is in the content.
     pub(super) offset: u64,
     pub(super) index: u64,
     pub(super) occurrence: u64,
-    /// It is too long to be decoded; `bytes` is empty then.
+    /// It is too long to be decoded, and has no bytes then.
     pub(super) too_long: Option<u64>,
 }
 
@@ -76,6 +79,19 @@ struct Open {
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
     refused: Vec<Refused>,
+}
+
+/// What one encoder wrote, shared by the lanes that take it.
+struct Written {
+    bytes: Bytes,
+    ends: Arc<[u32]>,
+    ids: Arc<[EventId]>,
+}
+
+impl From<Encoded> for Written {
+    fn from(encoded: Encoded) -> Self {
+        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), ids: encoded.ids.into() }
+    }
 }
 
 /// Everything that flows out of one reading.
@@ -172,10 +188,9 @@ impl<'a> Outflow<'a> {
     }
 
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
-        let text = std::str::from_utf8(record.bytes).ok();
         let events = encode_record(
             self.context,
-            &Record { ordinal: record.ordinal, bytes: record.bytes, text },
+            &record.record,
             &record.hash,
             record.occurrence,
             &open.encoders,
@@ -222,27 +237,20 @@ impl<'a> Outflow<'a> {
             })
         });
         self.accepted = self.accepted.max(open.to);
-        let encoded: Vec<(Vec<u8>, Arc<[u32]>, Arc<[_]>)> = open
-            .encoded
-            .into_iter()
-            .map(|encoded| {
-                self.counts.latest_event_ms = self.counts.latest_event_ms.max(encoded.latest_ms);
-                (encoded.bytes, encoded.ends.into(), encoded.ids.into())
-            })
-            .collect();
-        let encoded: Vec<_> =
-            encoded.into_iter().map(|(bytes, ends, ids)| (bytes::Bytes::from(bytes), ends, ids)).collect();
+        let latest = open.encoded.iter().filter_map(|encoded| encoded.latest_ms).max();
+        self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
+        let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
         for at in open.slots {
             let slot = &mut self.slots[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
-            let (bytes, ends, ids) = &encoded[which];
+            let written = &encoded[which];
             let part = Part {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
-                bytes: bytes.clone(),
-                ends: Arc::clone(ends),
-                ids: Arc::clone(ids),
+                bytes: written.bytes.clone(),
+                ends: Arc::clone(&written.ends),
+                ids: Arc::clone(&written.ids),
             };
             slot.cursor = open.to;
             slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
@@ -259,7 +267,7 @@ impl<'a> Outflow<'a> {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
-                bytes: bytes::Bytes::new(),
+                bytes: Bytes::new(),
                 ends: Arc::new([]),
                 ids: Arc::new([]),
             };
@@ -277,15 +285,21 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
             parts.push(part);
             true
         }
-        Target::Lane { handle, ticket } => runtime
-            .block_on(async { tokio::time::timeout(patience, handle.offer(part, ticket)).await.unwrap_or(false) }),
+        Target::Lane { handle, ticket, workshop } => runtime.block_on(async {
+            tokio::select! {
+                biased;
+                taken = handle.offer(part, ticket) => taken,
+                () = workshop.stopped_for_long() => false,
+                () = tokio::time::sleep(patience) => false,
+            }
+        }),
     }
 }
 
 fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
     let body_zstd = match record.too_long {
         Some(_) => None,
-        None => zstd::encode_all(record.bytes, BODY_LEVEL).ok(),
+        None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
     };
-    Refused { ordinal: record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
+    Refused { ordinal: record.record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
 }

@@ -1,5 +1,6 @@
 //! One way through an object's content: which of its records are known, which are new, and who wants them.
 
+use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -9,11 +10,13 @@ use crate::collector::job::JobError;
 use crate::collector::reading::outflow::Outflow;
 use crate::collector::reading::outflow::Placed;
 use crate::collector::reading::source::BodyReader;
+use crate::collector::reading::source::RangeReader;
 use crate::collector::reading::source::Source;
 use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::delta::DeltaError;
+use crate::delta::Growth;
 use crate::delta::Place;
 use crate::delta::Progress;
 use crate::delta::RecordHash;
@@ -26,11 +29,14 @@ use crate::object::inflate::Compression;
 use crate::object::inflate::Inflate;
 use crate::object::inflate::InflateLimits;
 use crate::records::Framing;
+use crate::records::Record;
 use crate::records::lines::Block;
 use crate::records::lines::Item;
 use crate::records::lines::Lines;
 use crate::records::lines::LinesError;
 use crate::records::lines::Start;
+use crate::records::rows;
+use crate::records::rows::Rows;
 
 /// What a pass works with.
 pub(super) struct Pass<'p, 'a> {
@@ -70,7 +76,20 @@ struct Wanted {
     to: u64,
 }
 
-type Content<'a> = Inflate<BodyReader<'a>>;
+/// An object's content, in lines.
+enum Content<'a> {
+    Inflated(Box<Inflate<BodyReader<'a>>>),
+    Rows(Box<Rows<RangeReader<'a>>>),
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Inflated(content) => content.read(into),
+            Self::Rows(content) => content.read(into),
+        }
+    }
+}
 
 impl<'a> Pass<'_, 'a> {
     /// Reads as much as it takes to bring every lane up to the content's end.
@@ -132,7 +151,11 @@ impl<'a> Pass<'_, 'a> {
         let mut gone = 0;
         if lagging {
             let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
-            self.known(from, self.before.accepted)?;
+            let mut spool = self.set_aside(from, self.before.accepted)?;
+            if self.retract(from, &mut spool)? {
+                return Err(JobError::Overtaken);
+            }
+            self.let_flow(spool)?;
             gone = self.outflow.pass_over(self.before.accepted);
         }
         let comparison = self.whole()?;
@@ -148,10 +171,9 @@ impl<'a> Pass<'_, 'a> {
         }
     }
 
-    /// Lets the known records between two places flow out in the order of acceptance, in whatever order they stand.
-    fn known(&mut self, from: u64, to: u64) -> Result<(), JobError> {
-        let failed = |error: std::io::Error| JobError::Store(StoreError::Failed(format!("spooling records: {error}")));
-        let mut spool = Spool::new(self.store.state_dir()).map_err(failed)?;
+    /// Sets the known records between two places aside, in whatever order they stand.
+    fn set_aside(&mut self, from: u64, to: u64) -> Result<Spool, JobError> {
+        let mut spool = Spool::new(self.store.state_dir()).map_err(spooling)?;
         let mut comparison = self.whole()?;
         let mut content = self.content()?;
         let mut lines = self.lines(Start::Beginning);
@@ -164,13 +186,18 @@ impl<'a> Pass<'_, 'a> {
                 let Place::Known { index, occurrence } = place.map_err(|error| self.delta_error(error))? else {
                     continue;
                 };
-                if (from..to).contains(&index) && record.too_long.is_none() {
-                    spool.put(&Placed { index, occurrence, ..record }).map_err(failed)?;
+                if (from..to).contains(&index) {
+                    spool.put(&Placed { index, occurrence, ..record }).map_err(spooling)?;
                 }
             }
             comparison.pass(&block);
             self.progress.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(spool)
+    }
+
+    /// Lets what was set aside flow out in the order of acceptance.
+    fn let_flow(&mut self, spool: Spool) -> Result<(), JobError> {
         let outflow = &mut *self.outflow;
         let unused = Progress::default();
         let drained = spool.drain(|record| {
@@ -178,9 +205,24 @@ impl<'a> Pass<'_, 'a> {
             outflow.take(record);
             goes_on
         });
-        drained.map_err(failed)?;
+        drained.map_err(spooling)?;
         outflow.cut(&unused);
         Ok(())
+    }
+
+    /// Takes back the acceptance of records that are gone before any sink had them. Says whether that was done: then the
+    /// object is to be read again, and what comes back later is new.
+    fn retract(&mut self, from: u64, spool: &mut Spool) -> Result<bool, JobError> {
+        let first_gone = spool.first_gone(from);
+        if self.context.family.growth == Growth::Once || first_gone >= self.before.accepted {
+            return Ok(false);
+        }
+        let object = self.context.object.clone();
+        let kept = spool.fingerprints_from(first_gone);
+        match self.source.wait_for(self.store.retract(object, self.before.accepted, first_gone, kept)) {
+            Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
+            done => Ok(done?),
+        }
     }
 
     /// Takes each wanted record as it comes.
@@ -232,7 +274,7 @@ impl<'a> Pass<'_, 'a> {
             };
             offset = item.end_offset();
             // While the order is that of acceptance, the next record's place is its ordinal.
-            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.ordinal);
+            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.record.ordinal);
             if (turns || self.outflow.is_full()) && !self.outflow.cut(&comparison.progress(block)) {
                 return Ok(false);
             }
@@ -255,19 +297,16 @@ impl<'a> Pass<'_, 'a> {
 
     /// The record an item is, with its place still open; nothing where it has not been written to its end.
     fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
-        let placed =
-            |bytes, hash, ordinal, too_long| Placed { bytes, hash, ordinal, offset, index: 0, occurrence: 0, too_long };
-        match item {
-            Item::Whole { record, .. } => {
-                Some(placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
-            }
+        let (record, hash, too_long) = match item {
+            Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
             Item::Unended { record, .. } => {
-                let whole = (self.context.family.decode)(self.context, record, &mut |_| {}).is_ok();
-                whole.then(|| placed(record.bytes, RecordHash::of(record.bytes), record.ordinal, None))
+                (self.context.family.decode)(self.context, record, &mut |_| {}).ok()?;
+                (*record, RecordHash::of(record.bytes), None)
             }
-            Item::TooLong(line) if line.unended => None,
-            Item::TooLong(line) => Some(placed(&[], RecordHash(line.sha256), line.ordinal, Some(line.length))),
-        }
+            Item::TooLong(line) if line.unended => return None,
+            Item::TooLong(line) => (Record::new(line.ordinal, &[]), RecordHash(line.sha256), Some(line.length)),
+        };
+        Some(Placed { record, hash, offset, index: 0, occurrence: 0, too_long })
     }
 
     /// Lets the known records between two places flow out, for a part that is made again.
@@ -278,7 +317,8 @@ impl<'a> Pass<'_, 'a> {
         if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
             self.in_order(Wanted { known_from: from, to })?;
         } else {
-            self.known(from, to)?;
+            let spool = self.set_aside(from, to)?;
+            self.let_flow(spool)?;
         }
         Ok(())
     }
@@ -299,14 +339,24 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn content(&mut self) -> Result<Content<'a>, JobError> {
-        Ok(Inflate::new(self.source.open()?, self.inflate_limits()))
+        if !self.holds_rows() {
+            return Ok(Content::Inflated(Box::new(Inflate::new(self.source.open()?, self.inflate_limits()))));
+        }
+        let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
+        match Rows::open(self.source.ranges()?, limits) {
+            Ok(rows) => Ok(Content::Rows(Box::new(rows))),
+            Err(error) => Err(self.source.job_error(error.into())),
+        }
+    }
+
+    /// Whether the object is a Parquet file that is read by its rows. Known once its head was asked for.
+    fn holds_rows(&self) -> bool {
+        let by_rows = matches!(self.context.family.framing, Framing::Rows(_));
+        by_rows && rows::are_in(&self.context.object.key, self.source.beginning())
     }
 
     fn lines(&self, start: Start) -> Lines {
-        match self.context.family.framing {
-            Framing::Lines(role) => Lines::new(role, self.limits.line_bytes_max, start),
-            Framing::Rows => Lines::new(|_, _| crate::records::LineRole::Other, self.limits.line_bytes_max, start),
-        }
+        Lines::new(self.context.family.framing.role(self.holds_rows()), self.limits.line_bytes_max, start)
     }
 
     fn whole(&self) -> Result<Comparison, JobError> {
@@ -322,6 +372,10 @@ impl<'a> Pass<'_, 'a> {
     fn delta_error(&self, error: DeltaError) -> JobError {
         JobError::Store(StoreError::Failed(format!("{}: {error}", self.context.object)))
     }
+}
+
+fn spooling(error: std::io::Error) -> JobError {
+    JobError::Store(StoreError::Failed(format!("spooling records: {error}")))
 }
 
 /// How a stream ended.

@@ -24,7 +24,7 @@ use crate::object::ReadError;
 use crate::object::Snapshot;
 
 /// What is to be made again.
-pub struct RemakeWork {
+pub(crate) struct RemakeWork {
     pub feed: Arc<Feed>,
     pub sealed: SealedPart,
     pub encoder: Encoder,
@@ -34,7 +34,7 @@ pub struct RemakeWork {
 
 /// Why a part cannot be made again.
 #[derive(Debug, thiserror::Error)]
-pub enum RemakeError {
+pub(crate) enum RemakeError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -58,7 +58,7 @@ impl From<JobError> for RemakeError {
 ///
 /// # Errors
 /// The object cannot be read, now or ever.
-pub fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RemakeError> {
+pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RemakeError> {
     let RemakeWork { feed, sealed, encoder, store, limits } = work;
     let Advance { object, before: from, after: to } = sealed.advance.clone();
     let standing = store.standing(&object, &[])?;

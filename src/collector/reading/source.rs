@@ -14,15 +14,21 @@ use crate::object::Body;
 use crate::object::Condition;
 use crate::object::Objects as _;
 use crate::object::Place;
+use crate::object::Range;
 use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::object::Version;
 use crate::object::inflate::InflateError;
 use crate::records::lines::LinesError;
+use crate::records::rows::Ranges;
+use crate::records::rows::RowsError;
 
 /// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
 const KEPT_BYTES_MAX: u64 = 4 << 20;
+
+/// Enough to tell what an object is.
+const BEGINNING_BYTES: usize = 4;
 
 /// The bytes of one version, from the beginning, as often as they are needed.
 pub(super) struct Source<'a> {
@@ -34,6 +40,8 @@ pub(super) struct Source<'a> {
     first: Option<Body>,
     /// The first bytes of that body, when they were looked at.
     head: Option<Bytes>,
+    /// The first of those, which tell what the object is.
+    beginning: Bytes,
     kept: Option<Bytes>,
     /// Bytes read from the place so far.
     pub(super) fetched_bytes: u64,
@@ -42,7 +50,17 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     pub(super) fn new(snapshot: Snapshot, object: &'a ObjectId, place: &'a Place, runtime: &'a Handle) -> Self {
         let Snapshot { version, body } = snapshot;
-        Self { version, object, place, runtime, first: Some(body), head: None, kept: None, fetched_bytes: 0 }
+        Self {
+            version,
+            object,
+            place,
+            runtime,
+            first: Some(body),
+            head: None,
+            beginning: Bytes::new(),
+            kept: None,
+            fetched_bytes: 0,
+        }
     }
 
     /// The bytes from the beginning.
@@ -72,8 +90,29 @@ impl<'a> Source<'a> {
     pub(super) fn head(&mut self) -> Result<Bytes, ReadError> {
         if let (None, Some(body)) = (&self.head, &mut self.first) {
             self.head = self.runtime.block_on(body.next()).transpose()?;
+            self.beginning = self.head.clone().unwrap_or_default();
+            self.beginning.truncate(BEGINNING_BYTES);
         }
         Ok(self.head.clone().unwrap_or_default())
+    }
+
+    /// The first few bytes, once [`head`](Self::head) was asked for.
+    pub(super) fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+
+    /// The bytes by range.
+    pub(super) fn ranges(&mut self) -> Result<RangeReader<'a>, ReadError> {
+        if self.version.size_bytes <= KEPT_BYTES_MAX && self.kept.is_none() {
+            self.open()?;
+        } else if self.kept.is_none() {
+            // Nothing more is read of the body that came with the version.
+            self.first = None;
+            self.fetched_bytes += self.version.size_bytes;
+        }
+        let same = Condition::OnlyEtag(self.version.etag.clone());
+        let (runtime, place, object) = (self.runtime, self.place, self.object);
+        Ok(RangeReader { runtime, place, object, same, size_bytes: self.version.size_bytes, kept: self.kept.clone() })
     }
 
     fn body(&mut self) -> Result<Body, ReadError> {
@@ -87,10 +126,19 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Waits for something the runtime does.
+    pub(super) fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
         let damaged =
             |reason: String| JobError::Damaged { object: self.object.clone(), etag: self.version.etag.clone(), reason };
+        let error = match RowsError::from_read(error) {
+            RowsError::Source(error) => error,
+            refused => return damaged(refused.to_string()),
+        };
         match InflateError::from_read(error) {
             InflateError::Source(source) => match source.downcast::<ReadError>() {
                 Ok(ReadError::Damaged { reason, .. }) => damaged(reason),
@@ -132,5 +180,37 @@ impl Read for BodyReader<'_> {
         let count = into.len().min(self.chunk.len());
         self.chunk.copy_to_slice(&mut into[..count]);
         Ok(count)
+    }
+}
+
+/// The bytes of one version by range. The place's own errors come inside [`io::Error`].
+pub(super) struct RangeReader<'a> {
+    runtime: &'a Handle,
+    place: &'a Place,
+    object: &'a ObjectId,
+    /// Of no other version.
+    same: Condition,
+    size_bytes: u64,
+    kept: Option<Bytes>,
+}
+
+impl Ranges for RangeReader<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes> {
+        if let Some(kept) = &mut self.kept {
+            return Ranges::read(kept, start, length);
+        }
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let range = Range::Between(start, start.saturating_add(length as u64));
+        let part = self.runtime.block_on(self.place.read_range(self.object, self.same.clone(), range));
+        match part.map_err(io::Error::other)? {
+            Reading::Changed(part) if part.start == start => Ok(part.bytes),
+            _ => Err(io::Error::other(ReadError::Changed { object: self.object.clone() })),
+        }
     }
 }

@@ -10,14 +10,16 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::collector::reading::outflow::Placed;
+use crate::delta::Fingerprint;
 use crate::delta::RecordHash;
+use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.
 pub(super) struct Spool {
     file: BufWriter<File>,
     written: u64,
-    /// Of each record, where it belongs and where it lies.
-    places: Vec<(u64, u64)>,
+    /// Of each record, where it belongs, where it lies, and what it is.
+    places: Vec<(u64, u64, Fingerprint)>,
 }
 
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
@@ -29,14 +31,27 @@ impl Spool {
     }
 
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
-        self.places.push((record.index, self.written));
+        self.places.push((record.index, self.written, record.hash.fingerprint()));
         self.file.write_all(&record.hash.0)?;
-        for number in [record.ordinal, record.offset, record.occurrence, record.bytes.len() as u64] {
+        for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
         }
-        self.file.write_all(record.bytes)?;
-        self.written += (HEAD_BYTES + record.bytes.len()) as u64;
+        self.file.write_all(record.record.bytes)?;
+        self.written += (HEAD_BYTES + record.record.bytes.len()) as u64;
         Ok(())
+    }
+
+    /// The first place from `from` on that none of its records has.
+    pub(super) fn first_gone(&mut self, from: u64) -> u64 {
+        self.places.sort_unstable();
+        let whole = (from..).zip(&self.places).take_while(|(expected, (index, ..))| expected == index);
+        from + whole.count() as u64
+    }
+
+    /// The fingerprints of its records from place `from` on, in order.
+    pub(super) fn fingerprints_from(&mut self, from: u64) -> Vec<Fingerprint> {
+        self.places.sort_unstable();
+        self.places.iter().filter(|(index, ..)| *index >= from).map(|(.., fingerprint)| *fingerprint).collect()
     }
 
     /// Gives the records to `each` in the order of acceptance, until it says to stop.
@@ -45,7 +60,7 @@ impl Spool {
         let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         places.sort_unstable();
         let (mut head, mut bytes) = ([0; HEAD_BYTES], Vec::new());
-        for (index, at) in places {
+        for (index, at, _) in places {
             file.seek(SeekFrom::Start(at))?;
             file.read_exact(&mut head)?;
             let mut hash = [0; 32];
@@ -58,9 +73,8 @@ impl Spool {
             bytes.clear();
             (&file).take(number(3)).read_to_end(&mut bytes)?;
             let record = Placed {
-                bytes: &bytes,
+                record: Record::new(number(0), &bytes),
                 hash: RecordHash(hash),
-                ordinal: number(0),
                 offset: number(1),
                 index,
                 occurrence: number(2),
@@ -84,15 +98,19 @@ mod tests {
         let mut spool = Spool::new(directory.path()).unwrap();
         for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
             let hash = RecordHash::of(bytes);
-            let record =
-                Placed { bytes, hash, ordinal: index + 100, offset: 9, index, occurrence: index * 2, too_long: None };
+            let record = Record::new(index + 100, bytes);
+            let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
             spool.put(&record).unwrap();
         }
+        assert_eq!([spool.first_gone(2), spool.first_gone(5), spool.first_gone(1)], [3, 6, 1]);
+        let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
+        assert_eq!(spool.fingerprints_from(3), after);
         let mut seen = Vec::new();
         spool
             .drain(|record| {
-                assert_eq!(record.hash, RecordHash::of(record.bytes));
-                seen.push((record.index, record.bytes.to_vec(), record.ordinal, record.occurrence));
+                let Record { bytes, ordinal, .. } = record.record;
+                assert_eq!(record.hash, RecordHash::of(bytes));
+                seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
                 true
             })
             .unwrap();

@@ -278,7 +278,7 @@ impl<'a> Source<'_, 'a> {
             return vec![Text::from(word)];
         }
         if let Some(Json::Array(whole)) = self.params.get(word) {
-            let texts = elements(whole, |value| owned_text(value));
+            let texts = elements(whole, owned_text);
             if !texts.is_empty() {
                 if texts.len() < ELEMENTS_MAX {
                     self.read.push(word);

@@ -104,6 +104,16 @@ impl Start {
     }
 }
 
+impl Start {
+    /// Begins the process and waits until it is at work, whether all of its sinks can be reached or not.
+    pub fn at_work(&self) -> Daemon {
+        let mut daemon = self.spawn();
+        let works = within(SOON, || daemon.has_ended() || daemon.log.said("collecting").is_some());
+        assert!(works && !daemon.has_ended(), "the daemon did not begin its work:\n{}", daemon.log.end());
+        daemon
+    }
+}
+
 impl Daemon {
     pub fn id(&self) -> u32 {
         self.child.id()

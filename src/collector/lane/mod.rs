@@ -1,15 +1,11 @@
 //! One sink's way: gathers parts into batches, seals, sends until the sink has them, commits.
 
+mod handle;
+
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::error;
 use tracing::info;
@@ -25,9 +21,12 @@ use crate::checkpoint::Sealed;
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
+use crate::collector::lane::handle::Inner;
+use crate::collector::lane::handle::Offer;
+use crate::collector::lane::handle::Status;
 use crate::collector::recovery::Recovered;
+use crate::collector::recovery::Remade;
 use crate::collector::shutdown::Shutdown;
-use crate::collector::ticket::Ticket;
 use crate::notification::ObjectId;
 use crate::sink::DeliveryError;
 use crate::sink::Manifest;
@@ -35,82 +34,14 @@ use crate::sink::Receipt;
 use crate::sink::Sink;
 use crate::telemetry::metrics::Metrics;
 
-/// How many parts may wait for a lane.
-const OFFERS_MAX: usize = 256;
+pub(super) use handle::LaneHandle;
 
 /// How often a sink that needs mending is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
-/// One part on its way to a sink, and the memory it takes.
-pub struct Offer {
-    pub part: Part,
-    pub ticket: Ticket,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Whether a sink takes what it is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
-    Ready,
-    /// Since when it does not.
-    Failing(Instant),
-}
-
-/// What jobs hold of a lane.
-#[derive(Clone)]
-pub struct LaneHandle {
-    pub sink: Arc<str>,
-    offers: mpsc::Sender<Offer>,
-    room: Arc<Semaphore>,
-    room_bytes: u32,
-    producers: Arc<Producers>,
-    status: watch::Receiver<Status>,
-}
-
-#[derive(Default)]
-struct Producers {
-    count: AtomicUsize,
-    gone: Notify,
-}
-
-/// While one exists, more may be on its way to the lane.
-pub struct Producing(Arc<Producers>);
-
-impl Drop for Producing {
-    fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.gone.notify_one();
-        }
-    }
-}
-
-impl LaneHandle {
-    /// Whether its last delivery failed.
-    pub fn is_failing(&self) -> bool {
-        *self.status.borrow() != Status::Ready
-    }
-
-    /// Announces that parts will be offered.
-    pub fn producing(&self) -> Producing {
-        self.producers.count.fetch_add(1, Ordering::AcqRel);
-        Producing(Arc::clone(&self.producers))
-    }
-
-    /// Hands a part over once the lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
-    /// Returns false when the lane is closed.
-    pub async fn offer(&self, part: Part, ticket: &Ticket) -> bool {
-        let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
-        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
-        let Ok(slot) = self.offers.reserve().await else { return false };
-        ticket.offer();
-        slot.send(Offer { part, ticket: ticket.clone(), _room: room });
-        true
-    }
-}
-
 /// Why a lane ended before it was closed.
 #[derive(Debug, thiserror::Error)]
-pub enum LaneError {
+pub(super) enum LaneError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stop came while the sink was failing; what was sealed is sent after the next start.
@@ -119,7 +50,7 @@ pub enum LaneError {
 }
 
 /// One sink's task.
-pub struct Lane {
+pub(super) struct Lane {
     name: Arc<str>,
     sink: Sink,
     encoder: String,
@@ -127,13 +58,12 @@ pub struct Lane {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
     limits: Limits,
-    offers: mpsc::Receiver<Offer>,
-    producers: Arc<Producers>,
-    status: watch::Sender<Status>,
+    last_send: Duration,
+    inner: Inner,
 }
 
 /// What a lane is made of.
-pub struct Setup {
+pub(super) struct Setup {
     pub name: Arc<str>,
     pub sink: Sink,
     /// Which program and encoding makes the bytes.
@@ -144,25 +74,16 @@ pub struct Setup {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
+    /// After the stop, how long a delivery under way is waited for.
+    pub last_send: Duration,
 }
 
 impl Lane {
-    pub fn new(setup: Setup) -> (Self, LaneHandle) {
-        let (sender, offers) = mpsc::channel(OFFERS_MAX);
-        let (status, seen) = watch::channel(Status::Ready);
-        let producers = Arc::new(Producers::default());
-        let room_bytes = u32::try_from(setup.room_bytes.max(2 * setup.limits.bytes)).unwrap_or(u32::MAX >> 4);
-        let handle = LaneHandle {
-            sink: Arc::clone(&setup.name),
-            offers: sender,
-            room: Arc::new(Semaphore::new(room_bytes as usize)),
-            room_bytes,
-            producers: Arc::clone(&producers),
-            status: seen,
-        };
-        let Setup { name, sink, encoder, limits, store, metrics, shutdown, .. } = setup;
-        let lane = Self { name, sink, encoder, store, metrics, shutdown, limits, offers, producers, status };
-        (lane, handle)
+    pub(super) fn new(setup: Setup) -> (Self, LaneHandle) {
+        let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
+        let (handle, inner) = LaneHandle::new(Arc::clone(&setup.name), room_bytes);
+        let Setup { name, sink, encoder, limits, store, metrics, shutdown, last_send, .. } = setup;
+        (Self { name, sink, encoder, store, metrics, shutdown, last_send, limits, inner }, handle)
     }
 
     /// Runs until every handle is gone and all that was offered is committed. `recovered` is the batch that was sealed
@@ -170,10 +91,10 @@ impl Lane {
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
-        self.status.send_replace(Status::Failing(Instant::now()));
+    pub(super) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
+        self.inner.status.send_modify(|status| status.failing = Some(Instant::now()));
         self.recover(recovered).await?;
-        self.status.send_replace(Status::Ready);
+        self.inner.status.send_replace(Status::default());
         while let Some(offers) = self.gather().await {
             self.carry(offers).await?;
         }
@@ -182,17 +103,9 @@ impl Lane {
 
     async fn recover(&mut self, recovered: Recovered) -> Result<(), LaneError> {
         match recovered {
-            Recovered::Nothing => loop {
-                match self.sink.adopt().await {
-                    Ok(0) => return Ok(()),
-                    Ok(bytes) => {
-                        warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
-                        return Ok(());
-                    }
-                    Err(error) => self.pause(&error, &mut Backoff::new(PARKED_RETRY)).await?,
-                }
-            },
+            Recovered::Nothing => self.begin().await,
             Recovered::Sealed { sealed, manifest, batch } => {
+                self.sending(batch.objects());
                 let mut backoff = Backoff::default();
                 let settled = loop {
                     match self.sink.settled(&manifest).await {
@@ -203,42 +116,71 @@ impl Lane {
                 info!(sink = %self.name, batch = sealed.id(), complete = settled.is_some(), "completing the batch that was under way");
                 let receipt = match settled {
                     Some(receipt) => receipt,
-                    None => {
-                        let Some(batch) = batch.make().await? else { return Err(LaneError::Stopped) };
-                        if !batch.reproduced {
-                            self.metrics.unreproducible.inc();
-                            error!(sink = %self.name, batch = sealed.id(), "the source lost records of a batch that was under way; sending what is left");
-                        }
-                        self.deliver(&batch).await?
-                    }
+                    None => match batch.make().await? {
+                        Remade::Same(batch) => self.deliver(&batch).await?,
+                        Remade::Lost => return self.take_back(sealed).await,
+                        Remade::Stopped => return Err(LaneError::Stopped),
+                    },
                 };
                 self.commit(&sealed, &receipt).await
             }
         }
     }
 
+    /// The batch under way cannot be made again: its objects are read anew from where the sink stood before it.
+    async fn take_back(&mut self, sealed: Sealed) -> Result<(), LaneError> {
+        self.metrics.unreproducible.inc();
+        warn!(sink = %self.name, batch = sealed.id(), "the batch that was under way cannot be made again; its objects are read anew");
+        let mut backoff = Backoff::default();
+        while let Err(error) = self.sink.take_back().await {
+            self.pause(&error, &mut backoff).await?;
+        }
+        self.store.unseal(sealed).await?;
+        Ok(())
+    }
+
+    /// Nothing was under way; what lies behind the sink's position is not ours.
+    async fn begin(&mut self) -> Result<(), LaneError> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.sink.adopt().await {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => {
+                    warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
+                    return Ok(());
+                }
+                Err(error) => self.pause(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// Shows which objects the batch in hand holds.
+    fn sending(&self, objects: HashSet<ObjectId>) {
+        self.inner.status.send_modify(|status| status.sending = Some((Instant::now(), Arc::new(objects))));
+    }
+
     /// Waits for the next batch's worth of parts; nothing when the lane is closed.
     async fn gather(&mut self) -> Option<Vec<Offer>> {
-        let first = self.offers.recv().await?;
+        let first = self.inner.offers.recv().await?;
         let began = Instant::now();
         let mut builder = Builder::new(self.limits);
         push(&mut builder, first);
         loop {
             while !builder.is_full(began.elapsed(), true)
-                && let Ok(offer) = self.offers.try_recv()
+                && let Ok(offer) = self.inner.offers.try_recv()
             {
                 push(&mut builder, offer);
             }
-            let more = self.producers.count.load(Ordering::Acquire) > 0 || !self.offers.is_empty();
+            let more = self.inner.producers.are_there() || !self.inner.offers.is_empty();
             if builder.is_full(began.elapsed(), more) {
                 return Some(builder.take());
             }
             tokio::select! {
-                offer = self.offers.recv() => match offer {
+                offer = self.inner.offers.recv() => match offer {
                     Some(offer) => push(&mut builder, offer),
                     None => return Some(builder.take()),
                 },
-                () = self.producers.gone.notified() => {}
+                () = self.inner.producers.gone() => {}
                 () = tokio::time::sleep(builder.patience(began.elapsed())) => {}
             }
         }
@@ -247,9 +189,14 @@ impl Lane {
     /// One batch from its parts to its commit.
     async fn carry(&mut self, offers: Vec<Offer>) -> Result<(), LaneError> {
         let offers: Vec<Offer> = offers.into_iter().filter(|offer| offer.ticket.claim()).collect();
-        let Some((sealed, batch, offers)) = self.seal(offers).await? else { return Ok(()) };
+        self.sending(offers.iter().map(|offer| offer.part.advance.object.clone()).collect());
+        let Some((sealed, batch, offers)) = self.seal(offers).await? else {
+            self.inner.status.send_modify(|status| status.sending = None);
+            return Ok(());
+        };
         let receipt = self.deliver(&batch).await?;
         self.commit(&sealed, &receipt).await?;
+        self.inner.status.send_modify(|status| status.sending = None);
         self.metrics.events_sent.add([&self.name], batch.events() as u64);
         for offer in offers {
             offer.ticket.committed();
@@ -288,13 +235,22 @@ impl Lane {
             return Ok(receipt);
         }
         loop {
-            match self.sink.deliver(batch, clock::now_ms()).await {
+            let sent = tokio::select! {
+                biased;
+                sent = self.sink.deliver(batch, clock::now_ms()) => sent,
+                // What was sealed is sent after the next start.
+                () = self.shutdown.requested_for(self.last_send) => return Err(LaneError::Stopped),
+            };
+            match sent {
                 Ok(receipt) => {
                     self.metrics.sink_batches.add([&self.name, "delivered"], 1);
-                    if let Status::Failing(since) = *self.status.borrow() {
-                        info!(sink = %self.name, after_secs = since.elapsed().as_secs(), "the sink takes events again");
-                    }
-                    self.status.send_if_modified(|status| std::mem::replace(status, Status::Ready) != Status::Ready);
+                    self.inner.status.send_if_modified(|status| {
+                        let failing = status.failing.take();
+                        if let Some(since) = failing {
+                            info!(sink = %self.name, after_secs = since.elapsed().as_secs(), "the sink takes events again");
+                        }
+                        failing.is_some()
+                    });
                     return Ok(receipt);
                 }
                 Err(error) => self.pause(&error, &mut backoff).await?,
@@ -345,13 +301,7 @@ impl Lane {
     }
 
     async fn wait(&mut self, wait: Duration) -> Result<(), LaneError> {
-        self.status.send_if_modified(|status| {
-            let ready = *status == Status::Ready;
-            if ready {
-                *status = Status::Failing(Instant::now());
-            }
-            ready
-        });
+        self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
         tokio::select! {
             biased;
             () = self.shutdown.requested() => Err(LaneError::Stopped),

@@ -1,0 +1,182 @@
+//! The rows of lanes, of sealed batches and of their parts.
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use super::StoreError;
+use super::advance::LaneState;
+use super::advance::Seal;
+use super::advance::Sealed;
+use super::advance::SealedBatch;
+use super::advance::SealedPart;
+use super::rows;
+use super::rows::Sum;
+use super::rows::count;
+use super::rows::int;
+use crate::batch::Advance;
+use crate::batch::Part;
+use crate::notification::ObjectId;
+use crate::sink::Manifest;
+use crate::sink::Position;
+
+fn lane_sum(sink: &str, state: LaneState) -> Sum {
+    let sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
+    match state.position {
+        Some(Position { number, len, opened_at_ms }) => sum.int(int(number)).int(int(len)).int(opened_at_ms),
+        None => sum,
+    }
+}
+
+pub(super) fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT last_seq, file_number, file_len, file_opened_at_ms, sum FROM lane WHERE sink = ?1")?
+        .query_row([sink], |row| {
+            let position = match row.get::<_, Option<i64>>(1)? {
+                Some(number) => {
+                    Some(Position { number: count(number), len: count(row.get(2)?), opened_at_ms: row.get(3)? })
+                }
+                None => None,
+            };
+            Ok((LaneState { seq: count(row.get(0)?), position }, row.get(4)?))
+        })
+        .optional()?;
+    let Some((state, sum)) = found else { return Ok(LaneState::default()) };
+    lane_sum(sink, state).verify(sum, || format!("the state of sink {sink}"))?;
+    Ok(state)
+}
+
+pub(super) fn set_lane(connection: &Connection, sink: &str, state: LaneState) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
+                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum",
+        )?
+        .execute(params![
+            sink,
+            int(state.seq),
+            state.position.map(|position| int(position.number)),
+            state.position.map(|position| int(position.len)),
+            state.position.map(|position| position.opened_at_ms),
+            lane_sum(sink, state).value(),
+        ])?;
+    Ok(())
+}
+
+fn batch_sum(sink: &str, seq: u64, id: &str, encoder: &str, manifest: &Manifest) -> Sum {
+    let sum = Sum::of("batch").text(Some(sink)).int(int(seq)).text(Some(id)).text(Some(encoder));
+    sum.int(int(manifest.bytes)).bytes(manifest.hash.as_bytes())
+}
+
+pub(super) fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &str) -> Result<(), StoreError> {
+    let sum = batch_sum(&seal.sink, seq, id, &seal.encoder, &seal.manifest).value();
+    connection
+        .prepare_cached(
+            "INSERT INTO batch (sink, seq, id, encoder, bytes, hash, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            &*seal.sink,
+            int(seq),
+            id,
+            seal.encoder,
+            int(seal.manifest.bytes),
+            seal.manifest.hash.as_bytes(),
+            sum
+        ])?;
+    Ok(())
+}
+
+fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
+    let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
+    let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
+    sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash)
+}
+
+/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
+pub(super) fn insert_part(
+    connection: &Connection,
+    seal: &Seal,
+    ord: usize,
+    object_id: i64,
+    part: &Part,
+) -> Result<(), StoreError> {
+    let advance = &part.advance;
+    let before = seal.parts[..ord].iter().rev().find(|earlier| earlier.advance.object == advance.object);
+    let stands = match before {
+        Some(earlier) => earlier.advance.after,
+        None => rows::cursor(connection, object_id, &seal.sink)?,
+    };
+    if stands != advance.before {
+        return Err(StoreError::Overtaken { object: advance.object.clone() });
+    }
+    let row = SealedPart {
+        advance: advance.clone(),
+        etag: part.version.etag.clone(),
+        last_modified_ms: part.version.last_modified_ms,
+        hash: part.hash(),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            &*seal.sink,
+            int(ord as u64),
+            object_id,
+            &*row.etag,
+            row.last_modified_ms,
+            int(advance.before),
+            int(advance.after),
+            row.hash,
+            part_sum(&seal.sink, object_id, &row).value(),
+        ])?;
+    Ok(())
+}
+
+pub(super) fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, ObjectId, u64, u64)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 ORDER BY ord",
+    )?;
+    let rows = statement.query_map([sink], |row| {
+        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        Ok((row.get(0)?, object, count(row.get(3)?), count(row.get(4)?)))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
+    let found = connection
+        .prepare_cached("SELECT seq, id, encoder, bytes, hash, sum FROM batch WHERE sink = ?1")?
+        .query_row([sink], |row| {
+            let hash: [u8; 32] = row.get(4)?;
+            let manifest = Manifest { bytes: count(row.get(3)?), hash: hash.into() };
+            let sealed = Sealed { sink: sink.into(), id: row.get(1)?, seq: count(row.get(0)?) };
+            Ok((sealed, row.get::<_, String>(2)?, manifest, row.get::<_, i64>(5)?))
+        })
+        .optional()?;
+    let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
+    let name = || format!("the sealed batch of sink {sink}");
+    batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum
+         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
+    )?;
+    let rows = statement.query_map([sink], |row| {
+        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
+        let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
+        let etag: String = row.get(3)?;
+        let part = SealedPart { advance, etag: etag.into(), last_modified_ms: row.get(4)?, hash: row.get(7)? };
+        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
+    })?;
+    let mut parts = Vec::new();
+    for row in rows {
+        let (object_id, part, sum) = row?;
+        part_sum(sink, object_id, &part).verify(sum, name)?;
+        parts.push(part);
+    }
+    Ok(Some(SealedBatch { sealed, encoder, manifest, parts }))
+}

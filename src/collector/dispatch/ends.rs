@@ -1,0 +1,195 @@
+//! What follows when a job ends: settles what it finished, and decides about the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+use tracing::error;
+use tracing::warn;
+
+use super::Dispatcher;
+use super::Running;
+use super::TICK;
+use super::Wish;
+use crate::checkpoint::Refusal;
+use crate::checkpoint::StoreError;
+use crate::collector::clock;
+use crate::collector::held::Claim;
+use crate::collector::held::Proof;
+use crate::collector::job::JobEnd;
+use crate::collector::job::JobError;
+use crate::collector::retry;
+use crate::collector::retry::Verdict;
+use crate::notification::ObjectId;
+
+impl Dispatcher {
+    /// A job ended: settles what it finished, and decides about the rest.
+    pub(super) async fn end(
+        &mut self,
+        end: Result<(ObjectId, Result<JobEnd, JobError>), tokio::task::JoinError>,
+    ) -> Result<(), StoreError> {
+        let (object, result) = match end {
+            Ok(end) => end,
+            // A panic outside a worker is a fault of the program's own; going on could lose what it held.
+            Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
+        };
+        let Some(Running { wish, catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
+        wish.claims.iter().for_each(Claim::touch);
+        if let Some(lane) = catching_up {
+            self.behind[lane].ended();
+        }
+        match result {
+            Ok(end) => self.passed(&object, wish, catching_up, &end).await?,
+            Err(JobError::Store(error)) => return Err(error),
+            Err(error) => self.failed(&object, wish, catching_up, &error).await?,
+        }
+        if self.waiting.get(&object).is_some_and(|wish| wish.not_before.is_none()) {
+            self.ready.push_back(object);
+        }
+        Ok(())
+    }
+
+    async fn passed(
+        &mut self,
+        object: &ObjectId,
+        wish: Wish,
+        catching_up: Option<usize>,
+        end: &JobEnd,
+    ) -> Result<(), StoreError> {
+        for &lane in &end.deferred {
+            self.behind[lane].defer(object, wish.feed);
+            if catching_up == Some(lane) {
+                self.behind[lane].again(object, TICK);
+            }
+        }
+        if !end.finished && end.deferred.is_empty() {
+            // Stopped midway: the claims are dropped, and the messages come again.
+            return Ok(());
+        }
+        if let Some(lane) = catching_up.filter(|lane| !end.deferred.contains(lane)) {
+            self.pay(lane, object).await?;
+        }
+        self.park(object.clone(), wish);
+        self.settle(object)
+    }
+
+    async fn pay(&mut self, lane: usize, object: &ObjectId) -> Result<(), StoreError> {
+        let sink = Arc::clone(&self.workshop.lanes[lane].sink);
+        self.workshop.store.pay(sink, object.clone()).await?;
+        self.behind[lane].paid(object);
+        if let Some(parked) = self.parked.get_mut(object) {
+            parked.lanes.retain(|&owed| owed != lane);
+        }
+        Ok(())
+    }
+
+    /// Keeps an object's messages until every sink has had it: those that are behind get it later.
+    pub(super) fn park(&mut self, object: ObjectId, wish: Wish) {
+        let feed = &self.workshop.feeds.0[wish.feed];
+        let parked = self.parked.entry(object.clone()).or_default();
+        parked.feed = wish.feed;
+        parked.claims.extend(wish.claims);
+        for &lane in &feed.lanes {
+            if self.behind[lane].is_behind() {
+                self.behind[lane].defer(&object, wish.feed);
+                if !parked.lanes.contains(&lane) {
+                    parked.lanes.push(lane);
+                }
+            }
+        }
+    }
+
+    /// Settles an object's messages if nothing is left to do: every sink has had it or is owed it.
+    pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
+        let Some(parked) = self.parked.get(object) else { return Ok(()) };
+        if !parked.lanes.is_empty() {
+            return Ok(());
+        }
+        let sinks = &self.workshop.feeds.0[parked.feed].sinks;
+        let mut claims = self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default();
+        while let Some(claim) = claims.pop() {
+            // Without a proof the claim is dropped, and its message comes again.
+            match self.workshop.store.passed(object, sinks)? {
+                Some(passed) => claim.settle(Proof::Passed(passed)),
+                None => debug!(%object, "not settled: the object has moved on"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn failed(
+        &mut self,
+        object: &ObjectId,
+        mut wish: Wish,
+        catching_up: Option<usize>,
+        error: &JobError,
+    ) -> Result<(), StoreError> {
+        wish.attempts = 1 + catching_up.map_or(wish.attempts, |lane| self.behind[lane].attempts(object));
+        let limits = &self.workshop.limits;
+        let verdict = retry::verdict(error, wish.attempts, wish.since.elapsed(), limits, self.once);
+        debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
+        let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
+        match verdict {
+            Verdict::Again(wait) => match catching_up {
+                Some(lane) => self.behind[lane].again(object, wait),
+                None => self.again(object, wish, wait),
+            },
+            Verdict::GiveUp => {
+                error!(feed = %feed.name, %object, %error, attempts = wish.attempts, "an object cannot be read; its message is left to come again");
+                self.workshop.metrics.objects.add(["given_up"], 1);
+                self.failed.get_or_insert_with(|| error.to_string());
+                if let Some(lane) = catching_up {
+                    self.behind[lane].again(object, Duration::from_secs(60));
+                }
+            }
+            Verdict::Vanished => {
+                warn!(feed = %feed.name, %object, "an object is gone before it was read");
+                self.workshop.metrics.objects.add(["vanished"], 1);
+                for lane in feed.lanes.clone() {
+                    self.pay(lane, object).await?;
+                }
+                for claim in wish.claims.into_iter().chain(self.unpark(object)) {
+                    claim.settle(Proof::Vanished);
+                }
+            }
+            Verdict::Quarantine(etag) => {
+                error!(feed = %feed.name, %object, %error, "an object cannot be read and is quarantined");
+                self.workshop.metrics.objects.add(["quarantined"], 1);
+                self.workshop.metrics.records_quarantined.add([&feed.name, "object"], 1);
+                self.quarantine(object, &feed.name, wish, etag, error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn quarantine(
+        &mut self,
+        object: &ObjectId,
+        feed: &Arc<str>,
+        wish: Wish,
+        etag: Box<str>,
+        error: &JobError,
+    ) -> Result<(), StoreError> {
+        for lane in self.workshop.feeds.0[wish.feed].lanes.clone() {
+            self.pay(lane, object).await?;
+        }
+        for claim in wish.claims.into_iter().chain(self.unpark(object)).map(Some).chain([None]) {
+            let refusal = Refusal {
+                feed: Arc::clone(feed),
+                object: object.clone(),
+                etag: etag.clone(),
+                reason: error.to_string(),
+                now_ms: clock::now_ms(),
+            };
+            let proof = self.workshop.store.quarantine_object(refusal).await?;
+            if let Some(claim) = claim {
+                claim.settle(Proof::Quarantined(proof));
+            }
+        }
+        Ok(())
+    }
+
+    fn unpark(&mut self, object: &ObjectId) -> Vec<Claim> {
+        self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default()
+    }
+}

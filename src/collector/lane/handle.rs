@@ -1,0 +1,137 @@
+//! What jobs hold of a lane: room to offer parts, and what it shows of itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::batch::Part;
+use crate::collector::ticket::Ticket;
+use crate::notification::ObjectId;
+
+/// How many parts may wait for a lane.
+const OFFERS_MAX: usize = 256;
+
+/// One part on its way to a sink, and the memory it takes.
+pub(in crate::collector) struct Offer {
+    pub part: Part,
+    pub ticket: Ticket,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What a lane shows of itself.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Status {
+    /// Since when its sink takes nothing.
+    pub(super) failing: Option<Instant>,
+    /// Since when the batch in hand is on its way, and whose records it holds.
+    pub(super) sending: Option<(Instant, Arc<HashSet<ObjectId>>)>,
+}
+
+/// What jobs hold of a lane.
+#[derive(Clone)]
+pub(in crate::collector) struct LaneHandle {
+    pub sink: Arc<str>,
+    offers: mpsc::Sender<Offer>,
+    room: Arc<Semaphore>,
+    room_bytes: u32,
+    producers: Arc<Producers>,
+    status: watch::Receiver<Status>,
+}
+
+/// Who may offer more.
+#[derive(Default)]
+pub(super) struct Producers {
+    count: AtomicUsize,
+    gone: Notify,
+}
+
+impl Producers {
+    pub(super) fn are_there(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns when the last of them has gone. Cancel-safe.
+    pub(super) async fn gone(&self) {
+        self.gone.notified().await;
+    }
+}
+
+/// While one exists, more may be on its way to the lane.
+pub(in crate::collector) struct Producing(Arc<Producers>);
+
+impl Drop for Producing {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.gone.notify_one();
+        }
+    }
+}
+
+/// The lane's own end of what its handles hold.
+pub(super) struct Inner {
+    pub(super) offers: mpsc::Receiver<Offer>,
+    pub(super) producers: Arc<Producers>,
+    pub(super) status: watch::Sender<Status>,
+}
+
+impl LaneHandle {
+    /// A handle and the lane's end of it. `room_bytes` of encoded events may wait.
+    pub(super) fn new(sink: Arc<str>, room_bytes: usize) -> (Self, Inner) {
+        let (sender, offers) = mpsc::channel(OFFERS_MAX);
+        let (status, seen) = watch::channel(Status::default());
+        let producers = Arc::new(Producers::default());
+        let room_bytes = u32::try_from(room_bytes).unwrap_or(u32::MAX >> 4);
+        let handle = Self {
+            sink,
+            offers: sender,
+            room: Arc::new(Semaphore::new(room_bytes as usize)),
+            room_bytes,
+            producers: Arc::clone(&producers),
+            status: seen,
+        };
+        (handle, Inner { offers, producers, status })
+    }
+
+    /// Whether its last delivery failed.
+    pub(in crate::collector) fn is_failing(&self) -> bool {
+        self.status.borrow().failing.is_some()
+    }
+
+    /// Whether it could not do with more now: its sink fails, or has had a batch for longer than `patience`.
+    pub(in crate::collector) fn is_stuck(&self, patience: Duration) -> bool {
+        let status = self.status.borrow();
+        status.failing.is_some() || status.sending.as_ref().is_some_and(|(since, _)| since.elapsed() > patience)
+    }
+
+    /// Whether the batch in hand, sealed and not committed, holds records of the object: where the sink stands with it
+    /// is open until then.
+    pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
+        self.status.borrow().sending.as_ref().is_some_and(|(_, objects)| objects.contains(object))
+    }
+
+    /// Announces that parts will be offered.
+    pub(in crate::collector) fn producing(&self) -> Producing {
+        self.producers.count.fetch_add(1, Ordering::AcqRel);
+        Producing(Arc::clone(&self.producers))
+    }
+
+    /// Hands a part over once the lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
+    /// Returns false when the lane is closed.
+    pub(in crate::collector) async fn offer(&self, part: Part, ticket: &Ticket) -> bool {
+        let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
+        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
+        let Ok(slot) = self.offers.reserve().await else { return false };
+        ticket.offer();
+        slot.send(Offer { part, ticket: ticket.clone(), _room: room });
+        true
+    }
+}

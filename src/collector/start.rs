@@ -1,0 +1,196 @@
+//! Starts the parts: lanes, scanners, queues, the admin server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::info;
+use tracing::warn;
+
+use super::Error;
+use super::Sources;
+use super::build;
+use super::clock;
+use super::lane;
+use super::lease;
+use super::recovery;
+use super::settle;
+use crate::admin;
+use crate::batch;
+use crate::checkpoint::CheckpointStore;
+use crate::collector::dispatch::Order;
+use crate::collector::feeds::Feeds;
+use crate::collector::held::InHand;
+use crate::collector::intake::Intake;
+use crate::collector::job::Workshop;
+use crate::collector::lane::Lane;
+use crate::collector::lane::LaneError;
+use crate::collector::lane::LaneHandle;
+use crate::collector::scanner::Scanner;
+use crate::collector::shutdown::Shutdown;
+use crate::collector::upkeep::Watched;
+use crate::config::Config;
+use crate::notification::sqs::SqsQueue;
+use crate::sink;
+use crate::sink::Sink;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// How long the admin server rests after a failure, out of descriptors for example.
+const ADMIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// What makes a sink's bytes: the same name makes the same bytes of the same record.
+fn encoder_name(config: &sink::Config) -> String {
+    format!("{}/{:?}", env!("CARGO_PKG_VERSION"), config.encoding())
+}
+
+pub(super) fn lanes(
+    config: &Config,
+    feeds: &Arc<Feeds>,
+    store: &CheckpointStore,
+    metrics: &Arc<Metrics>,
+    halt: &Shutdown,
+    tasks: &mut JoinSet<Result<(), Error>>,
+) -> Result<Vec<LaneHandle>, Error> {
+    let limits = &config.limits;
+    let mut handles = Vec::with_capacity(config.sink.len());
+    for (position, (name, table)) in config.sink.iter().enumerate() {
+        let encoder = encoder_name(table);
+        let sink = Sink::open(table, store.lane(name)?.position);
+        let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
+        let (lane, handle) = Lane::new(lane::Setup {
+            name: name.as_str().into(),
+            sink,
+            encoder,
+            limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
+            room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
+            store: store.clone(),
+            metrics: Arc::clone(metrics),
+            shutdown: halt.clone(),
+            last_send: limits.shutdown_grace / 3,
+        });
+        tasks.spawn(async move {
+            match lane.run(recovered).await {
+                Ok(()) | Err(LaneError::Stopped) => Ok(()),
+                Err(LaneError::Store(error)) => Err(error.into()),
+            }
+        });
+        handles.push(handle);
+    }
+    Ok(handles)
+}
+
+pub(super) fn scanners(
+    config: &Config,
+    workshop: &Workshop,
+    orders: &mpsc::Sender<Order>,
+    once: bool,
+    halt: &Shutdown,
+    sources: &mut Sources,
+) {
+    for (position, (feed, table)) in workshop.feeds.0.iter().zip(config.feed.values()).enumerate() {
+        let (at_start, every) = (table.scans_at_start(), table.scan_interval());
+        if table.queue.is_some() && !at_start && every.is_none() {
+            continue;
+        }
+        let scanner = Scanner {
+            feed: Arc::clone(feed),
+            position,
+            store: workshop.store.clone(),
+            metrics: Arc::clone(&workshop.metrics),
+            orders: orders.clone(),
+            at_start,
+            every,
+            once,
+        };
+        let halt = halt.clone();
+        sources.spawn(async move { Ok(scanner.run(halt).await?) });
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one start, called once")]
+pub(super) async fn queues(
+    config: &Config,
+    identities: &mut build::Identities,
+    workshop: &Arc<Workshop>,
+    orders: mpsc::Sender<Order>,
+    once: bool,
+    halt: &Shutdown,
+    sources: &mut Sources,
+    tasks: &mut JoinSet<Result<(), Error>>,
+) -> Result<Vec<Watched>, Error> {
+    let mut watched = Vec::new();
+    for (name, table) in build::queues(config) {
+        let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
+        let name: Arc<str> = name.into();
+        let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
+        let (ended, ends) = mpsc::unbounded_channel();
+        let in_hand = InHand::default();
+        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, halt.clone());
+        tasks.spawn(async move {
+            settler.await;
+            Ok(())
+        });
+        let terms = lease::Terms {
+            queue: Arc::clone(&name),
+            visibility_secs: table.visibility_secs,
+            stall_after: workshop.limits.stall_after,
+        };
+        let metrics = Arc::clone(&workshop.metrics);
+        let lease = lease::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
+        let intake = Arc::new(Intake {
+            queue: Arc::clone(&queue),
+            name: Arc::clone(&name),
+            feeds: Arc::clone(&workshop.feeds),
+            store: workshop.store.clone(),
+            metrics: Arc::clone(&workshop.metrics),
+            orders: orders.clone(),
+            ended,
+            in_hand: in_hand.clone(),
+            slots: Arc::new(Semaphore::new(table.held_max)),
+            poison_receives_max: table.poison_receives_max,
+            last_poll: workshop.limits.shutdown_grace / 3,
+            once,
+        });
+        for _ in 0..table.receivers {
+            let (intake, halt) = (Arc::clone(&intake), halt.clone());
+            sources.spawn(async move { Ok(intake.run(halt).await?) });
+        }
+        drop(intake);
+        tasks.spawn(async move {
+            lease.await;
+            Ok(())
+        });
+        watched.push(Watched { name, queue, in_hand });
+    }
+    Ok(watched)
+}
+
+/// Serves metrics and health. The address is told in the log, since port 0 takes any free one.
+pub(super) async fn admin(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+    began: Instant,
+    background: &mut JoinSet<Result<(), Error>>,
+) -> Result<(), Error> {
+    let Some(address) = &config.admin.listen else { return Ok(()) };
+    let address = address.clone();
+    let failed = |source| Error::Admin { address: address.clone(), source };
+    let listener = tokio::net::TcpListener::bind(&address).await.map_err(failed)?;
+    let listen = listener.local_addr().map_err(failed)?;
+    info!(%listen, "admin listens");
+    let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
+    let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
+    background.spawn(async move {
+        loop {
+            let error = admin::serve(&listener, &state).await;
+            warn!(%address, %error, "the admin server failed and begins again");
+            tokio::time::sleep(ADMIN_PAUSE).await;
+        }
+    });
+    Ok(())
+}

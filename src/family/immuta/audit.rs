@@ -1,0 +1,113 @@
+//! Audit records by their recordType: who did what to which data source, project, user or policy.
+
+use crate::event::Actor;
+use crate::event::Api;
+use crate::event::Event;
+use crate::event::Json;
+use crate::event::Mapping;
+use crate::event::Secrets;
+use crate::event::Status;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+use crate::event::Value;
+use crate::family::immuta::AUDIT;
+use crate::family::immuta::FAMILY;
+use crate::family::immuta::Source;
+use crate::family::immuta::targets;
+use crate::family::immuta::time_of;
+
+/// Characters after which queries are cut off in the records.
+const QUERY_CHARACTERS_MAX: usize = 2048;
+
+pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Secrets<'a>) {
+    let action = record_type(source);
+    let code = format!("audit/{}", action.plain());
+    event.action = action;
+    event.metadata.original_uid = source.top.map("id");
+    event.metadata.correlation_uid = event.metadata.original_uid.clone();
+    event.metadata.feature = source.top.map("component");
+    let original_time = ["dateTime", "timestamp", "createdAt"].into_iter();
+    let said = original_time.filter(|name| source.top.get(name).is_some_and(|time| time_of(time).is_some()));
+    if let Some(name) = said.take(1).next() {
+        event.metadata.original_time = source.top.map(name);
+    }
+    event.start_time_ms = source.get("startTime").and_then(time_of);
+    event.end_time_ms =
+        source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
+    event.actor = Actor { user: acting_user(source), session_uid: source.top.map("sessionId"), ..Actor::default() };
+    event.api = Api { service: event.metadata.feature.clone(), ..Api::default() };
+    outcome(event, source, secrets);
+    if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+        targets::fill(event, rows, &code, source);
+    }
+    if let Some(query) = source.get("query").and_then(Json::text) {
+        let is_cut = query.plain().chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX;
+        event.metadata.is_truncated |= is_cut;
+        source.placed("query");
+        event.target.query = Some(query);
+    }
+    event.metadata.event_code = Some(Text::from(code));
+}
+
+/// What was done; where no recordType says so, the message does.
+fn record_type<'a>(source: &mut Source<'a>) -> Text<'a> {
+    if let Some(said) = source.top.map("recordType") {
+        return said;
+    }
+    match source.top.get("message") {
+        Some(Json::String(message)) => match message.strip_prefix(AUDIT) {
+            Some(said) if !said.is_empty() => Text::Escaped(said),
+            _ => Text::from("unknown"),
+        },
+        _ => Text::from("unknown"),
+    }
+}
+
+fn acting_user<'a>(source: &mut Source<'a>) -> User<'a> {
+    let name = source.top.map("userId").or_else(|| {
+        // The account in the database stands for the user where none is known.
+        (source.top.get("profileId").and_then(Json::text).is_none()).then(|| source.top.map("sqlUser")).flatten()
+    });
+    let uid = source.top.map("profileId");
+    let is_address = name.as_ref().is_some_and(|name| name.plain().contains('@'));
+    let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
+    User { email: name.clone().filter(|_| is_address), name, uid, kind, ..User::default() }
+}
+
+fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Secrets<'a>) {
+    event.status = match source.top.get("success") {
+        Some(Json::Bool(true) | Json::String("true")) => Status::Success,
+        Some(Json::Bool(false) | Json::String("false")) => Status::Failure,
+        _ => Status::Unknown,
+    };
+    event.status_code = source.top.map("success");
+    let reason = source.top.map("failureReason");
+    let details = source.top.get("failureDetails");
+    event.status_detail = match (reason, details) {
+        (reason, None | Some(Json::Null)) => reason,
+        (None, Some(details)) => placed_details(source, secrets, details),
+        (Some(reason), Some(details)) => match placed_details(source, secrets, details) {
+            Some(details) => Some(Text::from(format!("{}: {}", reason.plain(), details.plain()))),
+            None => Some(reason),
+        },
+    };
+    if event.status_detail.is_some() && event.status == Status::Unknown {
+        event.status = Status::Failure;
+    }
+}
+
+/// Free text, or an object, which stays beside as such.
+fn placed_details<'a>(source: &mut Source<'a>, secrets: &mut Secrets<'a>, details: Json<'a>) -> Option<Text<'a>> {
+    if matches!(details, Json::String(_)) {
+        source.top.map("failureDetails");
+    }
+    match secrets.carry("failureDetails", details) {
+        Value::Text(text) => Some(text).filter(Text::says_something),
+        value => {
+            let mut out = Vec::new();
+            value.write(&mut out);
+            String::from_utf8(out).ok().map(Text::from)
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Immuta's logs: audit records and responses, one JSON object a line, among the lines of everything else in the
+//! container, and the newer exported events (UAM).
+
+mod audit;
+
+mod response;
+
+mod targets;
+
+mod uam;
+
+use std::borrow::Cow;
+
+use crate::delta::Growth;
+use crate::event::Activity;
+use crate::event::Class;
+use crate::event::Event;
+use crate::event::Fault;
+use crate::event::Fields;
+use crate::event::Json;
+use crate::event::Members;
+use crate::event::Product;
+use crate::event::Reader;
+use crate::event::Secrets;
+use crate::event::Text;
+use crate::event::Value;
+use crate::event::mend_surrogates;
+use crate::event::moment;
+use crate::family::Context;
+use crate::family::Family;
+use crate::family::Refusal;
+use crate::family::container;
+use crate::family::container::Inside;
+use crate::family::sql;
+use crate::records::Framing;
+use crate::records::LineRole;
+use crate::records::Record;
+
+pub(super) const FAMILY: Family = Family {
+    name: "immuta",
+    // What ships container logs to S3 writes each object once.
+    growth: Growth::Once,
+    framing: Framing::Lines(role),
+    keys: &["**"],
+    decode,
+    parsed,
+};
+
+const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
+
+const ERROR_RESPONSE: &str = "Error Response Sent";
+const RESPONSE: &str = "Response Sent";
+const AUDIT: &str = "Audit - ";
+
+/// Members that audit records have, told from other logs where the one that decides is missing or was cut off.
+const AUDIT_MEMBERS: &[&str] = &[
+    "dateTime",
+    "instanceId",
+    "profileId",
+    "sqlUser",
+    "dataSourceId",
+    "dataSourceName",
+    "purposeIds",
+    "projectId",
+    "failureReason",
+    "actionStatus",
+    "targetType",
+    "relatedResources",
+];
+
+/// A whole record has at least so many of them.
+const AUDIT_MEMBERS_MIN: usize = 3;
+
+fn role(line: &[u8], open: bool) -> LineRole {
+    let line = container::line(line, is_record);
+    match (open && line.is_wrapped, line.is_partial, line.is_accepted) {
+        (true, true, _) => LineRole::Continues,
+        (true, false, _) => LineRole::Closes,
+        (false, _, false) => LineRole::Other,
+        (false, true, true) => LineRole::Opens,
+        (false, false, true) => LineRole::Record,
+    }
+}
+
+/// Whether a line, or the first piece of one, is an audit record or a response: by its top members, as far as it takes.
+fn is_record(bytes: &[u8]) -> bool {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return false;
+    }
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    let mut glance = Glance::default();
+    let mut reader = Reader::new(text);
+    let read = reader.object(|reader, key| {
+        let value = reader.value()?;
+        glance.member(&key, value);
+        // No fault: what follows does not matter.
+        if glance.decides { Err(Fault::Trailing(0)) } else { Ok(()) }
+    });
+    glance.decides || glance.is_audit(read.is_ok())
+}
+
+/// What was seen of a line's members.
+#[derive(Default)]
+struct Glance<'a> {
+    decides: bool,
+    level: Option<&'a str>,
+    is_audit_message: bool,
+    audit_members: usize,
+}
+
+impl<'a> Glance<'a> {
+    fn member(&mut self, key: &str, value: Json<'a>) {
+        match (key, value) {
+            ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
+            ("message", Json::String(RESPONSE | ERROR_RESPONSE)) => self.decides = true,
+            ("message", Json::String(message)) => self.is_audit_message = message.starts_with(AUDIT),
+            ("level", Json::String(level)) => self.level = Some(level),
+            _ if AUDIT_MEMBERS.contains(&key) => self.audit_members += 1,
+            _ => {}
+        }
+    }
+
+    /// Whether it is an audit record though nothing decided so.
+    fn is_audit(&self, is_whole: bool) -> bool {
+        match self.level {
+            Some("audit") => true,
+            // Other parts of the product tell of audit messages, too.
+            Some(_) if self.is_audit_message => false,
+            _ if self.is_audit_message => true,
+            _ => self.audit_members >= if is_whole { AUDIT_MEMBERS_MIN } else { 1 },
+        }
+    }
+}
+
+fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+    let inside = container::unwrap(record.bytes, is_record)?;
+    let text = container::on_one_line(inside.text()?)?;
+    let shown = sql::masked(&text);
+    let is_altered = shown.is_some();
+    let text = shown.as_deref().unwrap_or(&text);
+    let record = record.bytes;
+    let read = Line { context, record, inside: &inside, is_altered };
+    match Source::read(text) {
+        Ok(source) => read.emit(source, text, emit),
+        Err(Fault::HalfSurrogate(_)) => {
+            let mended = mend_surrogates(text);
+            read.emit(Source::read(&mended).map_err(refusal)?, &mended, emit)
+        }
+        Err(fault) => Err(refusal(fault)),
+    }
+}
+
+fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record.bytes, is_record)?;
+    let text = container::on_one_line(inside.text()?)?;
+    let text = match Source::read(&text) {
+        Err(Fault::HalfSurrogate(_)) => Cow::Owned(mend_surrogates(&text)),
+        _ => text,
+    };
+    Source::read(&text).map_err(refusal)?;
+    out.extend_from_slice(text.trim().as_bytes());
+    Ok(())
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    Refusal::new(fault.to_string())
+}
+
+/// A record on its way into its event.
+struct Line<'c> {
+    context: &'c Context<'c>,
+    record: &'c [u8],
+    inside: &'c Inside<'c>,
+    is_altered: bool,
+}
+
+impl<'c> Line<'c> {
+    /// Makes the event of the record, whose text is `text`, and hands it on.
+    fn emit<'a>(&self, mut source: Source<'a>, text: &'a str, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
+    where
+        'c: 'a,
+    {
+        let (time_ms, time_inferred) = self.time(&source)?;
+        let unknown = Activity::of(Class::ApiActivity, 0);
+        let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
+        event.metadata.time_inferred = time_inferred;
+        let mut secrets = Secrets::of(text);
+        let message = source.top.get("message").and_then(Json::text);
+        match message.as_ref().map(Text::plain).as_deref() {
+            _ if source.is_uam() => uam::fill(&mut event, &mut source),
+            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, &mut source, &mut secrets),
+            Some(RESPONSE) => response::fill(&mut event, &mut source, response::Kind::Response),
+            Some(ERROR_RESPONSE) => response::fill(&mut event, &mut source, response::Kind::Error),
+            _ => audit::fill(&mut event, &mut source, &mut secrets),
+        }
+        event.message = source.top.map("message");
+        event.metadata.log_level = source.top.map("level");
+        event.unmapped = source.unmapped(&mut secrets);
+        event.unmapped.extend(self.inside.around.iter().cloned());
+        event.metadata.is_truncated |= secrets.truncated;
+        event.masks = self.inside.masks(secrets.masks, text, self.is_altered, self.record);
+        emit(&event);
+        Ok(())
+    }
+
+    /// The record's time; or else the runtime's or the object's, and that it was inferred.
+    fn time(&self, source: &Source<'_>) -> Result<(i64, bool), Refusal> {
+        let of = |name| source.top.get(name).and_then(time_of);
+        if let Some(time_ms) = ["dateTime", "eventTimestamp", "timestamp", "createdAt"].into_iter().find_map(of) {
+            return Ok((time_ms, false));
+        }
+        let of_runtime = self.inside.time.as_ref().and_then(|time| moment::of_text(&time.plain()));
+        let inferred = of_runtime.or_else(|| self.context.last_modified_ms.and_then(moment::plausible));
+        inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
+    }
+}
+
+/// Milliseconds as number or digits, ISO 8601, or `2021-09-20 17:20:00.39100000 +0000`.
+fn time_of(value: Json<'_>) -> Option<i64> {
+    moment::of_json(value).or_else(|| {
+        let text = value.text()?;
+        let text = text.plain();
+        let (time, offset) = text.rsplit_once(' ')?;
+        let (hours, minutes) = offset.split_at_checked(3).filter(|(hours, _)| hours.starts_with(['+', '-']))?;
+        moment::of_text(&format!("{time}{hours}:{}", minutes.trim_start_matches(':')))
+    })
+}
+
+/// The fields of one record: its own, and those of the objects in it that its recordType brings along.
+#[derive(Default)]
+struct Source<'a> {
+    top: Fields<'a>,
+    /// `record`, the part that differs by recordType.
+    record: Fields<'a>,
+    /// `dataAccess`.
+    access: Fields<'a>,
+}
+
+impl<'a> Source<'a> {
+    fn read(text: &'a str) -> Result<Self, Fault> {
+        let mut source = Self::default();
+        let mut reader = Reader::new(text);
+        reader.object(|reader, key| {
+            let is_object = matches!(&*key, "record" | "dataAccess") && reader.peek() == Some(b'{');
+            if is_object {
+                let fields = Fields::read(reader)?;
+                *(if key == "record" { &mut source.record } else { &mut source.access }) = fields;
+            } else {
+                let value = reader.value()?;
+                source.top.insert(key, value);
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        Ok(source)
+    }
+
+    fn is_uam(&self) -> bool {
+        self.top.get("auditPayload").is_some() || self.top.get("eventTimestamp").is_some()
+    }
+
+    /// The text of the first of these fields that says something, wherever it stands.
+    fn first(&self, names: &[&str]) -> Option<Text<'a>> {
+        names.iter().find_map(|name| self.get(name).and_then(Json::text))
+    }
+
+    /// A field by its name, or by `record.` and its name where it must stand there if there is a record at all.
+    fn get(&self, name: &str) -> Option<Json<'a>> {
+        if let Some(name) = name.strip_prefix("record.") {
+            return if self.record.is_empty() { self.top.get(name) } else { self.record.get(name) };
+        }
+        [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get(name).filter(is_said))
+    }
+
+    /// A field of the record's own part before any other.
+    fn get_own(&self, name: &str) -> Option<Json<'a>> {
+        self.record.get(name).filter(is_said).or_else(|| self.get(name))
+    }
+
+    /// Says that the event holds the field whole.
+    fn placed(&mut self, name: &str) {
+        let name = name.strip_prefix("record.").unwrap_or(name);
+        let fields = [&mut self.top, &mut self.record, &mut self.access];
+        for fields in fields {
+            if fields.get(name).is_some_and(|value| is_said(&value)) {
+                fields.map(name);
+                return;
+            }
+        }
+    }
+
+    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
+        let mut members = carried(&self.top, secrets);
+        for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
+            let left = carried(fields, secrets);
+            if !left.is_empty() && self.top.get(name).is_none() {
+                members.push((Text::from(name), Value::Object(left)));
+            }
+        }
+        members
+    }
+}
+
+fn is_said(value: &Json<'_>) -> bool {
+    *value != Json::Null
+}
+
+fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
+    let mut members = Members::with_capacity(fields.len());
+    for field in fields.unmapped() {
+        let value = secrets.carry(&field.key, field.value);
+        members.push((field.name(), value));
+    }
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delta::RecordHash;
+    use crate::event::Encoded;
+    use crate::event::Encoder;
+    use crate::event::EncodingName;
+    use crate::event::Options;
+    use crate::event::Scope;
+    use crate::family::encode_record;
+    use crate::notification::ObjectId;
+    use crate::records::lines::Item;
+    use crate::records::lines::Lines;
+    use crate::records::lines::Start;
+
+    const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
+
+    /// Reads content as a file is read; every record gives events that are JSON, or is refused.
+    fn assert_readable(content: &[u8]) {
+        let object = ObjectId::new("b", "k");
+        let context = Context::new(&FAMILY, &object, Scope::Record, Some(1_705_305_600_000), "test");
+        let encoders = [Encoder::new(EncodingName::Ocsf, Options { raw_data: true, ..Options::default() })];
+        let mut lines = Lines::new(role, 10_000, Start::Beginning);
+        let mut source = content;
+        while let Some(block) = lines.next_block(&mut source).unwrap() {
+            for item in block.items() {
+                let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { continue };
+                let mut out = [Encoded::default()];
+                let hash = RecordHash::of(record.bytes);
+                let events = encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
+                let [encoded] = out;
+                let written = encoded.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                let count = written.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()).count();
+                assert_eq!(events.unwrap_or(0) as usize, count);
+                let mut parsed_record = Vec::new();
+                if parsed(&context, &record, &mut parsed_record).is_ok() {
+                    assert!(!parsed_record.contains(&b'\n'));
+                    serde_json::from_slice::<serde_json::Value>(&parsed_record).unwrap();
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+        #[test]
+        fn any_bytes_give_records_or_refusals(content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            assert_readable(&content);
+        }
+
+        #[test]
+        fn records_with_pieces_replaced_give_records_or_refusals(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..40_usize, r#"[{}\[\]",:\\]{0,3}|\{"log":"|"\}|2024-01-15T08:00:00Z stdout [PF] |"message":"Audit - |\\ud800|\n|PASSWORD '|é"#), 1..8)
+        ) {
+            let mut content = SEEDS.to_vec();
+            for (at, length, piece) in edits {
+                let from = at.index(content.len());
+                let to = (from + length).min(content.len());
+                content.splice(from..to, piece.bytes());
+            }
+            assert_readable(&content);
+        }
+    }
+}

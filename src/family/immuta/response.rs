@@ -1,0 +1,73 @@
+//! Responses that Immuta sent to its clients, with an error or without.
+
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::HttpRequest;
+use crate::event::HttpResponse;
+use crate::event::Json;
+use crate::event::Mapping;
+use crate::event::Status;
+use crate::event::Text;
+use crate::family::immuta::FAMILY;
+use crate::family::immuta::Source;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Response,
+    Error,
+}
+
+pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, kind: Kind) {
+    let method = source.top.map("method");
+    let scope = if kind == Kind::Error { "error_response" } else { "response" };
+    let code = format!("{scope}/{}", method.as_ref().map(Text::plain).unwrap_or_default().to_ascii_uppercase());
+    let rows = Mapping::built_in().family(FAMILY.name);
+    if let Some(row) = rows.and_then(|rows| rows.matching(&code, &|_| None).next()) {
+        event.activity = row.activity;
+        event.caption = row.caption.map(Text::from);
+    }
+    event.metadata.event_code = Some(Text::from(code));
+    event.metadata.original_uid = source.top.map("id");
+    event.metadata.correlation_uid = event.metadata.original_uid.clone();
+    event.metadata.original_time = source.top.map("timestamp");
+    event.action = method.clone().unwrap_or(Text::from("unknown"));
+    event.http_request = HttpRequest { method, path: source.top.map("path"), ..HttpRequest::default() };
+    event.dst = Some(Endpoint { svc_name: Some(Text::from(FAMILY_SERVICE)), ..Endpoint::default() });
+    let status = source.top.get("statusCode").and_then(Json::integer).and_then(|code| i32::try_from(code).ok());
+    event.status = match status {
+        _ if kind == Kind::Error => Status::Failure,
+        None => Status::Unknown,
+        Some(..400) => Status::Success,
+        Some(_) => Status::Failure,
+    };
+    event.status_code = source.top.map("statusCode");
+    event.duration_ms = duration(source, "responseTime");
+    event.http_response = status.map(|code| HttpResponse {
+        code,
+        body_length: None,
+        latency_ms: duration(source, "responseSentTime"),
+        content_type: None,
+    });
+    if event.status == Status::Failure {
+        event.status_detail = first_line(source).or_else(|| event.status_code.is_none().then(|| Text::from(scope)));
+    }
+}
+
+/// What answered.
+const FAMILY_SERVICE: &str = "Immuta";
+
+/// Milliseconds from the arrival of the request on.
+fn duration(source: &mut Source<'_>, name: &str) -> Option<i64> {
+    // OCSF's attribute has 32 bits.
+    let found = source.top.get(name).and_then(Json::integer).filter(|ms| (0..=i64::from(i32::MAX)).contains(ms))?;
+    source.top.map(name);
+    Some(found)
+}
+
+/// Of a stack trace the line that says what happened.
+fn first_line<'a>(source: &Source<'a>) -> Option<Text<'a>> {
+    let Some(Json::String(stack)) = source.top.get("stack") else { return None };
+    let line = stack.split("\\n").next().unwrap_or_default();
+    // The cut may have gone through an escaped backslash.
+    (!line.is_empty() && !line.ends_with('\\')).then_some(Text::Escaped(line))
+}

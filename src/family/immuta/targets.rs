@@ -1,0 +1,259 @@
+//! What an Immuta action was done to: the fields that the mapping names, read as users, groups and data sources.
+
+use std::borrow::Cow;
+
+use crate::event::Class;
+use crate::event::Databucket;
+use crate::event::Event;
+use crate::event::File;
+use crate::event::Group;
+use crate::event::Json;
+use crate::event::Resource;
+use crate::event::Role;
+use crate::event::Row;
+use crate::event::Rows;
+use crate::event::Slot;
+use crate::event::Target;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+use crate::family::immuta::Source;
+
+const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];
+const DATA_SOURCE_IDS: &[&str] = &["dataSourceId"];
+
+/// Where the name and the id of a sort of thing stand.
+const NAMES: &[(&str, &[&str], &[&str])] = &[
+    ("data_source", DATA_SOURCE_NAMES, DATA_SOURCE_IDS),
+    ("project", &["projectName"], &["projectId"]),
+    ("purpose", &["purposeName", "purpose"], &["purposeId"]),
+    (
+        "policy",
+        &["policyName", "globalPolicyName", "policyHandlerName"],
+        &["policyId", "globalPolicyId", "policyHandlerId"],
+    ),
+    ("query", &["queryName"], &["queryId"]),
+    ("script", &["scriptName"], &["scriptId"]),
+    ("kernel", &["kernelName"], &["kernelId"]),
+    ("data_dictionary", &["dictionaryName", "dataSource", "dataSourceName"], &["dictionaryId", "dataSourceId"]),
+    ("governance", &["component"], &[]),
+    ("component", &["component"], &[]),
+];
+
+/// Gives the event what the best row says, and the objects that the row names. Where those are not known the event is
+/// written as API Activity, with the row's verb.
+pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
+    let facts = Facts::of(source);
+    let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
+    let mut reading = Reading { source, event, read: Vec::new() };
+    let target = reading.target(row);
+    for name in reading.read {
+        source.placed(name);
+    }
+    event.target = target;
+    event.activity = row.activity;
+    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
+}
+
+/// The same for an event whose target is already known.
+pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, entity: Resource<'a>) {
+    let Some(row) = rows.matching(code, &|_| None).next() else { return };
+    match row.activity.class {
+        Class::DatastoreActivity => event.target.table = Some(entity),
+        Class::Authentication => {
+            event.target.user = Some(event.actor.user.clone());
+            event.target.service = Some(Text::from("Immuta"));
+        }
+        _ => event.target.entity = Some(entity),
+    }
+    event.activity = row.activity;
+    event.caption = row.caption.map(Text::from);
+}
+
+/// What rows make a condition of.
+struct Facts<'a> {
+    action: Option<Cow<'a, str>>,
+    state: Option<Cow<'a, str>>,
+    accessed: Option<Cow<'a, str>>,
+    access: Option<Cow<'a, str>>,
+    group_access: Option<Cow<'a, str>>,
+    key_action: Option<Cow<'a, str>>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(source: &Source<'a>) -> Self {
+        let said = |name: &str| match source.get_own(name) {
+            Some(Json::String(inside)) => Some(Cow::Owned(Text::Escaped(inside).plain().into_owned())),
+            _ => None,
+        };
+        // The document has "revoke" beside "granted".
+        let action = said("action").map(|action| match &*action {
+            "revoke" => Cow::Borrowed("revoked"),
+            "grant" => Cow::Borrowed("granted"),
+            _ => action,
+        });
+        Self {
+            action,
+            state: said("dataSourceSubscriptionState"),
+            accessed: said("accessedIdType"),
+            access: said("accessType"),
+            group_access: said("groupAccessType"),
+            key_action: said("keyAction"),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            "action" => self.action.as_deref(),
+            "state" => self.state.as_deref(),
+            "type" => self.accessed.as_deref(),
+            "accessType" => self.access.as_deref(),
+            "groupAccessType" => self.group_access.as_deref(),
+            "keyAction" => self.key_action.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The word that the row's selector decides by, as the caption of an activity that has none.
+    fn caption<'t>(&self, row: &Row) -> Option<Text<'t>> {
+        let (_, condition) = row.selector.split_once('[')?;
+        let (name, _) = condition.split_once('=')?;
+        self.get(name).map(|word| Text::from(word.to_owned()))
+    }
+}
+
+/// The reading of one row's objects.
+struct Reading<'r, 'a> {
+    source: &'r Source<'a>,
+    event: &'r Event<'a>,
+    /// The fields that were read and that the event then holds whole.
+    read: Vec<&'static str>,
+}
+
+impl<'a> Reading<'_, 'a> {
+    fn target(&mut self, row: &'static Row) -> Target<'a> {
+        let mut target = Target::default();
+        for slot in &row.slots {
+            match slot.role {
+                Role::User => target.user = self.user(slot),
+                Role::Group => {
+                    let named = self.first(slot);
+                    target.group = named.map(|uid| Group { uid: Some(uid), name: None });
+                }
+                Role::Privileges => target.privileges = self.privileges(slot),
+                Role::Resource => target.resources.extend(self.named("data_source").filter(Resource::is_known)),
+                Role::Entity => target.entity = self.entity(slot),
+                Role::Service => target.service = Some(Text::from("Immuta")),
+                Role::Table => (target.table, target.database) = self.table(),
+                Role::Database => target.database = Some(self.data_source_or_unknown()),
+                Role::File => target.databucket = self.blob(),
+                _ => {}
+            }
+        }
+        target
+    }
+
+    fn field(&mut self, name: &'static str) -> Option<Text<'a>> {
+        let text = self.source.first(&[name])?;
+        self.read.push(name);
+        Some(text)
+    }
+
+    /// The first field that says something of the alternatives that a slot names.
+    fn first(&mut self, slot: &'static Slot) -> Option<Text<'a>> {
+        slot.parts.iter().flatten().find_map(|name| self.field(name))
+    }
+
+    fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
+        let names: Vec<&'static str> = slot.parts.iter().flatten().copied().collect();
+        if names.contains(&"userId") {
+            return Some(self.event.actor.user.clone()).filter(User::is_known);
+        }
+        let said = self.first(slot)?;
+        let plain = said.plain();
+        if plain.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(User { uid: Some(said.clone()), ..User::default() });
+        }
+        let is_address = plain.contains('@');
+        let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
+        Some(User { email: is_address.then(|| said.clone()), name: Some(said.clone()), kind, ..User::default() })
+    }
+
+    /// `[state]` is the state of the record, another word the privilege itself.
+    fn privileges(&mut self, slot: &'static Slot) -> Vec<Text<'a>> {
+        match slot.parts.first().and_then(|part| part.first()).copied() {
+            Some("state") => self.field("dataSourceSubscriptionState").into_iter().collect(),
+            Some(word) => vec![Text::from(word)],
+            None => Vec::new(),
+        }
+    }
+
+    fn entity(&mut self, slot: &'static Slot) -> Option<Resource<'a>> {
+        let Some(kind) = slot.kind else {
+            let word = slot.parts.first().and_then(|part| part.first()).copied()?;
+            return self.named(word);
+        };
+        if kind == "data_source" || kind == "project" {
+            return self.named(kind);
+        }
+        let said = match kind {
+            // Whom an action is about that names no other is who acts.
+            "user" => match self.field("accessedUserId") {
+                Some(said) => said,
+                None => {
+                    let user = &self.event.actor.user;
+                    let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
+                    return Some(Resource { kind: Some(Text::from(kind)), ..named });
+                }
+            },
+            _ => self.first(slot)?,
+        };
+        Some(Resource { kind: Some(Text::from(kind)), uid: Some(said), ..Resource::default() })
+    }
+
+    fn named(&mut self, kind: &'static str) -> Option<Resource<'a>> {
+        let (_, names, ids) = NAMES.iter().find(|(known, _, _)| *known == kind)?;
+        let name = names.iter().find_map(|name| self.field_or_feature(name));
+        let uid = ids.iter().find_map(|id| self.field(id));
+        Some(Resource { kind: Some(Text::from(kind)), name, uid, ..Resource::default() })
+    }
+
+    fn field_or_feature(&mut self, name: &'static str) -> Option<Text<'a>> {
+        if name == "component" { self.event.metadata.feature.clone() } else { self.field(name) }
+    }
+
+    /// `schema.table`; without it the data source is the database.
+    fn table(&mut self) -> (Option<Resource<'a>>, Option<Resource<'a>>) {
+        let name = match (self.field("dataSourceSchemaName"), self.field("dataSourceTableName")) {
+            (Some(schema), Some(table)) => Text::from(format!("{}.{}", schema.plain(), table.plain())),
+            (None, Some(table)) => table,
+            _ => return (None, Some(self.data_source_or_unknown())),
+        };
+        let table = Resource { name: Some(name), ..Resource::default() };
+        let source = self.named("data_source").filter(Resource::is_known);
+        (Some(table), source.map(|source| Resource { kind: None, ..source }))
+    }
+
+    fn data_source_or_unknown(&mut self) -> Resource<'a> {
+        let source = self.named("data_source").filter(Resource::is_known);
+        let found = source.unwrap_or_else(|| Resource { name: Some(Text::from("unknown")), ..Resource::default() });
+        Resource { kind: None, ..found }
+    }
+
+    fn blob(&mut self) -> Option<Databucket<'a>> {
+        let source = self.named("data_source").filter(Resource::is_known)?;
+        let path = self.field("blobId")?;
+        let size = self.source.get("blobSize").and_then(Json::integer).and_then(|bytes| u64::try_from(bytes).ok());
+        if size.is_some() {
+            self.read.push("blobSize");
+        }
+        let file = File { path, size, version: None, is_folder: false };
+        Some(Databucket {
+            name: source.name,
+            uid: source.uid,
+            kind: Some("Immuta data source"),
+            file: Some(file),
+            version: None,
+        })
+    }
+}

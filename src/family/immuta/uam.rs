@@ -1,0 +1,127 @@
+//! The newer events, by the Universal Audit Model: one form for every action, exported to S3.
+
+use std::borrow::Cow;
+
+use crate::event::Actor;
+use crate::event::Api;
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::Fields;
+use crate::event::HttpRequest;
+use crate::event::Json;
+use crate::event::Mapping;
+use crate::event::Reader;
+use crate::event::Resource;
+use crate::event::Status;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+use crate::family::immuta::FAMILY;
+use crate::family::immuta::Source;
+use crate::family::immuta::targets;
+use crate::family::immuta::time_of;
+
+/// Ends the names of payloads, such as `DatasourceCreatedAuditPayload`.
+const PAYLOAD: &str = "AuditPayload";
+
+/// Of a list of targets at most as many become resources; the list itself stays in `unmapped` where it is longer.
+const TARGETS_MAX: usize = 100;
+
+pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>) {
+    let payload = nested(source, "auditPayload");
+    let kind = payload.get("type").and_then(Json::text);
+    let action = source.top.map("action").or_else(|| kind.clone()).unwrap_or(Text::from("unknown"));
+    let code = code(source, &action, kind.as_ref());
+    event.action = action;
+    let (id, request) = (source.top.map("id"), source.top.map("requestId"));
+    event.metadata.correlation_uid = request.clone().or_else(|| id.clone());
+    event.metadata.original_uid = id;
+    event.metadata.tenant_uid = source.top.map("tenantId");
+    event.metadata.log_version = payload.get("version").and_then(Json::text);
+    event.metadata.feature = source.top.map("component");
+    if source.top.get("eventTimestamp").and_then(time_of).is_some() {
+        event.metadata.original_time = source.top.map("eventTimestamp");
+    }
+    event.api = Api { request_uid: request, ..Api::default() };
+    event.src = source.top.map("actorIp").and_then(Endpoint::of_address);
+    event.http_request = HttpRequest { user_agent: source.top.map("userAgent"), ..HttpRequest::default() };
+    event.actor = actor(source);
+    event.status = match source.top.get("actionStatus") {
+        Some(Json::String("SUCCESS")) => Status::Success,
+        Some(Json::String(_)) => Status::Failure,
+        _ => Status::Unknown,
+    };
+    event.status_code = source.top.map("actionStatus");
+    event.status_detail = source.top.map("actionStatusReason");
+    let targets = named(source, "targets");
+    let related = named(source, "relatedResources");
+    if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+        let entity = targets.first().cloned().unwrap_or_default();
+        targets::fill_event(event, rows, &code, entity);
+    }
+    event.target.resources = targets.into_iter().chain(related).take(TARGETS_MAX).collect();
+    event.metadata.event_code = Some(Text::from(code));
+}
+
+/// What the mapping is looked up by: the row of a legacy recordType where there is one of that meaning, else the sort of
+/// thing and the verb, so that the fallbacks by verb fit.
+fn code(source: &Source<'_>, action: &Text<'_>, kind: Option<&Text<'_>>) -> String {
+    let action = action.plain();
+    match action.to_ascii_uppercase().as_str() {
+        "QUERY" => return "audit/nativeQuery".to_owned(),
+        "LOGIN" | "AUTHENTICATE" => return "audit/authenticate".to_owned(),
+        _ => {}
+    }
+    let what = source.top.get("targetType").and_then(Json::text);
+    let what = what.as_ref().or(kind).map(Text::plain).unwrap_or_default();
+    let what = what.strip_suffix(PAYLOAD).unwrap_or(&what);
+    format!("audit/{what}{action}")
+}
+
+fn actor<'a>(source: &mut Source<'a>) -> Actor<'a> {
+    let mut fields = nested(source, "actor");
+    let (uid, name) = (fields.map("id"), fields.map("name"));
+    let kind = match fields.get("type") {
+        Some(Json::String("USER_ACTOR" | "USER")) => UserKind::User,
+        Some(Json::String("SYSTEM_ACTOR" | "SYSTEM")) => UserKind::System,
+        Some(Json::String("SERVICE_ACTOR" | "SERVICE")) => UserKind::Service,
+        _ => UserKind::Unsaid,
+    };
+    let is_address = |text: &Text<'_>| text.plain().contains('@');
+    let email = [&uid, &name].into_iter().flatten().find(|text| is_address(text)).cloned();
+    let user = User { name, uid, email, kind, ..User::default() };
+    let idp_name = fields.map("identityProvider");
+    // OCSF has an attribute of this name.
+    source.top.map("actor");
+    let left = fields.unmapped().map(|field| (Cow::Owned(format!("actor.{}", field.key)), field.value));
+    let left: Vec<_> = left.collect();
+    for (key, value) in left {
+        source.top.insert(key, value);
+    }
+    Actor { user, session_uid: source.top.map("sessionId"), idp_name, ..Actor::default() }
+}
+
+/// An object of the record, which stays in `unmapped` whole, since the event holds only parts of it.
+fn nested<'a>(source: &Source<'a>, name: &str) -> Fields<'a> {
+    match source.top.get(name) {
+        Some(Json::Object(whole)) => Fields::read(&mut Reader::new(whole)).unwrap_or_default(),
+        _ => Fields::default(),
+    }
+}
+
+/// The things of a list that have a name or an id.
+fn named<'a>(source: &Source<'a>, name: &str) -> Vec<Resource<'a>> {
+    let Some(Json::Array(whole)) = source.top.get(name) else { return Vec::new() };
+    let mut found = Vec::new();
+    let read = Reader::new(whole).array(|reader| {
+        let Json::Object(whole) = reader.value()? else { return Ok(()) };
+        let mut fields = Fields::read(&mut Reader::new(whole))?;
+        let (kind, name, uid) = (fields.map("type"), fields.map("name"), fields.map("id"));
+        let resource = Resource { kind, name, uid, ..Resource::default() };
+        if resource.is_known() && found.len() < TARGETS_MAX {
+            found.push(resource);
+        }
+        Ok(())
+    });
+    if read.is_ok() { found } else { Vec::new() }
+}

@@ -1,0 +1,146 @@
+//! One record of lakeFS: its fields by name, in either of their spellings.
+
+use std::borrow::Cow;
+
+use crate::event::Fault;
+use crate::event::Fields;
+use crate::event::Json;
+use crate::event::Members;
+use crate::event::Reader;
+use crate::event::Secrets;
+use crate::event::Text;
+
+/// The fields that are known, as a server writes them. lakeFS Cloud calls each `data_` and so.
+const NAMES: [&str; 17] = [
+    "user",
+    "repository",
+    "ref",
+    "status_code",
+    "service_name",
+    "request_id",
+    "path",
+    "operation_id",
+    "method",
+    "time",
+    "client",
+    "host",
+    "source_ip",
+    "sent_bytes",
+    "took",
+    "msg",
+    "level",
+];
+
+const CLOUD_PREFIX: &str = "data_";
+
+/// The places of [`NAMES`].
+#[derive(Clone, Copy)]
+pub(super) enum Name {
+    User,
+    Repository,
+    Ref,
+    StatusCode,
+    ServiceName,
+    RequestId,
+    Path,
+    OperationId,
+    Method,
+    Time,
+    Client,
+    Host,
+    SourceIp,
+    SentBytes,
+    Took,
+    Msg,
+    Level,
+}
+
+/// One record.
+#[derive(Debug, Default)]
+pub(super) struct Line<'a> {
+    known: [Option<Json<'a>>; NAMES.len()],
+    /// Whether the fields are called as lakeFS Cloud calls them.
+    pub(super) is_cloud: bool,
+    others: Fields<'a>,
+}
+
+/// Reads a record.
+pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
+    let mut line = Line::default();
+    let mut hosted = [None; NAMES.len()];
+    let mut reader = Reader::new(text);
+    reader.object(|reader, key| {
+        let value = reader.value()?;
+        if let Some(place) = key.strip_prefix(CLOUD_PREFIX).and_then(place) {
+            line.known[place] = Some(value);
+            line.is_cloud = true;
+        } else if let Some(place) = place(&key) {
+            hosted[place] = Some(value);
+        } else {
+            line.others.insert(key, value);
+        }
+        Ok(())
+    })?;
+    reader.end()?;
+    if line.is_cloud {
+        // Another pipeline's column of the same name is not the record's.
+        for (name, value) in NAMES.into_iter().zip(hosted) {
+            if let Some(value) = value {
+                line.others.insert(Cow::Borrowed(name), value);
+            }
+        }
+    } else {
+        line.known = hosted;
+    }
+    Ok(line)
+}
+
+fn place(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn get(&self, name: Name) -> Option<Json<'a>> {
+        self.known[name as usize]
+    }
+
+    pub(super) fn said(&self, name: Name) -> Option<Text<'a>> {
+        self.get(name).and_then(Json::text)
+    }
+
+    /// The field's text; it counts as mapped, and so does null.
+    pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
+        let value = self.get(name)?;
+        let text = value.text();
+        if text.is_some() || value == Json::Null {
+            self.known[name as usize] = None;
+        }
+        text
+    }
+
+    /// Takes a field for mapped when the event holds the same already.
+    pub(super) fn map_if(&mut self, name: Name, held: Option<&str>) {
+        if self.said(name).is_some_and(|own| Some(&*own.plain()) == held) {
+            self.map(name);
+        }
+    }
+
+    /// The fields that have found no place.
+    pub(super) fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
+        let mut members = Members::with_capacity(self.others.len() + 2);
+        for (name, value) in NAMES.into_iter().zip(self.known) {
+            let Some(value) = value else { continue };
+            // Nothing is said by nothing.
+            if matches!(value, Json::Null | Json::String("")) {
+                continue;
+            }
+            let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::from(name) };
+            members.push((key, secrets.carry(name, value)));
+        }
+        for field in self.others.unmapped() {
+            let value = secrets.carry(&field.key, field.value);
+            members.push((field.name(), value));
+        }
+        members
+    }
+}

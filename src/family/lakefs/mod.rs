@@ -1,0 +1,406 @@
+//! lakeFS audit logs: rows of Parquet files that lakeFS Cloud delivers once, or the lines that a server of one's own writes.
+
+mod line;
+
+mod path;
+
+mod targets;
+
+use std::borrow::Cow;
+
+use crate::delta::Growth;
+use crate::event::Activity;
+use crate::event::Actor;
+use crate::event::Api;
+use crate::event::Class;
+use crate::event::Cloud;
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::Fault;
+use crate::event::HttpRequest;
+use crate::event::HttpResponse;
+use crate::event::Json;
+use crate::event::Mask;
+use crate::event::Metadata;
+use crate::event::Product;
+use crate::event::Secrets;
+use crate::event::Status;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::mend_surrogates;
+use crate::event::moment;
+use crate::family::Context;
+use crate::family::Family;
+use crate::family::Partitions;
+use crate::family::Refusal;
+use crate::family::lakefs::line::Line;
+use crate::family::lakefs::line::Name;
+use crate::family::lakefs::line::read;
+use crate::family::lakefs::path::RequestPath;
+use crate::family::lakefs::path::secrets_in;
+use crate::family::lakefs::targets::Source;
+use crate::family::lakefs::targets::user_of;
+use crate::records::Framing;
+use crate::records::LineRole;
+use crate::records::Record;
+
+pub(super) const FAMILY: Family = Family {
+    name: "lakefs",
+    growth: Growth::Once,
+    framing: Framing::Rows(role),
+    // `etl/v1/data/region=<r>/organization=org-<o>/year=<YY>/month=<MM>/day=<DD>/hour=<HH>/<name>-snappy.parquet`.
+    keys: &["**/*.parquet"],
+    decode,
+    parsed,
+};
+
+const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
+
+/// A server's log holds other lines than the audit log's: those have no `log_audit`. What begins as Parquet, but comes as
+/// lines since it was packed once more, must be refused and not passed over.
+fn role(line: &[u8], _open: bool) -> LineRole {
+    let is_audit = |name: &[u8]| {
+        let rest = memchr::memmem::find(line, name).map(|at| line[at + name.len()..].trim_ascii_start());
+        let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
+    };
+    let of_cloud = || memchr::memmem::find(line, b"\"data_operation_id\"").is_some();
+    if is_audit(b"\"log_audit\"") || of_cloud() || line.starts_with(b"PAR1") {
+        LineRole::Record
+    } else {
+        LineRole::Other
+    }
+}
+
+fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+    let text = whole_text(record)?;
+    match read(text) {
+        Ok(line) => line.emit(context, text, emit),
+        Err(Fault::HalfSurrogate(_)) => {
+            let mended = mend_surrogates(text);
+            read(&mended).map_err(refusal)?.emit(context, &mended, emit)
+        }
+        Err(fault) => Err(refusal(fault)),
+    }
+}
+
+fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let mut text = Cow::Borrowed(whole_text(record)?);
+    if let Err(Fault::HalfSurrogate(_)) = read(&text) {
+        text = Cow::Owned(mend_surrogates(&text));
+    }
+    let line = read(&text).map_err(refusal)?;
+    let number = match line.get(Name::Time) {
+        Some(Json::Number(digits)) => of_number(digits).map(|ms| (offset_in(&text, digits), digits.len(), ms)),
+        _ => None,
+    };
+    match number.and_then(|(at, length, ms)| Some((at, length, jiff::Timestamp::from_millisecond(ms).ok()?))) {
+        Some((at, length, time)) => {
+            out.extend_from_slice(text[..at].trim_start().as_bytes());
+            out.extend_from_slice(format!("\"{time}\"").as_bytes());
+            out.extend_from_slice(text[at + length..].trim_end().as_bytes());
+        }
+        None => out.extend_from_slice(text.trim().as_bytes()),
+    }
+    Ok(())
+}
+
+fn whole_text<'a>(record: &Record<'a>) -> Result<&'a str, Refusal> {
+    record.text.ok_or(Refusal::new("the record is no UTF-8"))
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    Refusal::new(fault.to_string())
+}
+
+impl<'a> Line<'a> {
+    /// Makes the record's event and hands it on. `text` is the record.
+    fn emit(
+        mut self,
+        context: &'a Context<'_>,
+        text: &'a str,
+        emit: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), Refusal> {
+        let (time_ms, time_inferred) = self.time(context)?;
+        let service = self.service();
+        let operation = self.map(Name::OperationId).unwrap_or(Text::from("unknown"));
+        let code = targets::code(&service, &operation.plain());
+        let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), operation, time_ms);
+        let partitions = &context.partitions;
+        event.metadata = Metadata {
+            original_uid: self.said(Name::RequestId),
+            correlation_uid: self.said(Name::RequestId),
+            feature: self.said(Name::ServiceName),
+            tenant_uid: organization(partitions),
+            log_level: self.map(Name::Level),
+            original_time: self.said(Name::Time),
+            time_inferred,
+            ..Metadata::default()
+        };
+        if !time_inferred {
+            self.map(Name::Time);
+        }
+        event.message = self.map(Name::Msg);
+        event.api =
+            Api { service: self.map(Name::ServiceName), request_uid: self.map(Name::RequestId), ..Api::default() };
+        let user = self.map(Name::User);
+        event.actor = Actor { user: user.clone().map_or_else(User::default, user_of), ..Actor::default() };
+        event.src = self.map(Name::SourceIp).and_then(Endpoint::of_address);
+        event.cloud = partitions.value("region").map(|region| Cloud {
+            provider: "AWS",
+            region: Some(Text::from(region)),
+            account: None,
+        });
+        self.answer(&mut event);
+        self.duration(&mut event);
+        self.request(&mut event, text, &code, user);
+        event.metadata.event_code = Some(Text::from(code));
+        let mut secrets = Secrets::of(text);
+        event.unmapped = self.unmapped(&mut secrets);
+        event.metadata.is_truncated = secrets.truncated;
+        event.masks.append(&mut secrets.masks);
+        emit(&event);
+        Ok(())
+    }
+
+    /// Which of the two servers answered: the record says it, or its path does.
+    fn service(&self) -> Cow<'a, str> {
+        match self.get(Name::ServiceName) {
+            Some(Json::String(inside)) if !inside.is_empty() => unescaped(inside),
+            _ => match self.get(Name::Path) {
+                Some(Json::String(inside)) if !inside.starts_with("/api/") => Cow::Borrowed("s3_gateway"),
+                _ => Cow::Borrowed("rest_api"),
+            },
+        }
+    }
+
+    /// The record's time; or else the object's, or the hour in its key, and that it was inferred.
+    fn time(&self, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
+        let of_record = match self.get(Name::Time) {
+            Some(Json::Number(digits)) => of_number(digits),
+            Some(other) => moment::of_json(other),
+            None => None,
+        };
+        if let Some(time_ms) = of_record {
+            return Ok((time_ms, false));
+        }
+        let of_object = context.last_modified_ms.and_then(moment::plausible);
+        let inferred = of_object.or_else(|| hour(&context.partitions));
+        inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
+    }
+
+    fn answer(&mut self, event: &mut Event<'a>) {
+        let code = self.get(Name::StatusCode).and_then(Json::integer);
+        event.status = match code {
+            None | Some(..100) => Status::Unknown,
+            Some(..400) => Status::Success,
+            Some(_) => Status::Failure,
+        };
+        event.status_code = self.map(Name::StatusCode);
+        let code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 100);
+        event.api.response_code = code;
+        let Some(code) = code else { return };
+        // OCSF has 32 bits for the length; a longer one stays as the source's own field.
+        let sent = self.get(Name::SentBytes).and_then(Json::integer).filter(|sent| i32::try_from(*sent).is_ok());
+        let body_length = sent.and_then(|sent| u64::try_from(sent).ok());
+        if body_length.is_some() {
+            self.map(Name::SentBytes);
+        }
+        event.http_response = Some(HttpResponse { code, body_length, latency_ms: None, content_type: None });
+    }
+
+    /// How long the request took, in nanoseconds; these stay as the source's own field.
+    fn duration(&self, event: &mut Event<'a>) {
+        let Some(took) = self.get(Name::Took).and_then(Json::integer).filter(|took| *took >= 0) else { return };
+        let duration_ms = took / 1_000_000;
+        if i32::try_from(duration_ms).is_err() {
+            return;
+        }
+        event.duration_ms = Some(duration_ms);
+        // A server writes its line when the request is over. What lakeFS Cloud makes of it is documented as the start.
+        if !self.is_cloud && !event.metadata.time_inferred {
+            event.start_time_ms = moment::plausible(event.time_ms - duration_ms);
+            event.end_time_ms = Some(event.time_ms);
+        }
+    }
+
+    /// The request, and what it was done to.
+    fn request(&mut self, event: &mut Event<'a>, text: &'a str, code: &str, user: Option<Text<'a>>) {
+        let path = match self.get(Name::Path) {
+            Some(Json::String(inside)) if !inside.is_empty() => {
+                Some(RequestPath::new(masked(inside, text, &mut event.masks)))
+            }
+            _ => None,
+        };
+        let (repository, reference) = (self.said(Name::Repository), self.said(Name::Ref));
+        let method = self.said(Name::Method);
+        let source = Source { path: path.as_ref(), user, repository, reference };
+        if let Some(row) = targets::row(code, method.as_ref().map(Text::plain).as_deref()) {
+            source.fill(event, row);
+        }
+        if method.as_ref().is_none_or(|method| is_method(&method.plain())) {
+            self.map(Name::Method);
+        }
+        let user_agent = self.map(Name::Client);
+        event.http_request = HttpRequest { method, user_agent, ..HttpRequest::default() };
+        let bucket = event.target.databucket.as_ref();
+        let version = bucket.and_then(|bucket| bucket.version.as_ref()).map(Text::plain);
+        self.map_if(Name::Ref, version.as_deref());
+        let resource = event.target.resources.first().and_then(|resource| resource.name.as_ref());
+        let name = bucket.and_then(|bucket| bucket.name.as_ref()).or(resource).map(Text::plain);
+        self.map_if(Name::Repository, name.as_deref());
+        let in_file = bucket.is_some_and(|bucket| bucket.file.is_some());
+        let Some(path) = path else {
+            self.map(Name::Path);
+            return;
+        };
+        if path.is_absolute() {
+            event.http_request.path = Some(path.path());
+            event.http_request.query = path.query().map(|query| Text::from(query.to_owned()));
+            event.http_request.hostname = self.map(Name::Host);
+        }
+        if path.is_absolute() || in_file {
+            self.map(Name::Path);
+        }
+    }
+}
+
+/// OCSF's methods.
+fn is_method(method: &str) -> bool {
+    matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
+}
+
+/// The path with its secrets masked, and where they stand in the record.
+fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
+    const SHOWN: &str = "***";
+    // An object's own path has no query: a question mark is part of its name.
+    let secrets = if inside.starts_with('/') { secrets_in(inside) } else { Vec::new() };
+    if secrets.is_empty() {
+        return unescaped(inside);
+    }
+    let at = offset_in(record, inside);
+    let mut shown = String::with_capacity(inside.len());
+    let mut from = 0;
+    for (begin, end) in secrets {
+        shown.push_str(&inside[from..begin]);
+        shown.push_str(SHOWN);
+        from = end;
+        masks.push(Mask { at: at + begin..at + end, shown: Cow::Borrowed(SHOWN) });
+    }
+    shown.push_str(&inside[from..]);
+    Cow::Owned(Text::Escaped(&shown).plain().into_owned())
+}
+
+/// Where in a text a slice of it begins.
+fn offset_in(text: &str, slice: &str) -> usize {
+    (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize).min(text.len())
+}
+
+fn unescaped(inside: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
+        return Cow::Borrowed(inside);
+    }
+    Cow::Owned(Text::Escaped(inside).plain().into_owned())
+}
+
+/// The organization without the `org-` that its name has in the key.
+fn organization<'a>(partitions: &'a Partitions) -> Option<Text<'a>> {
+    let value = partitions.value("organization")?;
+    Some(Text::from(value.strip_prefix("org-").unwrap_or(value)))
+}
+
+/// The beginning of the hour that the key names. The documents write years of two digits, and of four.
+fn hour(partitions: &Partitions) -> Option<i64> {
+    let part = |name: &str| partitions.value(name)?.parse::<i16>().ok();
+    let year = part("year").map(|year| if (0..100).contains(&year) { 2000 + year } else { year })?;
+    let (month, day) = (i8::try_from(part("month")?).ok()?, i8::try_from(part("day")?).ok()?);
+    let hour = part("hour").and_then(|hour| i8::try_from(hour).ok()).unwrap_or(0);
+    let civil = jiff::civil::DateTime::new(year, month, day, hour, 0, 0, 0).ok()?;
+    moment::plausible(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+}
+
+/// A time as a bare number, in seconds, milliseconds, microseconds or nanoseconds by its size.
+fn of_number(digits: &str) -> Option<i64> {
+    let Ok(number) = digits.parse::<i64>() else { return moment::of_json(Json::Number(digits)) };
+    moment::plausible(match number {
+        ..100_000_000_000 => number.checked_mul(1000)?,
+        ..100_000_000_000_000 => number,
+        ..100_000_000_000_000_000 => number / 1000,
+        _ => number / 1_000_000,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::event::Scope;
+    use crate::notification::ObjectId;
+
+    use super::*;
+
+    fn outcome(record: &[u8]) -> (Result<(), Refusal>, Result<(), Refusal>) {
+        let object = ObjectId::new("b", "year=2025/month=12/day=25/a.parquet");
+        let context = Context::new(&FAMILY, &object, Scope::Object(&object), None, "test");
+        let record = Record::new(0, record);
+        (decode(&context, &record, &mut |_| {}), parsed(&context, &record, &mut Vec::new()))
+    }
+
+    #[test]
+    fn a_bare_number_is_parsed_as_a_time_and_everything_else_as_it_came() {
+        let parsed = |record: &str| {
+            let object = ObjectId::new("b", "a");
+            let context = Context::new(&FAMILY, &object, Scope::Object(&object), None, "test");
+            let mut out = Vec::new();
+            super::parsed(&context, &Record::new(0, record.as_bytes()), &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            parsed(" {\"data_time\": 1766665800123 , \"a\":1.0} "),
+            "{\"data_time\": \"2025-12-25T12:30:00.123Z\" , \"a\":1.0}"
+        );
+        assert_eq!(parsed("{\"data_time\":\"2025-12-25 12:30\"}"), "{\"data_time\":\"2025-12-25 12:30\"}");
+    }
+
+    #[test]
+    fn only_audit_lines_are_records() {
+        for (line, expected) in [
+            (r#"{"log_audit":true}"#, LineRole::Record),
+            (r#"{"log_audit" : "true"}"#, LineRole::Record),
+            (r#"{"log_audit":false}"#, LineRole::Other),
+            (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
+            (r#"{"data_operation_id":null}"#, LineRole::Record),
+            ("PAR1\u{15}\u{4}", LineRole::Record),
+            ("time=\"...\" level=info", LineRole::Other),
+        ] {
+            assert_eq!(role(line.as_bytes(), false), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_hour_of_a_key_is_read_with_years_of_two_digits_and_of_four() {
+        for key in ["year=24/month=02/day=12/hour=13/f", "year=2024/month=2/day=12/hour=13/f"] {
+            // 2024-02-12T13:00:00Z.
+            assert_eq!(hour(&Partitions::of(key)), Some(1_707_742_800_000));
+        }
+        assert_eq!(hour(&Partitions::of("year=24/month=13/day=12/f")), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_decoded_or_refused(record in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let (decoded, parsed) = outcome(&record);
+            prop_assert!(parsed.is_err() || decoded.is_ok());
+        }
+
+        #[test]
+        fn any_field_may_hold_anything(
+            name in prop::sample::select(&["path", "time", "status_code", "took", "user", "operation_id", "source_ip", "sent_bytes"][..]),
+            value in prop_oneof![any::<i64>().prop_map(|number| number.to_string()), ".*".prop_map(|text| serde_json::Value::from(text).to_string()), Just("{\"a\":[1]}".to_owned())],
+            service in prop::sample::select(&["rest_api", "s3_gateway", ""][..]),
+        ) {
+            let record = format!("{{\"data_service_name\":\"{service}\",\"data_repository\":\"r\",\"data_{name}\":{value}}}");
+            prop_assert_eq!(outcome(record.as_bytes()), (Ok(()), Ok(())));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What a lakeFS request path names: repositories, refs, users, groups, policies and objects.
+
+use std::borrow::Cow;
+
+use crate::event::Text;
+
+/// Parameters of a query that let whoever reads them act as their owner: a presigned request's, and a login's.
+const SECRET_PARAMETERS: &[&str] = &[
+    "x-amz-signature",
+    "x-amz-security-token",
+    "x-amz-credential",
+    "signature",
+    "code",
+    "token",
+    "access_token",
+    "id_token",
+    "password",
+    "secret",
+];
+
+/// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
+#[derive(Clone, Debug)]
+pub(super) struct RequestPath<'a> {
+    whole: Cow<'a, str>,
+    /// Where the path ends: at the question mark, or at the end.
+    path_bytes: usize,
+}
+
+/// What a ref is called in a path, and what kind that makes it.
+const REFS: &[(&str, &str)] = &[("branches", "branch"), ("tags", "tag"), ("commits", "commit"), ("refs", "ref")];
+
+impl<'a> RequestPath<'a> {
+    pub(super) fn new(whole: Cow<'a, str>) -> Self {
+        let is_absolute = whole.starts_with('/');
+        let question_mark = memchr::memchr(b'?', whole.as_bytes()).filter(|_| is_absolute);
+        let path_bytes = question_mark.unwrap_or(whole.len());
+        Self { whole, path_bytes }
+    }
+
+    pub(super) fn path(&self) -> Text<'a> {
+        self.piece(0, self.path_bytes)
+    }
+
+    pub(super) fn query(&self) -> Option<&str> {
+        self.whole.get(self.path_bytes + 1..)
+    }
+
+    /// Whether it is a path of the server's, rather than that of an object inside a ref.
+    pub(super) fn is_absolute(&self) -> bool {
+        self.whole.starts_with('/')
+    }
+
+    /// The segment after the first one called `name`, decoded.
+    pub(super) fn after(&self, name: &str) -> Option<Text<'a>> {
+        let mut segments = self.segments();
+        segments.find(|(from, to)| self.whole.get(*from..*to) == Some(name))?;
+        let (from, to) = segments.next().filter(|(from, to)| from < to)?;
+        Some(self.decoded(from, to))
+    }
+
+    /// The branch, tag, commit or ref, and which of them it is.
+    pub(super) fn reference(&self) -> Option<(Text<'a>, &'static str)> {
+        self.after("repositories")?;
+        REFS.iter().find_map(|(name, kind)| Some((self.after(name)?, *kind)))
+    }
+
+    /// A parameter of the query, decoded as forms are; nothing when it is empty.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let query = self.query()?;
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+        let value = percent_decoded(&value.replace('+', " ")).into_owned();
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// What follows `/repository/ref/` or, where the path does not say a ref, `/repository/`: the object's own path.
+    pub(super) fn object_in(&self, repository: &str, reference: Option<&str>) -> Option<Text<'a>> {
+        let mut segments = self.segments();
+        let is = |bounds: Option<(usize, usize)>, name: &str| {
+            bounds.is_some_and(|(from, to)| {
+                self.whole.get(from..to).is_some_and(|segment| percent_decoded(segment) == name)
+            })
+        };
+        if !is(segments.next(), repository) {
+            return None;
+        }
+        if let Some(reference) = reference
+            && !is(segments.next(), reference)
+        {
+            return None;
+        }
+        let (from, _) = segments.next().filter(|(from, _)| *from < self.path_bytes)?;
+        Some(self.decoded(from, self.path_bytes))
+    }
+
+    /// Byte bounds of what stands between slashes, after the first.
+    fn segments(&self) -> impl Iterator<Item = (usize, usize)> {
+        let path = &self.whole.as_bytes()[..self.path_bytes];
+        let mut from = usize::from(path.first() == Some(&b'/'));
+        let mut ended = false;
+        std::iter::from_fn(move || {
+            if ended {
+                return None;
+            }
+            let to = memchr::memchr(b'/', &path[from..]).map_or(path.len(), |at| from + at);
+            let segment = (from, to);
+            ended = to == path.len();
+            from = to + 1;
+            Some(segment)
+        })
+    }
+
+    fn decoded(&self, from: usize, to: usize) -> Text<'a> {
+        match self.whole.get(from..to) {
+            Some(piece) if piece.contains('%') => Text::from(percent_decoded(piece).into_owned()),
+            _ => self.piece(from, to),
+        }
+    }
+
+    fn piece(&self, from: usize, to: usize) -> Text<'a> {
+        match &self.whole {
+            Cow::Borrowed(whole) => Text::from(&whole[from..to]),
+            Cow::Owned(whole) => Text::from(whole[from..to].to_owned()),
+        }
+    }
+}
+
+/// Byte bounds of the values in a query that are secrets. `text` may be the inside of a JSON string, where `&` may stand
+/// as an escape.
+pub(super) fn secrets_in(text: &str) -> Vec<(usize, usize)> {
+    const AMPERSAND: &str = "\\u0026";
+    let mut found = Vec::new();
+    let Some(query) = text.find('?') else { return found };
+    let mut from = query + 1;
+    while from < text.len() {
+        let rest = &text[from..];
+        let plain = rest.find('&').map(|at| (at, 1));
+        let escaped = rest.find(AMPERSAND).map(|at| (at, AMPERSAND.len()));
+        let (length, separator) = match (plain, escaped) {
+            (Some(plain), Some(escaped)) => plain.min(escaped),
+            (plain, escaped) => plain.or(escaped).unwrap_or((rest.len(), 0)),
+        };
+        if let Some((name, value)) = rest[..length].split_once('=')
+            && !value.is_empty()
+            && SECRET_PARAMETERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+        {
+            found.push((from + name.len() + 1, from + length));
+        }
+        from += length + separator;
+        if separator == 0 {
+            break;
+        }
+    }
+    found
+}
+
+/// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
+                at += 3;
+            }
+            _ => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: Option<Text<'_>>) -> Option<String> {
+        text.map(|text| text.plain().into_owned())
+    }
+
+    #[test]
+    fn a_path_names_what_stands_after_its_words() {
+        let path = RequestPath::new("/api/v1/auth/groups/a%2Fb/members/anna%40example.com".into());
+        assert_eq!(plain(path.after("groups")).as_deref(), Some("a/b"));
+        assert_eq!(plain(path.after("members")).as_deref(), Some("anna@example.com"));
+        assert_eq!(plain(path.after("users")), None);
+        assert_eq!(plain(RequestPath::new("/api/v1/auth/users/".into()).after("users")), None);
+        assert!(path.reference().is_none());
+    }
+
+    #[test]
+    fn a_repository_called_like_a_word_is_still_the_repository() {
+        let path = RequestPath::new("/api/v1/repositories/branches/branches/dev/objects?path=x".into());
+        assert_eq!(plain(path.after("repositories")).as_deref(), Some("branches"));
+    }
+
+    #[test]
+    fn a_parameter_is_decoded_as_forms_are() {
+        let path = RequestPath::new("/api/v1/repositories/r/refs/main/objects?a=b&path=x%2By+z%C3%BC".into());
+        assert_eq!(path.parameter("path").as_deref(), Some("x+y zü"));
+        assert_eq!(path.parameter("prefix"), None);
+        assert_eq!(path.path().plain(), "/api/v1/repositories/r/refs/main/objects");
+    }
+
+    #[test]
+    fn an_object_is_what_follows_repository_and_ref() {
+        let object = |path: &'static str| plain(RequestPath::new(path.into()).object_in("lake", Some("main")));
+        assert_eq!(object("/lake/main/a%20b/c.parquet").as_deref(), Some("a b/c.parquet"));
+        assert_eq!(object("/lake/main/"), None);
+        assert_eq!(object("/lake?list-type=2"), None);
+        assert_eq!(object("/other/main/a"), None);
+    }
+
+    #[test]
+    fn what_is_no_escape_stays_as_it_is() {
+        assert_eq!(percent_decoded("100%"), "100%");
+        assert_eq!(percent_decoded("%zz%20"), "%zz ");
+        assert_eq!(percent_decoded("%ff"), "%ff");
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_found_however_it_is_escaped() {
+        let shown =
+            |text: &str| secrets_in(text).iter().map(|(from, to)| text[*from..*to].to_owned()).collect::<Vec<_>>();
+        assert_eq!(shown("/r/m/x?X-Amz-Date=1&X-Amz-Signature=abc&b=c"), ["abc"]);
+        assert_eq!(shown("/oidc/callback?code=one\\u0026state=x\\u0026token=two"), ["one", "two"]);
+        assert!(shown("/r?code=").is_empty());
+        assert!(shown("code=x").is_empty());
+    }
+}

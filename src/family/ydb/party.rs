@@ -1,0 +1,62 @@
+//! Who acts in YDB, and from where.
+
+use std::net::IpAddr;
+
+use crate::event::Endpoint;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+
+/// Who acts: a SID, `<login>@<subsystem>`.
+pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
+    let Some(sid) = sid.filter(Text::says_something) else { return User::default() };
+    let kind = match &*sid.plain() {
+        system if system.ends_with("@system") => UserKind::System,
+        service if service.ends_with("@as") => UserKind::Service,
+        _ => UserKind::User,
+    };
+    User { email: Some(sid.clone()), name: Some(sid), kind, ..User::default() }
+}
+
+/// `ipv4:192.0.2.1:5678`, `ipv6:[2001:db8::1]:443`, with brackets in percent notation too, or an address alone.
+pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
+    let plain = address.plain();
+    let bare = plain.strip_prefix("ipv4:").or_else(|| plain.strip_prefix("ipv6:")).unwrap_or(&plain);
+    let bare = bare.replace("%5B", "[").replace("%5D", "]");
+    let (host, port) = match bare.rsplit_once(':') {
+        Some((host, port)) if host.parse::<IpAddr>().is_ok() || host.ends_with(']') => (host, port.parse().ok()),
+        _ => (bare.as_str(), None),
+    };
+    let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
+    // `2001:db8::1` has no port, though it ends as if it had one.
+    if bare.parse::<IpAddr>().is_ok() {
+        return Endpoint { ip: Some(Text::from(bare)), ..Endpoint::default() };
+    }
+    match host.parse::<IpAddr>() {
+        Ok(_) => Endpoint { ip: Some(Text::from(host.to_owned())), port, ..Endpoint::default() },
+        Err(_) => Endpoint { name: Some(address), ..Endpoint::default() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_in_the_notation_of_grpc() {
+        let parts = |address: &'static str| {
+            let end = endpoint(Text::from(address));
+            let plain = |text: Option<Text<'_>>| text.map(|text| text.plain().into_owned());
+            (plain(end.ip), end.port, plain(end.name))
+        };
+        let ip = |ip: &str, port| (Some(ip.to_owned()), port, None);
+        assert_eq!(parts("ipv4:192.0.2.1:5678"), ip("192.0.2.1", Some(5678)));
+        assert_eq!(parts("ipv6:[2001:db8::1]:443"), ip("2001:db8::1", Some(443)));
+        assert_eq!(parts("ipv6:%5B2001:db8::1%5D:443"), ip("2001:db8::1", Some(443)));
+        assert_eq!(parts("ipv6:[2001:db8::1]"), ip("2001:db8::1", None));
+        assert_eq!(parts("2001:db8::1"), ip("2001:db8::1", None));
+        assert_eq!(parts("192.0.2.1"), ip("192.0.2.1", None));
+        let masked = "ipv6:[xxxx:xxx]:xxxxx";
+        assert_eq!(parts(masked), (None, None, Some(masked.to_owned())));
+    }
+}

@@ -1,0 +1,356 @@
+//! The text form that the schemeshard component writes into the common log, one line a transaction or operation.
+//!
+//! Only the protobuf request is escaped. Database, subject, reason and paths are raw and may hold what looks like the next
+//! field, so that fields are looked for by their labels in the order of the grammar, never by commas; where more than one
+//! reading is possible, the request (its directory and name) decides, and the line is flagged.
+
+use crate::family::Refusal;
+use crate::family::ydb::proto::Proto;
+
+/// A line as it was read. What it borrows is raw.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Transaction<'a> {
+    pub(super) timestamp: &'a str,
+    pub(super) node: Option<&'a str>,
+    pub(super) component: &'a str,
+    pub(super) level: &'a str,
+    pub(super) tx_id: &'a str,
+    pub(super) database: Option<&'a str>,
+    pub(super) subject: Option<&'a str>,
+    pub(super) status: &'a str,
+    pub(super) reason: Option<&'a str>,
+    pub(super) operations: Vec<Operation<'a>>,
+    /// More than one reading was possible.
+    pub(super) is_ambiguous: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Operation<'a> {
+    pub(super) name: &'a str,
+    pub(super) paths: Vec<&'a str>,
+    pub(super) src_paths: Vec<&'a str>,
+    pub(super) dst_paths: Vec<&'a str>,
+    /// It says that there is none.
+    pub(super) has_no_path: bool,
+    pub(super) owner: Option<&'a str>,
+    pub(super) added: Vec<&'a str>,
+    pub(super) removed: Vec<&'a str>,
+    pub(super) request: Option<Proto<'a>>,
+    /// Whatever stood after them that is no field of the grammar.
+    pub(super) rest: Option<&'a str>,
+}
+
+/// The line's beginning: time, node, component and level, up to the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Prefix<'a> {
+    pub(super) node: Option<&'a str>,
+    pub(super) component: &'a str,
+    pub(super) level: &'a str,
+    pub(super) text: &'a str,
+}
+
+const OPERATION: &str = ", operation: ";
+const STATUS: &str = ", status: ";
+const SUBJECT: &str = ", subject: ";
+const REASON: &str = ", reason: ";
+const REQUEST: &str = ", protobuf request: ";
+
+/// A transaction has a few operations, each with a few entries: what an attacker may make of a line stays within bounds.
+const OPERATIONS_MAX: usize = 10_000;
+
+impl<'a> Prefix<'a> {
+    /// Reads ` node 1 :FLAT_TX_SCHEMESHARD NOTICE: <text>`, what stands after the time of any line of the common log.
+    pub(super) fn of(after_time: &'a str) -> Option<Self> {
+        let rest = after_time.strip_prefix(' ')?;
+        let (node, rest) = match rest.strip_prefix("node ") {
+            Some(rest) => rest.split_once(' ').map(|(node, rest)| (Some(node), rest))?,
+            None => (None, rest),
+        };
+        let (component, rest) = rest.strip_prefix(':')?.split_once(' ')?;
+        let (level, text) = rest.split_once(": ").or_else(|| rest.strip_suffix(':').map(|level| (level, "")))?;
+        let is_word = |word: &str| {
+            !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        (is_word(component) && is_word(level)).then_some(Self { node, component, level, text })
+    }
+
+    /// What follows `AUDIT: `, where this is an audit line. A source position may stand before it.
+    pub(super) fn audit(&self) -> Option<&'a str> {
+        if self.component != "FLAT_TX_SCHEMESHARD" {
+            return None;
+        }
+        let audit = self.text.strip_prefix("AUDIT: ").or_else(|| {
+            let (position, rest) = self.text.split_once(' ')?;
+            position.ends_with(':').then(|| rest.strip_prefix("AUDIT: "))?
+        });
+        audit.filter(|audit| audit.starts_with("txId: "))
+    }
+}
+
+/// Whether a line holds an operation; else it goes on in the next.
+pub(super) fn has_operation(line: &[u8]) -> bool {
+    memchr::memmem::find(line, OPERATION.as_bytes()).is_some()
+}
+
+impl<'a> Transaction<'a> {
+    /// Reads what follows `AUDIT: `.
+    ///
+    /// # Errors
+    /// When a mandatory field is missing, or when the line breaks off.
+    pub(super) fn read(timestamp: &'a str, prefix: Prefix<'a>, audit: &'a str) -> Result<Self, Refusal> {
+        let Prefix { node, component, level, .. } = prefix;
+        let mut line = Self { timestamp, node, component, level, ..Self::default() };
+        let rest = line.read_head(audit)?;
+        line.read_operations(rest)?;
+        Ok(line)
+    }
+
+    /// Reads the transaction's fields but its reason, and returns what follows them.
+    fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
+        let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
+        let rest = audit.strip_prefix("txId: ").ok_or(missing("txId"))?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (tx_id, rest) = rest.split_at(digits);
+        if tx_id.is_empty() {
+            return Err(missing("txId"));
+        }
+        self.tx_id = tx_id;
+        let status_at = self.find_status(rest).ok_or(missing("status"))?;
+        let (head, tail) = rest.split_at(status_at);
+        let head = match head.strip_prefix(", database: ") {
+            Some(head) => {
+                let end = head.find(SUBJECT).unwrap_or(head.len());
+                self.database = Some(&head[..end]);
+                &head[end..]
+            }
+            None => head,
+        };
+        if let Some(subject) = head.strip_prefix(SUBJECT) {
+            self.is_ambiguous |= subject.contains(SUBJECT);
+            self.subject = Some(subject);
+        } else if !head.is_empty() {
+            return Err(missing("subject"));
+        }
+        let tail = &tail[STATUS.len()..];
+        let end = token_length(tail);
+        self.status = &tail[..end];
+        Ok(&tail[end..])
+    }
+
+    /// Where the status is: a single word, before a reason or an operation.
+    fn find_status(&mut self, rest: &str) -> Option<usize> {
+        let head = &rest[..rest.find(REQUEST).unwrap_or(rest.len())];
+        let mut places = memchr::memmem::find_iter(head.as_bytes(), STATUS).filter(|at| {
+            let value = &head[at + STATUS.len()..];
+            let after = &value[token_length(value)..];
+            after.len() < value.len() && (after.is_empty() || after.starts_with(REASON) || after.starts_with(OPERATION))
+        });
+        let first = places.next()?;
+        // One in the reason would be as good.
+        self.is_ambiguous |= places.next().is_some();
+        Some(first)
+    }
+
+    /// Reads the reason and the operations: stretches that each end with a request, or with the line.
+    fn read_operations(&mut self, mut rest: &'a str) -> Result<(), Refusal> {
+        while !rest.is_empty() {
+            let (stretch, request) = match rest.find(REQUEST) {
+                Some(at) => {
+                    let text = &rest[at + REQUEST.len()..];
+                    let read = Proto::read(text, |rest| operation_places(rest).next());
+                    (&rest[..at], Some(read.map_err(|_| Refusal::new("the protobuf request breaks off"))?))
+                }
+                None => (rest, None),
+            };
+            let of_request = request.as_ref().map_or(0, |request| REQUEST.len() + request.text.len());
+            rest = &rest[stretch.len() + of_request..];
+            self.read_stretch(stretch, request)?;
+        }
+        if self.operations.is_empty() {
+            return Err(Refusal::new("the audit line has no operation"));
+        }
+        Ok(())
+    }
+
+    /// Reads the operations up to one request, mostly one, and before the first of all the reason. The request is the
+    /// last one's.
+    fn read_stretch(&mut self, stretch: &'a str, request: Option<Proto<'a>>) -> Result<(), Refusal> {
+        let reason = stretch.strip_prefix(REASON).filter(|_| self.operations.is_empty());
+        let stretch = reason.unwrap_or(stretch);
+        let mut places: Vec<usize> = operation_places(stretch).take(OPERATIONS_MAX).collect();
+        if places.is_empty() {
+            // A name that is spelled otherwise.
+            places.extend(stretch.find(OPERATION));
+        }
+        self.is_ambiguous |= places.len() > 1;
+        let path = request.as_ref().and_then(Proto::path);
+        let whole = path
+            .as_ref()
+            .filter(|_| places.len() > 1)
+            .and_then(|path| places.iter().position(|at| Operation::is_of_path(&stretch[*at..], path)));
+        if let Some(whole) = whole {
+            // What looks like further operations is in the path.
+            places.truncate(whole + 1);
+        }
+        if reason.is_some() {
+            // What has no path is no operation; it is in the reason.
+            let first = places.iter().position(|at| Operation::has_place(&stretch[*at..])).unwrap_or(0);
+            places.drain(..first);
+        }
+        let first = *places.first().ok_or(Refusal::new("the audit line has no operation"))?;
+        match reason {
+            Some(_) => self.reason = Some(&stretch[..first]),
+            None if first > 0 => return Err(Refusal::new("something stands between the operations")),
+            None => {}
+        }
+        let ends = places.iter().skip(1).copied().chain([stretch.len()]);
+        for (at, end) in places.iter().zip(ends) {
+            let path = path.as_deref().filter(|_| end == stretch.len());
+            let (operation, is_clear) = Operation::read(&stretch[*at..end], path);
+            self.is_ambiguous |= !is_clear;
+            self.operations.push(operation);
+        }
+        if let Some(last) = self.operations.last_mut() {
+            last.request = request;
+        }
+        Ok(())
+    }
+}
+
+/// The places where an operation may begin: the label and a name in capitals, which ends with the field.
+fn operation_places(text: &str) -> impl Iterator<Item = usize> {
+    memchr::memmem::find_iter(text.as_bytes(), OPERATION).filter(|at| {
+        let value = &text[at + OPERATION.len()..];
+        is_name(value, capitals_length(value))
+    })
+}
+
+fn is_name(text: &str, length: usize) -> bool {
+    length > 0 && (length == text.len() || text[length..].starts_with(", "))
+}
+
+/// How long the name is at the beginning of `text`: capitals, or whatever stands before the next field.
+fn name_length(text: &str) -> usize {
+    let capitals = capitals_length(text);
+    if is_name(text, capitals) { capitals } else { text.find(", ").unwrap_or(text.len()) }
+}
+
+/// `ALTER TABLE ADD CDC STREAM`, or the raw name of the request's kind, `ESchemeOp_DEPRECATED_35`.
+fn capitals_length(text: &str) -> usize {
+    if text.starts_with("ESchemeOp") {
+        return token_length(text);
+    }
+    let is_name = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b' ' | b'_' | b'-');
+    text.bytes().take_while(is_name).count()
+}
+
+fn token_length(text: &str) -> usize {
+    text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count()
+}
+
+/// The fields of an operation besides its name and request, in the order of the grammar.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Label {
+    Path,
+    SrcPath,
+    DstPath,
+    NoPath,
+    Owner,
+    Added,
+    Removed,
+}
+
+const LABELS: &[(&str, Label)] = &[
+    (", path: ", Label::Path),
+    (", src path: ", Label::SrcPath),
+    (", dst path: ", Label::DstPath),
+    (", no path", Label::NoPath),
+    // The later writer leaves the space out.
+    (", set owner:", Label::Owner),
+    (", add access: ", Label::Added),
+    (", remove access: ", Label::Removed),
+];
+
+impl Label {
+    /// A label is none after one of a higher rank.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Path | Self::SrcPath | Self::DstPath | Self::NoPath => 0,
+            Self::Owner => 1,
+            Self::Added => 2,
+            Self::Removed => 3,
+        }
+    }
+}
+
+/// The label that `text` begins with, unless it is below `rank`; and the label's length.
+fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
+    let (spelled, label) = LABELS.iter().find(|(spelled, _)| text.starts_with(spelled))?;
+    let after = &text[spelled.len()..];
+    let holds = *label != Label::NoPath || after.is_empty() || after.starts_with(", ");
+    (holds && label.rank() >= rank).then_some((*label, spelled.len()))
+}
+
+/// Where the next label stands in `text`, or its length.
+fn next_label(text: &str, rank: u8) -> usize {
+    let found = memchr::memmem::find_iter(text.as_bytes(), ", ").find(|at| label(&text[*at..], rank).is_some());
+    found.unwrap_or(text.len())
+}
+
+impl<'a> Operation<'a> {
+    /// Reads `, operation: NAME` and the fields after it. `path` is what the request says; where the text allows for it,
+    /// it is taken as the path whole. Returns too whether there was but one reading.
+    fn read(text: &'a str, path: Option<&str>) -> (Self, bool) {
+        let text = &text[OPERATION.len()..];
+        let (name, mut rest) = text.split_at(name_length(text));
+        let mut operation = Self { name, ..Self::default() };
+        let mut is_clear = true;
+        let mut rank = 0;
+        while let Some((label, length)) = label(rest, rank) {
+            rest = &rest[length..];
+            rank = label.rank();
+            let mut end = if label == Label::NoPath { 0 } else { next_label(rest, rank) };
+            if label == Label::Path
+                && let Some(whole) = path.and_then(|path| whole_path(rest, path)).filter(|whole| *whole != end)
+            {
+                (end, is_clear) = (whole, false);
+            }
+            let value = &rest[..end];
+            rest = &rest[end..];
+            match label {
+                Label::Path => operation.paths.push(value),
+                Label::SrcPath => operation.src_paths.push(value),
+                Label::DstPath => operation.dst_paths.push(value),
+                Label::NoPath => operation.has_no_path = true,
+                Label::Owner => operation.owner = Some(value.strip_prefix(' ').unwrap_or(value)),
+                Label::Added => operation.added.push(value),
+                Label::Removed => operation.removed.push(value),
+            }
+        }
+        // Fields that nobody knows yet, or a name that went on otherwise.
+        if !rest.is_empty() {
+            operation.rest = Some(rest.strip_prefix(", ").unwrap_or(rest));
+        }
+        (operation, is_clear)
+    }
+
+    /// Whether the operation at the beginning of `text` has a path or says that it has none.
+    fn has_place(text: &str) -> bool {
+        let text = &text[OPERATION.len()..];
+        label(&text[name_length(text)..], 0).is_some_and(|(label, _)| label.rank() == 0)
+    }
+
+    /// Whether the operation at the beginning of `text` has exactly that path, up to the end or a later field.
+    fn is_of_path(text: &str, path: &str) -> bool {
+        let text = &text[OPERATION.len()..];
+        let rest = &text[name_length(text)..];
+        rest.strip_prefix(", path: ").is_some_and(|rest| whole_path(rest, path).is_some())
+    }
+}
+
+/// How long the path is at the beginning of `text`, when it is the one that the request says.
+fn whole_path(text: &str, path: &str) -> Option<usize> {
+    let rest = text.strip_prefix(path)?;
+    (rest.is_empty() || label(rest, 1).is_some()).then_some(path.len())
+}

@@ -1,0 +1,98 @@
+//! Secrets by their names in any text: YAML of configurations, JSON of request bodies, protobuf as text.
+
+use crate::event::is_secret;
+
+/// Longer than any name of a secret.
+const NAME_MAX: usize = 64;
+
+/// Between a name and its value stand a few quotes, backslashes and spaces.
+const BETWEEN_MAX: usize = 16;
+
+/// The text with the values of secrets replaced by `***`; nothing when it has none.
+pub(super) fn masked(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut shown: Option<String> = None;
+    let mut copied = 0;
+    for colon in memchr::memchr_iter(b':', bytes) {
+        if colon < copied || !is_secret(name_before(&bytes[..colon])) {
+            continue;
+        }
+        let Some((from, to)) = value_after(bytes, colon + 1) else { continue };
+        let (Some(kept), true) = (text.get(copied..from), text.is_char_boundary(to)) else { continue };
+        let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
+        shown.push_str(kept);
+        shown.push_str("***");
+        copied = to;
+    }
+    let mut shown = shown?;
+    shown.push_str(text.get(copied..)?);
+    Some(shown)
+}
+
+/// The word that ends before the colon, which may be quoted, in quoted text too.
+fn name_before(before: &[u8]) -> &str {
+    let quotes = before.iter().rev().take(BETWEEN_MAX).take_while(|byte| matches!(byte, b'"' | b'\\' | b' ')).count();
+    let before = &before[..before.len() - quotes];
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let length = before.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
+    std::str::from_utf8(&before[before.len() - length..]).unwrap_or_default()
+}
+
+/// Where the value after a colon begins and ends, without its quotes. Nothing when it is empty or no single value.
+fn value_after(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+    let rest = &bytes[from..];
+    let spaces = rest.iter().take(BETWEEN_MAX).take_while(|byte| **byte == b' ').count();
+    let rest = &rest[spaces..];
+    let backslashes = rest.iter().take(BETWEEN_MAX).take_while(|byte| **byte == b'\\').count();
+    let (begin, length) = match rest.get(backslashes) {
+        Some(b'"') => (backslashes + 1, quoted_length(&rest[backslashes + 1..], backslashes)),
+        Some(b'{' | b'[') => return None,
+        // YAML, up to the line's end; within a string that is written as `\n`.
+        _ => {
+            let ends = |byte: &u8| matches!(byte, b'\n' | b'\\' | b'"' | b',' | b'}');
+            (0, rest.iter().position(ends).unwrap_or(rest.len()))
+        }
+    };
+    let value = &rest[begin..begin + length];
+    let is_nothing = matches!(value.trim_ascii(), b"" | b"null" | b"~" | b"***" | b"|");
+    (!is_nothing).then_some((from + spaces + begin, from + spaces + begin + length))
+}
+
+/// How long a value is whose first quote has so many backslashes: its last has no more, while quotes inside have.
+fn quoted_length(value: &[u8], backslashes: usize) -> usize {
+    for quote in memchr::memchr_iter(b'"', value) {
+        let own = value[..quote].iter().rev().take_while(|byte| **byte == b'\\').count();
+        if own <= backslashes {
+            return quote - own;
+        }
+    }
+    value.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_value_of_a_secret_is_masked_in_whatever_notation_it_stands() {
+        for (text, expected) in [
+            (r#"User: "bob" Password: "a\"b" x"#, r#"User: "bob" Password: "***" x"#),
+            ("users:\n- name: root\n  password: p w\n- x: 1", "users:\n- name: root\n  password: ***\n- x: 1"),
+            (r#""new_config":"a: 1\npassword: p w\nb: 2""#, r#""new_config":"a: 1\npassword: ***\nb: 2""#),
+            (r#""body":"{\"password\":\"x\\\"y\",\"a\":1}""#, r#""body":"{\"password\":\"***\",\"a\":1}""#),
+            (r#"body={"access_token": "x", "a": 1}"#, r#"body={"access_token": "***", "a": 1}"#),
+            (r#"Password: "cut off"#, r#"Password: "***"#),
+        ] {
+            assert_eq!(masked(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_secret_stays_as_it_is() {
+        for text in
+            [r#""sanitized_token":"**** (B6C6F477)""#, "password:", "password: {}", r#"Password: """#, "a: b", ":"]
+        {
+            assert_eq!(masked(text), None, "{text}");
+        }
+    }
+}

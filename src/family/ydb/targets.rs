@@ -1,0 +1,140 @@
+//! What a YDB operation was done to, as the mapping names it: tables, databases, users, groups and paths.
+
+use crate::event::Event;
+use crate::event::Group;
+use crate::event::Mapping;
+use crate::event::Members;
+use crate::event::Resource;
+use crate::event::Role;
+use crate::event::Row;
+use crate::event::Target;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::Value;
+use crate::family::ydb::FAMILY;
+use crate::family::ydb::access::Entry;
+
+/// The operation that changes access and nothing else.
+pub(super) const MODIFY_ACL: &str = "MODIFY ACL";
+
+/// Of the paths of one operation at most as many become resources of the event.
+pub(super) const PATHS_MAX: usize = 100;
+
+/// The things that an operation is about.
+#[derive(Debug, Default)]
+pub(super) struct Objects<'a> {
+    pub(super) database: Option<Text<'a>>,
+    /// What it is done to.
+    pub(super) paths: Vec<Text<'a>>,
+    /// What it is copied or moved from.
+    pub(super) sources: Vec<Text<'a>>,
+    pub(super) table: Option<Text<'a>>,
+    pub(super) user: Option<Text<'a>>,
+    pub(super) group: Option<Text<'a>>,
+    /// The paths by the names that the record has for them.
+    pub(super) places: Members<'a>,
+}
+
+/// Gives the event what the row for its operation says, and the objects that the row names.
+pub(super) fn fill<'a>(event: &mut Event<'a>, operation: &str, objects: &Objects<'a>) {
+    event.metadata.event_code = Some(Text::from(operation.to_owned()));
+    let fact = |name: &str| (name == "unparsed").then_some("");
+    fit(event, operation, &fact, |row| target(row, objects));
+}
+
+/// Makes it the event that sets the owner.
+pub(super) fn fill_owner<'a>(event: &mut Event<'a>, objects: &Objects<'a>, owner: Text<'a>) {
+    let fact = |name: &str| (name == "set owner").then_some("");
+    event.metadata.event_code = Some(Text::from("MODIFY ACL[set owner]"));
+    fit(event, MODIFY_ACL, &fact, |row| {
+        let mut target = target(row, objects);
+        if let Some(entity) = &mut target.entity {
+            entity.data = Some(Value::Object(vec![(Text::from("owner"), Value::Text(owner.clone()))]));
+        }
+        target
+    });
+}
+
+/// Makes it the event of one access entry. `fact` is `add access` or `remove access`.
+pub(super) fn fill_entry<'a>(
+    event: &mut Event<'a>,
+    objects: &Objects<'a>,
+    fact: &'static str,
+    text: &Text<'a>,
+    entry: Option<&Entry<'_>>,
+) {
+    let fact = if entry.is_some() { fact } else { "unparsed" };
+    event.metadata.event_code = Some(Text::from(format!("{MODIFY_ACL}[{fact}]")));
+    fit(event, MODIFY_ACL, &|name: &str| (name == fact).then_some(""), |row| {
+        let mut target = target(row, objects);
+        match entry {
+            Some(entry) => {
+                let sid = Text::from(entry.sid.to_owned());
+                target.user = Some(User { email: Some(sid.clone()), name: Some(sid), ..User::default() });
+                target.privileges = entry.rights.iter().map(|right| Text::from((*right).to_owned())).collect();
+            }
+            None => target.access_list = vec![text.clone()],
+        }
+        target
+    });
+}
+
+/// Takes the best row. Where its objects are not known the event is written as API Activity, with the row's verb.
+fn fit<'a>(
+    event: &mut Event<'a>,
+    operation: &str,
+    fact: &dyn Fn(&str) -> Option<&'static str>,
+    target: impl Fn(&'static Row) -> Target<'a>,
+) {
+    let rows = Mapping::built_in().family(FAMILY.name);
+    if let Some(row) = rows.and_then(|rows| rows.matching(operation, fact).next()) {
+        event.target = target(row);
+        event.activity = row.activity;
+        event.caption = row.caption.map(Text::from);
+    }
+}
+
+fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
+    let mut target = Target::default();
+    let path = objects.paths.first();
+    for slot in &row.slots {
+        let names = |word: &str| slot.parts.iter().flatten().any(|name| *name == word);
+        match slot.role {
+            Role::Table => target.table = objects.table.as_ref().or(path).cloned().map(named),
+            Role::Database if names("path") => {
+                target.database = objects.database.as_ref().or(path).cloned().map(named);
+                target.table = objects.table.clone().map(named);
+                target.resources.extend(paths(objects, "path"));
+            }
+            Role::Database => target.database = objects.database.clone().map(named),
+            Role::Entity => {
+                target.entity = path.cloned().map(|path| Resource { kind: Some("path".into()), ..named(path) })
+            }
+            Role::Resource => target.resources.extend(paths(objects, "path")),
+            Role::User => {
+                let user = |sid: Text<'a>| User { email: Some(sid.clone()), name: Some(sid), ..User::default() };
+                target.user = objects.user.clone().map(user);
+            }
+            Role::Group => target.group = objects.group.clone().map(|name| Group { name: Some(name), uid: None }),
+            _ => {}
+        }
+    }
+    if row.slots.iter().any(|slot| slot.role == Role::Table) {
+        let first = usize::from(objects.table.is_none());
+        target.resources.extend(paths(objects, "table").skip(first));
+    }
+    target.resources.extend(objects.sources.iter().take(PATHS_MAX).cloned().map(|path| of_kind("source", path)));
+    target
+}
+
+fn paths<'a>(objects: &Objects<'a>, kind: &'static str) -> impl Iterator<Item = Resource<'a>> {
+    objects.paths.iter().take(PATHS_MAX).cloned().map(move |path| of_kind(kind, path))
+}
+
+fn of_kind<'a>(kind: &'static str, path: Text<'a>) -> Resource<'a> {
+    Resource { kind: Some(Text::from(kind)), ..named(path) }
+}
+
+fn named(name: Text<'_>) -> Resource<'_> {
+    Resource { name: Some(name), ..Resource::default() }
+}

@@ -1,0 +1,200 @@
+//! What the configuration promises: the examples run, the reference is whole, a fault is named where it stands.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use auditferry::config::Admin;
+use auditferry::config::Config;
+use auditferry::config::Limits;
+use auditferry::config::Log;
+use auditferry::config::feed;
+use auditferry::identity;
+use auditferry::notification::queue;
+use auditferry::sink;
+use serde::de;
+use serde::de::DeserializeOwned;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn auditferry(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AUDITFERRY__")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().unwrap()
+}
+
+fn examples() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+}
+
+#[test]
+fn every_example_is_valid() {
+    let examples = examples();
+    assert!(examples.len() >= 4, "{examples:?}");
+    for example in examples {
+        let output = auditferry(&["check", "--config", example.to_str().unwrap()]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        let complaints = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}: {complaints}", example.display());
+        assert!(said.starts_with("configuration is valid: "), "{said}");
+        assert!(!complaints.contains("is used by no"), "{}: {complaints}", example.display());
+    }
+}
+
+#[test]
+fn every_example_is_explained() {
+    for example in examples() {
+        let name = example.file_stem().unwrap().to_str().unwrap();
+        let page = name.split('-').next().unwrap();
+        let path = root().join("config").join(format!("{page}.md"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(text.contains(&format!("({name}.toml)")), "{} does not link {name}.toml", path.display());
+    }
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_78_and_names_each_fault() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    std::fs::write(
+        &path,
+        "state_dir = \"/s\"\n[feed.dbx]\nfamly = \"databricks\"\nbucket = \"logs\"\nsinks = [\"nowhere\"]\n",
+    )
+    .unwrap();
+    for command in ["check", "run"] {
+        let output = auditferry(&[command, "--config", path.to_str().unwrap()]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        let path = path.display();
+        for line in [
+            format!("{path}:3: feed.dbx.famly: unknown key `famly`; did you mean `family`?"),
+            format!("{path}:2: feed.dbx: missing key `family`"),
+            "missing key `sink`".to_owned(),
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line}\nis not in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn what_ends_the_program_is_told_by_its_code() {
+    for (arguments, code) in [
+        (&["check", "--config", "/not/there.toml"][..], 66),
+        (&["check"], 64),
+        (&["fly"], 64),
+        (&[], 64),
+        (&["--version"], 0),
+        (&["run", "--help"], 0),
+    ] {
+        let output = auditferry(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+    }
+}
+
+/// The names of a struct's fields, as its deserializer asks for them.
+fn keys<T: DeserializeOwned>() -> BTreeSet<String> {
+    let told = match T::deserialize(Asked) {
+        Ok(_) => panic!("nothing was there to read"),
+        Err(error) => error.to_string(),
+    };
+    told.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+/// Reads nothing; its error is the list of the fields it was asked for.
+struct Asked;
+
+impl<'de> de::Deserializer<'de> for Asked {
+    type Error = de::value::Error;
+
+    fn deserialize_any<V: de::Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom(""))
+    }
+
+    fn deserialize_struct<V: de::Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Self::Error> {
+        Err(de::Error::custom(fields.join(" ")))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The reference's tables: heading, then key and default.
+fn reference() -> BTreeMap<String, BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(root().join("config/reference.md")).unwrap();
+    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut heading = String::new();
+    for line in text.lines() {
+        if line.starts_with('#') {
+            heading = line.trim_start_matches('#').trim().to_owned();
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let (key, rest) = row.split_once("` | ").unwrap();
+            let default = rest.split(" | ").next().unwrap();
+            sections.entry(heading.clone()).or_default().insert(key.to_owned(), default.to_owned());
+        }
+    }
+    sections
+}
+
+#[test]
+fn the_reference_names_every_key_and_no_other() {
+    let reference = reference();
+    let expected = [
+        ("Top level", keys::<Config>()),
+        ("`[admin]`", keys::<Admin>()),
+        ("`[log]`", keys::<Log>()),
+        ("`[limits]`", keys::<Limits>()),
+        ("`[identity.<name>]`", keys::<identity::Config>()),
+        ("`[[identity.<name>.assume_role]]`", keys::<identity::Hop>()),
+        ("`[queue.<name>]`", keys::<queue::Config>()),
+        ("`[feed.<name>]`", keys::<feed::Config>()),
+        ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
+        ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
+    ];
+    assert_eq!(reference.len(), expected.len(), "{:?}", reference.keys());
+    for (heading, keys) in expected {
+        assert!(!keys.is_empty(), "{heading}");
+        let told: BTreeSet<String> =
+            reference.get(heading).unwrap_or_else(|| panic!("{heading}")).keys().cloned().collect();
+        assert_eq!(told, keys, "{heading}");
+    }
+}
+
+#[test]
+fn the_reference_tells_the_defaults_as_they_are() {
+    let reference = reference();
+    let directory = tempfile::tempdir().unwrap();
+    let limits: Vec<String> =
+        reference["`[limits]`"].iter().map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
+    let queue: Vec<String> = reference["`[queue.<name>]`"]
+        .iter()
+        .filter(|(_, default)| default.starts_with('`'))
+        .map(|(key, default)| format!("{key} = {}", default.trim_matches('`')))
+        .collect();
+    let rest = "[feed.dbx]\nfamily = \"databricks\"\nbucket = \"logs\"\nqueue = \"q\"\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
+    let text = format!(
+        "state_dir = \"/s\"\n[limits]\n{}\n[queue.q]\nname = \"q\"\n{}\n{rest}",
+        limits.join("\n"),
+        queue.join("\n")
+    );
+    let path = directory.path().join("defaults.toml");
+    std::fs::write(&path, text).unwrap();
+    let config = auditferry::config::load::load(&[path], []).unwrap().config;
+    assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+    let expected = queue::Config { name: Some("q".to_owned()), ..queue::Config::default() };
+    assert_eq!(format!("{:?}", config.queue["q"]), format!("{expected:?}"));
+}

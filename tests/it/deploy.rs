@@ -1,0 +1,157 @@
+//! What is shipped beside the program holds together: the service unit, the container, the policies, the crates.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Output;
+
+use serde_json::Value;
+
+/// Crates that may not be built in, and why.
+const BANNED: &[(&str, Option<&str>, &str)] = &[
+    ("h2", Some("0.4"), "older versions can be flooded with resets"),
+    ("rustls", Some("0.23"), "older versions get no mends"),
+    ("ring", None, "one cryptography is enough, and it is aws-lc"),
+    ("openssl-sys", None, "links a library of the machine"),
+    ("native-tls", None, "links a library of the machine"),
+    ("backoff", None, "nobody looks after it"),
+    ("rustls-pemfile", None, "nobody looks after it"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn systemd_analyze(arguments: &[&str], unit: &Path) -> Output {
+    let output = Command::new("systemd-analyze").args(arguments).arg(unit).output();
+    output.unwrap_or_else(|error| panic!("systemd-analyze: {error}; install the package `systemd`"))
+}
+
+/// The unit as it is shipped, with the program where it is now, so that it can be looked at without installing it.
+fn unit(directory: &Path) -> PathBuf {
+    let text = read("systemd/auditferry.service");
+    let installed = "ExecStart=/usr/local/bin/auditferry ";
+    assert!(text.contains(installed));
+    let path = directory.join("auditferry.service");
+    let here = format!("ExecStart={} ", env!("CARGO_BIN_EXE_auditferry"));
+    std::fs::write(&path, text.replace(installed, &here)).unwrap();
+    path
+}
+
+#[test]
+fn systemd_has_nothing_to_say_about_the_unit() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = systemd_analyze(&["verify"], &unit(directory.path()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    // What is said of other units of this machine is not about ours.
+    let about_it: Vec<&str> = said.lines().filter(|line| line.contains("auditferry")).collect();
+    assert!(about_it.is_empty(), "{}", about_it.join("\n"));
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn the_unit_exposes_next_to_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    // 15 is an exposure of 1.5 on a scale to 10.
+    let output =
+        systemd_analyze(&["security", "--offline=true", "--threshold=15", "--no-pager"], &unit(directory.path()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_unit_leaves_time_to_stop_and_does_not_repeat_what_cannot_help() {
+    let text = read("systemd/auditferry.service");
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
+    assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > 25);
+    assert_eq!(value("RestartPreventExitStatus"), "64 65 78");
+    assert_eq!(value("Type"), "notify");
+    assert_eq!(value("StateDirectory"), "auditferry");
+}
+
+#[test]
+fn the_container_runs_as_nobody_without_a_shell() {
+    let text = read("deploy/Containerfile");
+    assert!(text.contains("\nUSER 65532:65532\n"));
+    assert!(text.contains("\nENTRYPOINT [\"/usr/local/bin/auditferry\"]\n"));
+    let last = text.rsplit("\nFROM ").next().unwrap();
+    assert!(!last.contains("\nRUN "), "the image that runs has no shell to run anything with");
+}
+
+#[test]
+fn the_policies_grant_what_is_needed_and_no_more() {
+    let mut granted = Vec::new();
+    for name in ["reader", "reader-trust", "daemon", "queue-policy"] {
+        let policy: Value = serde_json::from_str(&read(&format!("deploy/iam/{name}.json"))).unwrap();
+        assert_eq!(policy["Version"], "2012-10-17", "{name}");
+        for statement in policy["Statement"].as_array().unwrap() {
+            if statement["Effect"] == "Deny" {
+                continue;
+            }
+            let actions = match &statement["Action"] {
+                Value::Array(actions) => actions.clone(),
+                action => vec![action.clone()],
+            };
+            granted.extend(actions.iter().map(|action| format!("{name} {}", action.as_str().unwrap())));
+            assert_ne!(statement["Resource"], "*", "{name}");
+            assert_ne!(statement["Principal"], "*", "{name}");
+        }
+    }
+    assert_eq!(
+        granted,
+        [
+            "reader s3:GetObject",
+            "reader s3:ListBucket",
+            "reader kms:Decrypt",
+            "reader-trust sts:AssumeRole",
+            "daemon sts:AssumeRole",
+            "daemon sqs:ReceiveMessage",
+            "daemon sqs:DeleteMessage",
+            "daemon sqs:ChangeMessageVisibility",
+            "daemon sqs:GetQueueAttributes",
+            "daemon sqs:GetQueueUrl",
+            "queue-policy sqs:SendMessage",
+        ]
+    );
+}
+
+#[test]
+fn no_banned_crate_is_built_in() {
+    // What is built, not what Cargo.lock could hold for features that are off.
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let crates: Vec<(&str, &str)> = tree
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some((words.next()?, words.next()?.strip_prefix('v')?))
+        })
+        .collect();
+    assert!(crates.iter().any(|(name, _)| *name == "aws-sdk-s3"), "the tree is read");
+    let listed = read(".deny.toml");
+    for (banned, from, reason) in BANNED {
+        let entry = match from {
+            Some(from) => format!("\"{banned}:<{from}\""),
+            None => format!("\"{banned}\""),
+        };
+        assert!(listed.contains(&entry), "{entry} is not in .deny.toml");
+        for (name, version) in crates.iter().filter(|(name, _)| name == banned) {
+            let old = from.is_none_or(|from| number(version) < number(from));
+            assert!(!old, "{name} {version}: {reason}");
+        }
+    }
+}
+
+/// Major and minor.
+fn number(version: &str) -> Vec<u64> {
+    version.split('.').take(2).map(|part| part.parse().unwrap()).collect()
+}

@@ -1,0 +1,247 @@
+//! The rules of the layout, checked: the order of the folders, the size of files and functions, who may touch what.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::path::PathBuf;
+
+/// The most lines a file has before its tests.
+const FILE_LINES_MAX: usize = 400;
+/// The most lines a function has.
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// What only some places may write, and where they are: a folder, or a file by name.
+const PLACES: &[(&[&str], &[&str])] = &[
+    // Who spawns, waits and reads the clock decides what happens when.
+    (&["tokio::spawn(", "spawn_blocking(", "JoinSet"], &["src/collector/"]),
+    // The one thread that owns the connection to the checkpoint store.
+    (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
+    (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
+    // Whether credentials have expired is asked by the SDK, which passes no time.
+    (
+        &["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"],
+        &["src/collector/", "src/identity/provider.rs"],
+    ),
+    (&["rusqlite"], &["src/checkpoint/"]),
+    (&["aws_sdk_s3"], &["src/object/s3.rs", "src/notification/scan.rs"]),
+    (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
+    (&["aws_sdk_sts"], &["src/identity/"]),
+    (&["aws_config"], &["src/identity/", "src/notification/", "src/object/"]),
+    (&["toml_edit", "config::Value"], &["src/config/"]),
+    (&["prometheus_client"], &["src/telemetry/"]),
+    (&["hyper::", "hyper_util"], &["src/admin/", "src/sink/"]),
+    (&["clap::"], &["src/cli/"]),
+    (&["notify::Watcher", "notify::RecommendedWatcher"], &["src/collector/"]),
+    // Who handles an error logs it.
+    (&["tracing::info", "tracing::warn", "tracing::error", "tracing::debug"], &["src/collector/", "src/cli/"]),
+    // A message is deleted in exchange for a proof that it is settled.
+    (&[".delete("], &["src/collector/settle.rs"]),
+    (&["println!", "print!("], &["src/cli/"]),
+];
+
+struct Source {
+    /// From the repository's root, such as `src/delta/mod.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// What stands before the tests.
+    fn code(&self) -> &str {
+        match self.text.find("#[cfg(test)]\nmod tests") {
+            Some(at) => &self.text[..at],
+            None => &self.text,
+        }
+    }
+
+    /// The lines of the code that are no comments, with their numbers.
+    fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.code()
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(i, line)| (i + 1, line))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let read = |path: PathBuf| Source {
+        text: std::fs::read_to_string(&path).unwrap(),
+        path: path.strip_prefix(root()).unwrap().display().to_string(),
+    };
+    // This file writes down what the others may not.
+    files(folder, "rs").into_iter().map(read).filter(|source| source.path != "tests/tidy.rs").collect()
+}
+
+fn none(found: Vec<String>, rule: &str) {
+    assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_folder_uses_only_folders_before_it() {
+    let map = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let order: Vec<&str> = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let mut found = Vec::new();
+    for source in sources("src") {
+        let Some(folder) = source.path.split('/').nth(1).filter(|name| order.contains(name)) else { continue };
+        let place = order.iter().position(|name| *name == folder).unwrap();
+        for (number, line) in source.code_lines() {
+            for used in line.match_indices("crate::").map(|(at, _)| &line[at + "crate::".len()..]) {
+                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if order.iter().position(|name| *name == used).is_some_and(|other| other > place) {
+                    found.push(format!("{}:{number}: {folder} uses {used}", source.path));
+                }
+            }
+        }
+    }
+    assert!(order.len() > 10, "the map names the folders");
+    none(found, "data goes from left to right");
+}
+
+#[test]
+fn only_the_named_places_touch_what_is_dangerous() {
+    let mut found = Vec::new();
+    for source in sources("src") {
+        for (number, line) in source.code_lines() {
+            for (patterns, places) in PLACES {
+                let written = patterns.iter().find(|pattern| line.contains(**pattern));
+                if let Some(pattern) = written
+                    && !places.iter().any(|place| source.path.starts_with(place))
+                {
+                    found.push(format!("{}:{number}: {pattern}", source.path));
+                }
+            }
+        }
+    }
+    none(found, "each of these has its place");
+}
+
+#[test]
+fn files_begin_with_what_they_are_for_and_stay_small() {
+    let mut found = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        if !source.text.starts_with("//! ") {
+            found.push(format!("{}: no `//!` sentence on its first line", source.path));
+        }
+        let lines = source.code().lines().count();
+        if lines > FILE_LINES_MAX {
+            found.push(format!("{}: {lines} lines before its tests", source.path));
+        }
+    }
+    none(found, "a file is read in one go");
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let mut found = Vec::new();
+    for source in sources("src") {
+        let lines: Vec<&str> = source.code().lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let Some(name) = function_name(line) else { continue };
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let end = lines[start..].iter().position(|line| {
+                line.strip_prefix(indent)
+                    .is_some_and(|rest| rest == "}" || rest.ends_with(';') && !rest.starts_with(' '))
+            });
+            // A function in one line ends where it begins.
+            let length = if line.ends_with('}') { 1 } else { end.map_or(0, |end| end + 1) };
+            if length > FUNCTION_LINES_MAX {
+                found.push(format!("{}:{}: {name} has {length} lines", source.path, start + 1));
+            }
+        }
+    }
+    none(found, "a function fits a screen");
+}
+
+fn function_name(line: &str) -> Option<&str> {
+    let mut rest = line.trim_start();
+    for word in ["pub ", "pub(super) ", "pub(crate) ", "const ", "async "] {
+        rest = rest.strip_prefix(word).unwrap_or(rest);
+    }
+    let name = rest.strip_prefix("fn ")?;
+    name.split(['(', '<']).next()
+}
+
+#[test]
+fn names_and_imports_keep_to_the_rules() {
+    let mut found = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        for part in source.path.trim_end_matches(".rs").split('/') {
+            if ["util", "utils", "common", "helper", "helpers", "misc", "shared"].contains(&part) {
+                found.push(format!("{}: `{part}` says nothing; each thing has an owner", source.path));
+            }
+        }
+        for (number, line) in source.text.lines().enumerate() {
+            for refused in ["crate::{", "super::super"] {
+                if line.contains(refused) {
+                    found.push(format!("{}:{}: {refused}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    none(found, "one line of text says what is used");
+}
+
+#[test]
+fn nothing_is_left_undone_or_unchecked() {
+    let mut found = Vec::new();
+    for source in sources("src") {
+        for (number, line) in source.code_lines() {
+            for refused in [".unwrap()", "todo!(", "unimplemented!(", "dbg!(", "unsafe ", "#[allow(dead_code)]"] {
+                if line.contains(refused) {
+                    found.push(format!("{}:{number}: {refused}", source.path));
+                }
+            }
+        }
+    }
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        for (number, line) in source.text.lines().enumerate() {
+            for refused in ["#[ignore", "#[should_panic", "thread::sleep"] {
+                if line.contains(refused) {
+                    found.push(format!("{}:{}: {refused}", source.path, number + 1));
+                }
+            }
+        }
+    }
+    none(found, "what stands here works");
+}
+
+#[test]
+fn every_link_in_a_document_leads_somewhere() {
+    let mut documents = vec![root().join("README.md")];
+    for folder in ["config", "deploy"] {
+        documents.extend(files(folder, "md"));
+    }
+    let mut found = Vec::new();
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap_or_default();
+        for link in text.match_indices("](").filter_map(|(at, _)| text[at + 2..].split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            let is_file = !path.is_empty() && !path.contains("://");
+            if is_file && !document.parent().unwrap().join(path).exists() {
+                found.push(format!("{}: {link}", document.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    none(found, "a link leads somewhere");
+}
