@@ -93,6 +93,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         prefixes: table.prefixes.clone(),
         keys,
         scope: table.identity_scope,
+        settings: table.settings.clone(),
         lanes,
         sinks,
         encoders,

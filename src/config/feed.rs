@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::family::Settings;
+
 /// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +46,9 @@ pub struct Config {
     /// same record out of two delivery configurations is one event.
     #[serde(default)]
     pub identity_scope: IdentityScope,
+    /// What single families are told of how to read their records. Default: nothing.
+    #[serde(default)]
+    pub settings: Settings,
     /// Whether the place is scanned at start. Default: true without a queue, false with one.
     pub scan_at_start: Option<bool>,
     /// How often the place is scanned. Default: every minute without a queue, never with one.

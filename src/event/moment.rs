@@ -57,6 +57,30 @@ pub fn of_date(text: &str) -> Option<i64> {
     plausible(zoned.timestamp().as_millisecond())
 }
 
+/// `06/Feb/2019:00:00:38 +0000`, as web servers write it, if it lies between 2000 and 2100.
+pub fn of_web_log(text: &str) -> Option<i64> {
+    const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    let bytes = text.as_bytes().first_chunk::<26>().filter(|all| all.len() == text.len())?;
+    let number = |at: std::ops::Range<usize>| {
+        bytes[at].iter().try_fold(0i16, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i16::from(byte - b'0')))
+    };
+    let small = |at| number(at).and_then(|number| i8::try_from(number).ok());
+    let month = MONTHS.chunks_exact(3).zip(1..).find(|(name, _)| *name == &bytes[3..6]).map(|(_, month)| month)?;
+    let punctuation = [bytes[2], bytes[6], bytes[11], bytes[14], bytes[17], bytes[20]];
+    let sign = match bytes[21] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    if punctuation != *b"//::: " {
+        return None;
+    }
+    let civil = DateTime::new(number(7..11)?, month, small(0..2)?, small(12..14)?, small(15..17)?, small(18..20)?, 0);
+    let ms = civil.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
+    let minutes = i64::from(number(22..24)?) * 60 + i64::from(number(24..26)?);
+    plausible(ms - sign * minutes * 60_000)
+}
+
 /// Writes `2024-01-15T08:30:00.123Z`. The time must not lie before 1970.
 pub(crate) fn write(out: &mut Vec<u8>, ms: i64) {
     let ms = ms.unsigned_abs();
@@ -115,6 +139,22 @@ mod tests {
             assert_eq!(of_json(json), Some(1_629_775_584_891), "{json:?}");
         }
         assert_eq!(of_date("2021-08-24"), Some(1_629_763_200_000));
+    }
+
+    #[test]
+    fn a_time_of_a_web_log_is_read_with_its_offset() {
+        assert_eq!(of_web_log("24/Aug/2021:03:26:24 +0000"), Some(1_629_775_584_000));
+        assert_eq!(of_web_log("24/Aug/2021:05:56:24 +0230"), Some(1_629_775_584_000));
+        assert_eq!(of_web_log("23/Aug/2021:22:26:24 -0500"), Some(1_629_775_584_000));
+        for text in [
+            "",
+            "24/Aug/2021:03:26:24",
+            "31/Feb/2021:03:26:24 +0000",
+            "24/aug/2021:03:26:24 +0000",
+            "24/Aug/2021 03:26:24 +0000",
+        ] {
+            assert_eq!(of_web_log(text), None, "{text}");
+        }
     }
 
     #[test]

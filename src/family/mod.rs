@@ -12,6 +12,10 @@ mod lakefs;
 
 mod partitions;
 
+mod s3_access;
+
+mod settings;
+
 mod sql;
 
 mod ydb;
@@ -35,6 +39,7 @@ use crate::records::Framing;
 use crate::records::Record;
 
 pub use partitions::Partitions;
+pub use settings::Settings;
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
 #[derive(Debug)]
@@ -60,7 +65,7 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY];
+pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY, s3_access::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {
@@ -79,6 +84,8 @@ pub struct Context<'a> {
     pub feed: &'a str,
     /// What the mapping says of the family's actions.
     pub rows: Option<&'static Rows>,
+    /// What the feed says of how its records are read.
+    pub settings: &'a Settings,
     source: String,
     namespace: Namespace,
 }
@@ -98,9 +105,14 @@ impl<'a> Context<'a> {
             last_modified_ms,
             feed,
             rows: Mapping::built_in().family(family.name),
+            settings: Settings::none(),
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
         }
+    }
+
+    pub fn with_settings(self, settings: &'a Settings) -> Self {
+        Self { settings, ..self }
     }
 
     pub fn origin(&self) -> Origin<'_> {

@@ -20,5 +20,6 @@ mod notifications;
 mod overwrite;
 mod reading;
 mod restart;
+mod s3_access;
 mod scan;
 mod shutdown;

@@ -80,7 +80,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         work.feed.scope(&work.object),
         version.last_modified_ms,
         &work.feed.name,
-    );
+    )
+    .with_settings(&work.feed.settings);
     let before = &work.standing.progress;
     let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
     outflow.accepted = before.accepted;

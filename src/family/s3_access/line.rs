@@ -1,0 +1,355 @@
+//! Takes a line of a server access log apart, whoever's quotes it holds.
+
+use crate::family::Refusal;
+use crate::family::s3_access::field::FIELDS;
+use crate::family::s3_access::field::Field;
+use crate::family::s3_access::field::NAMES;
+use crate::family::s3_access::reading::Reading;
+use crate::family::s3_access::reading::search;
+use crate::family::s3_access::tail::Tail;
+use crate::family::s3_access::token::MIDDLE;
+use crate::family::s3_access::token::first_end;
+use crate::family::s3_access::token::holds_time;
+use crate::family::s3_access::token::middle;
+use crate::family::s3_access::token::time;
+use crate::family::s3_access::token::token;
+use crate::family::s3_access::token::trimmed;
+use crate::family::s3_access::token::value;
+
+/// One record, taken apart. Fields without a value (`-`, `"-"`, or not written by that age of the log) are none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line<'a> {
+    fields: [Option<&'a str>; FIELDS],
+    /// What stands after the last field that is known.
+    pub extra: Vec<Option<&'a str>>,
+    /// The line can be read in several ways, since quotes in what a client sent are not escaped.
+    pub ambiguous: bool,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the
+    /// rest of the line is what the format says.
+    pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
+        if memchr::memchr(0, text.as_bytes()).is_some() {
+            return Err(Refusal::new("the line holds a NUL byte"));
+        }
+        let text = trimmed(text);
+        let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false };
+        let at = line.head(text)?;
+        if !line.straight(text, at) {
+            let reading = search(text, at)?;
+            line.ambiguous = reading.ambiguous;
+            line.fill(text, at, &reading);
+        }
+        line.check()
+    }
+
+    pub(super) fn get(&self, field: Field) -> Option<&'a str> {
+        self.fields[field as usize]
+    }
+
+    /// Each field with its name and value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &'static str, Option<&'a str>)> {
+        NAMES.into_iter().zip(self.fields).map(|((field, name), value)| (field, name, value))
+    }
+
+    /// The eight fields that a client cannot write spaces into. Returns where the request begins.
+    fn head(&mut self, text: &'a str) -> Result<usize, Refusal> {
+        let mut at = 0;
+        for index in Field::BucketOwner as usize..=Field::Key as usize {
+            let (value, next) = if index == Field::Time as usize {
+                time(text, at).ok_or(Refusal::new("the third field is no time"))?
+            } else {
+                token(text, at).ok_or(Refusal::new("the line has fewer than 17 fields"))?
+            };
+            self.fields[index] = value;
+            at = next.ok_or(Refusal::new("the line has fewer than 17 fields"))?;
+        }
+        let operation = self.get(Field::Operation).unwrap_or_default();
+        if !operation.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+            return Err(Refusal::new("the seventh field is no operation"));
+        }
+        Ok(at)
+    }
+
+    /// Reads the rest as if no client had sent a quote. False when one may have.
+    fn straight(&mut self, text: &'a str, at: usize) -> bool {
+        let Some((uri, next)) = first_end(text, at) else { return false };
+        let Some((middle, next)) = next.and_then(|next| middle(text, next)) else { return false };
+        let Some((referrer, next)) = first_end(text, next) else { return false };
+        let Some((agent, next)) = next.and_then(|next| first_end(text, next)) else { return false };
+        let from = next.unwrap_or(text.len());
+        if memchr::memchr(b'"', &text.as_bytes()[from..]).is_some() {
+            return false;
+        }
+        let Some(tail) = Tail::read(text, from) else { return false };
+        self.fields[Field::RequestUri as usize] = uri;
+        self.set_middle(middle);
+        self.fields[Field::Referrer as usize] = referrer;
+        self.fields[Field::UserAgent as usize] = agent;
+        self.set_tail(text, tail);
+        true
+    }
+
+    fn fill(&mut self, text: &'a str, at: usize, reading: &Reading) {
+        self.fields[Field::RequestUri as usize] = value(&text[at..reading.uri_end]);
+        if let Some((middle, referrer)) = middle(text, reading.uri_end + 1) {
+            self.set_middle(middle);
+            self.fields[Field::Referrer as usize] = value(&text[referrer..reading.referrer_end]);
+            self.fields[Field::UserAgent as usize] = value(&text[reading.referrer_end + 1..reading.agent_end]);
+        }
+        let from = (reading.agent_end + 1).min(text.len());
+        if let Some(tail) = Tail::read(text, from) {
+            self.set_tail(text, tail);
+        }
+    }
+
+    fn set_middle(&mut self, middle: [Option<&'a str>; MIDDLE]) {
+        let first = Field::HttpStatus as usize;
+        self.fields[first..first + MIDDLE].copy_from_slice(&middle);
+    }
+
+    fn set_tail(&mut self, text: &'a str, tail: Tail) {
+        let first = Field::VersionId as usize;
+        for (field, (start, end)) in self.fields[first..].iter_mut().zip(tail.known()) {
+            *field = value(&text[*start..*end]);
+        }
+        self.extra = tail.extra.iter().map(|(start, end)| value(&text[*start..*end])).collect();
+    }
+
+    /// Refuses what only looks like a record, and flags what may be one only in part.
+    fn check(mut self) -> Result<Self, Refusal> {
+        if let Some(uri) = self.get(Field::RequestUri) {
+            if holds_time(uri) {
+                return Err(Refusal::new("the request holds the beginning of another record"));
+            }
+            // A method alone, or whatever stands before a space, is what a client may have sent.
+            if !uri.is_empty() && !uri.bytes().any(|byte| byte == b' ' || byte.is_ascii_uppercase()) {
+                return Err(Refusal::new("the request names no method"));
+            }
+        }
+        let sent = [Field::Referrer, Field::UserAgent];
+        if sent.into_iter().filter_map(|field| self.get(field)).any(holds_time) {
+            self.ambiguous = true;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::family::s3_access::reading::QUOTES_MAX;
+
+    const HEAD: &str =
+        "79a5 bucket [06/Feb/2019:00:00:38 +0000] 192.0.2.3 arn:aws:iam::123456789012:user/x ABC REST.GET.OBJECT a/b";
+    const NUMBERS: &str = "200 - 113 1718 10 9";
+    const TAIL_2019: &str = "- s9lz= SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader b.s3.amazonaws.com TLSv1.2";
+
+    fn line(uri: &str, referrer: &str, agent: &str, tail: &str) -> String {
+        format!("{HEAD} {uri} {NUMBERS} {referrer} {agent} {tail}")
+    }
+
+    fn read(text: &str) -> Line<'_> {
+        Line::read(text).unwrap_or_else(|refusal| panic!("{refusal}: {text}"))
+    }
+
+    fn refused(text: &str) -> String {
+        Line::read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_field_is_found_in_its_place() {
+        let text = line("\"GET /a/b HTTP/1.1\"", "\"-\"", "\"agent 1\"", &format!("{TAIL_2019} arn:aws:s3:::ap Yes"));
+        let values: Vec<_> = read(&text).iter().map(|(_, _, value)| value.unwrap_or("none")).collect();
+        let expected = [
+            "79a5",
+            "bucket",
+            "06/Feb/2019:00:00:38 +0000",
+            "192.0.2.3",
+            "arn:aws:iam::123456789012:user/x",
+            "ABC",
+            "REST.GET.OBJECT",
+            "a/b",
+            "GET /a/b HTTP/1.1",
+            "200",
+            "none",
+            "113",
+            "1718",
+            "10",
+            "9",
+            "none",
+            "agent 1",
+            "none",
+            "s9lz=",
+            "SigV4",
+            "ECDHE-RSA-AES128-GCM-SHA256",
+            "AuthHeader",
+            "b.s3.amazonaws.com",
+            "TLSv1.2",
+            "arn:aws:s3:::ap",
+            "Yes",
+        ];
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn logs_of_every_age_are_read() {
+        for (tail, last, extra) in [
+            ("", Field::UserAgent, 0),
+            ("v1", Field::VersionId, 0),
+            (TAIL_2019, Field::TlsVersion, 0),
+            (&format!("{TAIL_2019} -"), Field::TlsVersion, 0),
+            (&format!("{TAIL_2019} - Yes"), Field::AclRequired, 0),
+            (&format!("{TAIL_2019} - Yes - \"two words\""), Field::AclRequired, 2),
+            (&format!("{TAIL_2019} - Yes x - y"), Field::AclRequired, 3),
+        ] {
+            let text = line("-", "-", "\"agent\"", tail);
+            let line = read(text.trim_end());
+            assert!(line.get(last).is_some(), "{text}");
+            assert_eq!((line.extra.len(), line.ambiguous), (extra, false), "{text}");
+        }
+        assert_eq!(read(&line("-", "-", "-", &format!("{TAIL_2019} - - - \"a b\""))).extra, [None, Some("a b")]);
+    }
+
+    #[test]
+    fn a_hyphen_is_no_value_bare_or_quoted_in_any_field() {
+        let bare = ["-"; 24].join(" ");
+        assert!(read(&bare).iter().all(|(_, _, value)| value.is_none()));
+        let quoted = ["\"-\""; 24].join(" ");
+        assert!(read(&quoted).iter().all(|(_, _, value)| value.is_none()));
+        let text = line("\"-\"", "\"\"", "bare", "-");
+        let line = read(&text);
+        assert_eq!(line.get(Field::RequestUri), None);
+        assert_eq!((line.get(Field::Referrer), line.get(Field::UserAgent)), (Some(""), Some("bare")));
+    }
+
+    #[test]
+    fn quotes_that_a_client_sent_stay_in_the_field_they_stand_in() {
+        for (uri, referrer, agent) in [
+            ("GET /\" HTTP/1.1", "-", "Mozilla"),
+            ("GET / HTTP/1.1", "-", "AppleWebKit/537.36 (KHTML) Safari/604.1\""),
+            ("GET / HTTP/1.1", "-", "\"linux64\" sra-toolkit fastq-dump.2.9.1 (phid=noc,libc=2.17)"),
+            ("GET / HTTP/1.1", "https://example.com/\"", "a"),
+            ("GET / HTTP/1.1", "say \"hi\" to", "the \"agent"),
+            ("GET / HTTP/1.1", "-", "back\\\"slash"),
+        ] {
+            for tail in ["-", TAIL_2019] {
+                let quoted = |text: &str| format!("\"{text}\"");
+                let text = line(&quoted(uri), &quoted(referrer), &quoted(agent), tail);
+                let line = read(&text);
+                let found = [Field::RequestUri, Field::Referrer, Field::UserAgent].map(|field| line.get(field));
+                let referrer = (referrer != "-").then_some(referrer);
+                assert_eq!(found, [Some(uri), referrer, Some(agent)], "{text}");
+                assert_eq!(line.get(Field::VersionId), None, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_with_several_readings_is_flagged_and_none_of_them_lost() {
+        let forged = format!("\"x\" \"forged\" {TAIL_2019} - - \"y\"");
+        let text = line("\"GET / HTTP/1.1\"", &forged, "\"agent\"", &format!("{TAIL_2019} - -"));
+        let line = read(&text);
+        assert!(line.ambiguous);
+        // A reading that needs no fields that nobody knows is taken.
+        assert!(line.extra.is_empty());
+        assert_eq!(line.get(Field::Referrer), Some("x"));
+        assert!(line.get(Field::UserAgent).is_some_and(|agent| agent.ends_with("agent")));
+        let plain = self::line("\"GET / HTTP/1.1\"", "\"a\" \"b\"", "\"c\"", "-");
+        assert!(read(&plain).ambiguous);
+    }
+
+    #[test]
+    fn a_host_id_may_hold_a_space() {
+        let text = line("-", "-", "-", "- AIDAISBTT LzYG= SigV4 ECDHE AuthHeader s3.amazonaws.com TLSv1.2 - -");
+        let line = read(&text);
+        assert_eq!(line.get(Field::HostId), Some("AIDAISBTT LzYG="));
+        assert_eq!(line.get(Field::TlsVersion), Some("TLSv1.2"));
+        assert_eq!(line.get(Field::AclRequired), None);
+        let old = "- AIDAISBTT LzYG= - - - - -";
+        let text = self::line("-", "-", "-", old);
+        assert_eq!(read(&text).get(Field::HostId), Some("AIDAISBTT LzYG="));
+        let more = format!("{} - - extra", "- AIDAISBTT LzYG= SigV4 ECDHE AuthHeader s3.amazonaws.com TLSv1.2");
+        let text = self::line("-", "-", "-", &more);
+        assert_eq!(read(&text).extra, [Some("extra")]);
+    }
+
+    #[test]
+    fn two_records_in_one_line_are_refused() {
+        let whole = line("\"GET / HTTP/1.1\"", "\"-\"", "\"agent\"", TAIL_2019);
+        let referrer = whole.find("\"-\"").unwrap();
+        // A cut in the first field leaves what looks like one record.
+        let second = whole.find(' ').unwrap() + 1;
+        for cut in second..whole.len() {
+            let spliced = format!("{}{whole}", &whole[..cut]);
+            match Line::read(&spliced) {
+                Err(_) => {}
+                // From the referrer on it may be what a client sent.
+                Ok(line) => assert!(cut >= referrer && line.ambiguous, "{spliced}"),
+            }
+        }
+        let real = "9221 sra-pub-run-7 [05/Jan/2020:23:48:44 +0000] 130.14.28.32 rn:aws:iam::7839719221 sra-pub-run-6 [05/Jan/2020:23:10:20 +0000] 130.14.28.140 arn:aws:iam::651740271041:user/v A5D9D5749E3175C8 REST.GET.BUCKET - \"GET /?prefix=S HTTP/1.1\" 403 AccessDenied 243 - 14 - \"-\" \"aws-cli/1.16.87\" - kgI+= SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader b.s3.amazonaws.com TLSv1.2";
+        assert_eq!(refused(real), "the seventh field is no operation");
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused_with_the_reason() {
+        assert_eq!(refused("line1 blah"), "the line has fewer than 17 fields");
+        assert_eq!(refused("a b c d"), "the third field is no time");
+        assert_eq!(refused("line1 \u{7}"), "the line has fewer than 17 fields");
+        assert_eq!(refused(&line("-", "-", "-", "\0")), "the line holds a NUL byte");
+        assert_eq!(refused(&line("\"url\"", "-", "-", "-")), "the request names no method");
+        assert_eq!(refused(&line("-", "-", "-", "a b c")), "the fields after the key are none of an access log");
+        let quotes = "\" ".repeat(QUOTES_MAX + 1);
+        assert_eq!(refused(&line("-", "-", &quotes, "-")), "the line has more quotes than S3 takes");
+    }
+
+    #[test]
+    fn what_follows_a_record_is_no_part_of_it() {
+        for end in [" ", "\";", "  ", "\"; "] {
+            let text = format!("{}{end}", line("-", "-", "-", TAIL_2019));
+            assert_eq!(read(&text).get(Field::TlsVersion), Some("TLSv1.2"), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_nobody_knows_yet_do_not_lose_the_record() {
+        let text = line("-", "-", "-", "- host V5 CIPHER Auth-2 b.s3.amazonaws.com QUIC");
+        assert_eq!(read(&text).get(Field::TlsVersion), Some("QUIC"));
+    }
+
+    #[test]
+    fn a_line_of_quotes_is_read_in_bounded_time() {
+        let text = line("\"GET / HTTP/1.1\"", &"\" ".repeat(QUOTES_MAX / 2), "\"a\"", "-");
+        assert!(Line::read(&text).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_line_or_refused(text in "\\PC*") {
+            let _ = Line::read(&text);
+        }
+
+        #[test]
+        fn pieces_of_lines_are_lines_or_refused(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    Just("-"), Just("\"-\""), Just("\""), Just("\"a"), Just("a\""), Just("200"), Just(HEAD), Just(NUMBERS),
+                    Just(TAIL_2019), Just(""), Just("[06/Feb/2019:00:00:38 +0000]"), Just("é")
+                ],
+                0..40,
+            )
+        ) {
+            let text = parts.join(" ");
+            if let Ok(line) = Line::read(&text) {
+                // Nothing is made up: each value stands in the line.
+                for (_, _, value) in line.iter() {
+                    prop_assert!(value.is_none_or(|value| text.contains(value)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What a line of an access log means: its event.
+
+use std::borrow::Cow;
+
+use crate::event::Activity;
+use crate::event::Actor;
+use crate::event::Api;
+use crate::event::Class;
+use crate::event::Cloud;
+use crate::event::Databucket;
+use crate::event::Endpoint;
+use crate::event::Event;
+use crate::event::File;
+use crate::event::HttpRequest;
+use crate::event::HttpResponse;
+use crate::event::Mapping;
+use crate::event::Members;
+use crate::event::Metadata;
+use crate::event::Product;
+use crate::event::Resource;
+use crate::event::Role;
+use crate::event::Row;
+use crate::event::Status;
+use crate::event::Target;
+use crate::event::Text;
+use crate::event::User;
+use crate::event::UserKind;
+use crate::event::Value;
+use crate::event::moment;
+use crate::family::Context;
+use crate::family::Refusal;
+use crate::family::s3_access::field::FIELDS;
+use crate::family::s3_access::field::Field;
+use crate::family::s3_access::line::Line;
+use crate::family::s3_access::percent;
+use crate::family::s3_access::place;
+use crate::family::s3_access::referrer::Referrer;
+use crate::family::s3_access::request;
+use crate::family::s3_access::request::Request;
+use crate::family::s3_access::shown;
+use crate::family::s3_access::shown::Shown;
+use crate::records::Record;
+
+const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };
+
+/// What S3 is called as an API.
+const SERVICE: &str = "s3.amazonaws.com";
+
+/// OCSF counts bytes and milliseconds of a response in 32 bits; longer ones stay in `unmapped`.
+const INT_MAX: u64 = i32::MAX as u64;
+
+/// Makes the line's event and hands it on. `text` is the record as text, and the line is of it.
+pub(super) fn emit(
+    line: &Line<'_>,
+    context: &Context<'_>,
+    record: &Record<'_>,
+    text: &str,
+    emit: &mut dyn FnMut(&Event<'_>),
+) -> Result<(), Refusal> {
+    let sent = line.get(Field::Referrer);
+    let referrer = sent.and_then(|header| Referrer::read(header, context.settings));
+    let mut source = Source { line, left: [true; FIELDS] };
+    let action = source.take(Field::Operation).unwrap_or("unknown");
+    let (time_ms, time_inferred) = time(line, context)?;
+    source.take(Field::Time);
+    let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), Text::from(action), time_ms);
+    event.metadata = metadata(&mut source, action, referrer.as_ref());
+    event.metadata.time_inferred = time_inferred;
+    event.actor = Actor { user: source.requester(referrer.as_ref()), ..Actor::default() };
+    event.src = source.take(Field::RemoteIp).map(Text::from).and_then(Endpoint::of_address);
+    event.cloud = Some(source.cloud(context));
+    source.answer(&mut event);
+    source.target(&mut event, action);
+    let mut shown = Shown::of(text);
+    event.http_request = source.request(&mut shown);
+    event.http_request.referrer = sent.map(|header| match &referrer {
+        Some(referrer) => {
+            event.dropped = shown.dropped(header, &referrer.cuts);
+            Text::from(request::cut(header, &referrer.cuts))
+        }
+        None => shown.without_secrets(header),
+    });
+    source.take(Field::Referrer);
+    event.http_request.user_agent = source.take(Field::UserAgent).map(Text::from);
+    event.masks = shown.masks;
+    if record.text.is_none() {
+        shown::mend(&mut event, record, text);
+    }
+    event.unmapped = source.unmapped(referrer);
+    emit(&event);
+    Ok(())
+}
+
+/// The record's time; or else that of its object, and that it was inferred.
+fn time(line: &Line<'_>, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
+    if let Some(time_ms) = line.get(Field::Time).and_then(moment::of_web_log) {
+        return Ok((time_ms, false));
+    }
+    let inferred = context.last_modified_ms.and_then(moment::plausible);
+    inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
+}
+
+fn metadata<'a>(source: &mut Source<'_, 'a>, action: &'a str, referrer: Option<&Referrer<'a>>) -> Metadata<'a> {
+    let line = source.line;
+    let request_id = line.get(Field::RequestId).map(Text::from);
+    let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
+    let code = match told("op") {
+        Some(op) => Text::from(format!("{action}/{op}")),
+        None => Text::from(action),
+    };
+    let mut labels = Vec::new();
+    if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
+        labels.push("ambiguous");
+    }
+    Metadata {
+        original_uid: request_id.clone(),
+        correlation_uid: told("id").map(|span| Text::from(span.clone())).or(request_id),
+        event_code: Some(code),
+        tenant_uid: source.take(Field::BucketOwner).map(Text::from),
+        original_time: line.get(Field::Time).map(Text::from),
+        is_truncated: referrer.is_some_and(|referrer| referrer.partial.is_some()),
+        labels,
+        ..Metadata::default()
+    }
+}
+
+/// A line, and which of its fields the event does not hold yet.
+struct Source<'l, 'a> {
+    line: &'l Line<'a>,
+    left: [bool; FIELDS],
+}
+
+impl<'a> Source<'_, 'a> {
+    /// The field's value, which the event holds from now on.
+    fn take(&mut self, field: Field) -> Option<&'a str> {
+        self.left[field as usize] = false;
+        self.line.get(field)
+    }
+
+    /// A number that fits; any other stays where it is.
+    fn take_number(&mut self, field: Field, max: u64) -> Option<u64> {
+        let number = self.line.get(field)?.parse().ok().filter(|number| *number <= max)?;
+        self.left[field as usize] = false;
+        Some(number)
+    }
+
+    /// Who asked. A role says nothing of who took it on; Hadoop's client does.
+    fn requester(&mut self, referrer: Option<&Referrer<'a>>) -> User<'a> {
+        let Some(requester) = self.take(Field::Requester) else {
+            return User::named("anonymous", UserKind::Unsaid);
+        };
+        if requester == "AmazonS3" {
+            return User::named(requester, UserKind::System);
+        }
+        if requester.starts_with("svc:") {
+            return User::named(requester, UserKind::Service);
+        }
+        let mut user = User { uid: Some(Text::from(requester)), ..User::default() };
+        let mut parts = requester.splitn(6, ':');
+        if parts.next() != Some("arn") {
+            return user;
+        }
+        user.account_uid = parts.nth(3).filter(|account| place::is_account(account)).map(Text::from);
+        match parts.next().and_then(|own| own.split_once('/')) {
+            Some(("user", path)) => {
+                user.name = path.rsplit('/').next().map(Text::from);
+                user.kind = UserKind::User;
+            }
+            Some(("assumed-role", _)) => {
+                let principal = referrer.and_then(|referrer| referrer.get("pr"));
+                user.name = principal.map(|principal| Text::from(principal.clone()));
+            }
+            _ => {}
+        }
+        user
+    }
+
+    fn cloud(&self, context: &Context<'a>) -> Cloud<'a> {
+        let of_key = place::of_key(&context.object.key);
+        let of_arn = || self.line.get(Field::AccessPointArn).and_then(place::of_arn);
+        let of_host = || self.line.get(Field::HostHeader).and_then(place::of_host);
+        let region = of_key.map(|(_, region)| region).or_else(of_arn).or_else(of_host);
+        let account = of_key.map(|(account, _)| (Text::from(account), "AWS Account"));
+        Cloud { provider: "AWS", region: region.map(Text::from), account }
+    }
+
+    /// What S3 answered, and how long that took.
+    fn answer(&mut self, event: &mut Event<'a>) {
+        let status = self.take(Field::HttpStatus);
+        let error = self.take(Field::ErrorCode);
+        let code: Option<i32> = status.and_then(|status| status.parse().ok());
+        event.status = match code {
+            _ if error.is_some() => Status::Failure,
+            Some(..400) => Status::Success,
+            Some(_) => Status::Failure,
+            None => Status::Unknown,
+        };
+        event.status_code = status.map(Text::from);
+        event.status_detail = error.map(Text::from);
+        event.api = Api {
+            service: Some(Text::from(SERVICE)),
+            request_uid: self.take(Field::RequestId).map(Text::from),
+            response_code: code,
+            response_error: error.map(Text::from),
+            ..Api::default()
+        };
+        let ms = self.take_number(Field::TotalTime, INT_MAX);
+        event.duration_ms = ms.and_then(|ms| i64::try_from(ms).ok());
+        event.http_response = code.map(|code| HttpResponse {
+            code,
+            body_length: self.take_number(Field::BytesSent, INT_MAX),
+            latency_ms: self.take_number(Field::TurnAroundTime, INT_MAX).and_then(|ms| i64::try_from(ms).ok()),
+            content_type: None,
+        });
+    }
+
+    /// Gives the event the first of the matching rows whose objects the record names, and those objects.
+    fn target(&mut self, event: &mut Event<'a>, action: &str) {
+        let Some(rows) = Mapping::built_in().family("s3_access") else { return };
+        let key = self.line.get(Field::Key);
+        let fact = move |name: &str| match (name, key) {
+            ("key present", Some(_)) | ("no key", None) => Some(""),
+            _ => None,
+        };
+        let mut missed = None;
+        for row in rows.matching(action, &fact) {
+            // Without a key an ACL is the bucket's.
+            if row.selector == "REST.PUT.ACL" && key.is_none() {
+                continue;
+            }
+            event.target = self.objects(row);
+            if event.fits(row.activity.class) {
+                event.activity = row.activity;
+                event.caption = row.caption.map(Text::from);
+                if missed.is_some_and(|class| class != row.activity.class) {
+                    event.metadata.labels.push("class_fallback");
+                }
+                self.hold(event);
+                return;
+            }
+            if !row.is_fallback() {
+                missed = Some(row.activity.class);
+            }
+        }
+        event.target = Target::default();
+    }
+
+    fn objects(&self, row: &Row) -> Target<'a> {
+        let bucket = self.line.get(Field::Bucket).map(Text::from);
+        let mut target = Target::default();
+        for slot in &row.slots {
+            match slot.role {
+                Role::Databucket => {
+                    let databucket = Databucket { name: bucket.clone(), kind: Some("S3"), ..Databucket::default() };
+                    target.databucket = Some(databucket);
+                }
+                Role::File => {
+                    let file = self.file();
+                    target.databucket.iter_mut().for_each(|bucket| bucket.file.clone_from(&file));
+                }
+                Role::Resource if bucket.is_some() => target.resources.push(Resource {
+                    kind: Some(Text::from("bucket")),
+                    name: bucket.clone(),
+                    ..Resource::default()
+                }),
+                _ => {}
+            }
+        }
+        target
+    }
+
+    fn file(&self) -> Option<File<'a>> {
+        let key = self.line.get(Field::Key)?;
+        Some(File {
+            path: Text::from(key),
+            size: self.line.get(Field::ObjectSize).and_then(|size| size.parse().ok()),
+            version: self.line.get(Field::VersionId).map(Text::from),
+            is_folder: key.ends_with('/'),
+        })
+    }
+
+    /// Notes what the event's objects hold of the line.
+    fn hold(&mut self, event: &Event<'a>) {
+        let file = event.target.databucket.as_ref().and_then(|bucket| bucket.file.as_ref());
+        let holds = [
+            (Field::Bucket, event.target.databucket.is_some() || !event.target.resources.is_empty()),
+            (Field::Key, file.is_some()),
+            (Field::VersionId, file.is_some_and(|file| file.version.is_some())),
+            (Field::ObjectSize, file.is_some_and(|file| file.size.is_some_and(|size| i64::try_from(size).is_ok()))),
+        ];
+        for (field, _) in holds.into_iter().filter(|(_, holds)| *holds) {
+            self.left[field as usize] = false;
+        }
+    }
+
+    /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
+    fn request(&mut self, shown: &mut Shown<'a>) -> HttpRequest<'a> {
+        let uri = self.line.get(Field::RequestUri).unwrap_or_default();
+        let Some(own) = Request::read(uri) else {
+            shown.mask(uri);
+            let method = uri.split(' ').next().filter(|method| !method.is_empty());
+            return HttpRequest { method: method.map(Text::from), ..HttpRequest::default() };
+        };
+        self.take(Field::RequestUri);
+        let query = own.query.map(|query| {
+            // As a secret is found in an address, from its question mark on.
+            let from = uri.len() - own.version.len() - 1 - query.len();
+            let address = &uri[from - 1..from + query.len()];
+            let cuts = shown.mask(address);
+            Text::from(match request::cut(address, &cuts) {
+                Cow::Borrowed(address) => Cow::Borrowed(&address[1..]),
+                Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),
+            })
+        });
+        HttpRequest {
+            method: Some(Text::from(own.method)),
+            path: Some(Text::from(own.path)),
+            query,
+            version: Some(Text::from(own.version)),
+            hostname: self.take(Field::HostHeader).map(Text::from),
+            ..HttpRequest::default()
+        }
+    }
+
+    fn unmapped(self, referrer: Option<Referrer<'a>>) -> Members<'a> {
+        let mut members = Members::with_capacity(FIELDS / 2);
+        for ((field, name, value), left) in self.line.iter().zip(self.left) {
+            let Some(value) = value.filter(|_| left) else { continue };
+            let value = if field == Field::RequestUri {
+                Value::Text(Text::from(request::cut(value, &request::secrets(value))))
+            } else {
+                super::scalar(field, value)
+            };
+            members.push((Text::from(name), value));
+        }
+        if let Some(decoded) = self.line.get(Field::Key).and_then(percent::decode_key) {
+            members.push((Text::from("key_decoded"), Value::Text(Text::from(decoded))));
+        }
+        if !self.line.extra.is_empty() {
+            members.push((Text::from("extra"), super::extra(self.line)));
+        }
+        if let Some(referrer) = referrer {
+            members.push((Text::from("s3a"), super::s3a(referrer)));
+        }
+        members
+    }
+}

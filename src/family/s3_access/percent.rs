@@ -1,0 +1,127 @@
+//! Undoes percent-encoding, and nothing else: a plus is a plus.
+
+use std::borrow::Cow;
+
+/// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
+pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
+    match bytes(encoded) {
+        None => Cow::Borrowed(encoded),
+        Some(bytes) => Cow::Owned(match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }),
+    }
+}
+
+/// The same of a text that was cut off: half an escape or half a character at its end is left out.
+pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
+    let whole = match encoded.as_bytes() {
+        [.., b'%'] => &encoded[..encoded.len() - 1],
+        [.., b'%', last] if last.is_ascii_hexdigit() => &encoded[..encoded.len() - 2],
+        _ => encoded,
+    };
+    let Some(mut bytes) = bytes(whole) else { return Cow::Borrowed(whole) };
+    if let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the text ends within an escape, or within a character whose bytes are escaped.
+pub(super) fn is_cut(encoded: &str) -> bool {
+    decode_cut(encoded).len() < decode(encoded).len()
+}
+
+/// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
+/// for a space. None when it is plain, or when what comes out is no text.
+pub(super) fn decode_key(key: &str) -> Option<String> {
+    memchr::memchr2(b'%', b'+', key.as_bytes())?;
+    let mut text = key.replace('+', " ");
+    for _ in 0..2 {
+        let Some(bytes) = bytes(&text) else { break };
+        text = String::from_utf8(bytes).ok()?;
+    }
+    (text != key).then_some(text)
+}
+
+/// The bytes that the text stands for; none when it has no escape.
+fn bytes(encoded: &str) -> Option<Vec<u8>> {
+    let mut rest = encoded.as_bytes();
+    let mut at = memchr::memchr(b'%', rest)?;
+    let mut bytes = Vec::with_capacity(encoded.len());
+    loop {
+        bytes.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        match rest {
+            [_, high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                bytes.push(digit(*high) << 4 | digit(*low));
+                rest = after;
+            }
+            _ => {
+                bytes.push(b'%');
+                rest = &rest[1..];
+            }
+        }
+        match memchr::memchr(b'%', rest) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    bytes.extend_from_slice(rest);
+    Some(bytes)
+}
+
+const fn digit(hex: u8) -> u8 {
+    match hex {
+        b'0'..=b'9' => hex - b'0',
+        b'a'..=b'f' => hex - b'a' + 10,
+        _ => hex - b'A' + 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_undone_and_a_plus_stays() {
+        for (encoded, text) in [
+            ("plain", "plain"),
+            ("a%20b", "a b"),
+            ("Screen+Shot", "Screen+Shot"),
+            ("a%2520b", "a%20b"),
+            ("caf%C3%A9", "café"),
+            ("a%FFb", "a\u{fffd}b"),
+            ("a%zz%4", "a%zz%4"),
+            ("%", "%"),
+            ("", ""),
+        ] {
+            assert_eq!(decode(encoded), text, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn half_an_escape_or_character_at_a_cut_is_left_out() {
+        for (encoded, text) in
+            [("caf%", "caf"), ("caf%C", "caf"), ("caf%C3", "caf"), ("caf%C3%A", "caf"), ("caf%C3%A9", "café")]
+        {
+            assert_eq!(decode_cut(encoded), text, "{encoded}");
+            assert_eq!(is_cut(encoded), text == "caf", "{encoded}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_decoded_as_often_as_it_was_encoded() {
+        let decoded = |key| decode_key(key);
+        assert_eq!(decoded("a/b.txt"), None);
+        assert_eq!(decoded("year%253D2020/a"), Some("year=2020/a".into()));
+        assert_eq!(decoded("say%2522hi%2522"), Some("say\"hi\"".into()));
+        assert_eq!(decoded("a%20b"), Some("a b".into()));
+        assert_eq!(decoded("Screen+Shot+1.png"), Some("Screen Shot 1.png".into()));
+        assert_eq!(decoded("a%252Bb"), Some("a+b".into()));
+        assert_eq!(decoded("SRR9154112/*.fastq*"), None);
+        assert_eq!(decoded("%FF"), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Which account and region a log is of, by the names that it carries.
+
+/// The account and the region that a partitioned object name holds:
+/// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").
+pub(super) fn of_key(key: &str) -> Option<(&str, &str)> {
+    let mut segments = key.rsplit('/').skip(1);
+    let is_date = [2, 2, 4].into_iter().all(|digits| {
+        segments.next().is_some_and(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let (_bucket, region, account) = (segments.next()?, segments.next()?, segments.next()?);
+    (is_date && is_region(region) && is_account(account)).then_some((account, region))
+}
+
+/// The region of `arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME`.
+pub(super) fn of_arn(arn: &str) -> Option<&str> {
+    arn.split(':').nth(3).filter(|region| is_region(region))
+}
+
+/// The region of one of S3's own host names, such as `bucket.s3.eu-west-2.amazonaws.com`.
+pub(super) fn of_host(host: &str) -> Option<&str> {
+    let host = host.split(':').next().unwrap_or(host);
+    let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let region = last.strip_prefix("s3-website-").or_else(|| last.strip_prefix("s3-")).unwrap_or(last);
+    is_region(region).then_some(region)
+}
+
+/// `us-gov-west-1`: words and a number.
+fn is_region(text: &str) -> bool {
+    let mut parts = text.rsplit('-');
+    let number = parts.next().is_some_and(|last| !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut words = 0;
+    let rest = parts.all(|word| {
+        words += 1;
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())
+    });
+    number && rest && words >= 2
+}
+
+/// Twelve digits.
+pub(super) fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partitioned_name_tells_account_and_region_and_a_flat_one_nothing() {
+        let partitioned = "logs/123456789012/us-gov-west-1/b/2024/02/12/2024-02-12-08-00-00-0A1B2C3D4E5F6789";
+        assert_eq!(of_key(partitioned), Some(("123456789012", "us-gov-west-1")));
+        assert_eq!(of_key(&partitioned["logs/".len()..]), Some(("123456789012", "us-gov-west-1")));
+        for flat in ["logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789", "a/b/c/2024/02/12/x", "2024-02-12-08-00-00-0A", ""] {
+            assert_eq!(of_key(flat), None, "{flat}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_read_from_hosts_of_s3_and_access_points() {
+        assert_eq!(of_host("b.s3.eu-west-2.amazonaws.com"), Some("eu-west-2"));
+        assert_eq!(of_host("b.s3-us-west-2.amazonaws.com:443"), Some("us-west-2"));
+        assert_eq!(of_host("b.s3-website-us-east-1.amazonaws.com"), Some("us-east-1"));
+        assert_eq!(of_host("s3.cn-north-1.amazonaws.com.cn"), Some("cn-north-1"));
+        assert_eq!(of_host("b.s3.amazonaws.com"), None);
+        assert_eq!(of_host("data.example.com"), None);
+        assert_eq!(of_arn("arn:aws:s3:us-west-1:123456789012:accesspoint/example-AP"), Some("us-west-1"));
+        assert_eq!(of_arn("arn:aws:s3:::b"), None);
+    }
+}

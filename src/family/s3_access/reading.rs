@@ -1,0 +1,97 @@
+//! Finds the ways to read a line whose quotes may be a client's, and the best of them.
+
+use crate::family::Refusal;
+use crate::family::s3_access::tail::Rank;
+use crate::family::s3_access::tail::Tail;
+use crate::family::s3_access::token::middle;
+
+/// S3 takes at most 8 KB of headers, so that no line it writes has more quotes than this many.
+pub(super) const QUOTES_MAX: usize = 10_000;
+
+/// Of the places where the request may end, and of those of one rank where the user agent may, as many are looked at.
+const ENDS_MAX: usize = 8;
+
+/// Where the three fields end that a client may have written quotes and spaces into.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    pub uri_end: usize,
+    pub referrer_end: usize,
+    pub agent_end: usize,
+    rank: Rank,
+    pub ambiguous: bool,
+}
+
+/// Tries each way to read the line from the request on. The best rank counts, and in it the first ends.
+pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
+    let no_reading = Refusal::new("the fields after the key are none of an access log");
+    let ends = quote_ends(text, at).ok_or(Refusal::new("the line has more quotes than S3 takes"))?;
+    let agents = agent_ends(text, &ends);
+    let mut best: Option<Reading> = None;
+    let mut readings = 0;
+    let requests = field_ends(text, at, &ends)
+        .filter_map(|uri_end| middle(text, uri_end + 1).map(|(_, referrer)| (uri_end, referrer)));
+    for (uri_end, referrer) in requests.take(ENDS_MAX) {
+        for referrer_end in field_ends(text, referrer, &ends) {
+            let agent = referrer_end + 1;
+            for (agent_end, rank) in agents_from(text, agent, &agents) {
+                readings += u32::from(rank < Rank::Strange);
+                if best.is_none_or(|best| rank < best.rank) {
+                    best = Some(Reading { uri_end, referrer_end, agent_end, rank, ambiguous: false });
+                }
+            }
+        }
+    }
+    let best = best.ok_or(no_reading)?;
+    Ok(Reading { ambiguous: readings > 1, ..best })
+}
+
+/// The places just behind quotes that a space or the line's end follows.
+fn quote_ends(text: &str, at: usize) -> Option<Vec<usize>> {
+    let bytes = text.as_bytes();
+    let mut ends = Vec::new();
+    for (count, quote) in memchr::memchr_iter(b'"', bytes.get(at..)?).enumerate() {
+        if count == QUOTES_MAX {
+            return None;
+        }
+        let end = at + quote + 1;
+        if bytes.get(end).is_none_or(|next| *next == b' ') {
+            ends.push(end);
+        }
+    }
+    Some(ends)
+}
+
+/// Where the field that begins at `at` may end: at any of the quotes when it is quoted, else at the next space.
+fn field_ends(text: &str, at: usize, ends: &[usize]) -> impl Iterator<Item = usize> {
+    let is_quoted = text.as_bytes().get(at) == Some(&b'"');
+    let from = ends.partition_point(|end| *end < at + 2);
+    let quoted = ends[if is_quoted { from } else { ends.len() }..].iter().copied();
+    quoted.chain((!is_quoted).then(|| bare_end(text, at)).flatten())
+}
+
+fn bare_end(text: &str, at: usize) -> Option<usize> {
+    let rest = text.as_bytes().get(at..)?;
+    let length = memchr::memchr2(b' ', b'"', rest).unwrap_or(rest.len());
+    (length > 0 && rest.get(length) != Some(&b'"')).then_some(at + length)
+}
+
+/// The quotes after which the line may go on as it does after the user agent.
+fn agent_ends(text: &str, ends: &[usize]) -> Vec<(usize, Rank)> {
+    let mut taken: Vec<(usize, Rank)> = Vec::new();
+    for end in ends {
+        let Some(tail) = Tail::read(text, (end + 1).min(text.len())) else { continue };
+        if taken.iter().filter(|(_, rank)| *rank == tail.rank).count() < ENDS_MAX {
+            taken.push((*end, tail.rank));
+        }
+    }
+    taken
+}
+
+/// Where the user agent that begins at `at` may end.
+fn agents_from(text: &str, at: usize, agents: &[(usize, Rank)]) -> impl Iterator<Item = (usize, Rank)> {
+    let is_quoted = text.as_bytes().get(at) == Some(&b'"');
+    let quoted = agents.iter().copied().filter(move |(end, _)| is_quoted && *end >= at + 2);
+    let bare = (!is_quoted).then(|| bare_end(text, at)).flatten();
+    let bare = bare.and_then(|end| Tail::read(text, (end + 1).min(text.len())).map(|tail| (end, tail.rank)));
+    quoted.chain(bare)
+}

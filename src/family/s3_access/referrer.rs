@@ -1,0 +1,554 @@
+//! Reads the referrer header in which Hadoop's S3A client tells what a request was for.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::family::Settings;
+use crate::family::s3_access::percent;
+use crate::family::s3_access::request::Cut;
+
+/// What every such header begins with; the host is no real one.
+const BEGIN: &str = "https://audit.example.org/hadoop/";
+
+/// The keys that the client writes itself, in the order in which it does: that of a hash table of 16 places.
+const KNOWN: [&str; 15] = ["op", "p1", "pr", "p2", "ps", "rg", "ks", "cm", "id", "t0", "fs", "ta", "t1", "ts", "ji"];
+
+/// The same where there are more than twelve attributes, and 32 places: for each key of [`KNOWN`] where it comes.
+const GROWN: [u8; 15] = [0, 1, 2, 3, 4, 9, 5, 6, 10, 11, 7, 8, 12, 13, 14];
+
+const P1: u8 = 1;
+const P2: u8 = 3;
+const ID: u8 = 8;
+const TS: u8 = 13;
+const JI: u8 = 14;
+
+/// A header has at most 8 KB, of which more pairs are not looked at one by one: they stay with the last.
+const PAIRS_MAX: usize = 64;
+
+/// What a header says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Referrer<'a> {
+    /// Each key once, with its value. The operation and the span's id are those of the address's path, which survive
+    /// when the header is cut off.
+    pub pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// Keys that stand in the header more than once, with all their values: all but one were written by who named a
+    /// path.
+    pub repeated: Vec<(&'a str, Vec<Cow<'a, str>>)>,
+    /// The key of the last pair, when the header was cut off in or behind it.
+    pub partial: Option<Cow<'a, str>>,
+    /// The header can be read in several ways.
+    pub ambiguous: bool,
+    /// What the settings want dropped, in the header.
+    pub cuts: Vec<Cut>,
+}
+
+impl<'a> Referrer<'a> {
+    /// None when the header is not S3A's, or says nothing.
+    pub(super) fn read(header: &'a str, settings: &Settings) -> Option<Self> {
+        let address = header.strip_prefix(BEGIN)?;
+        let address = address.trim_start_matches(|digit: char| digit.is_ascii_digit()).strip_prefix('/')?;
+        let (path, query) = match address.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (address, None),
+        };
+        let mut own = Self::default();
+        let from = header.len() - address.len();
+        own.read_path(path, query.is_some(), from, settings);
+        if let Some(query) = query {
+            own.read_query(query, from + path.len() + 1, settings);
+        }
+        (!own.pairs.is_empty() || own.partial.is_some()).then_some(own)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Cow<'a, str>> {
+        self.pairs.iter().find(|(own, _)| own == key).map(|(_, value)| value)
+    }
+
+    /// `<op>/<span id>/`, where the operation may hold slashes.
+    fn read_path(&mut self, path: &'a str, is_whole: bool, from: usize, settings: &Settings) {
+        let ended = path.strip_suffix('/');
+        let left = ended.unwrap_or(path);
+        let parted = if is_whole { left.rsplit_once('/') } else { left.split_once('/') };
+        let (op, id) = parted.map_or((left, None), |(op, id)| (op, Some(id)));
+        for (key, value) in [("op", Some(op)), ("id", id)] {
+            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+            if settings.drops(key) {
+                let at = from + if key == "op" { 0 } else { op.len() + 1 };
+                self.cuts.push((at..at + value.len(), "-"));
+                continue;
+            }
+            let is_cut = !is_whole && ended.is_none() && (key == "id" || id.is_none());
+            let decoded = if is_cut { percent::decode_cut(value) } else { percent::decode(value) };
+            self.pairs.push((Cow::Borrowed(key), decoded));
+            if is_cut {
+                self.partial = Some(Cow::Borrowed(key));
+            }
+        }
+    }
+
+    fn read_query(&mut self, query: &'a str, from: usize, settings: &Settings) {
+        let mut pieces = Vec::new();
+        self.ambiguous |= split(query, settings, &mut pieces);
+        let last = match cut_key(query, &mut pieces) {
+            Some(key) if !key.is_empty() => Some(key),
+            Some(_) => pieces.last().map(|piece| piece.key),
+            None => self.last_of(query, &pieces),
+        };
+        let mut cut_to = from;
+        pieces.retain(|piece| {
+            let dropped = settings.drops(piece.key);
+            if dropped {
+                // With the separator before it, or where it is the first, behind it.
+                let is_first = from + piece.at.start == cut_to;
+                let start = from + piece.at.start - usize::from(!is_first);
+                cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
+                self.cuts.push((start..cut_to, ""));
+            }
+            !dropped
+        });
+        self.settle(&mut pieces, query);
+        for piece in &pieces {
+            let raw = &query[piece.value..piece.at.end];
+            let is_cut = last.is_some_and(|last| last == piece.key) && piece.at.end == query.len();
+            let value = if is_cut { percent::decode_cut(raw) } else { percent::decode(raw) };
+            self.push(piece, value, is_cut);
+        }
+        self.partial = last.filter(|key| !settings.drops(key)).map(percent::decode);
+    }
+
+    /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
+    fn push(&mut self, piece: &Piece<'a>, value: Cow<'a, str>, is_cut: bool) {
+        let key = match percent::decode(piece.key) {
+            // What is said of the header has these names.
+            key if matches!(&*key, "partial" | "ambiguous" | "repeated") => Cow::Owned(format!("custom.{key}")),
+            key => key,
+        };
+        let Some(before) = self.get(&key).cloned() else {
+            self.pairs.push((key, value));
+            return;
+        };
+        if before == value || is_cut && before.starts_with(&*value) {
+            return;
+        }
+        self.ambiguous = true;
+        match self.repeated.iter_mut().find(|(own, _)| *own == piece.key) {
+            Some((_, values)) if values.contains(&value) => {}
+            Some((_, values)) => values.push(value),
+            None => self.repeated.push((piece.key, vec![before, value])),
+        }
+    }
+
+    /// Decides which of several values a key has. The client writes each key once and in a known order, so that the
+    /// others belong to the path before them.
+    fn settle(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str) {
+        let mut counts = [0u8; KNOWN.len()];
+        for rank in pieces.iter().filter_map(|piece| piece.rank) {
+            counts[usize::from(rank)] += 1;
+        }
+        if counts.iter().all(|count| *count < 2) {
+            self.ambiguous |= !is_ordered(pieces);
+            return;
+        }
+        self.ambiguous = true;
+        for (rank, _) in counts.iter().enumerate().filter(|(_, count)| **count > 1) {
+            let same = pieces.iter().filter(|piece| piece.rank.map(usize::from) == Some(rank));
+            let values = same.map(|piece| percent::decode(&query[piece.value..piece.at.end])).collect();
+            self.repeated.push((KNOWN[rank], values));
+        }
+        let weigh = |piece: &Piece<'_>| {
+            let value = percent::decode(&query[piece.value..piece.at.end]);
+            match self.get(piece.key) {
+                Some(told) if *told == value => 2,
+                Some(_) => 0,
+                None => 1,
+            }
+        };
+        let kept = ordered(pieces, &weigh);
+        let mut kept = kept.into_iter();
+        let mut settled: Vec<Piece<'a>> = Vec::with_capacity(pieces.len());
+        for piece in pieces.drain(..) {
+            let stays = kept.next().unwrap_or(true);
+            match settled.last_mut() {
+                Some(before) if !stays || piece.rank.is_none() && before.is_path() => before.at.end = piece.at.end,
+                _ => settled.push(piece),
+            }
+        }
+        *pieces = settled;
+    }
+
+    /// The last pair's key, unless the header is seen to end there: with the time or the job, which come last, or with
+    /// the whole span id.
+    fn last_of(&self, query: &'a str, pieces: &[Piece<'a>]) -> Option<&'a str> {
+        const MS_DIGITS: usize = 13;
+        let last = pieces.last()?;
+        let raw = &query[last.value..last.at.end];
+        let timed = |piece: &Piece<'_>| {
+            let value = &query[piece.value..piece.at.end];
+            piece.rank == Some(TS) && value.len() >= MS_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let is_span = last.rank == Some(ID) && self.get("id").is_some_and(|id| *id == percent::decode(raw));
+        let is_whole = last.rank == Some(JI) || is_span || pieces.iter().any(timed);
+        (percent::is_cut(raw) || raw.is_empty() || !is_whole).then_some(last.key)
+    }
+}
+
+/// A pair, as it stands in the query.
+#[derive(Clone, Debug)]
+struct Piece<'a> {
+    key: &'a str,
+    /// Among the known keys; none for an attribute of an application's own.
+    rank: Option<u8>,
+    /// Where the value begins.
+    value: usize,
+    at: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// Whether the value may hold anything, `&` and `=` included.
+    fn is_path(&self) -> bool {
+        matches!(self.rank, Some(P1 | P2))
+    }
+}
+
+/// Parts the query where a known key begins. Where the value before is no path, or the settings name it, an
+/// application's own attribute begins as well. True when one may have begun within a path.
+fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -> bool {
+    let mut doubtful = false;
+    let mut at = 0;
+    for text in query.split('&') {
+        let (start, end) = (at, at + text.len());
+        at = end + 1;
+        let key = text.split_once('=').map(|(key, _)| key).filter(|key| is_name(key));
+        if let Some(key) = key.filter(|_| pieces.len() < PAIRS_MAX) {
+            let rank = rank(key);
+            let within = pieces.last().is_some_and(Piece::is_path);
+            if rank.is_some() || !within || settings.names(key) {
+                pieces.push(Piece { key, rank, value: start + key.len() + 1, at: start..end });
+                continue;
+            }
+            doubtful = true;
+        }
+        if let Some(before) = pieces.last_mut() {
+            before.at.end = end;
+        }
+    }
+    doubtful
+}
+
+/// The beginning of a key that the header was cut off in, which is taken from the value before it. Empty behind a `&`.
+fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
+    let key = query.rsplit('&').next().filter(|last| !last.contains('='))?;
+    let begins_known = KNOWN.iter().any(|known| known.starts_with(key));
+    match pieces.last_mut() {
+        None => (!key.is_empty()).then_some(key),
+        // What a path or an application says may end so.
+        Some(before) if !begins_known && (before.rank.is_none() || before.is_path()) => None,
+        Some(before) => {
+            before.at.end = query.len() - key.len() - 1;
+            Some(key)
+        }
+    }
+}
+
+fn rank(key: &str) -> Option<u8> {
+    KNOWN.iter().zip(0..).find(|(known, _)| **known == key).map(|(_, rank)| rank)
+}
+
+fn is_name(key: &str) -> bool {
+    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.%".contains(&byte))
+}
+
+/// Whether the known keys come in one of the orders in which the client writes them.
+fn is_ordered(pieces: &[Piece<'_>]) -> bool {
+    let ranks = || pieces.iter().filter_map(|piece| piece.rank);
+    ranks().is_sorted() || ranks().map(|rank| GROWN[usize::from(rank)]).is_sorted()
+}
+
+/// Which pieces to keep so that the known keys come in order, each once, and weigh the most. All others stay.
+fn ordered(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32) -> Vec<bool> {
+    let plain = heaviest(pieces, weigh, |rank| rank);
+    let grown = heaviest(pieces, weigh, |rank| GROWN[usize::from(rank)]);
+    if grown.0 > plain.0 { grown.1 } else { plain.1 }
+}
+
+/// The weight of the heaviest ascending choice, and what it keeps. Before the second path the first of equals is taken,
+/// behind it the last: what a path was named to hold stands between.
+fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u8) -> u8) -> (u32, Vec<bool>) {
+    let known: Vec<(usize, u8, u32)> = pieces
+        .iter()
+        .enumerate()
+        .filter_map(|(index, piece)| piece.rank.map(|rank| (index, order(rank), weigh(piece))))
+        .collect();
+    let mut best = vec![0; known.len()];
+    for at in (0..known.len()).rev() {
+        let (_, rank, weight) = known[at];
+        let after = known.iter().zip(&best).skip(at + 1).filter(|((_, next, _), _)| *next > rank);
+        let most = after.map(|(_, best)| *best).max().unwrap_or(0);
+        // A value that the path contradicts is worth nothing, not even what may follow it.
+        best[at] = if weight == 0 { 0 } else { weight + most };
+    }
+    let mut kept: Vec<bool> = pieces.iter().map(|piece| piece.rank.is_none()).collect();
+    let total = best.iter().copied().max().unwrap_or(0);
+    let (mut wanted, mut from, mut floor) = (total, 0, None);
+    while wanted > 0 {
+        let fits = |at: &usize| best[*at] == wanted && floor.is_none_or(|floor| known[*at].1 > floor);
+        let mut candidates = (from..known.len()).filter(fits);
+        let Some(first) = candidates.next() else { break };
+        let rank = known[first].1;
+        let at = if rank <= P2 { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
+        kept[known[at].0] = true;
+        (wanted, from, floor) = (wanted - known[at].2, at + 1, Some(rank));
+    }
+    (total, kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPAN: &str = "e8ede3c7-8506-4a43-8268-fe8fcbb510a4-00000278";
+
+    fn header(op: &str, query: &str) -> String {
+        format!("https://audit.example.org/hadoop/1/{op}/{SPAN}/?{query}")
+    }
+
+    fn read<'a>(header: &'a str) -> Referrer<'a> {
+        Referrer::read(header, Settings::none()).unwrap_or_else(|| panic!("nothing in {header}"))
+    }
+
+    /// All pairs but the span's id, in the order of their keys.
+    fn pairs<'r>(referrer: &'r Referrer<'_>) -> Vec<(&'r str, &'r str)> {
+        let mut pairs: Vec<_> = referrer.pairs.iter().map(|(key, value)| (&**key, &**value)).collect();
+        pairs.retain(|(key, value)| *key != "id" || *value != SPAN);
+        pairs.sort_unstable();
+        pairs
+    }
+
+    fn dropping(keys: &[&str]) -> Settings {
+        Settings { s3a_drop: keys.iter().map(|key| (*key).to_owned()).collect(), ..Settings::default() }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_read() {
+        let query = format!(
+            "op=op_rename&p1=s3a://b/x&pr=alice&p2=s3a://b/y&ps=2eac5a04&rg=100-200&ks=5&cm=S3GuardTool$BucketInfo&id={SPAN}&t0=12&fs=af59&ta=attempt_1&t1=13&ts=1617116985923&ji=job_1"
+        );
+        let header = header("op_rename", &query);
+        let referrer = read(&header);
+        let expected = [
+            ("cm", "S3GuardTool$BucketInfo"),
+            ("fs", "af59"),
+            ("ji", "job_1"),
+            ("ks", "5"),
+            ("op", "op_rename"),
+            ("p1", "s3a://b/x"),
+            ("p2", "s3a://b/y"),
+            ("pr", "alice"),
+            ("ps", "2eac5a04"),
+            ("rg", "100-200"),
+            ("t0", "12"),
+            ("t1", "13"),
+            ("ta", "attempt_1"),
+            ("ts", "1617116985923"),
+        ];
+        assert_eq!(pairs(&referrer), expected);
+        assert_eq!((&referrer.partial, referrer.ambiguous, referrer.repeated.len()), (&None, false, 0));
+        assert_eq!(referrer.get("id").map(|id| &**id), Some(SPAN));
+    }
+
+    #[test]
+    fn only_percent_escapes_are_undone_in_a_path() {
+        for (raw, path) in [
+            ("s3a://b/Screen+Shot+1.png", "s3a://b/Screen+Shot+1.png"),
+            ("s3a://b/a;b", "s3a://b/a;b"),
+            ("s3a://b/a&b", "s3a://b/a&b"),
+            ("s3a://b/a&b=c&d", "s3a://b/a&b=c&d"),
+            ("s3a://b/year=2024/month=02", "s3a://b/year=2024/month=02"),
+            ("s3a://b/a%2520b", "s3a://b/a%20b"),
+            ("s3a://b/a%23frag%22", "s3a://b/a#frag\""),
+            ("s3a://b/caf%C3%A9", "s3a://b/café"),
+            ("s3a://b/a%FF%zz", "s3a://b/a\u{fffd}%zz"),
+            ("/", "/"),
+            ("fork-0001/test", "fork-0001/test"),
+        ] {
+            let header = header("op_open", &format!("op=op_open&p1={raw}&pr=alice&id={SPAN}&ts=1620905165700"));
+            let referrer = read(&header);
+            assert_eq!(
+                pairs(&referrer),
+                [("op", "op_open"), ("p1", path), ("pr", "alice"), ("ts", "1620905165700")],
+                "{raw}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_an_attribute_in_a_path_is_flagged_unless_it_is_named() {
+        let header = header("op_open", &format!("op=op_open&p1=s3a://b/x&team=red&id={SPAN}&ts=1620905165700"));
+        let referrer = read(&header);
+        assert!(referrer.ambiguous);
+        assert_eq!(referrer.get("p1").map(|path| &**path), Some("s3a://b/x&team=red"));
+        let settings = Settings { s3a_attributes: vec!["team".to_owned()], ..Settings::default() };
+        let referrer = Referrer::read(&header, &settings).unwrap();
+        assert_eq!(pairs(&referrer)[1..3], [("p1", "s3a://b/x"), ("team", "red")]);
+        assert!(!referrer.ambiguous);
+    }
+
+    #[test]
+    fn attributes_of_applications_are_kept() {
+        let header = header(
+            "op_open",
+            &format!("zz=k=v&w&op=op_open&p1=s3a://b/t&pr=a&x0=custom&partial=1&id={SPAN}&ts=1620905165700"),
+        );
+        let referrer = read(&header);
+        let told = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!(told("zz"), Some("k=v&w"));
+        assert_eq!(told("x0"), Some("custom"));
+        assert_eq!(told("custom.partial"), Some("1"));
+        assert_eq!(referrer.partial, None);
+    }
+
+    #[test]
+    fn operation_and_span_are_those_of_the_address_path() {
+        let header = format!("https://audit.example.org/hadoop/1/op/open%3Fx/{SPAN}/?op=op/open?x&pr=alice&id={SPAN}");
+        let referrer = read(&header);
+        assert_eq!(pairs(&referrer), [("op", "op/open?x"), ("pr", "alice")]);
+        assert!(!referrer.ambiguous);
+        let header = self::header("op_open", "pr=alice&ts=1620905165700");
+        assert_eq!(pairs(&read(&header))[0], ("op", "op_open"));
+        let header = self::header("op_open", "op=op_delete&id=evil&ts=1620905165700");
+        let referrer = read(&header);
+        assert_eq!(pairs(&referrer), [("op", "op_open"), ("ts", "1620905165700")]);
+        assert!(referrer.ambiguous);
+        assert_eq!(referrer.repeated[0], ("op", vec![Cow::from("op_open"), Cow::from("op_delete")]));
+        assert_eq!(referrer.repeated[1].1[1], "evil");
+    }
+
+    #[test]
+    fn forged_keys_stay_in_the_path_they_were_named_in_and_are_flagged() {
+        let forged = "s3a://b/y&pr=mallory&id=evil&op=op_list";
+        let query = format!(
+            "op=op_rename&p1=s3a://b/x&pr=alice&p2={forged}&ps=235865a0&ks=5&id={SPAN}&t0=12&fs=af59&t1=12&ts=1617116985923"
+        );
+        let header = header("op_rename", &query);
+        let referrer = read(&header);
+        let told = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!((told("op"), told("pr"), told("id")), (Some("op_rename"), Some("alice"), Some(SPAN)));
+        assert_eq!((told("p2"), told("ps")), (Some(forged), Some("235865a0")));
+        assert!(referrer.ambiguous);
+        let keys: Vec<_> = referrer.repeated.iter().map(|(key, values)| (*key, values.len())).collect();
+        assert_eq!(keys, [("op", 2), ("pr", 2), ("id", 2)]);
+    }
+
+    #[test]
+    fn a_forged_tail_does_not_replace_the_real_one() {
+        let forged = "s3a://b/y&ps=evil&t0=0&fs=evil&t1=0&ts=1000000000000";
+        let query = format!("op=op_open&p1={forged}&ps=real&id={SPAN}&t0=12&fs=af59&t1=12&ts=1617116985923");
+        let header = header("op_open", &query);
+        let referrer = read(&header);
+        let told = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!((told("ps"), told("ts"), told("p1")), (Some("real"), Some("1617116985923"), Some(forged)));
+        assert!(referrer.ambiguous);
+    }
+
+    #[test]
+    fn a_repeated_path_keeps_all_its_values() {
+        let referrer = read("https://audit.example.org/hadoop/1/op_open/s-1/?op=op_open&p1=a&p1=b&id=s-1");
+        assert_eq!(referrer.repeated, [("p1", vec![Cow::from("a"), Cow::from("b")])]);
+        assert!(referrer.ambiguous);
+    }
+
+    #[test]
+    fn a_key_out_of_order_is_flagged() {
+        let header = header("op_open", &format!("op=op_open&p1=x&ji=evil&ps=1&id={SPAN}&ts=1617116985923"));
+        assert!(read(&header).ambiguous);
+    }
+
+    #[test]
+    fn the_order_of_a_header_with_many_attributes_is_known_too() {
+        let header = header(
+            "op_rename",
+            &format!("op=op_rename&p1=x&pr=a&p2=y&ps=1&ks=1&fs=f&ta=t&id={SPAN}&t0=1&t1=2&ts=1617116985923&ji=j"),
+        );
+        assert!(!read(&header).ambiguous);
+    }
+
+    #[test]
+    fn wherever_a_header_is_cut_nothing_wrong_is_read() {
+        let query = format!(
+            "op=op_rename&p1=s3a://b/path%20one&pr=alice&p2=s3a://b/caf%C3%A9&ps=235865a0&ks=5&id={SPAN}&t0=12&fs=af59&t1=12&ts=1617116985923"
+        );
+        let header = header("op_rename", &query);
+        let whole = read(&header);
+        assert_eq!(whole.partial, None);
+        for length in 0..header.len() {
+            let Some(cut) = Referrer::read(&header[..length], Settings::none()) else {
+                assert!(length <= BEGIN.len() + "1/".len(), "{}", &header[..length]);
+                continue;
+            };
+            let mut shorter = Vec::new();
+            for (key, value) in &cut.pairs {
+                let full = whole.get(key).unwrap_or_else(|| panic!("{key} in {}", &header[..length]));
+                assert!(full.starts_with(&**value), "{key}={value} in {}", &header[..length]);
+                if full != value {
+                    shorter.push(key);
+                }
+            }
+            assert!(shorter.iter().all(|key| Some(*key) == cut.partial.as_ref()), "{}", &header[..length]);
+            assert!(!cut.ambiguous && cut.repeated.is_empty(), "{}", &header[..length]);
+        }
+    }
+
+    #[test]
+    fn other_referrers_are_left_alone() {
+        for header in [
+            "",
+            "https",
+            "https://audit.example.org",
+            "https://audit.example.org/other/1/op/id/",
+            "https://example.com/page?x=1",
+            "http://audit.example.org/hadoop/1/op_open/s-1/?op=x",
+            "https://audit.example.org/hadoop/1",
+        ] {
+            assert_eq!(Referrer::read(header, Settings::none()), None, "{header}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_dropped_is_neither_read_nor_left_in_the_header() {
+        let query = format!("pr=alice&op=op_open&p1=s3a://b/x&cm=Tool&pr=al%20ice&id={SPAN}&ts=1617116985923&ji=j");
+        let header = header("op_open", &query);
+        let cut = |keys: &[&str]| {
+            let settings = dropping(keys);
+            let referrer = Referrer::read(&header, &settings).unwrap();
+            assert!(keys.iter().all(|key| referrer.get(key).is_none()), "{keys:?}");
+            assert!(!referrer.repeated.iter().any(|(key, _)| keys.contains(key)), "{keys:?}");
+            crate::family::s3_access::request::cut(&header, &referrer.cuts).into_owned()
+        };
+        let begin = format!("https://audit.example.org/hadoop/1/op_open/{SPAN}/?");
+        assert_eq!(cut(&["pr", "cm"]), format!("{begin}op=op_open&p1=s3a://b/x&id={SPAN}&ts=1617116985923&ji=j"));
+        assert_eq!(
+            cut(&["pr", "op", "ji"]),
+            format!("https://audit.example.org/hadoop/1/-/{SPAN}/?p1=s3a://b/x&cm=Tool&id={SPAN}&ts=1617116985923")
+        );
+        assert_eq!(cut(&["none"]), header);
+        assert!(!cut(&["id"]).contains(SPAN));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_without_fault(query in "([a-z&=%/;0-9é]|&pr=|&id=|&p1=|&ts=|%C3|&x0=){0,40}", drop in any::<bool>()) {
+            let header = header("op_open", &query);
+            let settings = if drop { dropping(&["pr", "p1"]) } else { Settings::default() };
+            if let Some(referrer) = Referrer::read(&header, &settings) {
+                let left = crate::family::s3_access::request::cut(&header, &referrer.cuts);
+                prop_assert!(!drop || !left.contains("&pr=") && !left.contains("?pr="));
+                let mut keys: Vec<_> = referrer.pairs.iter().map(|(key, _)| key.clone()).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                prop_assert_eq!(keys.len(), referrer.pairs.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The request line of an access log, and the secrets in addresses.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Parameters of presigned addresses that let whoever reads them act as the signer, as long as they are valid (S3 API
+/// reference, "Authenticating Requests: Using Query Parameters").
+const SECRETS: &[&str] = &["x-amz-signature", "x-amz-security-token", "signature"];
+
+const SHOWN: &str = "***";
+
+/// Methods that an event has a name for.
+const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+
+/// `GET /key?query HTTP/1.1`, taken apart so that nothing is left over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Request<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+    pub version: &'a str,
+}
+
+impl<'a> Request<'a> {
+    /// None when the line is not what a client sends that keeps to the rules.
+    pub(super) fn read(uri: &'a str) -> Option<Self> {
+        let (method, rest) = uri.split_once(' ')?;
+        let (target, version) = rest.rsplit_once(' ')?;
+        let is_plain = METHODS.contains(&method) && target.starts_with('/') && version.starts_with("HTTP/");
+        if !is_plain || memchr::memchr2(b' ', b'"', target.as_bytes()).is_some() {
+            return None;
+        }
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        // An empty query would be lost.
+        (query != Some("")).then_some(Self { method, path, query, version })
+    }
+}
+
+/// A part of a text, and what is shown instead.
+pub(super) type Cut = (Range<usize>, &'static str);
+
+/// The values of the parameters in an address that must not be shown.
+pub(super) fn secrets(address: &str) -> Vec<Cut> {
+    let Some(begin) = memchr::memchr(b'?', address.as_bytes()) else { return Vec::new() };
+    let mut cuts = Vec::new();
+    let mut at = begin + 1;
+    for pair in address[at..].split('&') {
+        if let Some((name, value)) = pair.split_once('=')
+            && SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+        {
+            let from = at + name.len() + 1;
+            // The request line goes on behind the address.
+            let length = value.find(' ').unwrap_or(value.len());
+            cuts.push((from..from + length, SHOWN));
+        }
+        at += pair.len() + 1;
+    }
+    cuts
+}
+
+/// The text with its cuts made, which must be in order and not overlap.
+pub(super) fn cut<'a>(text: &'a str, cuts: &[Cut]) -> Cow<'a, str> {
+    if cuts.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut left = String::with_capacity(text.len());
+    let mut from = 0;
+    for (at, shown) in cuts {
+        left.push_str(text.get(from..at.start).unwrap_or_default());
+        left.push_str(shown);
+        from = at.end;
+    }
+    left.push_str(text.get(from..).unwrap_or_default());
+    Cow::Owned(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_keeps_to_the_rules_is_taken_apart() {
+        let request = |uri| Request::read(uri).map(|own| (own.method, own.path, own.query, own.version));
+        assert_eq!(request("GET /a/b HTTP/1.1"), Some(("GET", "/a/b", None, "HTTP/1.1")));
+        assert_eq!(request("PUT /b?x=1&y=?2 HTTP/1.0"), Some(("PUT", "/b", Some("x=1&y=?2"), "HTTP/1.0")));
+    }
+
+    #[test]
+    fn any_other_request_is_left_whole() {
+        for uri in [
+            "GET",
+            "GET url ",
+            "GET ?x HTTP/1.1",
+            "GET /\" HTTP/1.1",
+            "GET /a b HTTP/1.1",
+            "get / HTTP/1.1",
+            "GET /? HTTP/1.1",
+            "",
+        ] {
+            assert_eq!(Request::read(uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn what_signs_an_address_is_not_shown() {
+        let shown = |uri| cut(uri, &secrets(uri)).into_owned();
+        assert_eq!(
+            shown("GET /k?X-Amz-Date=1&X-Amz-Signature=abc&X-Amz-Security-Token=d%2Fe HTTP/1.1"),
+            "GET /k?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Security-Token=*** HTTP/1.1"
+        );
+        assert_eq!(shown("/k?AWSAccessKeyId=A&Signature=x%3D"), "/k?AWSAccessKeyId=A&Signature=***");
+        assert_eq!(shown("/k?signatures=x"), "/k?signatures=x");
+    }
+}

@@ -1,0 +1,71 @@
+//! What of a record is shown: its secrets are masked, and what was asked to be dropped is cut out.
+
+use std::borrow::Cow;
+
+use crate::event::Event;
+use crate::event::Mask;
+use crate::event::Text;
+use crate::family::s3_access::request;
+use crate::family::s3_access::request::Cut;
+use crate::records::Record;
+
+/// The record as it may be shown.
+pub(super) struct Shown<'a> {
+    text: &'a str,
+    /// The secrets that were met so far.
+    pub masks: Vec<Mask>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) const fn of(text: &'a str) -> Self {
+        Self { text, masks: Vec::new() }
+    }
+
+    /// Masks the secrets of an address in the record, and tells where in the address they stand.
+    pub(super) fn mask(&mut self, address: &'a str) -> Vec<Cut> {
+        let cuts = request::secrets(address);
+        self.masks.extend(self.in_record(address, &cuts));
+        cuts
+    }
+
+    pub(super) fn without_secrets(&mut self, address: &'a str) -> Text<'a> {
+        let cuts = self.mask(address);
+        Text::from(request::cut(address, &cuts))
+    }
+
+    /// What must not leave at all.
+    pub(super) fn dropped(&self, header: &'a str, cuts: &[Cut]) -> Vec<Mask> {
+        self.in_record(header, cuts)
+    }
+
+    /// Cuts in a part of the text as cuts in the record.
+    fn in_record(&self, part: &'a str, cuts: &[Cut]) -> Vec<Mask> {
+        if cuts.is_empty() {
+            return Vec::new();
+        }
+        // A part with something in it is a part of the text.
+        let from = part.as_ptr() as usize - self.text.as_ptr() as usize;
+        let mask = |(at, shown): &Cut| Mask { at: from + at.start..from + at.end, shown: Cow::Borrowed(*shown) };
+        cuts.iter().map(mask).collect()
+    }
+}
+
+/// Where the text is not the record's own, its places are not the record's: what is hidden is then shown by the text.
+pub(super) fn mend(event: &mut Event<'_>, record: &Record<'_>, text: &str) {
+    let mut masks: Vec<Mask> = event.masks.drain(..).chain(event.dropped.iter().cloned()).collect();
+    masks.sort_by_key(|mask| mask.at.start);
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for mask in &masks {
+        shown.push_str(text.get(from..mask.at.start).unwrap_or_default());
+        shown.push_str(&mask.shown);
+        from = mask.at.end;
+    }
+    shown.push_str(text.get(from..).unwrap_or_default());
+    let whole = Mask { at: 0..record.bytes.len(), shown: Cow::Owned(shown) };
+    if !event.dropped.is_empty() {
+        event.dropped = vec![whole];
+    } else if !masks.is_empty() {
+        event.masks = vec![whole];
+    }
+}

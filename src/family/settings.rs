@@ -1,0 +1,34 @@
+//! What a feed may say of how its records are read.
+
+use serde::Deserialize;
+
+/// Settings of single families; those of others have no effect.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `s3_access`: keys of the S3A referrer that are dropped before anything leaves, in every encoding, such as `pr`
+    /// (the principal) and `cm` (the command). Default: none.
+    pub s3a_drop: Vec<String>,
+    /// `s3_access`: names of attributes that applications add to the S3A referrer, so that they are told from what a path
+    /// holds. Default: none.
+    pub s3a_attributes: Vec<String>,
+}
+
+static NONE: Settings = Settings { s3a_drop: Vec::new(), s3a_attributes: Vec::new() };
+
+impl Settings {
+    /// Nothing is said.
+    pub fn none() -> &'static Self {
+        &NONE
+    }
+
+    /// Whether the key of an S3A referrer is to be dropped.
+    pub fn drops(&self, key: &str) -> bool {
+        self.s3a_drop.iter().any(|own| own == key)
+    }
+
+    /// Whether an application adds an attribute of that name to the S3A referrer.
+    pub fn names(&self, key: &str) -> bool {
+        self.s3a_attributes.iter().any(|own| own == key)
+    }
+}
