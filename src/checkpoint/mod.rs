@@ -20,9 +20,6 @@ mod rows;
 
 mod schema;
 
-#[cfg(test)]
-mod tests;
-
 mod writer;
 
 use std::path::Path;
@@ -279,4 +276,274 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
         Err(error) => error.to_string(),
     };
     Err(OpenError::Corrupt { path: path.to_owned(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::batch::Acceptance;
+    use crate::batch::Advance;
+    use crate::batch::Batch;
+    use crate::batch::Part;
+    use crate::batch::Refused;
+    use crate::delta::RecordHash;
+    use crate::object::Version;
+    use crate::sink::Delivered;
+    use crate::sink::Manifest;
+    use crate::sink::Sink;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    struct World {
+        directory: tempfile::TempDir,
+        store: CheckpointStore,
+    }
+
+    fn world() -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(directory.path(), 1 << 20).unwrap();
+        World { directory, store }
+    }
+
+    fn object() -> ObjectId {
+        ObjectId::new("logs", "workspaceId=1/a.json")
+    }
+
+    fn lines(from: u64, to: u64) -> Vec<String> {
+        (from..to).map(|n| format!("record {n}\n")).collect()
+    }
+
+    fn progress(accepted: u64) -> Progress {
+        Progress { accepted, content_records: accepted, content_bytes: accepted * 9, digest: [1; 32], in_order: true }
+    }
+
+    /// A part of the records `from..to`, which are new when `accepted` is where they begin.
+    fn part(from: u64, to: u64, is_new: bool) -> Part {
+        let records = lines(from, to);
+        let fingerprints =
+            records.iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
+        let acceptance = is_new.then(|| {
+            Arc::new(Acceptance {
+                feed: "dbx".into(),
+                before: from,
+                after: to,
+                fingerprints,
+                progress: progress(to),
+                refused: vec![Refused {
+                    ordinal: from,
+                    offset: 0,
+                    reason: "not JSON".into(),
+                    body_zstd: Some(vec![1]),
+                }],
+            })
+        });
+        let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1), size_bytes: 9 };
+        let mut ends = Vec::new();
+        let bytes = records.concat();
+        for line in &records {
+            ends.push(ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
+        }
+        Part {
+            advance: Advance { object: object(), before: from, after: to },
+            version: Arc::new(version),
+            acceptance,
+            bytes: bytes.into(),
+            ends: ends.into(),
+            ids: Arc::new([]),
+        }
+    }
+
+    fn seal(sink: &str, parts: Vec<Part>) -> Seal {
+        let batch = Batch::of(String::new(), 0, &parts);
+        let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
+        Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 }
+    }
+
+    async fn receipt() -> crate::sink::Receipt {
+        let mut sink = Sink::memory(Delivered::default());
+        sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await.unwrap()
+    }
+
+    async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
+        let sealed = store.seal(seal(sink, parts)).await.unwrap();
+        store.commit(&sealed, &receipt().await).await.unwrap();
+    }
+
+    fn cursors(store: &CheckpointStore) -> (u64, Vec<u64>) {
+        let standing = store.standing(&object(), &["a".into(), "b".into()]).unwrap();
+        (standing.progress.accepted, standing.cursors)
+    }
+
+    #[tokio::test]
+    async fn records_are_accepted_once_and_each_sink_moves_alone() {
+        let World { directory: _directory, store } = world();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        assert_eq!(cursors(&store), (3, vec![3, 0]));
+        deliver(&store, "b", vec![part(0, 3, true)]).await;
+        assert_eq!(cursors(&store), (3, vec![3, 3]));
+        let mut fingerprints = Vec::new();
+        store.fingerprints(&object(), 0, &mut fingerprints).unwrap();
+        assert_eq!(fingerprints.len(), 3, "the second sink's batch accepts nothing again");
+        assert_eq!(store.quarantined_count().unwrap(), 1, "nor does it quarantine again");
+    }
+
+    #[tokio::test]
+    async fn an_advance_from_elsewhere_is_overtaken_and_leaves_nothing() {
+        let World { directory: _directory, store } = world();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        for wrong in [part(0, 2, false), part(5, 6, true), part(2, 4, true)] {
+            let refused = store.seal(seal("a", vec![part(3, 4, true), wrong])).await;
+            assert!(matches!(refused, Err(StoreError::Overtaken { .. })));
+            assert_eq!(cursors(&store), (3, vec![3, 0]), "not even the part that was right");
+            assert!(store.sealed("a").unwrap().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sealed_batch_outlives_the_process_with_its_id() {
+        let World { directory, store } = world();
+        let id = store.seal(seal("a", vec![part(0, 2, true), part(2, 3, true)])).await.unwrap().id().to_owned();
+        drop(store);
+        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let found = store.sealed("a").unwrap().unwrap();
+        assert_eq!(found.sealed.id(), id);
+        assert_eq!(found.parts.iter().map(|part| part.advance.after).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(cursors(&store), (3, vec![0, 0]), "accepted, and not yet delivered");
+        store.commit(&found.sealed, &receipt().await).await.unwrap();
+        assert_eq!(cursors(&store), (3, vec![3, 0]));
+        assert_eq!(store.lane("a").unwrap().seq, 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_is_settled_only_when_every_sink_has_had_the_object_or_is_owed_it() {
+        let World { directory: _directory, store } = world();
+        let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
+        assert!(store.passed(&object(), &sinks).unwrap().is_none(), "never read");
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        assert!(store.passed(&object(), &sinks[..1]).unwrap().is_none(), "not read to its end");
+        let finish = |accepted| Finish {
+            feed: "dbx".into(),
+            object: object(),
+            etag: "e1".into(),
+            sequencer: None,
+            progress: progress(accepted),
+            changed: true,
+            now_ms: 1,
+        };
+        assert!(!store.finish(finish(4)).await.unwrap(), "the store has not accepted as much");
+        assert!(store.finish(finish(3)).await.unwrap());
+        assert!(store.passed(&object(), &sinks[..1]).unwrap().is_some());
+        assert!(store.passed(&object(), &sinks).unwrap().is_none(), "b has had nothing");
+        store.owe("b".into(), vec![("dbx".into(), object())], 1).await.unwrap();
+        assert!(store.passed(&object(), &sinks).unwrap().is_some());
+        store.pay("b".into(), object()).await.unwrap();
+        assert!(store.passed(&object(), &sinks).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_owed_or_under_way_is_forgotten() {
+        let World { directory: _directory, store } = world();
+        let other = |n: u64| ObjectId::new("logs", format!("{n}"));
+        for n in 0..3 {
+            let mut part = part(0, 1, true);
+            part.advance.object = other(n);
+            deliver(&store, "a", vec![part]).await;
+        }
+        store.owe("b".into(), vec![("dbx".into(), other(0))], 1).await.unwrap();
+        let mut under_way = part(1, 2, true);
+        under_way.advance.object = other(1);
+        store.seal(seal("a", vec![under_way])).await.unwrap();
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 1);
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 0);
+        assert_eq!(store.object_count().unwrap(), 2);
+        assert_eq!(store.forgotten_before("dbx").unwrap(), Some(40 * DAY_MS));
+        assert_eq!(store.forgotten_before("other").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_is_not_what_was_written_is_refused() {
+        let World { directory, store } = world();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        raw.execute("UPDATE cursor SET accepted = 2", []).unwrap();
+        let refused = store.standing(&object(), &["a".into()]);
+        assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
+        raw.execute("UPDATE fingerprints SET packed = zeroblob(48)", []).unwrap();
+        assert!(matches!(store.fingerprints(&object(), 0, &mut Vec::new()), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_second_opener_is_told_who_has_the_store() {
+        let World { directory, store: _store } = world();
+        let refused = CheckpointStore::open(directory.path(), 0);
+        let Err(OpenError::Locked { pid, .. }) = refused else { panic!("opened twice") };
+        assert_eq!(pid, std::process::id().to_string());
+    }
+
+    #[test]
+    fn a_newer_store_is_refused() {
+        let World { directory, store } = world();
+        drop(store);
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        raw.pragma_update(None, "user_version", 99).unwrap();
+        drop(raw);
+        let refused = CheckpointStore::open(directory.path(), 0);
+        assert!(matches!(refused, Err(OpenError::Newer { found: 99, .. })));
+    }
+
+    #[tokio::test]
+    async fn fingerprints_of_many_appends_come_back_in_order() {
+        let World { directory: _directory, store } = world();
+        let mut at = 0;
+        for step in [1, 2, 5000, 3, 4096, 1] {
+            deliver(&store, "a", vec![part(at, at + step, true)]).await;
+            at += step;
+        }
+        let mut found = Vec::new();
+        loop {
+            let before = found.len();
+            store.fingerprints(&object(), before as u64, &mut found).unwrap();
+            if found.len() == before {
+                break;
+            }
+        }
+        let expected: Vec<Fingerprint> =
+            lines(0, at).iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_before_any_sink_had_it_is_new_when_it_comes_again() {
+        let World { directory: _directory, store } = world();
+        deliver(&store, "a", vec![part(0, 2, true)]).await;
+        let sealed = store.seal(seal("a", vec![part(2, 5, true)])).await.unwrap();
+        let fingerprint = |n: u64| RecordHash::of(format!("record {n}").as_bytes()).fingerprint();
+        let retract = |from, kept| store.retract(object(), 5, from, kept);
+        assert!(matches!(retract(3, vec![]).await, Err(StoreError::Overtaken { .. })), "a batch is under way");
+        store.unseal(sealed).await.unwrap();
+        assert_eq!(cursors(&store), (5, vec![2, 0]), "unsealed, the records stay accepted");
+        assert!(!retract(1, vec![]).await.unwrap(), "the sink has had number 1");
+        assert!(retract(2, vec![fingerprint(3)]).await.unwrap());
+        assert_eq!(cursors(&store), (3, vec![2, 0]));
+        let mut found = Vec::new();
+        store.fingerprints(&object(), 0, &mut found).unwrap();
+        assert_eq!(found, [0, 1, 3].map(fingerprint));
+        deliver(&store, "a", vec![part(2, 3, false)]).await;
+        assert_eq!(cursors(&store), (3, vec![3, 0]));
+    }
+
+    #[tokio::test]
+    async fn a_copy_made_while_the_store_is_in_use_holds_what_was_committed() {
+        let World { directory, store } = world();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        let copied = directory.path().join("copy");
+        std::fs::create_dir(&copied).unwrap();
+        store.back_up(&copied.join("checkpoints.sqlite")).unwrap();
+        deliver(&store, "a", vec![part(3, 4, true)]).await;
+        let copy = CheckpointStore::open(&copied, 0).unwrap();
+        assert_eq!(cursors(&copy), (3, vec![3, 0]));
+        assert_eq!(cursors(&store), (4, vec![4, 0]));
+    }
 }

@@ -8,6 +8,8 @@ mod ecs;
 
 mod encode;
 
+mod fields;
+
 mod id;
 
 mod json;
@@ -34,12 +36,12 @@ pub use encode::EncodingName;
 pub use encode::OcsfVersion;
 pub use encode::Options;
 pub use encode::Seen;
+pub use fields::Field;
+pub use fields::Fields;
 pub use id::EventId;
 pub use id::Namespace;
 pub use id::Scope;
 pub use json::Fault;
-pub use json::Field;
-pub use json::Fields;
 pub use json::Json;
 pub use json::Reader;
 pub use json::mend_surrogates;

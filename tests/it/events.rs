@@ -108,7 +108,7 @@ fn nothing_is_left_of_a_record_that_is_refused() {
     let context = Context::new(family, &object, Scope::Record, None, "test");
     let encoders = [EncodingName::Raw, EncodingName::Ocsf].map(|name| Encoder::new(name, Options::default()));
     let mut out = [Encoded::default(), Encoded::default()];
-    let mut encode = |line: &str, out: &mut [Encoded]| {
+    let encode = |line: &str, out: &mut [Encoded]| {
         let record = Record { ordinal: 0, bytes: line.as_bytes(), text: Some(line) };
         family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, out)
     };

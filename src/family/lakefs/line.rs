@@ -35,6 +35,7 @@ const CLOUD_PREFIX: &str = "data_";
 
 /// The places of [`NAMES`].
 #[derive(Clone, Copy)]
+#[expect(clippy::enum_variant_names, reason = "the columns' own names")]
 pub(super) enum Name {
     User,
     Repository,

@@ -324,8 +324,8 @@ fn of_number(digits: &str) -> Option<i64> {
     let Ok(number) = digits.parse::<i64>() else { return moment::of_json(Json::Number(digits)) };
     moment::plausible(match number {
         ..100_000_000_000 => number.checked_mul(1000)?,
-        ..100_000_000_000_000 => number,
-        ..100_000_000_000_000_000 => number / 1000,
+        100_000_000_000..100_000_000_000_000 => number,
+        100_000_000_000_000..100_000_000_000_000_000 => number / 1000,
         _ => number / 1_000_000,
     })
 }

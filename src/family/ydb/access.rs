@@ -32,7 +32,7 @@ impl<'a> Entry<'a> {
         let rights: Vec<&str> = inner.split('|').collect();
         let is_right =
             |right: &&str| !right.is_empty() && right.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        (!sid.is_empty() && rights.iter().all(|right| is_right(right))).then_some(Self { is_denial, rights, sid })
+        (!sid.is_empty() && rights.iter().all(is_right)).then_some(Self { is_denial, rights, sid })
     }
 }
 

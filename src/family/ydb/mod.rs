@@ -372,7 +372,8 @@ mod tests {
                 let events = encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
                 let [encoded] = out;
                 let written = encoded.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-                let count = written.map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()).count();
+                let lines: Vec<serde_json::Value> = written.map(|line| serde_json::from_slice(line).unwrap()).collect();
+                let count = lines.len();
                 assert_eq!(events.unwrap_or(0) as usize, count);
                 let mut parsed_record = Vec::new();
                 if parsed(&context, &record, &mut parsed_record).is_ok() {

@@ -233,7 +233,7 @@ impl Judge<'_> {
             "integer_t" => value.as_i64().is_some_and(|number| i32::try_from(number).is_ok()),
             "long_t" => value.as_i64().is_some(),
             "float_t" => value.is_number(),
-            _ => value.as_str().is_some_and(|text| text != "" && text != "-" && is_of_type(name, text)),
+            _ => value.as_str().is_some_and(|text| !text.is_empty() && text != "-" && is_of_type(name, text)),
         };
         self.hold(sound, path, || format!("{value} is no {name}"));
         if let (Some(number), "timestamp_t" | "port_t") = (value.as_i64(), name) {
