@@ -169,7 +169,7 @@ fn file() -> Bytes {
 }
 
 fn text(column: &str, row: usize) -> Option<String> {
-    let of_gateway = row % 3 == 0;
+    let of_gateway = row.is_multiple_of(3);
     let spread = row.wrapping_mul(2_654_435_761) % 1_000_003;
     Some(match column {
         "data_user" => format!("00u1abcdEFGH2ijkl{:03}", spread % 500),
