@@ -9,6 +9,8 @@
 //! moves one change along the whole path; it alone spawns tasks, sleeps, retries, reads the clock and logs. What stands
 //! between (records, delta, event, family, batch, and what each sink encodes and classifies) is plain functions.
 
+pub mod secret;
+
 pub mod identity;
 
 pub mod notification;
