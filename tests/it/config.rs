@@ -15,6 +15,7 @@ use auditferry::config::feed;
 use auditferry::identity;
 use auditferry::notification::queue;
 use auditferry::sink;
+use auditferry::users;
 use serde::de;
 use serde::de::DeserializeOwned;
 
@@ -162,6 +163,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[[identity.<name>.assume_role]]`", keys::<identity::Hop>()),
         ("`[queue.<name>]`", keys::<queue::Config>()),
         ("`[feed.<name>]`", keys::<feed::Config>()),
+        ("`[feed.<name>.users]`", keys::<users::Config>()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
     ];
