@@ -14,7 +14,7 @@ use super::support::daemon::{Daemon, Start};
 use super::support::ecs;
 use super::support::ocsf::Schema;
 use super::support::records::lines_of;
-use super::support::user_api::{Answer, Asked, UserApi};
+use super::support::user_api::{Answer, Asked, UserApi, root};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, write_whole};
 
@@ -202,6 +202,23 @@ fn who_cannot_be_reached_or_has_no_credentials_costs_no_event() {
     assert!(daemon.stop().success());
     assert_eq!(addresses(&world), [None]);
     assert!(closed.asked().is_empty());
+}
+
+#[test]
+fn credentials_go_only_to_who_has_a_certificate_of_a_trusted_root() {
+    let api = UserApi::that_answers_over_tls(ann());
+    let world = world(&api, "");
+    let daemon = run(&world).expecting(&[FAILS]).ready();
+    eventually("the log says that nobody vouches for the API", SOON, || {
+        let entries = daemon.log.entries();
+        entries.iter().any(|entry| entry.field("error").is_some_and(|error| error.contains("certificate")))
+    });
+    assert!(daemon.stop().success());
+    assert!(api.asked().is_empty());
+    let daemon = run(&world).with_environment("SSL_CERT_FILE", root().to_str().unwrap()).ready();
+    says(&daemon, "the user directory is read", 1);
+    assert!(daemon.stop().success());
+    assert_eq!(api.asked().len(), 1);
 }
 
 #[test]

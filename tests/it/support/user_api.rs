@@ -2,9 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
 /// What is answered to every request.
@@ -38,6 +42,7 @@ pub struct Asked {
 #[derive(Clone, Debug)]
 pub struct UserApi {
     address: SocketAddr,
+    is_secure: bool,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -49,23 +54,41 @@ struct Shared {
 
 impl UserApi {
     pub fn that_answers(answer: Answer) -> Self {
+        Self::begin(answer, None)
+    }
+
+    /// As `localhost`, whose certificate [`root`] has signed.
+    pub fn that_answers_over_tls(answer: Answer) -> Self {
+        let chain = vec![CertificateDer::from_pem_file(fixture("localhost.pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(fixture("localhost.key.pem")).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
+        Self::begin(answer, Some(Arc::new(config)))
+    }
+
+    fn begin(answer: Answer, tls: Option<Arc<ServerConfig>>) -> Self {
+        let is_secure = tls.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared { answer, asked: Vec::new() }));
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let shared = Arc::clone(&serving);
+                let (shared, tls) = (Arc::clone(&serving), tls.clone());
                 std::thread::spawn(move || {
                     // Whoever hangs up has had what they wanted.
-                    let _ = serve(connection, &shared);
+                    let _ = welcome(connection, tls, &shared);
                 });
             }
         });
-        Self { address, shared }
+        Self { address, is_secure, shared }
     }
 
     pub fn url(&self) -> String {
+        if self.is_secure {
+            return format!("https://localhost:{}", self.address.port());
+        }
         format!("http://{}", self.address)
     }
 
@@ -80,8 +103,30 @@ impl UserApi {
     }
 }
 
-fn serve(mut client: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+}
+
+/// The certificate of who signed the API's own.
+pub fn root() -> PathBuf {
+    fixture("root.pem")
+}
+
+fn welcome(client: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Mutex<Shared>) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
+    match tls {
+        Some(config) => {
+            let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+            let mut client = StreamOwned::new(connection, client);
+            serve(&mut client, shared)?;
+            client.conn.send_close_notify();
+            client.flush()
+        }
+        None => serve(&mut { client }, shared),
+    }
+}
+
+fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result<()> {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -126,7 +171,7 @@ fn serve(mut client: TcpStream, shared: &Mutex<Shared>) -> io::Result<()> {
 }
 
 /// Waits until the client hangs up.
-fn silent(mut client: TcpStream) -> io::Result<()> {
+fn silent(client: &mut impl Read) -> io::Result<()> {
     client.read_to_end(&mut Vec::new()).map(drop)
 }
 
