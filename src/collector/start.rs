@@ -169,6 +169,16 @@ pub(super) async fn queues(
     Ok(watched)
 }
 
+/// Has the users of every feed that wants them listed, beside everything else.
+pub(super) fn user_directories(feeds: &Feeds, background: &mut JoinSet<Result<(), Error>>) {
+    for directory in feeds.0.iter().filter_map(|feed| feed.users.clone()) {
+        background.spawn(async move {
+            directory.run().await;
+            Ok(())
+        });
+    }
+}
+
 /// Serves metrics and health. The address is told in the log, since port 0 takes any free one.
 pub(super) async fn admin(
     config: &Config,

@@ -24,3 +24,4 @@ mod restart;
 mod s3_access;
 mod scan;
 mod shutdown;
+mod users;
