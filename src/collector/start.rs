@@ -129,7 +129,8 @@ pub(super) async fn queues(
         let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
         let (ended, ends) = mpsc::unbounded_channel();
         let in_hand = InHand::default();
-        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, halt.clone());
+        let (polling, polls) = mpsc::channel(1);
+        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, halt.clone());
         tasks.spawn(async move {
             settler.await;
             Ok(())
@@ -153,6 +154,7 @@ pub(super) async fn queues(
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
             last_poll: workshop.limits.shutdown_grace / 3,
+            _polling: polling,
             once,
         });
         for _ in 0..table.receivers {
