@@ -49,6 +49,7 @@ fn what_a_sink_is_owed_leaves_the_queue_and_is_delivered_when_the_sink_is_back()
     let world = world_with_a_sink_that_is_away(&place).with_limits("owe_after = \"1s\"");
     let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
     place.queue.drained();
     assert!(late(&world).is_empty());
     place.bucket.put(KEY, &object(&records(0..5)));
@@ -67,6 +68,7 @@ fn what_a_sink_is_owed_outlives_the_process() {
     let world = world_with_a_sink_that_is_away(&place).with_limits("owe_after = \"1s\"");
     let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
     place.bucket.put(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
     place.queue.drained();
     daemon.kill();
     let daemon = world.run(&[]).expecting(&SINK_IS_AWAY).at_work();
