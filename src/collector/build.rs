@@ -11,7 +11,6 @@ use crate::collector::feeds::Feeds;
 use crate::config::Config;
 use crate::config::feed;
 use crate::event::Encoder;
-use crate::event::Options;
 use crate::family;
 use crate::identity;
 use crate::identity::Identity;
@@ -74,7 +73,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         if !table.sinks.contains(sink) {
             continue;
         }
-        let encoder = Encoder::new(sink_table.encoding(), Options::default());
+        let encoder = sink_table.encoding().encoder();
         let at = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1

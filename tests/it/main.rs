@@ -23,3 +23,4 @@ mod restart;
 mod s3_access;
 mod scan;
 mod shutdown;
+mod sink_options;
