@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::config::feed;
 use crate::event::Encoder;
 use crate::family;
+use crate::family::Redaction;
 use crate::identity;
 use crate::identity::Identity;
 use crate::notification::directory::Directory;
@@ -66,6 +67,12 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
     };
     let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
     let place = place(config, table, identities).await?;
+    let redaction = table.redact.as_ref().map(Redaction::new).transpose();
+    let redaction = redaction.map_err(|error| Error::Config(format!("feed.{name}.redact.key: {error}")))?;
+    let settings = match &table.redact {
+        Some(redact) => table.settings.clone().with_dropped(redact),
+        None => table.settings.clone(),
+    };
     let Names { bucket, buckets, behind } = names(table, &place);
     let mut encoders: Vec<Encoder> = Vec::new();
     let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
@@ -92,7 +99,8 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         prefixes: table.prefixes.clone(),
         keys,
         scope: table.identity_scope,
-        settings: table.settings.clone(),
+        settings,
+        redaction,
         lanes,
         sinks,
         encoders,

@@ -11,6 +11,7 @@ use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
 use crate::event::Scope;
 use crate::family::Family;
+use crate::family::Redaction;
 use crate::family::Settings;
 use crate::notification::ObjectId;
 use crate::object::Place;
@@ -33,6 +34,7 @@ pub(super) struct Feed {
     pub keys: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
+    pub redaction: Option<Redaction>,
     /// The feed's lanes, by their position among all, with the sink's name.
     pub lanes: Vec<usize>,
     pub sinks: Vec<Arc<str>>,

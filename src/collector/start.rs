@@ -33,6 +33,7 @@ use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::Watched;
 use crate::config::Config;
+use crate::config::feed;
 use crate::notification::sqs::SqsQueue;
 use crate::sink;
 use crate::sink::Sink;
@@ -47,7 +48,8 @@ const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut reading = blake3::Hasher::new();
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
-        let said = format!("{name:?} {:?} {:?} {:?}\n", feed.family, feed.identity_scope, feed.settings);
+        let feed::Config { family, identity_scope, settings, redact, .. } = feed;
+        let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?}\n");
         reading.update(said.as_bytes());
     }
     let reading = reading.finalize().to_hex();
@@ -231,6 +233,10 @@ mod tests {
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
+            name("redact = { drop = [\"key\"] }", ""),
+            name("redact = { mask = [\"key\"] }", ""),
+            name("redact = { hash = [\"key\"], key = \"env:A\" }", ""),
+            name("redact = { hash = [\"key\"], key = \"env:B\" }", ""),
         ];
         for (index, name) in names.iter().enumerate() {
             assert!(!names[..index].contains(name), "{name}");

@@ -81,7 +81,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         version.last_modified_ms,
         &work.feed.name,
     )
-    .with_settings(&work.feed.settings);
+    .with_settings(&work.feed.settings)
+    .with_redaction(work.feed.redaction.as_ref());
     let before = &work.standing.progress;
     let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
     outflow.accepted = before.accepted;

@@ -31,6 +31,9 @@ use crate::family::Family;
 use crate::family::Refusal;
 use crate::family::container;
 use crate::family::container::Inside;
+use crate::family::redaction;
+use crate::family::redaction::Redaction;
+use crate::family::redaction::applied;
 use crate::family::sql;
 use crate::records::Framing;
 use crate::records::LineRole;
@@ -44,6 +47,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**"],
     decode,
     parsed,
+    redact,
+    redactable: redaction::any_path,
 };
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
@@ -163,6 +168,15 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     Source::read(&text).map_err(refusal)?;
     out.extend_from_slice(text.trim().as_bytes());
     Ok(())
+}
+
+fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    container::redacted(record.bytes, is_record, &|bytes| {
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
+        let text = container::on_one_line(text)?;
+        let edits = redaction.json(&text)?;
+        Ok((!edits.is_empty()).then(|| applied(&text, &edits).into_bytes()))
+    })
 }
 
 fn refusal(fault: Fault) -> Refusal {
