@@ -137,30 +137,20 @@ pub(super) fn redacted(record: &[u8], accept: Accept, redact: RedactLine<'_>) ->
 
 /// The same of what the runtime was given.
 fn redacted_line(bytes: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-    let shown = if accept(bytes) || envelope::line(bytes, accept).is_none() {
-        redact(bytes)?
-    } else {
-        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
-        let mut edits = Vec::new();
-        let mut reader = Reader::new(text);
-        let mut refused = Ok(());
-        let read = reader.object(|reader, _| {
-            let value = reader.value()?;
-            if refused.is_ok() {
-                refused = envelope::redacted(text, value, accept, redact, &mut edits);
-            }
-            Ok(())
-        });
-        read.map_err(|fault| Refusal::new(fault.to_string()))?;
-        refused?;
-        (!edits.is_empty()).then(|| applied(text, &edits).into_bytes())
-    };
-    let is_record = |bytes: &[u8]| accept(bytes) || envelope::line(bytes, accept).is_some();
-    match &shown {
-        Some(shown) if is_record(bytes) && !is_record(shown) => {
-            Err(Refusal::new("what is left of the record after its redaction is none"))
-        }
-        _ => Ok(shown),
+    if accept(bytes) || envelope::line(bytes, accept).is_none() {
+        return redact(bytes);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
+    let mut edits = Vec::new();
+    envelope::redacted(text, Json::Object(text), accept, redact, &mut edits)?;
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let shown = applied(text, &edits).into_bytes();
+    // Else the envelope would be taken for the record.
+    match envelope::line(&shown, accept) {
+        Some(_) => Ok(Some(shown)),
+        None => Err(Refusal::new("what is left of the record after its redaction is none")),
     }
 }
 

@@ -19,6 +19,7 @@ mod model;
 mod notifications;
 mod overwrite;
 mod reading;
+mod redacting_feed;
 mod redaction;
 mod restart;
 mod s3_access;

@@ -31,7 +31,7 @@ use crate::family::Family;
 use crate::family::Refusal;
 use crate::family::container;
 use crate::family::container::Inside;
-use crate::family::redaction;
+use crate::family::redaction::Action;
 use crate::family::redaction::Redaction;
 use crate::family::redaction::applied;
 use crate::family::sql;
@@ -48,7 +48,7 @@ pub(super) const FAMILY: Family = Family {
     decode,
     parsed,
     redact,
-    redactable: redaction::any_path,
+    redactable,
 };
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
@@ -167,6 +167,14 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     };
     Source::read(&text).map_err(refusal)?;
     out.extend_from_slice(text.trim().as_bytes());
+    Ok(())
+}
+
+/// Records are told apart by these, which hold nothing but words of the product's own.
+fn redactable(path: &str, _: Action) -> Result<(), String> {
+    if matches!(path, "message" | "recordType") {
+        return Err("is what records are told by, and cannot be redacted".to_owned());
+    }
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub(super) fn redactable(path: &str, action: Action) -> Result<(), String> {
     let field = NAMES.iter().find(|(_, name)| *name == path).map(|(field, _)| *field);
     match (path, field) {
         (_, Some(field)) if action != Action::Drop && STRICT.contains(&field) => {
-            Err("nothing can stand for the value of this field; it can only be dropped".to_owned())
+            Err("can only be dropped: nothing else can stand for its value".to_owned())
         }
         (_, Some(_)) | (EXTRA, None) => Ok(()),
         ("key_decoded", None) => Err("is made of `key`; redact that".to_owned()),
