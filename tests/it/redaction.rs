@@ -9,6 +9,7 @@ use auditferry::notification::ObjectId;
 use auditferry::records::Record;
 use auditferry::records::lines::{Item, Lines, Start};
 use auditferry::secret::Reference;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::support::records::record;
@@ -349,5 +350,39 @@ fn a_record_that_cannot_be_read_is_refused_and_not_sent_as_it_came() {
         let family = family::named(family).unwrap();
         let paths = ["userIdentity", "userId", "requester", "subject"];
         assert!(leaving(family, record, Some(&key.config(Action::Drop, &paths))).is_err(), "{record:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Whatever is made of a record: a marked value is found and gone, or the record is refused.
+    #[test]
+    fn damaged_records_are_redacted_or_refused(
+        fixture in 0..FIXTURES.len(),
+        which in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..10_usize, r#"[{}\[\]",:= ]{0,3}|\\ud800|\n|, operation: |, path: |é|\{"message":""#), 0..4),
+        path in prop::sample::select(&["subject", "userId", "requester", "referrer", "s3a.p1", "extra", "userIdentity", "operations.path", "operations.protobuf request", "query_text", "data_user", "user"][..]),
+        action in prop::sample::select(&[Action::Drop, Action::Hash, Action::Mask][..]),
+    ) {
+        let (name, file) = FIXTURES[fixture];
+        let family = family::named(name).unwrap();
+        let content = std::fs::read(format!("{}/tests/fixtures/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let records = records_of(family, &content);
+        let mut bytes = which.get(&records).clone();
+        for (at, length, piece) in edits {
+            let from = at.index(bytes.len() + 1);
+            let to = (from + length).min(bytes.len());
+            bytes.splice(from..to, piece.bytes());
+        }
+        let key = Key::new();
+        let config = key.config(action, &[path]);
+        if let (Ok(out), Some(parsed)) = (leaving(family, &bytes, Some(&config)), parsed(family, &bytes)) {
+            let mut all = Vec::new();
+            leaves(&parsed, "", &mut all);
+            for text in own_texts(path, &all).into_iter().filter(|text| text.len() > 8) {
+                prop_assert!(!out.iter().any(|out| text_of(out).contains(&escaped(text))), "{path} {text} leaves of {}", String::from_utf8_lossy(&bytes));
+            }
+        }
     }
 }

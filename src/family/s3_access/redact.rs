@@ -51,7 +51,7 @@ pub(super) fn redactable(path: &str, action: Action) -> Result<(), String> {
 }
 
 /// The keys of the S3A referrer that are to be dropped, which is done when the referrer is read.
-pub(in crate::family) fn dropped_keys<'p>(paths: &'p [String]) -> impl Iterator<Item = &'p str> {
+pub(in crate::family) fn dropped_keys(paths: &[String]) -> impl Iterator<Item = &str> {
     paths.iter().filter_map(|path| path.strip_prefix(S3A))
 }
 

@@ -88,7 +88,7 @@ impl<'a> Referrer<'a> {
         };
         let mut cut_to = from;
         pieces.retain(|piece| {
-            let dropped = settings.drops(piece.key);
+            let dropped = drops(settings, piece.key);
             if dropped {
                 // With the separator before it, or where it is the first, behind it.
                 let is_first = from + piece.at.start == cut_to;
@@ -105,7 +105,7 @@ impl<'a> Referrer<'a> {
             let value = if is_cut { percent::decode_cut(raw) } else { percent::decode(raw) };
             self.push(piece, value, is_cut);
         }
-        self.partial = last.filter(|key| !settings.drops(key)).map(percent::decode);
+        self.partial = last.filter(|key| !drops(settings, key)).map(percent::decode);
     }
 
     /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
@@ -182,6 +182,11 @@ impl<'a> Referrer<'a> {
         let is_whole = last.rank == Some(JI) || is_span || pieces.iter().any(timed);
         (percent::is_cut(raw) || raw.is_empty() || !is_whole).then_some(last.key)
     }
+}
+
+/// Whether a key is to be dropped, however it is spelled.
+fn drops(settings: &Settings, key: &str) -> bool {
+    !settings.s3a_drop.is_empty() && (settings.drops(key) || settings.drops(&percent::decode(key)))
 }
 
 /// Where the address's path begins, the path, and the query. None when the header is not S3A's.
@@ -566,6 +571,32 @@ mod tests {
         );
         assert_eq!(cut(&["none"]), header);
         assert!(!cut(&["id"]).contains(SPAN));
+    }
+
+    #[test]
+    fn a_key_is_dropped_however_it_is_spelled() {
+        let header = header("op_open", &format!("op=op_open&%70r=alice&id={SPAN}&ts=1617116985923&ji=j"));
+        let referrer = Referrer::read(&header, &dropping(&["pr"])).unwrap();
+        assert!(referrer.get("pr").is_none());
+        assert!(!crate::family::s3_access::request::cut(&header, &referrer.cuts).contains("alice"));
+    }
+
+    #[test]
+    fn the_values_of_a_key_are_found_wherever_they_stand() {
+        let query = format!("op=op_open&p1=s3a://b/x&pr=bob&y=1&%70r=alice&id={SPAN}&ts=1617116985923&ji=j");
+        let header = header("op_open", &query);
+        let values = values(&header, &Settings::default());
+        let of = |key: &str| -> Vec<&str> {
+            values.iter().filter(|(own, _)| own == key).map(|(_, at)| &header[at.clone()]).collect()
+        };
+        assert_eq!(of("op")[..2], ["op_open", "op_open"]);
+        assert!(
+            of("id").contains(&SPAN)
+                && of("pr").contains(&"alice")
+                && of("pr").iter().any(|own| own.starts_with("bob"))
+        );
+        assert!(of("none").is_empty());
+        assert!(super::values("https://example.com/?pr=x", &Settings::default()).is_empty());
     }
 
     proptest! {
