@@ -11,6 +11,8 @@
 
 pub mod secret;
 
+pub mod transport;
+
 pub mod identity;
 
 pub mod notification;
@@ -20,6 +22,8 @@ pub mod object;
 pub mod records;
 
 pub mod delta;
+
+pub mod users;
 
 pub mod event;
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::family::RedactionConfig;
 use crate::family::Settings;
+use crate::users;
 
 /// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub settings: Settings,
     /// What of its records does not leave, in any encoding. Default: everything leaves.
     pub redact: Option<RedactionConfig>,
+    /// `lakefs`: where the e-mail addresses of the records' users are looked up. Default: nowhere.
+    pub users: Option<users::Config>,
     /// Whether the place is scanned at start. Default: true without a queue, false with one.
     pub scan_at_start: Option<bool>,
     /// How often the place is scanned. Default: every minute without a queue, never with one.

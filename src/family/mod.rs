@@ -39,6 +39,8 @@ use crate::event::Seen;
 use crate::notification::ObjectId;
 use crate::records::Framing;
 use crate::records::Record;
+use crate::users::LookedUp;
+use crate::users::Lookup;
 
 pub use partitions::Partitions;
 pub use redaction::Action;
@@ -102,6 +104,8 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// What of its records shall not leave.
     pub redaction: Option<&'a Redaction>,
+    /// Who the users of the records are; nothing where nobody wants to know.
+    users: Option<Lookup>,
     source: String,
     namespace: Namespace,
 }
@@ -123,6 +127,7 @@ impl<'a> Context<'a> {
             rows: Mapping::built_in().family(family.name),
             settings: Settings::none(),
             redaction: None,
+            users: None,
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
         }
@@ -134,6 +139,20 @@ impl<'a> Context<'a> {
 
     pub fn with_redaction(self, redaction: Option<&'a Redaction>) -> Self {
         Self { redaction, ..self }
+    }
+
+    pub fn with_users(self, users: Option<Lookup>) -> Self {
+        Self { users, ..self }
+    }
+
+    /// The e-mail address of the user with this id, where it is asked for and known.
+    pub fn email(&self, id: &str) -> Option<&str> {
+        self.users.as_ref()?.email(id)
+    }
+
+    /// What was looked up since this was last asked.
+    pub fn looked_up(&self) -> LookedUp {
+        self.users.as_ref().map(Lookup::take).unwrap_or_default()
     }
 
     pub fn origin(&self) -> Origin<'_> {

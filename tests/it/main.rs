@@ -5,6 +5,7 @@ mod support;
 
 mod config;
 mod container_logs;
+mod damage;
 mod delivery;
 mod deploy;
 mod directory;
@@ -26,3 +27,4 @@ mod s3_access;
 mod scan;
 mod shutdown;
 mod sink_options;
+mod users;
