@@ -48,8 +48,8 @@ const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut reading = blake3::Hasher::new();
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
-        let feed::Config { family, identity_scope, settings, redact, .. } = feed;
-        let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?}\n");
+        let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
+        let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
         reading.update(said.as_bytes());
     }
     let reading = reading.finalize().to_hex();
