@@ -15,7 +15,6 @@ use crate::event::Encoded;
 use crate::event::Encoder;
 use crate::event::EncodingName;
 use crate::event::OcsfVersion;
-use crate::event::Options;
 use crate::event::Scope;
 use crate::family;
 use crate::family::Context;
@@ -34,6 +33,7 @@ use crate::records::lines::Start;
 use crate::records::rows;
 use crate::records::rows::Rows;
 use crate::records::rows::RowsError;
+use crate::sink;
 
 /// As the daemon's limits by default.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -51,15 +51,27 @@ const BUCKET: &str = "local";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The kind of log: databricks, lakefs.
+    /// The kind of log: databricks, lakefs, s3_access, immuta, ydb.
     #[arg(long, value_parser = family_named)]
     family: &'static Family,
     /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf, ecs.
     #[arg(long, default_value = "ocsf")]
     encoding: Encoding,
-    /// The version of OCSF.
-    #[arg(long, default_value = "1.8.0", value_parser = version_named)]
-    ocsf_version: OcsfVersion,
+    /// The version of OCSF. Default: 1.8.0.
+    #[arg(long, value_name = "VERSION", value_parser = version_named)]
+    ocsf_version: Option<OcsfVersion>,
+    /// With ocsf and ecs: the record itself as text too, secrets masked.
+    #[arg(long)]
+    raw_data: bool,
+    /// With ocsf and ecs: without the list of an event's names and addresses.
+    #[arg(long)]
+    no_observables: bool,
+    /// With ocsf and ecs: without what is to be known of how an event came about.
+    #[arg(long)]
+    no_labels: bool,
+    /// With raw: each record in an envelope that says what and where it is.
+    #[arg(long)]
+    envelope: bool,
     /// The key that the object has in its bucket; its partitions reach the events. Default: the file's name.
     #[arg(long, value_name = "KEY")]
     object_key: Option<String>,
@@ -92,9 +104,47 @@ fn version_named(name: &str) -> Result<OcsfVersion, String> {
     })
 }
 
+impl Args {
+    /// What is asked for, as a sink's table would say it; nothing where records are only parsed.
+    fn encoding(&self) -> Option<sink::Encoding> {
+        let name = match self.encoding {
+            Encoding::Parsed => return None,
+            Encoding::Raw => EncodingName::Raw,
+            Encoding::Ocsf => EncodingName::Ocsf,
+            Encoding::Ecs => EncodingName::Ecs,
+        };
+        Some(sink::Encoding {
+            name,
+            ocsf_version: self.ocsf_version,
+            raw_data: self.raw_data.then_some(true),
+            observables: self.no_observables.then_some(false),
+            labels: self.no_labels.then_some(false),
+            envelope: self.envelope.then_some(true),
+        })
+    }
+
+    /// The flags that change nothing of what is written.
+    fn without_effect(&self) -> Vec<&'static str> {
+        let flags = [
+            ("ocsf_version", "--ocsf-version", self.ocsf_version.is_some()),
+            ("raw_data", "--raw-data", self.raw_data),
+            ("observables", "--no-observables", self.no_observables),
+            ("labels", "--no-labels", self.no_labels),
+            ("envelope", "--envelope", self.envelope),
+        ];
+        let of_encoding = self.encoding().map(|encoding| encoding.without_effect());
+        let is_idle = |key: &str| of_encoding.as_ref().is_none_or(|keys| keys.contains(&key));
+        flags.into_iter().filter(|(key, _, is_said)| *is_said && is_idle(key)).map(|(_, flag, _)| flag).collect()
+    }
+}
+
 /// Writes every record of the file to standard output, and to the quarantine those that cannot be decoded.
 /// `Corrupt` when there were any.
 pub(super) fn run(args: &Args) -> Status {
+    if let Some(flag) = args.without_effect().first() {
+        eprintln!("{flag} has no effect with this --encoding");
+        return Status::Usage;
+    }
     match decode(args) {
         Ok(0) => Status::Done,
         Ok(_) => Status::Corrupt,
@@ -249,13 +299,7 @@ struct Report {
 
 impl Report {
     fn new(args: &Args) -> Result<Self, Fault> {
-        let options = Options { ocsf_version: args.ocsf_version, ..Options::default() };
-        let encoders: Vec<Encoder> = match args.encoding {
-            Encoding::Parsed => Vec::new(),
-            Encoding::Raw => vec![Encoder::new(EncodingName::Raw, options)],
-            Encoding::Ocsf => vec![Encoder::new(EncodingName::Ocsf, options)],
-            Encoding::Ecs => vec![Encoder::new(EncodingName::Ecs, options)],
-        };
+        let encoders: Vec<Encoder> = args.encoding().iter().map(sink::Encoding::encoder).collect();
         let quarantine = args.quarantine.as_ref().map(|path| match File::create(path) {
             Ok(file) => Ok((path.clone(), BufWriter::new(file))),
             Err(source) => Err(Fault::Quarantine { path: path.clone(), source }),

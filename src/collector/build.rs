@@ -12,8 +12,8 @@ use crate::collector::users::UserDirectory;
 use crate::config::Config;
 use crate::config::feed;
 use crate::event::Encoder;
-use crate::event::Options;
 use crate::family;
+use crate::family::Redaction;
 use crate::identity;
 use crate::identity::Identity;
 use crate::notification::directory::Directory;
@@ -68,6 +68,12 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
     };
     let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
     let place = place(config, table, identities).await?;
+    let redaction = table.redact.as_ref().map(Redaction::new).transpose();
+    let redaction = redaction.map_err(|error| Error::Config(format!("feed.{name}.redact.key: {error}")))?;
+    let settings = match &table.redact {
+        Some(redact) => table.settings.clone().with_dropped(redact),
+        None => table.settings.clone(),
+    };
     let Names { bucket, buckets, behind } = names(table, &place);
     let mut encoders: Vec<Encoder> = Vec::new();
     let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
@@ -75,7 +81,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         if !table.sinks.contains(sink) {
             continue;
         }
-        let encoder = Encoder::new(sink_table.encoding(), Options::default());
+        let encoder = sink_table.encoding().encoder();
         let at = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1
@@ -96,7 +102,8 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         prefixes: table.prefixes.clone(),
         keys,
         scope: table.identity_scope,
-        settings: table.settings.clone(),
+        settings,
+        redaction,
         users,
         lanes,
         sinks,

@@ -12,6 +12,7 @@ use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
 use crate::event::Scope;
 use crate::family::Family;
+use crate::family::Redaction;
 use crate::family::Settings;
 use crate::notification::ObjectId;
 use crate::object::Place;
@@ -34,6 +35,7 @@ pub(super) struct Feed {
     pub keys: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
+    pub redaction: Option<Redaction>,
     /// Who the users of its records are, where the feed is to say so.
     pub users: Option<Arc<UserDirectory>>,
     /// The feed's lanes, by their position among all, with the sink's name.

@@ -33,6 +33,7 @@ use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::Watched;
 use crate::config::Config;
+use crate::config::feed;
 use crate::notification::sqs::SqsQueue;
 use crate::sink;
 use crate::sink::Sink;
@@ -42,9 +43,17 @@ use crate::telemetry::metrics::Metrics;
 /// How long the admin server rests after a failure, out of descriptors for example.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// What makes a sink's bytes: the same name makes the same bytes of the same record.
-fn encoder_name(config: &sink::Config) -> String {
-    format!("{}/{:?}", env!("CARGO_PKG_VERSION"), config.encoding())
+/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program and the sink's
+/// encoding, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
+    let mut reading = blake3::Hasher::new();
+    for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
+        let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
+        let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
+        reading.update(said.as_bytes());
+    }
+    let reading = reading.finalize().to_hex();
+    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding().encoder(), &reading[..16])
 }
 
 pub(super) fn lanes(
@@ -58,7 +67,7 @@ pub(super) fn lanes(
     let limits = &config.limits;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
-        let encoder = encoder_name(table);
+        let encoder = encoder_name(config, name, table);
         let sink = Sink::open(table, store.lane(name)?.position);
         let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
@@ -205,4 +214,45 @@ pub(super) async fn admin(
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(feed: &str, sink: &str) -> String {
+        let text = format!(
+            "state_dir = \"/s\"\n[feed.a]\nfamily = \"s3_access\"\ndirectory = \"/a\"\nsinks = [\"out\"]\n{feed}\n[sink.out]\ntype = \"stdout\"\n{sink}\n"
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = crate::config::load::load(&[path], []).unwrap().config;
+        encoder_name(&config, "out", &config.sink["out"])
+    }
+
+    #[test]
+    fn whatever_changes_a_sinks_bytes_changes_its_encoders_name() {
+        let names = [
+            name("", ""),
+            name("", "encoding = \"ecs\""),
+            name("", "ocsf_version = \"1.3.0\""),
+            name("", "raw_data = true"),
+            name("", "observables = false"),
+            name("", "labels = false"),
+            name("", "encoding = \"raw\""),
+            name("", "encoding = \"raw\"\nenvelope = true"),
+            name("identity_scope = \"record\"", ""),
+            name("settings = { s3a_drop = [\"pr\"] }", ""),
+            name("settings = { s3a_attributes = [\"pr\"] }", ""),
+            name("redact = { drop = [\"key\"] }", ""),
+            name("redact = { mask = [\"key\"] }", ""),
+            name("redact = { hash = [\"key\"], key = \"env:A\" }", ""),
+            name("redact = { hash = [\"key\"], key = \"env:B\" }", ""),
+        ];
+        for (index, name) in names.iter().enumerate() {
+            assert!(!names[..index].contains(name), "{name}");
+        }
+        assert_eq!(name("", ""), name("", "labels = true\nocsf_version = \"1.8.0\""));
+    }
 }

@@ -196,6 +196,11 @@ fn sinks(config: &Config, found: &mut Found) {
     let mut console: Option<&str> = None;
     for (name, sink) in &config.sink {
         check_name(&["sink", name], name, found);
+        let encoding = sink.encoding();
+        for key in encoding.without_effect() {
+            let message = format!("has no effect with encoding = \"{}\"", encoding.name.name());
+            found.problem(&["sink", name, key], message);
+        }
         match sink {
             sink::Config::File(file) => {
                 let at = ["sink", name.as_str(), "path"];

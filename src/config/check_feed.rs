@@ -1,5 +1,6 @@
 //! Checks one feed: its place, its queue, what it refers to.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     }
     check_sinks(name, feed, names, found);
     check_keys(name, feed, found);
+    check_redaction(name, feed, found);
     if let Some(users) = &feed.users {
         check_users(name, feed, users, found);
     }
@@ -69,6 +71,38 @@ fn check_keys(name: &str, feed: &feed::Config, found: &mut Found) {
         } else if glob.starts_with('/') {
             found.problem(&at, "expected no slash at the beginning: no key has one");
         }
+    }
+}
+
+/// Of all redactions together.
+const PATHS_MAX: usize = 256;
+
+fn check_redaction(name: &str, feed: &feed::Config, found: &mut Found) {
+    let Some(redaction) = &feed.redact else { return };
+    let at = |key| ["feed", name, "redact", key];
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for (list, action, paths) in redaction.lists() {
+        for (index, path) in paths.iter().enumerate() {
+            let at = ["feed", name, "redact", list, &index.to_string()];
+            if path.split('.').any(str::is_empty) {
+                found.problem(&at, "expected the path of a field, such as `requestParams.user`");
+            } else if let Some(other) = seen.insert(path, list) {
+                found.problem(&at, format!("`{path}` is in `{other}` already"));
+            } else if let Some(Err(why)) = family::named(&feed.family).map(|family| (family.redactable)(path, action)) {
+                found.problem(&at, format!("`{path}` {why}"));
+            }
+        }
+    }
+    let count: usize = redaction.lists().iter().map(|(.., paths)| paths.len()).sum();
+    if count == 0 {
+        found.problem(&["feed", name, "redact"], "expected at least one path in `drop`, `hash` or `mask`");
+    } else if count > PATHS_MAX {
+        found.problem(&["feed", name, "redact"], format!("expected at most {PATHS_MAX} paths, found {count}"));
+    }
+    match (&redaction.key, redaction.hash.is_empty()) {
+        (None, false) => found.problem(&["feed", name, "redact"], "`hash` needs a `key`"),
+        (Some(_), true) => found.problem(&at("key"), "has no effect without `hash`"),
+        _ => {}
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::family::RedactionConfig;
 use crate::family::Settings;
 use crate::users;
 
@@ -50,6 +51,8 @@ pub struct Config {
     /// What single families are told of how to read their records. Default: nothing.
     #[serde(default)]
     pub settings: Settings,
+    /// What of its records does not leave, in any encoding. Default: everything leaves.
+    pub redact: Option<RedactionConfig>,
     /// `lakefs`: where the e-mail addresses of the records' users are looked up. Default: nowhere.
     pub users: Option<users::Config>,
     /// Whether the place is scanned at start. Default: true without a queue, false with one.

@@ -441,6 +441,23 @@ rotate_bytes = "big"
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
             ("[sink.two]\npath = \"/x\"\n".to_owned(), "9 sink.two: missing key `type`"),
+            ("[sink.two]\ntype = \"stdout\"\nocsf_version = \"latest\"\n".to_owned(), "11 sink.two.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "12 sink.two.ocsf_version: has no effect with encoding = \"ecs\""),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = \"raw\"\nraw_data = false\n".to_owned(), "12 sink.two.raw_data: has no effect with encoding = \"raw\""),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nenvelope = true\n".to_owned(), "12 sink.two.envelope: has no effect with encoding = \"ocsf\""),
+            ("[sink.two]\ntype = \"stdout\"\nraw_dta = true\n".to_owned(), "11 sink.two.raw_dta: unknown key `raw_dta`; did you mean `raw_data`?"),
+            ("[sink.two]\ntype = \"stdout\"\nlabels = \"no\"\n".to_owned(), "11 sink.two.labels: expected true or false, found text"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a\", \"\"]\n"), "14 feed.e.redact.mask.1: expected the path of a field, such as `requestParams.user`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a..b\"]\n"), "14 feed.e.redact.mask.0: expected the path of a field, such as `requestParams.user`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a\"]\ndrop = [\"a\"]\n"), "14 feed.e.redact.mask.0: `a` is in `drop` already"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nhash = [\"a\"]\n"), "13 feed.e.redact: `hash` needs a `key`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\ndrop = [\"a\"]\nkey = \"env:K\"\n"), "15 feed.e.redact.key: has no effect without `hash`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\n"), "13 feed.e.redact: expected at least one path in `drop`, `hash` or `mask`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nhash = [\"a\"]\nkey = \"hush-hush\"\n"), "15 feed.e.redact.key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmsk = [\"a\"]\n"), "14 feed.e.redact.msk: unknown key `msk`; did you mean `mask`?"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"userId\"]\n").replace("databricks", "s3_access"), "14 feed.e.redact.mask.0: `userId` is no field of an access log; expected one of bucket_owner, bucket, time, remote_ip, requester, request_id, operation, key, request_uri, http_status, error_code, bytes_sent, object_size, total_time, turn_around_time, referrer, user_agent, version_id, host_id, signature_version, cipher_suite, authentication_type, host_header, tls_version, access_point_arn, acl_required, extra, s3a.KEY"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"time\"]\n").replace("databricks", "s3_access"), "14 feed.e.redact.mask.0: `time` can only be dropped: nothing else can stand for its value"),
+            (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"operation\"]\n").replace("databricks", "ydb"), "14 feed.e.redact.mask.0: `operation` is what records are told by, and cannot be redacted"),
             ("[limits]\nforget_after_days = 14\n".to_owned(), "10 limits.forget_after_days: expected 15 to 36500 days, found 14: a queue keeps a notification for up to 14"),
             ("[limits]\nbatch_bytes = 99999999\n".to_owned(), "10 limits.batch_bytes: expected at most limits.in_flight_bytes (33554432)"),
             ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\", or \"never\""),
@@ -460,6 +477,12 @@ rotate_bytes = "big"
         assert!(!problems(&text).join("\n").contains("external_id: hush"));
         let text = with("[[identity.a.assume_role]]\nrole_arn = \"a\"\nexternal_id = 424242\n");
         assert!(!problems(&text).join("\n").contains("424242"));
+    }
+
+    #[test]
+    fn a_secret_in_the_place_of_its_reference_is_never_shown() {
+        let text = with("").replace("sinks =", "redact = { hash = [\"a\"], key = \"hush-hush\" }\nsinks =");
+        assert!(!problems(&text).join("\n").contains("hush"));
     }
 
     #[test]

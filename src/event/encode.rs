@@ -45,6 +45,17 @@ pub enum OcsfVersion {
     V1_8,
 }
 
+impl EncodingName {
+    /// As the configuration names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ocsf => "ocsf",
+            Self::Ecs => "ecs",
+            Self::Raw => "raw",
+        }
+    }
+}
+
 impl OcsfVersion {
     pub const ALL: [Self; 4] = [Self::V1_1, Self::V1_3, Self::V1_5, Self::V1_8];
 

@@ -64,6 +64,11 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, depth: 0, depth_max: EVENT_DEPTH_MAX }
     }
 
+    /// How many bytes of the text were read.
+    pub const fn at(&self) -> usize {
+        self.at
+    }
+
     /// The kind of the next value, by its first byte.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {

@@ -16,6 +16,10 @@ use crate::event::Value;
 use crate::family::Refusal;
 use crate::family::envelope;
 use crate::family::envelope::Accept;
+use crate::family::envelope::RedactLine;
+use crate::family::redaction::Edit;
+use crate::family::redaction::applied;
+use crate::family::redaction::offset_in;
 
 /// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
 const DOCKER_PIECE_BYTES: usize = 16 << 10;
@@ -91,6 +95,63 @@ pub(super) fn unwrap(record: &[u8], accept: Accept) -> Result<Inside<'_>, Refusa
         (inside.bytes, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None);
     }
     Ok(inside)
+}
+
+/// The record with the line in it redacted; nothing when none of it is concerned. What the runtime cut in pieces is then in
+/// one, as the runtime would have written a line that is short enough; lines of another stream between them are gone.
+///
+/// # Errors
+/// When the line cannot be redacted, or would be no record any more.
+pub(super) fn redacted(record: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+    let first = &record[..memchr::memchr(b'\n', record).unwrap_or(record.len())];
+    if let Some(cri) = Cri::of(first) {
+        let Some(shown) = redacted_line(&joined_cri(record, &cri)?.bytes, accept, redact)? else { return Ok(None) };
+        let lines = shown.split(|byte| *byte == b'\n');
+        let tagged = |line| [cri.time.as_bytes(), b" ", cri.stream.as_bytes(), b" F ", line].concat();
+        return Ok(Some(lines.map(tagged).collect::<Vec<_>>().join(&b'\n')));
+    }
+    let Some(docker) = Docker::of(first) else { return redacted_line(record, accept, redact) };
+    let text = docker.text;
+    let bytes = joined_docker(record, docker)?.bytes;
+    let line = redacted_line(&bytes, accept, redact)?;
+    let mut edits = Vec::new();
+    let mut refused = Ok(());
+    let logged = format!("{}\n", String::from_utf8_lossy(line.as_deref().unwrap_or(&bytes)));
+    let read = Reader::new(text).object(|reader, key| {
+        match reader.value()? {
+            Json::String(inside) if key == "log" => {
+                let at = offset_in(text, inside);
+                edits.push(Edit { at: at..at + inside.len(), shown: envelope::escaped(&logged) });
+            }
+            other if refused.is_ok() => refused = envelope::redacted(text, other, accept, redact, &mut edits),
+            _ => {}
+        }
+        Ok(())
+    });
+    read.map_err(|fault| Refusal::new(fault.to_string()))?;
+    refused?;
+    // Each `log` was written again, whether or not anything is redacted.
+    let is_concerned = line.is_some() || edits.iter().any(|edit| edit.shown != envelope::escaped(&logged));
+    Ok(is_concerned.then(|| applied(text, &edits).into_bytes()))
+}
+
+/// The same of what the runtime was given.
+fn redacted_line(bytes: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+    if accept(bytes) || envelope::line(bytes, accept).is_none() {
+        return redact(bytes);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
+    let mut edits = Vec::new();
+    envelope::redacted(text, Json::Object(text), accept, redact, &mut edits)?;
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let shown = applied(text, &edits).into_bytes();
+    // Else the envelope would be taken for the record.
+    match envelope::line(&shown, accept) {
+        Some(_) => Ok(Some(shown)),
+        None => Err(Refusal::new("what is left of the record after its redaction is none")),
+    }
 }
 
 impl Inside<'_> {

@@ -9,12 +9,18 @@ use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
+use crate::family::Refusal;
+use crate::family::redaction::Edit;
+use crate::family::redaction::offset_in;
 
 /// How deep in an envelope's objects the line may stand.
 const DEPTH_MAX: u8 = 4;
 
 /// Tells whether a text is, or begins, a record that a family looks for.
 pub(super) type Accept = fn(&[u8]) -> bool;
+
+/// Redacts a line, or gives nothing when none of it is concerned.
+pub(super) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;
 
 /// A line that was in an envelope, and what was beside it.
 pub(super) struct Opened<'a> {
@@ -48,6 +54,60 @@ pub(super) fn line(bytes: &[u8], accept: Accept) -> Option<String> {
     }
     let text = std::str::from_utf8(bytes).ok()?;
     search(Json::Object(text), accept, DEPTH_MAX)
+}
+
+/// What of an envelope is to be shown otherwise: every string and object in it that is a record is redacted, also those
+/// that nobody reads. `value` is a part of `text`.
+///
+/// # Errors
+/// When one of the records cannot be redacted.
+pub(super) fn redacted(
+    text: &str,
+    value: Json<'_>,
+    accept: Accept,
+    redact: RedactLine<'_>,
+    edits: &mut Vec<Edit>,
+) -> Result<(), Refusal> {
+    let (Json::String(whole) | Json::Object(whole) | Json::Array(whole)) = value else { return Ok(()) };
+    let begin = offset_in(text, whole);
+    let at = begin..begin + whole.len();
+    let mut refused = Ok(());
+    let mut visit = |reader: &mut Reader<'_>| {
+        let inner = reader.value()?;
+        if refused.is_ok() {
+            refused = redacted(text, inner, accept, redact, edits);
+        }
+        Ok(())
+    };
+    let read = match value {
+        Json::String(inside) => {
+            let plain = Text::Escaped(inside).plain().into_owned();
+            let line = without_line_end(&plain);
+            if accept(line.as_bytes())
+                && let Some(shown) = redact(line.as_bytes())?
+            {
+                let shown = format!("{}{}", String::from_utf8_lossy(&shown), &plain[line.len()..]);
+                edits.push(Edit { at, shown: escaped(&shown) });
+            }
+            return Ok(());
+        }
+        Json::Object(_) if accept(whole.as_bytes()) => {
+            let shown = redact(whole.as_bytes())?.map(|shown| String::from_utf8_lossy(&shown).into_owned());
+            edits.extend(shown.map(|shown| Edit { at, shown }));
+            return Ok(());
+        }
+        Json::Array(_) => Reader::new(whole).array(visit),
+        _ => Reader::new(whole).object(|reader, _| visit(reader)),
+    };
+    read.map_err(|fault| Refusal::new(fault.to_string()))?;
+    refused
+}
+
+/// A text as the inside of a JSON string.
+pub(super) fn escaped(text: &str) -> String {
+    let mut inside = Vec::with_capacity(text.len() + 16);
+    Text::from(text).write_inside(&mut inside);
+    String::from_utf8_lossy(&inside).into_owned()
 }
 
 /// A value without the line, and without what held nothing else.

@@ -12,6 +12,8 @@ mod lakefs;
 
 mod partitions;
 
+mod redaction;
+
 mod s3_access;
 
 mod settings;
@@ -41,6 +43,10 @@ use crate::users::LookedUp;
 use crate::users::Lookup;
 
 pub use partitions::Partitions;
+pub use redaction::Action;
+pub use redaction::Redaction;
+pub use redaction::RedactionConfig;
+pub use redaction::RedactionError;
 pub use settings::Settings;
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
@@ -56,6 +62,10 @@ pub struct Family {
     pub decode: Decode,
     /// Writes the record as its source names it, as one JSON object, before normalization.
     pub parsed: Parsed,
+    /// Takes out of a record what a feed says shall not leave.
+    pub redact: Redact,
+    /// Whether a field can be redacted so, by its path in what `parsed` writes; why not, in words.
+    pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
 }
 
 /// Reads a record. What was handed on before a refusal does not count.
@@ -63,6 +73,10 @@ pub type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Ev
 
 /// Appends a record as one JSON object, without a line end. What was appended before a refusal does not count.
 pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
+
+/// Rewrites a record, so that nothing that is made of it holds what the redaction names. Nothing when it names nothing of
+/// this record. A record that cannot be redacted is refused.
+pub type Redact = fn(&Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal>;
 
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
@@ -88,6 +102,8 @@ pub struct Context<'a> {
     pub rows: Option<&'static Rows>,
     /// What the feed says of how its records are read.
     pub settings: &'a Settings,
+    /// What of its records shall not leave.
+    pub redaction: Option<&'a Redaction>,
     /// Who the users of the records are; nothing where nobody wants to know.
     users: Option<Lookup>,
     source: String,
@@ -110,6 +126,7 @@ impl<'a> Context<'a> {
             feed,
             rows: Mapping::built_in().family(family.name),
             settings: Settings::none(),
+            redaction: None,
             users: None,
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
@@ -118,6 +135,10 @@ impl<'a> Context<'a> {
 
     pub fn with_settings(self, settings: &'a Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    pub fn with_redaction(self, redaction: Option<&'a Redaction>) -> Self {
+        Self { redaction, ..self }
     }
 
     pub fn with_users(self, users: Option<Lookup>) -> Self {
@@ -160,7 +181,8 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Decodes one record once, and appends it to every encoder's output; `out` has one [`Encoded`] for each encoder.
+/// Decodes one record once, and appends it to every encoder's output; `out` has one [`Encoded`] for each encoder. What the
+/// context's redaction names is taken out before; `hash` is that of the record as its source wrote it.
 ///
 /// `occurrence` is the number of this record among the object's equal records (from 0), or its ordinal where the family
 /// is written once. Returns the number of events the record gave. On refusal nothing is appended.
@@ -173,6 +195,12 @@ pub fn encode_record(
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
     debug_assert_eq!(encoders.len(), out.len());
+    let redacted = match context.redaction {
+        Some(redaction) => (context.family.redact)(context, record, redaction)?,
+        None => None,
+    };
+    let shown = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
+    let record = shown.as_ref().unwrap_or(record);
     let origin = context.origin();
     let mut index = 0;
     let decoded = (context.family.decode)(context, record, &mut |event| {

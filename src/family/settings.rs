@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+use crate::family::RedactionConfig;
+use crate::family::s3_access;
+
 /// Settings of single families; those of others have no effect.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +23,12 @@ impl Settings {
     /// Nothing is said.
     pub fn none() -> &'static Self {
         &NONE
+    }
+
+    /// The settings with what a redaction drops of the S3A referrer, which is read piece by piece anyway.
+    pub fn with_dropped(mut self, redaction: &RedactionConfig) -> Self {
+        self.s3a_drop.extend(s3_access::dropped_keys(&redaction.drop).map(str::to_owned));
+        self
     }
 
     /// Whether the key of an S3A referrer is to be dropped.

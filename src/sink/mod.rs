@@ -1,5 +1,7 @@
 //! Delivers a batch, and says what became of it: taken, later, never.
 
+mod encoding;
+
 mod file;
 
 mod memory;
@@ -13,7 +15,9 @@ use serde::Deserialize;
 
 use crate::batch::Batch;
 use crate::event::EncodingName;
+use crate::event::OcsfVersion;
 
+pub use encoding::Encoding;
 pub use memory::Delivered;
 
 /// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.
@@ -144,10 +148,24 @@ pub enum Config {
 
 impl Config {
     /// How the sink's events are written.
-    pub fn encoding(&self) -> EncodingName {
+    pub fn encoding(&self) -> Encoding {
         match self {
-            Self::File(config) => config.encoding,
-            Self::Stdout(config) => config.encoding,
+            Self::File(config) => Encoding {
+                name: config.encoding,
+                ocsf_version: config.ocsf_version,
+                raw_data: config.raw_data,
+                observables: config.observables,
+                labels: config.labels,
+                envelope: config.envelope,
+            },
+            Self::Stdout(config) => Encoding {
+                name: config.encoding,
+                ocsf_version: config.ocsf_version,
+                raw_data: config.raw_data,
+                observables: config.observables,
+                labels: config.labels,
+                envelope: config.envelope,
+            },
         }
     }
 }
@@ -159,6 +177,16 @@ pub struct FileConfig {
     pub path: PathBuf,
     #[serde(default)]
     pub encoding: EncodingName,
+    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
+    pub ocsf_version: Option<OcsfVersion>,
+    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
+    pub raw_data: Option<bool>,
+    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
+    pub observables: Option<bool>,
+    /// What is to be known of how an event came about. Default: true. Not with `raw`.
+    pub labels: Option<bool>,
+    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
+    pub envelope: Option<bool>,
     /// Begin a new file once this one holds as many bytes; the old one gets its number as a suffix. Default: never.
     pub rotate_bytes: Option<u64>,
     /// Begin a new file once this one is as old. Default: never.
@@ -172,6 +200,16 @@ pub struct FileConfig {
 pub struct StdoutConfig {
     #[serde(default)]
     pub encoding: EncodingName,
+    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
+    pub ocsf_version: Option<OcsfVersion>,
+    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
+    pub raw_data: Option<bool>,
+    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
+    pub observables: Option<bool>,
+    /// What is to be known of how an event came about. Default: true. Not with `raw`.
+    pub labels: Option<bool>,
+    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
+    pub envelope: Option<bool>,
     /// Whether each event is a line to read (`readable`) or JSON (`json`, the default).
     #[serde(default)]
     pub style: StdoutStyle,

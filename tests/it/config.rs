@@ -12,6 +12,7 @@ use auditferry::config::Config;
 use auditferry::config::Limits;
 use auditferry::config::Log;
 use auditferry::config::feed;
+use auditferry::family::RedactionConfig;
 use auditferry::identity;
 use auditferry::notification::queue;
 use auditferry::sink;
@@ -163,6 +164,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[[identity.<name>.assume_role]]`", keys::<identity::Hop>()),
         ("`[queue.<name>]`", keys::<queue::Config>()),
         ("`[feed.<name>]`", keys::<feed::Config>()),
+        ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),
         ("`[feed.<name>.users]`", keys::<users::Config>()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),

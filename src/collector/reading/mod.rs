@@ -82,6 +82,7 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         &work.feed.name,
     )
     .with_settings(&work.feed.settings)
+    .with_redaction(work.feed.redaction.as_ref())
     .with_users(work.feed.users.as_ref().map(|users| users.lookup()));
     let before = &work.standing.progress;
     let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);

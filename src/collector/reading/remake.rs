@@ -70,6 +70,7 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
     let scope = feed.scope(&object);
     let context = Context::new(feed.family, &object, scope, sealed.last_modified_ms, &feed.name)
         .with_settings(&feed.settings)
+        .with_redaction(feed.redaction.as_ref())
         .with_users(feed.users.as_ref().map(|users| users.lookup()));
     let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
     let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);

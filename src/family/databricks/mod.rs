@@ -31,6 +31,7 @@ use crate::event::moment;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
+use crate::family::redaction;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -43,6 +44,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**/*.json", "**/*.json.gz"],
     decode,
     parsed,
+    redact: redaction::of_record,
+    redactable: redaction::any_path,
 };
 
 const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log_name: "databricks.audit" };

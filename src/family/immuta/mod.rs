@@ -31,6 +31,9 @@ use crate::family::Family;
 use crate::family::Refusal;
 use crate::family::container;
 use crate::family::container::Inside;
+use crate::family::redaction::Action;
+use crate::family::redaction::Redaction;
+use crate::family::redaction::applied;
 use crate::family::sql;
 use crate::records::Framing;
 use crate::records::LineRole;
@@ -44,6 +47,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**"],
     decode,
     parsed,
+    redact,
+    redactable,
 };
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
@@ -163,6 +168,23 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     Source::read(&text).map_err(refusal)?;
     out.extend_from_slice(text.trim().as_bytes());
     Ok(())
+}
+
+/// Records are told apart by these, which hold nothing but words of the product's own.
+fn redactable(path: &str, _: Action) -> Result<(), String> {
+    if matches!(path, "message" | "recordType") {
+        return Err("is what records are told by, and cannot be redacted".to_owned());
+    }
+    Ok(())
+}
+
+fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    container::redacted(record.bytes, is_record, &|bytes| {
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
+        let text = container::on_one_line(text)?;
+        let edits = redaction.json(&text)?;
+        Ok((!edits.is_empty()).then(|| applied(&text, &edits).into_bytes()))
+    })
 }
 
 fn refusal(fault: Fault) -> Refusal {

@@ -41,6 +41,7 @@ use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::path::secrets_in;
 use crate::family::lakefs::targets::Source;
 use crate::family::lakefs::targets::user_of;
+use crate::family::redaction;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -53,6 +54,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**/*.parquet"],
     decode,
     parsed,
+    redact: redaction::of_record,
+    redactable: redaction::any_path,
 };
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };

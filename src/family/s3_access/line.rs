@@ -1,6 +1,8 @@
 //! Takes a line of a server access log apart, whoever's quotes it holds.
 
 use crate::family::Refusal;
+use crate::family::redaction::HASHED;
+use crate::family::redaction::MASKED;
 use crate::family::s3_access::field::FIELDS;
 use crate::family::s3_access::field::Field;
 use crate::family::s3_access::field::NAMES;
@@ -124,7 +126,8 @@ impl<'a> Line<'a> {
                 return Err(Refusal::new("the request holds the beginning of another record"));
             }
             // A method alone, or whatever stands before a space, is what a client may have sent.
-            if !uri.is_empty() && !uri.bytes().any(|byte| byte == b' ' || byte.is_ascii_uppercase()) {
+            let is_redacted = uri == MASKED || uri.starts_with(HASHED);
+            if !uri.is_empty() && !is_redacted && !uri.bytes().any(|byte| byte == b' ' || byte.is_ascii_uppercase()) {
                 return Err(Refusal::new("the request names no method"));
             }
         }

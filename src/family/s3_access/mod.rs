@@ -20,6 +20,8 @@ mod place;
 
 mod shown;
 
+mod redact;
+
 mod meaning;
 
 use std::borrow::Cow;
@@ -40,6 +42,8 @@ use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
 
+pub(super) use redact::dropped_keys;
+
 pub(super) const FAMILY: Family = Family {
     name: "s3_access",
     growth: Growth::Once,
@@ -48,6 +52,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**/*[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-[0-9][0-9]-*"],
     decode,
     parsed,
+    redact: redact::redact,
+    redactable: redact::redactable,
 };
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {

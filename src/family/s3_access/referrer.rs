@@ -45,14 +45,8 @@ pub(super) struct Referrer<'a> {
 impl<'a> Referrer<'a> {
     /// None when the header is not S3A's, or says nothing.
     pub(super) fn read(header: &'a str, settings: &Settings) -> Option<Self> {
-        let address = header.strip_prefix(BEGIN)?;
-        let address = address.trim_start_matches(|digit: char| digit.is_ascii_digit()).strip_prefix('/')?;
-        let (path, query) = match address.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (address, None),
-        };
+        let (from, path, query) = address(header)?;
         let mut own = Self::default();
-        let from = header.len() - address.len();
         own.read_path(path, query.is_some(), from, settings);
         if let Some(query) = query {
             own.read_query(query, from + path.len() + 1, settings);
@@ -67,9 +61,7 @@ impl<'a> Referrer<'a> {
     /// `<op>/<span id>/`, where the operation may hold slashes.
     fn read_path(&mut self, path: &'a str, is_whole: bool, from: usize, settings: &Settings) {
         let ended = path.strip_suffix('/');
-        let left = ended.unwrap_or(path);
-        let parted = if is_whole { left.rsplit_once('/') } else { left.split_once('/') };
-        let (op, id) = parted.map_or((left, None), |(op, id)| (op, Some(id)));
+        let (op, id) = op_and_id(path, is_whole);
         for (key, value) in [("op", Some(op)), ("id", id)] {
             let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
             if settings.drops(key) {
@@ -96,7 +88,7 @@ impl<'a> Referrer<'a> {
         };
         let mut cut_to = from;
         pieces.retain(|piece| {
-            let dropped = settings.drops(piece.key);
+            let dropped = drops(settings, piece.key);
             if dropped {
                 // With the separator before it, or where it is the first, behind it.
                 let is_first = from + piece.at.start == cut_to;
@@ -113,7 +105,7 @@ impl<'a> Referrer<'a> {
             let value = if is_cut { percent::decode_cut(raw) } else { percent::decode(raw) };
             self.push(piece, value, is_cut);
         }
-        self.partial = last.filter(|key| !settings.drops(key)).map(percent::decode);
+        self.partial = last.filter(|key| !drops(settings, key)).map(percent::decode);
     }
 
     /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
@@ -190,6 +182,51 @@ impl<'a> Referrer<'a> {
         let is_whole = last.rank == Some(JI) || is_span || pieces.iter().any(timed);
         (percent::is_cut(raw) || raw.is_empty() || !is_whole).then_some(last.key)
     }
+}
+
+/// Whether a key is to be dropped, however it is spelled.
+fn drops(settings: &Settings, key: &str) -> bool {
+    !settings.s3a_drop.is_empty() && (settings.drops(key) || settings.drops(&percent::decode(key)))
+}
+
+/// Where the address's path begins, the path, and the query. None when the header is not S3A's.
+fn address(header: &str) -> Option<(usize, &str, Option<&str>)> {
+    let address = header.strip_prefix(BEGIN)?;
+    let address = address.trim_start_matches(|digit: char| digit.is_ascii_digit()).strip_prefix('/')?;
+    let from = header.len() - address.len();
+    Some(match address.split_once('?') {
+        Some((path, query)) => (from, path, Some(query)),
+        None => (from, address, None),
+    })
+}
+
+fn op_and_id(path: &str, is_whole: bool) -> (&str, Option<&str>) {
+    let left = path.strip_suffix('/').unwrap_or(path);
+    let parted = if is_whole { left.rsplit_once('/') } else { left.split_once('/') };
+    parted.map_or((left, None), |(op, id)| (op, Some(id)))
+}
+
+/// Where in the header the values of each key stand: as they are read, and as whoever named a path may have written them.
+pub(super) fn values<'a>(header: &'a str, settings: &Settings) -> Vec<(Cow<'a, str>, Range<usize>)> {
+    let Some((from, path, query)) = address(header) else { return Vec::new() };
+    let (op, id) = op_and_id(path, query.is_some());
+    let mut values = vec![(Cow::Borrowed("op"), from..from + op.len())];
+    let id = id.map(|id| (Cow::Borrowed("id"), from + op.len() + 1..from + op.len() + 1 + id.len()));
+    values.extend(id);
+    values.retain(|(_, at)| !at.is_empty());
+    let Some(query) = query else { return values };
+    let mut own = Referrer::default();
+    own.read_path(path, true, from, settings);
+    let from = from + path.len() + 1;
+    let mut pieces = Vec::new();
+    split(query, settings, &mut pieces);
+    cut_key(query, &mut pieces);
+    let place = |piece: &Piece<'a>| (percent::decode(piece.key), from + piece.value..from + piece.at.end);
+    values.extend(pieces.iter().map(place));
+    own.settle(&mut pieces, query);
+    values.extend(pieces.iter().map(place));
+    values.dedup();
+    values
 }
 
 /// A pair, as it stands in the query.
@@ -534,6 +571,32 @@ mod tests {
         );
         assert_eq!(cut(&["none"]), header);
         assert!(!cut(&["id"]).contains(SPAN));
+    }
+
+    #[test]
+    fn a_key_is_dropped_however_it_is_spelled() {
+        let header = header("op_open", &format!("op=op_open&%70r=alice&id={SPAN}&ts=1617116985923&ji=j"));
+        let referrer = Referrer::read(&header, &dropping(&["pr"])).unwrap();
+        assert!(referrer.get("pr").is_none());
+        assert!(!crate::family::s3_access::request::cut(&header, &referrer.cuts).contains("alice"));
+    }
+
+    #[test]
+    fn the_values_of_a_key_are_found_wherever_they_stand() {
+        let query = format!("op=op_open&p1=s3a://b/x&pr=bob&y=1&%70r=alice&id={SPAN}&ts=1617116985923&ji=j");
+        let header = header("op_open", &query);
+        let values = values(&header, &Settings::default());
+        let of = |key: &str| -> Vec<&str> {
+            values.iter().filter(|(own, _)| own == key).map(|(_, at)| &header[at.clone()]).collect()
+        };
+        assert_eq!(of("op")[..2], ["op_open", "op_open"]);
+        assert!(
+            of("id").contains(&SPAN)
+                && of("pr").contains(&"alice")
+                && of("pr").iter().any(|own| own.starts_with("bob"))
+        );
+        assert!(of("none").is_empty());
+        assert!(super::values("https://example.com/?pr=x", &Settings::default()).is_empty());
     }
 
     proptest! {

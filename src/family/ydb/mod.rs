@@ -8,6 +8,8 @@ mod party;
 
 mod proto;
 
+mod redact;
+
 mod schemeshard;
 
 mod secrets;
@@ -34,7 +36,6 @@ use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
 use crate::family::container;
-use crate::family::container::Inside;
 use crate::family::sql;
 use crate::records::Framing;
 use crate::records::LineRole;
@@ -53,6 +54,8 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**"],
     decode,
     parsed,
+    redact: redact::redact,
+    redactable: redact::redactable,
 };
 
 const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
@@ -167,7 +170,7 @@ fn time_length(bytes: &[u8]) -> Option<usize> {
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record.bytes, is_record)?;
-    let line = Line::of(&inside)?;
+    let line = Line::of(inside.bytes())?;
     let cleaned = sql::masked(&line.text);
     let text = cleaned.as_deref().unwrap_or(&line.text);
     let cleared = secrets::masked(text);
@@ -211,8 +214,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(inside: &'a Inside<'_>) -> Result<Self, Refusal> {
-        let bytes = inside.bytes().trim_ascii_end();
+    fn of(bytes: &'a [u8]) -> Result<Self, Refusal> {
+        let bytes = bytes.trim_ascii_end();
         let form = form(bytes).ok_or(Refusal::new("no audit record"))?;
         let time = if form == Form::Json { 0 } else { time_length(bytes).unwrap_or(0) };
         let is_json = matches!(form, Form::Json | Form::TimedJson);
@@ -267,7 +270,7 @@ fn of_bytes(piece: &str) -> Text<'_> {
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record.bytes, is_record)?;
-    let line = Line::of(&inside)?;
+    let line = Line::of(inside.bytes())?;
     let (time, rest) = line.text.split_at(line.time);
     match line.form {
         Form::Scheme => write_transaction(out, &line.transaction(time, rest)?, line.words()),

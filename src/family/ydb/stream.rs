@@ -11,7 +11,7 @@ use crate::event::Text;
 use crate::event::Value;
 
 /// What stands for a value that is not there.
-const NONE: &str = "{none}";
+pub(super) const NONE: &str = "{none}";
 
 /// The names of fields whose values are short and made by the product.
 const PLAIN_NAMES: &[&str] = &[
@@ -211,6 +211,11 @@ struct Place<'a> {
     is_known: bool,
 }
 
+/// The names and values of the text form's fields, as they stand after the time.
+pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
+    split(text).0
+}
+
 /// The fields of the text form, and whether another reading was possible.
 fn split(text: &str) -> (Vec<(&str, &str)>, bool) {
     let places = places(text);
@@ -269,10 +274,6 @@ fn places(text: &str) -> Vec<Place<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fields(text: &str) -> Vec<(&str, &str)> {
-        split(text).0
-    }
 
     #[test]
     fn a_value_may_hold_commas_equals_signs_and_line_ends() {

@@ -1,0 +1,32 @@
+//! Changes to a text: which parts of it are shown as something else.
+
+use std::ops::Range;
+
+/// A part of a text, and what is shown in its place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::family) struct Edit {
+    /// Bytes of the text.
+    pub(in crate::family) at: Range<usize>,
+    pub(in crate::family) shown: String,
+}
+
+/// The text with its edits made, in the order of their places. One inside of another is gone with it.
+pub(in crate::family) fn applied(text: &str, edits: &[Edit]) -> String {
+    let mut edits: Vec<&Edit> = edits.iter().collect();
+    edits.sort_by_key(|edit| edit.at.start);
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for edit in edits {
+        let Some(between) = text.get(from..edit.at.start) else { continue };
+        shown.push_str(between);
+        shown.push_str(&edit.shown);
+        from = edit.at.end;
+    }
+    shown.push_str(text.get(from..).unwrap_or_default());
+    shown
+}
+
+/// Where in a text a slice of it begins.
+pub(in crate::family) fn offset_in(text: &str, slice: &str) -> usize {
+    (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize).min(text.len())
+}

@@ -1,0 +1,217 @@
+//! Redacts JSON: finds the members that paths lead to, whatever stands between and however their keys are spelled.
+
+use std::borrow::Cow;
+
+use crate::event::Fault;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::event::Text;
+use crate::event::mend_surrogates;
+use crate::family::Context;
+use crate::family::Refusal;
+use crate::family::redaction::Action;
+use crate::family::redaction::Edit;
+use crate::family::redaction::Redaction;
+use crate::family::redaction::applied;
+use crate::records::Record;
+
+/// Redacts a record that is one JSON object. Nothing when none of its fields is concerned.
+///
+/// # Errors
+/// When the record is no UTF-8 or no JSON, so that nobody can say what is in it.
+pub(in crate::family) fn of_record(
+    _: &Context<'_>,
+    record: &Record<'_>,
+    redaction: &Redaction,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
+    let edits = redaction.json(text)?;
+    Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
+}
+
+impl Redaction {
+    /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their
+    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant.
+    ///
+    /// # Errors
+    /// When the text is no JSON.
+    pub(in crate::family) fn json(&self, text: &str) -> Result<Vec<Edit>, Refusal> {
+        let found = match self.find(text) {
+            // Nothing moves: what is found in the one stands there in the other.
+            Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text)),
+            found => found,
+        };
+        found.map_err(|fault| Refusal::new(fault.to_string()))
+    }
+
+    fn find(&self, text: &str) -> Result<Vec<Edit>, Fault> {
+        let rests: Vec<Rest<'_>> = self.rules.iter().map(|(path, action)| (path.as_str(), *action)).collect();
+        let mut walk = Walk { redaction: self, edits: Vec::new() };
+        let mut reader = Reader::new(text);
+        walk.value(&mut reader, &rests)?;
+        reader.end()?;
+        Ok(walk.edits)
+    }
+}
+
+/// What is left of a path, and what becomes of the field that it leads to.
+type Rest<'r> = (&'r str, Action);
+
+struct Walk<'r> {
+    redaction: &'r Redaction,
+    edits: Vec<Edit>,
+}
+
+impl<'r> Walk<'r> {
+    fn value(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
+        match reader.peek() {
+            Some(b'{') => self.object(reader, rests),
+            Some(b'[') => reader.array(|reader| self.value(reader, rests)),
+            _ => reader.value().map(drop),
+        }
+    }
+
+    fn object(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
+        // Where the member begins: behind the brace or comma before it.
+        let mut from = reader.at() + 1;
+        let mut has_kept = false;
+        reader.object(|reader, key| {
+            let (whole, inner) = matching(rests, &key);
+            match whole {
+                Some(Action::Drop) => {
+                    reader.value()?;
+                    let is_last = reader.peek() != Some(b',');
+                    // One of the two commas goes with it.
+                    let at = if has_kept { from - 1..reader.at() } else { from..reader.at() + usize::from(!is_last) };
+                    self.edits.push(Edit { at, shown: String::new() });
+                }
+                Some(action) => {
+                    has_kept = true;
+                    self.replace(reader, action)?;
+                }
+                None if inner.is_empty() => {
+                    has_kept = true;
+                    reader.value()?;
+                }
+                None => {
+                    has_kept = true;
+                    self.value(reader, &inner)?;
+                }
+            }
+            let _delimiter = reader.peek();
+            from = reader.at() + 1;
+            Ok(())
+        })
+    }
+
+    /// Null stays: there is nothing to hide, and nothing is made up.
+    fn replace(&mut self, reader: &mut Reader<'_>, action: Action) -> Result<(), Fault> {
+        let _first = reader.peek();
+        let begin = reader.at();
+        let text = match reader.value()? {
+            Json::Null => return Ok(()),
+            Json::Bool(true) => Cow::Borrowed("true"),
+            Json::Bool(false) => Cow::Borrowed("false"),
+            Json::Number(whole) | Json::Object(whole) | Json::Array(whole) => Cow::Borrowed(whole),
+            Json::String(inside) => Cow::Owned(Text::Escaped(inside).plain().into_owned()),
+        };
+        // What is shown needs no escapes.
+        let shown = self.redaction.shown(action, &text).unwrap_or_default();
+        self.edits.push(Edit { at: begin..reader.at(), shown: format!("\"{shown}\"") });
+        Ok(())
+    }
+}
+
+/// What becomes of a member of that key, and the paths that lead on into it.
+fn matching<'r>(rests: &[Rest<'r>], key: &str) -> (Option<Action>, Vec<Rest<'r>>) {
+    let mut inner = Vec::new();
+    for (rest, action) in rests {
+        match rest.strip_prefix(key) {
+            Some("") => return (Some(*action), Vec::new()),
+            Some(behind) => inner.extend(behind.strip_prefix('.').map(|behind| (behind, *action))),
+            None => {}
+        }
+    }
+    (None, inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::family::RedactionConfig;
+
+    fn redaction(drop: &[&str], mask: &[&str]) -> Redaction {
+        let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        let config = RedactionConfig { drop: paths(drop), mask: paths(mask), ..RedactionConfig::default() };
+        Redaction::new(&config).unwrap()
+    }
+
+    fn redacted(text: &str, drop: &[&str], mask: &[&str]) -> String {
+        applied(text, &redaction(drop, mask).json(text).unwrap())
+    }
+
+    #[test]
+    fn a_dropped_member_takes_one_comma_with_it() {
+        for (text, drop, expected) in [
+            (r#"{"a":1,"b":2,"c":3}"#, &["a"][..], r#"{"b":2,"c":3}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["b"], r#"{"a":1,"c":3}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["c"], r#"{"a":1,"b":2}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["a", "b"], r#"{"c":3}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["b", "c"], r#"{"a":1}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["a", "c"], r#"{"b":2}"#),
+            (r#"{"a":1,"b":2,"c":3}"#, &["a", "b", "c"], "{}"),
+            (r#" { "a" : 1 , "b" : {"c":2 , "d":3} } "#, &["b.d", "a"], r#" { "b" : {"c":2 } } "#),
+        ] {
+            assert_eq!(redacted(text, drop, &[]), expected, "{text} {drop:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_through_objects_arrays_and_keys_with_dots() {
+        for (text, path, expected) in [
+            (r#"{"a":{"b":{"c":"x"}},"c":"y"}"#, "a.b.c", r#"{"a":{"b":{"c":"***"}},"c":"y"}"#),
+            (r#"{"a":[{"b":1},[{"b":2}],3]}"#, "a.b", r#"{"a":[{"b":"***"},[{"b":"***"}],3]}"#),
+            (
+                r#"{"a.b":{"c":1},"a":{"b.c":2},"a.b.c":3}"#,
+                "a.b.c",
+                r#"{"a.b":{"c":"***"},"a":{"b.c":"***"},"a.b.c":"***"}"#,
+            ),
+            (r#"{"\u0061":"x","a":"y","a":{"b":1}}"#, "a", r#"{"\u0061":"***","a":"***","a":"***"}"#),
+            (r#"{"a":[1,2],"ab":3,"A":4}"#, "a", r#"{"a":"***","ab":3,"A":4}"#),
+            (r#"{"a":null,"b":{"a":5}}"#, "a", r#"{"a":null,"b":{"a":5}}"#),
+            (r#"{"s":"\ud800","a":"\udfff"}"#, "a", r#"{"s":"\ud800","a":"***"}"#),
+        ] {
+            assert_eq!(redacted(text, &[], &[path]), expected, "{text} {path}");
+        }
+    }
+
+    #[test]
+    fn of_a_field_and_one_inside_it_the_outer_counts() {
+        assert_eq!(redacted(r#"{"a":{"b":1}}"#, &["a"], &["a.b"]), "{}");
+        assert_eq!(redacted(r#"{"a":{"b":1}}"#, &["a.b"], &["a"]), r#"{"a":"***"}"#);
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for text in ["", "{", r#"{"a":1} x"#, r#"{"a":}"#] {
+            assert!(redaction(&["b"], &[]).json(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_the_same_json_without_the_field(
+            value in prop::collection::btree_map("[ab]", prop::collection::btree_map("[ab]", 0..3_i32, 0..3), 0..3),
+            pretty in any::<bool>(),
+        ) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let left: serde_json::Value = serde_json::from_str(&redacted(&text, &["a.b", "b.a"], &[])).unwrap();
+            let mut expected = value;
+            expected.get_mut("a").map(|inner| inner.remove("b"));
+            expected.get_mut("b").map(|inner| inner.remove("a"));
+            prop_assert_eq!(left, serde_json::to_value(expected).unwrap());
+        }
+    }
+}

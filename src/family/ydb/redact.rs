@@ -1,0 +1,177 @@
+//! Redacts YDB's records, each in its own form, so that the record that is left reads as the same but for that.
+
+use crate::event::Text;
+use crate::family::Context;
+use crate::family::Refusal;
+use crate::family::container;
+use crate::family::redaction::Action;
+use crate::family::redaction::Edit;
+use crate::family::redaction::Redaction;
+use crate::family::redaction::applied;
+use crate::family::redaction::offset_in;
+use crate::family::ydb::Form;
+use crate::family::ydb::Line;
+use crate::family::ydb::is_record;
+use crate::family::ydb::schemeshard::Transaction;
+use crate::family::ydb::stream;
+use crate::records::Record;
+
+/// What a record is told by, and its lines by their grammar: they hold nothing of anybody's.
+const FIXED: &[&str] = &[
+    "@log_type",
+    "@timestamp",
+    "component",
+    "level",
+    "node",
+    "operation",
+    "operations",
+    "operations.operation",
+    "status",
+    "timestamp",
+    "txId",
+];
+
+/// What stands for nobody in a line of the common log.
+const NO_SUBJECT: &str = "no subject";
+
+pub(super) fn redactable(path: &str, _: Action) -> Result<(), String> {
+    if FIXED.contains(&path) {
+        return Err("is what records are told by, and cannot be redacted".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    container::redacted(record.bytes, is_record, &|bytes| {
+        let line = Line::of(bytes)?;
+        let Some(text) = redacted(&line, redaction)? else { return Ok(None) };
+        if !line.is_bytes {
+            return Ok(Some(text.into_bytes()));
+        }
+        Ok(Some(text.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect()))
+    })
+}
+
+fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Refusal> {
+    let (time, rest) = line.text.split_at(line.time);
+    let (head, rest) = match line.form {
+        Form::Scheme => ("", rest),
+        Form::TimedJson | Form::Text => rest.split_at(": ".len()),
+        Form::Json => ("", rest),
+    };
+    let edits = match line.form {
+        Form::Json | Form::TimedJson => redaction.json(rest)?,
+        Form::Text => of_parts(rest, redaction, line.words()),
+        Form::Scheme => of_transaction(rest, &line.transaction(time, rest)?, redaction, line.words()),
+    };
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let shown = applied(rest, &edits);
+    let same = match line.form {
+        Form::Json | Form::TimedJson => true,
+        Form::Text => left_of_parts(rest, redaction) == left_of_parts(&shown, redaction),
+        Form::Scheme => {
+            let again = line.transaction(time, &shown)?;
+            left_of_transaction(&line.transaction(time, rest)?, redaction) == left_of_transaction(&again, redaction)
+        }
+    };
+    if same { Ok(Some(format!("{time}{head}{shown}"))) } else { Err(reads_otherwise()) }
+}
+
+/// A line of the forms that escape nothing may be read in several ways.
+fn reads_otherwise() -> Refusal {
+    Refusal::new("the record would read otherwise after its redaction")
+}
+
+/// A dropped field says `{none}`, as the source says it.
+fn of_parts<'t>(text: &'t str, redaction: &Redaction, word: fn(&'t str) -> Text<'t>) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (name, value) in stream::fields(text) {
+        let Some(action) = redaction.of(name).filter(|_| value != stream::NONE) else { continue };
+        let mut shown = redaction.shown(action, &word(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
+        let at = offset_in(text, value);
+        let at = at..at + value.len();
+        // Where the product forgot the comma, the field's own semicolon ended it.
+        if !matches!(&text[at.end..], rest if rest.is_empty() || rest.starts_with(", ")) {
+            shown.push(',');
+        }
+        edits.push(Edit { at, shown });
+    }
+    edits
+}
+
+/// Every field's name, and the values that stay.
+fn left_of_parts<'t>(text: &'t str, redaction: &Redaction) -> Vec<(&'t str, Option<&'t str>)> {
+    let fields = stream::fields(text).into_iter();
+    fields.map(|(name, value)| (name, Some(value).filter(|_| redaction.of(name).is_none()))).collect()
+}
+
+/// A dropped field goes with its label; a path says then that there is none, and so does the subject.
+fn of_transaction<'t>(
+    text: &'t str,
+    transaction: &Transaction<'t>,
+    redaction: &Redaction,
+    word: fn(&'t str) -> Text<'t>,
+) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for (path, value) in fields(transaction) {
+        let Some(action) = redaction.of(path) else { continue };
+        let begin = offset_in(text, value);
+        let at = begin..begin + value.len();
+        let edit = match (redaction.shown(action, &word(value).plain()), path) {
+            (_, "subject") if value == NO_SUBJECT => continue,
+            (Some(shown), _) => Edit { at, shown },
+            (None, "subject") => Edit { at, shown: NO_SUBJECT.to_owned() },
+            (None, name) => {
+                let label = text[..begin].rfind(", ").unwrap_or(begin);
+                let shown = if name == "operations.path" { ", no path" } else { "" };
+                Edit { at: label..at.end, shown: shown.to_owned() }
+            }
+        };
+        edits.push(edit);
+    }
+    edits
+}
+
+/// The values that stay, and how many operations there are.
+fn left_of_transaction<'t>(
+    transaction: &Transaction<'t>,
+    redaction: &Redaction,
+) -> (usize, Vec<(&'static str, &'t str)>) {
+    let left = fields(transaction).into_iter().filter(|(path, _)| redaction.of(path).is_none());
+    (transaction.operations.len(), left.collect())
+}
+
+/// The fields that anybody may have written, by the names of what is parsed.
+fn fields<'t>(transaction: &Transaction<'t>) -> Vec<(&'static str, &'t str)> {
+    let of_line = [
+        ("txId", Some(transaction.tx_id)),
+        ("status", Some(transaction.status)),
+        ("database", transaction.database),
+        ("subject", transaction.subject),
+        ("reason", transaction.reason),
+    ];
+    let mut fields: Vec<(&'static str, &'t str)> =
+        of_line.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    for operation in &transaction.operations {
+        fields.push(("operations.operation", operation.name));
+        let lists = [
+            ("operations.path", &operation.paths),
+            ("operations.src path", &operation.src_paths),
+            ("operations.dst path", &operation.dst_paths),
+            ("operations.add access", &operation.added),
+            ("operations.remove access", &operation.removed),
+        ];
+        for (name, values) in lists {
+            fields.extend(values.iter().map(|value| (name, *value)));
+        }
+        let single = [
+            ("operations.set owner", operation.owner),
+            ("operations.protobuf request", operation.request.as_ref().map(|request| request.text)),
+            ("operations.rest", operation.rest),
+        ];
+        fields.extend(single.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    }
+    fields
+}
