@@ -8,6 +8,8 @@ mod batches;
 
 mod debt;
 
+mod inspect;
+
 mod lock;
 
 mod overflow;
@@ -15,6 +17,8 @@ mod overflow;
 mod prune;
 
 mod quarantine;
+
+mod requeue;
 
 mod rows;
 
@@ -27,7 +31,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -47,9 +50,20 @@ pub use advance::Sealed;
 pub use advance::SealedBatch;
 pub use advance::SealedPart;
 pub use debt::Owed;
+pub use inspect::Entry;
+pub use inspect::Inspection;
+pub use inspect::Kind;
+pub use inspect::Selection;
 pub use overflow::StoreLedger;
+pub use quarantine::QuarantineSize;
 pub use quarantine::Quarantined;
 pub use quarantine::Refusal;
+pub use requeue::Asked;
+pub use requeue::RefusedRecord;
+pub use requeue::Request;
+
+/// The database's name in the state directory.
+const DATABASE: &str = "checkpoints.sqlite";
 
 /// How many idle readers are kept.
 const READERS_MAX: usize = 8;
@@ -63,6 +77,11 @@ pub enum OpenError {
     /// A newer program wrote it.
     #[error("the checkpoint store is of version {found}, this program knows up to {known}; run the newer program")]
     Newer { found: u32, known: u32 },
+    /// An older program wrote it, and only the daemon brings it up to date.
+    #[error(
+        "the checkpoint store is of version {found}, this program works on {known}; start the daemon once, which brings it up to date"
+    )]
+    Older { found: u32, known: u32 },
     /// Its content is damaged.
     #[error("{path} is damaged ({reason}); restore a backup of the state directory")]
     Corrupt { path: PathBuf, reason: String },
@@ -138,7 +157,6 @@ struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     instance: String,
-    quarantine_bytes: AtomicU64,
     quarantine_bytes_max: u64,
     /// Held as long as the store is open.
     _lock: lock::Lock,
@@ -159,23 +177,14 @@ impl CheckpointStore {
                 .map_err(io)?;
         }
         let lock = lock::Lock::take(state_dir)?;
-        let path = state_dir.join("checkpoints.sqlite");
+        let path = state_dir.join(DATABASE);
         let mut connection = connect(&path, OpenFlags::default())?;
         check(&connection, &path)?;
         schema::migrate(&mut connection)?;
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 =
-            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
-        let shared = Shared {
-            path,
-            readers: Mutex::default(),
-            instance,
-            quarantine_bytes: AtomicU64::new(rows::count(quarantine_bytes)),
-            quarantine_bytes_max,
-            _lock: lock,
-        };
+        let shared = Shared { path, readers: Mutex::default(), instance, quarantine_bytes_max, _lock: lock };
         Ok(Self { writer, shared: Arc::new(shared) })
     }
 
@@ -333,6 +342,9 @@ mod tests {
                 progress: progress(to),
                 refused: vec![Refused {
                     ordinal: from,
+                    place: from,
+                    occurrence: 0,
+                    hash: RecordHash::of(records[0].trim_end().as_bytes()),
                     offset: 0,
                     reason: "not JSON".into(),
                     body_zstd: Some(vec![1]),
@@ -349,6 +361,7 @@ mod tests {
             advance: Advance { object: object(), before: from, after: to },
             version: Arc::new(version),
             acceptance,
+            redelivers: None,
             bytes: bytes.into(),
             ends: ends.into(),
             ids: Arc::new([]),
@@ -386,7 +399,7 @@ mod tests {
         let mut fingerprints = Vec::new();
         store.fingerprints(&object(), 0, &mut fingerprints).unwrap();
         assert_eq!(fingerprints.len(), 3, "the second sink's batch accepts nothing again");
-        assert_eq!(store.quarantined_count().unwrap(), 1, "nor does it quarantine again");
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 1, "nor does it quarantine again");
     }
 
     #[tokio::test]
