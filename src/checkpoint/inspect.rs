@@ -84,7 +84,7 @@ pub struct Entry {
 pub struct Inspection(Connection);
 
 const COLUMNS: &str = "id, at_ms, feed, kind, bucket, key, etag, ordinal, byte_offset, reason, length(body_zstd),
-    request IS NOT NULL, (SELECT group_concat(sink, char(10)) FROM redelivered WHERE quarantine_id = quarantine.id),
+    request IS NOT NULL, (SELECT group_concat(redelivered.sink, char(10)) FROM redelivered WHERE quarantine_id = quarantine.id),
     CASE kind WHEN 'record' THEN place IS NOT NULL WHEN 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
 const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)";
 
@@ -120,9 +120,12 @@ impl Inspection {
     pub fn look(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if let Err(source) = std::fs::File::open(&path) {
+            return Err(OpenError::Io { path, source });
+        }
         let log = std::fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |file| file.len());
         if log > 0 {
-            return Self::open(&path, connect_existing(&path, flags)?);
+            return Self::open(&path, connect(&path, flags)?);
         }
         // Without a log nothing is to be recovered, and nobody is at work: a reader that leaves no files of its own,
         // which the daemon's user could not write.
@@ -134,7 +137,6 @@ impl Inspection {
             }
         }
         name.push_str("?immutable=1");
-        exists(&path)?;
         Self::open(&path, connect(Path::new(&name), flags | OpenFlags::SQLITE_OPEN_URI)?)
     }
 
@@ -145,7 +147,11 @@ impl Inspection {
     pub fn change(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Self::open(&path, connect_existing(&path, flags)?)
+        // SQLite would open what may not be written for reading only, and say so at the first change.
+        if let Err(source) = std::fs::File::options().write(true).open(&path) {
+            return Err(OpenError::Io { path, source });
+        }
+        Self::open(&path, connect(&path, flags)?)
     }
 
     fn open(path: &Path, connection: Connection) -> Result<Self, OpenError> {
@@ -241,16 +247,4 @@ impl Inspection {
         }
         Ok(said)
     }
-}
-
-fn exists(path: &Path) -> Result<(), OpenError> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(()),
-        Err(source) => Err(OpenError::Io { path: path.to_owned(), source }),
-    }
-}
-
-fn connect_existing(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
-    exists(path)?;
-    Ok(connect(path, flags)?)
 }

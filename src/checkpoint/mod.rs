@@ -462,6 +462,7 @@ mod tests {
         for n in 0..3 {
             let mut part = part(0, 1, true);
             part.advance.object = other(n);
+            Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
             deliver(&store, "a", vec![part]).await;
         }
         store.owe("b".into(), vec![("dbx".into(), other(0))], 1).await.unwrap();

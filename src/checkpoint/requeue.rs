@@ -288,7 +288,8 @@ pub(super) fn note_delivered(connection: &Connection, sink: &str) -> Result<(), 
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO redelivered (quarantine_id, sink)
-             SELECT quarantine.id, sink FROM batch_part JOIN quarantine ON quarantine.id = redelivers WHERE batch_part.sink = ?1",
+             SELECT quarantine.id, batch_part.sink FROM batch_part JOIN quarantine ON quarantine.id = redelivers
+             WHERE batch_part.sink = ?1",
         )?
         .execute([sink])?;
     Ok(())
@@ -350,4 +351,193 @@ pub(super) fn place_anew(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Acceptance;
+    use crate::batch::Advance;
+    use crate::batch::Batch;
+    use crate::batch::Part;
+    use crate::batch::Refused;
+    use crate::checkpoint::Inspection;
+    use crate::checkpoint::Seal;
+    use crate::checkpoint::Sealed;
+    use crate::checkpoint::Selection;
+    use crate::delta::Progress;
+    use crate::object::Version;
+    use crate::sink::Delivered;
+    use crate::sink::Manifest;
+    use crate::sink::Sink;
+
+    const BODY: &[u8] = b"compressed";
+
+    fn object() -> ObjectId {
+        ObjectId::new("logs", "a.json")
+    }
+
+    fn hash(text: &str) -> RecordHash {
+        RecordHash::of(text.as_bytes())
+    }
+
+    fn version() -> Arc<Version> {
+        Arc::new(Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 })
+    }
+
+    fn part(before: u64, after: u64) -> Part {
+        Part {
+            advance: Advance { object: object(), before, after },
+            version: version(),
+            acceptance: None,
+            redelivers: None,
+            bytes: "events\n".into(),
+            ends: Arc::new([7]),
+            ids: Arc::new([]),
+        }
+    }
+
+    /// A part that accepts these records, of which those that begin with `!` are refused.
+    fn accepting(records: &[&str]) -> Part {
+        let refused =
+            records.iter().zip(0..).filter(|(record, _)| record.starts_with('!')).map(|(record, at)| Refused {
+                ordinal: at,
+                place: at,
+                occurrence: 0,
+                hash: hash(record),
+                offset: at,
+                reason: "no JSON".into(),
+                body_zstd: Some(BODY.to_vec()),
+            });
+        let after = records.len() as u64;
+        let acceptance = Acceptance {
+            feed: "dbx".into(),
+            before: 0,
+            after,
+            fingerprints: records.iter().map(|record| hash(record).fingerprint()).collect(),
+            progress: Progress { accepted: after, content_records: after, ..Progress::default() },
+            refused: refused.collect(),
+        };
+        Part { acceptance: Some(Arc::new(acceptance)), ..part(0, after) }
+    }
+
+    fn redelivering(id: u64, at: u64) -> Part {
+        Part { redelivers: Some(id), ..part(at, at) }
+    }
+
+    async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
+        let batch = Batch::of(String::new(), 0, &parts);
+        let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
+        let seal = Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 };
+        store.seal(seal).await
+    }
+
+    async fn commit(store: &CheckpointStore, sealed: &Sealed) {
+        let receipt = Sink::memory(Delivered::default()).deliver(&Batch::of("id".into(), 1, &[part(0, 1)]), 0).await;
+        store.commit(sealed, &receipt.unwrap()).await.unwrap();
+    }
+
+    async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
+        let sealed = seal(store, sink, parts).await.unwrap();
+        commit(store, &sealed).await;
+    }
+
+    fn opened(room: u64) -> (tempfile::TempDir, CheckpointStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(directory.path(), room).unwrap();
+        (directory, store)
+    }
+
+    fn requeue(directory: &tempfile::TempDir) -> Vec<u64> {
+        let mut quarantine = Inspection::change(directory.path()).unwrap();
+        let ids = quarantine.page(&Selection::default(), 0).unwrap();
+        let impossible = quarantine.requeue(&ids).unwrap();
+        ids.into_iter().filter(|id| !impossible.contains(id)).collect()
+    }
+
+    fn ids(store: &CheckpointStore) -> Vec<u64> {
+        store.requeued_records(&object(), 0, 100).unwrap().iter().map(|record| record.id).collect()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_due_once_to_each_sink_that_was_past_it_and_leaves_when_all_have_had_it() {
+        let (directory, store) = opened(1000);
+        let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
+        deliver(&store, "a", vec![accepting(&["one", "!two", "three"])]).await;
+        let early = seal(&store, "a", vec![redelivering(1, 3)]).await;
+        assert!(matches!(early, Err(StoreError::Overtaken { .. })), "nobody asked for it");
+        assert_eq!(requeue(&directory), [1]);
+        let behind = seal(&store, "b", vec![redelivering(1, 0)]).await;
+        assert!(matches!(behind, Err(StoreError::Overtaken { .. })), "b gets past it first, without it");
+        let twice = seal(&store, "a", vec![redelivering(1, 3), redelivering(1, 3)]).await;
+        assert!(matches!(twice, Err(StoreError::Overtaken { .. })));
+        let sealed = seal(&store, "a", vec![redelivering(1, 3)]).await.unwrap();
+        assert_eq!(store.sealed("a").unwrap().unwrap().parts[0].redelivers, Some(1));
+        commit(&store, &sealed).await;
+        assert!(seal(&store, "a", vec![redelivering(1, 3)]).await.is_err(), "a has had it");
+        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 0);
+        deliver(&store, "b", vec![accepting(&["one", "!two", "three"])]).await;
+        deliver(&store, "b", vec![redelivering(1, 3)]).await;
+        assert_eq!(ids(&store), [1]);
+        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 1);
+        assert!(!store.is_requeued(&object()).unwrap());
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_places_the_refused_records_anew() {
+        let (directory, store) = opened(1000);
+        let records = ["!a", "x", "!b", "!a", "y", "!c"];
+        let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
+        store.unseal(sealed).await.unwrap();
+        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 2, 3, 5]);
+        // "x" and "!b" are gone, and everything from the second record on moves up.
+        let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
+        assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
+        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 1, 3]);
+        assert_eq!(requeue(&directory).len(), 3, "what was taken back comes as new, or not at all");
+    }
+
+    #[tokio::test]
+    async fn what_is_purged_makes_room_for_other_bodies() {
+        let (directory, store) = opened(BODY.len() as u64);
+        deliver(&store, "a", vec![accepting(&["!one", "!two"])]).await;
+        let kept = |id| store.quarantined_body(id).unwrap().is_some();
+        assert!(kept(1) && !kept(2), "there was room for one");
+        let mut quarantine = Inspection::change(directory.path()).unwrap();
+        assert!(quarantine.purge(&[1]).unwrap().is_empty());
+        assert_eq!(quarantine.purge(&[1]).unwrap(), [1], "gone already");
+        assert_eq!(store.quarantine_size().unwrap().body_bytes(), 0);
+        store.quarantine_message("q".into(), "no JSON".into(), BODY.to_vec(), 1).await.unwrap();
+        assert!(store.quarantined_body(3).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_object_with_records_in_quarantine_is_not_forgotten() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["one", "!two"])]).await;
+        assert_eq!(store.forget(1000).await.unwrap(), 0);
+        Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
+        assert_eq!(store.forget(1000).await.unwrap(), 1);
+    }
+
+    #[test]
+    fn what_the_first_version_quarantined_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        raw.execute_batch(crate::checkpoint::schema::MIGRATIONS[0]).unwrap();
+        raw.execute_batch(
+            "INSERT INTO quarantine (feed, kind, bucket, key, ordinal, byte_offset, reason, body_zstd, at_ms)
+             VALUES ('dbx', 'record', 'logs', 'a.json', 3, 40, 'no JSON', x'0102', 9); PRAGMA user_version = 1",
+        )
+        .unwrap();
+        drop(raw);
+        let looked = Inspection::look(directory.path());
+        assert!(matches!(looked, Err(crate::checkpoint::OpenError::Older { found: 1, .. })));
+        let store = CheckpointStore::open(directory.path(), 1000).unwrap();
+        assert_eq!(store.quarantine_size().unwrap().kinds[2], ("record".to_owned(), 1, 2));
+        let entry = Inspection::look(directory.path()).unwrap().entry(1).unwrap().unwrap();
+        assert_eq!((entry.ordinal, entry.offset, entry.at_ms, entry.can_requeue), (Some(3), Some(40), 9, false));
+        assert!(requeue(&directory).is_empty(), "what that takes was not kept");
+    }
 }

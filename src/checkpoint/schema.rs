@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,

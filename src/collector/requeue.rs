@@ -80,12 +80,17 @@ impl Requeues {
                 }
                 match asked {
                     Asked::Message => self.parse_again(id).await?,
-                    Asked::Record { object } if ordered.insert(object.clone()) => self.order(id, object, None).await?,
-                    Asked::Record { .. } => {}
+                    Asked::Record { object } if ordered.contains(&object) => {}
+                    Asked::Record { object } => {
+                        if self.order(id, &object, None).await? {
+                            ordered.insert(object);
+                        }
+                    }
                     Asked::Object { object, etag } => {
                         self.store.reconsider(object.clone()).await?;
-                        ordered.insert(object.clone());
-                        self.order(id, object, etag).await?;
+                        if self.order(id, &object, etag).await? {
+                            ordered.insert(object);
+                        }
                     }
                 }
             }
@@ -95,14 +100,17 @@ impl Requeues {
         }
     }
 
-    async fn order(&self, id: u64, object: ObjectId, etag: Option<Box<str>>) -> Result<(), StoreError> {
-        let Route::Feed(feed) = self.feeds.route(&object) else {
-            return self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await;
+    /// Has the object read, if a feed still reads it; says so.
+    async fn order(&self, id: u64, object: &ObjectId, etag: Option<Box<str>>) -> Result<bool, StoreError> {
+        let Route::Feed(feed) = self.feeds.route(object) else {
+            self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
+            return Ok(false);
         };
+        let object = object.clone();
         let change = ObjectChange { object, sequencer: None, etag, size_bytes: None, written_at_ms: None };
         // A closed dispatcher means that the process is ending.
         let _ = self.orders.send(Order { feed, change, claim: None }).await;
-        Ok(())
+        Ok(true)
     }
 
     /// Reads a message again. What it names takes its place in quarantine until it was read, so that it is not lost.

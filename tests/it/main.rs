@@ -18,6 +18,7 @@ mod memory;
 mod model;
 mod notifications;
 mod overwrite;
+mod quarantine;
 mod reading;
 mod restart;
 mod s3_access;
