@@ -125,7 +125,7 @@ impl Inspection {
         }
         let log = std::fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |file| file.len());
         if log > 0 {
-            return Self::open(&path, connect(&path, flags)?);
+            return Self::open(&path, flags, &path);
         }
         // Without a log nothing is to be recovered, and nobody is at work: a reader that leaves no files of its own,
         // which the daemon's user could not write.
@@ -137,7 +137,7 @@ impl Inspection {
             }
         }
         name.push_str("?immutable=1");
-        Self::open(&path, connect(Path::new(&name), flags | OpenFlags::SQLITE_OPEN_URI)?)
+        Self::open(&path, flags | OpenFlags::SQLITE_OPEN_URI, Path::new(&name))
     }
 
     /// Opens the quarantine to change what is asked of it.
@@ -151,18 +151,18 @@ impl Inspection {
         if let Err(source) = std::fs::File::options().write(true).open(&path) {
             return Err(OpenError::Io { path, source });
         }
-        Self::open(&path, connect(&path, flags)?)
+        Self::open(&path, flags, &path)
     }
 
-    fn open(path: &Path, connection: Connection) -> Result<Self, OpenError> {
-        match schema::version(&connection) {
-            Ok(found) if found < schema::VERSION => Err(OpenError::Older { found, known: schema::VERSION }),
-            Ok(_) => Ok(Self(connection)),
-            Err(OpenError::Sqlite(error)) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) => {
-                Err(OpenError::Corrupt { path: path.to_owned(), reason: error.to_string() })
+    fn open(path: &Path, flags: OpenFlags, name: &Path) -> Result<Self, OpenError> {
+        let open = || {
+            let connection = connect(name, flags)?;
+            match schema::version(&connection)? {
+                found if found < schema::VERSION => Err(OpenError::Older { found, known: schema::VERSION }),
+                _ => Ok(Self(connection)),
             }
-            Err(error) => Err(error),
-        }
+        };
+        open().map_err(|error| error.of_database(path))
     }
 
     /// The newest entries, at most `most`, oldest first; and how many there are in all.

@@ -91,6 +91,23 @@ pub enum OpenError {
     Sqlite(#[from] rusqlite::Error),
 }
 
+impl OpenError {
+    /// The same, where SQLite came upon the damage itself.
+    fn of_database(self, path: &Path) -> Self {
+        match self {
+            Self::Sqlite(error)
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+                ) =>
+            {
+                Self::Corrupt { path: path.to_owned(), reason: error.to_string() }
+            }
+            other => other,
+        }
+    }
+}
+
 /// Why a checkpoint could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -178,11 +195,7 @@ impl CheckpointStore {
         }
         let lock = lock::Lock::take(state_dir)?;
         let path = state_dir.join(DATABASE);
-        let mut connection = connect(&path, OpenFlags::default())?;
-        check(&connection, &path)?;
-        schema::migrate(&mut connection)?;
-        connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
-        let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
+        let (connection, instance) = begin(&path).map_err(|error| error.of_database(&path))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
         let shared = Shared { path, readers: Mutex::default(), instance, quarantine_bytes_max, _lock: lock };
         Ok(Self { writer, shared: Arc::new(shared) })
@@ -262,6 +275,16 @@ impl CheckpointStore {
         }
         result
     }
+}
+
+/// Opens the database checked and up to date, and says what the store is called.
+fn begin(path: &Path) -> Result<(Connection, String), OpenError> {
+    let mut connection = connect(path, OpenFlags::default())?;
+    check(&connection, path)?;
+    schema::migrate(&mut connection)?;
+    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
+    Ok((connection, instance))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
