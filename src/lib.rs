@@ -9,6 +9,10 @@
 //! moves one change along the whole path; it alone spawns tasks, sleeps, retries, reads the clock and logs. What stands
 //! between (records, delta, event, family, batch, and what each sink encodes and classifies) is plain functions.
 
+pub mod secret;
+
+pub mod transport;
+
 pub mod identity;
 
 pub mod notification;
@@ -18,6 +22,8 @@ pub mod object;
 pub mod records;
 
 pub mod delta;
+
+pub mod users;
 
 pub mod event;
 

@@ -8,6 +8,7 @@ use crate::collector::Error;
 use crate::collector::feeds;
 use crate::collector::feeds::Feed;
 use crate::collector::feeds::Feeds;
+use crate::collector::users::UserDirectory;
 use crate::config::Config;
 use crate::config::feed;
 use crate::event::Encoder;
@@ -83,8 +84,10 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         sinks.push(Arc::from(sink.as_str()));
         encoder_of.push(at);
     }
+    let name: Arc<str> = name.into();
+    let users = table.users.clone().map(|users| Arc::new(UserDirectory::new(Arc::clone(&name), users)));
     Ok(Feed {
-        name: name.into(),
+        name,
         family,
         place,
         bucket,
@@ -94,6 +97,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         keys,
         scope: table.identity_scope,
         settings: table.settings.clone(),
+        users,
         lanes,
         sinks,
         encoders,

@@ -7,6 +7,7 @@ use globset::Glob;
 use globset::GlobSet;
 use globset::GlobSetBuilder;
 
+use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
 use crate::event::Scope;
@@ -33,6 +34,8 @@ pub(super) struct Feed {
     pub keys: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
+    /// Who the users of its records are, where the feed is to say so.
+    pub users: Option<Arc<UserDirectory>>,
     /// The feed's lanes, by their position among all, with the sink's name.
     pub lanes: Vec<usize>,
     pub sinks: Vec<Arc<str>>,

@@ -21,6 +21,7 @@ use crate::collector::held::Ended;
 use crate::collector::held::Held;
 use crate::collector::held::InHand;
 use crate::collector::held::Proof;
+use crate::collector::settle::Polling;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::BODY_BYTES_MAX;
 use crate::notification::parse::Disposition;
@@ -31,7 +32,7 @@ use crate::notification::queue::Queue;
 use crate::notification::queue::QueueError;
 use crate::telemetry::metrics::Metrics;
 
-/// How long one poll waits for messages, and how many it takes at most. A poll that is cut off may have taken messages
+/// How long one poll waits for messages at most, and how many it takes. A poll that is cut off may have taken messages
 /// that then stay invisible for a while, so the stop waits for it; hence not SQS's longest, 20 seconds.
 const POLL_SECS: u32 = 5;
 const POLL_MESSAGES: usize = 10;
@@ -57,6 +58,8 @@ pub(super) struct Intake<Q> {
     pub poison_receives_max: u32,
     /// After the stop, how long a poll under way is waited for.
     pub last_poll: Duration,
+    /// Tells, by being gone, that nobody polls any more.
+    pub _polling: mpsc::Sender<Polling>,
     /// Stop when the queue is empty.
     pub once: bool,
 }
@@ -74,7 +77,7 @@ impl<Q: Queue> Intake<Q> {
                 slots = Arc::clone(&self.slots).acquire_many_owned(POLL_MESSAGES as u32) => slots,
             };
             let Ok(mut slots) = slots else { return Ok(()) };
-            let wait_secs = if self.once { 1 } else { POLL_SECS };
+            let wait_secs = if self.once { 1 } else { self.poll_secs() };
             let received = tokio::select! {
                 biased;
                 received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
@@ -100,6 +103,11 @@ impl<Q: Queue> Intake<Q> {
             }
         }
         Ok(())
+    }
+
+    /// So short that a poll is over well before it would be cut off.
+    fn poll_secs(&self) -> u32 {
+        u32::try_from(self.last_poll.as_secs() / 2).unwrap_or(POLL_SECS).clamp(1, POLL_SECS)
     }
 
     async fn pause(&self, error: &QueueError, backoff: &mut Backoff, shutdown: &Shutdown) {

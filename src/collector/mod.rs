@@ -44,6 +44,8 @@ mod ticket;
 
 mod upkeep;
 
+mod users;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,6 +161,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
         start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
+    start::user_directories(&feeds, &mut background);
     start::admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {

@@ -155,6 +155,9 @@ impl Redelivery {
     async fn note(&self, ids: Vec<u64>, again: Again) -> Result<(), JobError> {
         let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
         workshop.metrics.events_received.inc_by(again.events);
+        for (result, users) in again.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
+            workshop.metrics.enrichment.add([feed, result], users);
+        }
         if !again.refused.is_empty() {
             let records = again.refused.len();
             workshop.metrics.records_requeued.add([feed, "refused"], records as u64);

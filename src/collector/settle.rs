@@ -20,15 +20,24 @@ const ATTEMPTS_MAX: u32 = 4;
 const AT_ONCE: usize = 10;
 
 /// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's at
-/// once.
+/// once, but not before the last poll is over (which `polling` tells by its end): it would be ours again, and a poll that
+/// is cut off takes messages with it.
 pub(super) async fn run<Q: Queue>(
     queue: Arc<Q>,
     name: Arc<str>,
     mut ended: mpsc::UnboundedReceiver<Ended>,
+    mut polling: mpsc::Receiver<Polling>,
     shutdown: Shutdown,
 ) {
     let mut some = Vec::with_capacity(AT_ONCE);
-    while ended.recv_many(&mut some, AT_ONCE).await > 0 {
+    let mut kept = Vec::new();
+    let mut polls = true;
+    loop {
+        tokio::select! {
+            biased;
+            taken = ended.recv_many(&mut some, AT_ONCE) => if taken == 0 { break },
+            _ = polling.recv(), if polls => polls = false,
+        }
         let (mut settled, mut back) = (Vec::new(), Vec::new());
         for end in some.drain(..) {
             match end {
@@ -39,9 +48,21 @@ pub(super) async fn run<Q: Queue>(
         if !settled.is_empty() {
             delete(&*queue, &name, settled).await;
         }
-        give_back(&*queue, back, shutdown.is_requested()).await;
+        if shutdown.is_requested() || !polls {
+            kept.append(&mut back);
+            if !polls {
+                release(&*queue, std::mem::take(&mut kept)).await;
+            }
+        } else {
+            give_back(&*queue, back).await;
+        }
     }
+    release(&*queue, kept).await;
 }
+
+/// Held by each receiver; nothing is ever sent.
+#[derive(Clone, Debug)]
+pub(super) enum Polling {}
 
 async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>) {
     let mut backoff = Backoff::default();
@@ -65,17 +86,19 @@ async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>
 }
 
 /// Messages that were given up come again soon, but not at once: the later the oftener they came.
-async fn give_back<Q: Queue>(queue: &Q, messages: Vec<Message>, at_once: bool) {
-    // Unanswered, a message comes again when its visibility ends.
-    if at_once {
-        let handles: Vec<ReceiptHandle> = messages.into_iter().map(|message| message.receipt_handle).collect();
-        if !handles.is_empty() {
-            let _ = queue.extend(&handles, 0).await;
-        }
-        return;
-    }
+async fn give_back<Q: Queue>(queue: &Q, messages: Vec<Message>) {
     for message in messages {
         let wait_secs = 5 * message.receive_count.min(60);
+        // Unanswered, a message comes again when its visibility ends.
         let _ = queue.extend(&[message.receipt_handle], wait_secs).await;
+    }
+}
+
+/// Messages that anyone may have at once.
+async fn release<Q: Queue>(queue: &Q, messages: Vec<Message>) {
+    let handles: Vec<ReceiptHandle> = messages.into_iter().map(|message| message.receipt_handle).collect();
+    for some in handles.chunks(AT_ONCE) {
+        // Unanswered, they come again when their visibility ends.
+        let _ = queue.extend(some, 0).await;
     }
 }

@@ -149,7 +149,8 @@ pub(super) async fn queues(
         let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
         let (ended, ends) = mpsc::unbounded_channel();
         let in_hand = InHand::default();
-        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, halt.clone());
+        let (polling, polls) = mpsc::channel(1);
+        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, halt.clone());
         tasks.spawn(async move {
             settler.await;
             Ok(())
@@ -173,6 +174,7 @@ pub(super) async fn queues(
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
             last_poll: workshop.limits.shutdown_grace / 3,
+            _polling: polling,
             once,
         });
         for _ in 0..table.receivers {
@@ -187,6 +189,16 @@ pub(super) async fn queues(
         watched.push(Watched { name, queue, in_hand });
     }
     Ok(watched)
+}
+
+/// Has the users of every feed that wants them listed, beside everything else.
+pub(super) fn user_directories(feeds: &Feeds, background: &mut JoinSet<Result<(), Error>>) {
+    for directory in feeds.0.iter().filter_map(|feed| feed.users.clone()) {
+        background.spawn(async move {
+            directory.run().await;
+            Ok(())
+        });
+    }
 }
 
 /// Serves metrics and health. The address is told in the log, since port 0 takes any free one.

@@ -13,6 +13,7 @@ use crate::config::check::is_queue_name;
 use crate::config::check::refuse_fifo;
 use crate::config::feed;
 use crate::family;
+use crate::users;
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
     let at = |key| ["feed", name, key];
@@ -34,6 +35,9 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     }
     check_sinks(name, feed, names, found);
     check_keys(name, feed, found);
+    if let Some(users) = &feed.users {
+        check_users(name, feed, users, found);
+    }
     if feed.scan_every.is_some_and(|every| every < Duration::from_secs(1)) {
         found.problem(&at("scan_every"), "expected at least 1s");
     }
@@ -113,6 +117,27 @@ fn check_bucket_options(name: &str, feed: &feed::Config, names: &Names, found: &
         found.reference(&at("identity"), "identity", identity, &names.identities);
     }
     found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref());
+}
+
+fn check_users(name: &str, feed: &feed::Config, users: &users::Config, found: &mut Found) {
+    if feed.family != "lakefs" {
+        found.problem(&["feed", name, "users"], "is for the family `lakefs`");
+    }
+    let at = |key| ["feed", name, "users", key];
+    for (key, time, most_secs) in [
+        ("lifetime", users.lifetime, 7 * 86_400),
+        ("max_age", users.max_age, 30 * 86_400),
+        ("timeout", users.timeout, 300),
+    ] {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(most_secs));
+        if time < least || time > most {
+            found.problem(&at(key), format!("expected {least:?} to {most:?}, found {time:?}"));
+        }
+    }
+    if users.max_age < users.lifetime {
+        found.problem(&at("max_age"), format!("expected at least `lifetime` ({:?})", users.lifetime));
+    }
+    found.range(&at("users_max"), users.users_max, 1..=1_000_000);
 }
 
 /// Whether one of the two begins with the other.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::family::Settings;
+use crate::users;
 
 /// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +50,8 @@ pub struct Config {
     /// What single families are told of how to read their records. Default: nothing.
     #[serde(default)]
     pub settings: Settings,
+    /// `lakefs`: where the e-mail addresses of the records' users are looked up. Default: nowhere.
+    pub users: Option<users::Config>,
     /// Whether the place is scanned at start. Default: true without a queue, false with one.
     pub scan_at_start: Option<bool>,
     /// How often the place is scanned. Default: every minute without a queue, never with one.

@@ -410,9 +410,22 @@ rotate_bytes = "big"
     #[test]
     fn each_mistake_is_refused_in_its_place() {
         let feed = "[feed.e]\nfamily = \"databricks\"\nsinks = [\"out\"]\n";
+        let lakefs = "[feed.e]\nfamily = \"lakefs\"\nsinks = [\"out\"]\ndirectory = \"/b\"\n";
+        let users = |endpoint: &str| {
+            format!(
+                "[feed.e.users]\nendpoint = \"{endpoint}\"\naccess_key_id = \"env:KEY\"\nsecret_access_key = \"file:/key\"\n"
+            )
+        };
         for (more, expected) in [
             (format!("{feed}bucket = \"logs\"\n"), "12 feed.e.bucket: feeds `dbx` and `e` would both read s3://logs/"),
             (format!("{feed}bucket = \"point\"\nread_through = {{ logs = \"point\" }}\n"), "12 feed.e.bucket: feeds `dbx` and `e` would both read s3://logs/"),
+            (format!("{feed}directory = \"/b\"\n{}", users("https://lake")), "13 feed.e.users: is for the family `lakefs`"),
+            (format!("{lakefs}{}", users("http://lake")), "14 feed.e.users.endpoint: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"),
+            (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password, query and fragment"),
+            (format!("{lakefs}{}", users("https://lake").replace("env:KEY", "AKIA")), "15 feed.e.users.access_key_id: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            (format!("{lakefs}{}lifetime = \"0s\"\n", users("https://lake")), "17 feed.e.users.lifetime: expected 1s to 604800s, found 0ns"),
+            (format!("{lakefs}{}max_age = \"1m\"\n", users("https://lake")), "17 feed.e.users.max_age: expected at least `lifetime` (3600s)"),
+            (format!("{lakefs}{}users_max = 0\n", users("https://lake")), "17 feed.e.users.users_max: expected 1 to 1000000, found 0"),
             (feed.to_owned(), "9 feed.e: expected `bucket` or `directory`"),
             (format!("{feed}bucket = \"b-b\"\ndirectory = \"/b\"\n"), "13 feed.e.directory: expected either `bucket` or `directory`, not both"),
             (format!("{feed}directory = \"/b\"\nqueue = \"q\"\n"), "13 feed.e.queue: is for buckets; this feed reads a directory"),

@@ -109,6 +109,13 @@ fn next_special_far(bytes: &[u8], mut at: usize) -> usize {
         }
         at += WIDTH;
     }
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let marks = special_marks(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
     while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
         at += 1;
     }

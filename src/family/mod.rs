@@ -37,6 +37,8 @@ use crate::event::Seen;
 use crate::notification::ObjectId;
 use crate::records::Framing;
 use crate::records::Record;
+use crate::users::LookedUp;
+use crate::users::Lookup;
 
 pub use partitions::Partitions;
 pub use settings::Settings;
@@ -86,6 +88,8 @@ pub struct Context<'a> {
     pub rows: Option<&'static Rows>,
     /// What the feed says of how its records are read.
     pub settings: &'a Settings,
+    /// Who the users of the records are; nothing where nobody wants to know.
+    users: Option<Lookup>,
     source: String,
     namespace: Namespace,
 }
@@ -106,6 +110,7 @@ impl<'a> Context<'a> {
             feed,
             rows: Mapping::built_in().family(family.name),
             settings: Settings::none(),
+            users: None,
             source: object.to_string(),
             namespace: Namespace::new(family.name, scope),
         }
@@ -113,6 +118,20 @@ impl<'a> Context<'a> {
 
     pub fn with_settings(self, settings: &'a Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    pub fn with_users(self, users: Option<Lookup>) -> Self {
+        Self { users, ..self }
+    }
+
+    /// The e-mail address of the user with this id, where it is asked for and known.
+    pub fn email(&self, id: &str) -> Option<&str> {
+        self.users.as_ref()?.email(id)
+    }
+
+    /// What was looked up since this was last asked.
+    pub fn looked_up(&self) -> LookedUp {
+        self.users.as_ref().map(Lookup::take).unwrap_or_default()
     }
 
     pub fn origin(&self) -> Origin<'_> {

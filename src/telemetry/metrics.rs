@@ -83,6 +83,8 @@ pub struct Metrics {
     pub overwrites: Counter,
     /// `rewrites_total`: objects whose known content had changed behind us.
     pub rewrites: Counter,
+    /// `enrichment_total{feed,result}`: users looked up in the feed's user directory; `hit`, `miss`, `unavailable`.
+    pub enrichment: Counters<2>,
     /// `partial_lines_held`: last lines without a newline that wait for their object to change.
     pub partial_lines_held: Gauge,
     /// `parse_errors_total{feed,reason}`: records, messages and objects that could not be understood.
@@ -157,6 +159,7 @@ impl Metrics {
             bytes_decompressed: of.counter("bytes_decompressed", "Bytes of objects, inflated"),
             overwrites: of.counter("overwrites", "Objects read again because they had grown"),
             rewrites: of.counter("rewrites", "Objects whose known content had changed"),
+            enrichment: of.counters("enrichment", "Users looked up, by what came of it", ["feed", "result"]),
             partial_lines_held: of.gauge("partial_lines_held", "Last lines without a newline, held back"),
             parse_errors: of.counters("parse_errors", "What could not be understood", ["feed", "reason"]),
             records_requeued: of.counters("records_requeued", "What was tried again", ["feed", "outcome"]),

@@ -1,14 +1,7 @@
-//! How fast rows of a Parquet file become events, beside the Parquet crate's own rows as JSON in the same run.
-//!
-//! Absolute numbers differ from machine to machine, ratios travel. Each figure is the best of several rounds, and the
-//! rounds of all figures take turns, so that a busy machine slows all of them alike.
+//! lakeFS: rows of a Parquet file, beside the Parquet crate's own rows as JSON.
 
-#![allow(clippy::unwrap_used)]
-
-use std::hint::black_box;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use auditferry::delta::RecordHash;
 use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
@@ -26,51 +19,30 @@ use parquet::record::Field;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
-const ROWS: usize = 100_000;
+use crate::delivery::BATCH_BYTES;
+use crate::measure::Figure;
+use crate::measure::Subject;
 
-const ROUNDS: usize = 7;
+const ROWS: usize = 50_000;
 
 const KEY: &str =
     "etl/v1/data/region=us-east-1/organization=org-acme/year=2025/month=12/day=25/hour=12/a-snappy.parquet";
 
-/// One thing that is timed; it returns a number that depends on all of its work.
-struct Figure {
-    name: &'static str,
-    run: fn(&Bytes) -> u64,
-}
-
-const FIGURES: &[Figure] = &[
-    Figure { name: "parquet crate, rows to JSON", run: crate_rows },
-    Figure { name: "rows as lines (read twice)", run: lines },
-    Figure { name: "rows, hash", run: |file| deliver(file, None) },
-    Figure { name: "first delivery (rows, hash, decode, OCSF)", run: |file| deliver(file, Some(EncodingName::Ocsf)) },
-];
-
-fn main() {
+pub(crate) fn measure() {
     let file = file();
-    let mut best = vec![Duration::MAX; FIGURES.len()];
-    for _ in 0..ROUNDS {
-        for (figure, best) in FIGURES.iter().zip(&mut best) {
-            let began = Instant::now();
-            black_box((figure.run)(black_box(&file)));
-            *best = began.elapsed().min(*best);
-        }
-    }
-    let yardstick = best[0].as_secs_f64();
-    let content = lines(&file);
-    println!("lakefs: {ROWS} rows, {} bytes of JSON each, {} stored", content as usize / ROWS, file.len() / ROWS);
-    println!("{:<44} {:>10} {:>12} {:>9} {:>10}", "", "ns/record", "records/s", "MB/s", "x crate");
-    for (figure, best) in FIGURES.iter().zip(&best) {
-        let secs = best.as_secs_f64();
-        println!(
-            "{:<44} {:>10.0} {:>12.0} {:>9.0} {:>10.2}",
-            figure.name,
-            secs * 1e9 / ROWS as f64,
-            ROWS as f64 / secs,
-            content as f64 / 1e6 / secs,
-            yardstick / secs,
-        );
-    }
+    let subject = Subject {
+        title: format!("lakefs, {} bytes stored each, of JSON", file.len() / ROWS),
+        records: ROWS,
+        bytes: usize::try_from(lines(&file)).unwrap(),
+        rounds: 7,
+        yardstick: "parquet crate, rows to JSON",
+    };
+    subject.measure(&[
+        Figure::new("parquet crate, rows to JSON", || crate_rows(&file)),
+        Figure::new("rows as lines (read twice)", || lines(&file)),
+        Figure::new("rows, hash", || deliver(&file, None)),
+        Figure::new("first delivery", || deliver(&file, Some(EncodingName::Ocsf))),
+    ]);
 }
 
 fn crate_rows(file: &Bytes) -> u64 {
@@ -123,7 +95,7 @@ fn deliver(file: &Bytes, encoding: Option<EncodingName>) -> u64 {
                 continue;
             }
             family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut encoded).unwrap();
-            if encoded[0].bytes.len() > 1 << 20 {
+            if encoded[0].bytes.len() > BATCH_BYTES {
                 sunk += encoded[0].bytes.len() as u64;
                 encoded[0].clear();
             }

@@ -1,73 +1,42 @@
-//! How fast access logs go from bytes in memory to events, beside the regular expression that Hadoop's documentation gives.
-//!
-//! Each figure is the best of several rounds, and the rounds of all figures take turns, so that a busy machine slows all of
-//! them alike.
-
-#![allow(clippy::unwrap_used)]
+//! S3 server access logs, beside the regular expression that Hadoop's documentation gives.
 
 use std::fmt::Write as _;
-use std::hint::black_box;
-use std::time::Duration;
-use std::time::Instant;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::Encoded;
-use auditferry::event::Encoder;
-use auditferry::event::EncodingName;
 use auditferry::event::Options;
-use auditferry::event::Scope;
-use auditferry::family;
-use auditferry::family::Context;
-use auditferry::notification::ObjectId;
-use auditferry::records::Framing;
-use auditferry::records::Record;
-use auditferry::records::lines::Item;
-use auditferry::records::lines::Lines;
-use auditferry::records::lines::Start;
 use regex::bytes::Regex;
 
-const RECORDS: usize = 20_000;
+use crate::delivery::Delivery;
+use crate::delivery::count_lines;
+use crate::measure::Figure;
+use crate::measure::Subject;
 
-const ROUNDS: usize = 9;
+const RECORDS: usize = 5_000;
 
 /// "Parsing AWS S3 Logs to extract the referrer header", Hadoop's S3A auditing documentation.
 const DOCUMENTED: &str = r#"(?<owner>[^ ]*) (?<bucket>[^ ]*) (?<timestamp>\[(.*?)\]) (?<remoteip>[^ ]*) (?<requester>[^ ]*) (?<requestid>[^ ]*) (?<operation>[^ ]*) (?<key>[^ ]*) (?<requesturi>(-|"[^"]*")) (?<http>(-|[0-9]*)) (?<awserrorcode>[^ ]*) (?<bytessent>[^ ]*) (?<objectsize>[^ ]*) (?<totaltime>[^ ]*) (?<turnaroundtime>[^ ]*) (?<referrer>(-|"[^"]*")) (?<useragent>(-|"[^"]*")) (?<version>[^ ]*) (?<hostid>[^ ]*) (?<sigv>[^ ]*) (?<cypher>[^ ]*) (?<auth>[^ ]*) (?<endpoint>[^ ]*) (?<tls>[^ ]*)*$"#;
 
-fn main() {
+pub(crate) fn measure() {
     let expression = Regex::new(DOCUMENTED).unwrap();
+    let delivery = Delivery::of("s3_access", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
     for (name, referrer) in [("plain", false), ("with S3A referrers", true)] {
         let content = content(referrer);
-        let figures: [(&str, &dyn Fn() -> u64); 5] = [
-            ("documented regular expression", &|| matches(&expression, &content)),
-            ("frame, decode to raw", &|| deliver(&content, EncodingName::Raw, false, Options::default())),
-            ("frame, decode to OCSF", &|| deliver(&content, EncodingName::Ocsf, false, Options::default())),
-            ("first delivery (frame, hash, decode, OCSF)", &|| {
-                deliver(&content, EncodingName::Ocsf, true, Options::default())
+        let subject = Subject {
+            title: format!("s3_access, {name}"),
+            records: RECORDS,
+            bytes: content.len(),
+            rounds: 30,
+            yardstick: "documented regular expression",
+        };
+        subject.measure(&[
+            Figure::new("memchr line count", || count_lines(&content)),
+            Figure::new("documented regular expression", || matches(&expression, &content)),
+            Figure::new("frame, decode to raw", || delivery.raw().unhashed().run(&content)),
+            Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
+            Figure::new("first delivery", || delivery.run(&content)),
+            Figure::new("first delivery without observables", || {
+                delivery.with(Options { observables: false, ..Options::default() }).run(&content)
             }),
-            ("first delivery without observables", &|| {
-                deliver(&content, EncodingName::Ocsf, true, Options { observables: false, ..Options::default() })
-            }),
-        ];
-        let mut best = [Duration::MAX; 5];
-        for _ in 0..ROUNDS {
-            for ((_, run), best) in figures.iter().zip(&mut best) {
-                let began = Instant::now();
-                black_box(run());
-                *best = began.elapsed().min(*best);
-            }
-        }
-        println!("s3_access, {name}: {RECORDS} records, {} bytes each", content.len() / RECORDS);
-        println!("{:<44} {:>10} {:>12} {:>9} {:>10}", "", "ns/record", "records/s", "MB/s", "x regex");
-        for ((name, _), time) in figures.iter().zip(&best) {
-            let secs = time.as_secs_f64();
-            println!(
-                "{name:<44} {:>10.0} {:>12.0} {:>9.0} {:>10.2}",
-                secs * 1e9 / RECORDS as f64,
-                RECORDS as f64 / secs,
-                content.len() as f64 / 1e6 / secs,
-                best[0].as_secs_f64() / secs,
-            );
-        }
+        ]);
     }
 }
 
@@ -110,39 +79,4 @@ fn matches(expression: &Regex, content: &[u8]) -> u64 {
         sum += captures.name("referrer").unwrap().len() as u64 + captures.name("tls").unwrap().len() as u64;
     }
     sum
-}
-
-/// As the collector does it, into a sink that counts.
-fn deliver(content: &[u8], encoding: EncodingName, hashed: bool, options: Options) -> u64 {
-    const BATCH_BYTES: usize = 1 << 20;
-    let object = ObjectId::new("audit-logs", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
-    let family = family::named("s3_access").unwrap();
-    let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_300_000_000), "bench");
-    let encoders = [Encoder::new(encoding, options)];
-    let mut encoded = [Encoded::default()];
-    let fixed = RecordHash([0; 32]);
-    let mut sunk = 0;
-    each_record(content, |record| {
-        let hash = if hashed { RecordHash::of(record.bytes) } else { fixed };
-        let events = family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut encoded).unwrap();
-        sunk += u64::from(events);
-        if encoded[0].bytes.len() > BATCH_BYTES {
-            sunk += encoded[0].bytes.len() as u64;
-            encoded[0].clear();
-        }
-    });
-    sunk
-}
-
-fn each_record(content: &[u8], mut each: impl FnMut(Record<'_>)) {
-    let Framing::Lines(role) = family::named("s3_access").unwrap().framing else { return };
-    let mut lines = Lines::new(role, 16 << 20, Start::Beginning);
-    let mut source = content;
-    while let Some(block) = lines.next_block(&mut source).unwrap() {
-        for item in block.items() {
-            if let Item::Whole { record, .. } | Item::Unended { record, .. } = item {
-                each(record);
-            }
-        }
-    }
 }

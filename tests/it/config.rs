@@ -15,6 +15,7 @@ use auditferry::config::feed;
 use auditferry::identity;
 use auditferry::notification::queue;
 use auditferry::sink;
+use auditferry::users;
 use serde::de;
 use serde::de::DeserializeOwned;
 
@@ -162,6 +163,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[[identity.<name>.assume_role]]`", keys::<identity::Hop>()),
         ("`[queue.<name>]`", keys::<queue::Config>()),
         ("`[feed.<name>]`", keys::<feed::Config>()),
+        ("`[feed.<name>.users]`", keys::<users::Config>()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
     ];
@@ -185,9 +187,22 @@ fn the_reference_tells_the_defaults_as_they_are() {
         .filter(|(_, default)| default.starts_with('`'))
         .map(|(key, default)| format!("{key} = {}", default.trim_matches('`')))
         .collect();
+    let users: Vec<String> = reference["`[feed.<name>.users]`"]
+        .iter()
+        .filter(|(_, default)| default.starts_with('`'))
+        .map(|(key, default)| format!("{key} = {}\n", default.trim_matches('`')))
+        .collect();
+    assert_eq!(users.len(), 4);
+    let required = "endpoint = \"https://lake\"\naccess_key_id = \"env:ID\"\nsecret_access_key = \"env:SECRET\"\n";
+    let feed = |name: &str| {
+        format!(
+            "[feed.{name}]\nfamily = \"lakefs\"\nbucket = \"{name}-logs\"\nsinks = [\"out\"]\n[feed.{name}.users]\n{required}"
+        )
+    };
+    let feeds = format!("{}{}{}", feed("said"), users.concat(), feed("unsaid"));
     let rest = "[feed.dbx]\nfamily = \"databricks\"\nbucket = \"logs\"\nqueue = \"q\"\nsinks = [\"out\"]\n[sink.out]\ntype = \"stdout\"\n";
     let text = format!(
-        "state_dir = \"/s\"\n[limits]\n{}\n[queue.q]\nname = \"q\"\n{}\n{rest}",
+        "state_dir = \"/s\"\n[limits]\n{}\n[queue.q]\nname = \"q\"\n{}\n{feeds}{rest}",
         limits.join("\n"),
         queue.join("\n")
     );
@@ -195,6 +210,8 @@ fn the_reference_tells_the_defaults_as_they_are() {
     std::fs::write(&path, text).unwrap();
     let config = auditferry::config::load::load(&[path], []).unwrap().config;
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+    let users = |feed: &str| format!("{:?}", config.feed[feed].users);
+    assert_eq!(users("said"), users("unsaid"));
     let expected = queue::Config { name: Some("q".to_owned()), ..queue::Config::default() };
     assert_eq!(format!("{:?}", config.queue["q"]), format!("{expected:?}"));
 }

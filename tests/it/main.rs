@@ -5,6 +5,7 @@ mod support;
 
 mod config;
 mod container_logs;
+mod damage;
 mod delivery;
 mod deploy;
 mod directory;
@@ -24,3 +25,4 @@ mod restart;
 mod s3_access;
 mod scan;
 mod shutdown;
+mod users;

@@ -88,7 +88,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         version.last_modified_ms,
         &work.feed.name,
     )
-    .with_settings(&work.feed.settings);
+    .with_settings(&work.feed.settings)
+    .with_users(work.feed.users.as_ref().map(|users| users.lookup()));
     let before = &work.standing.progress;
     let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
     outflow.accepted = before.accepted;
@@ -145,6 +146,9 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
     metrics.bytes_fetched.inc_by(source.fetched_bytes);
     metrics.bytes_decompressed.inc_by(ended.content_bytes);
     metrics.events_received.inc_by(counts.events);
+    for (result, users) in counts.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
+        metrics.enrichment.add([feed, result], users);
+    }
     if counts.refused > 0 {
         metrics.records_quarantined.add([feed, "record"], counts.refused);
         metrics.parse_errors.add([feed, "record"], counts.refused);

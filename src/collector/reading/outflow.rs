@@ -24,6 +24,7 @@ use crate::family::Refusal;
 use crate::family::encode_record;
 use crate::object::Version;
 use crate::records::Record;
+use crate::users::LookedUp;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
 const PART_BYTES: usize = 256 << 10;
@@ -119,6 +120,8 @@ pub(super) struct Counts {
     pub(super) events: u64,
     pub(super) refused: u64,
     pub(super) latest_event_ms: Option<i64>,
+    /// Users of new records.
+    pub(super) looked_up: LookedUp,
 }
 
 impl<'a> Outflow<'a> {
@@ -199,9 +202,12 @@ impl<'a> Outflow<'a> {
             record.occurrence,
             &open.encoders,
             &mut open.encoded,
-        )?;
+        );
+        let looked_up = self.context.looked_up();
+        let events = events?;
         if record.index >= self.accepted {
             self.counts.events += u64::from(events);
+            self.counts.looked_up += looked_up;
         }
         Ok(())
     }

@@ -68,8 +68,9 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
     version.last_modified_ms = sealed.last_modified_ms;
     let version = Arc::new(version);
     let scope = feed.scope(&object);
-    let context =
-        Context::new(feed.family, &object, scope, sealed.last_modified_ms, &feed.name).with_settings(&feed.settings);
+    let context = Context::new(feed.family, &object, scope, sealed.last_modified_ms, &feed.name)
+        .with_settings(&feed.settings)
+        .with_users(feed.users.as_ref().map(|users| users.lookup()));
     let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
     let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);
     outflow.accepted = standing.progress.accepted;

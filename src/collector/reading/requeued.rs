@@ -38,6 +38,7 @@ use crate::object::Snapshot;
 use crate::object::Version;
 use crate::records::Record;
 use crate::records::lines::Start;
+use crate::users::LookedUp;
 
 /// A body is refused when it inflates to more: no line may be configured to be longer.
 const BODY_BYTES_MAX: usize = 1 << 30;
@@ -63,6 +64,8 @@ pub(in crate::collector) struct Again {
     /// The records that stay in quarantine, and why.
     pub refused: Vec<(u64, String)>,
     pub events: u64,
+    /// Users of the records.
+    pub looked_up: LookedUp,
     /// The lanes that had no room for as long as patience lasts.
     pub deferred: Vec<usize>,
 }
@@ -105,10 +108,11 @@ pub(in crate::collector) fn offer_again(
 impl AgainWork {
     /// Offers one record's events to each lane that has passed it and not had it; a refusal is noted.
     fn offer(&self, record: &RefusedRecord, bytes: &[u8], again: &mut Again, runtime: &Handle) {
-        let (version, written) = match encode(&self.feed, &self.object, record, bytes, &self.feed.encoders) {
-            Ok(encoded) => encoded,
-            Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
-        };
+        let Decoded { version, written, looked_up } =
+            match decode(&self.feed, &self.object, record, bytes, &self.feed.encoders) {
+                Ok(decoded) => decoded,
+                Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
+            };
         let cursors = self.lanes.iter().zip(&self.tickets).zip(&self.standing.cursors);
         let mut is_first = record.had.is_empty();
         for ((&lane, ticket), &cursor) in cursors {
@@ -120,6 +124,7 @@ impl AgainWork {
             let part = part(&self.object, cursor, record, &version, &written[at]);
             if std::mem::take(&mut is_first) {
                 again.events += part.ends.len() as u64;
+                again.looked_up += looked_up;
             }
             let (handle, workshop) = (handle.clone(), Arc::clone(&self.workshop));
             let mut target = Target::Lane { handle, ticket: ticket.clone(), workshop };
@@ -143,7 +148,7 @@ pub(in crate::collector) fn remake_refused(
     let RemakeWork { feed, sealed, encoder, store, limits } = work;
     let Advance { object, before, .. } = sealed.advance;
     let make = |bytes: &[u8]| {
-        let (version, written) = encode(&feed, &object, record, bytes, &[encoder])?;
+        let Decoded { version, written, .. } = decode(&feed, &object, record, bytes, &[encoder])?;
         written.first().map(|written| part(&object, before, record, &version, written)).ok_or_else(not_found)
     };
     let mut made = Err(not_found());
@@ -248,26 +253,36 @@ pub(in crate::collector) fn inflated(body_zstd: &[u8], most: usize) -> std::io::
     if bytes.len() > most { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
 }
 
-/// The record's events once for each encoder, with the identity that they would have had, and the version it was read in.
-fn encode(
+/// What a record gave.
+struct Decoded {
+    /// The version it was first read in.
+    version: Arc<Version>,
+    /// Its events, once for each encoder.
+    written: Vec<Encoded>,
+    looked_up: LookedUp,
+}
+
+/// Decodes the record once more. Its events have the identity that they would have had.
+fn decode(
     feed: &Feed,
     object: &ObjectId,
     record: &RefusedRecord,
     bytes: &[u8],
     encoders: &[Encoder],
-) -> Result<(Arc<Version>, Vec<Encoded>), Refusal> {
+) -> Result<Decoded, Refusal> {
     let context = Context::new(feed.family, object, feed.scope(object), record.last_modified_ms, &feed.name)
-        .with_settings(&feed.settings);
-    let mut encoded: Vec<Encoded> = encoders.iter().map(|_| Encoded::default()).collect();
+        .with_settings(&feed.settings)
+        .with_users(feed.users.as_ref().map(|users| users.lookup()));
+    let mut written: Vec<Encoded> = encoders.iter().map(|_| Encoded::default()).collect();
     let read = Record::new(record.ordinal, bytes);
-    encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut encoded)?;
+    encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
     let version = Version {
         etag: record.etag.clone(),
         version_id: None,
         last_modified_ms: record.last_modified_ms,
         size_bytes: 0,
     };
-    Ok((Arc::new(version), encoded))
+    Ok(Decoded { version: Arc::new(version), written, looked_up: context.looked_up() })
 }
 
 fn part(object: &ObjectId, cursor: u64, record: &RefusedRecord, version: &Arc<Version>, written: &Encoded) -> Part {

@@ -27,6 +27,7 @@ use crate::event::Secrets;
 use crate::event::Status;
 use crate::event::Text;
 use crate::event::User;
+use crate::event::UserKind;
 use crate::event::mend_surrogates;
 use crate::event::moment;
 use crate::family::Context;
@@ -144,7 +145,8 @@ impl<'a> Line<'a> {
         event.api =
             Api { service: self.map(Name::ServiceName), request_uid: self.map(Name::RequestId), ..Api::default() };
         let user = self.map(Name::User);
-        event.actor = Actor { user: user.clone().map_or_else(User::default, user_of), ..Actor::default() };
+        let actor = user.clone().map_or_else(User::default, |id| who(id, context));
+        event.actor = Actor { user: actor, ..Actor::default() };
         event.src = self.map(Name::SourceIp).and_then(Endpoint::of_address);
         event.cloud = partitions.value("region").map(|region| Cloud {
             provider: "AWS",
@@ -262,6 +264,16 @@ impl<'a> Line<'a> {
         if path.is_absolute() || in_file {
             self.map(Name::Path);
         }
+    }
+}
+
+/// Who acted: the user of an id, with the address that the installation knows of.
+fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
+    let email = if id.says_something() { context.email(&id.plain()) } else { None };
+    let user = user_of(id);
+    match email {
+        Some(email) => User { email: Some(Text::from(email)), kind: UserKind::User, ..user },
+        None => user,
     }
 }
 

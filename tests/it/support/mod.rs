@@ -20,6 +20,10 @@ pub mod proxy;
 
 pub mod records;
 
+pub mod user_api;
+
+pub mod verdict;
+
 pub mod waiting;
 
 pub mod world;

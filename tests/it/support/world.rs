@@ -194,6 +194,15 @@ impl World {
     }
 }
 
+/// Whatever a test was about: none of the events it had delivered is invalid.
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            super::verdict::assert_events_valid(self.directory.path());
+        }
+    }
+}
+
 /// Writes a file aside and renames it into place, so that a reader sees the old content or the new.
 pub fn write_whole(below: &Path, aside: &Path, key: &str, content: &[u8]) {
     let path = below.join(key);

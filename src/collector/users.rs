@@ -1,0 +1,123 @@
+//! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before them.
+
+use std::mem::Discriminant;
+use std::mem::discriminant;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+use crate::collector::backoff::Backoff;
+use crate::transport::Client;
+use crate::users;
+use crate::users::FetchError;
+use crate::users::Lookup;
+use crate::users::Users;
+
+/// The longest wait between two tries while the API fails; never longer than a lifetime.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// How long all pages of one listing may take together.
+const LISTING_MAX: Duration = Duration::from_secs(600);
+
+/// The users of one feed's installation, as they were last listed.
+pub(super) struct UserDirectory {
+    feed: Arc<str>,
+    config: users::Config,
+    kept: RwLock<Option<Kept>>,
+}
+
+/// A listing, and when it was asked for.
+struct Kept {
+    users: Arc<Users>,
+    since: Instant,
+}
+
+/// What the log was last told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Nothing,
+    Read,
+    Failing { why: Discriminant<FetchError>, kept: bool },
+}
+
+impl UserDirectory {
+    pub(super) fn new(feed: Arc<str>, config: users::Config) -> Self {
+        Self { feed, config, kept: RwLock::default() }
+    }
+
+    /// The users as they are known now; of none while nothing was listed, or for too long.
+    pub(super) fn lookup(&self) -> Lookup {
+        Lookup::among(self.users())
+    }
+
+    fn users(&self) -> Option<Arc<Users>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = kept.as_ref().filter(|kept| kept.since.elapsed() <= self.config.max_age)?;
+        Some(Arc::clone(&fresh.users))
+    }
+
+    /// Lists the users again and again, until it is dropped.
+    pub(super) async fn run(&self) {
+        let longest = RETRY_MAX.min(self.config.lifetime);
+        let mut backoff = Backoff::new(longest);
+        let mut client = None;
+        let mut told = Told::Nothing;
+        loop {
+            let since = Instant::now();
+            let wait = match self.list(&mut client).await {
+                Ok(users) => {
+                    told = self.tell_read(told, users.len());
+                    let kept = Kept { users: Arc::new(users), since };
+                    *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+                    backoff = Backoff::new(longest);
+                    self.config.lifetime
+                }
+                Err(error) => {
+                    // The next try reads the system's roots anew.
+                    client = None;
+                    told = self.tell_failed(told, &error);
+                    backoff.wait()
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn list(&self, client: &mut Option<Client>) -> Result<Users, FetchError> {
+        let client = match client {
+            Some(client) => client,
+            None => client.insert(Client::new(self.config.timeout)?),
+        };
+        let listing = tokio::time::timeout(LISTING_MAX, users::fetch(client, &self.config));
+        listing.await.unwrap_or(Err(FetchError::Endless))
+    }
+
+    fn tell_read(&self, told: Told, users: usize) -> Told {
+        if told == Told::Read {
+            debug!(feed = %self.feed, users, "the user directory is read again");
+        } else {
+            info!(feed = %self.feed, users, "the user directory is read");
+        }
+        Told::Read
+    }
+
+    /// Says so once for each kind of failure, and once more when the last listing is too old.
+    fn tell_failed(&self, told: Told, error: &FetchError) -> Told {
+        let kept = self.users().is_some();
+        let now = Told::Failing { why: discriminant(error), kept };
+        if now == told {
+            debug!(feed = %self.feed, %error, "the user directory cannot be read");
+        } else if kept {
+            warn!(feed = %self.feed, %error, "the user directory cannot be read; the last listing is used on");
+        } else {
+            warn!(feed = %self.feed, %error, "the user directory cannot be read; events go without e-mail addresses");
+        }
+        now
+    }
+}

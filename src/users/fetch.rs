@@ -1,0 +1,70 @@
+//! Lists all users of a lakeFS installation, page by page.
+
+use crate::secret::SecretError;
+use crate::transport::Client;
+use crate::transport::Question;
+use crate::transport::TransportError;
+use crate::users::Config;
+use crate::users::Users;
+use crate::users::page::Listing;
+
+/// The most users that the API hands out at once (`PaginationAmount` of its `swagger.yml`).
+const PAGE_USERS: &str = "1000";
+/// The most pages that are asked for; of as many users as may be configured they make as many pages.
+const PAGES_MAX: usize = 1000;
+/// The longest page: as many users with as long names as can be expected, four times over.
+const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// What an endpoint's path ends with, or is given to end with.
+const API_PATH: &str = "/api/v1";
+
+/// Why there is no listing. All of these may pass; none is tried again here.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// A person must mend the credentials or their policy.
+    #[error("the API answers with status {0}: the credentials are wrong, or lack the permission auth:ListUsers")]
+    Refused(u16),
+    #[error("the API answers with status {0}")]
+    Status(u16),
+    #[error("the answer is no list of users (line {line}, column {column})")]
+    Malformed { line: usize, column: usize },
+    #[error("there are more than {users_max} users; `users_max` sets the limit")]
+    TooMany { users_max: usize },
+    /// Too many pages, a page that points to itself, or too much time for all of them.
+    #[error("the listing does not come to an end")]
+    Endless,
+}
+
+/// Lists the users, reading the credentials first. Cancel-safe.
+///
+/// # Errors
+/// The first that goes wrong; there is no part of a listing.
+pub async fn fetch(client: &Client, config: &Config) -> Result<Users, FetchError> {
+    let (id, secret) = (config.access_key_id.read()?, config.secret_access_key.read()?);
+    let path = if config.endpoint.path().ends_with(API_PATH) { "/auth/users" } else { "/api/v1/auth/users" };
+    let mut listing = Listing::new(config.users_max);
+    for _ in 0..PAGES_MAX {
+        let all = [("amount", PAGE_USERS), ("after", listing.after())];
+        let question = Question {
+            endpoint: &config.endpoint,
+            path,
+            query: if listing.after().is_empty() { &all[..1] } else { &all },
+            credentials: (id.reveal(), secret.reveal()),
+            body_bytes_max: PAGE_BYTES_MAX,
+        };
+        let reply = client.get(question).await?;
+        match reply.status {
+            200 => {}
+            refused @ (401 | 403) => return Err(FetchError::Refused(refused)),
+            other => return Err(FetchError::Status(other)),
+        }
+        if listing.take(&reply.body)? {
+            return Ok(listing.users());
+        }
+    }
+    Err(FetchError::Endless)
+}

@@ -1,0 +1,82 @@
+//! Looks users up in a listing, and counts what that came to.
+
+use std::cell::Cell;
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use crate::users::Users;
+
+/// The listing that one object's records are looked up in, the same for all of them.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Nothing while no listing is there, or only one that is too old.
+    users: Option<Arc<Users>>,
+    looked_up: Cell<LookedUp>,
+}
+
+impl Lookup {
+    /// A lookup in `users`, or, where there are none, one that finds nobody and counts so.
+    pub fn among(users: Option<Arc<Users>>) -> Self {
+        Self { users, looked_up: Cell::default() }
+    }
+
+    /// The address of the user with this id.
+    pub fn email(&self, id: &str) -> Option<&str> {
+        let email = self.users.as_ref().map(|users| users.email(id));
+        let mut count = self.looked_up.get();
+        match email {
+            Some(Some(_)) => count.hits += 1,
+            Some(None) => count.misses += 1,
+            None => count.unavailable += 1,
+        }
+        self.looked_up.set(count);
+        email.flatten()
+    }
+
+    /// What was looked up since this was last asked.
+    pub fn take(&self) -> LookedUp {
+        self.looked_up.take()
+    }
+}
+
+/// How many users were looked up, by what came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LookedUp {
+    /// Their address is known.
+    pub hits: u64,
+    /// They are not listed, or without an address.
+    pub misses: u64,
+    /// There was no listing.
+    pub unavailable: u64,
+}
+
+impl LookedUp {
+    /// The counts by name.
+    pub fn by_result(&self) -> [(&'static str, u64); 3] {
+        [("hit", self.hits), ("miss", self.misses), ("unavailable", self.unavailable)]
+    }
+}
+
+impl AddAssign for LookedUp {
+    fn add_assign(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.unavailable += other.unavailable;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_lookup_came_to_is_counted_once() {
+        let lookup = Lookup::among(Some(Arc::new(Users::from_iter([("u-1", "ann@example.com")]))));
+        assert_eq!([lookup.email("u-1"), lookup.email("u-2")], [Some("ann@example.com"), None]);
+        assert_eq!(lookup.take(), LookedUp { hits: 1, misses: 1, unavailable: 0 });
+        assert_eq!(lookup.take(), LookedUp::default());
+        let nowhere = Lookup::among(None);
+        assert_eq!(nowhere.email("u-1"), None);
+        assert_eq!(nowhere.take(), LookedUp { hits: 0, misses: 0, unavailable: 1 });
+    }
+}

@@ -1,0 +1,98 @@
+//! Lines in memory to events in a sink that counts, as the collector does it; and the yardsticks for lines.
+
+use auditferry::delta::RecordHash;
+use auditferry::event::Encoded;
+use auditferry::event::Encoder;
+use auditferry::event::EncodingName;
+use auditferry::event::Options;
+use auditferry::event::Scope;
+use auditferry::family;
+use auditferry::family::Context;
+use auditferry::family::Family;
+use auditferry::notification::ObjectId;
+use auditferry::records::Record;
+use auditferry::records::lines::Item;
+use auditferry::records::lines::Lines;
+use auditferry::records::lines::Start;
+
+/// A batch is taken away when it holds as many bytes.
+pub(crate) const BATCH_BYTES: usize = 1 << 20;
+
+/// What is left out of a delivery, or added to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Delivery {
+    pub(crate) family: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) encoding: EncodingName,
+    pub(crate) options: Options,
+    pub(crate) is_hashed: bool,
+}
+
+impl Delivery {
+    /// Everything that a first delivery does, to OCSF.
+    pub(crate) fn of(family: &'static str, key: &'static str) -> Self {
+        Self { family, key, encoding: EncodingName::Ocsf, options: Options::default(), is_hashed: true }
+    }
+
+    pub(crate) fn raw(self) -> Self {
+        Self { encoding: EncodingName::Raw, ..self }
+    }
+
+    pub(crate) fn unhashed(self) -> Self {
+        Self { is_hashed: false, ..self }
+    }
+
+    pub(crate) fn with(self, options: Options) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Delivers whole lines.
+    pub(crate) fn run(self, content: &[u8]) -> u64 {
+        let object = ObjectId::new("audit-logs", self.key);
+        let family = family::named(self.family).unwrap();
+        let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_300_000_000), "bench");
+        let encoders = [Encoder::new(self.encoding, self.options)];
+        let mut encoded = [Encoded::default()];
+        let fixed = RecordHash([0; 32]);
+        let mut sunk = 0;
+        each_record(family, content, |record| {
+            let hash = if self.is_hashed { RecordHash::of(record.bytes) } else { fixed };
+            let events =
+                family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut encoded).unwrap();
+            sunk += u64::from(events);
+            if encoded[0].bytes.len() > BATCH_BYTES {
+                sunk += encoded[0].bytes.len() as u64;
+                encoded[0].clear();
+            }
+        });
+        sunk
+    }
+}
+
+pub(crate) fn each_record(family: &Family, content: &[u8], mut each: impl FnMut(Record<'_>)) {
+    let mut lines = Lines::new(family.framing.role(false), 16 << 20, Start::Beginning);
+    let mut source = content;
+    while let Some(block) = lines.next_block(&mut source).unwrap() {
+        for item in block.items() {
+            if let Item::Whole { record, .. } | Item::Unended { record, .. } = item {
+                each(record);
+            }
+        }
+    }
+}
+
+pub(crate) fn count_lines(content: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', content).count() as u64
+}
+
+/// Each line to a tree.
+pub(crate) fn parse_values(content: &[u8]) -> u64 {
+    let mut from = 0;
+    let mut members = 0;
+    for end in memchr::memchr_iter(b'\n', content) {
+        let value: serde_json::Value = serde_json::from_slice(&content[from..end]).unwrap();
+        members += value.as_object().unwrap().len() as u64;
+        from = end + 1;
+    }
+    members
+}

@@ -1,0 +1,29 @@
+//! Immuta: audit records in a web service's log.
+
+use crate::content;
+use crate::delivery::Delivery;
+use crate::delivery::count_lines;
+use crate::delivery::parse_values;
+use crate::measure::Figure;
+use crate::measure::Subject;
+
+const RECORDS: usize = 5_000;
+
+pub(crate) fn measure() {
+    let content = content::immuta(RECORDS);
+    let delivery = Delivery::of("immuta", "logs/web-0.log");
+    let subject = Subject {
+        title: "immuta".to_owned(),
+        records: RECORDS,
+        bytes: content.len(),
+        rounds: 60,
+        yardstick: "serde_json to Value",
+    };
+    subject.measure(&[
+        Figure::new("memchr line count", || count_lines(&content)),
+        Figure::new("serde_json to Value", || parse_values(&content)),
+        Figure::new("frame, decode to raw", || delivery.raw().unhashed().run(&content)),
+        Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
+        Figure::new("first delivery", || delivery.run(&content)),
+    ]);
+}

@@ -1,0 +1,11 @@
+//! Any text, as the body of a message: it is understood or refused.
+#![no_main]
+
+use auditferry::notification::parse;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|body: &str| {
+    if let Ok(notices) = parse::parse(body) {
+        assert!(!notices.is_empty(), "a message that is understood says something");
+    }
+});

@@ -1,0 +1,47 @@
+//! What the targets share: bytes go through a family's framing and decoding, as the collector does it.
+
+use auditferry::delta::RecordHash;
+use auditferry::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::family::{self, Context, Settings};
+use auditferry::notification::ObjectId;
+use auditferry::records::lines::{Item, Lines, Start};
+
+/// Every way in which events are written.
+fn encoders() -> Vec<Encoder> {
+    let whole = Options { raw_data: true, ..Options::default() };
+    let names = [EncodingName::Ecs, EncodingName::Raw];
+    let mut encoders: Vec<Encoder> = names.into_iter().map(|name| Encoder::new(name, whole)).collect();
+    encoders.push(Encoder::new(EncodingName::Raw, Options { envelope: true, ..Options::default() }));
+    let versions = OcsfVersion::ALL.into_iter();
+    encoders.extend(versions.map(|ocsf_version| Encoder::new(EncodingName::Ocsf, Options { ocsf_version, ..whole })));
+    encoders
+}
+
+/// Reads the content as the family's lines. Every record gives whole events in every encoding, or is refused and leaves
+/// nothing.
+pub fn decode_lines(family: &str, key: &str, settings: &Settings, content: &[u8]) {
+    let family = family::named(family).expect("a family of the program's");
+    let object = ObjectId::new("b", key);
+    let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_300_000_000), "fuzz");
+    let context = context.with_settings(settings);
+    let encoders = encoders();
+    let mut lines = Lines::new(family.framing.role(false), 1 << 20, Start::Beginning);
+    let mut source = content;
+    let mut parsed = Vec::new();
+    while let Some(block) = lines.next_block(&mut source).expect("bytes in memory are read") {
+        for item in block.items() {
+            let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { continue };
+            let mut out = vec![Encoded::default(); encoders.len()];
+            let hash = RecordHash::of(record.bytes);
+            let events = family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
+            for (encoder, encoded) in encoders.iter().zip(&out) {
+                assert_eq!(encoded.ends.len(), encoder.lines_of(*events.as_ref().unwrap_or(&0)));
+                if encoder.name() != EncodingName::Raw {
+                    assert!(std::str::from_utf8(&encoded.bytes).is_ok());
+                }
+            }
+            parsed.clear();
+            let _ = (family.parsed)(&context, &record, &mut parsed);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Whatever bytes an object holds: its records give events that are valid in every encoding, or are refused.
+
+use auditferry::delta::RecordHash;
+use auditferry::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::family::{self, Context};
+use auditferry::notification::ObjectId;
+use auditferry::records::lines::{Item, Lines, Start};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::support::verdict;
+
+/// An object of each family, as its fixtures have it.
+const OBJECTS: [(&str, &str, &[&str]); 5] = [
+    ("databricks", "workspaceId=1/date=2024-01-15/auditlogs_7.json", &["databricks/auditlogs_7.json"]),
+    ("lakefs", "logs/server.log", &["lakefs/server.log"]),
+    ("s3_access", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789", &["s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789"]),
+    ("immuta", "logs/web-0.log", &["immuta/mixed.log"]),
+    ("ydb", "logs/ydb.log", &["ydb/common.log", "ydb/stream.log"]),
+];
+
+/// What was made of an object: how many events, and how many records were refused.
+#[derive(Debug, Default)]
+struct Read {
+    events: usize,
+    refused: usize,
+}
+
+fn encoders() -> Vec<Encoder> {
+    let of = |ocsf_version| Options { raw_data: true, ocsf_version, ..Options::default() };
+    let mut encoders: Vec<Encoder> =
+        OcsfVersion::ALL.into_iter().map(|version| Encoder::new(EncodingName::Ocsf, of(version))).collect();
+    encoders.push(Encoder::new(EncodingName::Ecs, of(OcsfVersion::V1_8)));
+    encoders
+}
+
+/// # Panics
+/// With the first event that is not valid.
+fn read(family: &str, key: &str, content: &[u8]) -> Read {
+    let family = family::named(family).unwrap();
+    let object = ObjectId::new("logs", key);
+    let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
+    let encoders = encoders();
+    let mut lines = Lines::new(family.framing.role(false), 1 << 20, Start::Beginning);
+    let mut source = content;
+    let mut read = Read::default();
+    while let Some(block) = lines.next_block(&mut source).unwrap() {
+        for item in block.items() {
+            let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { panic!("too long") };
+            let mut out = vec![Encoded::default(); encoders.len()];
+            let hash = RecordHash::of(record.bytes);
+            match family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out) {
+                Ok(events) => read.events += events as usize,
+                Err(_) => read.refused += 1,
+            }
+            for encoded in out {
+                for event in String::from_utf8(encoded.bytes).unwrap().lines() {
+                    let mut faults = verdict::faults(event);
+                    // A damaged field that no rule understands is kept under its own name, whatever that is.
+                    faults.retain(|fault| !fault.ends_with("is mapped too"));
+                    assert!(faults.is_empty(), "{faults:#?}\n{event}\n{}", String::from_utf8_lossy(record.bytes));
+                }
+            }
+        }
+    }
+    read
+}
+
+fn object(position: usize) -> (&'static str, &'static str, Vec<u8>) {
+    let (family, key, fixtures) = OBJECTS[position];
+    let path = |name: &&str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    (family, key, fixtures.iter().flat_map(|name| std::fs::read(path(name)).unwrap()).collect())
+}
+
+#[test]
+fn every_object_of_the_fixtures_gives_events() {
+    for position in 0..OBJECTS.len() {
+        let (family, key, content) = object(position);
+        assert!(read(family, key, &content).events > 1, "{family}");
+    }
+}
+
+/// What stands in place of a piece of an object.
+fn pieces() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(Vec::new()),
+        proptest::collection::vec(any::<u8>(), 1..6),
+        r#"[{}\[\]",:=\\ -]{1,4}|null|true|-?[0-9]{1,20}|""|\n|\r\n|"@"|a@b\.c|::1|\\u0000|\\ud800|é|2024-13-45|%2F|x{300}"#
+            .prop_map(String::into_bytes),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(120) })]
+
+    #[test]
+    fn a_damaged_object_gives_valid_events_and_refusals(
+        position in 0..OBJECTS.len(),
+        edits in proptest::collection::vec((any::<Index>(), 0..30_usize, pieces()), 1..12),
+    ) {
+        let (family, key, mut content) = object(position);
+        for (at, length, piece) in edits {
+            let from = at.index(content.len());
+            let to = (from + length).min(content.len());
+            content.splice(from..to, piece);
+        }
+        read(family, key, &content);
+    }
+
+    #[test]
+    fn any_bytes_give_valid_events_and_refusals(
+        position in 0..OBJECTS.len(),
+        content in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let (family, key, _) = object(position);
+        read(family, key, &content);
+    }
+}
