@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::delta::Fingerprint;
 use crate::delta::Progress;
+use crate::delta::RecordHash;
 use crate::event::EventId;
 use crate::notification::ObjectId;
 use crate::object::Version;
@@ -46,6 +47,10 @@ pub struct Acceptance {
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub ordinal: u64,
+    /// Its number in the object's accepted sequence, and what its events' identity would be made of.
+    pub place: u64,
+    pub occurrence: u64,
+    pub hash: RecordHash,
     /// Offset of its first byte in the (inflated) content.
     pub offset: u64,
     pub reason: String,
@@ -61,6 +66,9 @@ pub struct Part {
     pub version: Arc<Version>,
     /// What must be remembered before this part may be sent; nothing when its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
+    /// The number in quarantine of the one record whose events these are, which was refused when it was accepted. Such a
+    /// part stands still: it begins where it ends.
+    pub redelivers: Option<u64>,
     /// Events, each ended by a newline.
     pub bytes: Bytes,
     /// Where each event ends in `bytes`.

@@ -9,6 +9,7 @@ use super::CheckpointStore;
 use super::StoreError;
 use super::batches;
 use super::quarantine;
+use super::requeue;
 use super::rows;
 use super::rows::ObjectRow;
 use crate::batch::Acceptance;
@@ -109,6 +110,8 @@ pub struct SealedPart {
     pub last_modified_ms: Option<i64>,
     /// BLAKE3 of the part's bytes.
     pub hash: [u8; 32],
+    /// The number in quarantine of the record it was made from, if it was.
+    pub redelivers: Option<u64>,
 }
 
 impl CheckpointStore {
@@ -125,7 +128,7 @@ impl CheckpointStore {
             batches::insert_batch(connection, &seal, seq, &id)?;
             for (ord, part) in seal.parts.iter().enumerate() {
                 let object_id = match &part.acceptance {
-                    Some(acceptance) => accept(&store, connection, &part.advance.object, acceptance, seal.now_ms)?,
+                    Some(acceptance) => accept(&store, connection, part, acceptance, seal.now_ms)?,
                     None => known(connection, &part.advance.object)?.id,
                 };
                 batches::insert_part(connection, &seal, ord, object_id, part)?;
@@ -146,6 +149,7 @@ impl CheckpointStore {
                 }
                 rows::set_cursor(connection, object_id, &sink, after)?;
             }
+            requeue::note_delivered(connection, &sink)?;
             let position = match position {
                 Some(position) => Some(position),
                 None => batches::lane(connection, &sink)?.position,
@@ -195,6 +199,7 @@ impl CheckpointStore {
             if rows::count(furthest) > from {
                 return Ok(false);
             }
+            requeue::place_anew(connection, &object, row.id, from, &kept)?;
             rows::cut_fingerprints(connection, row.id, from)?;
             rows::append_fingerprints(connection, row.id, from, &kept)?;
             // What the last reading saw is not what is accepted any more.
@@ -282,10 +287,11 @@ fn is_owed(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, 
 fn accept(
     store: &CheckpointStore,
     connection: &Connection,
-    object: &ObjectId,
+    part: &Part,
     acceptance: &Acceptance,
     now_ms: i64,
 ) -> Result<i64, StoreError> {
+    let object = &part.advance.object;
     let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
     if row.progress.accepted >= acceptance.after {
         return Ok(row.id);
@@ -301,7 +307,7 @@ fn accept(
         rows::append_fingerprints(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
     }
     for refused in &acceptance.refused {
-        quarantine::record(store, connection, &acceptance.feed, object, refused, now_ms)?;
+        quarantine::record(store, connection, &acceptance.feed, part, refused, now_ms)?;
     }
     Ok(row.id)
 }

@@ -10,6 +10,7 @@ use super::advance::Seal;
 use super::advance::Sealed;
 use super::advance::SealedBatch;
 use super::advance::SealedPart;
+use super::requeue;
 use super::rows;
 use super::rows::Sum;
 use super::rows::count;
@@ -91,7 +92,11 @@ pub(super) fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &
 fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
     let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
     let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
-    sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash)
+    let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash);
+    match part.redelivers {
+        Some(id) => sum.int(int(id)),
+        None => sum,
+    }
 }
 
 /// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
@@ -111,16 +116,22 @@ pub(super) fn insert_part(
     if stands != advance.before {
         return Err(StoreError::Overtaken { object: advance.object.clone() });
     }
+    if let Some(id) = part.redelivers
+        && !requeue::is_due(connection, id, &seal.sink, stands)?
+    {
+        return Err(StoreError::Overtaken { object: advance.object.clone() });
+    }
     let row = SealedPart {
         advance: advance.clone(),
         etag: part.version.etag.clone(),
         last_modified_ms: part.version.last_modified_ms,
         hash: part.hash(),
+        redelivers: part.redelivers,
     };
     connection
         .prepare_cached(
-            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum, redelivers)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             &*seal.sink,
@@ -132,6 +143,7 @@ pub(super) fn insert_part(
             int(advance.after),
             row.hash,
             part_sum(&seal.sink, object_id, &row).value(),
+            row.redelivers.map(int),
         ])?;
     Ok(())
 }
@@ -162,14 +174,17 @@ pub(super) fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option
     let name = || format!("the sealed batch of sink {sink}");
     batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
     let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum
+        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum,
+                redelivers
          FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
     )?;
     let rows = statement.query_map([sink], |row| {
         let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
         let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
         let etag: String = row.get(3)?;
-        let part = SealedPart { advance, etag: etag.into(), last_modified_ms: row.get(4)?, hash: row.get(7)? };
+        let redelivers = row.get::<_, Option<i64>>(9)?.map(count);
+        let (last_modified_ms, hash) = (row.get(4)?, row.get(7)?);
+        let part = SealedPart { advance, etag: etag.into(), last_modified_ms, hash, redelivers };
         Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
     })?;
     let mut parts = Vec::new();

@@ -8,6 +8,8 @@ mod batches;
 
 mod debt;
 
+mod inspect;
+
 mod lock;
 
 mod overflow;
@@ -15,6 +17,8 @@ mod overflow;
 mod prune;
 
 mod quarantine;
+
+mod requeue;
 
 mod rows;
 
@@ -27,7 +31,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -47,9 +50,20 @@ pub use advance::Sealed;
 pub use advance::SealedBatch;
 pub use advance::SealedPart;
 pub use debt::Owed;
+pub use inspect::Entry;
+pub use inspect::Inspection;
+pub use inspect::Kind;
+pub use inspect::Selection;
 pub use overflow::StoreLedger;
+pub use quarantine::QuarantineSize;
 pub use quarantine::Quarantined;
 pub use quarantine::Refusal;
+pub use requeue::Asked;
+pub use requeue::RefusedRecord;
+pub use requeue::Request;
+
+/// The database's name in the state directory.
+const DATABASE: &str = "checkpoints.sqlite";
 
 /// How many idle readers are kept.
 const READERS_MAX: usize = 8;
@@ -63,6 +77,11 @@ pub enum OpenError {
     /// A newer program wrote it.
     #[error("the checkpoint store is of version {found}, this program knows up to {known}; run the newer program")]
     Newer { found: u32, known: u32 },
+    /// An older program wrote it, and only the daemon brings it up to date.
+    #[error(
+        "the checkpoint store is of version {found}, this program works on {known}; start the daemon once, which brings it up to date"
+    )]
+    Older { found: u32, known: u32 },
     /// Its content is damaged.
     #[error("{path} is damaged ({reason}); restore a backup of the state directory")]
     Corrupt { path: PathBuf, reason: String },
@@ -70,6 +89,23 @@ pub enum OpenError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("cannot open the checkpoint store: {0}")]
     Sqlite(#[from] rusqlite::Error),
+}
+
+impl OpenError {
+    /// The same, where SQLite came upon the damage itself.
+    fn of_database(self, path: &Path) -> Self {
+        match self {
+            Self::Sqlite(error)
+                if matches!(
+                    error.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+                ) =>
+            {
+                Self::Corrupt { path: path.to_owned(), reason: error.to_string() }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Why a checkpoint could not be read or written.
@@ -138,7 +174,6 @@ struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     instance: String,
-    quarantine_bytes: AtomicU64,
     quarantine_bytes_max: u64,
     /// Held as long as the store is open.
     _lock: lock::Lock,
@@ -159,23 +194,10 @@ impl CheckpointStore {
                 .map_err(io)?;
         }
         let lock = lock::Lock::take(state_dir)?;
-        let path = state_dir.join("checkpoints.sqlite");
-        let mut connection = connect(&path, OpenFlags::default())?;
-        check(&connection, &path)?;
-        schema::migrate(&mut connection)?;
-        connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
-        let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-        let quarantine_bytes: i64 =
-            connection.query_row("SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine", [], |row| row.get(0))?;
+        let path = state_dir.join(DATABASE);
+        let (connection, instance) = begin(&path).map_err(|error| error.of_database(&path))?;
         let writer = writer::Writer::start(connection).map_err(io)?;
-        let shared = Shared {
-            path,
-            readers: Mutex::default(),
-            instance,
-            quarantine_bytes: AtomicU64::new(rows::count(quarantine_bytes)),
-            quarantine_bytes_max,
-            _lock: lock,
-        };
+        let shared = Shared { path, readers: Mutex::default(), instance, quarantine_bytes_max, _lock: lock };
         Ok(Self { writer, shared: Arc::new(shared) })
     }
 
@@ -253,6 +275,16 @@ impl CheckpointStore {
         }
         result
     }
+}
+
+/// Opens the database checked and up to date, and says what the store is called.
+fn begin(path: &Path) -> Result<(Connection, String), OpenError> {
+    let mut connection = connect(path, OpenFlags::default())?;
+    check(&connection, path)?;
+    schema::migrate(&mut connection)?;
+    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
+    Ok((connection, instance))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
@@ -333,6 +365,9 @@ mod tests {
                 progress: progress(to),
                 refused: vec![Refused {
                     ordinal: from,
+                    place: from,
+                    occurrence: 0,
+                    hash: RecordHash::of(records[0].trim_end().as_bytes()),
                     offset: 0,
                     reason: "not JSON".into(),
                     body_zstd: Some(vec![1]),
@@ -349,6 +384,7 @@ mod tests {
             advance: Advance { object: object(), before: from, after: to },
             version: Arc::new(version),
             acceptance,
+            redelivers: None,
             bytes: bytes.into(),
             ends: ends.into(),
             ids: Arc::new([]),
@@ -386,7 +422,7 @@ mod tests {
         let mut fingerprints = Vec::new();
         store.fingerprints(&object(), 0, &mut fingerprints).unwrap();
         assert_eq!(fingerprints.len(), 3, "the second sink's batch accepts nothing again");
-        assert_eq!(store.quarantined_count().unwrap(), 1, "nor does it quarantine again");
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 1, "nor does it quarantine again");
     }
 
     #[tokio::test]
@@ -449,6 +485,7 @@ mod tests {
         for n in 0..3 {
             let mut part = part(0, 1, true);
             part.advance.object = other(n);
+            Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
             deliver(&store, "a", vec![part]).await;
         }
         store.owe("b".into(), vec![("dbx".into(), other(0))], 1).await.unwrap();

@@ -14,7 +14,8 @@ use super::rows::count;
 const OBJECTS_AT_ONCE: i64 = 500;
 
 impl CheckpointStore {
-    /// Forgets some of the objects that have not changed since `before_ms`, owed to nobody and part of no sealed batch.
+    /// Forgets some of the objects that have not changed since `before_ms`, owed to nobody, part of no sealed batch and
+    /// without records in quarantine, which could be delivered yet.
     /// Returns how many; as long as that is not none, there may be more.
     ///
     /// A scan still meets objects that were forgotten; [`Self::forgotten_before`] tells it so.
@@ -32,6 +33,8 @@ impl CheckpointStore {
                          SELECT id FROM object WHERE changed_at_ms < ?1
                          AND id NOT IN (SELECT object_id FROM owed)
                          AND id NOT IN (SELECT object_id FROM batch_part)
+                         AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.bucket = object.bucket
+                                         AND quarantine.key = object.key AND place IS NOT NULL)
                          ORDER BY changed_at_ms LIMIT ?2)",
                 )?
                 .execute(params![before_ms, OBJECTS_AT_ONCE])?;

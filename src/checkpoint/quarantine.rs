@@ -1,15 +1,17 @@
 //! Quarantine: what cannot be decoded or is refused for ever, with its coordinates and the reason.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 use rusqlite::params;
 
 use super::CheckpointStore;
 use super::StoreError;
+use super::requeue;
 use super::rows::ObjectRow;
+use super::rows::count;
 use super::rows::int;
+use crate::batch::Part;
 use crate::batch::Refused;
 use crate::notification::ObjectId;
 
@@ -30,32 +32,56 @@ pub struct Refusal {
     pub now_ms: i64,
 }
 
+/// How much is in quarantine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct QuarantineSize {
+    /// Of each kind (`record`, `object`, `message`): how many, and the bytes of their compressed bodies.
+    pub kinds: Vec<(String, u64, u64)>,
+}
+
+impl QuarantineSize {
+    /// How many of this kind.
+    pub fn entries(&self, kind: &str) -> u64 {
+        self.kinds.iter().find(|(name, ..)| name == kind).map_or(0, |(_, entries, _)| *entries)
+    }
+
+    /// The bytes of all bodies, compressed.
+    pub fn body_bytes(&self) -> u64 {
+        self.kinds.iter().map(|(.., bytes)| bytes).sum()
+    }
+}
+
 impl CheckpointStore {
     /// Quarantines one version of an object. The next version is read as if nothing had happened.
+    ///
+    /// Where that version is in quarantine already, since it was tried again, it stays there for the new reason.
     pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
         let write = move |connection: &Connection| {
-            let found = ObjectRow::find(connection, &refusal.object)?;
-            let mut row = found.unwrap_or_else(|| ObjectRow::new(&refusal.feed));
-            if row.state == "damaged" && row.etag.as_deref() == Some(&refusal.etag) {
+            let Refusal { feed, object, etag, reason, now_ms } = refusal;
+            let found = ObjectRow::find(connection, &object)?;
+            let mut row = found.unwrap_or_else(|| ObjectRow::new(&feed));
+            requeue::refuse_object(connection, &object, &reason)?;
+            if row.state == "damaged" && row.etag.as_deref() == Some(&etag) {
                 return Ok(Quarantined(()));
             }
-            row.etag = Some(refusal.etag.to_string());
+            row.etag = Some(etag.to_string());
             row.state = "damaged".to_owned();
-            row.changed_at_ms = row.changed_at_ms.max(refusal.now_ms);
-            row.save(connection, &refusal.object)?;
-            connection
+            row.changed_at_ms = row.changed_at_ms.max(now_ms);
+            row.save(connection, &object)?;
+            let known = connection
                 .prepare_cached(
-                    "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
-                     VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
+                    "UPDATE quarantine SET reason = ?4, at_ms = ?5
+                     WHERE bucket = ?1 AND key = ?2 AND etag = ?3 AND kind = 'object'",
                 )?
-                .execute(params![
-                    &*refusal.feed,
-                    &*refusal.object.bucket,
-                    &*refusal.object.key,
-                    &*refusal.etag,
-                    bounded(&refusal.reason),
-                    refusal.now_ms
-                ])?;
+                .execute(params![&*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
+            if known == 0 {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
+                         VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
+                    )?
+                    .execute(params![&*feed, &*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
+            }
             Ok(Quarantined(()))
         };
         self.writer.write(write).await
@@ -71,7 +97,7 @@ impl CheckpointStore {
     ) -> Result<Quarantined, StoreError> {
         let store = self.clone();
         let write = move |connection: &Connection| {
-            let body = store.room_for(Some(&body_zstd));
+            let body = store.room_for(connection, Some(&body_zstd))?;
             connection
                 .prepare_cached(
                     "INSERT INTO quarantine (feed, kind, reason, body_zstd, at_ms) VALUES (?1, 'message', ?2, ?3, ?4)",
@@ -83,46 +109,56 @@ impl CheckpointStore {
     }
 
     /// How many records, objects and messages are in quarantine.
-    pub fn quarantined_count(&self) -> Result<u64, StoreError> {
+    pub fn quarantine_size(&self) -> Result<QuarantineSize, StoreError> {
         self.read(|connection| {
-            let rows: i64 = connection.query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))?;
-            Ok(u64::try_from(rows).unwrap_or(0))
+            let mut statement =
+                connection.prepare_cached("SELECT kind, entries, body_bytes FROM quarantine_size ORDER BY kind")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, count(row.get(1)?), count(row.get(2)?))))?;
+            Ok(QuarantineSize { kinds: rows.collect::<Result<_, _>>()? })
         })
     }
 
     /// The body, if the quarantine still has room for it; its coordinates are kept in any case.
-    fn room_for<'a>(&self, body: Option<&'a Vec<u8>>) -> Option<&'a Vec<u8>> {
-        let body = body?;
-        let held = self.shared.quarantine_bytes.fetch_add(body.len() as u64, Ordering::Relaxed);
-        if held + body.len() as u64 <= self.shared.quarantine_bytes_max {
-            return Some(body);
-        }
-        self.shared.quarantine_bytes.fetch_sub(body.len() as u64, Ordering::Relaxed);
-        None
+    fn room_for<'a>(
+        &self,
+        connection: &Connection,
+        body: Option<&'a Vec<u8>>,
+    ) -> Result<Option<&'a Vec<u8>>, StoreError> {
+        let Some(body) = body else { return Ok(None) };
+        let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
+        let held = count(statement.query_row([], |row| row.get(0))?);
+        Ok((held + body.len() as u64 <= self.shared.quarantine_bytes_max).then_some(body))
     }
 }
 
-/// Quarantines one record, within the transaction that accepts it.
+/// Quarantines one record, within the transaction that accepts it as one of the part's.
 pub(super) fn record(
     store: &CheckpointStore,
     connection: &Connection,
     feed: &str,
-    object: &ObjectId,
+    part: &Part,
     refused: &Refused,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let body = store.room_for(refused.body_zstd.as_ref());
+    let body = store.room_for(connection, refused.body_zstd.as_ref())?;
+    let (object, version) = (&part.advance.object, &part.version);
     connection
         .prepare_cached(
-            "INSERT INTO quarantine (feed, kind, bucket, key, ordinal, byte_offset, reason, body_zstd, at_ms)
-             VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,
+                                     occurrence, hash, reason, body_zstd, at_ms)
+             VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             feed,
             &*object.bucket,
             &*object.key,
+            &*version.etag,
+            version.last_modified_ms,
             int(refused.ordinal),
             int(refused.offset),
+            int(refused.place),
+            int(refused.occurrence),
+            refused.hash.0,
             bounded(&refused.reason),
             body,
             now_ms
@@ -130,6 +166,7 @@ pub(super) fn record(
     Ok(())
 }
 
-fn bounded(reason: &str) -> String {
+/// As much of a reason as is kept.
+pub(super) fn bounded(reason: &str) -> String {
     reason.chars().take(REASON_CHARS_MAX).collect()
 }

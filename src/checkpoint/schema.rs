@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use super::OpenError;
 
 /// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -116,20 +117,88 @@ CREATE TABLE horizon (
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO meta (key, value) VALUES ('instance', lower(hex(randomblob(8)))), ('epoch', '0');
-"];
+",
+    "
+-- What is in quarantine can be tried again: a record by its identity and its place among the accepted ones. Numbers are
+-- never given twice, since operators name what they mean by them.
+CREATE TABLE quarantined (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    feed TEXT NOT NULL,
+    sink TEXT,
+    kind TEXT NOT NULL CHECK (kind IN ('record', 'object', 'message')),
+    bucket TEXT,
+    key TEXT,
+    etag TEXT,
+    last_modified_ms INTEGER,
+    ordinal INTEGER,
+    byte_offset INTEGER,
+    place INTEGER,
+    occurrence INTEGER,
+    hash BLOB,
+    reason TEXT NOT NULL,
+    body_zstd BLOB,
+    at_ms INTEGER NOT NULL,
+    -- The number of the request to try it again; none while nobody asks.
+    request INTEGER
+) STRICT;
+INSERT INTO quarantined (id, feed, sink, kind, bucket, key, etag, ordinal, byte_offset, reason, body_zstd, at_ms)
+    SELECT id, feed, sink, kind, bucket, key, etag, ordinal, byte_offset, reason, body_zstd, at_ms FROM quarantine;
+DROP TABLE quarantine;
+ALTER TABLE quarantined RENAME TO quarantine;
+CREATE INDEX quarantine_place ON quarantine (bucket, key, place);
+CREATE INDEX quarantine_request ON quarantine (request) WHERE request IS NOT NULL;
+CREATE INDEX quarantine_requested ON quarantine (bucket, key, id) WHERE request IS NOT NULL;
+INSERT INTO meta (key, value) VALUES ('requests', '0');
+
+-- Which sinks have had a record out of quarantine.
+CREATE TABLE redelivered (
+    quarantine_id INTEGER NOT NULL REFERENCES quarantine (id) ON DELETE CASCADE,
+    sink TEXT NOT NULL,
+    PRIMARY KEY (quarantine_id, sink)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE batch_part ADD COLUMN redelivers INTEGER;
+CREATE INDEX batch_part_redelivers ON batch_part (sink, redelivers) WHERE redelivers IS NOT NULL;
+
+-- How much is in quarantine, whoever puts it there or takes it out.
+CREATE TABLE quarantine_size (
+    kind TEXT PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    body_bytes INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO quarantine_size VALUES ('record', 0, 0), ('object', 0, 0), ('message', 0, 0);
+UPDATE quarantine_size SET
+    entries = (SELECT count(*) FROM quarantine WHERE quarantine.kind = quarantine_size.kind),
+    body_bytes = (SELECT coalesce(sum(length(body_zstd)), 0) FROM quarantine
+                  WHERE quarantine.kind = quarantine_size.kind);
+CREATE TRIGGER quarantine_in AFTER INSERT ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries + 1, body_bytes = body_bytes + coalesce(length(new.body_zstd), 0) WHERE kind = new.kind;
+END;
+CREATE TRIGGER quarantine_out AFTER DELETE ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries - 1, body_bytes = body_bytes - coalesce(length(old.body_zstd), 0) WHERE kind = old.kind;
+END;
+",
+];
 
 /// The version this program writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// The version a store has.
+///
+/// # Errors
+/// As [`migrate`].
+pub(super) fn version(connection: &Connection) -> Result<u32, OpenError> {
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION { Err(OpenError::Newer { found, known: VERSION }) } else { Ok(found) }
+}
 
 /// Brings a store to this program's version.
 ///
 /// # Errors
 /// A newer store is refused: an older program would not know what it must keep.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
-    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if found > VERSION {
-        return Err(OpenError::Newer { found, known: VERSION });
-    }
+    let found = version(connection)?;
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;

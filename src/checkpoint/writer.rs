@@ -85,6 +85,10 @@ fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    // Where another program held the database for too long, no transaction was begun: nothing may commit alone.
+    if connection.is_autocommit() {
+        return Err(StoreError::Failed("another program holds the database".to_owned()));
+    }
     connection.execute_batch("SAVEPOINT one")?;
     let result = write(connection);
     let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };

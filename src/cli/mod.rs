@@ -6,6 +6,8 @@ mod decode;
 
 mod demo;
 
+mod quarantine;
+
 mod run;
 
 use std::ffi::OsString;
@@ -15,6 +17,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::Subcommand;
 
+use crate::checkpoint::OpenError;
+use crate::checkpoint::StoreError;
 use crate::config::load::LoadError;
 
 /// Carries audit logs out of S3 into a SIEM, each record once.
@@ -35,6 +39,9 @@ enum Command {
     Check(check::Args),
     /// Show what a file of records says, record by record, without delivering anything.
     Decode(decode::Args),
+    /// Look at what could not be decoded or read, try it again, or delete it. Works beside a running daemon.
+    #[command(subcommand)]
+    Quarantine(quarantine::Command),
 }
 
 /// How the program ends: the codes of sysexits(3). The service manager does not try again on `Usage`, `Corrupt` and
@@ -47,7 +54,7 @@ pub enum Status {
     Usage = 64,
     /// Input or the checkpoint store is damaged, or some records were refused.
     Corrupt = 65,
-    /// A file that was named is not there.
+    /// A file, or something in quarantine, that was named is not there.
     NoInput = 66,
     /// Something outside cannot be reached.
     Unavailable = 69,
@@ -84,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo => demo::run(),
         Command::Check(args) => check::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Quarantine(command) => quarantine::run(&command),
     };
     status.into()
 }
@@ -98,6 +106,30 @@ fn load_status(error: &LoadError) -> Status {
             _ => Status::Io,
         },
         LoadError::Invalid(_) => Status::Config,
+    }
+}
+
+/// Why the checkpoint store could not be opened, as a code.
+fn open_status(error: &OpenError) -> Status {
+    match error {
+        OpenError::Locked { .. } => Status::Again,
+        OpenError::Newer { .. } | OpenError::Older { .. } => Status::Config,
+        OpenError::Corrupt { .. } => Status::Corrupt,
+        OpenError::Io { source, .. } => match source.kind() {
+            ErrorKind::NotFound => Status::NoInput,
+            ErrorKind::PermissionDenied => Status::Refused,
+            _ => Status::Io,
+        },
+        OpenError::Sqlite(_) => Status::Io,
+    }
+}
+
+/// Why the checkpoint store could not be read or written, as a code.
+fn store_status(error: &StoreError) -> Status {
+    match error {
+        StoreError::Corrupt { .. } => Status::Corrupt,
+        StoreError::Full | StoreError::Failed(_) => Status::Io,
+        StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
     }
 }
 

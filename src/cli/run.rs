@@ -7,10 +7,10 @@ use tracing::error;
 use tracing::info;
 use tracing::warn;
 
-use crate::checkpoint::OpenError;
-use crate::checkpoint::StoreError;
 use crate::cli::Status;
 use crate::cli::load_status;
+use crate::cli::open_status;
+use crate::cli::store_status;
 use crate::collector;
 use crate::collector::Mode;
 use crate::collector::shutdown;
@@ -97,18 +97,8 @@ fn collect(loaded: Loaded, mode: Mode) -> io::Result<Result<(), collector::Error
 /// What the service manager and its operator are to make of the end.
 fn status(error: &collector::Error) -> Status {
     match error {
-        collector::Error::Open(error) => match error {
-            OpenError::Locked { .. } => Status::Again,
-            OpenError::Newer { .. } => Status::Config,
-            OpenError::Corrupt { .. } => Status::Corrupt,
-            OpenError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Status::Refused,
-            OpenError::Io { .. } | OpenError::Sqlite(_) => Status::Io,
-        },
-        collector::Error::Store(error) => match error {
-            StoreError::Corrupt { .. } => Status::Corrupt,
-            StoreError::Full | StoreError::Failed(_) => Status::Io,
-            StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
-        },
+        collector::Error::Open(error) => open_status(error),
+        collector::Error::Store(error) => store_status(error),
         collector::Error::Identity(error) => match error {
             IdentityError::Refused { .. } => Status::Refused,
             IdentityError::Unavailable { .. } => Status::Unavailable,

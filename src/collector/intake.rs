@@ -23,6 +23,7 @@ use crate::collector::held::InHand;
 use crate::collector::held::Proof;
 use crate::collector::settle::Polling;
 use crate::collector::shutdown::Shutdown;
+use crate::notification::parse::BODY_BYTES_MAX;
 use crate::notification::parse::Disposition;
 use crate::notification::parse::Notice;
 use crate::notification::parse::parse;
@@ -39,8 +40,8 @@ const POLL_MESSAGES: usize = 10;
 /// With `--once`, a queue is empty after as many polls without a message.
 const EMPTY_POLLS: u32 = 2;
 
-/// How much of a message nobody understands is kept.
-const POISON_BYTES_MAX: usize = 64 << 10;
+/// How much of a message nobody understands is kept: all of it, so that it can be tried again.
+pub(super) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// What the receivers of one queue share.
 pub(super) struct Intake<Q> {

@@ -19,6 +19,7 @@ use crate::collector::feeds::Feeds;
 use crate::collector::lane::LaneHandle;
 use crate::collector::reading;
 use crate::collector::reading::Read;
+use crate::collector::redelivery::Redelivery;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
@@ -108,6 +109,12 @@ pub(super) enum JobError {
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
 pub(super) async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
+    let redelivery = Redelivery::new(&workshop, &task);
+    let ended = bring(workshop, task).await;
+    redelivery.follow(ended).await
+}
+
+async fn bring(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
     let job = Announced::look_up(workshop, task)?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
@@ -251,7 +258,8 @@ impl Compared {
         let mut deferred = read.deferred.clone();
         let mut overtaken = false;
         for (&lane, ticket) in job.task.lanes.iter().zip(&tickets) {
-            let committed = !deferred.contains(&lane) && job.wait_for(lane, ticket).await;
+            let (object, progress) = (&job.task.object, &job.task.progress);
+            let committed = !deferred.contains(&lane) && job.workshop.wait_for(lane, ticket, object, progress).await;
             if !committed {
                 ticket.abandon().await;
             }
@@ -266,25 +274,26 @@ impl Compared {
     }
 }
 
-impl Announced {
-    /// Whether the lane committed all of the job's parts. Given up once the lane has not moved for its patience.
-    async fn wait_for(&self, lane: usize, ticket: &Ticket) -> bool {
-        let patience = self.workshop.limits.sink_patience;
+impl Workshop {
+    /// Whether the lane committed all of the object's parts that its job offered. Given up once the lane has not moved for
+    /// its patience.
+    pub(super) async fn wait_for(&self, lane: usize, ticket: &Ticket, object: &ObjectId, progress: &AtomicU64) -> bool {
+        let patience = self.limits.sink_patience;
         let mut moved = ticket.progress();
         loop {
             tokio::select! {
                 biased;
                 () = ticket.done() => return true,
-                () = self.workshop.stopped_for_long() => return false,
+                () = self.stopped_for_long() => return false,
                 () = tokio::time::sleep(patience) => {}
             }
             let now = ticket.progress();
-            if now == moved || self.workshop.lanes[lane].is_failing() {
-                warn!(object = %self.task.object, sink = %self.workshop.lanes[lane].sink, "going on without a sink that is slow or failing");
+            if now == moved || self.lanes[lane].is_failing() {
+                warn!(%object, sink = %self.lanes[lane].sink, "going on without a sink that is slow or failing");
                 return false;
             }
             moved = now;
-            self.task.progress.fetch_add(1, Ordering::Relaxed);
+            progress.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

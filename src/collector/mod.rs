@@ -26,6 +26,10 @@ mod reading;
 
 mod recovery;
 
+mod redelivery;
+
+mod requeue;
+
 mod retry;
 
 mod scanner;
@@ -152,6 +156,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let mut sources = Sources::new();
     let once = mode == Mode::Once;
     start::scanners(&config, &workshop, &orders, once, &halt, &mut sources);
+    start::requeues(&workshop, &orders, once, &halt, &mut sources);
     let queues =
         start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;

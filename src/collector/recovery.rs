@@ -24,6 +24,7 @@ use crate::object::Condition;
 use crate::object::Objects as _;
 use crate::object::ReadError;
 use crate::object::Reading;
+use crate::object::Snapshot;
 use crate::sink::Manifest;
 
 /// How often an object is asked for before its part counts as lost.
@@ -145,13 +146,12 @@ impl Remake {
         encoder: Encoder,
     ) -> Result<Part, reading::RemakeError> {
         let object = &sealed.advance.object;
-        let snapshot = match feed.place.read(object, Condition::Any).await? {
-            Reading::Changed(snapshot) => snapshot,
-            Reading::Unchanged => {
-                let reason = "the place gave no version".to_owned();
-                return Err(ReadError::Unavailable { object: object.clone(), reason }.into());
-            }
+        let record = match sealed.redelivers {
+            Some(id) => Some(self.store.refused_record(id)?.ok_or_else(left)?),
+            None => None,
         };
+        let needs_object = record.as_ref().is_none_or(|record| !record.has_body);
+        let snapshot = if needs_object { Some(open(feed, object).await?) } else { None };
         let work = reading::RemakeWork {
             feed: Arc::clone(feed),
             sealed: sealed.clone(),
@@ -160,7 +160,27 @@ impl Remake {
             limits: self.limits.clone(),
         };
         let runtime = Handle::current();
-        let made = tokio::task::spawn_blocking(move || reading::remake(work, snapshot, &runtime)).await;
+        let made = tokio::task::spawn_blocking(move || match (record, snapshot) {
+            (None, Some(snapshot)) => reading::remake(work, snapshot, &runtime),
+            (Some(record), snapshot) => reading::remake_refused(work, &record, snapshot, &runtime),
+            (None, None) => Err(left()),
+        })
+        .await;
         made.unwrap_or_else(|_panic| Err(reading::RemakeError::Damaged("the decoder failed over it".to_owned())))
+    }
+}
+
+/// A record whose events were under way is not in quarantine any more.
+fn left() -> reading::RemakeError {
+    reading::RemakeError::Damaged("a record that was requeued has left the quarantine".to_owned())
+}
+
+async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {
+    match feed.place.read(object, Condition::Any).await? {
+        Reading::Changed(snapshot) => Ok(snapshot),
+        Reading::Unchanged => {
+            let reason = "the place gave no version".to_owned();
+            Err(ReadError::Unavailable { object: object.clone(), reason })
+        }
     }
 }

@@ -29,6 +29,7 @@ use crate::collector::job::Workshop;
 use crate::collector::lane::Lane;
 use crate::collector::lane::LaneError;
 use crate::collector::lane::LaneHandle;
+use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::Watched;
@@ -118,6 +119,25 @@ pub(super) fn scanners(
         let halt = halt.clone();
         sources.spawn(async move { Ok(scanner.run(halt).await?) });
     }
+}
+
+/// What takes up what operators ask of the quarantine.
+pub(super) fn requeues(
+    workshop: &Workshop,
+    orders: &mpsc::Sender<Order>,
+    once: bool,
+    halt: &Shutdown,
+    sources: &mut Sources,
+) {
+    let requeues = Requeues {
+        feeds: Arc::clone(&workshop.feeds),
+        store: workshop.store.clone(),
+        metrics: Arc::clone(&workshop.metrics),
+        orders: orders.clone(),
+        once,
+    };
+    let halt = halt.clone();
+    sources.spawn(async move { Ok(requeues.run(halt).await?) });
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one start, called once")]

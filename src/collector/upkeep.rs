@@ -46,6 +46,10 @@ pub(super) async fn run(
             forget_at = Instant::now() + FORGET_EVERY;
         }
         workshop.metrics.checkpoint_db_bytes.set(i64::try_from(workshop.store.size_bytes()).unwrap_or(i64::MAX));
+        for (kind, entries, body_bytes) in workshop.store.quarantine_size()?.kinds {
+            workshop.metrics.quarantine_entries.set([&kind], i64::try_from(entries).unwrap_or(i64::MAX));
+            workshop.metrics.quarantine_body_bytes.set([&kind], i64::try_from(body_bytes).unwrap_or(i64::MAX));
+        }
         for lane in &workshop.lanes {
             let owed = i64::try_from(workshop.store.owed_count(&lane.sink)?).unwrap_or(i64::MAX);
             workshop.metrics.owed_objects.set([&lane.sink], owed);

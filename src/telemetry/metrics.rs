@@ -91,6 +91,12 @@ pub struct Metrics {
     pub parse_errors: Counters<2>,
     /// `records_quarantined_total{feed,kind}`: what was set aside, with its coordinates.
     pub records_quarantined: Counters<2>,
+    /// `records_requeued_total{feed,outcome}`: what was tried again out of quarantine: `delivered`, `refused`.
+    pub records_requeued: Counters<2>,
+    /// `quarantine_entries{kind}`: what is in quarantine.
+    pub quarantine_entries: Gauges<1>,
+    /// `quarantine_body_bytes{kind}`: how many bytes of it are kept, compressed.
+    pub quarantine_body_bytes: Gauges<1>,
     /// `unreproducible_total`: sealed batches whose records were no longer there after a restart.
     pub unreproducible: Counter,
     /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them.
@@ -156,6 +162,9 @@ impl Metrics {
             enrichment: of.counters("enrichment", "Users looked up, by what came of it", ["feed", "result"]),
             partial_lines_held: of.gauge("partial_lines_held", "Last lines without a newline, held back"),
             parse_errors: of.counters("parse_errors", "What could not be understood", ["feed", "reason"]),
+            records_requeued: of.counters("records_requeued", "What was tried again", ["feed", "outcome"]),
+            quarantine_entries: of.gauges("quarantine_entries", "What is in quarantine", ["kind"]),
+            quarantine_body_bytes: of.gauges("quarantine_body_bytes", "Bytes kept in quarantine", ["kind"]),
             records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
             unreproducible: of.counter("unreproducible", "Sealed batches whose records were gone after a restart"),
             gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),

@@ -19,6 +19,7 @@ mod memory;
 mod model;
 mod notifications;
 mod overwrite;
+mod quarantine;
 mod reading;
 mod redacting_feed;
 mod redaction;

@@ -145,6 +145,7 @@ impl Dispatcher {
             Verdict::Vanished => {
                 warn!(feed = %feed.name, %object, "an object is gone before it was read");
                 self.workshop.metrics.objects.add(["vanished"], 1);
+                self.workshop.store.refuse_requeued(object.clone(), error.to_string()).await?;
                 for lane in feed.lanes.clone() {
                     self.pay(lane, object).await?;
                 }

@@ -6,6 +6,8 @@ mod pass;
 
 mod remake;
 
+mod requeued;
+
 mod source;
 
 mod spool;
@@ -39,6 +41,11 @@ use crate::object::Version;
 pub(super) use remake::RemakeError;
 pub(super) use remake::RemakeWork;
 pub(super) use remake::remake;
+pub(super) use requeued::Again;
+pub(super) use requeued::AgainWork;
+pub(super) use requeued::inflated;
+pub(super) use requeued::offer_again;
+pub(super) use requeued::remake_refused;
 
 /// What is to be read, and for whom.
 pub(super) struct Work {
@@ -89,6 +96,9 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     outflow.accepted = before.accepted;
     outflow.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
     outflow.patience = work.workshop.limits.sink_patience;
+    if let Some(from) = outflow.least_cursor().filter(|&from| from < before.accepted) {
+        outflow.withheld = work.workshop.store.withheld(&work.object, from)?;
+    }
     let mut pass = Pass {
         source: &mut source,
         outflow: &mut outflow,

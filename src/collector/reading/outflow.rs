@@ -105,6 +105,8 @@ pub(super) struct Outflow<'a> {
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
+    /// Accepted records that are in quarantine, in order: no sink gets them before they are requeued, and then each does.
+    pub(super) withheld: Vec<u64>,
     pub(super) patience: Duration,
     pub(super) runtime: &'a Handle,
     pub(super) counts: Counts,
@@ -139,6 +141,7 @@ impl<'a> Outflow<'a> {
             runtime,
             accepted: 0,
             keeps_fingerprints: false,
+            withheld: Vec::new(),
             patience: Duration::MAX,
             counts: Counts::default(),
             open: None,
@@ -174,7 +177,8 @@ impl<'a> Outflow<'a> {
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
         open.to = record.index + 1;
         let refusal = match record.too_long {
-            Some(length) => Some(Refusal::new(format!("the line is {length} bytes long, more than is read"))),
+            Some(length) => Some(too_long(length)),
+            None if !is_new && self.withheld.binary_search(&record.index).is_ok() => None,
             None => self.encode(record, &mut open).err(),
         };
         if is_new {
@@ -254,6 +258,7 @@ impl<'a> Outflow<'a> {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
+                redelivers: None,
                 bytes: written.bytes.clone(),
                 ends: Arc::clone(&written.ends),
                 ids: Arc::clone(&written.ids),
@@ -273,6 +278,7 @@ impl<'a> Outflow<'a> {
                 advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
+                redelivers: None,
                 bytes: Bytes::new(),
                 ends: Arc::new([]),
                 ids: Arc::new([]),
@@ -285,7 +291,7 @@ impl<'a> Outflow<'a> {
 }
 
 /// Hands a part over. Returns false when the lane has had no room for as long as patience lasts.
-fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
+pub(super) fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
     match target {
         Target::Kept(parts) => {
             parts.push(part);
@@ -302,10 +308,23 @@ fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -
     }
 }
 
+/// Why a line of this length, in bytes, is no record.
+pub(super) fn too_long(length: u64) -> Refusal {
+    Refusal::new(format!("the line is {length} bytes long, more than is read"))
+}
+
 fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
     let body_zstd = match record.too_long {
         Some(_) => None,
         None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
     };
-    Refused { ordinal: record.record.ordinal, offset: record.offset, reason: refusal.to_string(), body_zstd }
+    Refused {
+        ordinal: record.record.ordinal,
+        place: record.index,
+        occurrence: record.occurrence,
+        hash: record.hash,
+        offset: record.offset,
+        reason: refusal.to_string(),
+        body_zstd,
+    }
 }

@@ -77,7 +77,7 @@ struct Wanted {
 }
 
 /// An object's content, in lines.
-enum Content<'a> {
+pub(super) enum Content<'a> {
     Inflated(Box<Inflate<BodyReader<'a>>>),
     Rows(Box<Rows<RangeReader<'a>>>),
 }
@@ -296,7 +296,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// The record an item is, with its place still open; nothing where it has not been written to its end.
-    fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
+    pub(super) fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
         let (record, hash, too_long) = match item {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
             Item::Unended { record, .. } => {
@@ -325,7 +325,7 @@ impl<'a> Pass<'_, 'a> {
 
     /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Says
     /// whether other bytes follow the compressed ones.
-    fn prove(&mut self) -> Result<bool, JobError> {
+    pub(super) fn prove(&mut self) -> Result<bool, JobError> {
         if Compression::of(&self.source.head()?) == Compression::None {
             return Ok(false);
         }
@@ -338,7 +338,7 @@ impl<'a> Pass<'_, 'a> {
         InflateLimits { inflated_bytes_max: self.limits.inflated_bytes_max, ratio_max: self.limits.inflate_ratio_max }
     }
 
-    fn content(&mut self) -> Result<Content<'a>, JobError> {
+    pub(super) fn content(&mut self) -> Result<Content<'a>, JobError> {
         if !self.holds_rows() {
             return Ok(Content::Inflated(Box::new(Inflate::new(self.source.open()?, self.inflate_limits()))));
         }
@@ -355,7 +355,7 @@ impl<'a> Pass<'_, 'a> {
         by_rows && rows::are_in(&self.context.object.key, self.source.beginning())
     }
 
-    fn lines(&self, start: Start) -> Lines {
+    pub(super) fn lines(&self, start: Start) -> Lines {
         Lines::new(self.context.family.framing.role(self.holds_rows()), self.limits.line_bytes_max, start)
     }
 

@@ -75,6 +75,7 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
     let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
     let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);
     outflow.accepted = standing.progress.accepted;
+    outflow.withheld = store.withheld(&object, from)?;
     let progress = AtomicU64::new(0);
     let mut pass = Pass {
         source: &mut source,
@@ -95,5 +96,5 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
 
 fn joined(advance: Advance, version: Arc<crate::object::Version>, parts: &[Part]) -> Part {
     let whole = crate::batch::Batch::of(String::new(), 0, parts);
-    Part { advance, version, acceptance: None, bytes: whole.bytes, ends: whole.ends, ids: whole.ids }
+    Part { advance, version, acceptance: None, redelivers: None, bytes: whole.bytes, ends: whole.ends, ids: whole.ids }
 }

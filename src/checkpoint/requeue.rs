@@ -1,0 +1,543 @@
+//! The way back out of quarantine: what an operator asked to try again, and what has come of it.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use super::CheckpointStore;
+use super::StoreError;
+use super::quarantine::bounded;
+use super::rows;
+use super::rows::ObjectRow;
+use super::rows::count;
+use super::rows::int;
+use crate::delta::Fingerprint;
+use crate::delta::RecordHash;
+use crate::notification::ObjectId;
+
+/// What an operator asked to try again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Later requests have higher numbers.
+    pub number: u64,
+    /// The number in quarantine.
+    pub id: u64,
+    pub asked: Asked,
+}
+
+/// What is to be tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A record of this object.
+    Record {
+        object: ObjectId,
+    },
+    /// The object, whose version with this entity tag could not be read.
+    Object {
+        object: ObjectId,
+        etag: Option<Box<str>>,
+    },
+    Message,
+}
+
+/// A refused record that is to be tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedRecord {
+    /// Its number in quarantine.
+    pub id: u64,
+    pub ordinal: u64,
+    /// Its number in the object's accepted sequence.
+    pub place: u64,
+    pub occurrence: u64,
+    pub hash: RecordHash,
+    pub etag: Box<str>,
+    pub last_modified_ms: Option<i64>,
+    /// Whether its bytes are in quarantine; if not, they are looked for in its object.
+    pub has_body: bool,
+    /// The sinks that have had it out of quarantine.
+    pub had: Vec<Arc<str>>,
+}
+
+const RECORD: &str = "id, ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd IS NOT NULL";
+
+impl RefusedRecord {
+    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: count(row.get(0)?),
+            ordinal: count(row.get(1)?),
+            place: count(row.get(2)?),
+            occurrence: count(row.get(3)?),
+            hash: RecordHash(row.get(4)?),
+            etag: row.get::<_, Option<String>>(5)?.unwrap_or_default().into(),
+            last_modified_ms: row.get(6)?,
+            has_body: row.get(7)?,
+            had: Vec::new(),
+        })
+    }
+}
+
+impl CheckpointStore {
+    /// The requests after number `after`, in their order, at most `most`.
+    pub fn requests(&self, after: u64, most: usize) -> Result<Vec<Request>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT request, id, kind, bucket, key, etag FROM quarantine
+                 WHERE request > ?1 ORDER BY request LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![int(after), int(most as u64)], |row| {
+                let text = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.unwrap_or_default());
+                let object = ObjectId::new(text(3)?, text(4)?);
+                let asked = match row.get::<_, String>(2)?.as_str() {
+                    "record" => Asked::Record { object },
+                    "object" => Asked::Object { object, etag: row.get::<_, Option<String>>(5)?.map(Into::into) },
+                    _ => Asked::Message,
+                };
+                Ok(Request { number: count(row.get(0)?), id: count(row.get(1)?), asked })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Whether anything of the object is to be tried again.
+    pub fn is_requeued(&self, object: &ObjectId) -> Result<bool, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL")?;
+            Ok(statement.exists(params![&*object.bucket, &*object.key])?)
+        })
+    }
+
+    /// The object's records that are to be tried again, of those with a number in quarantine above `after`; at most `most`.
+    pub fn requeued_records(
+        &self,
+        object: &ObjectId,
+        after: u64,
+        most: usize,
+    ) -> Result<Vec<RefusedRecord>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {RECORD} FROM quarantine
+                 WHERE bucket = ?1 AND key = ?2 AND id > ?3 AND request IS NOT NULL AND place IS NOT NULL
+                 ORDER BY id LIMIT ?4"
+            ))?;
+            let key = params![&*object.bucket, &*object.key, int(after), int(most as u64)];
+            let mut records = statement.query_map(key, RefusedRecord::of)?.collect::<Result<Vec<_>, _>>()?;
+            let mut statement = connection.prepare_cached("SELECT sink FROM redelivered WHERE quarantine_id = ?1")?;
+            for record in &mut records {
+                let sinks = statement.query_map([int(record.id)], |row| row.get::<_, String>(0))?;
+                record.had = sinks.map(|sink| sink.map(Into::into)).collect::<Result<_, _>>()?;
+            }
+            Ok(records)
+        })
+    }
+
+    /// One refused record, if it is still in quarantine.
+    pub fn refused_record(&self, id: u64) -> Result<Option<RefusedRecord>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached(&format!("SELECT {RECORD} FROM quarantine WHERE id = ?1 AND place IS NOT NULL"))?;
+            Ok(statement.query_row([int(id)], RefusedRecord::of).optional()?)
+        })
+    }
+
+    /// A body kept in quarantine, compressed.
+    pub fn quarantined_body(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT body_zstd FROM quarantine WHERE id = ?1")?;
+            Ok(statement.query_row([int(id)], |row| row.get(0)).optional()?.flatten())
+        })
+    }
+
+    /// The places, from `from` on and in order, of the object's accepted records that are in quarantine.
+    pub fn withheld(&self, object: &ObjectId, from: u64) -> Result<Vec<u64>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT place FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
+            )?;
+            let key = params![&*object.bucket, &*object.key, int(from)];
+            let places = statement.query_map(key, |row| Ok(count(row.get(0)?)))?;
+            Ok(places.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// What was tried again and refused again stays in quarantine, each for its new reason.
+    pub async fn refuse_again(&self, refused: Vec<(u64, String)>) -> Result<(), StoreError> {
+        let refuse = move |connection: &Connection| {
+            let mut statement = connection.prepare_cached(
+                "UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1 AND request IS NOT NULL",
+            )?;
+            for (id, reason) in &refused {
+                statement.execute(params![int(*id), bounded(reason)])?;
+            }
+            Ok(())
+        };
+        self.writer.write(refuse).await
+    }
+
+    /// What of the object was to be tried again and needs its bytes stays in quarantine: they cannot be had.
+    pub async fn refuse_requeued(&self, object: ObjectId, reason: String) -> Result<(), StoreError> {
+        self.writer.write(move |connection| refuse_object(connection, &object, &reason)).await
+    }
+
+    /// Lets go of the records that each of `sinks` has had out of quarantine. Returns how many.
+    pub async fn release(&self, ids: Vec<u64>, sinks: Vec<Arc<str>>) -> Result<u64, StoreError> {
+        let release = move |connection: &Connection| {
+            let mut had =
+                connection.prepare_cached("SELECT 1 FROM redelivered WHERE quarantine_id = ?1 AND sink = ?2")?;
+            let mut delete =
+                connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1 AND request IS NOT NULL")?;
+            let mut released = 0;
+            'each: for id in ids {
+                for sink in &sinks {
+                    if !had.exists(params![int(id), &**sink])? {
+                        continue 'each;
+                    }
+                }
+                released += delete.execute([int(id)])? as u64;
+            }
+            Ok(released)
+        };
+        self.writer.write(release).await
+    }
+
+    /// A damaged object counts as not read: the next reading reads it, in whatever version.
+    pub async fn reconsider(&self, object: ObjectId) -> Result<(), StoreError> {
+        let reconsider = move |connection: &Connection| {
+            if let Some(mut row) = ObjectRow::find(connection, &object)?
+                && row.state == "damaged"
+            {
+                row.state = "reading".to_owned();
+                row.save(connection, &object)?;
+            }
+            Ok(())
+        };
+        self.writer.write(reconsider).await
+    }
+
+    /// The object was read to its end: what was asked of it as a whole is done. Returns how many entries that settles.
+    pub async fn settle_requeued(&self, object: ObjectId) -> Result<u64, StoreError> {
+        let settle = move |connection: &Connection| {
+            let settled = connection
+                .prepare_cached(
+                    "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind = 'object' AND request IS NOT NULL",
+                )?
+                .execute(params![&*object.bucket, &*object.key])?;
+            Ok(settled as u64)
+        };
+        self.writer.write(settle).await
+    }
+
+    /// A message was understood: in its place, each object that it names (with its feed and entity tag) is to be read.
+    /// `still` says what of the message was not understood; it stays in quarantine then.
+    pub async fn replace_message(
+        &self,
+        id: u64,
+        names: Vec<(Arc<str>, ObjectId, Option<Box<str>>)>,
+        still: Option<String>,
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let replace = move |connection: &Connection| {
+            let mut asked =
+                connection.prepare_cached("SELECT 1 FROM quarantine WHERE id = ?1 AND request IS NOT NULL")?;
+            if !asked.exists([int(id)])? {
+                return Ok(());
+            }
+            let mut insert = connection.prepare_cached(
+                "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms, request)
+                 VALUES (?1, 'object', ?2, ?3, ?4, 'named by a message that was requeued', ?5, ?6)",
+            )?;
+            for (feed, object, etag) in &names {
+                let request = int(next_request(connection)?);
+                insert.execute(params![&**feed, &*object.bucket, &*object.key, etag.as_deref(), now_ms, request])?;
+            }
+            match still {
+                Some(reason) => connection
+                    .prepare_cached("UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1")?
+                    .execute(params![int(id), bounded(&reason)])?,
+                None => connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?.execute([int(id)])?,
+            };
+            Ok(())
+        };
+        self.writer.write(replace).await
+    }
+}
+
+/// The number of a new request.
+pub(super) fn next_request(connection: &Connection) -> Result<u64, StoreError> {
+    connection.prepare_cached("UPDATE meta SET value = value + 1 WHERE key = 'requests'")?.execute([])?;
+    let number: String = connection.query_row("SELECT value FROM meta WHERE key = 'requests'", [], |row| row.get(0))?;
+    number.parse().map_err(|_| StoreError::Corrupt { row: "the number of requests".to_owned() })
+}
+
+/// Whether a sink that stands at `cursor` has passed this record, was asked to have it after all, and has not had it.
+pub(super) fn is_due(connection: &Connection, id: u64, sink: &str, cursor: u64) -> Result<bool, StoreError> {
+    let mut due = connection.prepare_cached(
+        "SELECT 1 FROM quarantine WHERE id = ?1 AND request IS NOT NULL AND place < ?3
+         AND NOT EXISTS (SELECT 1 FROM redelivered WHERE quarantine_id = ?1 AND sink = ?2)
+         AND NOT EXISTS (SELECT 1 FROM batch_part WHERE redelivers = ?1 AND sink = ?2)",
+    )?;
+    Ok(due.exists(params![int(id), sink, int(cursor)])?)
+}
+
+/// Within the commit of a sink's batch: it has had the records out of quarantine that are in it.
+pub(super) fn note_delivered(connection: &Connection, sink: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO redelivered (quarantine_id, sink)
+             SELECT quarantine.id, batch_part.sink FROM batch_part JOIN quarantine ON quarantine.id = redelivers
+             WHERE batch_part.sink = ?1",
+        )?
+        .execute([sink])?;
+    Ok(())
+}
+
+/// What of the object was to be tried again and needs its bytes stays in quarantine, for this reason.
+pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE quarantine SET request = NULL, reason = ?3
+             WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL AND body_zstd IS NULL",
+        )?
+        .execute(params![&*object.bucket, &*object.key, bounded(reason)])?;
+    Ok(())
+}
+
+/// Of the accepted sequence only `kept` stands from number `from` on: the refused records among them get their new places,
+/// and the others none, since they count as never seen. To be called before the fingerprints change.
+pub(super) fn place_anew(
+    connection: &Connection,
+    object: &ObjectId,
+    object_id: i64,
+    from: u64,
+    kept: &[Fingerprint],
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, place, hash FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
+    )?;
+    let refused = statement
+        .query_map(params![&*object.bucket, &*object.key, int(from)], |row| {
+            Ok((row.get::<_, i64>(0)?, count(row.get(1)?), RecordHash(row.get(2)?)))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let mut before = Vec::new();
+    loop {
+        let held = before.len();
+        rows::fingerprints(connection, object_id, from + held as u64, &mut before)?;
+        if before.len() == held {
+            break;
+        }
+    }
+    // Of equal records the first to be accepted are the first that are still there.
+    let mut standing: HashMap<Fingerprint, VecDeque<u64>> =
+        refused.iter().map(|(.., hash)| (hash.fingerprint(), VecDeque::new())).collect();
+    for (at, fingerprint) in (from..).zip(kept) {
+        if let Some(places) = standing.get_mut(fingerprint) {
+            places.push_back(at);
+        }
+    }
+    let mut refused = refused.into_iter().peekable();
+    let mut place = connection.prepare_cached("UPDATE quarantine SET place = ?2 WHERE id = ?1")?;
+    for (old, fingerprint) in (from..).zip(&before) {
+        let now = standing.get_mut(fingerprint).and_then(VecDeque::pop_front);
+        if let Some((id, ..)) = refused.next_if(|(_, place, _)| *place == old) {
+            place.execute(params![id, now.map(int)])?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Acceptance;
+    use crate::batch::Advance;
+    use crate::batch::Batch;
+    use crate::batch::Part;
+    use crate::batch::Refused;
+    use crate::checkpoint::Inspection;
+    use crate::checkpoint::Seal;
+    use crate::checkpoint::Sealed;
+    use crate::checkpoint::Selection;
+    use crate::delta::Progress;
+    use crate::object::Version;
+    use crate::sink::Delivered;
+    use crate::sink::Manifest;
+    use crate::sink::Sink;
+
+    const BODY: &[u8] = b"compressed";
+
+    fn object() -> ObjectId {
+        ObjectId::new("logs", "a.json")
+    }
+
+    fn hash(text: &str) -> RecordHash {
+        RecordHash::of(text.as_bytes())
+    }
+
+    fn version() -> Arc<Version> {
+        Arc::new(Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 })
+    }
+
+    fn part(before: u64, after: u64) -> Part {
+        Part {
+            advance: Advance { object: object(), before, after },
+            version: version(),
+            acceptance: None,
+            redelivers: None,
+            bytes: "events\n".into(),
+            ends: Arc::new([7]),
+            ids: Arc::new([]),
+        }
+    }
+
+    /// A part that accepts these records, of which those that begin with `!` are refused.
+    fn accepting(records: &[&str]) -> Part {
+        let refused =
+            records.iter().zip(0..).filter(|(record, _)| record.starts_with('!')).map(|(record, at)| Refused {
+                ordinal: at,
+                place: at,
+                occurrence: 0,
+                hash: hash(record),
+                offset: at,
+                reason: "no JSON".into(),
+                body_zstd: Some(BODY.to_vec()),
+            });
+        let after = records.len() as u64;
+        let acceptance = Acceptance {
+            feed: "dbx".into(),
+            before: 0,
+            after,
+            fingerprints: records.iter().map(|record| hash(record).fingerprint()).collect(),
+            progress: Progress { accepted: after, content_records: after, ..Progress::default() },
+            refused: refused.collect(),
+        };
+        Part { acceptance: Some(Arc::new(acceptance)), ..part(0, after) }
+    }
+
+    fn redelivering(id: u64, at: u64) -> Part {
+        Part { redelivers: Some(id), ..part(at, at) }
+    }
+
+    async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
+        let batch = Batch::of(String::new(), 0, &parts);
+        let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
+        let seal = Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 };
+        store.seal(seal).await
+    }
+
+    async fn commit(store: &CheckpointStore, sealed: &Sealed) {
+        let receipt = Sink::memory(Delivered::default()).deliver(&Batch::of("id".into(), 1, &[part(0, 1)]), 0).await;
+        store.commit(sealed, &receipt.unwrap()).await.unwrap();
+    }
+
+    async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
+        let sealed = seal(store, sink, parts).await.unwrap();
+        commit(store, &sealed).await;
+    }
+
+    fn opened(room: u64) -> (tempfile::TempDir, CheckpointStore) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = CheckpointStore::open(directory.path(), room).unwrap();
+        (directory, store)
+    }
+
+    fn requeue(directory: &tempfile::TempDir) -> Vec<u64> {
+        let mut quarantine = Inspection::change(directory.path()).unwrap();
+        let ids = quarantine.page(&Selection::default(), 0).unwrap();
+        let impossible = quarantine.requeue(&ids).unwrap();
+        ids.into_iter().filter(|id| !impossible.contains(id)).collect()
+    }
+
+    fn ids(store: &CheckpointStore) -> Vec<u64> {
+        store.requeued_records(&object(), 0, 100).unwrap().iter().map(|record| record.id).collect()
+    }
+
+    #[tokio::test]
+    async fn a_record_is_due_once_to_each_sink_that_was_past_it_and_leaves_when_all_have_had_it() {
+        let (directory, store) = opened(1000);
+        let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
+        deliver(&store, "a", vec![accepting(&["one", "!two", "three"])]).await;
+        let early = seal(&store, "a", vec![redelivering(1, 3)]).await;
+        assert!(matches!(early, Err(StoreError::Overtaken { .. })), "nobody asked for it");
+        assert_eq!(requeue(&directory), [1]);
+        let behind = seal(&store, "b", vec![redelivering(1, 0)]).await;
+        assert!(matches!(behind, Err(StoreError::Overtaken { .. })), "b gets past it first, without it");
+        let twice = seal(&store, "a", vec![redelivering(1, 3), redelivering(1, 3)]).await;
+        assert!(matches!(twice, Err(StoreError::Overtaken { .. })));
+        let sealed = seal(&store, "a", vec![redelivering(1, 3)]).await.unwrap();
+        assert_eq!(store.sealed("a").unwrap().unwrap().parts[0].redelivers, Some(1));
+        commit(&store, &sealed).await;
+        assert!(seal(&store, "a", vec![redelivering(1, 3)]).await.is_err(), "a has had it");
+        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 0);
+        deliver(&store, "b", vec![accepting(&["one", "!two", "three"])]).await;
+        deliver(&store, "b", vec![redelivering(1, 3)]).await;
+        assert_eq!(ids(&store), [1]);
+        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 1);
+        assert!(!store.is_requeued(&object()).unwrap());
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_places_the_refused_records_anew() {
+        let (directory, store) = opened(1000);
+        let records = ["!a", "x", "!b", "!a", "y", "!c"];
+        let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
+        store.unseal(sealed).await.unwrap();
+        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 2, 3, 5]);
+        // "x" and "!b" are gone, and everything from the second record on moves up.
+        let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
+        assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
+        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 1, 3]);
+        assert_eq!(requeue(&directory).len(), 3, "what was taken back comes as new, or not at all");
+    }
+
+    #[tokio::test]
+    async fn what_is_purged_makes_room_for_other_bodies() {
+        let (directory, store) = opened(BODY.len() as u64);
+        deliver(&store, "a", vec![accepting(&["!one", "!two"])]).await;
+        let kept = |id| store.quarantined_body(id).unwrap().is_some();
+        assert!(kept(1) && !kept(2), "there was room for one");
+        let mut quarantine = Inspection::change(directory.path()).unwrap();
+        assert!(quarantine.purge(&[1]).unwrap().is_empty());
+        assert_eq!(quarantine.purge(&[1]).unwrap(), [1], "gone already");
+        assert_eq!(store.quarantine_size().unwrap().body_bytes(), 0);
+        store.quarantine_message("q".into(), "no JSON".into(), BODY.to_vec(), 1).await.unwrap();
+        assert!(store.quarantined_body(3).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_object_with_records_in_quarantine_is_not_forgotten() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["one", "!two"])]).await;
+        assert_eq!(store.forget(1000).await.unwrap(), 0);
+        Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
+        assert_eq!(store.forget(1000).await.unwrap(), 1);
+    }
+
+    #[test]
+    fn what_the_first_version_quarantined_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        raw.execute_batch(crate::checkpoint::schema::MIGRATIONS[0]).unwrap();
+        raw.execute_batch(
+            "INSERT INTO quarantine (feed, kind, bucket, key, ordinal, byte_offset, reason, body_zstd, at_ms)
+             VALUES ('dbx', 'record', 'logs', 'a.json', 3, 40, 'no JSON', x'0102', 9); PRAGMA user_version = 1",
+        )
+        .unwrap();
+        drop(raw);
+        let looked = Inspection::look(directory.path());
+        assert!(matches!(looked, Err(crate::checkpoint::OpenError::Older { found: 1, .. })));
+        let store = CheckpointStore::open(directory.path(), 1000).unwrap();
+        assert_eq!(store.quarantine_size().unwrap().kinds[2], ("record".to_owned(), 1, 2));
+        let entry = Inspection::look(directory.path()).unwrap().entry(1).unwrap().unwrap();
+        assert_eq!((entry.ordinal, entry.offset, entry.at_ms, entry.can_requeue), (Some(3), Some(40), 9, false));
+        assert!(requeue(&directory).is_empty(), "what that takes was not kept");
+    }
+}

@@ -1,0 +1,268 @@
+//! `auditferry quarantine`: what could not be decoded or read, shown, tried again, or deleted.
+
+mod shown;
+
+use std::io;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use crate::checkpoint::Inspection;
+use crate::checkpoint::Kind;
+use crate::checkpoint::OpenError;
+use crate::checkpoint::Selection;
+use crate::checkpoint::StoreError;
+use crate::cli::Status;
+use crate::cli::load_status;
+use crate::cli::open_status;
+use crate::cli::store_status;
+use crate::collector::clock;
+use crate::config::load::LoadError;
+use crate::config::load::load;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// List entries, newest last.
+    List(shown::ListArgs),
+    /// Show one entry whole, with its body.
+    Show(shown::ShowArgs),
+    /// Have entries tried again: by the running daemon within seconds, or by the next that is started.
+    Requeue(RequeueArgs),
+    /// Delete entries for good.
+    Purge(PurgeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Where {
+    /// The daemon's configuration file; repeatable as there. Only its state_dir is used.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Vec<PathBuf>,
+    /// Text to read, or one JSON object a line.
+    #[arg(long, default_value = "text")]
+    output: Form,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Form {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum KindName {
+    Record,
+    Object,
+    Message,
+}
+
+impl From<KindName> for Kind {
+    fn from(name: KindName) -> Self {
+        match name {
+            KindName::Record => Self::Record,
+            KindName::Object => Self::Object,
+            KindName::Message => Self::Message,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only this feed's; of messages, this queue's.
+    #[arg(long, value_name = "FEED")]
+    feed: Option<String>,
+    /// Only this kind.
+    #[arg(long)]
+    kind: Option<KindName>,
+}
+
+impl Filter {
+    fn selection(&self) -> Selection {
+        Selection { feed: self.feed.clone(), kind: self.kind.map(Kind::from), before_ms: None }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RequeueArgs {
+    #[command(flatten)]
+    place: Where,
+    /// The entries' numbers, as the list shows them.
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with_all = ["all", "feed", "kind"])]
+    ids: Vec<u64>,
+    /// Every entry that the other options leave.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct PurgeArgs {
+    #[command(flatten)]
+    place: Where,
+    /// The entries' numbers, as the list shows them.
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with_all = ["all", "feed", "kind", "older_than"]
+    )]
+    ids: Vec<u64>,
+    /// Every entry that the other options leave.
+    #[arg(long)]
+    all: bool,
+    /// Only entries that have been in quarantine for as long, such as 30d or 12h.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    older_than: Option<i64>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+fn milliseconds(text: &str) -> Result<i64, String> {
+    let wanted = |_| "expected a time such as 30d or 12h".to_owned();
+    let span: jiff::Span = text.parse().map_err(wanted)?;
+    let length = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(wanted)?;
+    if length.is_negative() {
+        return Err("expected a time that is not below zero".to_owned());
+    }
+    i64::try_from(length.as_millis()).map_err(|_| "the time is too long".to_owned())
+}
+
+/// Why a command ended early.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Config(#[from] LoadError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{} in quarantine; `auditferry quarantine list` shows what is", none_of(.0))]
+    NotThere(Vec<u64>),
+    /// They stay as they are; the others were requeued.
+    #[error("cannot be tried again, since what that takes was not kept: {}", numbers(.0))]
+    Impossible(Vec<u64>),
+    #[error("nothing of the body was kept: see limits.quarantine_bytes_max and limits.line_bytes_max")]
+    NoBody,
+    #[error("the body kept cannot be inflated: {0}")]
+    Body(io::Error),
+    #[error("writing: {0}")]
+    Write(io::Error),
+}
+
+fn numbers(ids: &[u64]) -> String {
+    ids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn none_of(ids: &[u64]) -> String {
+    format!("{} {}", numbers(ids), if ids.len() == 1 { "is not" } else { "are not" })
+}
+
+impl Fault {
+    fn status(&self) -> Status {
+        match self {
+            Self::Config(error) => load_status(error),
+            Self::Open(error) => open_status(error),
+            Self::Store(error) => store_status(error),
+            Self::NotThere(_) | Self::NoBody => Status::NoInput,
+            Self::Impossible(_) | Self::Body(_) => Status::Corrupt,
+            // Whoever reads the list has read enough.
+            Self::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
+            Self::Write(_) => Status::Io,
+        }
+    }
+}
+
+/// Does what is asked, and says on standard error why not.
+pub(super) fn run(command: &Command) -> Status {
+    let done = match command {
+        Command::List(args) => shown::list(args),
+        Command::Show(args) => shown::show(args),
+        Command::Requeue(args) => requeue(args),
+        Command::Purge(args) => purge(args),
+    };
+    match done {
+        Ok(()) => Status::Done,
+        Err(fault) => {
+            let status = fault.status();
+            if status != Status::Done {
+                eprintln!("{fault}");
+            }
+            status
+        }
+    }
+}
+
+fn look(place: &Where) -> Result<Inspection, Fault> {
+    Ok(Inspection::look(&load(&place.config, std::env::vars())?.config.state_dir)?)
+}
+
+fn change(place: &Where) -> Result<Inspection, Fault> {
+    Ok(Inspection::change(&load(&place.config, std::env::vars())?.config.state_dir)?)
+}
+
+fn requeue(args: &RequeueArgs) -> Result<(), Fault> {
+    let mut quarantine = change(&args.place)?;
+    all_there(&quarantine, &args.ids)?;
+    let mut impossible = Vec::new();
+    let asked = pages(&mut quarantine, &args.ids, &args.filter.selection(), |quarantine, ids| {
+        let not = quarantine.requeue(ids)?;
+        let asked = ids.len() - not.len();
+        impossible.extend(not);
+        Ok(asked as u64)
+    })?;
+    shown::told(args.place.output, "requeued", asked)?;
+    if impossible.is_empty() { Ok(()) } else { Err(Fault::Impossible(impossible)) }
+}
+
+fn purge(args: &PurgeArgs) -> Result<(), Fault> {
+    let mut quarantine = change(&args.place)?;
+    all_there(&quarantine, &args.ids)?;
+    let before_ms = args.older_than.map(|length_ms| clock::now_ms().saturating_sub(length_ms));
+    let selection = Selection { before_ms, ..args.filter.selection() };
+    let purged = pages(&mut quarantine, &args.ids, &selection, |quarantine, ids| {
+        Ok((ids.len() - quarantine.purge(ids)?.len()) as u64)
+    })?;
+    shown::told(args.place.output, "purged", purged)
+}
+
+fn all_there(quarantine: &Inspection, ids: &[u64]) -> Result<(), Fault> {
+    let mut missing = Vec::new();
+    for &id in ids {
+        if quarantine.entry(id)?.is_none() {
+            missing.push(id);
+        }
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Fault::NotThere(missing)) }
+}
+
+/// Does `each` to the entries that are named, or page by page to those selected. Returns the sum of what it says.
+fn pages(
+    quarantine: &mut Inspection,
+    named: &[u64],
+    selection: &Selection,
+    mut each: impl FnMut(&mut Inspection, &[u64]) -> Result<u64, Fault>,
+) -> Result<u64, Fault> {
+    if !named.is_empty() {
+        return each(quarantine, named);
+    }
+    let (mut done, mut after) = (0, 0);
+    loop {
+        let page = quarantine.page(selection, after)?;
+        let Some(&last) = page.last() else { return Ok(done) };
+        after = last;
+        done += each(quarantine, &page)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_days_and_hours() {
+        assert_eq!(milliseconds("30d"), Ok(30 * 86_400_000));
+        assert_eq!(milliseconds("1d 12h"), Ok(129_600_000));
+        assert!(milliseconds("-1d").is_err());
+        assert!(milliseconds("soon").is_err());
+    }
+}

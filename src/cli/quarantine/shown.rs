@@ -1,0 +1,228 @@
+//! How entries of the quarantine are shown: as text to read, or as one JSON object a line.
+
+use std::io;
+use std::io::Read as _;
+use std::io::Write as _;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::checkpoint::Entry;
+use crate::checkpoint::Inspection;
+use crate::checkpoint::Kind;
+use crate::cli::quarantine::Fault;
+use crate::cli::quarantine::Filter;
+use crate::cli::quarantine::Form;
+use crate::cli::quarantine::Where;
+use crate::cli::quarantine::look;
+
+/// How much of a body is shown, inflated. With `--body` all of it is written.
+const SHOWN_BYTES_MAX: u64 = 64 << 10;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ListArgs {
+    #[command(flatten)]
+    place: Where,
+    /// List at most as many, the newest.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ShowArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Write the body, as it came, and nothing else.
+    #[arg(long)]
+    body: bool,
+    /// The entry's number, as the list shows it.
+    id: u64,
+}
+
+/// Lists entries; says on standard error how many more there are.
+pub(super) fn list(args: &ListArgs) -> Result<(), Fault> {
+    let (entries, all) = look(&args.place)?.newest(&args.filter.selection(), args.limit)?;
+    let mut out = io::stdout().lock();
+    for entry in &entries {
+        let line = match args.place.output {
+            Form::Text => line(entry),
+            Form::Json => as_json(entry).to_string(),
+        };
+        writeln!(out, "{line}").map_err(Fault::Write)?;
+    }
+    out.flush().map_err(Fault::Write)?;
+    match all - (entries.len() as u64).min(all) {
+        0 if all == 0 && args.place.output == Form::Text => eprintln!("nothing is in quarantine that fits"),
+        0 => {}
+        more => eprintln!("{more} older ones are not shown; --limit shows more"),
+    }
+    Ok(())
+}
+
+/// Shows one entry whole.
+pub(super) fn show(args: &ShowArgs) -> Result<(), Fault> {
+    let quarantine = look(&args.place)?;
+    let entry = quarantine.entry(args.id)?.ok_or_else(|| Fault::NotThere(vec![args.id]))?;
+    let mut out = io::stdout().lock();
+    if args.body {
+        let body = quarantine.body(args.id)?.ok_or(Fault::NoBody)?;
+        let mut inflated = zstd::Decoder::new(&body[..]).map_err(Fault::Body)?;
+        io::copy(&mut inflated, &mut out).map_err(Fault::Write)?;
+        return out.flush().map_err(Fault::Write);
+    }
+    let body = beginning(&quarantine, args.id)?;
+    match args.place.output {
+        Form::Text => out.write_all(page(&entry, body.as_ref()).as_bytes()),
+        Form::Json => {
+            let mut value = as_json(&entry);
+            if let Some(body) = &body {
+                match std::str::from_utf8(&body.bytes) {
+                    Ok(text) => value["body"] = json!(text),
+                    Err(_) => value["body_base64"] = json!(aws_smithy_types::base64::encode(&body.bytes)),
+                }
+                value["body_is_cut"] = json!(body.is_cut);
+            }
+            writeln!(out, "{value}")
+        }
+    }
+    .and_then(|()| out.flush())
+    .map_err(Fault::Write)
+}
+
+/// Says what was done to how many.
+pub(super) fn told(form: Form, what: &str, count: u64) -> Result<(), Fault> {
+    let mut out = io::stdout().lock();
+    match form {
+        Form::Text if what == "requeued" && count > 0 => {
+            writeln!(out, "{what} {count}: tried again by the running daemon within seconds, or when one is started")
+        }
+        Form::Text => writeln!(out, "{what} {count}"),
+        Form::Json => writeln!(out, "{}", json!({ what: count })),
+    }
+    .map_err(Fault::Write)
+}
+
+/// As much of a body as is shown.
+struct Beginning {
+    bytes: Vec<u8>,
+    is_cut: bool,
+}
+
+fn beginning(quarantine: &Inspection, id: u64) -> Result<Option<Beginning>, Fault> {
+    let Some(body) = quarantine.body(id)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let inflated = zstd::Decoder::new(&body[..]).map_err(Fault::Body)?;
+    inflated.take(SHOWN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Fault::Body)?;
+    let is_cut = bytes.len() as u64 > SHOWN_BYTES_MAX;
+    bytes.truncate(SHOWN_BYTES_MAX as usize);
+    if is_cut && let Err(error) = std::str::from_utf8(&bytes) {
+        // A character that the cut went through is left out whole.
+        let whole = error.valid_up_to();
+        bytes.truncate(if error.error_len().is_none() { whole } else { bytes.len() });
+    }
+    Ok(Some(Beginning { bytes, is_cut }))
+}
+
+fn as_json(entry: &Entry) -> Value {
+    let source = if entry.kind == Kind::Message { "queue" } else { "feed" };
+    json!({
+        "id": entry.id,
+        "at": at(entry),
+        "kind": entry.kind.name(),
+        source: entry.feed,
+        "object": entry.object.as_ref().map(ToString::to_string),
+        "etag": entry.etag,
+        "ordinal": entry.ordinal,
+        "offset": entry.offset,
+        "reason": entry.reason,
+        "body_zstd_bytes": entry.body_zstd_bytes,
+        "can_requeue": entry.can_requeue,
+        "requeued": entry.is_requeued,
+        "delivered_to": entry.had,
+    })
+}
+
+fn at(entry: &Entry) -> String {
+    jiff::Timestamp::from_millisecond(entry.at_ms).map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// One line of the list.
+fn line(entry: &Entry) -> String {
+    let requeued = if entry.is_requeued { " (requeued)" } else { "" };
+    let place = place(entry).map(|place| format!("  {place}")).unwrap_or_default();
+    let (id, kind, at) = (entry.id, entry.kind.name(), at(entry));
+    format!("{id}  {at}  {kind}  {}{place}  {}{requeued}", visible(&entry.feed), visible(&entry.reason))
+}
+
+/// Where it was, for a record or an object.
+fn place(entry: &Entry) -> Option<String> {
+    let object = visible(&entry.object.as_ref()?.to_string());
+    Some(match (entry.ordinal, entry.offset) {
+        (Some(ordinal), Some(offset)) => format!("{object} record {ordinal} at byte {offset}"),
+        _ => object,
+    })
+}
+
+/// One entry on a page of its own.
+fn page(entry: &Entry, body: Option<&Beginning>) -> String {
+    let source = if entry.kind == Kind::Message { "queue" } else { "feed" };
+    let mut lines = vec![
+        ("id", entry.id.to_string()),
+        ("since", at(entry)),
+        ("kind", entry.kind.name().to_owned()),
+        (source, visible(&entry.feed)),
+    ];
+    lines.extend(place(entry).map(|place| ("place", place)));
+    lines.extend(entry.etag.as_deref().map(|etag| ("etag", visible(etag))));
+    lines.push(("reason", visible(&entry.reason)));
+    let requeue = match (entry.is_requeued, entry.can_requeue) {
+        (true, _) if !entry.had.is_empty() => format!("under way; delivered to {}", visible(&entry.had.join(", "))),
+        (true, _) => "under way".to_owned(),
+        (false, true) => "possible".to_owned(),
+        (false, false) => "not possible: what that takes was not kept".to_owned(),
+    };
+    lines.push(("requeue", requeue));
+    let body_line = match (entry.body_zstd_bytes, body) {
+        (Some(bytes), Some(Beginning { is_cut: true, .. })) => {
+            format!("{bytes} bytes compressed; its beginning follows, --body writes all of it")
+        }
+        (Some(bytes), _) => format!("{bytes} bytes compressed; it follows"),
+        (None, _) => "not kept".to_owned(),
+    };
+    lines.push(("body", body_line));
+    let mut page: String = lines.iter().map(|(name, value)| format!("{name:<8} {value}\n")).collect();
+    if let Some(body) = body {
+        page.push('\n');
+        let text = String::from_utf8_lossy(&body.bytes);
+        page.extend(text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
+            Some(line) => format!("{}\n", visible(line)),
+            None => format!("{}\n", visible(line)),
+        }));
+    }
+    page
+}
+
+/// Text that others wrote, with what would command a terminal shown as an escape.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\t' => visible.push('\t'),
+            control if control.is_control() => visible.extend(control.escape_default()),
+            plain => visible.push(plain),
+        }
+    }
+    visible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_command_a_terminal_is_shown_as_an_escape() {
+        assert_eq!(visible("a\u{1b}[2J\r\tb\u{9b}"), "a\\u{1b}[2J\\r\tb\\u{9b}");
+    }
+}

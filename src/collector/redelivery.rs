@@ -1,0 +1,174 @@
+//! The end of a job: what of its object was in quarantine and is to be tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::runtime::Handle;
+use tracing::info;
+use tracing::warn;
+
+use crate::checkpoint::RefusedRecord;
+use crate::collector::feeds::Feed;
+use crate::collector::job::JobEnd;
+use crate::collector::job::JobError;
+use crate::collector::job::Task;
+use crate::collector::job::Workshop;
+use crate::collector::reading;
+use crate::collector::reading::Again;
+use crate::collector::reading::AgainWork;
+use crate::collector::ticket;
+use crate::collector::ticket::Ticket;
+use crate::notification::ObjectId;
+use crate::object::Condition;
+use crate::object::Objects as _;
+use crate::object::Reading;
+
+/// How many records are tried again at once.
+const RECORDS_AT_ONCE: usize = 256;
+
+/// What follows a job: its lanes have, or have not had, all that its object holds.
+pub(super) struct Redelivery {
+    workshop: Arc<Workshop>,
+    feed: Arc<Feed>,
+    object: ObjectId,
+    lanes: Vec<usize>,
+    progress: Arc<AtomicU64>,
+}
+
+impl Redelivery {
+    pub(super) fn new(workshop: &Arc<Workshop>, task: &Task) -> Self {
+        Self {
+            workshop: Arc::clone(workshop),
+            feed: Arc::clone(&task.feed),
+            object: task.object.clone(),
+            lanes: task.lanes.clone(),
+            progress: Arc::clone(&task.progress),
+        }
+    }
+
+    /// Tries again what was requeued. A lane that stands still is deferred, and gets it when it is caught up.
+    ///
+    /// # Errors
+    /// The job's own, or the object could not be read for a record whose bytes were not kept.
+    pub(super) async fn follow(self, ended: Result<JobEnd, JobError>) -> Result<JobEnd, JobError> {
+        let nothing_is_known = matches!(ended, Err(JobError::Store(_) | JobError::Overtaken));
+        if nothing_is_known || !self.workshop.store.is_requeued(&self.object)? {
+            return ended;
+        }
+        let mut end = match &ended {
+            Ok(end) => end.clone(),
+            Err(_) => JobEnd::default(),
+        };
+        if end.finished && self.workshop.store.settle_requeued(self.object.clone()).await? > 0 {
+            self.workshop.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
+            info!(object = %self.object, "an object came out of quarantine");
+        }
+        let mut after = 0;
+        loop {
+            let records = self.workshop.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
+            let Some(last) = records.last() else { break };
+            after = last.id;
+            self.deliver(records, ended.is_ok(), &mut end.deferred).await?;
+        }
+        ended.map(|_| end)
+    }
+
+    /// Brings some records to the lanes that have passed them without having had them.
+    async fn deliver(
+        &self,
+        records: Vec<RefusedRecord>,
+        is_readable: bool,
+        deferred: &mut Vec<usize>,
+    ) -> Result<(), JobError> {
+        let workshop = &self.workshop;
+        for &lane in &self.lanes {
+            // What the batch in hand does to the lane's place is not known yet.
+            if workshop.lanes[lane].holds(&self.object) && !deferred.contains(&lane) {
+                deferred.push(lane);
+            }
+        }
+        let lanes: Vec<usize> = self.lanes.iter().copied().filter(|lane| !deferred.contains(lane)).collect();
+        let sinks: Vec<Arc<str>> = lanes.iter().map(|&lane| Arc::clone(&workshop.lanes[lane].sink)).collect();
+        let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
+        let tickets: Vec<Ticket> = lanes.iter().map(|_| Ticket::default()).collect();
+        let work = AgainWork {
+            workshop: Arc::clone(workshop),
+            feed: Arc::clone(&self.feed),
+            object: self.object.clone(),
+            standing: workshop.store.standing(&self.object, &sinks)?,
+            lanes: lanes.clone(),
+            tickets: tickets.clone(),
+            records,
+            progress: Arc::clone(&self.progress),
+        };
+        let (again, failure) = self.offer(work, is_readable).await;
+        let mut overtaken = false;
+        for (&lane, ticket) in lanes.iter().zip(&tickets) {
+            let slow = again.deferred.contains(&lane);
+            if slow || !workshop.wait_for(lane, ticket, &self.object, &self.progress).await {
+                ticket.abandon().await;
+            }
+            match ticket.standing() {
+                ticket::Standing::Committed if !slow => {}
+                ticket::Standing::Overtaken => overtaken = true,
+                _ => deferred.push(lane),
+            }
+        }
+        self.note(ids, again).await?;
+        match failure {
+            Some(error) => Err(error),
+            None if overtaken => Err(JobError::Overtaken),
+            None => Ok(()),
+        }
+    }
+
+    /// Offers the records on a worker's thread. What could not be looked for stays as it is, and why is told.
+    async fn offer(&self, work: AgainWork, is_readable: bool) -> (Again, Option<JobError>) {
+        let mut failure = None;
+        let snapshot = match work.records.iter().any(|record| !record.has_body) && is_readable {
+            true => match self.feed.place.read(&self.object, Condition::Any).await {
+                Ok(Reading::Changed(snapshot)) => Some(snapshot),
+                Ok(Reading::Unchanged) => None,
+                Err(error) => {
+                    failure = Some(error.into());
+                    None
+                }
+            },
+            false => None,
+        };
+        let lanes = work.lanes.iter();
+        let producing: Vec<_> = lanes.map(|&lane| self.workshop.lanes[lane].producing()).collect();
+        let ids: Vec<u64> = work.records.iter().map(|record| record.id).collect();
+        let runtime = Handle::current();
+        let offered = tokio::task::spawn_blocking(move || reading::offer_again(work, snapshot, &runtime)).await;
+        drop(producing);
+        match offered {
+            Ok((again, error)) => (again, failure.or(error)),
+            Err(_panic) => {
+                let refused = ids.into_iter().map(|id| (id, "the decoder failed over it".to_owned())).collect();
+                (Again { refused, ..Again::default() }, failure)
+            }
+        }
+    }
+
+    /// Writes down what came of it.
+    async fn note(&self, ids: Vec<u64>, again: Again) -> Result<(), JobError> {
+        let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
+        workshop.metrics.events_received.inc_by(again.events);
+        for (result, users) in again.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
+            workshop.metrics.enrichment.add([feed, result], users);
+        }
+        if !again.refused.is_empty() {
+            let records = again.refused.len();
+            workshop.metrics.records_requeued.add([feed, "refused"], records as u64);
+            warn!(%feed, %object, records, "records were tried again and stay in quarantine");
+            workshop.store.refuse_again(again.refused).await?;
+        }
+        let released = workshop.store.release(ids, self.feed.sinks.clone()).await?;
+        if released > 0 {
+            workshop.metrics.records_requeued.add([feed, "delivered"], released);
+            info!(%feed, %object, records = released, "records came out of quarantine");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Takes up what operators ask of the quarantine: what is to be tried again is ordered as if it had just been written.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::checkpoint::Asked;
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Request;
+use crate::checkpoint::StoreError;
+use crate::collector::clock;
+use crate::collector::dispatch::Order;
+use crate::collector::feeds::Feeds;
+use crate::collector::feeds::Route;
+use crate::collector::intake::POISON_BYTES_MAX;
+use crate::collector::reading::inflated;
+use crate::collector::shutdown::Shutdown;
+use crate::notification::ObjectChange;
+use crate::notification::ObjectId;
+use crate::notification::parse::Notice;
+use crate::notification::parse::parse;
+use crate::telemetry::metrics::Metrics;
+
+/// How often requests are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// How often those that are still open are ordered again, for what failed meanwhile.
+const AGAIN_EVERY: Duration = Duration::from_secs(600);
+
+/// How many requests are read from the store at once.
+const REQUESTS_AT_ONCE: usize = 1024;
+
+/// What is asked of the quarantine, on its way to the dispatcher.
+pub(super) struct Requeues {
+    pub feeds: Arc<Feeds>,
+    pub store: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub orders: mpsc::Sender<Order>,
+    /// Take up what is asked for now, and no more.
+    pub once: bool,
+}
+
+impl Requeues {
+    /// Takes requests up until the stop.
+    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
+        let (mut taken, mut began) = (0, Instant::now());
+        loop {
+            taken = self.take_up(taken, &shutdown).await?;
+            if self.once {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if began.elapsed() >= AGAIN_EVERY {
+                (taken, began) = (0, Instant::now());
+            }
+        }
+    }
+
+    /// Takes up the requests after number `taken`. Returns the last one's number.
+    async fn take_up(&self, mut taken: u64, shutdown: &Shutdown) -> Result<u64, StoreError> {
+        let mut ordered: HashSet<ObjectId> = HashSet::new();
+        loop {
+            let requests = self.store.requests(taken, REQUESTS_AT_ONCE)?;
+            let Some(last) = requests.last() else { return Ok(taken) };
+            taken = last.number;
+            if ordered.is_empty() {
+                info!(requests = requests.len(), "trying again what was requeued out of quarantine");
+            }
+            for Request { id, asked, .. } in requests {
+                if shutdown.is_requested() {
+                    return Ok(taken);
+                }
+                match asked {
+                    Asked::Message => self.parse_again(id).await?,
+                    Asked::Record { object } if ordered.contains(&object) => {}
+                    Asked::Record { object } => {
+                        if self.order(id, &object, None).await? {
+                            ordered.insert(object);
+                        }
+                    }
+                    Asked::Object { object, etag } => {
+                        self.store.reconsider(object.clone()).await?;
+                        if self.order(id, &object, etag).await? {
+                            ordered.insert(object);
+                        }
+                    }
+                }
+            }
+            if ordered.len() >= REQUESTS_AT_ONCE {
+                ordered.clear();
+            }
+        }
+    }
+
+    /// Has the object read, if a feed still reads it; says so.
+    async fn order(&self, id: u64, object: &ObjectId, etag: Option<Box<str>>) -> Result<bool, StoreError> {
+        let Route::Feed(feed) = self.feeds.route(object) else {
+            self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
+            return Ok(false);
+        };
+        let object = object.clone();
+        let change = ObjectChange { object, sequencer: None, etag, size_bytes: None, written_at_ms: None };
+        // A closed dispatcher means that the process is ending.
+        let _ = self.orders.send(Order { feed, change, claim: None }).await;
+        Ok(true)
+    }
+
+    /// Reads a message again. What it names takes its place in quarantine until it was read, so that it is not lost.
+    async fn parse_again(&self, id: u64) -> Result<(), StoreError> {
+        let body = self.store.quarantined_body(id)?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
+        let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();
+        let notices = match parse(&body) {
+            Ok(notices) => notices,
+            Err(error) => return self.store.refuse_again(vec![(id, error.to_string())]).await,
+        };
+        let (mut names, mut still) = (Vec::new(), None);
+        for notice in notices {
+            match notice {
+                Notice::Malformed(error) => still = Some(error.to_string()),
+                Notice::Ignored(_) => {}
+                Notice::Written(written) => {
+                    if let Route::Feed(at) = self.feeds.route(&written.change.object) {
+                        let feed = &self.feeds.0[at];
+                        let object = feed.canonical(written.change.object);
+                        names.push((Arc::clone(&feed.name), object, written.change.etag));
+                    }
+                }
+            }
+        }
+        let outcome = if still.is_some() { "refused" } else { "delivered" };
+        self.metrics.records_requeued.add(["message", outcome], 1);
+        self.store.replace_message(id, names, still, clock::now_ms()).await
+    }
+}
