@@ -11,6 +11,7 @@ use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
 use crate::event::Scope;
+use crate::family::Context;
 use crate::family::Family;
 use crate::family::Redaction;
 use crate::family::Settings;
@@ -69,12 +70,17 @@ impl Feed {
         self.encoder_at(lane).map(|at| self.encoders[at])
     }
 
-    /// What an event's identity says of where its record was.
-    pub(super) fn scope<'a>(&self, object: &'a ObjectId) -> Scope<'a> {
-        match self.scope {
+    /// All that the feed says of how the records of an object become events. The one place that makes a context: what is
+    /// read now, made again after a crash, or requeued must not differ.
+    pub(super) fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a> {
+        let scope = match self.scope {
             IdentityScope::Object => Scope::Object(object),
             IdentityScope::Record => Scope::Record,
-        }
+        };
+        Context::new(self.family, object, scope, last_modified_ms, &self.name)
+            .with_settings(&self.settings)
+            .with_redaction(self.redaction.as_ref())
+            .with_users(self.users.as_ref().map(|users| users.lookup()))
     }
 
     /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that

@@ -189,6 +189,18 @@ fn a_requeued_record_has_the_identity_that_it_would_have_had() {
 }
 
 #[test]
+fn a_requeued_record_is_redacted_like_any_other() {
+    let world = World::fed_by_directory().with("[feed.audit.redact]\nmask = [\"userAgent\"]\n");
+    world.write(KEY, &object(&[record(0), long(1)]));
+    once_under(&world, LOW);
+    requeue_all(&world);
+    once_under(&world, HIGH);
+    let delivered = world.delivered("out");
+    assert_eq!(delivered.len(), 2);
+    assert!(delivered.iter().all(|line| line.contains("\"userAgent\":\"***\"")), "{delivered:?}");
+}
+
+#[test]
 fn a_running_daemon_takes_up_what_is_requeued() {
     let world = World::fed_by_directory();
     world.write(KEY, &object(&[record(0), long(1)]));

@@ -33,7 +33,6 @@ use crate::collector::reading::source::Source;
 use crate::collector::ticket::Ticket;
 use crate::delta::Growth;
 use crate::delta::Progress;
-use crate::family::Context;
 use crate::notification::ObjectId;
 use crate::object::Snapshot;
 use crate::object::Version;
@@ -81,16 +80,7 @@ pub(super) struct Read {
 pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<Read, JobError> {
     let mut source = Source::new(snapshot, &work.object, &work.feed.place, runtime);
     let version = Arc::new(source.version.clone());
-    let context = Context::new(
-        work.feed.family,
-        &work.object,
-        work.feed.scope(&work.object),
-        version.last_modified_ms,
-        &work.feed.name,
-    )
-    .with_settings(&work.feed.settings)
-    .with_redaction(work.feed.redaction.as_ref())
-    .with_users(work.feed.users.as_ref().map(|users| users.lookup()));
+    let context = work.feed.context(&work.object, version.last_modified_ms);
     let before = &work.standing.progress;
     let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
     outflow.accepted = before.accepted;

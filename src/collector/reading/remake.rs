@@ -19,7 +19,6 @@ use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
 use crate::config::Limits;
 use crate::event::Encoder;
-use crate::family::Context;
 use crate::object::ReadError;
 use crate::object::Snapshot;
 
@@ -67,11 +66,7 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
     version.etag = sealed.etag.clone();
     version.last_modified_ms = sealed.last_modified_ms;
     let version = Arc::new(version);
-    let scope = feed.scope(&object);
-    let context = Context::new(feed.family, &object, scope, sealed.last_modified_ms, &feed.name)
-        .with_settings(&feed.settings)
-        .with_redaction(feed.redaction.as_ref())
-        .with_users(feed.users.as_ref().map(|users| users.lookup()));
+    let context = feed.context(&object, sealed.last_modified_ms);
     let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
     let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);
     outflow.accepted = standing.progress.accepted;

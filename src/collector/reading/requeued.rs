@@ -30,7 +30,6 @@ use crate::config::Limits;
 use crate::delta::RecordHash;
 use crate::event::Encoded;
 use crate::event::Encoder;
-use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::encode_record;
 use crate::notification::ObjectId;
@@ -199,9 +198,7 @@ impl Search<'_> {
         }
         let mut source = Source::new(snapshot, self.object, &self.feed.place, self.runtime);
         let version = Arc::new(source.version.clone());
-        let scope = self.feed.scope(self.object);
-        let context = Context::new(self.feed.family, self.object, scope, version.last_modified_ms, &self.feed.name)
-            .with_settings(&self.feed.settings);
+        let context = self.feed.context(self.object, version.last_modified_ms);
         let before = self.store.standing(self.object, &[])?.progress;
         let mut outflow = Outflow::new(&context, version, Vec::new(), Vec::new(), self.runtime);
         let mut pass = Pass {
@@ -270,9 +267,7 @@ fn decode(
     bytes: &[u8],
     encoders: &[Encoder],
 ) -> Result<Decoded, Refusal> {
-    let context = Context::new(feed.family, object, feed.scope(object), record.last_modified_ms, &feed.name)
-        .with_settings(&feed.settings)
-        .with_users(feed.users.as_ref().map(|users| users.lookup()));
+    let context = feed.context(object, record.last_modified_ms);
     let mut written: Vec<Encoded> = encoders.iter().map(|_| Encoded::default()).collect();
     let read = Record::new(record.ordinal, bytes);
     encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
