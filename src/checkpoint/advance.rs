@@ -73,6 +73,8 @@ pub struct Passed(pub(super) ());
 /// An object was read to its end.
 pub struct Finish {
     pub feed: Arc<str>,
+    /// The name of the family it was read as.
+    pub family: &'static str,
     pub object: ObjectId,
     pub etag: Box<str>,
     pub sequencer: Option<Sequencer>,
@@ -221,6 +223,7 @@ impl CheckpointStore {
                 return Ok(false);
             }
             row.progress = finish.progress;
+            row.family = Some(finish.family.to_owned());
             row.etag = Some(finish.etag.into());
             row.state = "whole".to_owned();
             if finish.changed || row.changed_at_ms == 0 {
@@ -235,9 +238,35 @@ impl CheckpointStore {
                 row.sequencer = finish.sequencer.map(|sequencer| sequencer.0.into());
             }
             row.save(connection, &finish.object)?;
+            quarantine::heal(connection, &finish.object)?;
             Ok(true)
         };
         self.writer.write(note).await
+    }
+
+    /// Forgets what was accepted of an object that was read as another family: it is read as if it were new.
+    ///
+    /// # Errors
+    /// `Overtaken` while a batch holds records of it.
+    pub async fn begin_anew(&self, object: ObjectId, family: &'static str) -> Result<(), StoreError> {
+        let begin = move |connection: &Connection| {
+            let mut row = known(connection, &object)?;
+            if connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])? {
+                return Err(StoreError::Overtaken { object });
+            }
+            for table in ["fingerprints", "cursor"] {
+                connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
+            }
+            // What it refused is read again too.
+            connection.execute(
+                "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind <> 'message'",
+                params![&*object.bucket, &*object.key],
+            )?;
+            let progress = Progress { digest: blake3::hash(&[]).into(), ..Progress::default() };
+            row = ObjectRow { id: row.id, family: Some(family.to_owned()), progress, ..ObjectRow::new(&row.feed) };
+            row.save(connection, &object)
+        };
+        self.writer.write(begin).await
     }
 
     /// Whether each of `sinks` has had all of the object, or what it has not had is written down as owed.

@@ -145,6 +145,8 @@ impl From<rusqlite::Error> for StoreError {
 pub struct Standing {
     /// Whether the object is known at all.
     pub known: bool,
+    /// As which family it was last read to its end, where that is known.
+    pub family: Option<Box<str>>,
     pub progress: Progress,
     /// The entity tag of the last version that was read to its end.
     pub etag: Option<Box<str>>,
@@ -160,6 +162,11 @@ impl Standing {
     /// Whether every sink asked for has had all of the last version read.
     pub fn is_settled(&self) -> bool {
         self.etag.is_some() && self.cursors.iter().all(|&cursor| cursor == self.progress.accepted)
+    }
+
+    /// Whether it was read as another family than this one: what was accepted then says nothing now.
+    pub fn is_of_another(&self, family: &str) -> bool {
+        self.family.as_deref().is_some_and(|read_as| read_as != family)
     }
 }
 
@@ -218,6 +225,7 @@ impl CheckpointStore {
             let Some(row) = rows::ObjectRow::find(connection, object)? else {
                 return Ok(Standing {
                     known: false,
+                    family: None,
                     progress: Progress::default(),
                     etag: None,
                     sequencer: None,
@@ -228,6 +236,7 @@ impl CheckpointStore {
             let cursors = sinks.iter().map(|sink| rows::cursor(connection, row.id, sink)).collect::<Result<_, _>>()?;
             Ok(Standing {
                 known: true,
+                family: row.family.map(Into::into),
                 progress: row.progress,
                 etag: row.etag.filter(|_| row.state != "reading").map(Into::into),
                 sequencer: row.sequencer.map(|text| Sequencer(text.into())),
@@ -460,6 +469,7 @@ mod tests {
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_none(), "not read to its end");
         let finish = |accepted| Finish {
+            family: "databricks",
             feed: "dbx".into(),
             object: object(),
             etag: "e1".into(),

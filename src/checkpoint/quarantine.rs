@@ -131,6 +131,16 @@ impl CheckpointStore {
     }
 }
 
+/// The object was read to its end: its entry as a whole is of a version that is no more.
+pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind = 'object' AND request IS NULL",
+        )?
+        .execute(params![&*object.bucket, &*object.key])?;
+    Ok(())
+}
+
 /// Quarantines one record, within the transaction that accepts it as one of the part's.
 pub(super) fn record(
     store: &CheckpointStore,

@@ -54,6 +54,8 @@ impl Sum {
 pub(super) struct ObjectRow {
     pub(super) id: i64,
     pub(super) feed: String,
+    /// As which family it was last read to its end.
+    pub(super) family: Option<String>,
     pub(super) etag: Option<String>,
     pub(super) sequencer: Option<String>,
     pub(super) progress: Progress,
@@ -75,6 +77,7 @@ impl ObjectRow {
         Self {
             id: 0,
             feed: feed.to_owned(),
+            family: None,
             etag: None,
             sequencer: None,
             progress: Progress::default(),
@@ -85,7 +88,7 @@ impl ObjectRow {
 
     fn sum(&self, object: &ObjectId) -> Sum {
         let progress = &self.progress;
-        Sum::of("object")
+        let sum = Sum::of("object")
             .text(Some(&self.feed))
             .text(Some(&object.bucket))
             .text(Some(&object.key))
@@ -97,13 +100,15 @@ impl ObjectRow {
             .bytes(&progress.digest)
             .int(i64::from(progress.in_order))
             .text(Some(&self.state))
-            .int(self.changed_at_ms)
+            .int(self.changed_at_ms);
+        // Rows from before the family was kept carry a sum without it.
+        if self.family.is_some() { sum.text(self.family.as_deref()) } else { sum }
     }
 
     pub(super) fn find(connection: &Connection, object: &ObjectId) -> Result<Option<Self>, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT id, feed, etag, sequencer, accepted, content_records, content_bytes, digest, in_order, state,
-                    changed_at_ms, sum
+                    changed_at_ms, sum, family
              FROM object WHERE bucket = ?1 AND key = ?2",
         )?;
         let found = statement
@@ -123,6 +128,7 @@ impl ObjectRow {
                     progress,
                     state: row.get(9)?,
                     changed_at_ms: row.get(10)?,
+                    family: row.get(12)?,
                 };
                 Ok((found, row.get(11)?))
             })
@@ -136,13 +142,14 @@ impl ObjectRow {
     pub(super) fn save(&mut self, connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO object (feed, bucket, key, etag, sequencer, accepted, content_records, content_bytes, digest,
-                                 in_order, state, changed_at_ms, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                                 in_order, state, changed_at_ms, sum, family)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
              ON CONFLICT (bucket, key) DO UPDATE SET
                  feed = excluded.feed, etag = excluded.etag, sequencer = excluded.sequencer,
                  accepted = excluded.accepted, content_records = excluded.content_records,
                  content_bytes = excluded.content_bytes, digest = excluded.digest, in_order = excluded.in_order,
-                 state = excluded.state, changed_at_ms = excluded.changed_at_ms, sum = excluded.sum
+                 state = excluded.state, changed_at_ms = excluded.changed_at_ms, sum = excluded.sum,
+                 family = excluded.family
              RETURNING id",
         )?;
         let progress = &self.progress;
@@ -161,6 +168,7 @@ impl ObjectRow {
                 self.state,
                 self.changed_at_ms,
                 self.sum(object).value(),
+                self.family,
             ],
             |row| row.get(0),
         )?;

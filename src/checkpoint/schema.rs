@@ -179,6 +179,10 @@ CREATE TRIGGER quarantine_out AFTER DELETE ON quarantine BEGIN
     SET entries = entries - 1, body_bytes = body_bytes - coalesce(length(old.body_zstd), 0) WHERE kind = old.kind;
 END;
 ",
+    "
+-- As which family an object was last read to its end.
+ALTER TABLE object ADD COLUMN family TEXT;
+",
 ];
 
 /// The version this program writes.

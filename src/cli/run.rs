@@ -107,6 +107,7 @@ fn status(error: &collector::Error) -> Status {
         collector::Error::Queue(QueueError::Denied { .. }) | collector::Error::Place(ScanError::Denied { .. }) => {
             Status::Refused
         }
+        collector::Error::Place(ScanError::Missing { .. }) => Status::NoInput,
         collector::Error::Queue(_) | collector::Error::Place(_) => Status::Unavailable,
         collector::Error::Admin { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Status::Refused,
         collector::Error::Admin { .. } => Status::Unavailable,

@@ -54,6 +54,12 @@ impl Workshop {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
+    /// Where a task's object stands, with the lanes it is brought to.
+    fn standing(&self, task: &Task) -> Result<Standing, StoreError> {
+        let sinks: Vec<Arc<str>> = task.lanes.iter().map(|&lane| Arc::clone(&self.lanes[lane].sink)).collect();
+        self.store.standing(&task.object, &sinks)
+    }
+
     /// The supervisor turns: health sees it, and whether every sink has been reached once.
     pub(super) fn beat(&self) {
         if self.lanes.iter().all(|lane| !lane.is_failing()) {
@@ -158,9 +164,21 @@ struct Delivered {
 
 impl Announced {
     fn look_up(workshop: Arc<Workshop>, task: Task) -> Result<Self, JobError> {
-        let sinks: Vec<Arc<str>> = task.lanes.iter().map(|&lane| Arc::clone(&workshop.lanes[lane].sink)).collect();
-        let standing = workshop.store.standing(&task.object, &sinks)?;
+        let standing = workshop.standing(&task)?;
         Ok(Self { workshop, task, standing })
+    }
+
+    /// What was accepted as another family says nothing now: the object is read as if it were new.
+    async fn begin_anew(&mut self) -> Result<(), JobError> {
+        let Task { object, feed, .. } = &self.task;
+        let (was, family) = (self.standing.family.as_deref(), feed.family.name);
+        warn!(%object, feed = %feed.name, was, family, "an object was read as another family; it is read as if it were new");
+        match self.workshop.store.begin_anew(object.clone(), family).await {
+            Ok(()) => self.standing = self.workshop.standing(&self.task)?,
+            Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Whether what the change told of has been read already.
@@ -173,16 +191,22 @@ impl Announced {
 
     async fn open(mut self) -> Result<Opening, JobError> {
         let metrics = Arc::clone(&self.workshop.metrics);
-        if self.is_old() {
+        let anew = self.standing.is_of_another(self.task.feed.family.name);
+        if !anew && self.is_old() {
             metrics.duplicates_suppressed.add(["sequencer"], 1);
             return Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }));
         }
         let condition = match &self.standing.etag {
-            Some(etag) if self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
+            Some(etag) if !anew && self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
-            Ok(Reading::Changed(snapshot)) => Ok(Opening::Opened(Box::new(Opened { job: self, snapshot }))),
+            Ok(Reading::Changed(snapshot)) => {
+                if anew {
+                    self.begin_anew().await?;
+                }
+                Ok(Opening::Opened(Box::new(Opened { job: self, snapshot })))
+            }
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
@@ -207,6 +231,7 @@ impl Announced {
         }
         let finish = Finish {
             feed: Arc::clone(&self.task.feed.name),
+            family: self.task.feed.family.name,
             object: self.task.object.clone(),
             etag,
             sequencer: Some(sequencer),
@@ -311,6 +336,7 @@ impl Delivered {
         let object = job.task.object.clone();
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
+            family: job.task.feed.family.name,
             object: object.clone(),
             etag: read.version.etag.clone(),
             sequencer: job.task.sequencer,

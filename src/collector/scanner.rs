@@ -69,6 +69,8 @@ struct Counts {
     seen: u64,
     changed: u64,
     forgotten: u64,
+    /// The first thing that may hold objects and cannot be looked at.
+    refused: Option<ScanError>,
 }
 
 impl Scanner {
@@ -173,7 +175,10 @@ impl Scanner {
                 }
             }
         }
-        let Counts { seen, changed, forgotten } = counts;
+        let Counts { seen, changed, forgotten, refused } = counts;
+        if let Some(refused) = refused {
+            return Err(refused.into());
+        }
         debug!(feed = %self.feed.name, seen, changed, forgotten, "scanned");
         self.metrics.scan_last_success.set([&self.feed.name], clock::now_ms() / 1000);
         Ok(())
@@ -190,6 +195,10 @@ impl Scanner {
                 Found::Object(change) => self.consider(change, horizon, counts).await?,
                 Found::Unreadable { place, reason } => {
                     warn!(feed = %self.feed.name, place, reason, "something there cannot be an object");
+                }
+                Found::Refused { place, reason } => {
+                    warn!(feed = %self.feed.name, place, reason, "something there cannot be looked at");
+                    counts.refused.get_or_insert(ScanError::Denied { place, reason });
                 }
             }
         }
@@ -209,6 +218,7 @@ impl Scanner {
         }
         let standing = self.store.standing(&change.object, &self.feed.sinks)?;
         let same = change.etag.is_some() && standing.etag == change.etag;
+        let same = same && !standing.is_of_another(self.feed.family.name);
         if same && (standing.damaged || standing.is_settled()) {
             return Ok(());
         }

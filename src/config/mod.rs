@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -88,9 +89,23 @@ pub struct Log {
 
 impl Log {
     /// What `level` lets through.
-    pub fn filter(&self) -> Result<EnvFilter, ParseError> {
-        EnvFilter::try_new(self.level.as_deref().unwrap_or("info"))
+    pub fn filter(&self) -> Result<EnvFilter, LevelError> {
+        let level = self.level.as_deref().unwrap_or("info");
+        // To the filter a bare word is a target: all of that target, and nothing else.
+        if !level.contains(['=', ',', '[']) && level.parse::<Level>().is_err() {
+            return Err(LevelError::Unknown);
+        }
+        Ok(EnvFilter::try_new(level)?)
     }
+}
+
+/// Why `log.level` lets nothing through.
+#[derive(Debug, thiserror::Error)]
+pub enum LevelError {
+    #[error("expected error, warn, info, debug, trace or a filter")]
+    Unknown,
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]

@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
 /// A place both would read, if there is one.
 fn shared(one: &feed::Config, other: &feed::Config) -> Option<String> {
     if let (Some(one), Some(other)) = (&one.directory, &other.directory) {
-        let (one, other) = (lexical(one), lexical(other));
+        let (one, other) = (resolved(one), resolved(other));
         let inner = if one.starts_with(&other) { &one } else { &other };
         return (one.starts_with(&other) || other.starts_with(&one)).then(|| inner.display().to_string());
     }
@@ -44,6 +44,11 @@ fn shared(one: &feed::Config, other: &feed::Config) -> Option<String> {
         let inner = if prefix.len() > other.len() { prefix } else { other };
         Some(format!("s3://{bucket}/{inner}"))
     })
+}
+
+/// Where links lead, as far as the directory is there already.
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| lexical(path))
 }
 
 /// All the names by which the feed's bucket goes: its own, and where `read_through` has it, those it is the alias of.

@@ -6,7 +6,7 @@ use crate::delta::Fingerprint;
 
 /// The fingerprints could not be read or compared where they are kept.
 #[derive(Debug, thiserror::Error)]
-#[error("the fingerprints of accepted records cannot be had")]
+#[error("the fingerprints of accepted records cannot be had: {0}")]
 pub struct LedgerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// One object's accepted fingerprints, and a table beside them, empty at first and gone with the ledger, for the

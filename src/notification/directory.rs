@@ -32,7 +32,10 @@ impl Directory {
     /// The path leads to no directory, may not be read, or is not UTF-8.
     pub fn open(path: &Path) -> Result<Self, ScanError> {
         let denied = |reason: String| ScanError::Denied { place: path.display().to_string(), reason };
-        let root = path.canonicalize().map_err(|error| denied(error.to_string()))?;
+        let root = path.canonicalize().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ScanError::Missing { place: path.display().to_string() },
+            _ => denied(error.to_string()),
+        })?;
         if !root.is_dir() {
             return Err(denied("not a directory".to_owned()));
         }
@@ -103,7 +106,9 @@ impl Directory {
             },
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => return unreadable(error.to_string()),
+            Err(error) => {
+                return Some(Found::Refused { place: path.display().to_string(), reason: error.to_string() });
+            }
         };
         metadata.is_file().then(|| {
             Found::Object(ObjectChange {
@@ -111,7 +116,7 @@ impl Directory {
                 sequencer: None,
                 etag: Some(file_etag(&metadata)),
                 size_bytes: Some(metadata.len()),
-                written_at_ms: modified_ms(&metadata),
+                written_at_ms: arrived_ms(&metadata),
             })
         })
     }
@@ -167,7 +172,7 @@ impl Walk {
     fn descend(&mut self, path: &Path) -> Option<Found> {
         let place = self.directory.root.join(path).display().to_string();
         if self.open.len() >= DEPTH_MAX {
-            return Some(Found::Unreadable { place, reason: format!("deeper than {DEPTH_MAX} folders") });
+            return Some(Found::Refused { place, reason: format!("deeper than {DEPTH_MAX} folders") });
         }
         match self.entries(path) {
             Ok((entries, problem)) => {
@@ -175,7 +180,7 @@ impl Walk {
                 problem
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => Some(Found::Unreadable { place, reason: error.to_string() }),
+            Err(error) => Some(Found::Refused { place, reason: error.to_string() }),
         }
     }
 
@@ -187,7 +192,7 @@ impl Walk {
         for entry in fs::read_dir(&place)? {
             if entries.len() == ENTRIES_MAX {
                 let reason = format!("more than {ENTRIES_MAX} entries; the rest is left out");
-                problem = Some(Found::Unreadable { place: place.display().to_string(), reason });
+                problem = Some(Found::Refused { place: place.display().to_string(), reason });
                 break;
             }
             let entry = entry?;
@@ -221,6 +226,13 @@ pub fn modified_ms(metadata: &Metadata) -> Option<i64> {
     i64::try_from(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
+/// When the file came to be what it is here, in milliseconds since the epoch: a copy may carry the time of its original's
+/// last write.
+fn arrived_ms(metadata: &Metadata) -> Option<i64> {
+    let changed_ms = metadata.ctime().checked_mul(1000)?.checked_add(metadata.ctime_nsec() / 1_000_000)?;
+    Some(modified_ms(metadata)?.max(changed_ms))
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -249,7 +261,7 @@ mod tests {
             assert!(page.len() <= max);
             told.extend(page.into_iter().map(|found| match found {
                 Found::Object(change) => change.object.key.to_string(),
-                Found::Unreadable { reason, .. } => format!("! {reason}"),
+                Found::Unreadable { reason, .. } | Found::Refused { reason, .. } => format!("! {reason}"),
             }));
         }
         told

@@ -45,6 +45,9 @@ pub enum ScanError {
     /// Permissions, names or configuration; nothing but a person can mend it.
     #[error("listing {place} is refused: {reason}")]
     Denied { place: String, reason: String },
+    /// A feed's directory does not exist.
+    #[error("{place} is not there")]
+    Missing { place: String },
 }
 
 /// One thing that was found.
@@ -53,6 +56,11 @@ pub enum Found {
     Object(ObjectChange),
     /// There is something that cannot be an object; the scan goes on.
     Unreadable {
+        place: String,
+        reason: String,
+    },
+    /// There is something that may hold objects, and cannot be looked at; the scan goes on, and has not seen everything.
+    Refused {
         place: String,
         reason: String,
     },

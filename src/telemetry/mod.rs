@@ -10,8 +10,7 @@ pub mod systemd;
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::ParseError;
-
+use crate::config::LevelError;
 use crate::config::Log;
 use crate::config::LogFormat;
 
@@ -19,7 +18,7 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("log.level is no filter: {0}")]
-    Filter(#[from] ParseError),
+    Filter(#[from] LevelError),
     /// Something else in this process logs already.
     #[error("a log subscriber is already set")]
     AlreadySet,

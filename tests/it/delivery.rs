@@ -1,6 +1,7 @@
 //! Each sink has each record once, whatever another sink does and however slow it is itself.
 
 use super::support::aws::Aws;
+use super::support::daemon::Daemon;
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
@@ -113,4 +114,29 @@ fn a_message_stays_invisible_as_long_as_a_slow_sink_takes() {
     assert!(daemon.stop().success());
     let lines: Vec<String> = output.join().unwrap().lines().map(str::to_owned).collect();
     assert_once_each(&lines, &records(0..LINES));
+}
+
+#[test]
+fn once_ends_though_a_sink_cannot_take_the_batch_that_was_under_way() {
+    let world = World::new().with_directory_feed(&["out", "late"]).with_file("out");
+    let late_path = world.path("away/late.ndjson");
+    let world = world.with(&format!("[sink.late]\ntype = \"file\"\npath = {late_path:?}\nencoding = \"raw\"\n"));
+    world.write(KEY, &object(&records(0..3)));
+    let failing = |daemon: Daemon| {
+        let log = daemon.log.clone();
+        assert_eq!(daemon.end().code(), Some(75), "{}", log.end());
+        assert!(log.text().contains("not delivered to late"), "{}", log.end());
+    };
+    let expected: Vec<&'static str> = [&SINK_IS_AWAY[..], &["stopped by an error"]].concat();
+    // A sink without its directory, at first without and then with a batch that is sealed.
+    failing(world.run(&["--once"]).expecting(&expected).spawn());
+    std::fs::create_dir(world.path("away")).unwrap();
+    std::fs::create_dir(&late_path).unwrap();
+    failing(world.run(&["--once"]).expecting(&expected).spawn());
+    world.write(KEY, &object(&records(0..6)));
+    failing(world.run(&["--once"]).expecting(&expected).spawn());
+    world.delivered_once_each(&records(0..6));
+    std::fs::remove_dir(&late_path).unwrap();
+    world.once_expecting(&["completing"]);
+    assert_once_each(&late(&world), &records(0..6));
 }

@@ -57,3 +57,40 @@ fn what_is_no_log_is_not_read() {
     world.once();
     world.delivered_once_each(&records(0..1));
 }
+
+#[test]
+fn an_object_that_was_read_as_another_family_is_read_anew_as_the_right_one() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..5)));
+    for family in ["ydb", "immuta", "s3_access"] {
+        let wrong = world.run(&["--once"]).with_environment("AUDITFERRY__FEED__AUDIT__FAMILY", family);
+        let wrong = wrong.with_environment("AUDITFERRY__FEED__AUDIT__KEYS", "[\"**\"]");
+        assert!(wrong.expecting(&["read as another family", "quarantine"]).spawn().end().success());
+        assert!(world.delivered("out").is_empty(), "{family}");
+    }
+    world.once_expecting(&["read as another family"]);
+    world.delivered_once_each(&records(0..5));
+    world.once();
+    world.delivered_once_each(&records(0..5));
+}
+
+#[test]
+fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    // Nobody may look into a folder that is nested too deep, whoever asks.
+    let deep = vec!["d"; 70].join("/");
+    std::fs::create_dir_all(world.path("source").join(deep)).unwrap();
+    let daemon = world.run(&["--once"]).expecting(&["cannot be looked at", "stopped by an error"]).spawn();
+    let log = daemon.log.clone();
+    assert_eq!(daemon.end().code(), Some(77), "{}", log.end());
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_told_as_such() {
+    let world = World::fed_by_directory();
+    std::fs::remove_dir(world.path("source")).unwrap();
+    let daemon = world.run(&["--once"]).expecting(&["is not there"]).spawn();
+    assert_eq!(daemon.end().code(), Some(66));
+}

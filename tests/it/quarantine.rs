@@ -301,6 +301,22 @@ fn a_record_whose_bytes_were_kept_comes_back_though_its_object_is_gone() {
 }
 
 #[test]
+fn an_objects_entry_goes_when_a_later_version_is_read_whole() {
+    let world = World::fed_by_directory();
+    let key = "workspaceId=1/date=2026-01-01/part-0.json.gz";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&object(&records(0..300))).unwrap();
+    let whole = gzip.finish().unwrap();
+    world.write(key, &whole[..whole.len() / 2]);
+    world.once_expecting(&REFUSED);
+    assert_eq!(listed(&world).len(), 1);
+    world.write(key, &whole);
+    world.once_expecting(&REFUSED);
+    world.delivered_once_each(&records(0..300));
+    assert!(listed(&world).is_empty());
+}
+
+#[test]
 fn a_damaged_object_is_read_again_when_what_refused_it_is_gone() {
     let world = World::fed_by_directory();
     let key = "workspaceId=1/date=2026-01-01/part-0.json.gz";

@@ -213,6 +213,7 @@ impl Dispatcher {
                 continue;
             }
             let Some(wish) = self.waiting.remove(&object) else { continue };
+            self.leave_out_stuck(&object, wish.feed);
             let lanes: Vec<usize> = self.workshop.feeds.0[wish.feed]
                 .lanes
                 .iter()
@@ -229,6 +230,17 @@ impl Dispatcher {
                 continue;
             }
             self.start(object, wish, lanes, None);
+        }
+    }
+
+    /// A lane that cannot finish the batch it holds records of the object in does not hold up the others.
+    fn leave_out_stuck(&mut self, object: &ObjectId, feed: usize) {
+        let patience = self.workshop.limits.sink_patience;
+        for &lane in &self.workshop.feeds.0[feed].lanes {
+            let handle = &self.workshop.lanes[lane];
+            if handle.holds(object) && handle.is_stuck(patience) {
+                self.behind[lane].defer(object, feed);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::delta::Place;
 use crate::delta::Progress;
 use crate::delta::RecordHash;
 use crate::delta::comparison::Comparison;
+use crate::delta::ledger::LedgerError;
 use crate::delta::prefix;
 use crate::delta::prefix::Prefix;
 use crate::family::Context;
@@ -370,7 +371,14 @@ impl<'a> Pass<'_, 'a> {
     }
 
     fn delta_error(&self, error: DeltaError) -> JobError {
-        JobError::Store(StoreError::Failed(format!("{}: {error}", self.context.object)))
+        let object = self.context.object;
+        JobError::Store(match error {
+            DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
+                Ok(error) => *error,
+                Err(source) => StoreError::Failed(format!("{object}: {source}")),
+            },
+            DeltaError::Incomplete { .. } => StoreError::Corrupt { row: format!("{object}: {error}") },
+        })
     }
 }
 
