@@ -26,7 +26,7 @@ pub(crate) fn immuta(records: usize) -> Vec<u8> {
             0 => (
                 "sqlQuery",
                 format!(
-                    r#""dataSourceTableName":"tpc_web_sales_{0}","query":"select "region", sum("amount") from "public"."tpc_web_sales_{0}" where "day" = '2021-08-{1:02}' group by "region" order by 2 desc limit {2}","purposeIds":[{3},{4}],"record":{{"sqlQuery":"select region, sum(amount) from tpc_web_sales_{0} where day = '2021-08-{1:02}' group by region","parameters":["2021-08-{1:02}"],"duration":{2},"rows":{5}}}"#,
+                    r#""dataSourceTableName":"tpc_web_sales_{0}","query":"select \"region\", sum(\"amount\") from \"public\".\"tpc_web_sales_{0}\" where \"day\" = '2021-08-{1:02}' group by \"region\" order by 2 desc limit {2}","purposeIds":[{3},{4}],"record":{{"sqlQuery":"select region, sum(amount) from tpc_web_sales_{0} where day = '2021-08-{1:02}' group by region","parameters":["2021-08-{1:02}"],"duration":{2},"rows":{5}}}"#,
                     dice.roll(40),
                     dice.roll(28) + 1,
                     dice.roll(900),

@@ -90,7 +90,10 @@ pub(crate) fn parse_values(content: &[u8]) -> u64 {
     let mut from = 0;
     let mut members = 0;
     for end in memchr::memchr_iter(b'\n', content) {
-        let value: serde_json::Value = serde_json::from_slice(&content[from..end]).unwrap();
+        let line = &content[from..end];
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_else(|error| {
+            panic!("{error}: {}", String::from_utf8_lossy(line));
+        });
         members += value.as_object().unwrap().len() as u64;
         from = end + 1;
     }
