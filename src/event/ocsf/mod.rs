@@ -1,5 +1,7 @@
 //! Writes an event as OCSF, one JSON object with `time` first: version 1.8.0, or an older one made of that.
 
+mod form;
+
 pub(crate) mod objects;
 
 mod observables;
@@ -7,6 +9,8 @@ mod observables;
 mod places;
 
 mod projection;
+
+mod shape;
 
 mod version;
 
