@@ -25,6 +25,8 @@ pub(super) struct Moved<'t> {
     /// Where it was, such as `resources.0.type`.
     pub(super) path: String,
     pub(super) value: Json<'t>,
+    /// Whether the event has the beginning of it.
+    is_cut: bool,
 }
 
 /// Why the version cannot have the event in its class.
@@ -135,7 +137,7 @@ impl<'s, 't> Projection<'s, 't> {
         }
         let Some(attribute) = attributes.get(&*key).filter(|attribute| self.is_open(attribute)) else {
             let value = reader.value()?;
-            self.keep(value);
+            self.keep(value, false);
             return Ok(());
         };
         let before = out.len();
@@ -160,8 +162,8 @@ impl<'s, 't> Projection<'s, 't> {
     }
 
     /// The value at the path's end is kept beside the event.
-    fn keep(&mut self, value: Json<'t>) {
-        self.moved.push(Moved { path: self.path.join("."), value });
+    fn keep(&mut self, value: Json<'t>, is_cut: bool) {
+        self.moved.push(Moved { path: self.path.join("."), value, is_cut });
     }
 
     /// Returns whether anything was written.
@@ -201,7 +203,7 @@ impl<'s, 't> Projection<'s, 't> {
     /// whole is kept, unless it is a copy of what stands in the event elsewhere.
     fn text(&mut self, form: Form, inside: &'t str, out: &mut Vec<u8>) -> bool {
         if !form.takes(inside) {
-            self.keep(Json::String(inside));
+            self.keep(Json::String(inside), false);
             return false;
         }
         let shortened = self.schema.text_max.filter(|_| form != Form::Json).and_then(|max| cut(inside, max));
@@ -210,7 +212,7 @@ impl<'s, 't> Projection<'s, 't> {
             return true;
         };
         if !matches!(self.path.first().map(Cow::as_ref), Some("raw_data" | "observables")) {
-            self.keep(Json::String(inside));
+            self.keep(Json::String(inside), true);
         }
         write_text(out, &shortened);
         true
@@ -226,7 +228,7 @@ impl<'s, 't> Projection<'s, 't> {
             }
             Ok(())
         })?;
-        Ok(observed.is_some_and(|name| self.moved.iter().any(|Moved { path, .. }| path == name)))
+        Ok(observed.is_some_and(|name| self.moved.iter().any(|moved| moved.path == name && !moved.is_cut)))
     }
 
     /// Returns whether anything was written.
