@@ -243,11 +243,11 @@ impl<'a> Line<'a> {
         if let Some(row) = targets::row(code, method.as_ref().map(Text::plain).as_deref()) {
             source.fill(event, row);
         }
-        if method.as_ref().is_none_or(|method| is_method(&method.plain())) {
-            self.map(Name::Method);
-        }
         let user_agent = self.map(Name::Client);
         event.http_request = HttpRequest { method, user_agent, ..HttpRequest::default() };
+        if event.http_request.method.is_none() || event.http_request.known_method().is_some() {
+            self.map(Name::Method);
+        }
         let bucket = event.target.databucket.as_ref();
         let version = bucket.and_then(|bucket| bucket.version.as_ref()).map(Text::plain);
         self.map_if(Name::Ref, version.as_deref());
@@ -278,11 +278,6 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
         Some(email) => User { email: Some(Text::from(email)), kind: UserKind::User, ..user },
         None => user,
     }
-}
-
-/// OCSF's methods.
-fn is_method(method: &str) -> bool {
-    matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
 }
 
 /// The path with its secrets masked, and where they stand in the record.
