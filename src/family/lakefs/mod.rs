@@ -34,11 +34,11 @@ use crate::family::Context;
 use crate::family::Family;
 use crate::family::Partitions;
 use crate::family::Refusal;
+use crate::family::address;
 use crate::family::lakefs::line::Line;
 use crate::family::lakefs::line::Name;
 use crate::family::lakefs::line::read;
 use crate::family::lakefs::path::RequestPath;
-use crate::family::lakefs::path::secrets_in;
 use crate::family::lakefs::targets::Source;
 use crate::family::lakefs::targets::user_of;
 use crate::family::redaction;
@@ -284,18 +284,18 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
 fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
     const SHOWN: &str = "***";
     // An object's own path has no query: a question mark is part of its name.
-    let secrets = if inside.starts_with('/') { secrets_in(inside) } else { Vec::new() };
+    let secrets = if inside.starts_with('/') { address::secrets(inside, address::End::OfText) } else { Vec::new() };
     if secrets.is_empty() {
         return unescaped(inside);
     }
     let at = offset_in(record, inside);
     let mut shown = String::with_capacity(inside.len());
     let mut from = 0;
-    for (begin, end) in secrets {
-        shown.push_str(&inside[from..begin]);
+    for secret in secrets {
+        shown.push_str(&inside[from..secret.start]);
         shown.push_str(SHOWN);
-        from = end;
-        masks.push(Mask { at: at + begin..at + end, shown: Cow::Borrowed(SHOWN) });
+        from = secret.end;
+        masks.push(Mask { at: at + secret.start..at + secret.end, shown: Cow::Borrowed(SHOWN) });
     }
     shown.push_str(&inside[from..]);
     Cow::Owned(Text::Escaped(&shown).plain().into_owned())
