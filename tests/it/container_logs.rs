@@ -372,3 +372,31 @@ fn what_an_event_has_no_place_for_of_a_request_is_kept() {
     assert_eq!(event["http_request"]["url"], json!({"path": "/x", "query_string": "a=1"}));
     assert!(event["unmapped"].is_null(), "{event:#}");
 }
+
+#[test]
+fn no_secret_leaves_in_whatever_notation_it_stands() {
+    let immuta =
+        |fields: &str| format!(r#"{{"id":"r1","timestamp":1705305601234,"message":"Response Sent",{fields}}}"#);
+    for (family, line) in [
+        ("immuta", immuta(r#""method":"get","path":"/x?token=hush&a=kept","query":{"token":"hush"}"#)),
+        ("immuta", immuta(r#""apiKey":"hush","x-api-key":"hush","passphrase":"hush","a":"kept""#)),
+        ("immuta", immuta(r#""credentials":{"a":"hush"},"access_key":"hush","account_key":"hush","accessKeyId":"kept""#)),
+        ("immuta", immuta(r#""path":"/kept","body":"ALTER USER u PASSWORD \"hush\"""#)),
+        ("ydb", stream_line("operation=GET, status=SUCCESS, method=GET, url=/x?token=hush, params=token=hush&a=kept")),
+        ("ydb", stream_line("operation=GET, status=SUCCESS, params=a=kept&password=hush")),
+        ("ydb", stream_line(r#"operation=ALTER USER, status=SUCCESS, query_text=PASSWORD "hush" kept"#)),
+        ("ydb", stream_line("operation=ALTER USER, status=SUCCESS, query_text=PASSWORD E'hush' kept")),
+        ("ydb", stream_line("operation=ALTER USER, status=SUCCESS, query_text=PASSWORD $$hush$$ kept")),
+        (
+            "ydb",
+            r#"2025-11-03T18:07:40Z: {"component":"monitoring","operation":"GET","status":"SUCCESS","url":"/x","params":"token=hush&a=kept"}"#
+                .to_owned(),
+        ),
+    ] {
+        let event = event(family, &line);
+        let written = event.to_string();
+        assert!(!written.contains("hush"), "{line}\n{event:#}");
+        assert!(event["raw_data"].as_str().unwrap().contains("kept"), "{line}\n{event:#}");
+        assert!(event["raw_data"].as_str().unwrap().contains("***"), "{line}\n{event:#}");
+    }
+}

@@ -113,7 +113,9 @@ fn what_signs_an_address_shows_neither_in_an_event_nor_in_its_raw_data() {
         .replace("GET /x HTTP", "GET /x?X-Amz-Signature=s3cr3t&b=1 HTTP");
     let odd = presigned.replace("GET /x", "GET x");
     let options = Options { raw_data: true, ..Options::default() };
-    for line in [presigned.clone(), odd, presigned.replace("agent", "\u{fffd}")] {
+    let with_user = presigned.replace("https://h/?Signature", "https://u:s3cr3t@h/?token");
+    let with_password = presigned.replace("x?X-Amz", "x?password=s3cr3t&X-Amz");
+    for line in [presigned.clone(), odd, presigned.replace("agent", "\u{fffd}"), with_user, with_password] {
         let mut bytes = line.clone().into_bytes();
         // Once as text, once with a byte that is none.
         for _ in 0..2 {
