@@ -254,9 +254,19 @@ struct Refused(io::Error);
 fn content(args: &Args, mut source: Source, object: &ObjectId) -> Result<(Box<dyn Read>, bool), Refused> {
     let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
     source.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
-    if !(matches!(args.family.framing, Framing::Rows(_)) && rows::are_in(&object.key, &beginning)) {
+    let reads_rows = matches!(args.family.framing, Framing::Rows(_));
+    if !(reads_rows && rows::are_in(&object.key, &beginning)) {
         let whole = io::Cursor::new(beginning).chain(source);
-        return Ok((Box::new(Inflate::new(whole, INFLATE_LIMITS)), false));
+        let mut inflated = Inflate::new(whole, INFLATE_LIMITS);
+        if !reads_rows {
+            return Ok((Box::new(inflated), false));
+        }
+        let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
+        inflated.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
+        if rows::begins_as_file(&beginning) {
+            return Err(Refused(RowsError::Packed.into()));
+        }
+        return Ok((Box::new(io::Cursor::new(beginning).chain(inflated)), false));
     }
     let file = match source {
         Source::File(file) => file,

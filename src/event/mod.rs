@@ -281,7 +281,7 @@ pub struct Api<'a> {
 
 #[derive(Clone, Debug, Default)]
 pub struct HttpRequest<'a> {
-    /// Written when it is one of OCSF's methods, which are upper case.
+    /// As the source spells it. OCSF has it when it is one of its methods, in upper case.
     pub method: Option<Text<'a>>,
     pub url: Option<Text<'a>>,
     pub hostname: Option<Text<'a>>,

@@ -25,6 +25,11 @@ const SECRET_ENDINGS: &[&str] = &[
     "secretkey",
     "secretaccesskey",
     "privatekey",
+    "apikey",
+    "accesskey",
+    "accountkey",
+    "passphrase",
+    "credentials",
     "accesstoken",
     "apitoken",
     "authtoken",
@@ -87,7 +92,13 @@ fn is_secret_name(bytes: &[u8]) -> bool {
     // No ending ends otherwise: most names are told apart by two bytes.
     if !matches!(
         (before | 0x20, last | 0x20),
-        (b'r' | b'w', b'd') | (b'e', b't' | b'y' | b'n') | (b'u', b'e') | (b'n', b'g') | (b'x', b't') | (b'o', b'n')
+        (b'r' | b'w', b'd')
+            | (b'e', b't' | b'y' | b'n')
+            | (b'u' | b's', b'e')
+            | (b'n', b'g')
+            | (b'x', b't')
+            | (b'o', b'n')
+            | (b'l', b's')
     ) {
         return false;
     }
@@ -307,6 +318,12 @@ mod tests {
             "privateKey",
             "commandText",
             "Authorization",
+            "apiKey",
+            "x-api-key",
+            "passphrase",
+            "credentials",
+            "access_key",
+            "account_key",
         ] {
             assert!(is_secret(name), "{name}");
         }
@@ -320,6 +337,10 @@ mod tests {
             "wasPasswordChanged",
             "path",
             "key",
+            "accessKeyId",
+            "AWSAccessKeyId",
+            "apiKeyName",
+            "credential_name",
         ] {
             assert!(!is_secret(name), "{name}");
         }

@@ -1,5 +1,7 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
+mod address;
+
 mod container;
 
 mod databricks;

@@ -20,6 +20,9 @@ const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
 /// The largest zstd window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
+/// Enough to tell what inflated content is.
+const BEGINNING_BYTES: usize = 4;
+
 /// Inflated at once where nothing is kept.
 const SCRATCH_BYTES: usize = 64 << 10;
 
@@ -98,6 +101,8 @@ pub struct Proof {
     /// Stored bytes up to the end of the last whole member or frame.
     pub stored_bytes: u64,
     pub inflated_bytes: u64,
+    /// The first bytes inflated; zeros where there are fewer.
+    pub beginning: [u8; BEGINNING_BYTES],
     /// Whether bytes that belong to no member or frame follow the last one. They are not delivered.
     pub trailing_garbage: bool,
 }
@@ -110,8 +115,19 @@ pub struct Proof {
 pub fn prove(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
     let mut inflate = Inflate::new(source, limits);
     let mut scratch = vec![0; SCRATCH_BYTES];
-    while inflate.advance(&mut scratch)? > 0 {}
+    let mut beginning = [0; BEGINNING_BYTES];
+    let mut known = 0;
+    loop {
+        let inflated = inflate.advance(&mut scratch)?;
+        if inflated == 0 {
+            break;
+        }
+        let taken = inflated.min(BEGINNING_BYTES - known);
+        beginning[known..known + taken].copy_from_slice(&scratch[..taken]);
+        known += taken;
+    }
     Ok(Proof {
+        beginning,
         compression: inflate.compression,
         stored_bytes: inflate.stored_bytes(),
         inflated_bytes: inflate.inflated_bytes,

@@ -335,3 +335,68 @@ fn every_row_of_ydb_is_reached_in_its_class() {
         assert_eq!(found["activity_id"], row.activity.id, "{}: {found:#}", row.selector);
     }
 }
+
+/// A line of YDB's audit stream as text.
+fn stream_line(fields: &str) -> String {
+    format!("2025-11-03T18:07:40.000001Z: component=schemeshard, tx_id=281, {fields}")
+}
+
+#[test]
+fn only_who_logs_on_is_taken_for_the_actor_by_the_login() {
+    let created = "subject={none}, operation=CREATE USER, paths=[/Root], status=SUCCESS, login_user=bob";
+    let event = event("ydb", &stream_line(created));
+    assert_eq!(event["actor"]["user"]["name"], "unknown");
+    assert_eq!(event["user"]["name"], "bob");
+    let logged_on = "subject={none}, operation=LOGIN, status=SUCCESS, login_user=bob";
+    assert_eq!(self::event("ydb", &stream_line(logged_on))["actor"]["user"]["name"], "bob");
+}
+
+#[test]
+fn a_method_is_known_in_whatever_case_it_stands() {
+    let line = r#"{"id":"r1","timestamp":1705305601234,"message":"Response Sent","method":"get","path":"/x","statusCode":200}"#;
+    let event = event("immuta", line);
+    assert_eq!(event["http_request"]["http_method"], "GET");
+    let line = stream_line("operation=UPDATE, status=SUCCESS, method=post, url=/x");
+    let event = self::event("ydb", &line);
+    assert_eq!(event["http_request"]["http_method"], "POST");
+    assert!(event["unmapped"]["method"].is_null());
+}
+
+#[test]
+fn what_an_event_has_no_place_for_of_a_request_is_kept() {
+    let line = stream_line("operation=UPDATE, status=SUCCESS, method=BREW, params=a=1");
+    let event = event("ydb", &line);
+    assert_says(&event["unmapped"], &json!({"method": "BREW", "params": "a=1"}), "unmapped");
+    let line = stream_line("operation=UPDATE, status=SUCCESS, method=PUT, url=/x, params=a=1");
+    let event = self::event("ydb", &line);
+    assert_eq!(event["http_request"]["url"], json!({"path": "/x", "query_string": "a=1"}));
+    assert!(event["unmapped"].is_null(), "{event:#}");
+}
+
+#[test]
+fn no_secret_leaves_in_whatever_notation_it_stands() {
+    let immuta =
+        |fields: &str| format!(r#"{{"id":"r1","timestamp":1705305601234,"message":"Response Sent",{fields}}}"#);
+    for (family, line) in [
+        ("immuta", immuta(r#""method":"get","path":"/x?token=hush&a=kept","query":{"token":"hush"}"#)),
+        ("immuta", immuta(r#""apiKey":"hush","x-api-key":"hush","passphrase":"hush","a":"kept""#)),
+        ("immuta", immuta(r#""credentials":{"a":"hush"},"access_key":"hush","account_key":"hush","accessKeyId":"kept""#)),
+        ("immuta", immuta(r#""path":"/kept","body":"ALTER USER u PASSWORD \"hush\"""#)),
+        ("ydb", stream_line("operation=GET, status=SUCCESS, method=GET, url=/x?token=hush, params=token=hush&a=kept")),
+        ("ydb", stream_line("operation=GET, status=SUCCESS, params=a=kept&password=hush")),
+        ("ydb", stream_line(r#"operation=ALTER USER, status=SUCCESS, query_text=PASSWORD "hush" kept"#)),
+        ("ydb", stream_line("operation=ALTER USER, status=SUCCESS, query_text=PASSWORD E'hush' kept")),
+        ("ydb", stream_line("operation=ALTER USER, status=SUCCESS, query_text=PASSWORD $$hush$$ kept")),
+        (
+            "ydb",
+            r#"2025-11-03T18:07:40Z: {"component":"monitoring","operation":"GET","status":"SUCCESS","url":"/x","params":"token=hush&a=kept"}"#
+                .to_owned(),
+        ),
+    ] {
+        let event = event(family, &line);
+        let written = event.to_string();
+        assert!(!written.contains("hush"), "{line}\n{event:#}");
+        assert!(event["raw_data"].as_str().unwrap().contains("kept"), "{line}\n{event:#}");
+        assert!(event["raw_data"].as_str().unwrap().contains("***"), "{line}\n{event:#}");
+    }
+}

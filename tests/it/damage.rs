@@ -66,6 +66,33 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
     read
 }
 
+/// Values that older versions of OCSF ask more of, or that say nothing, where each family has such.
+const ODD: [(usize, &str, &str); 12] = [
+    (0, r#""email":""#, r#""email":"o'brien-"#),
+    (0, r#""requestId":""#, r#""requestId":"LONG"#),
+    (0, r#""errorMessage":""#, r#""errorMessage":"LONG"#),
+    (1, r#""host":""#, r#""host":"my_bucket."#),
+    (1, r#""path":"/"#, r#""path":"/LONG"#),
+    (2, " TLSv1.2 ", ".:443 TLSv1.2 "),
+    (2, " year%253D2024/a ", " \"\" "),
+    (2, " REST.", " REST.LONG"),
+    (3, r#""query":""#, r#""query":"LONG"#),
+    (3, r#""userId":""#, r#""userId":"o'brien-"#),
+    (4, "subject=", "subject=LONG"),
+    (4, "reason=", "reason=LONG"),
+];
+
+#[test]
+fn values_that_older_versions_ask_more_of_give_valid_events() {
+    for (position, from, to) in ODD {
+        let (family, key, content) = object(position);
+        let content = String::from_utf8_lossy(&content);
+        let odd = content.replace(from, &to.replace("LONG", &"x\u{e9}\u{1f600}".repeat(30_000)));
+        assert_ne!(content, odd, "{family} has no {from}");
+        assert!(read(family, key, odd.as_bytes()).events > 1, "{family}");
+    }
+}
+
 fn object(position: usize) -> (&'static str, &'static str, Vec<u8>) {
     let (family, key, fixtures) = OBJECTS[position];
     let path = |name: &&str| format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -85,6 +112,11 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(Vec::new()),
         proptest::collection::vec(any::<u8>(), 1..6),
+        prop::sample::select(
+            &["b.s3.amazonaws.com:443", "my_bucket.s3.amazonaws.com", "[::1]", "o'brien@example.com", "\" \"", " \"\" "][..],
+        )
+        .prop_map(|piece| piece.as_bytes().to_vec()),
+        (65_530_usize..65_560).prop_map(|length| "x\u{e9}".repeat(length / 2).into_bytes()),
         r#"[{}\[\]",:=\\ -]{1,4}|null|true|-?[0-9]{1,20}|""|\n|\r\n|"@"|a@b\.c|::1|\\u0000|\\ud800|é|2024-13-45|%2F|x{300}"#
             .prop_map(String::into_bytes),
     ]

@@ -285,6 +285,62 @@ fn values_of_any_depth_and_exactness_reach_every_version() {
     }
 }
 
+/// Versions that take texts of any length have it whole; the others have its beginning, and all of it beside.
+#[test]
+fn a_text_longer_than_a_version_takes_is_cut_and_kept_whole_beside_the_event() {
+    let long = "é".repeat(65_537);
+    let line = json!({
+        "timestamp": 1_705_305_601_234_i64, "serviceName": "x", "actionName": "getThing",
+        "userIdentity": {"email": long},
+        "response": {"statusCode": 400, "errorMessage": long, "result": long},
+    })
+    .to_string();
+    for version in OcsfVersion::ALL {
+        let is_cut = matches!(version, OcsfVersion::V1_1 | OcsfVersion::V1_3);
+        let expected = if is_cut { &long[..65_535 * 2] } else { &long };
+        let options = Options { ocsf_version: version, raw_data: true, ..Options::default() };
+        let text = &encoded(&[line.as_bytes()], EncodingName::Ocsf, options)[0];
+        Schema::of_version(version.name()).assert_valid([text.as_str()]);
+        let event: Value = serde_json::from_str(text).unwrap();
+        assert!(event["status_detail"] == expected && event["actor"]["user"]["name"] == expected);
+        let kept = &event["unmapped"]["ocsf"];
+        for path in ["status_detail", "actor.user.name"] {
+            assert!(if is_cut { kept[path] == *long } else { kept[path].is_null() }, "{path}");
+        }
+        let observed = event["observables"].as_array().unwrap();
+        assert!(observed.iter().any(|it| it["name"] == "actor.user.name" && it["value"] == expected));
+        assert!(event["api"]["response"]["data"] == *long);
+        let raw_data = event["raw_data"].as_str().unwrap();
+        let characters = if is_cut { 65_535 } else { line.chars().count() };
+        assert!(raw_data.chars().count() == characters && line.starts_with(raw_data));
+        assert!(kept["raw_data"].is_null());
+        let size = if is_cut { &kept["raw_data_size"] } else { &event["raw_data_size"] };
+        assert_eq!(*size, line.len());
+    }
+}
+
+#[test]
+fn an_address_that_a_version_does_not_take_for_one_is_kept_beside_the_event() {
+    for email in ["o'brien@example.com", "a&b@example.com"] {
+        let line = json!({
+            "timestamp": 1_705_305_601_234_i64, "serviceName": "x", "actionName": "getThing",
+            "userIdentity": {"email": email},
+        })
+        .to_string();
+        for version in OcsfVersion::ALL {
+            let event = older(&line, version);
+            let is_taken = version != OcsfVersion::V1_1;
+            let user = &event["actor"]["user"];
+            let kept = &event["unmapped"]["ocsf"]["actor.user.email_addr"];
+            assert_eq!(user["name"], email);
+            assert_eq!(if is_taken { &user["email_addr"] } else { kept }, email);
+            assert!(if is_taken { kept } else { &user["email_addr"] }.is_null());
+            let observed = event["observables"].as_array().unwrap();
+            assert_eq!(observed.iter().any(|it| it["name"] == "actor.user.email_addr"), is_taken);
+        }
+    }
+}
+
 #[test]
 fn the_switches_leave_out_what_they_name() {
     let line = r#"{"serviceName":"secrets","actionName":"putSecret","userIdentity":{"email":"a@example.com"},"requestParams":{"string_value":"hush"}}"#;

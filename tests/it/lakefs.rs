@@ -1,6 +1,7 @@
 //! lakeFS audit logs: rows of Parquet files and lines of a server's log, as records, as events, and out of a place.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::process::Command;
 
 use auditferry::delta::RecordHash;
 use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
@@ -10,6 +11,8 @@ use auditferry::records::lines::{Item, Lines, Start};
 use auditferry::records::rows::{Limits, Rows};
 use auditferry::records::{Record, rows};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use super::support::ocsf::Schema;
@@ -268,4 +271,28 @@ fn of_a_file_that_is_cut_nothing_is_delivered_and_the_others_are() {
     world.write(KEY, &content);
     world.once_expecting(&["damaged", "quarantine", "cannot be read"]);
     assert_eq!(world.delivered("out"), records_of(KEY, &content));
+}
+
+#[test]
+fn an_empty_file_and_one_compressed_once_more_are_refused_whole() {
+    let content = fixture("pyarrow-3-row-groups-snappy.parquet");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&content).unwrap();
+    let packed = packed.finish().unwrap();
+    for (key, content, reason) in [
+        (KEY.to_owned(), Vec::new(), "does not begin and end as Parquet"),
+        (format!("{KEY}.gz"), packed, "a compressed Parquet file is not read"),
+    ] {
+        let world = world();
+        world.write(&key, &content);
+        world.once_expecting(&["damaged", "quarantine", reason]);
+        assert_eq!(world.delivered("out"), [""; 0]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
+        let path = world.path("source").join(&key);
+        let output = command.args(["decode", "--family", "lakefs"]).arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(65), "{key}");
+        assert_eq!(output.stdout, b"");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(reason) && !said.contains("PAR1"), "{said}");
+    }
 }

@@ -1,7 +1,7 @@
 //! What lines of S3 access logs become: the fixture's events, word for word, each valid, and nothing that was to be dropped.
 
 use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
+use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
 use auditferry::family::{self, Context, Settings};
 use auditferry::notification::ObjectId;
 use auditferry::records::Record;
@@ -113,7 +113,9 @@ fn what_signs_an_address_shows_neither_in_an_event_nor_in_its_raw_data() {
         .replace("GET /x HTTP", "GET /x?X-Amz-Signature=s3cr3t&b=1 HTTP");
     let odd = presigned.replace("GET /x", "GET x");
     let options = Options { raw_data: true, ..Options::default() };
-    for line in [presigned.clone(), odd, presigned.replace("agent", "\u{fffd}")] {
+    let with_user = presigned.replace("https://h/?Signature", "https://u:s3cr3t@h/?token");
+    let with_password = presigned.replace("x?X-Amz", "x?password=s3cr3t&X-Amz");
+    for line in [presigned.clone(), odd, presigned.replace("agent", "\u{fffd}"), with_user, with_password] {
         let mut bytes = line.clone().into_bytes();
         // Once as text, once with a byte that is none.
         for _ in 0..2 {
@@ -150,4 +152,31 @@ fn the_principal_names_the_user_of_a_role_and_of_nobody_else() {
     let user = role.replace("sts::123456789012:assumed-role/etl/i-0", "iam::123456789012:user/bob");
     assert_eq!(event(&user)["actor"]["user"]["name"], "bob");
     assert_eq!(event(&user)["unmapped"]["s3a"]["pr"], "alice");
+}
+
+#[test]
+fn a_key_logged_as_nothing_names_no_file() {
+    let event = event(&line("REST.GET.OBJECT", "\"\"", "-"));
+    assert_eq!(event["databucket"]["name"], "bucket");
+    assert!(event["databucket"]["file"].is_null(), "{event:#}");
+    assert_eq!(event["unmapped"]["key"], "");
+}
+
+#[test]
+fn a_host_that_a_version_does_not_take_for_one_is_kept_beside_the_event() {
+    for host in ["b.s3.amazonaws.com:443", "my_bucket.s3.amazonaws.com", "[::1]", "é", "b.s3.amazonaws.com."] {
+        let line = line("REST.GET.OBJECT", "k", "-").replace("b.s3.amazonaws.com", host);
+        for ocsf_version in OcsfVersion::ALL {
+            let options = Options { ocsf_version, ..Options::default() };
+            let text = encode(line.as_bytes(), 0, EncodingName::Ocsf, options, Settings::none()).unwrap();
+            Schema::of_version(ocsf_version.name()).assert_valid([text.as_str()]);
+            let event: Value = serde_json::from_str(&text).unwrap();
+            let (taken, kept) =
+                (&event["http_request"]["url"], &event["unmapped"]["ocsf"]["http_request.url.hostname"]);
+            let is_old = matches!(ocsf_version, OcsfVersion::V1_1 | OcsfVersion::V1_3);
+            assert_eq!(taken["path"], "/x");
+            assert_eq!(if is_old { kept } else { &taken["hostname"] }, host);
+            assert!(if is_old { &taken["hostname"] } else { kept }.is_null(), "{event:#}");
+        }
+    }
 }

@@ -38,6 +38,7 @@ use crate::records::lines::LinesError;
 use crate::records::lines::Start;
 use crate::records::rows;
 use crate::records::rows::Rows;
+use crate::records::rows::RowsError;
 
 /// What a pass works with.
 pub(super) struct Pass<'p, 'a> {
@@ -332,6 +333,9 @@ impl<'a> Pass<'_, 'a> {
         }
         let proof = inflate::prove(self.source.open()?, self.inflate_limits());
         let proof = proof.map_err(|error| self.source.job_error(std::io::Error::other(error)))?;
+        if self.reads_rows() && rows::begins_as_file(&proof.beginning) {
+            return Err(self.source.job_error(RowsError::Packed.into()));
+        }
         Ok(proof.trailing_garbage)
     }
 
@@ -352,8 +356,12 @@ impl<'a> Pass<'_, 'a> {
 
     /// Whether the object is a Parquet file that is read by its rows. Known once its head was asked for.
     fn holds_rows(&self) -> bool {
-        let by_rows = matches!(self.context.family.framing, Framing::Rows(_));
-        by_rows && rows::are_in(&self.context.object.key, self.source.beginning())
+        self.reads_rows() && rows::are_in(&self.context.object.key, self.source.beginning())
+    }
+
+    /// Whether the family has Parquet files, besides lines.
+    fn reads_rows(&self) -> bool {
+        matches!(self.context.family.framing, Framing::Rows(_))
     }
 
     pub(super) fn lines(&self, start: Start) -> Lines {

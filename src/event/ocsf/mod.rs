@@ -1,5 +1,7 @@
 //! Writes an event as OCSF, one JSON object with `time` first: version 1.8.0, or an older one made of that.
 
+mod form;
+
 pub(crate) mod objects;
 
 mod observables;
@@ -7,6 +9,8 @@ mod observables;
 mod places;
 
 mod projection;
+
+mod shape;
 
 mod version;
 
@@ -35,6 +39,9 @@ use version::Schema;
 
 /// The label of an event that could not be written in the class that the mapping names.
 pub(crate) const CLASS_FALLBACK: &str = "class_fallback";
+
+/// The values of `http_request.http_method`.
+const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
 /// What an event usually takes beside three times its record.
 const USUAL_BYTES: usize = 1024;
@@ -241,8 +248,14 @@ fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
 impl HttpRequest<'_> {
     /// Whether there is anything to write.
     pub(crate) fn is_known(&self) -> bool {
-        [&self.method, &self.url, &self.path, &self.user_agent, &self.referrer, &self.version]
-            .into_iter()
-            .any(|attribute| attribute.as_ref().is_some_and(|text| text.says_something()))
+        let said = [&self.url, &self.path, &self.user_agent, &self.referrer, &self.version];
+        self.known_method().is_some()
+            || said.into_iter().any(|attribute| attribute.as_ref().is_some_and(|text| text.says_something()))
+    }
+
+    /// The method as OCSF spells it, when it is one of OCSF's.
+    pub fn known_method(&self) -> Option<&'static str> {
+        let method = self.method.as_ref()?.plain();
+        HTTP_METHODS.into_iter().find(|known| known.eq_ignore_ascii_case(&method))
     }
 }

@@ -18,8 +18,6 @@ use crate::event::members::object;
 use crate::event::members::text;
 use crate::event::value::write_int;
 
-const HTTP_METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
-
 /// The captions of `auth_protocol_id`, from 1.
 const AUTH_PROTOCOLS: &[&str] = &[
     "NTLM",
@@ -164,8 +162,7 @@ pub(super) fn write_api(out: &mut Vec<u8>, event: &Event<'_>) {
 
 pub(super) fn write_http_request(out: &mut Vec<u8>, event: &Event<'_>) {
     let request = &event.http_request;
-    let known = request.method.as_ref().filter(|method| HTTP_METHODS.contains(&&*method.plain()));
-    text(out, "\"http_method\":", known);
+    text(out, "\"http_method\":", request.known_method().map(Text::from).as_ref());
     // An address needs a path or the whole of it.
     if [&request.path, &request.url].into_iter().flatten().any(Text::says_something) {
         object(out, "\"url\":", |out| {

@@ -210,7 +210,7 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
         }
         let before = out.len();
         write_strays(out, event, attributes);
-        for Moved { path, value } in moved {
+        for Moved { path, value, .. } in moved {
             Text::from(path.as_str()).write(out);
             out.push(b':');
             value.write(out);

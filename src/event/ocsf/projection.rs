@@ -1,4 +1,4 @@
-//! Writes an event of OCSF 1.8.0 as an older version has it: what that lacks goes to `unmapped`, under its path.
+//! Writes an event of OCSF 1.8.0 as an older version has it: what that does not take goes to `unmapped`, under its path.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -9,20 +9,24 @@ use crate::event::Event;
 use crate::event::Fault;
 use crate::event::Json;
 use crate::event::Reader;
-use crate::event::class::OTHER;
 use crate::event::members::close;
 use crate::event::members::int;
+use crate::event::ocsf::form::Form;
+use crate::event::ocsf::form::cut;
+use crate::event::ocsf::shape::Shape;
 use crate::event::ocsf::version;
 use crate::event::ocsf::version::Attributes;
 use crate::event::ocsf::version::Schema;
 use crate::event::text::write_escaped;
 
-/// What the version has no place for.
+/// What the version has no place for, or not for all of it.
 #[derive(Debug)]
 pub(super) struct Moved<'t> {
     /// Where it was, such as `resources.0.type`.
     pub(super) path: String,
     pub(super) value: Json<'t>,
+    /// Whether the event has the beginning of it.
+    is_cut: bool,
 }
 
 /// Why the version cannot have the event in its class.
@@ -84,43 +88,6 @@ pub(super) fn project<'t>(
     }
 }
 
-/// The class and activity under which the version knows the event.
-struct Shape {
-    class: Class,
-    activity: u8,
-    /// The caption, where it is not the one that the event has in 1.8.0.
-    renamed: Option<&'static str>,
-    /// The caption after the class's in `type_name`.
-    caption: &'static str,
-}
-
-impl Shape {
-    fn of(schema: &Schema, event: &Event<'_>, activity: &Activity) -> Self {
-        let target = &event.target;
-        let wants_more = schema.class(activity.class.uid()).is_some_and(|class| !class.at_least_one.is_empty());
-        if activity.class == Class::GroupManagement
-            && wants_more
-            && target.user.is_none()
-            && target.privileges.is_empty()
-        {
-            // Up to 1.3 a group is managed only together with a user or privileges; by itself it is an entity.
-            let (id, caption) = match activity.caption {
-                "Create" => (1, "Create"),
-                "Delete" => (4, "Delete"),
-                "" => (OTHER, "Other"),
-                _ => (3, "Update"),
-            };
-            let renamed = (id != OTHER).then_some(caption);
-            return Self { class: Class::EntityManagement, activity: id, renamed, caption };
-        }
-        let known = schema.class(activity.class.uid()).and_then(|class| class.attributes.get("activity_id"));
-        let is_known = known.is_none_or(|known| known.ids.is_empty() || known.ids.contains(&i64::from(activity.id)));
-        let id = if is_known { activity.id } else { OTHER };
-        let caption = if id == OTHER { "Other" } else { activity.caption };
-        Self { class: activity.class, activity: id, renamed: None, caption }
-    }
-}
-
 struct Projection<'s, 't> {
     schema: &'s Schema,
     class: &'s version::Class,
@@ -170,7 +137,7 @@ impl<'s, 't> Projection<'s, 't> {
         }
         let Some(attribute) = attributes.get(&*key).filter(|attribute| self.is_open(attribute)) else {
             let value = reader.value()?;
-            self.moved.push(Moved { path: self.path.join("."), value });
+            self.keep(value, false);
             return Ok(());
         };
         let before = out.len();
@@ -184,16 +151,84 @@ impl<'s, 't> Projection<'s, 't> {
                 return Ok(());
             }
         } else {
-            match reader.value()? {
-                Json::Number(digits) if !attribute.ids.is_empty() => {
-                    let is_known = digits.parse().is_ok_and(|id| attribute.ids.contains(&id));
-                    out.extend_from_slice(if is_known { digits.as_bytes() } else { b"99" });
-                }
-                value => value.write(out),
+            let value = reader.value()?;
+            if !self.plain_value(attribute, value, out)? {
+                out.truncate(before);
+                return Ok(());
             }
         }
         out.push(b',');
         Ok(())
+    }
+
+    /// The value at the path's end is kept beside the event.
+    fn keep(&mut self, value: Json<'t>, is_cut: bool) {
+        self.moved.push(Moved { path: self.path.join("."), value, is_cut });
+    }
+
+    /// Returns whether anything was written.
+    fn plain_value(
+        &mut self,
+        attribute: &version::Attribute,
+        value: Json<'t>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Fault> {
+        match value {
+            Json::Number(digits) if !attribute.ids.is_empty() => {
+                let is_known = digits.parse().is_ok_and(|id| attribute.ids.contains(&id));
+                out.extend_from_slice(if is_known { digits.as_bytes() } else { b"99" });
+            }
+            Json::String(inside) => return Ok(self.text(attribute.form, inside, out)),
+            Json::Array(whole) if attribute.form != Form::Json => {
+                out.push(b'[');
+                let mut index = 0_u32;
+                Reader::of_event(whole).array(|reader| {
+                    self.path.push(Cow::Owned(index.to_string()));
+                    index += 1;
+                    let written = reader.value().and_then(|value| self.plain_value(attribute, value, out));
+                    self.path.pop();
+                    if written? {
+                        out.push(b',');
+                    }
+                    Ok(())
+                })?;
+                close(out, b']');
+            }
+            value => value.write(out),
+        }
+        Ok(true)
+    }
+
+    /// A text as long as the version takes it, or nothing where it takes it for none of its kind. What is not written
+    /// whole is kept, unless it is a copy of what stands in the event elsewhere.
+    fn text(&mut self, form: Form, inside: &'t str, out: &mut Vec<u8>) -> bool {
+        if !form.takes(inside) {
+            self.keep(Json::String(inside), false);
+            return false;
+        }
+        let shortened = self.schema.text_max.filter(|_| form != Form::Json).and_then(|max| cut(inside, max));
+        let Some(shortened) = shortened else {
+            Json::String(inside).write(out);
+            return true;
+        };
+        if !matches!(self.path.first().map(Cow::as_ref), Some("raw_data" | "observables")) {
+            self.keep(Json::String(inside), true);
+        }
+        write_text(out, &shortened);
+        true
+    }
+
+    /// Whether an observable names an attribute that the event does not have in this version.
+    fn observes_nothing(&self, whole: &'t str) -> Result<bool, Fault> {
+        let mut observed = None;
+        Reader::of_event(whole).object(|reader, key| {
+            let value = reader.value()?;
+            if let ("name", Json::String(name)) = (&*key, value) {
+                observed = Some(name);
+            }
+            Ok(())
+        })?;
+        Ok(observed.is_some_and(|name| self.moved.iter().any(|moved| moved.path == name && !moved.is_cut)))
     }
 
     /// Returns whether anything was written.
@@ -217,9 +252,22 @@ impl<'s, 't> Projection<'s, 't> {
                 out.push(b'[');
                 let mut index = 0_u32;
                 reader.array(|reader| {
+                    let element = reader.value()?;
+                    if self.is_observables()
+                        && let Json::Object(whole) = element
+                        && self.observes_nothing(whole)?
+                    {
+                        return Ok(());
+                    }
                     self.path.push(Cow::Owned(index.to_string()));
                     index += 1;
-                    let written = self.object_or_list(reader, inside, out);
+                    let written = match element {
+                        Json::Object(whole) => self.object_or_list(&mut Reader::of_event(whole), inside, out),
+                        element => {
+                            element.write(out);
+                            Ok(true)
+                        }
+                    };
                     self.path.pop();
                     if written? {
                         out.push(b',');
@@ -246,6 +294,10 @@ impl<'s, 't> Projection<'s, 't> {
     /// Whether the member is a group that is written as the entity that the class asks for: entities have no group beside.
     fn is_entity_here(&self, key: &str) -> bool {
         key == "group" && self.shape.class == Class::EntityManagement
+    }
+
+    fn is_observables(&self) -> bool {
+        self.path.len() == 1 && self.path[0] == "observables"
     }
 
     fn is_of_metadata(&self, key: &str) -> bool {
@@ -303,9 +355,25 @@ impl<'s, 't> Projection<'s, 't> {
         ];
         out.extend_from_slice(b"\"entity\":{");
         for (key, value) in entity {
-            let Some(value) = value.filter(|_| inside.is_some_and(|entity| entity.contains_key(key))) else { continue };
+            let Some(attribute) = inside.and_then(|entity| entity.get(key)) else { continue };
+            let Some(value) = value else { continue };
             write_key(out, key);
-            value.write(out);
+            self.path.push(Cow::Borrowed(key));
+            let written = match (value, self.schema.inside(attribute)) {
+                (Json::Object(whole), Some(group)) => {
+                    self.object_or_list(&mut Reader::of_event(whole), group, out).map(drop)
+                }
+                (Json::String(text), _) => {
+                    self.text(attribute.form, text, out);
+                    Ok(())
+                }
+                (value, _) => {
+                    value.write(out);
+                    Ok(())
+                }
+            };
+            self.path.pop();
+            written?;
             out.push(b',');
         }
         close(out, b'}');

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::event::OcsfVersion;
+use crate::event::ocsf::form::Form;
 
 static V1_1: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.1.0.json")));
 static V1_3: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.3.0.json")));
@@ -16,6 +17,9 @@ static V1_5: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.5
 #[serde(deny_unknown_fields)]
 pub(super) struct Schema {
     pub(super) version: String,
+    /// In code points; any length is taken when there is none.
+    #[serde(default)]
+    pub(super) text_max: Option<usize>,
     classes: HashMap<u16, Class>,
     objects: HashMap<String, Attributes>,
 }
@@ -48,6 +52,8 @@ pub(super) struct Attribute {
     /// The ids it may have, where 99 (Other) is one of them; any when there are none.
     #[serde(default)]
     pub(super) ids: Vec<i64>,
+    #[serde(default, rename = "type")]
+    pub(super) form: Form,
 }
 
 impl Schema {
@@ -90,7 +96,17 @@ mod tests {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    fn assert_same(whole: &Value, attributes: &Attributes) {
+    /// What a version asks of a type: more than 1.8.0 does, or nothing at all.
+    fn form_of(kind: &str, types: &Value, newest: &Value) -> Form {
+        match kind {
+            "json_t" => Form::Json,
+            "hostname_t" if types[kind]["regex"] != newest[kind]["regex"] => Form::Hostname,
+            "email_t" if types[kind]["regex"] != newest[kind]["regex"] => Form::Email,
+            _ => Form::Plain,
+        }
+    }
+
+    fn assert_same(whole: &Value, attributes: &Attributes, types: &Value, newest: &Value) {
         let whole = whole.as_object().unwrap();
         assert_eq!(whole.len(), attributes.len());
         for (name, expected) in whole {
@@ -107,19 +123,24 @@ mod tests {
                 ids.map(|ids| ids.keys().map(|id| id.parse().unwrap()).collect()).unwrap_or_default();
             ids.sort_unstable();
             assert_eq!(ids, attribute.ids, "{name}");
+            let kind = expected["type"].as_str().unwrap_or_default();
+            assert_eq!(form_of(kind, types, newest), attribute.form, "{name}");
         }
     }
 
     #[test]
     fn the_tables_say_what_the_published_schemas_say() {
+        let newest = &whole("1.8.0")["types"];
         for version in [OcsfVersion::V1_1, OcsfVersion::V1_3, OcsfVersion::V1_5] {
             let schema = Schema::of(version).unwrap();
             let whole = whole(&schema.version);
+            let types = &whole["types"];
+            assert_eq!(types["string_t"]["max_len"].as_u64(), schema.text_max.map(|max| max as u64));
             for class in whole["classes"].as_object().unwrap().values() {
                 let uid = u16::try_from(class["uid"].as_u64().unwrap()).unwrap();
                 let ours = schema.class(uid).unwrap();
                 assert_eq!(class["caption"], ours.caption.as_str());
-                assert_same(&class["attributes"], &ours.attributes);
+                assert_same(&class["attributes"], &ours.attributes, types, newest);
                 let attributes = class["attributes"].as_object().unwrap();
                 let is_required =
                     |it: &Value| it["requirement"] == "required" && it["profile"].is_null() && it["profiles"].is_null();
@@ -133,7 +154,7 @@ mod tests {
             for (name, attributes) in &schema.objects {
                 match &whole["objects"][name]["attributes"] {
                     Value::Null => assert!(attributes.is_empty(), "{name}"),
-                    expected => assert_same(expected, attributes),
+                    expected => assert_same(expected, attributes, types, newest),
                 }
             }
         }

@@ -29,6 +29,7 @@ use crate::event::moment;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
+use crate::family::address;
 use crate::family::container;
 use crate::family::container::Inside;
 use crate::family::redaction::Action;
@@ -143,9 +144,11 @@ impl<'a> Glance<'a> {
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record.bytes, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
-    let shown = sql::masked(&text);
-    let is_altered = shown.is_some();
-    let text = shown.as_deref().unwrap_or(&text);
+    let cleaned = sql::masked(&text);
+    let text = cleaned.as_deref().unwrap_or(&text);
+    let cleared = address::masked(text, None);
+    let is_altered = cleaned.is_some() || cleared.is_some();
+    let text = cleared.as_deref().unwrap_or(text);
     let record = record.bytes;
     let read = Line { context, record, inside: &inside, is_altered };
     match Source::read(text) {

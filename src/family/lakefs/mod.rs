@@ -34,11 +34,11 @@ use crate::family::Context;
 use crate::family::Family;
 use crate::family::Partitions;
 use crate::family::Refusal;
+use crate::family::address;
 use crate::family::lakefs::line::Line;
 use crate::family::lakefs::line::Name;
 use crate::family::lakefs::line::read;
 use crate::family::lakefs::path::RequestPath;
-use crate::family::lakefs::path::secrets_in;
 use crate::family::lakefs::targets::Source;
 use crate::family::lakefs::targets::user_of;
 use crate::family::redaction;
@@ -243,11 +243,11 @@ impl<'a> Line<'a> {
         if let Some(row) = targets::row(code, method.as_ref().map(Text::plain).as_deref()) {
             source.fill(event, row);
         }
-        if method.as_ref().is_none_or(|method| is_method(&method.plain())) {
-            self.map(Name::Method);
-        }
         let user_agent = self.map(Name::Client);
         event.http_request = HttpRequest { method, user_agent, ..HttpRequest::default() };
+        if event.http_request.method.is_none() || event.http_request.known_method().is_some() {
+            self.map(Name::Method);
+        }
         let bucket = event.target.databucket.as_ref();
         let version = bucket.and_then(|bucket| bucket.version.as_ref()).map(Text::plain);
         self.map_if(Name::Ref, version.as_deref());
@@ -280,27 +280,22 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
     }
 }
 
-/// OCSF's methods.
-fn is_method(method: &str) -> bool {
-    matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
-}
-
 /// The path with its secrets masked, and where they stand in the record.
 fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
     const SHOWN: &str = "***";
     // An object's own path has no query: a question mark is part of its name.
-    let secrets = if inside.starts_with('/') { secrets_in(inside) } else { Vec::new() };
+    let secrets = if inside.starts_with('/') { address::secrets(inside, address::End::OfText) } else { Vec::new() };
     if secrets.is_empty() {
         return unescaped(inside);
     }
     let at = offset_in(record, inside);
     let mut shown = String::with_capacity(inside.len());
     let mut from = 0;
-    for (begin, end) in secrets {
-        shown.push_str(&inside[from..begin]);
+    for secret in secrets {
+        shown.push_str(&inside[from..secret.start]);
         shown.push_str(SHOWN);
-        from = end;
-        masks.push(Mask { at: at + begin..at + end, shown: Cow::Borrowed(SHOWN) });
+        from = secret.end;
+        masks.push(Mask { at: at + secret.start..at + secret.end, shown: Cow::Borrowed(SHOWN) });
     }
     shown.push_str(&inside[from..]);
     Cow::Owned(Text::Escaped(&shown).plain().into_owned())

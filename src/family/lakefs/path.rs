@@ -4,20 +4,6 @@ use std::borrow::Cow;
 
 use crate::event::Text;
 
-/// Parameters of a query that let whoever reads them act as their owner: a presigned request's, and a login's.
-const SECRET_PARAMETERS: &[&str] = &[
-    "x-amz-signature",
-    "x-amz-security-token",
-    "x-amz-credential",
-    "signature",
-    "code",
-    "token",
-    "access_token",
-    "id_token",
-    "password",
-    "secret",
-];
-
 /// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
 pub(super) struct RequestPath<'a> {
@@ -124,35 +110,6 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// Byte bounds of the values in a query that are secrets. `text` may be the inside of a JSON string, where `&` may stand
-/// as an escape.
-pub(super) fn secrets_in(text: &str) -> Vec<(usize, usize)> {
-    const AMPERSAND: &str = "\\u0026";
-    let mut found = Vec::new();
-    let Some(query) = text.find('?') else { return found };
-    let mut from = query + 1;
-    while from < text.len() {
-        let rest = &text[from..];
-        let plain = rest.find('&').map(|at| (at, 1));
-        let escaped = rest.find(AMPERSAND).map(|at| (at, AMPERSAND.len()));
-        let (length, separator) = match (plain, escaped) {
-            (Some(plain), Some(escaped)) => plain.min(escaped),
-            (plain, escaped) => plain.or(escaped).unwrap_or((rest.len(), 0)),
-        };
-        if let Some((name, value)) = rest[..length].split_once('=')
-            && !value.is_empty()
-            && SECRET_PARAMETERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
-        {
-            found.push((from + name.len() + 1, from + length));
-        }
-        from += length + separator;
-        if separator == 0 {
-            break;
-        }
-    }
-    found
-}
-
 /// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
@@ -223,15 +180,5 @@ mod tests {
         assert_eq!(percent_decoded("100%"), "100%");
         assert_eq!(percent_decoded("%zz%20"), "%zz ");
         assert_eq!(percent_decoded("%ff"), "%ff");
-    }
-
-    #[test]
-    fn credentials_in_a_query_are_found_however_it_is_escaped() {
-        let shown =
-            |text: &str| secrets_in(text).iter().map(|(from, to)| text[*from..*to].to_owned()).collect::<Vec<_>>();
-        assert_eq!(shown("/r/m/x?X-Amz-Date=1&X-Amz-Signature=abc&b=c"), ["abc"]);
-        assert_eq!(shown("/oidc/callback?code=one\\u0026state=x\\u0026token=two"), ["one", "two"]);
-        assert!(shown("/r?code=").is_empty());
-        assert!(shown("code=x").is_empty());
     }
 }

@@ -131,10 +131,16 @@ struct Source<'l, 'a> {
 }
 
 impl<'a> Source<'_, 'a> {
-    /// The field's value, which the event holds from now on.
+    /// The field's value, which the event holds from now on. An empty one says nothing, and stays where it is.
     fn take(&mut self, field: Field) -> Option<&'a str> {
-        self.left[field as usize] = false;
-        self.line.get(field)
+        let value = self.said(field);
+        self.left[field as usize] &= value.is_none();
+        value
+    }
+
+    /// The field's value, unless it is logged as `""`.
+    fn said(&self, field: Field) -> Option<&'a str> {
+        self.line.get(field).filter(|value| !value.is_empty())
     }
 
     /// A number that fits; any other stays where it is.
@@ -217,7 +223,7 @@ impl<'a> Source<'_, 'a> {
     /// Gives the event the first of the matching rows whose objects the record names, and those objects.
     fn target(&mut self, event: &mut Event<'a>, action: &str) {
         let Some(rows) = Mapping::built_in().family("s3_access") else { return };
-        let key = self.line.get(Field::Key);
+        let key = self.said(Field::Key);
         let fact = move |name: &str| match (name, key) {
             ("key present", Some(_)) | ("no key", None) => Some(""),
             _ => None,
@@ -246,7 +252,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn objects(&self, row: &Row) -> Target<'a> {
-        let bucket = self.line.get(Field::Bucket).map(Text::from);
+        let bucket = self.said(Field::Bucket).map(Text::from);
         let mut target = Target::default();
         for slot in &row.slots {
             match slot.role {
@@ -270,7 +276,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn file(&self) -> Option<File<'a>> {
-        let key = self.line.get(Field::Key)?;
+        let key = self.said(Field::Key)?;
         Some(File {
             path: Text::from(key),
             size: self.line.get(Field::ObjectSize).and_then(|size| size.parse().ok()),

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Parameters of presigned addresses that let whoever reads them act as the signer, as long as they are valid (S3 API
-/// reference, "Authenticating Requests: Using Query Parameters").
-const SECRETS: &[&str] = &["x-amz-signature", "x-amz-security-token", "signature"];
+use crate::family::address;
+use crate::family::address::End;
 
 const SHOWN: &str = "***";
 
@@ -42,23 +41,9 @@ impl<'a> Request<'a> {
 /// A part of a text, and what is shown instead.
 pub(super) type Cut = (Range<usize>, &'static str);
 
-/// The values of the parameters in an address that must not be shown.
+/// What must not be shown of an address, or of the request line that it stands in.
 pub(super) fn secrets(address: &str) -> Vec<Cut> {
-    let Some(begin) = memchr::memchr(b'?', address.as_bytes()) else { return Vec::new() };
-    let mut cuts = Vec::new();
-    let mut at = begin + 1;
-    for pair in address[at..].split('&') {
-        if let Some((name, value)) = pair.split_once('=')
-            && SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
-        {
-            let from = at + name.len() + 1;
-            // The request line goes on behind the address.
-            let length = value.find(' ').unwrap_or(value.len());
-            cuts.push((from..from + length, SHOWN));
-        }
-        at += pair.len() + 1;
-    }
-    cuts
+    address::secrets(address, End::Space).into_iter().map(|secret| (secret, SHOWN)).collect()
 }
 
 /// The text with its cuts made, which must be in order and not overlap.
@@ -113,5 +98,7 @@ mod tests {
         );
         assert_eq!(shown("/k?AWSAccessKeyId=A&Signature=x%3D"), "/k?AWSAccessKeyId=A&Signature=***");
         assert_eq!(shown("/k?signatures=x"), "/k?signatures=x");
+        assert_eq!(shown("GET /k?token=x&password=y HTTP/1.1"), "GET /k?token=***&password=*** HTTP/1.1");
+        assert_eq!(shown("https://u:S@h/"), "https://u:***@h/");
     }
 }

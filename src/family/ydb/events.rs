@@ -28,6 +28,9 @@ use crate::family::ydb::targets::Objects;
 /// What YDB's monitoring leaves at the end of a request's body that it cut short.
 const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
 
+/// What the proxy that users log on at calls it.
+const LOGIN: &str = "LOGIN";
+
 /// What the events of a record have from around it.
 pub(super) struct Common<'c> {
     pub(super) context: &'c Context<'c>,
@@ -211,8 +214,9 @@ pub(super) fn of_parts<'a>(
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
     event.metadata.is_truncated = ["body", "query_text"].iter().any(|name| parts.get(name).is_some_and(is_truncated));
-    // What a user logs on as is all that is known of who acts then.
-    let subject = parts.map("subject").or_else(|| parts.get("login_user").cloned());
+    // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
+    let logs_on_as = parts.get("login_user").filter(|_| event.action.plain() == LOGIN).cloned();
+    let subject = parts.map("subject").or(logs_on_as);
     event.actor = Actor { user: user(subject), ..Actor::default() };
     event.src = parts.map("remote_address").map(endpoint);
     event.api = Api { service: parts.map("grpc_method"), request_uid: request, ..Api::default() };
@@ -221,8 +225,7 @@ pub(super) fn of_parts<'a>(
     let end_time_ms = parts.get("end_time").and_then(|time| moment::of_text(&time.plain()));
     event.end_time_ms = end_time_ms.filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
     event.target.query = parts.map("query_text");
-    let (method, path, query) = (parts.map("method"), parts.map("url"), parts.map("params"));
-    event.http_request = HttpRequest { method, path, query, ..HttpRequest::default() };
+    event.http_request = http_request(&mut parts);
     let begins = |rest: &str| rest.starts_with(['+', '-']);
     let access = Access {
         added: parts.list("acl_add", begins),
@@ -267,6 +270,17 @@ fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
         group: login("login_group"),
         places: Members::new(),
     }
+}
+
+/// The request, as far as an event has places for it: parameters need a path, and a method must be a known one.
+fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
+    let (method, path) = (parts.get("method").cloned(), parts.map("url"));
+    let query = path.as_ref().and_then(|_| parts.map("params"));
+    let request = HttpRequest { method, path, query, ..HttpRequest::default() };
+    if request.method.is_none() || request.known_method().is_some() {
+        parts.map("method");
+    }
+    request
 }
 
 fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {

@@ -35,6 +35,7 @@ use crate::event::mend_surrogates;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
+use crate::family::address;
 use crate::family::container;
 use crate::family::sql;
 use crate::records::Framing;
@@ -59,6 +60,9 @@ pub(super) const FAMILY: Family = Family {
 };
 
 const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
+
+/// The field that holds a query without its address.
+const PARAMETERS: &str = "params";
 
 /// The forms of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -175,9 +179,12 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     let text = cleaned.as_deref().unwrap_or(&line.text);
     let cleared = secrets::masked(text);
     let text = cleared.as_deref().unwrap_or(text);
+    let without = address::masked(text, Some(PARAMETERS));
+    let text = without.as_deref().unwrap_or(text);
     let masks = |found: Vec<Mask>| {
         // Of text that stands for bytes no place is the record's.
-        let is_altered = cleaned.is_some() || cleared.is_some() || line.is_bytes && !found.is_empty();
+        let is_altered =
+            cleaned.is_some() || cleared.is_some() || without.is_some() || line.is_bytes && !found.is_empty();
         inside.masks(found, text, is_altered, record.bytes)
     };
     let common = Common {

@@ -56,10 +56,15 @@ const OUT_BYTES: usize = 64 << 10;
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Whether an object holds rows, by its key and its first bytes (at least four, where it has as many). One that is
-/// called Parquet and does not begin as Parquet is damaged, and must not be taken for anything else.
+/// called Parquet and does not begin as Parquet, or is empty, is damaged, and must not be taken for anything else.
 pub fn are_in(key: &str, beginning: &[u8]) -> bool {
     let is_called = key.len() >= 8 && key.as_bytes()[key.len() - 8..].eq_ignore_ascii_case(b".parquet");
-    beginning.starts_with(MAGIC) || is_called && !beginning.is_empty()
+    begins_as_file(beginning) || is_called
+}
+
+/// Whether what begins so is a Parquet file.
+pub fn begins_as_file(beginning: &[u8]) -> bool {
+    beginning.starts_with(MAGIC)
 }
 
 /// The rows of one file, each a line of JSON that ends with LF: a row is record number so-and-so of the content.
@@ -551,7 +556,7 @@ mod tests {
     fn only_what_is_parquet_or_is_called_so_holds_rows() {
         assert!(are_in("a/b", b"PAR1..."));
         assert!(are_in("a/b-snappy.Parquet", b"{\"a\""));
-        assert!(!are_in("a/b-snappy.parquet", b""));
+        assert!(are_in("a/b-snappy.parquet", b""));
         assert!(!are_in("a/b.json", b"{\"a\""));
     }
 

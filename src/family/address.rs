@@ -1,0 +1,216 @@
+//! Secrets in addresses: parameters of a query that let whoever reads them act as their owner, and passwords before a host.
+
+use std::ops::Range;
+
+use crate::event::is_secret;
+
+/// Parameters that are secrets, besides those whose names are secrets anywhere: a presigned request's (S3 API reference,
+/// "Authenticating Requests: Using Query Parameters"), and a login's (RFC 6749, section 4.1.2).
+const PARAMETERS: &[&str] = &["x-amz-signature", "x-amz-security-token", "signature", "sig", "code"];
+
+const SHOWN: &str = "***";
+
+/// How `&` and `=` may stand inside of a JSON string.
+const AMPERSAND: &[u8] = b"\\u0026";
+const EQUALS: &[u8] = b"\\u003d";
+
+/// Between a field's name and its value stand a few quotes, backslashes and a colon.
+const BETWEEN_MAX: usize = 16;
+
+/// What ends an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// Nothing: the text is the address, or the inside of a JSON string that is.
+    OfText,
+    /// A space, as in a request line.
+    Space,
+    /// Whatever cannot stand in an address: it is somewhere in the text of a record.
+    Anything,
+}
+
+impl End {
+    fn is_at(self, rest: &[u8]) -> bool {
+        match (self, rest) {
+            (Self::OfText, _) => rest.is_empty(),
+            (Self::Space, _) => matches!(rest, [] | [b' ', ..]),
+            // A slash or any character may be written as an escape.
+            (Self::Anything, [b'\\', b'/' | b'u', ..]) => false,
+            (Self::Anything, [b',', rest @ ..]) => rest.is_empty() || rest[0] == b' ',
+            (Self::Anything, [byte, ..]) => {
+                byte.is_ascii_whitespace() || matches!(byte, b'"' | b'\\' | b'\'' | b'<' | b'>')
+            }
+            (Self::Anything, []) => true,
+        }
+    }
+}
+
+/// Where the secrets stand in a text, in order and none in another.
+pub(super) fn secrets(text: &str, end: End) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'?', &bytes[from..]) {
+        from = parameters(bytes, from + at + 1, end, &mut found);
+    }
+    passwords(bytes, &mut found);
+    in_order(found)
+}
+
+/// The text of a record with the secrets of its addresses replaced by `***`; nothing when it has none. What the fields of
+/// that name hold is a query without an address.
+pub(super) fn masked(text: &str, queries: Option<&str>) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut found = secrets(text, End::Anything);
+    if let Some(name) = queries {
+        let values = memchr::memmem::find_iter(bytes, name).filter_map(|at| value_after(bytes, at + name.len()));
+        for from in values {
+            parameters(bytes, from, End::Anything, &mut found);
+        }
+    }
+    found.retain(|secret| text.get(secret.clone()).is_some_and(|secret| secret != SHOWN));
+    if found.is_empty() {
+        return None;
+    }
+    let mut shown = String::with_capacity(text.len());
+    let mut from = 0;
+    for secret in in_order(found) {
+        shown.push_str(text.get(from..secret.start)?);
+        shown.push_str(SHOWN);
+        from = secret.end;
+    }
+    shown.push_str(text.get(from..)?);
+    Some(shown)
+}
+
+/// Without those that begin inside of another.
+fn in_order(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    found.sort_by_key(|secret| (secret.start, std::cmp::Reverse(secret.end)));
+    let mut end = 0;
+    found.retain(|secret| {
+        let is_apart = secret.start >= end;
+        end = end.max(secret.end);
+        is_apart
+    });
+    found
+}
+
+/// Finds the secrets of the query that begins at `at`. Returns where it ends.
+fn parameters(bytes: &[u8], mut at: usize, end: End, found: &mut Vec<Range<usize>>) -> usize {
+    loop {
+        let rest = &bytes[at..];
+        let ends =
+            |index: &usize| rest[*index] == b'&' || rest[*index..].starts_with(AMPERSAND) || end.is_at(&rest[*index..]);
+        let length = (0..rest.len()).find(ends).unwrap_or(rest.len());
+        if let Some((name, from)) = named(&rest[..length]) {
+            if is_secret_parameter(name) {
+                found.extend((from < length).then_some(at + from..at + length));
+            } else if let Some(nested) = memchr::memchr(b'?', &rest[from..length]) {
+                // An address in a parameter has parameters of its own.
+                at += from + nested + 1;
+                continue;
+            }
+        }
+        at += length;
+        at += match &bytes[at..] {
+            [b'&', ..] => 1,
+            rest if rest.starts_with(AMPERSAND) => AMPERSAND.len(),
+            _ => return at,
+        };
+    }
+}
+
+/// A parameter's name, and where its value begins.
+fn named(pair: &[u8]) -> Option<(&str, usize)> {
+    let plain = memchr::memchr(b'=', pair).map(|at| (at, 1));
+    let escaped = memchr::memmem::find(pair, EQUALS).map(|at| (at, EQUALS.len()));
+    let (at, length) = plain.into_iter().chain(escaped).min()?;
+    Some((std::str::from_utf8(&pair[..at]).ok()?, at + length))
+}
+
+fn is_secret_parameter(name: &str) -> bool {
+    is_secret(name) || PARAMETERS.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+}
+
+/// Finds what stands between colon and at sign in `https://user:password@host`.
+fn passwords(bytes: &[u8], found: &mut Vec<Range<usize>>) {
+    for at in memchr::memmem::find_iter(bytes, "://") {
+        let from = at + 3;
+        let ends =
+            |index: &usize| matches!(bytes[*index], b'/' | b'?' | b'#' | b'&') || End::Anything.is_at(&bytes[*index..]);
+        let to = (from..bytes.len()).find(ends).unwrap_or(bytes.len());
+        let Some(host) = memchr::memrchr(b'@', &bytes[from..to]) else { continue };
+        let Some(colon) = memchr::memchr(b':', &bytes[from..from + host]) else { continue };
+        let secret = from + colon + 1..from + host;
+        found.extend((!secret.is_empty()).then_some(secret));
+    }
+}
+
+/// Where the value of a field begins whose name ends at `at`: behind `=`, or the colon and quotes of JSON.
+fn value_after(bytes: &[u8], at: usize) -> Option<usize> {
+    let rest = &bytes[at..];
+    if rest.first() == Some(&b'=') {
+        return Some(at + 1);
+    }
+    let is_between = |byte: &u8| matches!(byte, b'"' | b'\\' | b':' | b' ');
+    let between = rest.iter().take(BETWEEN_MAX).take_while(|byte| is_between(byte)).count();
+    rest[..between].contains(&b':').then_some(at + between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, end: End) -> Vec<&str> {
+        secrets(text, end).into_iter().map(|secret| &text[secret]).collect()
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_found_however_it_is_escaped() {
+        for (text, expected) in [
+            ("/r/m/x?X-Amz-Date=1&X-Amz-Signature=abc&b=c", vec!["abc"]),
+            ("/oidc/callback?code=one\\u0026state=x\\u0026token=two", vec!["one", "two"]),
+            ("/x?token\\u003dS", vec!["S"]),
+            ("/x?password=a b&api_key=k", vec!["a b", "k"]),
+            ("/x?next=/y?token=S&a=b", vec!["S"]),
+            ("/x?AWSAccessKeyId=A&Signature=x%3D", vec!["x%3D"]),
+            ("/r?code=", vec![]),
+            ("code=x", vec![]),
+            ("/k?signatures=x", vec![]),
+            ("/a&token=x", vec![]),
+        ] {
+            assert_eq!(found(text, End::OfText), expected, "{text}");
+        }
+        assert_eq!(found("GET /k?token=x HTTP/1.1", End::Space), ["x"]);
+    }
+
+    #[test]
+    fn a_password_before_a_host_is_found() {
+        for (text, expected) in [
+            ("https://u:S@h/", vec!["S"]),
+            ("https://u:a@b@h", vec!["a@b"]),
+            ("/x?next=https://u:S@h/y&token=T", vec!["S", "T"]),
+            ("https://u@h:443/", vec![]),
+            ("https://h:443/a@b", vec![]),
+            ("https://u:@h", vec![]),
+            ("u:S@h", vec![]),
+        ] {
+            assert_eq!(found(text, End::OfText), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_anywhere_in_a_record_show_no_secret_and_nothing_else_is_hidden() {
+        for (text, expected) in [
+            (r#"{"path":"/x?token=S","a":"b"}"#, r#"{"path":"/x?token=***","a":"b"}"#),
+            (r#"{"body":"{\"u\":\"/x?token=S\",\"a\":1}"}"#, r#"{"body":"{\"u\":\"/x?token=***\",\"a\":1}"}"#),
+            (r#"{"u":"/x?token=a\/b\u003d&c=d"}"#, r#"{"u":"/x?token=***&c=d"}"#),
+            ("url=/x?token=S, params=token=S, reason=x", "url=/x?token=***, params=token=***, reason=x"),
+            (r#"{"params":"a=b&token=S","c":1}"#, r#"{"params":"a=b&token=***","c":1}"#),
+        ] {
+            assert_eq!(masked(text, Some("params")).as_deref(), Some(expected), "{text}");
+        }
+        for text in ["a ? b : c", "what? token = x", "/x?token=***", r#"{"params":{"a":1}}"#, "?", "://", "params"] {
+            assert_eq!(masked(text, Some("params")), None, "{text}");
+        }
+    }
+}
