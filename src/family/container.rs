@@ -91,7 +91,8 @@ pub(super) fn line<'a>(
         && let Some(last) = Runtime::of(last)
     {
         let last = opened(Joined::of(b"", last).bytes, is_open, accept);
-        if last.is_accepted && stands_alone(&last.inside, &line.inside) {
+        // Pieces without a byte take nothing from it.
+        if last.is_accepted && last.inside != line.inside && stands_alone(&last.inside, &line.inside) {
             return Err(LineRole::Anew);
         }
     }
