@@ -11,7 +11,7 @@ use crate::delta::comparison::Comparison;
 use crate::delta::ledger::MemoryLedger;
 use crate::delta::prefix;
 use crate::delta::prefix::Prefix;
-use crate::records::LineRole;
+use crate::records::Role;
 use crate::records::lines::Item;
 use crate::records::lines::Lines;
 use crate::records::lines::LinesError;
@@ -29,7 +29,7 @@ pub struct Known {
 #[derive(Clone, Copy)]
 pub struct Rules {
     pub growth: Growth,
-    pub role: fn(line: &[u8], open: bool) -> LineRole,
+    pub role: Role,
     pub line_bytes_max: usize,
     pub fingerprints_in_memory: usize,
     /// Whether a last line without a line end is a record.
@@ -136,6 +136,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::records::LineRole;
 
     const RULES: Rules = Rules {
         growth: Growth::Overwritten,

@@ -20,6 +20,10 @@ use crate::family::envelope::RedactLine;
 use crate::family::redaction::Edit;
 use crate::family::redaction::applied;
 use crate::family::redaction::offset_in;
+use crate::records::Around;
+use crate::records::Asked;
+use crate::records::LineRole;
+use crate::records::Stream;
 
 /// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
 const DOCKER_PIECE_BYTES: usize = 16 << 10;
@@ -31,16 +35,24 @@ const TIME_BYTES_MAX: usize = 40;
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) inside: Cow<'a, [u8]>,
-    /// A container runtime wrote it.
-    pub(super) is_wrapped: bool,
-    /// The runtime cut it here; its rest is in the next line.
-    pub(super) is_partial: bool,
     /// It is, or begins, what the family looks for.
     pub(super) is_accepted: bool,
+    /// It was in an envelope.
+    pub(super) is_enveloped: bool,
+    /// A record is open on its stream.
+    pub(super) is_open: bool,
+}
+
+/// Tells whether the last piece of a line is a record of its own, and none of the line that all of them give.
+pub(super) type StandsAlone = fn(last: &[u8], joined: &[u8]) -> bool;
+
+/// The same for records that are JSON objects: what is inside of one is none that is whole.
+pub(super) fn object_stands_alone(last: &[u8], joined: &[u8]) -> bool {
+    is_object(last) && !is_object(joined)
 }
 
 /// A record without what stands around it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Inside<'a> {
     bytes: Cow<'a, [u8]>,
     /// Where in the record the bytes are, unless they are a copy.
@@ -49,30 +61,62 @@ pub(super) struct Inside<'a> {
     pub(super) around: Members<'a>,
     /// When the runtime read the line.
     pub(super) time: Option<Text<'a>>,
-    /// What stood around holds secrets.
+    /// What stood around, or between, holds secrets.
     hides: bool,
 }
 
-/// Takes off one line what stands around it. `accept` tells whether a text is what the family looks for, so that an
-/// envelope is opened only for its sake.
-pub(super) fn line<'a>(line: &'a [u8], accept: Accept) -> Line<'a> {
-    let (wrapped, is_wrapped, is_partial) = if let Some(cri) = Cri::of(line) {
-        (Cow::Borrowed(cri.inside), true, cri.is_partial)
-    } else if let Some(docker) = Docker::of(line) {
-        let (piece, is_partial) = docker.piece();
-        (Cow::Owned(piece), true, is_partial)
-    } else {
-        (Cow::Borrowed(line), false, false)
+/// Takes off a line, or the pieces of one, what stands around it. `accept` tells whether a text is what the family looks
+/// for, so that an envelope is opened only for its sake.
+///
+/// # Errors
+/// What the line is instead, where that can be told already: a piece, or pieces that the last is none of.
+pub(super) fn line<'a>(
+    lines: &'a [u8],
+    around: &mut Around,
+    accept: Accept,
+    stands_alone: StandsAlone,
+) -> Result<Line<'a>, LineRole> {
+    let Some(first) = Runtime::of(first_line(lines)) else {
+        let is_open = around.on(Stream::Only);
+        return Ok(opened(Cow::Borrowed(lines), is_open, accept));
     };
-    if accept(&wrapped) {
-        return Line { inside: wrapped, is_wrapped, is_partial, is_accepted: true };
+    let is_open = around.on(first.stream());
+    let joined = Joined::of(lines, first);
+    if joined.is_partial && around.asked() == Asked::Line {
+        return Err(LineRole::Piece);
     }
-    match envelope::line(&wrapped, accept) {
+    let line = opened(joined.bytes, is_open, accept);
+    let last = last_line(lines);
+    if around.asked() == Asked::Joined
+        && let Some(last) = Runtime::of(last)
+    {
+        let last = opened(Joined::of(b"", last).bytes, is_open, accept);
+        // Pieces without a byte take nothing from it.
+        if last.is_accepted && last.inside != line.inside && stands_alone(&last.inside, &line.inside) {
+            return Err(LineRole::Anew);
+        }
+    }
+    Ok(line)
+}
+
+fn opened(line: Cow<'_, [u8]>, is_open: bool, accept: Accept) -> Line<'_> {
+    if accept(&line) {
+        return Line { inside: line, is_accepted: true, is_enveloped: false, is_open };
+    }
+    match envelope::line(&line, accept) {
         Some(found) => {
             let inside = Cow::Owned(found.into_bytes());
-            Line { inside, is_wrapped, is_partial, is_accepted: true }
+            Line { inside, is_accepted: true, is_enveloped: true, is_open }
         }
-        None => Line { inside: wrapped, is_wrapped, is_partial, is_accepted: false },
+        None => Line { inside: line, is_accepted: false, is_enveloped: false, is_open },
+    }
+}
+
+/// What the runtime was given, without an envelope opened.
+pub(super) fn given(lines: &[u8]) -> Cow<'_, [u8]> {
+    match Runtime::of(first_line(lines)) {
+        Some(first) => Joined::of(lines, first).bytes,
+        None => Cow::Borrowed(lines),
     }
 }
 
@@ -81,13 +125,9 @@ pub(super) fn line<'a>(line: &'a [u8], accept: Accept) -> Line<'a> {
 /// # Errors
 /// When the runtime cut a line and its rest is not there.
 pub(super) fn unwrap(record: &[u8], accept: Accept) -> Result<Inside<'_>, Refusal> {
-    let first = &record[..memchr::memchr(b'\n', record).unwrap_or(record.len())];
-    let mut inside = if let Some(cri) = Cri::of(first) {
-        joined_cri(record, &cri)?
-    } else if let Some(docker) = Docker::of(first) {
-        joined_docker(record, docker)?
-    } else {
-        Inside { bytes: Cow::Borrowed(record), offset: Some(0), around: Members::new(), time: None, hides: false }
+    let mut inside = match Runtime::of(first_line(record)) {
+        Some(first) => Inside::of(record, first)?,
+        None => Inside { bytes: Cow::Borrowed(record), offset: Some(0), ..Inside::default() },
     };
     if let Some(opened) = envelope::opened(&inside.bytes, accept) {
         inside.around.extend(opened.around);
@@ -98,25 +138,40 @@ pub(super) fn unwrap(record: &[u8], accept: Accept) -> Result<Inside<'_>, Refusa
 }
 
 /// The record with the line in it redacted; nothing when none of it is concerned. What the runtime cut in pieces is then in
-/// one, as the runtime would have written a line that is short enough; lines of another stream between them are gone.
+/// one, as the runtime would have written a line that is short enough; lines of another stream between them are gone, and
+/// no record is left as it was that has any.
 ///
 /// # Errors
 /// When the line cannot be redacted, or would be no record any more.
 pub(super) fn redacted(record: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-    let first = &record[..memchr::memchr(b'\n', record).unwrap_or(record.len())];
-    if let Some(cri) = Cri::of(first) {
-        let Some(shown) = redacted_line(&joined_cri(record, &cri)?.bytes, accept, redact)? else { return Ok(None) };
-        let lines = shown.split(|byte| *byte == b'\n');
-        let tagged = |line| [cri.time.as_bytes(), b" ", cri.stream.as_bytes(), b" F ", line].concat();
-        return Ok(Some(lines.map(tagged).collect::<Vec<_>>().join(&b'\n')));
+    let Some(first) = Runtime::of(first_line(record)) else { return redacted_line(record, accept, redact) };
+    let joined = Joined::of(record, first);
+    if joined.is_partial {
+        return Err(cut());
     }
-    let Some(docker) = Docker::of(first) else { return redacted_line(record, accept, redact) };
-    let text = docker.text;
-    let bytes = joined_docker(record, docker)?.bytes;
-    let line = redacted_line(&bytes, accept, redact)?;
+    let line = redacted_line(&joined.bytes, accept, redact)?;
+    match first {
+        Runtime::Cri(_) if line.is_none() && !joined.is_mixed => Ok(None),
+        Runtime::Cri(cri) => {
+            let shown = line.as_deref().unwrap_or(&joined.bytes).split(|byte| *byte == b'\n');
+            let tagged = |line| [cri.time.as_bytes(), b" ", cri.tag.as_bytes(), b" F ", line].concat();
+            Ok(Some(shown.map(tagged).collect::<Vec<_>>().join(&b'\n')))
+        }
+        Runtime::Docker(docker) => redacted_docker(docker.text, &joined, line.as_deref(), accept, redact),
+    }
+}
+
+/// Docker's object with another line, where that is concerned or anything else in the object is.
+fn redacted_docker(
+    text: &str,
+    joined: &Joined<'_>,
+    line: Option<&[u8]>,
+    accept: Accept,
+    redact: RedactLine<'_>,
+) -> Result<Option<Vec<u8>>, Refusal> {
     let mut edits = Vec::new();
     let mut refused = Ok(());
-    let logged = format!("{}\n", String::from_utf8_lossy(line.as_deref().unwrap_or(&bytes)));
+    let logged = format!("{}\n", String::from_utf8_lossy(line.unwrap_or(&joined.bytes)));
     let read = Reader::new(text).object(|reader, key| {
         match reader.value()? {
             Json::String(inside) if key == "log" => {
@@ -131,7 +186,8 @@ pub(super) fn redacted(record: &[u8], accept: Accept, redact: RedactLine<'_>) ->
     read.map_err(|fault| Refusal::new(fault.to_string()))?;
     refused?;
     // Each `log` was written again, whether or not anything is redacted.
-    let is_concerned = line.is_some() || edits.iter().any(|edit| edit.shown != envelope::escaped(&logged));
+    let is_concerned =
+        line.is_some() || joined.is_mixed || edits.iter().any(|edit| edit.shown != envelope::escaped(&logged));
     Ok(is_concerned.then(|| applied(text, &edits).into_bytes()))
 }
 
@@ -154,7 +210,29 @@ fn redacted_line(bytes: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result
     }
 }
 
-impl Inside<'_> {
+impl<'a> Inside<'a> {
+    fn of(record: &'a [u8], first: Runtime<'a>) -> Result<Self, Refusal> {
+        let joined = Joined::of(record, first);
+        if joined.is_partial {
+            return Err(cut());
+        }
+        let (around, time, hides) = match first {
+            Runtime::Cri(cri) => {
+                let members = [("time", cri.time), ("stream", cri.tag)];
+                let around = members.map(|(name, said)| (Text::from(name), Value::Text(Text::from(said))));
+                (Members::from(around), Some(Text::from(cri.time)), false)
+            }
+            Runtime::Docker(docker) => docker.around(),
+        };
+        let offset = match &joined.bytes {
+            Cow::Borrowed(bytes) => Some(record.len() - bytes.len()),
+            Cow::Owned(_) => None,
+        };
+        let around = vec![(Text::from("container"), Value::Object(around))];
+        // Nobody knows what the lines of the other stream hold.
+        Ok(Self { bytes: joined.bytes, offset, around, time, hides: hides || joined.is_mixed })
+    }
+
     /// The line, or lines, as the product wrote them.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -202,11 +280,89 @@ fn masked(text: &str, mut masks: Vec<Mask>) -> String {
     shown
 }
 
+/// What a container runtime made of a line, or of a piece of one.
+#[derive(Clone, Copy)]
+enum Runtime<'a> {
+    Cri(Cri<'a>),
+    Docker(Docker<'a>),
+}
+
+impl<'a> Runtime<'a> {
+    fn of(line: &'a [u8]) -> Option<Self> {
+        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line).map(Self::Docker))
+    }
+
+    fn stream(&self) -> Stream {
+        match self {
+            Self::Cri(cri) => stream(cri.tag),
+            Self::Docker(docker) => docker.stream,
+        }
+    }
+
+    /// The bytes of the line or piece, and whether others follow.
+    fn piece(&self) -> (Cow<'a, [u8]>, bool) {
+        match self {
+            Self::Cri(cri) => (Cow::Borrowed(cri.inside), cri.is_partial),
+            Self::Docker(docker) => {
+                let (piece, is_partial) = docker.piece();
+                (Cow::Owned(piece), is_partial)
+            }
+        }
+    }
+}
+
+fn stream(name: &str) -> Stream {
+    match name {
+        "stdout" => Stream::Output,
+        "stderr" => Stream::Error,
+        _ => Stream::Only,
+    }
+}
+
+/// What the runtime was given, on the stream of the first line.
+struct Joined<'a> {
+    bytes: Cow<'a, [u8]>,
+    /// The last piece is missing.
+    is_partial: bool,
+    /// Lines of other streams stood between.
+    is_mixed: bool,
+}
+
+impl<'a> Joined<'a> {
+    /// `first` is the first of the lines.
+    fn of(lines: &'a [u8], first: Runtime<'a>) -> Self {
+        let (piece, mut is_partial) = first.piece();
+        if memchr::memchr(b'\n', lines).is_none() {
+            return Self { bytes: piece, is_partial, is_mixed: false };
+        }
+        let mut bytes = Vec::with_capacity(lines.len());
+        bytes.extend_from_slice(&piece);
+        let mut is_mixed = false;
+        for line in physical(lines).skip(1) {
+            let (piece, partial) = match Runtime::of(line) {
+                Some(runtime) if runtime.stream() == first.stream() => runtime.piece(),
+                None if first.stream() == Stream::Only => (Cow::Borrowed(line), false),
+                _ => {
+                    is_mixed = true;
+                    continue;
+                }
+            };
+            if !is_partial {
+                bytes.push(b'\n');
+            }
+            bytes.extend_from_slice(&piece);
+            is_partial = partial;
+        }
+        Self { bytes: Cow::Owned(bytes), is_partial, is_mixed }
+    }
+}
+
 /// `2016-10-06T00:17:09.669794202Z stdout F <line>`, where `P` stands for a piece that others follow.
 #[derive(Clone, Copy)]
 struct Cri<'a> {
     time: &'a str,
-    stream: &'a str,
+    /// Which stream.
+    tag: &'a str,
     is_partial: bool,
     inside: &'a [u8],
 }
@@ -217,8 +373,8 @@ impl<'a> Cri<'a> {
             return None;
         }
         let (time, rest) = word(line)?;
-        let (stream, rest) = word(rest)?;
-        if !matches!(stream, "stdout" | "stderr") || time.len() > TIME_BYTES_MAX || !time.contains('T') {
+        let (tag, rest) = word(rest)?;
+        if stream(tag) == Stream::Only || time.len() > TIME_BYTES_MAX || !time.contains('T') {
             return None;
         }
         // An empty line has nothing after its tags. More tags may follow the first, after colons.
@@ -228,7 +384,7 @@ impl<'a> Cri<'a> {
             "F" => false,
             _ => return None,
         };
-        Some(Self { time, stream, is_partial, inside })
+        Some(Self { time, tag, is_partial, inside })
     }
 }
 
@@ -237,6 +393,17 @@ fn word(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let head = &bytes[..bytes.len().min(TIME_BYTES_MAX + 1)];
     let space = memchr::memchr(b' ', head)?;
     Some((std::str::from_utf8(&bytes[..space]).ok()?, &bytes[space + 1..]))
+}
+
+fn first_line(lines: &[u8]) -> &[u8] {
+    match memchr::memchr(b'\n', lines) {
+        Some(newline) => lines[..newline].strip_suffix(b"\r").unwrap_or(&lines[..newline]),
+        None => lines,
+    }
+}
+
+fn last_line(lines: &[u8]) -> &[u8] {
+    &lines[memchr::memrchr(b'\n', lines).map_or(0, |newline| newline + 1)..]
 }
 
 /// The lines of a record as they stand in the file.
@@ -248,45 +415,11 @@ fn cut() -> Refusal {
     Refusal::new("the container runtime cut the line, and its rest does not follow")
 }
 
-fn joined_cri<'a>(record: &'a [u8], first: &Cri<'a>) -> Result<Inside<'a>, Refusal> {
-    let around = vec![
-        (Text::from("time"), Value::Text(Text::from(first.time))),
-        (Text::from("stream"), Value::Text(Text::from(first.stream))),
-    ];
-    let around = vec![(Text::from("container"), Value::Object(around))];
-    let time = Some(Text::from(first.time));
-    if memchr::memchr(b'\n', record).is_none() {
-        if first.is_partial {
-            return Err(cut());
-        }
-        let offset = Some(record.len() - first.inside.len());
-        return Ok(Inside { bytes: Cow::Borrowed(first.inside), offset, around, time, hides: false });
-    }
-    let mut bytes = Vec::with_capacity(record.len());
-    let mut is_partial = true;
-    for line in physical(record) {
-        let (inside, partial) = match Cri::of(line) {
-            Some(cri) if cri.stream == first.stream => (cri.inside, cri.is_partial),
-            // The other stream's lines stand between.
-            Some(_) => continue,
-            None => (line, false),
-        };
-        bytes.extend_from_slice(inside);
-        is_partial = partial;
-        if !partial {
-            bytes.push(b'\n');
-        }
-    }
-    if is_partial {
-        return Err(cut());
-    }
-    bytes.pop();
-    Ok(Inside { bytes: Cow::Owned(bytes), offset: None, around, time, hides: false })
-}
-
 /// Docker's JSON file, or what shippers make of it.
+#[derive(Clone, Copy)]
 struct Docker<'a> {
     log: &'a str,
+    stream: Stream,
     text: &'a str,
 }
 
@@ -296,7 +429,7 @@ impl<'a> Docker<'a> {
             return None;
         }
         let text = std::str::from_utf8(line).ok()?;
-        let (mut log, mut is_runtime) = (None, true);
+        let (mut log, mut is_runtime, mut stream_of) = (None, true, Stream::Only);
         let mut members = 0;
         let mut reader = Reader::new(text);
         let read = reader.object(|reader, key| {
@@ -304,13 +437,14 @@ impl<'a> Docker<'a> {
             members += 1;
             match (&*key, value) {
                 ("log", Json::String(inside)) => log = Some(inside),
-                ("recordType" | "auditPayload" | "operation", _) => is_runtime = false,
+                ("stream", Json::String(name)) => stream_of = stream(name),
+                ("recordType" | "auditPayload" | "operation" | "log_audit", _) => is_runtime = false,
                 _ => {}
             }
             Ok(())
         });
         read.and_then(|()| reader.end()).ok()?;
-        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self { log, text })
+        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self { log, stream: stream_of, text })
     }
 
     /// The bytes of the line or piece, and whether others follow.
@@ -327,39 +461,25 @@ impl<'a> Docker<'a> {
         (bytes, is_partial)
     }
 
-    /// Everything but the line itself.
-    fn around(&self) -> (Fields<'a>, Members<'a>, bool) {
+    /// Everything but the line itself, the time in it, and whether there are secrets in it.
+    fn around(&self) -> (Members<'a>, Option<Text<'a>>, bool) {
         let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
         let mut secrets = Secrets::of(self.text);
         let others = fields.iter().filter(|field| field.key != "log");
         let around = others.map(|field| (field.name(), secrets.carry(&field.key, field.value))).collect();
-        (fields, around, !secrets.masks.is_empty())
+        let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
+        (around, time, !secrets.masks.is_empty())
     }
 }
 
 /// A runtime's or shipper's object has a few members.
 const FIELDS_MAX: usize = 100;
 
-fn joined_docker<'a>(record: &'a [u8], first: Docker<'a>) -> Result<Inside<'a>, Refusal> {
-    let (fields, around, hides) = first.around();
-    let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
-    let (mut bytes, mut is_partial) = first.piece();
-    for line in physical(record).skip(1) {
-        let (piece, partial) = match Docker::of(line) {
-            Some(docker) => docker.piece(),
-            None => (line.to_vec(), false),
-        };
-        if !is_partial {
-            bytes.push(b'\n');
-        }
-        bytes.extend_from_slice(&piece);
-        is_partial = partial;
-    }
-    if is_partial {
-        return Err(cut());
-    }
-    let around = vec![(Text::from("container"), Value::Object(around))];
-    Ok(Inside { bytes: Cow::Owned(bytes), offset: None, around, time, hides })
+/// Whether it is one JSON object and nothing else.
+pub(super) fn is_object(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let mut reader = Reader::new(text.trim_ascii());
+    reader.peek() == Some(b'{') && reader.value().and_then(|_| reader.end()).is_ok()
 }
 
 /// The JSON text on one line: line ends between its tokens become spaces.

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use crate::records::LineRole;
 use crate::records::Record;
+use crate::records::Role;
+use crate::records::pass::Buffered;
 use crate::records::pass::Ended;
 use crate::records::pass::Pass;
 use crate::records::pass::Skipped;
@@ -40,11 +41,12 @@ pub enum Start {
 /// One record, or what stands in its place. Each has an ordinal of its own.
 #[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
-    /// A record that has come to its end. `end_offset`: content bytes up to and including its line end.
-    Whole { record: Record<'a>, end_offset: u64 },
+    /// A record that has come to its end. `offset`: content bytes before it. `end_offset`: content bytes up to and including
+    /// its line end, and those of the records that it reaches into.
+    Whole { record: Record<'a>, offset: u64, end_offset: u64 },
     /// The content's last record, when its line has no line end, or when a line that is not there yet could continue it:
     /// a record if it decodes, else not yet written to its end. `end_offset`: content bytes up to the content's end.
-    Unended { record: Record<'a>, end_offset: u64 },
+    Unended { record: Record<'a>, offset: u64, end_offset: u64 },
     /// A line longer than allowed, never kept in memory.
     TooLong(&'a TooLong),
 }
@@ -57,7 +59,15 @@ impl Item<'_> {
         }
     }
 
-    /// Content bytes up to and including the item's line end, if it has one.
+    /// Content bytes before the item.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Whole { offset, .. } | Self::Unended { offset, .. } => *offset,
+            Self::TooLong(line) => line.offset,
+        }
+    }
+
+    /// Content bytes up to and including the item's line end, if it has one, and those of the items that it reaches into.
     pub fn end_offset(&self) -> u64 {
         match self {
             Self::Whole { end_offset, .. } | Self::Unended { end_offset, .. } => *end_offset,
@@ -110,10 +120,12 @@ impl<'a> Block<'a> {
             };
             match span {
                 Span::Whole { start, end, next } => {
-                    Item::Whole { record: record(*start, *end), end_offset: offset + *next as u64 }
+                    let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
+                    Item::Whole { record: record(*start, *end), offset, end_offset }
                 }
                 Span::Unended { start, end, next } => {
-                    Item::Unended { record: record(*start, *end), end_offset: offset + *next as u64 }
+                    let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
+                    Item::Unended { record: record(*start, *end), offset, end_offset }
                 }
                 Span::TooLong(line) => Item::TooLong(line),
             }
@@ -124,10 +136,14 @@ impl<'a> Block<'a> {
 /// Splits content into records. Lines end with LF or CRLF; a byte order mark before the first is no part of it; blank
 /// lines (nothing but spaces, tabs and carriage returns) are no records.
 ///
-/// Memory: the longest line allowed and one block. A record of several lines is as long as a line may be at most; where
-/// it would grow beyond, it ends, and its next line is taken as if no record were open.
+/// Lines of several streams may stand mixed: a line of one belongs to no record of another. Records that reach into one
+/// another so have one `end_offset`, and stand in the order of their beginnings.
+///
+/// Memory: the longest line allowed and one block. A record of several lines, and records that reach into one another, are
+/// as long as a line may be at most; where they would grow beyond, they end, and the next line is taken as if no record
+/// were open.
 pub struct Lines {
-    role: fn(line: &[u8], open: bool) -> LineRole,
+    role: Role,
     line_bytes_max: usize,
     block_bytes: usize,
     /// Where the first block begins; nothing once it was given out.
@@ -146,8 +162,8 @@ pub struct Lines {
 
 impl Lines {
     /// Frames the content from `start` on by what `role` says of its lines; `line_bytes_max` counts without line end.
-    /// `role` may answer `Continues` or `Closes` only for the sake of `open`.
-    pub fn new(role: fn(line: &[u8], open: bool) -> LineRole, line_bytes_max: usize, start: Start) -> Self {
+    /// `role` may answer `Continues` only for the sake of an open record.
+    pub fn new(role: Role, line_bytes_max: usize, start: Start) -> Self {
         let (next_ordinal, offset) = match start {
             Start::Beginning => (0, 0),
             Start::After { content_records, content_bytes, .. } => (content_records, content_bytes),
@@ -218,50 +234,44 @@ impl Lines {
     fn frame(&mut self) -> Result<Framed, LinesError> {
         self.spans.clear();
         let content = &self.buffer[..self.filled];
-        let mut pass = Pass {
-            content,
-            role: self.role,
-            line_bytes_max: self.line_bytes_max,
-            offset: self.offset,
-            next_ordinal: self.next_ordinal,
-            spans: &mut self.spans,
-            open: None,
-            others: 0,
-        };
-        let (mut line_start, mut in_the_middle) = match self.start {
-            Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => (BYTE_ORDER_MARK.len(), false),
-            Some(Start::After { last_byte, .. }) => (rest_of_line_end(last_byte, content)?, true),
-            _ => (0, false),
+        let resumes = matches!(self.start, Some(Start::After { .. }));
+        let buffered = Buffered { content, offset: self.offset, next_ordinal: self.next_ordinal, resumes };
+        let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
+        let mut line_start = match self.start {
+            Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
+            Some(Start::After { last_byte, .. }) => rest_of_line_end(last_byte, content)?,
+            _ => 0,
         };
         let searched_from = line_start;
         let mut end = 0;
         for newline in memchr::memchr_iter(b'\n', &content[searched_from..]) {
             let newline = searched_from + newline;
-            if std::mem::take(&mut in_the_middle) && pass.continues(line_start, newline) {
-                return Err(LinesError::LastLineGrew);
-            }
             pass.line(line_start, newline, Ended::Yes);
             line_start = newline + 1;
             end = line_start;
         }
         if self.source_ended {
             if line_start < content.len() {
-                if in_the_middle && pass.continues(line_start, content.len()) {
-                    return Err(LinesError::LastLineGrew);
-                }
                 pass.line(line_start, content.len(), Ended::No);
             }
             pass.end();
+            if pass.has_grown {
+                return Err(LinesError::LastLineGrew);
+            }
             return Ok(Framed { end: content.len(), others: pass.others });
+        }
+        if pass.has_grown {
+            return Err(LinesError::LastLineGrew);
         }
         // Where neither a CR nor a CRLF can make it fit any more.
         let too_long = content.len() - line_start > self.line_bytes_max.saturating_add(1);
-        let full = pass.open.is_some_and(|open| content.len() - open.start > self.line_bytes_max.saturating_add(2));
+        let begun = pass.unfinished_from();
+        let full = begun.is_some_and(|start| content.len() - start > self.line_bytes_max.saturating_add(2));
         if too_long || full {
             pass.close();
         }
-        if let Some(open) = pass.open {
-            end = open.start;
+        if let Some(start) = pass.unfinished_from() {
+            end = start;
         }
         let others = pass.others;
         if !too_long {
@@ -338,17 +348,33 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::records::Around;
+    use crate::records::Asked;
+    use crate::records::LineRole;
+    use crate::records::Stream;
 
-    fn each_line(_: &[u8], _: bool) -> LineRole {
+    fn each_line(_: &[u8], _: &mut Around) -> LineRole {
         LineRole::Record
     }
 
-    /// `+` opens, an indented line continues, `-` closes, `#` is another component's.
-    fn by_first_byte(line: &[u8], open: bool) -> LineRole {
-        match line.first() {
+    /// `+` opens, an indented line continues, `#` is another component's. `!` before all of it puts a line on the other
+    /// stream, `~` after that makes it a piece of the next. Where a line begins with `*`, the pieces before it are none of
+    /// it.
+    fn by_first_byte(lines: &[u8], around: &mut Around) -> LineRole {
+        let is_error = |line: &[u8]| line.first() == Some(&b'!');
+        let error = is_error(lines);
+        let open = around.on(if error { Stream::Error } else { Stream::Output });
+        let own = lines.split(|byte| *byte == b'\n').filter(|line| is_error(line) == error);
+        let own: Vec<&[u8]> = own.map(|line| line.strip_prefix(b"!").unwrap_or(line)).collect();
+        match (around.asked(), own.last().and_then(|line| line.first())) {
+            (Asked::Line, Some(b'~')) => return LineRole::Piece,
+            (Asked::Joined, Some(b'*')) => return LineRole::Anew,
+            _ => {}
+        }
+        let joined: Vec<u8> = own.iter().flat_map(|line| line.strip_prefix(b"~").unwrap_or(line)).copied().collect();
+        match joined.first() {
             Some(b'+') => LineRole::Opens,
             Some(b' ') if open => LineRole::Continues,
-            Some(b'-') if open => LineRole::Closes,
             Some(b'#') => LineRole::Other,
             _ => LineRole::Record,
         }
@@ -363,7 +389,7 @@ mod tests {
     }
 
     struct Reading {
-        role: fn(&[u8], bool) -> LineRole,
+        role: Role,
         line_bytes_max: usize,
         start: Start,
         block_bytes: usize,
@@ -392,11 +418,13 @@ mod tests {
                     assert_eq!(item.ordinal(), first + seen.len() as u64);
                     assert!(item.end_offset() <= block.end_offset());
                     seen.push(match item {
-                        Item::Whole { record, end_offset } => {
+                        Item::Whole { record, offset, end_offset } => {
+                            let at = usize::try_from(offset - before).unwrap();
+                            assert!(given[at..].starts_with(record.bytes));
                             assert_eq!(record.text, std::str::from_utf8(record.bytes).ok());
                             Seen::Whole(record.ordinal, record.bytes.to_vec(), end_offset)
                         }
-                        Item::Unended { record, end_offset } => {
+                        Item::Unended { record, end_offset, .. } => {
                             Seen::Unended(record.ordinal, record.bytes.to_vec(), end_offset)
                         }
                         Item::TooLong(line) => Seen::TooLong(line.clone()),
@@ -517,12 +545,12 @@ mod tests {
     fn a_record_of_several_lines_is_one_stretch_of_bytes() {
         let cases: &[(&str, &[&str], u64)] = &[
             ("+a\n b\r\n c\r\nd\n", &["+a\n b\r\n c", "d"], 0),
-            ("+a\n b\n-c\n d\n", &["+a\n b\n-c", " d"], 0),
+            ("+a\n b\nc\n d\n", &["+a\n b", "c", " d"], 0),
             ("+a\n\n b\n", &["+a", " b"], 0),
             ("+a\n  \n b\n+c\n", &["+a\n  \n b", "+c..."], 0),
             ("# x\n+a\n# y\n b\n", &["+a", " b"], 2),
-            ("+a\n-b", &["+a\n-b..."], 0),
-            ("-a\n+b\n-c\n", &["-a", "+b\n-c"], 0),
+            ("+a\n b", &["+a\n b..."], 0),
+            ("+a\n b\n#", &["+a\n b"], 1),
         ];
         for block_bytes in [4, 5, 7, 64] {
             let reading = Reading { role: by_first_byte, block_bytes, ..PLAIN };
@@ -531,6 +559,70 @@ mod tests {
                 assert_eq!(reading.of(content.as_bytes()).unwrap().1, *others);
             }
         }
+    }
+
+    #[test]
+    fn a_line_in_pieces_is_taken_for_what_all_of_them_are() {
+        let cases: &[(&str, &[&str], u64)] = &[
+            ("~a\nb\nc\n", &["~a\nb", "c"], 0),
+            ("~a\n~b\r\nc\r\n", &["~a\n~b\r\nc"], 0),
+            ("~#\n~b\nc\nd\n", &["d"], 3),
+            ("~\n#b\nc\n", &["c"], 2),
+            ("~+a\nb\n c\nd\n", &["~+a\nb\n c", "d"], 0),
+            ("+a\n~ b\nc\n d\n", &["+a\n~ b\nc\n d..."], 0),
+            ("+a\n~b\nc\n d\n", &["+a", "~b\nc", " d"], 0),
+            // The last is missing.
+            ("~a\n*b\n", &["~a", "*b"], 0),
+            ("~#\n*b\n", &["*b"], 1),
+            ("+a\n~ b\n*c\n", &["+a\n~ b", "*c"], 0),
+            ("~a\n", &["~a..."], 0),
+            ("~#a\n~b\n", &[], 2),
+            ("+a\n~ b", &["+a\n~ b..."], 0),
+            ("+a\n~b", &["+a", "~b..."], 0),
+        ];
+        for block_bytes in [4, 5, 7, 64] {
+            let reading = Reading { role: by_first_byte, block_bytes, ..PLAIN };
+            for (content, expected, others) in cases {
+                assert_eq!(reading.records(content.as_bytes()), *expected, "{content:?}");
+                assert_eq!(reading.of(content.as_bytes()).unwrap().1, *others, "{content:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_of_one_stream_touches_no_record_of_another() {
+        let cases: &[(&str, &[&str], u64)] = &[
+            ("~a\n!#\nb\n", &["~a\n!#\nb"], 1),
+            ("~a\n!c\nb\n", &["~a\n!c\nb", "!c"], 0),
+            ("~a\n!~c\nb\n!d\ne\n", &["~a\n!~c\nb", "!~c\nb\n!d", "e"], 0),
+            ("~#\n!~c\nb\n!d\ne\n", &["!~c\nb\n!d", "e"], 2),
+            ("+a\n!c\n b\n!d\n", &["+a\n!c\n b", "!c", "!d"], 0),
+            ("+a\n!c\nb\n", &["+a", "!c", "b"], 0),
+            // What is held back is nothing that stands before others.
+            ("~a\n!c\n", &["~a", "!c"], 0),
+            ("+a\n!+c\n b\n", &["+a\n!+c\n b", "!+c"], 0),
+        ];
+        for block_bytes in [4, 5, 7, 64] {
+            let reading = Reading { role: by_first_byte, block_bytes, ..PLAIN };
+            for (content, expected, others) in cases {
+                assert_eq!(reading.records(content.as_bytes()), *expected, "{content:?}");
+                assert_eq!(reading.of(content.as_bytes()).unwrap().1, *others, "{content:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_reach_into_one_another_end_together() {
+        let reading = Reading { role: by_first_byte, ..PLAIN };
+        let (seen, _) = reading.of(b"~a\n!c\nb\nd\n+e\n!f\n!g\n").unwrap();
+        let ends: Vec<_> = seen
+            .iter()
+            .map(|seen| match seen {
+                Seen::Whole(_, _, end) | Seen::Unended(_, _, end) => *end,
+                Seen::TooLong(line) => line.end_offset,
+            })
+            .collect();
+        assert_eq!(ends, [8, 8, 10, 13, 16, 19]);
     }
 
     #[test]
@@ -585,7 +677,9 @@ mod tests {
     fn a_start_in_the_middle_notices_that_a_record_of_several_lines_goes_on() {
         let start = Start::After { content_records: 1, content_bytes: 3, last_byte: b'\n' };
         let reading = Reading { role: by_first_byte, start, ..PLAIN };
-        assert!(matches!(reading.of(b" more\n+b\n"), Err(LinesError::LastLineGrew)));
+        for content in [" more\n+b\n", "!x\n more\n", "x\n! more\n", "~ mo\nre\n", "!x\n more"] {
+            assert!(matches!(reading.of(content.as_bytes()), Err(LinesError::LastLineGrew)), "{content:?}");
+        }
         assert_eq!(reading.records(b"+b\n c\nd\n"), ["+b\n c", "d"]);
     }
 
@@ -605,8 +699,8 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
 
         #[test]
-        fn where_blocks_end_changes_nothing(content in "[ab+ \\-#\r\n\u{feff}]{0,60}", block_bytes in 8..24_usize) {
-            for role in [each_line, by_first_byte as fn(&[u8], bool) -> LineRole] {
+        fn where_blocks_end_changes_nothing(content in "[ab+ !~*#\r\n\n\u{feff}]{0,60}", block_bytes in 8..24_usize) {
+            for role in [each_line, by_first_byte as Role] {
                 let whole = Reading { role, line_bytes_max: 9, ..PLAIN };
                 let split = Reading { block_bytes, ..whole };
                 prop_assert_eq!(whole.of(content.as_bytes()).unwrap(), split.of(content.as_bytes()).unwrap());

@@ -25,6 +25,69 @@ impl<'a> Record<'a> {
     }
 }
 
+/// The output of a program that a line was written to. The lines of one do not touch the records of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Stream {
+    /// Nobody says that there are several.
+    #[default]
+    Only,
+    Output,
+    Error,
+}
+
+/// How much of a line its role is asked of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A line as it stands in the content.
+    Line,
+    /// A line that stands in pieces: all of them, and whatever lines of other streams stand between.
+    Joined,
+    /// The same, but the last pieces are missing.
+    Broken,
+}
+
+/// What a line's role depends on beside its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Around {
+    asked: Asked,
+    /// By stream, whether a record is open.
+    open: [bool; STREAMS],
+    stream: Stream,
+}
+
+/// How many streams there are.
+pub(in crate::records) const STREAMS: usize = 3;
+
+impl Around {
+    /// `open` says of each stream whether following lines may continue a record there.
+    pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS]) -> Self {
+        Self { asked, open, stream: Stream::Only }
+    }
+
+    /// A line that stands alone: no record is open.
+    pub fn alone() -> Self {
+        Self::new(Asked::Line, [false; STREAMS])
+    }
+
+    pub fn asked(&self) -> Asked {
+        self.asked
+    }
+
+    /// Says that the line is of this stream, and learns whether a record is open there. Of what nobody says this, the
+    /// stream is [`Stream::Only`].
+    pub fn on(&mut self, stream: Stream) -> bool {
+        self.stream = stream;
+        self.open[stream as usize]
+    }
+
+    pub(in crate::records) fn stream(&self) -> Stream {
+        self.stream
+    }
+}
+
+/// Tells what a line is to the family that reads it.
+pub type Role = fn(line: &[u8], around: &mut Around) -> LineRole;
+
 /// What a line is to the family that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LineRole {
@@ -34,8 +97,11 @@ pub enum LineRole {
     Opens,
     /// Belongs to the record opened before it. Where none is open, the line is a record of its own.
     Continues,
-    /// Belongs to the record opened before it, as its last line. Where none is open, the line is a record of its own.
-    Closes,
+    /// A piece of a line, whose rest is in the next line of its stream. Its role is asked once that is there. No answer
+    /// where pieces are asked of.
+    Piece,
+    /// The last of the pieces is a line of its own: the rest of those before it is missing. Only where pieces are asked of.
+    Anew,
     /// No audit record: another component's line in a mixed file. Counted, never quarantined.
     Other,
 }
@@ -43,16 +109,16 @@ pub enum LineRole {
 /// How the bytes of a family's objects fall into records.
 #[derive(Clone, Copy, Debug)]
 pub enum Framing {
-    /// Lines ended by LF or CRLF. The function tells a line's role; `open` says whether a record is being continued.
-    Lines(fn(line: &[u8], open: bool) -> LineRole),
+    /// Lines ended by LF or CRLF. The function tells a line's role.
+    Lines(Role),
     /// Rows of a Parquet file, each a line of JSON ([`rows`]). An object that is none ([`rows::are_in`]) is read as lines,
     /// and the function tells their roles.
-    Rows(fn(line: &[u8], open: bool) -> LineRole),
+    Rows(Role),
 }
 
 impl Framing {
     /// Tells the roles of the content's lines; `of_rows` says whether these are the rows of a Parquet file.
-    pub const fn role(self, of_rows: bool) -> fn(line: &[u8], open: bool) -> LineRole {
+    pub const fn role(self, of_rows: bool) -> Role {
         match self {
             Self::Rows(_) if of_rows => |_, _| LineRole::Record,
             Self::Rows(role) | Self::Lines(role) => role,

@@ -2,7 +2,12 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::records::Around;
+use crate::records::Asked;
 use crate::records::LineRole;
+use crate::records::Role;
+use crate::records::STREAMS;
+use crate::records::Stream;
 
 /// Where a line is that is longer than allowed, and what it hashes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,31 +38,87 @@ pub(super) enum Ended {
     No,
 }
 
-/// A record that following lines may continue.
+/// Lines that belong together: from the first byte of the first to the last of the last. Lines of other streams may stand
+/// between.
 #[derive(Clone, Copy)]
-pub(super) struct Open {
-    pub(super) start: usize,
+struct Stretch {
+    start: usize,
     end: usize,
     next: usize,
+    lines: u64,
+}
+
+impl Stretch {
+    fn and(self, later: Self) -> Self {
+        Self { start: self.start, lines: self.lines + later.lines, ..later }
+    }
+}
+
+/// What of one stream has not come to its end.
+#[derive(Clone, Copy, Default)]
+struct Unfinished {
+    /// A record that following lines may continue.
+    record: Option<Stretch>,
+    /// Pieces of a line, after that record.
+    pieces: Option<Stretch>,
+}
+
+/// What has been found since something was unfinished. It may reach into one another, and is told only once nothing is
+/// unfinished any more.
+struct Group {
+    start: usize,
+    records: Vec<(Stretch, Ended)>,
+    others: u64,
 }
 
 /// One pass over the lines of the buffer.
 pub(super) struct Pass<'a> {
-    pub(super) content: &'a [u8],
-    pub(super) role: fn(line: &[u8], open: bool) -> LineRole,
-    pub(super) line_bytes_max: usize,
-    pub(super) offset: u64,
-    pub(super) next_ordinal: u64,
-    pub(super) spans: &'a mut Vec<Span>,
-    pub(super) open: Option<Open>,
+    content: &'a [u8],
+    role: Role,
+    line_bytes_max: usize,
+    offset: u64,
+    next_ordinal: u64,
+    spans: &'a mut Vec<Span>,
+    /// By stream.
+    unfinished: [Unfinished; STREAMS],
+    group: Option<Group>,
+    /// By stream, whether its next line is the first after a start in the middle.
+    resumes: [bool; STREAMS],
+    /// Such a line goes on with a record before the start.
+    pub(super) has_grown: bool,
     pub(super) others: u64,
 }
 
-impl Pass<'_> {
-    /// Whether the line `start..line_end` would go on with a record before it.
-    pub(super) fn continues(&self, start: usize, line_end: usize) -> bool {
-        let line = without_carriage_return(&self.content[start..line_end]);
-        line.len() <= self.line_bytes_max && (self.role)(line, true) == LineRole::Continues
+/// What a pass works on.
+pub(super) struct Buffered<'a> {
+    pub(super) content: &'a [u8],
+    /// Content bytes before the buffer.
+    pub(super) offset: u64,
+    pub(super) next_ordinal: u64,
+    /// The buffer begins after records that are known already.
+    pub(super) resumes: bool,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(buffered: &Buffered<'a>, role: Role, line_bytes_max: usize, spans: &'a mut Vec<Span>) -> Self {
+        Self {
+            content: buffered.content,
+            role,
+            line_bytes_max,
+            offset: buffered.offset,
+            next_ordinal: buffered.next_ordinal,
+            spans,
+            unfinished: [Unfinished::default(); STREAMS],
+            group: None,
+            resumes: [buffered.resumes; STREAMS],
+            has_grown: false,
+            others: 0,
+        }
+    }
+
+    /// Where the first of what is unfinished begins, or of what reaches into it.
+    pub(super) fn unfinished_from(&self) -> Option<usize> {
+        self.group.as_ref().map(|group| group.start)
     }
 
     /// Takes the line `start..line_end`.
@@ -65,37 +126,141 @@ impl Pass<'_> {
         let line = without_carriage_return(&self.content[start..line_end]);
         let end = start + line.len();
         let next = if ended == Ended::Yes { line_end + 1 } else { line_end };
-        if line.len() > self.line_bytes_max {
+        if end - self.unfinished_from().unwrap_or(start) > self.line_bytes_max {
             self.close();
+        }
+        if line.len() > self.line_bytes_max {
             self.too_long(start, line_end, next, ended);
             return;
         }
-        let mut role = (self.role)(line, self.open.is_some());
-        if let Some(open) = &mut self.open {
-            let fits = end - open.start <= self.line_bytes_max;
-            match role {
-                LineRole::Continues | LineRole::Closes if fits => {
-                    (open.end, open.next) = (end, next);
-                    if role == LineRole::Closes && ended == Ended::Yes {
-                        self.close();
-                    }
-                    return;
-                }
-                LineRole::Continues | LineRole::Closes => role = (self.role)(line, false),
-                LineRole::Record | LineRole::Opens | LineRole::Other => {}
+        let line = Stretch { start, end, next, lines: 1 };
+        let (role, stream) = self.ask(line, Asked::Line);
+        let pieces = self.unfinished[stream as usize].pieces.take();
+        match (role, pieces) {
+            (LineRole::Piece, pieces) => {
+                self.begin_group(start);
+                self.unfinished[stream as usize].pieces = Some(pieces.map_or(line, |pieces| pieces.and(line)));
             }
-            self.close();
+            (role, None) => self.take(line, stream, role, ended),
+            (_, Some(pieces)) => {
+                let whole = pieces.and(line);
+                match self.ask(whole, Asked::Joined).0 {
+                    LineRole::Anew => {
+                        self.give_up(pieces, stream, Ended::Yes);
+                        let (role, _) = self.ask(line, Asked::Line);
+                        self.take(line, stream, role, ended);
+                    }
+                    role => self.take(whole, stream, role, ended),
+                }
+            }
         }
-        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+        self.settle();
+    }
+
+    fn ask(&self, lines: Stretch, asked: Asked) -> (LineRole, Stream) {
+        self.ask_with(lines, asked, self.unfinished.map(|unfinished| unfinished.record.is_some()))
+    }
+
+    fn ask_with(&self, lines: Stretch, asked: Asked, open: [bool; STREAMS]) -> (LineRole, Stream) {
+        let mut around = Around::new(asked, open);
+        let role = (self.role)(&self.content[lines.start..lines.end], &mut around);
+        (role, around.stream())
+    }
+
+    /// Takes a line of that role with all its pieces.
+    fn take(&mut self, line: Stretch, stream: Stream, role: LineRole, ended: Ended) {
+        if std::mem::take(&mut self.resumes[stream as usize]) {
+            let asked = if line.lines == 1 { Asked::Line } else { Asked::Joined };
+            self.has_grown |= self.ask_with(line, asked, [true; STREAMS]).0 == LineRole::Continues;
+        }
+        let unfinished = &mut self.unfinished[stream as usize];
+        if let (Some(record), LineRole::Continues) = (&mut unfinished.record, role) {
+            *record = record.and(line);
+            return;
+        }
+        self.close_record(stream, Ended::Yes);
+        if line.lines == 1 {
+            // Nothing that was found before reaches behind its beginning.
+            self.settle();
+        }
+        if self.content[line.start..line.end].iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
         }
         match role {
-            LineRole::Other => self.others += 1,
-            LineRole::Opens => self.open = Some(Open { start, end, next }),
-            LineRole::Record | LineRole::Continues | LineRole::Closes => self.spans.push(match ended {
-                Ended::Yes => Span::Whole { start, end, next },
-                Ended::No => Span::Unended { start, end, next },
-            }),
+            LineRole::Other => self.count_others(line.lines),
+            LineRole::Opens => {
+                self.begin_group(line.start);
+                self.unfinished[stream as usize].record = Some(line);
+            }
+            LineRole::Record | LineRole::Continues | LineRole::Piece | LineRole::Anew => self.found(line, ended),
+        }
+    }
+
+    /// Takes pieces whose rest is missing.
+    fn give_up(&mut self, pieces: Stretch, stream: Stream, ended: Ended) {
+        let (role, _) = self.ask(pieces, Asked::Broken);
+        let unfinished = &mut self.unfinished[stream as usize];
+        if let (Some(record), LineRole::Continues) = (&mut unfinished.record, role) {
+            *record = record.and(pieces);
+            return;
+        }
+        self.close_record(stream, Ended::Yes);
+        match role {
+            LineRole::Other => self.count_others(pieces.lines),
+            _ => self.found(pieces, ended),
+        }
+    }
+
+    fn close_record(&mut self, stream: Stream, ended: Ended) {
+        if let Some(record) = self.unfinished[stream as usize].record.take() {
+            self.found(record, ended);
+        }
+    }
+
+    fn found(&mut self, record: Stretch, ended: Ended) {
+        match &mut self.group {
+            Some(group) => group.records.push((record, ended)),
+            None => self.spans.push(span(record, record.next, ended)),
+        }
+    }
+
+    fn count_others(&mut self, lines: u64) {
+        match &mut self.group {
+            Some(group) => group.others += lines,
+            None => self.others += lines,
+        }
+    }
+
+    fn begin_group(&mut self, start: usize) {
+        self.group.get_or_insert(Group { start, records: Vec::new(), others: 0 });
+    }
+
+    /// Tells what was found, once nothing is unfinished: in the order of the beginnings. Records that reach into one another
+    /// end together, so that reading never goes on between them.
+    fn settle(&mut self) {
+        let is_busy = |unfinished: &Unfinished| unfinished.record.is_some() || unfinished.pieces.is_some();
+        if self.unfinished.iter().any(is_busy) {
+            return;
+        }
+        let Some(Group { mut records, others, .. }) = self.group.take() else { return };
+        self.others += others;
+        records.sort_by_key(|(record, _)| record.start);
+        let mut rest = &records[..];
+        while let Some(((first, _), after)) = rest.split_first() {
+            let mut next = first.next;
+            let reaching = after.iter().take_while(|(record, _)| {
+                let reaches = record.start < next;
+                next = next.max(if reaches { record.next } else { 0 });
+                reaches
+            });
+            let count = 1 + reaching.count();
+            let (together, later) = rest.split_at(count);
+            for (record, ended) in together {
+                // Nothing is held back for the sake of what follows it.
+                let is_last = count == 1 && later.is_empty();
+                self.spans.push(span(*record, next, if is_last { *ended } else { Ended::Yes }));
+            }
+            rest = later;
         }
     }
 
@@ -106,18 +271,32 @@ impl Pass<'_> {
         self.spans.push(Span::TooLong(Box::new(line)));
     }
 
-    /// Ends the open record: what follows is no part of it.
+    /// Ends all that is unfinished: what follows is no part of it.
     pub(super) fn close(&mut self) {
-        if let Some(Open { start, end, next }) = self.open.take() {
-            self.spans.push(Span::Whole { start, end, next });
-        }
+        self.end_with(Ended::Yes);
     }
 
-    /// At the end of the content: a line that is not there yet could continue the open record.
+    /// At the end of the content: a line that is not there yet could go on with what is unfinished.
     pub(super) fn end(&mut self) {
-        if let Some(Open { start, end, next }) = self.open.take() {
-            self.spans.push(Span::Unended { start, end, next });
+        self.end_with(Ended::No);
+    }
+
+    fn end_with(&mut self, ended: Ended) {
+        for stream in [Stream::Only, Stream::Output, Stream::Error] {
+            if let Some(pieces) = self.unfinished[stream as usize].pieces.take() {
+                self.give_up(pieces, stream, ended);
+            }
+            self.close_record(stream, ended);
         }
+        self.settle();
+    }
+}
+
+fn span(record: Stretch, next: usize, ended: Ended) -> Span {
+    let Stretch { start, end, .. } = record;
+    match ended {
+        Ended::Yes => Span::Whole { start, end, next },
+        Ended::No => Span::Unended { start, end, next },
     }
 }
 

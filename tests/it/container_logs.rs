@@ -7,7 +7,6 @@ use auditferry::delta::RecordHash;
 use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
 use auditferry::family::{self, Context, Refusal};
 use auditferry::notification::ObjectId;
-use auditferry::records::Framing;
 use auditferry::records::lines::{Item, Lines, Start};
 use serde_json::{Value, json};
 
@@ -16,20 +15,19 @@ use super::support::ocsf::Schema;
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::of_version("1.8.0"));
 
 /// What came of a file: each record's events or refusal, and how many lines were none.
-struct Read {
-    records: Vec<Result<Vec<Value>, Refusal>>,
-    parsed: Vec<Result<Value, Refusal>>,
-    others: u64,
+pub struct Read {
+    pub records: Vec<Result<Vec<Value>, Refusal>>,
+    pub parsed: Vec<Result<Value, Refusal>>,
+    pub others: u64,
 }
 
-fn read(family: &str, content: &[u8]) -> Read {
+pub fn read(family: &str, content: &[u8]) -> Read {
     let object = ObjectId::new("logs", "2024/audit.log");
     let family = family::named(family).unwrap();
     let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
     let options = Options { raw_data: true, ..Options::default() };
     let encoders = [Encoder::new(EncodingName::Ocsf, options)];
-    let Framing::Lines(role) = family.framing else { panic!("rows") };
-    let mut lines = Lines::new(role, 1 << 20, Start::Beginning);
+    let mut lines = Lines::new(family.framing.role(false), 1 << 20, Start::Beginning);
     let mut source = content;
     let mut read = Read { records: Vec::new(), parsed: Vec::new(), others: 0 };
     while let Some(block) = lines.next_block(&mut source).unwrap() {
@@ -61,7 +59,7 @@ fn event(family: &str, line: &str) -> Value {
     events.remove(0)
 }
 
-fn fixture(name: &str) -> Vec<u8> {
+pub fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
@@ -139,7 +137,7 @@ fn a_record_that_breaks_off_is_refused_and_its_neighbours_are_not() {
 }
 
 /// Lines as Docker's JSON file has them, and as the runtimes of Kubernetes write them.
-fn wrapped(line: &str) -> Vec<(&'static str, String)> {
+pub fn wrapped(line: &str) -> Vec<(&'static str, String)> {
     let docker = json!({"log": format!("{line}\n"), "stream": "stdout", "time": "2024-01-15T08:00:00.5Z"});
     vec![
         ("docker", format!("{docker}\n")),

@@ -5,6 +5,7 @@ mod support;
 
 mod config;
 mod container_logs;
+mod container_pieces;
 mod damage;
 mod delivery;
 mod deploy;

@@ -180,11 +180,9 @@ impl<'a> Pass<'_, 'a> {
         let mut content = self.content()?;
         let mut lines = self.lines(Start::Beginning);
         while let Some(block) = lines.next_block(&mut content).map_err(|error| self.source.lines_error(error))? {
-            let mut offset = block.offset;
             for item in block.items() {
-                let Some(record) = self.record(&item, offset) else { break };
+                let Some(record) = self.record(&item) else { break };
                 let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-                offset = item.end_offset();
                 let Place::Known { index, occurrence } = place.map_err(|error| self.delta_error(error))? else {
                     continue;
                 };
@@ -268,16 +266,19 @@ impl<'a> Pass<'_, 'a> {
         wanted: Wanted,
         ended: &mut Ended,
     ) -> Result<bool, JobError> {
-        let mut offset = block.offset;
+        let mut end_offset = block.offset;
         for item in block.items() {
-            let Some(record) = self.record(&item, offset) else {
+            let Some(record) = self.record(&item) else {
                 ended.held_lines += 1;
                 break;
             };
-            offset = item.end_offset();
+            // Reading could not go on between records that reach into one another.
+            let reaches = item.end_offset() == end_offset;
+            end_offset = item.end_offset();
             // While the order is that of acceptance, the next record's place is its ordinal.
             let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.record.ordinal);
-            if (turns || self.outflow.is_full()) && !self.outflow.cut(&comparison.progress(block)) {
+            let cuts = turns || self.outflow.is_full() && !reaches;
+            if cuts && !self.outflow.cut(&comparison.progress(block)) {
                 return Ok(false);
             }
             let place = comparison.place(record.hash.fingerprint(), item.end_offset());
@@ -298,7 +299,7 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// The record an item is, with its place still open; nothing where it has not been written to its end.
-    pub(super) fn record<'r>(&self, item: &Item<'r>, offset: u64) -> Option<Placed<'r>> {
+    pub(super) fn record<'r>(&self, item: &Item<'r>) -> Option<Placed<'r>> {
         let (record, hash, too_long) = match item {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
             Item::Unended { record, .. } => {
@@ -308,7 +309,7 @@ impl<'a> Pass<'_, 'a> {
             Item::TooLong(line) if line.unended => return None,
             Item::TooLong(line) => (Record::new(line.ordinal, &[]), RecordHash(line.sha256), Some(line.length)),
         };
-        Some(Placed { record, hash, offset, index: 0, occurrence: 0, too_long })
+        Some(Placed { record, hash, offset: item.offset(), index: 0, occurrence: 0, too_long })
     }
 
     /// Lets the known records between two places flow out, for a part that is made again.

@@ -299,10 +299,8 @@ impl Pass<'_, '_> {
         let mut content = self.content()?;
         let mut lines = self.lines(Start::Beginning);
         while let Some(block) = lines.next_block(&mut content).map_err(|error| self.source.lines_error(error))? {
-            let mut offset = block.offset;
             for item in block.items() {
-                let Some(record) = self.record(&item, offset) else { break };
-                offset = item.end_offset();
+                let Some(record) = self.record(&item) else { break };
                 if !each(&record) {
                     return Ok(());
                 }

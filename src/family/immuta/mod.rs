@@ -36,6 +36,7 @@ use crate::family::redaction::Action;
 use crate::family::redaction::Redaction;
 use crate::family::redaction::applied;
 use crate::family::sql;
+use crate::records::Around;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -77,14 +78,11 @@ const AUDIT_MEMBERS: &[&str] = &[
 /// A whole record has at least so many of them.
 const AUDIT_MEMBERS_MIN: usize = 3;
 
-fn role(line: &[u8], open: bool) -> LineRole {
-    let line = container::line(line, is_record);
-    match (open && line.is_wrapped, line.is_partial, line.is_accepted) {
-        (true, true, _) => LineRole::Continues,
-        (true, false, _) => LineRole::Closes,
-        (false, _, false) => LineRole::Other,
-        (false, true, true) => LineRole::Opens,
-        (false, false, true) => LineRole::Record,
+fn role(line: &[u8], around: &mut Around) -> LineRole {
+    match container::line(line, around, is_record, container::object_stands_alone) {
+        Ok(line) if line.is_accepted => LineRole::Record,
+        Ok(_) => LineRole::Other,
+        Err(role) => role,
     }
 }
 

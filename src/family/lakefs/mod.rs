@@ -17,12 +17,14 @@ use crate::event::Cloud;
 use crate::event::Endpoint;
 use crate::event::Event;
 use crate::event::Fault;
+use crate::event::Fields;
 use crate::event::HttpRequest;
 use crate::event::HttpResponse;
 use crate::event::Json;
 use crate::event::Mask;
 use crate::event::Metadata;
 use crate::event::Product;
+use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Status;
 use crate::event::Text;
@@ -35,6 +37,8 @@ use crate::family::Family;
 use crate::family::Partitions;
 use crate::family::Refusal;
 use crate::family::address;
+use crate::family::container;
+use crate::family::container::Inside;
 use crate::family::lakefs::line::Line;
 use crate::family::lakefs::line::Name;
 use crate::family::lakefs::line::read;
@@ -42,6 +46,8 @@ use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::Source;
 use crate::family::lakefs::targets::user_of;
 use crate::family::redaction;
+use crate::family::redaction::Redaction;
+use crate::records::Around;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -54,42 +60,69 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**/*.parquet"],
     decode,
     parsed,
-    redact: redaction::of_record,
+    redact,
     redactable: redaction::any_path,
 };
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
 
-/// A server's log holds other lines than the audit log's: those have no `log_audit`. What begins as Parquet, but comes as
-/// lines since it was packed once more, must be refused and not passed over.
-fn role(line: &[u8], _open: bool) -> LineRole {
-    let is_audit = |name: &[u8]| {
-        let rest = memchr::memmem::find(line, name).map(|at| line[at + name.len()..].trim_ascii_start());
-        let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
-    };
-    let of_cloud = || memchr::memmem::find(line, b"\"data_operation_id\"").is_some();
-    if is_audit(b"\"log_audit\"") || of_cloud() || line.starts_with(b"PAR1") {
-        LineRole::Record
-    } else {
-        LineRole::Other
+fn role(line: &[u8], around: &mut Around) -> LineRole {
+    match container::line(line, around, is_record, container::object_stands_alone) {
+        // What a line of the server's own tells of is no record.
+        Ok(found) if found.is_enveloped && is_own(&container::given(line)) => LineRole::Other,
+        Ok(found) if found.is_accepted || is_remains(&found.inside) => LineRole::Record,
+        Ok(_) => LineRole::Other,
+        Err(role) => role,
     }
 }
 
+/// Whether a line, or the first piece of one, is a record. A server's log holds other lines than the audit log's: those
+/// have no `log_audit`.
+fn is_record(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes)
+}
+
+fn names_audit(bytes: &[u8]) -> bool {
+    let is_audit = |name: &[u8]| {
+        let rest = memchr::memmem::find(bytes, name).map(|at| bytes[at + name.len()..].trim_ascii_start());
+        let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
+    };
+    is_audit(b"\"log_audit\"") || memchr::memmem::find(bytes, b"\"data_operation_id\"").is_some()
+}
+
+/// Whether a line must be refused and not passed over: what begins as Parquet, but comes as lines since it was packed once
+/// more, and what holds a record's words without being one.
+fn is_remains(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PAR1") || names_audit(bytes)
+}
+
+/// Whether a line is one that a server writes, of whatever part of it.
+fn is_own(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    Fields::read(&mut Reader::new(text)).is_ok_and(|fields| fields.get("msg").is_some())
+}
+
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let text = whole_text(record)?;
+    let inside = container::unwrap(record.bytes, is_record)?;
+    let text = inside.text()?;
+    let mut emit_in_place = |mut event: Event<'_>| {
+        event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
+        emit(&event);
+    };
     match read(text) {
-        Ok(line) => line.emit(context, text, emit),
+        Ok(line) => line.emit(context, &inside, text, &mut emit_in_place),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
-            read(&mended).map_err(refusal)?.emit(context, &mended, emit)
+            read(&mended).map_err(refusal)?.emit(context, &inside, &mended, &mut emit_in_place)
         }
         Err(fault) => Err(refusal(fault)),
     }
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let mut text = Cow::Borrowed(whole_text(record)?);
+    let inside = container::unwrap(record.bytes, is_record)?;
+    let mut text = Cow::Borrowed(inside.text()?);
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
@@ -109,8 +142,10 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-fn whole_text<'a>(record: &Record<'a>) -> Result<&'a str, Refusal> {
-    record.text.ok_or(Refusal::new("the record is no UTF-8"))
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    container::redacted(record.bytes, is_record, &|bytes| {
+        redaction::of_record(context, &Record::new(record.ordinal, bytes), redaction)
+    })
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -118,14 +153,15 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 impl<'a> Line<'a> {
-    /// Makes the record's event and hands it on. `text` is the record.
+    /// Makes the record's event and hands it on. `text` is the record, with nothing around it.
     fn emit(
         mut self,
         context: &'a Context<'_>,
+        inside: &'a Inside<'a>,
         text: &'a str,
-        emit: &mut dyn FnMut(&Event<'_>),
+        emit: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Refusal> {
-        let (time_ms, time_inferred) = self.time(context)?;
+        let (time_ms, time_inferred) = self.time(context, inside)?;
         let service = self.service();
         let operation = self.map(Name::OperationId).unwrap_or(Text::from("unknown"));
         let code = targets::code(&service, &operation.plain());
@@ -162,9 +198,10 @@ impl<'a> Line<'a> {
         event.metadata.event_code = Some(Text::from(code));
         let mut secrets = Secrets::of(text);
         event.unmapped = self.unmapped(&mut secrets);
+        event.unmapped.extend(inside.around.iter().cloned());
         event.metadata.is_truncated = secrets.truncated;
         event.masks.append(&mut secrets.masks);
-        emit(&event);
+        emit(event);
         Ok(())
     }
 
@@ -179,8 +216,9 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The record's time; or else the object's, or the hour in its key, and that it was inferred.
-    fn time(&self, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
+    /// The record's time; or else that of the container's runtime, the object's, or the hour in its key, and that it was
+    /// inferred.
+    fn time(&self, context: &Context<'_>, inside: &Inside<'_>) -> Result<(i64, bool), Refusal> {
         let of_record = match self.get(Name::Time) {
             Some(Json::Number(digits)) => of_number(digits),
             Some(other) => moment::of_json(other),
@@ -189,8 +227,9 @@ impl<'a> Line<'a> {
         if let Some(time_ms) = of_record {
             return Ok((time_ms, false));
         }
-        let of_object = context.last_modified_ms.and_then(moment::plausible);
-        let inferred = of_object.or_else(|| hour(&context.partitions));
+        let of_runtime = inside.time.as_ref().and_then(|time| moment::of_text(&time.plain()));
+        let of_object = || context.last_modified_ms.and_then(moment::plausible);
+        let inferred = of_runtime.or_else(of_object).or_else(|| hour(&context.partitions));
         inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
     }
 
@@ -381,9 +420,17 @@ mod tests {
             (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
             (r#"{"data_operation_id":null}"#, LineRole::Record),
             ("PAR1\u{15}\u{4}", LineRole::Record),
+            (r#"junk {"log_audit":true}"#, LineRole::Record),
+            (r#"{"message":"{\"log_audit\":true}"}"#, LineRole::Record),
+            (r#"{"message":"\"log_audit\":true"}"#, LineRole::Other),
+            (r#"{"level":"info","msg":"{\"log_audit\":true}"}"#, LineRole::Other),
+            (r#"{"log":"{\"msg\":\"{}\",\"log_audit\":true}\n","stream":"stdout"}"#, LineRole::Record),
+            (r#"{"log":"{\"msg\":\"a\"}\n","stream":"stdout"}"#, LineRole::Other),
+            (r#"2024-01-15T08:00:00Z stdout F {"log_audit":true}"#, LineRole::Record),
+            (r#"2024-01-15T08:00:00Z stdout P {"log_audit":true}"#, LineRole::Piece),
             ("time=\"...\" level=info", LineRole::Other),
         ] {
-            assert_eq!(role(line.as_bytes(), false), expected, "{line}");
+            assert_eq!(role(line.as_bytes(), &mut Around::alone()), expected, "{line}");
         }
     }
 

@@ -152,6 +152,7 @@ mod tests {
     use crate::event::Scope;
     use crate::family::Settings;
     use crate::notification::ObjectId;
+    use crate::records::Around;
 
     /// The record as its source names it, and whether it gave an event.
     fn read(bytes: &[u8], settings: &Settings) -> Option<(serde_json::Value, bool)> {
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn a_line_of_spaces_is_no_record() {
         let Framing::Lines(role) = FAMILY.framing else { panic!("lines") };
-        assert_eq!([role(b" \t", false), role(b"- -", false)], [LineRole::Other, LineRole::Record]);
+        let roles = [b" \t".as_slice(), b"- -"].map(|line| role(line, &mut Around::alone()));
+        assert_eq!(roles, [LineRole::Other, LineRole::Record]);
     }
 
     proptest! {

@@ -38,6 +38,7 @@ use crate::family::Refusal;
 use crate::family::address;
 use crate::family::container;
 use crate::family::sql;
+use crate::records::Around;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -77,8 +78,11 @@ enum Form {
     Text,
 }
 
-fn role(line: &[u8], open: bool) -> LineRole {
-    let line = container::line(line, is_record);
+fn role(line: &[u8], around: &mut Around) -> LineRole {
+    let line = match container::line(line, around, is_record, stands_alone) {
+        Ok(line) => line,
+        Err(role) => return role,
+    };
     if line.is_accepted {
         let goes_on = match form(&line.inside) {
             // Values of the text form hold line ends as they are.
@@ -86,9 +90,27 @@ fn role(line: &[u8], open: bool) -> LineRole {
             Some(Form::Scheme) => !schemeshard::has_operation(&line.inside),
             _ => false,
         };
-        return if goes_on || line.is_partial { LineRole::Opens } else { LineRole::Record };
+        return if goes_on { LineRole::Opens } else { LineRole::Record };
     }
-    if open && !is_common_line(&line.inside) { LineRole::Continues } else { LineRole::Other }
+    if line.is_open && !is_common_line(&line.inside) { LineRole::Continues } else { LineRole::Other }
+}
+
+/// What begins with a time begins a record, unless it is inside of an object that is whole; an object without one may be a
+/// value, or stand after its time.
+fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
+    let of_object = |bytes: &[u8]| matches!(form(bytes), Some(Form::Json | Form::TimedJson));
+    let without_time = |bytes: &[u8]| {
+        let from = time_length(bytes).map_or(0, |time| (time + 2).min(bytes.len()));
+        container::is_object(&bytes[from..])
+    };
+    if of_object(joined) && without_time(joined) {
+        return false;
+    }
+    match form(last) {
+        Some(Form::Json) => container::is_object(last) && (!is_record(joined) || of_object(joined)),
+        Some(_) => true,
+        None => false,
+    }
 }
 
 /// Whether a line, or the first piece of one, is or begins a record.
