@@ -340,6 +340,6 @@ mod tests {
     fn what_is_no_directory_is_refused() {
         let (place, _) = laid_out(&["f"]);
         assert!(matches!(Directory::open(&place.path().join("f")), Err(ScanError::Denied { .. })));
-        assert!(matches!(Directory::open(&place.path().join("gone")), Err(ScanError::Denied { .. })));
+        assert!(matches!(Directory::open(&place.path().join("gone")), Err(ScanError::Missing { .. })));
     }
 }
