@@ -34,7 +34,7 @@ pub struct Rules {
     pub fingerprints_in_memory: usize,
     /// Whether a last line without a line end is a record.
     pub decodes: fn(record: &[u8]) -> bool,
-    /// At most so many new records are accepted, as when a batch is full.
+    /// At most so many new records are accepted, as when a batch is full, and those that the last of them reaches into.
     pub new_records_max: usize,
 }
 
@@ -104,7 +104,10 @@ fn read(
             Ok(None) => break,
             Err(LinesError::LastLineGrew | LinesError::Source(_)) => return Ok(None),
         };
+        let mut end_offset = block.offset;
         for item in block.items() {
+            // Reading could not go on between records that reach into one another.
+            let reaches = std::mem::replace(&mut end_offset, item.end_offset()) == item.end_offset();
             let (bytes, hash) = match item {
                 Item::Unended { record, .. } if !(rules.decodes)(record.bytes) => continue,
                 Item::Whole { record, .. } | Item::Unended { record, .. } => {
@@ -113,7 +116,7 @@ fn read(
                 Item::TooLong(line) if line.unended => continue,
                 Item::TooLong(line) => (&[][..], RecordHash(line.sha256)),
             };
-            if new.len() == rules.new_records_max {
+            if new.len() >= rules.new_records_max && !reaches {
                 let progress = comparison.progress(&block);
                 return ended(new, progress, fingerprints, comparison.summary());
             }
@@ -136,7 +139,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::records::Around;
+    use crate::records::Asked;
     use crate::records::LineRole;
+    use crate::records::Stream;
 
     const RULES: Rules = Rules {
         growth: Growth::Overwritten,
@@ -189,6 +195,44 @@ mod tests {
         for (name, versions, expected) in cases {
             assert_eq!(delivered(versions), *expected, "{name}");
         }
+    }
+
+    /// `!` before a line puts it on the other stream, `~` makes it a piece of the next.
+    fn on_two_streams(lines: &[u8], around: &mut Around) -> LineRole {
+        let error = lines.first() == Some(&b'!');
+        around.on(if error { Stream::Error } else { Stream::Output });
+        match (around.asked(), &lines[usize::from(error)..]) {
+            (Asked::Line, [b'~', ..]) => LineRole::Piece,
+            (_, [b'~', b'#', ..] | [b'#', ..]) => LineRole::Other,
+            _ => LineRole::Record,
+        }
+    }
+
+    #[test]
+    fn records_that_reach_into_one_another_are_accepted_once_each_however_often_reading_stops() {
+        let rules = Rules { growth: Growth::Once, role: on_two_streams, decodes: |_| true, ..RULES };
+        let contents = [
+            "a\n~b\n!c\n!d\nb\ne\n",
+            "~a\n!~b\na\n~c\n!b\n!d\nc\ne\n!f\n",
+            "~#\n!a\n!b\n#\nc\n~d\n!~e\nd\n!e\n",
+            "~a\n!b\n!c\n",
+        ];
+        for content in contents {
+            let whole = between(&Known::default(), content.as_bytes(), &rules).unwrap().new;
+            for new_records_max in 1..4 {
+                let rules = Rules { new_records_max, ..rules };
+                let (mut known, mut accepted) = (Known::default(), Vec::new());
+                for _ in 0..=whole.len() {
+                    let delta = between(&known, content.as_bytes(), &rules).unwrap();
+                    accepted.extend(delta.new);
+                    known = delta.after;
+                }
+                assert_eq!(accepted, whole, "{content:?} by {new_records_max}");
+            }
+        }
+        let texts: Vec<String> =
+            between(&Known::default(), contents[0].as_bytes(), &rules).unwrap().new.iter().map(text).collect();
+        assert_eq!(texts, ["a", "~b\n!c\n!d\nb", "!c", "!d", "e"]);
     }
 
     #[test]

@@ -1,0 +1,208 @@
+//! The lines of Docker and of the runtimes of Kubernetes, and what they were made of.
+
+use std::borrow::Cow;
+
+use crate::event::Fields;
+use crate::event::Json;
+use crate::event::Members;
+use crate::event::Reader;
+use crate::event::Secrets;
+use crate::event::Text;
+use crate::records::Stream;
+
+/// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
+const DOCKER_PIECE_BYTES: usize = 16 << 10;
+
+/// `2016-10-06T00:17:09.669794202+00:00` has 35.
+const TIME_BYTES_MAX: usize = 40;
+
+/// What a container runtime made of a line, or of a piece of one.
+#[derive(Clone, Copy)]
+pub(super) enum Runtime<'a> {
+    Cri(Cri<'a>),
+    Docker(Docker<'a>),
+}
+
+impl<'a> Runtime<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line).map(Self::Docker))
+    }
+
+    pub(super) fn stream(&self) -> Stream {
+        match self {
+            Self::Cri(cri) => stream(cri.tag),
+            Self::Docker(docker) => docker.stream,
+        }
+    }
+
+    /// The bytes of the line or piece, and whether others follow.
+    pub(super) fn piece(&self) -> (Cow<'a, [u8]>, bool) {
+        match self {
+            Self::Cri(cri) => (Cow::Borrowed(cri.inside), cri.is_partial),
+            Self::Docker(docker) => {
+                let (piece, is_partial) = docker.piece();
+                (Cow::Owned(piece), is_partial)
+            }
+        }
+    }
+}
+
+fn stream(name: &str) -> Stream {
+    match name {
+        "stdout" => Stream::Output,
+        "stderr" => Stream::Error,
+        _ => Stream::Only,
+    }
+}
+
+/// What the runtime was given, on the stream of the first line.
+pub(super) struct Joined<'a> {
+    pub(super) bytes: Cow<'a, [u8]>,
+    /// The last piece is missing.
+    pub(super) is_partial: bool,
+    /// Lines of other streams stood between.
+    pub(super) is_mixed: bool,
+}
+
+impl<'a> Joined<'a> {
+    /// `first` is the first of the lines.
+    pub(super) fn of(lines: &'a [u8], first: Runtime<'a>) -> Self {
+        let (piece, mut is_partial) = first.piece();
+        if memchr::memchr(b'\n', lines).is_none() {
+            return Self { bytes: piece, is_partial, is_mixed: false };
+        }
+        let mut bytes = Vec::with_capacity(lines.len());
+        bytes.extend_from_slice(&piece);
+        let mut is_mixed = false;
+        for line in physical(lines).skip(1) {
+            let (piece, partial) = match Runtime::of(line) {
+                Some(runtime) if runtime.stream() == first.stream() => runtime.piece(),
+                None if first.stream() == Stream::Only => (Cow::Borrowed(line), false),
+                _ => {
+                    is_mixed = true;
+                    continue;
+                }
+            };
+            if !is_partial {
+                bytes.push(b'\n');
+            }
+            bytes.extend_from_slice(&piece);
+            is_partial = partial;
+        }
+        Self { bytes: Cow::Owned(bytes), is_partial, is_mixed }
+    }
+}
+
+/// `2016-10-06T00:17:09.669794202Z stdout F <line>`, where `P` stands for a piece that others follow.
+#[derive(Clone, Copy)]
+pub(super) struct Cri<'a> {
+    pub(super) time: &'a str,
+    /// Which stream.
+    pub(super) tag: &'a str,
+    is_partial: bool,
+    inside: &'a [u8],
+}
+
+impl<'a> Cri<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+        if !line.first()?.is_ascii_digit() {
+            return None;
+        }
+        let (time, rest) = word(line)?;
+        let (tag, rest) = word(rest)?;
+        if stream(tag) == Stream::Only || time.len() > TIME_BYTES_MAX || !time.contains('T') {
+            return None;
+        }
+        // An empty line has nothing after its tags. More tags may follow the first, after colons.
+        let (tags, inside) = word(rest).or_else(|| std::str::from_utf8(rest).ok().map(|tags| (tags, &b""[..])))?;
+        let is_partial = match tags.split(':').next()? {
+            "P" => true,
+            "F" => false,
+            _ => return None,
+        };
+        Some(Self { time, tag, is_partial, inside })
+    }
+}
+
+/// A short word and what follows the space after it.
+fn word(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let head = &bytes[..bytes.len().min(TIME_BYTES_MAX + 1)];
+    let space = memchr::memchr(b' ', head)?;
+    Some((std::str::from_utf8(&bytes[..space]).ok()?, &bytes[space + 1..]))
+}
+
+pub(super) fn first_line(lines: &[u8]) -> &[u8] {
+    match memchr::memchr(b'\n', lines) {
+        Some(newline) => lines[..newline].strip_suffix(b"\r").unwrap_or(&lines[..newline]),
+        None => lines,
+    }
+}
+
+pub(super) fn last_line(lines: &[u8]) -> &[u8] {
+    &lines[memchr::memrchr(b'\n', lines).map_or(0, |newline| newline + 1)..]
+}
+
+/// The lines of a record as they stand in the file.
+fn physical(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+    record.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// Docker's JSON file, or what shippers make of it.
+#[derive(Clone, Copy)]
+pub(super) struct Docker<'a> {
+    log: &'a str,
+    stream: Stream,
+    pub(super) text: &'a str,
+}
+
+impl<'a> Docker<'a> {
+    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+        if line.first() != Some(&b'{') || memchr::memmem::find(line, b"\"log\"").is_none() {
+            return None;
+        }
+        let text = std::str::from_utf8(line).ok()?;
+        let (mut log, mut is_runtime, mut stream_of) = (None, true, Stream::Only);
+        let mut members = 0;
+        let mut reader = Reader::new(text);
+        let read = reader.object(|reader, key| {
+            let value = reader.value()?;
+            members += 1;
+            match (&*key, value) {
+                ("log", Json::String(inside)) => log = Some(inside),
+                ("stream", Json::String(name)) => stream_of = stream(name),
+                ("recordType" | "auditPayload" | "operation" | "log_audit", _) => is_runtime = false,
+                _ => {}
+            }
+            Ok(())
+        });
+        read.and_then(|()| reader.end()).ok()?;
+        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self { log, stream: stream_of, text })
+    }
+
+    /// The bytes of the line or piece, and whether others follow.
+    fn piece(&self) -> (Vec<u8>, bool) {
+        let mut bytes = Text::Escaped(self.log).plain().into_owned().into_bytes();
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+            return (bytes, false);
+        }
+        let is_partial = bytes.len() >= DOCKER_PIECE_BYTES;
+        (bytes, is_partial)
+    }
+
+    /// Everything but the line itself, the time in it, and whether there are secrets in it.
+    pub(super) fn around(&self) -> (Members<'a>, Option<Text<'a>>, bool) {
+        let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
+        let mut secrets = Secrets::of(self.text);
+        let others = fields.iter().filter(|field| field.key != "log");
+        let around = others.map(|field| (field.name(), secrets.carry(&field.key, field.value))).collect();
+        let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
+        (around, time, !secrets.masks.is_empty())
+    }
+}
+
+/// A runtime's or shipper's object has a few members.
+const FIELDS_MAX: usize = 100;
