@@ -2,12 +2,15 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use crate::cli::Status;
+use crate::cli::content::Refused;
+use crate::cli::content::Source;
+use crate::cli::content::content;
 use crate::delta::Fingerprint;
 use crate::delta::Growth;
 use crate::delta::RecordHash;
@@ -21,27 +24,17 @@ use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
 use crate::notification::ObjectId;
-use crate::object::inflate::Inflate;
 use crate::object::inflate::InflateError;
-use crate::object::inflate::InflateLimits;
-use crate::records::Framing;
 use crate::records::Record;
 use crate::records::lines::Item;
 use crate::records::lines::Lines;
 use crate::records::lines::LinesError;
 use crate::records::lines::Start;
-use crate::records::rows;
-use crate::records::rows::Rows;
 use crate::records::rows::RowsError;
 use crate::sink;
 
 /// As the daemon's limits by default.
 const LINE_BYTES_MAX: usize = 16 << 20;
-
-const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };
-
-/// Enough to tell what a file is.
-const BEGINNING_BYTES: usize = 4;
 
 /// What is written is collected up to as many bytes.
 const OUT_BYTES: usize = 256 << 10;
@@ -179,7 +172,7 @@ fn decode(args: &Args) -> Result<u64, Fault> {
     let object = ObjectId::new(BUCKET, args.object_key.as_deref().unwrap_or(&name));
     let context = Context::new(args.family, &object, Scope::Object(&object), last_modified_ms, "decode");
     let mut report = Report::new(args)?;
-    let (mut source, of_rows) = match content(args, source, &object) {
+    let (mut source, of_rows) = match content(args.family, source, &object) {
         Ok(content) => content,
         Err(Refused(error)) => {
             report.unreadable(0, LinesError::Source(error), &args.file)?;
@@ -214,21 +207,6 @@ fn decode(args: &Args) -> Result<u64, Fault> {
     report.finish()
 }
 
-/// Where the bytes come from.
-enum Source {
-    Stream(io::Stdin),
-    File(File),
-}
-
-impl Read for Source {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Stream(stream) => stream.read(into),
-            Self::File(file) => file.read(into),
-        }
-    }
-}
-
 /// The file's bytes, and when it was last written, in milliseconds since the epoch.
 fn open(path: &Path) -> Result<(Source, Option<i64>), Fault> {
     if path.as_os_str() == "-" {
@@ -245,42 +223,6 @@ fn open(path: &Path) -> Result<(Source, Option<i64>), Fault> {
     })?;
     let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     Ok((Source::File(file), modified.and_then(|since| i64::try_from(since.as_millis()).ok())))
-}
-
-/// The content cannot be had at all, for the reason that the error holds.
-struct Refused(io::Error);
-
-/// The content in lines, and whether these are rows of a Parquet file.
-fn content(args: &Args, mut source: Source, object: &ObjectId) -> Result<(Box<dyn Read>, bool), Refused> {
-    let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
-    source.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
-    let reads_rows = matches!(args.family.framing, Framing::Rows(_));
-    if !(reads_rows && rows::are_in(&object.key, &beginning)) {
-        let whole = io::Cursor::new(beginning).chain(source);
-        let mut inflated = Inflate::new(whole, INFLATE_LIMITS);
-        if !reads_rows {
-            return Ok((Box::new(inflated), false));
-        }
-        let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
-        inflated.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
-        if rows::begins_as_file(&beginning) {
-            return Err(Refused(RowsError::Packed.into()));
-        }
-        return Ok((Box::new(io::Cursor::new(beginning).chain(inflated)), false));
-    }
-    let file = match source {
-        Source::File(file) => file,
-        // Parquet begins at its end.
-        Source::Stream(stream) => {
-            let mut file = tempfile::tempfile().map_err(Refused)?;
-            io::copy(&mut io::Cursor::new(beginning).chain(stream), &mut file).map_err(Refused)?;
-            file
-        }
-    };
-    match Rows::open(file, rows::Limits::default()) {
-        Ok(rows) => Ok((Box::new(rows), true)),
-        Err(error) => Err(Refused(error.into())),
-    }
 }
 
 /// How often each record of the file was seen before.

@@ -2,6 +2,8 @@
 
 mod check;
 
+mod content;
+
 mod decode;
 
 mod demo;

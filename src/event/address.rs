@@ -6,6 +6,14 @@ use std::net::IpAddr;
 use crate::event::Endpoint;
 use crate::event::Text;
 
+/// OCSF takes no longer address, and no address needs more.
+const ADDRESS_BYTES_MAX: usize = 40;
+
+/// Whether OCSF takes the text for an IP address.
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.len() <= ADDRESS_BYTES_MAX && text.parse::<IpAddr>().is_ok()
+}
+
 impl<'a> Endpoint<'a> {
     /// The end that an address names: an IP address with or without a port, or else a name. Nothing when it says
     /// nothing.
@@ -18,13 +26,13 @@ impl<'a> Endpoint<'a> {
             Text::Plain(Cow::Borrowed(plain)) => *plain,
             Text::Plain(_) => return Some(Self { name: Some(address), ..Self::default() }),
         };
-        if plain.parse::<IpAddr>().is_ok() {
+        if is_ip(plain) {
             return Some(Self { ip: Some(address), ..Self::default() });
         }
         let (host, port) = plain.rsplit_once(':').unwrap_or((plain, ""));
         let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
-        match (host.parse::<IpAddr>(), port.parse()) {
-            (Ok(_), Ok(port)) => Some(Self { ip: Some(Text::from(host)), port: Some(port), ..Self::default() }),
+        match (is_ip(host), port.parse()) {
+            (true, Ok(port)) => Some(Self { ip: Some(Text::from(host)), port: Some(port), ..Self::default() }),
             _ => Some(Self { name: Some(address), ..Self::default() }),
         }
     }
@@ -60,6 +68,8 @@ mod tests {
         let name = |name: &str| Some((None, None, Some(name.to_owned())));
         assert_eq!(parts("gateway"), name("gateway"));
         assert_eq!(parts("10.20.30.400"), name("10.20.30.400"));
+        let long = "0000:0000:0000:0000:0000:ffff:192.168.100.200";
+        assert_eq!(parts(long), name(long));
         assert_eq!(parts("10.20.30.40:99999"), name("10.20.30.40:99999"));
         assert_eq!(parts(""), None);
         assert_eq!(parts("-"), None);

@@ -28,6 +28,7 @@ mod text;
 
 mod value;
 
+pub(crate) use address::is_ip;
 pub use class::Activity;
 pub use class::Class;
 pub use encode::Encoded;

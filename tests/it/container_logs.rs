@@ -354,16 +354,14 @@ fn a_method_is_known_in_whatever_case_it_stands() {
     let line = r#"{"id":"r1","timestamp":1705305601234,"message":"Response Sent","method":"get","path":"/x","statusCode":200}"#;
     let event = event("immuta", line);
     assert_eq!(event["http_request"]["http_method"], "GET");
-    let line = stream_line("operation=UPDATE, status=SUCCESS, method=post, url=/x");
-    let event = self::event("ydb", &line);
+    let event = self::event("ydb", &stream_line("operation=UPDATE, status=SUCCESS, method=post, url=/x"));
     assert_eq!(event["http_request"]["http_method"], "POST");
     assert!(event["unmapped"]["method"].is_null());
 }
 
 #[test]
 fn what_an_event_has_no_place_for_of_a_request_is_kept() {
-    let line = stream_line("operation=UPDATE, status=SUCCESS, method=BREW, params=a=1");
-    let event = event("ydb", &line);
+    let event = event("ydb", &stream_line("operation=UPDATE, status=SUCCESS, method=BREW, params=a=1"));
     assert_says(&event["unmapped"], &json!({"method": "BREW", "params": "a=1"}), "unmapped");
     let line = stream_line("operation=UPDATE, status=SUCCESS, method=PUT, url=/x, params=a=1");
     let event = self::event("ydb", &line);

@@ -1,11 +1,10 @@
 //! Who acts in YDB, and from where.
 
-use std::net::IpAddr;
-
 use crate::event::Endpoint;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::UserKind;
+use crate::event::is_ip;
 
 /// Who acts: a SID, `<login>@<subsystem>`.
 pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
@@ -24,17 +23,18 @@ pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     let bare = plain.strip_prefix("ipv4:").or_else(|| plain.strip_prefix("ipv6:")).unwrap_or(&plain);
     let bare = bare.replace("%5B", "[").replace("%5D", "]");
     let (host, port) = match bare.rsplit_once(':') {
-        Some((host, port)) if host.parse::<IpAddr>().is_ok() || host.ends_with(']') => (host, port.parse().ok()),
+        Some((host, port)) if is_ip(host) || host.ends_with(']') => (host, port.parse().ok()),
         _ => (bare.as_str(), None),
     };
     let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
     // `2001:db8::1` has no port, though it ends as if it had one.
-    if bare.parse::<IpAddr>().is_ok() {
+    if is_ip(&bare) {
         return Endpoint { ip: Some(Text::from(bare)), ..Endpoint::default() };
     }
-    match host.parse::<IpAddr>() {
-        Ok(_) => Endpoint { ip: Some(Text::from(host.to_owned())), port, ..Endpoint::default() },
-        Err(_) => Endpoint { name: Some(address), ..Endpoint::default() },
+    if is_ip(host) {
+        Endpoint { ip: Some(Text::from(host.to_owned())), port, ..Endpoint::default() }
+    } else {
+        Endpoint { name: Some(address), ..Endpoint::default() }
     }
 }
 
