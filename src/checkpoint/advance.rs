@@ -264,7 +264,7 @@ impl CheckpointStore {
         self.read(|connection| batches::sealed_batch(connection, sink))
     }
 
-    /// Takes a sink's position as it is told, where what lies behind the remembered one is not ours.
+    /// Takes a sink's position as it is told: the sink goes on elsewhere than where its last batch ended.
     pub async fn place_lane(&self, sink: Arc<str>, position: Position) -> Result<(), StoreError> {
         let place = move |connection: &Connection| {
             let state = batches::lane(connection, &sink)?;

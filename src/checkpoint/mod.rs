@@ -323,6 +323,7 @@ mod tests {
     use crate::delta::RecordHash;
     use crate::object::Version;
     use crate::sink::Delivered;
+    use crate::sink::Delivery;
     use crate::sink::Manifest;
     use crate::sink::Sink;
 
@@ -399,7 +400,9 @@ mod tests {
 
     async fn receipt() -> crate::sink::Receipt {
         let mut sink = Sink::memory(Delivered::default());
-        sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await.unwrap()
+        let delivered = sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await;
+        let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
+        receipt
     }
 
     async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
