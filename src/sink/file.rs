@@ -2,6 +2,8 @@
 
 mod numbered;
 
+use std::fs::TryLockError;
+use std::io::ErrorKind;
 use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -184,17 +186,17 @@ impl FileSink {
 
     /// The open file, checked to be the one at the path and to hold at least what was committed.
     async fn file(&mut self) -> Result<&mut File, DeliveryError> {
-        if let Some(file) = &self.open {
-            let held = file.metadata().await.map_err(|error| self.unavailable("inspect", error))?;
-            let there = tokio::fs::metadata(&self.config.path).await.ok();
-            if there.is_none_or(|there| there.ino() != held.ino() || there.dev() != held.dev()) {
-                self.open = None;
-                return Err(self.refused("was moved or removed by another process while it was written"));
-            }
-        } else {
-            let file = self.create().await?;
-            self.open = Some(file);
+        let file = match self.open.take() {
+            Some(file) => file,
+            None => self.create().await?,
+        };
+        // Also when it was opened just now: who had it locked before may have given it another name meanwhile.
+        let held = file.metadata().await.map_err(|error| self.unavailable("inspect", error))?;
+        let there = tokio::fs::metadata(&self.config.path).await.ok();
+        if there.is_none_or(|there| there.ino() != held.ino() || there.dev() != held.dev()) {
+            return Err(self.refused("was moved or removed by another process while it was written"));
         }
+        self.open = Some(file);
         let committed = self.position.len;
         let len = self.len().await?;
         if len < committed {
@@ -210,6 +212,7 @@ impl FileSink {
         }
     }
 
+    /// Opens the file, new or not, for this process alone: the lock is held until the file is closed.
     async fn create(&self) -> Result<File, DeliveryError> {
         let path = &self.config.path;
         if self.position.len > 0 && tokio::fs::metadata(path).await.is_err() {
@@ -217,9 +220,20 @@ impl FileSink {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).await.map_err(|error| self.unavailable("open", error))?;
+        let file = options.open(path).await.map_err(|error| self.unavailable("open", error))?.into_std().await;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(
+                    self.refused("is locked by another process that writes it; give each daemon files of its own")
+                );
+            }
+            // A file system without locks: nobody can be kept away.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(self.unavailable("lock", error)),
+        }
         self.sync_directory().await?;
-        Ok(file)
+        Ok(File::from_std(file))
     }
 
     async fn sync_directory(&self) -> Result<(), DeliveryError> {
@@ -422,6 +436,19 @@ mod tests {
         deliver(&mut sink, "three\n", 5).await;
         assert_eq!(world.text("out.ndjson"), "one\nforeign\ntwo\ntorn\nthree\n");
         assert_eq!(position.len, 16);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_sink_writes_is_refused_until_that_has_closed_it() {
+        let world = world();
+        let mut first = FileSink::new(world.config.clone(), None);
+        deliver(&mut first, "one\n", 0).await;
+        let mut second = FileSink::new(world.config.clone(), at(1, 4));
+        let refused = refusal(&mut second).await;
+        assert!(refused.contains("out.ndjson is locked by another process"), "{refused}");
+        drop(first);
+        deliver(&mut second, "two\n", 0).await;
+        assert_eq!(world.text("out.ndjson"), "one\ntwo\n");
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A file sink keeps every line that was ever written to a file, its own and others'.
 
 use super::support::records::{assert_once_each, lines_of, object, records};
+use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, World};
 
 /// What a log may say where somebody else has written to the sink's file.
@@ -33,4 +34,48 @@ fn delivered_files_outlive_the_loss_of_the_state() {
         world.once_expecting(&[NOT_OURS]);
     }
     assert_once_each(&lines_of_all_files(&world, "out"), &records(0..24));
+}
+
+#[test]
+fn a_line_that_somebody_else_wrote_while_the_sink_was_at_work_is_kept_and_counted() {
+    use std::io::Write;
+    let world = World::fed_by_directory();
+    let daemon = world.run(&[]).expecting(&[NOT_OURS]).ready();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    let mut file = std::fs::File::options().append(true).open(world.output("out")).unwrap();
+    file.write_all(b"FOREIGN-LINE\n").unwrap();
+    world.write(KEY, &object(&records(0..6)));
+    world.comes_to("out", 7);
+    daemon.counts("auditferry_foreign_bytes_total", &["sink=\"out\""], 13.0);
+    assert!(daemon.stop().success());
+    let (foreign, ours): (Vec<String>, Vec<String>) =
+        world.delivered("out").into_iter().partition(|line| line == "FOREIGN-LINE");
+    assert_eq!(foreign.len(), 1);
+    assert_once_each(&ours, &records(0..6));
+}
+
+#[test]
+fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
+    let world = World::fed_by_directory();
+    let first = world.start();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    // As much again, from another source and with a state of its own, into the same file.
+    let out = world.output("out");
+    let other = World::new()
+        .with_directory_feed(&["theirs"])
+        .with(&format!("[sink.theirs]\ntype = \"file\"\npath = {out:?}\nencoding = \"raw\"\n"));
+    other.write(KEY, &object(&records(10..12)));
+    let parked = other.run(&[]).expecting(&["the sink is parked", "going on without a sink"]).at_work();
+    let log = parked.log.clone();
+    eventually("the second daemon says why it is parked", SOON, || {
+        log.said("the sink is parked until it is mended")
+            .is_some_and(|entry| entry.line.contains("out.ndjson is locked"))
+    });
+    world.write(KEY, &object(&records(0..6)));
+    world.comes_to("out", 6);
+    assert!(first.stop().success());
+    parked.stop();
+    world.delivered_once_each(&records(0..6));
 }
