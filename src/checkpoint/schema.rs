@@ -179,6 +179,10 @@ CREATE TRIGGER quarantine_out AFTER DELETE ON quarantine BEGIN
     SET entries = entries - 1, body_bytes = body_bytes - coalesce(length(old.body_zstd), 0) WHERE kind = old.kind;
 END;
 ",
+    "
+-- The file a sink's position lies in, as it was configured then.
+ALTER TABLE lane ADD COLUMN file_path TEXT;
+",
 ];
 
 /// The version this program writes.

@@ -6,6 +6,7 @@ use std::fs::TryLockError;
 use std::io::ErrorKind;
 use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use tokio::fs::File;
 use tokio::fs::OpenOptions;
@@ -27,27 +28,40 @@ use crate::sink::Why;
 /// yet committed: it is completed, not cut off, so that whoever follows the file never reads a line twice.
 pub struct FileSink {
     config: FileConfig,
+    /// The file the position lies in: the configured one, or until a batch under way is completed the one before it.
+    path: PathBuf,
+    /// Whether the store has the path. Older stores have none: it is the configured one.
+    is_path_known: bool,
     /// Where the last committed batch ends.
     position: Position,
     open: Option<File>,
 }
 
+/// What an operator can do about a file that is not what the sink left.
+const WAYS_OUT: &str =
+    "put back what is missing, or give the sink another `path` and start again: it begins a file there";
+
 /// No file was begun yet.
 const BEFORE_THE_FIRST: Position = Position { number: 0, len: 0, opened_at_ms: 0 };
 
 impl FileSink {
-    /// A sink that continues at `position`, where the checkpoint store says its last batch ended.
-    pub fn new(config: FileConfig, position: Option<Position>) -> Self {
-        Self { config, position: position.unwrap_or(BEFORE_THE_FIRST), open: None }
+    /// A sink that continues at `position` of `file`, where the checkpoint store says its last batch ended.
+    pub fn new(config: FileConfig, position: Option<Position>, file: Option<PathBuf>) -> Self {
+        let (path, is_path_known) = file.map_or((config.path.clone(), false), |file| (file, true));
+        Self { config, path, is_path_known, position: position.unwrap_or(BEFORE_THE_FIRST), open: None }
     }
 
     /// Goes on where the last process stood. `under_way` is what was sealed and not committed: bytes behind the
-    /// committed end are its beginning then, and else not ours. To be asked until the sink does not move any more.
+    /// committed end are its beginning then, and else not ours. A file that is not the configured one is left as soon as
+    /// nothing is under way in it. To be asked until the sink does not move any more.
     pub(super) async fn resume(
         &mut self,
         under_way: Option<&Manifest>,
         now_ms: i64,
     ) -> Result<Option<Moved>, DeliveryError> {
+        if self.path != self.config.path && (under_way.is_none() || !self.is_there().await) {
+            return self.begin().await.map(Some);
+        }
         if let Some(moved) = self.find_file().await? {
             return Ok(Some(moved));
         }
@@ -123,7 +137,7 @@ impl FileSink {
     }
 
     fn moved(&self, why: Why) -> Moved {
-        Moved { position: self.position, why }
+        Moved { position: self.position, file: self.path.clone(), why }
     }
 
     fn must_rotate(&self, now_ms: i64) -> bool {
@@ -138,15 +152,15 @@ impl FileSink {
     /// Gives the file its number. The number is remembered before the file bears it, and the next file is not created
     /// before that is remembered too: after a crash in between, `finish_rotation` finds the file under its number.
     async fn rotate(&mut self) -> Result<Moved, DeliveryError> {
-        let free = numbered::free(&self.config.path, self.position.number).await;
+        let free = numbered::free(&self.path, self.position.number).await;
         let number = free.map_err(|error| self.unavailable("number", error))?;
         if number != self.position.number {
             self.position.number = number;
             return Ok(self.moved(Why::Numbered));
         }
         self.open = None;
-        let to = numbered::name(&self.config.path, number);
-        numbered::rename(&self.config.path, &to).await.map_err(|error| self.unavailable("rename", error))?;
+        let to = numbered::name(&self.path, number);
+        numbered::rename(&self.path, &to).await.map_err(|error| self.unavailable("rename", error))?;
         self.sync_directory().await?;
         Ok(self.next_file())
     }
@@ -162,9 +176,11 @@ impl FileSink {
             return Ok(None);
         }
         if self.position.number == 0 {
-            let free = numbered::free(&self.config.path, 1).await;
-            self.position.number = free.map_err(|error| self.unavailable("number", error))?;
-            return Ok(Some(self.moved(Why::Begun)));
+            return self.begin().await.map(Some);
+        }
+        if !self.is_path_known {
+            self.is_path_known = true;
+            return Ok(Some(self.moved(Why::Named)));
         }
         if self.is_rotated().await? {
             return Ok(Some(self.next_file()));
@@ -173,14 +189,31 @@ impl FileSink {
         Ok(None)
     }
 
+    /// Begins the configured file; it is created, or what is there adopted, once that is remembered.
+    async fn begin(&mut self) -> Result<Moved, DeliveryError> {
+        let free = numbered::free(&self.config.path, 1).await;
+        let number = free.map_err(|error| self.unavailable("number", error))?;
+        self.open = None;
+        let before = std::mem::replace(&mut self.path, self.config.path.clone());
+        self.is_path_known = true;
+        self.position = Position { number, ..BEFORE_THE_FIRST };
+        Ok(self.moved(Why::Begun { before: (before != self.path).then_some(before) }))
+    }
+
+    /// Whether the file holds what was committed, under its number or not.
+    async fn is_there(&self) -> bool {
+        let there = tokio::fs::metadata(&self.path).await;
+        there.is_ok_and(|file| file.len() >= self.position.len) || self.is_rotated().await.unwrap_or(false)
+    }
+
     /// Whether a rotation was under way when the process ended: the file bears its number, and the next is not there.
     async fn is_rotated(&self) -> Result<bool, DeliveryError> {
         let Position { number, len, .. } = self.position;
-        let there = numbered::is_taken(&self.config.path).await;
+        let there = numbered::is_taken(&self.path).await;
         if len == 0 || there.map_err(|error| self.unavailable("inspect", error))? {
             return Ok(false);
         }
-        let rotated = tokio::fs::metadata(numbered::name(&self.config.path, number)).await;
+        let rotated = tokio::fs::metadata(numbered::name(&self.path, number)).await;
         Ok(rotated.is_ok_and(|file| file.len() >= len))
     }
 
@@ -192,7 +225,7 @@ impl FileSink {
         };
         // Also when it was opened just now: who had it locked before may have given it another name meanwhile.
         let held = file.metadata().await.map_err(|error| self.unavailable("inspect", error))?;
-        let there = tokio::fs::metadata(&self.config.path).await.ok();
+        let there = tokio::fs::metadata(&self.path).await.ok();
         if there.is_none_or(|there| there.ino() != held.ino() || there.dev() != held.dev()) {
             return Err(self.refused("was moved or removed by another process while it was written"));
         }
@@ -202,8 +235,7 @@ impl FileSink {
         if len < committed {
             self.open = None;
             return Err(self.refused(&format!(
-                "holds {len} bytes, {committed} were written: another process truncated it; move it away and restore \
-                 what is missing, or remove the sink's state"
+                "holds {len} bytes, {committed} were written: another process truncated it; {WAYS_OUT}"
             )));
         }
         match &mut self.open {
@@ -214,9 +246,9 @@ impl FileSink {
 
     /// Opens the file, new or not, for this process alone: the lock is held until the file is closed.
     async fn create(&self) -> Result<File, DeliveryError> {
-        let path = &self.config.path;
+        let path = &self.path;
         if self.position.len > 0 && tokio::fs::metadata(path).await.is_err() {
-            return Err(self.refused(&format!("is gone; {} bytes were written to it", self.position.len)));
+            return Err(self.refused(&format!("is gone; {} bytes were written to it; {WAYS_OUT}", self.position.len)));
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -237,7 +269,7 @@ impl FileSink {
     }
 
     async fn sync_directory(&self) -> Result<(), DeliveryError> {
-        let directory = File::open(numbered::directory(&self.config.path)).await;
+        let directory = File::open(numbered::directory(&self.path)).await;
         let directory = directory.map_err(|error| self.unavailable("open the directory of", error))?;
         directory.sync_all().await.map_err(|error| self.unavailable("sync the directory of", error))
     }
@@ -291,11 +323,11 @@ impl FileSink {
     }
 
     fn unavailable(&self, what: &str, error: std::io::Error) -> DeliveryError {
-        DeliveryError::Unavailable(format!("cannot {what} {}: {error}", self.config.path.display()))
+        DeliveryError::Unavailable(format!("cannot {what} {}: {error}", self.path.display()))
     }
 
     fn refused(&self, what: &str) -> DeliveryError {
-        DeliveryError::Misconfigured(format!("{} {what}", self.config.path.display()))
+        DeliveryError::Misconfigured(format!("{} {what}", self.path.display()))
     }
 }
 
@@ -365,7 +397,7 @@ mod tests {
     async fn a_batch_written_in_part_before_a_crash_is_completed_in_place() {
         let world = world();
         std::fs::write(&world.config.path, "old\nne").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         let under_way = manifest("new\nmore\n");
         assert_eq!(sink.resume(Some(&under_way), 0).await.unwrap(), None);
         assert!(sink.settled(&under_way).await.unwrap().is_none());
@@ -379,7 +411,7 @@ mod tests {
         let mut world = world();
         world.config.rotate_after = Some(std::time::Duration::from_secs(10));
         std::fs::write(&world.config.path, "old\nne").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         deliver(&mut sink, "new\n", 60_000).await;
         assert_eq!(world.text("out.ndjson"), "old\nnew\n");
         deliver(&mut sink, "next\n", 60_000).await;
@@ -390,7 +422,7 @@ mod tests {
     async fn a_batch_written_whole_before_a_crash_is_recognised_and_not_written_again() {
         let world = world();
         std::fs::write(&world.config.path, "old\nnew\n").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         let receipt = sink.settled(&manifest("new\n")).await.unwrap().unwrap();
         assert_eq!(receipt.position().unwrap().len, 8);
         deliver(&mut sink, "next\n", 0).await;
@@ -401,7 +433,7 @@ mod tests {
     async fn what_cannot_be_made_again_is_taken_back_and_nothing_else() {
         let world = world();
         std::fs::write(&world.config.path, "old\nhalf a l").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         assert_eq!(sink.take_back(&manifest("half a line\n"), 0).await.unwrap(), None);
         assert_eq!(world.text("out.ndjson"), "old\n");
         std::fs::write(&world.config.path, "old\nmore than a line of ours\n").unwrap();
@@ -414,7 +446,7 @@ mod tests {
     async fn bytes_behind_the_end_that_are_not_ours_are_left_as_they_are() {
         let world = world();
         std::fs::write(&world.config.path, "old\nforeign\n").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         let moved = sink.resume(None, 0).await.unwrap().unwrap();
         assert_eq!((moved.why, moved.position.len), (Why::Foreign { bytes: 8 }, 12));
         assert_eq!(sink.resume(None, 0).await.unwrap(), None);
@@ -425,7 +457,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_are_not_ours_stay_though_they_came_while_the_sink_was_at_work() {
         let world = world();
-        let mut sink = FileSink::new(world.config.clone(), None);
+        let mut sink = FileSink::new(world.config.clone(), None, None);
         deliver(&mut sink, "one\n", 0).await;
         let append = |bytes: &str| std::fs::write(&world.config.path, world.text("out.ndjson") + bytes).unwrap();
         append("foreign\n");
@@ -441,9 +473,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_another_sink_writes_is_refused_until_that_has_closed_it() {
         let world = world();
-        let mut first = FileSink::new(world.config.clone(), None);
+        let mut first = FileSink::new(world.config.clone(), None, None);
         deliver(&mut first, "one\n", 0).await;
-        let mut second = FileSink::new(world.config.clone(), at(1, 4));
+        let mut second = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
         let refused = refusal(&mut second).await;
         assert!(refused.contains("out.ndjson is locked by another process"), "{refused}");
         drop(first);
@@ -454,7 +486,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_another_process_truncated_or_moved_is_refused() {
         let world = world();
-        let mut sink = FileSink::new(world.config.clone(), None);
+        let mut sink = FileSink::new(world.config.clone(), None, None);
         deliver(&mut sink, "one\n", 0).await;
         std::fs::write(&world.config.path, "").unwrap();
         assert!(refusal(&mut sink).await.contains("truncated"));
@@ -468,7 +500,7 @@ mod tests {
         let mut world = world();
         world.config.rotate_bytes = Some(8);
         world.config.rotate_after = Some(std::time::Duration::from_secs(10));
-        let mut sink = FileSink::new(world.config.clone(), None);
+        let mut sink = FileSink::new(world.config.clone(), None, None);
         deliver(&mut sink, "one\n", 1000).await;
         deliver(&mut sink, "two\n", 2000).await;
         deliver(&mut sink, "three\n", 3000).await;
@@ -484,7 +516,7 @@ mod tests {
     async fn a_file_never_takes_the_place_of_one_that_bears_its_number() {
         let mut world = world();
         world.config.rotate_bytes = Some(4);
-        let mut sink = FileSink::new(world.config.clone(), None);
+        let mut sink = FileSink::new(world.config.clone(), None, None);
         deliver(&mut sink, "one\n", 0).await;
         for number in [1, 3] {
             std::fs::write(world.directory.path().join(format!("out.ndjson.{number}")), "precious\n").unwrap();
@@ -508,7 +540,7 @@ mod tests {
         let mut remembered = at(1, 4);
         // Each process dies after one step; what it told is remembered, or is not because it died before that.
         for step in 0..8 {
-            let mut sink = FileSink::new(world.config.clone(), remembered);
+            let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone()));
             let under_way = manifest("two\n");
             let told = match sink.resume(Some(&under_way), 0).await.unwrap() {
                 Some(moved) => Some(moved),
@@ -523,10 +555,72 @@ mod tests {
                 None => break,
             }
         }
-        let mut sink = FileSink::new(world.config.clone(), remembered);
+        let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone()));
         assert!(sink.settled(&manifest("two\n")).await.unwrap().is_some());
         assert_eq!(remembered, at(3, 0));
         assert_eq!(world.text("out.ndjson.1"), "one\n");
         assert_eq!((world.text("out.ndjson.2"), world.text("out.ndjson")), ("one\n".into(), "two\n".into()));
+    }
+
+    impl World {
+        /// The sink after its path was changed to `new.ndjson`, as the next process has it.
+        fn moved(&self, position: Option<Position>) -> FileSink {
+            let config = FileConfig { path: self.directory.path().join("new.ndjson"), ..self.config.clone() };
+            FileSink::new(config, position, Some(self.config.path.clone()))
+        }
+    }
+
+    #[tokio::test]
+    async fn another_path_is_begun_and_what_is_there_is_kept() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\n").unwrap();
+        std::fs::write(world.directory.path().join("new.ndjson"), "was here\n").unwrap();
+        let mut sink = world.moved(at(7, 4));
+        let moved = sink.resume(None, 0).await.unwrap().unwrap();
+        assert_eq!(moved.why, Why::Begun { before: Some(world.config.path.clone()) });
+        assert_eq!((moved.position, moved.file.file_name().unwrap()), (at(1, 0).unwrap(), "new.ndjson".as_ref()));
+        let moved = sink.resume(None, 0).await.unwrap().unwrap();
+        assert_eq!(moved.why, Why::Foreign { bytes: 9 });
+        deliver(&mut sink, "two\n", 0).await;
+        assert_eq!((world.text("out.ndjson"), world.text("new.ndjson")), ("old\n".into(), "was here\ntwo\n".into()));
+    }
+
+    #[tokio::test]
+    async fn a_batch_under_way_is_completed_in_the_file_it_was_begun_in() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\nne").unwrap();
+        let mut sink = world.moved(at(1, 4));
+        assert_eq!(sink.resume(Some(&manifest("new\n")), 0).await.unwrap(), None);
+        assert!(deliver(&mut sink, "new\n", 0).await.1.is_empty());
+        assert!(matches!(sink.resume(None, 0).await.unwrap().unwrap().why, Why::Begun { .. }));
+        deliver(&mut sink, "next\n", 0).await;
+        assert_eq!((world.text("out.ndjson"), world.text("new.ndjson")), ("old\nnew\n".into(), "next\n".into()));
+    }
+
+    #[tokio::test]
+    async fn a_batch_under_way_goes_to_the_new_file_when_the_one_before_is_gone_or_cut() {
+        for left in [None, Some("ol")] {
+            let world = world();
+            if let Some(left) = left {
+                std::fs::write(&world.config.path, left).unwrap();
+            }
+            let mut sink = world.moved(at(1, 4));
+            let moved = sink.resume(Some(&manifest("new\n")), 0).await.unwrap().unwrap();
+            assert!(matches!(moved.why, Why::Begun { .. }));
+            deliver(&mut sink, "new\n", 0).await;
+            assert_eq!(world.text("new.ndjson"), "new\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_has_no_path_learns_it_and_goes_on_in_the_configured_file() {
+        let world = world();
+        std::fs::write(&world.config.path, "old\n").unwrap();
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), None);
+        let moved = sink.resume(None, 0).await.unwrap().unwrap();
+        assert_eq!(moved, Moved { position: at(1, 4).unwrap(), file: world.config.path.clone(), why: Why::Named });
+        assert_eq!(sink.resume(None, 0).await.unwrap(), None);
+        deliver(&mut sink, "new\n", 0).await;
+        assert_eq!(world.text("out.ndjson"), "old\nnew\n");
     }
 }

@@ -83,14 +83,18 @@ pub enum Delivery {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Moved {
     pub position: Position,
+    /// The file the position lies in, before it is given its number.
+    pub file: PathBuf,
     pub why: Why,
 }
 
 /// Why a sink goes on elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// Its first file begins.
-    Begun,
+    /// The configured file begins: it is the sink's first, or another than `before`.
+    Begun { before: Option<PathBuf> },
+    /// It does not: the store had no path for its position.
+    Named,
     /// Behind its position lay as many bytes that are not ours; it goes on after them.
     Foreign { bytes: u64 },
     /// The number its file was to be given is taken; it will be given another.
@@ -119,10 +123,10 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// The sink a table configures, which continues at `position` where it holds one.
-    pub fn open(config: &Config, position: Option<Position>) -> Self {
+    /// The sink a table configures, which continues at `position` of `file` where it holds one.
+    pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Self {
         match config {
-            Config::File(config) => Self::File(file::FileSink::new(config.clone(), position)),
+            Config::File(config) => Self::File(file::FileSink::new(config.clone(), position, file)),
             Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
         }
     }

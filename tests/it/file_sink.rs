@@ -79,3 +79,47 @@ fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
     parked.stop();
     world.delivered_once_each(&records(0..6));
 }
+
+/// The variable that gives the sink `out` another path.
+const PATH: &str = "AUDITFERRY__SINK__OUT__PATH";
+
+#[test]
+fn a_sink_with_another_path_begins_a_file_there_and_repeats_nothing() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    let new = world.path("new.ndjson");
+    world.write(KEY, &object(&records(0..5)));
+    let daemon = world.run(&["--once"]).with_environment(PATH, new.to_str().unwrap()).spawn();
+    let log = daemon.log.clone();
+    assert!(daemon.end().success());
+    assert_eq!(log.said("the sink's path is another; beginning the file there").unwrap().level, "INFO");
+    world.delivered_once_each(&records(0..3));
+    assert_once_each(&lines_of(&new), &records(3..5));
+    // And back again.
+    world.write(KEY, &object(&records(0..6)));
+    world.once_expecting(&[NOT_OURS]);
+    assert_once_each(&world.delivered("out"), &[records(0..3), records(5..6)].concat());
+    assert_once_each(&lines_of(&new), &records(3..5));
+}
+
+#[test]
+fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    std::fs::remove_file(world.output("out")).unwrap();
+    let daemon = world.run(&[]).expecting(&["the sink is parked", "going on without a sink"]).at_work();
+    world.write(KEY, &object(&records(0..5)));
+    let log = daemon.log.clone();
+    eventually("the sink is parked, and the way out is named", SOON, || {
+        let parked = log.said("the sink is parked until it is mended");
+        parked.is_some_and(|entry| entry.line.contains("is gone") && entry.line.contains("another `path`"))
+    });
+    daemon.stop();
+    assert!(!world.output("out").exists());
+    let new = world.path("new.ndjson");
+    let daemon = world.run(&["--once"]).with_environment(PATH, new.to_str().unwrap()).spawn();
+    assert!(daemon.end().success());
+    assert_once_each(&lines_of(&new), &records(3..5));
+}

@@ -162,13 +162,19 @@ impl Lane {
 
     /// The sink goes on elsewhere: notes that before it writes anything there.
     async fn remember(&mut self, moved: Moved) -> Result<(), LaneError> {
-        if let Why::Foreign { bytes } = moved.why {
-            self.metrics.foreign_bytes.add([&self.name], bytes);
-            warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
+        match &moved.why {
+            Why::Foreign { bytes } => {
+                self.metrics.foreign_bytes.add([&self.name], *bytes);
+                warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
+            }
+            Why::Begun { before: Some(before) } => {
+                info!(sink = %self.name, before = %before.display(), file = %moved.file.display(), "the sink's path is another; beginning the file there");
+            }
+            Why::Begun { before: None } | Why::Named | Why::Numbered | Why::Rotated => {}
         }
         let mut backoff = Backoff::default();
         loop {
-            match self.store.place_lane(Arc::clone(&self.name), moved.position).await {
+            match self.store.place_lane(Arc::clone(&self.name), moved.position, moved.file.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 placed => return Ok(placed?),
             }
