@@ -117,7 +117,7 @@ pub enum DeliveryError {
 
 /// One configured sink.
 pub enum Sink {
-    File(file::FileSink),
+    File(Box<file::FileSink>),
     Stdout(stdout::StdoutSink),
     Memory(memory::MemorySink),
 }
@@ -126,7 +126,7 @@ impl Sink {
     /// The sink a table configures, which continues at `position` of `file` where it holds one.
     pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Self {
         match config {
-            Config::File(config) => Self::File(file::FileSink::new(config.clone(), position, file)),
+            Config::File(config) => Self::File(Box::new(file::FileSink::new(config.clone(), position, file))),
             Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
         }
     }
