@@ -1,5 +1,6 @@
 //! Seal, commit, finish: how an object and its sinks move on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -87,12 +88,14 @@ pub struct Finish {
 }
 
 /// Where a sink stands in its own sequence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LaneState {
     /// The last batch's number.
     pub seq: u64,
     /// Where its file ends, for sinks that hold a position.
     pub position: Option<Position>,
+    /// Which file that is. A position that older programs wrote has none.
+    pub file: Option<PathBuf>,
 }
 
 /// A batch that was sealed and not committed before the process ended.
@@ -152,11 +155,9 @@ impl CheckpointStore {
                 rows::set_cursor(connection, object_id, &sink, after)?;
             }
             requeue::note_delivered(connection, &sink)?;
-            let position = match position {
-                Some(position) => Some(position),
-                None => batches::lane(connection, &sink)?.position,
-            };
-            batches::set_lane(connection, &sink, LaneState { seq, position })?;
+            let state = batches::lane(connection, &sink)?;
+            let position = position.or(state.position);
+            batches::set_lane(connection, &sink, &LaneState { seq, position, file: state.file })?;
             let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
             statement.execute(params![&*sink, id])?;
             Ok(Committed(()))
@@ -293,11 +294,15 @@ impl CheckpointStore {
         self.read(|connection| batches::sealed_batch(connection, sink))
     }
 
-    /// Takes a sink's position as it is told, where what lies behind the remembered one is not ours.
-    pub async fn place_lane(&self, sink: Arc<str>, position: Position) -> Result<(), StoreError> {
+    /// Takes a sink's position as it is told: the sink goes on elsewhere than where its last batch ended.
+    pub async fn place_lane(&self, sink: Arc<str>, position: Position, file: PathBuf) -> Result<(), StoreError> {
         let place = move |connection: &Connection| {
             let state = batches::lane(connection, &sink)?;
-            batches::set_lane(connection, &sink, LaneState { position: Some(position), ..state })
+            batches::set_lane(
+                connection,
+                &sink,
+                &LaneState { seq: state.seq, position: Some(position), file: Some(file) },
+            )
         };
         self.writer.write(place).await
     }

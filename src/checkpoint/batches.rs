@@ -21,17 +21,22 @@ use crate::notification::ObjectId;
 use crate::sink::Manifest;
 use crate::sink::Position;
 
-fn lane_sum(sink: &str, state: LaneState) -> Sum {
-    let sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
-    match state.position {
-        Some(Position { number, len, opened_at_ms }) => sum.int(int(number)).int(int(len)).int(opened_at_ms),
+fn lane_sum(sink: &str, state: &LaneState) -> Sum {
+    let mut sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
+    if let Some(Position { number, len, opened_at_ms }) = state.position {
+        sum = sum.int(int(number)).int(int(len)).int(opened_at_ms);
+    }
+    match &state.file {
+        Some(file) => sum.bytes(file.as_os_str().as_encoded_bytes()),
         None => sum,
     }
 }
 
 pub(super) fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
     let found = connection
-        .prepare_cached("SELECT last_seq, file_number, file_len, file_opened_at_ms, sum FROM lane WHERE sink = ?1")?
+        .prepare_cached(
+            "SELECT last_seq, file_number, file_len, file_opened_at_ms, sum, file_path FROM lane WHERE sink = ?1",
+        )?
         .query_row([sink], |row| {
             let position = match row.get::<_, Option<i64>>(1)? {
                 Some(number) => {
@@ -39,21 +44,23 @@ pub(super) fn lane(connection: &Connection, sink: &str) -> Result<LaneState, Sto
                 }
                 None => None,
             };
-            Ok((LaneState { seq: count(row.get(0)?), position }, row.get(4)?))
+            let file = row.get::<_, Option<String>>(5)?.map(Into::into);
+            Ok((LaneState { seq: count(row.get(0)?), position, file }, row.get(4)?))
         })
         .optional()?;
     let Some((state, sum)) = found else { return Ok(LaneState::default()) };
-    lane_sum(sink, state).verify(sum, || format!("the state of sink {sink}"))?;
+    lane_sum(sink, &state).verify(sum, || format!("the state of sink {sink}"))?;
     Ok(state)
 }
 
-pub(super) fn set_lane(connection: &Connection, sink: &str, state: LaneState) -> Result<(), StoreError> {
+pub(super) fn set_lane(connection: &Connection, sink: &str, state: &LaneState) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum, file_path)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
-                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum",
+                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum,
+                 file_path = excluded.file_path",
         )?
         .execute(params![
             sink,
@@ -62,6 +69,8 @@ pub(super) fn set_lane(connection: &Connection, sink: &str, state: LaneState) ->
             state.position.map(|position| int(position.len)),
             state.position.map(|position| position.opened_at_ms),
             lane_sum(sink, state).value(),
+            // Configurations are UTF-8.
+            state.file.as_ref().and_then(|file| file.to_str()),
         ])?;
     Ok(())
 }

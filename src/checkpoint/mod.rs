@@ -332,7 +332,9 @@ mod tests {
     use crate::delta::RecordHash;
     use crate::object::Version;
     use crate::sink::Delivered;
+    use crate::sink::Delivery;
     use crate::sink::Manifest;
+    use crate::sink::Position;
     use crate::sink::Sink;
 
     const DAY_MS: i64 = 86_400_000;
@@ -408,7 +410,9 @@ mod tests {
 
     async fn receipt() -> crate::sink::Receipt {
         let mut sink = Sink::memory(Delivered::default());
-        sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await.unwrap()
+        let delivered = sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await;
+        let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
+        receipt
     }
 
     async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
@@ -527,6 +531,36 @@ mod tests {
         let refused = CheckpointStore::open(directory.path(), 0);
         let Err(OpenError::Locked { pid, .. }) = refused else { panic!("opened twice") };
         assert_eq!(pid, std::process::id().to_string());
+    }
+
+    #[tokio::test]
+    async fn a_lanes_place_outlives_commits_and_the_process() {
+        let World { directory, store } = world();
+        let position = Position { number: 3, len: 0, opened_at_ms: 0 };
+        store.place_lane("a".into(), position, "/var/log/out.ndjson".into()).await.unwrap();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        drop(store);
+        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let expected = LaneState { seq: 1, position: Some(position), file: Some("/var/log/out.ndjson".into()) };
+        assert_eq!(store.lane("a").unwrap(), expected);
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        raw.execute("UPDATE lane SET file_path = '/var/log/other'", []).unwrap();
+        assert!(matches!(store.lane("a"), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_lane_of_a_store_without_paths_is_read_as_it_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        let before = schema::MIGRATIONS.iter().position(|step| step.contains("file_path")).unwrap();
+        schema::MIGRATIONS[..before].iter().for_each(|step| raw.execute_batch(step).unwrap());
+        raw.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
+        // As version 2 wrote it, checksum and all.
+        raw.execute("INSERT INTO lane VALUES ('o', 2, 1, 4384, 1795333046644, 4124340512510405613)", []).unwrap();
+        drop(raw);
+        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let position = Position { number: 1, len: 4384, opened_at_ms: 1795333046644 };
+        assert_eq!(store.lane("o").unwrap(), LaneState { seq: 2, position: Some(position), file: None });
     }
 
     #[test]

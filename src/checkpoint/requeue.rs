@@ -368,6 +368,7 @@ mod tests {
     use crate::delta::Progress;
     use crate::object::Version;
     use crate::sink::Delivered;
+    use crate::sink::Delivery;
     use crate::sink::Manifest;
     use crate::sink::Sink;
 
@@ -433,8 +434,9 @@ mod tests {
     }
 
     async fn commit(store: &CheckpointStore, sealed: &Sealed) {
-        let receipt = Sink::memory(Delivered::default()).deliver(&Batch::of("id".into(), 1, &[part(0, 1)]), 0).await;
-        store.commit(sealed, &receipt.unwrap()).await.unwrap();
+        let delivered = Sink::memory(Delivered::default()).deliver(&Batch::of("id".into(), 1, &[part(0, 1)]), 0).await;
+        let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
+        store.commit(sealed, &receipt).await.unwrap();
     }
 
     async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {

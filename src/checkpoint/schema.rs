@@ -183,6 +183,10 @@ END;
 -- As which family an object was last read to its end.
 ALTER TABLE object ADD COLUMN family TEXT;
 ",
+    "
+-- The file a sink's position lies in, as it was configured then.
+ALTER TABLE lane ADD COLUMN file_path TEXT;
+",
 ];
 
 /// The version this program writes.

@@ -69,7 +69,8 @@ pub(super) fn lanes(
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(config, name, table);
-        let sink = Sink::open(table, store.lane(name)?.position);
+        let state = store.lane(name)?;
+        let sink = Sink::open(table, state.position, state.file);
         let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
             name: name.as_str().into(),

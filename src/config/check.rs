@@ -207,7 +207,11 @@ fn sinks(config: &Config, found: &mut Found) {
                 if !file.path.is_absolute() || file.path.file_name().is_none() {
                     found.problem(&at, "expected the absolute path of a file");
                 }
-                if let Some(other) = paths.insert(lexical(&file.path), name) {
+                let path = lexical(&file.path);
+                if let Some(other) = numbered_by(&path, config) {
+                    found.problem(&at, format!("[sink.{other}] gives its full files names such as this"));
+                }
+                if let Some(other) = paths.insert(path, name) {
                     found.problem(&at, format!("[sink.{other}] writes this file already"));
                 }
                 if file.rotate_bytes == Some(0) {
@@ -224,6 +228,18 @@ fn sinks(config: &Config, found: &mut Found) {
             }
         }
     }
+}
+
+/// The file sink whose path this is with a number behind it.
+fn numbered_by<'a>(path: &Path, config: &'a Config) -> Option<&'a str> {
+    let (stem, number) = path.to_str()?.rsplit_once('.')?;
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    config.sink.iter().find_map(|(name, sink)| match sink {
+        sink::Config::File(file) if lexical(&file.path) == Path::new(stem) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 /// The path without `.` and `..`, by its text alone: what it names need not exist yet.

@@ -440,6 +440,7 @@ rotate_bytes = "big"
             ("[queue.q]\n".to_owned(), "9 queue.q: expected `url` or `name`"),
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson.12\"\n".to_owned(), "11 sink.two.path: [sink.out] gives its full files names such as this"),
             ("[sink.two]\npath = \"/x\"\n".to_owned(), "9 sink.two: missing key `type`"),
             ("[sink.two]\ntype = \"stdout\"\nocsf_version = \"latest\"\n".to_owned(), "11 sink.two.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
             ("[sink.two]\ntype = \"stdout\"\nencoding = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "12 sink.two.ocsf_version: has no effect with encoding = \"ecs\""),

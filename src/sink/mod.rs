@@ -69,6 +69,40 @@ impl Receipt {
     }
 }
 
+/// What became of a batch.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The receiver has it for good.
+    Taken(Receipt),
+    /// Nothing was sent: the sink goes on elsewhere first. To be remembered, then the batch is delivered again.
+    Moved(Moved),
+}
+
+/// A sink goes on elsewhere than where its last batch ended. That is to be remembered before the sink is asked for
+/// anything else, so that after a crash the next process takes the same way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    pub position: Position,
+    /// The file the position lies in, before it is given its number.
+    pub file: PathBuf,
+    pub why: Why,
+}
+
+/// Why a sink goes on elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// The configured file begins: it is the sink's first, or another than `before`.
+    Begun { before: Option<PathBuf> },
+    /// It does not: the store had no path for its position.
+    Named,
+    /// Behind its position lay as many bytes that are not ours; it goes on after them.
+    Foreign { bytes: u64 },
+    /// The number its file was to be given is taken; it will be given another.
+    Numbered,
+    /// Its file was given its number, and the next begins.
+    Rotated,
+}
+
 /// Why a batch was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
@@ -83,16 +117,16 @@ pub enum DeliveryError {
 
 /// One configured sink.
 pub enum Sink {
-    File(file::FileSink),
+    File(Box<file::FileSink>),
     Stdout(stdout::StdoutSink),
     Memory(memory::MemorySink),
 }
 
 impl Sink {
-    /// The sink a table configures, which continues at `position` where it holds one.
-    pub fn open(config: &Config, position: Option<Position>) -> Self {
+    /// The sink a table configures, which continues at `position` of `file` where it holds one.
+    pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Self {
         match config {
-            Config::File(config) => Self::File(file::FileSink::new(config.clone(), position)),
+            Config::File(config) => Self::File(Box::new(file::FileSink::new(config.clone(), position, file))),
             Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
         }
     }
@@ -104,11 +138,11 @@ impl Sink {
 
     /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
     /// receiver can tell a repeat. `now_ms` is the time, in milliseconds since the epoch.
-    pub async fn deliver(&mut self, batch: &Batch, now_ms: i64) -> Result<Receipt, DeliveryError> {
+    pub async fn deliver(&mut self, batch: &Batch, now_ms: i64) -> Result<Delivery, DeliveryError> {
         match self {
             Self::File(sink) => sink.deliver(batch, now_ms).await,
-            Self::Stdout(sink) => sink.deliver(batch).await,
-            Self::Memory(sink) => sink.deliver(batch),
+            Self::Stdout(sink) => sink.deliver(batch).await.map(Delivery::Taken),
+            Self::Memory(sink) => sink.deliver(batch).map(Delivery::Taken),
         }
     }
 
@@ -121,19 +155,21 @@ impl Sink {
         }
     }
 
-    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
-    pub async fn take_back(&mut self) -> Result<(), DeliveryError> {
+    /// Goes on where the process before stood. `under_way` is what it had sealed and not committed; bytes behind the
+    /// sink's position are the beginning of that, and not ours if there is nothing. To be asked, and what it says
+    /// remembered, until the sink does not move any more.
+    pub async fn resume(&mut self, under_way: Option<&Manifest>, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         match self {
-            Self::File(sink) => sink.cut().await,
-            Self::Stdout(_) | Self::Memory(_) => Ok(()),
+            Self::File(sink) => sink.resume(under_way, now_ms).await,
+            Self::Stdout(_) | Self::Memory(_) => Ok(None),
         }
     }
 
-    /// Accepts what lies behind the sink's position though nothing was sealed: bytes that are not ours. Returns how many.
-    pub async fn adopt(&mut self) -> Result<u64, DeliveryError> {
+    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
+    pub async fn take_back(&mut self, manifest: &Manifest, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         match self {
-            Self::File(sink) => sink.adopt_tail().await,
-            Self::Stdout(_) | Self::Memory(_) => Ok(0),
+            Self::File(sink) => sink.take_back(manifest, now_ms).await,
+            Self::Stdout(_) | Self::Memory(_) => Ok(None),
         }
     }
 }

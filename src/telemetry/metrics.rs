@@ -101,6 +101,8 @@ pub struct Metrics {
     pub unreproducible: Counter,
     /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them.
     pub gap_records: Counters<1>,
+    /// `foreign_bytes_total{sink}`: bytes found in a sink's file that this sink did not write.
+    pub foreign_bytes: Counters<1>,
     /// `sink_batches_total{sink,outcome}`: batches by what the sink said.
     pub sink_batches: Counters<2>,
     /// `sink_retries_total{sink}`: batches sent again.
@@ -168,6 +170,7 @@ impl Metrics {
             records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
             unreproducible: of.counter("unreproducible", "Sealed batches whose records were gone after a restart"),
             gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),
+            foreign_bytes: of.counters("foreign_bytes", "Bytes in a sink's file that it did not write", ["sink"]),
             sink_batches: of.counters("sink_batches", "Batches, by what the sink said", ["sink", "outcome"]),
             sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),

@@ -13,6 +13,7 @@ mod directory;
 mod emulators;
 mod encodings;
 mod events;
+mod file_sink;
 mod identity;
 mod kill;
 mod lakefs;

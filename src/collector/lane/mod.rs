@@ -28,10 +28,13 @@ use crate::collector::recovery::Recovered;
 use crate::collector::recovery::Remade;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
+use crate::sink::Delivery;
 use crate::sink::DeliveryError;
 use crate::sink::Manifest;
+use crate::sink::Moved;
 use crate::sink::Receipt;
 use crate::sink::Sink;
+use crate::sink::Why;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) use handle::LaneHandle;
@@ -94,6 +97,7 @@ impl Lane {
     pub(super) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
         self.inner.status.send_modify(|status| status.failing = Some(Instant::now()));
         self.recover(recovered).await?;
+        self.resume(None).await?;
         self.inner.status.send_replace(Status::default());
         while let Some(offers) = self.gather().await {
             self.carry(offers).await?;
@@ -103,9 +107,10 @@ impl Lane {
 
     async fn recover(&mut self, recovered: Recovered) -> Result<(), LaneError> {
         match recovered {
-            Recovered::Nothing => self.begin().await,
+            Recovered::Nothing => Ok(()),
             Recovered::Sealed { sealed, manifest, batch } => {
                 self.sending(batch.objects());
+                self.resume(Some(&manifest)).await?;
                 let mut backoff = Backoff::default();
                 let settled = loop {
                     match self.sink.settled(&manifest).await {
@@ -118,7 +123,7 @@ impl Lane {
                     Some(receipt) => receipt,
                     None => match batch.make().await? {
                         Remade::Same(batch) => self.deliver(&batch).await?,
-                        Remade::Lost => return self.take_back(sealed).await,
+                        Remade::Lost => return self.take_back(sealed, &manifest).await,
                         Remade::Stopped => return Err(LaneError::Stopped),
                     },
                 };
@@ -128,28 +133,50 @@ impl Lane {
     }
 
     /// The batch under way cannot be made again: its objects are read anew from where the sink stood before it.
-    async fn take_back(&mut self, sealed: Sealed) -> Result<(), LaneError> {
+    async fn take_back(&mut self, sealed: Sealed, manifest: &Manifest) -> Result<(), LaneError> {
         self.metrics.unreproducible.inc();
         warn!(sink = %self.name, batch = sealed.id(), "the batch that was under way cannot be made again; its objects are read anew");
         let mut backoff = Backoff::default();
-        while let Err(error) = self.sink.take_back().await {
-            self.pause(&error, &mut backoff).await?;
+        loop {
+            match self.sink.take_back(manifest, clock::now_ms()).await {
+                Ok(None) => break,
+                Ok(Some(moved)) => self.remember(moved).await?,
+                Err(error) => self.pause(&error, &mut backoff).await?,
+            }
         }
         self.store.unseal(sealed).await?;
         Ok(())
     }
 
-    /// Nothing was under way; what lies behind the sink's position is not ours.
-    async fn begin(&mut self) -> Result<(), LaneError> {
+    /// Has the sink go on where the last process stood.
+    async fn resume(&mut self, under_way: Option<&Manifest>) -> Result<(), LaneError> {
         let mut backoff = Backoff::default();
         loop {
-            match self.sink.adopt().await {
-                Ok(0) => return Ok(()),
-                Ok(bytes) => {
-                    warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
-                    return Ok(());
-                }
+            match self.sink.resume(under_way, clock::now_ms()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(moved)) => self.remember(moved).await?,
                 Err(error) => self.pause(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// The sink goes on elsewhere: notes that before it writes anything there.
+    async fn remember(&mut self, moved: Moved) -> Result<(), LaneError> {
+        match &moved.why {
+            Why::Foreign { bytes } => {
+                self.metrics.foreign_bytes.add([&self.name], *bytes);
+                warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
+            }
+            Why::Begun { before: Some(before) } => {
+                info!(sink = %self.name, before = %before.display(), file = %moved.file.display(), "the sink's path is another; beginning the file there");
+            }
+            Why::Begun { before: None } | Why::Named | Why::Numbered | Why::Rotated => {}
+        }
+        let mut backoff = Backoff::default();
+        loop {
+            match self.store.place_lane(Arc::clone(&self.name), moved.position, moved.file.clone()).await {
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                placed => return Ok(placed?),
             }
         }
     }
@@ -242,7 +269,8 @@ impl Lane {
                 () = self.shutdown.requested_for(self.last_send) => return Err(LaneError::Stopped),
             };
             match sent {
-                Ok(receipt) => {
+                Ok(Delivery::Moved(moved)) => self.remember(moved).await?,
+                Ok(Delivery::Taken(receipt)) => {
                     self.metrics.sink_batches.add([&self.name, "delivered"], 1);
                     self.inner.status.send_if_modified(|status| {
                         let failing = status.failing.take();

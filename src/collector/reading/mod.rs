@@ -20,6 +20,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::checkpoint::Standing;
+use crate::checkpoint::StoreError;
 use crate::collector::feeds::Feed;
 use crate::collector::job::JobError;
 use crate::collector::job::Workshop;
@@ -31,8 +32,10 @@ use crate::collector::reading::pass::Ended;
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
 use crate::collector::ticket::Ticket;
+use crate::delta::DeltaError;
 use crate::delta::Growth;
 use crate::delta::Progress;
+use crate::delta::ledger::LedgerError;
 use crate::notification::ObjectId;
 use crate::object::Snapshot;
 use crate::object::Version;
@@ -167,4 +170,15 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
     if ended.trailing_garbage {
         warn!(%feed, %object, "bytes behind the compressed content were left out");
     }
+}
+
+/// What the store found wrong stays what it is: damage, or a disk that failed.
+fn comparison_failed(object: &ObjectId, error: DeltaError) -> JobError {
+    JobError::Store(match error {
+        DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
+            Ok(error) => *error,
+            Err(source) => StoreError::Failed(format!("{object}: {source}")),
+        },
+        DeltaError::Incomplete { .. } => StoreError::Corrupt { row: format!("{object}: {error}") },
+    })
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::StoreError;
 use crate::collector::job::JobError;
+use crate::collector::reading::comparison_failed;
 use crate::collector::reading::outflow::Outflow;
 use crate::collector::reading::outflow::Placed;
 use crate::collector::reading::source::BodyReader;
@@ -15,13 +16,11 @@ use crate::collector::reading::source::Source;
 use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
-use crate::delta::DeltaError;
 use crate::delta::Growth;
 use crate::delta::Place;
 use crate::delta::Progress;
 use crate::delta::RecordHash;
 use crate::delta::comparison::Comparison;
-use crate::delta::ledger::LedgerError;
 use crate::delta::prefix;
 use crate::delta::prefix::Prefix;
 use crate::family::Context;
@@ -142,8 +141,8 @@ impl<'a> Pass<'_, 'a> {
     /// Streams content whose known part stands in the order of acceptance, from its beginning.
     fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
-        let comparison =
-            Comparison::again(self.before, growth, self.ledger(), limit).map_err(|error| self.delta_error(error))?;
+        let comparison = Comparison::again(self.before, growth, self.ledger(), limit)
+            .map_err(|error| comparison_failed(self.context.object, error))?;
         let content = self.content()?;
         self.streamed(content, comparison, wanted)
     }
@@ -183,7 +182,9 @@ impl<'a> Pass<'_, 'a> {
             for item in block.items() {
                 let Some(record) = self.record(&item) else { break };
                 let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-                let Place::Known { index, occurrence } = place.map_err(|error| self.delta_error(error))? else {
+                let Place::Known { index, occurrence } =
+                    place.map_err(|error| comparison_failed(self.context.object, error))?
+                else {
                     continue;
                 };
                 if (from..to).contains(&index) {
@@ -282,7 +283,7 @@ impl<'a> Pass<'_, 'a> {
                 return Ok(false);
             }
             let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-            let (index, occurrence) = match place.map_err(|error| self.delta_error(error))? {
+            let (index, occurrence) = match place.map_err(|error| comparison_failed(self.context.object, error))? {
                 Place::Known { index, .. } if index < wanted.known_from => continue,
                 Place::Known { index, occurrence } | Place::New { index, occurrence } => (index, occurrence),
             };
@@ -372,22 +373,11 @@ impl<'a> Pass<'_, 'a> {
     fn whole(&self) -> Result<Comparison, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
         let comparison = Comparison::whole(self.before, growth, self.ledger(), limit);
-        comparison.map_err(|error| self.delta_error(error))
+        comparison.map_err(|error| comparison_failed(self.context.object, error))
     }
 
     fn ledger(&self) -> Box<dyn crate::delta::ledger::Ledger> {
         Box::new(self.store.ledger(self.context.object))
-    }
-
-    fn delta_error(&self, error: DeltaError) -> JobError {
-        let object = self.context.object;
-        JobError::Store(match error {
-            DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
-                Ok(error) => *error,
-                Err(source) => StoreError::Failed(format!("{object}: {source}")),
-            },
-            DeltaError::Incomplete { .. } => StoreError::Corrupt { row: format!("{object}: {error}") },
-        })
     }
 }
 

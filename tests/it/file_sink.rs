@@ -1,0 +1,125 @@
+//! A file sink keeps every line that was ever written to a file, its own and others'.
+
+use super::support::records::{assert_once_each, lines_of, object, records};
+use super::support::waiting::{SOON, eventually};
+use super::support::world::{KEY, World};
+
+/// What a log may say where somebody else has written to the sink's file.
+const NOT_OURS: &str = "found bytes behind the committed end that are not ours";
+
+/// Every line below the name of the sink's file, the newest file's last.
+fn lines_of_all_files(world: &World, sink: &str) -> Vec<String> {
+    let current = world.output(sink);
+    let name = current.file_name().unwrap().to_str().unwrap().to_owned();
+    let number =
+        |path: &std::path::PathBuf| path.file_name()?.to_str()?.strip_prefix(&format!("{name}."))?.parse::<u64>().ok();
+    let entries = std::fs::read_dir(current.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let mut numbered: Vec<_> = entries.filter_map(|path| Some((number(&path)?, path))).collect();
+    numbered.sort();
+    let files = numbered.into_iter().map(|(_, path)| path).chain([current]);
+    files.flat_map(|path| lines_of(&path)).collect()
+}
+
+#[test]
+fn delivered_files_outlive_the_loss_of_the_state() {
+    let world = World::fed_by_directory().with("rotate_bytes = 1000\n");
+    for end in [5, 10, 15] {
+        world.write(KEY, &object(&records(0..end)));
+        world.once();
+    }
+    std::fs::remove_dir_all(world.state()).unwrap();
+    std::fs::remove_dir_all(world.path("source")).unwrap();
+    for end in [18, 21, 24] {
+        world.write(KEY, &object(&records(15..end)));
+        world.once_expecting(&[NOT_OURS]);
+    }
+    assert_once_each(&lines_of_all_files(&world, "out"), &records(0..24));
+}
+
+#[test]
+fn a_line_that_somebody_else_wrote_while_the_sink_was_at_work_is_kept_and_counted() {
+    use std::io::Write;
+    let world = World::fed_by_directory();
+    let daemon = world.run(&[]).expecting(&[NOT_OURS]).ready();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    let mut file = std::fs::File::options().append(true).open(world.output("out")).unwrap();
+    file.write_all(b"FOREIGN-LINE\n").unwrap();
+    world.write(KEY, &object(&records(0..6)));
+    world.comes_to("out", 7);
+    daemon.counts("auditferry_foreign_bytes_total", &["sink=\"out\""], 13.0);
+    assert!(daemon.stop().success());
+    let (foreign, ours): (Vec<String>, Vec<String>) =
+        world.delivered("out").into_iter().partition(|line| line == "FOREIGN-LINE");
+    assert_eq!(foreign.len(), 1);
+    assert_once_each(&ours, &records(0..6));
+}
+
+#[test]
+fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
+    let world = World::fed_by_directory();
+    let first = world.start();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    // As much again, from another source and with a state of its own, into the same file.
+    let out = world.output("out");
+    let other = World::new()
+        .with_directory_feed(&["theirs"])
+        .with(&format!("[sink.theirs]\ntype = \"file\"\npath = {out:?}\nencoding = \"raw\"\n"));
+    other.write(KEY, &object(&records(10..12)));
+    let parked = other.run(&[]).expecting(&["the sink is parked", "going on without a sink"]).at_work();
+    let log = parked.log.clone();
+    eventually("the second daemon says why it is parked", SOON, || {
+        log.said("the sink is parked until it is mended")
+            .is_some_and(|entry| entry.line.contains("out.ndjson is locked"))
+    });
+    world.write(KEY, &object(&records(0..6)));
+    world.comes_to("out", 6);
+    assert!(first.stop().success());
+    parked.stop();
+    world.delivered_once_each(&records(0..6));
+}
+
+/// The variable that gives the sink `out` another path.
+const PATH: &str = "AUDITFERRY__SINK__OUT__PATH";
+
+#[test]
+fn a_sink_with_another_path_begins_a_file_there_and_repeats_nothing() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    let new = world.path("new.ndjson");
+    world.write(KEY, &object(&records(0..5)));
+    let daemon = world.run(&["--once"]).with_environment(PATH, new.to_str().unwrap()).spawn();
+    let log = daemon.log.clone();
+    assert!(daemon.end().success());
+    assert_eq!(log.said("the sink's path is another; beginning the file there").unwrap().level, "INFO");
+    world.delivered_once_each(&records(0..3));
+    assert_once_each(&lines_of(&new), &records(3..5));
+    // And back again.
+    world.write(KEY, &object(&records(0..6)));
+    world.once_expecting(&[NOT_OURS]);
+    assert_once_each(&world.delivered("out"), &[records(0..3), records(5..6)].concat());
+    assert_once_each(&lines_of(&new), &records(3..5));
+}
+
+#[test]
+fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    std::fs::remove_file(world.output("out")).unwrap();
+    let daemon = world.run(&[]).expecting(&["the sink is parked", "going on without a sink"]).at_work();
+    world.write(KEY, &object(&records(0..5)));
+    let log = daemon.log.clone();
+    eventually("the sink is parked, and the way out is named", SOON, || {
+        let parked = log.said("the sink is parked until it is mended");
+        parked.is_some_and(|entry| entry.line.contains("is gone") && entry.line.contains("another `path`"))
+    });
+    daemon.stop();
+    assert!(!world.output("out").exists());
+    let new = world.path("new.ndjson");
+    let daemon = world.run(&["--once"]).with_environment(PATH, new.to_str().unwrap()).spawn();
+    assert!(daemon.end().success());
+    assert_once_each(&lines_of(&new), &records(3..5));
+}
