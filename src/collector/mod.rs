@@ -141,7 +141,8 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     // The parts stop when asked from outside, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
-    let lanes = start::lanes(&config, &feeds, &store, &metrics, &halt, &mut tasks)?;
+    let once = mode == Mode::Once;
+    let lanes = start::lanes(&config, &feeds, &store, &metrics, &halt, once, &mut tasks)?;
     let workshop = Arc::new(Workshop {
         feeds: Arc::clone(&feeds),
         lanes,
@@ -154,7 +155,6 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     });
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let mut sources = Sources::new();
-    let once = mode == Mode::Once;
     start::scanners(&config, &workshop, &orders, once, &halt, &mut sources);
     start::requeues(&workshop, &orders, once, &halt, &mut sources);
     let queues =

@@ -63,6 +63,7 @@ pub(super) fn lanes(
     store: &CheckpointStore,
     metrics: &Arc<Metrics>,
     halt: &Shutdown,
+    once: bool,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<Vec<LaneHandle>, Error> {
     let limits = &config.limits;
@@ -82,6 +83,7 @@ pub(super) fn lanes(
             metrics: Arc::clone(metrics),
             shutdown: halt.clone(),
             last_send: limits.shutdown_grace / 3,
+            once,
         });
         tasks.spawn(async move {
             match lane.run(recovered).await {

@@ -62,6 +62,7 @@ pub(super) struct Lane {
     shutdown: Shutdown,
     limits: Limits,
     last_send: Duration,
+    once: bool,
     inner: Inner,
 }
 
@@ -79,14 +80,16 @@ pub(super) struct Setup {
     pub shutdown: Shutdown,
     /// After the stop, how long a delivery under way is waited for.
     pub last_send: Duration,
+    /// With `--once` nobody waits for space on the checkpoint store's disk.
+    pub once: bool,
 }
 
 impl Lane {
     pub(super) fn new(setup: Setup) -> (Self, LaneHandle) {
         let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
         let (handle, inner) = LaneHandle::new(Arc::clone(&setup.name), room_bytes);
-        let Setup { name, sink, encoder, limits, store, metrics, shutdown, last_send, .. } = setup;
-        (Self { name, sink, encoder, store, metrics, shutdown, last_send, limits, inner }, handle)
+        let Setup { name, sink, encoder, limits, store, metrics, shutdown, last_send, once, .. } = setup;
+        (Self { name, sink, encoder, store, metrics, shutdown, last_send, once, limits, inner }, handle)
     }
 
     /// Runs until every handle is gone and all that was offered is committed. `recovered` is the batch that was sealed
@@ -323,6 +326,9 @@ impl Lane {
     }
 
     async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), LaneError> {
+        if self.once {
+            return Err(StoreError::Full.into());
+        }
         let wait = backoff.wait();
         error!(sink = %self.name, "the checkpoint store's disk is full; nothing is delivered until there is space");
         self.wait(wait).await
