@@ -20,6 +20,21 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Whether the text, its escapes undone, is this word.
+    #[inline]
+    pub fn is(&self, word: &str) -> bool {
+        match self {
+            Self::Plain(text) => text == word,
+            // Escapes only make longer; few texts have any.
+            Self::Escaped(inside) if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
+            Self::Escaped(inside) => *inside == word && !self.has_escapes(),
+        }
+    }
+
+    fn has_escapes(&self) -> bool {
+        matches!(self, Self::Escaped(inside) if inside.as_bytes().contains(&b'\\'))
+    }
+
     pub fn is_empty(&self) -> bool {
         match self {
             Self::Plain(text) => text.is_empty(),
@@ -228,6 +243,14 @@ mod tests {
             let text = format!("{}\"{}", "x".repeat(position), "y".repeat(20 - position));
             assert_eq!(written(&text), text.replace('"', "\\\""));
         }
+    }
+
+    #[test]
+    fn a_text_is_the_word_that_its_escapes_stand_for() {
+        assert!(Text::Escaped("path").is("path") && Text::from("path").is("path"));
+        assert!(Text::Escaped(r"p\u0061th").is("path") && Text::Escaped(r"a\\b").is(r"a\b"));
+        assert!(!Text::Escaped("paths").is("path") && !Text::Escaped("pat").is("path"));
+        assert!(!Text::Escaped(r"\n").is(r"\n") && Text::from(r"\n").is(r"\n"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, p
 }
 
 fn has_namespace(event: &Event<'_>, key: &Text<'_>) -> bool {
-    event.product.log_name.starts_with("aws.") && key.plain() == S3A
+    event.product.log_name.starts_with("aws.") && key.is(S3A)
 }
 
 fn write_people(out: &mut Vec<u8>, event: &Event<'_>, parties: &Parties<'_, '_>) {

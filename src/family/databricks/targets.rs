@@ -115,7 +115,7 @@ pub(super) fn particulars<'a>(event: &mut Event<'a>, code: &str, params: &mut Fi
         }
         "accounts/changePassword" | "accounts/resetPassword" => {
             let changed = params.get("wasPasswordChanged").and_then(Json::text);
-            if changed.is_some_and(|changed| changed.plain() == "false") {
+            if changed.is_some_and(|changed| changed.is("false")) {
                 event.status = Status::Failure;
                 detail(event, Some(Text::from("wasPasswordChanged=false")));
             }
@@ -229,7 +229,7 @@ impl<'a> Source<'_, 'a> {
     fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
         let named = self.named(slot);
         let is_address = named.name.as_ref().is_some_and(|name| name.plain().contains('@'));
-        let is_system = named.name.as_ref().is_some_and(|name| name.plain() == super::SYSTEM_USER);
+        let is_system = named.name.as_ref().is_some_and(|name| name.is(super::SYSTEM_USER));
         let kind = match (is_address, is_system) {
             (true, _) => UserKind::User,
             (_, true) => UserKind::System,

@@ -215,7 +215,7 @@ pub(super) fn of_parts<'a>(
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
     event.metadata.is_truncated = ["body", "query_text"].iter().any(|name| parts.get(name).is_some_and(is_truncated));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
-    let logs_on_as = parts.get("login_user").filter(|_| event.action.plain() == LOGIN).cloned();
+    let logs_on_as = parts.get("login_user").filter(|_| event.action.is(LOGIN)).cloned();
     let subject = parts.map("subject").or(logs_on_as);
     event.actor = Actor { user: user(subject), ..Actor::default() };
     event.src = parts.map("remote_address").map(endpoint);

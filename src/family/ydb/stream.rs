@@ -144,7 +144,7 @@ impl<'a> Parts<'a> {
 
     /// The field's text, which then counts as mapped; so does one that says that there is none.
     pub(super) fn map(&mut self, name: &str) -> Option<Text<'a>> {
-        let part = self.parts.iter_mut().find(|part| part.name.plain() == name)?;
+        let part = self.parts.iter_mut().find(|part| part.name.is(name))?;
         part.is_mapped |= part.text.is_some() || part.is_none;
         part.text.clone()
     }
@@ -179,13 +179,13 @@ impl<'a> Parts<'a> {
     }
 
     fn part(&self, name: &str) -> Option<&Part<'a>> {
-        self.parts.iter().find(|part| part.name.plain() == name)
+        self.parts.iter().find(|part| part.name.is(name))
     }
 }
 
 impl<'a> Part<'a> {
     fn new(name: Text<'a>, value: Value<'a>, text: Option<Text<'a>>) -> Self {
-        let is_none = text.as_ref().is_none_or(|text| text.plain() == NONE);
+        let is_none = text.as_ref().is_none_or(|text| text.is(NONE));
         Self { name, value, text: text.filter(|_| !is_none), is_none, is_mapped: false }
     }
 }
