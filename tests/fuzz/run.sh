@@ -44,7 +44,7 @@ for target in "${targets[@]}"; do
     fi
     say "$target: $seconds s"
     cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$work/build" "$target" "$corpus" "$(seeds "$target")" -- \
-        -max_total_time="$seconds" -max_len=65536 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
+        -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
         -artifact_prefix="$work/artifacts/$target/"
 done
 say "no target crashed"
