@@ -99,7 +99,8 @@ impl FileSink {
         if self.position.len == 0 {
             self.position.opened_at_ms = now_ms;
         }
-        self.position.len = self.len().await?;
+        // What somebody else wrote behind it since is told apart the next time.
+        self.position.len += batch.bytes.len() as u64;
         Ok(Delivery::Taken(Receipt::at(self.position)))
     }
 

@@ -43,6 +43,7 @@ fn a_line_that_somebody_else_wrote_while_the_sink_was_at_work_is_kept_and_counte
     let daemon = world.run(&[]).expecting(&[NOT_OURS]).ready();
     world.write(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);
+    daemon.counts("auditferry_events_sent_total", &["sink=\"out\""], 3.0);
     let mut file = std::fs::File::options().append(true).open(world.output("out")).unwrap();
     file.write_all(b"FOREIGN-LINE\n").unwrap();
     world.write(KEY, &object(&records(0..6)));

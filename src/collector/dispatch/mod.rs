@@ -178,7 +178,8 @@ impl Dispatcher {
     fn only_failing_lanes_are_left(&mut self) -> bool {
         let lanes = self.behind.iter().zip(&self.workshop.lanes);
         let failing = lanes.filter(|(behind, _)| behind.is_behind()).map(|(_, lane)| lane).collect::<Vec<_>>();
-        let stuck = !failing.is_empty() && failing.iter().all(|lane| lane.is_stuck(self.workshop.limits.sink_patience));
+        let stuck =
+            !failing.is_empty() && failing.iter().all(|lane| lane.stands_still(self.workshop.limits.sink_patience));
         let stuck = stuck && self.waiting.is_empty() && self.running.is_empty();
         if stuck {
             let names: Vec<&str> = failing.iter().map(|lane| &*lane.sink).collect();
@@ -238,7 +239,7 @@ impl Dispatcher {
         let patience = self.workshop.limits.sink_patience;
         for &lane in &self.workshop.feeds.0[feed].lanes {
             let handle = &self.workshop.lanes[lane];
-            if handle.holds(object) && handle.is_stuck(patience) {
+            if handle.holds(object) && handle.stands_still(patience) {
                 self.behind[lane].defer(object, feed);
             }
         }

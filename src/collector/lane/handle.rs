@@ -112,6 +112,14 @@ impl LaneHandle {
         status.failing.is_some() || status.sending.as_ref().is_some_and(|(since, _)| since.elapsed() > patience)
     }
 
+    /// Whether it has taken nothing for longer than `patience`. Unlike a lane that is stuck, one that only just began to
+    /// complete the batch from before the start is none of these.
+    pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {
+        let status = self.status.borrow();
+        let since = [status.failing, status.sending.as_ref().map(|(since, _)| *since)];
+        since.into_iter().flatten().any(|since| since.elapsed() > patience)
+    }
+
     /// Whether the batch in hand, sealed and not committed, holds records of the object: where the sink stands with it
     /// is open until then.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
