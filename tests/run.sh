@@ -39,6 +39,13 @@ export AUDITFERRY_TEST_TOOLS=$tools
 
 command -v systemd-analyze >/dev/null || install_package systemd
 
+say "building the tests"
+cargo test --locked --no-run
+
+# The daemons under test commit all the time, and would wait with each commit for a disk that is still writing back what
+# the compiler left behind.
+sync
+
 say "cargo test"
 cargo test --locked "$@"
 say "every test passed"

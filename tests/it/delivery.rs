@@ -13,7 +13,7 @@ const SINK_IS_AWAY: [&str; 3] =
 /// A place, delivering to `out` and to `late`, whose directory is not there yet.
 fn world_with_a_sink_that_is_away(place: &Place) -> World {
     let through = Aws::emulated().url();
-    let world = World::new().with_feed(&place.feed(&through), place, &["out", "late"]).with_file("out");
+    let world = World::new().impatient().with_feed(&place.feed(&through), place, &["out", "late"]).with_file("out");
     let late = world.path("away/late.ndjson");
     world.with(&format!("[sink.late]\ntype = \"file\"\npath = {late:?}\nencoding = \"raw\"\n"))
 }
@@ -118,7 +118,7 @@ fn a_message_stays_invisible_as_long_as_a_slow_sink_takes() {
 
 #[test]
 fn once_ends_though_a_sink_cannot_take_the_batch_that_was_under_way() {
-    let world = World::new().with_directory_feed(&["out", "late"]).with_file("out");
+    let world = World::new().impatient().with_directory_feed(&["out", "late"]).with_file("out");
     let late_path = world.path("away/late.ndjson");
     let world = world.with(&format!("[sink.late]\ntype = \"file\"\npath = {late_path:?}\nencoding = \"raw\"\n"));
     world.write(KEY, &object(&records(0..3)));

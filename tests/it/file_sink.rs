@@ -65,6 +65,7 @@ fn a_daemon_whose_file_another_one_writes_is_parked_and_neither_loses_a_line() {
     // As much again, from another source and with a state of its own, into the same file.
     let out = world.output("out");
     let other = World::new()
+        .impatient()
         .with_directory_feed(&["theirs"])
         .with(&format!("[sink.theirs]\ntype = \"file\"\npath = {out:?}\nencoding = \"raw\"\n"));
     other.write(KEY, &object(&records(10..12)));
@@ -106,7 +107,7 @@ fn a_sink_with_another_path_begins_a_file_there_and_repeats_nothing() {
 
 #[test]
 fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
-    let world = World::fed_by_directory();
+    let world = World::fed_by_directory().impatient();
     world.write(KEY, &object(&records(0..3)));
     world.once();
     std::fs::remove_file(world.output("out")).unwrap();

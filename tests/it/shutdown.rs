@@ -14,6 +14,7 @@ fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
     let through = Aws::emulated().url();
     // Nobody reads the console: once its pipe is full nothing moves.
     let world = World::new()
+        .impatient()
         .with_feed(&place.feed(&through), &place, &["console"])
         .with_queue("visibility_secs = 600")
         .with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n")

@@ -259,7 +259,7 @@ fn a_listing_that_is_too_old_is_used_no_more() {
 fn a_batch_sealed_with_addresses_and_completed_without_them_delivers_each_record_once() {
     const LINES: usize = 300;
     let api = UserApi::that_answers(ann());
-    let world = World::new();
+    let world = World::new().impatient();
     let late = world.path("away/late.ndjson");
     let tables = feed(&world, "lake", &api, &["out", "late"], "lifetime = \"1h\"")
         + &sink(&world, "out", "ocsf")

@@ -24,6 +24,7 @@ use crate::collector::job::JobEnd;
 use crate::collector::job::JobError;
 use crate::collector::job::Task;
 use crate::collector::job::Workshop;
+use crate::collector::lane::LaneHandle;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
@@ -178,8 +179,11 @@ impl Dispatcher {
     fn only_failing_lanes_are_left(&mut self) -> bool {
         let lanes = self.behind.iter().zip(&self.workshop.lanes);
         let failing = lanes.filter(|(behind, _)| behind.is_behind()).map(|(_, lane)| lane).collect::<Vec<_>>();
-        let stuck =
-            !failing.is_empty() && failing.iter().all(|lane| lane.stands_still(self.workshop.limits.sink_patience));
+        // One that is only slow is waited for: whoever asked for all of it once comes back for none of it.
+        let limits = &self.workshop.limits;
+        let hopeless =
+            |lane: &&LaneHandle| lane.fails_for(limits.sink_patience) || lane.stands_still(limits.stall_after);
+        let stuck = !failing.is_empty() && failing.iter().all(hopeless);
         let stuck = stuck && self.waiting.is_empty() && self.running.is_empty();
         if stuck {
             let names: Vec<&str> = failing.iter().map(|lane| &*lane.sink).collect();

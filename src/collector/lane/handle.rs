@@ -112,6 +112,11 @@ impl LaneHandle {
         status.failing.is_some() || status.sending.as_ref().is_some_and(|(since, _)| since.elapsed() > patience)
     }
 
+    /// Whether its deliveries have failed for longer than `patience`.
+    pub(in crate::collector) fn fails_for(&self, patience: Duration) -> bool {
+        self.status.borrow().failing.is_some_and(|since| since.elapsed() > patience)
+    }
+
     /// Whether it has taken nothing for longer than `patience`. Unlike a lane that is stuck, one that only just began to
     /// complete the batch from before the start is none of these.
     pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::waiting::{SOON, eventually, within};
 
 /// What ends a process that does not end.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running daemon. Ended at the latest when dropped; its log is judged whenever it ends.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything that the daemon does soon may take on a machine that is busy with everything else.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(180);
 
 /// Looks until `observed` holds.
 ///

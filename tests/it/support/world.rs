@@ -15,6 +15,7 @@ pub const KEY: &str = "workspaceId=3049059095686970/date=2026-01-01/auditlogs_0-
 #[derive(Debug)]
 pub struct World {
     directory: tempfile::TempDir,
+    sink_patience: &'static str,
     limits: String,
     tables: String,
     queue: String,
@@ -64,8 +65,10 @@ impl Place {
 impl World {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("auditferry-").tempdir().unwrap();
-        let limits = "batch_age = \"20ms\"\nsink_patience = \"1s\"\n".to_owned();
-        Self { directory, limits, tables: String::new(), queue: String::new() }
+        // Longer than a disk that writes back everything a build left behind keeps a file waiting.
+        let sink_patience = "60s";
+        let limits = "batch_age = \"20ms\"\n".to_owned();
+        Self { directory, sink_patience, limits, tables: String::new(), queue: String::new() }
     }
 
     /// Fed by the bucket and its queue, delivering to the file sink `out`.
@@ -106,6 +109,12 @@ impl World {
     pub fn with_file(self, sink: &str) -> Self {
         let path = self.output(sink);
         self.with(&format!("[sink.{sink}]\ntype = \"file\"\npath = {path:?}\nencoding = \"raw\"\n"))
+    }
+
+    /// Where a sink is away, the others go on without it soon.
+    pub fn impatient(mut self) -> Self {
+        self.sink_patience = "1s";
+        self
     }
 
     /// More keys of `[queue.events]`.
@@ -151,8 +160,8 @@ impl World {
         std::fs::create_dir_all(&state).unwrap();
         let config = self.path("auditferry.toml");
         let text = format!(
-            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\n{}{}{}",
-            self.limits, self.tables, self.queue
+            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\nsink_patience = {:?}\n{}{}{}",
+            self.sink_patience, self.limits, self.tables, self.queue
         );
         std::fs::write(&config, text).unwrap();
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
