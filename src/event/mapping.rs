@@ -62,6 +62,8 @@ pub struct Row {
     pub caption: Option<&'static str>,
     /// Where the objects of the event are found.
     pub slots: Vec<Slot>,
+    /// Whether the row stands for many actions.
+    pub is_fallback: bool,
     conditions: Vec<Condition>,
 }
 
@@ -138,7 +140,8 @@ impl Mapping {
             }
             let (pattern, conditions) = parse_selector(selector);
             let (activity, caption) = parse_activity(class, activity, caption, line)?;
-            let row = Row { selector, activity, caption, slots: parse_target(target, line)?, conditions };
+            let is_fallback = selector.contains('*');
+            let row = Row { selector, activity, caption, slots: parse_target(target, line)?, is_fallback, conditions };
             let rows = families.entry(family).or_default();
             match pattern {
                 Pattern::Exactly(action) => rows.exact.entry(action).or_default().push(row),
@@ -155,13 +158,6 @@ impl Mapping {
 
     pub fn rows(&self) -> usize {
         self.families.values().map(Rows::len).sum()
-    }
-}
-
-impl Row {
-    /// Whether the row stands for many actions.
-    pub fn is_fallback(&self) -> bool {
-        self.selector.contains('*')
     }
 }
 
@@ -213,8 +209,9 @@ impl Pattern {
         match self {
             Self::Exactly(name) => *name == action,
             Self::Verbs(verbs) => {
-                let name = action.split_once('/').map_or(action, |(_, name)| name);
-                verbs.iter().any(|verb| begins_with_verb(name.as_bytes(), verb.as_bytes()))
+                let action = action.as_bytes();
+                let name = memchr::memchr(b'/', action).map_or(action, |slash| &action[slash + 1..]);
+                verbs.iter().any(|verb| begins_with_verb(name, verb.as_bytes()))
             }
             Self::Globs { scope: None, names } => names.iter().any(|glob| glob_fits(glob, action)),
             Self::Globs { scope: Some(scope), names } => action.split_once('/').is_some_and(|(own_scope, name)| {

@@ -61,6 +61,23 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// Writes the text as a JSON string, and the comma that follows it in a list or object.
+    pub(crate) fn write_element(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Escaped(inside) => {
+                out.reserve(inside.len() + 3);
+                out.push(b'"');
+                out.extend_from_slice(inside.as_bytes());
+                out.extend_from_slice(b"\",");
+            }
+            Self::Plain(plain) => {
+                out.push(b'"');
+                write_escaped(out, plain);
+                out.extend_from_slice(b"\",");
+            }
+        }
+    }
+
     /// Writes the text as a JSON string.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.push(b'"');
@@ -109,10 +126,10 @@ const SHORT_WORDS: usize = 3;
 #[inline(always)]
 const fn special_marks(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let quote = word ^ (ONES * b'"' as u64);
+    // With its second bit turned a quote comes below 0x21, where the control characters are, and nothing else does.
+    let turned = word ^ (ONES * 0x02);
     let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (control | quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash) & (ONES << 7)
+    (turned.wrapping_sub(ONES * 0x21) & !turned | backslash.wrapping_sub(ONES) & !backslash) & (ONES << 7)
 }
 
 fn next_special_far(bytes: &[u8], mut at: usize) -> usize {

@@ -81,12 +81,13 @@ pub(super) fn is_address(text: &Text<'_>) -> bool {
         Text::Plain(plain) => plain.as_bytes(),
         Text::Escaped(inside) => inside.as_bytes(),
     };
-    let Some(at) = inside.iter().rposition(|byte| *byte == b'@') else { return false };
-    let (local, domain) = (&inside[..at], &inside[at + 1..]);
-    let dot = domain.iter().position(|byte| *byte == b'.').unwrap_or(0);
-    let all =
-        |part: &[u8], place: u8| !part.is_empty() && part.iter().all(|byte| ADDRESS[usize::from(*byte)] & place != 0);
-    dot > 0 && all(local, LOCAL) && all(&domain[..dot], HOST) && all(&domain[dot + 1..], HOST | DOT)
+    let length =
+        |part: &[u8], place: u8| part.iter().take_while(|byte| ADDRESS[usize::from(**byte)] & place != 0).count();
+    let local = length(inside, LOCAL);
+    let Some((b'@', domain)) = inside[local..].split_first() else { return false };
+    let host = length(domain, HOST);
+    let Some((b'.', rest)) = domain[host..].split_first() else { return false };
+    local > 0 && host > 0 && !rest.is_empty() && length(rest, HOST | DOT) == rest.len()
 }
 
 const LOCAL: u8 = 1;

@@ -216,7 +216,7 @@ impl<'a> Line<'a> {
         let kind = match &*name.plain() {
             "unknown" => return User::default(),
             SYSTEM_USER => UserKind::System,
-            address if address.contains('@') => UserKind::User,
+            address if memchr::memchr(b'@', address.as_bytes()).is_some() => UserKind::User,
             // A service principal acts under its application id.
             id if is_uuid(id) => UserKind::Service,
             _ => UserKind::Unsaid,

@@ -83,7 +83,7 @@ pub(super) fn fill<'a>(
                 params.mark_mapped(read.trailing_zeros() as usize);
                 read &= read - 1;
             }
-            if !row.is_fallback() {
+            if !row.is_fallback {
                 event.metadata.event_code = Some(Text::from(row.selector));
             }
             event.activity = row.activity;
@@ -94,7 +94,7 @@ pub(super) fn fill<'a>(
             return;
         }
         // A fallback that does not apply is no miss.
-        if !row.is_fallback() {
+        if !row.is_fallback {
             missed = Some(row.activity.class);
         }
         (event.target, event.dst) = (Target::default(), None);
@@ -208,7 +208,8 @@ impl<'a> Source<'_, 'a> {
         if name == "userIdentity.email" {
             return self.user.get("email").and_then(Json::text);
         }
-        if let Some((param, member)) = name.split_once('.') {
+        if let Some(dot) = memchr::memchr(b'.', name.as_bytes()) {
+            let (param, member) = (&name[..dot], &name[dot + 1..]);
             return embedded(self.params.get(param)?, |fields| fields.get(member).and_then(owned_text))?;
         }
         let text = self.params.get(name).and_then(Json::text)?;
@@ -228,7 +229,8 @@ impl<'a> Source<'_, 'a> {
 
     fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
         let named = self.named(slot);
-        let is_address = named.name.as_ref().is_some_and(|name| name.plain().contains('@'));
+        let is_address =
+            named.name.as_ref().is_some_and(|name| memchr::memchr(b'@', name.plain().as_bytes()).is_some());
         let is_system = named.name.as_ref().is_some_and(|name| name.is(super::SYSTEM_USER));
         let kind = match (is_address, is_system) {
             (true, _) => UserKind::User,
@@ -258,7 +260,7 @@ impl<'a> Source<'_, 'a> {
         let mut resource = match (slot.kind, word) {
             (None, None) => return self.known(),
             // One word that is spelled like a field is one; else it is a sort of thing.
-            (None, Some(word)) if !word.contains(|letter: char| letter == '.' || letter.is_ascii_uppercase()) => {
+            (None, Some(word)) if !is_field(word) => {
                 let named = self.field(word).map(|name| Resource { name: Some(name), ..Resource::default() });
                 let mut found = named.or_else(|| self.known()).unwrap_or_default();
                 found.kind = Some(Text::from(word));
@@ -289,7 +291,7 @@ impl<'a> Source<'_, 'a> {
     /// A word in lower case is the privilege itself, another the field that holds it.
     fn privileges(&mut self, slot: &'static Slot) -> Vec<Text<'a>> {
         let Some(word) = slot.parts.first().and_then(|part| part.first()).copied() else { return Vec::new() };
-        if !word.contains(|letter: char| letter == '.' || letter.is_ascii_uppercase()) {
+        if !is_field(word) {
             return vec![Text::from(word)];
         }
         if let Some(Json::Array(whole)) = self.params.get(word) {
@@ -341,6 +343,11 @@ impl<'a> Source<'_, 'a> {
         }
         Some(Endpoint { instance_uid: Some(instance_uid), port, ..Endpoint::default() })
     }
+}
+
+/// Whether a word of a slot names a field: it is spelled like one.
+fn is_field(word: &str) -> bool {
+    word.bytes().any(|letter| letter == b'.' || letter.is_ascii_uppercase())
 }
 
 fn is_id(name: &str) -> bool {

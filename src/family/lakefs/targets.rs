@@ -22,7 +22,7 @@ use crate::family::lakefs::path::RequestPath;
 /// `DeleteObjects`, `deleteObjects` or `delete_objects`.
 static SELECTORS: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
     let rows = Mapping::built_in().family(FAMILY.name);
-    let named = rows.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback());
+    let named = rows.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback);
     named
         .filter_map(|row| {
             let (service, operation) = row.selector.split_once('/')?;

@@ -244,7 +244,7 @@ impl<'a> Source<'_, 'a> {
                 self.hold(event);
                 return;
             }
-            if !row.is_fallback() {
+            if !row.is_fallback {
                 missed = Some(row.activity.class);
             }
         }

@@ -11,6 +11,9 @@ use super::waiting::{SOON, eventually};
 /// Key of the object that most tests write.
 pub const KEY: &str = "workspaceId=3049059095686970/date=2026-01-01/auditlogs_0-0.json";
 
+/// The patience of a world whose sink is away.
+const IMPATIENT: &str = "1s";
+
 /// A directory of its own, and the configuration in it.
 #[derive(Debug)]
 pub struct World {
@@ -113,7 +116,7 @@ impl World {
 
     /// Where a sink is away, the others go on without it soon.
     pub fn impatient(mut self) -> Self {
-        self.sink_patience = "1s";
+        self.sink_patience = IMPATIENT;
         self
     }
 
@@ -166,7 +169,11 @@ impl World {
         std::fs::write(&config, text).unwrap();
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
         all.extend_from_slice(arguments);
-        Start::new(&all, self.directory.path())
+        let start = Start::new(&all, self.directory.path());
+        // Who waits for a second only goes on without a disk that is busy for longer.
+        let expected: &[&'static str] =
+            if self.sink_patience == IMPATIENT { &["going on without a sink"] } else { &[] };
+        start.expecting(expected)
     }
 
     /// The daemon, ready.
