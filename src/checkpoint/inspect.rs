@@ -154,6 +154,10 @@ impl Inspection {
         Self::open(&path, flags, &path)
     }
 
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
     fn open(path: &Path, flags: OpenFlags, name: &Path) -> Result<Self, OpenError> {
         let open = || {
             let connection = connect(name, flags)?;

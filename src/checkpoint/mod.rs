@@ -4,6 +4,8 @@
 
 mod advance;
 
+mod backup;
+
 mod batches;
 
 mod debt;
@@ -49,6 +51,8 @@ pub use advance::Seal;
 pub use advance::Sealed;
 pub use advance::SealedBatch;
 pub use advance::SealedPart;
+pub use backup::BackupError;
+pub use backup::back_up;
 pub use debt::Owed;
 pub use inspect::Entry;
 pub use inspect::Inspection;
@@ -263,11 +267,6 @@ impl CheckpointStore {
     /// The last thing before the end: leaves one file that holds everything.
     pub async fn tidy(&self) {
         self.writer.tidy().await;
-    }
-
-    /// Copies the whole store, as it stands, to `path` while it is in use.
-    pub fn back_up(&self, path: &Path) -> Result<(), StoreError> {
-        self.read(|connection| Ok(connection.backup("main", path, None::<fn(rusqlite::backup::Progress)>)?))
     }
 
     /// Runs `read` over a reader of its own, which sees all that was committed.
@@ -620,11 +619,21 @@ mod tests {
         let World { directory, store } = world();
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         let copied = directory.path().join("copy");
-        std::fs::create_dir(&copied).unwrap();
-        store.back_up(&copied.join("checkpoints.sqlite")).unwrap();
+        let path = back_up(store.state_dir(), &copied).unwrap();
+        assert_eq!(path.parent(), Some(&*copied));
         deliver(&store, "a", vec![part(3, 4, true)]).await;
         let copy = CheckpointStore::open(&copied, 0).unwrap();
         assert_eq!(cursors(&copy), (3, vec![3, 0]));
         assert_eq!(cursors(&store), (4, vec![4, 0]));
+    }
+
+    #[tokio::test]
+    async fn no_copy_takes_the_place_of_something_else() {
+        let World { directory, store } = world();
+        let occupied = directory.path().join("copy");
+        std::fs::create_dir(&occupied).unwrap();
+        std::fs::write(occupied.join("checkpoints.sqlite"), "an older copy").unwrap();
+        assert!(matches!(back_up(store.state_dir(), &occupied), Err(BackupError::Occupied(path)) if path == occupied));
+        assert_eq!(std::fs::read(occupied.join("checkpoints.sqlite")).unwrap(), b"an older copy");
     }
 }

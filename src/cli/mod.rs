@@ -1,5 +1,7 @@
 //! What can be asked for on the command line, one file a subcommand, and with which code the program ends.
 
+mod backup;
+
 mod check;
 
 mod content;
@@ -41,6 +43,8 @@ enum Command {
     Check(check::Args),
     /// Show what a file of records says, record by record, without delivering anything.
     Decode(decode::Args),
+    /// Copy the checkpoint store into a directory. Works beside a running daemon.
+    Backup(backup::Args),
     /// Look at what could not be decoded or read, try it again, or delete it. Works beside a running daemon.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
@@ -93,6 +97,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo => demo::run(),
         Command::Check(args) => check::run(&args),
         Command::Decode(args) => decode::run(&args),
+        Command::Backup(args) => backup::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
     };
     status.into()

@@ -1,7 +1,9 @@
 //! A process goes on where the one before it stood, and refuses a checkpoint store that it must not touch.
 
-use super::support::daemon::Daemon;
-use super::support::records::{object, records};
+use std::path::Path;
+
+use super::support::daemon::{Daemon, Start};
+use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
 
@@ -93,4 +95,56 @@ fn a_damaged_checkpoint_store_is_refused() {
     let (code, said) = refused(&world);
     assert_eq!(code, Some(65), "{said}");
     world.delivered_once_each(&records(0..2_000));
+}
+
+/// Runs `auditferry backup` into that directory, and hands its exit code and what it wrote.
+fn backup(world: &World, to: &Path) -> (Option<i32>, String) {
+    world.run(&[]);
+    let config = world.path("auditferry.toml");
+    let arguments = ["backup", "--config", config.to_str().unwrap(), to.to_str().unwrap()];
+    let mut process = Start::new(&arguments, config.parent().unwrap()).expecting(&[""]).with_unread_output().spawn();
+    let (log, output) = (process.log.clone(), process.read_output());
+    let code = process.end().code();
+    (code, output.join().unwrap() + &log.text())
+}
+
+#[test]
+fn from_a_copy_made_beside_a_running_daemon_only_what_came_later_is_delivered_again() {
+    let world = World::fed_by_directory();
+    let daemon = world.start();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    daemon.counts("auditferry_events_sent_total", &["sink=\"out\""], 3.0);
+    let copy = world.path("copy");
+    let (code, said) = backup(&world, &copy);
+    assert_eq!((code, said.trim()), (Some(0), copy.join("checkpoints.sqlite").to_str().unwrap()));
+    world.write(KEY, &object(&records(0..5)));
+    world.comes_to("out", 5);
+    assert!(daemon.stop().success());
+    // The disk is lost, and the copy put back.
+    std::fs::remove_dir_all(world.state()).unwrap();
+    std::fs::create_dir(world.state()).unwrap();
+    std::fs::copy(copy.join("checkpoints.sqlite"), world.state().join("checkpoints.sqlite")).unwrap();
+    world.once_expecting(&["found bytes behind the committed end that are not ours"]);
+    assert_once_each(&world.delivered("out"), &[records(0..5), records(3..5)].concat());
+}
+
+#[test]
+fn a_copy_of_the_state_of_a_daemon_that_is_stopped_leaves_nothing_in_it() {
+    let world = World::fed_by_directory();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    let names = || {
+        let entries = std::fs::read_dir(world.state()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = names();
+    assert_eq!(backup(&world, &world.path("copy")).0, Some(0));
+    assert_eq!(names(), before);
+    let (code, said) = backup(&world, &world.path("copy"));
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("is not empty"), "{said}");
+    std::fs::remove_dir_all(world.state()).unwrap();
+    assert_eq!(backup(&world, &world.path("other")).0, Some(66));
+    assert!(!world.path("other").exists());
 }

@@ -1,0 +1,85 @@
+//! A copy of the whole store, made while a daemon may be at work on it.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use rusqlite::backup::Backup;
+use rusqlite::backup::StepResult;
+
+use super::DATABASE;
+use super::Inspection;
+use super::OpenError;
+use super::check;
+use super::lock::Lock;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    #[error(transparent)]
+    Source(#[from] OpenError),
+    /// What is there may be another copy.
+    #[error("{0} is not empty; name a directory that is empty or not there yet")]
+    Occupied(PathBuf),
+    #[error("cannot write {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("cannot copy the checkpoint store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("another process kept the checkpoint store busy; try again")]
+    Busy,
+}
+
+/// Copies the store of `state_dir`, as it stands at one moment, into `directory`, which is empty or not there. The copy
+/// is checked before it gets its name. Returns its path.
+///
+/// # Errors
+/// The store cannot be read, is damaged, or the copy cannot be written; nothing is left of it then.
+pub fn back_up(state_dir: &Path, directory: &Path) -> Result<PathBuf, BackupError> {
+    // Without a log nobody is at work, and the store is read as a file; so nobody may begin.
+    let log = state_dir.join(DATABASE).with_extension("sqlite-wal");
+    let is_at_work = fs::metadata(log).is_ok_and(|file| file.len() > 0);
+    let source = Inspection::look(state_dir)?;
+    let _lock = if is_at_work { None } else { Some(Lock::take(state_dir)?) };
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        |source| BackupError::Io { path, source }
+    };
+    make_empty(directory)?;
+    let unnamed = directory.join(DATABASE).with_extension("part");
+    let copied = copy(source.connection(), &unnamed);
+    if copied.is_err() {
+        let _ = fs::remove_file(&unnamed);
+    }
+    copied?;
+    let path = directory.join(DATABASE);
+    File::open(&unnamed).and_then(|file| file.sync_all()).map_err(io(&unnamed))?;
+    fs::rename(&unnamed, &path).map_err(io(&path))?;
+    File::open(directory).and_then(|file| file.sync_all()).map_err(io(directory))?;
+    Ok(path)
+}
+
+/// The quarantine holds what nobody else shall read.
+fn make_empty(directory: &Path) -> Result<(), BackupError> {
+    let io = |source| BackupError::Io { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
+    match fs::read_dir(directory).map_err(io)?.next() {
+        None => Ok(()),
+        Some(_) => Err(BackupError::Occupied(directory.to_owned())),
+    }
+}
+
+fn copy(source: &Connection, to: &Path) -> Result<(), BackupError> {
+    let mut target = Connection::open_with_flags(to, OpenFlags::default())?;
+    // All pages at once: between two steps a daemon that commits would have the copy begun anew.
+    match Backup::new(source, &mut target)?.step(-1)? {
+        StepResult::Done => {}
+        _ => return Err(BackupError::Busy),
+    }
+    Ok(check(&target, to)?)
+}

@@ -1,0 +1,52 @@
+//! `auditferry backup`: a copy of the checkpoint store, to be put back when the disk is lost.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use crate::checkpoint::BackupError;
+use crate::checkpoint::back_up;
+use crate::cli::Status;
+use crate::cli::load_status;
+use crate::cli::open_status;
+use crate::config::load::load;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The daemon's configuration file; repeatable as there. Only its state_dir is used.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Vec<PathBuf>,
+    /// Where the copy goes: a directory that is empty or not there yet.
+    #[arg(value_name = "DIRECTORY")]
+    to: PathBuf,
+}
+
+/// Copies, and says where to.
+pub(super) fn run(args: &Args) -> Status {
+    let loaded = match load(&args.config, std::env::vars()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("{error}");
+            return load_status(&error);
+        }
+    };
+    match back_up(&loaded.config.state_dir, &args.to) {
+        Ok(path) => {
+            println!("{}", path.display());
+            Status::Done
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            status(&error)
+        }
+    }
+}
+
+fn status(error: &BackupError) -> Status {
+    match error {
+        BackupError::Source(error) => open_status(error),
+        BackupError::Occupied(_) => Status::Usage,
+        BackupError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => Status::Refused,
+        BackupError::Io { .. } | BackupError::Sqlite(_) => Status::Io,
+        BackupError::Busy => Status::Again,
+    }
+}
