@@ -202,6 +202,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn slice(&self, from: usize) -> Result<&'a str, Fault> {
         self.text.get(from..self.at).ok_or(Fault::Unexpected(from))
     }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use wide::u8x16;
+
 /// A piece of text, borrowed wherever the record holds it.
 #[derive(Clone, Debug)]
 pub enum Text<'a> {
@@ -108,50 +110,40 @@ impl<'a> From<Cow<'a, str>> for Text<'a> {
 /// character. The length when there is none.
 #[inline(always)]
 pub(crate) fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    // Most strings are short, and end within a few words.
-    for _ in 0..SHORT_WORDS {
-        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
-        let marks = special_marks(u64::from_le_bytes(*word));
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let marks = special_marks(chunk);
         if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    next_special_far(bytes, at)
-}
-
-const SHORT_WORDS: usize = 3;
-
-/// Marks, in the highest bit of each byte, special bytes. The lowest mark is exact; a borrow may mark bytes above it.
-#[inline(always)]
-const fn special_marks(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // With its second bit turned a quote comes below 0x21, where the control characters are, and nothing else does.
-    let turned = word ^ (ONES * 0x02);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    (turned.wrapping_sub(ONES * 0x21) & !turned | backslash.wrapping_sub(ONES) & !backslash) & (ONES << 7)
-}
-
-fn next_special_far(bytes: &[u8], mut at: usize) -> usize {
-    const WIDTH: usize = 32;
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
-        // A loop over a fixed number of bytes becomes a handful of vector instructions.
-        if chunk.iter().fold(false, |found, byte| found | is_special(*byte)) {
-            break;
+            return at + marks.trailing_zeros() as usize;
         }
         at += WIDTH;
     }
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let marks = special_marks(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
+    next_special_in_rest(bytes, at)
+}
+
+/// The same, where less than [`WIDTH`] bytes are left.
+#[inline(never)]
+fn next_special_in_rest(bytes: &[u8], mut at: usize) -> usize {
+    if let Some(chunk) = bytes.last_chunk() {
+        // Bytes that were looked at before are shifted out.
+        let marks = special_marks(chunk) >> (at + WIDTH - bytes.len());
+        return if marks == 0 { bytes.len() } else { at + marks.trailing_zeros() as usize };
     }
     while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
         at += 1;
     }
     at
+}
+
+/// How many bytes are looked at together.
+const WIDTH: usize = 16;
+
+/// One bit per byte, the first byte's the lowest: whether it is special.
+#[inline(always)]
+fn special_marks(chunk: &[u8; WIDTH]) -> u32 {
+    let bytes = u8x16::new(*chunk);
+    let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+    let marks = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
+    marks.to_bitmask()
 }
 
 #[inline]
@@ -259,6 +251,25 @@ mod tests {
         for position in 0..20 {
             let text = format!("{}\"{}", "x".repeat(position), "y".repeat(20 - position));
             assert_eq!(written(&text), text.replace('"', "\\\""));
+        }
+    }
+
+    #[test]
+    fn the_next_special_byte_is_found_wherever_it_stands() {
+        let others = [0x20, 0x21, b'#', b'[', b']', 0x7f, 0x80, 0xff];
+        for length in 0..50 {
+            let plain: Vec<u8> = others.iter().copied().cycle().take(length).collect();
+            assert_eq!(next_special(&plain, 0), length);
+            for position in 0..length {
+                for special in [0, 0x1f, b'"', b'\\'] {
+                    let mut bytes = plain.clone();
+                    bytes[position] = special;
+                    for from in 0..=length {
+                        let expected = if from <= position { position } else { length };
+                        assert_eq!(next_special(&bytes, from), expected, "{special} at {position} of {length}");
+                    }
+                }
+            }
         }
     }
 
