@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use crate::checkpoint::BackupError;
 use crate::checkpoint::back_up;
 use crate::cli::Status;
-use crate::cli::load_status;
+use crate::cli::loaded;
 use crate::cli::open_status;
-use crate::config::load::load;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -22,12 +21,9 @@ pub(super) struct Args {
 
 /// Copies, and says where to.
 pub(super) fn run(args: &Args) -> Status {
-    let loaded = match load(&args.config, std::env::vars()) {
+    let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return load_status(&error);
-        }
+        Err(status) => return status,
     };
     match back_up(&loaded.config.state_dir, &args.to) {
         Ok(path) => {

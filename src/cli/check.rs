@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::Status;
-use crate::cli::load_status;
-use crate::config::load::load;
+use crate::cli::loaded;
 use crate::config::state_dir;
 
 #[derive(Debug, clap::Args)]
@@ -17,12 +16,9 @@ pub(super) struct Args {
 
 /// Prints one line when all is well, else every fault with its file, line and key.
 pub(super) fn run(args: &Args) -> Status {
-    let loaded = match load(&args.config, std::env::vars()) {
+    let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return load_status(&error);
-        }
+        Err(status) => return status,
     };
     for warning in &loaded.warnings {
         eprintln!("warning: {warning}");

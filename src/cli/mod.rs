@@ -16,6 +16,7 @@ mod run;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,6 +25,8 @@ use clap::Subcommand;
 use crate::checkpoint::OpenError;
 use crate::checkpoint::StoreError;
 use crate::config::load::LoadError;
+use crate::config::load::Loaded;
+use crate::config::load::load;
 
 /// Carries audit logs out of S3 into a SIEM, each record once.
 #[derive(Debug, Parser)]
@@ -101,6 +104,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Quarantine(command) => quarantine::run(&command),
     };
     status.into()
+}
+
+/// The configuration in these files and the environment. Every fault in it is told on standard error.
+fn loaded(files: &[PathBuf]) -> Result<Loaded, Status> {
+    load(files, std::env::vars()).map_err(|error| {
+        eprintln!("{error}");
+        load_status(&error)
+    })
 }
 
 /// Why the configuration could not be used, as a code.

@@ -8,14 +8,13 @@ use tracing::info;
 use tracing::warn;
 
 use crate::cli::Status;
-use crate::cli::load_status;
+use crate::cli::loaded;
 use crate::cli::open_status;
 use crate::cli::store_status;
 use crate::collector;
 use crate::collector::Mode;
 use crate::collector::shutdown;
 use crate::config::load::Loaded;
-use crate::config::load::load;
 use crate::config::state_dir;
 use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
@@ -34,12 +33,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Status {
-    let loaded = match load(&args.config, std::env::vars()) {
+    let loaded = match loaded(&args.config) {
         Ok(loaded) => loaded,
-        Err(error) => {
-            eprintln!("{error}");
-            return load_status(&error);
-        }
+        Err(status) => return status,
     };
     if let Err(error) = telemetry::begin(&loaded.config.log) {
         eprintln!("{error}");
