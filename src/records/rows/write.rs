@@ -138,8 +138,8 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Stored<'_>, format: Format) 
         (Stored::Int32(number), Format::TimeOfDay(unit)) => write_time_of_day(out, i64::from(number), unit),
         (Stored::Int64(number), Format::TimeOfDay(unit)) => write_time_of_day(out, number, unit),
         (Stored::Int64(number), Format::Instant(unit)) => write_instant(out, nanos(number, unit)),
-        (Stored::Int32(number), _) => number_text(out, number),
-        (Stored::Int64(number), _) => number_text(out, number),
+        (Stored::Int32(number), _) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        (Stored::Int64(number), _) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
         (Stored::Int96(stamp), _) => {
             let &[low, high, day] = stamp.data() else { return out.extend_from_slice(b"null") };
             let of_day = i128::from(u64::from(high) << 32 | u64::from(low));
@@ -260,13 +260,26 @@ fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\"}");
 }
 
+/// Where, from `at` on, the next byte stands that JSON escapes.
+fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
+    const WIDTH: usize = 16;
+    let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
+    // A loop over a fixed number of bytes becomes a handful of vector instructions.
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
+        if chunk.iter().fold(false, |found, byte| found | is_special(byte)) {
+            break;
+        }
+        at += WIDTH;
+    }
+    bytes.get(at..)?.iter().position(is_special).map(|found| at + found)
+}
+
 /// Writes text as the inside of a JSON string.
 pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(found) = bytes[from..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        let at = from + found;
+    while let Some(at) = next_special(bytes, from) {
         out.extend_from_slice(&bytes[from..at]);
         match bytes[at] {
             b'"' => out.extend_from_slice(b"\\\""),
