@@ -71,9 +71,9 @@ impl<'a> RequestPath<'a> {
         for pair in query.split('&') {
             let to = from + pair.len();
             if let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-                return match memchr::memchr2(b'%', b'+', value.as_bytes()) {
+                return match memchr::memchr(b'+', value.as_bytes()) {
                     Some(_) => Some(Text::from(percent_decoded(&value.replace('+', " ")).into_owned())),
-                    None => (!value.is_empty()).then(|| self.piece(to - value.len(), to)),
+                    None => (!value.is_empty()).then(|| self.decoded(to - value.len(), to)),
                 };
             }
             from = to + 1;
@@ -110,7 +110,8 @@ impl<'a> RequestPath<'a> {
             if ended {
                 return None;
             }
-            let to = memchr::memchr(b'/', &path[from..]).map_or(path.len(), |at| from + at);
+            // Segments are too short for a search of many bytes at once.
+            let to = path[from..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| from + at);
             let segment = (from, to);
             ended = to == path.len();
             from = to + 1;
@@ -135,24 +136,25 @@ impl<'a> RequestPath<'a> {
 
 /// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
-                at += 3;
+    let mut rest = text.as_bytes();
+    let Some(mut at) = memchr::memchr(b'%', rest) else { return Cow::Borrowed(text) };
+    let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    let mut decoded = Vec::with_capacity(rest.len());
+    loop {
+        decoded.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        match rest {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                decoded.push(digit(*high) << 4 | digit(*low));
+                rest = after;
             }
-            _ => {
-                decoded.push(byte);
-                at += 1;
+            [byte, after @ ..] => {
+                decoded.push(*byte);
+                rest = after;
             }
+            [] => break,
         }
+        at = memchr::memchr(b'%', rest).unwrap_or(rest.len());
     }
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }

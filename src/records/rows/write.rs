@@ -163,6 +163,11 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], format: Format) {
             write_decimal(out, i128::from_be_bytes(whole), scale);
         }
         (Format::Uuid, 16) => write_uuid(out, bytes),
+        (Format::Plain, _) if is_plain(bytes) => {
+            out.push(b'"');
+            out.extend_from_slice(bytes);
+            out.push(b'"');
+        }
         (Format::Plain, _) => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 out.push(b'"');
@@ -260,18 +265,20 @@ fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\"}");
 }
 
-/// Where, from `at` on, the next byte stands that JSON escapes.
-fn next_special(bytes: &[u8], mut at: usize) -> Option<usize> {
-    const WIDTH: usize = 16;
-    let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
-    // A loop over a fixed number of bytes becomes a handful of vector instructions.
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WIDTH>()) {
-        if chunk.iter().fold(false, |found, byte| found | is_special(byte)) {
-            break;
-        }
-        at += WIDTH;
-    }
-    bytes.get(at..)?.iter().position(is_special).map(|found| at + found)
+/// Whether the bytes are text of ASCII alone, of which JSON escapes nothing. Most values are.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let holds = |word: u64| {
+        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20);
+        // What is beyond ASCII has its highest bit set, and else each byte that is zero or too small has it set here.
+        (word | control | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)) & (ONES << 7) == 0
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\'));
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().chain([last]).all(|word| holds(u64::from_le_bytes(*word)))
 }
 
 /// Writes text as the inside of a JSON string.
@@ -279,7 +286,8 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();
     let mut from = 0;
-    while let Some(at) = next_special(bytes, from) {
+    while let Some(found) = bytes[from..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        let at = from + found;
         out.extend_from_slice(&bytes[from..at]);
         match bytes[at] {
             b'"' => out.extend_from_slice(b"\\\""),
