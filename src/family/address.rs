@@ -44,6 +44,18 @@ impl End {
     }
 }
 
+/// The bytes that the end of a parameter, or of an address, begins with.
+const MAY_END: [bool; 256] = {
+    let mut may_end = [false; 256];
+    let mut byte = 0u8;
+    while byte < 128 {
+        may_end[byte as usize] =
+            byte.is_ascii_whitespace() || matches!(byte, b'&' | b'\\' | b',' | b'"' | b'\'' | b'<' | b'>');
+        byte += 1;
+    }
+    may_end
+};
+
 /// Where the secrets stand in a text, in order and none in another.
 pub(super) fn secrets(text: &str, end: End) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
@@ -100,7 +112,8 @@ fn parameters(bytes: &[u8], mut at: usize, end: End, found: &mut Vec<Range<usize
         let rest = &bytes[at..];
         let ends =
             |index: &usize| rest[*index] == b'&' || rest[*index..].starts_with(AMPERSAND) || end.is_at(&rest[*index..]);
-        let length = (0..rest.len()).find(ends).unwrap_or(rest.len());
+        let may_end = |index: &usize| MAY_END[usize::from(rest[*index])];
+        let length = (0..rest.len()).filter(may_end).find(ends).unwrap_or(rest.len());
         if let Some((name, from)) = named(&rest[..length]) {
             if is_secret_parameter(name) {
                 found.extend((from < length).then_some(at + from..at + length));
@@ -122,7 +135,9 @@ fn parameters(bytes: &[u8], mut at: usize, end: End, found: &mut Vec<Range<usize
 /// A parameter's name, and where its value begins.
 fn named(pair: &[u8]) -> Option<(&str, usize)> {
     let plain = memchr::memchr(b'=', pair).map(|at| (at, 1));
-    let escaped = memchr::memmem::find(pair, EQUALS).map(|at| (at, EQUALS.len()));
+    // Few addresses hold an escape at all.
+    let has_escape = memchr::memchr(b'\\', pair).is_some();
+    let escaped = has_escape.then(|| memchr::memmem::find(pair, EQUALS)).flatten().map(|at| (at, EQUALS.len()));
     let (at, length) = plain.into_iter().chain(escaped).min()?;
     Some((std::str::from_utf8(&pair[..at]).ok()?, at + length))
 }

@@ -69,10 +69,16 @@ pub(super) struct Line<'a> {
 pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     let mut line = Line::default();
     let mut hosted = [None; NAMES.len()];
+    let mut next = 0;
+    let mut place = |name: &str| {
+        let found = place(name, next);
+        next = found.map_or(next, |place| place + 1);
+        found
+    };
     let mut reader = Reader::new(text);
     reader.object(|reader, key| {
         let value = reader.value()?;
-        if let Some(place) = key.strip_prefix(CLOUD_PREFIX).and_then(place) {
+        if let Some(place) = key.strip_prefix(CLOUD_PREFIX).and_then(&mut place) {
             line.known[place] = Some(value);
             line.is_cloud = true;
         } else if let Some(place) = place(&key) {
@@ -96,7 +102,12 @@ pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     Ok(line)
 }
 
-fn place(name: &str) -> Option<usize> {
+/// The field's place. Records have their fields in one order, so that it is mostly the `next`.
+#[inline]
+fn place(name: &str, next: usize) -> Option<usize> {
+    if NAMES.get(next).is_some_and(|known| *known == name) {
+        return Some(next);
+    }
     NAMES.iter().position(|known| *known == name)
 }
 

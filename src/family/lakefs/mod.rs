@@ -7,6 +7,9 @@ mod path;
 mod targets;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::Activity;
@@ -83,13 +86,19 @@ fn is_record(bytes: &[u8]) -> bool {
 }
 
 fn names_audit(bytes: &[u8]) -> bool {
-    let is_audit = |name: &[u8]| {
-        let rest = memchr::memmem::find(bytes, name).map(|at| bytes[at + name.len()..].trim_ascii_start());
+    let is_audit = || {
+        let rest = LOG_AUDIT.find(bytes).map(|at| bytes[at + LOG_AUDIT.needle().len()..].trim_ascii_start());
         let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
     };
-    is_audit(b"\"log_audit\"") || memchr::memmem::find(bytes, b"\"data_operation_id\"").is_some()
+    OPERATION_ID.find(bytes).is_some() || is_audit()
 }
+
+/// What a server writes of its audit log's lines.
+static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log_audit\""));
+
+/// What each of lakeFS Cloud's records has.
+static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data_operation_id\""));
 
 /// Whether a line must be refused and not passed over: what begins as Parquet, but comes as lines since it was packed once
 /// more, and what holds a record's words without being one.
@@ -300,7 +309,7 @@ impl<'a> Line<'a> {
         };
         if path.is_absolute() {
             event.http_request.path = Some(path.path());
-            event.http_request.query = path.query().map(|query| Text::from(query.to_owned()));
+            event.http_request.query = path.query();
             event.http_request.hostname = self.map(Name::Host);
         }
         if path.is_absolute() || in_file {

@@ -7,6 +7,7 @@ use crate::event::Text;
 /// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
 pub(super) struct RequestPath<'a> {
+    /// The inside of a JSON string without escapes, where it is borrowed.
     whole: Cow<'a, str>,
     /// Where the path ends: at the question mark, or at the end.
     path_bytes: usize,
@@ -16,6 +17,7 @@ pub(super) struct RequestPath<'a> {
 const REFS: &[(&str, &str)] = &[("branches", "branch"), ("tags", "tag"), ("commits", "commit"), ("refs", "ref")];
 
 impl<'a> RequestPath<'a> {
+    /// Of a copy, or of the inside of a JSON string that has no escapes.
     pub(super) fn new(whole: Cow<'a, str>) -> Self {
         let is_absolute = whole.starts_with('/');
         let question_mark = memchr::memchr(b'?', whole.as_bytes()).filter(|_| is_absolute);
@@ -27,8 +29,8 @@ impl<'a> RequestPath<'a> {
         self.piece(0, self.path_bytes)
     }
 
-    pub(super) fn query(&self) -> Option<&str> {
-        self.whole.get(self.path_bytes + 1..)
+    pub(super) fn query(&self) -> Option<Text<'a>> {
+        (self.path_bytes < self.whole.len()).then(|| self.piece(self.path_bytes + 1, self.whole.len()))
     }
 
     /// Whether it is a path of the server's, rather than that of an object inside a ref.
@@ -47,15 +49,36 @@ impl<'a> RequestPath<'a> {
     /// The branch, tag, commit or ref, and which of them it is.
     pub(super) fn reference(&self) -> Option<(Text<'a>, &'static str)> {
         self.after("repositories")?;
-        REFS.iter().find_map(|(name, kind)| Some((self.after(name)?, *kind)))
+        // The first segment of each name, whose order in the path says nothing.
+        let mut called = [None; REFS.len()];
+        let mut segments = self.segments();
+        while let Some((from, to)) = segments.next() {
+            let Some(at) = REFS.iter().position(|(name, _)| name.as_bytes() == &self.whole.as_bytes()[from..to]) else {
+                continue;
+            };
+            if called[at].is_none() {
+                called[at] = Some(segments.clone().next().filter(|(from, to)| from < to));
+            }
+        }
+        let found = called.into_iter().zip(REFS).find_map(|(next, (_, kind))| Some((next??, *kind)));
+        found.map(|((from, to), kind)| (self.decoded(from, to), kind))
     }
 
     /// A parameter of the query, decoded as forms are; nothing when it is empty.
-    pub(super) fn parameter(&self, name: &str) -> Option<String> {
-        let query = self.query()?;
-        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
-        let value = percent_decoded(&value.replace('+', " ")).into_owned();
-        (!value.is_empty()).then_some(value)
+    pub(super) fn parameter(&self, name: &str) -> Option<Text<'a>> {
+        let mut from = self.path_bytes + 1;
+        let query = self.whole.get(from..)?;
+        for pair in query.split('&') {
+            let to = from + pair.len();
+            if let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+                return match memchr::memchr(b'+', value.as_bytes()) {
+                    Some(_) => Some(Text::from(percent_decoded(&value.replace('+', " ")).into_owned())),
+                    None => (!value.is_empty()).then(|| self.decoded(to - value.len(), to)),
+                };
+            }
+            from = to + 1;
+        }
+        None
     }
 
     /// What follows `/repository/ref/` or, where the path does not say a ref, `/repository/`: the object's own path.
@@ -79,7 +102,7 @@ impl<'a> RequestPath<'a> {
     }
 
     /// Byte bounds of what stands between slashes, after the first.
-    fn segments(&self) -> impl Iterator<Item = (usize, usize)> {
+    fn segments(&self) -> impl Iterator<Item = (usize, usize)> + Clone {
         let path = &self.whole.as_bytes()[..self.path_bytes];
         let mut from = usize::from(path.first() == Some(&b'/'));
         let mut ended = false;
@@ -87,7 +110,8 @@ impl<'a> RequestPath<'a> {
             if ended {
                 return None;
             }
-            let to = memchr::memchr(b'/', &path[from..]).map_or(path.len(), |at| from + at);
+            // Segments are too short for a search of many bytes at once.
+            let to = path[from..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| from + at);
             let segment = (from, to);
             ended = to == path.len();
             from = to + 1;
@@ -104,7 +128,7 @@ impl<'a> RequestPath<'a> {
 
     fn piece(&self, from: usize, to: usize) -> Text<'a> {
         match &self.whole {
-            Cow::Borrowed(whole) => Text::from(&whole[from..to]),
+            Cow::Borrowed(whole) => Text::Escaped(&whole[from..to]),
             Cow::Owned(whole) => Text::from(whole[from..to].to_owned()),
         }
     }
@@ -112,24 +136,25 @@ impl<'a> RequestPath<'a> {
 
 /// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(at + 1), digit(at + 2)) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push(u8::try_from(high * 16 + low).unwrap_or(byte));
-                at += 3;
+    let mut rest = text.as_bytes();
+    let Some(mut at) = memchr::memchr(b'%', rest) else { return Cow::Borrowed(text) };
+    let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
+    let mut decoded = Vec::with_capacity(rest.len());
+    loop {
+        decoded.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        match rest {
+            [b'%', high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                decoded.push(digit(*high) << 4 | digit(*low));
+                rest = after;
             }
-            _ => {
-                decoded.push(byte);
-                at += 1;
+            [byte, after @ ..] => {
+                decoded.push(*byte);
+                rest = after;
             }
+            [] => break,
         }
+        at = memchr::memchr(b'%', rest).unwrap_or(rest.len());
     }
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }
@@ -161,8 +186,9 @@ mod tests {
     #[test]
     fn a_parameter_is_decoded_as_forms_are() {
         let path = RequestPath::new("/api/v1/repositories/r/refs/main/objects?a=b&path=x%2By+z%C3%BC".into());
-        assert_eq!(path.parameter("path").as_deref(), Some("x+y zü"));
-        assert_eq!(path.parameter("prefix"), None);
+        assert_eq!(plain(path.parameter("path")).as_deref(), Some("x+y zü"));
+        assert_eq!(plain(path.parameter("a")).as_deref(), Some("b"));
+        assert_eq!(plain(path.parameter("prefix")), None);
         assert_eq!(path.path().plain(), "/api/v1/repositories/r/refs/main/objects");
     }
 

@@ -1,5 +1,6 @@
 //! What a lakeFS operation was done to: the words that the mapping uses, read out of the path and the record.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -11,6 +12,7 @@ use crate::event::Mapping;
 use crate::event::Resource;
 use crate::event::Role;
 use crate::event::Row;
+use crate::event::Rows;
 use crate::event::Slot;
 use crate::event::Text;
 use crate::event::User;
@@ -18,11 +20,12 @@ use crate::event::UserKind;
 use crate::family::lakefs::FAMILY;
 use crate::family::lakefs::path::RequestPath;
 
+static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_in().family(FAMILY.name));
+
 /// Selectors without underscores and in lower case, to the selectors themselves: the server writes one operation as
 /// `DeleteObjects`, `deleteObjects` or `delete_objects`.
-static SELECTORS: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
-    let rows = Mapping::built_in().family(FAMILY.name);
-    let named = rows.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback);
+static SELECTORS: LazyLock<HashMap<Vec<u8>, &'static str>> = LazyLock::new(|| {
+    let named = ROWS.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback);
     named
         .filter_map(|row| {
             let (service, operation) = row.selector.split_once('/')?;
@@ -42,28 +45,32 @@ pub(super) struct Source<'s, 'a> {
 
 /// What the mapping is looked up by: a selector, where one means this operation; else the operation in lower case with
 /// underscores.
-pub(super) fn code(service: &str, operation: &str) -> String {
-    let key = squeezed(service, operation);
-    if let Some(selector) = SELECTORS.get(&key) {
-        return (*selector).to_owned();
+pub(super) fn code(service: &str, operation: &str) -> Cow<'static, str> {
+    match SELECTORS.get(&squeezed(service, operation)) {
+        Some(selector) => Cow::Borrowed(selector),
+        None => Cow::Owned(format!("{service}/{}", underscored(operation))),
     }
-    format!("{service}/{}", underscored(operation))
 }
 
 /// The row for the operation. That it is a logout is known from its name, whatever its method.
 pub(super) fn row(code: &str, method: Option<&str>) -> Option<&'static Row> {
-    let rows = Mapping::built_in().family(FAMILY.name)?;
+    const LOGOUT: &[u8] = b"logout";
+    let rows = (*ROWS)?;
     let fact = |name: &str| method.filter(|_| name == "method");
-    let is_logout = code.to_ascii_lowercase().contains("logout");
+    let is_logout = memchr::memchr2_iter(b'l', b'L', code.as_bytes())
+        .filter_map(|at| code.as_bytes().get(at..at + LOGOUT.len()))
+        .any(|word| word.eq_ignore_ascii_case(LOGOUT));
     let by_name = is_logout.then(|| rows.matching(code, &fact).find(|row| row.selector.contains("logout"))).flatten();
     by_name.or_else(|| rows.matching(code, &fact).next())
 }
 
-fn squeezed(service: &str, operation: &str) -> String {
-    let mut key = String::with_capacity(service.len() + operation.len() + 1);
-    key.push_str(service);
-    key.push('/');
-    key.extend(operation.chars().filter(|letter| *letter != '_').map(|letter| letter.to_ascii_lowercase()));
+fn squeezed(service: &str, operation: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(service.len() + operation.len() + 1);
+    key.extend_from_slice(service.as_bytes());
+    key.push(b'/');
+    for letter in operation.bytes().filter(|letter| *letter != b'_') {
+        key.push(letter.to_ascii_lowercase());
+    }
     key
 }
 
@@ -139,7 +146,7 @@ impl<'a> Source<'_, 'a> {
             "groupId" => path.after("groups"),
             "policyId" => path.after("policies"),
             "accessKeyId" => {
-                let principal = || path.parameter("principalId").map(Text::from);
+                let principal = || path.parameter("principalId");
                 path.after("credentials").or_else(principal).or_else(|| path.after("users"))
             }
             _ => None,
@@ -194,7 +201,7 @@ impl<'a> Source<'_, 'a> {
                 Some(path.path()).filter(Text::says_something)
             }
         } else {
-            path.parameter("path").or_else(|| path.parameter("dest_path")).map(Text::from)
+            path.parameter("path").or_else(|| path.parameter("dest_path"))
         };
         object.map(|path| File { path, size: None, version: None, is_folder: false })
     }
@@ -202,7 +209,7 @@ impl<'a> Source<'_, 'a> {
     /// What a listing was limited to.
     fn listed(&self) -> Option<File<'a>> {
         let prefix = self.path?.parameter("prefix")?;
-        Some(File { path: Text::from(prefix), size: None, version: None, is_folder: true })
+        Some(File { path: prefix, size: None, version: None, is_folder: true })
     }
 }
 

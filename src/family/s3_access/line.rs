@@ -1,5 +1,8 @@
 //! Takes a line of a server access log apart, whoever's quotes it holds.
 
+use std::borrow::Cow;
+
+use crate::event::Text;
 use crate::family::Refusal;
 use crate::family::redaction::HASHED;
 use crate::family::redaction::MASKED;
@@ -12,6 +15,7 @@ use crate::family::s3_access::tail::Tail;
 use crate::family::s3_access::token::MIDDLE;
 use crate::family::s3_access::token::first_end;
 use crate::family::s3_access::token::holds_time;
+use crate::family::s3_access::token::is_plain;
 use crate::family::s3_access::token::middle;
 use crate::family::s3_access::token::time;
 use crate::family::s3_access::token::token;
@@ -26,19 +30,25 @@ pub(super) struct Line<'a> {
     pub extra: Vec<Option<&'a str>>,
     /// The line can be read in several ways, since quotes in what a client sent are not escaped.
     pub ambiguous: bool,
+    /// No field holds what JSON escapes.
+    is_plain: bool,
 }
 
 impl<'a> Line<'a> {
     /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the
     /// rest of the line is what the format says.
     pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
-        if memchr::memchr(0, text.as_bytes()).is_some() {
+        let is_plain = is_plain(text.as_bytes());
+        if !is_plain && memchr::memchr(0, text.as_bytes()).is_some() {
             return Err(Refusal::new("the line holds a NUL byte"));
         }
         let text = trimmed(text);
-        let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false };
+        let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false, is_plain: false };
         let at = line.head(text)?;
-        if !line.straight(text, at) {
+        if line.straight(text, at) {
+            // The fields behind `at` hold no quotes then.
+            line.is_plain = is_plain && memchr::memchr(b'"', &text.as_bytes()[..at]).is_none();
+        } else {
             let reading = search(text, at)?;
             line.ambiguous = reading.ambiguous;
             line.fill(text, at, &reading);
@@ -48,6 +58,19 @@ impl<'a> Line<'a> {
 
     pub(super) fn get(&self, field: Field) -> Option<&'a str> {
         self.fields[field as usize]
+    }
+
+    /// A part of one of the fields as text, which is written without a look at its bytes where that can be.
+    pub(super) fn text(&self, part: &'a str) -> Text<'a> {
+        if self.is_plain { Text::Escaped(part) } else { Text::from(part) }
+    }
+
+    /// The same of what may no longer be as it stands in the line.
+    pub(super) fn text_of(&self, text: Cow<'a, str>) -> Text<'a> {
+        match text {
+            Cow::Borrowed(part) => self.text(part),
+            Cow::Owned(text) => Text::from(text),
+        }
     }
 
     /// Each field with its name and value.
@@ -68,7 +91,7 @@ impl<'a> Line<'a> {
             at = next.ok_or(Refusal::new("the line has fewer than 17 fields"))?;
         }
         let operation = self.get(Field::Operation).unwrap_or_default();
-        if !operation.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+        if !operation.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
             return Err(Refusal::new("the seventh field is no operation"));
         }
         Ok(at)

@@ -13,7 +13,6 @@ use crate::event::Event;
 use crate::event::File;
 use crate::event::HttpRequest;
 use crate::event::HttpResponse;
-use crate::event::Mapping;
 use crate::event::Members;
 use crate::event::Metadata;
 use crate::event::Product;
@@ -36,6 +35,7 @@ use crate::family::s3_access::percent;
 use crate::family::s3_access::place;
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request;
+use crate::family::s3_access::request::Cut;
 use crate::family::s3_access::request::Request;
 use crate::family::s3_access::shown;
 use crate::family::s3_access::shown::Shown;
@@ -63,25 +63,25 @@ pub(super) fn emit(
     let action = source.take(Field::Operation).unwrap_or("unknown");
     let (time_ms, time_inferred) = time(line, context)?;
     source.take(Field::Time);
-    let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), Text::from(action), time_ms);
+    let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), line.text(action), time_ms);
     event.metadata = metadata(&mut source, action, referrer.as_ref());
     event.metadata.time_inferred = time_inferred;
     event.actor = Actor { user: source.requester(referrer.as_ref()), ..Actor::default() };
-    event.src = source.take(Field::RemoteIp).map(Text::from).and_then(Endpoint::of_address);
+    event.src = source.take(Field::RemoteIp).map(|ip| line.text(ip)).and_then(Endpoint::of_address);
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
-    source.target(&mut event, action);
+    source.target(&mut event, context, action);
     let mut shown = Shown::of(text);
     event.http_request = source.request(&mut shown);
     event.http_request.referrer = sent.map(|header| match &referrer {
         Some(referrer) => {
             event.dropped = shown.dropped(header, &referrer.cuts);
-            Text::from(request::cut(header, &referrer.cuts))
+            source.cut(header, &referrer.cuts)
         }
-        None => shown.without_secrets(header),
+        None => source.cut(header, &shown.mask(header)),
     });
     source.take(Field::Referrer);
-    event.http_request.user_agent = source.take(Field::UserAgent).map(Text::from);
+    event.http_request.user_agent = source.take(Field::UserAgent).map(|agent| line.text(agent));
     event.masks = shown.masks;
     if record.text.is_none() {
         shown::mend(&mut event, record, text);
@@ -102,11 +102,11 @@ fn time(line: &Line<'_>, context: &Context<'_>) -> Result<(i64, bool), Refusal> 
 
 fn metadata<'a>(source: &mut Source<'_, 'a>, action: &'a str, referrer: Option<&Referrer<'a>>) -> Metadata<'a> {
     let line = source.line;
-    let request_id = line.get(Field::RequestId).map(Text::from);
+    let request_id = line.get(Field::RequestId).map(|id| line.text(id));
     let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
     let code = match told("op") {
-        Some(op) => Text::from(format!("{action}/{op}")),
-        None => Text::from(action),
+        Some(op) => Text::from([action, "/", op].concat()),
+        None => line.text(action),
     };
     let mut labels = Vec::new();
     if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
@@ -114,10 +114,10 @@ fn metadata<'a>(source: &mut Source<'_, 'a>, action: &'a str, referrer: Option<&
     }
     Metadata {
         original_uid: request_id.clone(),
-        correlation_uid: told("id").map(|span| Text::from(span.clone())).or(request_id),
+        correlation_uid: told("id").map(|span| line.text_of(span.clone())).or(request_id),
         event_code: Some(code),
-        tenant_uid: source.take(Field::BucketOwner).map(Text::from),
-        original_time: line.get(Field::Time).map(Text::from),
+        tenant_uid: source.take(Field::BucketOwner).map(|owner| line.text(owner)),
+        original_time: line.get(Field::Time).map(|time| line.text(time)),
         is_truncated: referrer.is_some_and(|referrer| referrer.partial.is_some()),
         labels,
         ..Metadata::default()
@@ -155,28 +155,23 @@ impl<'a> Source<'_, 'a> {
         let Some(requester) = self.take(Field::Requester) else {
             return User::named("anonymous", UserKind::Unsaid);
         };
+        let line = self.line;
         if requester == "AmazonS3" {
             return User::named(requester, UserKind::System);
         }
         if requester.starts_with("svc:") {
-            return User::named(requester, UserKind::Service);
+            return User::named(line.text(requester), UserKind::Service);
         }
-        let mut user = User { uid: Some(Text::from(requester)), ..User::default() };
-        let mut parts = requester.splitn(6, ':');
-        if parts.next() != Some("arn") {
-            return user;
-        }
-        user.account_uid = parts.nth(3).filter(|account| place::is_account(account)).map(Text::from);
-        match parts.next().and_then(|own| own.split_once('/')) {
-            Some(("user", path)) => {
-                user.name = path.rsplit('/').next().map(Text::from);
-                user.kind = UserKind::User;
-            }
-            Some(("assumed-role", _)) => {
-                let principal = referrer.and_then(|referrer| referrer.get("pr"));
-                user.name = principal.map(|principal| Text::from(principal.clone()));
-            }
-            _ => {}
+        let mut user = User { uid: Some(line.text(requester)), ..User::default() };
+        let Some((account, own)) = place::of_principal(requester) else { return user };
+        user.account_uid = place::is_account(account).then(|| line.text(account));
+        if let Some(path) = own.strip_prefix("user/") {
+            let name = memchr::memrchr(b'/', path.as_bytes()).map_or(path, |slash| &path[slash + 1..]);
+            user.name = Some(line.text(name));
+            user.kind = UserKind::User;
+        } else if own.starts_with("assumed-role/") {
+            user.name =
+                referrer.and_then(|referrer| referrer.get("pr")).map(|principal| line.text_of(principal.clone()));
         }
         user
     }
@@ -201,13 +196,14 @@ impl<'a> Source<'_, 'a> {
             Some(_) => Status::Failure,
             None => Status::Unknown,
         };
-        event.status_code = status.map(Text::from);
-        event.status_detail = error.map(Text::from);
+        let line = self.line;
+        event.status_code = status.map(|status| line.text(status));
+        event.status_detail = error.map(|error| line.text(error));
         event.api = Api {
             service: Some(Text::from(SERVICE)),
-            request_uid: self.take(Field::RequestId).map(Text::from),
+            request_uid: self.take(Field::RequestId).map(|id| line.text(id)),
             response_code: code,
-            response_error: error.map(Text::from),
+            response_error: error.map(|error| line.text(error)),
             ..Api::default()
         };
         let ms = self.take_number(Field::TotalTime, INT_MAX);
@@ -221,8 +217,8 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// Gives the event the first of the matching rows whose objects the record names, and those objects.
-    fn target(&mut self, event: &mut Event<'a>, action: &str) {
-        let Some(rows) = Mapping::built_in().family("s3_access") else { return };
+    fn target(&mut self, event: &mut Event<'a>, context: &Context<'_>, action: &str) {
+        let Some(rows) = context.rows else { return };
         let key = self.said(Field::Key);
         let fact = move |name: &str| match (name, key) {
             ("key present", Some(_)) | ("no key", None) => Some(""),
@@ -252,7 +248,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn objects(&self, row: &Row) -> Target<'a> {
-        let bucket = self.said(Field::Bucket).map(Text::from);
+        let bucket = self.said(Field::Bucket).map(|bucket| self.line.text(bucket));
         let mut target = Target::default();
         for slot in &row.slots {
             match slot.role {
@@ -278,9 +274,9 @@ impl<'a> Source<'_, 'a> {
     fn file(&self) -> Option<File<'a>> {
         let key = self.said(Field::Key)?;
         Some(File {
-            path: Text::from(key),
+            path: self.line.text(key),
             size: self.line.get(Field::ObjectSize).and_then(|size| size.parse().ok()),
-            version: self.line.get(Field::VersionId).map(Text::from),
+            version: self.line.get(Field::VersionId).map(|version| self.line.text(version)),
             is_folder: key.ends_with('/'),
         })
     }
@@ -301,11 +297,12 @@ impl<'a> Source<'_, 'a> {
 
     /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
     fn request(&mut self, shown: &mut Shown<'a>) -> HttpRequest<'a> {
-        let uri = self.line.get(Field::RequestUri).unwrap_or_default();
+        let line = self.line;
+        let uri = line.get(Field::RequestUri).unwrap_or_default();
         let Some(own) = Request::read(uri) else {
             shown.mask(uri);
             let method = uri.split(' ').next().filter(|method| !method.is_empty());
-            return HttpRequest { method: method.map(Text::from), ..HttpRequest::default() };
+            return HttpRequest { method: method.map(|method| line.text(method)), ..HttpRequest::default() };
         };
         self.take(Field::RequestUri);
         let query = own.query.map(|query| {
@@ -313,19 +310,24 @@ impl<'a> Source<'_, 'a> {
             let from = uri.len() - own.version.len() - 1 - query.len();
             let address = &uri[from - 1..from + query.len()];
             let cuts = shown.mask(address);
-            Text::from(match request::cut(address, &cuts) {
+            line.text_of(match request::cut(address, &cuts) {
                 Cow::Borrowed(address) => Cow::Borrowed(&address[1..]),
                 Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),
             })
         });
         HttpRequest {
-            method: Some(Text::from(own.method)),
-            path: Some(Text::from(own.path)),
+            method: Some(line.text(own.method)),
+            path: Some(line.text(own.path)),
             query,
-            version: Some(Text::from(own.version)),
-            hostname: self.take(Field::HostHeader).map(Text::from),
+            version: Some(line.text(own.version)),
+            hostname: self.take(Field::HostHeader).map(|host| line.text(host)),
             ..HttpRequest::default()
         }
+    }
+
+    /// A part of one of the fields with its cuts made.
+    fn cut(&self, part: &'a str, cuts: &[Cut]) -> Text<'a> {
+        self.line.text_of(request::cut(part, cuts))
     }
 
     fn unmapped(self, referrer: Option<Referrer<'a>>) -> Members<'a> {
@@ -333,9 +335,9 @@ impl<'a> Source<'_, 'a> {
         for ((field, name, value), left) in self.line.iter().zip(self.left) {
             let Some(value) = value.filter(|_| left) else { continue };
             let value = if field == Field::RequestUri {
-                Value::Text(Text::from(request::cut(value, &request::secrets(value))))
+                Value::Text(self.cut(value, &request::secrets(value)))
             } else {
-                super::scalar(field, value)
+                super::scalar(self.line, field, value)
             };
             members.push((Text::from(name), value));
         }
@@ -346,7 +348,7 @@ impl<'a> Source<'_, 'a> {
             members.push((Text::from("extra"), super::extra(self.line)));
         }
         if let Some(referrer) = referrer {
-            members.push((Text::from("s3a"), super::s3a(referrer)));
+            members.push((Text::from("s3a"), super::s3a(self.line, referrer)));
         }
         members
     }

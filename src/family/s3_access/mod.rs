@@ -78,7 +78,7 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
             (Some(header), Some(referrer)) if field == Field::Referrer => {
                 Value::Text(Text::from(request::cut(header, &referrer.cuts)))
             }
-            (Some(value), _) => scalar(field, value),
+            (Some(value), _) => scalar(&line, field, value),
         };
         members.push((Text::from(name), value));
     }
@@ -92,14 +92,14 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
         members.push((Text::from("ambiguous"), truth()));
     }
     if let Some(referrer) = referrer {
-        members.push((Text::from("s3a"), s3a(referrer)));
+        members.push((Text::from("s3a"), s3a(&line, referrer)));
     }
     Value::Object(members).write(out);
     Ok(())
 }
 
 /// A number where the field is one, exact; else text.
-fn scalar(field: Field, value: &str) -> Value<'_> {
+fn scalar<'a>(line: &Line<'a>, field: Field, value: &'a str) -> Value<'a> {
     let is_numeric = matches!(
         field,
         Field::HttpStatus | Field::BytesSent | Field::ObjectSize | Field::TotalTime | Field::TurnAroundTime
@@ -108,31 +108,31 @@ fn scalar(field: Field, value: &str) -> Value<'_> {
     if is_numeric && (value == "0" || !value.starts_with('0')) {
         Value::Json(Cow::Borrowed(value))
     } else {
-        Value::Text(Text::from(value))
+        Value::Text(line.text(value))
     }
 }
 
 /// The fields after the last that is known, null where they have no value.
 fn extra<'a>(line: &Line<'a>) -> Value<'a> {
     let value = |field: &Option<&'a str>| match field {
-        Some(field) => Value::Text(Text::from(*field)),
+        Some(field) => Value::Text(line.text(field)),
         None => Value::Json(Cow::Borrowed("null")),
     };
     Value::List(line.extra.iter().map(value).collect())
 }
 
 /// What Hadoop said of the request, and how far that can be relied on.
-fn s3a(referrer: Referrer<'_>) -> Value<'_> {
-    let mut members: Members<'_> =
-        referrer.pairs.into_iter().map(|(key, value)| (Text::from(key), Value::Text(Text::from(value)))).collect();
+fn s3a<'a>(line: &Line<'a>, referrer: Referrer<'a>) -> Value<'a> {
+    let text = |text| line.text_of(text);
+    let mut members = Members::with_capacity(referrer.pairs.len() + 3);
+    members.extend(referrer.pairs.into_iter().map(|(key, value)| (text(key), Value::Text(text(value)))));
     if !referrer.repeated.is_empty() {
-        let list =
-            |values: Vec<_>| Value::List(values.into_iter().map(|value| Value::Text(Text::from(value))).collect());
-        let repeated = referrer.repeated.into_iter().map(|(key, values)| (Text::from(key), list(values)));
+        let list = |values: Vec<_>| Value::List(values.into_iter().map(|value| Value::Text(text(value))).collect());
+        let repeated = referrer.repeated.into_iter().map(|(key, values)| (line.text(key), list(values)));
         members.push((Text::from("repeated"), Value::Object(repeated.collect())));
     }
     if let Some(key) = referrer.partial {
-        members.push((Text::from("partial"), Value::Text(Text::from(key))));
+        members.push((Text::from("partial"), Value::Text(text(key))));
     }
     if referrer.ambiguous {
         members.push((Text::from("ambiguous"), truth()));

@@ -31,19 +31,22 @@ pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
 
 /// Whether the text ends within an escape, or within a character whose bytes are escaped.
 pub(super) fn is_cut(encoded: &str) -> bool {
-    decode_cut(encoded).len() < decode(encoded).len()
+    memchr::memchr(b'%', encoded.as_bytes()).is_some() && decode_cut(encoded).len() < decode(encoded).len()
 }
 
 /// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
 /// for a space. None when it is plain, or when what comes out is no text.
 pub(super) fn decode_key(key: &str) -> Option<String> {
     memchr::memchr2(b'%', b'+', key.as_bytes())?;
-    let mut text = key.replace('+', " ");
+    let mut text = match memchr::memchr(b'+', key.as_bytes()) {
+        Some(_) => Cow::Owned(key.replace('+', " ")),
+        None => Cow::Borrowed(key),
+    };
     for _ in 0..2 {
         let Some(bytes) = bytes(&text) else { break };
-        text = String::from_utf8(bytes).ok()?;
+        text = Cow::Owned(String::from_utf8(bytes).ok()?);
     }
-    (text != key).then_some(text)
+    (text != key).then(|| text.into_owned())
 }
 
 /// The bytes that the text stands for; none when it has no escape.

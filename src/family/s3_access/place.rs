@@ -1,14 +1,19 @@
 //! Which account and region a log is of, by the names that it carries.
 
+use crate::family::s3_access::token::place_of;
+
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").
 pub(super) fn of_key(key: &str) -> Option<(&str, &str)> {
-    let mut segments = key.rsplit('/').skip(1);
-    let is_date = [2, 2, 4].into_iter().all(|digits| {
-        segments.next().is_some_and(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))
-    });
+    const DATE: &[u8] = b"/0000/00/00";
+    let before = &key[..memchr::memrchr(b'/', key.as_bytes())?];
+    let (bucket, date) = before.as_bytes().split_last_chunk::<{ DATE.len() }>()?;
+    if !date.iter().zip(DATE).all(|(byte, like)| if *like == b'/' { byte == like } else { byte.is_ascii_digit() }) {
+        return None;
+    }
+    let mut segments = before[..bucket.len()].rsplit('/');
     let (_bucket, region, account) = (segments.next()?, segments.next()?, segments.next()?);
-    (is_date && is_region(region) && is_account(account)).then_some((account, region))
+    (is_region(region) && is_account(account)).then_some((account, region))
 }
 
 /// The region of `arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME`.
@@ -16,25 +21,39 @@ pub(super) fn of_arn(arn: &str) -> Option<&str> {
     arn.split(':').nth(3).filter(|region| is_region(region))
 }
 
+/// The account and the resource of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, whose resource may be missing.
+pub(super) fn of_principal(arn: &str) -> Option<(&str, &str)> {
+    let bytes = arn.as_bytes();
+    let mut from = bytes.starts_with(b"arn:").then_some("arn:".len())?;
+    for _ in ["partition", "service", "region"] {
+        from = place_of(b':', bytes, from) + 1;
+    }
+    let account_end = place_of(b':', bytes, from);
+    Some((arn.get(from..account_end)?, arn.get(account_end + 1..).unwrap_or_default()))
+}
+
 /// The region of one of S3's own host names, such as `bucket.s3.eu-west-2.amazonaws.com`.
 pub(super) fn of_host(host: &str) -> Option<&str> {
-    let host = host.split(':').next().unwrap_or(host);
+    let host = memchr::memchr(b':', host.as_bytes()).map_or(host, |colon| &host[..colon]);
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let last = name.rsplit('.').next().unwrap_or(name);
+    let last = memchr::memrchr(b'.', name.as_bytes()).map_or(name, |dot| &name[dot + 1..]);
     let region = last.strip_prefix("s3-website-").or_else(|| last.strip_prefix("s3-")).unwrap_or(last);
     is_region(region).then_some(region)
 }
 
 /// `us-gov-west-1`: words and a number.
 fn is_region(text: &str) -> bool {
-    let mut parts = text.rsplit('-');
-    let number = parts.next().is_some_and(|last| !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
+    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
     let mut words = 0;
-    let rest = parts.all(|word| {
-        words += 1;
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase())
+    let mut before = b'-';
+    // Each word ends with a hyphen.
+    let rest = text.bytes().take(text.len() - digits).all(|byte| {
+        let fits = byte.is_ascii_lowercase() || byte == b'-' && before != b'-';
+        words += u32::from(byte == b'-');
+        before = byte;
+        fits
     });
-    number && rest && words >= 2
+    digits > 0 && rest && before == b'-' && words >= 2
 }
 
 /// Twelve digits.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::family::Settings;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::request::Cut;
+use crate::family::s3_access::token::place_of;
 
 /// What every such header begins with; the host is no real one.
 const BEGIN: &str = "https://audit.example.org/hadoop/";
@@ -79,7 +80,7 @@ impl<'a> Referrer<'a> {
     }
 
     fn read_query(&mut self, query: &'a str, from: usize, settings: &Settings) {
-        let mut pieces = Vec::new();
+        let mut pieces = Vec::with_capacity(KNOWN.len());
         self.ambiguous |= split(query, settings, &mut pieces);
         let last = match cut_key(query, &mut pieces) {
             Some(key) if !key.is_empty() => Some(key),
@@ -99,11 +100,22 @@ impl<'a> Referrer<'a> {
             !dropped
         });
         self.settle(&mut pieces, query);
+        self.pairs.reserve(pieces.len());
+        let is_encoded = memchr::memchr(b'%', query.as_bytes()).is_some();
+        let mut met = Met::of(&self.pairs);
         for piece in &pieces {
             let raw = &query[piece.value..piece.at.end];
-            let is_cut = last.is_some_and(|last| last == piece.key) && piece.at.end == query.len();
-            let value = if is_cut { percent::decode_cut(raw) } else { percent::decode(raw) };
-            self.push(piece, value, is_cut);
+            let is_cut = piece.at.end == query.len() && last.is_some_and(|last| last == piece.key);
+            let value = match is_encoded {
+                true if is_cut => percent::decode_cut(raw),
+                true => percent::decode(raw),
+                false => Cow::Borrowed(raw),
+            };
+            match piece.rank {
+                Some(rank) if met.is_first(rank) => self.pairs.push((Cow::Borrowed(piece.key), value)),
+                _ => self.push(piece, value, is_cut),
+            }
+            met.add(piece.rank);
         }
         self.partial = last.filter(|key| !drops(settings, key)).map(percent::decode);
     }
@@ -184,6 +196,33 @@ impl<'a> Referrer<'a> {
     }
 }
 
+/// The known keys that there are pairs of, so that a key need not be looked for among the pairs.
+struct Met {
+    /// A bit for each of [`KNOWN`].
+    ranks: u16,
+    /// Any other key may, its escapes undone, be one that is known.
+    others: bool,
+}
+
+impl Met {
+    fn of(pairs: &[(Cow<'_, str>, Cow<'_, str>)]) -> Self {
+        let mut met = Self { ranks: 0, others: false };
+        pairs.iter().for_each(|(key, _)| met.add(rank(key)));
+        met
+    }
+
+    const fn is_first(&self, rank: u8) -> bool {
+        !self.others && self.ranks & 1 << rank == 0
+    }
+
+    const fn add(&mut self, rank: Option<u8>) {
+        match rank {
+            Some(rank) => self.ranks |= 1 << rank,
+            None => self.others = true,
+        }
+    }
+}
+
 /// Whether a key is to be dropped, however it is spelled.
 fn drops(settings: &Settings, key: &str) -> bool {
     !settings.s3a_drop.is_empty() && (settings.drops(key) || settings.drops(&percent::decode(key)))
@@ -194,8 +233,8 @@ fn address(header: &str) -> Option<(usize, &str, Option<&str>)> {
     let address = header.strip_prefix(BEGIN)?;
     let address = address.trim_start_matches(|digit: char| digit.is_ascii_digit()).strip_prefix('/')?;
     let from = header.len() - address.len();
-    Some(match address.split_once('?') {
-        Some((path, query)) => (from, path, Some(query)),
+    Some(match memchr::memchr(b'?', address.as_bytes()) {
+        Some(at) => (from, &address[..at], Some(&address[at + 1..])),
         None => (from, address, None),
     })
 }
@@ -251,16 +290,16 @@ impl Piece<'_> {
 /// application's own attribute begins as well. True when one may have begun within a path.
 fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -> bool {
     let mut doubtful = false;
-    let mut at = 0;
-    for text in query.split('&') {
-        let (start, end) = (at, at + text.len());
-        at = end + 1;
-        let key = text.split_once('=').map(|(key, _)| key).filter(|key| is_name(key));
+    let mut start = 0;
+    while start <= query.len() {
+        let end = place_of(b'&', query.as_bytes(), start);
+        let key = key_of(&query[start..end]);
         if let Some(key) = key.filter(|_| pieces.len() < PAIRS_MAX) {
             let rank = rank(key);
             let within = pieces.last().is_some_and(Piece::is_path);
             if rank.is_some() || !within || settings.names(key) {
                 pieces.push(Piece { key, rank, value: start + key.len() + 1, at: start..end });
+                start = end + 1;
                 continue;
             }
             doubtful = true;
@@ -268,13 +307,19 @@ fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -
         if let Some(before) = pieces.last_mut() {
             before.at.end = end;
         }
+        start = end + 1;
     }
     doubtful
 }
 
 /// The beginning of a key that the header was cut off in, which is taken from the value before it. Empty behind a `&`.
 fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
-    let key = query.rsplit('&').next().filter(|last| !last.contains('='))?;
+    let last = memchr::memrchr2(b'&', b'=', query.as_bytes());
+    let key = match last {
+        Some(at) if query.as_bytes()[at] == b'=' => return None,
+        Some(at) => &query[at + 1..],
+        None => query,
+    };
     let begins_known = KNOWN.iter().any(|known| known.starts_with(key));
     match pieces.last_mut() {
         None => (!key.is_empty()).then_some(key),
@@ -288,11 +333,15 @@ fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
 }
 
 fn rank(key: &str) -> Option<u8> {
-    KNOWN.iter().zip(0..).find(|(known, _)| **known == key).map(|(_, rank)| rank)
+    let key: [u8; 2] = key.as_bytes().try_into().ok()?;
+    KNOWN.iter().zip(0..).find(|(known, _)| known.as_bytes() == key).map(|(_, rank)| rank)
 }
 
-fn is_name(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.%".contains(&byte))
+/// What stands before the `=` of a pair, if it can be a key.
+fn key_of(pair: &str) -> Option<&str> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%');
+    let length = pair.bytes().take_while(is_of_name).count();
+    (length > 0 && pair.as_bytes().get(length) == Some(&b'=')).then(|| &pair[..length])
 }
 
 /// Whether the known keys come in one of the orders in which the client writes them.

@@ -8,9 +8,6 @@ use crate::family::address::End;
 
 const SHOWN: &str = "***";
 
-/// Methods that an event has a name for.
-const METHODS: &[&str] = &["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
-
 /// `GET /key?query HTTP/1.1`, taken apart so that nothing is left over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Request<'a> {
@@ -23,19 +20,25 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// None when the line is not what a client sends that keeps to the rules.
     pub(super) fn read(uri: &'a str) -> Option<Self> {
-        let (method, rest) = uri.split_once(' ')?;
-        let (target, version) = rest.rsplit_once(' ')?;
-        let is_plain = METHODS.contains(&method) && target.starts_with('/') && version.starts_with("HTTP/");
+        let first = memchr::memchr(b' ', uri.as_bytes())?;
+        let last = memchr::memrchr(b' ', uri.as_bytes()).filter(|last| *last > first)?;
+        let (method, target, version) = (&uri[..first], &uri[first + 1..last], &uri[last + 1..]);
+        let is_plain = is_method(method) && target.starts_with('/') && version.starts_with("HTTP/");
         if !is_plain || memchr::memchr2(b' ', b'"', target.as_bytes()).is_some() {
             return None;
         }
-        let (path, query) = match target.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
+        let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+            Some(at) => (&target[..at], Some(&target[at + 1..])),
             None => (target, None),
         };
         // An empty query would be lost.
         (query != Some("")).then_some(Self { method, path, query, version })
     }
+}
+
+/// Whether an event has a name for the method.
+fn is_method(method: &str) -> bool {
+    matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
 }
 
 /// A part of a text, and what is shown instead.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use crate::event::Event;
 use crate::event::Mask;
-use crate::event::Text;
 use crate::family::s3_access::request;
 use crate::family::s3_access::request::Cut;
 use crate::records::Record;
@@ -26,11 +25,6 @@ impl<'a> Shown<'a> {
         let cuts = request::secrets(address);
         self.masks.extend(self.in_record(address, &cuts));
         cuts
-    }
-
-    pub(super) fn without_secrets(&mut self, address: &'a str) -> Text<'a> {
-        let cuts = self.mask(address);
-        Text::from(request::cut(address, &cuts))
     }
 
     /// What must not leave at all.

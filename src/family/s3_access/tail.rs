@@ -43,12 +43,14 @@ impl Tail {
     pub(super) fn read(text: &str, at: usize) -> Option<Self> {
         let mut tail = Self { rank: Rank::NoVersion, places: [(0, 0); TAIL + 1], count: 0, extra: Vec::new() };
         let mut next = (at < text.len()).then_some(at);
+        let quote = next.and_then(|at| memchr::memchr(b'"', &text.as_bytes()[at..])).map_or(text.len(), |far| at + far);
         while let (Some(start), true) = (next, tail.count <= TAIL) {
             let (bare, after) = token(text, start)?;
-            if bare.is_some_and(|bare| begins_time(bare) || memchr::memchr(b'"', bare.as_bytes()).is_some()) {
+            let end = after.map_or(text.len(), |after| after - 1);
+            if bare.is_some_and(|bare| begins_time(bare) || quote < end && bare.contains('"')) {
                 return None;
             }
-            tail.places[tail.count] = (start, after.map_or(text.len(), |after| after - 1));
+            tail.places[tail.count] = (start, end);
             tail.count += 1;
             next = after;
         }

@@ -1,9 +1,42 @@
 //! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
 
 /// A field's value, without its quotes; none for `-` and `"-"`.
+#[inline]
 pub(super) fn value(field: &str) -> Option<&str> {
-    let bare = field.strip_prefix('"').and_then(|open| open.strip_suffix('"')).unwrap_or(field);
-    (bare != "-").then_some(bare)
+    let bare = match field.as_bytes() {
+        [b'"', .., b'"'] => &field[1..field.len() - 1],
+        _ => field,
+    };
+    (bare.as_bytes() != b"-").then_some(bare)
+}
+
+/// Where, from `at` on, this byte stands; the length when it stands nowhere.
+#[inline]
+pub(super) fn place_of(byte: u8, bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Most fields are short: they end within a few words, before a search of more bytes at once has begun.
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let differing = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
+        // The highest bit of each byte that is zero; of those above the first a borrow may have set more.
+        let marks = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|other| *other != byte) {
+        at += 1;
+    }
+    at
+}
+
+/// Whether there is neither a backslash nor a control character.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    let is_special = |byte: &u8| (*byte == b'\\') | (*byte < 0x20);
+    let (chunks, rest) = bytes.as_chunks::<32>();
+    // A loop over a fixed number of bytes becomes a handful of vector instructions.
+    let has_none = |chunk: &[u8; 32]| !chunk.iter().fold(false, |found, byte| found | is_special(byte));
+    chunks.iter().all(has_none) && !rest.iter().any(is_special)
 }
 
 /// Spaces at the end, and the `";` after records that were copied out of source code, are no part of the line.
@@ -16,13 +49,11 @@ pub(super) fn trimmed(text: &str) -> &str {
 pub(super) type Read<'a> = (Option<&'a str>, Option<usize>);
 
 /// The field up to the next space.
+#[inline]
 pub(super) fn token(text: &str, at: usize) -> Option<Read<'_>> {
-    let rest = text.get(at..)?;
-    let (field, next) = match memchr::memchr(b' ', rest.as_bytes()) {
-        Some(length) => (&rest[..length], Some(at + length + 1)),
-        None => (rest, None),
-    };
-    (!field.is_empty()).then(|| (value(field), next))
+    let end = place_of(b' ', text.as_bytes(), at);
+    let field = text.get(at..end).filter(|field| !field.is_empty())?;
+    Some((value(field), (end < text.len()).then_some(end + 1)))
 }
 
 /// `[06/Feb/2019:00:00:38 +0000]`, without the brackets, or nothing.
@@ -36,7 +67,7 @@ pub(super) fn time(text: &str, at: usize) -> Option<Read<'_>> {
     let end = at + 1 + memchr::memchr(b']', inside)?;
     let next = (bytes.get(end + 1) == Some(&b' ')).then_some(end + 2);
     let time = text.get(at + 1..end)?;
-    (!time.contains('[')).then_some((Some(time), next))
+    (!time.as_bytes().contains(&b'[')).then_some((Some(time), next))
 }
 
 /// A field that may be quoted, up to its first quote that a space or the line's end follows.

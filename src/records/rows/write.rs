@@ -138,8 +138,8 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Stored<'_>, format: Format) 
         (Stored::Int32(number), Format::TimeOfDay(unit)) => write_time_of_day(out, i64::from(number), unit),
         (Stored::Int64(number), Format::TimeOfDay(unit)) => write_time_of_day(out, number, unit),
         (Stored::Int64(number), Format::Instant(unit)) => write_instant(out, nanos(number, unit)),
-        (Stored::Int32(number), _) => number_text(out, number),
-        (Stored::Int64(number), _) => number_text(out, number),
+        (Stored::Int32(number), _) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        (Stored::Int64(number), _) => out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
         (Stored::Int96(stamp), _) => {
             let &[low, high, day] = stamp.data() else { return out.extend_from_slice(b"null") };
             let of_day = i128::from(u64::from(high) << 32 | u64::from(low));
@@ -163,6 +163,11 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], format: Format) {
             write_decimal(out, i128::from_be_bytes(whole), scale);
         }
         (Format::Uuid, 16) => write_uuid(out, bytes),
+        (Format::Plain, _) if is_plain(bytes) => {
+            out.push(b'"');
+            out.extend_from_slice(bytes);
+            out.push(b'"');
+        }
         (Format::Plain, _) => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 out.push(b'"');
@@ -258,6 +263,22 @@ fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
         }
     }
     out.extend_from_slice(b"\"}");
+}
+
+/// Whether the bytes are text of ASCII alone, of which JSON escapes nothing. Most values are.
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let holds = |word: u64| {
+        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20);
+        // What is beyond ASCII has its highest bit set, and else each byte that is zero or too small has it set here.
+        (word | control | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)) & (ONES << 7) == 0
+    };
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\'));
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    words.iter().chain([last]).all(|word| holds(u64::from_le_bytes(*word)))
 }
 
 /// Writes text as the inside of a JSON string.
