@@ -56,6 +56,7 @@ pub use mapping::Slot;
 pub use secrets::Mask;
 pub use secrets::Secrets;
 pub(crate) use secrets::is_secret;
+pub(crate) use secrets::may_be_secret;
 pub use text::Text;
 pub use value::Members;
 pub use value::Value;

@@ -27,14 +27,49 @@ pub fn of_json(json: Json<'_>) -> Option<i64> {
 /// A text of digits, or an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`).
 pub fn of_text(text: &str) -> Option<i64> {
     let text = text.trim();
-    if let Some(ms) = of_number(text) {
-        return Some(ms);
+    if let Some(ms) = of_utc(text).or_else(|| of_number(text)) {
+        return plausible(ms);
     }
     let timestamp = text.parse::<Timestamp>().ok().or_else(|| {
         let civil: DateTime = text.parse().ok()?;
         civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     })?;
     plausible(timestamp.as_millisecond())
+}
+
+/// `2024-01-15T08:30:00.123456Z`, as most sources write it.
+fn of_utc(text: &str) -> Option<i64> {
+    let (date, rest) = text.as_bytes().split_first_chunk::<19>()?;
+    if [date[4], date[7], date[10], date[13], date[16]] != *b"--T::" {
+        return None;
+    }
+    let number = |at: std::ops::Range<usize>| {
+        date[at].iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let last_day = if month == 2 { 28 } else { 30 + (month + month / 8) % 2 };
+    // Leap days and leap seconds are left to who knows all of them.
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=last_day).contains(&day) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let fraction = match rest {
+        [b'Z'] => 0,
+        [b'.', digits @ .., b'Z'] if (1..=9).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
+            (0..3).fold(0, |ms, at| ms * 10 + digits.get(at).map_or(0, |digit| i64::from(digit - b'0')))
+        }
+        _ => return None,
+    };
+    Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + fraction)
+}
+
+/// The inverse of [`civil`].
+const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    year * 365 + year / 4 - year / 100 + year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468
 }
 
 fn of_number(digits: &str) -> Option<i64> {
@@ -139,6 +174,18 @@ mod tests {
             assert_eq!(of_json(json), Some(1_629_775_584_891), "{json:?}");
         }
         assert_eq!(of_date("2021-08-24"), Some(1_629_763_200_000));
+    }
+
+    #[test]
+    fn every_day_s_time_is_the_one_that_another_reader_says() {
+        for day in 0..36_600 {
+            let ms = 946_684_800_000_i64 + day * 86_400_000 + day * 2_297;
+            let text = Timestamp::from_millisecond(ms).unwrap().to_string();
+            assert_eq!(of_text(&text), plausible(ms), "{text}");
+        }
+        for text in ["2023-02-29T00:00:00Z", "2023-04-31T00:00:00Z", "2023-13-01T00:00:00Z", "2023-01-01T24:00:00Z"] {
+            assert_eq!(of_text(text), None, "{text}");
+        }
     }
 
     #[test]

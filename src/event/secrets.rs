@@ -88,18 +88,7 @@ pub(crate) fn is_secret(name: &str) -> bool {
 }
 
 fn is_secret_name(bytes: &[u8]) -> bool {
-    let &[.., before, last] = bytes else { return false };
-    // No ending ends otherwise: most names are told apart by two bytes.
-    if !matches!(
-        (before | 0x20, last | 0x20),
-        (b'r' | b'w', b'd')
-            | (b'e', b't' | b'y' | b'n')
-            | (b'u' | b's', b'e')
-            | (b'n', b'g')
-            | (b'x', b't')
-            | (b'o', b'n')
-            | (b'l', b's')
-    ) {
+    if !may_be_secret(bytes) {
         return false;
     }
     let mut tail = [0; TAIL_BYTES];
@@ -116,6 +105,21 @@ fn is_secret_name(bytes: &[u8]) -> bool {
     let tail = &tail[at..];
     SECRET_ENDINGS.iter().any(|ending| tail.ends_with(ending.as_bytes()))
         || whole && SECRET_NAMES.iter().any(|name| tail == name.as_bytes())
+}
+
+/// Whether the name of a secret may end so: most other names are told apart by two bytes.
+pub(crate) fn may_be_secret(name: &[u8]) -> bool {
+    let &[.., before, last] = name else { return false };
+    matches!(
+        (before | 0x20, last | 0x20),
+        (b'r' | b'w', b'd')
+            | (b'e', b't' | b'y' | b'n')
+            | (b'u' | b's', b'e')
+            | (b'n', b'g')
+            | (b'x', b't')
+            | (b'o', b'n')
+            | (b'l', b's')
+    )
 }
 
 /// Carries values out of one record, and remembers what it masked.

@@ -22,6 +22,15 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The text as the record holds it; nothing when it has escapes, or is a copy.
+    pub fn borrowed(&self) -> Option<&'a str> {
+        match self {
+            Self::Plain(Cow::Borrowed(text)) => Some(text),
+            Self::Escaped(inside) if !self.has_escapes() => Some(inside),
+            Self::Plain(Cow::Owned(_)) | Self::Escaped(_) => None,
+        }
+    }
+
     /// Whether the text, its escapes undone, is this word.
     #[inline]
     pub fn is(&self, word: &str) -> bool {
@@ -34,7 +43,7 @@ impl<'a> Text<'a> {
     }
 
     fn has_escapes(&self) -> bool {
-        matches!(self, Self::Escaped(inside) if inside.as_bytes().contains(&b'\\'))
+        matches!(self, Self::Escaped(inside) if memchr::memchr(b'\\', inside.as_bytes()).is_some())
     }
 
     pub fn is_empty(&self) -> bool {

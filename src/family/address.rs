@@ -1,6 +1,9 @@
 //! Secrets in addresses: parameters of a query that let whoever reads them act as their owner, and passwords before a host.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::event::is_secret;
 
@@ -9,6 +12,9 @@ use crate::event::is_secret;
 const PARAMETERS: &[&str] = &["x-amz-signature", "x-amz-security-token", "signature", "sig", "code"];
 
 const SHOWN: &str = "***";
+
+/// What stands before a host, and a password at it.
+static SCHEME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("://"));
 
 /// How `&` and `=` may stand inside of a JSON string.
 const AMPERSAND: &[u8] = b"\\u0026";
@@ -70,11 +76,11 @@ pub(super) fn secrets(text: &str, end: End) -> Vec<Range<usize>> {
 
 /// The text of a record with the secrets of its addresses replaced by `***`; nothing when it has none. What the fields of
 /// that name hold is a query without an address.
-pub(super) fn masked(text: &str, queries: Option<&str>) -> Option<String> {
+pub(super) fn masked(text: &str, queries: Option<&Finder<'_>>) -> Option<String> {
     let bytes = text.as_bytes();
     let mut found = secrets(text, End::Anything);
     if let Some(name) = queries {
-        let values = memchr::memmem::find_iter(bytes, name).filter_map(|at| value_after(bytes, at + name.len()));
+        let values = name.find_iter(bytes).filter_map(|at| value_after(bytes, at + name.needle().len()));
         for from in values {
             parameters(bytes, from, End::Anything, &mut found);
         }
@@ -148,7 +154,7 @@ fn is_secret_parameter(name: &str) -> bool {
 
 /// Finds what stands between colon and at sign in `https://user:password@host`.
 fn passwords(bytes: &[u8], found: &mut Vec<Range<usize>>) {
-    for at in memchr::memmem::find_iter(bytes, "://") {
+    for at in SCHEME.find_iter(bytes) {
         let from = at + 3;
         let ends =
             |index: &usize| matches!(bytes[*index], b'/' | b'?' | b'#' | b'&') || End::Anything.is_at(&bytes[*index..]);
@@ -222,10 +228,10 @@ mod tests {
             ("url=/x?token=S, params=token=S, reason=x", "url=/x?token=***, params=token=***, reason=x"),
             (r#"{"params":"a=b&token=S","c":1}"#, r#"{"params":"a=b&token=***","c":1}"#),
         ] {
-            assert_eq!(masked(text, Some("params")).as_deref(), Some(expected), "{text}");
+            assert_eq!(masked(text, Some(&Finder::new("params"))).as_deref(), Some(expected), "{text}");
         }
         for text in ["a ? b : c", "what? token = x", "/x?token=***", r#"{"params":{"a":1}}"#, "?", "://", "params"] {
-            assert_eq!(masked(text, Some("params")), None, "{text}");
+            assert_eq!(masked(text, Some(&Finder::new("params"))), None, "{text}");
         }
     }
 }

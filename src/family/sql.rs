@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::event::is_secret;
+use crate::event::may_be_secret;
 
 /// How far before a literal its name may stand, in bytes: `=`, `=>`, `(` and spaces are between them.
 const BETWEEN_MAX: usize = 8;
@@ -31,11 +32,10 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     // The object may stand after a time.
     let head = &bytes[..bytes.len().min(NAME_MAX)];
-    let is_json = bytes.first() == Some(&b'{') || memchr::memmem::find(head, b": {\"").is_some();
+    let is_json = bytes.first() == Some(&b'{') || head.windows(4).any(|four| four == b": {\"");
     let mut shown: Option<String> = None;
     let (mut copied, mut from) = (0, 0);
-    while let Some(found) = memchr::memchr3(b'\'', b'"', b'$', &bytes[from..]) {
-        let at = from + found;
+    while let Some(at) = next_quote(bytes, from, is_json) {
         from = at + 1;
         let Some(inside) = literal(bytes, at, is_json).filter(|inside| !inside.is_empty()) else { continue };
         let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
@@ -50,6 +50,24 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let mut shown = shown?;
     shown.push_str(text.get(copied..)?);
     Some(shown)
+}
+
+/// Where, from `from` on, something stands that a literal may begin with.
+fn next_quote(bytes: &[u8], mut from: usize, is_json: bool) -> Option<usize> {
+    if !is_json {
+        return memchr::memchr3(b'\'', b'"', b'$', bytes.get(from..)?).map(|found| from + found);
+    }
+    // In JSON most quotes are the JSON's own; those that are not stand after a backslash.
+    loop {
+        if bytes.get(from) == Some(&b'"') && bytes[..from].ends_with(b"\\") {
+            return Some(from);
+        }
+        let at = from + memchr::memchr3(b'\'', b'\\', b'$', bytes.get(from..)?)?;
+        if bytes[at] != b'\\' {
+            return Some(at);
+        }
+        from = at + 1;
+    }
 }
 
 /// What a literal holds that begins at `at` and is a secret.
@@ -121,6 +139,9 @@ fn names_secret(before: &[u8], is_value: bool) -> bool {
         return false;
     }
     let before = &before[..before.len() - between];
+    if !before.last_chunk::<2>().is_some_and(|end| may_be_secret(end) || end.eq_ignore_ascii_case(BY.as_bytes())) {
+        return false;
+    }
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let length = before.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
     let Ok(name) = std::str::from_utf8(&before[before.len() - length..]) else { return false };

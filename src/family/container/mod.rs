@@ -27,6 +27,7 @@ use crate::family::redaction::offset_in;
 use crate::records::Around;
 use crate::records::Asked;
 use crate::records::LineRole;
+use crate::records::Record;
 use crate::records::Stream;
 
 /// One line of a file, without what stands around it.
@@ -53,6 +54,10 @@ pub(super) fn object_stands_alone(last: &[u8], joined: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Inside<'a> {
     bytes: Cow<'a, [u8]>,
+    /// The same as text, where that is known already.
+    text: Option<&'a str>,
+    /// They are, or begin, what the family looks for.
+    pub(super) is_accepted: bool,
     /// Where in the record the bytes are, unless they are a copy.
     offset: Option<usize>,
     /// What stood around, the pieces' first.
@@ -122,15 +127,20 @@ pub(super) fn given(lines: &[u8]) -> Cow<'_, [u8]> {
 ///
 /// # Errors
 /// When the runtime cut a line and its rest is not there.
-pub(super) fn unwrap(record: &[u8], accept: Accept) -> Result<Inside<'_>, Refusal> {
-    let mut inside = match Runtime::of(first_line(record)) {
-        Some(first) => Inside::of(record, first)?,
-        None => Inside { bytes: Cow::Borrowed(record), offset: Some(0), ..Inside::default() },
+pub(super) fn unwrap<'a>(record: &Record<'a>, accept: Accept) -> Result<Inside<'a>, Refusal> {
+    let mut inside = match Runtime::of(first_line(record.bytes)) {
+        Some(first) => Inside::of(record.bytes, first)?,
+        None => Inside { bytes: Cow::Borrowed(record.bytes), offset: Some(0), ..Inside::default() },
     };
-    if let Some(opened) = envelope::opened(&inside.bytes, accept) {
+    inside.text = inside.offset.and_then(|offset| record.text?.get(offset..));
+    inside.is_accepted = accept(&inside.bytes);
+    if !inside.is_accepted
+        && let Some(opened) = envelope::opened(&inside.bytes, accept)
+    {
         inside.around.extend(opened.around);
         inside.hides |= opened.hides;
-        (inside.bytes, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None);
+        inside.is_accepted = true;
+        (inside.bytes, inside.text, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None, None);
     }
     Ok(inside)
 }
@@ -228,7 +238,8 @@ impl<'a> Inside<'a> {
         };
         let around = vec![(Text::from("container"), Value::Object(around))];
         // Nobody knows what the lines of the other stream hold.
-        Ok(Self { bytes: joined.bytes, offset, around, time, hides: hides || joined.is_mixed })
+        let hides = hides || joined.is_mixed;
+        Ok(Self { bytes: joined.bytes, text: None, is_accepted: false, offset, around, time, hides })
     }
 
     /// The line, or lines, as the product wrote them.
@@ -241,7 +252,7 @@ impl<'a> Inside<'a> {
     /// # Errors
     /// When they are not UTF-8.
     pub(super) fn text(&self) -> Result<&str, Refusal> {
-        let text = std::str::from_utf8(&self.bytes);
+        let text = self.text.map_or_else(|| std::str::from_utf8(&self.bytes), Ok);
         text.map_err(|error| Refusal::new(format!("no UTF-8 at byte {}", error.valid_up_to())))
     }
 
@@ -280,6 +291,14 @@ fn masked(text: &str, mut masks: Vec<Mask>) -> String {
 
 fn cut() -> Refusal {
     Refusal::new("the container runtime cut the line, and its rest does not follow")
+}
+
+/// As much from the beginning as is UTF-8.
+pub(super) fn valid(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
 }
 
 /// Whether it is one JSON object and nothing else.

@@ -1,6 +1,9 @@
 //! The lines of Docker and of the runtimes of Kubernetes, and what they were made of.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::event::Fields;
 use crate::event::Json;
@@ -15,6 +18,9 @@ const DOCKER_PIECE_BYTES: usize = 16 << 10;
 
 /// `2016-10-06T00:17:09.669794202+00:00` has 35.
 const TIME_BYTES_MAX: usize = 40;
+
+/// What each of Docker's objects holds.
+static LOG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log\""));
 
 /// What a container runtime made of a line, or of a piece of one.
 #[derive(Clone, Copy)]
@@ -108,6 +114,12 @@ impl<'a> Cri<'a> {
         if !line.first()?.is_ascii_digit() {
             return None;
         }
+        let head = &line[..line.len().min(TIME_BYTES_MAX + 1)];
+        let after = &line[memchr::memchr(b' ', head)? + 1..];
+        // Most lines are none of a runtime's.
+        if !after.starts_with(b"std") {
+            return None;
+        }
         let (time, rest) = word(line)?;
         let (tag, rest) = word(rest)?;
         if stream(tag) == Stream::Only || time.len() > TIME_BYTES_MAX || !time.contains('T') {
@@ -157,7 +169,7 @@ pub(super) struct Docker<'a> {
 
 impl<'a> Docker<'a> {
     pub(super) fn of(line: &'a [u8]) -> Option<Self> {
-        if line.first() != Some(&b'{') || memchr::memmem::find(line, b"\"log\"").is_none() {
+        if line.first() != Some(&b'{') || LOG.find(line).is_none() {
             return None;
         }
         let text = std::str::from_utf8(line).ok()?;

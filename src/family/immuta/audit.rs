@@ -42,7 +42,10 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: 
         targets::fill(event, rows, &code, source);
     }
     if let Some(query) = source.get("query").and_then(Json::text) {
-        let is_cut = query.plain().chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX;
+        let plain = query.plain();
+        let is_cut = plain.len() >= QUERY_CHARACTERS_MAX
+            && plain.chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX;
+        drop(plain);
         event.metadata.is_truncated |= is_cut;
         source.placed("query");
         event.target.query = Some(query);

@@ -10,6 +10,9 @@ mod targets;
 mod uam;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::Activity;
@@ -59,6 +62,10 @@ const ERROR_RESPONSE: &str = "Error Response Sent";
 const RESPONSE: &str = "Response Sent";
 const AUDIT: &str = "Audit - ";
 
+/// How the name of a record's level ends.
+static LEVEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("level\""));
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
+
 /// Members that audit records have, told from other logs where the one that decides is missing or was cut off.
 const AUDIT_MEMBERS: &[&str] = &[
     "dateTime",
@@ -86,24 +93,25 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
     }
 }
 
+/// Mostly the beginning of a record tells what it is.
+const HEAD_BYTES: usize = 256;
+
 /// Whether a line, or the first piece of one, is an audit record or a response: by its top members, as far as it takes.
 fn is_record(bytes: &[u8]) -> bool {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return false;
     }
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
-    };
-    let mut glance = Glance::default();
-    let mut reader = Reader::new(text);
-    let read = reader.object(|reader, key| {
-        let value = reader.value()?;
-        glance.member(&key, value);
-        // No fault: what follows does not matter.
-        if glance.decides { Err(Fault::Trailing(0)) } else { Ok(()) }
-    });
-    glance.decides || glance.is_audit(read.is_ok())
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    if head.len() < bytes.len() && Glance::at(head, bytes).0.decides {
+        return true;
+    }
+    let (glance, is_whole) = Glance::at(bytes, bytes);
+    glance.decides || glance.is_audit(is_whole)
+}
+
+/// Whether a member of that name may follow; it may be spelled with escapes.
+fn says_level(rest: &[u8]) -> bool {
+    LEVEL.find(rest).is_some() || ESCAPE.find(rest).is_some()
 }
 
 /// What was seen of a line's members.
@@ -116,6 +124,27 @@ struct Glance<'a> {
 }
 
 impl<'a> Glance<'a> {
+    /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
+    fn at(head: &'a [u8], line: &[u8]) -> (Self, bool) {
+        let text = container::valid(head);
+        let mut glance = Self::default();
+        let mut reader = Reader::new(text);
+        let read = reader.object(|reader, key| {
+            let value = reader.value()?;
+            if head.len() < line.len() && reader.at() == text.len() {
+                // A number may go on.
+                return Err(Fault::Ends(text.len()));
+            }
+            glance.member(&key, value);
+            // Nothing but another level could say otherwise.
+            glance.decides |= key == "level" && glance.level == Some("audit") && !says_level(&line[reader.at()..]);
+            // No fault: what follows does not matter.
+            if glance.decides { Err(Fault::Trailing(0)) } else { Ok(()) }
+        });
+        let is_whole = read.is_ok();
+        (glance, is_whole)
+    }
+
     fn member(&mut self, key: &str, value: Json<'a>) {
         match (key, value) {
             ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
@@ -140,7 +169,7 @@ impl<'a> Glance<'a> {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
+    let inside = container::unwrap(record, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
     let cleaned = sql::masked(&text);
     let text = cleaned.as_deref().unwrap_or(&text);
@@ -160,7 +189,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
+    let inside = container::unwrap(record, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = match Source::read(&text) {
         Err(Fault::HalfSurrogate(_)) => Cow::Owned(mend_surrogates(&text)),

@@ -83,7 +83,10 @@ struct Facts<'a> {
 impl<'a> Facts<'a> {
     fn of(source: &Source<'a>) -> Self {
         let said = |name: &str| match source.get_own(name) {
-            Some(Json::String(inside)) => Some(Cow::Owned(Text::Escaped(inside).plain().into_owned())),
+            Some(Json::String(inside)) => {
+                let text = Text::Escaped(inside);
+                Some(text.borrowed().map_or_else(|| Cow::Owned(text.plain().into_owned()), Cow::Borrowed))
+            }
             _ => None,
         };
         // The document has "revoke" beside "granted".

@@ -113,7 +113,7 @@ fn is_own(bytes: &[u8]) -> bool {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
+    let inside = container::unwrap(record, is_record)?;
     let text = inside.text()?;
     let mut emit_in_place = |mut event: Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
@@ -130,7 +130,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
+    let inside = container::unwrap(record, is_record)?;
     let mut text = Cow::Borrowed(inside.text()?);
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));

@@ -1,21 +1,30 @@
 //! Access entries in YDB's short notation: `+(SR|DS):user@builtin`, `-R:group:-`.
 
+use crate::event::Text;
+
 /// What follows a second colon says to what the entry is handed down.
 const INHERITANCE: &[char] = &['-', '+', 'O', 'C'];
 
 /// One entry, read.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry<'a> {
     /// It forbids rather than allows.
     pub(super) is_denial: bool,
-    pub(super) rights: Vec<&'a str>,
+    pub(super) rights: Vec<Text<'a>>,
     /// Of a user or a group.
-    pub(super) sid: &'a str,
+    pub(super) sid: Text<'a>,
 }
 
 impl<'a> Entry<'a> {
     /// Reads an entry; nothing when it is none.
-    pub(super) fn of(text: &'a str) -> Option<Self> {
+    pub(super) fn of(text: &Text<'a>) -> Option<Self> {
+        match text.borrowed() {
+            Some(whole) => Self::read(whole, Text::from),
+            None => Self::read(&text.plain(), |word| Text::from(word.to_owned())),
+        }
+    }
+
+    fn read<'t>(text: &'t str, word: impl Fn(&'t str) -> Text<'a>) -> Option<Self> {
         let (is_denial, rest) = match text.split_at_checked(1)? {
             ("+", rest) => (false, rest),
             ("-", rest) => (true, rest),
@@ -29,10 +38,12 @@ impl<'a> Entry<'a> {
             _ => sid,
         };
         let inner = rights.strip_prefix('(').and_then(|open| open.strip_suffix(')')).unwrap_or(rights);
-        let rights: Vec<&str> = inner.split('|').collect();
         let is_right =
-            |right: &&str| !right.is_empty() && right.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        (!sid.is_empty() && rights.iter().all(is_right)).then_some(Self { is_denial, rights, sid })
+            |right: &str| !right.is_empty() && right.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if sid.is_empty() || !inner.split('|').all(is_right) {
+            return None;
+        }
+        Some(Self { is_denial, rights: inner.split('|').map(&word).collect(), sid: word(sid) })
     }
 }
 
@@ -42,18 +53,26 @@ mod tests {
 
     #[test]
     fn an_entry_names_rights_and_whose_they_are() {
-        let entry = |is_denial, rights: &[&'static str], sid| Some(Entry { is_denial, rights: rights.to_vec(), sid });
-        assert_eq!(Entry::of("+(CT):user0@builtin"), entry(false, &["CT"], "user0@builtin"));
-        assert_eq!(Entry::of("+(SR|DS):all-users@well-known"), entry(false, &["SR", "DS"], "all-users@well-known"));
-        assert_eq!(Entry::of("-R:group, one@staff"), entry(true, &["R"], "group, one@staff"));
-        assert_eq!(Entry::of("+(ConnDB):subject:-"), entry(false, &["ConnDB"], "subject"));
-        assert_eq!(Entry::of("+F:a:b@x:OC"), entry(false, &["F"], "a:b@x"));
+        for (text, is_denial, rights, sid) in [
+            ("+(CT):user0@builtin", false, vec!["CT"], "user0@builtin"),
+            ("+(SR|DS):all-users@well-known", false, vec!["SR", "DS"], "all-users@well-known"),
+            ("-R:group, one@staff", true, vec!["R"], "group, one@staff"),
+            ("+(ConnDB):subject:-", false, vec!["ConnDB"], "subject"),
+            ("+F:a:b@x:OC", false, vec!["F"], "a:b@x"),
+        ] {
+            for text in [Text::from(text), Text::from(text.to_owned())] {
+                let entry = Entry::of(&text).unwrap();
+                assert_eq!((entry.is_denial, &*entry.sid.plain()), (is_denial, sid));
+                let said: Vec<_> = entry.rights.iter().map(Text::plain).collect();
+                assert_eq!(said, rights);
+            }
+        }
     }
 
     #[test]
     fn what_is_no_entry_is_none() {
         for text in ["", "+", "R:x", "+R", "+R:", "+:x", "+(R|):x", "+(R S):x", "\u{e9}R:x"] {
-            assert_eq!(Entry::of(text), None, "{text}");
+            assert!(Entry::of(&Text::from(text)).is_none(), "{text}");
         }
     }
 }

@@ -17,6 +17,10 @@ use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::ydb::PRODUCT;
 use crate::family::ydb::access::Entry;
+use crate::family::ydb::members::no_path;
+use crate::family::ydb::members::others;
+use crate::family::ydb::members::places;
+use crate::family::ydb::names;
 use crate::family::ydb::party::endpoint;
 use crate::family::ydb::party::user;
 use crate::family::ydb::schemeshard::Operation;
@@ -30,6 +34,9 @@ const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
 
 /// What the proxy that users log on at calls it.
 const LOGIN: &str = "LOGIN";
+
+/// Few records leave more fields beside their event.
+const USUAL_UNMAPPED: usize = 12;
 
 /// What the events of a record have from around it.
 pub(super) struct Common<'c> {
@@ -91,36 +98,10 @@ struct Access<'a> {
     removed: Vec<Text<'a>>,
 }
 
-/// The members of an operation by the names of the text form.
-pub(super) fn members<'t>(operation: &Operation<'t>, word: fn(&'t str) -> Text<'t>) -> Members<'t> {
-    let text = |piece| Value::Text(word(piece));
-    let list = |pieces: &[&'t str]| Value::List(pieces.iter().map(|piece| text(piece)).collect());
-    let mut members = vec![(Text::from("operation"), text(operation.name))];
-    match operation.paths.as_slice() {
-        [] => {}
-        [path] => members.push((Text::from("path"), text(path))),
-        paths => members.push((Text::from("path"), list(paths))),
+impl Access<'_> {
+    fn entries(&self) -> usize {
+        usize::from(self.owner.is_some()) + self.added.len() + self.removed.len()
     }
-    let lists = [
-        ("src path", &operation.src_paths),
-        ("dst path", &operation.dst_paths),
-        ("add access", &operation.added),
-        ("remove access", &operation.removed),
-    ];
-    let (paths, entries) = lists.split_at(2);
-    let pairs = |lists: &[(&'static str, &Vec<&'t str>)], members: &mut Members<'t>| {
-        let said = lists.iter().filter(|(_, pieces)| !pieces.is_empty());
-        members.extend(said.map(|(name, pieces)| (Text::from(*name), list(pieces))));
-    };
-    pairs(paths, &mut members);
-    if operation.has_no_path {
-        members.push((Text::from("no path"), Value::Json("true".into())));
-    }
-    members.extend(operation.owner.map(|owner| (Text::from("set owner"), text(owner))));
-    pairs(entries, &mut members);
-    members.extend(operation.request.as_ref().map(|request| (Text::from("protobuf request"), text(request.text))));
-    members.extend(operation.rest.map(|rest| (Text::from("rest"), text(rest))));
-    members
 }
 
 /// The events of a line of the common log.
@@ -159,19 +140,16 @@ pub(super) fn of_transaction<'a>(
             line.node
                 .map(|node| (Text::from("node"), node.parse().map_or_else(|_| Value::Text(word(node)), Value::Int))),
         );
-        let of_objects = ["path", "src path", "dst path"];
-        let of_entries = ["operation", "set owner", "add access", "remove access"];
-        let (places, others): (Members<'_>, Members<'_>) =
-            members(operation, word).into_iter().partition(|(name, _)| of_objects.contains(&&*name.plain()));
-        event.unmapped.extend(others.into_iter().filter(|(name, _)| !of_entries.contains(&&*name.plain())));
+        event.unmapped.extend(operation.has_no_path.then(no_path));
+        event.unmapped.extend(others(operation, word));
         event.unmapped.extend(common.around.iter().cloned());
-        let objects = Objects { places, ..objects_of(line, operation, word) };
+        let objects = objects_of(line, operation, word);
         let access = Access {
             owner: operation.owner.map(word),
             added: operation.added.iter().map(|entry| word(entry)).collect(),
             removed: operation.removed.iter().map(|entry| word(entry)).collect(),
         };
-        fan_out(event, &objects, access, &mut sequence, emit);
+        fan_out(common, &mut event, &objects, access, &mut sequence, emit);
     }
     Ok(())
 }
@@ -187,7 +165,7 @@ fn objects_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, word: fn(&'
         table: None,
         user: login(&["User", "Member"]),
         group: login(&["Group"]),
-        places: Members::new(),
+        places: places(operation, word),
     }
 }
 
@@ -199,112 +177,123 @@ pub(super) fn of_parts<'a>(
     secrets: Secrets<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
-    let own_time = parts.get("@timestamp").map(|time| time.plain().into_owned());
+    let own_time = parts.get(names::AT_TIMESTAMP).map(Text::plain).filter(|_| time.is_none());
     let (time_ms, time_inferred) = common.time(time.or(own_time.as_deref()))?;
-    let action = parts.map("operation").unwrap_or(Text::from("unknown"));
+    let action = parts.map(names::OPERATION).unwrap_or(Text::from("unknown"));
     let mut event = blank(action, time_ms);
     event.metadata.time_inferred = time_inferred;
-    event.metadata.original_time = time.map(Text::from).or_else(|| parts.map("@timestamp"));
-    let (tx, request, id) = (parts.map("tx_id"), parts.map("request_id"), parts.get("id").cloned());
+    event.metadata.original_time = time.map(Text::from).or_else(|| parts.map(names::AT_TIMESTAMP));
+    let (tx, request) = (parts.map(names::TX_ID), parts.map(names::REQUEST_ID));
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());
-    event.metadata.original_uid = id.or_else(|| request.clone()).or(tx);
-    event.metadata.feature = parts.map("component");
+    event.metadata.original_uid = parts.get(names::ID).cloned().or_else(|| request.clone()).or(tx);
+    event.metadata.feature = parts.map(names::COMPONENT);
     if parts.is_ambiguous {
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated = ["body", "query_text"].iter().any(|name| parts.get(name).is_some_and(is_truncated));
+    event.metadata.is_truncated =
+        [names::BODY, names::QUERY_TEXT].into_iter().any(|name| parts.get(name).is_some_and(is_truncated));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
-    let logs_on_as = parts.get("login_user").filter(|_| event.action.is(LOGIN)).cloned();
-    let subject = parts.map("subject").or(logs_on_as);
+    let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN)).cloned();
+    let subject = parts.map(names::SUBJECT).or(logs_on_as);
     event.actor = Actor { user: user(subject), ..Actor::default() };
-    event.src = parts.map("remote_address").map(endpoint);
-    event.api = Api { service: parts.map("grpc_method"), request_uid: request, ..Api::default() };
+    event.src = parts.map(names::REMOTE_ADDRESS).map(endpoint);
+    event.api = Api { service: parts.map(names::GRPC_METHOD), request_uid: request, ..Api::default() };
     outcome(&mut event, &mut parts);
-    event.start_time_ms = parts.get("start_time").and_then(|time| moment::of_text(&time.plain()));
-    let end_time_ms = parts.get("end_time").and_then(|time| moment::of_text(&time.plain()));
+    event.start_time_ms = parts.get(names::START_TIME).and_then(|time| moment::of_text(&time.plain()));
+    let end_time_ms = parts.get(names::END_TIME).and_then(|time| moment::of_text(&time.plain()));
     event.end_time_ms = end_time_ms.filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
-    event.target.query = parts.map("query_text");
+    event.target.query = parts.map(names::QUERY_TEXT);
     event.http_request = http_request(&mut parts);
+    let access = access_of_parts(&mut parts);
+    let mut objects = objects_of_parts(&parts);
+    let (unmapped, places) = left_of_parts(parts);
+    event.unmapped = unmapped;
+    objects.places = places;
+    event.unmapped.extend(common.around.iter().cloned());
+    event.masks = (common.masks)(secrets.masks);
+    let mut sequence = Sequence::of(events_of(&event.action.plain(), access.entries()), common.bytes)?;
+    fan_out(common, &mut event, &objects, access, &mut sequence, emit);
+    Ok(())
+}
+
+fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
     let begins = |rest: &str| rest.starts_with(['+', '-']);
-    let access = Access {
-        added: parts.list("acl_add", begins),
-        removed: parts.list("acl_remove", begins),
-        owner: parts.map("new_owner"),
-    };
-    for name in ["acl_add", "acl_remove"] {
+    let added = parts.list(names::ACL_ADD, begins);
+    let removed = parts.list(names::ACL_REMOVE, begins);
+    for name in [names::ACL_ADD, names::ACL_REMOVE] {
         parts.map(name);
     }
+    Access { owner: parts.map(names::NEW_OWNER), added, removed }
+}
+
+/// What stays beside every event, and the paths, which are the single event's affair.
+fn left_of_parts<'a>(parts: Parts<'a>) -> (Members<'a>, Members<'a>) {
+    let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
-    for part in parts.unmapped() {
-        let member = (part.name.clone(), part.value.clone());
-        match &*part.name.plain() {
+    for part in parts.into_unmapped() {
+        let known = part.known;
+        let member = (part.name, part.value);
+        match known {
             // Their places are the events' affair.
-            "database" | "table" => {}
-            "paths" => places.push(member),
+            Some(names::DATABASE | names::TABLE) => {}
+            Some(names::PATHS) => places.push(member),
             // OCSF's attributes of these names hold milliseconds.
-            "start_time" | "end_time" => times.push(member),
-            _ => event.unmapped.push(member),
+            Some(names::START_TIME | names::END_TIME) => times.push(member),
+            _ => unmapped.push(member),
         }
     }
     if !times.is_empty() {
-        event.unmapped.push((Text::from("times"), Value::Object(times)));
+        unmapped.push((Text::from("times"), Value::Object(times)));
     }
-    event.unmapped.extend(common.around.iter().cloned());
-    let objects = Objects { places, ..objects_of_parts(&parts) };
-    event.masks = (common.masks)(secrets.masks);
-    let entries = usize::from(access.owner.is_some()) + access.added.len() + access.removed.len();
-    let mut sequence = Sequence::of(events_of(&event.action.plain(), entries), common.bytes)?;
-    fan_out(event, &objects, access, &mut sequence, emit);
-    Ok(())
+    (unmapped, places)
 }
 
 fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
     let login = |name| parts.get(name).cloned();
+    let member = login(names::LOGIN_MEMBER).filter(|_| parts.get(names::LOGIN_GROUP).is_some());
     Objects {
-        database: parts.get("database").cloned(),
-        paths: parts.list("paths", |_| true),
+        database: parts.get(names::DATABASE).cloned(),
+        paths: parts.list(names::PATHS, |_| true),
         sources: Vec::new(),
-        table: parts.get("table").cloned(),
-        user: login("login_member").filter(|_| parts.get("login_group").is_some()).or_else(|| login("login_user")),
-        group: login("login_group"),
+        table: parts.get(names::TABLE).cloned(),
+        user: member.or_else(|| login(names::LOGIN_USER)),
+        group: login(names::LOGIN_GROUP),
         places: Members::new(),
     }
 }
 
 /// The request, as far as an event has places for it: parameters need a path, and a method must be a known one.
 fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
-    let (method, path) = (parts.get("method").cloned(), parts.map("url"));
-    let query = path.as_ref().and_then(|_| parts.map("params"));
+    let (method, path) = (parts.get(names::METHOD).cloned(), parts.map(names::URL));
+    let query = path.as_ref().and_then(|_| parts.map(names::PARAMS));
     let request = HttpRequest { method, path, query, ..HttpRequest::default() };
     if request.method.is_none() || request.known_method().is_some() {
-        parts.map("method");
+        parts.map(names::METHOD);
     }
     request
 }
 
 fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
-    let detailed = parts.map("detailed_status");
-    let status = parts.get("status").cloned();
-    event.status = match status.as_ref().map(Text::plain).as_deref() {
+    let detailed = parts.map(names::DETAILED_STATUS);
+    let status = parts.get(names::STATUS).cloned();
+    let plain = status.as_ref().map(Text::plain);
+    event.status = match plain.as_deref() {
         Some("SUCCESS") => Status::Success,
         // A record with the outcome follows.
         Some("IN-PROCESS") => Status::Unknown,
         Some(_) => Status::Failure,
         None => detailed.as_ref().map_or(Status::Unknown, |detailed| scheme_status(&detailed.plain())),
     };
-    if event.status != Status::Unknown {
-        // That is what the status says, no less.
-        let said = matches!(status.as_ref().map(Text::plain).as_deref(), Some("SUCCESS" | "ERROR"));
-        if said && detailed.is_some() {
-            parts.map("status");
-        }
+    // That is what the status says, no less.
+    if matches!(plain.as_deref(), Some("SUCCESS" | "ERROR")) && detailed.is_some() {
+        parts.map(names::STATUS);
     }
     event.status_code = match detailed {
         Some(detailed) => Some(detailed),
-        None => parts.map("status"),
+        None => parts.map(names::STATUS),
     };
-    event.status_detail = parts.map("reason");
+    event.status_detail = parts.map(names::REASON);
 }
 
 /// Accepted, and already there, count as success.
@@ -323,54 +312,49 @@ fn blank<'a>(action: Text<'a>, time_ms: i64) -> Event<'a> {
 /// Hands on the operation's event, and one for each of its entries. What only changes access has no event of its own
 /// besides them.
 fn fan_out<'a>(
-    mut event: Event<'a>,
+    common: &Common<'_>,
+    event: &mut Event<'a>,
     objects: &Objects<'a>,
     access: Access<'a>,
     sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
-    let action = event.action.plain().into_owned();
     let query = event.target.query.take();
+    let (unmapped, labels) = (event.unmapped.len(), event.metadata.labels.len());
+    // What an event holds of its own is taken back before the next.
     let mut hand_on = |event: &mut Event<'a>| {
         event.metadata.sequence = sequence.next();
         keep_places(event, objects);
         emit(event);
+        event.unmapped.truncate(unmapped);
+        event.metadata.labels.truncate(labels);
     };
-    let unmapped = event.unmapped.clone();
-    let has_entries = access.owner.is_some() || !access.added.is_empty() || !access.removed.is_empty();
-    if action != targets::MODIFY_ACL || !has_entries {
-        targets::fill(&mut event, &action, objects);
+    let rows = common.context.rows;
+    let has_entries = access.entries() > 0;
+    if !has_entries || !event.action.is(targets::MODIFY_ACL) {
+        targets::fill(event, rows, objects);
         event.target.query = query;
-        hand_on(&mut event);
+        hand_on(event);
         if !has_entries {
             return;
         }
         event.target.query = None;
     }
-    let base = blank_of(event, unmapped);
     if let Some(owner) = access.owner {
-        let mut event = base.clone();
-        targets::fill_owner(&mut event, objects, owner);
-        hand_on(&mut event);
+        targets::fill_owner(event, rows, objects, owner);
+        hand_on(event);
     }
     let added = access.added.into_iter().map(|entry| ("add access", entry));
     let removed = access.removed.into_iter().map(|entry| ("remove access", entry));
     for (fact, text) in added.chain(removed) {
-        let mut event = base.clone();
-        let plain = text.plain().into_owned();
-        let entry = Entry::of(&plain);
+        let entry = Entry::of(&text);
         if entry.as_ref().is_some_and(|entry| entry.is_denial) {
             event.metadata.labels.push("denial");
         }
-        targets::fill_entry(&mut event, objects, fact, &text, entry.as_ref());
+        targets::fill_entry(event, rows, objects, fact, &text, entry);
         event.unmapped.push((Text::from(fact), Value::Text(text)));
-        hand_on(&mut event);
+        hand_on(event);
     }
-}
-
-/// The event before its own objects were written down.
-fn blank_of<'a>(event: Event<'a>, unmapped: Members<'a>) -> Event<'a> {
-    Event { unmapped, ..event }
 }
 
 /// Keeps beside the event what it has no place for: database, table and paths as the record names them.

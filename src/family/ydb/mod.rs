@@ -4,6 +4,12 @@ mod access;
 
 mod events;
 
+mod form;
+
+mod members;
+
+mod names;
+
 mod party;
 
 mod proto;
@@ -19,6 +25,9 @@ mod stream;
 mod targets;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::Event;
@@ -44,6 +53,12 @@ use crate::records::LineRole;
 use crate::records::Record;
 
 use events::Common;
+use form::Form;
+use form::form;
+use form::is_common_line;
+use form::is_record;
+use form::shape;
+use form::time_length;
 use schemeshard::Prefix;
 use schemeshard::Transaction;
 use stream::Parts;
@@ -63,20 +78,7 @@ pub(super) const FAMILY: Family = Family {
 const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
 
 /// The field that holds a query without its address.
-const PARAMETERS: &str = "params";
-
-/// The forms of a record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    /// A line of the common log.
-    Scheme,
-    /// `<time>: {...}`
-    TimedJson,
-    /// `{"@timestamp":...}`
-    Json,
-    /// `<time>: component=..., ...`
-    Text,
-}
+static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));
 
 fn role(line: &[u8], around: &mut Around) -> LineRole {
     let line = match container::line(line, around, is_record, stands_alone) {
@@ -84,10 +86,10 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
         Err(role) => return role,
     };
     if line.is_accepted {
-        let goes_on = match form(&line.inside) {
+        let goes_on = match shape(&line.inside) {
             // Values of the text form hold line ends as they are.
-            Some(Form::Text) => true,
-            Some(Form::Scheme) => !schemeshard::has_operation(&line.inside),
+            Some((Form::Text, _)) => true,
+            Some((Form::Scheme, _)) => !schemeshard::has_operation(&line.inside),
             _ => false,
         };
         return if goes_on { LineRole::Opens } else { LineRole::Record };
@@ -113,95 +115,14 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
     }
 }
 
-/// Whether a line, or the first piece of one, is or begins a record.
-fn is_record(bytes: &[u8]) -> bool {
-    form(bytes).is_some()
-}
-
-fn form(bytes: &[u8]) -> Option<Form> {
-    if bytes.first() == Some(&b'{') {
-        return is_json_record(bytes).then_some(Form::Json);
-    }
-    let after = &bytes[time_length(bytes)?..];
-    match after {
-        [b':', b' ', b'{', ..] => Some(Form::TimedJson),
-        [b':', b' ', fields @ ..] => stream::begins(fields).then_some(Form::Text),
-        _ => {
-            // The rest of the line need not be text.
-            let head = valid(&after[..after.len().min(PREFIX_MAX)]);
-            Prefix::of(head)?.audit().map(|_| Form::Scheme)
-        }
-    }
-}
-
-/// Longer than node, component, level and a source position together.
-const PREFIX_MAX: usize = 300;
-
-/// A line of the common log, of any component.
-fn is_common_line(bytes: &[u8]) -> bool {
-    time_length(bytes)
-        .is_some_and(|time| Prefix::of(valid(&bytes[time..][..(bytes.len() - time).min(PREFIX_MAX)])).is_some())
-}
-
-/// As much from the beginning as is UTF-8.
-fn valid(bytes: &[u8]) -> &str {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
-    }
-}
-
-/// Whether a JSON object, or the beginning of one, is a record of the audit stream.
-fn is_json_record(bytes: &[u8]) -> bool {
-    let (mut is_audit, mut has_component, mut has_other) = (false, false, false);
-    // Why it was cut short does not matter.
-    let _cut = Reader::new(valid(bytes)).object(|reader, key| {
-        let value = reader.value()?;
-        match (&*key, value) {
-            ("@log_type", Json::String("audit")) => is_audit = true,
-            ("component", _) => has_component = true,
-            ("operation" | "detailed_status" | "sanitized_token", _) => has_other = true,
-            _ => {}
-        }
-        if is_audit || has_component && has_other { Err(Fault::Trailing(0)) } else { Ok(()) }
-    });
-    is_audit || has_component && has_other
-}
-
-/// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.
-fn time_length(bytes: &[u8]) -> Option<usize> {
-    let (date, rest) = bytes.split_first_chunk::<19>()?;
-    let fits = date.iter().zip(b"0000-00-00T00:00:00").all(|(byte, form)| match form {
-        b'0' => byte.is_ascii_digit(),
-        _ => byte == form,
-    });
-    if !fits {
-        return None;
-    }
-    let fraction = match rest {
-        [b'.', digits @ ..] => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
-        _ => 0,
-    };
-    match &rest[fraction..] {
-        [b'Z', ..] => Some(19 + fraction + 1),
-        [b'+' | b'-', zone @ ..] => {
-            let length = zone.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b':').count();
-            // `: ` after the offset is no part of it.
-            let length = if zone[..length].ends_with(b":") { length - 1 } else { length };
-            matches!(length, 4 | 5).then_some(19 + fraction + 1 + length)
-        }
-        _ => None,
-    }
-}
-
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
-    let line = Line::of(inside.bytes())?;
+    let inside = container::unwrap(record, is_record)?;
+    let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let cleaned = sql::masked(&line.text);
     let text = cleaned.as_deref().unwrap_or(&line.text);
     let cleared = secrets::masked(text);
     let text = cleared.as_deref().unwrap_or(text);
-    let without = address::masked(text, Some(PARAMETERS));
+    let without = address::masked(text, Some(&PARAMETERS));
     let text = without.as_deref().unwrap_or(text);
     let masks = |found: Vec<Mask>| {
         // Of text that stands for bytes no place is the record's.
@@ -243,13 +164,15 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self, Refusal> {
-        let bytes = bytes.trim_ascii_end();
-        let form = form(bytes).ok_or(Refusal::new("no audit record"))?;
-        let time = if form == Form::Json { 0 } else { time_length(bytes).unwrap_or(0) };
+    /// `text` is the same as `bytes`, if they are UTF-8. `is_accepted`: they are known to be a record.
+    fn of(bytes: &'a [u8], text: Option<&'a str>, is_accepted: bool) -> Result<Self, Refusal> {
+        let trimmed = bytes.trim_ascii_end();
+        let is_record = is_accepted && trimmed.len() == bytes.len() || is_record(trimmed);
+        let bytes = trimmed;
+        let (form, time) = shape(bytes).filter(|_| is_record).ok_or(Refusal::new("no audit record"))?;
         let is_json = matches!(form, Form::Json | Form::TimedJson);
-        match std::str::from_utf8(bytes) {
-            Ok(text) if is_json => {
+        match text.map(str::trim_ascii_end) {
+            Some(text) if is_json => {
                 let (stamp, json) = text.split_at(time);
                 let json = match container::on_one_line(json.trim_start_matches(": "))? {
                     Cow::Borrowed(_) => return Ok(Self::with_whole_pairs(text, form, time)),
@@ -258,9 +181,9 @@ impl<'a> Line<'a> {
                 let colon = if stamp.is_empty() { "" } else { ": " };
                 Ok(Self { text: Cow::Owned(format!("{stamp}{colon}{json}")), form, time, is_bytes: false })
             }
-            Ok(text) => Ok(Self { text: Cow::Borrowed(text), form, time, is_bytes: false }),
-            Err(error) if is_json => Err(Refusal::new(format!("no UTF-8 at byte {}", error.valid_up_to()))),
-            Err(_) => {
+            Some(text) => Ok(Self { text: Cow::Borrowed(text), form, time, is_bytes: false }),
+            None if is_json => Err(Refusal::new(format!("no UTF-8 at byte {}", container::valid(bytes).len()))),
+            None => {
                 let text = bytes.iter().map(|byte| char::from(*byte)).collect();
                 Ok(Self { text: Cow::Owned(text), form, time, is_bytes: true })
             }
@@ -269,9 +192,12 @@ impl<'a> Line<'a> {
 
     fn with_whole_pairs(text: &'a str, form: Form, time: usize) -> Self {
         // Half a surrogate pair is an escape that begins so.
-        let may_be_half =
-            memchr::memmem::find(text.as_bytes(), b"\\ud").or_else(|| memchr::memmem::find(text.as_bytes(), b"\\uD"));
-        let text = if may_be_half.is_some() { Cow::Owned(mend_surrogates(text)) } else { Cow::Borrowed(text) };
+        let bytes = text.as_bytes();
+        let may_be_half = |at: usize| matches!(bytes[at + 1..], [b'u', b'd' | b'D', ..]);
+        let text = match memchr::memchr_iter(b'\\', bytes).any(may_be_half) {
+            true => Cow::Owned(mend_surrogates(text)),
+            false => Cow::Borrowed(text),
+        };
         Self { text, form, time, is_bytes: false }
     }
 
@@ -298,8 +224,8 @@ fn of_bytes(piece: &str) -> Text<'_> {
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record.bytes, is_record)?;
-    let line = Line::of(inside.bytes())?;
+    let inside = container::unwrap(record, is_record)?;
+    let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let (time, rest) = line.text.split_at(line.time);
     match line.form {
         Form::Scheme => write_transaction(out, &line.transaction(time, rest)?, line.words()),
@@ -360,7 +286,7 @@ fn write_transaction<'t>(out: &mut Vec<u8>, line: &Transaction<'t>, word: fn(&'t
     members.extend(line.subject.map(|subject| (Text::from("subject"), text(subject))));
     members.push((Text::from("status"), text(line.status)));
     members.extend(line.reason.map(|reason| (Text::from("reason"), text(reason))));
-    let operations = line.operations.iter().map(|operation| Value::Object(events::members(operation, word)));
+    let operations = line.operations.iter().map(|operation| Value::Object(members::members(operation, word)));
     members.push((Text::from("operations"), Value::List(operations.collect())));
     if line.is_ambiguous {
         members.push((Text::from("ambiguous"), Value::Json(Cow::Borrowed("true"))));

@@ -81,7 +81,7 @@ impl<'a> Proto<'a> {
     /// The path of the object: directory and name.
     pub(super) fn path(&self) -> Option<Cow<'a, str>> {
         let (dir, name) = (unescape(self.working_dir?), unescape(self.name?));
-        Some(if dir.is_empty() { name } else { Cow::Owned(format!("{}/{name}", dir.trim_end_matches('/'))) })
+        Some(if dir.is_empty() { name } else { Cow::Owned([dir.trim_end_matches('/'), "/", &name].concat()) })
     }
 
     /// A field of the operation on users or groups.

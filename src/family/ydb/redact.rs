@@ -43,7 +43,7 @@ pub(super) fn redactable(path: &str, _: Action) -> Result<(), String> {
 
 pub(super) fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
     container::redacted(record.bytes, is_record, &|bytes| {
-        let line = Line::of(bytes)?;
+        let line = Line::of(bytes, std::str::from_utf8(bytes).ok(), false)?;
         let Some(text) = redacted(&line, redaction)? else { return Ok(None) };
         if !line.is_bytes {
             return Ok(Some(text.into_bytes()));

@@ -4,6 +4,10 @@
 //! field, so that fields are looked for by their labels in the order of the grammar, never by commas; where more than one
 //! reading is possible, the request (its directory and name) decides, and the line is flagged.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use crate::family::Refusal;
 use crate::family::ydb::proto::Proto;
 
@@ -55,6 +59,11 @@ const SUBJECT: &str = ", subject: ";
 const REASON: &str = ", reason: ";
 const REQUEST: &str = ", protobuf request: ";
 
+static FIND_OPERATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(OPERATION));
+static FIND_STATUS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(STATUS));
+static FIND_SUBJECT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(SUBJECT));
+static FIND_REQUEST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(REQUEST));
+
 /// A transaction has a few operations, each with a few entries: what an attacker may make of a line stays within bounds.
 const OPERATIONS_MAX: usize = 10_000;
 
@@ -67,7 +76,10 @@ impl<'a> Prefix<'a> {
             None => (None, rest),
         };
         let (component, rest) = rest.strip_prefix(':')?.split_once(' ')?;
-        let (level, text) = rest.split_once(": ").or_else(|| rest.strip_suffix(':').map(|level| (level, "")))?;
+        let (level, text) = match pairs(rest, b':').next() {
+            Some(at) => (&rest[..at], &rest[at + 2..]),
+            None => (rest.strip_suffix(':')?, ""),
+        };
         let is_word = |word: &str| {
             !word.is_empty()
                 && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
@@ -88,9 +100,15 @@ impl<'a> Prefix<'a> {
     }
 }
 
+/// Where such a byte and a space stand.
+fn pairs(text: &str, byte: u8) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    memchr::memchr_iter(byte, bytes).filter(move |at| bytes.get(at + 1) == Some(&b' '))
+}
+
 /// Whether a line holds an operation; else it goes on in the next.
 pub(super) fn has_operation(line: &[u8]) -> bool {
-    memchr::memmem::find(line, OPERATION.as_bytes()).is_some()
+    FIND_OPERATION.find(line).is_some()
 }
 
 impl<'a> Transaction<'a> {
@@ -120,14 +138,14 @@ impl<'a> Transaction<'a> {
         let (head, tail) = rest.split_at(status_at);
         let head = match head.strip_prefix(", database: ") {
             Some(head) => {
-                let end = head.find(SUBJECT).unwrap_or(head.len());
+                let end = FIND_SUBJECT.find(head.as_bytes()).unwrap_or(head.len());
                 self.database = Some(&head[..end]);
                 &head[end..]
             }
             None => head,
         };
         if let Some(subject) = head.strip_prefix(SUBJECT) {
-            self.is_ambiguous |= subject.contains(SUBJECT);
+            self.is_ambiguous |= FIND_SUBJECT.find(subject.as_bytes()).is_some();
             self.subject = Some(subject);
         } else if !head.is_empty() {
             return Err(missing("subject"));
@@ -140,8 +158,8 @@ impl<'a> Transaction<'a> {
 
     /// Where the status is: a single word, before a reason or an operation.
     fn find_status(&mut self, rest: &str) -> Option<usize> {
-        let head = &rest[..rest.find(REQUEST).unwrap_or(rest.len())];
-        let mut places = memchr::memmem::find_iter(head.as_bytes(), STATUS).filter(|at| {
+        let head = &rest[..FIND_REQUEST.find(rest.as_bytes()).unwrap_or(rest.len())];
+        let mut places = FIND_STATUS.find_iter(head.as_bytes()).filter(|at| {
             let value = &head[at + STATUS.len()..];
             let after = &value[token_length(value)..];
             after.len() < value.len() && (after.is_empty() || after.starts_with(REASON) || after.starts_with(OPERATION))
@@ -155,7 +173,7 @@ impl<'a> Transaction<'a> {
     /// Reads the reason and the operations: stretches that each end with a request, or with the line.
     fn read_operations(&mut self, mut rest: &'a str) -> Result<(), Refusal> {
         while !rest.is_empty() {
-            let (stretch, request) = match rest.find(REQUEST) {
+            let (stretch, request) = match FIND_REQUEST.find(rest.as_bytes()) {
                 Some(at) => {
                     let text = &rest[at + REQUEST.len()..];
                     let read = Proto::read(text, |rest| operation_places(rest).next());
@@ -181,7 +199,7 @@ impl<'a> Transaction<'a> {
         let mut places: Vec<usize> = operation_places(stretch).take(OPERATIONS_MAX).collect();
         if places.is_empty() {
             // A name that is spelled otherwise.
-            places.extend(stretch.find(OPERATION));
+            places.extend(FIND_OPERATION.find(stretch.as_bytes()));
         }
         self.is_ambiguous |= places.len() > 1;
         let path = request.as_ref().and_then(Proto::path);
@@ -220,7 +238,7 @@ impl<'a> Transaction<'a> {
 
 /// The places where an operation may begin: the label and a name in capitals, which ends with the field.
 fn operation_places(text: &str) -> impl Iterator<Item = usize> {
-    memchr::memmem::find_iter(text.as_bytes(), OPERATION).filter(|at| {
+    FIND_OPERATION.find_iter(text.as_bytes()).filter(|at| {
         let value = &text[at + OPERATION.len()..];
         is_name(value, capitals_length(value))
     })
@@ -233,7 +251,7 @@ fn is_name(text: &str, length: usize) -> bool {
 /// How long the name is at the beginning of `text`: capitals, or whatever stands before the next field.
 fn name_length(text: &str) -> usize {
     let capitals = capitals_length(text);
-    if is_name(text, capitals) { capitals } else { text.find(", ").unwrap_or(text.len()) }
+    if is_name(text, capitals) { capitals } else { pairs(text, b',').next().unwrap_or(text.len()) }
 }
 
 /// `ALTER TABLE ADD CDC STREAM`, or the raw name of the request's kind, `ESchemeOp_DEPRECATED_35`.
@@ -286,6 +304,10 @@ impl Label {
 
 /// The label that `text` begins with, unless it is below `rank`; and the label's length.
 fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
+    // Most commas are told apart by what follows them.
+    if !matches!(text.as_bytes().get(2), Some(b'p' | b's' | b'd' | b'n' | b'a' | b'r')) {
+        return None;
+    }
     let (spelled, label) = LABELS.iter().find(|(spelled, _)| text.starts_with(spelled))?;
     let after = &text[spelled.len()..];
     let holds = *label != Label::NoPath || after.is_empty() || after.starts_with(", ");
@@ -294,8 +316,7 @@ fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
 
 /// Where the next label stands in `text`, or its length.
 fn next_label(text: &str, rank: u8) -> usize {
-    let found = memchr::memmem::find_iter(text.as_bytes(), ", ").find(|at| label(&text[*at..], rank).is_some());
-    found.unwrap_or(text.len())
+    pairs(text, b',').find(|at| label(&text[*at..], rank).is_some()).unwrap_or(text.len())
 }
 
 impl<'a> Operation<'a> {

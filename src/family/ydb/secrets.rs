@@ -1,6 +1,7 @@
 //! Secrets by their names in any text: YAML of configurations, JSON of request bodies, protobuf as text.
 
 use crate::event::is_secret;
+use crate::event::may_be_secret;
 
 /// Longer than any name of a secret.
 const NAME_MAX: usize = 64;
@@ -29,10 +30,13 @@ pub(super) fn masked(text: &str) -> Option<String> {
     Some(shown)
 }
 
-/// The word that ends before the colon, which may be quoted, in quoted text too.
+/// The word that ends before the colon, which may be quoted, in quoted text too. Nothing where no secret's name ends so.
 fn name_before(before: &[u8]) -> &str {
     let quotes = before.iter().rev().take(BETWEEN_MAX).take_while(|byte| matches!(byte, b'"' | b'\\' | b' ')).count();
     let before = &before[..before.len() - quotes];
+    if !may_be_secret(before) {
+        return "";
+    }
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let length = before.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
     std::str::from_utf8(&before[before.len() - length..]).unwrap_or_default()

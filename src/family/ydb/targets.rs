@@ -2,16 +2,15 @@
 
 use crate::event::Event;
 use crate::event::Group;
-use crate::event::Mapping;
 use crate::event::Members;
 use crate::event::Resource;
 use crate::event::Role;
 use crate::event::Row;
+use crate::event::Rows;
 use crate::event::Target;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::Value;
-use crate::family::ydb::FAMILY;
 use crate::family::ydb::access::Entry;
 
 /// The operation that changes access and nothing else.
@@ -36,17 +35,22 @@ pub(super) struct Objects<'a> {
 }
 
 /// Gives the event what the row for its operation says, and the objects that the row names.
-pub(super) fn fill<'a>(event: &mut Event<'a>, operation: &str, objects: &Objects<'a>) {
-    event.metadata.event_code = Some(Text::from(operation.to_owned()));
-    let fact = |name: &str| (name == "unparsed").then_some("");
-    fit(event, operation, &fact, |row| target(row, objects));
+pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, objects: &Objects<'a>) {
+    let whole = event.action.borrowed().map(Text::from);
+    let operation = whole.unwrap_or_else(|| Text::from(event.action.plain().into_owned()));
+    fit(event, rows, &operation.plain(), "unparsed", |row| target(row, objects));
+    event.metadata.event_code = Some(operation);
 }
 
 /// Makes it the event that sets the owner.
-pub(super) fn fill_owner<'a>(event: &mut Event<'a>, objects: &Objects<'a>, owner: Text<'a>) {
-    let fact = |name: &str| (name == "set owner").then_some("");
+pub(super) fn fill_owner<'a>(
+    event: &mut Event<'a>,
+    rows: Option<&'static Rows>,
+    objects: &Objects<'a>,
+    owner: Text<'a>,
+) {
     event.metadata.event_code = Some(Text::from("MODIFY ACL[set owner]"));
-    fit(event, MODIFY_ACL, &fact, |row| {
+    fit(event, rows, MODIFY_ACL, "set owner", |row| {
         let mut target = target(row, objects);
         if let Some(entity) = &mut target.entity {
             entity.data = Some(Value::Object(vec![(Text::from("owner"), Value::Text(owner.clone()))]));
@@ -58,20 +62,24 @@ pub(super) fn fill_owner<'a>(event: &mut Event<'a>, objects: &Objects<'a>, owner
 /// Makes it the event of one access entry. `fact` is `add access` or `remove access`.
 pub(super) fn fill_entry<'a>(
     event: &mut Event<'a>,
+    rows: Option<&'static Rows>,
     objects: &Objects<'a>,
     fact: &'static str,
     text: &Text<'a>,
-    entry: Option<&Entry<'_>>,
+    entry: Option<Entry<'a>>,
 ) {
-    let fact = if entry.is_some() { fact } else { "unparsed" };
-    event.metadata.event_code = Some(Text::from(format!("{MODIFY_ACL}[{fact}]")));
-    fit(event, MODIFY_ACL, &|name: &str| (name == fact).then_some(""), |row| {
+    let (fact, code) = match (entry.is_some(), fact) {
+        (true, "add access") => (fact, "MODIFY ACL[add access]"),
+        (true, _) => (fact, "MODIFY ACL[remove access]"),
+        (false, _) => ("unparsed", "MODIFY ACL[unparsed]"),
+    };
+    event.metadata.event_code = Some(Text::from(code));
+    fit(event, rows, MODIFY_ACL, fact, |row| {
         let mut target = target(row, objects);
         match entry {
-            Some(entry) => {
-                let sid = Text::from(entry.sid.to_owned());
+            Some(Entry { sid, rights, .. }) => {
                 target.user = Some(User { email: Some(sid.clone()), name: Some(sid), ..User::default() });
-                target.privileges = entry.rights.iter().map(|right| Text::from((*right).to_owned())).collect();
+                target.privileges = rights;
             }
             None => target.access_list = vec![text.clone()],
         }
@@ -79,15 +87,17 @@ pub(super) fn fill_entry<'a>(
     });
 }
 
-/// Takes the best row. Where its objects are not known the event is written as API Activity, with the row's verb.
+/// Takes the best row of which the fact holds. Where its objects are not known the event is written as API Activity, with
+/// the row's verb.
 fn fit<'a>(
     event: &mut Event<'a>,
+    rows: Option<&'static Rows>,
     operation: &str,
-    fact: &dyn Fn(&str) -> Option<&'static str>,
-    target: impl Fn(&'static Row) -> Target<'a>,
+    fact: &str,
+    target: impl FnOnce(&'static Row) -> Target<'a>,
 ) {
-    let rows = Mapping::built_in().family(FAMILY.name);
-    if let Some(row) = rows.and_then(|rows| rows.matching(operation, fact).next()) {
+    let holds = |name: &str| (name == fact).then_some("");
+    if let Some(row) = rows.and_then(|rows| rows.matching(operation, &holds).next()) {
         event.target = target(row);
         event.activity = row.activity;
         event.caption = row.caption.map(Text::from);

@@ -1,0 +1,123 @@
+//! What form a line has, told by its beginning.
+
+use crate::event::Fault;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::family::container;
+use crate::family::ydb::schemeshard::Prefix;
+use crate::family::ydb::stream;
+
+/// The forms of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Form {
+    /// A line of the common log.
+    Scheme,
+    /// `<time>: {...}`
+    TimedJson,
+    /// `{"@timestamp":...}`
+    Json,
+    /// `<time>: component=..., ...`
+    Text,
+}
+
+/// Whether a line, or the first piece of one, is or begins a record.
+pub(super) fn is_record(bytes: &[u8]) -> bool {
+    form(bytes).is_some()
+}
+
+/// The form of a record, or of the beginning of one.
+pub(super) fn form(bytes: &[u8]) -> Option<Form> {
+    let (form, time) = shape(bytes)?;
+    let is_record = match form {
+        Form::Json => is_json_record(bytes),
+        Form::TimedJson => true,
+        Form::Text => stream::begins(&bytes[time + 2..]),
+        Form::Scheme => {
+            let after = &bytes[time..];
+            // The rest of the line need not be text.
+            let head = container::valid(&after[..after.len().min(PREFIX_MAX)]);
+            Prefix::of(head)?.audit().is_some()
+        }
+    };
+    is_record.then_some(form)
+}
+
+/// The form that a line can only have if it is a record, and how many bytes the time before it has.
+pub(super) fn shape(bytes: &[u8]) -> Option<(Form, usize)> {
+    if bytes.first() == Some(&b'{') {
+        return Some((Form::Json, 0));
+    }
+    let time = time_length(bytes)?;
+    let form = match &bytes[time..] {
+        [b':', b' ', b'{', ..] => Form::TimedJson,
+        [b':', b' ', ..] => Form::Text,
+        _ => Form::Scheme,
+    };
+    Some((form, time))
+}
+
+/// Longer than node, component, level and a source position together.
+const PREFIX_MAX: usize = 300;
+
+/// A line of the common log, of any component.
+pub(super) fn is_common_line(bytes: &[u8]) -> bool {
+    time_length(bytes).is_some_and(|time| {
+        Prefix::of(container::valid(&bytes[time..][..(bytes.len() - time).min(PREFIX_MAX)])).is_some()
+    })
+}
+
+/// Mostly the beginning of a record's JSON tells what it is.
+const HEAD_BYTES: usize = 256;
+
+/// Whether a JSON object, or the beginning of one, is a record of the audit stream.
+fn is_json_record(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    let is_cut = head.len() < bytes.len();
+    tells_audit(container::valid(head), is_cut) || is_cut && tells_audit(container::valid(bytes), false)
+}
+
+fn tells_audit(text: &str, is_cut: bool) -> bool {
+    let (mut is_audit, mut has_component, mut has_other) = (false, false, false);
+    // Why it was cut short does not matter.
+    let _cut = Reader::new(text).object(|reader, key| {
+        let value = reader.value()?;
+        if is_cut && reader.at() == text.len() {
+            // A number may go on.
+            return Err(Fault::Ends(text.len()));
+        }
+        match (&*key, value) {
+            ("@log_type", Json::String("audit")) => is_audit = true,
+            ("component", _) => has_component = true,
+            ("operation" | "detailed_status" | "sanitized_token", _) => has_other = true,
+            _ => {}
+        }
+        if is_audit || has_component && has_other { Err(Fault::Trailing(0)) } else { Ok(()) }
+    });
+    is_audit || has_component && has_other
+}
+
+/// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.
+pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
+    let (date, rest) = bytes.split_first_chunk::<19>()?;
+    let differs = date.iter().zip(b"0000-00-00T00:00:00").fold(false, |differs, (byte, form)| {
+        // Without a branch, so that all are looked at at once.
+        differs | if *form == b'0' { !byte.is_ascii_digit() } else { byte != form }
+    });
+    if differs {
+        return None;
+    }
+    let fraction = match rest {
+        [b'.', digits @ ..] => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    match &rest[fraction..] {
+        [b'Z', ..] => Some(19 + fraction + 1),
+        [b'+' | b'-', zone @ ..] => {
+            let length = zone.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b':').count();
+            // `: ` after the offset is no part of it.
+            let length = if zone[..length].ends_with(b":") { length - 1 } else { length };
+            matches!(length, 4 | 5).then_some(19 + fraction + 1 + length)
+        }
+        _ => None,
+    }
+}

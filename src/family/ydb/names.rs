@@ -1,0 +1,209 @@
+//! The names that the audit stream is known to use for its fields, found without comparing each.
+
+/// A name of the stream's, by its place among them: [`PLAIN`], then [`FREE`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Name(u8);
+
+/// The names of fields whose values are short and made by the product.
+const PLAIN: [&str; 59] = [
+    "@log_type",
+    "@timestamp",
+    "account",
+    "acl_add",
+    "acl_remove",
+    "auth_type",
+    "begin_tx",
+    "cloud_id",
+    "commit_tx",
+    "component",
+    "created_at",
+    "database",
+    "detailed_status",
+    "end_time",
+    "export_fs_base_path",
+    "export_item_count",
+    "export_s3_bucket",
+    "export_s3_prefix",
+    "export_type",
+    "export_yt_prefix",
+    "folder_id",
+    "grpc_method",
+    "id",
+    "idempotency_id",
+    "import_fs_base_path",
+    "import_item_count",
+    "import_s3_bucket",
+    "import_s3_prefix",
+    "import_type",
+    "labels",
+    "last_login",
+    "login_group",
+    "login_member",
+    "login_user",
+    "login_user_change",
+    "login_user_level",
+    "masked_token",
+    "method",
+    "new_owner",
+    "node_id",
+    "operation",
+    "paths",
+    "permission",
+    "prepared_query_id",
+    "queue",
+    "remote_address",
+    "request_id",
+    "resource_id",
+    "row_count",
+    "sanitized_token",
+    "start_time",
+    "status",
+    "subject",
+    "table",
+    "tablet_id",
+    "tx_id",
+    "uid",
+    "user_attrs_add",
+    "user_attrs_remove",
+];
+
+/// The names of fields whose values someone else may have written, and where the next field may seem to stand.
+const FREE: [&str; 10] = [
+    "body",
+    "new_config",
+    "old_config",
+    "params",
+    "program_text",
+    "query_text",
+    "reason",
+    "request",
+    "schema_changes",
+    "url",
+];
+
+/// How many names there are.
+pub(super) const NAMES: usize = PLAIN.len() + FREE.len();
+
+pub(super) const ACL_ADD: Name = Name::known("acl_add");
+pub(super) const ACL_REMOVE: Name = Name::known("acl_remove");
+pub(super) const AT_TIMESTAMP: Name = Name::known("@timestamp");
+pub(super) const BODY: Name = Name::known("body");
+pub(super) const COMPONENT: Name = Name::known("component");
+pub(super) const DATABASE: Name = Name::known("database");
+pub(super) const DETAILED_STATUS: Name = Name::known("detailed_status");
+pub(super) const END_TIME: Name = Name::known("end_time");
+pub(super) const GRPC_METHOD: Name = Name::known("grpc_method");
+pub(super) const ID: Name = Name::known("id");
+pub(super) const LOGIN_GROUP: Name = Name::known("login_group");
+pub(super) const LOGIN_MEMBER: Name = Name::known("login_member");
+pub(super) const LOGIN_USER: Name = Name::known("login_user");
+pub(super) const METHOD: Name = Name::known("method");
+pub(super) const NEW_OWNER: Name = Name::known("new_owner");
+pub(super) const OPERATION: Name = Name::known("operation");
+pub(super) const PARAMS: Name = Name::known("params");
+pub(super) const PATHS: Name = Name::known("paths");
+pub(super) const QUERY_TEXT: Name = Name::known("query_text");
+pub(super) const REASON: Name = Name::known("reason");
+pub(super) const REMOTE_ADDRESS: Name = Name::known("remote_address");
+pub(super) const REQUEST_ID: Name = Name::known("request_id");
+pub(super) const START_TIME: Name = Name::known("start_time");
+pub(super) const STATUS: Name = Name::known("status");
+pub(super) const SUBJECT: Name = Name::known("subject");
+pub(super) const TABLE: Name = Name::known("table");
+pub(super) const TX_ID: Name = Name::known("tx_id");
+pub(super) const URL: Name = Name::known("url");
+
+/// Where a name is looked for first.
+const SLOTS: usize = 256;
+
+/// In a slot that holds no name.
+const NONE: u8 = u8::MAX;
+
+/// By slot, the names: each in its own, or in the next that was free.
+static TABLE_OF_NAMES: [u8; SLOTS] = {
+    let mut table = [NONE; SLOTS];
+    let mut place = 0;
+    while place < NAMES {
+        let mut at = slot(Name(place as u8).text().as_bytes());
+        while table[at] != NONE {
+            at = (at + 1) % SLOTS;
+        }
+        table[at] = place as u8;
+        place += 1;
+    }
+    table
+};
+
+/// By length, and first, middle and last byte.
+const fn slot(name: &[u8]) -> usize {
+    let [first, .., last] = *name else { return 0 };
+    let middle = name[name.len() / 2];
+    (name.len() + first as usize * 5 + middle as usize * 23 + last as usize * 61) % SLOTS
+}
+
+impl Name {
+    /// The name that is spelled so, if the stream is known to use it.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        let mut at = slot(text.as_bytes());
+        loop {
+            let found = Self(TABLE_OF_NAMES[at]);
+            if found.0 == NONE {
+                return None;
+            }
+            if found.text() == text {
+                return Some(found);
+            }
+            at = (at + 1) % SLOTS;
+        }
+    }
+
+    /// The same where it is known that there is one; else this does not compile.
+    const fn known(text: &str) -> Self {
+        let mut place = 0;
+        while place < NAMES {
+            if is_same(Self(place as u8).text().as_bytes(), text.as_bytes()) {
+                return Self(place as u8);
+            }
+            place += 1;
+        }
+        panic!("the stream uses no such name")
+    }
+
+    const fn text(self) -> &'static str {
+        let place = self.place();
+        if place < PLAIN.len() { PLAIN[place] } else { FREE[place - PLAIN.len()] }
+    }
+
+    /// A number below [`NAMES`].
+    pub(super) const fn place(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Whether someone else may have written the value.
+    pub(super) const fn is_free(self) -> bool {
+        self.place() >= PLAIN.len()
+    }
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_is_found_and_nothing_else() {
+        for text in PLAIN.iter().chain(&FREE) {
+            assert_eq!(Name::of(text).map(Name::text), Some(*text));
+            assert_eq!(Name::of(&format!("{text}x")), None);
+        }
+        assert_eq!((Name::of(""), Name::of("i"), Name::of("statue")), (None, None, None));
+        assert!(URL.is_free() && QUERY_TEXT.is_free() && !STATUS.is_free());
+    }
+}
