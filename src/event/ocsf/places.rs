@@ -199,6 +199,9 @@ fn write_resources(out: &mut Vec<u8>, target: &Target<'_>, attributes: Attribute
     out.push(b',');
 }
 
+/// Where in `unmapped` stands what the class has no place for. A source's own field of that name keeps it.
+const STRAYS: &str = "ocsf";
+
 /// The source's own fields, and under `ocsf` what the class has no place for, or the version.
 pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes, moved: &[Moved<'_>]) {
     object(out, "\"unmapped\":", |out| {
@@ -218,11 +221,11 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
         }
         if out.len() > before {
             let strays = out.split_off(before);
-            let mut key = "\"ocsf\":".to_owned();
-            while event.unmapped.iter().any(|(own, _)| key[1..].trim_end_matches("\":") == own.plain()) {
-                key.insert(1, '_');
+            let mut name = STRAYS.to_owned();
+            while event.unmapped.iter().any(|(own, _)| own.is(&name)) {
+                name.insert(0, '_');
             }
-            object(out, &key, |out| out.extend_from_slice(&strays));
+            object(out, &format!("\"{name}\":"), |out| out.extend_from_slice(&strays));
         }
     });
 }
