@@ -213,7 +213,14 @@ impl Supervised {
         while !dispatcher.is_empty() || !self.sources.is_empty() || !self.tasks.is_empty() {
             let failed = tokio::select! {
                 () = shutdown.requested(), if !stopping => None,
-                Some(end) = self.sources.join_next() => flatten(end).err().filter(|_| !stopping),
+                Some(end) = self.sources.join_next() => match flatten(end) {
+                    // One place that cannot be scanned whole does not keep what was found from being delivered.
+                    Err(error @ Error::Place(_)) if once => {
+                        failure.get_or_insert(error);
+                        None
+                    }
+                    ended => ended.err().filter(|_| !stopping),
+                },
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
                 Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
                 Some(end) = dispatcher.join_next() => match end {

@@ -152,7 +152,7 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     out.extend_from_slice(&hyphenated(&seen.id));
     out.extend_from_slice(b"\",");
     text(out, "\"feed\":", Some(&Text::from(seen.origin.feed)));
-    text(out, "\"object\":", Some(&Text::from(seen.origin.source)));
+    text(out, "\"object\":", Some(&Text::Escaped(seen.origin.source)));
     int(out, "\"ordinal\":", i64::try_from(seen.ordinal).ok());
     let mut record = Vec::with_capacity(seen.record.len());
     write_masked(&mut record, seen.record, &event.dropped, &[]);

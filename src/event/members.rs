@@ -21,6 +21,15 @@ pub(crate) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
     }
 }
 
+/// A member and a comma, whose value is a word of the program's own: nothing in it has to be escaped.
+#[inline(always)]
+pub(crate) fn word(out: &mut Vec<u8>, key: &str, word: &'static str) {
+    out.extend_from_slice(key.as_bytes());
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.extend_from_slice(b"\",");
+}
+
 /// A member and a comma, when there is a number.
 #[inline(always)]
 pub(crate) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {

@@ -64,7 +64,7 @@ pub use value::Value;
 /// Where a record was read: what all events of one object share.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
-    /// `s3://bucket/key` or `file:///directory/path`.
+    /// `s3://bucket/key` or `file:///directory/path`, as the inside of a JSON string.
     pub source: &'a str,
     /// When the object was last written, in milliseconds since the epoch.
     pub last_modified_ms: Option<i64>,

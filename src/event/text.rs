@@ -14,6 +14,11 @@ pub enum Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A word of the program's own, in which nothing has to be escaped.
+    pub const fn word(word: &'static str) -> Self {
+        Self::Escaped(word)
+    }
+
     /// The text with its escapes undone.
     pub fn plain(&self) -> Cow<'_, str> {
         match self {
@@ -62,6 +67,13 @@ impl<'a> Text<'a> {
             },
             "" | "-"
         )
+    }
+
+    /// The text as the inside of a JSON string.
+    pub fn into_escaped(self) -> String {
+        let mut inside = Vec::new();
+        self.write_inside(&mut inside);
+        String::from_utf8_lossy(&inside).into_owned()
     }
 
     /// Writes the text as the inside of a JSON string, without quotes.

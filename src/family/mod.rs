@@ -38,6 +38,7 @@ use crate::event::Origin;
 use crate::event::Rows;
 use crate::event::Scope;
 use crate::event::Seen;
+use crate::event::Text;
 use crate::notification::ObjectId;
 use crate::records::Framing;
 use crate::records::Record;
@@ -108,6 +109,7 @@ pub struct Context<'a> {
     pub redaction: Option<&'a Redaction>,
     /// Who the users of the records are; nothing where nobody wants to know.
     users: Option<Lookup>,
+    /// Where the object is, as the inside of a JSON string: written once, and not for each event.
     source: String,
     namespace: Namespace,
 }
@@ -130,7 +132,7 @@ impl<'a> Context<'a> {
             settings: Settings::none(),
             redaction: None,
             users: None,
-            source: object.to_string(),
+            source: Text::from(object.to_string()).into_escaped(),
             namespace: Namespace::new(family.name, scope),
         }
     }

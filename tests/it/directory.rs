@@ -77,14 +77,17 @@ fn an_object_that_was_read_as_another_family_is_read_anew_as_the_right_one() {
 #[test]
 fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered() {
     let world = World::fed_by_directory();
-    world.write(KEY, &object(&records(0..3)));
+    // So many that the scan is over long before they are delivered.
+    for n in 0..50 {
+        world.write(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
+    }
     // Nobody may look into a folder that is nested too deep, whoever asks.
     let deep = vec!["d"; 70].join("/");
     std::fs::create_dir_all(world.path("source").join(deep)).unwrap();
     let daemon = world.run(&["--once"]).expecting(&["cannot be looked at", "stopped by an error"]).spawn();
     let log = daemon.log.clone();
     assert_eq!(daemon.end().code(), Some(77), "{}", log.end());
-    world.delivered_once_each(&records(0..3));
+    world.delivered_once_each(&records(0..50));
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn write_surroundings(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     object(out, "\"trace\":", |out| text(out, "\"id\":", metadata.correlation_uid.as_ref()));
     object(out, "\"log\":", |out| {
         text(out, "\"level\":", metadata.log_level.as_ref());
-        let path = Text::from(seen.origin.source);
+        let path = Text::Escaped(seen.origin.source);
         object(out, "\"file\":", |out| text(out, "\"path\":", Some(&path)));
     });
     if event.status == Status::Failure {

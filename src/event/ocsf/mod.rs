@@ -208,7 +208,7 @@ fn write_metadata(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options
     out.extend_from_slice(b"\",\"log_provider\":\"");
     out.extend_from_slice(event.product.name.as_bytes());
     out.extend_from_slice(b"\",\"log_source\":\"");
-    write_escaped(out, seen.origin.source);
+    out.extend_from_slice(seen.origin.source.as_bytes());
     out.extend_from_slice(b"\",");
     int(out, "\"logged_time\":", seen.origin.last_modified_ms.and_then(moment::plausible));
     int(out, "\"sequence\":", metadata.sequence.map(i64::from));

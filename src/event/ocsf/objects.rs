@@ -16,6 +16,7 @@ use crate::event::members::flag;
 use crate::event::members::int;
 use crate::event::members::object;
 use crate::event::members::text;
+use crate::event::members::word;
 use crate::event::value::write_int;
 
 /// The captions of `auth_protocol_id`, from 1.
@@ -125,14 +126,14 @@ pub(super) fn write_endpoint(out: &mut Vec<u8>, endpoint: &Endpoint<'_>) {
 }
 
 pub(super) fn write_cloud(out: &mut Vec<u8>, cloud: &Cloud<'_>) {
-    text(out, "\"provider\":", Some(&Text::from(cloud.provider)));
+    word(out, "\"provider\":", cloud.provider);
     text(out, "\"region\":", cloud.region.as_ref());
     if let Some((uid, kind)) = &cloud.account {
         object(out, "\"account\":", |out| {
             text(out, "\"uid\":", Some(uid));
             let id = if *kind == "AWS Account" { 10 } else { 99 };
             int(out, "\"type_id\":", Some(id));
-            text(out, "\"type\":", Some(&Text::from(*kind)));
+            word(out, "\"type\":", kind);
         });
     }
 }
@@ -163,7 +164,9 @@ pub(super) fn write_api(out: &mut Vec<u8>, event: &Event<'_>) {
 
 pub(super) fn write_http_request(out: &mut Vec<u8>, event: &Event<'_>) {
     let request = &event.http_request;
-    text(out, "\"http_method\":", request.known_method().map(Text::from).as_ref());
+    if let Some(method) = request.known_method() {
+        word(out, "\"http_method\":", method);
+    }
     // An address needs a path or the whole of it.
     if [&request.path, &request.url].into_iter().flatten().any(Text::says_something) {
         object(out, "\"url\":", |out| {
@@ -303,10 +306,15 @@ pub(crate) fn write_resource(out: &mut Vec<u8>, resource: &Resource<'_>) {
     data(out, resource);
 }
 
-pub(super) fn write_as_resource(out: &mut Vec<u8>, kind: &str, name: Option<&Text<'_>>, uid: Option<&Text<'_>>) {
+pub(super) fn write_as_resource(
+    out: &mut Vec<u8>,
+    kind: &'static str,
+    name: Option<&Text<'_>>,
+    uid: Option<&Text<'_>>,
+) {
     if name.is_some() || uid.is_some() {
         text(out, "\"name\":", name);
         text(out, "\"uid\":", uid);
-        text(out, "\"type\":", Some(&Text::from(kind)));
+        word(out, "\"type\":", kind);
     }
 }

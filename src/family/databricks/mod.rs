@@ -261,7 +261,7 @@ impl<'a> Line<'a> {
         for (name, fields) in objects {
             let left = carried(fields, secrets);
             if !left.is_empty() && self.others.get(name).is_none() {
-                members.push((Text::from(name), Value::Object(left)));
+                members.push((Text::word(name), Value::Object(left)));
             }
         }
         members.extend(carried(&self.others, secrets));

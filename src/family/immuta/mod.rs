@@ -349,7 +349,7 @@ impl<'a> Source<'a> {
         for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
             let left = carried(fields, secrets);
             if !left.is_empty() && self.top.get(name).is_none() {
-                members.push((Text::from(name), Value::Object(left)));
+                members.push((Text::word(name), Value::Object(left)));
             }
         }
         members

@@ -146,7 +146,7 @@ impl<'a> Line<'a> {
             if matches!(value, Json::Null | Json::String("")) {
                 continue;
             }
-            let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::from(name) };
+            let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::word(name) };
             members.push((key, secrets.carry(name, value)));
         }
         for field in self.others.unmapped() {

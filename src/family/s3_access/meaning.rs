@@ -200,7 +200,7 @@ impl<'a> Source<'_, 'a> {
         event.status_code = status.map(|status| line.text(status));
         event.status_detail = error.map(|error| line.text(error));
         event.api = Api {
-            service: Some(Text::from(SERVICE)),
+            service: Some(Text::word(SERVICE)),
             request_uid: self.take(Field::RequestId).map(|id| line.text(id)),
             response_code: code,
             response_error: error.map(|error| line.text(error)),
@@ -261,7 +261,7 @@ impl<'a> Source<'_, 'a> {
                     target.databucket.iter_mut().for_each(|bucket| bucket.file.clone_from(&file));
                 }
                 Role::Resource if bucket.is_some() => target.resources.push(Resource {
-                    kind: Some(Text::from("bucket")),
+                    kind: Some(Text::word("bucket")),
                     name: bucket.clone(),
                     ..Resource::default()
                 }),
@@ -339,16 +339,16 @@ impl<'a> Source<'_, 'a> {
             } else {
                 super::scalar(self.line, field, value)
             };
-            members.push((Text::from(name), value));
+            members.push((Text::word(name), value));
         }
         if let Some(decoded) = self.line.get(Field::Key).and_then(percent::decode_key) {
-            members.push((Text::from("key_decoded"), Value::Text(Text::from(decoded))));
+            members.push((Text::word("key_decoded"), Value::Text(Text::from(decoded))));
         }
         if !self.line.extra.is_empty() {
-            members.push((Text::from("extra"), super::extra(self.line)));
+            members.push((Text::word("extra"), super::extra(self.line)));
         }
         if let Some(referrer) = referrer {
-            members.push((Text::from("s3a"), super::s3a(self.line, referrer)));
+            members.push((Text::word("s3a"), super::s3a(self.line, referrer)));
         }
         members
     }

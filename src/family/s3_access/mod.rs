@@ -80,19 +80,19 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
             }
             (Some(value), _) => scalar(&line, field, value),
         };
-        members.push((Text::from(name), value));
+        members.push((Text::word(name), value));
     }
     if let Some(decoded) = line.get(Field::Key).and_then(percent::decode_key) {
-        members.push((Text::from("key_decoded"), Value::Text(Text::from(decoded))));
+        members.push((Text::word("key_decoded"), Value::Text(Text::from(decoded))));
     }
     if !line.extra.is_empty() {
-        members.push((Text::from("extra"), extra(&line)));
+        members.push((Text::word("extra"), extra(&line)));
     }
     if line.ambiguous || referrer.as_ref().is_some_and(|referrer| referrer.ambiguous) {
-        members.push((Text::from("ambiguous"), truth()));
+        members.push((Text::word("ambiguous"), truth()));
     }
     if let Some(referrer) = referrer {
-        members.push((Text::from("s3a"), s3a(&line, referrer)));
+        members.push((Text::word("s3a"), s3a(&line, referrer)));
     }
     Value::Object(members).write(out);
     Ok(())
@@ -129,13 +129,13 @@ fn s3a<'a>(line: &Line<'a>, referrer: Referrer<'a>) -> Value<'a> {
     if !referrer.repeated.is_empty() {
         let list = |values: Vec<_>| Value::List(values.into_iter().map(|value| Value::Text(text(value))).collect());
         let repeated = referrer.repeated.into_iter().map(|(key, values)| (line.text(key), list(values)));
-        members.push((Text::from("repeated"), Value::Object(repeated.collect())));
+        members.push((Text::word("repeated"), Value::Object(repeated.collect())));
     }
     if let Some(key) = referrer.partial {
-        members.push((Text::from("partial"), Value::Text(text(key))));
+        members.push((Text::word("partial"), Value::Text(text(key))));
     }
     if referrer.ambiguous {
-        members.push((Text::from("ambiguous"), truth()));
+        members.push((Text::word("ambiguous"), truth()));
     }
     Value::Object(members)
 }
