@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::event::Endpoint;
 use crate::event::Text;
+use crate::event::any_says_something;
 
 /// OCSF takes no longer address, and no address needs more.
 const ADDRESS_BYTES_MAX: usize = 40;
@@ -39,9 +40,7 @@ impl<'a> Endpoint<'a> {
 
     /// Whether there is anything to write that OCSF takes for an endpoint.
     pub fn is_known(&self) -> bool {
-        [&self.ip, &self.name, &self.hostname, &self.svc_name, &self.instance_uid]
-            .into_iter()
-            .any(|attribute| attribute.as_ref().is_some_and(Text::says_something))
+        any_says_something([&self.ip, &self.name, &self.hostname, &self.svc_name, &self.instance_uid])
     }
 }
 

@@ -220,8 +220,12 @@ impl<'a> User<'a> {
 
     /// Whether there is a name, an id or an account, one of which OCSF asks for.
     pub fn is_known(&self) -> bool {
-        self.name.is_some() || self.uid.is_some() || self.account_uid.is_some()
+        any_says_something([&self.name, &self.uid, &self.account_uid])
     }
+}
+
+fn any_says_something<const N: usize>(texts: [&Option<Text<'_>>; N]) -> bool {
+    texts.into_iter().flatten().any(Text::says_something)
 }
 
 /// OCSF's `user.type_id`.
@@ -244,7 +248,7 @@ pub struct Group<'a> {
 
 impl Group<'_> {
     pub fn is_known(&self) -> bool {
-        self.name.is_some() || self.uid.is_some()
+        any_says_something([&self.name, &self.uid])
     }
 }
 
@@ -337,7 +341,7 @@ pub struct Resource<'a> {
 
 impl Resource<'_> {
     pub fn is_known(&self) -> bool {
-        self.name.is_some() || self.uid.is_some()
+        any_says_something([&self.name, &self.uid])
     }
 }
 
@@ -349,6 +353,12 @@ pub struct Databucket<'a> {
     pub kind: Option<&'static str>,
     pub version: Option<Text<'a>>,
     pub file: Option<File<'a>>,
+}
+
+impl Databucket<'_> {
+    pub fn is_known(&self) -> bool {
+        any_says_something([&self.name, &self.uid])
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -187,13 +187,51 @@ fn poor(activity: &'static Activity) -> Event<'static> {
     event
 }
 
+/// How many things of an event can be mute.
+const MUTE: usize = 11;
+
+/// The same, where one thing (or, past the last, each) has names and ids that say nothing, as logs write them.
+fn mute(activity: &'static Activity, one: usize) -> Event<'static> {
+    let mut event = rich(activity);
+    let user = || User { uid: Some("".into()), account_uid: Some("-".into()), ..User::named("-", UserKind::User) };
+    let thing = || Resource {
+        kind: Some("thing".into()),
+        name: Some("-".into()),
+        uid: Some("".into()),
+        owner: Some(user()),
+        ..Resource::default()
+    };
+    let end = || Endpoint { name: Some("-".into()), hostname: Some("".into()), ..Endpoint::default() };
+    let target = &mut event.target;
+    for number in (0..MUTE).filter(|number| one == *number || one == MUTE) {
+        match number {
+            0 => event.actor.user = user(),
+            1 => target.user = Some(user()),
+            2 => target.group = Some(Group { name: Some("".into()), uid: Some("-".into()) }),
+            3 => target.resources = vec![thing(), thing()],
+            4 => target.entity = Some(thing()),
+            5 => target.database = Some(thing()),
+            6 => target.table = Some(thing()),
+            7 => target.databucket = Some(Databucket { name: Some("-".into()), ..Databucket::default() }),
+            8 => target.service = Some("-".into()),
+            9 => event.src = Some(end()),
+            _ => event.dst = Some(end()),
+        }
+    }
+    event
+}
+
 #[test]
 fn every_activity_of_every_class_is_valid_in_every_encoding() {
     let fields = Fields::load();
     let schemas = OcsfVersion::ALL.map(|version| (version, Schema::of_version(version.name())));
     for class in Class::ALL {
         let activities = (0..16).chain([99]).map(|id| Activity::of(class, id));
-        for (event, id) in activities.flat_map(|activity| [rich(activity), poor(activity)]).zip(1_u8..) {
+        let events = activities.flat_map(|activity| {
+            let mutes = (0..=MUTE).map(|one| mute(activity, one));
+            [rich(activity), poor(activity)].into_iter().chain(mutes)
+        });
+        for (event, id) in events.zip((1_u8..=255).cycle()) {
             let origin = Origin { source: "s3://b/k", last_modified_ms: Some(LAST_MODIFIED_MS), feed: "f" };
             let seen = Seen { origin, record: b"record", ordinal: 0, id: EventId([id; 16]), index: 0 };
             let encode = |name, options| {

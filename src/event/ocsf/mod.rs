@@ -54,11 +54,12 @@ pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
     let target = &event.target;
     let has_user = target.user.as_ref().is_some_and(|user| user.is_known());
     let has_group = target.group.as_ref().is_some_and(|group| group.is_known());
+    let has_service = target.service.as_ref().is_some_and(Text::says_something);
     let has_privileges = !target.privileges.is_empty();
     match class {
         Class::BaseEvent | Class::ApiActivity => true,
         Class::AccountChange => has_user,
-        Class::Authentication => has_user && (target.service.is_some() || event.dst.is_some()),
+        Class::Authentication => has_user && (has_service || event.dst.as_ref().is_some_and(|dst| dst.is_known())),
         Class::AuthorizeSession => has_user && has_privileges != has_group,
         Class::EntityManagement => target.entity.as_ref().is_some_and(|entity| entity.is_known()),
         Class::UserAccess => has_user && has_privileges,
@@ -67,7 +68,7 @@ pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
         Class::DatastoreActivity => {
             target.database.as_ref().is_some_and(|database| database.is_known())
                 || target.table.as_ref().is_some_and(|table| table.is_known())
-                || target.databucket.as_ref().is_some_and(|bucket| bucket.name.is_some() || bucket.uid.is_some())
+                || target.databucket.as_ref().is_some_and(|bucket| bucket.is_known())
         }
     }
 }

@@ -237,10 +237,10 @@ pub(crate) fn write_store(out: &mut Vec<u8>, event: &Event<'_>) {
             enumerated(out, "type", DATABASE_KINDS, database.kind.as_ref());
         });
     }
-    if let Some(bucket) = &target.databucket {
+    if let Some(bucket) = target.databucket.as_ref().filter(|bucket| bucket.is_known()) {
         object(out, "\"databucket\":", |out| write_bucket(out, bucket));
     }
-    if let Some(table) = &target.table {
+    if let Some(table) = target.table.as_ref().filter(|table| table.is_known()) {
         object(out, "\"table\":", |out| {
             text(out, "\"name\":", table.name.as_ref());
             text(out, "\"uid\":", table.uid.as_ref());
@@ -300,7 +300,7 @@ pub(crate) fn write_resource(out: &mut Vec<u8>, resource: &Resource<'_>) {
     text(out, "\"uid\":", resource.uid.as_ref());
     text(out, "\"type\":", resource.kind.as_ref());
     text(out, "\"namespace\":", resource.namespace.as_ref());
-    if let Some(owner) = &resource.owner {
+    if let Some(owner) = resource.owner.as_ref().filter(|owner| owner.is_known()) {
         object(out, "\"owner\":", |out| write_user(out, owner));
     }
     data(out, resource);
@@ -312,7 +312,7 @@ pub(super) fn write_as_resource(
     name: Option<&Text<'_>>,
     uid: Option<&Text<'_>>,
 ) {
-    if name.is_some() || uid.is_some() {
+    if [name, uid].into_iter().flatten().any(Text::says_something) {
         text(out, "\"name\":", name);
         text(out, "\"uid\":", uid);
         word(out, "\"type\":", kind);

@@ -129,10 +129,10 @@ pub(super) fn write_request(out: &mut Vec<u8>, event: &Event<'_>, attributes: At
 /// What was acted upon, as far as the class has places for it.
 pub(super) fn write_target(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
     let target = &event.target;
-    if let Some(user) = target.user.as_ref().filter(|_| attributes.has(Attributes::USER)) {
+    if let Some(user) = target.user.as_ref().filter(|user| attributes.has(Attributes::USER) && user.is_known()) {
         object(out, "\"user\":", |out| write_user(out, user));
     }
-    if let Some(group) = target.group.as_ref().filter(|_| attributes.has(Attributes::GROUP)) {
+    if let Some(group) = target.group.as_ref().filter(|group| attributes.has(Attributes::GROUP) && group.is_known()) {
         object(out, "\"group\":", |out| write_group(out, group));
     }
     if attributes.has(Attributes::PRIVILEGES) {
@@ -155,7 +155,9 @@ pub(super) fn write_target(out: &mut Vec<u8>, event: &Event<'_>, attributes: Att
     if attributes.has(Attributes::LOGIN) {
         write_login(out, target);
     }
-    if let Some(entity) = target.entity.as_ref().filter(|_| attributes.has(Attributes::ENTITY)) {
+    if let Some(entity) =
+        target.entity.as_ref().filter(|entity| attributes.has(Attributes::ENTITY) && entity.is_known())
+    {
         object(out, "\"entity\":", |out| write_entity(out, entity));
     }
     if attributes.has(Attributes::STORE) {
