@@ -4,6 +4,7 @@
 #   tests/run.sh                 all of them
 #   tests/run.sh overwrite       those whose name holds "overwrite" (arguments are cargo test's)
 #   AUDITFERRY_KILLS=500 tests/run.sh kill       a longer kill test
+#   AUDITFERRY_CASES=5000 tests/run.sh damage    more damaged objects
 #   AUDITFERRY_SEED=N tests/run.sh kill          one with the chances of an earlier one, which printed its seed
 #
 # The tests start the emulators themselves, on free loopback ports, and end them.

@@ -122,8 +122,13 @@ fn pieces() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// How many objects are damaged: `AUDITFERRY_CASES`, or as many as take a few seconds.
+fn cases() -> u32 {
+    std::env::var("AUDITFERRY_CASES").map_or(120, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(120) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
 
     #[test]
     fn a_damaged_object_gives_valid_events_and_refusals(

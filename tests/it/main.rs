@@ -3,6 +3,7 @@
 
 mod support;
 
+mod activities;
 mod config;
 mod container_logs;
 mod container_pieces;
