@@ -52,14 +52,15 @@ pub fn back_up(state_dir: &Path, directory: &Path) -> Result<PathBuf, BackupErro
     };
     make_empty(directory)?;
     let unnamed = directory.join(DATABASE).with_extension("part");
-    let copied = copy(source.connection(), &unnamed);
-    if copied.is_err() {
+    let path = directory.join(DATABASE);
+    let named = copy(source.connection(), &unnamed).and_then(|()| {
+        File::open(&unnamed).and_then(|file| file.sync_all()).map_err(io(&unnamed))?;
+        fs::rename(&unnamed, &path).map_err(io(&path))
+    });
+    if named.is_err() {
         let _ = fs::remove_file(&unnamed);
     }
-    copied?;
-    let path = directory.join(DATABASE);
-    File::open(&unnamed).and_then(|file| file.sync_all()).map_err(io(&unnamed))?;
-    fs::rename(&unnamed, &path).map_err(io(&path))?;
+    named?;
     File::open(directory).and_then(|file| file.sync_all()).map_err(io(directory))?;
     Ok(path)
 }

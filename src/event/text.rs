@@ -86,19 +86,8 @@ impl<'a> Text<'a> {
 
     /// Writes the text as a JSON string, and the comma that follows it in a list or object.
     pub(crate) fn write_element(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Escaped(inside) => {
-                out.reserve(inside.len() + 3);
-                out.push(b'"');
-                out.extend_from_slice(inside.as_bytes());
-                out.extend_from_slice(b"\",");
-            }
-            Self::Plain(plain) => {
-                out.push(b'"');
-                write_escaped(out, plain);
-                out.extend_from_slice(b"\",");
-            }
-        }
+        self.write(out);
+        out.push(b',');
     }
 
     /// Writes the text as a JSON string.

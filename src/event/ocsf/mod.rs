@@ -23,6 +23,7 @@ use crate::event::Options;
 use crate::event::Seen;
 use crate::event::Status;
 use crate::event::Text;
+use crate::event::any_says_something;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
 use crate::event::members::close;
@@ -249,9 +250,8 @@ fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
 impl HttpRequest<'_> {
     /// Whether there is anything to write.
     pub(crate) fn is_known(&self) -> bool {
-        let said = [&self.url, &self.path, &self.user_agent, &self.referrer, &self.version];
         self.known_method().is_some()
-            || said.into_iter().any(|attribute| attribute.as_ref().is_some_and(|text| text.says_something()))
+            || any_says_something([&self.url, &self.path, &self.user_agent, &self.referrer, &self.version])
     }
 
     /// The method as OCSF spells it, when it is one of OCSF's.

@@ -4,7 +4,7 @@ use crate::event::Actor;
 use crate::event::Api;
 use crate::event::Event;
 use crate::event::Json;
-use crate::event::Mapping;
+use crate::event::Rows;
 use crate::event::Secrets;
 use crate::event::Status;
 use crate::event::Text;
@@ -12,7 +12,6 @@ use crate::event::User;
 use crate::event::UserKind;
 use crate::event::Value;
 use crate::family::immuta::AUDIT;
-use crate::family::immuta::FAMILY;
 use crate::family::immuta::Source;
 use crate::family::immuta::targets;
 use crate::family::immuta::time_of;
@@ -20,7 +19,12 @@ use crate::family::immuta::time_of;
 /// Characters after which queries are cut off in the records.
 const QUERY_CHARACTERS_MAX: usize = 2048;
 
-pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Secrets<'a>) {
+pub(super) fn fill<'a>(
+    event: &mut Event<'a>,
+    rows: Option<&'static Rows>,
+    source: &mut Source<'a>,
+    secrets: &mut Secrets<'a>,
+) {
     let action = record_type(source);
     let code = format!("audit/{}", action.plain());
     event.action = action;
@@ -38,7 +42,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: 
     event.actor = Actor { user: acting_user(source), session_uid: source.top.map("sessionId"), ..Actor::default() };
     event.api = Api { service: event.metadata.feature.clone(), ..Api::default() };
     outcome(event, source, secrets);
-    if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+    if let Some(rows) = rows {
         targets::fill(event, rows, &code, source);
     }
     if let Some(query) = source.get("query").and_then(Json::text) {

@@ -93,15 +93,12 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
     }
 }
 
-/// Mostly the beginning of a record tells what it is.
-const HEAD_BYTES: usize = 256;
-
 /// Whether a line, or the first piece of one, is an audit record or a response: by its top members, as far as it takes.
 fn is_record(bytes: &[u8]) -> bool {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return false;
     }
-    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    let head = container::head(bytes);
     if head.len() < bytes.len() && Glance::at(head, bytes).0.decides {
         return true;
     }
@@ -126,22 +123,13 @@ struct Glance<'a> {
 impl<'a> Glance<'a> {
     /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
     fn at(head: &'a [u8], line: &[u8]) -> (Self, bool) {
-        let text = container::valid(head);
         let mut glance = Self::default();
-        let mut reader = Reader::new(text);
-        let read = reader.object(|reader, key| {
-            let value = reader.value()?;
-            if head.len() < line.len() && reader.at() == text.len() {
-                // A number may go on.
-                return Err(Fault::Ends(text.len()));
-            }
-            glance.member(&key, value);
+        let is_whole = container::glance(head, line, |key, value, rest| {
+            glance.member(key, value);
             // Nothing but another level could say otherwise.
-            glance.decides |= key == "level" && glance.level == Some("audit") && !says_level(&line[reader.at()..]);
-            // No fault: what follows does not matter.
-            if glance.decides { Err(Fault::Trailing(0)) } else { Ok(()) }
+            glance.decides |= key == "level" && glance.level == Some("audit") && !says_level(rest);
+            glance.decides
         });
-        let is_whole = read.is_ok();
         (glance, is_whole)
     }
 
@@ -240,13 +228,14 @@ impl<'c> Line<'c> {
         let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
         event.metadata.time_inferred = time_inferred;
         let mut secrets = Secrets::of(text);
+        let rows = self.context.rows;
         let message = source.top.get("message").and_then(Json::text);
         match message.as_ref().map(Text::plain).as_deref() {
-            _ if source.is_uam() => uam::fill(&mut event, &mut source),
-            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, &mut source, &mut secrets),
-            Some(RESPONSE) => response::fill(&mut event, &mut source, response::Kind::Response),
-            Some(ERROR_RESPONSE) => response::fill(&mut event, &mut source, response::Kind::Error),
-            _ => audit::fill(&mut event, &mut source, &mut secrets),
+            _ if source.is_uam() => uam::fill(&mut event, rows, &mut source),
+            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, rows, &mut source, &mut secrets),
+            Some(RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Response),
+            Some(ERROR_RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Error),
+            _ => audit::fill(&mut event, rows, &mut source, &mut secrets),
         }
         event.message = source.top.map("message");
         event.metadata.log_level = source.top.map("level");

@@ -5,10 +5,9 @@ use crate::event::Event;
 use crate::event::HttpRequest;
 use crate::event::HttpResponse;
 use crate::event::Json;
-use crate::event::Mapping;
+use crate::event::Rows;
 use crate::event::Status;
 use crate::event::Text;
-use crate::family::immuta::FAMILY;
 use crate::family::immuta::Source;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,11 +16,10 @@ pub(super) enum Kind {
     Error,
 }
 
-pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>, kind: Kind) {
+pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, source: &mut Source<'a>, kind: Kind) {
     let method = source.top.map("method");
     let scope = if kind == Kind::Error { "error_response" } else { "response" };
     let code = format!("{scope}/{}", method.as_ref().map(Text::plain).unwrap_or_default().to_ascii_uppercase());
-    let rows = Mapping::built_in().family(FAMILY.name);
     if let Some(row) = rows.and_then(|rows| rows.matching(&code, &|_| None).next()) {
         event.activity = row.activity;
         event.caption = row.caption.map(Text::from);

@@ -9,14 +9,13 @@ use crate::event::Event;
 use crate::event::Fields;
 use crate::event::HttpRequest;
 use crate::event::Json;
-use crate::event::Mapping;
 use crate::event::Reader;
 use crate::event::Resource;
+use crate::event::Rows;
 use crate::event::Status;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::UserKind;
-use crate::family::immuta::FAMILY;
 use crate::family::immuta::Source;
 use crate::family::immuta::targets;
 use crate::family::immuta::time_of;
@@ -27,7 +26,7 @@ const PAYLOAD: &str = "AuditPayload";
 /// Of a list of targets at most as many become resources; the list itself stays in `unmapped` where it is longer.
 const TARGETS_MAX: usize = 100;
 
-pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>) {
+pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, source: &mut Source<'a>) {
     let payload = nested(source, "auditPayload");
     let kind = payload.get("type").and_then(Json::text);
     let action = source.top.map("action").or_else(|| kind.clone()).unwrap_or(Text::from("unknown"));
@@ -55,7 +54,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, source: &mut Source<'a>) {
     event.status_detail = source.top.map("actionStatusReason");
     let targets = named(source, "targets");
     let related = named(source, "relatedResources");
-    if let Some(rows) = Mapping::built_in().family(FAMILY.name) {
+    if let Some(rows) = rows {
         let entity = targets.first().cloned().unwrap_or_default();
         targets::fill_event(event, rows, &code, entity);
     }

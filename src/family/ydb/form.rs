@@ -1,8 +1,6 @@
 //! What form a line has, told by its beginning.
 
-use crate::event::Fault;
 use crate::event::Json;
-use crate::event::Reader;
 use crate::family::container;
 use crate::family::ydb::schemeshard::Prefix;
 use crate::family::ydb::stream;
@@ -66,32 +64,22 @@ pub(super) fn is_common_line(bytes: &[u8]) -> bool {
     })
 }
 
-/// Mostly the beginning of a record's JSON tells what it is.
-const HEAD_BYTES: usize = 256;
-
 /// Whether a JSON object, or the beginning of one, is a record of the audit stream.
 fn is_json_record(bytes: &[u8]) -> bool {
-    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-    let is_cut = head.len() < bytes.len();
-    tells_audit(container::valid(head), is_cut) || is_cut && tells_audit(container::valid(bytes), false)
+    let head = container::head(bytes);
+    tells_audit(head, bytes) || head.len() < bytes.len() && tells_audit(bytes, bytes)
 }
 
-fn tells_audit(text: &str, is_cut: bool) -> bool {
+fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     let (mut is_audit, mut has_component, mut has_other) = (false, false, false);
-    // Why it was cut short does not matter.
-    let _cut = Reader::new(text).object(|reader, key| {
-        let value = reader.value()?;
-        if is_cut && reader.at() == text.len() {
-            // A number may go on.
-            return Err(Fault::Ends(text.len()));
-        }
-        match (&*key, value) {
+    container::glance(head, line, |key, value, _| {
+        match (key, value) {
             ("@log_type", Json::String("audit")) => is_audit = true,
             ("component", _) => has_component = true,
             ("operation" | "detailed_status" | "sanitized_token", _) => has_other = true,
             _ => {}
         }
-        if is_audit || has_component && has_other { Err(Fault::Trailing(0)) } else { Ok(()) }
+        is_audit || has_component && has_other
     });
     is_audit || has_component && has_other
 }

@@ -50,12 +50,7 @@ impl<'a> Parts<'a> {
     /// Reads a JSON object.
     pub(super) fn of_json(text: &'a str, secrets: &mut Secrets<'a>) -> Result<Self, Fault> {
         let mut reader = Reader::new(text);
-        let mut fields = Fields::with_capacity(USUAL_FIELDS);
-        reader.object(|reader, key| {
-            let value = reader.value()?;
-            fields.insert(key, value);
-            Ok(())
-        })?;
+        let fields = Fields::read(&mut reader)?;
         reader.end()?;
         let mut parts = Self::with_capacity(fields.len());
         for field in fields.iter() {
