@@ -70,9 +70,11 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
+    #[inline(always)]
     pub fn insert(&mut self, key: Cow<'a, str>, value: Json<'a>) {
-        let mark = Mark::of(&key);
-        match self.find(mark, &key) {
+        let sought = Key::of(&key);
+        let mark = sought.mark;
+        match self.find(&sought) {
             Ok(position) => {
                 self.fields[position].value = value;
                 return;
@@ -88,13 +90,25 @@ impl<'a> Fields<'a> {
         self.fields.push(Field { key, value, mapped: false, mark });
     }
 
+    #[inline(always)]
     pub fn get(&self, key: &str) -> Option<Json<'a>> {
-        self.position(key).map(|position| self.fields[position].value)
+        self.get_by(&Key::of(key))
+    }
+
+    /// The same by a key that is looked for in several objects.
+    pub fn get_by(&self, key: &Key<'_>) -> Option<Json<'a>> {
+        self.find(key).ok().map(|position| self.fields[position].value)
     }
 
     /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
+    #[inline(always)]
     pub fn map(&mut self, key: &str) -> Option<Text<'a>> {
-        let position = self.position(key)?;
+        self.map_by(&Key::of(key))
+    }
+
+    /// The same by a key that is looked for in several objects.
+    pub fn map_by(&mut self, key: &Key<'_>) -> Option<Text<'a>> {
+        let position = self.find(key).ok()?;
         let field = &mut self.fields[position];
         let text = field.value.text();
         field.mapped |= text.is_some() || field.value == Json::Null;
@@ -130,21 +144,20 @@ impl<'a> Fields<'a> {
         self.fields.iter()
     }
 
-    // Keys that are asked for are mostly literals, whose marks are then known beforehand.
     #[inline(always)]
     fn position(&self, key: &str) -> Option<usize> {
-        self.find(Mark::of(key), key).ok()
+        self.find(&Key::of(key)).ok()
     }
 
     /// The key's position, or else the empty place that is its.
     #[inline]
-    fn find(&self, mark: Mark, key: &str) -> Result<usize, usize> {
+    fn find(&self, key: &Key<'_>) -> Result<usize, usize> {
         if self.index.is_some() {
-            return self.indexed(key);
+            return self.indexed(key.name);
         }
-        let mut place = mark.place();
+        let mut place = key.mark.place();
         while let Some(field) = self.fields.get(usize::from(self.places[place]).wrapping_sub(1)) {
-            if field.mark == mark && field.key == key {
+            if field.mark == key.mark && field.key == key.name {
                 return Ok(usize::from(self.places[place]) - 1);
             }
             place = (place + 1) % PLACES;
@@ -156,6 +169,21 @@ impl<'a> Fields<'a> {
     #[cold]
     fn indexed(&self, key: &str) -> Result<usize, usize> {
         self.index.as_ref().and_then(|index| index.get(key).copied()).ok_or(0)
+    }
+}
+
+/// A name to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'k> {
+    name: &'k str,
+    mark: Mark,
+}
+
+impl<'k> Key<'k> {
+    // Names are mostly literals, whose marks are then known beforehand.
+    #[inline(always)]
+    pub fn of(name: &'k str) -> Self {
+        Self { name, mark: Mark::of(name) }
     }
 }
 

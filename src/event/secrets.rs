@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::event::Fault;
 use crate::event::Fields;
 use crate::event::Json;
+use crate::event::Members;
 use crate::event::Reader;
 use crate::event::Text;
 use crate::event::Value;
@@ -38,6 +39,9 @@ const TAIL_BYTES: usize = 24;
 
 /// How many JSON texts may stand in each other's strings before the innermost is masked unseen.
 const EMBEDDED_MAX: u8 = 3;
+
+/// A family adds no more to a record's own fields, mostly.
+const USUAL_MORE: usize = 2;
 
 /// What the source writes at the end of a value that it cut short.
 const TRUNCATED: &str = "... truncated";
@@ -136,6 +140,15 @@ impl<'a> Secrets<'a> {
             Json::Object(whole) => self.carry_object(whole),
             Json::Array(whole) => self.carry_array(name, whole),
         }
+    }
+
+    /// The fields that have found no place in the event, each carried.
+    pub fn carry_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
+        let mut members = Members::with_capacity(fields.unmapped().count() + USUAL_MORE);
+        for field in fields.unmapped() {
+            members.push((field.name(), self.carry(&field.key, field.value)));
+        }
+        members
     }
 
     /// As [`carry`](Self::carry), for an attribute that is text: nothing when the value says nothing.

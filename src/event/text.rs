@@ -56,21 +56,20 @@ impl<'a> Text<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Plain(text) => text.is_empty(),
-            Self::Escaped(inside) => inside.is_empty(),
-        }
+        self.as_held().is_empty()
     }
 
     /// Whether there is something to say: neither empty nor the `-` that logs write for nothing.
     pub fn says_something(&self) -> bool {
-        !matches!(
-            match self {
-                Self::Plain(text) => text.as_ref(),
-                Self::Escaped(inside) => inside,
-            },
-            "" | "-"
-        )
+        !matches!(self.as_held(), "" | "-")
+    }
+
+    /// The text as it is held, escapes and all if it has any: never shorter than what it stands for.
+    pub fn as_held(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Escaped(inside) => inside,
+        }
     }
 
     /// The text as the inside of a JSON string.

@@ -73,10 +73,7 @@ pub(crate) fn write_user(out: &mut Vec<u8>, user: &User<'_>) {
 
 /// Whether OCSF takes the text for an e-mail address.
 pub(super) fn is_address(text: &Text<'_>) -> bool {
-    let inside = match text {
-        Text::Plain(plain) => plain.as_bytes(),
-        Text::Escaped(inside) => inside.as_bytes(),
-    };
+    let inside = text.as_held().as_bytes();
     let length =
         |part: &[u8], place: u8| part.iter().take_while(|byte| ADDRESS[usize::from(**byte)] & place != 0).count();
     let local = length(inside, LOCAL);

@@ -46,11 +46,9 @@ pub(super) fn fill<'a>(
         targets::fill(event, rows, &code, source);
     }
     if let Some(query) = source.get("query").and_then(Json::text) {
-        let plain = query.plain();
-        let is_cut = plain.len() >= QUERY_CHARACTERS_MAX
-            && plain.chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX;
-        drop(plain);
-        event.metadata.is_truncated |= is_cut;
+        let characters = |text: &Text<'_>| text.plain().chars().take(QUERY_CHARACTERS_MAX + 1).count();
+        event.metadata.is_truncated |=
+            query.as_held().len() >= QUERY_CHARACTERS_MAX && characters(&query) == QUERY_CHARACTERS_MAX;
         source.placed("query");
         event.target.query = Some(query);
     }

@@ -1,6 +1,7 @@
 //! What an Immuta action was done to: the fields that the mapping names, read as users, groups and data sources.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use crate::event::Class;
 use crate::event::Databucket;
@@ -17,6 +18,7 @@ use crate::event::Target;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::UserKind;
+use crate::event::unescape;
 use crate::family::immuta::Source;
 
 const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];
@@ -48,6 +50,8 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
     let facts = Facts::of(source);
     let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
+    event.activity = row.activity;
+    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
     let mut reading = Reading {
         source,
         actor: &event.actor.user,
@@ -59,8 +63,6 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, s
     for name in reading.read {
         source.placed(name);
     }
-    event.activity = row.activity;
-    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
 }
 
 /// The same for an event whose target is already known.
@@ -78,51 +80,41 @@ pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &
     event.caption = row.caption.map(Text::from);
 }
 
-/// What rows make a condition of.
-struct Facts<'a> {
-    action: Option<Cow<'a, str>>,
-    state: Option<Cow<'a, str>>,
-    accessed: Option<Cow<'a, str>>,
-    access: Option<Cow<'a, str>>,
-    group_access: Option<Cow<'a, str>>,
-    key_action: Option<Cow<'a, str>>,
+/// What rows make a condition of, and the field that says it.
+const FACTS: [(&str, &str); 6] = [
+    ("action", "action"),
+    ("state", "dataSourceSubscriptionState"),
+    ("type", "accessedIdType"),
+    ("accessType", "accessType"),
+    ("groupAccessType", "groupAccessType"),
+    ("keyAction", "keyAction"),
+];
+
+/// The facts of one record, read when they are asked for: few rows have conditions.
+struct Facts<'s, 'a> {
+    source: &'s Source<'a>,
+    read: [OnceCell<Option<Cow<'a, str>>>; FACTS.len()],
 }
 
-impl<'a> Facts<'a> {
-    fn of(source: &Source<'a>) -> Self {
-        let said = |name: &str| match source.get_own(name) {
-            Some(Json::String(inside)) => {
-                let text = Text::Escaped(inside);
-                Some(text.borrowed().map_or_else(|| Cow::Owned(text.plain().into_owned()), Cow::Borrowed))
-            }
-            _ => None,
-        };
-        // The document has "revoke" beside "granted".
-        let action = said("action").map(|action| match &*action {
-            "revoke" => Cow::Borrowed("revoked"),
-            "grant" => Cow::Borrowed("granted"),
-            _ => action,
-        });
-        Self {
-            action,
-            state: said("dataSourceSubscriptionState"),
-            accessed: said("accessedIdType"),
-            access: said("accessType"),
-            group_access: said("groupAccessType"),
-            key_action: said("keyAction"),
-        }
+impl<'s, 'a> Facts<'s, 'a> {
+    fn of(source: &'s Source<'a>) -> Self {
+        Self { source, read: Default::default() }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        match name {
-            "action" => self.action.as_deref(),
-            "state" => self.state.as_deref(),
-            "type" => self.accessed.as_deref(),
-            "accessType" => self.access.as_deref(),
-            "groupAccessType" => self.group_access.as_deref(),
-            "keyAction" => self.key_action.as_deref(),
-            _ => None,
-        }
+        let place = FACTS.iter().position(|(fact, _)| *fact == name)?;
+        let (fact, field) = FACTS[place];
+        let read = self.read[place].get_or_init(|| {
+            let Some(Json::String(inside)) = self.source.get_own(field) else { return None };
+            let said = unescape(inside);
+            // The document has "revoke" beside "granted".
+            Some(match &*said {
+                "revoke" if fact == "action" => Cow::Borrowed("revoked"),
+                "grant" if fact == "action" => Cow::Borrowed("granted"),
+                _ => said,
+            })
+        });
+        read.as_deref()
     }
 
     /// The word that the row's selector decides by, as the caption of an activity that has none.
