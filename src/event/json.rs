@@ -340,12 +340,11 @@ impl<'a> Json<'a> {
         out.extend_from_slice(token.as_bytes());
     }
 
-    /// A whole number, also when it stands in quotes.
+    /// A whole number, also when it stands in quotes or is written as a fraction, such as `200.0`.
     pub fn integer(self) -> Option<i64> {
-        match self {
-            Self::Number(digits) | Self::String(digits) => digits.parse().ok(),
-            _ => None,
-        }
+        let (Self::Number(digits) | Self::String(digits)) = self else { return None };
+        let fraction = || digits.split_once('.').filter(|(_, after)| after.bytes().all(|digit| digit == b'0'));
+        digits.parse().ok().or_else(|| fraction().and_then(|(whole, _)| whole.parse().ok()))
     }
 }
 
@@ -461,6 +460,22 @@ mod tests {
             assert_eq!(fields.get(&format!("k{}", count - 1)), Some(Json::String("later")));
             assert_eq!(fields.get("k0"), Some(Json::Number("0")));
             assert_eq!(fields.get("none"), None);
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (json, expected) in [
+            (Json::Number("200"), Some(200)),
+            (Json::Number("200.0"), Some(200)),
+            (Json::String("-200.00"), Some(-200)),
+            (Json::Number("200.5"), None),
+            (Json::Number("2e2"), None),
+            (Json::String(".0"), None),
+            (Json::String("x.0"), None),
+            (Json::Bool(true), None),
+        ] {
+            assert_eq!(json.integer(), expected, "{json:?}");
         }
     }
 

@@ -168,7 +168,10 @@ impl<'a> Secrets<'a> {
     fn mask(&mut self, value: Json<'a>) -> Value<'a> {
         match value {
             Json::String("") => return Value::Text(Text::from("")),
-            Json::String(inside) => self.remember(inside, Cow::Borrowed(MASK)),
+            Json::String(inside) => {
+                self.truncated |= inside.ends_with(TRUNCATED);
+                self.remember(inside, Cow::Borrowed(MASK));
+            }
             Json::Number(whole) | Json::Object(whole) | Json::Array(whole) => {
                 self.remember(whole, Cow::Borrowed("\"***\""));
             }

@@ -149,13 +149,14 @@ impl Glance {
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
-    let cleaned = sql::masked(&text);
-    let text = cleaned.as_deref().unwrap_or(&text);
+    let original = &*text;
+    let cleaned = sql::masked(original);
+    let text = cleaned.as_deref().unwrap_or(original);
     let cleared = address::masked(text, None);
-    let is_altered = cleaned.is_some() || cleared.is_some();
+    let original = (cleaned.is_some() || cleared.is_some()).then_some(original);
     let text = cleared.as_deref().unwrap_or(text);
     let record = record.bytes;
-    let read = Line { context, record, inside: &inside, is_altered };
+    let read = Line { context, record, inside: &inside, original };
     match Source::read(text) {
         Ok(source) => read.emit(source, text, emit),
         Err(Fault::HalfSurrogate(_)) => {
@@ -204,7 +205,8 @@ struct Line<'c> {
     context: &'c Context<'c>,
     record: &'c [u8],
     inside: &'c Inside<'c>,
-    is_altered: bool,
+    /// Its text before secrets were masked in it, if any were.
+    original: Option<&'c str>,
 }
 
 impl<'c> Line<'c> {
@@ -231,8 +233,10 @@ impl<'c> Line<'c> {
         event.metadata.log_level = source.top.map("level");
         event.unmapped = source.unmapped(&mut secrets);
         event.unmapped.extend(self.inside.around.iter().cloned());
-        event.metadata.is_truncated |= secrets.truncated;
-        event.masks = self.inside.masks(secrets.masks, text, self.is_altered, self.record);
+        // Of a query that was masked the length says nothing any more.
+        let whole = self.original.map(Source::read).and_then(Result::ok);
+        event.metadata.is_truncated |= secrets.truncated || audit::is_cut(whole.as_ref().unwrap_or(&source));
+        event.masks = self.inside.masks(secrets.masks, text, self.original.is_some(), self.record);
         emit(&event);
         Ok(())
     }
@@ -314,7 +318,12 @@ impl<'a> Source<'a> {
 
     /// Says that the event holds the field whole.
     fn placed(&mut self, name: &str) {
-        let name = Key::of(name.strip_prefix("record.").unwrap_or(name));
+        if let Some(name) = name.strip_prefix("record.") {
+            let fields = if self.record.is_empty() { &mut self.top } else { &mut self.record };
+            fields.map(name);
+            return;
+        }
+        let name = Key::of(name);
         for fields in [&mut self.top, &mut self.record, &mut self.access] {
             if fields.get_by(&name).is_some_and(|value| is_said(&value)) {
                 fields.map_by(&name);

@@ -171,7 +171,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
-        if slot.parts.iter().flatten().any(|name| *name == "userId") {
+        if names(slot, "userId") {
             return Some(self.actor.clone()).filter(User::is_known);
         }
         let said = self.first(slot)?;
@@ -202,15 +202,11 @@ impl<'a> Reading<'_, 'a> {
             return self.named(kind);
         }
         let said = match kind {
-            // Whom an action is about that names no other is who acts.
-            "user" => match self.field("accessedUserId") {
-                Some(said) => said,
-                None => {
-                    let user = self.actor;
-                    let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
-                    return Some(Resource { kind: Some(Text::from(kind)), ..named });
-                }
-            },
+            "user" if names(slot, "userId") => {
+                let user = self.actor;
+                let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
+                return Some(Resource { kind: Some(Text::from(kind)), ..named });
+            }
             _ => self.first(slot)?,
         };
         Some(Resource { kind: Some(Text::from(kind)), uid: Some(said), ..Resource::default() })
@@ -261,4 +257,9 @@ impl<'a> Reading<'_, 'a> {
             version: None,
         })
     }
+}
+
+/// Whether it is the field that the slot stands for.
+fn names(slot: &Slot, field: &str) -> bool {
+    slot.parts.iter().flatten().any(|name| *name == field)
 }
