@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::event::is_secret;
 use crate::event::may_be_secret;
 
-/// How far before a literal its name may stand, in bytes: `=`, `=>`, `(` and spaces are between them.
-const BETWEEN_MAX: usize = 8;
+/// How far before a literal its name may stand, in bytes: white space, comments, `=`, `=>`, `(` and `:` are between them.
+const BETWEEN_MAX: usize = 256;
 
 /// Longer than any name of a secret.
 const NAME_MAX: usize = 64;
@@ -14,10 +14,20 @@ const NAME_MAX: usize = 64;
 /// Names of secrets in SQL, besides those that are secrets anywhere.
 const NAMES: &[&str] = &["aws_secret_key"];
 
+/// The name of a secret where an object of the type SECRET is made.
+const VALUE: &str = "value";
+
 /// The end of `IDENTIFIED BY`.
 const BY: &str = "by";
 
 const IDENTIFIED: &[u8] = b"identified";
+
+/// How JSON may write a quote.
+const QUOTE: &[u8] = b"\\u0027";
+
+/// How JSON may write what stands between a name and its literal.
+const ESCAPED_BETWEEN: [&[u8]; 8] =
+    [b"\\u0009", b"\\u000a", b"\\u000d", b"\\u0020", b"\\u0028", b"\\u003a", b"\\u003d", b"\\u003e"];
 
 /// What may stand before a quote as a part of the literal, as in `E'x'`.
 const PREFIXES: &[u8] = b"eEnNbBxX";
@@ -63,7 +73,7 @@ fn next_quote(bytes: &[u8], mut from: usize, is_json: bool) -> Option<usize> {
             return Some(from);
         }
         let at = from + memchr::memchr3(b'\'', b'\\', b'$', bytes.get(from..)?)?;
-        if bytes[at] != b'\\' {
+        if bytes[at] != b'\\' || bytes[at..].starts_with(QUOTE) {
             return Some(at);
         }
         from = at + 1;
@@ -73,12 +83,19 @@ fn next_quote(bytes: &[u8], mut from: usize, is_json: bool) -> Option<usize> {
 /// What a literal holds that begins at `at` and is a secret.
 fn literal(bytes: &[u8], at: usize, is_json: bool) -> Option<Range<usize>> {
     match bytes[at] {
-        b'\'' => {
-            let before = &bytes[..at];
+        b'\'' | b'\\' => {
+            let backslashes = if bytes[at] == b'\'' { backslashes_before(bytes, at) } else { 0 };
+            let before = &bytes[..at - backslashes];
             let prefixed = before.split_last().filter(|(last, _)| PREFIXES.contains(last)).map(|(_, before)| before);
-            let is_secret = names_secret(before, true) || prefixed.is_some_and(|before| names_secret(before, true));
-            let to = is_secret.then(|| literal_end(bytes, at + 1, if is_json { b'"' } else { b'\'' }))??;
-            Some(at + 1..to)
+            if !names_secret(before, true) && !prefixed.is_some_and(|before| names_secret(before, true)) {
+                return None;
+            }
+            let from = at + quote_length(&bytes[at..]);
+            let to = match backslashes {
+                0 => literal_end(bytes, from, is_json)?,
+                _ => escaped_end(bytes, from, backslashes),
+            };
+            Some(from..to)
         }
         b'"' => {
             let backslashes = backslashes_before(bytes, at);
@@ -117,42 +134,141 @@ fn quoted_end(bytes: &[u8], from: usize, backslashes: usize) -> usize {
     bytes.len()
 }
 
+/// Bytes of the quote that the text begins with; zero when it begins with none.
+fn quote_length(text: &[u8]) -> usize {
+    if text.first() == Some(&b'\'') {
+        1
+    } else if text.starts_with(QUOTE) {
+        QUOTE.len()
+    } else {
+        0
+    }
+}
+
 /// Where the literal ends: at a quote that is neither doubled nor escaped, or before what ends the text around it.
-fn literal_end(bytes: &[u8], from: usize, outer: u8) -> Option<usize> {
+fn literal_end(bytes: &[u8], from: usize, is_json: bool) -> Option<usize> {
     let mut at = from;
     loop {
-        at += memchr::memchr3(b'\'', b'\\', outer, bytes.get(at..)?)?;
-        match bytes[at] {
-            b'\\' => at += 2,
-            b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
-            _ => return Some(at),
+        at += memchr::memchr3(b'\'', b'\\', if is_json { b'"' } else { b'\'' }, bytes.get(at..)?)?;
+        let quote = quote_length(&bytes[at..]);
+        if quote > 0 {
+            let doubled = quote_length(&bytes[at + quote..]);
+            if doubled == 0 {
+                return Some(at);
+            }
+            at += quote + doubled;
+        } else if bytes[at] != b'\\' {
+            return Some(at);
+        } else if is_json && bytes.get(at + 1) == Some(&b'\\') {
+            // One backslash, which escapes what comes next.
+            at += 2;
+            at += quote_length(bytes.get(at..)?);
+        } else {
+            at += 2;
         }
     }
+}
+
+/// The same of a literal whose quotes have so many backslashes, inside of a text in double quotes that have fewer.
+fn escaped_end(bytes: &[u8], from: usize, backslashes: usize) -> usize {
+    let mut at = from;
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'\'', b'"', rest)) {
+        let quote = at + found;
+        let own = backslashes_before(&bytes[from..], quote - from);
+        at = quote + 1;
+        if bytes[quote] == b'"' {
+            if own < backslashes {
+                return quote - own;
+            }
+        } else if own <= backslashes {
+            let next = at + own;
+            let is_doubled = bytes.get(next) == Some(&b'\'') && bytes[at..next].iter().all(|byte| *byte == b'\\');
+            if !is_doubled {
+                return quote - own;
+            }
+            at = next + 1;
+        }
+    }
+    bytes.len()
 }
 
 /// Whether the word before a literal is a secret's name. What stands in double quotes may be the name of a column, by which
 /// a query may order.
 fn names_secret(before: &[u8], is_value: bool) -> bool {
-    let is_between = |byte: &u8| matches!(byte, b' ' | b'=' | b'>' | b'(' | b':');
-    let between = before.iter().rev().take(BETWEEN_MAX + 1).take_while(|byte| is_between(byte)).count();
-    if between == 0 || between > BETWEEN_MAX {
+    let named = without_between(before);
+    if named.len() == before.len() {
         return false;
     }
-    let before = &before[..before.len() - between];
-    if !before.last_chunk::<2>().is_some_and(|end| may_be_secret(end) || end.eq_ignore_ascii_case(BY.as_bytes())) {
+    if !named.last_chunk::<2>().is_some_and(|end| may_be_secret(end) || end.eq_ignore_ascii_case(BY.as_bytes())) {
         return false;
     }
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    let length = before.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
-    let Ok(name) = std::str::from_utf8(&before[before.len() - length..]) else { return false };
+    let length = named.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
+    let (before, name) = named.split_at(named.len() - length);
+    // What follows a backslash is the rest of an escape.
+    let escape = if before.last() != Some(&b'\\') {
+        0
+    } else if name.first() == Some(&b'u') {
+        QUOTE.len() - 1
+    } else {
+        1
+    };
+    let (before, name) = named.split_at(before.len() + escape.min(name.len()));
+    let Ok(name) = std::str::from_utf8(name) else { return false };
     if name.eq_ignore_ascii_case(BY) {
-        let before = before[..before.len() - length].trim_ascii_end();
+        let before = without_between(before);
         return is_value
-            || before.len() >= IDENTIFIED.len() && {
-                before[before.len() - IDENTIFIED.len()..].eq_ignore_ascii_case(IDENTIFIED)
-            };
+            || before.len() >= IDENTIFIED.len()
+                && before[before.len() - IDENTIFIED.len()..].eq_ignore_ascii_case(IDENTIFIED);
     }
-    is_secret(name) || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+    is_secret(name)
+        || NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+        || name.eq_ignore_ascii_case(VALUE) && is_secret_object(before)
+}
+
+/// The text without what may stand at its end between a name and its literal.
+fn without_between(text: &[u8]) -> &[u8] {
+    let floor = text.len().saturating_sub(BETWEEN_MAX);
+    let mut left = text;
+    while left.len() > floor {
+        let window = &left[floor..];
+        let Some(length) = between_length(window) else { break };
+        left = &left[..left.len() - length];
+    }
+    left
+}
+
+/// Bytes of the last thing in the text that may stand between a name and its literal; nothing when it ends otherwise.
+fn between_length(text: &[u8]) -> Option<usize> {
+    let line_end = match text {
+        [.., b'\n'] => 1,
+        // As JSON and the text form of protocol buffers write it, escaped once or more.
+        [.., b'\\', b'n'] => 1 + backslashes_before(text, text.len() - 1),
+        [.., b' ' | b'\t' | b'\r' | b'=' | b'>' | b'(' | b':'] => return Some(1),
+        [.., b'\\', b't' | b'r'] => return Some(1 + backslashes_before(text, text.len() - 1)),
+        [.., b'*', b'/'] => return memchr::memmem::rfind(&text[..text.len() - 2], b"/*").map(|from| text.len() - from),
+        _ => {
+            let end = text.last_chunk::<6>()?;
+            let is_between = ESCAPED_BETWEEN.iter().any(|escaped| end.eq_ignore_ascii_case(escaped));
+            return is_between.then_some(end.len());
+        }
+    };
+    // A comment may end with the line.
+    let line = &text[..text.len() - line_end];
+    let comment = memchr::memmem::rfind(line, b"--").filter(|from| {
+        let inside = &line[*from..];
+        !inside.contains(&b'\n') && memchr::memmem::find(inside, b"\\n").is_none()
+    });
+    Some(comment.map_or(line_end, |from| text.len() - from))
+}
+
+/// Whether the text ends with the making of an object of the type SECRET, whose value is the secret.
+fn is_secret_object(text: &[u8]) -> bool {
+    let window = &text[text.len().saturating_sub(BETWEEN_MAX)..];
+    let words = || window.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let of_type =
+        |(word, next): (&[u8], &[u8])| word.eq_ignore_ascii_case(b"type") && next.eq_ignore_ascii_case(b"secret");
+    words().zip(words().skip(1)).any(of_type)
 }
 
 #[cfg(test)]
@@ -179,6 +295,29 @@ mod tests {
             ("PASSWORD $$S$$ x", "PASSWORD $$***$$ x"),
             ("PASSWORD $a$S$$T$a$ x", "PASSWORD $a$***$a$ x"),
             (r#"{"query":"PASSWORD $$cut short","a":"$$"}"#, r#"{"query":"PASSWORD $$***","a":"$$"}"#),
+            ("PASSWORD\n'S' x", "PASSWORD\n'***' x"),
+            ("PASSWORD\r\n\t 'S' x", "PASSWORD\r\n\t '***' x"),
+            ("IDENTIFIED\nBY\t'S'", "IDENTIFIED\nBY\t'***'"),
+            ("PASSWORD /* the 'new' one */ 'S' x", "PASSWORD /* the 'new' one */ '***' x"),
+            ("PASSWORD -- the new one\n'S' x", "PASSWORD -- the new one\n'***' x"),
+            (r#"{"query":"PASSWORD\n'S' x"}"#, r#"{"query":"PASSWORD\n'***' x"}"#),
+            (r#"{"query":"IDENTIFIED\r\n\tBY\n'S' x"}"#, r#"{"query":"IDENTIFIED\r\n\tBY\n'***' x"}"#),
+            (r#"{"query":"IDENTIFIED\nBY \"S\" x"}"#, r#"{"query":"IDENTIFIED\nBY \"***\" x"}"#),
+            (r#"{"query":"PASSWORD /* c */\u0020'S' x"}"#, r#"{"query":"PASSWORD /* c */\u0020'***' x"}"#),
+            (r#"{"query":"PASSWORD -- c\n'S' x"}"#, r#"{"query":"PASSWORD -- c\n'***' x"}"#),
+            (r#"{"query":"PASSWORD \u0027S\u0027 x"}"#, r#"{"query":"PASSWORD \u0027***\u0027 x"}"#),
+            (r#"{"query":"PASSWORD \u0027it\u0027\u0027s\u0027 x"}"#, r#"{"query":"PASSWORD \u0027***\u0027 x"}"#),
+            (r#"{"query":"PASSWORD E'a\\'b' x"}"#, r#"{"query":"PASSWORD E'***' x"}"#),
+            (r#"{"a":"{\"q\":\"PASSWORD\\n'S' x\"}"}"#, r#"{"a":"{\"q\":\"PASSWORD\\n'***' x\"}"}"#),
+            (r#"QueryText: "PASSWORD \'S\' x" A: 'b'"#, r#"QueryText: "PASSWORD \'***\' x" A: 'b'"#),
+            (r#"QueryText: "PASSWORD \'it\'\'s\' x""#, r#"QueryText: "PASSWORD \'***\' x""#),
+            (r#"QueryText: "PASSWORD\n\'S\' x""#, r#"QueryText: "PASSWORD\n\'***\' x""#),
+            (r#"QueryText: "PASSWORD \'cut short""#, r#"QueryText: "PASSWORD \'***""#),
+            ("CREATE OBJECT a (TYPE SECRET) WITH value='S'", "CREATE OBJECT a (TYPE SECRET) WITH value='***'"),
+            (
+                "CREATE OBJECT a (TYPE  secret) WITH (value = \"S\")",
+                "CREATE OBJECT a (TYPE  secret) WITH (value = \"***\")",
+            ),
             (
                 "(PASSPHRASE = 'p', CREDENTIALS = 'c', ACCESS_KEY='k')",
                 "(PASSPHRASE = '***', CREDENTIALS = '***', ACCESS_KEY='***')",
@@ -204,6 +343,13 @@ mod tests {
             "PASSWORD \"\"",
             "ORDER BY \"c\"",
             r#"{"a":"said by ","b":"the password ","c":"d"}"#,
+            "the password's end, it's",
+            "PASSWORD NULL -- 'a'",
+            "WITH (value = 'a')",
+            r#"{"a":"the password\n","c":"it's"}"#,
+            r#"{"a":"\u0027","b":"\\'"}"#,
+            r"\",
+            r"'\",
         ] {
             assert_eq!(masked(text), None, "{text}");
         }
