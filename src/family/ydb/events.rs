@@ -174,10 +174,11 @@ pub(super) fn of_parts<'a>(
     common: &Common<'a>,
     mut parts: Parts<'a>,
     time: Option<&'a str>,
-    secrets: Secrets<'a>,
+    mut secrets: Secrets<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
-    let own_time = parts.get(names::AT_TIMESTAMP).map(Text::plain).filter(|_| time.is_none());
+    let own_time = parts.get(names::AT_TIMESTAMP).filter(|_| time.is_none());
+    let own_time = own_time.as_ref().map(Text::plain);
     let (time_ms, time_inferred) = common.time(time.or(own_time.as_deref()))?;
     let action = parts.map(names::OPERATION).unwrap_or(Text::from("unknown"));
     let mut event = blank(action, time_ms);
@@ -185,16 +186,17 @@ pub(super) fn of_parts<'a>(
     event.metadata.original_time = time.map(Text::from).or_else(|| parts.map(names::AT_TIMESTAMP));
     let (tx, request) = (parts.map(names::TX_ID), parts.map(names::REQUEST_ID));
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());
-    event.metadata.original_uid = parts.get(names::ID).cloned().or_else(|| request.clone()).or(tx);
+    event.metadata.original_uid = parts.get(names::ID).or_else(|| request.clone()).or(tx);
     event.metadata.feature = parts.map(names::COMPONENT);
     if parts.is_ambiguous {
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated =
-        [names::BODY, names::QUERY_TEXT].into_iter().any(|name| parts.get(name).is_some_and(is_truncated));
+    event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
+        .into_iter()
+        .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
-    let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN)).cloned();
+    let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
     let subject = parts.map(names::SUBJECT).or(logs_on_as);
     event.actor = Actor { user: user(subject), ..Actor::default() };
     event.src = parts.map(names::REMOTE_ADDRESS).map(endpoint);
@@ -207,7 +209,7 @@ pub(super) fn of_parts<'a>(
     event.http_request = http_request(&mut parts);
     let access = access_of_parts(&mut parts);
     let mut objects = objects_of_parts(&parts);
-    let (unmapped, places) = left_of_parts(parts);
+    let (unmapped, places) = left_of_parts(&parts, &mut secrets);
     event.unmapped = unmapped;
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
@@ -228,13 +230,19 @@ fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
 }
 
 /// What stays beside every event, and the paths, which are the single event's affair.
-fn left_of_parts<'a>(parts: Parts<'a>) -> (Members<'a>, Members<'a>) {
+fn left_of_parts<'a>(parts: &Parts<'a>, secrets: &mut Secrets<'a>) -> (Members<'a>, Members<'a>) {
     let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
-    for part in parts.into_unmapped() {
-        let known = part.known;
-        let member = (part.name, part.value);
-        match known {
+    for part in parts.iter() {
+        if part.is_mapped && !part.may_hide() {
+            continue;
+        }
+        let value = parts.carried(part, secrets);
+        if part.is_mapped {
+            continue;
+        }
+        let member = (part.name(), value);
+        match part.known {
             // Their places are the events' affair.
             Some(names::DATABASE | names::TABLE) => {}
             Some(names::PATHS) => places.push(member),
@@ -250,13 +258,13 @@ fn left_of_parts<'a>(parts: Parts<'a>) -> (Members<'a>, Members<'a>) {
 }
 
 fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
-    let login = |name| parts.get(name).cloned();
+    let login = |name| parts.get(name);
     let member = login(names::LOGIN_MEMBER).filter(|_| parts.get(names::LOGIN_GROUP).is_some());
     Objects {
-        database: parts.get(names::DATABASE).cloned(),
+        database: parts.get(names::DATABASE),
         paths: parts.list(names::PATHS, |_| true),
         sources: Vec::new(),
-        table: parts.get(names::TABLE).cloned(),
+        table: parts.get(names::TABLE),
         user: member.or_else(|| login(names::LOGIN_USER)),
         group: login(names::LOGIN_GROUP),
         places: Members::new(),
@@ -265,7 +273,7 @@ fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
 
 /// The request, as far as an event has places for it: parameters need a path, and a method must be a known one.
 fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
-    let (method, path) = (parts.get(names::METHOD).cloned(), parts.map(names::URL));
+    let (method, path) = (parts.get(names::METHOD), parts.map(names::URL));
     let query = path.as_ref().and_then(|_| parts.map(names::PARAMS));
     let request = HttpRequest { method, path, query, ..HttpRequest::default() };
     if request.method.is_none() || request.known_method().is_some() {
@@ -276,7 +284,7 @@ fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
 
 fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
     let detailed = parts.map(names::DETAILED_STATUS);
-    let status = parts.get(names::STATUS).cloned();
+    let status = parts.get(names::STATUS);
     let plain = status.as_ref().map(Text::plain);
     event.status = match plain.as_deref() {
         Some("SUCCESS") => Status::Success,

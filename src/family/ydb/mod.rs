@@ -145,10 +145,9 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
             events::of_parts(&common, parts, Some(time), Secrets::of(text), emit)
         }
         Form::TimedJson | Form::Json => {
-            let mut secrets = Secrets::of(text);
             let json = rest.strip_prefix(": ").unwrap_or(rest);
-            let parts = Parts::of_json(json, &mut secrets).map_err(|fault| Refusal::new(fault.to_string()))?;
-            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), secrets, emit)
+            let parts = Parts::of_json(json).map_err(|fault| Refusal::new(fault.to_string()))?;
+            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), Secrets::of(text), emit)
         }
     }
 }
@@ -229,7 +228,7 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     let (time, rest) = line.text.split_at(line.time);
     match line.form {
         Form::Scheme => write_transaction(out, &line.transaction(time, rest)?, line.words()),
-        Form::Text => write_parts(out, &Parts::of_text(&rest[2..], line.words()), Some(time)),
+        Form::Text => write_parts(out, &Parts::of_text(&rest[2..], line.words()), time),
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
             // Nothing is masked here: this is the record as it came.
@@ -259,13 +258,10 @@ fn write_json(out: &mut Vec<u8>, json: &str, time: Option<&str>) -> Result<(), R
     Ok(())
 }
 
-fn write_parts(out: &mut Vec<u8>, parts: &Parts<'_>, time: Option<&str>) {
-    let mut members: Vec<(Text<'_>, Value<'_>)> = Vec::new();
-    if let Some(time) = time {
-        members.push((Text::from("timestamp"), Value::Text(Text::from(time))));
-    }
-    let own = parts.iter().filter(|part| part.name.plain() != "timestamp");
-    members.extend(own.map(|part| (part.name.clone(), part.value.clone())));
+fn write_parts<'t>(out: &mut Vec<u8>, parts: &Parts<'t>, time: &'t str) {
+    let mut members = vec![(Text::from("timestamp"), Value::Text(Text::from(time)))];
+    let own = parts.iter().filter(|part| !part.name().is("timestamp"));
+    members.extend(own.map(|part| (part.name(), parts.carried(part, &mut Secrets::of("")))));
     if parts.is_ambiguous {
         members.push((Text::from("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }
