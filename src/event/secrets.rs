@@ -16,34 +16,18 @@ use crate::event::text::write_escaped;
 pub(crate) const MASK: &str = "***";
 
 /// A field is secret when its name ends so, whatever its case and without `_`, `-` and `.`: passwords, keys, tokens, the
-/// values of stored secrets, and the text of commands, which may hold any of them.
-const SECRET_ENDINGS: &[&str] = &[
-    "password",
-    "passwd",
-    "pwd",
-    "secret",
-    "secretkey",
-    "secretaccesskey",
-    "privatekey",
-    "apikey",
-    "accesskey",
-    "accountkey",
-    "passphrase",
-    "credentials",
-    "accesstoken",
-    "apitoken",
-    "authtoken",
-    "bearertoken",
-    "idtoken",
-    "refreshtoken",
-    "sastoken",
-    "sessiontoken",
-    "tokenvalue",
-    "secretvalue",
-    "stringvalue",
-    "bytesvalue",
-    "connectionstring",
-    "commandtext",
+/// values of stored secrets, and the text of commands, which may hold any of them. By their last letters.
+const SECRET_ENDINGS: &[(u8, &[&str])] = &[
+    (b'd', &["password", "passwd", "pwd"]),
+    (b't', &["secret", "commandtext"]),
+    (b'y', &["secretkey", "secretaccesskey", "privatekey", "apikey", "accesskey", "accountkey"]),
+    (b'e', &["passphrase", "tokenvalue", "secretvalue", "stringvalue", "bytesvalue"]),
+    (b's', &["credentials"]),
+    (
+        b'n',
+        &["accesstoken", "apitoken", "authtoken", "bearertoken", "idtoken", "refreshtoken", "sastoken", "sessiontoken"],
+    ),
+    (b'g', &["connectionstring"]),
 ];
 
 /// A field is secret when this is its whole name.
@@ -103,7 +87,8 @@ fn is_secret_name(bytes: &[u8]) -> bool {
         tail[at] = byte.to_ascii_lowercase();
     }
     let tail = &tail[at..];
-    SECRET_ENDINGS.iter().any(|ending| tail.ends_with(ending.as_bytes()))
+    let endings = SECRET_ENDINGS.iter().filter(|(letter, _)| tail.last() == Some(letter));
+    endings.flat_map(|(_, endings)| *endings).any(|ending| tail.ends_with(ending.as_bytes()))
         || whole && SECRET_NAMES.iter().any(|name| tail == name.as_bytes())
 }
 

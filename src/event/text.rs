@@ -41,9 +41,13 @@ impl<'a> Text<'a> {
     pub fn is(&self, word: &str) -> bool {
         match self {
             Self::Plain(text) => text == word,
-            // Escapes only make longer; few texts have any.
-            Self::Escaped(inside) if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
-            Self::Escaped(inside) => *inside == word && !self.has_escapes(),
+            Self::Escaped(inside) => match (inside.as_bytes().first(), word.as_bytes().first()) {
+                (Some(b'\\'), _) => unescape(inside) == word,
+                (first, wanted) if first != wanted => false,
+                // Escapes only make longer; few texts have any.
+                _ if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
+                _ => *inside == word && !self.has_escapes(),
+            },
         }
     }
 

@@ -26,7 +26,7 @@ pub(super) fn fill<'a>(
     secrets: &mut Secrets<'a>,
 ) {
     let action = record_type(source);
-    let code = format!("audit/{}", action.plain());
+    let code = ["audit/", &*action.plain()].concat();
     event.action = action;
     event.metadata.original_uid = source.top.map("id");
     event.metadata.correlation_uid = event.metadata.original_uid.clone();
@@ -77,7 +77,7 @@ fn acting_user<'a>(source: &mut Source<'a>) -> User<'a> {
         (source.top.get("profileId").and_then(Json::text).is_none()).then(|| source.top.map("sqlUser")).flatten()
     });
     let uid = source.top.map("profileId");
-    let is_address = name.as_ref().is_some_and(|name| name.plain().contains('@'));
+    let is_address = name.as_ref().is_some_and(|name| name.plain().as_bytes().contains(&b'@'));
     let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
     User { email: name.clone().filter(|_| is_address), name, uid, kind, ..User::default() }
 }

@@ -22,6 +22,9 @@ use crate::family::immuta::Source;
 const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];
 const DATA_SOURCE_IDS: &[&str] = &["dataSourceId"];
 
+/// Few rows read more fields.
+const USUAL_READ: usize = 8;
+
 /// Where the name and the id of a sort of thing stand.
 const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("data_source", DATA_SOURCE_NAMES, DATA_SOURCE_IDS),
@@ -45,12 +48,17 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
     let facts = Facts::of(source);
     let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
-    let mut reading = Reading { source, event, read: Vec::new() };
-    let target = reading.target(row);
+    let mut reading = Reading {
+        source,
+        actor: &event.actor.user,
+        feature: event.metadata.feature.as_ref(),
+        target: &mut event.target,
+        read: Vec::with_capacity(USUAL_READ),
+    };
+    reading.fill(row);
     for name in reading.read {
         source.placed(name);
     }
-    event.target = target;
     event.activity = row.activity;
     event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
 }
@@ -128,32 +136,35 @@ impl<'a> Facts<'a> {
 /// The reading of one row's objects.
 struct Reading<'r, 'a> {
     source: &'r Source<'a>,
-    event: &'r Event<'a>,
+    actor: &'r User<'a>,
+    feature: Option<&'r Text<'a>>,
+    target: &'r mut Target<'a>,
     /// The fields that were read and that the event then holds whole.
     read: Vec<&'static str>,
 }
 
 impl<'a> Reading<'_, 'a> {
-    fn target(&mut self, row: &'static Row) -> Target<'a> {
-        let mut target = Target::default();
+    fn fill(&mut self, row: &'static Row) {
         for slot in &row.slots {
             match slot.role {
-                Role::User => target.user = self.user(slot),
+                Role::User => self.target.user = self.user(slot),
                 Role::Group => {
                     let named = self.first(slot);
-                    target.group = named.map(|uid| Group { uid: Some(uid), name: None });
+                    self.target.group = named.map(|uid| Group { uid: Some(uid), name: None });
                 }
-                Role::Privileges => target.privileges = self.privileges(slot),
-                Role::Resource => target.resources.extend(self.named("data_source").filter(Resource::is_known)),
-                Role::Entity => target.entity = self.entity(slot),
-                Role::Service => target.service = Some(Text::from("Immuta")),
-                Role::Table => (target.table, target.database) = self.table(),
-                Role::Database => target.database = Some(self.data_source_or_unknown()),
-                Role::File => target.databucket = self.blob(),
+                Role::Privileges => self.target.privileges = self.privileges(slot),
+                Role::Resource => {
+                    let named = self.named("data_source").filter(Resource::is_known);
+                    self.target.resources.extend(named);
+                }
+                Role::Entity => self.target.entity = self.entity(slot),
+                Role::Service => self.target.service = Some(Text::from("Immuta")),
+                Role::Table => (self.target.table, self.target.database) = self.table(),
+                Role::Database => self.target.database = Some(self.data_source_or_unknown()),
+                Role::File => self.target.databucket = self.blob(),
                 _ => {}
             }
         }
-        target
     }
 
     fn field(&mut self, name: &'static str) -> Option<Text<'a>> {
@@ -168,9 +179,8 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
-        let names: Vec<&'static str> = slot.parts.iter().flatten().copied().collect();
-        if names.contains(&"userId") {
-            return Some(self.event.actor.user.clone()).filter(User::is_known);
+        if slot.parts.iter().flatten().any(|name| *name == "userId") {
+            return Some(self.actor.clone()).filter(User::is_known);
         }
         let said = self.first(slot)?;
         let plain = said.plain();
@@ -204,7 +214,7 @@ impl<'a> Reading<'_, 'a> {
             "user" => match self.field("accessedUserId") {
                 Some(said) => said,
                 None => {
-                    let user = &self.event.actor.user;
+                    let user = self.actor;
                     let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
                     return Some(Resource { kind: Some(Text::from(kind)), ..named });
                 }
@@ -222,7 +232,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn field_or_feature(&mut self, name: &'static str) -> Option<Text<'a>> {
-        if name == "component" { self.event.metadata.feature.clone() } else { self.field(name) }
+        if name == "component" { self.feature.cloned() } else { self.field(name) }
     }
 
     /// `schema.table`; without it the data source is the database.
