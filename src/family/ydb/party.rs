@@ -32,19 +32,20 @@ pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     }
 }
 
+fn in_brackets(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']').filter(|inner| is_ip(inner))
+}
+
 /// The address, and the port after it.
 fn ip(written: &str) -> Option<(&str, Option<u16>)> {
     let bare = written.strip_prefix("ipv4:").or_else(|| written.strip_prefix("ipv6:")).unwrap_or(written);
-    let (host, port) = match bare.rsplit_once(':') {
-        Some((host, port)) if host.ends_with(']') || is_ip(host) => (host, port.parse().ok()),
-        _ => (bare, None),
-    };
-    // `2001:db8::1` has no port, though it ends as if it had one.
-    if is_ip(bare) {
-        return Some((bare, None));
+    match bare.rsplit_once(':') {
+        Some((host, port)) if host.ends_with(']') => Some((in_brackets(host)?, port.parse().ok())),
+        // `2001:db8::1` has no port, though it ends as if it had one.
+        _ if is_ip(bare) => Some((bare, None)),
+        Some((host, port)) if is_ip(host) => Some((host, port.parse().ok())),
+        _ => Some((in_brackets(bare)?, None)),
     }
-    let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
-    is_ip(host).then_some((host, port))
 }
 
 #[cfg(test)]

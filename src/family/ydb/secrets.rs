@@ -47,6 +47,10 @@ pub(super) fn masked(text: &str) -> Option<String> {
 #[inline]
 fn is_after_secret(before: &str) -> bool {
     let bytes = before.as_bytes();
+    // Most colons stand in times and addresses.
+    if bytes.last().is_none_or(u8::is_ascii_digit) {
+        return false;
+    }
     let first = bytes.len().saturating_sub(BETWEEN_MAX);
     let mut end = bytes.len();
     while end > first && matches!(bytes[end - 1], b'"' | b'\\' | b' ') {

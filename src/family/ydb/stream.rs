@@ -158,22 +158,25 @@ impl<'a> Parts<'a> {
     }
 
     /// The field's text, if it says something.
+    // Most names that are asked for are of no field.
+    #[inline(always)]
     pub(super) fn get(&self, name: Name) -> Option<Text<'a>> {
-        let part = self.parts.get(self.places[name.place()] as usize)?;
+        self.parts.get(self.places[name.place()] as usize).and_then(|part| self.text(part))
+    }
+
+    /// The same, and the field then counts as mapped, also when it says that there is none.
+    #[inline(always)]
+    pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
+        self.parts.get_mut(self.places[name.place()] as usize)?.is_mapped = true;
+        self.get(name)
+    }
+
+    fn text(&self, part: &Part<'a>) -> Option<Text<'a>> {
         let text = match part.value {
             Said::Json(json) => json.text(),
             Said::Piece(piece) => Some((self.word)(piece)).filter(Text::says_something),
         };
         text.filter(|text| !says_none(text))
-    }
-
-    /// The same, and the field then counts as mapped, also when it says that there is none.
-    pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
-        let text = self.get(name);
-        if let Some(part) = self.parts.get_mut(self.places[name.place()] as usize) {
-            part.is_mapped = true;
-        }
-        text
     }
 
     /// The elements of a list: `[a, b]`. `begins` says of the text after `, ` whether an element begins with it.
