@@ -63,10 +63,8 @@ fn is_after_secret(before: &str) -> bool {
 fn name_at_end(before: &str) -> &str {
     let bytes = before.as_bytes();
     let first = bytes.len().saturating_sub(NAME_MAX);
-    let mut from = bytes.len();
-    while from > first && IS_OF_NAME[usize::from(bytes[from - 1])] {
-        from -= 1;
-    }
+    let from =
+        bytes[first..].iter().rposition(|byte| !IS_OF_NAME[usize::from(*byte)]).map_or(first, |at| first + at + 1);
     let name = &before[from..];
     if Name::of(name).is_some() { "" } else { name }
 }

@@ -12,6 +12,7 @@ use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
+use crate::family::marks::Marks;
 use crate::family::ydb::names::NAMES;
 use crate::family::ydb::names::Name;
 
@@ -312,19 +313,23 @@ static IS_LETTER: [bool; 256] = {
 fn places(text: &str) -> Vec<Place> {
     let bytes = text.as_bytes();
     let mut places = Vec::with_capacity(USUAL_FIELDS);
-    for equals in memchr::memchr_iter(b'=', bytes) {
-        let first = equals.saturating_sub(NAME_MAX);
-        let mut from = equals;
-        while from > first && IS_LETTER[usize::from(bytes[from - 1])] {
-            from -= 1;
+    // Where the word begins that is being read.
+    let mut from = 0;
+    for at in Marks::of_either([b' ', b'='], bytes) {
+        if bytes[at] == b' ' {
+            from = at + 1;
+            continue;
         }
-        let begins = match &bytes[..from] {
-            [] | [.., b',', b' '] => true,
-            [.., b';', b' '] => Name::of(&text[from..equals]).is_some(),
-            _ => false,
-        };
-        if begins && from < equals {
-            places.push(Place { from, equals, known: Name::of(&text[from..equals]) });
+        let equals = at;
+        let is_after = |byte| from == 0 || bytes[..from - 1].last() == Some(&byte);
+        if equals - from > NAME_MAX || !is_after(b',') && !is_after(b';') {
+            continue;
+        }
+        let name = &text[from..equals];
+        let known = Name::of(name);
+        let is_name = || is_after(b',') && !name.is_empty() && name.bytes().all(|byte| IS_LETTER[usize::from(byte)]);
+        if known.is_some() || is_name() {
+            places.push(Place { from, equals, known });
             if places.len() >= FIELDS_MAX {
                 break;
             }
