@@ -20,7 +20,7 @@ pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
 /// `ipv4:192.0.2.1:5678`, `ipv6:[2001:db8::1]:443`, with brackets in percent notation too, or an address alone.
 pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     let found = match address.borrowed().filter(|written| memchr::memchr(b'%', written.as_bytes()).is_none()) {
-        Some(written) => ip(written).map(|(ip, port)| (Text::from(ip), port)),
+        Some(written) => ip(written).map(|(ip, port)| (Text::Escaped(ip), port)),
         None => {
             let written = address.plain().replace("%5B", "[").replace("%5D", "]");
             ip(&written).map(|(ip, port)| (Text::from(ip.to_owned()), port))

@@ -15,6 +15,8 @@ use crate::event::Value;
 use crate::family::marks::Marks;
 use crate::family::ydb::names::NAMES;
 use crate::family::ydb::names::Name;
+use crate::family::ydb::words::Words;
+use crate::family::ydb::words::alike;
 
 /// What stands for a value that is not there.
 pub(super) const NONE: &str = "{none}";
@@ -37,8 +39,8 @@ pub(super) struct Parts<'a> {
     parts: Vec<Part<'a>>,
     /// By name, where in `parts` its field stands, if the record has it.
     places: [u32; NAMES],
-    /// How a piece of the text form is to be taken.
-    word: fn(&'a str) -> Text<'a>,
+    /// How the pieces of the text form are to be taken.
+    words: Words<'a>,
     /// More than one reading was possible.
     pub(super) is_ambiguous: bool,
 }
@@ -64,7 +66,7 @@ enum Said<'a> {
 impl<'a> Parts<'a> {
     /// Reads a JSON object.
     pub(super) fn of_json(text: &'a str) -> Result<Self, Fault> {
-        let mut parts = Self::new(Text::from);
+        let mut parts = Self::new(Words::default());
         let mut others = Fields::default();
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
@@ -91,8 +93,8 @@ impl<'a> Parts<'a> {
     }
 
     /// Reads the text form, after its time. What of a name comes twice is taken once.
-    pub(super) fn of_text(text: &'a str, word: fn(&'a str) -> Text<'a>) -> Self {
-        let mut parts = Self::new(word);
+    pub(super) fn of_text(text: &'a str, words: Words<'a>) -> Self {
+        let mut parts = Self::new(words);
         let places = places(text);
         // Where the value begins of which the end is not known yet, and whether others may have written it.
         let (mut from, mut is_in_free) = (0, false);
@@ -125,8 +127,8 @@ impl<'a> Parts<'a> {
         parts
     }
 
-    fn new(word: fn(&'a str) -> Text<'a>) -> Self {
-        Self { parts: Vec::with_capacity(USUAL_FIELDS), places: [NOWHERE; NAMES], word, is_ambiguous: false }
+    fn new(words: Words<'a>) -> Self {
+        Self { parts: Vec::with_capacity(USUAL_FIELDS), places: [NOWHERE; NAMES], words, is_ambiguous: false }
     }
 
     /// Adds a field, or gives the one of that name another value.
@@ -175,7 +177,7 @@ impl<'a> Parts<'a> {
     fn text(&self, part: &Part<'a>) -> Option<Text<'a>> {
         let text = match part.value {
             Said::Json(json) => json.text(),
-            Said::Piece(piece) => Some((self.word)(piece)).filter(Text::says_something),
+            Said::Piece(piece) => Some(self.words.take(piece)).filter(Text::says_something),
         };
         text.filter(|text| !says_none(text))
     }
@@ -183,13 +185,14 @@ impl<'a> Parts<'a> {
     /// The elements of a list: `[a, b]`. `begins` says of the text after `, ` whether an element begins with it.
     pub(super) fn list(&self, name: Name, begins: impl Fn(&str) -> bool) -> Vec<Text<'a>> {
         let Some(text) = self.get(name) else { return Vec::new() };
-        match text.borrowed() {
-            Some(whole) => elements(whole, begins).map_or_else(|| vec![text], as_texts),
-            None => {
-                let owned = |pieces: Vec<&str>| pieces.iter().map(|piece| Text::from((*piece).to_owned())).collect();
-                elements(&text.plain(), begins).map_or_else(|| vec![text.clone()], owned)
-            }
-        }
+        let found = match text.borrowed() {
+            Some(whole) => elements(whole, begins).map(|pieces| pieces.into_iter().map(alike(&text)).collect()),
+            None => elements(&text.plain(), begins).map(|pieces| {
+                let owned = pieces.into_iter().map(|piece| Text::from(piece.to_owned()));
+                owned.collect()
+            }),
+        };
+        found.unwrap_or_else(|| vec![text])
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Part<'a>> {
@@ -202,7 +205,7 @@ impl<'a> Parts<'a> {
             // None of the known names is a secret's.
             Said::Json(json) if part.known.is_some() => secrets.carry("", json),
             Said::Json(json) => secrets.carry(&part.name, json),
-            Said::Piece(piece) => Value::Text((self.word)(piece)),
+            Said::Piece(piece) => Value::Text(self.words.take(piece)),
         }
     }
 }
@@ -226,10 +229,6 @@ impl<'a> Part<'a> {
             Said::Piece(_) => false,
         }
     }
-}
-
-fn as_texts(pieces: Vec<&str>) -> Vec<Text<'_>> {
-    pieces.into_iter().map(Text::from).collect()
 }
 
 fn says_none(text: &Text<'_>) -> bool {
@@ -289,7 +288,7 @@ impl Place {
 
 /// The names and values of the text form's fields, as they stand after the time.
 pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
-    let parts = Parts::of_text(text, Text::from);
+    let parts = Parts::of_text(text, Words::of(text, false));
     let fields = parts.parts.into_iter().filter_map(|part| match (part.name, part.value) {
         (Cow::Borrowed(name), Said::Piece(value)) => Some((name, value)),
         _ => None,
@@ -387,14 +386,14 @@ mod tests {
                 ("status", "SUCCESS")
             ]
         );
-        let is_ambiguous = |text| Parts::of_text(text, Text::from).is_ambiguous;
+        let is_ambiguous = |text| Parts::of_text(text, Words::of(text, false)).is_ambiguous;
         assert!(is_ambiguous(text));
         assert!(!is_ambiguous("component=x, database=/a, query_text=q, database=/b, status=SUCCESS"));
     }
 
     #[test]
     fn a_list_is_split_where_an_element_begins() {
-        let parts = Parts::of_text("component=x, acl_add=[+R:a, b, -(SR|DS):c], paths=[]", Text::from);
+        let parts = Parts::of_text("component=x, acl_add=[+R:a, b, -(SR|DS):c], paths=[]", Words::default());
         let list = |name, begins: fn(&str) -> bool| -> Vec<String> {
             parts.list(name, begins).iter().map(|text| text.plain().into_owned()).collect()
         };
@@ -405,7 +404,7 @@ mod tests {
 
     #[test]
     fn none_says_nothing_and_is_gone_once_it_was_asked_for() {
-        let mut parts = Parts::of_text("component=x, subject={none}", Text::from);
+        let mut parts = Parts::of_text("component=x, subject={none}", Words::default());
         assert!(parts.get(SUBJECT).is_none());
         assert!(!parts.iter().any(|part| part.is_mapped));
         assert!(parts.map(SUBJECT).is_none());

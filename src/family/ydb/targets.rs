@@ -49,11 +49,11 @@ pub(super) fn fill_owner<'a>(
     objects: &Objects<'a>,
     owner: Text<'a>,
 ) {
-    event.metadata.event_code = Some(Text::from("MODIFY ACL[set owner]"));
+    event.metadata.event_code = Some(Text::word("MODIFY ACL[set owner]"));
     fit(event, rows, MODIFY_ACL, "set owner", |row, target| {
         aim(target, row, objects);
         if let Some(entity) = &mut target.entity {
-            entity.data = Some(Value::Object(vec![(Text::from("owner"), Value::Text(owner.clone()))]));
+            entity.data = Some(Value::Object(vec![(Text::word("owner"), Value::Text(owner.clone()))]));
         }
     });
 }
@@ -72,7 +72,7 @@ pub(super) fn fill_entry<'a>(
         (true, _) => (fact, "MODIFY ACL[remove access]"),
         (false, _) => ("unparsed", "MODIFY ACL[unparsed]"),
     };
-    event.metadata.event_code = Some(Text::from(code));
+    event.metadata.event_code = Some(Text::word(code));
     fit(event, rows, MODIFY_ACL, fact, |row, target| {
         aim(target, row, objects);
         match entry {
@@ -117,7 +117,7 @@ fn aim<'a>(target: &mut Target<'a>, row: &'static Row, objects: &Objects<'a>) {
             }
             Role::Database => target.database = objects.database.clone().map(named),
             Role::Entity => {
-                target.entity = path.cloned().map(|path| Resource { kind: Some("path".into()), ..named(path) })
+                target.entity = path.cloned().map(|path| Resource { kind: Some(Text::word("path")), ..named(path) })
             }
             Role::Resource => target.resources.extend(paths(objects, "path")),
             Role::User => {
@@ -140,7 +140,7 @@ fn paths<'a>(objects: &Objects<'a>, kind: &'static str) -> impl Iterator<Item = 
 }
 
 fn of_kind<'a>(kind: &'static str, path: Text<'a>) -> Resource<'a> {
-    Resource { kind: Some(Text::from(kind)), ..named(path) }
+    Resource { kind: Some(Text::word(kind)), ..named(path) }
 }
 
 fn named(name: Text<'_>) -> Resource<'_> {
