@@ -8,29 +8,24 @@ const WIDTH: usize = 16;
 /// Bytes whose marks are in one number.
 const BLOCK: usize = 4 * WIDTH;
 
-/// The places where one of two bytes stands, in order.
-pub(super) struct Marks<'a> {
+/// The places where one of a few bytes stands, in order.
+pub(super) struct Marks<'a, const N: usize> {
     bytes: &'a [u8],
-    wanted: [u8; 2],
+    wanted: [u8; N],
     /// Where the block begins that was looked at last.
     block: usize,
     /// Of that block, a bit for each place that was not told yet.
     left: u64,
 }
 
-impl<'a> Marks<'a> {
+impl<'a, const N: usize> Marks<'a, N> {
     #[inline]
-    pub(super) fn of(byte: u8, bytes: &'a [u8]) -> Self {
-        Self::of_either([byte; 2], bytes)
-    }
-
-    #[inline]
-    pub(super) fn of_either(wanted: [u8; 2], bytes: &'a [u8]) -> Self {
+    pub(super) fn of(wanted: [u8; N], bytes: &'a [u8]) -> Self {
         Self { bytes, wanted, block: 0, left: marks_at(bytes, 0, wanted) }
     }
 }
 
-impl Iterator for Marks<'_> {
+impl<const N: usize> Iterator for Marks<'_, N> {
     type Item = usize;
 
     #[inline]
@@ -50,7 +45,7 @@ impl Iterator for Marks<'_> {
 
 /// The marks of the block that begins there; of the last there may be less than a block.
 #[inline]
-fn marks_at(bytes: &[u8], at: usize, wanted: [u8; 2]) -> u64 {
+fn marks_at<const N: usize>(bytes: &[u8], at: usize, wanted: [u8; N]) -> u64 {
     let rest = bytes.get(at..).unwrap_or_default();
     match rest.first_chunk() {
         Some(block) => marks(block, wanted),
@@ -59,7 +54,7 @@ fn marks_at(bytes: &[u8], at: usize, wanted: [u8; 2]) -> u64 {
 }
 
 #[inline(never)]
-fn marks_of_rest(rest: &[u8], wanted: [u8; 2]) -> u64 {
+fn marks_of_rest<const N: usize>(rest: &[u8], wanted: [u8; N]) -> u64 {
     let mut block = [0; BLOCK];
     block[..rest.len()].copy_from_slice(rest);
     marks(&block, wanted) & ((1 << rest.len()) - 1)
@@ -67,12 +62,12 @@ fn marks_of_rest(rest: &[u8], wanted: [u8; 2]) -> u64 {
 
 /// One bit a byte, the first byte's the lowest.
 #[inline(always)]
-fn marks(block: &[u8; BLOCK], [one, other]: [u8; 2]) -> u64 {
-    let (one, other) = (u8x16::splat(one), u8x16::splat(other));
+fn marks<const N: usize>(block: &[u8; BLOCK], wanted: [u8; N]) -> u64 {
     let (chunks, _) = block.as_chunks::<WIDTH>();
     chunks.iter().rev().fold(0, |marks, chunk| {
         let bytes = u8x16::new(*chunk);
-        marks << WIDTH | u64::from((bytes.simd_eq(one) | bytes.simd_eq(other)).to_bitmask())
+        let found = wanted.iter().fold(u8x16::splat(0), |found, byte| found | bytes.simd_eq(u8x16::splat(*byte)));
+        marks << WIDTH | u64::from(found.to_bitmask())
     })
 }
 
@@ -86,10 +81,10 @@ mod tests {
             for step in 1..9 {
                 let bytes: Vec<u8> = (0..length).map(|at| if at % step == 0 { b':' } else { b'x' }).collect();
                 let expected: Vec<usize> = (0..length).step_by(step).collect();
-                assert_eq!(Marks::of(b':', &bytes).collect::<Vec<_>>(), expected);
-                assert_eq!(Marks::of_either([b'y', b':'], &bytes).collect::<Vec<_>>(), expected);
+                assert_eq!(Marks::of([b':'], &bytes).collect::<Vec<_>>(), expected);
+                assert_eq!(Marks::of([b'y', b':'], &bytes).collect::<Vec<_>>(), expected);
             }
         }
-        assert_eq!(Marks::of(0, b"a\0").collect::<Vec<_>>(), [1]);
+        assert_eq!(Marks::of([0], b"a\0").collect::<Vec<_>>(), [1]);
     }
 }

@@ -127,14 +127,14 @@ impl<'a> Transaction<'a> {
     /// Reads the transaction's fields but its reason, and returns what follows them.
     fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
         let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
-        let rest = audit.strip_prefix("txId: ").ok_or(missing("txId"))?;
+        let rest = audit.strip_prefix("txId: ").ok_or_else(|| missing("txId"))?;
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (tx_id, rest) = rest.split_at(digits);
         if tx_id.is_empty() {
             return Err(missing("txId"));
         }
         self.tx_id = tx_id;
-        let status_at = self.find_status(rest).ok_or(missing("status"))?;
+        let status_at = self.find_status(rest).ok_or_else(|| missing("status"))?;
         let (head, tail) = rest.split_at(status_at);
         let head = match head.strip_prefix(", database: ") {
             Some(head) => {

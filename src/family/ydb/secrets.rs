@@ -27,7 +27,7 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut shown: Option<String> = None;
     let mut copied = 0;
-    for colon in Marks::of(b':', bytes) {
+    for colon in Marks::of([b':'], bytes) {
         if colon < copied || !is_after_secret(&text[..colon]) {
             continue;
         }

@@ -314,7 +314,7 @@ fn places(text: &str) -> Vec<Place> {
     let mut places = Vec::with_capacity(USUAL_FIELDS);
     // Where the word begins that is being read.
     let mut from = 0;
-    for at in Marks::of_either([b' ', b'='], bytes) {
+    for at in Marks::of([b' ', b'='], bytes) {
         if bytes[at] == b' ' {
             from = at + 1;
             continue;
