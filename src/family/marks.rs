@@ -12,16 +12,16 @@ const BLOCK: usize = 4 * WIDTH;
 pub(super) struct Marks<'a, const N: usize> {
     bytes: &'a [u8],
     wanted: [u8; N],
-    /// Where the block begins that was looked at last.
-    block: usize,
-    /// Of that block, a bit for each place that was not told yet.
+    /// Where the block begins that is to be looked at next.
+    next_block: usize,
+    /// Of the block before it, a bit for each place that was not told yet.
     left: u64,
 }
 
 impl<'a, const N: usize> Marks<'a, N> {
     #[inline]
-    pub(super) fn of(wanted: [u8; N], bytes: &'a [u8]) -> Self {
-        Self { bytes, wanted, block: 0, left: marks_at(bytes, 0, wanted) }
+    pub(super) const fn of(wanted: [u8; N], bytes: &'a [u8]) -> Self {
+        Self { bytes, wanted, next_block: 0, left: 0 }
     }
 }
 
@@ -31,22 +31,21 @@ impl<const N: usize> Iterator for Marks<'_, N> {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         while self.left == 0 {
-            self.block += BLOCK;
-            if self.block >= self.bytes.len() {
+            if self.next_block >= self.bytes.len() {
                 return None;
             }
-            self.left = marks_at(self.bytes, self.block, self.wanted);
+            self.left = marks_at(&self.bytes[self.next_block..], self.wanted);
+            self.next_block += BLOCK;
         }
-        let place = self.block + self.left.trailing_zeros() as usize;
+        let place = self.next_block - BLOCK + self.left.trailing_zeros() as usize;
         self.left &= self.left - 1;
         Some(place)
     }
 }
 
-/// The marks of the block that begins there; of the last there may be less than a block.
+/// The marks of the block that `rest` begins with; of the last there may be less than a block.
 #[inline]
-fn marks_at<const N: usize>(bytes: &[u8], at: usize, wanted: [u8; N]) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
+fn marks_at<const N: usize>(rest: &[u8], wanted: [u8; N]) -> u64 {
     match rest.first_chunk() {
         Some(block) => marks(block, wanted),
         None => marks_of_rest(rest, wanted),

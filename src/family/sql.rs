@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::event::is_secret;
 use crate::event::may_be_secret;
+use crate::family::marks::Marks;
 
 /// How far before a literal its name may stand, in bytes: `=`, `=>`, `(` and spaces are between them.
 const BETWEEN_MAX: usize = 8;
@@ -33,41 +34,31 @@ pub(super) fn masked(text: &str) -> Option<String> {
     // The object may stand after a time.
     let head = &bytes[..bytes.len().min(NAME_MAX)];
     let is_json = bytes.first() == Some(&b'{') || head.windows(4).any(|four| four == b": {\"");
+    // In JSON most quotes are the JSON's own; those that are not stand after a backslash, and are few.
+    let (json, plain) = if is_json { (bytes, &b""[..]) } else { (&b""[..], bytes) };
+    let few = memchr::memchr3_iter(b'\'', b'\\', b'$', json);
+    let many = Marks::of([b'\'', b'"', b'$'], plain);
     let mut shown: Option<String> = None;
     let (mut copied, mut from) = (0, 0);
-    while let Some(at) = next_quote(bytes, from, is_json) {
-        from = at + 1;
+    for mark in few.chain(many) {
+        let at = match bytes[mark] {
+            b'\\' if bytes.get(mark + 1) == Some(&b'"') => mark + 1,
+            b'\\' => continue,
+            _ => mark,
+        };
+        if at < from {
+            continue;
+        }
         let Some(inside) = literal(bytes, at, is_json).filter(|inside| !inside.is_empty()) else { continue };
         let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
         shown.push_str(text.get(copied..inside.start)?);
         shown.push_str("***");
         copied = inside.end;
         from = inside.end + 1;
-        if from > bytes.len() {
-            break;
-        }
     }
     let mut shown = shown?;
     shown.push_str(text.get(copied..)?);
     Some(shown)
-}
-
-/// Where, from `from` on, something stands that a literal may begin with.
-fn next_quote(bytes: &[u8], mut from: usize, is_json: bool) -> Option<usize> {
-    if !is_json {
-        return memchr::memchr3(b'\'', b'"', b'$', bytes.get(from..)?).map(|found| from + found);
-    }
-    // In JSON most quotes are the JSON's own; those that are not stand after a backslash.
-    loop {
-        if bytes.get(from) == Some(&b'"') && bytes[..from].ends_with(b"\\") {
-            return Some(from);
-        }
-        let at = from + memchr::memchr3(b'\'', b'\\', b'$', bytes.get(from..)?)?;
-        if bytes[at] != b'\\' {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 /// What a literal holds that begins at `at` and is a secret.
@@ -134,7 +125,7 @@ fn literal_end(bytes: &[u8], from: usize, outer: u8) -> Option<usize> {
 /// a query may order.
 fn names_secret(before: &[u8], is_value: bool) -> bool {
     let is_between = |byte: &u8| matches!(byte, b' ' | b'=' | b'>' | b'(' | b':');
-    let between = before.iter().rev().take(BETWEEN_MAX + 1).take_while(|byte| is_between(byte)).count();
+    let between = before.iter().rev().position(|byte| !is_between(byte)).unwrap_or(before.len());
     if between == 0 || between > BETWEEN_MAX {
         return false;
     }

@@ -32,9 +32,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<Form> {
         Form::Text => stream::begins(&bytes[time + 2..]),
         Form::Scheme => {
             let after = &bytes[time..];
-            // The rest of the line need not be text.
-            let head = container::valid(&after[..after.len().min(PREFIX_MAX)]);
-            Prefix::of(head)?.audit().is_some()
+            begins_audit(&after[..after.len().min(USUAL_PREFIX)]) || begins_audit(&after[..after.len().min(PREFIX_MAX)])
         }
     };
     is_record.then_some(form)
@@ -53,6 +51,14 @@ pub(super) fn shape(bytes: &[u8]) -> Option<(Form, usize)> {
     };
     Some((form, time))
 }
+
+/// Whether what stands after the time of a line of the common log begins an audit line. The rest need not be text.
+fn begins_audit(after: &[u8]) -> bool {
+    Prefix::of(container::valid(after)).and_then(|prefix| prefix.audit()).is_some()
+}
+
+/// Mostly longer than node, component and level.
+const USUAL_PREFIX: usize = 96;
 
 /// Longer than node, component, level and a source position together.
 const PREFIX_MAX: usize = 300;

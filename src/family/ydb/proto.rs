@@ -90,15 +90,32 @@ impl<'a> Proto<'a> {
         }
     }
 
-    /// The path of the object: directory and name.
-    pub(super) fn path(&self) -> Option<Cow<'a, str>> {
-        let (dir, name) = (unescape(self.working_dir?), unescape(self.name?));
-        Some(if dir.is_empty() { name } else { Cow::Owned([dir.trim_end_matches('/'), "/", &name].concat()) })
+    /// The path of the object, where the request says its directory and name.
+    pub(super) fn path(&self) -> Option<Path<'a>> {
+        Some(Path { directory: unescape(self.working_dir?), name: unescape(self.name?) })
     }
 
     /// A field of the operation on users or groups.
     pub(super) fn login(&self, names: &[&str]) -> Option<Cow<'a, str>> {
         self.logins.iter().find(|(field, _)| names.contains(field)).map(|(_, value)| unescape(value))
+    }
+}
+
+/// The path of an object, in two pieces.
+#[derive(Debug)]
+pub(super) struct Path<'a> {
+    directory: Cow<'a, str>,
+    name: Cow<'a, str>,
+}
+
+impl Path<'_> {
+    /// Takes the path off the beginning of a text.
+    pub(super) fn strip_from<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let name = match self.directory.as_ref() {
+            "" => text,
+            directory => text.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix('/')?,
+        };
+        name.strip_prefix(self.name.as_ref())
     }
 }
 
@@ -160,7 +177,8 @@ mod tests {
         let text = r#"WorkingDir: "/Root" Backup { TableName: "t" Description: "x, operation: \"DROP\" }" } F: 1, operation: X"#;
         let proto = Proto::read(text, ends).unwrap();
         assert_eq!(proto.text, &text[..text.len() - ", operation: X".len()]);
-        assert_eq!(proto.path().unwrap(), "/Root/t");
+        assert_eq!(proto.path().unwrap().strip_from("/Root/t, no path"), Some(", no path"));
+        assert_eq!(proto.path().unwrap().strip_from("/Root//t"), None);
     }
 
     #[test]
@@ -173,10 +191,10 @@ mod tests {
     #[test]
     fn names_are_read_with_their_escapes_undone() {
         let text = r#"WorkingDir: "" OperationType: X MkDir { Name: "o\'b\303\251\n\\" Inner { Name: "no" } }"#;
-        assert_eq!(Proto::read(text, ends).unwrap().path().unwrap(), "o'b\u{e9}\n\\");
+        assert_eq!(Proto::read(text, ends).unwrap().path().unwrap().strip_from("o'b\u{e9}\n\\"), Some(""));
         let text = r#"WorkingDir: "/Root" AlterLogin { AddGroupMembership { Group: "g" Member: "m" } }"#;
         let proto = Proto::read(text, ends).unwrap();
-        assert_eq!(proto.path(), None);
+        assert!(proto.path().is_none());
         assert_eq!(proto.login(&["Member"]).unwrap(), "m");
         assert_eq!(proto.login(&["User"]), None);
     }

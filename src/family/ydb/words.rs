@@ -1,6 +1,7 @@
 //! Pieces of a record's text as its events take them.
 
 use crate::event::Text;
+use crate::event::next_special;
 use crate::family::redaction::offset_in;
 
 /// How the pieces of one text are to be taken.
@@ -15,7 +16,7 @@ pub(super) struct Words<'t> {
 
 impl<'t> Words<'t> {
     pub(super) fn of(text: &'t str, is_bytes: bool) -> Self {
-        let verbatim = if is_bytes { 0 } else { verbatim_length(text.as_bytes()) };
+        let verbatim = if is_bytes { 0 } else { next_special(text.as_bytes(), 0) };
         Self { text, is_bytes, verbatim }
     }
 
@@ -46,18 +47,6 @@ fn of_bytes(piece: &str) -> Text<'_> {
         String::from_utf8(bytes)
             .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect()),
     )
-}
-
-/// How many bytes stand before the first that a JSON string has to escape.
-fn verbatim_length(bytes: &[u8]) -> usize {
-    const BLOCK: usize = 64;
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    // Without a branch, so that a block's bytes are looked at together.
-    let is_verbatim = |block: &&[u8; BLOCK]| !block.iter().fold(false, |special, byte| special | is_special(byte));
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let length = blocks.iter().take_while(is_verbatim).count() * BLOCK;
-    let rest = &bytes[length..];
-    length + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 #[cfg(test)]
