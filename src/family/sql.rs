@@ -33,7 +33,8 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     // The object may stand after a time.
     let head = &bytes[..bytes.len().min(NAME_MAX)];
-    let is_json = bytes.first() == Some(&b'{') || head.windows(4).any(|four| four == b": {\"");
+    let begins_object = |brace: usize| head[..brace].ends_with(b": ") && head[brace + 1..].starts_with(b"\"");
+    let is_json = bytes.first() == Some(&b'{') || memchr::memchr_iter(b'{', head).any(begins_object);
     // In JSON most quotes are the JSON's own; those that are not stand after a backslash, and are few.
     let (json, plain) = if is_json { (bytes, &b""[..]) } else { (&b""[..], bytes) };
     let few = memchr::memchr3_iter(b'\'', b'\\', b'$', json);
