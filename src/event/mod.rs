@@ -59,6 +59,7 @@ pub use secrets::Secrets;
 pub(crate) use secrets::is_secret;
 pub(crate) use secrets::may_be_secret;
 pub use text::Text;
+pub(crate) use text::next_special;
 pub(crate) use text::unescape;
 pub use value::Members;
 pub use value::Value;

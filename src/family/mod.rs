@@ -12,6 +12,8 @@ mod immuta;
 
 mod lakefs;
 
+mod marks;
+
 mod partitions;
 
 mod redaction;

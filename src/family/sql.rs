@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::event::is_secret;
 use crate::event::may_be_secret;
+use crate::family::marks::Marks;
 
 /// How far before a literal its name may stand, in bytes: white space, comments, `=`, `=>`, `(` and `:` are between them.
 const BETWEEN_MAX: usize = 256;
@@ -42,42 +43,33 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     // The object may stand after a time.
     let head = &bytes[..bytes.len().min(NAME_MAX)];
-    let is_json = bytes.first() == Some(&b'{') || head.windows(4).any(|four| four == b": {\"");
+    let begins_object = |brace: usize| head[..brace].ends_with(b": ") && head[brace + 1..].starts_with(b"\"");
+    let is_json = bytes.first() == Some(&b'{') || memchr::memchr_iter(b'{', head).any(begins_object);
+    // In JSON most quotes are the JSON's own; those that are not stand after a backslash, and are few.
+    let (json, plain) = if is_json { (bytes, &b""[..]) } else { (&b""[..], bytes) };
+    let few = memchr::memchr3_iter(b'\'', b'\\', b'$', json);
+    let many = Marks::of([b'\'', b'"', b'$'], plain);
     let mut shown: Option<String> = None;
     let (mut copied, mut from) = (0, 0);
-    while let Some(at) = next_quote(bytes, from, is_json) {
-        from = at + 1;
+    for mark in few.chain(many) {
+        let at = match bytes[mark] {
+            b'\\' if bytes.get(mark + 1) == Some(&b'"') => mark + 1,
+            b'\\' if !bytes[mark..].starts_with(QUOTE) => continue,
+            _ => mark,
+        };
+        if at < from {
+            continue;
+        }
         let Some(inside) = literal(bytes, at, is_json).filter(|inside| !inside.is_empty()) else { continue };
         let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
         shown.push_str(text.get(copied..inside.start)?);
         shown.push_str("***");
         copied = inside.end;
         from = inside.end + 1;
-        if from > bytes.len() {
-            break;
-        }
     }
     let mut shown = shown?;
     shown.push_str(text.get(copied..)?);
     Some(shown)
-}
-
-/// Where, from `from` on, something stands that a literal may begin with.
-fn next_quote(bytes: &[u8], mut from: usize, is_json: bool) -> Option<usize> {
-    if !is_json {
-        return memchr::memchr3(b'\'', b'"', b'$', bytes.get(from..)?).map(|found| from + found);
-    }
-    // In JSON most quotes are the JSON's own; those that are not stand after a backslash.
-    loop {
-        if bytes.get(from) == Some(&b'"') && bytes[..from].ends_with(b"\\") {
-            return Some(from);
-        }
-        let at = from + memchr::memchr3(b'\'', b'\\', b'$', bytes.get(from..)?)?;
-        if bytes[at] != b'\\' || bytes[at..].starts_with(QUOTE) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
 }
 
 /// What a literal holds that begins at `at` and is a secret.

@@ -1,6 +1,7 @@
 //! Access entries in YDB's short notation: `+(SR|DS):user@builtin`, `-R:group:-`.
 
 use crate::event::Text;
+use crate::family::ydb::words::alike;
 
 /// What follows a second colon says to what the entry is handed down.
 const INHERITANCE: &[char] = &['-', '+', 'O', 'C'];
@@ -19,7 +20,7 @@ impl<'a> Entry<'a> {
     /// Reads an entry; nothing when it is none.
     pub(super) fn of(text: &Text<'a>) -> Option<Self> {
         match text.borrowed() {
-            Some(whole) => Self::read(whole, Text::from),
+            Some(whole) => Self::read(whole, alike(text)),
             None => Self::read(&text.plain(), |word| Text::from(word.to_owned())),
         }
     }

@@ -28,6 +28,7 @@ use crate::family::ydb::schemeshard::Transaction;
 use crate::family::ydb::stream::Parts;
 use crate::family::ydb::targets;
 use crate::family::ydb::targets::Objects;
+use crate::family::ydb::words::Words;
 
 /// What YDB's monitoring leaves at the end of a request's body that it cut short.
 const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
@@ -108,64 +109,68 @@ impl Access<'_> {
 pub(super) fn of_transaction<'a>(
     common: &Common<'a>,
     line: &Transaction<'a>,
-    word: fn(&'a str) -> Text<'a>,
+    words: Words<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
     let (time_ms, time_inferred) = common.time(Some(line.timestamp))?;
-    let status = word(line.status);
+    let status = words.take(line.status);
     let counts = line.operations.iter().map(|operation| {
         let entries = usize::from(operation.owner.is_some()) + operation.added.len() + operation.removed.len();
         events_of(operation.name, entries)
     });
     let mut sequence = Sequence::of(counts.sum(), common.bytes)?;
     for operation in &line.operations {
-        let mut event = blank(word(operation.name), time_ms);
+        let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
-        event.metadata.original_time = Some(Text::from(line.timestamp));
-        event.metadata.original_uid = Some(Text::from(line.tx_id));
-        event.metadata.correlation_uid = Some(Text::from(line.tx_id));
-        event.metadata.feature = Some(Text::from(line.component));
-        event.metadata.log_level = Some(Text::from(line.level));
+        // Of digits and letters only, in which nothing has to be escaped.
+        event.metadata.original_time = Some(Text::Escaped(line.timestamp));
+        event.metadata.original_uid = Some(Text::Escaped(line.tx_id));
+        event.metadata.correlation_uid = Some(Text::Escaped(line.tx_id));
+        event.metadata.feature = Some(Text::Escaped(line.component));
+        event.metadata.log_level = Some(Text::Escaped(line.level));
         if line.is_ambiguous {
             event.metadata.labels.push("ambiguous");
         }
-        event.api = Api { service: Some(Text::from(line.component)), ..Api::default() };
-        event.actor =
-            Actor { user: user(line.subject.filter(|subject| *subject != "no subject").map(word)), ..Actor::default() };
+        event.api = Api { service: Some(Text::Escaped(line.component)), ..Api::default() };
+        event.actor = Actor {
+            user: user(line.subject.filter(|subject| *subject != "no subject").map(|text| words.take(text))),
+            ..Actor::default()
+        };
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
-        event.status_detail = line.reason.map(word);
+        event.status_detail = line.reason.map(|text| words.take(text));
         event.masks = (common.masks)(Vec::new());
         event.unmapped.extend(
-            line.node
-                .map(|node| (Text::from("node"), node.parse().map_or_else(|_| Value::Text(word(node)), Value::Int))),
+            line.node.map(|node| {
+                (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int))
+            }),
         );
         event.unmapped.extend(operation.has_no_path.then(no_path));
-        event.unmapped.extend(others(operation, word));
+        event.unmapped.extend(others(operation, words));
         event.unmapped.extend(common.around.iter().cloned());
-        let objects = objects_of(line, operation, word);
+        let objects = objects_of(line, operation, words);
         let access = Access {
-            owner: operation.owner.map(word),
-            added: operation.added.iter().map(|entry| word(entry)).collect(),
-            removed: operation.removed.iter().map(|entry| word(entry)).collect(),
+            owner: operation.owner.map(|text| words.take(text)),
+            added: operation.added.iter().map(|entry| words.take(entry)).collect(),
+            removed: operation.removed.iter().map(|entry| words.take(entry)).collect(),
         };
         fan_out(common, &mut event, &objects, access, &mut sequence, emit);
     }
     Ok(())
 }
 
-fn objects_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, word: fn(&'a str) -> Text<'a>) -> Objects<'a> {
+fn objects_of<'a>(line: &Transaction<'a>, operation: &Operation<'a>, words: Words<'a>) -> Objects<'a> {
     let request = operation.request.as_ref();
     let login = |names: &[&str]| request.and_then(|request| request.login(names)).map(Text::from);
     let targets = operation.paths.iter().chain(&operation.dst_paths);
     Objects {
-        database: line.database.map(word),
-        paths: targets.map(|path| word(path)).collect(),
-        sources: operation.src_paths.iter().map(|path| word(path)).collect(),
+        database: line.database.map(|text| words.take(text)),
+        paths: targets.map(|path| words.take(path)).collect(),
+        sources: operation.src_paths.iter().map(|path| words.take(path)).collect(),
         table: None,
         user: login(&["User", "Member"]),
         group: login(&["Group"]),
-        places: places(operation, word),
+        places: places(operation, words),
     }
 }
 
@@ -174,27 +179,29 @@ pub(super) fn of_parts<'a>(
     common: &Common<'a>,
     mut parts: Parts<'a>,
     time: Option<&'a str>,
-    secrets: Secrets<'a>,
+    mut secrets: Secrets<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
-    let own_time = parts.get(names::AT_TIMESTAMP).map(Text::plain).filter(|_| time.is_none());
+    let own_time = parts.get(names::AT_TIMESTAMP).filter(|_| time.is_none());
+    let own_time = own_time.as_ref().map(Text::plain);
     let (time_ms, time_inferred) = common.time(time.or(own_time.as_deref()))?;
-    let action = parts.map(names::OPERATION).unwrap_or(Text::from("unknown"));
+    let action = parts.map(names::OPERATION).unwrap_or(Text::word("unknown"));
     let mut event = blank(action, time_ms);
     event.metadata.time_inferred = time_inferred;
-    event.metadata.original_time = time.map(Text::from).or_else(|| parts.map(names::AT_TIMESTAMP));
+    event.metadata.original_time = time.map(Text::Escaped).or_else(|| parts.map(names::AT_TIMESTAMP));
     let (tx, request) = (parts.map(names::TX_ID), parts.map(names::REQUEST_ID));
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());
-    event.metadata.original_uid = parts.get(names::ID).cloned().or_else(|| request.clone()).or(tx);
+    event.metadata.original_uid = parts.get(names::ID).or_else(|| request.clone()).or(tx);
     event.metadata.feature = parts.map(names::COMPONENT);
     if parts.is_ambiguous {
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated =
-        [names::BODY, names::QUERY_TEXT].into_iter().any(|name| parts.get(name).is_some_and(is_truncated));
+    event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
+        .into_iter()
+        .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
-    let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN)).cloned();
+    let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
     let subject = parts.map(names::SUBJECT).or(logs_on_as);
     event.actor = Actor { user: user(subject), ..Actor::default() };
     event.src = parts.map(names::REMOTE_ADDRESS).map(endpoint);
@@ -207,7 +214,7 @@ pub(super) fn of_parts<'a>(
     event.http_request = http_request(&mut parts);
     let access = access_of_parts(&mut parts);
     let mut objects = objects_of_parts(&parts);
-    let (unmapped, places) = left_of_parts(parts);
+    let (unmapped, places) = left_of_parts(&parts, &mut secrets);
     event.unmapped = unmapped;
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
@@ -228,13 +235,19 @@ fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
 }
 
 /// What stays beside every event, and the paths, which are the single event's affair.
-fn left_of_parts<'a>(parts: Parts<'a>) -> (Members<'a>, Members<'a>) {
+fn left_of_parts<'a>(parts: &Parts<'a>, secrets: &mut Secrets<'a>) -> (Members<'a>, Members<'a>) {
     let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
-    for part in parts.into_unmapped() {
-        let known = part.known;
-        let member = (part.name, part.value);
-        match known {
+    for part in parts.iter() {
+        if part.is_mapped && !part.may_hide() {
+            continue;
+        }
+        let value = parts.carried(part, secrets);
+        if part.is_mapped {
+            continue;
+        }
+        let member = (part.name(), value);
+        match part.known {
             // Their places are the events' affair.
             Some(names::DATABASE | names::TABLE) => {}
             Some(names::PATHS) => places.push(member),
@@ -244,19 +257,19 @@ fn left_of_parts<'a>(parts: Parts<'a>) -> (Members<'a>, Members<'a>) {
         }
     }
     if !times.is_empty() {
-        unmapped.push((Text::from("times"), Value::Object(times)));
+        unmapped.push((Text::word("times"), Value::Object(times)));
     }
     (unmapped, places)
 }
 
 fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
-    let login = |name| parts.get(name).cloned();
+    let login = |name| parts.get(name);
     let member = login(names::LOGIN_MEMBER).filter(|_| parts.get(names::LOGIN_GROUP).is_some());
     Objects {
-        database: parts.get(names::DATABASE).cloned(),
+        database: parts.get(names::DATABASE),
         paths: parts.list(names::PATHS, |_| true),
         sources: Vec::new(),
-        table: parts.get(names::TABLE).cloned(),
+        table: parts.get(names::TABLE),
         user: member.or_else(|| login(names::LOGIN_USER)),
         group: login(names::LOGIN_GROUP),
         places: Members::new(),
@@ -265,7 +278,7 @@ fn objects_of_parts<'a>(parts: &Parts<'a>) -> Objects<'a> {
 
 /// The request, as far as an event has places for it: parameters need a path, and a method must be a known one.
 fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
-    let (method, path) = (parts.get(names::METHOD).cloned(), parts.map(names::URL));
+    let (method, path) = (parts.get(names::METHOD), parts.map(names::URL));
     let query = path.as_ref().and_then(|_| parts.map(names::PARAMS));
     let request = HttpRequest { method, path, query, ..HttpRequest::default() };
     if request.method.is_none() || request.known_method().is_some() {
@@ -276,7 +289,7 @@ fn http_request<'a>(parts: &mut Parts<'a>) -> HttpRequest<'a> {
 
 fn outcome<'a>(event: &mut Event<'a>, parts: &mut Parts<'a>) {
     let detailed = parts.map(names::DETAILED_STATUS);
-    let status = parts.get(names::STATUS).cloned();
+    let status = parts.get(names::STATUS);
     let plain = status.as_ref().map(Text::plain);
     event.status = match plain.as_deref() {
         Some("SUCCESS") => Status::Success,
@@ -352,7 +365,7 @@ fn fan_out<'a>(
             event.metadata.labels.push("denial");
         }
         targets::fill_entry(event, rows, objects, fact, &text, entry);
-        event.unmapped.push((Text::from(fact), Value::Text(text)));
+        event.unmapped.push((Text::word(fact), Value::Text(text)));
         hand_on(event);
     }
 }
@@ -369,6 +382,6 @@ fn keep_places<'a>(event: &mut Event<'a>, objects: &Objects<'a>) {
     }
     let database = objects.database.iter().filter(|_| lacks_database).map(|name| ("database", name));
     let table = objects.table.iter().filter(|_| lacks_table).map(|name| ("table", name));
-    let lacking = database.chain(table).map(|(name, text)| (Text::from(name), Value::Text(text.clone())));
+    let lacking = database.chain(table).map(|(name, text)| (Text::word(name), Value::Text(text.clone())));
     event.unmapped.extend(lacking);
 }

@@ -1,5 +1,7 @@
 //! What form a line has, told by its beginning.
 
+use wide::u8x16;
+
 use crate::event::Json;
 use crate::family::container;
 use crate::family::ydb::schemeshard::Prefix;
@@ -32,9 +34,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<Form> {
         Form::Text => stream::begins(&bytes[time + 2..]),
         Form::Scheme => {
             let after = &bytes[time..];
-            // The rest of the line need not be text.
-            let head = container::valid(&after[..after.len().min(PREFIX_MAX)]);
-            Prefix::of(head)?.audit().is_some()
+            begins_audit(&after[..after.len().min(USUAL_PREFIX)]) || begins_audit(&after[..after.len().min(PREFIX_MAX)])
         }
     };
     is_record.then_some(form)
@@ -54,6 +54,14 @@ pub(super) fn shape(bytes: &[u8]) -> Option<(Form, usize)> {
     Some((form, time))
 }
 
+/// Whether what stands after the time of a line of the common log begins an audit line. The rest need not be text.
+fn begins_audit(after: &[u8]) -> bool {
+    Prefix::of(container::valid(after)).and_then(|prefix| prefix.audit()).is_some()
+}
+
+/// Mostly longer than node, component and level.
+const USUAL_PREFIX: usize = 96;
+
 /// Longer than node, component, level and a source position together.
 const PREFIX_MAX: usize = 300;
 
@@ -64,9 +72,12 @@ pub(super) fn is_common_line(bytes: &[u8]) -> bool {
     })
 }
 
+/// Mostly so much of an object tells what it is: its time and type, or its component and another field.
+const HEAD_BYTES: usize = 96;
+
 /// Whether a JSON object, or the beginning of one, is a record of the audit stream.
 fn is_json_record(bytes: &[u8]) -> bool {
-    let head = container::head(bytes);
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     tells_audit(head, bytes) || head.len() < bytes.len() && tells_audit(bytes, bytes)
 }
 
@@ -86,12 +97,9 @@ fn tells_audit(head: &[u8], line: &[u8]) -> bool {
 
 /// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.
 pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
-    let (date, rest) = bytes.split_first_chunk::<19>()?;
-    let differs = date.iter().zip(b"0000-00-00T00:00:00").fold(false, |differs, (byte, form)| {
-        // Without a branch, so that all are looked at at once.
-        differs | if *form == b'0' { !byte.is_ascii_digit() } else { byte != form }
-    });
-    if differs {
+    let (minute, rest) = bytes.split_first_chunk()?;
+    let (second, rest) = rest.split_first_chunk()?;
+    if !is_minute(minute) || !matches!(second, [b':', b'0'..=b'9', b'0'..=b'9']) {
         return None;
     }
     let fraction = match rest {
@@ -108,4 +116,13 @@ pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
         }
         _ => None,
     }
+}
+
+/// Whether it is `2022-08-03T22:41`, in whatever digits.
+fn is_minute(bytes: &[u8; 16]) -> bool {
+    let form = u8x16::new(*b"0000-00-00T00:00");
+    let bytes = u8x16::new(*bytes);
+    let is_digit = bytes.simd_eq(bytes.max(u8x16::splat(b'0')).min(u8x16::splat(b'9')));
+    let may_be_digit = form.simd_eq(u8x16::splat(b'0'));
+    (bytes.simd_eq(form) | is_digit & may_be_digit).to_bitmask() == 0xffff
 }

@@ -4,46 +4,44 @@ use crate::event::Members;
 use crate::event::Text;
 use crate::event::Value;
 use crate::family::ydb::schemeshard::Operation;
+use crate::family::ydb::words::Words;
 
 /// The members of an operation by the names of the text form.
-pub(super) fn members<'t>(operation: &Operation<'t>, word: fn(&'t str) -> Text<'t>) -> Members<'t> {
-    let mut members = vec![(Text::from("operation"), Value::Text(word(operation.name)))];
-    members.extend(places(operation, word));
+pub(super) fn members<'t>(operation: &Operation<'t>, words: Words<'t>) -> Members<'t> {
+    let mut members = vec![(Text::word("operation"), Value::Text(words.take(operation.name)))];
+    members.extend(places(operation, words));
     members.extend(operation.has_no_path.then(no_path));
-    members.extend(operation.owner.map(|owner| (Text::from("set owner"), Value::Text(word(owner)))));
-    members.extend(listed("add access", &operation.added, word));
-    members.extend(listed("remove access", &operation.removed, word));
-    members.extend(others(operation, word));
+    members.extend(operation.owner.map(|owner| (Text::word("set owner"), Value::Text(words.take(owner)))));
+    members.extend(listed("add access", &operation.added, words));
+    members.extend(listed("remove access", &operation.removed, words));
+    members.extend(others(operation, words));
     members
 }
 
 /// The paths of an operation.
-pub(super) fn places<'t>(operation: &Operation<'t>, word: fn(&'t str) -> Text<'t>) -> Members<'t> {
+pub(super) fn places<'t>(operation: &Operation<'t>, words: Words<'t>) -> Members<'t> {
     let path = match operation.paths.as_slice() {
-        [path] => Some((Text::from("path"), Value::Text(word(path)))),
-        paths => listed("path", paths, word),
+        [path] => Some((Text::word("path"), Value::Text(words.take(path)))),
+        paths => listed("path", paths, words),
     };
     let (sources, targets) = (&operation.src_paths, &operation.dst_paths);
-    let copied = [listed("src path", sources, word), listed("dst path", targets, word)];
+    let copied = [listed("src path", sources, words), listed("dst path", targets, words)];
     path.into_iter().chain(copied.into_iter().flatten()).collect()
 }
 
 pub(super) fn no_path<'t>() -> (Text<'t>, Value<'t>) {
-    (Text::from("no path"), Value::Json("true".into()))
+    (Text::word("no path"), Value::Json("true".into()))
 }
 
 /// The request, and what nobody knows.
-pub(super) fn others<'t>(
-    operation: &Operation<'t>,
-    word: fn(&'t str) -> Text<'t>,
-) -> impl Iterator<Item = (Text<'t>, Value<'t>)> {
+pub(super) fn others<'t>(operation: &Operation<'t>, words: Words<'t>) -> impl Iterator<Item = (Text<'t>, Value<'t>)> {
     let request = operation.request.as_ref().map(|request| ("protobuf request", request.text));
     let rest = operation.rest.map(|rest| ("rest", rest));
-    request.into_iter().chain(rest).map(move |(name, text)| (Text::from(name), Value::Text(word(text))))
+    request.into_iter().chain(rest).map(move |(name, text)| (Text::word(name), Value::Text(words.take(text))))
 }
 
 /// A list, unless it is empty.
-fn listed<'t>(name: &'static str, pieces: &[&'t str], word: fn(&'t str) -> Text<'t>) -> Option<(Text<'t>, Value<'t>)> {
-    let list = || Value::List(pieces.iter().map(|piece| Value::Text(word(piece))).collect());
-    (!pieces.is_empty()).then(|| (Text::from(name), list()))
+fn listed<'t>(name: &'static str, pieces: &[&'t str], words: Words<'t>) -> Option<(Text<'t>, Value<'t>)> {
+    let list = || Value::List(pieces.iter().map(|piece| Value::Text(words.take(piece))).collect());
+    (!pieces.is_empty()).then(|| (Text::word(name), list()))
 }

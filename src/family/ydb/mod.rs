@@ -24,6 +24,8 @@ mod stream;
 
 mod targets;
 
+mod words;
+
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
@@ -62,6 +64,7 @@ use form::time_length;
 use schemeshard::Prefix;
 use schemeshard::Transaction;
 use stream::Parts;
+use words::Words;
 
 pub(super) const FAMILY: Family = Family {
     name: "ydb",
@@ -139,16 +142,18 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     };
     let (time, rest) = text.split_at(line.time);
     match line.form {
-        Form::Scheme => events::of_transaction(&common, &line.transaction(time, rest)?, line.words(), emit),
+        Form::Scheme => {
+            let words = Words::of(text, line.is_bytes);
+            events::of_transaction(&common, &line.transaction(time, rest)?, words, emit)
+        }
         Form::Text => {
-            let parts = Parts::of_text(&rest[2..], line.words());
+            let parts = Parts::of_text(&rest[2..], Words::of(text, line.is_bytes));
             events::of_parts(&common, parts, Some(time), Secrets::of(text), emit)
         }
         Form::TimedJson | Form::Json => {
-            let mut secrets = Secrets::of(text);
             let json = rest.strip_prefix(": ").unwrap_or(rest);
-            let parts = Parts::of_json(json, &mut secrets).map_err(|fault| Refusal::new(fault.to_string()))?;
-            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), secrets, emit)
+            let parts = Parts::of_json(json).map_err(|fault| Refusal::new(fault.to_string()))?;
+            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), Secrets::of(text), emit)
         }
     }
 }
@@ -206,30 +211,16 @@ impl<'a> Line<'a> {
         let audit = prefix.audit().ok_or(Refusal::new("no audit line"))?;
         Transaction::read(time, prefix, audit)
     }
-
-    /// How a piece of the text is to be taken.
-    fn words<'t>(&self) -> fn(&'t str) -> Text<'t> {
-        if self.is_bytes { of_bytes } else { Text::from }
-    }
-}
-
-/// A piece whose characters are bytes: as text if they are UTF-8, else in hexadecimal, as the audit stream writes such
-/// values itself.
-fn of_bytes(piece: &str) -> Text<'_> {
-    let bytes: Vec<u8> = piece.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect();
-    Text::from(
-        String::from_utf8(bytes)
-            .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| format!("{byte:02X}")).collect()),
-    )
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, is_record)?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let (time, rest) = line.text.split_at(line.time);
+    let words = Words::of(&line.text, line.is_bytes);
     match line.form {
-        Form::Scheme => write_transaction(out, &line.transaction(time, rest)?, line.words()),
-        Form::Text => write_parts(out, &Parts::of_text(&rest[2..], line.words()), Some(time)),
+        Form::Scheme => write_transaction(out, &line.transaction(time, rest)?, words),
+        Form::Text => write_parts(out, &Parts::of_text(&rest[2..], words), time),
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
             // Nothing is masked here: this is the record as it came.
@@ -259,37 +250,34 @@ fn write_json(out: &mut Vec<u8>, json: &str, time: Option<&str>) -> Result<(), R
     Ok(())
 }
 
-fn write_parts(out: &mut Vec<u8>, parts: &Parts<'_>, time: Option<&str>) {
-    let mut members: Vec<(Text<'_>, Value<'_>)> = Vec::new();
-    if let Some(time) = time {
-        members.push((Text::from("timestamp"), Value::Text(Text::from(time))));
-    }
-    let own = parts.iter().filter(|part| part.name.plain() != "timestamp");
-    members.extend(own.map(|part| (part.name.clone(), part.value.clone())));
+fn write_parts<'t>(out: &mut Vec<u8>, parts: &Parts<'t>, time: &'t str) {
+    let mut members = vec![(Text::word("timestamp"), Value::Text(Text::from(time)))];
+    let own = parts.iter().filter(|part| !part.name().is("timestamp"));
+    members.extend(own.map(|part| (part.name(), parts.carried(part, &mut Secrets::of("")))));
     if parts.is_ambiguous {
-        members.push((Text::from("ambiguous"), Value::Json(Cow::Borrowed("true"))));
+        members.push((Text::word("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }
     Value::Object(members).write(out);
 }
 
-fn write_transaction<'t>(out: &mut Vec<u8>, line: &Transaction<'t>, word: fn(&'t str) -> Text<'t>) {
-    let text = |piece| Value::Text(word(piece));
-    let mut members = vec![(Text::from("timestamp"), text(line.timestamp))];
+fn write_transaction<'t>(out: &mut Vec<u8>, line: &Transaction<'t>, words: Words<'t>) {
+    let text = |piece| Value::Text(words.take(piece));
+    let mut members = vec![(Text::word("timestamp"), text(line.timestamp))];
     members.extend(line.node.map(|node| match node.parse() {
-        Ok(number) => (Text::from("node"), Value::Int(number)),
-        Err(_) => (Text::from("node"), text(node)),
+        Ok(number) => (Text::word("node"), Value::Int(number)),
+        Err(_) => (Text::word("node"), text(node)),
     }));
-    members.push((Text::from("component"), text(line.component)));
-    members.push((Text::from("level"), text(line.level)));
-    members.push((Text::from("txId"), text(line.tx_id)));
-    members.extend(line.database.map(|database| (Text::from("database"), text(database))));
-    members.extend(line.subject.map(|subject| (Text::from("subject"), text(subject))));
-    members.push((Text::from("status"), text(line.status)));
-    members.extend(line.reason.map(|reason| (Text::from("reason"), text(reason))));
-    let operations = line.operations.iter().map(|operation| Value::Object(members::members(operation, word)));
-    members.push((Text::from("operations"), Value::List(operations.collect())));
+    members.push((Text::word("component"), text(line.component)));
+    members.push((Text::word("level"), text(line.level)));
+    members.push((Text::word("txId"), text(line.tx_id)));
+    members.extend(line.database.map(|database| (Text::word("database"), text(database))));
+    members.extend(line.subject.map(|subject| (Text::word("subject"), text(subject))));
+    members.push((Text::word("status"), text(line.status)));
+    members.extend(line.reason.map(|reason| (Text::word("reason"), text(reason))));
+    let operations = line.operations.iter().map(|operation| Value::Object(members::members(operation, words)));
+    members.push((Text::word("operations"), Value::List(operations.collect())));
     if line.is_ambiguous {
-        members.push((Text::from("ambiguous"), Value::Json(Cow::Borrowed("true"))));
+        members.push((Text::word("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }
     Value::Object(members).write(out);
 }

@@ -196,14 +196,16 @@ const fn is_same(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::is_secret;
 
     #[test]
-    fn each_name_is_found_and_nothing_else() {
+    fn each_name_is_found_and_nothing_else_and_none_is_a_secret_s() {
         for text in PLAIN.iter().chain(&FREE) {
             assert_eq!(Name::of(text).map(Name::text), Some(*text));
             assert_eq!(Name::of(&format!("{text}x")), None);
         }
         assert_eq!((Name::of(""), Name::of("i"), Name::of("statue")), (None, None, None));
+        assert!(PLAIN.iter().chain(&FREE).all(|name| !is_secret(name)));
         assert!(URL.is_free() && QUERY_TEXT.is_free() && !STATUS.is_free());
     }
 }

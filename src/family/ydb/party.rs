@@ -20,7 +20,7 @@ pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
 /// `ipv4:192.0.2.1:5678`, `ipv6:[2001:db8::1]:443`, with brackets in percent notation too, or an address alone.
 pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     let found = match address.borrowed().filter(|written| memchr::memchr(b'%', written.as_bytes()).is_none()) {
-        Some(written) => ip(written).map(|(ip, port)| (Text::from(ip), port)),
+        Some(written) => ip(written).map(|(ip, port)| (Text::Escaped(ip), port)),
         None => {
             let written = address.plain().replace("%5B", "[").replace("%5D", "]");
             ip(&written).map(|(ip, port)| (Text::from(ip.to_owned()), port))
@@ -32,19 +32,20 @@ pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     }
 }
 
+fn in_brackets(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']').filter(|inner| is_ip(inner))
+}
+
 /// The address, and the port after it.
 fn ip(written: &str) -> Option<(&str, Option<u16>)> {
     let bare = written.strip_prefix("ipv4:").or_else(|| written.strip_prefix("ipv6:")).unwrap_or(written);
-    let (host, port) = match bare.rsplit_once(':') {
-        Some((host, port)) if host.ends_with(']') || is_ip(host) => (host, port.parse().ok()),
-        _ => (bare, None),
-    };
-    // `2001:db8::1` has no port, though it ends as if it had one.
-    if is_ip(bare) {
-        return Some((bare, None));
+    match bare.rsplit_once(':') {
+        Some((host, port)) if host.ends_with(']') => Some((in_brackets(host)?, port.parse().ok())),
+        // `2001:db8::1` has no port, though it ends as if it had one.
+        _ if is_ip(bare) => Some((bare, None)),
+        Some((host, port)) if is_ip(host) => Some((host, port.parse().ok())),
+        _ => Some((in_brackets(bare)?, None)),
     }
-    let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
-    is_ip(host).then_some((host, port))
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-/// How deep messages may stand in each other; deeper ones are passed over unread.
-const DEPTH_MAX: usize = 32;
+use crate::family::marks::Marks;
+
+/// The message of an operation on users and groups.
+const ALTER_LOGIN: &str = "AlterLogin";
 
 /// Fields of the message of an operation that name its object.
 const OBJECT_NAMES: &[&str] = &["Name", "TableName"];
@@ -30,58 +32,67 @@ impl<'a> Proto<'a> {
     pub(super) fn read(text: &'a str, ends: impl Fn(&str) -> Option<usize>) -> Result<Self, BreaksOff> {
         let bytes = text.as_bytes();
         let mut proto = Proto::default();
-        let mut stack: Vec<&str> = Vec::new();
-        let mut depth = 0;
-        let mut at = 0;
-        loop {
-            let next = memchr::memchr3(b'"', b'{', b'}', &bytes[at..]).map(|found| at + found);
+        // The message at depth 1, and how deep the messages stand in each other.
+        let (mut outer, mut depth) = ("", 0_usize);
+        // What of the text was read, and where the string begins that is open.
+        let (mut at, mut string) = (0, None);
+        for found in Marks::of([b'"', b'\\', b'{', b'}'], bytes) {
+            if found < at {
+                continue;
+            }
+            if let Some(from) = string {
+                match bytes[found] {
+                    b'\\' => at = found + 2,
+                    b'"' => {
+                        proto.string(outer, depth, &text[..from], &text[from + 1..found]);
+                        (at, string) = (found + 1, None);
+                    }
+                    _ => {}
+                }
+                continue;
+            }
+            if bytes[found] == b'\\' {
+                continue;
+            }
             if depth == 0
-                && let Some(end) = text.get(at..next.unwrap_or(text.len())).and_then(&ends)
+                && let Some(end) = text.get(at..found).and_then(&ends)
             {
                 proto.text = &text[..at + end];
                 return Ok(proto);
             }
-            let Some(found) = next else { break };
             match bytes[found] {
+                b'"' => string = Some(found),
                 b'{' => {
                     depth += 1;
-                    if depth <= DEPTH_MAX {
-                        stack.push(word_before(text, found));
+                    if depth == 1 {
+                        outer = word_before(&text[..found]);
                     }
-                    at = found + 1;
                 }
-                b'}' => {
-                    depth = depth.checked_sub(1).ok_or(BreaksOff)?;
-                    stack.truncate(depth);
-                    at = found + 1;
-                }
-                _ => {
-                    let end = string_end(bytes, found + 1).ok_or(BreaksOff)?;
-                    proto.string(&stack, depth, word_before(text, found), &text[found + 1..end]);
-                    at = end + 1;
-                }
+                _ => depth = depth.checked_sub(1).ok_or(BreaksOff)?,
             }
+            at = found + 1;
         }
-        if depth > 0 {
+        if string.is_some() || depth > 0 {
             return Err(BreaksOff);
         }
-        proto.text = text;
+        let end = text.get(at..).and_then(&ends).map_or(text.len(), |end| at + end);
+        proto.text = &text[..end];
         Ok(proto)
     }
 
-    fn string(&mut self, stack: &[&'a str], depth: usize, field: &'a str, value: &'a str) {
-        match (depth, stack) {
-            (0, _) if field == "WorkingDir" => self.working_dir = self.working_dir.or(Some(value)),
-            (1, _) if OBJECT_NAMES.contains(&field) => self.name = self.name.or(Some(value)),
-            (2, ["AlterLogin", _]) => self.logins.push((field, value)),
+    /// Takes a string that is of use. `before` is what stands before its first quote.
+    fn string(&mut self, outer: &str, depth: usize, before: &'a str, value: &'a str) {
+        match depth {
+            0 if self.working_dir.is_none() && word_before(before) == "WorkingDir" => self.working_dir = Some(value),
+            1 if self.name.is_none() && OBJECT_NAMES.contains(&word_before(before)) => self.name = Some(value),
+            2 if outer == ALTER_LOGIN => self.logins.push((word_before(before), value)),
             _ => {}
         }
     }
 
-    /// The path of the object: directory and name.
-    pub(super) fn path(&self) -> Option<Cow<'a, str>> {
-        let (dir, name) = (unescape(self.working_dir?), unescape(self.name?));
-        Some(if dir.is_empty() { name } else { Cow::Owned([dir.trim_end_matches('/'), "/", &name].concat()) })
+    /// The path of the object, where the request says its directory and name.
+    pub(super) fn path(&self) -> Option<Path<'a>> {
+        Some(Path { directory: unescape(self.working_dir?), name: unescape(self.name?) })
     }
 
     /// A field of the operation on users or groups.
@@ -90,22 +101,36 @@ impl<'a> Proto<'a> {
     }
 }
 
-/// The name before a value or message: `Name: "` or `Name {`.
-fn word_before(text: &str, at: usize) -> &str {
-    let before = text[..at].trim_end_matches([' ', ':']);
-    let length = before.bytes().rev().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
-    &before[before.len() - length..]
+/// The path of an object, in two pieces.
+#[derive(Debug)]
+pub(super) struct Path<'a> {
+    directory: Cow<'a, str>,
+    name: Cow<'a, str>,
 }
 
-/// Where the quote is that ends the string.
-fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at);
-        }
-        at += 2;
+impl Path<'_> {
+    /// Takes the path off the beginning of a text.
+    pub(super) fn strip_from<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let name = match self.directory.as_ref() {
+            "" => text,
+            directory => text.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix('/')?,
+        };
+        name.strip_prefix(self.name.as_ref())
     }
+}
+
+/// The name before a value or message: `Name: ` or `Name `.
+fn word_before(before: &str) -> &str {
+    let bytes = before.as_bytes();
+    let mut end = bytes.len();
+    while end > 0 && matches!(bytes[end - 1], b' ' | b':') {
+        end -= 1;
+    }
+    let mut from = end;
+    while from > 0 && (bytes[from - 1].is_ascii_alphanumeric() || bytes[from - 1] == b'_') {
+        from -= 1;
+    }
+    &before[from..end]
 }
 
 /// Undoes the escapes of C: `\n`, `\"`, `\303`. Bytes that are no UTF-8 then become U+FFFD.
@@ -152,7 +177,8 @@ mod tests {
         let text = r#"WorkingDir: "/Root" Backup { TableName: "t" Description: "x, operation: \"DROP\" }" } F: 1, operation: X"#;
         let proto = Proto::read(text, ends).unwrap();
         assert_eq!(proto.text, &text[..text.len() - ", operation: X".len()]);
-        assert_eq!(proto.path().unwrap(), "/Root/t");
+        assert_eq!(proto.path().unwrap().strip_from("/Root/t, no path"), Some(", no path"));
+        assert_eq!(proto.path().unwrap().strip_from("/Root//t"), None);
     }
 
     #[test]
@@ -165,10 +191,10 @@ mod tests {
     #[test]
     fn names_are_read_with_their_escapes_undone() {
         let text = r#"WorkingDir: "" OperationType: X MkDir { Name: "o\'b\303\251\n\\" Inner { Name: "no" } }"#;
-        assert_eq!(Proto::read(text, ends).unwrap().path().unwrap(), "o'b\u{e9}\n\\");
+        assert_eq!(Proto::read(text, ends).unwrap().path().unwrap().strip_from("o'b\u{e9}\n\\"), Some(""));
         let text = r#"WorkingDir: "/Root" AlterLogin { AddGroupMembership { Group: "g" Member: "m" } }"#;
         let proto = Proto::read(text, ends).unwrap();
-        assert_eq!(proto.path(), None);
+        assert!(proto.path().is_none());
         assert_eq!(proto.login(&["Member"]).unwrap(), "m");
         assert_eq!(proto.login(&["User"]), None);
     }

@@ -1,6 +1,5 @@
 //! Redacts YDB's records, each in its own form, so that the record that is left reads as the same but for that.
 
-use crate::event::Text;
 use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::container;
@@ -14,6 +13,7 @@ use crate::family::ydb::Line;
 use crate::family::ydb::is_record;
 use crate::family::ydb::schemeshard::Transaction;
 use crate::family::ydb::stream;
+use crate::family::ydb::words::Words;
 use crate::records::Record;
 
 /// What a record is told by, and its lines by their grammar: they hold nothing of anybody's.
@@ -59,10 +59,11 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
         Form::TimedJson | Form::Text => rest.split_at(": ".len()),
         Form::Json => ("", rest),
     };
+    let words = Words::of(&line.text, line.is_bytes);
     let edits = match line.form {
         Form::Json | Form::TimedJson => redaction.json(rest)?,
-        Form::Text => of_parts(rest, redaction, line.words()),
-        Form::Scheme => of_transaction(rest, &line.transaction(time, rest)?, redaction, line.words()),
+        Form::Text => of_parts(rest, redaction, words),
+        Form::Scheme => of_transaction(rest, &line.transaction(time, rest)?, redaction, words),
     };
     if edits.is_empty() {
         return Ok(None);
@@ -85,11 +86,11 @@ fn reads_otherwise() -> Refusal {
 }
 
 /// A dropped field says `{none}`, as the source says it.
-fn of_parts<'t>(text: &'t str, redaction: &Redaction, word: fn(&'t str) -> Text<'t>) -> Vec<Edit> {
+fn of_parts<'t>(text: &'t str, redaction: &Redaction, words: Words<'t>) -> Vec<Edit> {
     let mut edits = Vec::new();
     for (name, value) in stream::fields(text) {
         let Some(action) = redaction.of(name).filter(|_| value != stream::NONE) else { continue };
-        let mut shown = redaction.shown(action, &word(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
+        let mut shown = redaction.shown(action, &words.take(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
         let at = offset_in(text, value);
         let at = at..at + value.len();
         // Where the product forgot the comma, the field's own semicolon ended it.
@@ -112,14 +113,14 @@ fn of_transaction<'t>(
     text: &'t str,
     transaction: &Transaction<'t>,
     redaction: &Redaction,
-    word: fn(&'t str) -> Text<'t>,
+    words: Words<'t>,
 ) -> Vec<Edit> {
     let mut edits = Vec::new();
     for (path, value) in fields(transaction) {
         let Some(action) = redaction.of(path) else { continue };
         let begin = offset_in(text, value);
         let at = begin..begin + value.len();
-        let edit = match (redaction.shown(action, &word(value).plain()), path) {
+        let edit = match (redaction.shown(action, &words.take(value).plain()), path) {
             (_, "subject") if value == NO_SUBJECT => continue,
             (Some(shown), _) => Edit { at, shown },
             (None, "subject") => Edit { at, shown: NO_SUBJECT.to_owned() },

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::family::Refusal;
+use crate::family::ydb::proto::Path;
 use crate::family::ydb::proto::Proto;
 
 /// A line as it was read. What it borrows is raw.
@@ -80,10 +81,8 @@ impl<'a> Prefix<'a> {
             Some(at) => (&rest[..at], &rest[at + 2..]),
             None => (rest.strip_suffix(':')?, ""),
         };
-        let is_word = |word: &str| {
-            !word.is_empty()
-                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-        };
+        let is_capital = |byte: u8| byte.is_ascii_uppercase() | byte.is_ascii_digit() | (byte == b'_');
+        let is_word = |word: &str| !word.is_empty() && word.bytes().all(is_capital);
         (is_word(component) && is_word(level)).then_some(Self { node, component, level, text })
     }
 
@@ -127,14 +126,14 @@ impl<'a> Transaction<'a> {
     /// Reads the transaction's fields but its reason, and returns what follows them.
     fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
         let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
-        let rest = audit.strip_prefix("txId: ").ok_or(missing("txId"))?;
+        let rest = audit.strip_prefix("txId: ").ok_or_else(|| missing("txId"))?;
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let (tx_id, rest) = rest.split_at(digits);
         if tx_id.is_empty() {
             return Err(missing("txId"));
         }
         self.tx_id = tx_id;
-        let status_at = self.find_status(rest).ok_or(missing("status"))?;
+        let status_at = self.find_status(rest).ok_or_else(|| missing("status"))?;
         let (head, tail) = rest.split_at(status_at);
         let head = match head.strip_prefix(", database: ") {
             Some(head) => {
@@ -224,7 +223,7 @@ impl<'a> Transaction<'a> {
         }
         let ends = places.iter().skip(1).copied().chain([stretch.len()]);
         for (at, end) in places.iter().zip(ends) {
-            let path = path.as_deref().filter(|_| end == stretch.len());
+            let path = path.as_ref().filter(|_| end == stretch.len());
             let (operation, is_clear) = Operation::read(&stretch[*at..end], path);
             self.is_ambiguous |= !is_clear;
             self.operations.push(operation);
@@ -322,7 +321,7 @@ fn next_label(text: &str, rank: u8) -> usize {
 impl<'a> Operation<'a> {
     /// Reads `, operation: NAME` and the fields after it. `path` is what the request says; where the text allows for it,
     /// it is taken as the path whole. Returns too whether there was but one reading.
-    fn read(text: &'a str, path: Option<&str>) -> (Self, bool) {
+    fn read(text: &'a str, path: Option<&Path<'_>>) -> (Self, bool) {
         let text = &text[OPERATION.len()..];
         let (name, mut rest) = text.split_at(name_length(text));
         let mut operation = Self { name, ..Self::default() };
@@ -363,7 +362,7 @@ impl<'a> Operation<'a> {
     }
 
     /// Whether the operation at the beginning of `text` has exactly that path, up to the end or a later field.
-    fn is_of_path(text: &str, path: &str) -> bool {
+    fn is_of_path(text: &str, path: &Path<'_>) -> bool {
         let text = &text[OPERATION.len()..];
         let rest = &text[name_length(text)..];
         rest.strip_prefix(", path: ").is_some_and(|rest| whole_path(rest, path).is_some())
@@ -371,7 +370,7 @@ impl<'a> Operation<'a> {
 }
 
 /// How long the path is at the beginning of `text`, when it is the one that the request says.
-fn whole_path(text: &str, path: &str) -> Option<usize> {
-    let rest = text.strip_prefix(path)?;
-    (rest.is_empty() || label(rest, 1).is_some()).then_some(path.len())
+fn whole_path(text: &str, path: &Path<'_>) -> Option<usize> {
+    let rest = path.strip_from(text)?;
+    (rest.is_empty() || label(rest, 1).is_some()).then(|| text.len() - rest.len())
 }

@@ -2,6 +2,8 @@
 
 use crate::event::is_secret;
 use crate::event::may_be_secret;
+use crate::family::marks::Marks;
+use crate::family::ydb::names::Name;
 
 /// Longer than any name of a secret.
 const NAME_MAX: usize = 64;
@@ -9,13 +11,24 @@ const NAME_MAX: usize = 64;
 /// Between a name and its value stand a few quotes, backslashes and spaces.
 const BETWEEN_MAX: usize = 16;
 
+/// Which bytes names are made of.
+static IS_OF_NAME: [bool; 256] = {
+    let mut is_of_name = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        is_of_name[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        byte += 1;
+    }
+    is_of_name
+};
+
 /// The text with the values of secrets replaced by `***`; nothing when it has none.
 pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut shown: Option<String> = None;
     let mut copied = 0;
-    for colon in memchr::memchr_iter(b':', bytes) {
-        if colon < copied || !is_secret(name_before(&bytes[..colon])) {
+    for colon in Marks::of([b':'], bytes) {
+        if colon < copied || !is_after_secret(&text[..colon]) {
             continue;
         }
         let Some((from, to)) = value_after(bytes, colon + 1) else { continue };
@@ -30,16 +43,30 @@ pub(super) fn masked(text: &str) -> Option<String> {
     Some(shown)
 }
 
-/// The word that ends before the colon, which may be quoted, in quoted text too. Nothing where no secret's name ends so.
-fn name_before(before: &[u8]) -> &str {
-    let quotes = before.iter().rev().take(BETWEEN_MAX).take_while(|byte| matches!(byte, b'"' | b'\\' | b' ')).count();
-    let before = &before[..before.len() - quotes];
-    if !may_be_secret(before) {
-        return "";
+/// Whether the word that ends before a colon is a secret's name; it may be quoted, in quoted text too.
+#[inline]
+fn is_after_secret(before: &str) -> bool {
+    let bytes = before.as_bytes();
+    // Most colons stand in times and addresses.
+    if bytes.last().is_none_or(u8::is_ascii_digit) {
+        return false;
     }
-    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    let length = before.iter().rev().take(NAME_MAX).take_while(|byte| is_name(byte)).count();
-    std::str::from_utf8(&before[before.len() - length..]).unwrap_or_default()
+    let first = bytes.len().saturating_sub(BETWEEN_MAX);
+    let mut end = bytes.len();
+    while end > first && matches!(bytes[end - 1], b'"' | b'\\' | b' ') {
+        end -= 1;
+    }
+    may_be_secret(&bytes[..end]) && is_secret(name_at_end(&before[..end]))
+}
+
+/// The word at the end. Nothing where it is one of the stream's own, of which none is a secret's.
+fn name_at_end(before: &str) -> &str {
+    let bytes = before.as_bytes();
+    let first = bytes.len().saturating_sub(NAME_MAX);
+    let from =
+        bytes[first..].iter().rposition(|byte| !IS_OF_NAME[usize::from(*byte)]).map_or(first, |at| first + at + 1);
+    let name = &before[from..];
+    if Name::of(name).is_some() { "" } else { name }
 }
 
 /// Where the value after a colon begins and ends, without its quotes. Nothing when it is empty or no single value.

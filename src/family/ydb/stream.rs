@@ -3,14 +3,20 @@
 //! The text form, `component=x, tx_id=1, ...`, escapes nothing: a value may hold commas, equals signs and line ends. A field
 //! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field.
 
+use std::borrow::Cow;
+
 use crate::event::Fault;
 use crate::event::Fields;
+use crate::event::Json;
 use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
+use crate::family::marks::Marks;
 use crate::family::ydb::names::NAMES;
 use crate::family::ydb::names::Name;
+use crate::family::ydb::words::Words;
+use crate::family::ydb::words::alike;
 
 /// What stands for a value that is not there.
 pub(super) const NONE: &str = "{none}";
@@ -22,103 +28,207 @@ const NAME_MAX: usize = 40;
 const FIELDS_MAX: usize = 1000;
 
 /// Most records have no more.
-const USUAL_FIELDS: usize = 24;
+const USUAL_FIELDS: usize = 18;
+
+/// The place of a name that the record does not have.
+const NOWHERE: u32 = u32::MAX;
 
 /// The fields of one record, in order.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     parts: Vec<Part<'a>>,
     /// By name, where in `parts` its field stands, if the record has it.
-    places: [Option<u32>; NAMES],
+    places: [u32; NAMES],
+    /// How the pieces of the text form are to be taken.
+    words: Words<'a>,
     /// More than one reading was possible.
     pub(super) is_ambiguous: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Part<'a> {
-    pub(super) name: Text<'a>,
+    /// Without escapes.
+    name: Cow<'a, str>,
     /// The name, where it is one that the stream is known to use.
     pub(super) known: Option<Name>,
-    pub(super) value: Value<'a>,
-    /// The value as text, if it says something.
-    text: Option<Text<'a>>,
-    is_none: bool,
-    is_mapped: bool,
+    value: Said<'a>,
+    pub(super) is_mapped: bool,
+}
+
+/// What a record says of a field.
+#[derive(Clone, Copy, Debug)]
+enum Said<'a> {
+    Json(Json<'a>),
+    /// In the text form.
+    Piece(&'a str),
 }
 
 impl<'a> Parts<'a> {
     /// Reads a JSON object.
-    pub(super) fn of_json(text: &'a str, secrets: &mut Secrets<'a>) -> Result<Self, Fault> {
+    pub(super) fn of_json(text: &'a str) -> Result<Self, Fault> {
+        let mut parts = Self::new(Words::default());
+        let mut others = Fields::default();
         let mut reader = Reader::new(text);
-        let fields = Fields::read(&mut reader)?;
+        reader.object(|reader, key| {
+            let value = reader.value()?;
+            match Name::of(&key) {
+                Some(known) => parts.put(known, key, Said::Json(value)),
+                None => {
+                    let before = others.len();
+                    others.insert(key, value);
+                    if others.len() > before {
+                        parts.push(None, Cow::Borrowed(""), Said::Json(value));
+                    }
+                }
+            }
+            Ok(())
+        })?;
         reader.end()?;
-        let mut parts = Self::with_capacity(fields.len());
-        for field in fields.iter() {
-            let text = field.value.text();
-            let value = secrets.carry(&field.key, field.value);
-            parts.push(Name::of(&field.key), field.name(), value, text);
+        // Of a name that comes twice the last value holds, which is known by now.
+        let unknown = parts.parts.iter_mut().filter(|part| part.known.is_none());
+        for (part, field) in unknown.zip(others.iter()) {
+            (part.name, part.value) = (field.key.clone(), Said::Json(field.value));
         }
         Ok(parts)
     }
 
-    /// Reads the text form, after its time.
-    pub(super) fn of_text(text: &'a str, word: impl Fn(&'a str) -> Text<'a>) -> Self {
-        let (fields, is_ambiguous) = split(text);
-        let mut parts = Self { is_ambiguous, ..Self::with_capacity(fields.len()) };
-        for Field { name, known, value } in fields {
-            let value = word(value);
-            let text = Some(value.clone()).filter(Text::says_something);
-            parts.push(known, word(name), Value::Text(value), text);
+    /// Reads the text form, after its time. What of a name comes twice is taken once.
+    pub(super) fn of_text(text: &'a str, words: Words<'a>) -> Self {
+        let mut parts = Self::new(words);
+        let places = places(text);
+        // Where the value begins of which the end is not known yet, and whether others may have written it.
+        let (mut from, mut is_in_free) = (0, false);
+        let mut had_free = false;
+        for (index, place) in places.iter().enumerate() {
+            if place.known.is_none() && is_in_free || parts.parts.len() >= FIELDS_MAX {
+                continue;
+            }
+            let name = &text[place.from..place.equals];
+            if parts.has(place.known, name) {
+                // It stood before anything that others may have written.
+                continue;
+            }
+            let is_same = |other: &Place| match place.known {
+                Some(_) => other.known == place.known,
+                None => other.known.is_none() && text[other.from..other.equals] == *name,
+            };
+            if had_free && places[index + 1..].iter().any(is_same) {
+                // What comes later is the product's; this is within a value that others may have written.
+                parts.is_ambiguous = true;
+                continue;
+            }
+            parts.end_last(&text[from..place.end(text)]);
+            from = place.equals + 1;
+            is_in_free = place.known.is_some_and(Name::is_free);
+            had_free |= is_in_free;
+            parts.push(place.known, Cow::Borrowed(name), Said::Piece(""));
         }
+        parts.end_last(&text[from..]);
         parts
     }
 
-    fn with_capacity(parts: usize) -> Self {
-        Self { parts: Vec::with_capacity(parts), places: [None; NAMES], is_ambiguous: false }
+    fn new(words: Words<'a>) -> Self {
+        Self { parts: Vec::with_capacity(USUAL_FIELDS), places: [NOWHERE; NAMES], words, is_ambiguous: false }
     }
 
-    fn push(&mut self, known: Option<Name>, name: Text<'a>, value: Value<'a>, text: Option<Text<'a>>) {
-        if let Some(known) = known {
-            self.places[known.place()] = u32::try_from(self.parts.len()).ok();
+    /// Adds a field, or gives the one of that name another value.
+    fn put(&mut self, known: Name, name: Cow<'a, str>, value: Said<'a>) {
+        match self.parts.get_mut(self.places[known.place()] as usize) {
+            Some(part) => part.value = value,
+            None => self.push(Some(known), name, value),
         }
-        let is_none = text.as_ref().is_none_or(says_none);
-        self.parts.push(Part { name, known, value, text: text.filter(|_| !is_none), is_none, is_mapped: false });
     }
 
-    pub(super) fn get(&self, name: Name) -> Option<&Text<'a>> {
-        self.parts.get(self.places[name.place()]? as usize)?.text.as_ref()
+    fn push(&mut self, known: Option<Name>, name: Cow<'a, str>, value: Said<'a>) {
+        if let Some(known) = known {
+            self.places[known.place()] = u32::try_from(self.parts.len()).unwrap_or(NOWHERE);
+        }
+        self.parts.push(Part { name, known, value, is_mapped: false });
     }
 
-    /// The field's text, which then counts as mapped; so does one that says that there is none.
+    /// Whether there is a field of that name.
+    fn has(&self, known: Option<Name>, name: &str) -> bool {
+        match known {
+            Some(known) => self.places[known.place()] != NOWHERE,
+            None => self.parts.iter().any(|part| part.known.is_none() && part.name == name),
+        }
+    }
+
+    fn end_last(&mut self, value: &'a str) {
+        if let Some(last) = self.parts.last_mut() {
+            last.value = Said::Piece(value);
+        }
+    }
+
+    /// The field's text, if it says something.
+    // Most names that are asked for are of no field.
+    #[inline(always)]
+    pub(super) fn get(&self, name: Name) -> Option<Text<'a>> {
+        self.parts.get(self.places[name.place()] as usize).and_then(|part| self.text(part))
+    }
+
+    /// The same, and the field then counts as mapped, also when it says that there is none.
+    #[inline(always)]
     pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
-        let part = self.parts.get_mut(self.places[name.place()]? as usize)?;
-        part.is_mapped |= part.text.is_some() || part.is_none;
-        part.text.clone()
+        self.parts.get_mut(self.places[name.place()] as usize)?.is_mapped = true;
+        self.get(name)
+    }
+
+    fn text(&self, part: &Part<'a>) -> Option<Text<'a>> {
+        let text = match part.value {
+            Said::Json(json) => json.text(),
+            Said::Piece(piece) => Some(self.words.take(piece)).filter(Text::says_something),
+        };
+        text.filter(|text| !says_none(text))
     }
 
     /// The elements of a list: `[a, b]`. `begins` says of the text after `, ` whether an element begins with it.
     pub(super) fn list(&self, name: Name, begins: impl Fn(&str) -> bool) -> Vec<Text<'a>> {
         let Some(text) = self.get(name) else { return Vec::new() };
-        match text.borrowed() {
-            Some(whole) => elements(whole, begins).map_or_else(|| vec![text.clone()], as_texts),
-            None => {
-                let owned = |pieces: Vec<&str>| pieces.iter().map(|piece| Text::from((*piece).to_owned())).collect();
-                elements(&text.plain(), begins).map_or_else(|| vec![text.clone()], owned)
-            }
-        }
+        let found = match text.borrowed() {
+            Some(whole) => elements(whole, begins).map(|pieces| pieces.into_iter().map(alike(&text)).collect()),
+            None => elements(&text.plain(), begins).map(|pieces| {
+                let owned = pieces.into_iter().map(|piece| Text::from(piece.to_owned()));
+                owned.collect()
+            }),
+        };
+        found.unwrap_or_else(|| vec![text])
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Part<'a>> {
         self.parts.iter()
     }
 
-    pub(super) fn into_unmapped(self) -> impl Iterator<Item = Part<'a>> {
-        self.parts.into_iter().filter(|part| !part.is_mapped)
+    /// The value of one of these fields as it is carried into an event. `secrets` remembers what was masked in it.
+    pub(super) fn carried(&self, part: &Part<'a>, secrets: &mut Secrets<'a>) -> Value<'a> {
+        match part.value {
+            // None of the known names is a secret's.
+            Said::Json(json) if part.known.is_some() => secrets.carry("", json),
+            Said::Json(json) => secrets.carry(&part.name, json),
+            Said::Piece(piece) => Value::Text(self.words.take(piece)),
+        }
     }
 }
 
-fn as_texts(pieces: Vec<&str>) -> Vec<Text<'_>> {
-    pieces.into_iter().map(Text::from).collect()
+impl<'a> Part<'a> {
+    pub(super) fn name(&self) -> Text<'a> {
+        match &self.name {
+            // What is borrowed had nothing to escape.
+            Cow::Borrowed(name) => Text::Escaped(name),
+            Cow::Owned(name) => Text::from(name.clone()),
+        }
+    }
+
+    /// Whether the value may be, or be the text of, what is masked in part.
+    pub(super) fn may_hide(&self) -> bool {
+        match self.value {
+            Said::Json(Json::String(inside)) if self.known.is_some() => {
+                !inside.as_bytes().first().is_none_or(u8::is_ascii_alphanumeric)
+            }
+            Said::Json(_) => true,
+            Said::Piece(_) => false,
+        }
+    }
 }
 
 fn says_none(text: &Text<'_>) -> bool {
@@ -156,83 +266,34 @@ pub(super) fn begins(text: &[u8]) -> bool {
 
 /// A place where a field may begin.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Place {
+    /// Where its name begins.
+    from: usize,
+    /// Where its name ends.
+    equals: usize,
+    known: Option<Name>,
+}
+
+impl Place {
     /// Where the field before it ends, should this one begin here.
-    end: usize,
-    name: &'a str,
-    value_from: usize,
-    known: Option<Name>,
-}
-
-impl Place<'_> {
-    fn is_free(&self) -> bool {
-        self.known.is_some_and(Name::is_free)
-    }
-}
-
-/// A field of the text form.
-struct Field<'a> {
-    name: &'a str,
-    known: Option<Name>,
-    value: &'a str,
-}
-
-impl Field<'_> {
-    fn is_free(&self) -> bool {
-        self.known.is_some_and(Name::is_free)
+    fn end(&self, text: &str) -> usize {
+        match &text.as_bytes()[..self.from] {
+            [] => 0,
+            // The semicolon is the value's.
+            [.., b';', _] => self.from - 1,
+            _ => self.from - 2,
+        }
     }
 }
 
 /// The names and values of the text form's fields, as they stand after the time.
 pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
-    split(text).0.into_iter().map(|field| (field.name, field.value)).collect()
-}
-
-/// The fields of the text form, and whether another reading was possible.
-fn split(text: &str) -> (Vec<Field<'_>>, bool) {
-    let places = places(text);
-    let mut is_ambiguous = false;
-    let free_from = places.iter().position(Place::is_free).unwrap_or(places.len());
-    let mut fields: Vec<Field<'_>> = Vec::with_capacity(places.len().min(FIELDS_MAX));
-    let mut is_taken = [false; NAMES];
-    let mut last = [0; NAMES];
-    for (index, place) in places.iter().enumerate() {
-        if let Some(known) = place.known {
-            last[known.place()] = index;
-        }
-    }
-    for (index, place) in places.iter().enumerate() {
-        let is_in_free = fields.last().is_some_and(Field::is_free);
-        if place.known.is_none() && is_in_free || fields.len() >= FIELDS_MAX {
-            continue;
-        }
-        let is_repeated = match place.known {
-            Some(known) => is_taken[known.place()],
-            None => fields.iter().any(|other| other.known.is_none() && other.name == place.name),
-        };
-        if is_repeated {
-            // It stood before anything that others may have written.
-            continue;
-        }
-        let comes_again = || match place.known {
-            Some(known) => last[known.place()] > index,
-            None => places[index + 1..].iter().any(|other| other.known.is_none() && other.name == place.name),
-        };
-        if index > free_from && comes_again() {
-            // What comes later is the product's; this is within a value that others may have written.
-            is_ambiguous = true;
-            continue;
-        }
-        if let Some(known) = place.known {
-            is_taken[known.place()] = true;
-        }
-        if let Some(before) = fields.last_mut() {
-            // It went on to the end so far.
-            before.value = &text[text.len() - before.value.len()..place.end];
-        }
-        fields.push(Field { name: place.name, known: place.known, value: &text[place.value_from..] });
-    }
-    (fields, is_ambiguous)
+    let parts = Parts::of_text(text, Words::of(text, false));
+    let fields = parts.parts.into_iter().filter_map(|part| match (part.name, part.value) {
+        (Cow::Borrowed(name), Said::Piece(value)) => Some((name, value)),
+        _ => None,
+    });
+    fields.collect()
 }
 
 /// Which bytes names are made of.
@@ -248,26 +309,29 @@ static IS_LETTER: [bool; 256] = {
 
 /// Every place where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
 /// the comma.
-fn places(text: &str) -> Vec<Place<'_>> {
+fn places(text: &str) -> Vec<Place> {
     let bytes = text.as_bytes();
     let mut places = Vec::with_capacity(USUAL_FIELDS);
-    for equals in memchr::memchr_iter(b'=', bytes) {
-        let is_letter = |byte: &u8| IS_LETTER[usize::from(*byte)];
-        let length = bytes[..equals].iter().rev().take(NAME_MAX).take_while(|byte| is_letter(byte)).count();
-        let from = equals - length;
+    // Where the word begins that is being read.
+    let mut from = 0;
+    for at in Marks::of([b' ', b'='], bytes) {
+        if bytes[at] == b' ' {
+            from = at + 1;
+            continue;
+        }
+        let equals = at;
+        let is_after = |byte| from == 0 || bytes[..from - 1].last() == Some(&byte);
+        if equals - from > NAME_MAX || !is_after(b',') && !is_after(b';') {
+            continue;
+        }
         let name = &text[from..equals];
         let known = Name::of(name);
-        let end = match &bytes[..from] {
-            [] => 0,
-            [.., b',', b' '] => from - 2,
-            [.., b';', b' '] if known.is_some() => from - 1,
-            _ => continue,
-        };
-        if length > 0 {
-            places.push(Place { end, name, value_from: equals + 1, known });
-        }
-        if places.len() >= FIELDS_MAX {
-            break;
+        let is_name = || is_after(b',') && !name.is_empty() && name.bytes().all(|byte| IS_LETTER[usize::from(byte)]);
+        if known.is_some() || is_name() {
+            places.push(Place { from, equals, known });
+            if places.len() >= FIELDS_MAX {
+                break;
+            }
         }
     }
     places
@@ -322,13 +386,14 @@ mod tests {
                 ("status", "SUCCESS")
             ]
         );
-        assert!(split(text).1);
-        assert!(!split("component=x, database=/a, query_text=q, database=/b, status=SUCCESS").1);
+        let is_ambiguous = |text| Parts::of_text(text, Words::of(text, false)).is_ambiguous;
+        assert!(is_ambiguous(text));
+        assert!(!is_ambiguous("component=x, database=/a, query_text=q, database=/b, status=SUCCESS"));
     }
 
     #[test]
     fn a_list_is_split_where_an_element_begins() {
-        let parts = Parts::of_text("component=x, acl_add=[+R:a, b, -(SR|DS):c], paths=[]", Text::from);
+        let parts = Parts::of_text("component=x, acl_add=[+R:a, b, -(SR|DS):c], paths=[]", Words::default());
         let list = |name, begins: fn(&str) -> bool| -> Vec<String> {
             parts.list(name, begins).iter().map(|text| text.plain().into_owned()).collect()
         };
@@ -339,10 +404,10 @@ mod tests {
 
     #[test]
     fn none_says_nothing_and_is_gone_once_it_was_asked_for() {
-        let mut parts = Parts::of_text("component=x, subject={none}", Text::from);
+        let mut parts = Parts::of_text("component=x, subject={none}", Words::default());
         assert!(parts.get(SUBJECT).is_none());
         assert!(!parts.iter().any(|part| part.is_mapped));
         assert!(parts.map(SUBJECT).is_none());
-        assert_eq!(parts.into_unmapped().count(), 1);
+        assert_eq!(parts.iter().filter(|part| !part.is_mapped).count(), 1);
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Objects<'a> {
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, objects: &Objects<'a>) {
     let whole = event.action.borrowed().map(Text::from);
     let operation = whole.unwrap_or_else(|| Text::from(event.action.plain().into_owned()));
-    fit(event, rows, &operation.plain(), "unparsed", |row| target(row, objects));
+    fit(event, rows, &operation.plain(), "unparsed", |row, target| aim(target, row, objects));
     event.metadata.event_code = Some(operation);
 }
 
@@ -49,13 +49,12 @@ pub(super) fn fill_owner<'a>(
     objects: &Objects<'a>,
     owner: Text<'a>,
 ) {
-    event.metadata.event_code = Some(Text::from("MODIFY ACL[set owner]"));
-    fit(event, rows, MODIFY_ACL, "set owner", |row| {
-        let mut target = target(row, objects);
+    event.metadata.event_code = Some(Text::word("MODIFY ACL[set owner]"));
+    fit(event, rows, MODIFY_ACL, "set owner", |row, target| {
+        aim(target, row, objects);
         if let Some(entity) = &mut target.entity {
-            entity.data = Some(Value::Object(vec![(Text::from("owner"), Value::Text(owner.clone()))]));
+            entity.data = Some(Value::Object(vec![(Text::word("owner"), Value::Text(owner.clone()))]));
         }
-        target
     });
 }
 
@@ -73,9 +72,9 @@ pub(super) fn fill_entry<'a>(
         (true, _) => (fact, "MODIFY ACL[remove access]"),
         (false, _) => ("unparsed", "MODIFY ACL[unparsed]"),
     };
-    event.metadata.event_code = Some(Text::from(code));
-    fit(event, rows, MODIFY_ACL, fact, |row| {
-        let mut target = target(row, objects);
+    event.metadata.event_code = Some(Text::word(code));
+    fit(event, rows, MODIFY_ACL, fact, |row, target| {
+        aim(target, row, objects);
         match entry {
             Some(Entry { sid, rights, .. }) => {
                 target.user = Some(User { email: Some(sid.clone()), name: Some(sid), ..User::default() });
@@ -83,7 +82,6 @@ pub(super) fn fill_entry<'a>(
             }
             None => target.access_list = vec![text.clone()],
         }
-        target
     });
 }
 
@@ -94,18 +92,19 @@ fn fit<'a>(
     rows: Option<&'static Rows>,
     operation: &str,
     fact: &str,
-    target: impl FnOnce(&'static Row) -> Target<'a>,
+    aim: impl FnOnce(&'static Row, &mut Target<'a>),
 ) {
     let holds = |name: &str| (name == fact).then_some("");
     if let Some(row) = rows.and_then(|rows| rows.matching(operation, &holds).next()) {
-        event.target = target(row);
+        event.target = Target::default();
+        aim(row, &mut event.target);
         event.activity = row.activity;
         event.caption = row.caption.map(Text::from);
     }
 }
 
-fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
-    let mut target = Target::default();
+/// Names the objects in a target that names none yet.
+fn aim<'a>(target: &mut Target<'a>, row: &'static Row, objects: &Objects<'a>) {
     let path = objects.paths.first();
     for slot in &row.slots {
         let names = |word: &str| slot.parts.iter().flatten().any(|name| *name == word);
@@ -118,7 +117,7 @@ fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
             }
             Role::Database => target.database = objects.database.clone().map(named),
             Role::Entity => {
-                target.entity = path.cloned().map(|path| Resource { kind: Some("path".into()), ..named(path) })
+                target.entity = path.cloned().map(|path| Resource { kind: Some(Text::word("path")), ..named(path) })
             }
             Role::Resource => target.resources.extend(paths(objects, "path")),
             Role::User => {
@@ -134,7 +133,6 @@ fn target<'a>(row: &'static Row, objects: &Objects<'a>) -> Target<'a> {
         target.resources.extend(paths(objects, "table").skip(first));
     }
     target.resources.extend(objects.sources.iter().take(PATHS_MAX).cloned().map(|path| of_kind("source", path)));
-    target
 }
 
 fn paths<'a>(objects: &Objects<'a>, kind: &'static str) -> impl Iterator<Item = Resource<'a>> {
@@ -142,7 +140,7 @@ fn paths<'a>(objects: &Objects<'a>, kind: &'static str) -> impl Iterator<Item = 
 }
 
 fn of_kind<'a>(kind: &'static str, path: Text<'a>) -> Resource<'a> {
-    Resource { kind: Some(Text::from(kind)), ..named(path) }
+    Resource { kind: Some(Text::word(kind)), ..named(path) }
 }
 
 fn named(name: Text<'_>) -> Resource<'_> {
