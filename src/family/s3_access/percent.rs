@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::family::s3_access::token::place_of;
+
 /// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
 pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
     match bytes(encoded) {
@@ -38,15 +40,42 @@ pub(super) fn is_cut(encoded: &str) -> bool {
 /// for a space. None when it is plain, or when what comes out is no text.
 pub(super) fn decode_key(key: &str) -> Option<String> {
     memchr::memchr2(b'%', b'+', key.as_bytes())?;
-    let mut text = match memchr::memchr(b'+', key.as_bytes()) {
-        Some(_) => Cow::Owned(key.replace('+', " ")),
-        None => Cow::Borrowed(key),
-    };
+    let mut text = key.as_bytes().to_vec();
+    text.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
     for _ in 0..2 {
-        let Some(bytes) = bytes(&text) else { break };
-        text = Cow::Owned(String::from_utf8(bytes).ok()?);
+        let is_ascii = undo(&mut text);
+        // Only what came out of escapes may be no text.
+        if !is_ascii && std::str::from_utf8(&text).is_err() {
+            return None;
+        }
     }
-    (text != key).then(|| text.into_owned())
+    String::from_utf8(text).ok().filter(|text| text != key)
+}
+
+/// Undoes the escapes in place. Returns whether nothing but ASCII came out of them.
+fn undo(text: &mut Vec<u8>) -> bool {
+    let mut is_ascii = true;
+    let mut from = memchr::memchr(b'%', text).unwrap_or(text.len());
+    let mut to = from;
+    while from < text.len() {
+        from += match text[from..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                text[to] = digit(high) << 4 | digit(low);
+                is_ascii &= text[to].is_ascii();
+                3
+            }
+            _ => {
+                text[to] = text[from];
+                1
+            }
+        };
+        to += 1;
+        let plain = place_of(b'%', text, from) - from;
+        text.copy_within(from..from + plain, to);
+        (from, to) = (from + plain, to + plain);
+    }
+    text.truncate(to);
+    is_ascii
 }
 
 /// The bytes that the text stands for; none when it has no escape.
