@@ -28,6 +28,7 @@ use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::s3_access::field::FIELDS;
 use crate::family::s3_access::field::Field;
+use crate::family::s3_access::field::NAMES;
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::place;
@@ -140,7 +141,13 @@ impl<'a> Source<'_, 'a> {
         let request_id = line.get(Field::RequestId).map(|id| line.text(id));
         let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
         metadata.event_code = Some(match told("op") {
-            Some(op) => Text::from([action, "/", op].concat()),
+            Some(op) => {
+                let mut code = String::with_capacity(action.len() + 1 + op.len());
+                code.push_str(action);
+                code.push('/');
+                code.push_str(op);
+                Text::from(code)
+            }
             None => line.text(action),
         });
         if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
@@ -330,8 +337,11 @@ impl<'a> Source<'_, 'a> {
 
     fn unmapped(self, referrer: Option<Referrer<'a>>) -> Members<'a> {
         let mut members = Members::with_capacity(FIELDS / 2);
-        for (field, name, value) in self.line.iter() {
-            let Some(value) = value.filter(|_| self.left & 1 << field as u32 != 0) else { continue };
+        let mut left = self.left;
+        while left != 0 {
+            let (field, name) = NAMES[left.trailing_zeros() as usize];
+            left &= left - 1;
+            let Some(value) = self.line.get(field) else { continue };
             let value = if field == Field::RequestUri {
                 Value::Text(self.cut(value, &request::secrets(value)))
             } else {

@@ -33,17 +33,19 @@ pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
 
 /// Whether the text ends within an escape, or within a character whose bytes are escaped.
 pub(super) fn is_cut(encoded: &str) -> bool {
-    memchr::memchr(b'%', encoded.as_bytes()).is_some() && decode_cut(encoded).len() < decode(encoded).len()
+    place_of(b'%', encoded.as_bytes(), 0) < encoded.len() && decode_cut(encoded).len() < decode(encoded).len()
 }
 
 /// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
 /// for a space. None when it is plain, or when what comes out is no text.
 pub(super) fn decode_key(key: &str) -> Option<String> {
-    memchr::memchr2(b'%', b'+', key.as_bytes())?;
+    let first = memchr::memchr2(b'%', b'+', key.as_bytes())?;
     let mut text = key.as_bytes().to_vec();
-    text.iter_mut().filter(|byte| **byte == b'+').for_each(|byte| *byte = b' ');
+    for byte in &mut text[first..] {
+        *byte = if *byte == b'+' { b' ' } else { *byte };
+    }
     for _ in 0..2 {
-        let is_ascii = undo(&mut text);
+        let is_ascii = undo(&mut text, first);
         // Only what came out of escapes may be no text.
         if !is_ascii && std::str::from_utf8(&text).is_err() {
             return None;
@@ -52,10 +54,11 @@ pub(super) fn decode_key(key: &str) -> Option<String> {
     String::from_utf8(text).ok().filter(|text| text != key)
 }
 
-/// Undoes the escapes in place. Returns whether nothing but ASCII came out of them.
-fn undo(text: &mut Vec<u8>) -> bool {
+/// Undoes the escapes in place, before the first of which `first` bytes stand. Returns whether nothing but ASCII came out
+/// of them.
+fn undo(text: &mut Vec<u8>, first: usize) -> bool {
     let mut is_ascii = true;
-    let mut from = memchr::memchr(b'%', text).unwrap_or(text.len());
+    let mut from = place_of(b'%', text, first);
     let mut to = from;
     while from < text.len() {
         from += match text[from..] {
@@ -81,7 +84,10 @@ fn undo(text: &mut Vec<u8>) -> bool {
 /// The bytes that the text stands for; none when it has no escape.
 fn bytes(encoded: &str) -> Option<Vec<u8>> {
     let mut rest = encoded.as_bytes();
-    let mut at = memchr::memchr(b'%', rest)?;
+    let mut at = place_of(b'%', rest, 0);
+    if at == rest.len() {
+        return None;
+    }
     let mut bytes = Vec::with_capacity(encoded.len());
     loop {
         bytes.extend_from_slice(&rest[..at]);

@@ -14,7 +14,19 @@ const BEGIN: &str = "https://audit.example.org/hadoop/";
 /// The keys that the client writes itself, in the order in which it does: that of a hash table of 16 places.
 const KNOWN: [&str; 15] = ["op", "p1", "pr", "p2", "ps", "rg", "ks", "cm", "id", "t0", "fs", "ta", "t1", "ts", "ji"];
 
-/// The same where there are more than twelve attributes, and 32 places: for each key of [`KNOWN`] where it comes.
+/// The same as numbers, which are compared at once.
+const KNOWN_BYTES: [u16; KNOWN.len()] = {
+    let mut numbers = [0; KNOWN.len()];
+    let mut rank = 0;
+    while rank < KNOWN.len() {
+        let letters = KNOWN[rank].as_bytes();
+        numbers[rank] = u16::from_le_bytes([letters[0], letters[1]]);
+        rank += 1;
+    }
+    numbers
+};
+
+/// The order of [`KNOWN`] where there are more than twelve attributes, and 32 places: for each key of [`KNOWN`] where it comes.
 const GROWN: [u8; 15] = [0, 1, 2, 3, 4, 9, 5, 6, 10, 11, 7, 8, 12, 13, 14];
 
 const P1: u8 = 1;
@@ -47,7 +59,7 @@ impl<'a> Referrer<'a> {
     /// None when the header is not S3A's, or says nothing.
     pub(super) fn read(header: &'a str, settings: &Settings) -> Option<Self> {
         let (from, path, query) = address(header)?;
-        let mut own = Self::default();
+        let mut own = Self { pairs: Vec::with_capacity(KNOWN.len()), ..Self::default() };
         own.read_path(path, query.is_some(), from, settings);
         if let Some(query) = query {
             own.read_query(query, from + path.len() + 1, settings);
@@ -87,20 +99,10 @@ impl<'a> Referrer<'a> {
             Some(_) => pieces.last().map(|piece| piece.key),
             None => self.last_of(query, &pieces),
         };
-        let mut cut_to = from;
-        pieces.retain(|piece| {
-            let dropped = drops(settings, piece.key);
-            if dropped {
-                // With the separator before it, or where it is the first, behind it.
-                let is_first = from + piece.at.start == cut_to;
-                let start = from + piece.at.start - usize::from(!is_first);
-                cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
-                self.cuts.push((start..cut_to, ""));
-            }
-            !dropped
-        });
+        if !settings.s3a_drop.is_empty() {
+            self.drop_pieces(&mut pieces, query, from, settings);
+        }
         self.settle(&mut pieces, query);
-        self.pairs.reserve(pieces.len());
         let is_encoded = memchr::memchr(b'%', query.as_bytes()).is_some();
         let mut met = Met::of(&self.pairs);
         for piece in &pieces {
@@ -118,6 +120,21 @@ impl<'a> Referrer<'a> {
             met.add(piece.rank);
         }
         self.partial = last.filter(|key| !drops(settings, key)).map(percent::decode);
+    }
+
+    fn drop_pieces(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str, from: usize, settings: &Settings) {
+        let mut cut_to = from;
+        pieces.retain(|piece| {
+            let dropped = drops(settings, piece.key);
+            if dropped {
+                // With the separator before it, or where it is the first, behind it.
+                let is_first = from + piece.at.start == cut_to;
+                let start = from + piece.at.start - usize::from(!is_first);
+                cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
+                self.cuts.push((start..cut_to, ""));
+            }
+            !dropped
+        });
     }
 
     /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
@@ -145,16 +162,17 @@ impl<'a> Referrer<'a> {
     /// Decides which of several values a key has. The client writes each key once and in a known order, so that the
     /// others belong to the path before them.
     fn settle(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str) {
-        let mut counts = [0u8; KNOWN.len()];
+        let (mut once, mut again) = (0u16, 0u16);
         for rank in pieces.iter().filter_map(|piece| piece.rank) {
-            counts[usize::from(rank)] += 1;
+            again |= once & 1 << rank;
+            once |= 1 << rank;
         }
-        if counts.iter().all(|count| *count < 2) {
+        if again == 0 {
             self.ambiguous |= !is_ordered(pieces);
             return;
         }
         self.ambiguous = true;
-        for (rank, _) in counts.iter().enumerate().filter(|(_, count)| **count > 1) {
+        for rank in (0..KNOWN.len()).filter(|rank| again & 1 << rank != 0) {
             let same = pieces.iter().filter(|piece| piece.rank.map(usize::from) == Some(rank));
             let values = same.map(|piece| percent::decode(&query[piece.value..piece.at.end])).collect();
             self.repeated.push((KNOWN[rank], values));
@@ -241,8 +259,8 @@ fn address(header: &str) -> Option<(usize, &str, Option<&str>)> {
 
 fn op_and_id(path: &str, is_whole: bool) -> (&str, Option<&str>) {
     let left = path.strip_suffix('/').unwrap_or(path);
-    let parted = if is_whole { left.rsplit_once('/') } else { left.split_once('/') };
-    parted.map_or((left, None), |(op, id)| (op, Some(id)))
+    let find = if is_whole { memchr::memrchr } else { memchr::memchr };
+    find(b'/', left.as_bytes()).map_or((left, None), |at| (&left[..at], Some(&left[at + 1..])))
 }
 
 /// Where in the header the values of each key stand: as they are read, and as whoever named a path may have written them.
@@ -333,8 +351,8 @@ fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
 }
 
 fn rank(key: &str) -> Option<u8> {
-    let key: [u8; 2] = key.as_bytes().try_into().ok()?;
-    KNOWN.iter().zip(0..).find(|(known, _)| known.as_bytes() == key).map(|(_, rank)| rank)
+    let key = u16::from_le_bytes(key.as_bytes().try_into().ok()?);
+    KNOWN_BYTES.iter().zip(0..).find(|(known, _)| **known == key).map(|(_, rank)| rank)
 }
 
 /// What stands before the `=` of a pair, if it can be a key.

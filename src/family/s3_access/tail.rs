@@ -5,7 +5,6 @@ use crate::family::s3_access::field::Field;
 use crate::family::s3_access::token::Cursor;
 use crate::family::s3_access::token::begins_time;
 use crate::family::s3_access::token::holds_quote;
-use crate::family::s3_access::token::place_of;
 use crate::family::s3_access::token::value;
 
 /// Fields after the last that is known. A line with more is not understood.
@@ -44,13 +43,13 @@ const TAIL: usize = FIELDS - Field::VersionId as usize;
 impl<'a> Tail<'a> {
     /// What stands from `at` on, which is behind the space after the user agent, or the end of the line.
     pub(super) fn read(text: &'a str, at: usize) -> Option<Self> {
-        let quote = place_of(b'"', text.as_bytes(), at);
-        let has_quote = quote < text.len();
+        let quote = memchr::memchr(b'"', &text.as_bytes()[at.min(text.len())..]).map(|far| at + far);
+        let has_quote = quote.is_some();
         let mut tail = Self { rank: Rank::NoVersion, has_quote, known: [""; TAIL + 1], count: 0, extra: Vec::new() };
         let mut cursor = Cursor::new(text, if at < text.len() { at } else { text.len() + 1 });
         while !cursor.is_at_end() && tail.count <= TAIL {
             let field = cursor.field()?;
-            let is_quoted = quote < cursor.at();
+            let is_quoted = quote.is_some_and(|quote| quote < cursor.at());
             if value(field).is_some_and(|bare| begins_time(bare) || is_quoted && holds_quote(bare)) {
                 return None;
             }
