@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::family::s3_access::token::place_of;
+use crate::family::find::place_of;
 
 /// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
 pub(super) fn decode(encoded: &str) -> Cow<'_, str> {

@@ -1,6 +1,6 @@
 //! Which account and region a log is of, by the names that it carries.
 
-use crate::family::s3_access::token::place_of;
+use crate::family::find::place_of;
 
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").

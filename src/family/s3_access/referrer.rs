@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::family::Settings;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::request::Cut;
-use crate::family::s3_access::token::place_of;
+use crate::family::find::place_of;
 
 /// What every such header begins with; the host is no real one.
 const BEGIN: &str = "https://audit.example.org/hadoop/";

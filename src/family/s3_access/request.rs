@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::family::address;
 use crate::family::address::End;
 use crate::family::s3_access::token::holds_quote;
-use crate::family::s3_access::token::place_of;
+use crate::family::find::place_of;
 
 const SHOWN: &str = "***";
 

@@ -1,6 +1,6 @@
 //! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
 
-use wide::u8x16;
+use crate::family::find::place_of;
 
 /// What a field says; none for `-` and `"-"`.
 pub(super) type Value<'a> = Option<&'a str>;
@@ -13,35 +13,6 @@ pub(super) fn value(field: &str) -> Value<'_> {
         _ => field,
     };
     (bare.as_bytes() != b"-").then_some(bare)
-}
-
-/// Where, from `at` on, this byte stands; the length when it stands nowhere.
-#[inline]
-pub(super) fn place_of(byte: u8, bytes: &[u8], mut at: usize) -> usize {
-    const WIDTH: usize = 16;
-    let wanted = u8x16::splat(byte);
-    // One bit per byte, the first byte's the lowest.
-    let marks_of = |chunk: &[u8; WIDTH]| u8x16::new(*chunk).simd_eq(wanted).to_bitmask();
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let marks = marks_of(chunk);
-        if marks != 0 {
-            return at + marks.trailing_zeros() as usize;
-        }
-        at += WIDTH;
-    }
-    match bytes.last_chunk() {
-        Some(chunk) if at < bytes.len() => {
-            // Bytes that were looked at before are shifted out.
-            let marks = marks_of(chunk) >> (at + WIDTH - bytes.len());
-            if marks == 0 { bytes.len() } else { at + marks.trailing_zeros() as usize }
-        }
-        _ => {
-            while bytes.get(at).is_some_and(|other| *other != byte) {
-                at += 1;
-            }
-            at
-        }
-    }
 }
 
 /// Whether there is neither a backslash nor a control character.
