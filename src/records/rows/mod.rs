@@ -18,6 +18,8 @@ mod pages;
 
 mod shape;
 
+mod texts;
+
 mod write;
 
 use std::io::{self, Read};
@@ -214,7 +216,7 @@ impl<R: Ranges> Rows<R> {
         let group = self.footer.metadata.row_group(index);
         let descrs = group.schema_descr().columns();
         let columns =
-            unpanicked(|| Ok(descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect()))?;
+            unpanicked(|| descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect())?;
         Ok(Group { columns, rows_left: u64::try_from(group.num_rows()).unwrap_or(0), rows_at_once })
     }
 
@@ -300,7 +302,7 @@ impl<R: Ranges> Rows<R> {
 fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize) -> Option<usize> {
     if let (Stored::Bytes(bytes), Format::Plain) = (value, format)
         && bytes.len() > PIECE_BYTES
-        && let Ok(text) = std::str::from_utf8(bytes.data())
+        && let Ok(text) = std::str::from_utf8(bytes)
     {
         if from == 0 {
             out.push(b'"');

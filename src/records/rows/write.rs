@@ -149,8 +149,7 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Stored<'_>, format: Format) 
         (Stored::Double(number), _) if number.is_finite() => number_text(out, number),
         (Stored::Float(number), _) => quoted(out, number),
         (Stored::Double(number), _) => quoted(out, number),
-        (Stored::Bytes(bytes), format) => write_bytes(out, bytes.data(), format),
-        (Stored::Fixed(bytes), format) => write_bytes(out, bytes.data(), format),
+        (Stored::Bytes(bytes), format) => write_bytes(out, bytes, format),
     }
 }
 
@@ -308,7 +307,6 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use parquet::data_type::ByteArray;
     use parquet::data_type::Int96;
 
     use super::*;
@@ -345,18 +343,17 @@ mod tests {
         assert_eq!(written(Stored::Int32(1234), Format::Decimal(0)), "1234");
         assert_eq!(written(Stored::Double(0.1), Format::Plain), "0.1");
         assert_eq!(written(Stored::Double(f64::NAN), Format::Plain), "\"NaN\"");
-        let bytes = ByteArray::from(vec![0xff, 0x85]);
-        assert_eq!(written(Stored::Bytes(&bytes), Format::Decimal(1)), "-12.3");
+        assert_eq!(written(Stored::Bytes(&[0xff, 0x85]), Format::Decimal(1)), "-12.3");
     }
 
     #[test]
     fn bytes_are_text_when_they_are_utf_8_and_otherwise_told_apart_from_text() {
-        let bytes = |bytes: &[u8]| written(Stored::Bytes(&ByteArray::from(bytes.to_vec())), Format::Plain);
+        let bytes = |bytes: &[u8]| written(Stored::Bytes(bytes), Format::Plain);
         assert_eq!(bytes("jürgen \"\\\n\u{1}".as_bytes()), "\"jürgen \\\"\\\\\\n\\u0001\"");
         assert_eq!(bytes(&[0xff]), "{\"base64\":\"/w==\"}");
         assert_eq!(bytes(&[0xff, 0x00]), "{\"base64\":\"/wA=\"}");
         assert_eq!(bytes(&[0xff, 0x00, 0x41]), "{\"base64\":\"/wBB\"}");
-        let id = ByteArray::from((0..16).collect::<Vec<u8>>());
+        let id: Vec<u8> = (0..16).collect();
         assert_eq!(written(Stored::Bytes(&id), Format::Uuid), "\"00010203-0405-0607-0809-0a0b0c0d0e0f\"");
     }
 }
