@@ -143,6 +143,7 @@ impl Column {
     }
 
     /// The definition level of the next value; `None` at the end of the rows at hand.
+    #[inline]
     pub(super) fn def(&self) -> Option<i16> {
         if self.max_def == 0 {
             return (self.entry < self.entries).then_some(0);
@@ -156,11 +157,13 @@ impl Column {
     }
 
     /// Whether the next value is there, rather than null or absent with something around it.
+    #[inline]
     pub(super) fn is_present(&self) -> bool {
         self.def() == Some(self.max_def)
     }
 
     /// The next value, if it is there.
+    #[inline]
     pub(super) fn peek(&self) -> Option<Stored<'_>> {
         let at = self.value;
         Some(match &self.decoder {
@@ -177,6 +180,7 @@ impl Column {
     }
 
     /// Goes on to the value after the next.
+    #[inline]
     pub(super) fn advance(&mut self) {
         self.value += usize::from(self.is_present());
         self.entry += 1;

@@ -32,6 +32,7 @@ pub(super) fn write_places(out: &mut Vec<u8>, number: u32, page: &[u8], mut at: 
 /// What a text's length takes before it.
 const LENGTH_BYTES: usize = 4;
 
+#[inline]
 fn text_at(page: &[u8], at: usize) -> Option<&[u8]> {
     let (length, rest) = page.get(at..)?.split_first_chunk::<LENGTH_BYTES>()?;
     rest.get(..u32::from_le_bytes(*length) as usize)
@@ -78,6 +79,7 @@ impl Texts {
         Ok(read)
     }
 
+    #[inline]
     pub(super) fn get(&self, at: usize) -> Option<&[u8]> {
         let place = self.places.values.get(at)?.cast_unsigned();
         let page = self.pages.get((place >> 32) as usize)?;

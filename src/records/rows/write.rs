@@ -6,6 +6,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::civil::Time;
+use wide::u8x16;
 
 use crate::records::rows::RowsError;
 use crate::records::rows::columns::Column;
@@ -265,19 +266,21 @@ fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Whether the bytes are text of ASCII alone, of which JSON escapes nothing. Most values are.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let holds = |word: u64| {
-        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20);
-        // What is beyond ASCII has its highest bit set, and else each byte that is zero or too small has it set here.
-        (word | control | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)) & (ONES << 7) == 0
+    const WIDTH: usize = 16;
+    let holds = |chunk: &[u8; WIDTH]| {
+        let bytes = u8x16::new(*chunk);
+        let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+        let marks = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
+        // The highest bit of each byte is taken, which is set beyond ASCII and where one is marked.
+        (marks | bytes).to_bitmask() == 0
     };
-    let Some(last) = bytes.last_chunk::<8>() else {
+    let Some(last) = bytes.last_chunk::<WIDTH>() else {
         return bytes.iter().all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\'));
     };
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().chain([last]).all(|word| holds(u64::from_le_bytes(*word)))
+    let (chunks, _) = bytes.as_chunks::<WIDTH>();
+    chunks.iter().all(holds) && holds(last)
 }
 
 /// Writes text as the inside of a JSON string.
