@@ -128,7 +128,9 @@ impl<'a> RequestPath<'a> {
 
     fn decoded(&self, from: usize, to: usize) -> Text<'a> {
         match self.whole.get(from..to) {
-            Some(piece) if place_of(b'%', piece.as_bytes(), 0) < piece.len() => Text::from(percent_decoded(piece).into_owned()),
+            Some(piece) if place_of(b'%', piece.as_bytes(), 0) < piece.len() => {
+                Text::from(percent_decoded(piece).into_owned())
+            }
             _ => self.piece(from, to),
         }
     }

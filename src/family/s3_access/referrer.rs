@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::family::Settings;
+use crate::family::find::place_of;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::request::Cut;
-use crate::family::find::place_of;
 
 /// What every such header begins with; the host is no real one.
 const BEGIN: &str = "https://audit.example.org/hadoop/";

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use crate::family::address;
 use crate::family::address::End;
-use crate::family::s3_access::token::holds_quote;
 use crate::family::find::place_of;
+use crate::family::s3_access::token::holds_quote;
 
 const SHOWN: &str = "***";
 
@@ -28,8 +28,7 @@ impl<'a> Request<'a> {
         if target_end >= uri.len() {
             return None;
         }
-        let (method, target, version) =
-            (&uri[..method_end], &uri[method_end + 1..target_end], &uri[target_end + 1..]);
+        let (method, target, version) = (&uri[..method_end], &uri[method_end + 1..target_end], &uri[target_end + 1..]);
         let is_plain = is_method(method) && target.starts_with('/') && version.starts_with("HTTP/");
         if !is_plain || version.contains(' ') || holds_quote(target) {
             return None;

@@ -355,6 +355,7 @@ mod tests {
     use parquet::data_type::Int32Type;
     use parquet::file::properties::WriterProperties;
     use parquet::file::properties::WriterPropertiesBuilder;
+    use parquet::file::properties::WriterVersion;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
     use proptest::prelude::*;
@@ -520,6 +521,22 @@ mod tests {
                 let properties = snappy().set_writer_version(version).set_dictionary_enabled(dictionary);
                 assert_eq!(content(written(&rows, properties)).unwrap(), expected, "{version:?} {dictionary}");
             }
+        }
+    }
+
+    #[test]
+    fn texts_are_read_whether_a_page_holds_them_or_names_them_by_the_dictionary() {
+        let text = |at: usize| (at % 3 != 1).then(|| format!("text {} é\"", at % 700).repeat(at % 5));
+        let texts: Vec<Option<String>> = (0..5000).map(text).collect();
+        let rows: Vec<_> = texts.iter().map(|text| (text.as_ref().map(String::as_bytes), Some(7))).collect();
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            // A dictionary that is soon too large, and pages that end within the rows that are decoded at once.
+            let small = snappy().set_writer_version(version).set_dictionary_page_size_limit(4000);
+            let small = small.set_encoding(Encoding::PLAIN).set_data_page_row_count_limit(300).set_write_batch_size(100);
+            let content = content(written(&rows, small)).unwrap();
+            let read: Vec<Option<String>> =
+                values(&content).iter().map(|row| row["data_text"].as_str().map(str::to_owned)).collect();
+            assert!(read == texts, "{version:?}");
         }
     }
 

@@ -193,7 +193,8 @@ impl Pages {
             _ => level_bytes(head, &page, max_def),
         };
         let levels = levels.filter(|levels| *levels <= page.len());
-        let levels = levels.ok_or_else(|| ParquetError::General("a page's levels are longer than the page".to_owned()))?;
+        let levels =
+            levels.ok_or_else(|| ParquetError::General("a page's levels are longer than the page".to_owned()))?;
         let number = if is_dictionary { DICTIONARY } else { self.numbered + 1 };
         // No more than there are lengths in the page.
         let count = u64::from(head.values).min((page.len() - levels) as u64 / 4);
