@@ -24,9 +24,12 @@ static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_i
 /// No operation has more bytes that are compared, its service's included.
 const KEY_BYTES_MAX: usize = 96;
 
-/// The rows that name an operation, by its name without underscores and in lower case: the server writes one operation as
-/// `DeleteObjects`, `deleteObjects` or `delete_objects`. A list for each length: few names are as long as another.
-static NAMED: LazyLock<Vec<Vec<(Vec<u8>, &'static Row)>>> = LazyLock::new(|| {
+/// A row, and the operation that it names without underscores and in lower case: the server writes one as `DeleteObjects`,
+/// `deleteObjects` or `delete_objects`.
+type Named = (Vec<u8>, &'static Row);
+
+/// The rows that name an operation, in a list for each length of their names: few are as long as another.
+static NAMED: LazyLock<Vec<Vec<Named>>> = LazyLock::new(|| {
     let mut named = vec![Vec::new(); KEY_BYTES_MAX + 1];
     for row in ROWS.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback) {
         let Some((service, operation)) = row.selector.split_once('/') else { continue };

@@ -1,5 +1,7 @@
 //! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
 
+use wide::u8x16;
+
 use crate::family::find::place_of;
 
 /// What a field says; none for `-` and `"-"`.
@@ -17,11 +19,13 @@ pub(super) fn value(field: &str) -> Value<'_> {
 
 /// Whether there is neither a backslash nor a control character.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    let is_special = |byte: &u8| (*byte == b'\\') | (*byte < 0x20);
-    let (chunks, rest) = bytes.as_chunks::<32>();
-    // A loop over a fixed number of bytes becomes a handful of vector instructions.
-    let has_none = |chunk: &[u8; 32]| !chunk.iter().fold(false, |found, byte| found | is_special(byte));
-    chunks.iter().all(has_none) && !rest.iter().any(is_special)
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let specials = chunks.iter().fold(u8x16::splat(0), |found, chunk| {
+        let bytes = u8x16::new(*chunk);
+        let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+        found | bytes.simd_eq(u8x16::splat(b'\\')) | is_control
+    });
+    specials.to_bitmask() == 0 && !rest.iter().any(|byte| (*byte == b'\\') | (*byte < 0x20))
 }
 
 /// Spaces at the end, and the `";` after records that were copied out of source code, are no part of the line.
