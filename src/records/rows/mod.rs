@@ -532,7 +532,8 @@ mod tests {
         for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
             // A dictionary that is soon too large, and pages that end within the rows that are decoded at once.
             let small = snappy().set_writer_version(version).set_dictionary_page_size_limit(4000);
-            let small = small.set_encoding(Encoding::PLAIN).set_data_page_row_count_limit(300).set_write_batch_size(100);
+            let small =
+                small.set_encoding(Encoding::PLAIN).set_data_page_row_count_limit(300).set_write_batch_size(100);
             let content = content(written(&rows, small)).unwrap();
             let read: Vec<Option<String>> =
                 values(&content).iter().map(|row| row["data_text"].as_str().map(str::to_owned)).collect();
