@@ -9,13 +9,19 @@ use crate::event::json::Reader;
 use crate::event::text::Text;
 
 /// The members of one object, in order, each key once: of a key that comes twice the last value holds.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Fields<'a> {
     fields: Vec<Field<'a>>,
-    /// One bit per key seen, by [`bit`]: most keys are known to be new without looking.
-    bits: u64,
-    /// Key to position, once there are too many to look through.
+    /// A field's position and one, or zero, from the place on that its mark names: a hash table with linear probing.
+    places: [u8; PLACES],
+    /// Key to position, once there are too many for that.
     index: Option<HashMap<Cow<'a, str>, usize>>,
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Self { fields: Vec::new(), places: [0; PLACES], index: None }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -24,6 +30,7 @@ pub struct Field<'a> {
     pub value: Json<'a>,
     /// Whether the value has found its place in the event.
     pub mapped: bool,
+    mark: Mark,
 }
 
 impl<'a> Field<'a> {
@@ -40,8 +47,11 @@ impl<'a> Field<'a> {
 /// Most objects have no more fields.
 const USUAL_FIELDS: usize = 12;
 
-/// From how many fields on they are indexed.
-const INDEXED_FROM: usize = 64;
+/// A power of two.
+const PLACES: usize = 64;
+
+/// From how many fields on they are indexed: before, a third of the places is empty.
+const INDEXED_FROM: usize = PLACES / 3 * 2;
 
 impl<'a> Fields<'a> {
     /// No fields yet, and room for so many.
@@ -60,31 +70,45 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
+    #[inline(always)]
     pub fn insert(&mut self, key: Cow<'a, str>, value: Json<'a>) {
-        let bit = bit(&key);
-        if self.bits & bit != 0
-            && let Some(position) = self.position(&key)
-        {
-            self.fields[position].value = value;
-            return;
+        let sought = Key::of(&key);
+        let mark = sought.mark;
+        match self.find(&sought) {
+            Ok(position) => {
+                self.fields[position].value = value;
+                return;
+            }
+            Err(place) => self.places[place] = u8::try_from(self.fields.len() + 1).unwrap_or(0),
         }
-        self.bits |= bit;
         if self.fields.len() == INDEXED_FROM {
             self.index = Some(self.fields.iter().map(|field| field.key.clone()).zip(0..).collect());
         }
         if let Some(index) = &mut self.index {
             index.insert(key.clone(), self.fields.len());
         }
-        self.fields.push(Field { key, value, mapped: false });
+        self.fields.push(Field { key, value, mapped: false, mark });
     }
 
+    #[inline(always)]
     pub fn get(&self, key: &str) -> Option<Json<'a>> {
-        self.position(key).map(|position| self.fields[position].value)
+        self.get_by(&Key::of(key))
+    }
+
+    /// The same by a key that is looked for in several objects.
+    pub fn get_by(&self, key: &Key<'_>) -> Option<Json<'a>> {
+        self.find(key).ok().map(|position| self.fields[position].value)
     }
 
     /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
+    #[inline(always)]
     pub fn map(&mut self, key: &str) -> Option<Text<'a>> {
-        let position = self.position(key)?;
+        self.map_by(&Key::of(key))
+    }
+
+    /// The same by a key that is looked for in several objects.
+    pub fn map_by(&mut self, key: &Key<'_>) -> Option<Text<'a>> {
+        let position = self.find(key).ok()?;
         let field = &mut self.fields[position];
         let text = field.value.text();
         field.mapped |= text.is_some() || field.value == Json::Null;
@@ -120,21 +144,73 @@ impl<'a> Fields<'a> {
         self.fields.iter()
     }
 
+    #[inline(always)]
     fn position(&self, key: &str) -> Option<usize> {
-        if self.bits & bit(key) == 0 {
-            return None;
+        self.find(&Key::of(key)).ok()
+    }
+
+    /// The key's position, or else the empty place that is its.
+    #[inline]
+    fn find(&self, key: &Key<'_>) -> Result<usize, usize> {
+        if self.index.is_some() {
+            return self.indexed(key.name);
         }
-        match &self.index {
-            None => self.fields.iter().position(|field| field.key == key),
-            Some(index) => index.get(key).copied(),
+        let mut place = key.mark.place();
+        while let Some(field) = self.fields.get(usize::from(self.places[place]).wrapping_sub(1)) {
+            if field.mark == key.mark && field.key == key.name {
+                return Ok(usize::from(self.places[place]) - 1);
+            }
+            place = (place + 1) % PLACES;
         }
+        Err(place)
+    }
+
+    /// The same where there are too many for places.
+    #[cold]
+    fn indexed(&self, key: &str) -> Result<usize, usize> {
+        self.index.as_ref().and_then(|index| index.get(key).copied()).ok_or(0)
     }
 }
 
-/// One of 64 bits, by the key's length and its first and last byte.
-fn bit(key: &str) -> u64 {
-    let bytes = key.as_bytes();
-    let (first, last) = (bytes.first().copied().unwrap_or(0), bytes.last().copied().unwrap_or(0));
-    let mix = usize::from(first) * 7 + usize::from(last) * 31 + bytes.len() * 13;
-    1 << (mix % 64)
+/// A name to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'k> {
+    name: &'k str,
+    mark: Mark,
+}
+
+impl<'k> Key<'k> {
+    // Names are mostly literals, whose marks are then known beforehand.
+    #[inline(always)]
+    pub fn of(name: &'k str) -> Self {
+        Self { name, mark: Mark::of(name) }
+    }
+}
+
+/// A key's length, beginning and end in one number: different keys seldom have the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Mark(u64);
+
+impl Mark {
+    #[inline(always)]
+    fn of(key: &str) -> Self {
+        let bytes = key.as_bytes();
+        let ends = match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(5),
+            _ => match (bytes.first_chunk(), bytes.last_chunk()) {
+                (Some(first), Some(last)) => {
+                    u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+                }
+                _ => bytes.iter().fold(0, |ends, byte| ends << 8 | u64::from(*byte)),
+            },
+        };
+        Self(ends ^ (bytes.len() as u64) << 56)
+    }
+
+    /// One of the places.
+    #[inline(always)]
+    const fn place(self) -> usize {
+        // The upper bits of a product depend on all bits of its factors (Knuth's multiplicative hashing).
+        (self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - PLACES.ilog2())) as usize
+    }
 }

@@ -70,16 +70,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The kind of the next value, by its first byte.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
-                return Some(byte);
-            }
-            self.at += 1;
+        match self.text.as_bytes().get(self.at) {
+            Some(&byte) if byte > b' ' => Some(byte),
+            _ => self.peek_after_space(),
         }
-        None
+    }
+
+    fn peek_after_space(&mut self) -> Option<u8> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        self.at += rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
+        self.text.as_bytes().get(self.at).copied()
     }
 
     /// Reads an object; `member` is called for each of its members and must read the value. Keys come unescaped, in the
@@ -93,10 +95,7 @@ impl<'a> Reader<'a> {
             return self.leave();
         }
         loop {
-            self.expect(b'"')?;
-            let (inside, escaped) = self.string()?;
-            let key = if escaped { unescape(inside) } else { Cow::Borrowed(inside) };
-            self.expect(b':')?;
+            let key = self.key()?;
             member(self, key)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -126,12 +125,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads any value.
+    // Most are strings.
+    #[inline(always)]
     pub fn value(&mut self) -> Result<Json<'a>, Fault> {
+        if self.peek() != Some(b'"') {
+            return self.other_value();
+        }
+        self.at += 1;
+        self.string().map(|(inside, _)| Json::String(inside))
+    }
+
+    fn other_value(&mut self) -> Result<Json<'a>, Fault> {
         match self.peek() {
-            Some(b'"') => {
-                self.at += 1;
-                self.string().map(|(inside, _)| Json::String(inside))
-            }
             Some(b'{') => {
                 let from = self.at;
                 self.skip_object()?;
@@ -173,6 +178,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A member's name, unescaped, and its colon.
+    #[inline(always)]
+    fn key(&mut self) -> Result<Cow<'a, str>, Fault> {
+        self.expect(b'"')?;
+        let (inside, escaped) = self.string()?;
+        self.expect(b':')?;
+        Ok(if escaped { unescape(inside) } else { Cow::Borrowed(inside) })
+    }
+
     fn enter(&mut self, bracket: u8) -> Result<(), Fault> {
         self.expect(bracket)?;
         self.depth += 1;
@@ -212,39 +226,41 @@ impl<'a> Reader<'a> {
     fn string(&mut self) -> Result<(&'a str, bool), Fault> {
         let bytes = self.text.as_bytes();
         let from = self.at;
+        let mut at = from;
         let mut escaped = false;
         loop {
-            self.at = next_special(bytes, self.at);
-            match bytes.get(self.at) {
+            at = next_special(bytes, at);
+            match bytes.get(at) {
                 Some(b'"') => {
-                    let inside = self.slice(from)?;
-                    self.at += 1;
+                    self.at = at + 1;
+                    let inside = self.text.get(from..at).ok_or(Fault::Unexpected(from))?;
                     return Ok((inside, escaped));
                 }
                 Some(b'\\') => {
                     escaped = true;
-                    self.at += self.escape_length()?;
+                    at += self.escape_length(at)?;
                 }
-                Some(_) => return Err(Fault::Control(self.at)),
-                None => return Err(Fault::Ends(self.at)),
+                Some(_) => return Err(Fault::Control(at)),
+                None => return Err(Fault::Ends(at)),
             }
         }
     }
 
-    fn escape_length(&self) -> Result<usize, Fault> {
-        match self.text.as_bytes().get(self.at + 1) {
+    /// Bytes of the escape that begins there.
+    fn escape_length(&self, at: usize) -> Result<usize, Fault> {
+        match self.text.as_bytes().get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
-            Some(b'u') => match hex4(self.text, self.at + 2).ok_or(Fault::Unexpected(self.at))? {
+            Some(b'u') => match hex4(self.text, at + 2).ok_or(Fault::Unexpected(at))? {
                 0xd800..=0xdbff => {
-                    let follows = self.text.get(self.at + 6..self.at + 8) == Some("\\u")
-                        && matches!(hex4(self.text, self.at + 8), Some(0xdc00..=0xdfff));
-                    if follows { Ok(12) } else { Err(Fault::HalfSurrogate(self.at)) }
+                    let follows = self.text.get(at + 6..at + 8) == Some("\\u")
+                        && matches!(hex4(self.text, at + 8), Some(0xdc00..=0xdfff));
+                    if follows { Ok(12) } else { Err(Fault::HalfSurrogate(at)) }
                 }
-                0xdc00..=0xdfff => Err(Fault::HalfSurrogate(self.at)),
+                0xdc00..=0xdfff => Err(Fault::HalfSurrogate(at)),
                 _ => Ok(6),
             },
-            Some(_) => Err(Fault::Unexpected(self.at)),
-            None => Err(Fault::Ends(self.at)),
+            Some(_) => Err(Fault::Unexpected(at)),
+            None => Err(Fault::Ends(at)),
         }
     }
 
@@ -324,12 +340,11 @@ impl<'a> Json<'a> {
         out.extend_from_slice(token.as_bytes());
     }
 
-    /// A whole number, also when it stands in quotes.
+    /// A whole number, also when it stands in quotes or is written as a fraction, such as `200.0`.
     pub fn integer(self) -> Option<i64> {
-        match self {
-            Self::Number(digits) | Self::String(digits) => digits.parse().ok(),
-            _ => None,
-        }
+        let (Self::Number(digits) | Self::String(digits)) = self else { return None };
+        let fraction = || digits.split_once('.').filter(|(_, after)| after.bytes().all(|digit| digit == b'0'));
+        digits.parse().ok().or_else(|| fraction().and_then(|(whole, _)| whole.parse().ok()))
     }
 }
 
@@ -340,8 +355,8 @@ pub fn mend_surrogates(text: &str) -> String {
     while let Some(found) = memchr::memchr(b'\\', &text.as_bytes()[from..]) {
         let at = from + found;
         mended.push_str(&text[from..at]);
-        let probe = Reader { text, at, depth: 0, depth_max: DEPTH_MAX };
-        let (piece, length) = match probe.escape_length() {
+        let probe = Reader::new(text);
+        let (piece, length) = match probe.escape_length(at) {
             Ok(length) => (text.get(at..at + length), length),
             Err(Fault::HalfSurrogate(_)) => (Some("\\ufffd"), 6),
             Err(_) => (Some("\\"), 1),
@@ -445,6 +460,22 @@ mod tests {
             assert_eq!(fields.get(&format!("k{}", count - 1)), Some(Json::String("later")));
             assert_eq!(fields.get("k0"), Some(Json::Number("0")));
             assert_eq!(fields.get("none"), None);
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (json, expected) in [
+            (Json::Number("200"), Some(200)),
+            (Json::Number("200.0"), Some(200)),
+            (Json::String("-200.00"), Some(-200)),
+            (Json::Number("200.5"), None),
+            (Json::Number("2e2"), None),
+            (Json::String(".0"), None),
+            (Json::String("x.0"), None),
+            (Json::Bool(true), None),
+        ] {
+            assert_eq!(json.integer(), expected, "{json:?}");
         }
     }
 

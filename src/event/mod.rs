@@ -39,6 +39,7 @@ pub use encode::Options;
 pub use encode::Seen;
 pub use fields::Field;
 pub use fields::Fields;
+pub use fields::Key;
 pub use id::EventId;
 pub use id::Namespace;
 pub use id::Scope;
@@ -58,6 +59,7 @@ pub use secrets::Secrets;
 pub(crate) use secrets::is_secret;
 pub(crate) use secrets::may_be_secret;
 pub use text::Text;
+pub(crate) use text::unescape;
 pub use value::Members;
 pub use value::Value;
 

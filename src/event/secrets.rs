@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::event::Fault;
 use crate::event::Fields;
 use crate::event::Json;
+use crate::event::Members;
 use crate::event::Reader;
 use crate::event::Text;
 use crate::event::Value;
@@ -16,34 +17,18 @@ use crate::event::text::write_escaped;
 pub(crate) const MASK: &str = "***";
 
 /// A field is secret when its name ends so, whatever its case and without `_`, `-` and `.`: passwords, keys, tokens, the
-/// values of stored secrets, and the text of commands, which may hold any of them.
-const SECRET_ENDINGS: &[&str] = &[
-    "password",
-    "passwd",
-    "pwd",
-    "secret",
-    "secretkey",
-    "secretaccesskey",
-    "privatekey",
-    "apikey",
-    "accesskey",
-    "accountkey",
-    "passphrase",
-    "credentials",
-    "accesstoken",
-    "apitoken",
-    "authtoken",
-    "bearertoken",
-    "idtoken",
-    "refreshtoken",
-    "sastoken",
-    "sessiontoken",
-    "tokenvalue",
-    "secretvalue",
-    "stringvalue",
-    "bytesvalue",
-    "connectionstring",
-    "commandtext",
+/// values of stored secrets, and the text of commands, which may hold any of them. By their last letters.
+const SECRET_ENDINGS: &[(u8, &[&str])] = &[
+    (b'd', &["password", "passwd", "pwd"]),
+    (b't', &["secret", "commandtext"]),
+    (b'y', &["secretkey", "secretaccesskey", "privatekey", "apikey", "accesskey", "accountkey"]),
+    (b'e', &["passphrase", "tokenvalue", "secretvalue", "stringvalue", "bytesvalue"]),
+    (b's', &["credentials"]),
+    (
+        b'n',
+        &["accesstoken", "apitoken", "authtoken", "bearertoken", "idtoken", "refreshtoken", "sastoken", "sessiontoken"],
+    ),
+    (b'g', &["connectionstring"]),
 ];
 
 /// A field is secret when this is its whole name.
@@ -54,6 +39,9 @@ const TAIL_BYTES: usize = 24;
 
 /// How many JSON texts may stand in each other's strings before the innermost is masked unseen.
 const EMBEDDED_MAX: u8 = 3;
+
+/// A family adds no more to a record's own fields, mostly.
+const USUAL_MORE: usize = 2;
 
 /// What the source writes at the end of a value that it cut short.
 const TRUNCATED: &str = "... truncated";
@@ -103,7 +91,8 @@ fn is_secret_name(bytes: &[u8]) -> bool {
         tail[at] = byte.to_ascii_lowercase();
     }
     let tail = &tail[at..];
-    SECRET_ENDINGS.iter().any(|ending| tail.ends_with(ending.as_bytes()))
+    let endings = SECRET_ENDINGS.iter().filter(|(letter, _)| tail.last() == Some(letter));
+    endings.flat_map(|(_, endings)| *endings).any(|ending| tail.ends_with(ending.as_bytes()))
         || whole && SECRET_NAMES.iter().any(|name| tail == name.as_bytes())
 }
 
@@ -153,6 +142,15 @@ impl<'a> Secrets<'a> {
         }
     }
 
+    /// The fields that have found no place in the event, each carried.
+    pub fn carry_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
+        let mut members = Members::with_capacity(fields.unmapped().count() + USUAL_MORE);
+        for field in fields.unmapped() {
+            members.push((field.name(), self.carry(&field.key, field.value)));
+        }
+        members
+    }
+
     /// As [`carry`](Self::carry), for an attribute that is text: nothing when the value says nothing.
     pub fn carry_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
         let text = value.text()?;
@@ -170,7 +168,10 @@ impl<'a> Secrets<'a> {
     fn mask(&mut self, value: Json<'a>) -> Value<'a> {
         match value {
             Json::String("") => return Value::Text(Text::from("")),
-            Json::String(inside) => self.remember(inside, Cow::Borrowed(MASK)),
+            Json::String(inside) => {
+                self.truncated |= inside.ends_with(TRUNCATED);
+                self.remember(inside, Cow::Borrowed(MASK));
+            }
             Json::Number(whole) | Json::Object(whole) | Json::Array(whole) => {
                 self.remember(whole, Cow::Borrowed("\"***\""));
             }

@@ -41,9 +41,13 @@ impl<'a> Text<'a> {
     pub fn is(&self, word: &str) -> bool {
         match self {
             Self::Plain(text) => text == word,
-            // Escapes only make longer; few texts have any.
-            Self::Escaped(inside) if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
-            Self::Escaped(inside) => *inside == word && !self.has_escapes(),
+            Self::Escaped(inside) => match (inside.as_bytes().first(), word.as_bytes().first()) {
+                (Some(b'\\'), _) => unescape(inside) == word,
+                (first, wanted) if first != wanted => false,
+                // Escapes only make longer; few texts have any.
+                _ if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
+                _ => *inside == word && !self.has_escapes(),
+            },
         }
     }
 
@@ -52,21 +56,20 @@ impl<'a> Text<'a> {
     }
 
     pub fn is_empty(&self) -> bool {
-        match self {
-            Self::Plain(text) => text.is_empty(),
-            Self::Escaped(inside) => inside.is_empty(),
-        }
+        self.as_held().is_empty()
     }
 
     /// Whether there is something to say: neither empty nor the `-` that logs write for nothing.
     pub fn says_something(&self) -> bool {
-        !matches!(
-            match self {
-                Self::Plain(text) => text.as_ref(),
-                Self::Escaped(inside) => inside,
-            },
-            "" | "-"
-        )
+        !matches!(self.as_held(), "" | "-")
+    }
+
+    /// The text as it is held, escapes and all if it has any: never shorter than what it stands for.
+    pub fn as_held(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            Self::Escaped(inside) => inside,
+        }
     }
 
     /// The text as the inside of a JSON string.

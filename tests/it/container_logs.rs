@@ -53,7 +53,7 @@ fn events(family: &str, content: &[u8]) -> Vec<Value> {
     read(family, content).records.into_iter().flat_map(Result::unwrap).collect()
 }
 
-fn event(family: &str, line: &str) -> Value {
+pub fn event(family: &str, line: &str) -> Value {
     let mut events = events(family, line.as_bytes());
     assert_eq!(events.len(), 1, "{line}");
     events.remove(0)

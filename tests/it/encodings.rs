@@ -15,10 +15,14 @@ const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_7.json
 /// 2024-01-15T08:00:00Z.
 const LAST_MODIFIED_MS: i64 = 1_705_305_600_000;
 
-/// The lines that one encoder makes of the records of one object.
+/// The lines that one encoder makes of the records of one object of Databricks.
 fn encoded(lines: &[&[u8]], name: EncodingName, options: Options) -> Vec<String> {
+    encoded_of("databricks", lines, name, options)
+}
+
+pub fn encoded_of(family: &str, lines: &[&[u8]], name: EncodingName, options: Options) -> Vec<String> {
     let object = ObjectId::new("audit-logs", KEY);
-    let family = family::named("databricks").unwrap();
+    let family = family::named(family).unwrap();
     let context = Context::new(family, &object, Scope::Object(&object), Some(LAST_MODIFIED_MS), "dbx");
     let encoders = [Encoder::new(name, options)];
     let mut out = [Encoded::default()];
@@ -214,6 +218,31 @@ fn an_address_that_a_version_does_not_take_for_one_is_kept_beside_the_event() {
             assert!(if is_taken { kept } else { &user["email_addr"] }.is_null());
             let observed = event["observables"].as_array().unwrap();
             assert_eq!(observed.iter().any(|it| it["name"] == "actor.user.email_addr"), is_taken);
+        }
+    }
+}
+
+/// PATCH is a method of OCSF since 1.8.0, or a version before that which is not written here.
+#[test]
+fn a_method_that_a_version_does_not_know_is_kept_beside_the_event() {
+    let record = |method: &str| {
+        json!({
+            "log_audit": true, "msg": "HTTP call ended", "operation_id": "updatePullRequest", "method": method,
+            "path": "/api/v1/repositories/r/pulls/1", "time": "2025-12-25T12:30:00Z", "status_code": 200,
+        })
+        .to_string()
+    };
+    for version in OcsfVersion::ALL {
+        let options = Options { ocsf_version: version, ..Options::default() };
+        for (method, is_known) in [("PATCH", version == OcsfVersion::V1_8), ("POST", true)] {
+            let line = record(method);
+            let lines = encoded_of("lakefs", &[line.as_bytes()], EncodingName::Ocsf, options);
+            Schema::of_version(version.name()).assert_valid(lines.iter().map(String::as_str));
+            let event: Value = serde_json::from_str(&lines[0]).unwrap();
+            let kept = &event["unmapped"]["ocsf"]["http_request.http_method"];
+            let written = &event["http_request"]["http_method"];
+            assert_eq!(if is_known { written } else { kept }, method, "{version:?}");
+            assert!(if is_known { kept } else { written }.is_null(), "{version:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ mod lakefs;
 mod memory;
 mod model;
 mod notifications;
+mod oddities;
 mod overwrite;
 mod quarantine;
 mod reading;

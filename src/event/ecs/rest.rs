@@ -131,6 +131,9 @@ fn write_answer(out: &mut Vec<u8>, event: &Event<'_>) {
     if event.status != Status::Failure {
         text(out, "\"status_code\":", event.status_code.as_ref());
     }
+    // The duration of the whole stands in ECS's field.
+    let latency_ms = event.http_response.as_ref().and_then(|response| response.latency_ms);
+    int(out, "\"latency_ms\":", latency_ms.filter(|_| event.duration_ms.is_some()));
     text(out, "\"caption\":", event.caption.as_ref());
     text(out, "\"original_id\":", other_than(metadata.correlation_uid.as_ref(), metadata.original_uid.as_ref()));
     text(out, "\"original_time\":", metadata.original_time.as_ref());

@@ -41,12 +41,8 @@ const DATABASE_KINDS: &[&str] =
 
 /// An id and its caption; 99 with the source's word when no caption fits, 0 when there is no word.
 fn enumerated(out: &mut Vec<u8>, name: &str, captions: &[&str], kind: Option<&Text<'_>>) {
-    let Some(kind) = kind.filter(|kind| kind.says_something()) else {
-        out.extend_from_slice(format!("\"{name}_id\":0,\"{name}\":\"Unknown\",").as_bytes());
-        return;
-    };
-    let plain = kind.plain();
-    let id = captions.iter().position(|caption| *caption == plain).map_or(99, |position| position + 1);
+    let kind = kind.filter(|kind| kind.says_something());
+    let id = kind.map_or(0, |kind| captions.iter().position(|caption| kind.is(caption)).map_or(99, |place| place + 1));
     out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"_id\":");
@@ -54,8 +50,7 @@ fn enumerated(out: &mut Vec<u8>, name: &str, captions: &[&str], kind: Option<&Te
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
-    kind.write(out);
-    out.push(b',');
+    kind.unwrap_or(&Text::word("Unknown")).write_element(out);
 }
 
 pub(crate) fn write_user(out: &mut Vec<u8>, user: &User<'_>) {
@@ -78,10 +73,7 @@ pub(crate) fn write_user(out: &mut Vec<u8>, user: &User<'_>) {
 
 /// Whether OCSF takes the text for an e-mail address.
 pub(super) fn is_address(text: &Text<'_>) -> bool {
-    let inside = match text {
-        Text::Plain(plain) => plain.as_bytes(),
-        Text::Escaped(inside) => inside.as_bytes(),
-    };
+    let inside = text.as_held().as_bytes();
     let length =
         |part: &[u8], place: u8| part.iter().take_while(|byte| ADDRESS[usize::from(**byte)] & place != 0).count();
     let local = length(inside, LOCAL);

@@ -1,7 +1,10 @@
 //! Which class has a place for which object, and what becomes of the others.
 
+use std::borrow::Cow;
+
 use crate::event::Class;
 use crate::event::Event;
+use crate::event::Members;
 use crate::event::Target;
 use crate::event::Text;
 use crate::event::members::close;
@@ -203,6 +206,7 @@ fn write_resources(out: &mut Vec<u8>, target: &Target<'_>, attributes: Attribute
 
 /// Where in `unmapped` stands what the class has no place for. A source's own field of that name keeps it.
 const STRAYS: &str = "ocsf";
+const STRAYS_KEY: &str = "\"ocsf\":";
 
 /// The source's own fields, and under `ocsf` what the class has no place for, or the version.
 pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes, moved: &[Moved<'_>]) {
@@ -213,23 +217,29 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
             value.write(out);
             out.push(b',');
         }
-        let before = out.len();
-        write_strays(out, event, attributes);
-        for Moved { path, value, .. } in moved {
-            Text::from(path.as_str()).write(out);
-            out.push(b':');
-            value.write(out);
-            out.push(b',');
-        }
-        if out.len() > before {
-            let strays = out.split_off(before);
-            let mut name = STRAYS.to_owned();
-            while event.unmapped.iter().any(|(own, _)| own.is(&name)) {
-                name.insert(0, '_');
+        object(out, &strays_key(&event.unmapped), |out| {
+            write_strays(out, event, attributes);
+            for Moved { path, value, .. } in moved {
+                Text::from(path.as_str()).write(out);
+                out.push(b':');
+                value.write(out);
+                out.push(b',');
             }
-            object(out, &format!("\"{name}\":"), |out| out.extend_from_slice(&strays));
-        }
+        });
     });
+}
+
+/// Quoted, and with its colon.
+fn strays_key(unmapped: &Members<'_>) -> Cow<'static, str> {
+    let is_taken = |name: &str| unmapped.iter().any(|(own, _)| own.is(name));
+    if !is_taken(STRAYS) {
+        return Cow::Borrowed(STRAYS_KEY);
+    }
+    let mut name = STRAYS.to_owned();
+    while is_taken(&name) {
+        name.insert(0, '_');
+    }
+    Cow::Owned(format!("\"{name}\":"))
 }
 
 fn write_strays(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {

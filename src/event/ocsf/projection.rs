@@ -178,7 +178,7 @@ impl<'s, 't> Projection<'s, 't> {
                 let is_known = digits.parse().is_ok_and(|id| attribute.ids.contains(&id));
                 out.extend_from_slice(if is_known { digits.as_bytes() } else { b"99" });
             }
-            Json::String(inside) => return Ok(self.text(attribute.form, inside, out)),
+            Json::String(inside) => return Ok(self.text(attribute, inside, out)),
             Json::Array(whole) if attribute.form != Form::Json => {
                 out.push(b'[');
                 let mut index = 0_u32;
@@ -201,12 +201,12 @@ impl<'s, 't> Projection<'s, 't> {
 
     /// A text as long as the version takes it, or nothing where it takes it for none of its kind. What is not written
     /// whole is kept, unless it is a copy of what stands in the event elsewhere.
-    fn text(&mut self, form: Form, inside: &'t str, out: &mut Vec<u8>) -> bool {
-        if !form.takes(inside) {
+    fn text(&mut self, attribute: &version::Attribute, inside: &'t str, out: &mut Vec<u8>) -> bool {
+        if !attribute.takes(inside) {
             self.keep(Json::String(inside), false);
             return false;
         }
-        let shortened = self.schema.text_max.filter(|_| form != Form::Json).and_then(|max| cut(inside, max));
+        let shortened = self.schema.text_max.filter(|_| attribute.form != Form::Json).and_then(|max| cut(inside, max));
         let Some(shortened) = shortened else {
             Json::String(inside).write(out);
             return true;
@@ -364,7 +364,7 @@ impl<'s, 't> Projection<'s, 't> {
                     self.object_or_list(&mut Reader::of_event(whole), group, out).map(drop)
                 }
                 (Json::String(text), _) => {
-                    self.text(attribute.form, text, out);
+                    self.text(attribute, text, out);
                     Ok(())
                 }
                 (value, _) => {

@@ -52,8 +52,18 @@ pub(super) struct Attribute {
     /// The ids it may have, where 99 (Other) is one of them; any when there are none.
     #[serde(default)]
     pub(super) ids: Vec<i64>,
+    /// The texts it may be; any when there are none.
+    #[serde(default)]
+    pub(super) words: Vec<String>,
     #[serde(default, rename = "type")]
     pub(super) form: Form,
+}
+
+impl Attribute {
+    /// Whether the attribute may be that text; `inside` is what its JSON string holds, escapes and all.
+    pub(super) fn takes(&self, inside: &str) -> bool {
+        self.form.takes(inside) && (self.words.is_empty() || self.words.iter().any(|word| word == inside))
+    }
 }
 
 impl Schema {
@@ -123,6 +133,9 @@ mod tests {
                 ids.map(|ids| ids.keys().map(|id| id.parse().unwrap()).collect()).unwrap_or_default();
             ids.sort_unstable();
             assert_eq!(ids, attribute.ids, "{name}");
+            let is_word = |word: &&String| word.parse::<i64>().is_err();
+            let words = expected["enum"].as_object().into_iter().flatten().map(|(word, _)| word).filter(is_word);
+            assert_eq!(words.collect::<Vec<_>>(), attribute.words.iter().collect::<Vec<_>>(), "{name}");
             let kind = expected["type"].as_str().unwrap_or_default();
             assert_eq!(form_of(kind, types, newest), attribute.form, "{name}");
         }

@@ -259,23 +259,14 @@ impl<'a> Line<'a> {
         let mut members = Members::with_capacity(self.others.len() + 3);
         let objects = [("requestParams", &self.params), ("response", &self.response), ("userIdentity", &self.user)];
         for (name, fields) in objects {
-            let left = carried(fields, secrets);
+            let left = secrets.carry_unmapped(fields);
             if !left.is_empty() && self.others.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
         }
-        members.extend(carried(&self.others, secrets));
+        members.extend(secrets.carry_unmapped(&self.others));
         members
     }
-}
-
-fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
-    let mut members = Members::with_capacity(fields.unmapped().count());
-    for field in fields.unmapped() {
-        let value = secrets.carry(&field.key, field.value);
-        members.push((field.name(), value));
-    }
-    members
 }
 
 fn said(value: Option<Json<'_>>) -> Option<Text<'_>> {

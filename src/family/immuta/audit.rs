@@ -26,16 +26,12 @@ pub(super) fn fill<'a>(
     secrets: &mut Secrets<'a>,
 ) {
     let action = record_type(source);
-    let code = format!("audit/{}", action.plain());
+    let code = ["audit/", &*action.plain()].concat();
     event.action = action;
     event.metadata.original_uid = source.top.map("id");
     event.metadata.correlation_uid = event.metadata.original_uid.clone();
     event.metadata.feature = source.top.map("component");
-    let original_time = ["dateTime", "timestamp", "createdAt"].into_iter();
-    let said = original_time.filter(|name| source.top.get(name).is_some_and(|time| time_of(time).is_some()));
-    if let Some(name) = said.take(1).next() {
-        event.metadata.original_time = source.top.map(name);
-    }
+    event.metadata.original_time = original_time(source);
     event.start_time_ms = source.get("startTime").and_then(time_of);
     event.end_time_ms =
         source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
@@ -46,15 +42,27 @@ pub(super) fn fill<'a>(
         targets::fill(event, rows, &code, source);
     }
     if let Some(query) = source.get("query").and_then(Json::text) {
-        let plain = query.plain();
-        let is_cut = plain.len() >= QUERY_CHARACTERS_MAX
-            && plain.chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX;
-        drop(plain);
-        event.metadata.is_truncated |= is_cut;
         source.placed("query");
         event.target.query = Some(query);
     }
     event.metadata.event_code = Some(Text::from(code));
+}
+
+/// The time that the event has, as it stands; where none can be understood, the first that is said.
+fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
+    let names = ["dateTime", "timestamp", "createdAt"];
+    let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| time_of(time).is_some());
+    match names.iter().find(is_understood) {
+        Some(name) => source.top.map(name),
+        None => names.iter().find_map(|name| source.top.map(name)),
+    }
+}
+
+/// Whether the record's query has as many characters as are left of one that Immuta cut off.
+pub(super) fn is_cut(source: &Source<'_>) -> bool {
+    let Some(query) = source.get("query").and_then(Json::text) else { return false };
+    query.as_held().len() >= QUERY_CHARACTERS_MAX
+        && query.plain().chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX
 }
 
 /// What was done; where no recordType says so, the message does.
@@ -77,7 +85,7 @@ fn acting_user<'a>(source: &mut Source<'a>) -> User<'a> {
         (source.top.get("profileId").and_then(Json::text).is_none()).then(|| source.top.map("sqlUser")).flatten()
     });
     let uid = source.top.map("profileId");
-    let is_address = name.as_ref().is_some_and(|name| name.plain().contains('@'));
+    let is_address = name.as_ref().is_some_and(|name| name.plain().as_bytes().contains(&b'@'));
     let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
     User { email: name.clone().filter(|_| is_address), name, uid, kind, ..User::default() }
 }

@@ -10,9 +10,6 @@ mod targets;
 mod uam;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::Activity;
@@ -21,6 +18,7 @@ use crate::event::Event;
 use crate::event::Fault;
 use crate::event::Fields;
 use crate::event::Json;
+use crate::event::Key;
 use crate::event::Members;
 use crate::event::Product;
 use crate::event::Reader;
@@ -62,10 +60,6 @@ const ERROR_RESPONSE: &str = "Error Response Sent";
 const RESPONSE: &str = "Response Sent";
 const AUDIT: &str = "Audit - ";
 
-/// How the name of a record's level ends.
-static LEVEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("level\""));
-static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
-
 /// Members that audit records have, told from other logs where the one that decides is missing or was cut off.
 const AUDIT_MEMBERS: &[&str] = &[
     "dateTime",
@@ -81,6 +75,9 @@ const AUDIT_MEMBERS: &[&str] = &[
     "targetType",
     "relatedResources",
 ];
+
+/// Few records have more of their own.
+const USUAL_FIELDS: usize = 32;
 
 /// A whole record has at least so many of them.
 const AUDIT_MEMBERS_MIN: usize = 3;
@@ -106,39 +103,34 @@ fn is_record(bytes: &[u8]) -> bool {
     glance.decides || glance.is_audit(is_whole)
 }
 
-/// Whether a member of that name may follow; it may be spelled with escapes.
-fn says_level(rest: &[u8]) -> bool {
-    LEVEL.find(rest).is_some() || ESCAPE.find(rest).is_some()
-}
-
 /// What was seen of a line's members.
 #[derive(Default)]
-struct Glance<'a> {
+struct Glance {
+    /// It is an audit record or a response, whatever follows.
     decides: bool,
-    level: Option<&'a str>,
+    has_other_level: bool,
     is_audit_message: bool,
     audit_members: usize,
 }
 
-impl<'a> Glance<'a> {
+impl Glance {
     /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
-    fn at(head: &'a [u8], line: &[u8]) -> (Self, bool) {
+    fn at(head: &[u8], line: &[u8]) -> (Self, bool) {
         let mut glance = Self::default();
-        let is_whole = container::glance(head, line, |key, value, rest| {
+        let is_whole = container::glance(head, line, |key, value, _| {
             glance.member(key, value);
-            // Nothing but another level could say otherwise.
-            glance.decides |= key == "level" && glance.level == Some("audit") && !says_level(rest);
             glance.decides
         });
         (glance, is_whole)
     }
 
-    fn member(&mut self, key: &str, value: Json<'a>) {
+    fn member(&mut self, key: &str, value: Json<'_>) {
         match (key, value) {
             ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
             ("message", Json::String(RESPONSE | ERROR_RESPONSE)) => self.decides = true,
             ("message", Json::String(message)) => self.is_audit_message = message.starts_with(AUDIT),
-            ("level", Json::String(level)) => self.level = Some(level),
+            ("level", Json::String("audit")) => self.decides = true,
+            ("level", Json::String(_)) => self.has_other_level = true,
             _ if AUDIT_MEMBERS.contains(&key) => self.audit_members += 1,
             _ => {}
         }
@@ -146,26 +138,25 @@ impl<'a> Glance<'a> {
 
     /// Whether it is an audit record though nothing decided so.
     fn is_audit(&self, is_whole: bool) -> bool {
-        match self.level {
-            Some("audit") => true,
+        if self.is_audit_message {
             // Other parts of the product tell of audit messages, too.
-            Some(_) if self.is_audit_message => false,
-            _ if self.is_audit_message => true,
-            _ => self.audit_members >= if is_whole { AUDIT_MEMBERS_MIN } else { 1 },
+            return !self.has_other_level;
         }
+        self.audit_members >= if is_whole { AUDIT_MEMBERS_MIN } else { 1 }
     }
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record, is_record)?;
     let text = container::on_one_line(inside.text()?)?;
-    let cleaned = sql::masked(&text);
-    let text = cleaned.as_deref().unwrap_or(&text);
+    let original = &*text;
+    let cleaned = sql::masked(original);
+    let text = cleaned.as_deref().unwrap_or(original);
     let cleared = address::masked(text, None);
-    let is_altered = cleaned.is_some() || cleared.is_some();
+    let original = (cleaned.is_some() || cleared.is_some()).then_some(original);
     let text = cleared.as_deref().unwrap_or(text);
     let record = record.bytes;
-    let read = Line { context, record, inside: &inside, is_altered };
+    let read = Line { context, record, inside: &inside, original };
     match Source::read(text) {
         Ok(source) => read.emit(source, text, emit),
         Err(Fault::HalfSurrogate(_)) => {
@@ -214,7 +205,8 @@ struct Line<'c> {
     context: &'c Context<'c>,
     record: &'c [u8],
     inside: &'c Inside<'c>,
-    is_altered: bool,
+    /// Its text before secrets were masked in it, if any were.
+    original: Option<&'c str>,
 }
 
 impl<'c> Line<'c> {
@@ -241,8 +233,10 @@ impl<'c> Line<'c> {
         event.metadata.log_level = source.top.map("level");
         event.unmapped = source.unmapped(&mut secrets);
         event.unmapped.extend(self.inside.around.iter().cloned());
-        event.metadata.is_truncated |= secrets.truncated;
-        event.masks = self.inside.masks(secrets.masks, text, self.is_altered, self.record);
+        // Of a query that was masked the length says nothing any more.
+        let whole = self.original.map(Source::read).and_then(Result::ok);
+        event.metadata.is_truncated |= secrets.truncated || audit::is_cut(whole.as_ref().unwrap_or(&source));
+        event.masks = self.inside.masks(secrets.masks, text, self.original.is_some(), self.record);
         emit(&event);
         Ok(())
     }
@@ -282,7 +276,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn read(text: &'a str) -> Result<Self, Fault> {
-        let mut source = Self::default();
+        let mut source = Self { top: Fields::with_capacity(USUAL_FIELDS), ..Self::default() };
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
             let is_object = matches!(&*key, "record" | "dataAccess") && reader.peek() == Some(b'{');
@@ -313,7 +307,8 @@ impl<'a> Source<'a> {
         if let Some(name) = name.strip_prefix("record.") {
             return if self.record.is_empty() { self.top.get(name) } else { self.record.get(name) };
         }
-        [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get(name).filter(is_said))
+        let name = Key::of(name);
+        [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get_by(&name).filter(is_said))
     }
 
     /// A field of the record's own part before any other.
@@ -323,20 +318,24 @@ impl<'a> Source<'a> {
 
     /// Says that the event holds the field whole.
     fn placed(&mut self, name: &str) {
-        let name = name.strip_prefix("record.").unwrap_or(name);
-        let fields = [&mut self.top, &mut self.record, &mut self.access];
-        for fields in fields {
-            if fields.get(name).is_some_and(|value| is_said(&value)) {
-                fields.map(name);
+        if let Some(name) = name.strip_prefix("record.") {
+            let fields = if self.record.is_empty() { &mut self.top } else { &mut self.record };
+            fields.map(name);
+            return;
+        }
+        let name = Key::of(name);
+        for fields in [&mut self.top, &mut self.record, &mut self.access] {
+            if fields.get_by(&name).is_some_and(|value| is_said(&value)) {
+                fields.map_by(&name);
                 return;
             }
         }
     }
 
     fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = carried(&self.top, secrets);
+        let mut members = secrets.carry_unmapped(&self.top);
         for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
-            let left = carried(fields, secrets);
+            let left = secrets.carry_unmapped(fields);
             if !left.is_empty() && self.top.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
@@ -347,15 +346,6 @@ impl<'a> Source<'a> {
 
 fn is_said(value: &Json<'_>) -> bool {
     *value != Json::Null
-}
-
-fn carried<'a>(fields: &Fields<'a>, secrets: &mut Secrets<'a>) -> Members<'a> {
-    let mut members = Members::with_capacity(fields.len());
-    for field in fields.unmapped() {
-        let value = secrets.carry(&field.key, field.value);
-        members.push((field.name(), value));
-    }
-    members
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What an Immuta action was done to: the fields that the mapping names, read as users, groups and data sources.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use crate::event::Class;
 use crate::event::Databucket;
@@ -17,10 +18,14 @@ use crate::event::Target;
 use crate::event::Text;
 use crate::event::User;
 use crate::event::UserKind;
+use crate::event::unescape;
 use crate::family::immuta::Source;
 
 const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];
 const DATA_SOURCE_IDS: &[&str] = &["dataSourceId"];
+
+/// Few rows read more fields.
+const USUAL_READ: usize = 8;
 
 /// Where the name and the id of a sort of thing stand.
 const NAMES: &[(&str, &[&str], &[&str])] = &[
@@ -45,14 +50,19 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
     let facts = Facts::of(source);
     let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
-    let mut reading = Reading { source, event, read: Vec::new() };
-    let target = reading.target(row);
+    event.activity = row.activity;
+    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
+    let mut reading = Reading {
+        source,
+        actor: &event.actor.user,
+        feature: event.metadata.feature.as_ref(),
+        target: &mut event.target,
+        read: Vec::with_capacity(USUAL_READ),
+    };
+    reading.fill(row);
     for name in reading.read {
         source.placed(name);
     }
-    event.target = target;
-    event.activity = row.activity;
-    event.caption = row.caption.map(Text::from).or_else(|| facts.caption(row));
 }
 
 /// The same for an event whose target is already known.
@@ -70,51 +80,41 @@ pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &
     event.caption = row.caption.map(Text::from);
 }
 
-/// What rows make a condition of.
-struct Facts<'a> {
-    action: Option<Cow<'a, str>>,
-    state: Option<Cow<'a, str>>,
-    accessed: Option<Cow<'a, str>>,
-    access: Option<Cow<'a, str>>,
-    group_access: Option<Cow<'a, str>>,
-    key_action: Option<Cow<'a, str>>,
+/// What rows make a condition of, and the field that says it.
+const FACTS: [(&str, &str); 6] = [
+    ("action", "action"),
+    ("state", "dataSourceSubscriptionState"),
+    ("type", "accessedIdType"),
+    ("accessType", "accessType"),
+    ("groupAccessType", "groupAccessType"),
+    ("keyAction", "keyAction"),
+];
+
+/// The facts of one record, read when they are asked for: few rows have conditions.
+struct Facts<'s, 'a> {
+    source: &'s Source<'a>,
+    read: [OnceCell<Option<Cow<'a, str>>>; FACTS.len()],
 }
 
-impl<'a> Facts<'a> {
-    fn of(source: &Source<'a>) -> Self {
-        let said = |name: &str| match source.get_own(name) {
-            Some(Json::String(inside)) => {
-                let text = Text::Escaped(inside);
-                Some(text.borrowed().map_or_else(|| Cow::Owned(text.plain().into_owned()), Cow::Borrowed))
-            }
-            _ => None,
-        };
-        // The document has "revoke" beside "granted".
-        let action = said("action").map(|action| match &*action {
-            "revoke" => Cow::Borrowed("revoked"),
-            "grant" => Cow::Borrowed("granted"),
-            _ => action,
-        });
-        Self {
-            action,
-            state: said("dataSourceSubscriptionState"),
-            accessed: said("accessedIdType"),
-            access: said("accessType"),
-            group_access: said("groupAccessType"),
-            key_action: said("keyAction"),
-        }
+impl<'s, 'a> Facts<'s, 'a> {
+    fn of(source: &'s Source<'a>) -> Self {
+        Self { source, read: Default::default() }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        match name {
-            "action" => self.action.as_deref(),
-            "state" => self.state.as_deref(),
-            "type" => self.accessed.as_deref(),
-            "accessType" => self.access.as_deref(),
-            "groupAccessType" => self.group_access.as_deref(),
-            "keyAction" => self.key_action.as_deref(),
-            _ => None,
-        }
+        let place = FACTS.iter().position(|(fact, _)| *fact == name)?;
+        let (fact, field) = FACTS[place];
+        let read = self.read[place].get_or_init(|| {
+            let Some(Json::String(inside)) = self.source.get_own(field) else { return None };
+            let said = unescape(inside);
+            // The document has "revoke" beside "granted".
+            Some(match &*said {
+                "revoke" if fact == "action" => Cow::Borrowed("revoked"),
+                "grant" if fact == "action" => Cow::Borrowed("granted"),
+                _ => said,
+            })
+        });
+        read.as_deref()
     }
 
     /// The word that the row's selector decides by, as the caption of an activity that has none.
@@ -128,32 +128,35 @@ impl<'a> Facts<'a> {
 /// The reading of one row's objects.
 struct Reading<'r, 'a> {
     source: &'r Source<'a>,
-    event: &'r Event<'a>,
+    actor: &'r User<'a>,
+    feature: Option<&'r Text<'a>>,
+    target: &'r mut Target<'a>,
     /// The fields that were read and that the event then holds whole.
     read: Vec<&'static str>,
 }
 
 impl<'a> Reading<'_, 'a> {
-    fn target(&mut self, row: &'static Row) -> Target<'a> {
-        let mut target = Target::default();
+    fn fill(&mut self, row: &'static Row) {
         for slot in &row.slots {
             match slot.role {
-                Role::User => target.user = self.user(slot),
+                Role::User => self.target.user = self.user(slot),
                 Role::Group => {
                     let named = self.first(slot);
-                    target.group = named.map(|uid| Group { uid: Some(uid), name: None });
+                    self.target.group = named.map(|uid| Group { uid: Some(uid), name: None });
                 }
-                Role::Privileges => target.privileges = self.privileges(slot),
-                Role::Resource => target.resources.extend(self.named("data_source").filter(Resource::is_known)),
-                Role::Entity => target.entity = self.entity(slot),
-                Role::Service => target.service = Some(Text::from("Immuta")),
-                Role::Table => (target.table, target.database) = self.table(),
-                Role::Database => target.database = Some(self.data_source_or_unknown()),
-                Role::File => target.databucket = self.blob(),
+                Role::Privileges => self.target.privileges = self.privileges(slot),
+                Role::Resource => {
+                    let named = self.named("data_source").filter(Resource::is_known);
+                    self.target.resources.extend(named);
+                }
+                Role::Entity => self.target.entity = self.entity(slot),
+                Role::Service => self.target.service = Some(Text::from("Immuta")),
+                Role::Table => (self.target.table, self.target.database) = self.table(),
+                Role::Database => self.target.database = Some(self.data_source_or_unknown()),
+                Role::File => self.target.databucket = self.blob(),
                 _ => {}
             }
         }
-        target
     }
 
     fn field(&mut self, name: &'static str) -> Option<Text<'a>> {
@@ -168,9 +171,8 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn user(&mut self, slot: &'static Slot) -> Option<User<'a>> {
-        let names: Vec<&'static str> = slot.parts.iter().flatten().copied().collect();
-        if names.contains(&"userId") {
-            return Some(self.event.actor.user.clone()).filter(User::is_known);
+        if names(slot, "userId") {
+            return Some(self.actor.clone()).filter(User::is_known);
         }
         let said = self.first(slot)?;
         let plain = said.plain();
@@ -200,15 +202,11 @@ impl<'a> Reading<'_, 'a> {
             return self.named(kind);
         }
         let said = match kind {
-            // Whom an action is about that names no other is who acts.
-            "user" => match self.field("accessedUserId") {
-                Some(said) => said,
-                None => {
-                    let user = &self.event.actor.user;
-                    let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
-                    return Some(Resource { kind: Some(Text::from(kind)), ..named });
-                }
-            },
+            "user" if names(slot, "userId") => {
+                let user = self.actor;
+                let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
+                return Some(Resource { kind: Some(Text::from(kind)), ..named });
+            }
             _ => self.first(slot)?,
         };
         Some(Resource { kind: Some(Text::from(kind)), uid: Some(said), ..Resource::default() })
@@ -222,7 +220,7 @@ impl<'a> Reading<'_, 'a> {
     }
 
     fn field_or_feature(&mut self, name: &'static str) -> Option<Text<'a>> {
-        if name == "component" { self.event.metadata.feature.clone() } else { self.field(name) }
+        if name == "component" { self.feature.cloned() } else { self.field(name) }
     }
 
     /// `schema.table`; without it the data source is the database.
@@ -259,4 +257,9 @@ impl<'a> Reading<'_, 'a> {
             version: None,
         })
     }
+}
+
+/// Whether it is the field that the slot stands for.
+fn names(slot: &Slot, field: &str) -> bool {
+    slot.parts.iter().flatten().any(|name| *name == field)
 }
