@@ -8,6 +8,8 @@ mod databricks;
 
 mod envelope;
 
+mod find;
+
 mod immuta;
 
 mod lakefs;

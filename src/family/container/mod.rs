@@ -131,7 +131,7 @@ pub(super) fn given(lines: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn unwrap<'a>(record: &Record<'a>, accept: Accept) -> Result<Inside<'a>, Refusal> {
     let mut inside = match Runtime::of(first_line(record.bytes)) {
         Some(first) => Inside::of(record.bytes, first)?,
-        None => Inside { bytes: Cow::Borrowed(record.bytes), offset: Some(0), ..Inside::default() },
+        None => Inside::bare(record),
     };
     inside.text = inside.offset.and_then(|offset| record.text?.get(offset..));
     inside.is_accepted = accept(&inside.bytes);
@@ -220,6 +220,11 @@ fn redacted_line(bytes: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result
 }
 
 impl<'a> Inside<'a> {
+    /// A record that has nothing around it.
+    pub(super) fn bare(record: &Record<'a>) -> Self {
+        Self { bytes: Cow::Borrowed(record.bytes), text: record.text, offset: Some(0), ..Self::default() }
+    }
+
     fn of(record: &'a [u8], first: Runtime<'a>) -> Result<Self, Refusal> {
         let joined = Joined::of(record, first);
         if joined.is_partial {

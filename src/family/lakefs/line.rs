@@ -62,13 +62,15 @@ pub(super) struct Line<'a> {
     known: [Option<Json<'a>>; NAMES.len()],
     /// Whether the fields are called as lakeFS Cloud calls them.
     pub(super) is_cloud: bool,
+    has_escaped_key: bool,
     others: Fields<'a>,
 }
 
 /// Reads a record.
 pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     let mut line = Line::default();
-    let mut hosted = [None; NAMES.len()];
+    // Fields as a server calls them.
+    let mut hosted: Vec<(usize, Json<'_>)> = Vec::new();
     let mut next = 0;
     let mut place = |name: &str| {
         let found = place(name, next);
@@ -78,27 +80,19 @@ pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     let mut reader = Reader::new(text);
     reader.object(|reader, key| {
         let value = reader.value()?;
+        line.has_escaped_key |= matches!(key, Cow::Owned(_));
         if let Some(place) = key.strip_prefix(CLOUD_PREFIX).and_then(&mut place) {
             line.known[place] = Some(value);
             line.is_cloud = true;
         } else if let Some(place) = place(&key) {
-            hosted[place] = Some(value);
+            hosted.push((place, value));
         } else {
             line.others.insert(key, value);
         }
         Ok(())
     })?;
     reader.end()?;
-    if line.is_cloud {
-        // Another pipeline's column of the same name is not the record's.
-        for (name, value) in NAMES.into_iter().zip(hosted) {
-            if let Some(value) = value {
-                line.others.insert(Cow::Borrowed(name), value);
-            }
-        }
-    } else {
-        line.known = hosted;
-    }
+    line.settle(&hosted);
     Ok(line)
 }
 
@@ -112,6 +106,26 @@ fn place(name: &str, next: usize) -> Option<usize> {
 }
 
 impl<'a> Line<'a> {
+    /// Puts the fields that are called as a server calls them where they belong.
+    fn settle(&mut self, hosted: &[(usize, Json<'a>)]) {
+        if !self.is_cloud {
+            hosted.iter().for_each(|(place, value)| self.known[*place] = Some(*value));
+            return;
+        }
+        // Another pipeline's column of the same name is not the record's.
+        for (place, name) in NAMES.iter().enumerate() {
+            if let Some((_, value)) = hosted.iter().rfind(|(own, _)| *own == place) {
+                self.others.insert(Cow::Borrowed(name), *value);
+            }
+        }
+    }
+
+    /// Whether it is seen to be a row of lakeFS Cloud's, and no line of a container's runtime.
+    pub(super) fn is_row(&self) -> bool {
+        let has_operation = self.is_cloud && self.get(Name::OperationId).is_some();
+        has_operation && !self.has_escaped_key && self.others.position_of("log").is_none()
+    }
+
     pub(super) fn get(&self, name: Name) -> Option<Json<'a>> {
         self.known[name as usize]
     }
@@ -131,17 +145,22 @@ impl<'a> Line<'a> {
     }
 
     /// Takes a field for mapped when the event holds the same already.
-    pub(super) fn map_if(&mut self, name: Name, held: Option<&str>) {
-        if self.said(name).is_some_and(|own| Some(&*own.plain()) == held) {
+    pub(super) fn map_if(&mut self, name: Name, held: Option<&Text<'_>>) {
+        let (Some(own), Some(held)) = (self.said(name), held) else { return };
+        let is_same = match (&own, held) {
+            (Text::Escaped(own), Text::Escaped(held)) if own == held => true,
+            _ => own.plain() == held.plain(),
+        };
+        if is_same {
             self.map(name);
         }
     }
 
     /// The fields that have found no place.
     pub(super) fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = Members::with_capacity(self.others.len() + 2);
-        for (name, value) in NAMES.into_iter().zip(self.known) {
-            let Some(value) = value else { continue };
+        let mut members = Members::with_capacity(self.others.len());
+        for (name, value) in NAMES.iter().zip(&self.known) {
+            let Some(value) = *value else { continue };
             // Nothing is said by nothing.
             if matches!(value, Json::Null | Json::String("")) {
                 continue;

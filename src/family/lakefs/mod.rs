@@ -13,15 +13,12 @@ use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::Activity;
-use crate::event::Actor;
-use crate::event::Api;
 use crate::event::Class;
 use crate::event::Cloud;
 use crate::event::Endpoint;
 use crate::event::Event;
 use crate::event::Fault;
 use crate::event::Fields;
-use crate::event::HttpRequest;
 use crate::event::HttpResponse;
 use crate::event::Json;
 use crate::event::Mask;
@@ -46,6 +43,7 @@ use crate::family::lakefs::line::Line;
 use crate::family::lakefs::line::Name;
 use crate::family::lakefs::line::read;
 use crate::family::lakefs::path::RequestPath;
+use crate::family::lakefs::targets::Operation;
 use crate::family::lakefs::targets::Source;
 use crate::family::lakefs::targets::user_of;
 use crate::family::redaction;
@@ -113,11 +111,17 @@ fn is_own(bytes: &[u8]) -> bool {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+    // Rows mostly begin so, and have nothing around them.
+    if let Some(text) = record.text.filter(|text| text.starts_with("{\"data_"))
+        && let Some(line) = read(text).ok().filter(Line::is_row)
+    {
+        return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
+    }
     let inside = container::unwrap(record, is_record)?;
     let text = inside.text()?;
-    let mut emit_in_place = |mut event: Event<'_>| {
+    let mut emit_in_place = |event: &mut Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
-        emit(&event);
+        emit(event);
     };
     match read(text) {
         Ok(line) => line.emit(context, &inside, text, &mut emit_in_place),
@@ -168,50 +172,52 @@ impl<'a> Line<'a> {
         context: &'a Context<'_>,
         inside: &'a Inside<'a>,
         text: &'a str,
-        emit: &mut dyn FnMut(Event<'_>),
+        emit: &mut dyn FnMut(&mut Event<'_>),
     ) -> Result<(), Refusal> {
         let (time_ms, time_inferred) = self.time(context, inside)?;
         let service = self.service();
-        let operation = self.map(Name::OperationId).unwrap_or(Text::from("unknown"));
-        let code = targets::code(&service, &operation.plain());
-        let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), operation, time_ms);
-        let partitions = &context.partitions;
-        event.metadata = Metadata {
-            original_uid: self.said(Name::RequestId),
-            correlation_uid: self.said(Name::RequestId),
-            feature: self.said(Name::ServiceName),
-            tenant_uid: organization(partitions),
-            log_level: self.map(Name::Level),
-            original_time: self.said(Name::Time),
-            time_inferred,
-            ..Metadata::default()
-        };
+        let name = self.map(Name::OperationId).unwrap_or(Text::from("unknown"));
+        let operation = Operation::of(&service, &name.plain());
+        // What belongs together is written into the event one by one: whole parts of it are large to move.
+        let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), name, time_ms);
+        self.metadata(&mut event.metadata, context);
+        event.metadata.time_inferred = time_inferred;
         if !time_inferred {
             self.map(Name::Time);
         }
         event.message = self.map(Name::Msg);
-        event.api =
-            Api { service: self.map(Name::ServiceName), request_uid: self.map(Name::RequestId), ..Api::default() };
+        event.api.service = self.map(Name::ServiceName);
+        event.api.request_uid = self.map(Name::RequestId);
         let user = self.map(Name::User);
-        let actor = user.clone().map_or_else(User::default, |id| who(id, context));
-        event.actor = Actor { user: actor, ..Actor::default() };
+        if let Some(id) = &user {
+            event.actor.user = who(id.clone(), context);
+        }
         event.src = self.map(Name::SourceIp).and_then(Endpoint::of_address);
-        event.cloud = partitions.value("region").map(|region| Cloud {
+        event.cloud = context.partitions.value("region").map(|region| Cloud {
             provider: "AWS",
             region: Some(Text::from(region)),
             account: None,
         });
         self.answer(&mut event);
         self.duration(&mut event);
-        self.request(&mut event, text, &code, user);
-        event.metadata.event_code = Some(Text::from(code));
+        self.request(&mut event, text, &operation, user);
+        event.metadata.event_code = Some(Text::from(operation.code));
         let mut secrets = Secrets::of(text);
         event.unmapped = self.unmapped(&mut secrets);
         event.unmapped.extend(inside.around.iter().cloned());
         event.metadata.is_truncated = secrets.truncated;
         event.masks.append(&mut secrets.masks);
-        emit(event);
+        emit(&mut event);
         Ok(())
+    }
+
+    fn metadata(&mut self, metadata: &mut Metadata<'a>, context: &'a Context<'_>) {
+        metadata.original_uid = self.said(Name::RequestId);
+        metadata.correlation_uid = self.said(Name::RequestId);
+        metadata.feature = self.said(Name::ServiceName);
+        metadata.tenant_uid = organization(&context.partitions);
+        metadata.log_level = self.map(Name::Level);
+        metadata.original_time = self.said(Name::Time);
     }
 
     /// Which of the two servers answered: the record says it, or its path does.
@@ -278,7 +284,7 @@ impl<'a> Line<'a> {
     }
 
     /// The request, and what it was done to.
-    fn request(&mut self, event: &mut Event<'a>, text: &'a str, code: &str, user: Option<Text<'a>>) {
+    fn request(&mut self, event: &mut Event<'a>, text: &'a str, operation: &Operation, user: Option<Text<'a>>) {
         let path = match self.get(Name::Path) {
             Some(Json::String(inside)) if !inside.is_empty() => {
                 Some(RequestPath::new(masked(inside, text, &mut event.masks)))
@@ -288,20 +294,18 @@ impl<'a> Line<'a> {
         let (repository, reference) = (self.said(Name::Repository), self.said(Name::Ref));
         let method = self.said(Name::Method);
         let source = Source { path: path.as_ref(), user, repository, reference };
-        if let Some(row) = targets::row(code, method.as_ref().map(Text::plain).as_deref()) {
+        if let Some(row) = operation.row(method.as_ref()) {
             source.fill(event, row);
         }
-        let user_agent = self.map(Name::Client);
-        event.http_request = HttpRequest { method, user_agent, ..HttpRequest::default() };
+        event.http_request.method = method;
+        event.http_request.user_agent = self.map(Name::Client);
         if event.http_request.method.is_none() || event.http_request.known_method().is_some() {
             self.map(Name::Method);
         }
         let bucket = event.target.databucket.as_ref();
-        let version = bucket.and_then(|bucket| bucket.version.as_ref()).map(Text::plain);
-        self.map_if(Name::Ref, version.as_deref());
+        self.map_if(Name::Ref, bucket.and_then(|bucket| bucket.version.as_ref()));
         let resource = event.target.resources.first().and_then(|resource| resource.name.as_ref());
-        let name = bucket.and_then(|bucket| bucket.name.as_ref()).or(resource).map(Text::plain);
-        self.map_if(Name::Repository, name.as_deref());
+        self.map_if(Name::Repository, bucket.and_then(|bucket| bucket.name.as_ref()).or(resource));
         let in_file = bucket.is_some_and(|bucket| bucket.file.is_some());
         let Some(path) = path else {
             self.map(Name::Path);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::Text;
+use crate::family::find::place_of;
 
 /// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
@@ -40,15 +41,18 @@ impl<'a> RequestPath<'a> {
 
     /// The segment after the first one called `name`, decoded.
     pub(super) fn after(&self, name: &str) -> Option<Text<'a>> {
+        self.bounds_after(name).map(|(from, to)| self.decoded(from, to))
+    }
+
+    fn bounds_after(&self, name: &str) -> Option<(usize, usize)> {
         let mut segments = self.segments();
-        segments.find(|(from, to)| self.whole.get(*from..*to) == Some(name))?;
-        let (from, to) = segments.next().filter(|(from, to)| from < to)?;
-        Some(self.decoded(from, to))
+        segments.find(|(from, to)| &self.whole.as_bytes()[*from..*to] == name.as_bytes())?;
+        segments.next().filter(|(from, to)| from < to)
     }
 
     /// The branch, tag, commit or ref, and which of them it is.
     pub(super) fn reference(&self) -> Option<(Text<'a>, &'static str)> {
-        self.after("repositories")?;
+        self.bounds_after("repositories")?;
         // The first segment of each name, whose order in the path says nothing.
         let mut called = [None; REFS.len()];
         let mut segments = self.segments();
@@ -58,6 +62,10 @@ impl<'a> RequestPath<'a> {
             };
             if called[at].is_none() {
                 called[at] = Some(segments.clone().next().filter(|(from, to)| from < to));
+                // Before the first of the names no other comes.
+                if at == 0 && called[0].flatten().is_some() {
+                    break;
+                }
             }
         }
         let found = called.into_iter().zip(REFS).find_map(|(next, (_, kind))| Some((next??, *kind)));
@@ -67,14 +75,14 @@ impl<'a> RequestPath<'a> {
     /// A parameter of the query, decoded as forms are; nothing when it is empty.
     pub(super) fn parameter(&self, name: &str) -> Option<Text<'a>> {
         let mut from = self.path_bytes + 1;
-        let query = self.whole.get(from..)?;
-        for pair in query.split('&') {
-            let to = from + pair.len();
+        while from <= self.whole.len() {
+            let to = place_of(b'&', self.whole.as_bytes(), from);
+            let pair = self.whole.get(from..to)?;
             if let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-                return match memchr::memchr(b'+', value.as_bytes()) {
-                    Some(_) => Some(Text::from(percent_decoded(&value.replace('+', " ")).into_owned())),
-                    None => (!value.is_empty()).then(|| self.decoded(to - value.len(), to)),
-                };
+                if place_of(b'+', value.as_bytes(), 0) < value.len() {
+                    return Some(Text::from(percent_decoded(&value.replace('+', " ")).into_owned()));
+                }
+                return (!value.is_empty()).then(|| self.decoded(to - value.len(), to));
             }
             from = to + 1;
         }
@@ -110,8 +118,7 @@ impl<'a> RequestPath<'a> {
             if ended {
                 return None;
             }
-            // Segments are too short for a search of many bytes at once.
-            let to = path[from..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| from + at);
+            let to = place_of(b'/', path, from);
             let segment = (from, to);
             ended = to == path.len();
             from = to + 1;
@@ -121,7 +128,9 @@ impl<'a> RequestPath<'a> {
 
     fn decoded(&self, from: usize, to: usize) -> Text<'a> {
         match self.whole.get(from..to) {
-            Some(piece) if piece.contains('%') => Text::from(percent_decoded(piece).into_owned()),
+            Some(piece) if place_of(b'%', piece.as_bytes(), 0) < piece.len() => {
+                Text::from(percent_decoded(piece).into_owned())
+            }
             _ => self.piece(from, to),
         }
     }
@@ -137,7 +146,10 @@ impl<'a> RequestPath<'a> {
 /// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
-    let Some(mut at) = memchr::memchr(b'%', rest) else { return Cow::Borrowed(text) };
+    let mut at = place_of(b'%', rest, 0);
+    if at == rest.len() {
+        return Cow::Borrowed(text);
+    }
     let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
     let mut decoded = Vec::with_capacity(rest.len());
     loop {
@@ -154,7 +166,7 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
             }
             [] => break,
         }
-        at = memchr::memchr(b'%', rest).unwrap_or(rest.len());
+        at = place_of(b'%', rest, 0);
     }
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }

@@ -1,7 +1,6 @@
 //! What a lakeFS operation was done to: the words that the mapping uses, read out of the path and the record.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use crate::event::Databucket;
@@ -22,17 +21,33 @@ use crate::family::lakefs::path::RequestPath;
 
 static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_in().family(FAMILY.name));
 
-/// Selectors without underscores and in lower case, to the selectors themselves: the server writes one operation as
-/// `DeleteObjects`, `deleteObjects` or `delete_objects`.
-static SELECTORS: LazyLock<HashMap<Vec<u8>, &'static str>> = LazyLock::new(|| {
-    let named = ROWS.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback);
+/// No operation has more bytes that are compared, its service's included.
+const KEY_BYTES_MAX: usize = 96;
+
+/// A row, and the operation that it names without underscores and in lower case: the server writes one as `DeleteObjects`,
+/// `deleteObjects` or `delete_objects`.
+type Named = (Vec<u8>, &'static Row);
+
+/// The rows that name an operation, in a list for each length of their names: few are as long as another.
+static NAMED: LazyLock<Vec<Vec<Named>>> = LazyLock::new(|| {
+    let mut named = vec![Vec::new(); KEY_BYTES_MAX + 1];
+    for row in ROWS.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback) {
+        let Some((service, operation)) = row.selector.split_once('/') else { continue };
+        let mut key = [0; KEY_BYTES_MAX];
+        if let Some(key) = squeezed(service, operation, &mut key) {
+            named[key.len()].push((key.to_vec(), row));
+        }
+    }
     named
-        .filter_map(|row| {
-            let (service, operation) = row.selector.split_once('/')?;
-            Some((squeezed(service, operation), row.selector))
-        })
-        .collect()
 });
+
+/// What was done.
+pub(super) struct Operation {
+    /// What the mapping is looked up by: a selector, where one means this operation; else the operation in lower case with
+    /// underscores.
+    pub(super) code: Cow<'static, str>,
+    named: Option<&'static Row>,
+}
 
 /// What the targets of an operation are read from.
 pub(super) struct Source<'s, 'a> {
@@ -43,35 +58,49 @@ pub(super) struct Source<'s, 'a> {
     pub(super) reference: Option<Text<'a>>,
 }
 
-/// What the mapping is looked up by: a selector, where one means this operation; else the operation in lower case with
-/// underscores.
-pub(super) fn code(service: &str, operation: &str) -> Cow<'static, str> {
-    match SELECTORS.get(&squeezed(service, operation)) {
-        Some(selector) => Cow::Borrowed(selector),
-        None => Cow::Owned(format!("{service}/{}", underscored(operation))),
+impl Operation {
+    pub(super) fn of(service: &str, operation: &str) -> Self {
+        let mut key = [0; KEY_BYTES_MAX];
+        let named = squeezed(service, operation, &mut key).and_then(|key| {
+            let same = NAMED[key.len()].iter().find(|(own, _)| own == key);
+            same.map(|(_, row)| *row)
+        });
+        let code = match named {
+            Some(row) => Cow::Borrowed(row.selector),
+            None => Cow::Owned(format!("{service}/{}", underscored(operation))),
+        };
+        Self { code, named }
+    }
+
+    /// The operation's row. That it is a logout is known from its name, whatever its method.
+    pub(super) fn row(&self, method: Option<&Text<'_>>) -> Option<&'static Row> {
+        const LOGOUT: &[u8] = b"logout";
+        if self.named.is_some() {
+            return self.named;
+        }
+        let (rows, code) = ((*ROWS)?, self.code.as_bytes());
+        let method = method.map(Text::plain);
+        let fact = |name: &str| method.as_deref().filter(|_| name == "method");
+        let is_logout = memchr::memchr2_iter(b'l', b'L', code)
+            .filter_map(|at| code.get(at..at + LOGOUT.len()))
+            .any(|word| word.eq_ignore_ascii_case(LOGOUT));
+        let matching = || rows.matching(&self.code, &fact);
+        let by_name = is_logout.then(|| matching().find(|row| row.selector.contains("logout"))).flatten();
+        by_name.or_else(|| matching().next())
     }
 }
 
-/// The row for the operation. That it is a logout is known from its name, whatever its method.
-pub(super) fn row(code: &str, method: Option<&str>) -> Option<&'static Row> {
-    const LOGOUT: &[u8] = b"logout";
-    let rows = (*ROWS)?;
-    let fact = |name: &str| method.filter(|_| name == "method");
-    let is_logout = memchr::memchr2_iter(b'l', b'L', code.as_bytes())
-        .filter_map(|at| code.as_bytes().get(at..at + LOGOUT.len()))
-        .any(|word| word.eq_ignore_ascii_case(LOGOUT));
-    let by_name = is_logout.then(|| rows.matching(code, &fact).find(|row| row.selector.contains("logout"))).flatten();
-    by_name.or_else(|| rows.matching(code, &fact).next())
-}
-
-fn squeezed(service: &str, operation: &str) -> Vec<u8> {
-    let mut key = Vec::with_capacity(service.len() + operation.len() + 1);
-    key.extend_from_slice(service.as_bytes());
-    key.push(b'/');
-    for letter in operation.bytes().filter(|letter| *letter != b'_') {
-        key.push(letter.to_ascii_lowercase());
+/// The name without underscores and in lower case; nothing where it is longer than any that is known.
+fn squeezed<'k>(service: &str, operation: &str, key: &'k mut [u8; KEY_BYTES_MAX]) -> Option<&'k [u8]> {
+    let mut length = service.len();
+    key.get_mut(..length)?.copy_from_slice(service.as_bytes());
+    *key.get_mut(length)? = b'/';
+    length += 1;
+    for letter in operation.bytes() {
+        *key.get_mut(length)? = letter.to_ascii_lowercase();
+        length += usize::from(letter != b'_');
     }
-    key
+    Some(&key[..length])
 }
 
 /// `getLakeFSVersion` as `get_lake_fs_version`.
@@ -215,7 +244,11 @@ impl<'a> Source<'_, 'a> {
 
 /// The user of an id. An id may be an address, or that of another directory.
 pub(super) fn user_of(id: Text<'_>) -> User<'_> {
-    let is_address = id.plain().contains('@');
+    let is_address = match &id {
+        // An at sign may be written as an escape; few ids have either.
+        Text::Escaped(inside) if memchr::memchr2(b'@', b'\\', inside.as_bytes()).is_none() => false,
+        id => id.plain().contains('@'),
+    };
     let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
     User { name: Some(id.clone()), email: is_address.then(|| id.clone()), uid: Some(id), kind, ..User::default() }
 }
@@ -240,13 +273,16 @@ mod tests {
             ("s3_gateway", "get_object", "s3_gateway/get_object"),
             ("rest_api", "frobnicateHTTPThing2Go", "rest_api/frobnicate_http_thing2_go"),
         ] {
-            assert_eq!(code(service, operation), expected);
+            assert_eq!(Operation::of(service, operation).code, expected);
         }
     }
 
     #[test]
     fn an_operation_without_a_row_falls_back_by_its_method_and_a_logout_does_not() {
-        let selector = |code, method| row(code, method).unwrap().selector;
+        let selector = |code: &'static str, method: Option<&'static str>| {
+            let operation = Operation { code: Cow::Borrowed(code), named: None };
+            operation.row(method.map(Text::from).as_ref()).unwrap().selector
+        };
         assert_eq!(selector("rest_api/new_thing", Some("DELETE")), "*/*[method=DELETE]");
         assert_eq!(selector("rest_api/new_thing", Some("BREW")), "*/*");
         assert_eq!(selector("rest_api/new_thing", None), "*/*");
@@ -267,7 +303,8 @@ mod tests {
                 },
             };
             let (service, operation) = action.split_once('/').unwrap();
-            assert_eq!(row(&code(service, operation), method).unwrap().selector, expected.selector);
+            let row = Operation::of(service, operation).row(method.map(Text::from).as_ref());
+            assert_eq!(row.unwrap().selector, expected.selector);
         }
     }
 }

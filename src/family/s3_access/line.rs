@@ -12,13 +12,11 @@ use crate::family::s3_access::field::NAMES;
 use crate::family::s3_access::reading::Reading;
 use crate::family::s3_access::reading::search;
 use crate::family::s3_access::tail::Tail;
+use crate::family::s3_access::token::Cursor;
 use crate::family::s3_access::token::MIDDLE;
-use crate::family::s3_access::token::first_end;
+use crate::family::s3_access::token::holds_quote;
 use crate::family::s3_access::token::holds_time;
 use crate::family::s3_access::token::is_plain;
-use crate::family::s3_access::token::middle;
-use crate::family::s3_access::token::time;
-use crate::family::s3_access::token::token;
 use crate::family::s3_access::token::trimmed;
 use crate::family::s3_access::token::value;
 
@@ -44,16 +42,19 @@ impl<'a> Line<'a> {
         }
         let text = trimmed(text);
         let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false, is_plain: false };
-        let at = line.head(text)?;
-        if line.straight(text, at) {
+        let mut cursor = Cursor::new(text, 0);
+        line.head(&mut cursor)?;
+        let at = cursor.at();
+        if line.straight(text, cursor) {
             // The fields behind `at` hold no quotes then.
-            line.is_plain = is_plain && memchr::memchr(b'"', &text.as_bytes()[..at]).is_none();
+            line.is_plain = is_plain && !holds_quote(&text[..at]);
         } else {
             let reading = search(text, at)?;
             line.ambiguous = reading.ambiguous;
             line.fill(text, at, &reading);
         }
-        line.check()
+        line.check()?;
+        Ok(line)
     }
 
     pub(super) fn get(&self, field: Field) -> Option<&'a str> {
@@ -75,57 +76,55 @@ impl<'a> Line<'a> {
 
     /// Each field with its name and value.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Field, &'static str, Option<&'a str>)> {
-        NAMES.into_iter().zip(self.fields).map(|((field, name), value)| (field, name, value))
+        NAMES.iter().zip(&self.fields).map(|((field, name), value)| (*field, *name, *value))
     }
 
-    /// The eight fields that a client cannot write spaces into. Returns where the request begins.
-    fn head(&mut self, text: &'a str) -> Result<usize, Refusal> {
-        let mut at = 0;
+    /// The eight fields that a client cannot write spaces into, which something follows.
+    fn head(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Refusal> {
+        const FEW: Refusal = Refusal { reason: Cow::Borrowed("the line has fewer than 17 fields") };
         for index in Field::BucketOwner as usize..=Field::Key as usize {
-            let (value, next) = if index == Field::Time as usize {
-                time(text, at).ok_or(Refusal::new("the third field is no time"))?
+            self.fields[index] = if index == Field::Time as usize {
+                cursor.time().ok_or(Refusal::new("the third field is no time"))?
             } else {
-                token(text, at).ok_or(Refusal::new("the line has fewer than 17 fields"))?
+                value(cursor.field().ok_or(FEW)?)
             };
-            self.fields[index] = value;
-            at = next.ok_or(Refusal::new("the line has fewer than 17 fields"))?;
+            if cursor.is_at_end() {
+                return Err(FEW);
+            }
         }
         let operation = self.get(Field::Operation).unwrap_or_default();
         if !operation.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
             return Err(Refusal::new("the seventh field is no operation"));
         }
-        Ok(at)
+        Ok(())
     }
 
     /// Reads the rest as if no client had sent a quote. False when one may have.
-    fn straight(&mut self, text: &'a str, at: usize) -> bool {
-        let Some((uri, next)) = first_end(text, at) else { return false };
-        let Some((middle, next)) = next.and_then(|next| middle(text, next)) else { return false };
-        let Some((referrer, next)) = first_end(text, next) else { return false };
-        let Some((agent, next)) = next.and_then(|next| first_end(text, next)) else { return false };
-        let from = next.unwrap_or(text.len());
-        if memchr::memchr(b'"', &text.as_bytes()[from..]).is_some() {
-            return false;
-        }
-        let Some(tail) = Tail::read(text, from) else { return false };
+    fn straight(&mut self, text: &'a str, mut cursor: Cursor<'a>) -> bool {
+        let Some(uri) = cursor.first_end() else { return false };
+        let Some(middle) = cursor.middle() else { return false };
+        let Some(referrer) = cursor.first_end() else { return false };
+        let Some(agent) = cursor.first_end() else { return false };
+        let Some(tail) = Tail::read(text, cursor.at()).filter(|tail| !tail.has_quote) else { return false };
         self.fields[Field::RequestUri as usize] = uri;
         self.set_middle(middle);
         self.fields[Field::Referrer as usize] = referrer;
         self.fields[Field::UserAgent as usize] = agent;
-        self.set_tail(text, tail);
+        self.set_tail(&tail);
         true
     }
 
     fn fill(&mut self, text: &'a str, at: usize, reading: &Reading) {
         self.fields[Field::RequestUri as usize] = value(&text[at..reading.uri_end]);
-        if let Some((middle, referrer)) = middle(text, reading.uri_end + 1) {
+        let mut cursor = Cursor::new(text, reading.uri_end + 1);
+        if let Some(middle) = cursor.middle() {
             self.set_middle(middle);
-            self.fields[Field::Referrer as usize] = value(&text[referrer..reading.referrer_end]);
+            self.fields[Field::Referrer as usize] = value(&text[cursor.at()..reading.referrer_end]);
             self.fields[Field::UserAgent as usize] = value(&text[reading.referrer_end + 1..reading.agent_end]);
         }
         let from = (reading.agent_end + 1).min(text.len());
         if let Some(tail) = Tail::read(text, from) {
-            self.set_tail(text, tail);
+            self.set_tail(&tail);
         }
     }
 
@@ -134,16 +133,16 @@ impl<'a> Line<'a> {
         self.fields[first..first + MIDDLE].copy_from_slice(&middle);
     }
 
-    fn set_tail(&mut self, text: &'a str, tail: Tail) {
+    fn set_tail(&mut self, tail: &Tail<'a>) {
         let first = Field::VersionId as usize;
-        for (field, (start, end)) in self.fields[first..].iter_mut().zip(tail.known()) {
-            *field = value(&text[*start..*end]);
+        for (own, field) in self.fields[first..].iter_mut().zip(tail.known()) {
+            *own = value(field);
         }
-        self.extra = tail.extra.iter().map(|(start, end)| value(&text[*start..*end])).collect();
+        self.extra = tail.extra.iter().map(|field| value(field)).collect();
     }
 
     /// Refuses what only looks like a record, and flags what may be one only in part.
-    fn check(mut self) -> Result<Self, Refusal> {
+    fn check(&mut self) -> Result<(), Refusal> {
         if let Some(uri) = self.get(Field::RequestUri) {
             if holds_time(uri) {
                 return Err(Refusal::new("the request holds the beginning of another record"));
@@ -158,7 +157,7 @@ impl<'a> Line<'a> {
         if sent.into_iter().filter_map(|field| self.get(field)).any(holds_time) {
             self.ambiguous = true;
         }
-        Ok(self)
+        Ok(())
     }
 }
 

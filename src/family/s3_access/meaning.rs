@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 
 use crate::event::Activity;
-use crate::event::Actor;
-use crate::event::Api;
 use crate::event::Class;
 use crate::event::Cloud;
 use crate::event::Databucket;
@@ -30,6 +28,7 @@ use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::s3_access::field::FIELDS;
 use crate::family::s3_access::field::Field;
+use crate::family::s3_access::field::NAMES;
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::place;
@@ -59,20 +58,21 @@ pub(super) fn emit(
 ) -> Result<(), Refusal> {
     let sent = line.get(Field::Referrer);
     let referrer = sent.and_then(|header| Referrer::read(header, context.settings));
-    let mut source = Source { line, left: [true; FIELDS] };
+    let mut source = Source { line, left: ALL };
     let action = source.take(Field::Operation).unwrap_or("unknown");
     let (time_ms, time_inferred) = time(line, context)?;
     source.take(Field::Time);
+    // What belongs together is written into the event one by one: whole parts of it are large to move.
     let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), line.text(action), time_ms);
-    event.metadata = metadata(&mut source, action, referrer.as_ref());
+    source.metadata(&mut event.metadata, action, referrer.as_ref());
     event.metadata.time_inferred = time_inferred;
-    event.actor = Actor { user: source.requester(referrer.as_ref()), ..Actor::default() };
+    source.requester(&mut event.actor.user, referrer.as_ref());
     event.src = source.take(Field::RemoteIp).map(|ip| line.text(ip)).and_then(Endpoint::of_address);
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
     source.target(&mut event, context, action);
     let mut shown = Shown::of(text);
-    event.http_request = source.request(&mut shown);
+    source.request(&mut event.http_request, &mut shown);
     event.http_request.referrer = sent.map(|header| match &referrer {
         Some(referrer) => {
             event.dropped = shown.dropped(header, &referrer.cuts);
@@ -100,42 +100,28 @@ fn time(line: &Line<'_>, context: &Context<'_>) -> Result<(i64, bool), Refusal> 
     inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
 }
 
-fn metadata<'a>(source: &mut Source<'_, 'a>, action: &'a str, referrer: Option<&Referrer<'a>>) -> Metadata<'a> {
-    let line = source.line;
-    let request_id = line.get(Field::RequestId).map(|id| line.text(id));
-    let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
-    let code = match told("op") {
-        Some(op) => Text::from([action, "/", op].concat()),
-        None => line.text(action),
-    };
-    let mut labels = Vec::new();
-    if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
-        labels.push("ambiguous");
-    }
-    Metadata {
-        original_uid: request_id.clone(),
-        correlation_uid: told("id").map(|span| line.text_of(span.clone())).or(request_id),
-        event_code: Some(code),
-        tenant_uid: source.take(Field::BucketOwner).map(|owner| line.text(owner)),
-        original_time: line.get(Field::Time).map(|time| line.text(time)),
-        is_truncated: referrer.is_some_and(|referrer| referrer.partial.is_some()),
-        labels,
-        ..Metadata::default()
-    }
-}
-
 /// A line, and which of its fields the event does not hold yet.
 struct Source<'l, 'a> {
     line: &'l Line<'a>,
-    left: [bool; FIELDS],
+    left: u32,
 }
+
+/// A bit for each field.
+const ALL: u32 = (1 << FIELDS) - 1;
 
 impl<'a> Source<'_, 'a> {
     /// The field's value, which the event holds from now on. An empty one says nothing, and stays where it is.
     fn take(&mut self, field: Field) -> Option<&'a str> {
         let value = self.said(field);
-        self.left[field as usize] &= value.is_none();
+        if value.is_some() {
+            self.holds(field);
+        }
         value
+    }
+
+    /// The event holds the field from now on.
+    const fn holds(&mut self, field: Field) {
+        self.left &= !(1 << field as u32);
     }
 
     /// The field's value, unless it is logged as `""`.
@@ -146,24 +132,51 @@ impl<'a> Source<'_, 'a> {
     /// A number that fits; any other stays where it is.
     fn take_number(&mut self, field: Field, max: u64) -> Option<u64> {
         let number = self.line.get(field)?.parse().ok().filter(|number| *number <= max)?;
-        self.left[field as usize] = false;
+        self.holds(field);
         Some(number)
     }
 
+    fn metadata(&mut self, metadata: &mut Metadata<'a>, action: &'a str, referrer: Option<&Referrer<'a>>) {
+        let line = self.line;
+        let request_id = line.get(Field::RequestId).map(|id| line.text(id));
+        let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
+        metadata.event_code = Some(match told("op") {
+            Some(op) => {
+                let mut code = String::with_capacity(action.len() + 1 + op.len());
+                code.push_str(action);
+                code.push('/');
+                code.push_str(op);
+                Text::from(code)
+            }
+            None => line.text(action),
+        });
+        if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
+            metadata.labels.push("ambiguous");
+        }
+        metadata.correlation_uid = told("id").map(|span| line.text_of(span.clone())).or_else(|| request_id.clone());
+        metadata.original_uid = request_id;
+        metadata.tenant_uid = self.take(Field::BucketOwner).map(|owner| line.text(owner));
+        metadata.original_time = line.get(Field::Time).map(|time| line.text(time));
+        metadata.is_truncated = referrer.is_some_and(|referrer| referrer.partial.is_some());
+    }
+
     /// Who asked. A role says nothing of who took it on; Hadoop's client does.
-    fn requester(&mut self, referrer: Option<&Referrer<'a>>) -> User<'a> {
+    fn requester(&mut self, user: &mut User<'a>, referrer: Option<&Referrer<'a>>) {
         let Some(requester) = self.take(Field::Requester) else {
-            return User::named("anonymous", UserKind::Unsaid);
+            user.name = Some(Text::word("anonymous"));
+            return;
         };
         let line = self.line;
         if requester == "AmazonS3" {
-            return User::named(requester, UserKind::System);
+            (user.name, user.kind) = (Some(Text::from(requester)), UserKind::System);
+            return;
         }
         if requester.starts_with("svc:") {
-            return User::named(line.text(requester), UserKind::Service);
+            (user.name, user.kind) = (Some(line.text(requester)), UserKind::Service);
+            return;
         }
-        let mut user = User { uid: Some(line.text(requester)), ..User::default() };
-        let Some((account, own)) = place::of_principal(requester) else { return user };
+        user.uid = Some(line.text(requester));
+        let Some((account, own)) = place::of_principal(requester) else { return };
         user.account_uid = place::is_account(account).then(|| line.text(account));
         if let Some(path) = own.strip_prefix("user/") {
             let name = memchr::memrchr(b'/', path.as_bytes()).map_or(path, |slash| &path[slash + 1..]);
@@ -173,7 +186,6 @@ impl<'a> Source<'_, 'a> {
             user.name =
                 referrer.and_then(|referrer| referrer.get("pr")).map(|principal| line.text_of(principal.clone()));
         }
-        user
     }
 
     fn cloud(&self, context: &Context<'a>) -> Cloud<'a> {
@@ -199,13 +211,10 @@ impl<'a> Source<'_, 'a> {
         let line = self.line;
         event.status_code = status.map(|status| line.text(status));
         event.status_detail = error.map(|error| line.text(error));
-        event.api = Api {
-            service: Some(Text::word(SERVICE)),
-            request_uid: self.take(Field::RequestId).map(|id| line.text(id)),
-            response_code: code,
-            response_error: error.map(|error| line.text(error)),
-            ..Api::default()
-        };
+        event.api.service = Some(Text::word(SERVICE));
+        event.api.request_uid = self.take(Field::RequestId).map(|id| line.text(id));
+        event.api.response_code = code;
+        event.api.response_error = error.map(|error| line.text(error));
         let ms = self.take_number(Field::TotalTime, INT_MAX);
         event.duration_ms = ms.and_then(|ms| i64::try_from(ms).ok());
         event.http_response = code.map(|code| HttpResponse {
@@ -230,7 +239,7 @@ impl<'a> Source<'_, 'a> {
             if row.selector == "REST.PUT.ACL" && key.is_none() {
                 continue;
             }
-            event.target = self.objects(row);
+            self.name_objects(&mut event.target, row);
             if event.fits(row.activity.class) {
                 event.activity = row.activity;
                 event.caption = row.caption.map(Text::from);
@@ -240,16 +249,15 @@ impl<'a> Source<'_, 'a> {
                 self.hold(event);
                 return;
             }
+            event.target = Target::default();
             if !row.is_fallback {
                 missed = Some(row.activity.class);
             }
         }
-        event.target = Target::default();
     }
 
-    fn objects(&self, row: &Row) -> Target<'a> {
+    fn name_objects(&self, target: &mut Target<'a>, row: &Row) {
         let bucket = self.said(Field::Bucket).map(|bucket| self.line.text(bucket));
-        let mut target = Target::default();
         for slot in &row.slots {
             match slot.role {
                 Role::Databucket => {
@@ -257,8 +265,9 @@ impl<'a> Source<'_, 'a> {
                     target.databucket = Some(databucket);
                 }
                 Role::File => {
-                    let file = self.file();
-                    target.databucket.iter_mut().for_each(|bucket| bucket.file.clone_from(&file));
+                    if let Some(bucket) = &mut target.databucket {
+                        bucket.file = self.file();
+                    }
                 }
                 Role::Resource if bucket.is_some() => target.resources.push(Resource {
                     kind: Some(Text::word("bucket")),
@@ -268,7 +277,6 @@ impl<'a> Source<'_, 'a> {
                 _ => {}
             }
         }
-        target
     }
 
     fn file(&self) -> Option<File<'a>> {
@@ -291,21 +299,22 @@ impl<'a> Source<'_, 'a> {
             (Field::ObjectSize, file.is_some_and(|file| file.size.is_some_and(|size| i64::try_from(size).is_ok()))),
         ];
         for (field, _) in holds.into_iter().filter(|(_, holds)| *holds) {
-            self.left[field as usize] = false;
+            self.holds(field);
         }
     }
 
     /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
-    fn request(&mut self, shown: &mut Shown<'a>) -> HttpRequest<'a> {
+    fn request(&mut self, request: &mut HttpRequest<'a>, shown: &mut Shown<'a>) {
         let line = self.line;
         let uri = line.get(Field::RequestUri).unwrap_or_default();
         let Some(own) = Request::read(uri) else {
             shown.mask(uri);
             let method = uri.split(' ').next().filter(|method| !method.is_empty());
-            return HttpRequest { method: method.map(|method| line.text(method)), ..HttpRequest::default() };
+            request.method = method.map(|method| line.text(method));
+            return;
         };
         self.take(Field::RequestUri);
-        let query = own.query.map(|query| {
+        request.query = own.query.map(|query| {
             // As a secret is found in an address, from its question mark on.
             let from = uri.len() - own.version.len() - 1 - query.len();
             let address = &uri[from - 1..from + query.len()];
@@ -315,14 +324,10 @@ impl<'a> Source<'_, 'a> {
                 Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),
             })
         });
-        HttpRequest {
-            method: Some(line.text(own.method)),
-            path: Some(line.text(own.path)),
-            query,
-            version: Some(line.text(own.version)),
-            hostname: self.take(Field::HostHeader).map(|host| line.text(host)),
-            ..HttpRequest::default()
-        }
+        request.method = Some(line.text(own.method));
+        request.path = Some(line.text(own.path));
+        request.version = Some(line.text(own.version));
+        request.hostname = self.take(Field::HostHeader).map(|host| line.text(host));
     }
 
     /// A part of one of the fields with its cuts made.
@@ -332,8 +337,11 @@ impl<'a> Source<'_, 'a> {
 
     fn unmapped(self, referrer: Option<Referrer<'a>>) -> Members<'a> {
         let mut members = Members::with_capacity(FIELDS / 2);
-        for ((field, name, value), left) in self.line.iter().zip(self.left) {
-            let Some(value) = value.filter(|_| left) else { continue };
+        let mut left = self.left;
+        while left != 0 {
+            let (field, name) = NAMES[left.trailing_zeros() as usize];
+            left &= left - 1;
+            let Some(value) = self.line.get(field) else { continue };
             let value = if field == Field::RequestUri {
                 Value::Text(self.cut(value, &request::secrets(value)))
             } else {

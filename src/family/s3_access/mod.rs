@@ -14,6 +14,8 @@ mod percent;
 
 mod request;
 
+mod piece;
+
 mod referrer;
 
 mod place;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::family::find::place_of;
+
 /// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
 pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
     match bytes(encoded) {
@@ -31,28 +33,61 @@ pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
 
 /// Whether the text ends within an escape, or within a character whose bytes are escaped.
 pub(super) fn is_cut(encoded: &str) -> bool {
-    memchr::memchr(b'%', encoded.as_bytes()).is_some() && decode_cut(encoded).len() < decode(encoded).len()
+    place_of(b'%', encoded.as_bytes(), 0) < encoded.len() && decode_cut(encoded).len() < decode(encoded).len()
 }
 
 /// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
 /// for a space. None when it is plain, or when what comes out is no text.
 pub(super) fn decode_key(key: &str) -> Option<String> {
-    memchr::memchr2(b'%', b'+', key.as_bytes())?;
-    let mut text = match memchr::memchr(b'+', key.as_bytes()) {
-        Some(_) => Cow::Owned(key.replace('+', " ")),
-        None => Cow::Borrowed(key),
-    };
-    for _ in 0..2 {
-        let Some(bytes) = bytes(&text) else { break };
-        text = Cow::Owned(String::from_utf8(bytes).ok()?);
+    let first = memchr::memchr2(b'%', b'+', key.as_bytes())?;
+    let mut text = key.as_bytes().to_vec();
+    for byte in &mut text[first..] {
+        *byte = if *byte == b'+' { b' ' } else { *byte };
     }
-    (text != key).then(|| text.into_owned())
+    for _ in 0..2 {
+        let is_ascii = undo(&mut text, first);
+        // Only what came out of escapes may be no text.
+        if !is_ascii && std::str::from_utf8(&text).is_err() {
+            return None;
+        }
+    }
+    String::from_utf8(text).ok().filter(|text| text != key)
+}
+
+/// Undoes the escapes in place, before the first of which `first` bytes stand. Returns whether nothing but ASCII came out
+/// of them.
+fn undo(text: &mut Vec<u8>, first: usize) -> bool {
+    let mut is_ascii = true;
+    let mut from = place_of(b'%', text, first);
+    let mut to = from;
+    while from < text.len() {
+        from += match text[from..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                text[to] = digit(high) << 4 | digit(low);
+                is_ascii &= text[to].is_ascii();
+                3
+            }
+            _ => {
+                text[to] = text[from];
+                1
+            }
+        };
+        to += 1;
+        let plain = place_of(b'%', text, from) - from;
+        text.copy_within(from..from + plain, to);
+        (from, to) = (from + plain, to + plain);
+    }
+    text.truncate(to);
+    is_ascii
 }
 
 /// The bytes that the text stands for; none when it has no escape.
 fn bytes(encoded: &str) -> Option<Vec<u8>> {
     let mut rest = encoded.as_bytes();
-    let mut at = memchr::memchr(b'%', rest)?;
+    let mut at = place_of(b'%', rest, 0);
+    if at == rest.len() {
+        return None;
+    }
     let mut bytes = Vec::with_capacity(encoded.len());
     loop {
         bytes.extend_from_slice(&rest[..at]);

@@ -1,6 +1,6 @@
 //! Which account and region a log is of, by the names that it carries.
 
-use crate::family::s3_access::token::place_of;
+use crate::family::find::place_of;
 
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").
@@ -34,26 +34,32 @@ pub(super) fn of_principal(arn: &str) -> Option<(&str, &str)> {
 
 /// The region of one of S3's own host names, such as `bucket.s3.eu-west-2.amazonaws.com`.
 pub(super) fn of_host(host: &str) -> Option<&str> {
-    let host = memchr::memchr(b':', host.as_bytes()).map_or(host, |colon| &host[..colon]);
+    let host = &host[..place_of(b':', host.as_bytes(), 0)];
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    let last = memchr::memrchr(b'.', name.as_bytes()).map_or(name, |dot| &name[dot + 1..]);
+    // Regions are too short for a search of many bytes at once.
+    let last = name.bytes().rposition(|byte| byte == b'.').map_or(name, |dot| &name[dot + 1..]);
     let region = last.strip_prefix("s3-website-").or_else(|| last.strip_prefix("s3-")).unwrap_or(last);
     is_region(region).then_some(region)
 }
 
-/// `us-gov-west-1`: words and a number.
+/// `us-gov-west-1`: words, each with a hyphen behind it, and a number.
 fn is_region(text: &str) -> bool {
-    let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
     let mut words = 0;
     let mut before = b'-';
-    // Each word ends with a hyphen.
-    let rest = text.bytes().take(text.len() - digits).all(|byte| {
-        let fits = byte.is_ascii_lowercase() || byte == b'-' && before != b'-';
+    for byte in text.bytes() {
+        let fits = match byte {
+            b'a'..=b'z' => !before.is_ascii_digit(),
+            b'-' => before.is_ascii_lowercase(),
+            b'0'..=b'9' => !before.is_ascii_lowercase(),
+            _ => false,
+        };
+        if !fits {
+            return false;
+        }
         words += u32::from(byte == b'-');
         before = byte;
-        fits
-    });
-    digits > 0 && rest && before == b'-' && words >= 2
+    }
+    before.is_ascii_digit() && words >= 2
 }
 
 /// Twelve digits.

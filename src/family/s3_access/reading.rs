@@ -3,7 +3,7 @@
 use crate::family::Refusal;
 use crate::family::s3_access::tail::Rank;
 use crate::family::s3_access::tail::Tail;
-use crate::family::s3_access::token::middle;
+use crate::family::s3_access::token::Cursor;
 
 /// S3 takes at most 8 KB of headers, so that no line it writes has more quotes than this many.
 pub(super) const QUOTES_MAX: usize = 10_000;
@@ -28,8 +28,11 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
     let agents = agent_ends(text, &ends);
     let mut best: Option<Reading> = None;
     let mut readings = 0;
-    let requests = field_ends(text, at, &ends)
-        .filter_map(|uri_end| middle(text, uri_end + 1).map(|(_, referrer)| (uri_end, referrer)));
+    let referrer_after = |uri_end: usize| {
+        let mut cursor = Cursor::new(text, uri_end + 1);
+        cursor.middle().map(|_| cursor.at())
+    };
+    let requests = field_ends(text, at, &ends).filter_map(|uri_end| Some((uri_end, referrer_after(uri_end)?)));
     for (uri_end, referrer) in requests.take(ENDS_MAX) {
         for referrer_end in field_ends(text, referrer, &ends) {
             let agent = referrer_end + 1;

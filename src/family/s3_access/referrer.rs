@@ -4,24 +4,20 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::family::Settings;
+use crate::family::find::place_of;
 use crate::family::s3_access::percent;
+use crate::family::s3_access::piece::ID;
+use crate::family::s3_access::piece::JI;
+use crate::family::s3_access::piece::KNOWN;
+use crate::family::s3_access::piece::Piece;
+use crate::family::s3_access::piece::TS;
+use crate::family::s3_access::piece::is_ordered;
+use crate::family::s3_access::piece::ordered;
+use crate::family::s3_access::piece::rank;
 use crate::family::s3_access::request::Cut;
-use crate::family::s3_access::token::place_of;
 
 /// What every such header begins with; the host is no real one.
 const BEGIN: &str = "https://audit.example.org/hadoop/";
-
-/// The keys that the client writes itself, in the order in which it does: that of a hash table of 16 places.
-const KNOWN: [&str; 15] = ["op", "p1", "pr", "p2", "ps", "rg", "ks", "cm", "id", "t0", "fs", "ta", "t1", "ts", "ji"];
-
-/// The same where there are more than twelve attributes, and 32 places: for each key of [`KNOWN`] where it comes.
-const GROWN: [u8; 15] = [0, 1, 2, 3, 4, 9, 5, 6, 10, 11, 7, 8, 12, 13, 14];
-
-const P1: u8 = 1;
-const P2: u8 = 3;
-const ID: u8 = 8;
-const TS: u8 = 13;
-const JI: u8 = 14;
 
 /// A header has at most 8 KB, of which more pairs are not looked at one by one: they stay with the last.
 const PAIRS_MAX: usize = 64;
@@ -47,7 +43,7 @@ impl<'a> Referrer<'a> {
     /// None when the header is not S3A's, or says nothing.
     pub(super) fn read(header: &'a str, settings: &Settings) -> Option<Self> {
         let (from, path, query) = address(header)?;
-        let mut own = Self::default();
+        let mut own = Self { pairs: Vec::with_capacity(KNOWN.len()), ..Self::default() };
         own.read_path(path, query.is_some(), from, settings);
         if let Some(query) = query {
             own.read_query(query, from + path.len() + 1, settings);
@@ -87,20 +83,10 @@ impl<'a> Referrer<'a> {
             Some(_) => pieces.last().map(|piece| piece.key),
             None => self.last_of(query, &pieces),
         };
-        let mut cut_to = from;
-        pieces.retain(|piece| {
-            let dropped = drops(settings, piece.key);
-            if dropped {
-                // With the separator before it, or where it is the first, behind it.
-                let is_first = from + piece.at.start == cut_to;
-                let start = from + piece.at.start - usize::from(!is_first);
-                cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
-                self.cuts.push((start..cut_to, ""));
-            }
-            !dropped
-        });
+        if !settings.s3a_drop.is_empty() {
+            self.drop_pieces(&mut pieces, query, from, settings);
+        }
         self.settle(&mut pieces, query);
-        self.pairs.reserve(pieces.len());
         let is_encoded = memchr::memchr(b'%', query.as_bytes()).is_some();
         let mut met = Met::of(&self.pairs);
         for piece in &pieces {
@@ -118,6 +104,21 @@ impl<'a> Referrer<'a> {
             met.add(piece.rank);
         }
         self.partial = last.filter(|key| !drops(settings, key)).map(percent::decode);
+    }
+
+    fn drop_pieces(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str, from: usize, settings: &Settings) {
+        let mut cut_to = from;
+        pieces.retain(|piece| {
+            let dropped = drops(settings, piece.key);
+            if dropped {
+                // With the separator before it, or where it is the first, behind it.
+                let is_first = from + piece.at.start == cut_to;
+                let start = from + piece.at.start - usize::from(!is_first);
+                cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
+                self.cuts.push((start..cut_to, ""));
+            }
+            !dropped
+        });
     }
 
     /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
@@ -145,16 +146,17 @@ impl<'a> Referrer<'a> {
     /// Decides which of several values a key has. The client writes each key once and in a known order, so that the
     /// others belong to the path before them.
     fn settle(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str) {
-        let mut counts = [0u8; KNOWN.len()];
+        let (mut once, mut again) = (0u16, 0u16);
         for rank in pieces.iter().filter_map(|piece| piece.rank) {
-            counts[usize::from(rank)] += 1;
+            again |= once & 1 << rank;
+            once |= 1 << rank;
         }
-        if counts.iter().all(|count| *count < 2) {
+        if again == 0 {
             self.ambiguous |= !is_ordered(pieces);
             return;
         }
         self.ambiguous = true;
-        for (rank, _) in counts.iter().enumerate().filter(|(_, count)| **count > 1) {
+        for rank in (0..KNOWN.len()).filter(|rank| again & 1 << rank != 0) {
             let same = pieces.iter().filter(|piece| piece.rank.map(usize::from) == Some(rank));
             let values = same.map(|piece| percent::decode(&query[piece.value..piece.at.end])).collect();
             self.repeated.push((KNOWN[rank], values));
@@ -241,8 +243,8 @@ fn address(header: &str) -> Option<(usize, &str, Option<&str>)> {
 
 fn op_and_id(path: &str, is_whole: bool) -> (&str, Option<&str>) {
     let left = path.strip_suffix('/').unwrap_or(path);
-    let parted = if is_whole { left.rsplit_once('/') } else { left.split_once('/') };
-    parted.map_or((left, None), |(op, id)| (op, Some(id)))
+    let find = if is_whole { memchr::memrchr } else { memchr::memchr };
+    find(b'/', left.as_bytes()).map_or((left, None), |at| (&left[..at], Some(&left[at + 1..])))
 }
 
 /// Where in the header the values of each key stand: as they are read, and as whoever named a path may have written them.
@@ -266,24 +268,6 @@ pub(super) fn values<'a>(header: &'a str, settings: &Settings) -> Vec<(Cow<'a, s
     values.extend(pieces.iter().map(place));
     values.dedup();
     values
-}
-
-/// A pair, as it stands in the query.
-#[derive(Clone, Debug)]
-struct Piece<'a> {
-    key: &'a str,
-    /// Among the known keys; none for an attribute of an application's own.
-    rank: Option<u8>,
-    /// Where the value begins.
-    value: usize,
-    at: Range<usize>,
-}
-
-impl Piece<'_> {
-    /// Whether the value may hold anything, `&` and `=` included.
-    fn is_path(&self) -> bool {
-        matches!(self.rank, Some(P1 | P2))
-    }
 }
 
 /// Parts the query where a known key begins. Where the value before is no path, or the settings name it, an
@@ -332,60 +316,11 @@ fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
     }
 }
 
-fn rank(key: &str) -> Option<u8> {
-    let key: [u8; 2] = key.as_bytes().try_into().ok()?;
-    KNOWN.iter().zip(0..).find(|(known, _)| known.as_bytes() == key).map(|(_, rank)| rank)
-}
-
 /// What stands before the `=` of a pair, if it can be a key.
 fn key_of(pair: &str) -> Option<&str> {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%');
     let length = pair.bytes().take_while(is_of_name).count();
     (length > 0 && pair.as_bytes().get(length) == Some(&b'=')).then(|| &pair[..length])
-}
-
-/// Whether the known keys come in one of the orders in which the client writes them.
-fn is_ordered(pieces: &[Piece<'_>]) -> bool {
-    let ranks = || pieces.iter().filter_map(|piece| piece.rank);
-    ranks().is_sorted() || ranks().map(|rank| GROWN[usize::from(rank)]).is_sorted()
-}
-
-/// Which pieces to keep so that the known keys come in order, each once, and weigh the most. All others stay.
-fn ordered(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32) -> Vec<bool> {
-    let plain = heaviest(pieces, weigh, |rank| rank);
-    let grown = heaviest(pieces, weigh, |rank| GROWN[usize::from(rank)]);
-    if grown.0 > plain.0 { grown.1 } else { plain.1 }
-}
-
-/// The weight of the heaviest ascending choice, and what it keeps. Before the second path the first of equals is taken,
-/// behind it the last: what a path was named to hold stands between.
-fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u8) -> u8) -> (u32, Vec<bool>) {
-    let known: Vec<(usize, u8, u32)> = pieces
-        .iter()
-        .enumerate()
-        .filter_map(|(index, piece)| piece.rank.map(|rank| (index, order(rank), weigh(piece))))
-        .collect();
-    let mut best = vec![0; known.len()];
-    for at in (0..known.len()).rev() {
-        let (_, rank, weight) = known[at];
-        let after = known.iter().zip(&best).skip(at + 1).filter(|((_, next, _), _)| *next > rank);
-        let most = after.map(|(_, best)| *best).max().unwrap_or(0);
-        // A value that the path contradicts is worth nothing, not even what may follow it.
-        best[at] = if weight == 0 { 0 } else { weight + most };
-    }
-    let mut kept: Vec<bool> = pieces.iter().map(|piece| piece.rank.is_none()).collect();
-    let total = best.iter().copied().max().unwrap_or(0);
-    let (mut wanted, mut from, mut floor) = (total, 0, None);
-    while wanted > 0 {
-        let fits = |at: &usize| best[*at] == wanted && floor.is_none_or(|floor| known[*at].1 > floor);
-        let mut candidates = (from..known.len()).filter(fits);
-        let Some(first) = candidates.next() else { break };
-        let rank = known[first].1;
-        let at = if rank <= P2 { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
-        kept[known[at].0] = true;
-        (wanted, from, floor) = (wanted - known[at].2, at + 1, Some(rank));
-    }
-    (total, kept)
 }
 
 #[cfg(test)]

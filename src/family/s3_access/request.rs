@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use crate::family::address;
 use crate::family::address::End;
+use crate::family::find::place_of;
+use crate::family::s3_access::token::holds_quote;
 
 const SHOWN: &str = "***";
 
@@ -20,17 +22,19 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// None when the line is not what a client sends that keeps to the rules.
     pub(super) fn read(uri: &'a str) -> Option<Self> {
-        let first = memchr::memchr(b' ', uri.as_bytes())?;
-        let last = memchr::memrchr(b' ', uri.as_bytes()).filter(|last| *last > first)?;
-        let (method, target, version) = (&uri[..first], &uri[first + 1..last], &uri[last + 1..]);
-        let is_plain = is_method(method) && target.starts_with('/') && version.starts_with("HTTP/");
-        if !is_plain || memchr::memchr2(b' ', b'"', target.as_bytes()).is_some() {
+        let bytes = uri.as_bytes();
+        let method_end = place_of(b' ', bytes, 0);
+        let target_end = place_of(b' ', bytes, method_end + 1);
+        if target_end >= uri.len() {
             return None;
         }
-        let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
-            Some(at) => (&target[..at], Some(&target[at + 1..])),
-            None => (target, None),
-        };
+        let (method, target, version) = (&uri[..method_end], &uri[method_end + 1..target_end], &uri[target_end + 1..]);
+        let is_plain = is_method(method) && target.starts_with('/') && version.starts_with("HTTP/");
+        if !is_plain || version.contains(' ') || holds_quote(target) {
+            return None;
+        }
+        let path_end = place_of(b'?', target.as_bytes(), 0);
+        let (path, query) = (&target[..path_end], target.get(path_end + 1..));
         // An empty query would be lost.
         (query != Some("")).then_some(Self { method, path, query, version })
     }

@@ -1,8 +1,15 @@
 //! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
 
-/// A field's value, without its quotes; none for `-` and `"-"`.
+use wide::u8x16;
+
+use crate::family::find::place_of;
+
+/// What a field says; none for `-` and `"-"`.
+pub(super) type Value<'a> = Option<&'a str>;
+
+/// A field's value, without its quotes.
 #[inline]
-pub(super) fn value(field: &str) -> Option<&str> {
+pub(super) fn value(field: &str) -> Value<'_> {
     let bare = match field.as_bytes() {
         [b'"', .., b'"'] => &field[1..field.len() - 1],
         _ => field,
@@ -10,33 +17,15 @@ pub(super) fn value(field: &str) -> Option<&str> {
     (bare.as_bytes() != b"-").then_some(bare)
 }
 
-/// Where, from `at` on, this byte stands; the length when it stands nowhere.
-#[inline]
-pub(super) fn place_of(byte: u8, bytes: &[u8], mut at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // Most fields are short: they end within a few words, before a search of more bytes at once has begun.
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let differing = u64::from_le_bytes(*word) ^ (ONES * u64::from(byte));
-        // The highest bit of each byte that is zero; of those above the first a borrow may have set more.
-        let marks = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while bytes.get(at).is_some_and(|other| *other != byte) {
-        at += 1;
-    }
-    at
-}
-
 /// Whether there is neither a backslash nor a control character.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    let is_special = |byte: &u8| (*byte == b'\\') | (*byte < 0x20);
-    let (chunks, rest) = bytes.as_chunks::<32>();
-    // A loop over a fixed number of bytes becomes a handful of vector instructions.
-    let has_none = |chunk: &[u8; 32]| !chunk.iter().fold(false, |found, byte| found | is_special(byte));
-    chunks.iter().all(has_none) && !rest.iter().any(is_special)
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    let specials = chunks.iter().fold(u8x16::splat(0), |found, chunk| {
+        let bytes = u8x16::new(*chunk);
+        let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+        found | bytes.simd_eq(u8x16::splat(b'\\')) | is_control
+    });
+    specials.to_bitmask() == 0 && !rest.iter().any(|byte| (*byte == b'\\') | (*byte < 0x20))
 }
 
 /// Spaces at the end, and the `";` after records that were copied out of source code, are no part of the line.
@@ -45,67 +34,96 @@ pub(super) fn trimmed(text: &str) -> &str {
     text.strip_suffix("\";").unwrap_or(text)
 }
 
-/// A value, and where the next field begins, unless the line ends here.
-pub(super) type Read<'a> = (Option<&'a str>, Option<usize>);
-
-/// The field up to the next space.
-#[inline]
-pub(super) fn token(text: &str, at: usize) -> Option<Read<'_>> {
-    let end = place_of(b' ', text.as_bytes(), at);
-    let field = text.get(at..end).filter(|field| !field.is_empty())?;
-    Some((value(field), (end < text.len()).then_some(end + 1)))
-}
-
-/// `[06/Feb/2019:00:00:38 +0000]`, without the brackets, or nothing.
-pub(super) fn time(text: &str, at: usize) -> Option<Read<'_>> {
-    const LENGTH_MAX: usize = 40;
-    let bytes = text.as_bytes();
-    if bytes.get(at) != Some(&b'[') {
-        return token(text, at).filter(|(value, _)| value.is_none());
-    }
-    let inside = &bytes[at + 1..bytes.len().min(at + LENGTH_MAX)];
-    let end = at + 1 + memchr::memchr(b']', inside)?;
-    let next = (bytes.get(end + 1) == Some(&b' ')).then_some(end + 2);
-    let time = text.get(at + 1..end)?;
-    (!time.as_bytes().contains(&b'[')).then_some((Some(time), next))
-}
-
-/// A field that may be quoted, up to its first quote that a space or the line's end follows.
-pub(super) fn first_end(text: &str, at: usize) -> Option<Read<'_>> {
-    let bytes = text.as_bytes();
-    if bytes.get(at) != Some(&b'"') {
-        return token(text, at).filter(|(value, _)| value.is_none_or(|bare| !bare.contains('"')));
-    }
-    let end = at + 1 + memchr::memchr(b'"', &bytes[at + 1..])?;
-    let next = match bytes.get(end + 1) {
-        None => None,
-        Some(b' ') => Some(end + 2),
-        Some(_) => return None,
-    };
-    Some((value(&text[at..=end]), next))
-}
-
 /// Status, error, bytes sent, object size, total time, turn-around time.
 pub(super) const MIDDLE: usize = 6;
 
-/// The six fields between request and referrer, and where the referrer begins.
-pub(super) fn middle(text: &str, mut at: usize) -> Option<([Option<&str>; MIDDLE], usize)> {
-    let mut fields = [None; MIDDLE];
-    for (index, field) in fields.iter_mut().enumerate() {
-        let (value, next) = token(text, at)?;
-        let fits = match (index, value) {
-            (_, None) => true,
-            (0, Some(status)) => status.len() == 3 && is_number(status),
-            (1, Some(error)) => !error.contains('"'),
-            (_, Some(number)) => is_number(number),
+/// Reads a line's fields one after another. What is no such field ends the reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    /// Where the next field begins; beyond the text when there is none.
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads on from `at`, which is behind a space, or beyond the text.
+    pub(super) const fn new(text: &'a str, at: usize) -> Self {
+        Self { text, at }
+    }
+
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Whether there is no further field.
+    pub(super) const fn is_at_end(&self) -> bool {
+        self.at > self.text.len()
+    }
+
+    /// The field up to the next space, with its quotes.
+    #[inline]
+    pub(super) fn field(&mut self) -> Option<&'a str> {
+        let end = place_of(b' ', self.text.as_bytes(), self.at);
+        let field = self.text.get(self.at..end).filter(|field| !field.is_empty())?;
+        self.at = end + 1;
+        Some(field)
+    }
+
+    /// `[06/Feb/2019:00:00:38 +0000]`, without the brackets, or a field without a value.
+    pub(super) fn time(&mut self) -> Option<Value<'a>> {
+        const LENGTH_MAX: usize = 40;
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at) != Some(&b'[') {
+            return self.field().map(value).filter(Value::is_none);
+        }
+        let from = self.at + 1;
+        let inside = &bytes[from..bytes.len().min(self.at + LENGTH_MAX)];
+        let end = place_of(b']', inside, 0);
+        let time = self.text.get(from..from + end).filter(|_| end < inside.len())?;
+        self.at = match bytes.get(from + end + 1) {
+            Some(b' ') => from + end + 2,
+            _ => self.text.len() + 1,
         };
-        if !fits {
+        (place_of(b'[', time.as_bytes(), 0) == end).then_some(Some(time))
+    }
+
+    /// A field that may be quoted, up to its first quote that a space or the line's end follows.
+    pub(super) fn first_end(&mut self) -> Option<Value<'a>> {
+        let bytes = self.text.as_bytes();
+        if bytes.get(self.at) != Some(&b'"') {
+            return self.field().map(value).filter(|value| value.is_none_or(|bare| !holds_quote(bare)));
+        }
+        // What clients send is long.
+        let end = self.at + 1 + memchr::memchr(b'"', &bytes[self.at + 1..])?;
+        if !matches!(bytes.get(end + 1), None | Some(b' ')) {
             return None;
         }
-        *field = value;
-        at = next?;
+        let field = &self.text[self.at..=end];
+        self.at = end + 2;
+        Some(value(field))
     }
-    Some((fields, at))
+
+    /// The six fields between request and referrer, where something follows them.
+    pub(super) fn middle(&mut self) -> Option<[Value<'a>; MIDDLE]> {
+        let mut fields = [None; MIDDLE];
+        for (index, field) in fields.iter_mut().enumerate() {
+            *field = value(self.field()?);
+            let fits = match (index, *field) {
+                (_, None) => true,
+                (0, Some(status)) => status.len() == 3 && is_number(status),
+                (1, Some(error)) => !holds_quote(error),
+                (_, Some(number)) => is_number(number),
+            };
+            if !fits {
+                return None;
+            }
+        }
+        (!self.is_at_end()).then_some(fields)
+    }
+}
+
+pub(super) fn holds_quote(text: &str) -> bool {
+    memchr::memchr(b'"', text.as_bytes()).is_some()
 }
 
 fn is_number(text: &str) -> bool {

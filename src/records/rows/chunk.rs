@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use parquet::basic::Encoding;
+use parquet::basic::Type;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::records::rows::Limits;
@@ -16,9 +17,11 @@ use crate::records::rows::compact::DICTIONARY_PAGE;
 use crate::records::rows::compact::Fault;
 use crate::records::rows::compact::PageHead;
 use crate::records::rows::pages::Codec;
+use crate::records::rows::pages::PLAIN;
 use crate::records::rows::pages::Pages;
 use crate::records::rows::pages::Shelf;
 use crate::records::rows::pages::StoredPage;
+use crate::records::rows::texts::PLACE_BYTES;
 
 /// No page header is longer: some hold a value's beginning as a statistic.
 const HEAD_BYTES_MAX: usize = 1 << 20;
@@ -48,6 +51,8 @@ pub(super) struct Chunk {
     /// Whether a value's bytes may be made of those of the values before it.
     is_delta_coded: bool,
     is_nested: bool,
+    /// Of texts that are decoded as their places: the definition level of one that is there.
+    places: Option<i16>,
     /// The most that a page may inflate to.
     page_bytes_max: u64,
 }
@@ -89,6 +94,7 @@ impl Chunk {
             dictionary_cost: 0,
             is_delta_coded,
             is_nested,
+            places: (!is_nested && has_places(meta)).then(|| meta.column_descr().max_def_level()),
             page_bytes_max: if is_delta_coded { inflated.min(limits.page_bytes_max) } else { limits.page_bytes_max },
         })
     }
@@ -134,6 +140,7 @@ impl Chunk {
                 DATA_PAGE | DATA_PAGE_V2 => {
                     let lengths = match head.encoding {
                         DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY => 8 * u64::from(head.values),
+                        PLAIN if self.places.is_some() => PLACE_BYTES * u64::from(head.values),
                         _ => 0,
                     };
                     ahead += u64::from(head.values);
@@ -212,7 +219,16 @@ impl Chunk {
 
     /// What gives the decoder the chunk's pages.
     pub(super) fn pages(&self) -> Pages {
-        Pages { shelf: self.shelf.clone(), codec: self.codec }
+        Pages { shelf: self.shelf.clone(), codec: self.codec, places: self.places, numbered: 0 }
+    }
+
+    pub(super) fn shelf(&self) -> Shelf {
+        self.shelf.clone()
+    }
+
+    /// Whether its pages give places of texts.
+    pub(super) const fn gives_places(&self) -> bool {
+        self.places.is_some()
     }
 
     /// Whether there are values that were given to the decoder and not read.
@@ -236,4 +252,20 @@ impl Chunk {
     pub(super) fn damaged(&self, what: &str) -> RowsError {
         RowsError::damaged(format!("column {} {what}", self.name))
     }
+}
+
+/// Whether a column holds texts whose bytes stand in its pages as they are.
+fn has_places(meta: &ColumnChunkMetaData) -> bool {
+    #[expect(deprecated, reason = "old files hold it")]
+    let is_plain = |encoding: Encoding| {
+        matches!(
+            encoding,
+            Encoding::PLAIN
+                | Encoding::PLAIN_DICTIONARY
+                | Encoding::RLE_DICTIONARY
+                | Encoding::RLE
+                | Encoding::BIT_PACKED
+        )
+    };
+    meta.column_type() == Type::BYTE_ARRAY && meta.encodings().all(is_plain)
 }

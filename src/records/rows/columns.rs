@@ -3,11 +3,9 @@
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::BoolType;
-use parquet::data_type::ByteArray;
 use parquet::data_type::ByteArrayType;
 use parquet::data_type::DataType;
 use parquet::data_type::DoubleType;
-use parquet::data_type::FixedLenByteArray;
 use parquet::data_type::FixedLenByteArrayType;
 use parquet::data_type::FloatType;
 use parquet::data_type::Int32Type;
@@ -19,6 +17,8 @@ use parquet::schema::types::ColumnDescPtr;
 
 use crate::records::rows::RowsError;
 use crate::records::rows::chunk::Chunk;
+use crate::records::rows::pages::Pages;
+use crate::records::rows::texts::Texts;
 
 /// A column, and its values of the rows at hand.
 pub(super) struct Column {
@@ -38,7 +38,7 @@ pub(super) struct Column {
 /// Values of one physical type.
 pub(super) struct Typed<T: DataType> {
     reader: ColumnReaderImpl<T>,
-    values: Vec<T::T>,
+    pub(super) values: Vec<T::T>,
 }
 
 enum Decoder {
@@ -48,7 +48,9 @@ enum Decoder {
     Int96(Typed<Int96Type>),
     Float(Typed<FloatType>),
     Double(Typed<DoubleType>),
+    /// Texts that are made of one another, or lie in lists.
     Bytes(Typed<ByteArrayType>),
+    Texts(Texts),
     Fixed(Typed<FixedLenByteArrayType>),
 }
 
@@ -61,16 +63,15 @@ pub(super) enum Stored<'a> {
     Int96(&'a Int96),
     Float(f32),
     Double(f64),
-    Bytes(&'a ByteArray),
-    Fixed(&'a FixedLenByteArray),
+    Bytes(&'a [u8]),
 }
 
 impl<T: DataType> Typed<T> {
-    fn new(descr: &ColumnDescPtr, chunk: &Chunk) -> Self {
-        Self { reader: ColumnReaderImpl::new(descr.clone(), Box::new(chunk.pages())), values: Vec::new() }
+    pub(super) fn new(descr: &ColumnDescPtr, pages: Pages) -> Self {
+        Self { reader: ColumnReaderImpl::new(descr.clone(), Box::new(pages)), values: Vec::new() }
     }
 
-    fn read(
+    pub(super) fn read(
         &mut self,
         rows: usize,
         defs: &mut Vec<i16>,
@@ -82,18 +83,23 @@ impl<T: DataType> Typed<T> {
 }
 
 impl Column {
-    pub(super) fn new(descr: &ColumnDescPtr, chunk: Chunk) -> Self {
+    pub(super) fn new(descr: &ColumnDescPtr, chunk: Chunk) -> Result<Self, RowsError> {
+        let pages = chunk.pages();
         let decoder = match descr.physical_type() {
-            Type::BOOLEAN => Decoder::Bool(Typed::new(descr, &chunk)),
-            Type::INT32 => Decoder::Int32(Typed::new(descr, &chunk)),
-            Type::INT64 => Decoder::Int64(Typed::new(descr, &chunk)),
-            Type::INT96 => Decoder::Int96(Typed::new(descr, &chunk)),
-            Type::FLOAT => Decoder::Float(Typed::new(descr, &chunk)),
-            Type::DOUBLE => Decoder::Double(Typed::new(descr, &chunk)),
-            Type::BYTE_ARRAY => Decoder::Bytes(Typed::new(descr, &chunk)),
-            Type::FIXED_LEN_BYTE_ARRAY => Decoder::Fixed(Typed::new(descr, &chunk)),
+            Type::BOOLEAN => Decoder::Bool(Typed::new(descr, pages)),
+            Type::INT32 => Decoder::Int32(Typed::new(descr, pages)),
+            Type::INT64 => Decoder::Int64(Typed::new(descr, pages)),
+            Type::INT96 => Decoder::Int96(Typed::new(descr, pages)),
+            Type::FLOAT => Decoder::Float(Typed::new(descr, pages)),
+            Type::DOUBLE => Decoder::Double(Typed::new(descr, pages)),
+            Type::BYTE_ARRAY if chunk.gives_places() => {
+                let texts = Texts::new(descr, &chunk);
+                Decoder::Texts(texts.map_err(|error| chunk.damaged(&format!("cannot be decoded: {error}")))?)
+            }
+            Type::BYTE_ARRAY => Decoder::Bytes(Typed::new(descr, pages)),
+            Type::FIXED_LEN_BYTE_ARRAY => Decoder::Fixed(Typed::new(descr, pages)),
         };
-        Self {
+        Ok(Self {
             chunk,
             decoder,
             max_def: descr.max_def_level(),
@@ -103,7 +109,7 @@ impl Column {
             entries: 0,
             entry: 0,
             value: 0,
-        }
+        })
     }
 
     /// Decodes the next `rows` rows, whose pages were supplied.
@@ -119,6 +125,7 @@ impl Column {
             Decoder::Float(typed) => typed.read(rows, defs, reps),
             Decoder::Double(typed) => typed.read(rows, defs, reps),
             Decoder::Bytes(typed) => typed.read(rows, defs, reps),
+            Decoder::Texts(texts) => texts.read(rows, defs, reps),
             Decoder::Fixed(typed) => typed.read(rows, defs, reps),
         };
         let (records, _, levels) = read.map_err(|error| self.chunk.damaged(&format!("cannot be decoded: {error}")))?;
@@ -136,6 +143,7 @@ impl Column {
     }
 
     /// The definition level of the next value; `None` at the end of the rows at hand.
+    #[inline]
     pub(super) fn def(&self) -> Option<i16> {
         if self.max_def == 0 {
             return (self.entry < self.entries).then_some(0);
@@ -149,11 +157,13 @@ impl Column {
     }
 
     /// Whether the next value is there, rather than null or absent with something around it.
+    #[inline]
     pub(super) fn is_present(&self) -> bool {
         self.def() == Some(self.max_def)
     }
 
     /// The next value, if it is there.
+    #[inline]
     pub(super) fn peek(&self) -> Option<Stored<'_>> {
         let at = self.value;
         Some(match &self.decoder {
@@ -163,12 +173,14 @@ impl Column {
             Decoder::Int96(typed) => Stored::Int96(typed.values.get(at)?),
             Decoder::Float(typed) => Stored::Float(*typed.values.get(at)?),
             Decoder::Double(typed) => Stored::Double(*typed.values.get(at)?),
-            Decoder::Bytes(typed) => Stored::Bytes(typed.values.get(at)?),
-            Decoder::Fixed(typed) => Stored::Fixed(typed.values.get(at)?),
+            Decoder::Bytes(typed) => Stored::Bytes(typed.values.get(at)?.data()),
+            Decoder::Texts(texts) => Stored::Bytes(texts.get(at)?),
+            Decoder::Fixed(typed) => Stored::Bytes(typed.values.get(at)?.data()),
         })
     }
 
     /// Goes on to the value after the next.
+    #[inline]
     pub(super) fn advance(&mut self) {
         self.value += usize::from(self.is_present());
         self.entry += 1;
@@ -178,6 +190,7 @@ impl Column {
     pub(super) fn text_bytes(&self) -> u64 {
         match &self.decoder {
             Decoder::Bytes(typed) => typed.values.iter().map(|value| value.len() as u64).sum(),
+            Decoder::Texts(texts) => texts.bytes(),
             Decoder::Fixed(typed) => typed.values.iter().map(|value| value.len() as u64).sum(),
             _ => 0,
         }

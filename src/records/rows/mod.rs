@@ -18,6 +18,8 @@ mod pages;
 
 mod shape;
 
+mod texts;
+
 mod write;
 
 use std::io::{self, Read};
@@ -214,7 +216,7 @@ impl<R: Ranges> Rows<R> {
         let group = self.footer.metadata.row_group(index);
         let descrs = group.schema_descr().columns();
         let columns =
-            unpanicked(|| Ok(descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect()))?;
+            unpanicked(|| descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect())?;
         Ok(Group { columns, rows_left: u64::try_from(group.num_rows()).unwrap_or(0), rows_at_once })
     }
 
@@ -300,7 +302,7 @@ impl<R: Ranges> Rows<R> {
 fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize) -> Option<usize> {
     if let (Stored::Bytes(bytes), Format::Plain) = (value, format)
         && bytes.len() > PIECE_BYTES
-        && let Ok(text) = std::str::from_utf8(bytes.data())
+        && let Ok(text) = std::str::from_utf8(bytes)
     {
         if from == 0 {
             out.push(b'"');
@@ -353,6 +355,7 @@ mod tests {
     use parquet::data_type::Int32Type;
     use parquet::file::properties::WriterProperties;
     use parquet::file::properties::WriterPropertiesBuilder;
+    use parquet::file::properties::WriterVersion;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
     use proptest::prelude::*;
@@ -518,6 +521,23 @@ mod tests {
                 let properties = snappy().set_writer_version(version).set_dictionary_enabled(dictionary);
                 assert_eq!(content(written(&rows, properties)).unwrap(), expected, "{version:?} {dictionary}");
             }
+        }
+    }
+
+    #[test]
+    fn texts_are_read_whether_a_page_holds_them_or_names_them_by_the_dictionary() {
+        let text = |at: usize| (at % 3 != 1).then(|| format!("text {} é\"", at % 700).repeat(at % 5));
+        let texts: Vec<Option<String>> = (0..5000).map(text).collect();
+        let rows: Vec<_> = texts.iter().map(|text| (text.as_ref().map(String::as_bytes), Some(7))).collect();
+        for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+            // A dictionary that is soon too large, and pages that end within the rows that are decoded at once.
+            let small = snappy().set_writer_version(version).set_dictionary_page_size_limit(4000);
+            let small =
+                small.set_encoding(Encoding::PLAIN).set_data_page_row_count_limit(300).set_write_batch_size(100);
+            let content = content(written(&rows, small)).unwrap();
+            let read: Vec<Option<String>> =
+                values(&content).iter().map(|row| row["data_text"].as_str().map(str::to_owned)).collect();
+            assert!(read == texts, "{version:?}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::civil::Time;
+use wide::u8x16;
 
 use crate::records::rows::RowsError;
 use crate::records::rows::columns::Column;
@@ -149,8 +150,7 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Stored<'_>, format: Format) 
         (Stored::Double(number), _) if number.is_finite() => number_text(out, number),
         (Stored::Float(number), _) => quoted(out, number),
         (Stored::Double(number), _) => quoted(out, number),
-        (Stored::Bytes(bytes), format) => write_bytes(out, bytes.data(), format),
-        (Stored::Fixed(bytes), format) => write_bytes(out, bytes.data(), format),
+        (Stored::Bytes(bytes), format) => write_bytes(out, bytes, format),
     }
 }
 
@@ -266,19 +266,21 @@ fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Whether the bytes are text of ASCII alone, of which JSON escapes nothing. Most values are.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let holds = |word: u64| {
-        let (quote, backslash) = (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20);
-        // What is beyond ASCII has its highest bit set, and else each byte that is zero or too small has it set here.
-        (word | control | quote.wrapping_sub(ONES) | backslash.wrapping_sub(ONES)) & (ONES << 7) == 0
+    const WIDTH: usize = 16;
+    let holds = |chunk: &[u8; WIDTH]| {
+        let bytes = u8x16::new(*chunk);
+        let is_control = bytes.simd_eq(bytes.min(u8x16::splat(0x1f)));
+        let marks = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
+        // The highest bit of each byte is taken, which is set beyond ASCII and where one is marked.
+        (marks | bytes).to_bitmask() == 0
     };
-    let Some(last) = bytes.last_chunk::<8>() else {
+    let Some(last) = bytes.last_chunk::<WIDTH>() else {
         return bytes.iter().all(|byte| matches!(byte, 0x20..0x7f) && !matches!(byte, b'"' | b'\\'));
     };
-    let (words, _) = bytes.as_chunks::<8>();
-    words.iter().chain([last]).all(|word| holds(u64::from_le_bytes(*word)))
+    let (chunks, _) = bytes.as_chunks::<WIDTH>();
+    chunks.iter().all(holds) && holds(last)
 }
 
 /// Writes text as the inside of a JSON string.
@@ -308,7 +310,6 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use parquet::data_type::ByteArray;
     use parquet::data_type::Int96;
 
     use super::*;
@@ -345,18 +346,17 @@ mod tests {
         assert_eq!(written(Stored::Int32(1234), Format::Decimal(0)), "1234");
         assert_eq!(written(Stored::Double(0.1), Format::Plain), "0.1");
         assert_eq!(written(Stored::Double(f64::NAN), Format::Plain), "\"NaN\"");
-        let bytes = ByteArray::from(vec![0xff, 0x85]);
-        assert_eq!(written(Stored::Bytes(&bytes), Format::Decimal(1)), "-12.3");
+        assert_eq!(written(Stored::Bytes(&[0xff, 0x85]), Format::Decimal(1)), "-12.3");
     }
 
     #[test]
     fn bytes_are_text_when_they_are_utf_8_and_otherwise_told_apart_from_text() {
-        let bytes = |bytes: &[u8]| written(Stored::Bytes(&ByteArray::from(bytes.to_vec())), Format::Plain);
+        let bytes = |bytes: &[u8]| written(Stored::Bytes(bytes), Format::Plain);
         assert_eq!(bytes("jürgen \"\\\n\u{1}".as_bytes()), "\"jürgen \\\"\\\\\\n\\u0001\"");
         assert_eq!(bytes(&[0xff]), "{\"base64\":\"/w==\"}");
         assert_eq!(bytes(&[0xff, 0x00]), "{\"base64\":\"/wA=\"}");
         assert_eq!(bytes(&[0xff, 0x00, 0x41]), "{\"base64\":\"/wBB\"}");
-        let id = ByteArray::from((0..16).collect::<Vec<u8>>());
+        let id: Vec<u8> = (0..16).collect();
         assert_eq!(written(Stored::Bytes(&id), Format::Uuid), "\"00010203-0405-0607-0809-0a0b0c0d0e0f\"");
     }
 }

@@ -1,0 +1,96 @@
+//! The pairs of a referrer as they stand in its query, and which of them its client wrote.
+
+use std::ops::Range;
+
+/// The keys that the client writes itself, in the order in which it does: that of a hash table of 16 places.
+pub(super) const KNOWN: [&str; 15] =
+    ["op", "p1", "pr", "p2", "ps", "rg", "ks", "cm", "id", "t0", "fs", "ta", "t1", "ts", "ji"];
+
+/// The same as numbers, which are compared at once.
+const KNOWN_BYTES: [u16; KNOWN.len()] = {
+    let mut numbers = [0; KNOWN.len()];
+    let mut rank = 0;
+    while rank < KNOWN.len() {
+        let letters = KNOWN[rank].as_bytes();
+        numbers[rank] = u16::from_le_bytes([letters[0], letters[1]]);
+        rank += 1;
+    }
+    numbers
+};
+
+/// The order of [`KNOWN`] where there are more than twelve attributes, and 32 places: for each key of [`KNOWN`] where it comes.
+const GROWN: [u8; 15] = [0, 1, 2, 3, 4, 9, 5, 6, 10, 11, 7, 8, 12, 13, 14];
+
+pub(super) const P1: u8 = 1;
+pub(super) const P2: u8 = 3;
+pub(super) const ID: u8 = 8;
+pub(super) const TS: u8 = 13;
+pub(super) const JI: u8 = 14;
+
+/// A pair, as it stands in the query.
+#[derive(Clone, Debug)]
+pub(super) struct Piece<'a> {
+    pub key: &'a str,
+    /// Among the known keys; none for an attribute of an application's own.
+    pub rank: Option<u8>,
+    /// Where the value begins.
+    pub value: usize,
+    pub at: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// Whether the value may hold anything, `&` and `=` included.
+    pub(super) fn is_path(&self) -> bool {
+        matches!(self.rank, Some(P1 | P2))
+    }
+}
+
+/// Where the key stands among the known ones.
+pub(super) fn rank(key: &str) -> Option<u8> {
+    let key = u16::from_le_bytes(key.as_bytes().try_into().ok()?);
+    KNOWN_BYTES.iter().zip(0..).find(|(known, _)| **known == key).map(|(_, rank)| rank)
+}
+
+/// Whether the known keys come in one of the orders in which the client writes them.
+pub(super) fn is_ordered(pieces: &[Piece<'_>]) -> bool {
+    let ranks = || pieces.iter().filter_map(|piece| piece.rank);
+    ranks().is_sorted() || ranks().map(|rank| GROWN[usize::from(rank)]).is_sorted()
+}
+
+/// Which pieces to keep so that the known keys come in order, each once, and weigh the most. All others stay.
+pub(super) fn ordered(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32) -> Vec<bool> {
+    let plain = heaviest(pieces, weigh, |rank| rank);
+    let grown = heaviest(pieces, weigh, |rank| GROWN[usize::from(rank)]);
+    if grown.0 > plain.0 { grown.1 } else { plain.1 }
+}
+
+/// The weight of the heaviest ascending choice, and what it keeps. Before the second path the first of equals is taken,
+/// behind it the last: what a path was named to hold stands between.
+fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u8) -> u8) -> (u32, Vec<bool>) {
+    let known: Vec<(usize, u8, u32)> = pieces
+        .iter()
+        .enumerate()
+        .filter_map(|(index, piece)| piece.rank.map(|rank| (index, order(rank), weigh(piece))))
+        .collect();
+    let mut best = vec![0; known.len()];
+    for at in (0..known.len()).rev() {
+        let (_, rank, weight) = known[at];
+        let after = known.iter().zip(&best).skip(at + 1).filter(|((_, next, _), _)| *next > rank);
+        let most = after.map(|(_, best)| *best).max().unwrap_or(0);
+        // A value that the path contradicts is worth nothing, not even what may follow it.
+        best[at] = if weight == 0 { 0 } else { weight + most };
+    }
+    let mut kept: Vec<bool> = pieces.iter().map(|piece| piece.rank.is_none()).collect();
+    let total = best.iter().copied().max().unwrap_or(0);
+    let (mut wanted, mut from, mut floor) = (total, 0, None);
+    while wanted > 0 {
+        let fits = |at: &usize| best[*at] == wanted && floor.is_none_or(|floor| known[*at].1 > floor);
+        let mut candidates = (from..known.len()).filter(fits);
+        let Some(first) = candidates.next() else { break };
+        let rank = known[first].1;
+        let at = if rank <= P2 { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
+        kept[known[at].0] = true;
+        (wanted, from, floor) = (wanted - known[at].2, at + 1, Some(rank));
+    }
+    (total, kept)
+}
