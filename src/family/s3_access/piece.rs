@@ -22,6 +22,7 @@ const KNOWN_BYTES: [u16; KNOWN.len()] = {
 const GROWN: [u8; 15] = [0, 1, 2, 3, 4, 9, 5, 6, 10, 11, 7, 8, 12, 13, 14];
 
 pub(super) const P1: u8 = 1;
+pub(super) const PR: u8 = 2;
 pub(super) const P2: u8 = 3;
 pub(super) const ID: u8 = 8;
 pub(super) const TS: u8 = 13;
@@ -64,8 +65,8 @@ pub(super) fn ordered(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32) -
     if grown.0 > plain.0 { grown.1 } else { plain.1 }
 }
 
-/// The weight of the heaviest ascending choice, and what it keeps. Before the second path the first of equals is taken,
-/// behind it the last: what a path was named to hold stands between.
+/// The weight of the heaviest ascending choice, and what it keeps. Of equals the first is taken of a path and of what stands
+/// before, of all else the last: what a path was named to hold stands between.
 fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u8) -> u8) -> (u32, Vec<bool>) {
     let known: Vec<(usize, u8, u32)> = pieces
         .iter()
@@ -88,7 +89,8 @@ fn heaviest(pieces: &[Piece<'_>], weigh: &dyn Fn(&Piece<'_>) -> u32, order: fn(u
         let mut candidates = (from..known.len()).filter(fits);
         let Some(first) = candidates.next() else { break };
         let rank = known[first].1;
-        let at = if rank <= P2 { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
+        let at =
+            if rank <= P2 && rank != PR { first } else { candidates.rfind(|at| known[*at].1 == rank).unwrap_or(first) };
         kept[known[at].0] = true;
         (wanted, from, floor) = (wanted - known[at].2, at + 1, Some(rank));
     }

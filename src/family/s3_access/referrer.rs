@@ -9,6 +9,7 @@ use crate::family::s3_access::percent;
 use crate::family::s3_access::piece::ID;
 use crate::family::s3_access::piece::JI;
 use crate::family::s3_access::piece::KNOWN;
+use crate::family::s3_access::piece::PR;
 use crate::family::s3_access::piece::Piece;
 use crate::family::s3_access::piece::TS;
 use crate::family::s3_access::piece::is_ordered;
@@ -164,9 +165,11 @@ impl<'a> Referrer<'a> {
         let weigh = |piece: &Piece<'_>| {
             let value = percent::decode(&query[piece.value..piece.at.end]);
             match self.get(piece.key) {
-                Some(told) if *told == value => 2,
+                Some(told) if *told == value => 4,
                 Some(_) => 0,
-                None => 1,
+                // Requests have a principal; few have a second path.
+                None if piece.rank == Some(PR) => 3,
+                None => 2,
             }
         };
         let kept = ordered(pieces, &weigh);
@@ -460,6 +463,26 @@ mod tests {
         assert!(referrer.ambiguous);
         let keys: Vec<_> = referrer.repeated.iter().map(|(key, values)| (*key, values.len())).collect();
         assert_eq!(keys, [("op", 2), ("pr", 2), ("id", 2)]);
+    }
+
+    /// The client writes the principal behind the first path, and the second path behind the principal.
+    #[test]
+    fn a_principal_named_in_the_first_path_is_not_the_one_who_acts() {
+        for (forged, behind) in [
+            ("s3a://b/y&pr=mallory", ""),
+            ("s3a://b/y&pr=mallory&id=evil&op=op_list", ""),
+            ("s3a://b/y&pr=mallory", "&p2=s3a://b/z"),
+            ("s3a://b/y&pr=mallory&pr=eve", "&p2=s3a://b/z&pr=trent"),
+            ("s3a://b/y&p2=evil&pr=mallory", ""),
+        ] {
+            let query = format!("op=op_rename&p1={forged}&pr=alice{behind}&ps=real&id={SPAN}&t0=12&ts=1617116985923");
+            let header = header("op_rename", &query);
+            let referrer = read(&header);
+            let told = |key: &str| referrer.get(key).map(|value| &**value);
+            assert_eq!((told("p1"), told("pr"), told("ps")), (Some(forged), Some("alice"), Some("real")), "{query}");
+            assert_eq!(told("p2"), behind.strip_prefix("&p2="), "{query}");
+            assert!(referrer.ambiguous);
+        }
     }
 
     #[test]
