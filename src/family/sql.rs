@@ -240,7 +240,7 @@ fn between_length(text: &[u8]) -> Option<usize> {
         [.., b'\\', b't' | b'r'] => return Some(1 + backslashes_before(text, text.len() - 1)),
         [.., b'*', b'/'] => return memchr::memmem::rfind(&text[..text.len() - 2], b"/*").map(|from| text.len() - from),
         _ => {
-            let end = text.last_chunk::<6>()?;
+            let end = text.last_chunk::<6>().filter(|end| end[0] == b'\\')?;
             let is_between = ESCAPED_BETWEEN.iter().any(|escaped| end.eq_ignore_ascii_case(escaped));
             return is_between.then_some(end.len());
         }
