@@ -1,4 +1,4 @@
-//! JSON objects that hold a line of log as the text of some member: what log shippers, and YDB itself, make of one.
+//! JSON objects that hold a line of log in some member, as text or read: what log shippers, and YDB itself, make of one.
 
 use std::borrow::Cow;
 
@@ -15,6 +15,9 @@ use crate::family::redaction::offset_in;
 
 /// How deep in an envelope's objects the line may stand.
 const DEPTH_MAX: u8 = 4;
+
+/// What shippers call a line that they have read as JSON, so that it is an object in theirs and no text.
+const SHIPPED: [&str; 5] = ["json", "log", "log_processed", "message", "parsed"];
 
 /// Tells whether a text is, or begins, a record that a family looks for.
 pub(super) type Accept = fn(&[u8]) -> bool;
@@ -44,7 +47,7 @@ pub(super) fn opened<'a>(bytes: &[u8], accept: Accept) -> Option<Opened<'a>> {
     Some(Opened { line, around, hides: !secrets.masks.is_empty() })
 }
 
-/// The line that one of the strings of an envelope is.
+/// The line that one of the strings of an envelope is, or one of its objects that shippers read from a line.
 pub(super) fn line(bytes: &[u8], accept: Accept) -> Option<String> {
     if bytes.first() != Some(&b'{') {
         return None;
@@ -111,6 +114,7 @@ pub(super) fn escaped(text: &str) -> String {
 fn beside<'a, 't>(name: &str, value: Json<'t>, line: &str, secrets: &mut Secrets<'t>, depth: u8) -> Option<Value<'a>> {
     match value {
         Json::String(inside) if without_line_end(&Text::Escaped(inside).plain()) == line => None,
+        Json::Object(whole) if whole == line => None,
         Json::Object(whole) if depth > 0 => {
             let fields = Fields::read(&mut Reader::new(whole)).ok()?;
             let kept = fields.iter().filter_map(|field| {
@@ -143,10 +147,11 @@ fn without_line_end(text: &str) -> &str {
 fn search(value: Json<'_>, accept: Accept, depth: u8) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     let mut found = None;
-    let mut visit = |reader: &mut Reader<'_>| {
+    let mut visit = |reader: &mut Reader<'_>, name: &str| {
         let value = reader.value()?;
         if found.is_none() {
             found = match value {
+                Json::Object(whole) if SHIPPED.contains(&name) && accept(whole.as_bytes()) => Some(whole.to_owned()),
                 Json::String(inside) => {
                     let text = Text::Escaped(inside);
                     let plain = text.plain();
@@ -160,8 +165,8 @@ fn search(value: Json<'_>, accept: Accept, depth: u8) -> Option<String> {
         Ok(())
     };
     let read = match value {
-        Json::Object(whole) => Reader::new(whole).object(|reader, _| visit(reader)),
-        Json::Array(whole) => Reader::new(whole).array(visit),
+        Json::Object(whole) => Reader::new(whole).object(|reader, key| visit(reader, &key)),
+        Json::Array(whole) => Reader::new(whole).array(|reader| visit(reader, "")),
         _ => return None,
     };
     read.ok().and(found)

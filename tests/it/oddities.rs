@@ -3,7 +3,7 @@
 use auditferry::event::{EncodingName, Options};
 use serde_json::{Value, json};
 
-use super::container_logs::event;
+use super::container_logs::{event, read};
 use super::encodings::encoded_of;
 
 /// An audit record of Immuta with these fields beside those that all have.
@@ -91,4 +91,106 @@ fn the_time_to_the_answer_is_kept_in_ecs_beside_that_of_the_whole() {
     let document = &encoded_of("immuta", &[line.as_bytes()], EncodingName::Ecs, Options::default())[0];
     let document: Value = serde_json::from_str(document).unwrap();
     assert_eq!((&document["event"]["duration"], &document["immuta"]["latency_ms"]), (&json!(31_000_000), &json!(12)));
+}
+
+const SCHEME: &str = "2022-08-03T22:41:43.860439Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: ";
+
+/// The request's directory and name say which path it was.
+#[test]
+fn a_path_that_holds_what_looks_like_a_request_is_told_whole_and_flagged() {
+    let spoofs =
+        ["/Root/a, protobuf request: x", r#"/Root/a, protobuf request: WorkingDir: "/Root" MkDir { Name: "b" }"#];
+    for path in spoofs {
+        let name = path.trim_start_matches("/Root/").replace('"', r#"\""#);
+        let request = format!(r#"WorkingDir: "/Root" OperationType: ESchemeOpMkDir MkDir {{ Name: "{name}" }}"#);
+        let head = "txId: 1, database: /Root, subject: u, status: StatusAccepted, operation: CREATE DIRECTORY, path: ";
+        let line = format!("{SCHEME}{head}{path}, protobuf request: {request}");
+        let event = event("ydb", &line);
+        assert_eq!(event["unmapped"]["protobuf request"], request, "{line}");
+        assert!(event["metadata"]["labels"].as_array().unwrap().contains(&json!("ambiguous")), "{line}");
+        let found = read("ydb", line.as_bytes());
+        assert_eq!(found.parsed[0].as_ref().unwrap()["operations"][0]["path"], path);
+    }
+    // A further operation's request is none that a path was named to hold.
+    let one = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" }"#;
+    let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{one}{}", one.replace("/a", "/b"));
+    let found = read("ydb", line.as_bytes()).parsed[0].clone().unwrap();
+    assert_eq!((&found["ambiguous"], found["operations"].as_array().unwrap().len()), (&Value::Null, 2));
+}
+
+#[test]
+fn an_audit_line_without_its_transaction_is_refused_and_not_passed_over() {
+    let rest = "database: /Root, subject: u, status: StatusAccepted, operation: DROP TABLE, path: /Root/t";
+    for line in [format!("{SCHEME}{rest}"), format!("{SCHEME}tx")] {
+        let found = read("ydb", line.as_bytes());
+        assert_eq!((found.records.len(), found.others), (1, 0), "{line}");
+        assert!(found.records[0].as_ref().unwrap_err().reason.contains("txId"));
+    }
+    let other = SCHEME.replace("AUDIT: ", "TTxMonitoring: txId: 1");
+    assert_eq!(read("ydb", other.as_bytes()).others, 1);
+}
+
+#[test]
+fn a_last_field_without_a_value_is_none_of_the_value_before_it() {
+    let head = format!("{SCHEME}txId: 1, subject: u, status: StatusAccepted, operation: DROP TABLE, path: ");
+    let found = read("ydb", head.as_bytes()).parsed[0].clone().unwrap();
+    let operation = json!({"operation": "DROP TABLE", "path": ""});
+    assert_eq!(found["operations"][0], operation);
+    for end in ["", "\r"] {
+        let line = format!("{head}/Root/t, protobuf request: {end}\n");
+        let found = read("ydb", line.as_bytes()).parsed[0].clone().unwrap();
+        assert_eq!(found["operations"][0]["path"], "/Root/t");
+    }
+}
+
+#[test]
+fn the_query_that_changed_access_stands_in_the_first_of_its_events() {
+    let record = json!({
+        "@timestamp": "2025-11-03T18:00:00Z", "@log_type": "audit", "component": "grpc-proxy", "operation": "MODIFY ACL",
+        "status": "SUCCESS", "subject": "u", "paths": "[/R/a]", "acl_add": "[+R:a, +W:b]", "query_text": "GRANT ALL TO a, b",
+    });
+    let found = read("ydb", record.to_string().as_bytes()).records.remove(0).unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0]["unmapped"]["ocsf"]["query"], "GRANT ALL TO a, b");
+    assert!(found[1]["unmapped"]["ocsf"]["query"].is_null());
+}
+
+#[test]
+fn a_record_that_says_that_it_is_no_audit_record_is_none() {
+    let record = |kind: &str| json!({"@timestamp": "2025-11-03T18:00:00Z", "@log_type": kind, "component": "x", "operation": "y", "status": "SUCCESS"});
+    assert_eq!(read("ydb", record("debug").to_string().as_bytes()).others, 1);
+    assert_eq!(read("ydb", record("audit").to_string().as_bytes()).records.len(), 1);
+}
+
+#[test]
+fn what_ydb_cut_short_is_flagged_though_it_is_masked() {
+    for (body, flagged) in [
+        (r#"{"password":"hunter2xx**TRUNCATED_BY_YDB**"#, json!(true)),
+        (r#"{"a":"b**TRUNCATED_BY_YDB**"#, json!(true)),
+        (r#"{"password":"hunter2"}"#, Value::Null),
+    ] {
+        let line =
+            format!("2025-11-03T18:00:00Z: component=monitoring, operation=HTTP REQUEST, status=SUCCESS, body={body}");
+        let event = event("ydb", &line);
+        assert_eq!(event["metadata"]["is_truncated"], flagged, "{body}");
+        assert!(!event.to_string().contains("hunter2"));
+    }
+}
+
+/// A shipper may read a line of JSON and write it as a part of its own.
+#[test]
+fn a_record_that_a_shipper_has_read_is_told_by_itself() {
+    let lakefs = json!({"log_audit": true, "msg": "HTTP call ended", "operation_id": "getObject", "method": "GET", "path": "/x", "time": "2025-12-25T12:30:00Z"});
+    let ydb = json!({"@timestamp": "2025-12-25T12:30:00Z", "@log_type": "audit", "component": "x", "operation": "y", "status": "SUCCESS"});
+    let immuta: Value = serde_json::from_str(&immuta(&json!({"recordType": "x"}))).unwrap();
+    for (family, record) in [("lakefs", lakefs), ("ydb", ydb), ("immuta", immuta)] {
+        for name in ["log", "message"] {
+            let line = json!({"ts": 1, name: record}).to_string();
+            let (event, bare) = (event(family, &line), event(family, &record.to_string()));
+            assert_eq!(event["time"], bare["time"], "{line}");
+            assert_eq!(event["api"]["operation"], bare["api"]["operation"], "{line}");
+            assert_eq!(event["unmapped"]["envelope"], json!({"ts": 1}), "{line}");
+            assert_eq!(event["raw_data"], line);
+        }
+    }
 }

@@ -80,7 +80,12 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
 /// Whether a line, or the first piece of one, is a record. A server's log holds other lines than the audit log's: those
 /// have no `log_audit`.
 fn is_record(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes)
+    bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes) && !is_around(bytes)
+}
+
+/// Whether what names a record is inside of an object that is none.
+fn is_around(bytes: &[u8]) -> bool {
+    container::glance(bytes, bytes, |key, _, _| matches!(key, "log_audit" | "data_operation_id"))
 }
 
 fn names_audit(bytes: &[u8]) -> bool {
@@ -439,6 +444,9 @@ mod tests {
             (r#"{"level":"info","msg":"{\"log_audit\":true}"}"#, LineRole::Other),
             (r#"{"log":"{\"msg\":\"{}\",\"log_audit\":true}\n","stream":"stdout"}"#, LineRole::Record),
             (r#"{"log":"{\"msg\":\"a\"}\n","stream":"stdout"}"#, LineRole::Other),
+            (r#"{"log":{"log_audit":true},"stream":"stdout"}"#, LineRole::Record),
+            (r#"{"log":{"log_audit":false},"stream":"stdout"}"#, LineRole::Other),
+            (r#"{"log":{"log_audit":true"#, LineRole::Record),
             (r#"2024-01-15T08:00:00Z stdout F {"log_audit":true}"#, LineRole::Record),
             (r#"2024-01-15T08:00:00Z stdout P {"log_audit":true}"#, LineRole::Piece),
             ("time=\"...\" level=info", LineRole::Other),

@@ -31,7 +31,7 @@ use crate::family::ydb::targets::Objects;
 use crate::family::ydb::words::Words;
 
 /// What YDB's monitoring leaves at the end of a request's body that it cut short.
-const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
+pub(super) const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";
 
 /// What the proxy that users log on at calls it.
 const LOGIN: &str = "LOGIN";
@@ -46,6 +46,8 @@ pub(super) struct Common<'c> {
     pub(super) runtime_time: Option<&'c Text<'c>>,
     /// Of the record's text.
     pub(super) bytes: usize,
+    /// What was masked in the text held the mark of a value cut short.
+    pub(super) hides_cut: bool,
     /// Where in the record the secrets stand, from where they stand in its text.
     pub(super) masks: &'c dyn Fn(Vec<Mask>) -> Vec<Mask>,
 }
@@ -197,9 +199,10 @@ pub(super) fn of_parts<'a>(
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
-        .into_iter()
-        .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
+    event.metadata.is_truncated = common.hides_cut
+        || [names::BODY, names::QUERY_TEXT]
+            .into_iter()
+            .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
     let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
     let subject = parts.map(names::SUBJECT).or(logs_on_as);
@@ -332,11 +335,13 @@ fn fan_out<'a>(
     sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
-    let query = event.target.query.take();
+    // It stands in the first.
+    let mut query = event.target.query.take();
     let (unmapped, labels) = (event.unmapped.len(), event.metadata.labels.len());
     // What an event holds of its own is taken back before the next.
     let mut hand_on = |event: &mut Event<'a>| {
         event.metadata.sequence = sequence.next();
+        event.target.query = query.take();
         keep_places(event, objects);
         emit(event);
         event.unmapped.truncate(unmapped);
@@ -346,12 +351,10 @@ fn fan_out<'a>(
     let has_entries = access.entries() > 0;
     if !has_entries || !event.action.is(targets::MODIFY_ACL) {
         targets::fill(event, rows, objects);
-        event.target.query = query;
         hand_on(event);
         if !has_entries {
             return;
         }
-        event.target.query = None;
     }
     if let Some(owner) = access.owner {
         targets::fill_owner(event, rows, objects, owner);

@@ -83,16 +83,18 @@ fn is_json_record(bytes: &[u8]) -> bool {
 
 fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     let (mut is_audit, mut has_component, mut has_other) = (false, false, false);
+    let mut is_other = false;
     container::glance(head, line, |key, value, _| {
         match (key, value) {
             ("@log_type", Json::String("audit")) => is_audit = true,
+            ("@log_type", Json::String(_)) => is_other = true,
             ("component", _) => has_component = true,
             ("operation" | "detailed_status" | "sanitized_token", _) => has_other = true,
             _ => {}
         }
-        is_audit || has_component && has_other
+        is_audit || is_other || has_component && has_other
     });
-    is_audit || has_component && has_other
+    !is_other && (is_audit || has_component && has_other)
 }
 
 /// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.

@@ -138,6 +138,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         bytes: text.len(),
+        hides_cut: text.len() != line.text.len() && cuts_in(text) < cuts_in(&line.text),
         masks: &masks,
     };
     let (time, rest) = text.split_at(line.time);
@@ -158,6 +159,18 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
+/// How often a text says that YDB cut a value short.
+fn cuts_in(text: &str) -> usize {
+    memchr::memmem::find_iter(text.as_bytes(), events::TRUNCATED).count()
+}
+
+/// The line without the white space at its end, but with the space of a label that has no value.
+fn without_end(line: &[u8]) -> &[u8] {
+    let trimmed = line.trim_ascii_end();
+    let is_label = trimmed.ends_with(b":") && line[trimmed.len()..].starts_with(b" ");
+    &line[..trimmed.len() + usize::from(is_label)]
+}
+
 /// A record's text, and how it is to be read.
 struct Line<'a> {
     text: Cow<'a, str>,
@@ -171,12 +184,12 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     /// `text` is the same as `bytes`, if they are UTF-8. `is_accepted`: they are known to be a record.
     fn of(bytes: &'a [u8], text: Option<&'a str>, is_accepted: bool) -> Result<Self, Refusal> {
-        let trimmed = bytes.trim_ascii_end();
+        let trimmed = without_end(bytes);
         let is_record = is_accepted && trimmed.len() == bytes.len() || is_record(trimmed);
         let bytes = trimmed;
         let (form, time) = shape(bytes).filter(|_| is_record).ok_or(Refusal::new("no audit record"))?;
         let is_json = matches!(form, Form::Json | Form::TimedJson);
-        match text.map(str::trim_ascii_end) {
+        match text.and_then(|text| text.get(..bytes.len())) {
             Some(text) if is_json => {
                 let (stamp, json) = text.split_at(time);
                 let json = match container::on_one_line(json.trim_start_matches(": "))? {

@@ -68,6 +68,9 @@ static FIND_REQUEST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(RE
 /// A transaction has a few operations, each with a few entries: what an attacker may make of a line stays within bounds.
 const OPERATIONS_MAX: usize = 10_000;
 
+/// A path that is named to hold more of them is not told whole.
+const REQUESTS_MAX: usize = 16;
+
 impl<'a> Prefix<'a> {
     /// Reads ` node 1 :FLAT_TX_SCHEMESHARD NOTICE: <text>`, what stands after the time of any line of the common log.
     pub(super) fn of(after_time: &'a str) -> Option<Self> {
@@ -91,11 +94,10 @@ impl<'a> Prefix<'a> {
         if self.component != "FLAT_TX_SCHEMESHARD" {
             return None;
         }
-        let audit = self.text.strip_prefix("AUDIT: ").or_else(|| {
+        self.text.strip_prefix("AUDIT: ").or_else(|| {
             let (position, rest) = self.text.split_once(' ')?;
             position.ends_with(':').then(|| rest.strip_prefix("AUDIT: "))?
-        });
-        audit.filter(|audit| audit.starts_with("txId: "))
+        })
     }
 }
 
@@ -173,10 +175,9 @@ impl<'a> Transaction<'a> {
     fn read_operations(&mut self, mut rest: &'a str) -> Result<(), Refusal> {
         while !rest.is_empty() {
             let (stretch, request) = match FIND_REQUEST.find(rest.as_bytes()) {
-                Some(at) => {
-                    let text = &rest[at + REQUEST.len()..];
-                    let read = Proto::read(text, |rest| operation_places(rest).next());
-                    (&rest[..at], Some(read.map_err(|_| Refusal::new("the protobuf request breaks off"))?))
+                Some(first) => {
+                    let (at, request) = self.read_request(rest, first)?;
+                    (&rest[..at], Some(request))
                 }
                 None => (rest, None),
             };
@@ -188,6 +189,29 @@ impl<'a> Transaction<'a> {
             return Err(Refusal::new("the audit line has no operation"));
         }
         Ok(())
+    }
+
+    /// Reads the request whose label stands at `first`, or, where that is in the path of its operation, a later one: the
+    /// first that says that path. Returns too where its label is.
+    fn read_request(&mut self, rest: &'a str, first: usize) -> Result<(usize, Proto<'a>), Refusal> {
+        let read = |at: usize| Proto::read(&rest[at + REQUEST.len()..], |rest| operation_places(rest).next());
+        let says_path = |at: usize, request: &Proto<'_>| {
+            let operation = operation_places(&rest[..at]).last();
+            let path = request.path();
+            operation.zip(path).is_some_and(|(from, path)| Operation::is_of_path(&rest[from..at], &path))
+        };
+        let request = read(first);
+        let end = request.as_ref().map_or(rest.len(), |request| first + REQUEST.len() + request.text.len());
+        let mut further = FIND_REQUEST.find_iter(&rest.as_bytes()[first + 1..end]).map(|at| first + 1 + at).peekable();
+        if further.peek().is_some() && !request.as_ref().is_ok_and(|request| says_path(first, request)) {
+            let read = |at: usize| read(at).ok().filter(|request| says_path(at, request)).map(|request| (at, request));
+            if let Some(found) = further.take(REQUESTS_MAX).find_map(read) {
+                self.is_ambiguous = true;
+                return Ok(found);
+            }
+        }
+        let request = request.map_err(|_| Refusal::new("the protobuf request breaks off"))?;
+        Ok((first, request))
     }
 
     /// Reads the operations up to one request, mostly one, and before the first of all the reason. The request is the
