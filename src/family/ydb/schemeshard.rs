@@ -195,8 +195,8 @@ impl<'a> Transaction<'a> {
     /// first that says that path. Returns too where its label is.
     fn read_request(&mut self, rest: &'a str, first: usize) -> Result<(usize, Proto<'a>), Refusal> {
         let read = |at: usize| Proto::read(&rest[at + REQUEST.len()..], |rest| operation_places(rest).next());
+        let operation = operation_places(&rest[..first]).last();
         let says_path = |at: usize, request: &Proto<'_>| {
-            let operation = operation_places(&rest[..at]).last();
             let path = request.path();
             operation.zip(path).is_some_and(|(from, path)| Operation::is_of_path(&rest[from..at], &path))
         };
