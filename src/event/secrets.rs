@@ -26,13 +26,26 @@ const SECRET_ENDINGS: &[(u8, &[&str])] = &[
     (b's', &["credentials"]),
     (
         b'n',
-        &["accesstoken", "apitoken", "authtoken", "bearertoken", "idtoken", "refreshtoken", "sastoken", "sessiontoken"],
+        &[
+            "accesstoken",
+            "apitoken",
+            "authtoken",
+            "bearertoken",
+            "fixedtoken",
+            "idtoken",
+            "refreshtoken",
+            "sastoken",
+            "sessiontoken",
+        ],
     ),
     (b'g', &["connectionstring"]),
 ];
 
 /// A field is secret when this is its whole name.
 const SECRET_NAMES: &[&str] = &["token", "authorization"];
+
+/// How the hosts of Azure's storage accounts end.
+const AZURE_HOST: &[u8] = b".core.windows.net";
 
 /// Longer than any ending.
 const TAIL_BYTES: usize = 24;
@@ -79,6 +92,7 @@ fn is_secret_name(bytes: &[u8]) -> bool {
     if !may_be_secret(bytes) {
         return false;
     }
+    let bytes = without_host(bytes);
     let mut tail = [0; TAIL_BYTES];
     let mut at = TAIL_BYTES;
     let mut whole = true;
@@ -94,6 +108,13 @@ fn is_secret_name(bytes: &[u8]) -> bool {
     let endings = SECRET_ENDINGS.iter().filter(|(letter, _)| tail.last() == Some(letter));
     endings.flat_map(|(_, endings)| *endings).any(|ending| tail.ends_with(ending.as_bytes()))
         || whole && SECRET_NAMES.iter().any(|name| tail == name.as_bytes())
+}
+
+/// A setting of Hadoop's for one storage account of Azure, without the account's host, which stands behind its name.
+fn without_host(name: &[u8]) -> &[u8] {
+    let Some(account) = name.strip_suffix(AZURE_HOST) else { return name };
+    // The account, and `dfs` or `blob`.
+    account.rsplitn(3, |byte| *byte == b'.').nth(2).unwrap_or(name)
 }
 
 /// Whether the name of a secret may end so: most other names are told apart by two bytes.
@@ -320,6 +341,9 @@ mod tests {
             "access-token",
             "clientSecret",
             "fs.azure.account.oauth2.client.secret",
+            "fs.azure.account.oauth2.client.secret.lake.dfs.core.windows.net",
+            "spark.hadoop.fs.azure.account.key.lake.blob.core.windows.net",
+            "fs.azure.sas.fixed.token.lake.dfs.core.windows.net",
             "privateKey",
             "commandText",
             "Authorization",
@@ -346,6 +370,9 @@ mod tests {
             "AWSAccessKeyId",
             "apiKeyName",
             "credential_name",
+            "fs.azure.account.auth.type.lake.dfs.core.windows.net",
+            "lake.dfs.core.windows.net",
+            ".core.windows.net",
         ] {
             assert!(!is_secret(name), "{name}");
         }
