@@ -79,6 +79,7 @@ impl<'a> Fields<'a> {
                 self.fields[position].value = value;
                 return;
             }
+            // Nobody looks there any more once there is an index.
             Err(place) => self.places[place] = u8::try_from(self.fields.len() + 1).unwrap_or(0),
         }
         if self.fields.len() == INDEXED_FROM {

@@ -4,6 +4,7 @@ use auditferry::delta::RecordHash;
 use auditferry::event::Encoded;
 use auditferry::event::Encoder;
 use auditferry::event::EncodingName;
+use auditferry::event::Namespace;
 use auditferry::event::Options;
 use auditferry::event::Scope;
 use auditferry::family;
@@ -67,6 +68,18 @@ impl Delivery {
         });
         sunk
     }
+}
+
+/// Finds each record and names its event, and nothing else: what no delivery can do without.
+pub(crate) fn name_events(delivery: Delivery, content: &[u8]) -> u64 {
+    let object = ObjectId::new("audit-logs", delivery.key);
+    let namespace = Namespace::new(delivery.family, Scope::Object(&object));
+    let mut sum = 0;
+    each_record(family::named(delivery.family).unwrap(), content, |record| {
+        let id = namespace.event(&RecordHash::of(record.bytes), record.ordinal, 0);
+        sum += u64::from(id.0[0]);
+    });
+    sum
 }
 
 pub(crate) fn each_record(family: &Family, content: &[u8], mut each: impl FnMut(Record<'_>)) {

@@ -3,6 +3,7 @@
 use crate::content;
 use crate::delivery::Delivery;
 use crate::delivery::count_lines;
+use crate::delivery::name_events;
 use crate::delivery::parse_values;
 use crate::measure::Figure;
 use crate::measure::Subject;
@@ -23,6 +24,7 @@ pub(crate) fn measure() {
         Figure::new("memchr line count", || count_lines(&content)),
         Figure::new("serde_json to Value", || parse_values(&content)),
         Figure::new("frame, decode to raw", || delivery.raw().unhashed().run(&content)),
+        Figure::new("frame, identity", || name_events(delivery, &content)),
         Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
         Figure::new("first delivery", || delivery.run(&content)),
     ]);

@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 
 use crate::delivery::Delivery;
 use crate::delivery::count_lines;
+use crate::delivery::name_events;
 use crate::measure::Figure;
 use crate::measure::Subject;
 
@@ -31,6 +32,7 @@ pub(crate) fn measure() {
             Figure::new("memchr line count", || count_lines(&content)),
             Figure::new("documented regular expression", || matches(&expression, &content)),
             Figure::new("frame, decode to raw", || delivery.raw().unhashed().run(&content)),
+            Figure::new("frame, identity", || name_events(delivery, &content)),
             Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
             Figure::new("first delivery", || delivery.run(&content)),
             Figure::new("first delivery without observables", || {

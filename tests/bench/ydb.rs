@@ -5,6 +5,7 @@ use regex::bytes::Regex;
 use crate::content;
 use crate::delivery::Delivery;
 use crate::delivery::count_lines;
+use crate::delivery::name_events;
 use crate::delivery::parse_values;
 use crate::measure::Figure;
 use crate::measure::Subject;
@@ -36,6 +37,7 @@ fn measure_json() {
     subject.measure(&[
         Figure::new("memchr line count", || count_lines(&content)),
         Figure::new("serde_json to Value", || parse_values(&content)),
+        Figure::new("frame, identity", || name_events(delivery, &content)),
         Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
         Figure::new("first delivery", || delivery.run(&content)),
     ]);
@@ -54,6 +56,7 @@ fn measure_text(title: &str, labels: &str, content: &[u8]) {
     subject.measure(&[
         Figure::new("memchr line count", || count_lines(content)),
         Figure::new("regular expression that finds the labels", || found(&expression, content)),
+        Figure::new("frame, identity", || name_events(delivery, content)),
         Figure::new("frame, decode to OCSF", || delivery.unhashed().run(content)),
         Figure::new("first delivery", || delivery.run(content)),
     ]);

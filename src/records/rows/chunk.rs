@@ -267,5 +267,6 @@ fn has_places(meta: &ColumnChunkMetaData) -> bool {
                 | Encoding::BIT_PACKED
         )
     };
-    meta.column_type() == Type::BYTE_ARRAY && meta.encodings().all(is_plain)
+    // A footer that names none leaves it open.
+    meta.column_type() == Type::BYTE_ARRAY && meta.encodings().next().is_some() && meta.encodings().all(is_plain)
 }
