@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
 
     /// Where the field stands among the others.
     pub fn position_of(&self, key: &str) -> Option<usize> {
-        self.position(key)
+        self.find(&Key::of(key)).ok()
     }
 
     /// The field at that position counts as mapped.
@@ -143,11 +143,6 @@ impl<'a> Fields<'a> {
 
     pub fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
         self.fields.iter()
-    }
-
-    #[inline(always)]
-    fn position(&self, key: &str) -> Option<usize> {
-        self.find(&Key::of(key)).ok()
     }
 
     /// The key's position, or else the empty place that is its.

@@ -307,17 +307,9 @@ pub(super) fn valid(bytes: &[u8]) -> &str {
     }
 }
 
-/// Mostly so much of a record tells what it is.
-const HEAD_BYTES: usize = 256;
-
-/// The beginning of a line, to be glanced at before all of it is.
-pub(super) fn head(line: &[u8]) -> &[u8] {
-    &line[..line.len().min(HEAD_BYTES)]
-}
-
 /// Reads the members of the JSON object that a line is, or begins with, until `member` has seen enough: it is given each
-/// name, its value, and what of the line follows. `head` is the line or its beginning. Tells whether it was read whole.
-pub(super) fn glance<'a>(head: &'a [u8], line: &[u8], mut member: impl FnMut(&str, Json<'a>, &[u8]) -> bool) -> bool {
+/// name and its value. `head` is the line or its beginning. Tells whether it was read whole.
+pub(super) fn glance<'a>(head: &'a [u8], line: &[u8], mut member: impl FnMut(&str, Json<'a>) -> bool) -> bool {
     let text = valid(head);
     let is_cut = head.len() < line.len();
     let read = Reader::new(text).object(|reader, key| {
@@ -327,7 +319,7 @@ pub(super) fn glance<'a>(head: &'a [u8], line: &[u8], mut member: impl FnMut(&st
             return Err(Fault::Ends(text.len()));
         }
         // No fault: what follows does not matter.
-        if member(&key, value, &line[reader.at()..]) { Err(Fault::Trailing(0)) } else { Ok(()) }
+        if member(&key, value) { Err(Fault::Trailing(0)) } else { Ok(()) }
     });
     read.is_ok()
 }

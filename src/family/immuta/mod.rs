@@ -90,12 +90,15 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
     }
 }
 
+/// Mostly so much of a record tells what it is.
+const HEAD_BYTES: usize = 256;
+
 /// Whether a line, or the first piece of one, is an audit record or a response: by its top members, as far as it takes.
 fn is_record(bytes: &[u8]) -> bool {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return false;
     }
-    let head = container::head(bytes);
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     if head.len() < bytes.len() && Glance::at(head, bytes).0.decides {
         return true;
     }
@@ -117,7 +120,7 @@ impl Glance {
     /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
     fn at(head: &[u8], line: &[u8]) -> (Self, bool) {
         let mut glance = Self::default();
-        let is_whole = container::glance(head, line, |key, value, _| {
+        let is_whole = container::glance(head, line, |key, value| {
             glance.member(key, value);
             glance.decides
         });

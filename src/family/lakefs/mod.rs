@@ -85,7 +85,7 @@ fn is_record(bytes: &[u8]) -> bool {
 
 /// Whether what names a record is inside of an object that is none.
 fn is_around(bytes: &[u8]) -> bool {
-    container::glance(bytes, bytes, |key, _, _| matches!(key, "log_audit" | "data_operation_id"))
+    container::glance(bytes, bytes, |key, _| matches!(key, "log_audit" | "data_operation_id"))
 }
 
 fn names_audit(bytes: &[u8]) -> bool {

@@ -141,13 +141,7 @@ impl<'a> Source<'_, 'a> {
         let request_id = line.get(Field::RequestId).map(|id| line.text(id));
         let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
         metadata.event_code = Some(match told("op") {
-            Some(op) => {
-                let mut code = String::with_capacity(action.len() + 1 + op.len());
-                code.push_str(action);
-                code.push('/');
-                code.push_str(op);
-                Text::from(code)
-            }
+            Some(op) => Text::from([action, "/", op].concat()),
             None => line.text(action),
         });
         if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {

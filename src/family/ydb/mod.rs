@@ -127,10 +127,10 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     let text = cleared.as_deref().unwrap_or(text);
     let without = address::masked(text, Some(&PARAMETERS));
     let text = without.as_deref().unwrap_or(text);
+    let is_altered = cleaned.is_some() || cleared.is_some() || without.is_some();
     let masks = |found: Vec<Mask>| {
         // Of text that stands for bytes no place is the record's.
-        let is_altered =
-            cleaned.is_some() || cleared.is_some() || without.is_some() || line.is_bytes && !found.is_empty();
+        let is_altered = is_altered || line.is_bytes && !found.is_empty();
         inside.masks(found, text, is_altered, record.bytes)
     };
     let common = Common {
@@ -138,7 +138,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         bytes: text.len(),
-        hides_cut: text.len() != line.text.len() && cuts_in(text) < cuts_in(&line.text),
+        hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
         masks: &masks,
     };
     let (time, rest) = text.split_at(line.time);

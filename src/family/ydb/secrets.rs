@@ -4,6 +4,7 @@ use crate::event::is_secret;
 use crate::event::may_be_secret;
 use crate::family::marks::Marks;
 use crate::family::ydb::names::Name;
+use crate::family::ydb::names::alphanumeric_and;
 
 /// Longer than any name of a secret.
 const NAME_MAX: usize = 64;
@@ -12,15 +13,7 @@ const NAME_MAX: usize = 64;
 const BETWEEN_MAX: usize = 16;
 
 /// Which bytes names are made of.
-static IS_OF_NAME: [bool; 256] = {
-    let mut is_of_name = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        is_of_name[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-        byte += 1;
-    }
-    is_of_name
-};
+static IS_OF_NAME: [bool; 256] = alphanumeric_and(b"_-.");
 
 /// The text with the values of secrets replaced by `***`; nothing when it has none.
 pub(super) fn masked(text: &str) -> Option<String> {

@@ -15,6 +15,7 @@ use crate::event::Value;
 use crate::family::marks::Marks;
 use crate::family::ydb::names::NAMES;
 use crate::family::ydb::names::Name;
+use crate::family::ydb::names::alphanumeric_and;
 use crate::family::ydb::words::Words;
 use crate::family::ydb::words::alike;
 
@@ -297,15 +298,7 @@ pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
 }
 
 /// Which bytes names are made of.
-static IS_LETTER: [bool; 256] = {
-    let mut letters = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        letters[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'@' | b'-');
-        byte += 1;
-    }
-    letters
-};
+static IS_LETTER: [bool; 256] = alphanumeric_and(b"_@-");
 
 /// Every place where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
 /// the comma.
