@@ -9,6 +9,7 @@ use rusqlite::params;
 use super::CheckpointStore;
 use super::StoreError;
 use super::batches;
+use super::debt;
 use super::quarantine;
 use super::requeue;
 use super::rows;
@@ -19,7 +20,6 @@ use crate::batch::Part;
 use crate::delta::Fingerprint;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
-use crate::notification::Sequencer;
 use crate::sink::Manifest;
 use crate::sink::Position;
 use crate::sink::Receipt;
@@ -78,7 +78,6 @@ pub struct Finish {
     pub family: &'static str,
     pub object: ObjectId,
     pub etag: Box<str>,
-    pub sequencer: Option<Sequencer>,
     /// What the reading saw: applied when the store has accepted as many records.
     pub progress: Progress,
     /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
@@ -227,16 +226,9 @@ impl CheckpointStore {
             row.family = Some(finish.family.to_owned());
             row.etag = Some(finish.etag.into());
             row.state = "whole".to_owned();
+            row.is_archived = false;
             if finish.changed || row.changed_at_ms == 0 {
                 row.changed_at_ms = row.changed_at_ms.max(finish.now_ms);
-            }
-            let newer = match (&finish.sequencer, &row.sequencer) {
-                (Some(new), Some(old)) => new > &Sequencer(old.as_str().into()),
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            if newer {
-                row.sequencer = finish.sequencer.map(|sequencer| sequencer.0.into());
             }
             row.save(connection, &finish.object)?;
             quarantine::heal(connection, &finish.object)?;
@@ -275,8 +267,8 @@ impl CheckpointStore {
         self.read(|connection| {
             let Some(row) = ObjectRow::find(connection, object)? else { return Ok(None) };
             for sink in sinks {
-                let whole = row.state != "reading" && rows::cursor(connection, row.id, sink)? == row.progress.accepted;
-                if !whole && !is_owed(connection, sink, row.id)? {
+                let whole = row.state == "whole" && rows::cursor(connection, row.id, sink)? == row.progress.accepted;
+                if !whole && !debt::is_owed(connection, sink, row.id)? {
                     return Ok(None);
                 }
             }
@@ -310,11 +302,6 @@ impl CheckpointStore {
 
 fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreError> {
     ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
-}
-
-fn is_owed(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT 1 FROM owed WHERE sink = ?1 AND object_id = ?2")?;
-    Ok(statement.exists(params![sink, object_id])?)
 }
 
 /// Appends new records to the object's accepted sequence, unless another sink's batch has brought them already.

@@ -15,46 +15,76 @@ use crate::notification::ObjectId;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Owed {
     pub object: ObjectId,
-    pub feed: Arc<str>,
-    /// Milliseconds since the epoch.
+    /// Since when, in milliseconds since the epoch.
     pub since_ms: i64,
+    object_id: i64,
+}
+
+impl Owed {
+    /// Where the debts after this one begin.
+    pub fn place(&self) -> Debts {
+        Debts { since_ms: self.since_ms, object_id: self.object_id }
+    }
+}
+
+/// A place among a sink's debts, which stand oldest first. The default comes before all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Debts {
+    since_ms: i64,
+    object_id: i64,
+}
+
+impl Default for Debts {
+    fn default() -> Self {
+        Self { since_ms: i64::MIN, object_id: i64::MIN }
+    }
 }
 
 impl CheckpointStore {
-    /// Writes down that `sink` has not had these objects of `feed`. An object that was never read is made known first.
-    pub async fn owe(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId)>, now_ms: i64) -> Result<(), StoreError> {
+    /// Writes down that `sink` has not had these objects: of each its feed, and since when, in milliseconds since the epoch.
+    /// An object that was never read is made known first; one that is owed already keeps its date.
+    pub async fn owe(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId, i64)>) -> Result<(), StoreError> {
         let owe = move |connection: &Connection| {
             let mut statement = connection
                 .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?;
-            for (feed, object) in &objects {
+            for (feed, object, since_ms) in &objects {
                 let object_id = match ObjectRow::find(connection, object)? {
                     Some(row) => row.id,
                     None => {
                         let mut row = ObjectRow::new(feed);
-                        row.changed_at_ms = now_ms;
+                        row.changed_at_ms = *since_ms;
                         row.save(connection, object)?;
                         row.id
                     }
                 };
-                statement.execute(params![&*sink, object_id, now_ms])?;
+                statement.execute(params![&*sink, object_id, since_ms])?;
             }
             Ok(())
         };
         self.writer.write(owe).await
     }
 
-    /// The oldest objects owed to a sink, at most `most`.
-    pub fn owed(&self, sink: &str, most: usize) -> Result<Vec<Owed>, StoreError> {
+    /// The oldest objects owed to a sink that come after a place among them, at most `most`.
+    pub fn owed(&self, sink: &str, after: &Debts, most: usize) -> Result<Vec<Owed>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT bucket, key, feed, since_ms FROM owed JOIN object ON object.id = object_id
-                 WHERE sink = ?1 ORDER BY since_ms, object_id LIMIT ?2",
+                "SELECT bucket, key, since_ms, object_id FROM owed JOIN object ON object.id = object_id
+                 WHERE sink = ?1 AND (since_ms, object_id) > (?2, ?3) ORDER BY since_ms, object_id LIMIT ?4",
             )?;
-            let rows = statement.query_map(params![sink, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![sink, after.since_ms, after.object_id, most], |row| {
                 let object = ObjectId::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
-                Ok(Owed { object, feed: row.get::<_, String>(2)?.into(), since_ms: row.get(3)? })
+                Ok(Owed { object, since_ms: row.get(2)?, object_id: row.get(3)? })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Whether an object is owed to a sink.
+    pub fn is_owed(&self, sink: &str, object: &ObjectId) -> Result<bool, StoreError> {
+        self.read(|connection| match ObjectRow::find(connection, object)? {
+            Some(row) => is_owed(connection, sink, row.id),
+            None => Ok(false),
         })
     }
 
@@ -79,4 +109,9 @@ impl CheckpointStore {
         };
         self.writer.write(pay).await
     }
+}
+
+pub(super) fn is_owed(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM owed WHERE sink = ?1 AND object_id = ?2")?;
+    Ok(statement.exists(params![sink, object_id])?)
 }

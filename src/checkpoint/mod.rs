@@ -41,7 +41,6 @@ use rusqlite::OpenFlags;
 use crate::delta::Fingerprint;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
-use crate::notification::Sequencer;
 
 pub use advance::Committed;
 pub use advance::Finish;
@@ -53,6 +52,7 @@ pub use advance::SealedBatch;
 pub use advance::SealedPart;
 pub use backup::BackupError;
 pub use backup::back_up;
+pub use debt::Debts;
 pub use debt::Owed;
 pub use inspect::Entry;
 pub use inspect::Inspection;
@@ -152,14 +152,20 @@ pub struct Standing {
     /// As which family it was last read to its end, where that is known.
     pub family: Option<Box<str>>,
     pub progress: Progress,
-    /// The entity tag of the last version that was read to its end.
+    /// The entity tag of the last version, where it was read to its end.
     pub etag: Option<Box<str>>,
-    /// The highest sequencer whose content was read.
-    pub sequencer: Option<Sequencer>,
-    /// The version with `etag` is damaged, and quarantined.
-    pub damaged: bool,
+    /// The last version, where it could not be read and is quarantined.
+    pub unreadable: Option<UnreadableVersion>,
     /// How many accepted records each of the sinks asked for has had, in the order asked.
     pub cursors: Vec<u64>,
+}
+
+/// A version that is in quarantine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnreadableVersion {
+    pub etag: Box<str>,
+    /// It can be read once it is restored, and then has the same entity tag.
+    pub is_archived: bool,
 }
 
 impl Standing {
@@ -232,19 +238,23 @@ impl CheckpointStore {
                     family: None,
                     progress: Progress::default(),
                     etag: None,
-                    sequencer: None,
-                    damaged: false,
+                    unreadable: None,
                     cursors: vec![0; sinks.len()],
                 });
             };
             let cursors = sinks.iter().map(|sink| rows::cursor(connection, row.id, sink)).collect::<Result<_, _>>()?;
+            let etag: Option<Box<str>> = row.etag.map(Into::into);
+            let (etag, unreadable) = match (row.state.as_str(), etag) {
+                ("whole", etag) => (etag, None),
+                ("damaged", Some(etag)) => (None, Some(UnreadableVersion { etag, is_archived: row.is_archived })),
+                _ => (None, None),
+            };
             Ok(Standing {
                 known: true,
                 family: row.family.map(Into::into),
                 progress: row.progress,
-                etag: row.etag.filter(|_| row.state != "reading").map(Into::into),
-                sequencer: row.sequencer.map(|text| Sequencer(text.into())),
-                damaged: row.state == "damaged",
+                etag,
+                unreadable,
                 cursors,
             })
         })
@@ -476,7 +486,6 @@ mod tests {
             feed: "dbx".into(),
             object: object(),
             etag: "e1".into(),
-            sequencer: None,
             progress: progress(accepted),
             changed: true,
             now_ms: 1,
@@ -485,7 +494,7 @@ mod tests {
         assert!(store.finish(finish(3)).await.unwrap());
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_some());
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "b has had nothing");
-        store.owe("b".into(), vec![("dbx".into(), object())], 1).await.unwrap();
+        store.owe("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
         assert!(store.passed(&object(), &sinks).unwrap().is_some());
         store.pay("b".into(), object()).await.unwrap();
         assert!(store.passed(&object(), &sinks).unwrap().is_none());
@@ -501,7 +510,7 @@ mod tests {
             Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
             deliver(&store, "a", vec![part]).await;
         }
-        store.owe("b".into(), vec![("dbx".into(), other(0))], 1).await.unwrap();
+        store.owe("b".into(), vec![("dbx".into(), other(0), 1)]).await.unwrap();
         let mut under_way = part(1, 2, true);
         under_way.advance.object = other(1);
         store.seal(seal("a", vec![under_way])).await.unwrap();

@@ -27,6 +27,8 @@ pub struct Refusal {
     pub feed: Arc<str>,
     pub object: ObjectId,
     pub etag: Box<str>,
+    /// It can be read once it is restored.
+    pub is_archived: bool,
     pub reason: String,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -57,21 +59,22 @@ impl CheckpointStore {
     /// Where that version is in quarantine already, since it was tried again, it stays there for the new reason.
     pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
         let write = move |connection: &Connection| {
-            let Refusal { feed, object, etag, reason, now_ms } = refusal;
+            let Refusal { feed, object, etag, is_archived, reason, now_ms } = refusal;
             let found = ObjectRow::find(connection, &object)?;
             let mut row = found.unwrap_or_else(|| ObjectRow::new(&feed));
             requeue::refuse_object(connection, &object, &reason)?;
-            if row.state == "damaged" && row.etag.as_deref() == Some(&etag) {
+            if row.state == "damaged" && row.etag.as_deref() == Some(&etag) && row.is_archived == is_archived {
                 return Ok(Quarantined(()));
             }
             row.etag = Some(etag.to_string());
             row.state = "damaged".to_owned();
+            row.is_archived = is_archived;
             row.changed_at_ms = row.changed_at_ms.max(now_ms);
             row.save(connection, &object)?;
             let known = connection
                 .prepare_cached(
-                    "UPDATE quarantine SET reason = ?4, at_ms = ?5
-                     WHERE bucket = ?1 AND key = ?2 AND etag = ?3 AND kind = 'object'",
+                    "UPDATE quarantine SET etag = ?3, reason = ?4, at_ms = ?5
+                     WHERE bucket = ?1 AND key = ?2 AND coalesce(etag, ?3) = ?3 AND kind = 'object'",
                 )?
                 .execute(params![&*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
             if known == 0 {

@@ -36,10 +36,9 @@ pub enum Asked {
     Record {
         object: ObjectId,
     },
-    /// The object, whose version with this entity tag could not be read.
+    /// The object, of which a version could not be read.
     Object {
         object: ObjectId,
-        etag: Option<Box<str>>,
     },
     Message,
 }
@@ -85,7 +84,7 @@ impl CheckpointStore {
     pub fn requests(&self, after: u64, most: usize) -> Result<Vec<Request>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT request, id, kind, bucket, key, etag FROM quarantine
+                "SELECT request, id, kind, bucket, key FROM quarantine
                  WHERE request > ?1 ORDER BY request LIMIT ?2",
             )?;
             let rows = statement.query_map(params![int(after), int(most as u64)], |row| {
@@ -93,7 +92,7 @@ impl CheckpointStore {
                 let object = ObjectId::new(text(3)?, text(4)?);
                 let asked = match row.get::<_, String>(2)?.as_str() {
                     "record" => Asked::Record { object },
-                    "object" => Asked::Object { object, etag: row.get::<_, Option<String>>(5)?.map(Into::into) },
+                    "object" => Asked::Object { object },
                     _ => Asked::Message,
                 };
                 Ok(Request { number: count(row.get(0)?), id: count(row.get(1)?), asked })
@@ -236,7 +235,7 @@ impl CheckpointStore {
     pub async fn replace_message(
         &self,
         id: u64,
-        names: Vec<(Arc<str>, ObjectId, Option<Box<str>>)>,
+        names: Vec<(Arc<str>, ObjectId)>,
         still: Option<String>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
@@ -247,12 +246,12 @@ impl CheckpointStore {
                 return Ok(());
             }
             let mut insert = connection.prepare_cached(
-                "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms, request)
-                 VALUES (?1, 'object', ?2, ?3, ?4, 'named by a message that was requeued', ?5, ?6)",
+                "INSERT INTO quarantine (feed, kind, bucket, key, reason, at_ms, request)
+                 VALUES (?1, 'object', ?2, ?3, 'named by a message that was requeued', ?4, ?5)",
             )?;
-            for (feed, object, etag) in &names {
+            for (feed, object) in &names {
                 let request = int(next_request(connection)?);
-                insert.execute(params![&**feed, &*object.bucket, &*object.key, etag.as_deref(), now_ms, request])?;
+                insert.execute(params![&**feed, &*object.bucket, &*object.key, now_ms, request])?;
             }
             match still {
                 Some(reason) => connection

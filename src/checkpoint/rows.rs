@@ -57,9 +57,12 @@ pub(super) struct ObjectRow {
     /// As which family it was last read to its end.
     pub(super) family: Option<String>,
     pub(super) etag: Option<String>,
+    /// Written by programs up to 0.1.0, and only part of the row's checksum since.
     pub(super) sequencer: Option<String>,
     pub(super) progress: Progress,
     pub(super) state: String,
+    /// The version that cannot be read is archived.
+    pub(super) is_archived: bool,
     pub(super) changed_at_ms: i64,
 }
 
@@ -82,6 +85,7 @@ impl ObjectRow {
             sequencer: None,
             progress: Progress::default(),
             state: "reading".to_owned(),
+            is_archived: false,
             changed_at_ms: 0,
         }
     }
@@ -101,14 +105,15 @@ impl ObjectRow {
             .int(i64::from(progress.in_order))
             .text(Some(&self.state))
             .int(self.changed_at_ms);
-        // Rows from before the family was kept carry a sum without it.
-        if self.family.is_some() { sum.text(self.family.as_deref()) } else { sum }
+        // Rows from before these were kept carry a sum without them.
+        let sum = if self.family.is_some() { sum.text(self.family.as_deref()) } else { sum };
+        if self.is_archived { sum.text(Some("archived")) } else { sum }
     }
 
     pub(super) fn find(connection: &Connection, object: &ObjectId) -> Result<Option<Self>, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT id, feed, etag, sequencer, accepted, content_records, content_bytes, digest, in_order, state,
-                    changed_at_ms, sum, family
+                    changed_at_ms, sum, family, is_archived
              FROM object WHERE bucket = ?1 AND key = ?2",
         )?;
         let found = statement
@@ -129,6 +134,7 @@ impl ObjectRow {
                     state: row.get(9)?,
                     changed_at_ms: row.get(10)?,
                     family: row.get(12)?,
+                    is_archived: row.get(13)?,
                 };
                 Ok((found, row.get(11)?))
             })
@@ -142,14 +148,14 @@ impl ObjectRow {
     pub(super) fn save(&mut self, connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO object (feed, bucket, key, etag, sequencer, accepted, content_records, content_bytes, digest,
-                                 in_order, state, changed_at_ms, sum, family)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                                 in_order, state, changed_at_ms, sum, family, is_archived)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
              ON CONFLICT (bucket, key) DO UPDATE SET
                  feed = excluded.feed, etag = excluded.etag, sequencer = excluded.sequencer,
                  accepted = excluded.accepted, content_records = excluded.content_records,
                  content_bytes = excluded.content_bytes, digest = excluded.digest, in_order = excluded.in_order,
                  state = excluded.state, changed_at_ms = excluded.changed_at_ms, sum = excluded.sum,
-                 family = excluded.family
+                 family = excluded.family, is_archived = excluded.is_archived
              RETURNING id",
         )?;
         let progress = &self.progress;
@@ -169,6 +175,7 @@ impl ObjectRow {
                 self.changed_at_ms,
                 self.sum(object).value(),
                 self.family,
+                self.is_archived,
             ],
             |row| row.get(0),
         )?;

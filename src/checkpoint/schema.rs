@@ -187,6 +187,10 @@ ALTER TABLE object ADD COLUMN family TEXT;
 -- The file a sink's position lies in, as it was configured then.
 ALTER TABLE lane ADD COLUMN file_path TEXT;
 ",
+    "
+-- Whether the version that cannot be read is archived: restored, it has the same entity tag.
+ALTER TABLE object ADD COLUMN is_archived INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The version this program writes.

@@ -1,4 +1,6 @@
-//! A sink that lags: which objects it has not had, oldest first, and when each is tried again.
+//! One sink's backlog: which objects it has not had, oldest first, and when each is tried again.
+//!
+//! Being behind is a fact of one object and one sink. It keeps no other object from the sink.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Debts;
 use crate::checkpoint::StoreError;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
@@ -15,8 +18,8 @@ use crate::notification::ObjectId;
 /// How many debts are read from the store at once, and written to it at once.
 const DEBTS_AT_ONCE: usize = 256;
 
-/// How many objects a sink is caught up on at once.
-const AT_ONCE: usize = 2;
+/// How many debts that wait for their next try are kept in memory before no more are read.
+const DEBTS_IN_MEMORY_MAX: u64 = 4096;
 
 #[derive(Debug)]
 struct Entry {
@@ -26,8 +29,16 @@ struct Entry {
     order: u64,
     attempts: u32,
     not_before: Option<Instant>,
-    /// It is written down in the store.
+    /// It is written down in the store: no message waits for it.
     is_debt: bool,
+}
+
+/// What has waited too long to be kept in memory and in the queue.
+pub(super) struct Due {
+    pub object: ObjectId,
+    /// The feed's position.
+    pub feed: usize,
+    pub waited: Duration,
 }
 
 /// What one sink has not had.
@@ -37,20 +48,13 @@ pub(super) struct Behind {
     entries: HashMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
     next_order: u64,
-    /// Debts in the store, those in `entries` included.
+    /// Debts in the store, and those of them in `entries`.
     debts: u64,
-    running: usize,
-}
-
-/// What is to be done next for the sink.
-#[derive(Debug)]
-pub(super) enum Next {
-    /// Catch it up on this object, of the feed at this position if that is known.
-    Object(ObjectId, Option<usize>),
-    /// Nothing for now.
-    Wait,
-    /// It has had everything.
-    CaughtUp,
+    debts_in_memory: u64,
+    /// Up to where the store's debts were read.
+    read_to: Debts,
+    /// Whether it was behind when that was last reported.
+    reported: bool,
 }
 
 impl Behind {
@@ -62,111 +66,225 @@ impl Behind {
             order: BTreeMap::new(),
             next_order: 0,
             debts: store.owed_count(sink)?,
-            running: 0,
+            debts_in_memory: 0,
+            read_to: Debts::default(),
+            reported: false,
         })
     }
 
-    /// Whether there is anything it has not had: new work goes on without it until it has.
+    /// Whether there is anything it has not had.
     pub(super) fn is_behind(&self) -> bool {
-        !self.entries.is_empty() || self.debts > 0 || self.running > 0
+        !self.entries.is_empty() || self.debts > 0
     }
 
-    /// It has not had this object, and must get it later.
-    pub(super) fn defer(&mut self, object: &ObjectId, feed: usize) {
-        self.enter(object, Some(feed), false);
+    /// Whether that has changed since it was last asked, and to what.
+    pub(super) fn turned(&mut self) -> Option<bool> {
+        let now = self.is_behind();
+        (std::mem::replace(&mut self.reported, now) != now).then_some(now)
+    }
+
+    /// Whether it has not had the object, as far as memory knows.
+    pub(super) fn knows(&self, object: &ObjectId) -> bool {
+        self.entries.contains_key(object)
+    }
+
+    /// Whether it has not had the object and that is not written down: the object's messages wait for it.
+    pub(super) fn is_waited_for(&self, object: &ObjectId) -> bool {
+        self.entries.get(object).is_some_and(|entry| !entry.is_debt)
+    }
+
+    /// Whether the store has it that the sink is owed the object.
+    pub(super) fn is_owed(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
+        match self.entries.get(object) {
+            Some(entry) => Ok(entry.is_debt),
+            None => Ok(self.debts > self.debts_in_memory && store.is_owed(&self.sink, object)?),
+        }
+    }
+
+    /// It has not had this object, and must get it later. What is known to be behind keeps its date.
+    pub(super) fn defer(&mut self, store: &CheckpointStore, object: &ObjectId, feed: usize) -> Result<(), StoreError> {
+        if !self.knows(object) && !self.is_owed(store, object)? {
+            self.enter(object, Some(feed), false);
+        }
+        Ok(())
     }
 
     fn enter(&mut self, object: &ObjectId, feed: Option<usize>, is_debt: bool) {
-        if self.entries.contains_key(object) {
-            return;
-        }
         let order = self.next_order;
         self.next_order += 1;
+        self.debts_in_memory += u64::from(is_debt);
         self.order.insert(order, object.clone());
         let entry = Entry { feed, since: Instant::now(), order, attempts: 0, not_before: None, is_debt };
         self.entries.insert(object.clone(), entry);
     }
 
-    fn remove(&mut self, object: &ObjectId) -> Option<Entry> {
-        let entry = self.entries.remove(object)?;
-        self.order.remove(&entry.order);
-        Some(entry)
+    fn remove(&mut self, object: &ObjectId) {
+        if let Some(entry) = self.entries.remove(object) {
+            self.debts_in_memory -= u64::from(entry.is_debt);
+            self.order.remove(&entry.order);
+        }
     }
 
-    /// How often catching up on this object has failed.
+    /// How often reading this object for it has failed.
     pub(super) fn attempts(&self, object: &ObjectId) -> u32 {
         self.entries.get(object).map_or(0, |entry| entry.attempts)
     }
 
-    /// Catching up on this object failed; it is tried again after `wait`.
-    pub(super) fn again(&mut self, object: &ObjectId, wait: Duration) {
+    /// Reading this object failed; it is tried again after `wait`.
+    pub(super) fn failed(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.attempts += 1;
+        }
+        self.rest(object, wait);
+    }
+
+    /// This object is not tried again before `wait` is over.
+    pub(super) fn rest(&mut self, object: &ObjectId, wait: Duration) {
+        if let Some(entry) = self.entries.get_mut(object) {
             entry.not_before = Some(Instant::now() + wait);
         }
     }
 
-    /// A job that catches the sink up has started, or ended.
-    pub(super) fn started(&mut self) {
-        self.running += 1;
+    /// It has had the object, or the object is no more. `was_owed`: and the store, which had it written down, knows.
+    pub(super) fn had(&mut self, object: &ObjectId, was_owed: bool) {
+        self.remove(object);
+        self.debts = self.debts.saturating_sub(u64::from(was_owed));
     }
 
-    pub(super) fn ended(&mut self) {
-        self.running = self.running.saturating_sub(1);
-    }
-
-    /// It has had the object, or the object is no more, and the store knows.
-    pub(super) fn paid(&mut self, object: &ObjectId) {
-        if self.remove(object).is_some_and(|entry| entry.is_debt) {
-            self.debts = self.debts.saturating_sub(1);
-        }
-    }
-
-    /// What has waited too long to be kept in memory and in the queue.
-    pub(super) fn due(&self, owe_after: OweAfter) -> Vec<(ObjectId, usize)> {
+    /// What has waited too long to be kept in memory and in the queue, oldest first.
+    pub(super) fn due(&self, owe_after: OweAfter) -> Vec<Due> {
         let OweAfter::After(owe_after) = owe_after else { return Vec::new() };
         let fresh = self.order.values().filter_map(|object| {
             let entry = self.entries.get(object)?;
-            let due = !entry.is_debt && entry.since.elapsed() >= owe_after;
-            due.then_some((object.clone(), entry.feed?))
+            let waited = entry.since.elapsed();
+            let feed = entry.feed.filter(|_| !entry.is_debt && waited >= owe_after)?;
+            Some(Due { object: object.clone(), feed, waited })
         });
         fresh.take(DEBTS_AT_ONCE).collect()
     }
 
     /// The store has written the object down.
     pub(super) fn owed(&mut self, object: &ObjectId) {
-        if self.remove(object).is_some() {
-            self.debts += 1;
-        }
+        self.remove(object);
+        self.debts += 1;
     }
 
-    /// The next object to catch up on; `busy` says which are worked on already.
+    /// The next object to bring it, with its feed's position where that is known; `busy` says which are worked on already.
     pub(super) fn next(
         &mut self,
         store: &CheckpointStore,
         busy: impl Fn(&ObjectId) -> bool,
-    ) -> Result<Next, StoreError> {
-        if self.running >= AT_ONCE {
-            return Ok(Next::Wait);
+    ) -> Result<Option<(ObjectId, Option<usize>)>, StoreError> {
+        let next = self.ready(&busy);
+        if next.is_some() || self.debts <= self.debts_in_memory || self.debts_in_memory >= DEBTS_IN_MEMORY_MAX {
+            return Ok(next);
         }
-        let in_memory = self.entries.values().filter(|entry| entry.is_debt).count() as u64;
-        if self.debts > in_memory && in_memory == 0 {
-            let debts = store.owed(&self.sink, DEBTS_AT_ONCE)?;
-            self.debts = if debts.is_empty() { 0 } else { self.debts.max(debts.len() as u64) };
-            for debt in debts {
-                self.remove(&debt.object);
+        let debts = store.owed(&self.sink, &self.read_to, DEBTS_AT_ONCE)?;
+        // After the last debt the reading begins with the first again.
+        self.read_to = debts.last().map(|debt| debt.place()).unwrap_or_default();
+        if debts.is_empty() && self.debts_in_memory == 0 {
+            self.debts = store.owed_count(&self.sink)?;
+        }
+        for debt in debts {
+            if !self.knows(&debt.object) {
                 self.enter(&debt.object, None, true);
             }
         }
+        Ok(self.ready(&busy))
+    }
+
+    fn ready(&self, busy: &impl Fn(&ObjectId) -> bool) -> Option<(ObjectId, Option<usize>)> {
         let now = Instant::now();
-        let due = self.order.values().find(|object| {
-            let waits = self.entries.get(*object).and_then(|entry| entry.not_before).is_some_and(|at| at > now);
-            !waits && !busy(object)
-        });
-        if let Some(object) = due {
-            let feed = self.entries.get(object).and_then(|entry| entry.feed);
-            return Ok(Next::Object(object.clone(), feed));
+        self.order.values().find_map(|object| {
+            let entry = self.entries.get(object)?;
+            let rests = entry.not_before.is_some_and(|at| at > now);
+            (!rests && !busy(object)).then(|| (object.clone(), entry.feed))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::clock;
+
+    const OTHERS: fn(&ObjectId) -> bool = |_| false;
+
+    fn store(directory: &tempfile::TempDir) -> CheckpointStore {
+        CheckpointStore::open(directory.path(), 1 << 20).unwrap()
+    }
+
+    fn object(number: usize) -> ObjectId {
+        ObjectId::new("b", format!("k{number}"))
+    }
+
+    fn behind(store: &CheckpointStore) -> Behind {
+        Behind::new(store, &"s".into()).unwrap()
+    }
+
+    async fn owe(store: &CheckpointStore, number: usize) {
+        let objects = vec![("f".into(), object(number), clock::now_ms())];
+        store.owe("s".into(), objects).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_deferred_again_keeps_its_date() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let mut behind = behind(&store);
+        behind.defer(&store, &object(1), 0).unwrap();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        behind.defer(&store, &object(1), 0).unwrap();
+        behind.defer(&store, &object(2), 0).unwrap();
+        let due = behind.due(OweAfter::After(Duration::from_secs(5)));
+        assert_eq!(due.iter().map(|due| due.object.clone()).collect::<Vec<_>>(), [object(1)]);
+        assert!(due[0].waited >= Duration::from_secs(5));
+        assert!(behind.due(OweAfter::Never).is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_owed_already_is_not_waited_for_when_it_changes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        owe(&store, 1).await;
+        let mut behind = behind(&store);
+        behind.defer(&store, &object(1), 0).unwrap();
+        behind.defer(&store, &object(2), 0).unwrap();
+        assert!(!behind.is_waited_for(&object(1)) && behind.is_waited_for(&object(2)));
+    }
+
+    #[tokio::test]
+    async fn one_object_that_was_had_leaves_the_others_behind_and_the_last_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let mut behind = behind(&store);
+        behind.defer(&store, &object(1), 0).unwrap();
+        behind.defer(&store, &object(2), 0).unwrap();
+        assert_eq!(behind.turned(), Some(true));
+        behind.had(&object(1), false);
+        assert_eq!((behind.turned(), behind.is_waited_for(&object(1))), (None, false));
+        assert_eq!(behind.next(&store, OTHERS).unwrap().unwrap().0, object(2));
+        behind.had(&object(2), false);
+        assert_eq!(behind.turned(), Some(false));
+    }
+
+    #[tokio::test]
+    async fn debts_that_cannot_be_read_do_not_keep_later_ones_from_being_tried() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(&directory);
+        let numbers = 0..DEBTS_AT_ONCE + 3;
+        let objects = numbers.clone().map(|number| ("f".into(), object(number), number as i64)).collect();
+        store.owe("s".into(), objects).await.unwrap();
+        let mut behind = behind(&store);
+        for number in numbers.clone() {
+            assert_eq!(behind.next(&store, OTHERS).unwrap().unwrap().0, object(number));
+            behind.failed(&object(number), Duration::from_secs(60));
         }
-        Ok(if self.is_behind() { Next::Wait } else { Next::CaughtUp })
+        assert!(behind.next(&store, OTHERS).unwrap().is_none());
+        for number in numbers {
+            store.pay("s".into(), object(number)).await.unwrap();
+            behind.had(&object(number), true);
+        }
+        assert!(!behind.is_behind());
     }
 }

@@ -25,7 +25,6 @@ use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::config::Limits;
 use crate::notification::ObjectId;
-use crate::notification::Sequencer;
 use crate::object::Condition;
 use crate::object::Objects as _;
 use crate::object::ReadError;
@@ -73,9 +72,7 @@ impl Workshop {
 pub(super) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    /// The highest sequencer among the changes that asked for it.
-    pub sequencer: Option<Sequencer>,
-    /// The entity tag that one of them named.
+    /// The entity tag that every change which asked for it names.
     pub etag: Option<Box<str>>,
     /// Which lanes, by their position among all.
     pub lanes: Vec<usize>,
@@ -97,9 +94,9 @@ pub(super) struct JobEnd {
 pub(super) enum JobError {
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The stored bytes will never read in this version.
+    /// The version with this entity tag will never read, or not before it is restored.
     #[error("{object} cannot be read: {reason}")]
-    Damaged { object: ObjectId, etag: Box<str>, reason: String },
+    Unreadable { object: ObjectId, etag: Box<str>, is_archived: bool, reason: String },
     /// The checkpoint moved on while the object was read.
     #[error("the checkpoint moved on while the object was read")]
     Overtaken,
@@ -181,19 +178,17 @@ impl Announced {
         Ok(())
     }
 
-    /// Whether what the change told of has been read already.
-    fn is_old(&self) -> bool {
-        match (&self.task.sequencer, &self.standing.sequencer) {
-            (Some(told), Some(read)) => told <= read && self.standing.is_settled(),
-            _ => false,
-        }
+    /// Whether the version that the changes name is the one that was read whole, and every sink has had it. Nothing else
+    /// that a message says spares a read: whoever can send one could make an object's later content vanish.
+    fn is_known(&self) -> bool {
+        self.task.etag.is_some() && self.task.etag == self.standing.etag && self.standing.is_settled()
     }
 
     async fn open(mut self) -> Result<Opening, JobError> {
         let metrics = Arc::clone(&self.workshop.metrics);
         let anew = self.standing.is_of_another(self.task.feed.family.name);
-        if !anew && self.is_old() {
-            metrics.duplicates_suppressed.add(["sequencer"], 1);
+        if !anew && self.is_known() {
+            metrics.duplicates_suppressed.add(["etag"], 1);
             return Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }));
         }
         let condition = match &self.standing.etag {
@@ -210,37 +205,20 @@ impl Announced {
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
-                self.note_sequencer().await?;
                 Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }))
             }
-            Err(ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) => {
-                let etag = self.task.etag.take().unwrap_or_default();
-                Err(JobError::Damaged { object, etag, reason })
-            }
+            Err(ReadError::Archived { object, reason }) => Err(self.unreadable(object, true, reason).await),
+            Err(ReadError::Damaged { object, reason }) => Err(self.unreadable(object, false, reason).await),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The object is as it was; changes up to this one need no read any more.
-    async fn note_sequencer(&mut self) -> Result<(), JobError> {
-        let (Some(sequencer), Some(etag)) = (self.task.sequencer.take(), self.standing.etag.clone()) else {
-            return Ok(());
-        };
-        if self.standing.damaged {
-            return Ok(());
+    /// Which version cannot be read is asked of the place; what a message named may be another's, or invented.
+    async fn unreadable(&self, object: ObjectId, is_archived: bool, reason: String) -> JobError {
+        match self.task.feed.place.etag(&object).await {
+            Ok(etag) => JobError::Unreadable { object, etag, is_archived, reason },
+            Err(error) => error.into(),
         }
-        let finish = Finish {
-            feed: Arc::clone(&self.task.feed.name),
-            family: self.task.feed.family.name,
-            object: self.task.object.clone(),
-            etag,
-            sequencer: Some(sequencer),
-            progress: self.standing.progress.clone(),
-            changed: false,
-            now_ms: clock::now_ms(),
-        };
-        self.workshop.store.finish(finish).await?;
-        Ok(())
     }
 }
 
@@ -339,7 +317,6 @@ impl Delivered {
             family: job.task.feed.family.name,
             object: object.clone(),
             etag: read.version.etag.clone(),
-            sequencer: job.task.sequencer,
             progress: read.progress,
             changed: read.new_records > 0,
             now_ms: clock::now_ms(),

@@ -82,13 +82,13 @@ impl Requeues {
                     Asked::Message => self.parse_again(id).await?,
                     Asked::Record { object } if ordered.contains(&object) => {}
                     Asked::Record { object } => {
-                        if self.order(id, &object, None).await? {
+                        if self.order(id, &object).await? {
                             ordered.insert(object);
                         }
                     }
-                    Asked::Object { object, etag } => {
+                    Asked::Object { object } => {
                         self.store.reconsider(object.clone()).await?;
-                        if self.order(id, &object, etag).await? {
+                        if self.order(id, &object).await? {
                             ordered.insert(object);
                         }
                     }
@@ -101,13 +101,13 @@ impl Requeues {
     }
 
     /// Has the object read, if a feed still reads it; says so.
-    async fn order(&self, id: u64, object: &ObjectId, etag: Option<Box<str>>) -> Result<bool, StoreError> {
+    async fn order(&self, id: u64, object: &ObjectId) -> Result<bool, StoreError> {
         let Route::Feed(feed) = self.feeds.route(object) else {
             self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
             return Ok(false);
         };
         let object = object.clone();
-        let change = ObjectChange { object, sequencer: None, etag, size_bytes: None, written_at_ms: None };
+        let change = ObjectChange { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None };
         // A closed dispatcher means that the process is ending.
         let _ = self.orders.send(Order { feed, change, claim: None }).await;
         Ok(true)
@@ -130,7 +130,7 @@ impl Requeues {
                     if let Route::Feed(at) = self.feeds.route(&written.change.object) {
                         let feed = &self.feeds.0[at];
                         let object = feed.canonical(written.change.object);
-                        names.push((Arc::clone(&feed.name), object, written.change.etag));
+                        names.push((Arc::clone(&feed.name), object));
                     }
                 }
             }

@@ -31,7 +31,7 @@ pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limi
     let wait = Duration::from_millis(250).saturating_mul(1 << attempts.min(8)).min(Duration::from_secs(60));
     match error {
         JobError::Read(ReadError::NotFound { .. }) if attempts >= limits.read_attempts => Verdict::Vanished,
-        JobError::Damaged { etag, .. } => Verdict::Quarantine(etag.clone()),
+        JobError::Unreadable { etag, .. } => Verdict::Quarantine(etag.clone()),
         JobError::Panicked { etag } if attempts >= PANICS_MAX => Verdict::Quarantine(etag.clone()),
         _ if last => Verdict::GiveUp,
         JobError::Read(ReadError::Changed { .. }) | JobError::Overtaken => Verdict::Again(Duration::ZERO),
@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn an_object_that_will_never_read_is_quarantined_at_once() {
-        let damaged = JobError::Damaged { object: object(), etag: "e".into(), reason: "GLACIER".into() };
+        let reason = "GLACIER".to_owned();
+        let damaged = JobError::Unreadable { object: object(), etag: "e".into(), is_archived: true, reason };
         let verdict = verdict(&damaged, 1, Duration::ZERO, &Limits::default(), false);
         assert_eq!(verdict, Verdict::Quarantine("e".into()));
     }

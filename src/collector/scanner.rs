@@ -15,6 +15,7 @@ use tracing::info;
 use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Standing;
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
@@ -217,9 +218,7 @@ impl Scanner {
             return Ok(());
         }
         let standing = self.store.standing(&change.object, &self.feed.sinks)?;
-        let same = change.etag.is_some() && standing.etag == change.etag;
-        let same = same && !standing.is_of_another(self.feed.family.name);
-        if same && (standing.damaged || standing.is_settled()) {
+        if !standing.is_of_another(self.feed.family.name) && is_known(&change, &standing) {
             return Ok(());
         }
         let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
@@ -231,6 +230,16 @@ impl Scanner {
         // A closed dispatcher means that the process is ending.
         let _ = self.orders.send(Order { feed: self.position, change, claim: None }).await;
         Ok(())
+    }
+}
+
+/// Whether the version that was found is the one that every sink has had whole, or one that cannot be read now either.
+fn is_known(change: &ObjectChange, standing: &Standing) -> bool {
+    let Some(etag) = &change.etag else { return false };
+    match &standing.unreadable {
+        // A restored object has the tag that it had before.
+        Some(version) => version.etag == *etag && (!version.is_archived || change.is_archived),
+        None => standing.etag.as_ref() == Some(etag) && standing.is_settled(),
     }
 }
 

@@ -113,9 +113,9 @@ impl Directory {
         metadata.is_file().then(|| {
             Found::Object(ObjectChange {
                 object: ObjectId::new(Arc::clone(&self.bucket), key),
-                sequencer: None,
                 etag: Some(file_etag(&metadata)),
                 size_bytes: Some(metadata.len()),
+                is_archived: false,
                 written_at_ms: arrived_ms(&metadata),
             })
         })
@@ -215,10 +215,13 @@ impl Entry {
     }
 }
 
-/// A file's entity tag: it changes with every write that a bucket would take for one.
+/// A file's entity tag: it changes with every write that a bucket would take for one, also where the writer sets the
+/// time of modification back (`touch -d`, `rsync --times`, `cp -p`), since nobody can set the time of the last change.
 pub fn file_etag(metadata: &Metadata) -> Box<str> {
-    let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
-    format!("{modified_ns}-{}-{}", metadata.len(), metadata.ino()).into()
+    let nanoseconds = |secs: i64, rest: i64| i128::from(secs) * 1_000_000_000 + i128::from(rest);
+    let modified = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
+    let changed = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
+    format!("{modified}-{changed}-{}-{}", metadata.len(), metadata.ino()).into()
 }
 
 /// When the file was last written, in milliseconds since the epoch.
@@ -334,6 +337,20 @@ mod tests {
         assert_eq!(before, tag());
         fs::write(&path, b"longer than before").unwrap();
         assert_ne!(before, tag());
+    }
+
+    #[test]
+    fn an_entity_tag_changes_though_size_and_time_of_modification_are_set_back() {
+        let (place, _) = laid_out(&["f"]);
+        let path = place.path().join("f");
+        let tag = || file_etag(&fs::metadata(&path).unwrap());
+        let (before, modified) = (tag(), fs::metadata(&path).unwrap().modified().unwrap());
+        // The clock of a file system may stand still for some milliseconds.
+        while tag() == before {
+            fs::write(&path, b"g").unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+        }
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
     }
 
     #[test]

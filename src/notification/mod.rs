@@ -10,7 +10,6 @@ pub mod scan;
 
 pub mod directory;
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,48 +36,16 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// S3's `sequencer`: the order of writes to one key. Meaningless across keys.
-///
-/// Compared as Amazon says: the shorter is padded with zeros on its right, then both are compared as text
-/// (S3 User Guide, "Event message structure").
-#[derive(Clone, Debug)]
-pub struct Sequencer(pub Box<str>);
-
-impl Ord for Sequencer {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let (left, right) = (self.0.as_bytes(), other.0.as_bytes());
-        let digit = |text: &[u8], at: usize| text.get(at).copied().unwrap_or(b'0');
-        (0..left.len().max(right.len()))
-            .map(|at| digit(left, at).cmp(&digit(right, at)))
-            .find(|order| order.is_ne())
-            .unwrap_or(Ordering::Equal)
-    }
-}
-
-impl PartialOrd for Sequencer {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Sequencer {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Sequencer {}
-
 /// One object was written.
 #[derive(Clone, Debug)]
 pub struct ObjectChange {
     pub object: ObjectId,
-    /// Absent where the teller has none: listings, directories, look-alikes of S3.
-    pub sequencer: Option<Sequencer>,
     /// The entity tag the teller saw, without quotes. The object may have changed again since.
     pub etag: Option<Box<str>>,
     /// The object's size in bytes, as the teller saw it.
     pub size_bytes: Option<u64>,
+    /// The listing says that the object lies in an archive and no restored copy of it can be read.
+    pub is_archived: bool,
     /// Milliseconds since the epoch of the write, as the teller saw it (event time, or `LastModified`).
     pub written_at_ms: Option<i64>,
 }
@@ -86,26 +53,6 @@ pub struct ObjectChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sequencers_are_compared_as_if_padded_with_zeros_on_the_right() {
-        for (left, right, expected) in [
-            ("0055AED6DCD90281E5", "0055AED6DCD90281E5", Ordering::Equal),
-            ("0055AED6DCD90281E5", "0055AED6DCD90281E6", Ordering::Less),
-            ("0061", "00610000", Ordering::Equal),
-            ("0061", "00610001", Ordering::Less),
-            ("0062", "00610001", Ordering::Greater),
-            ("00617F08299329D189", "00617F08299329D1", Ordering::Greater),
-            ("9", "10", Ordering::Greater),
-            ("", "0", Ordering::Equal),
-            ("", "1", Ordering::Less),
-        ] {
-            let (left, right) = (Sequencer(left.into()), Sequencer(right.into()));
-            assert_eq!(left.cmp(&right), expected, "{left:?} against {right:?}");
-            assert_eq!(right.cmp(&left), expected.reverse(), "{right:?} against {left:?}");
-            assert_eq!(left == right, expected.is_eq());
-        }
-    }
 
     #[test]
     fn a_directory_is_told_from_a_bucket_by_its_leading_slash() {

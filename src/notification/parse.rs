@@ -7,7 +7,6 @@ use serde_json::value::RawValue;
 
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
-use crate::notification::Sequencer;
 
 /// SQS's own limit of a message.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -148,7 +147,6 @@ impl Shape<'_> {
                 key,
                 size: detail.object.size,
                 etag: detail.object.etag,
-                sequencer: detail.object.sequencer,
                 time: self.time.as_deref(),
             },
             0,
@@ -186,8 +184,6 @@ struct BridgedObject<'a> {
     size: Option<&'a RawValue>,
     #[serde(borrow)]
     etag: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    sequencer: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -220,8 +216,6 @@ struct RawObject<'a> {
     size: Option<&'a RawValue>,
     #[serde(rename = "eTag", borrow)]
     etag: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    sequencer: Option<Cow<'a, str>>,
 }
 
 fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
@@ -247,7 +241,6 @@ fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
         key: bounded(index, key)?,
         size: detail.object.size,
         etag: detail.object.etag,
-        sequencer: detail.object.sequencer,
         time: record.event_time.as_deref(),
     };
     written(told, index).map(|notice| match notice {
@@ -266,7 +259,6 @@ struct Told<'a> {
     key: String,
     size: Option<&'a RawValue>,
     etag: Option<Cow<'a, str>>,
-    sequencer: Option<Cow<'a, str>>,
     time: Option<&'a str>,
 }
 
@@ -283,9 +275,9 @@ fn written(told: Told<'_>, index: usize) -> Result<Notice, ParseError> {
     let usable = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= EXCERPT_BYTES_MAX;
     let change = ObjectChange {
         object: ObjectId::new(told.bucket, told.key),
-        sequencer: told.sequencer.filter(usable).map(|text| Sequencer(text.as_ref().into())),
         etag: told.etag.filter(usable).map(|etag| etag.trim_matches('"').into()),
         size_bytes,
+        is_archived: false,
         written_at_ms: told.time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(|at| at.as_millisecond()),
     };
     Ok(Notice::Written(Written { change, region: None, account: None, unknown_version: None }))
@@ -422,7 +414,6 @@ mod tests {
             assert_eq!(change.etag.as_deref(), Some(etag));
             assert_eq!(change.size_bytes, Some(12));
             assert_eq!(change.written_at_ms, Some(ms));
-            assert!(change.sequencer.is_some());
         }
         let told = only_written(&bridged);
         assert_eq!((told.account.as_deref(), told.region.as_deref()), (Some("111122223333"), Some("ca-central-1")));
@@ -560,7 +551,6 @@ mod tests {
         let change = only_written(&json!({"Records": [odd]}).to_string()).change;
         assert_eq!((change.size_bytes, change.written_at_ms), (None, None));
         assert_eq!(change.etag.as_deref(), Some("quoted"));
-        assert!(change.sequencer.is_none());
     }
 
     #[test]

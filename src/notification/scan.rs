@@ -6,6 +6,8 @@ use aws_config::BehaviorVersion;
 use aws_config::Region;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
+use aws_sdk_s3::types::ObjectStorageClass;
+use aws_sdk_s3::types::OptionalObjectAttributes;
 
 use crate::identity::Identity;
 use crate::identity::fault::Fault;
@@ -159,6 +161,7 @@ impl Listing {
             .set_start_after(self.start_after.clone())
             .set_continuation_token(self.continuation.clone())
             .set_expected_bucket_owner(self.door.expected_bucket_owner.clone())
+            .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
             // XML cannot carry every character that a key may have.
             .encoding_type(EncodingType::Url)
             .send()
@@ -180,6 +183,7 @@ impl Listing {
     }
 
     fn found(&self, object: aws_sdk_s3::types::Object, encoded: bool) -> Option<Found> {
+        let is_archived = is_archived(&object);
         let key = object.key?;
         let decoded = if encoded { decode_key(&key) } else { Ok(key.clone()) };
         let key = match decoded {
@@ -195,7 +199,7 @@ impl Listing {
         }
         Some(Found::Object(ObjectChange {
             object: ObjectId::new(self.bucket.as_str(), key),
-            sequencer: None,
+            is_archived,
             etag: object.e_tag.map(|etag| etag.trim_matches('"').into()),
             size_bytes,
             written_at_ms: object.last_modified.and_then(|at| at.to_millis().ok()),
@@ -216,6 +220,13 @@ impl Listing {
             Remedy::Person => ScanError::Denied { place, reason: with_hint(reason, fault) },
         }
     }
+}
+
+/// Whether no read can succeed: the object lies in an archive, and there is no restored copy of it.
+fn is_archived(object: &aws_sdk_s3::types::Object) -> bool {
+    let archive = [ObjectStorageClass::Glacier, ObjectStorageClass::DeepArchive];
+    let restored = object.restore_status.as_ref().is_some_and(|status| status.restore_expiry_date.is_some());
+    object.storage_class.as_ref().is_some_and(|class| archive.contains(class)) && !restored
 }
 
 fn with_hint(reason: String, fault: &Fault) -> String {

@@ -3,6 +3,7 @@
 use std::fs::Metadata;
 use std::io;
 use std::io::SeekFrom;
+use std::os::unix::fs::MetadataExt as _;
 
 use bytes::BufMut;
 use bytes::Bytes;
@@ -79,8 +80,7 @@ impl Objects for DirectoryObjects {
         let Some((file, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
-        let (object, etag, end) = (object.clone(), version.etag.clone(), version.size_bytes);
-        let body = FileBody { object, file: Some(file), etag, at: 0, end };
+        let body = body(object, file, &version, 0, version.size_bytes);
         Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
     }
 
@@ -105,12 +105,16 @@ impl Objects for DirectoryObjects {
         }
         file.seek(SeekFrom::Start(start)).await.map_err(|error| failed(object, &error))?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or_default());
-        let etag = version.etag.clone();
-        let mut body = FileBody { object: object.clone(), file: Some(file), etag, at: start, end };
+        let mut body = body(object, file, &version, start, end);
         while let Some(chunk) = body.next().await {
             bytes.extend_from_slice(&chunk?);
         }
         Ok(Reading::Changed(Part { version, start, bytes: bytes.freeze() }))
+    }
+
+    async fn etag(&self, object: &ObjectId) -> Result<Box<str>, ReadError> {
+        let (_, metadata) = self.file(&object.key).await.map_err(|error| failed(object, &error))?;
+        Ok(file_etag(&metadata))
     }
 }
 
@@ -125,6 +129,8 @@ pub struct FileBody {
     /// `None` when all is given, or an error was.
     file: Option<File>,
     etag: Box<str>,
+    /// When it was last written, in milliseconds since the epoch.
+    modified_ms: Option<i64>,
     at: u64,
     end: u64,
 }
@@ -141,8 +147,9 @@ impl FileBody {
                 Err(error) => Err(failed(&self.object, &error)),
             }
         } else {
-            match file.metadata().await {
-                Ok(now) if now.len() > self.end || *file_etag(&now) == *self.etag => {
+            let now = file.metadata().await;
+            match now {
+                Ok(now) if now.len() > self.end || self.is_same(&now) => {
                     self.file = None;
                     return None;
                 }
@@ -156,6 +163,17 @@ impl FileBody {
         }
         Some(result)
     }
+
+    /// Whether nobody has written to the file. That its last name was taken away is a change of the file too.
+    fn is_same(&self, now: &Metadata) -> bool {
+        let was_replaced = now.nlink() == 0 && now.len() == self.end && modified_ms(now) == self.modified_ms;
+        was_replaced || *file_etag(now) == *self.etag
+    }
+}
+
+fn body(object: &ObjectId, file: File, version: &Version, at: u64, end: u64) -> FileBody {
+    let (etag, modified_ms) = (version.etag.clone(), version.last_modified_ms);
+    FileBody { object: object.clone(), file: Some(file), etag, modified_ms, at, end }
 }
 
 fn version(metadata: &Metadata) -> Version {

@@ -38,6 +38,9 @@ pub trait Objects: Send + Sync + 'static {
         condition: Condition,
         range: Range,
     ) -> impl Future<Output = Result<Reading<Part>, ReadError>> + Send;
+
+    /// The entity tag of the object's current version, without reading it. For versions that cannot be read.
+    fn etag(&self, object: &ObjectId) -> impl Future<Output = Result<Box<str>, ReadError>> + Send;
 }
 
 /// Which version of the object is wanted.
@@ -136,12 +139,19 @@ impl Objects for Place {
             Self::Directory(objects) => objects.read_range(object, condition, range).await,
         }
     }
+
+    async fn etag(&self, object: &ObjectId) -> Result<Box<str>, ReadError> {
+        match self {
+            Self::S3(objects) => objects.etag(object).await,
+            Self::Directory(objects) => objects.etag(object).await,
+        }
+    }
 }
 
 /// One version of one object: which it is, before its bytes are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Version {
-    /// The entity tag, without quotes. For a file: its modification time, size and inode.
+    /// The entity tag, without quotes. For a file: when it was modified and last changed, its size and inode.
     pub etag: Box<str>,
     /// The version id, where the bucket keeps versions.
     pub version_id: Option<Box<str>>,

@@ -118,6 +118,19 @@ impl Objects for S3Objects {
         }
         Ok(Reading::Changed(Part { version, start, bytes: bytes.freeze() }))
     }
+
+    async fn etag(&self, object: &ObjectId) -> Result<Box<str>, ReadError> {
+        let request = self.door.client.head_object().bucket(self.door.address(&object.bucket)).key(&*object.key);
+        let request = request.set_expected_bucket_owner(self.door.expected_bucket_owner.clone());
+        let reply = request.send().await.map_err(|error| failed(&self.door, object, &Fault::of(&error)))?;
+        plain_etag(object, reply.e_tag.as_deref())
+    }
+}
+
+/// The entity tag without its quotes, as a reply names it.
+fn plain_etag(object: &ObjectId, etag: Option<&str>) -> Result<Box<str>, ReadError> {
+    let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"')).filter(|etag| !etag.is_empty());
+    Ok(etag.ok_or_else(|| unavailable(object, "the reply names no entity tag"))?.into())
 }
 
 /// Refuses a range that is empty or too long to be held in memory.
@@ -145,9 +158,7 @@ impl Opened {
     fn new(object: &ObjectId, reply: GetObjectOutput, range: Option<Range>) -> Result<Self, ReadError> {
         let length = reply.content_length.and_then(|length| u64::try_from(length).ok());
         let length = length.ok_or_else(|| unavailable(object, "the reply does not tell its length"))?;
-        let etag = reply.e_tag.as_deref().map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-        let etag = etag.filter(|etag| !etag.is_empty());
-        let etag = etag.ok_or_else(|| unavailable(object, "the reply names no entity tag"))?.into();
+        let etag = plain_etag(object, reply.e_tag.as_deref())?;
         let (start, size_bytes) = match range {
             None => (0, length),
             Some(_) => {

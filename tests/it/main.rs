@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod catching_up;
 mod config;
 mod container_logs;
 mod container_pieces;
@@ -15,6 +16,7 @@ mod emulators;
 mod encodings;
 mod events;
 mod file_sink;
+mod forged;
 mod identity;
 mod kill;
 mod lakefs;

@@ -33,15 +33,12 @@ impl Dispatcher {
             // A panic outside a worker is a fault of the program's own; going on could lose what it held.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
-        let Some(Running { wish, catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
+        let Some(Running { wish, lanes, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
         wish.claims.iter().for_each(Claim::touch);
-        if let Some(lane) = catching_up {
-            self.behind[lane].ended();
-        }
         match result {
-            Ok(end) => self.passed(&object, wish, catching_up, &end).await?,
+            Ok(end) => self.passed(&object, wish, &lanes, &end).await?,
             Err(JobError::Store(error)) => return Err(error),
-            Err(error) => self.failed(&object, wish, catching_up, &error).await?,
+            Err(error) => self.failed(&object, wish, &lanes, is_catching_up, &error).await?,
         }
         if self.waiting.get(&object).is_some_and(|wish| wish.not_before.is_none()) {
             self.ready.push_back(object);
@@ -49,63 +46,41 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn passed(
-        &mut self,
-        object: &ObjectId,
-        wish: Wish,
-        catching_up: Option<usize>,
-        end: &JobEnd,
-    ) -> Result<(), StoreError> {
+    async fn passed(&mut self, object: &ObjectId, wish: Wish, lanes: &[usize], end: &JobEnd) -> Result<(), StoreError> {
         for &lane in &end.deferred {
-            self.behind[lane].defer(object, wish.feed);
-            if catching_up == Some(lane) {
-                self.behind[lane].again(object, TICK);
-            }
+            self.defer(lane, object, wish.feed)?;
+            self.behind[lane].rest(object, TICK);
         }
         if !end.finished && end.deferred.is_empty() {
             // Stopped midway: the claims are dropped, and the messages come again.
             return Ok(());
         }
-        if let Some(lane) = catching_up.filter(|lane| !end.deferred.contains(lane)) {
-            self.pay(lane, object).await?;
+        if end.finished {
+            for &lane in lanes.iter().filter(|lane| !end.deferred.contains(lane)) {
+                self.had(lane, object).await?;
+            }
         }
-        self.park(object.clone(), wish);
+        self.park(object, wish);
         self.settle(object)
     }
 
-    async fn pay(&mut self, lane: usize, object: &ObjectId) -> Result<(), StoreError> {
-        let sink = Arc::clone(&self.workshop.lanes[lane].sink);
-        self.workshop.store.pay(sink, object.clone()).await?;
-        self.behind[lane].paid(object);
-        if let Some(parked) = self.parked.get_mut(object) {
-            parked.lanes.retain(|&owed| owed != lane);
-        }
-        Ok(())
-    }
-
-    /// Keeps an object's messages until every sink has had it: those that are behind get it later.
-    pub(super) fn park(&mut self, object: ObjectId, wish: Wish) {
-        let feed = &self.workshop.feeds.0[wish.feed];
-        let parked = self.parked.entry(object.clone()).or_default();
-        parked.feed = wish.feed;
-        parked.claims.extend(wish.claims);
-        for &lane in &feed.lanes {
-            if self.behind[lane].is_behind() {
-                self.behind[lane].defer(&object, wish.feed);
-                if !parked.lanes.contains(&lane) {
-                    parked.lanes.push(lane);
-                }
-            }
+    /// Keeps an object's messages until every sink has had it, or what it has not had is written down.
+    pub(super) fn park(&mut self, object: &ObjectId, wish: Wish) {
+        if !wish.claims.is_empty() {
+            let parked = self.parked.entry(object.clone()).or_default();
+            parked.feed = wish.feed;
+            parked.claims.extend(wish.claims);
         }
     }
 
     /// Settles an object's messages if nothing is left to do: every sink has had it or is owed it.
     pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
         let Some(parked) = self.parked.get(object) else { return Ok(()) };
-        if !parked.lanes.is_empty() {
+        let feed = &self.workshop.feeds.0[parked.feed];
+        if feed.lanes.iter().any(|&lane| self.behind[lane].is_waited_for(object)) {
             return Ok(());
         }
-        let sinks = &self.workshop.feeds.0[parked.feed].sinks;
+        let sinks = &feed.sinks;
         let mut claims = self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default();
         while let Some(claim) = claims.pop() {
             // Without a proof the claim is dropped, and its message comes again.
@@ -121,33 +96,33 @@ impl Dispatcher {
         &mut self,
         object: &ObjectId,
         mut wish: Wish,
-        catching_up: Option<usize>,
+        lanes: &[usize],
+        is_catching_up: bool,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        wish.attempts = 1 + catching_up.map_or(wish.attempts, |lane| self.behind[lane].attempts(object));
+        let failed_before = lanes.iter().map(|&lane| self.behind[lane].attempts(object)).max();
+        wish.attempts = 1 + if is_catching_up { failed_before.unwrap_or(0) } else { wish.attempts };
         let limits = &self.workshop.limits;
         let verdict = retry::verdict(error, wish.attempts, wish.since.elapsed(), limits, self.once);
         debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
         let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
         match verdict {
-            Verdict::Again(wait) => match catching_up {
-                Some(lane) => self.behind[lane].again(object, wait),
-                None => self.again(object, wish, wait),
-            },
+            Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, lanes, wait),
+            Verdict::Again(wait) => self.again(object, wish, wait),
             Verdict::GiveUp => {
                 error!(feed = %feed.name, %object, %error, attempts = wish.attempts, "an object cannot be read; its message is left to come again");
                 self.workshop.metrics.objects.add(["given_up"], 1);
                 self.failed.get_or_insert_with(|| error.to_string());
-                if let Some(lane) = catching_up {
-                    self.behind[lane].again(object, Duration::from_secs(60));
+                if is_catching_up {
+                    self.catch_up_later(object, lanes, Duration::from_secs(60));
                 }
             }
             Verdict::Vanished => {
                 warn!(feed = %feed.name, %object, "an object is gone before it was read");
                 self.workshop.metrics.objects.add(["vanished"], 1);
                 self.workshop.store.refuse_requeued(object.clone(), error.to_string()).await?;
-                for lane in feed.lanes.clone() {
-                    self.pay(lane, object).await?;
+                for &lane in &feed.lanes {
+                    self.had(lane, object).await?;
                 }
                 for claim in wish.claims.into_iter().chain(self.unpark(object)) {
                     claim.settle(Proof::Vanished);
@@ -172,13 +147,14 @@ impl Dispatcher {
         error: &JobError,
     ) -> Result<(), StoreError> {
         for lane in self.workshop.feeds.0[wish.feed].lanes.clone() {
-            self.pay(lane, object).await?;
+            self.had(lane, object).await?;
         }
         for claim in wish.claims.into_iter().chain(self.unpark(object)).map(Some).chain([None]) {
             let refusal = Refusal {
                 feed: Arc::clone(feed),
                 object: object.clone(),
                 etag: etag.clone(),
+                is_archived: matches!(error, JobError::Unreadable { is_archived: true, .. }),
                 reason: error.to_string(),
                 now_ms: clock::now_ms(),
             };
@@ -188,6 +164,12 @@ impl Dispatcher {
             }
         }
         Ok(())
+    }
+
+    fn catch_up_later(&mut self, object: &ObjectId, lanes: &[usize], wait: Duration) {
+        for &lane in lanes {
+            self.behind[lane].failed(object, wait);
+        }
     }
 
     fn unpark(&mut self, object: &ObjectId) -> Vec<Claim> {

@@ -1,4 +1,4 @@
-//! Sinks that lag: writes debts down, starts what catches them up, and notes who has caught up.
+//! Backlogs of sinks: writes down what has waited too long, starts what clears them, and reports who has caught up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,50 +9,88 @@ use tracing::warn;
 use super::Dispatcher;
 use super::Wish;
 use crate::checkpoint::StoreError;
-use crate::collector::behind::Next;
+use crate::collector::behind::Due;
 use crate::collector::clock;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
-    /// Sinks that lag: writes debts down, starts what catches them up, and notes who has caught up.
+    /// Writes down what has waited too long, and reports which sinks are behind.
     pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
         for lane in 0..self.behind.len() {
-            if !self.behind[lane].is_behind() {
-                continue;
-            }
             self.owe(lane).await?;
-            let workshop = Arc::clone(&self.workshop);
-            let handle = &workshop.lanes[lane];
-            workshop.metrics.sink_behind.set([&handle.sink], 1);
-            if handle.is_stuck(workshop.limits.sink_patience) {
-                continue;
-            }
-            while self.running.len() < workshop.limits.objects_at_once {
-                match self.behind[lane]
-                    .next(&workshop.store, |object| self.running.contains_key(object) || handle.holds(object))?
-                {
-                    Next::Object(object, feed) => self.catch_up(lane, object, feed),
-                    Next::Wait => break,
-                    Next::CaughtUp => {
-                        info!(sink = %handle.sink, "the sink has caught up");
-                        workshop.metrics.sink_behind.set([&handle.sink], 0);
-                        break;
-                    }
+            let sink = &self.workshop.lanes[lane].sink;
+            match self.behind[lane].turned() {
+                Some(true) => self.workshop.metrics.sink_behind.set([sink], 1),
+                Some(false) => {
+                    info!(%sink, "the sink has caught up");
+                    self.workshop.metrics.sink_behind.set([sink], 0);
                 }
+                None => {}
             }
         }
         Ok(())
     }
 
-    fn catch_up(&mut self, lane: usize, object: ObjectId, feed: Option<usize>) {
-        let feed = feed.or_else(|| self.workshop.feeds.position(&object));
-        let Some(feed) = feed.filter(|&feed| self.workshop.feeds.0[feed].lanes.contains(&lane)) else {
-            warn!(%object, sink = %self.workshop.lanes[lane].sink, "an object is owed to a sink that its feed does not go to any more");
-            self.behind[lane].again(&object, Duration::from_secs(3600));
-            return;
+    /// Starts the job that clears the oldest entry of one backlog, the sinks taking turns. Says whether there was one.
+    pub(super) fn start_catching_up(&mut self) -> Result<bool, StoreError> {
+        let lanes = self.behind.len();
+        for turn in 0..lanes {
+            let lane = (self.next_lane + turn) % lanes;
+            while let Some((object, feed)) = self.next_of(lane)? {
+                if self.catch_up(lane, object, feed) {
+                    self.next_lane = lane + 1;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn next_of(&mut self, lane: usize) -> Result<Option<(ObjectId, Option<usize>)>, StoreError> {
+        let handle = &self.workshop.lanes[lane];
+        if !self.behind[lane].is_behind() || handle.is_stuck(self.workshop.limits.sink_patience) {
+            return Ok(None);
+        }
+        let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object);
+        self.behind[lane].next(&self.workshop.store, busy)
+    }
+
+    fn catch_up(&mut self, lane: usize, object: ObjectId, feed: Option<usize>) -> bool {
+        let workshop = Arc::clone(&self.workshop);
+        let feed = feed.or_else(|| workshop.feeds.position(&object));
+        let Some(feed) = feed.filter(|&feed| workshop.feeds.0[feed].lanes.contains(&lane)) else {
+            warn!(%object, sink = %workshop.lanes[lane].sink, "an object is owed to a sink that its feed does not go to any more");
+            self.behind[lane].rest(&object, Duration::from_secs(3600));
+            return false;
         };
-        self.behind[lane].started();
-        self.start(object, Wish::new(feed), vec![lane], Some(lane));
+        // One reading serves every sink that is behind with the object.
+        let joins = |&other: &usize| {
+            let handle = &workshop.lanes[other];
+            let takes = !handle.is_stuck(workshop.limits.sink_patience) && !handle.holds(&object);
+            other == lane || takes && self.behind[other].knows(&object)
+        };
+        let lanes: Vec<usize> = workshop.feeds.0[feed].lanes.iter().copied().filter(joins).collect();
+        self.start(object, Wish::new(feed), lanes, true);
+        true
+    }
+
+    /// A sink does not get this object now; it stands in its backlog.
+    pub(super) fn defer(&mut self, lane: usize, object: &ObjectId, feed: usize) -> Result<(), StoreError> {
+        self.behind[lane].defer(&self.workshop.store, object, feed)
+    }
+
+    /// A sink has had the object, or the object is no more: it leaves the backlog.
+    pub(super) async fn had(&mut self, lane: usize, object: &ObjectId) -> Result<(), StoreError> {
+        if !self.behind[lane].is_behind() {
+            return Ok(());
+        }
+        let owed = self.behind[lane].is_owed(&self.workshop.store, object)?;
+        if owed {
+            let sink = Arc::clone(&self.workshop.lanes[lane].sink);
+            self.workshop.store.pay(sink, object.clone()).await?;
+        }
+        self.behind[lane].had(object, owed);
+        Ok(())
     }
 
     /// Writes down what a sink has not had for too long, and settles the messages that waited for it alone.
@@ -62,14 +100,15 @@ impl Dispatcher {
             return Ok(());
         }
         let sink = Arc::clone(&self.workshop.lanes[lane].sink);
-        let objects = due.iter().map(|(object, feed)| (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone()));
+        let now_ms = clock::now_ms();
+        let objects = due.iter().map(|Due { object, feed, waited }| {
+            let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(0);
+            (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone(), now_ms - waited_ms)
+        });
         info!(%sink, objects = due.len(), "objects are written down as owed to a sink");
-        self.workshop.store.owe(Arc::clone(&sink), objects.collect(), clock::now_ms()).await?;
-        for (object, _) in due {
+        self.workshop.store.owe(Arc::clone(&sink), objects.collect()).await?;
+        for Due { object, .. } in due {
             self.behind[lane].owed(&object);
-            if let Some(parked) = self.parked.get_mut(&object) {
-                parked.lanes.retain(|&waiting| waiting != lane);
-            }
             if !self.running.contains_key(&object) {
                 self.settle(&object)?;
             }

@@ -28,7 +28,6 @@ use crate::collector::lane::LaneHandle;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
-use crate::notification::Sequencer;
 
 /// Objects that may wait for a job; past it no more orders are taken.
 const WAITING_MAX: usize = 10_000;
@@ -48,7 +47,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 struct Wish {
     feed: usize,
-    sequencer: Option<Sequencer>,
+    /// The entity tag that every change waiting names; none when they differ, or one names none.
     etag: Option<Box<str>>,
     claims: Vec<Claim>,
     since: Instant,
@@ -59,22 +58,16 @@ struct Wish {
 
 impl Wish {
     fn new(feed: usize) -> Self {
-        Self {
-            feed,
-            sequencer: None,
-            etag: None,
-            claims: Vec::new(),
-            since: Instant::now(),
-            attempts: 0,
-            not_before: None,
-        }
+        Self { feed, etag: None, claims: Vec::new(), since: Instant::now(), attempts: 0, not_before: None }
     }
 }
 
-/// A job that runs: what it settles, and whom it catches up, if it does.
+/// A job that runs: what it settles, and which lanes it brings the object to.
 struct Running {
     wish: Wish,
-    catching_up: Option<usize>,
+    lanes: Vec<usize>,
+    /// It clears a backlog, and nothing new asked for it.
+    is_catching_up: bool,
     progress: Progress,
 }
 
@@ -89,7 +82,6 @@ struct Progress {
 struct Parked {
     feed: usize,
     claims: Vec<Claim>,
-    lanes: Vec<usize>,
 }
 
 /// The one place that knows which object is worked on.
@@ -102,6 +94,10 @@ pub(super) struct Dispatcher {
     running: HashMap<ObjectId, Running>,
     parked: HashMap<ObjectId, Parked>,
     behind: Vec<Behind>,
+    /// Whose backlog is next.
+    next_lane: usize,
+    /// Whether the last job that was started clears a backlog.
+    caught_up_last: bool,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// The first failure that ended an object's work with `--once`.
     failed: Option<String>,
@@ -129,6 +125,8 @@ impl Dispatcher {
             running: HashMap::new(),
             parked: HashMap::new(),
             behind,
+            next_lane: 0,
+            caught_up_last: false,
             jobs: JoinSet::new(),
             failed: None,
         })
@@ -144,7 +142,7 @@ impl Dispatcher {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut closed = false;
         while !closed || !self.is_idle() {
-            self.start_jobs();
+            self.start_jobs()?;
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
@@ -202,65 +200,75 @@ impl Dispatcher {
             self.workshop.metrics.duplicates_suppressed.add(["coalesced"], 1);
         }
         wish.claims.extend(claim);
-        if change.sequencer > wish.sequencer {
-            wish.sequencer = change.sequencer;
-        }
-        wish.etag = change.etag.or(wish.etag.take());
+        wish.etag = if new { change.etag } else { wish.etag.take().filter(|etag| change.etag.as_ref() == Some(etag)) };
         if new && !self.running.contains_key(&object) {
             self.ready.push_back(object);
         }
     }
 
-    fn start_jobs(&mut self) {
-        while self.running.len() < self.workshop.limits.objects_at_once {
-            let Some(object) = self.ready.pop_front() else { return };
+    /// Starts as many jobs as there is room for. Backlogs get up to half of it, so that neither waits for the other's end.
+    fn start_jobs(&mut self) -> Result<(), StoreError> {
+        let most = self.workshop.limits.objects_at_once;
+        while self.running.len() < most {
+            let catching_up = self.running.values().filter(|running| running.is_catching_up).count();
+            let may_catch_up = catching_up < (most / 2).max(1);
+            // Where there is room for one only, they take turns.
+            let catches_up_first = may_catch_up && (most > 1 || !self.caught_up_last);
+            let started = match catches_up_first {
+                true => self.start_catching_up()? || self.start_next()?,
+                false => self.start_next()? || may_catch_up && self.start_catching_up()?,
+            };
+            if !started {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the job of the next object that changed. Says whether there was one.
+    fn start_next(&mut self) -> Result<bool, StoreError> {
+        while let Some(object) = self.ready.pop_front() {
             if self.running.contains_key(&object) {
                 continue;
             }
             let Some(wish) = self.waiting.remove(&object) else { continue };
-            self.leave_out_stuck(&object, wish.feed);
-            let lanes: Vec<usize> = self.workshop.feeds.0[wish.feed]
-                .lanes
-                .iter()
-                .copied()
-                .filter(|&lane| !self.behind[lane].is_behind())
-                .collect();
-            if lanes.is_empty() {
-                self.park(object, wish);
-                continue;
+            let workshop = Arc::clone(&self.workshop);
+            let (mut lanes, mut is_held) = (Vec::new(), false);
+            for &lane in &workshop.feeds.0[wish.feed].lanes {
+                let handle = &workshop.lanes[lane];
+                if handle.stands_still(workshop.limits.sink_patience) {
+                    self.defer(lane, &object, wish.feed)?;
+                } else {
+                    is_held |= handle.holds(&object);
+                    lanes.push(lane);
+                }
             }
-            if lanes.iter().any(|&lane| self.workshop.lanes[lane].holds(&object)) {
-                // A batch from before the start is still on its way: what it settles is not known yet.
+            if is_held {
+                // A batch with records of it is still on its way: what that settles is not known yet.
                 self.again(&object, wish, TICK);
-                continue;
-            }
-            self.start(object, wish, lanes, None);
-        }
-    }
-
-    /// A lane that cannot finish the batch it holds records of the object in does not hold up the others.
-    fn leave_out_stuck(&mut self, object: &ObjectId, feed: usize) {
-        let patience = self.workshop.limits.sink_patience;
-        for &lane in &self.workshop.feeds.0[feed].lanes {
-            let handle = &self.workshop.lanes[lane];
-            if handle.holds(object) && handle.stands_still(patience) {
-                self.behind[lane].defer(object, feed);
+            } else if lanes.is_empty() {
+                self.park(&object, wish);
+                self.settle(&object)?;
+            } else {
+                self.start(object, wish, lanes, false);
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
-    fn start(&mut self, object: ObjectId, wish: Wish, lanes: Vec<usize>, catching_up: Option<usize>) {
+    fn start(&mut self, object: ObjectId, wish: Wish, lanes: Vec<usize>, is_catching_up: bool) {
         wish.claims.iter().for_each(Claim::touch);
         let task = Task {
             feed: Arc::clone(&self.workshop.feeds.0[wish.feed]),
             object: object.clone(),
-            sequencer: wish.sequencer.clone(),
             etag: wish.etag.clone(),
-            lanes,
+            lanes: lanes.clone(),
             progress: Arc::new(AtomicU64::new(0)),
         };
         let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
-        self.running.insert(object.clone(), Running { wish, catching_up, progress });
+        self.caught_up_last = is_catching_up;
+        self.running.insert(object.clone(), Running { wish, lanes, is_catching_up, progress });
         let workshop = Arc::clone(&self.workshop);
         self.jobs.spawn(async move { (object, job::run(workshop, task).await) });
     }
@@ -272,8 +280,8 @@ impl Dispatcher {
                 newer.claims.extend(wish.claims);
                 newer.attempts = newer.attempts.max(wish.attempts);
                 newer.since = newer.since.min(wish.since);
-                if wish.sequencer > newer.sequencer {
-                    newer.sequencer = wish.sequencer;
+                if newer.etag != wish.etag {
+                    newer.etag = None;
                 }
             }
             None => {

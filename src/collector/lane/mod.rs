@@ -179,7 +179,10 @@ impl Lane {
         loop {
             match self.store.place_lane(Arc::clone(&self.name), moved.position, moved.file.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                placed => return Ok(placed?),
+                placed => {
+                    self.has_space(&backoff);
+                    return Ok(placed?);
+                }
             }
         }
     }
@@ -248,6 +251,7 @@ impl Lane {
                     offers.iter().for_each(|offer| offer.ticket.sealed());
                     batch.id = sealed.id().to_owned();
                     batch.seq = sealed.seq();
+                    self.has_space(&backoff);
                     return Ok(Some((sealed, batch, offers)));
                 }
                 Err(StoreError::Overtaken { object }) => offers = without(offers, &object),
@@ -255,6 +259,7 @@ impl Lane {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.has_space(&backoff);
         Ok(None)
     }
 
@@ -275,13 +280,7 @@ impl Lane {
                 Ok(Delivery::Moved(moved)) => self.remember(moved).await?,
                 Ok(Delivery::Taken(receipt)) => {
                     self.metrics.sink_batches.add([&self.name, "delivered"], 1);
-                    self.inner.status.send_if_modified(|status| {
-                        let failing = status.failing.take();
-                        if let Some(since) = failing {
-                            info!(sink = %self.name, after_secs = since.elapsed().as_secs(), "the sink takes events again");
-                        }
-                        failing.is_some()
-                    });
+                    self.works_again("the sink takes events again");
                     return Ok(receipt);
                 }
                 Err(error) => self.pause(&error, &mut backoff).await?,
@@ -296,6 +295,7 @@ impl Lane {
             match self.store.commit(sealed, receipt).await {
                 Ok(_committed) => {
                     self.metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
+                    self.has_space(&backoff);
                     return Ok(());
                 }
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
@@ -323,6 +323,24 @@ impl Lane {
             }
         }
         self.wait(wait).await
+    }
+
+    /// What failed has succeeded: the sink does not stand still any more.
+    fn works_again(&self, what: &'static str) {
+        self.inner.status.send_if_modified(|status| {
+            let failing = status.failing.take();
+            if let Some(since) = failing {
+                info!(sink = %self.name, after_secs = since.elapsed().as_secs(), "{what}");
+            }
+            failing.is_some()
+        });
+    }
+
+    /// The checkpoint store, if it was waited for, has space again.
+    fn has_space(&self, waited: &Backoff) {
+        if waited.attempts() > 0 {
+            self.works_again("the checkpoint store's disk has space again");
+        }
     }
 
     async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), LaneError> {

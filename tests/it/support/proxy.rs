@@ -36,9 +36,14 @@ pub enum Fault {
     CutAfter(usize),
     /// Answered with this status and no body.
     Status(u16),
+    /// Answered as S3 does where the object is archived.
+    Archived,
     /// The answer waits until [`Proxy::release`].
     Held,
 }
+
+/// S3's words for an object that must be restored (S3 User Guide, "Working with archived objects").
+const ARCHIVED: &str = "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid for the object's storage class</Message></Error>";
 
 /// A proxy in front of one address. It passes one request on each connection; the `Host` it was sent is kept, since the
 /// signature covers it.
@@ -141,11 +146,16 @@ impl Shared {
         let fault = self.fault_for(&method, &target);
         let body_text = String::from_utf8_lossy(&body).into_owned();
         let exchange = Exchange { method, target, headers, body: body_text, status: 0 };
-        if let Some(Fault::Status(status)) = fault {
+        let refusal = match fault {
+            Some(Fault::Status(status)) => Some((status, "")),
+            Some(Fault::Archived) => Some((403, ARCHIVED)),
+            _ => None,
+        };
+        if let Some((status, body)) = refusal {
             self.note(exchange, status);
-            return client.write_all(
-                format!("HTTP/1.1 {status} Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes(),
-            );
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Broken\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            return client.write_all(format!("{head}{body}").as_bytes());
         }
         let mut upstream = TcpStream::connect(self.upstream)?;
         upstream.write_all(&asked_to_close(&head, &body))?;

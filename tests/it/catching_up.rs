@@ -1,0 +1,168 @@
+//! A sink that was away gets what it has not had, and then there is peace: every message settled, nothing read again.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::support::aws::Aws;
+use super::support::daemon::Daemon;
+use super::support::proxy::Proxy;
+use super::support::records::{assert_once_each, lines_of, object, records};
+use super::support::waiting::{SOON, eventually, moment};
+use super::support::world::{Place, World};
+
+/// What a log may say of a sink that cannot be reached.
+const SINK_IS_AWAY: [&str; 2] = ["a batch was not delivered", "the sink is parked"];
+
+/// How long nothing may be read once a sink has caught up: as long as several rounds of the dispatcher.
+const PEACE: Duration = Duration::from_secs(3);
+
+/// A file sink whose path a directory stands on while it is away.
+struct Away {
+    path: PathBuf,
+}
+
+impl Away {
+    fn leaves(path: PathBuf) -> Self {
+        if path.exists() {
+            std::fs::rename(&path, path.with_extension("aside")).unwrap();
+        }
+        std::fs::create_dir(&path).unwrap();
+        Self { path }
+    }
+
+    fn comes_back(self) {
+        std::fs::remove_dir(&self.path).unwrap();
+        let aside = self.path.with_extension("aside");
+        if aside.exists() {
+            std::fs::rename(aside, &self.path).unwrap();
+        }
+    }
+}
+
+/// One bucket, one queue, one proxy before the bucket, and some file sinks, the last of which goes away.
+struct Scene {
+    place: Place,
+    proxy: Proxy,
+    world: World,
+    sinks: Vec<&'static str>,
+    objects: u64,
+}
+
+impl Scene {
+    fn with_sinks(sinks: &[&'static str], limits: &str, queue: &str) -> Self {
+        let place = Place::new();
+        let proxy = Proxy::to(Aws::emulated().address);
+        let mut world = World::new().impatient().with_feed(&place.feed(&proxy.url()), &place, sinks);
+        for sink in sinks {
+            world = world.with_file(sink);
+        }
+        let world = world.with_limits(limits).with_queue(queue);
+        Self { place, proxy, world, sinks: sinks.to_vec(), objects: 0 }
+    }
+
+    fn start(&self) -> Daemon {
+        self.world.run(&[]).expecting(&SINK_IS_AWAY).ready()
+    }
+
+    fn late(&self) -> &'static str {
+        self.sinks[self.sinks.len() - 1]
+    }
+
+    /// Writes as many new objects of two records.
+    fn writes(&mut self, objects: u64) {
+        for number in self.objects..self.objects + objects {
+            let key = format!("workspaceId=1/date=2026-01-01/{number}.json");
+            self.place.bucket.put(&key, &object(&records(2 * number..2 * number + 2)));
+        }
+        self.objects += objects;
+    }
+
+    fn leaves(&self) -> Away {
+        Away::leaves(self.world.output(self.late()))
+    }
+
+    /// The daemon has found that its last sink stands still, with objects it has not had.
+    fn is_behind(&self, daemon: &Daemon) {
+        let label = format!("sink=\"{}\"", self.late());
+        daemon.counts("auditferry_sink_behind", &[&label], 1.0);
+    }
+
+    /// Every sink has each record once, no message is left, and nothing is read any more.
+    fn comes_to_peace(&self, daemon: Daemon) {
+        for sink in &self.sinks {
+            self.world.comes_to(sink, 2 * self.objects as usize);
+        }
+        self.place.queue.drained();
+        let label = format!("sink=\"{}\"", self.late());
+        eventually("no sink is behind", SOON, || daemon.metric("auditferry_sink_behind", &[&label]) == 0.0);
+        let read = self.proxy.reads(&self.place.bucket.name).len();
+        moment(PEACE);
+        assert_eq!(self.proxy.reads(&self.place.bucket.name).len(), read, "something is read again and again");
+        assert!(daemon.stop().success());
+        for sink in &self.sinks {
+            assert_once_each(&lines_of(&self.world.output(sink)), &records(0..2 * self.objects));
+        }
+    }
+}
+
+fn an_outage(sinks: &[&'static str], limits: &str) {
+    let mut scene = Scene::with_sinks(sinks, limits, "");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to(scene.late(), 2);
+    let away = scene.leaves();
+    scene.writes(4);
+    scene.is_behind(&daemon);
+    away.comes_back();
+    scene.comes_to_peace(daemon);
+}
+
+#[test]
+fn several_objects_that_waited_for_the_only_sink_are_settled_when_it_is_back() {
+    an_outage(&["out"], "");
+}
+
+#[test]
+fn several_objects_that_waited_for_one_of_two_sinks_are_settled_when_it_is_back() {
+    an_outage(&["out", "late"], "");
+}
+
+#[test]
+fn several_objects_are_settled_where_nothing_may_be_owed() {
+    an_outage(&["out", "late"], "owe_after = \"never\"");
+}
+
+#[test]
+fn one_object_at_a_time_serves_the_backlog_and_what_is_new() {
+    an_outage(&["out"], "objects_at_once = 1");
+}
+
+#[test]
+fn objects_that_were_owed_leave_a_sink_that_takes_new_ones_at_once() {
+    let mut scene = Scene::with_sinks(&["out"], "owe_after = \"1s\"", "");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to("out", 2);
+    let away = scene.leaves();
+    scene.writes(3);
+    daemon.counts("auditferry_owed_objects", &[], 3.0);
+    scene.place.queue.drained();
+    away.comes_back();
+    scene.world.comes_to("out", 8);
+    scene.writes(5);
+    scene.comes_to_peace(daemon);
+}
+
+#[test]
+fn a_stream_of_new_objects_goes_on_beside_the_backlog_and_fills_no_queue() {
+    let mut scene = Scene::with_sinks(&["out"], "objects_at_once = 2", "held_max = 20");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to("out", 2);
+    let away = scene.leaves();
+    scene.writes(5);
+    scene.is_behind(&daemon);
+    away.comes_back();
+    scene.writes(60);
+    scene.comes_to_peace(daemon);
+}
