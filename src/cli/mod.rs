@@ -108,7 +108,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The configuration in these files and the environment. Every fault in it is told on standard error.
 fn loaded(files: &[PathBuf]) -> Result<Loaded, Status> {
-    load(files, std::env::vars()).map_err(|error| {
+    load(files, std::env::vars_os()).map_err(|error| {
         eprintln!("{error}");
         load_status(&error)
     })

@@ -174,9 +174,9 @@ impl Sink {
     }
 }
 
-/// `[sink.<name>]`: where events go.
+/// `[sink.<name>]`: where events go. The table's key `type` names the variant.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum Config {
     File(FileConfig),
     Stdout(StdoutConfig),
