@@ -68,7 +68,11 @@ fn the_unit_leaves_time_to_stop_and_does_not_repeat_what_cannot_help() {
     let text = read("systemd/auditferry.service");
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
     assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > 25);
+    // A signal that ends it counts as a regular end for systemd: only `always` starts it again.
+    assert_eq!(value("Restart"), "always");
+    assert_eq!(value("StartLimitIntervalSec"), "0");
     assert_eq!(value("RestartPreventExitStatus"), "64 65 78");
+    assert!(!text.contains("\nSuccessExitStatus="), "no other end is a regular one");
     assert_eq!(value("Type"), "notify");
     assert_eq!(value("StateDirectory"), "auditferry");
 }

@@ -31,5 +31,6 @@ mod restart;
 mod s3_access;
 mod scan;
 mod shutdown;
+mod signals;
 mod sink_options;
 mod users;
