@@ -104,7 +104,7 @@ pub enum Error {
     Place(#[from] ScanError),
     #[error("{0}")]
     Config(String),
-    #[error("the admin address {address} cannot be listened on: {source}")]
+    #[error("cannot listen at admin.listen = \"{address}\": {source}")]
     Admin { address: String, source: std::io::Error },
     /// With `--once`: something could not be read or delivered.
     #[error("not everything was done: {0}")]
@@ -162,7 +162,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &mut background);
-    start::admin(&config, &metrics, &health, began, &mut background).await?;
+    let _socket = start::admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
             upkeep::watchdog(health, began, every).await;

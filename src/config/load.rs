@@ -11,7 +11,9 @@ use config::Map;
 use config::Value;
 use config::ValueKind;
 
+use crate::config::Admin;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::config::check;
 use crate::config::layers;
 use crate::config::layers::Layers;
@@ -92,6 +94,23 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, Os
         return Err(invalid(problems));
     }
     Ok(Loaded { config, sources: files.to_vec(), warnings: found.warnings })
+}
+
+/// Where a daemon with this configuration serves health and metrics, if anywhere. Looks at the table `[admin]` alone: the
+/// daemon may run although the rest has been changed since it was started.
+pub fn load_listen(
+    files: &[PathBuf],
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Option<Listen>, LoadError> {
+    let layers = read_layers(files, variables)?;
+    let located = |at: &[String], message| invalid(vec![locate(&layers, at, message)]);
+    let tree = layers.merged().map_err(|error| located(&[], error.to_string()))?;
+    let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
+    let admin: Admin = value::read(admin).map_err(|fault| {
+        let at: KeyPath = std::iter::once("admin".to_owned()).chain(fault.at.iter().cloned()).collect();
+        located(&at, sentence(&fault))
+    })?;
+    admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
 
 /// The files and the variables as they stand, with every syntax error.
@@ -599,7 +618,8 @@ rotate_bytes = "big"
             ("[limits]\nforget_after_days = 14\n".to_owned(), "10 limits.forget_after_days: expected 15 to 36500 days, found 14: a queue keeps a notification for up to 14"),
             ("[limits]\nbatch_bytes = 99999999\n".to_owned(), "10 limits.batch_bytes: expected at most limits.in_flight_bytes (33554432)"),
             ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\", or \"never\""),
-            ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication"),
+            ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication; `admin.allow_remote = true` allows others"),
+            ("[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), "10 admin.listen: expected the absolute path of a socket behind `unix:`"),
             ("[sink.two]\ntype = 5\n".to_owned(), "10 sink.two.type: expected text, found a number"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),

@@ -78,6 +78,19 @@ fn the_unit_leaves_time_to_stop_and_does_not_repeat_what_cannot_help() {
 }
 
 #[test]
+fn the_container_says_whether_it_is_well() {
+    let text = read("deploy/Containerfile");
+    let check = text.lines().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
+    let command = check.split_once(" CMD ").unwrap().1;
+    assert_eq!(command, "[\"/usr/local/bin/auditferry\", \"health\"]");
+    // It looks at the file that the daemon is started with.
+    assert!(text.contains("CMD [\"run\", \"--config\", \"/etc/auditferry/auditferry.toml\"]"));
+    let help = Command::new(env!("CARGO_BIN_EXE_auditferry")).args(["health", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("[default: /etc/auditferry/auditferry.toml]"), "{help}");
+}
+
+#[test]
 fn the_container_runs_as_nobody_without_a_shell() {
     let text = read("deploy/Containerfile");
     assert!(text.contains("\nUSER 65532:65532\n"));

@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod admin;
 mod config;
 mod container_logs;
 mod container_pieces;
