@@ -69,6 +69,7 @@ use crate::config::Config;
 use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
+use crate::sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
@@ -104,6 +105,8 @@ pub enum Error {
     Place(#[from] ScanError),
     #[error("{0}")]
     Config(String),
+    #[error("sink {name}: {source}")]
+    Sink { name: String, source: sink::OpenError },
     #[error("cannot listen at admin.listen = \"{address}\": {source}")]
     Admin { address: String, source: std::io::Error },
     /// With `--once`: something could not be read or delivered.

@@ -75,6 +75,7 @@ pub(super) fn lanes(
         let encoder = encoder_name(config, name, table);
         let state = store.lane(name)?;
         let sink = Sink::open(table, state.position, state.file);
+        let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
         let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
             name: name.as_str().into(),

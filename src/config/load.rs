@@ -396,6 +396,8 @@ path = "/out.ndjson"
             ("AUDITFERRY__FEED__DBX__READ_THROUGH__LOGS", "333"),
             ("AUDITFERRY__QUEUE__Q__NAME", "007"),
             ("AUDITFERRY__SINK__OUT__PATH", "/2"),
+            ("AUDITFERRY__SINK__OUT__MODE", "600"),
+            ("AUDITFERRY__SINK__OUT__GROUP", "0100"),
             ("AUDITFERRY__SINK__OUT__OCSF_VERSION", "1.1.0"),
         ];
         let config = load_text(&with("[queue.q]\nname = \"q\"\n"), &variables).unwrap().config;
@@ -405,6 +407,14 @@ path = "/out.ndjson"
         assert_eq!(config.queue["q"].name.as_deref(), Some("007"));
         let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
         assert_eq!(file.path, Path::new("/2"));
+        assert_eq!(format!("{:?} {:?}", file.mode, file.group), "Some(Mode(384)) Some(Group(\"0100\"))");
+    }
+
+    #[test]
+    fn a_group_in_a_file_may_be_a_bare_number() {
+        let config = load_text(&with("group = 1005\n"), &[]).unwrap().config;
+        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
+        assert_eq!(format!("{:?}", file.group), "Some(Group(\"1005\"))");
     }
 
     #[test]
@@ -474,6 +484,11 @@ path = "/out.ndjson"
                 "SINK__OUT__ROTATE_BYTES",
                 "big",
                 "sink.out.rotate_bytes: expected a whole number not below zero, found text",
+            ),
+            (
+                "SINK__OUT__MODE",
+                "0666",
+                "sink.out.mode: expected a mode without permission to execute and without permission for others to write, such as \"0640\"",
             ),
         ] {
             let name = format!("AUDITFERRY__{name}");
@@ -621,6 +636,10 @@ rotate_bytes = "big"
             ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication; `admin.allow_remote = true` allows others"),
             ("[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), "10 admin.listen: expected the absolute path of a socket behind `unix:`"),
             ("[sink.two]\ntype = 5\n".to_owned(), "10 sink.two.type: expected text, found a number"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `style`"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),
