@@ -1,4 +1,8 @@
-//! Metrics and health over HTTP, for this machine only.
+//! Metrics and health over HTTP, without authentication.
+
+mod client;
+
+mod listener;
 
 use std::convert::Infallible;
 use std::io;
@@ -19,11 +23,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+
+pub use client::Answer;
+pub use client::AskError;
+pub use client::ask;
+pub use listener::Listener;
+pub use listener::SocketFile;
 
 /// How long one connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +63,7 @@ pub struct State {
 ///
 /// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once store,
 /// credentials and sinks are there, else 503 naming what is missing.
-pub async fn serve(listener: &TcpListener, state: &State) -> io::Error {
+pub async fn serve(listener: &Listener, state: &State) -> io::Error {
     tokio::select! {
         failed = lane(listener, state) => failed,
         failed = lane(listener, state) => failed,
@@ -63,12 +73,10 @@ pub async fn serve(listener: &TcpListener, state: &State) -> io::Error {
 }
 
 /// One connection after another. A connection that fails or takes too long is its client's matter alone.
-async fn lane(listener: &TcpListener, state: &State) -> io::Error {
+async fn lane(listener: &Listener, state: &State) -> io::Error {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection(stream, state)).await;
-            }
+        match next(listener, state).await {
+            Ok(()) => {}
             // The client went away while it waited.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => return error,
@@ -76,18 +84,27 @@ async fn lane(listener: &TcpListener, state: &State) -> io::Error {
     }
 }
 
-async fn connection(stream: TcpStream, state: &State) {
+/// Waits for a connection and answers it.
+async fn next(listener: &Listener, state: &State) -> io::Result<()> {
+    match listener {
+        Listener::Tcp(listener) => connection(listener.accept().await?.0, state).await,
+        Listener::Unix(listener) => connection(listener.accept().await?.0, state).await,
+    }
+    Ok(())
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let response = answer(request.method(), request.uri().path(), state);
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    let _ = http1::Builder::new()
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(CONNECTION_TIMEOUT)
         .max_buf_size(REQUEST_BYTES_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
 fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
@@ -129,6 +146,8 @@ mod tests {
 
     use tokio::io::AsyncReadExt;
     use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::net::TcpStream;
 
     use super::*;
     use crate::telemetry::health::Part;
@@ -155,7 +174,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = state.clone();
-        let server = tokio::spawn(async move { serve(&listener, &served).await });
+        let server = tokio::spawn(async move { serve(&Listener::Tcp(listener), &served).await });
         for (request, status) in [
             ("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
             ("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
@@ -180,7 +199,7 @@ mod tests {
     async fn headers_without_end_are_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(async move { serve(&listener, &state(0)).await });
+        let server = tokio::spawn(async move { serve(&Listener::Tcp(listener), &state(0)).await });
         let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(2 * REQUEST_BYTES_MAX));
         let mut stream = TcpStream::connect(address).await.unwrap();
         // The server may close before all of it is written.

@@ -10,6 +10,8 @@ mod decode;
 
 mod demo;
 
+mod health;
+
 mod quarantine;
 
 mod run;
@@ -42,6 +44,8 @@ enum Command {
     Run(run::Args),
     /// Show what the daemon does, with a delivery of its own in a temporary directory.
     Demo,
+    /// Ask the running daemon whether it is alive, for health checks of containers.
+    Health(health::Args),
     /// Load and check a configuration, without touching the network.
     Check(check::Args),
     /// Show what a file of records says, record by record, without delivering anything.
@@ -71,7 +75,7 @@ pub enum Status {
     Internal = 70,
     /// A disk failed or is full.
     Io = 74,
-    /// Another process is at work, or something is to be tried again.
+    /// Another process is at work, something is to be tried again, or the daemon is not live or not ready.
     Again = 75,
     /// Somebody refuses: file permissions, IAM.
     Refused = 77,
@@ -98,6 +102,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let status = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Demo => demo::run(),
+        Command::Health(args) => health::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Decode(args) => decode::run(&args),
         Command::Backup(args) => backup::run(&args),
@@ -108,7 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// The configuration in these files and the environment. Every fault in it is told on standard error.
 fn loaded(files: &[PathBuf]) -> Result<Loaded, Status> {
-    load(files, std::env::vars()).map_err(|error| {
+    load(files, std::env::vars_os()).map_err(|error| {
         eprintln!("{error}");
         load_status(&error)
     })

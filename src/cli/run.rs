@@ -19,6 +19,7 @@ use crate::config::state_dir;
 use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
+use crate::sink::OpenError;
 use crate::telemetry;
 
 #[derive(Debug, clap::Args)]
@@ -107,7 +108,10 @@ fn status(error: &collector::Error) -> Status {
         collector::Error::Queue(_) | collector::Error::Place(_) => Status::Unavailable,
         collector::Error::Admin { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Status::Refused,
         collector::Error::Admin { .. } => Status::Unavailable,
-        collector::Error::Config(_) => Status::Config,
+        collector::Error::Config(_) | collector::Error::Sink { source: OpenError::NoGroup { .. }, .. } => {
+            Status::Config
+        }
+        collector::Error::Sink { source: OpenError::Lookup { .. }, .. } => Status::Unavailable,
         collector::Error::Unfinished(_) => Status::Again,
         collector::Error::Panic(_) => Status::Internal,
     }

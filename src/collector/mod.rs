@@ -69,6 +69,7 @@ use crate::config::Config;
 use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
+use crate::sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
@@ -104,7 +105,9 @@ pub enum Error {
     Place(#[from] ScanError),
     #[error("{0}")]
     Config(String),
-    #[error("the admin address {address} cannot be listened on: {source}")]
+    #[error("sink {name}: {source}")]
+    Sink { name: String, source: sink::OpenError },
+    #[error("cannot listen at admin.listen = \"{address}\": {source}")]
     Admin { address: String, source: std::io::Error },
     /// With `--once`: something could not be read or delivered.
     #[error("not everything was done: {0}")]
@@ -162,7 +165,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &mut background);
-    start::admin(&config, &metrics, &health, began, &mut background).await?;
+    let _socket = start::admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
             upkeep::watchdog(health, began, every).await;

@@ -1,8 +1,9 @@
-//! The word to stop: asked for once, heard by every task.
+//! The word to stop: asked for once, heard by every task; and the signals that are no word to stop.
 
 use std::io;
 use std::time::Duration;
 
+use rustix::process;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
@@ -55,13 +56,21 @@ impl Shutdown {
     }
 }
 
-/// Listens for SIGTERM and SIGINT from here on: the first asks for the stop, the second ends the process at once with
-/// 128 + its number. Ending at once is safe: whatever was not committed comes again.
+/// Listens for signals from here on. Of SIGTERM and SIGINT the first asks for the stop, the second ends the process at
+/// once with 128 + its number. Ending at once is safe: whatever was not committed comes again.
+///
+/// SIGHUP, SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them, without a word: they change
+/// nothing. SIGXFSZ needs no word, because the write past the limit of a file's size fails and is reported there.
 ///
 /// To be called within a runtime; fails when the handlers cannot be installed.
 pub fn on_signals(stop: Stop) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut first_of_user = signal(SignalKind::user_defined1())?;
+    let mut second_of_user = signal(SignalKind::user_defined2())?;
+    // The handler stays when its stream is dropped.
+    let _ = signal(SignalKind::from_raw(process::Signal::XFSZ.as_raw()))?;
     tokio::spawn(async move {
         let first = next(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = first.name, "stop requested");
@@ -69,6 +78,20 @@ pub fn on_signals(stop: Stop) -> io::Result<()> {
         let second = next(&mut terminate, &mut interrupt).await;
         tracing::warn!(signal = second.name, "second signal, exiting at once");
         std::process::exit(128 + second.number);
+    });
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                Some(()) = hangup.recv() => {
+                    tracing::warn!(signal = "SIGHUP", "reload is not supported yet; restart to apply changes");
+                    continue;
+                }
+                Some(()) = first_of_user.recv() => "SIGUSR1",
+                Some(()) = second_of_user.recv() => "SIGUSR2",
+                else => return,
+            };
+            tracing::warn!(signal = name, "the signal has no meaning and is ignored; SIGTERM stops");
+        }
     });
     Ok(())
 }

@@ -19,6 +19,8 @@ use super::lease;
 use super::recovery;
 use super::settle;
 use crate::admin;
+use crate::admin::Listener;
+use crate::admin::SocketFile;
 use crate::batch;
 use crate::checkpoint::CheckpointStore;
 use crate::collector::dispatch::Order;
@@ -34,6 +36,7 @@ use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::Watched;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::config::feed;
 use crate::notification::sqs::SqsQueue;
 use crate::sink;
@@ -72,6 +75,7 @@ pub(super) fn lanes(
         let encoder = encoder_name(config, name, table);
         let state = store.lane(name)?;
         let sink = Sink::open(table, state.position, state.file);
+        let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
         let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
             name: name.as_str().into(),
@@ -213,30 +217,31 @@ pub(super) fn user_directories(feeds: &Feeds, background: &mut JoinSet<Result<()
     }
 }
 
-/// Serves metrics and health. The address is told in the log, since port 0 takes any free one.
+/// Serves metrics and health. The address is told in the log, since port 0 takes any free one. A socket's file is
+/// removed when what is returned is dropped.
 pub(super) async fn admin(
     config: &Config,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
     began: Instant,
     background: &mut JoinSet<Result<(), Error>>,
-) -> Result<(), Error> {
-    let Some(address) = &config.admin.listen else { return Ok(()) };
-    let address = address.clone();
-    let failed = |source| Error::Admin { address: address.clone(), source };
-    let listener = tokio::net::TcpListener::bind(&address).await.map_err(failed)?;
-    let listen = listener.local_addr().map_err(failed)?;
+) -> Result<Option<SocketFile>, Error> {
+    let address = config.admin.address().map_err(|error| Error::Config(format!("admin.listen: {error}")))?;
+    let Some(listen) = address else { return Ok(None) };
+    let failed = |source| Error::Admin { address: listen.to_string(), source };
+    let (listener, file) = Listener::bind(&listen).await.map_err(failed)?;
+    let listen = listener.address().map_err(failed)?.map_or(listen, Listen::Tcp);
     info!(%listen, "admin listens");
     let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
     let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
     background.spawn(async move {
         loop {
             let error = admin::serve(&listener, &state).await;
-            warn!(%address, %error, "the admin server failed and begins again");
+            warn!(%listen, %error, "the admin server failed and begins again");
             tokio::time::sleep(ADMIN_PAUSE).await;
         }
     });
-    Ok(())
+    Ok(file)
 }
 
 #[cfg(test)]

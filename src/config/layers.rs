@@ -1,6 +1,7 @@
 //! The configuration's layers, files in their order and then the environment, merged; and which line said what.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use toml_edit::Document;
 use toml_edit::Item;
 use toml_edit::TableLike;
 
+use crate::config::value;
 use crate::config::value::KeyPath;
 
 /// What an environment variable that sets a key begins with; `__` stands between the keys of its path.
@@ -36,7 +38,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A file that is no TOML.
+/// A file that is no TOML, or a variable that is no text.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) origin: Origin,
@@ -65,20 +67,32 @@ impl Layers {
     }
 
     /// Takes the variables that begin with `AUDITFERRY__`: `AUDITFERRY__LIMITS__BATCH_BYTES` is `limits.batch_bytes`.
-    /// A value that is a TOML number, boolean or list is that; any other is text.
-    pub(super) fn add_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+    /// A value's type is decided by its key when the tree is read. Returns an error for each one that is no text.
+    pub(super) fn add_environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Vec<SyntaxError> {
         let mut table = Map::new();
-        for (name, text) in variables {
+        let mut errors = Vec::new();
+        for (name, value) in variables {
+            let name = name.to_string_lossy();
             let Some(keys) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
             let path: KeyPath = keys.split("__").map(str::to_lowercase).collect();
             let origin = Origin { source: format!("environment variable {name}").into(), line: None };
+            let Ok(text) = value.into_string() else {
+                errors.push(SyntaxError { origin, message: "expected text in UTF-8".to_owned() });
+                continue;
+            };
             for end in 1..path.len() {
                 self.origins.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
             }
+            // What a file says within a value, such as a list's elements, is replaced with it.
+            self.origins.retain(|known, _| !known.starts_with(&path));
             self.origins.insert(path.clone(), origin);
-            insert(&mut table, &path, variable_value(&text));
+            insert(&mut table, &path, value::from_variable(&text));
         }
         self.layers.push(Layer(table));
+        errors
     }
 
     /// The merged tree.
@@ -125,19 +139,6 @@ fn insert(table: &mut Map<String, Value>, path: &[String], value: Value) {
                 insert(inner, rest, value);
             }
         }
-    }
-}
-
-fn variable_value(text: &str) -> Value {
-    match text.parse::<toml_edit::Value>() {
-        Ok(toml_edit::Value::Integer(number)) => Value::new(None, *number.value()),
-        Ok(toml_edit::Value::Float(number)) => Value::new(None, *number.value()),
-        Ok(toml_edit::Value::Boolean(boolean)) => Value::new(None, *boolean.value()),
-        Ok(toml_edit::Value::Array(list)) => {
-            let texts = list.iter().filter_map(|element| element.as_str()).map(|element| Value::new(None, element));
-            Value::new(None, ValueKind::Array(texts.collect()))
-        }
-        _ => Value::new(None, text),
     }
 }
 
@@ -250,8 +251,9 @@ mod tests {
             .add_file(Path::new("a.toml"), "state_dir = \"/a\"\n\n[feed.\"x.y\"]\nfamily = \"one\"\nbucket = \"b\"\n")
             .unwrap();
         layers.add_file(Path::new("b.toml"), "[feed.\"x.y\"]\nfamily = \"two\"\n").unwrap();
-        let variables = [("AUDITFERRY__STATE_DIR".to_owned(), "/c".to_owned()), ("PATH".to_owned(), "/bin".to_owned())];
-        layers.add_environment(variables);
+        let variables = [("AUDITFERRY__STATE_DIR", "/c"), ("PATH", "/bin")];
+        let errors = layers.add_environment(variables.map(|(name, value)| (name.into(), value.into())));
+        assert!(errors.is_empty(), "{errors:?}");
         let tree = layers.merged().unwrap();
         assert_eq!(text_at(&tree, "state_dir"), "/c");
         let feed = ["feed".to_owned(), "x.y".to_owned()];
@@ -267,14 +269,6 @@ mod tests {
             layers.origin(&path("state_dir")).unwrap().to_string(),
             "environment variable AUDITFERRY__STATE_DIR"
         );
-    }
-
-    #[test]
-    fn a_variable_may_hold_a_number_a_boolean_or_a_list() {
-        assert_eq!(variable_value("12").kind, ValueKind::I64(12));
-        assert_eq!(variable_value("true").kind, ValueKind::Boolean(true));
-        assert_eq!(variable_value("10m").kind, ValueKind::String("10m".to_owned()));
-        assert!(matches!(variable_value("[\"a\", \"b\"]").kind, ValueKind::Array(list) if list.len() == 2));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Loads the configuration from files and environment, and names every fault with its file, key and line.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -10,8 +11,11 @@ use config::Map;
 use config::Value;
 use config::ValueKind;
 
+use crate::config::Admin;
 use crate::config::Config;
+use crate::config::Listen;
 use crate::config::check;
+use crate::config::layers;
 use crate::config::layers::Layers;
 use crate::config::value;
 use crate::config::value::Complaint;
@@ -79,26 +83,10 @@ impl fmt::Display for Problem {
 
 /// Loads the files, later ones overriding earlier, and over them the variables (`AUDITFERRY__LIMITS__BATCH_BYTES`).
 /// Touches nothing but these files.
-pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (String, String)>) -> Result<Loaded, LoadError> {
-    let mut layers = Layers::default();
-    let mut problems = Vec::new();
-    for path in files {
-        let text = read_file(path).map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
-        if let Err(error) = layers.add_file(path, &text) {
-            problems.push(Problem {
-                source: Some(error.origin.source.to_string()),
-                line: error.origin.line,
-                key: String::new(),
-                message: error.message,
-            });
-        }
-    }
-    layers.add_environment(variables);
-    if !problems.is_empty() {
-        return Err(LoadError::Invalid(Problems(problems)));
-    }
+pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
+    let layers = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
-    problems.extend(faults.iter().map(|fault| locate(&layers, &fault.at, sentence(fault))));
+    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, sentence(fault))).collect();
     let Some((config, names)) = config else { return Err(invalid(problems)) };
     let found = check::check(&config, &names);
     problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
@@ -106,6 +94,47 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (String, Stri
         return Err(invalid(problems));
     }
     Ok(Loaded { config, sources: files.to_vec(), warnings: found.warnings })
+}
+
+/// Where a daemon with this configuration serves health and metrics, if anywhere. Looks at the table `[admin]` alone: the
+/// daemon may run although the rest has been changed since it was started.
+pub fn load_listen(
+    files: &[PathBuf],
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Option<Listen>, LoadError> {
+    let layers = read_layers(files, variables)?;
+    let located = |at: &[String], message| invalid(vec![locate(&layers, at, message)]);
+    let tree = layers.merged().map_err(|error| located(&[], error.to_string()))?;
+    let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
+    let admin: Admin = value::read(admin).map_err(|fault| {
+        let at: KeyPath = std::iter::once("admin".to_owned()).chain(fault.at.iter().cloned()).collect();
+        located(&at, sentence(&fault))
+    })?;
+    admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
+}
+
+/// The files and the variables as they stand, with every syntax error.
+fn read_layers(
+    files: &[PathBuf],
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Layers, LoadError> {
+    let mut layers = Layers::default();
+    let mut errors = Vec::new();
+    for path in files {
+        let text = read_file(path).map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
+        errors.extend(layers.add_file(path, &text).err());
+    }
+    errors.extend(layers.add_environment(variables));
+    if errors.is_empty() {
+        return Ok(layers);
+    }
+    let problem = |layers::SyntaxError { origin, message }| Problem {
+        source: Some(origin.source.to_string()),
+        line: origin.line,
+        key: String::new(),
+        message,
+    };
+    Err(LoadError::Invalid(Problems(errors.into_iter().map(problem).collect())))
 }
 
 fn invalid(mut problems: Vec<Problem>) -> LoadError {
@@ -156,7 +185,7 @@ fn typed(layers: &Layers) -> (Option<(Config, check::Names)>, Vec<Fault>) {
     while faults.len() < FAULTS_MAX {
         let fault = match value::read::<Config>(&tree) {
             Ok(config) => return (Some((config, names)), faults),
-            Err(fault) => narrowed(&tree, fault),
+            Err(fault) => fault,
         };
         let missing = match fault.complaint {
             Complaint::MissingKey(key) => Some(key),
@@ -189,27 +218,6 @@ fn keys_of(tree: &Value, section: &str) -> BTreeSet<String> {
     }
 }
 
-/// Serde reads a table whose `type` chooses its shape at once, and tells a fault only of the whole. The key that is to
-/// blame is the one without which the complaint is another.
-fn narrowed(tree: &Value, fault: Fault) -> Fault {
-    let Some(inside) = descend(tree, &fault.at).and_then(table) else { return fault };
-    if matches!(fault.complaint, Complaint::MissingKey(_) | Complaint::UnknownKey { .. }) {
-        return fault;
-    }
-    // Without its `type` a table always draws another complaint, so that key is blamed last.
-    let mut keys: Vec<&String> = inside.keys().collect();
-    keys.sort_by_key(|key| (*key == "type", *key));
-    for key in keys {
-        let mut without = tree.clone();
-        let at: KeyPath = fault.at.iter().chain([key]).cloned().collect();
-        remove(&mut without, &at);
-        if value::read::<Config>(&without).err().as_ref() != Some(&fault) {
-            return Fault { at, complaint: fault.complaint };
-        }
-    }
-    fault
-}
-
 fn stand_in(tree: &mut Value, key: &str, fault: &Fault) -> bool {
     for kind in [ValueKind::String("/".to_owned()), ValueKind::Table(Map::new())] {
         if let ValueKind::Table(root) = &mut tree.kind {
@@ -224,30 +232,19 @@ fn stand_in(tree: &mut Value, key: &str, fault: &Fault) -> bool {
     false
 }
 
-/// Takes out the value at `at`, or the whole list it is an element of; returns the path of what it took.
+/// Takes out the value at `at`, or the whole value it is a part of; returns the path of what it took.
 fn remove<'a>(tree: &mut Value, at: &'a [String]) -> Option<&'a [String]> {
     let (last, parents) = at.split_last()?;
-    let mut node = &mut *tree;
-    for key in parents {
-        node = match &mut node.kind {
-            ValueKind::Table(table) => table.get_mut(key),
-            ValueKind::Array(list) => key.parse::<usize>().ok().and_then(|index| list.get_mut(index)),
-            _ => None,
-        }?;
-    }
-    match &mut node.kind {
-        ValueKind::Table(table) => table.remove(last).map(|_| at),
-        ValueKind::Array(_) => remove(tree, parents),
+    let parent = parents.iter().try_fold(&mut *tree, |node, key| match &mut node.kind {
+        ValueKind::Table(table) => table.get_mut(key),
+        ValueKind::Array(list) => list.get_mut(key.parse::<usize>().ok()?),
         _ => None,
+    });
+    match parent.map(|parent| &mut parent.kind) {
+        Some(ValueKind::Table(table)) => table.remove(last).map(|_| at),
+        // A list is of no use without one of its elements. A variable's is one text.
+        _ => remove(tree, parents),
     }
-}
-
-fn descend<'a>(tree: &'a Value, at: &[String]) -> Option<&'a Value> {
-    at.iter().try_fold(tree, |node, key| match &node.kind {
-        ValueKind::Table(table) => table.get(key),
-        ValueKind::Array(list) => list.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
 }
 
 fn table(value: &Value) -> Option<&Map<String, Value>> {
@@ -275,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::config::OweAfter;
+    use crate::sink;
 
     const WHOLE: &str = r#"state_dir = "/var/lib/auditferry"
 [feed.dbx]
@@ -290,7 +288,7 @@ path = "/out.ndjson"
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.toml");
         std::fs::write(&path, text).unwrap();
-        load(&[path], variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        load(&[path], variables.iter().map(|(name, value)| (name.into(), value.into())))
     }
 
     /// The problems as `line key: message`.
@@ -345,6 +343,179 @@ path = "/out.ndjson"
             "environment variable AUDITFERRY__LIMITS__BATCH_BYTE: limits.batch_byte: unknown key `batch_byte`; did you mean \
              `batch_bytes`?"
         );
+    }
+
+    /// A configuration with a table of each kind, and the text key of each that a variable may set.
+    const TABLES: &str = "[queue.q]\nname = \"q\"\n[identity.a]\nprofile = \"p\"\n";
+
+    #[test]
+    fn a_text_key_takes_the_text_of_a_variable_as_it_stands() {
+        for text in [
+            "111122223333",
+            "007",
+            "1e5",
+            "0x10",
+            "0o7",
+            "1_000",
+            "1.0",
+            "-0",
+            "inf",
+            "nan",
+            "true",
+            "false",
+            "2026-01-01",
+            "[1]",
+            "[\"a\"]",
+            "{a=1}",
+            "\"quoted\"",
+            "'",
+            " spaced ",
+        ] {
+            let variables = [
+                ("AUDITFERRY__FEED__DBX__REGION", text),
+                ("AUDITFERRY__QUEUE__Q__REGION", text),
+                ("AUDITFERRY__IDENTITY__A__PROFILE", text),
+            ];
+            let config = load_text(&with(TABLES), &variables).unwrap_or_else(|error| panic!("{text}: {error}")).config;
+            for taken in [
+                config.feed["dbx"].region.as_deref(),
+                config.queue["q"].region.as_deref(),
+                config.identity["a"].profile.as_deref(),
+            ] {
+                assert_eq!(taken, Some(text));
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_paths_of_digits_in_variables_are_text() {
+        let variables = [
+            ("AUDITFERRY__STATE_DIR", "/1"),
+            ("AUDITFERRY__FEED__DBX__BUCKET", "20260101"),
+            ("AUDITFERRY__FEED__DBX__EXPECTED_BUCKET_OWNER", "011122223333"),
+            ("AUDITFERRY__FEED__DBX__READ_THROUGH__LOGS", "333"),
+            ("AUDITFERRY__QUEUE__Q__NAME", "007"),
+            ("AUDITFERRY__SINK__OUT__PATH", "/2"),
+            ("AUDITFERRY__SINK__OUT__MODE", "600"),
+            ("AUDITFERRY__SINK__OUT__GROUP", "0100"),
+            ("AUDITFERRY__SINK__OUT__OCSF_VERSION", "1.1.0"),
+        ];
+        let config = load_text(&with("[queue.q]\nname = \"q\"\n"), &variables).unwrap().config;
+        assert_eq!(config.feed["dbx"].bucket.as_deref(), Some("20260101"));
+        assert_eq!(config.feed["dbx"].expected_bucket_owner.as_deref(), Some("011122223333"));
+        assert_eq!(config.feed["dbx"].read_through["logs"], "333");
+        assert_eq!(config.queue["q"].name.as_deref(), Some("007"));
+        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
+        assert_eq!(file.path, Path::new("/2"));
+        assert_eq!(format!("{:?} {:?}", file.mode, file.group), "Some(Mode(384)) Some(Group(\"0100\"))");
+    }
+
+    #[test]
+    fn a_group_in_a_file_may_be_a_bare_number() {
+        let config = load_text(&with("group = 1005\n"), &[]).unwrap().config;
+        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
+        assert_eq!(format!("{:?}", file.group), "Some(Group(\"1005\"))");
+    }
+
+    #[test]
+    fn keys_of_other_types_take_what_toml_reads_in_a_variable() {
+        let variables = [
+            ("AUDITFERRY__LIMITS__BATCH_BYTES", "0x1000"),
+            ("AUDITFERRY__LIMITS__BATCH_EVENTS", "1_000"),
+            ("AUDITFERRY__LIMITS__BATCH_AGE", "2s"),
+            ("AUDITFERRY__FEED__DBX__PATH_STYLE", "true"),
+            ("AUDITFERRY__FEED__DBX__IDENTITY_SCOPE", "record"),
+            ("AUDITFERRY__FEED__DBX__PREFIXES", "[\"a/\", 2026, 007, true]"),
+            ("AUDITFERRY__SINK__OUT__ROTATE_BYTES", "4096"),
+            ("AUDITFERRY__SINK__OUT__RAW_DATA", "true"),
+        ];
+        let config = load_text(WHOLE, &variables[..5]).unwrap().config;
+        assert_eq!((config.limits.batch_bytes, config.limits.batch_events), (4096, 1000));
+        assert_eq!(config.limits.batch_age, Duration::from_secs(2));
+        assert!(config.feed["dbx"].path_style);
+        let config = load_text(WHOLE, &variables[6..]).unwrap().config;
+        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
+        assert_eq!((file.rotate_bytes, file.raw_data), (Some(4096), Some(true)));
+        // 007 is no number of TOML, so that this is no list.
+        let error = load_text(WHOLE, &variables[5..6]).unwrap_err().to_string();
+        assert!(error.ends_with("feed.dbx.prefixes: expected a list, found text"), "{error}");
+    }
+
+    #[test]
+    fn a_list_in_a_variable_may_hold_bare_numbers_for_text_and_tables() {
+        let variables = [
+            ("AUDITFERRY__FEED__DBX__PREFIXES", "[\"a/\", 2026, true, 1e5, 0x10]"),
+            (
+                "AUDITFERRY__IDENTITY__A__ASSUME_ROLE",
+                "[{ role_arn = \"arn:aws:iam::123456789012:role/a\", external_id = 424242, duration = \"15m\" }]",
+            ),
+        ];
+        let config = load_text(&with("[identity.a]\n"), &variables).unwrap().config;
+        assert_eq!(config.feed["dbx"].prefixes, ["a/", "2026", "true", "1e5", "0x10"]);
+        let hops = &config.identity["a"].assume_role;
+        assert_eq!((hops.len(), hops[0].external_id.as_deref()), (1, Some("424242")));
+        assert_eq!(hops[0].duration, Duration::from_secs(900));
+    }
+
+    #[test]
+    fn a_fault_in_a_variable_is_told_with_its_name() {
+        for (name, text, expected) in [
+            ("LIMITS__BATCH_BYTES", "many", "limits.batch_bytes: expected a whole number not below zero, found text"),
+            ("LIMITS__BATCH_BYTES", "007", "limits.batch_bytes: expected a whole number not below zero, found text"),
+            (
+                "LIMITS__BATCH_BYTES",
+                "-1",
+                "limits.batch_bytes: expected a whole number not below zero, found a number below zero",
+            ),
+            (
+                "LIMITS__BATCH_BYTES",
+                "1e5",
+                "limits.batch_bytes: expected a whole number not below zero, found a number with a fraction",
+            ),
+            ("FEED__DBX__PATH_STYLE", "yes", "feed.dbx.path_style: expected true or false, found text"),
+            ("FEED__DBX__PATH_STYLE", "1", "feed.dbx.path_style: expected true or false, found a number"),
+            ("FEED__DBX__KEYS", "*.json", "feed.dbx.keys: expected a list, found text"),
+            ("FEED__DBX__SINKS", "[\"ut\"]", "feed.dbx.sinks.0: there is no [sink.ut]; did you mean `out`?"),
+            ("FEED__DBX__PREFIXES", "[[1]]", "feed.dbx.prefixes.0: expected text, found a list"),
+            ("FEED__DBX__READ_THROUGH", "point", "feed.dbx.read_through: expected a table, found text"),
+            ("SINK__OUT__TYPE", "fil", "sink.out.type: unknown value `fil`; did you mean `file`?"),
+            ("SINK__OUT__TYPE", "1", "sink.out.type: unknown value `1`; expected one of `file`, `stdout`"),
+            (
+                "SINK__OUT__ROTATE_BYTES",
+                "big",
+                "sink.out.rotate_bytes: expected a whole number not below zero, found text",
+            ),
+            (
+                "SINK__OUT__MODE",
+                "0666",
+                "sink.out.mode: expected a mode without permission to execute and without permission for others to write, such as \"0640\"",
+            ),
+        ] {
+            let name = format!("AUDITFERRY__{name}");
+            let error = load_text(WHOLE, &[(&name, text)]).unwrap_err().to_string();
+            assert_eq!(error, format!("environment variable {name}: {expected}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fault_in_a_variables_list_hides_no_other_fault() {
+        let error =
+            load_text(&with("[limits]\nbatch_bytes = \"many\"\n"), &[("AUDITFERRY__FEED__DBX__SINKS", "[[1]]")]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("feed.dbx.sinks.0: expected text, found a list"), "{error}");
+        assert!(error.contains("limits.batch_bytes: expected a whole number"), "{error}");
+    }
+
+    #[test]
+    fn a_variable_that_is_no_text_is_told_where_it_is_ours() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        std::fs::write(&path, WHOLE).unwrap();
+        let torn = || OsString::from_vec(b"\xff".to_vec());
+        assert!(load(std::slice::from_ref(&path), [("OTHER".into(), torn()), (torn(), torn())]).is_ok());
+        let error = load(&[path], [("AUDITFERRY__FEED__DBX__REGION".into(), torn())]).unwrap_err().to_string();
+        assert_eq!(error, "environment variable AUDITFERRY__FEED__DBX__REGION: expected text in UTF-8");
     }
 
     #[test]
@@ -462,7 +633,13 @@ rotate_bytes = "big"
             ("[limits]\nforget_after_days = 14\n".to_owned(), "10 limits.forget_after_days: expected 15 to 36500 days, found 14: a queue keeps a notification for up to 14"),
             ("[limits]\nbatch_bytes = 99999999\n".to_owned(), "10 limits.batch_bytes: expected at most limits.in_flight_bytes (33554432)"),
             ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\", or \"never\""),
-            ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication"),
+            ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication; `admin.allow_remote = true` allows others"),
+            ("[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), "10 admin.listen: expected the absolute path of a socket behind `unix:`"),
+            ("[sink.two]\ntype = 5\n".to_owned(), "10 sink.two.type: expected text, found a number"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `style`"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

@@ -6,6 +6,8 @@ pub mod load;
 
 pub mod state_dir;
 
+mod admin;
+
 mod check;
 
 mod check_feed;
@@ -17,7 +19,6 @@ mod places;
 mod value;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ use tracing_subscriber::filter::ParseError;
 use crate::identity;
 use crate::notification;
 use crate::sink;
+
+pub use admin::Admin;
+pub use admin::Listen;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,33 +52,6 @@ pub struct Config {
     pub queue: BTreeMap<String, notification::queue::Config>,
     pub feed: BTreeMap<String, feed::Config>,
     pub sink: BTreeMap<String, sink::Config>,
-}
-
-/// `[admin]`: metrics and health over HTTP.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Admin {
-    /// Loopback address and port, such as `127.0.0.1:9598` (port 0: any free one, logged at start). Default: not served.
-    pub listen: Option<String>,
-}
-
-impl Admin {
-    /// Where to listen, if anywhere. Metrics name tenants and sinks and there is no authentication, so that only this
-    /// machine may ask.
-    pub fn address(&self) -> Result<Option<SocketAddr>, AddressError> {
-        let Some(text) = &self.listen else { return Ok(None) };
-        let address: SocketAddr = text.parse().map_err(|_| AddressError::Malformed)?;
-        if address.ip().is_loopback() { Ok(Some(address)) } else { Err(AddressError::NotLoopback) }
-    }
-}
-
-/// Why `admin.listen` cannot be listened on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum AddressError {
-    #[error("expected an address and a port such as \"127.0.0.1:9598\"")]
-    Malformed,
-    #[error("expected a loopback address (127.0.0.1 or [::1]): there is no authentication")]
-    NotLoopback,
 }
 
 /// `[log]`: what the daemon says of itself, on standard error.

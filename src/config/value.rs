@@ -1,12 +1,15 @@
 //! Reads typed configuration out of a merged tree of values, strictly, and says what is wrong in words a person acts on.
 
 use std::fmt::Display;
+use std::iter;
 
 use config::Value;
 use config::ValueKind;
+use serde::Deserialize as _;
 use serde::de;
 use serde::de::DeserializeOwned;
 use serde::de::IntoDeserializer;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::value::MapDeserializer;
 use serde::de::value::SeqDeserializer;
 use serde::forward_to_deserialize_any;
@@ -14,6 +17,17 @@ use serde_path_to_error::Segment;
 
 /// Where in the tree: the keys from its root; a list's element is its index.
 pub(super) type KeyPath = Vec<String>;
+
+/// The origin of a value that is the text of an environment variable.
+const VARIABLE: &str = "environment";
+
+/// The key that names the variant where a table has several forms.
+const VARIANT: &str = "type";
+
+/// The text of an environment variable. Its type is the one that its key expects.
+pub(super) fn from_variable(text: &str) -> Value {
+    Value::new(Some(&VARIABLE.to_owned()), text)
+}
 
 /// What is wrong with a value, as far as its type is concerned.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -27,6 +41,9 @@ pub(super) enum Complaint {
     /// The value itself is left out: it may be a secret.
     #[error("expected {wanted}, found {found}")]
     WrongKind { found: &'static str, wanted: String },
+    /// A complaint about the key that names the table's form.
+    #[error("{0}")]
+    Variant(Box<Self>),
     #[error("{0}")]
     Other(String),
 }
@@ -38,7 +55,10 @@ pub(super) struct Fault {
     pub(super) complaint: Complaint,
 }
 
-/// The first fault is the error. Nothing is converted: a number is no text, a text no number.
+/// The first fault is the error. A file's values are not converted: a number is no text, a text no number. The text of
+/// an environment variable is what its key expects: text as it stands, anything else as TOML reads it.
+///
+/// An enum whose variants hold a table is written as that table, with the variant's name at the key `type`.
 pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
     serde_path_to_error::deserialize(Node(tree)).map_err(|error| {
         let mut at: KeyPath = error
@@ -50,7 +70,13 @@ pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
                 Segment::Enum { .. } | Segment::Unknown => None,
             })
             .collect();
-        let complaint = error.into_inner();
+        let complaint = match error.into_inner() {
+            Complaint::Variant(complaint) => {
+                at.push(VARIANT.to_owned());
+                *complaint
+            }
+            complaint => complaint,
+        };
         if let Complaint::UnknownKey { key, .. } = &complaint
             && at.last() != Some(key)
         {
@@ -61,6 +87,47 @@ pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
 }
 
 struct Node<'a>(&'a Value);
+
+impl<'a> Node<'a> {
+    /// The text of an environment variable, if it is that.
+    fn variable(&self) -> Option<&'a str> {
+        match &self.0.kind {
+            ValueKind::String(text) if self.0.origin() == Some(VARIABLE) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn text<'de, V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
+        match self.variable() {
+            Some(text) => visitor.visit_str(text),
+            None => de::Deserializer::deserialize_any(self, visitor),
+        }
+    }
+}
+
+/// What the text of a variable is where its key expects no text.
+fn as_toml(text: &str) -> Value {
+    match text.parse::<toml_edit::Value>() {
+        Ok(toml_edit::Value::Integer(number)) => Value::new(None, *number.value()),
+        Ok(toml_edit::Value::Float(number)) => Value::new(None, *number.value()),
+        Ok(toml_edit::Value::Boolean(boolean)) => Value::new(None, *boolean.value()),
+        Ok(list @ toml_edit::Value::Array(_)) => element(&list),
+        _ => Value::new(None, text),
+    }
+}
+
+/// What stands within a variable's list. Quoted text is text, whatever is expected; a bare value is read as a variable is.
+fn element(value: &toml_edit::Value) -> Value {
+    match value {
+        toml_edit::Value::String(text) => Value::new(None, text.value().as_str()),
+        toml_edit::Value::Array(list) => Value::new(None, ValueKind::Array(list.iter().map(element).collect())),
+        toml_edit::Value::InlineTable(table) => {
+            let values = table.iter().map(|(key, value)| (key.to_owned(), element(value)));
+            Value::new(None, ValueKind::Table(values.collect()))
+        }
+        bare => from_variable(bare.to_string().trim()),
+    }
+}
 
 impl<'de, 'a> IntoDeserializer<'de, Complaint> for Node<'a> {
     type Deserializer = Self;
@@ -74,6 +141,9 @@ impl<'de, 'a> de::Deserializer<'de> for Node<'a> {
     type Error = Complaint;
 
     fn deserialize_any<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
+        if let Some(text) = self.variable() {
+            return Node(&as_toml(text)).deserialize_any(visitor);
+        }
         match &self.0.kind {
             ValueKind::Nil => visitor.visit_unit(),
             ValueKind::Boolean(value) => visitor.visit_bool(*value),
@@ -88,6 +158,14 @@ impl<'de, 'a> de::Deserializer<'de> for Node<'a> {
                 visitor.visit_map(MapDeserializer::new(values.iter().map(|(key, value)| (key.as_str(), Node(value)))))
             }
         }
+    }
+
+    fn deserialize_str<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
+        self.text(visitor)
+    }
+
+    fn deserialize_string<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
+        self.text(visitor)
     }
 
     fn deserialize_option<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
@@ -105,18 +183,30 @@ impl<'de, 'a> de::Deserializer<'de> for Node<'a> {
     fn deserialize_enum<V: de::Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Complaint> {
-        match &self.0.kind {
-            ValueKind::String(value) => visitor.visit_enum(value.as_str().into_deserializer()),
-            _ => self.deserialize_any(visitor),
+        let table = match &self.0.kind {
+            ValueKind::String(value) => return visitor.visit_enum(value.as_str().into_deserializer()),
+            ValueKind::Table(table) => table,
+            _ => return self.deserialize_any(visitor),
+        };
+        let mut rest = table.clone();
+        let Some(variant) = rest.remove(VARIANT) else { return Err(Complaint::MissingKey(VARIANT)) };
+        let variant =
+            String::deserialize(Node(&variant)).map_err(|complaint| Complaint::Variant(Box::new(complaint)))?;
+        if !variants.contains(&variant.as_str()) {
+            let unknown = Complaint::UnknownChoice { given: variant, expected: variants };
+            return Err(Complaint::Variant(Box::new(unknown)));
         }
+        let rest = Value::new(None, ValueKind::Table(rest));
+        let named = MapDeserializer::new(iter::once((variant, Node(&rest))));
+        visitor.visit_enum(MapAccessDeserializer::new(named))
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple tuple_struct map
+        struct identifier ignored_any
     }
 }
 

@@ -1,6 +1,11 @@
 //! A file of lines: each event once, its end remembered as the committed length.
 
+mod access;
+
 mod numbered;
+
+pub use access::Group;
+pub use access::Mode;
 
 use std::fs::TryLockError;
 use std::io::ErrorKind;
@@ -8,18 +13,21 @@ use std::io::SeekFrom;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
+use rustix::fs::OFlags;
 use tokio::fs::File;
 use tokio::fs::OpenOptions;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncSeekExt as _;
 use tokio::io::AsyncWriteExt as _;
 
+use self::access::Access;
 use crate::batch::Batch;
 use crate::sink::Delivery;
 use crate::sink::DeliveryError;
 use crate::sink::FileConfig;
 use crate::sink::Manifest;
 use crate::sink::Moved;
+use crate::sink::OpenError;
 use crate::sink::Position;
 use crate::sink::Receipt;
 use crate::sink::Why;
@@ -28,6 +36,7 @@ use crate::sink::Why;
 /// yet committed: it is completed, not cut off, so that whoever follows the file never reads a line twice.
 pub struct FileSink {
     config: FileConfig,
+    access: Access,
     /// The file the position lies in: the configured one, or until a batch under way is completed the one before it.
     path: PathBuf,
     /// Whether the store has the path. Older stores have none: it is the configured one.
@@ -46,9 +55,11 @@ const BEFORE_THE_FIRST: Position = Position { number: 0, len: 0, opened_at_ms: 0
 
 impl FileSink {
     /// A sink that continues at `position` of `file`, where the checkpoint store says its last batch ended.
-    pub fn new(config: FileConfig, position: Option<Position>, file: Option<PathBuf>) -> Self {
+    pub fn new(config: FileConfig, position: Option<Position>, file: Option<PathBuf>) -> Result<Self, OpenError> {
         let (path, is_path_known) = file.map_or((config.path.clone(), false), |file| (file, true));
-        Self { config, path, is_path_known, position: position.unwrap_or(BEFORE_THE_FIRST), open: None }
+        let access = Access::of(&config)?;
+        let position = position.unwrap_or(BEFORE_THE_FIRST);
+        Ok(Self { config, access, path, is_path_known, position, open: None })
     }
 
     /// Goes on where the last process stood. `under_way` is what was sealed and not committed: bytes behind the
@@ -251,9 +262,14 @@ impl FileSink {
         if self.position.len > 0 && tokio::fs::metadata(path).await.is_err() {
             return Err(self.refused(&format!("is gone; {} bytes were written to it; {WAYS_OUT}", self.position.len)));
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let file = options.open(path).await.map_err(|error| self.unavailable("open", error))?.into_std().await;
+        let (file, is_new) = self.open_file().await.map_err(|error| {
+            if self.access.is_configured() && path.is_symlink() {
+                return self.refused(
+                    "is a symbolic link, through which `mode` and `group` are not set: let `path` name its target",
+                );
+            }
+            self.unavailable("open", error)
+        })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -265,8 +281,27 @@ impl FileSink {
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(self.unavailable("lock", error)),
         }
+        self.access.apply(&file, path, is_new).map_err(|why| self.refused(&why))?;
         self.sync_directory().await?;
         Ok(File::from_std(file))
+    }
+
+    /// Opens the file, and says whether it is new. A new one is its owner's alone at first. Where mode or group are to be
+    /// set, a link is not followed.
+    async fn open_file(&self) -> std::io::Result<(std::fs::File, bool)> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).mode(0o600);
+        if self.access.is_configured() {
+            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        }
+        match options.clone().create_new(true).open(&self.path).await {
+            Ok(file) => Ok((file.into_std().await, true)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let file = options.create(true).truncate(false).open(&self.path).await?;
+                Ok((file.into_std().await, false))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn sync_directory(&self) -> Result<(), DeliveryError> {
@@ -398,7 +433,7 @@ mod tests {
     async fn a_batch_written_in_part_before_a_crash_is_completed_in_place() {
         let world = world();
         std::fs::write(&world.config.path, "old\nne").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         let under_way = manifest("new\nmore\n");
         assert_eq!(sink.resume(Some(&under_way), 0).await.unwrap(), None);
         assert!(sink.settled(&under_way).await.unwrap().is_none());
@@ -412,7 +447,7 @@ mod tests {
         let mut world = world();
         world.config.rotate_after = Some(std::time::Duration::from_secs(10));
         std::fs::write(&world.config.path, "old\nne").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         deliver(&mut sink, "new\n", 60_000).await;
         assert_eq!(world.text("out.ndjson"), "old\nnew\n");
         deliver(&mut sink, "next\n", 60_000).await;
@@ -423,7 +458,7 @@ mod tests {
     async fn a_batch_written_whole_before_a_crash_is_recognised_and_not_written_again() {
         let world = world();
         std::fs::write(&world.config.path, "old\nnew\n").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         let receipt = sink.settled(&manifest("new\n")).await.unwrap().unwrap();
         assert_eq!(receipt.position().unwrap().len, 8);
         deliver(&mut sink, "next\n", 0).await;
@@ -434,7 +469,7 @@ mod tests {
     async fn what_cannot_be_made_again_is_taken_back_and_nothing_else() {
         let world = world();
         std::fs::write(&world.config.path, "old\nhalf a l").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         assert_eq!(sink.take_back(&manifest("half a line\n"), 0).await.unwrap(), None);
         assert_eq!(world.text("out.ndjson"), "old\n");
         std::fs::write(&world.config.path, "old\nmore than a line of ours\n").unwrap();
@@ -447,7 +482,7 @@ mod tests {
     async fn bytes_behind_the_end_that_are_not_ours_are_left_as_they_are() {
         let world = world();
         std::fs::write(&world.config.path, "old\nforeign\n").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         let moved = sink.resume(None, 0).await.unwrap().unwrap();
         assert_eq!((moved.why, moved.position.len), (Why::Foreign { bytes: 8 }, 12));
         assert_eq!(sink.resume(None, 0).await.unwrap(), None);
@@ -458,7 +493,7 @@ mod tests {
     #[tokio::test]
     async fn bytes_that_are_not_ours_stay_though_they_came_while_the_sink_was_at_work() {
         let world = world();
-        let mut sink = FileSink::new(world.config.clone(), None, None);
+        let mut sink = FileSink::new(world.config.clone(), None, None).unwrap();
         deliver(&mut sink, "one\n", 0).await;
         let append = |bytes: &str| std::fs::write(&world.config.path, world.text("out.ndjson") + bytes).unwrap();
         append("foreign\n");
@@ -474,9 +509,9 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_another_sink_writes_is_refused_until_that_has_closed_it() {
         let world = world();
-        let mut first = FileSink::new(world.config.clone(), None, None);
+        let mut first = FileSink::new(world.config.clone(), None, None).unwrap();
         deliver(&mut first, "one\n", 0).await;
-        let mut second = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone()));
+        let mut second = FileSink::new(world.config.clone(), at(1, 4), Some(world.config.path.clone())).unwrap();
         let refused = refusal(&mut second).await;
         assert!(refused.contains("out.ndjson is locked by another process"), "{refused}");
         drop(first);
@@ -487,7 +522,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_another_process_truncated_or_moved_is_refused() {
         let world = world();
-        let mut sink = FileSink::new(world.config.clone(), None, None);
+        let mut sink = FileSink::new(world.config.clone(), None, None).unwrap();
         deliver(&mut sink, "one\n", 0).await;
         std::fs::write(&world.config.path, "").unwrap();
         assert!(refusal(&mut sink).await.contains("truncated"));
@@ -501,7 +536,7 @@ mod tests {
         let mut world = world();
         world.config.rotate_bytes = Some(8);
         world.config.rotate_after = Some(std::time::Duration::from_secs(10));
-        let mut sink = FileSink::new(world.config.clone(), None, None);
+        let mut sink = FileSink::new(world.config.clone(), None, None).unwrap();
         deliver(&mut sink, "one\n", 1000).await;
         deliver(&mut sink, "two\n", 2000).await;
         deliver(&mut sink, "three\n", 3000).await;
@@ -517,7 +552,7 @@ mod tests {
     async fn a_file_never_takes_the_place_of_one_that_bears_its_number() {
         let mut world = world();
         world.config.rotate_bytes = Some(4);
-        let mut sink = FileSink::new(world.config.clone(), None, None);
+        let mut sink = FileSink::new(world.config.clone(), None, None).unwrap();
         deliver(&mut sink, "one\n", 0).await;
         for number in [1, 3] {
             std::fs::write(world.directory.path().join(format!("out.ndjson.{number}")), "precious\n").unwrap();
@@ -541,7 +576,7 @@ mod tests {
         let mut remembered = at(1, 4);
         // Each process dies after one step; what it told is remembered, or is not because it died before that.
         for step in 0..8 {
-            let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone()));
+            let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone())).unwrap();
             let under_way = manifest("two\n");
             let told = match sink.resume(Some(&under_way), 0).await.unwrap() {
                 Some(moved) => Some(moved),
@@ -556,7 +591,7 @@ mod tests {
                 None => break,
             }
         }
-        let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone()));
+        let mut sink = FileSink::new(world.config.clone(), remembered, Some(world.config.path.clone())).unwrap();
         assert!(sink.settled(&manifest("two\n")).await.unwrap().is_some());
         assert_eq!(remembered, at(3, 0));
         assert_eq!(world.text("out.ndjson.1"), "one\n");
@@ -567,7 +602,7 @@ mod tests {
         /// The sink after its path was changed to `new.ndjson`, as the next process has it.
         fn moved(&self, position: Option<Position>) -> FileSink {
             let config = FileConfig { path: self.directory.path().join("new.ndjson"), ..self.config.clone() };
-            FileSink::new(config, position, Some(self.config.path.clone()))
+            FileSink::new(config, position, Some(self.config.path.clone())).unwrap()
         }
     }
 
@@ -617,11 +652,51 @@ mod tests {
     async fn a_store_that_has_no_path_learns_it_and_goes_on_in_the_configured_file() {
         let world = world();
         std::fs::write(&world.config.path, "old\n").unwrap();
-        let mut sink = FileSink::new(world.config.clone(), at(1, 4), None);
+        let mut sink = FileSink::new(world.config.clone(), at(1, 4), None).unwrap();
         let moved = sink.resume(None, 0).await.unwrap().unwrap();
         assert_eq!(moved, Moved { position: at(1, 4).unwrap(), file: world.config.path.clone(), why: Why::Named });
         assert_eq!(sink.resume(None, 0).await.unwrap(), None);
         deliver(&mut sink, "new\n", 0).await;
         assert_eq!(world.text("out.ndjson"), "old\nnew\n");
+    }
+
+    /// The sink with these keys more, and the mode of the file that it then writes a line to.
+    async fn mode_after(world: &World, keys: serde_json::Value) -> u32 {
+        let mut table = serde_json::json!({ "path": world.config.path });
+        table.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        let mut sink = FileSink::new(serde_json::from_value(table).unwrap(), None, None).unwrap();
+        deliver(&mut sink, "line\n", 0).await;
+        std::fs::metadata(&world.config.path).unwrap().mode() & 0o7777
+    }
+
+    #[tokio::test]
+    async fn a_new_file_has_the_configured_mode_or_0640() {
+        assert_eq!(mode_after(&world(), serde_json::json!({})).await, 0o640);
+        assert_eq!(mode_after(&world(), serde_json::json!({ "mode": "0604" })).await, 0o604);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_there_keeps_its_mode_unless_one_is_configured() {
+        use std::os::unix::fs::PermissionsExt as _;
+        for (keys, expected) in [(serde_json::json!({}), 0o606), (serde_json::json!({ "mode": "0660" }), 0o660)] {
+            let world = world();
+            std::fs::write(&world.config.path, "").unwrap();
+            std::fs::set_permissions(&world.config.path, std::fs::Permissions::from_mode(0o606)).unwrap();
+            assert_eq!(mode_after(&world, keys).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn mode_and_group_are_not_set_through_a_link() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut world = world();
+        let target = world.directory.path().join("target");
+        std::fs::write(&target, "").unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink(&target, &world.config.path).unwrap();
+        world.config.mode = Some(Mode::try_from("0644".to_owned()).unwrap());
+        let mut sink = FileSink::new(world.config.clone(), at(1, 0), Some(world.config.path.clone())).unwrap();
+        assert!(refusal(&mut sink).await.contains("symbolic link"));
+        assert_eq!(std::fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
     }
 }

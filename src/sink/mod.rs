@@ -8,6 +8,7 @@ mod memory;
 
 mod stdout;
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::event::EncodingName;
 use crate::event::OcsfVersion;
 
 pub use encoding::Encoding;
+pub use file::Group;
+pub use file::Mode;
 pub use memory::Delivered;
 
 /// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.
@@ -115,6 +118,15 @@ pub enum DeliveryError {
     Misconfigured(String),
 }
 
+/// Why a sink cannot be made as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("there is no group `{group}` on this machine")]
+    NoGroup { group: String },
+    #[error("the group `{group}` cannot be looked up: {source}")]
+    Lookup { group: String, source: io::Error },
+}
+
 /// One configured sink.
 pub enum Sink {
     File(Box<file::FileSink>),
@@ -124,11 +136,11 @@ pub enum Sink {
 
 impl Sink {
     /// The sink a table configures, which continues at `position` of `file` where it holds one.
-    pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Self {
-        match config {
-            Config::File(config) => Self::File(Box::new(file::FileSink::new(config.clone(), position, file))),
+    pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Result<Self, OpenError> {
+        Ok(match config {
+            Config::File(config) => Self::File(Box::new(file::FileSink::new(config.clone(), position, file)?)),
             Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
-        }
+        })
     }
 
     /// A sink that keeps what it is given, for tests.
@@ -174,9 +186,9 @@ impl Sink {
     }
 }
 
-/// `[sink.<name>]`: where events go.
+/// `[sink.<name>]`: where events go. The table's key `type` names the variant.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum Config {
     File(FileConfig),
     Stdout(StdoutConfig),
@@ -228,6 +240,12 @@ pub struct FileConfig {
     /// Begin a new file once this one is as old. Default: never.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub rotate_after: Option<Duration>,
+    /// The files' permissions in octal digits, such as `0640`. Default: 0640 for the files that the sink creates; a file
+    /// that is there already keeps its own.
+    pub mode: Option<Mode>,
+    /// The files' group, by name or number. Default: their directory's, for the files that the sink creates and where the
+    /// daemon may set it.
+    pub group: Option<Group>,
 }
 
 /// Standard output: at least once.

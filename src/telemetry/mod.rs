@@ -28,7 +28,10 @@ pub enum TelemetryError {
 pub fn begin(log: &Log) -> Result<(), TelemetryError> {
     let to_terminal = std::io::stderr().is_terminal();
     let format = log.format.unwrap_or(if to_terminal { LogFormat::Readable } else { LogFormat::Json });
-    let lines = tracing_subscriber::fmt().with_env_filter(log.filter()?).with_writer(std::io::stderr);
+    // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,
+    // and panics when that fails.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false);
+    let lines = lines.with_env_filter(log.filter()?).with_writer(std::io::stderr);
     let set = match format {
         LogFormat::Readable => lines.with_ansi(to_terminal).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),

@@ -101,6 +101,20 @@ fn what_ends_the_program_is_told_by_its_code() {
     }
 }
 
+#[test]
+fn text_of_digits_in_a_variable_is_text_and_a_foreign_variable_is_nobodys_matter() {
+    use std::os::unix::ffi::OsStrExt;
+    let config = root().join("config/databricks.toml");
+    let output = Command::new(env!("CARGO_BIN_EXE_auditferry"))
+        .args(["check", "--config", config.to_str().unwrap()])
+        .env("AUDITFERRY__FEED__DATABRICKS__EXPECTED_BUCKET_OWNER", "011122223333")
+        .env("AUDITFERRY__LIMITS__BATCH_BYTES", "4096")
+        .env("NOT_OURS", std::ffi::OsStr::from_bytes(b"\xff"))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}
+
 /// The names of a struct's fields, as its deserializer asks for them.
 fn keys<T: DeserializeOwned>() -> BTreeSet<String> {
     let told = match T::deserialize(Asked) {

@@ -68,9 +68,40 @@ fn the_unit_leaves_time_to_stop_and_does_not_repeat_what_cannot_help() {
     let text = read("systemd/auditferry.service");
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned();
     assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > 25);
+    // A signal that ends it counts as a regular end for systemd: only `always` starts it again.
+    assert_eq!(value("Restart"), "always");
+    assert_eq!(value("StartLimitIntervalSec"), "0");
     assert_eq!(value("RestartPreventExitStatus"), "64 65 78");
+    assert!(!text.contains("\nSuccessExitStatus="), "no other end is a regular one");
     assert_eq!(value("Type"), "notify");
     assert_eq!(value("StateDirectory"), "auditferry");
+}
+
+#[test]
+fn what_the_unit_writes_can_be_read_by_its_group_and_its_state_by_nobody() {
+    let text = read("systemd/auditferry.service");
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    let user = value("User");
+    assert_eq!((user, value("Group")), ("auditferry", "auditferry"));
+    // Logs of a dynamic user lie below /var/log/private, which only root may enter.
+    assert!(!text.contains("DynamicUser=yes"));
+    assert!(read("systemd/auditferry.sysusers").lines().any(|line| line.starts_with(&format!("u {user} "))));
+    assert_eq!((value("LogsDirectory"), value("LogsDirectoryMode")), ("auditferry", "0750"));
+    assert_eq!((value("RuntimeDirectory"), value("RuntimeDirectoryMode")), ("auditferry", "0750"));
+    assert_eq!((value("StateDirectoryMode"), value("UMask")), ("0700", "0077"));
+}
+
+#[test]
+fn the_container_says_whether_it_is_well() {
+    let text = read("deploy/Containerfile");
+    let check = text.lines().find(|line| line.starts_with("HEALTHCHECK ")).unwrap();
+    let command = check.split_once(" CMD ").unwrap().1;
+    assert_eq!(command, "[\"/usr/local/bin/auditferry\", \"health\"]");
+    // It looks at the file that the daemon is started with.
+    assert!(text.contains("CMD [\"run\", \"--config\", \"/etc/auditferry/auditferry.toml\"]"));
+    let help = Command::new(env!("CARGO_BIN_EXE_auditferry")).args(["health", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("[default: /etc/auditferry/auditferry.toml]"), "{help}");
 }
 
 #[test]

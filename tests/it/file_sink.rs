@@ -1,5 +1,9 @@
 //! A file sink keeps every line that was ever written to a file, its own and others'.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use rustix::process::{getegid, geteuid, getgroups};
+
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, World};
@@ -124,4 +128,87 @@ fn a_sink_whose_file_is_gone_goes_on_with_another_path() {
     let daemon = world.run(&["--once"]).with_environment(PATH, new.to_str().unwrap()).spawn();
     assert!(daemon.end().success());
     assert_once_each(&lines_of(&new), &records(3..5));
+}
+
+/// A group that the daemon may give its files, other than its own where there is one.
+fn another_group() -> u32 {
+    if geteuid().is_root() {
+        return 54321;
+    }
+    getgroups().unwrap().last().map_or(getegid().as_raw(), |group| group.as_raw())
+}
+
+#[test]
+fn every_file_has_the_configured_mode_and_group_whatever_the_umask() {
+    let group = another_group();
+    for (umask, keys, expected) in [
+        ("umask 0", String::new(), (0o640, None)),
+        ("umask 0077", String::new(), (0o640, None)),
+        ("umask 0077", format!("mode = \"0664\"\ngroup = \"{group}\"\n"), (0o664, Some(group))),
+        ("umask 0", format!("mode = \"600\"\ngroup = {group}\n"), (0o600, Some(group))),
+    ] {
+        let world = World::fed_by_directory().with("rotate_bytes = 1000\n").with(&keys);
+        for end in [5, 10, 15] {
+            world.write(KEY, &object(&records(0..end)));
+            let daemon = world.run(&["--once"]).after(umask).spawn();
+            assert!(daemon.end().success());
+        }
+        for name in ["out.ndjson", "out.ndjson.1", "out.ndjson.2"] {
+            let file = std::fs::metadata(world.path(name)).unwrap();
+            let of_directory = std::fs::metadata(world.path(".")).unwrap().gid();
+            let is = (file.mode() & 0o7777, file.gid());
+            assert_eq!(is, (expected.0, expected.1.unwrap_or(of_directory)), "{name} after {umask} with {keys:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_given_what_is_configured_and_else_left_as_it_is() {
+    let world = World::fed_by_directory().with("rotate_bytes = 1000\n");
+    let mode = |name: &str| std::fs::metadata(world.path(name)).unwrap().mode() & 0o7777;
+    world.write(KEY, &object(&records(0..2)));
+    world.once();
+    std::fs::set_permissions(world.output("out"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    assert_eq!(mode("out.ndjson"), 0o600, "nobody said that others may read it");
+    for end in [4, 5] {
+        world.write(KEY, &object(&records(0..end)));
+        let start = world.run(&["--once"]).with_environment("AUDITFERRY__SINK__OUT__MODE", "0644");
+        assert!(start.spawn().end().success());
+    }
+    assert_eq!((mode("out.ndjson.1"), mode("out.ndjson")), (0o644, 0o644));
+    world.write(KEY, &object(&records(0..6)));
+    let start = world.run(&["--once"]).with_environment("AUDITFERRY__SINK__OUT__MODE", "0600");
+    assert!(start.spawn().end().success());
+    assert_eq!(mode("out.ndjson.1"), 0o644, "a full file keeps what it had");
+}
+
+#[test]
+fn a_group_that_is_not_there_is_a_wrong_configuration() {
+    let world = World::fed_by_directory().with("group = \"no-such-group\"\n");
+    let daemon = world.run(&[]).expecting(&["stopped by an error"]).spawn();
+    let log = daemon.log.clone();
+    assert_eq!(daemon.end().code(), Some(78));
+    assert!(log.text().contains("sink out: there is no group `no-such-group` on this machine"), "{}", log.end());
+}
+
+#[test]
+fn a_sink_whose_group_may_not_be_set_is_parked_and_says_why() {
+    let world = World::fed_by_directory().impatient().with("group = 54322\n");
+    let start = world.run(&[]).expecting(&["the sink is parked"]);
+    // Who is root may set any group but for this.
+    let start = if geteuid().is_root() { start.after("exec setpriv --bounding-set=-chown \"$@\"") } else { start };
+    let daemon = start.at_work();
+    world.write(KEY, &object(&records(0..3)));
+    eventually("the sink is parked, and the group is named", SOON, || {
+        let parked = daemon.log.said("the sink is parked until it is mended");
+        parked.is_some_and(|entry| entry.line.contains("cannot be given the group 54322"))
+    });
+    daemon.stop();
+    assert!(world.delivered("out").is_empty());
+    // Nothing is lost: the next one may.
+    let start = world.run(&["--once"]).with_environment("AUDITFERRY__SINK__OUT__GROUP", &another_group().to_string());
+    assert!(start.spawn().end().success());
+    world.delivered_once_each(&records(0..3));
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod admin;
 mod catching_up;
 mod config;
 mod container_logs;
@@ -33,5 +34,6 @@ mod restart;
 mod s3_access;
 mod scan;
 mod shutdown;
+mod signals;
 mod sink_options;
 mod users;

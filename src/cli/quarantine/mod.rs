@@ -193,11 +193,11 @@ pub(super) fn run(command: &Command) -> Status {
 }
 
 fn look(place: &Where) -> Result<Inspection, Fault> {
-    Ok(Inspection::look(&load(&place.config, std::env::vars())?.config.state_dir)?)
+    Ok(Inspection::look(&load(&place.config, std::env::vars_os())?.config.state_dir)?)
 }
 
 fn change(place: &Where) -> Result<Inspection, Fault> {
-    Ok(Inspection::change(&load(&place.config, std::env::vars())?.config.state_dir)?)
+    Ok(Inspection::change(&load(&place.config, std::env::vars_os())?.config.state_dir)?)
 }
 
 fn requeue(args: &RequeueArgs) -> Result<(), Fault> {

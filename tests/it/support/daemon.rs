@@ -32,6 +32,7 @@ pub struct Start {
     environment: Vec<(String, String)>,
     expected: Vec<&'static str>,
     stdout: Output,
+    before: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +57,14 @@ impl Start {
             environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             expected: Vec::new(),
             stdout: Output::Closed,
+            before: None,
         }
+    }
+
+    /// What a shell does in the process before it becomes the daemon, such as `umask 0`.
+    pub fn after(mut self, commands: &str) -> Self {
+        self.before = Some(commands.to_owned());
+        self
     }
 
     pub fn with_environment(mut self, name: &str, value: &str) -> Self {
@@ -80,7 +88,16 @@ impl Start {
     pub fn spawn(&self) -> Daemon {
         let path = self.directory.join(super::aws::fresh("log"));
         let stdout = if self.stdout == Output::Piped { Stdio::piped() } else { Stdio::null() };
-        let child = Command::new(env!("CARGO_BIN_EXE_auditferry"))
+        let program = env!("CARGO_BIN_EXE_auditferry");
+        let mut command = match &self.before {
+            Some(commands) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", &format!("{commands}\nexec \"$@\""), "sh", program]);
+                shell
+            }
+            None => Command::new(program),
+        };
+        let child = command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -159,7 +176,7 @@ impl Daemon {
         self.signal(Signal::TERM);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 

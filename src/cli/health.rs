@@ -1,0 +1,79 @@
+//! `auditferry health`: whether the daemon that runs with a configuration is live, or ready.
+
+use std::io;
+use std::io::ErrorKind;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use crate::admin;
+use crate::admin::Answer;
+use crate::admin::AskError;
+use crate::cli::Status;
+use crate::cli::load_status;
+use crate::config::load::load_listen;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Ask whether the daemon is ready for work, not only whether it is alive.
+    #[arg(long)]
+    ready: bool,
+    /// A configuration file of the daemon's; repeatable, as for `run`. Of it only the table [admin] is looked at.
+    #[arg(long, value_name = "FILE", default_value = "/etc/auditferry/auditferry.toml")]
+    config: Vec<PathBuf>,
+}
+
+/// Prints what the daemon answers. It is well when that is 200.
+pub(super) fn run(args: &Args) -> Status {
+    let listen = match load_listen(&args.config, std::env::vars_os()) {
+        Ok(Some(listen)) => listen,
+        Ok(None) => {
+            let files: Vec<_> = args.config.iter().map(|file| file.display().to_string()).collect();
+            eprintln!(
+                "admin.listen is not configured in {}: the daemon serves no health; set it, for example to \"127.0.0.1:9598\"",
+                files.join(", ")
+            );
+            return Status::Config;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return load_status(&error);
+        }
+    };
+    let page = if args.ready { "/readyz" } else { "/livez" };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return Status::Internal;
+        }
+    };
+    match runtime.block_on(admin::ask(&listen, page)) {
+        Ok(answer) => told(&answer),
+        Err(error) => {
+            eprintln!("{error}");
+            status(&error)
+        }
+    }
+}
+
+fn told(answer: &Answer) -> Status {
+    let shown = answer.body.replace(|char: char| char.is_control() && char != '\n', " ");
+    // The code tells it, also where nobody reads.
+    let _ = io::stdout().write_all(shown.as_bytes());
+    match answer.status.as_u16() {
+        200 => Status::Done,
+        503 => Status::Again,
+        other => {
+            eprintln!("the answer has the HTTP status {other}: what listens there is not this daemon");
+            Status::Unavailable
+        }
+    }
+}
+
+fn status(error: &AskError) -> Status {
+    match error {
+        AskError::AnyPort => Status::Config,
+        AskError::Unreachable { source, .. } if source.kind() == ErrorKind::PermissionDenied => Status::Refused,
+        AskError::Unreachable { .. } | AskError::Silent { .. } | AskError::Garbled { .. } => Status::Unavailable,
+    }
+}
