@@ -81,6 +81,15 @@ impl Scene {
         Away::leaves(self.world.output(self.late()))
     }
 
+    /// The daemon, whose checkpoint store lies on a disk of its own of 4 MiB, in memory.
+    fn start_on_a_small_disk(&self) -> Daemon {
+        let state = self.world.state();
+        let disk = "mount -t tmpfs -o size=4m none \"$0\" && exec \"$@\"";
+        let unshared = format!("exec unshare --mount --map-root-user /bin/sh -c '{disk}' {state:?} \"$@\"");
+        let expected = ["state_dir may not last", "the checkpoint store's disk is full"];
+        self.world.run(&[]).after(&unshared).expecting(&SINK_IS_AWAY).expecting(&expected).ready()
+    }
+
     /// The daemon has found that its last sink stands still, with objects it has not had.
     fn is_behind(&self, daemon: &Daemon) {
         let label = format!("sink=\"{}\"", self.late());
@@ -150,6 +159,26 @@ fn objects_that_were_owed_leave_a_sink_that_takes_new_ones_at_once() {
     away.comes_back();
     scene.world.comes_to("out", 8);
     scene.writes(5);
+    scene.comes_to_peace(daemon);
+}
+
+#[test]
+fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_is_some() {
+    let mut scene = Scene::with_sinks(&["out"], "", "");
+    let daemon = scene.start_on_a_small_disk();
+    scene.writes(1);
+    scene.world.comes_to("out", 2);
+    scene.place.queue.drained();
+    // The disk as the daemon sees it.
+    let state = scene.world.state();
+    let disk = PathBuf::from(format!("/proc/{}/root", daemon.id())).join(state.strip_prefix("/").unwrap());
+    let ballast = disk.join("ballast");
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[b'x'; 4096]).is_ok() {}
+    scene.writes(4);
+    eventually("the full disk is told", SOON, || daemon.log.text().contains("disk is full"));
+    scene.is_behind(&daemon);
+    std::fs::remove_file(ballast).unwrap();
     scene.comes_to_peace(daemon);
 }
 
