@@ -26,6 +26,8 @@ mod rows;
 
 mod schema;
 
+mod unrouted;
+
 mod writer;
 
 use std::path::Path;
@@ -65,6 +67,11 @@ pub use quarantine::Refusal;
 pub use requeue::Asked;
 pub use requeue::RefusedRecord;
 pub use requeue::Request;
+pub use unrouted::KeptObject;
+pub use unrouted::NoFeed;
+pub use unrouted::Remembered;
+pub use unrouted::Unrouted;
+pub use unrouted::UnroutedSelection;
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";

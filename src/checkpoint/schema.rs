@@ -187,6 +187,33 @@ ALTER TABLE object ADD COLUMN family TEXT;
 -- The file a sink's position lies in, as it was configured then.
 ALTER TABLE lane ADD COLUMN file_path TEXT;
 ",
+    "
+-- Objects that notifications named and no feed takes: their names, and why. The feed is the one that reads the bucket.
+CREATE TABLE unrouted (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    feed TEXT,
+    why TEXT NOT NULL CHECK (why IN ('bucket', 'prefix', 'keys')),
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    notifications INTEGER NOT NULL,
+    UNIQUE (bucket, key)
+) STRICT;
+
+-- How many they are, whoever adds or deletes them.
+CREATE TABLE unrouted_size (
+    entries INTEGER NOT NULL
+) STRICT;
+INSERT INTO unrouted_size VALUES (0);
+CREATE TRIGGER unrouted_in AFTER INSERT ON unrouted BEGIN
+    UPDATE unrouted_size SET entries = entries + 1;
+END;
+CREATE TRIGGER unrouted_out AFTER DELETE ON unrouted BEGIN
+    UPDATE unrouted_size SET entries = entries - 1;
+END;
+",
 ];
 
 /// The version this program writes.

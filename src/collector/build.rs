@@ -62,11 +62,10 @@ pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Resul
 
 async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mut Identities) -> Result<Feed, Error> {
     let family = family::named(&table.family).ok_or_else(|| Error::Config(format!("no family {}", table.family)))?;
-    let globs: Vec<&str> = match &table.keys {
-        Some(keys) => keys.iter().map(String::as_str).collect(),
-        None => family.keys.to_vec(),
-    };
-    let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
+    let globs = table.keys.clone().unwrap_or_else(|| family.keys.iter().map(|&glob| glob.to_owned()).collect());
+    let filters =
+        |globs: &[String]| feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")));
+    let (keys, ignore) = (filters(&globs)?, filters(&table.ignore)?);
     let place = place(config, table, identities).await?;
     let redaction = table.redact.as_ref().map(Redaction::new).transpose();
     let redaction = redaction.map_err(|error| Error::Config(format!("feed.{name}.redact.key: {error}")))?;
@@ -101,6 +100,8 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         behind,
         prefixes: table.prefixes.clone(),
         keys,
+        globs,
+        ignore,
         scope: table.identity_scope,
         settings,
         redaction,

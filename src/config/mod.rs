@@ -30,6 +30,8 @@ use crate::identity;
 use crate::notification;
 use crate::sink;
 
+pub(crate) use check::closest;
+
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,6 +160,9 @@ pub struct Limits {
     /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
     /// coordinates stay. Default: 1 GiB.
     pub quarantine_bytes_max: u64,
+    /// How many objects are remembered that notifications named and no feed takes; past it their messages stay in the
+    /// queue. Default: 100000.
+    pub unrouted_objects_max: u64,
 }
 
 impl Default for Limits {
@@ -179,6 +184,7 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(25),
             forget_after_days: 35,
             quarantine_bytes_max: 1 << 30,
+            unrouted_objects_max: 100_000,
         }
     }
 }
