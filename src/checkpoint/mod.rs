@@ -159,6 +159,8 @@ pub struct Standing {
     /// As which family it was last read to its end, where that is known.
     pub family: Option<Box<str>>,
     pub progress: Progress,
+    /// How many bytes of its content were split into lines before, in the longest version read to its end.
+    pub framed_bytes: u64,
     /// The entity tag of the last version that was read to its end.
     pub etag: Option<Box<str>>,
     /// The highest sequencer whose content was read.
@@ -238,6 +240,7 @@ impl CheckpointStore {
                     known: false,
                     family: None,
                     progress: Progress::default(),
+                    framed_bytes: 0,
                     etag: None,
                     sequencer: None,
                     damaged: false,
@@ -249,6 +252,7 @@ impl CheckpointStore {
                 known: true,
                 family: row.family.map(Into::into),
                 progress: row.progress,
+                framed_bytes: rows::framed_bytes(connection, row.id)?,
                 etag: row.etag.filter(|_| row.state != "reading").map(Into::into),
                 sequencer: row.sequencer.map(|text| Sequencer(text.into())),
                 damaged: row.state == "damaged",
@@ -485,6 +489,7 @@ mod tests {
             etag: "e1".into(),
             sequencer: None,
             progress: progress(accepted),
+            framed_bytes: 0,
             changed: true,
             now_ms: 1,
         };

@@ -214,6 +214,10 @@ CREATE TRIGGER unrouted_out AFTER DELETE ON unrouted BEGIN
     UPDATE unrouted_size SET entries = entries - 1;
 END;
 ",
+    "
+-- How many bytes of an object's content have been split into lines, in the longest version read to its end.
+ALTER TABLE object ADD COLUMN framed_bytes INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The version this program writes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::collector::Error;
 use crate::collector::feeds;
@@ -110,6 +111,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         sinks,
         encoders,
         encoder_of,
+        told_no_record: AtomicBool::new(false),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use globset::Glob;
 use globset::GlobSet;
@@ -51,6 +52,8 @@ pub(super) struct Feed {
     /// What its sinks want, each encoding once, and which of them each lane takes.
     pub encoders: Vec<Encoder>,
     pub encoder_of: Vec<usize>,
+    /// It was told that an object gave no record.
+    pub told_no_record: AtomicBool,
 }
 
 impl Feed {
@@ -205,6 +208,7 @@ mod tests {
             sinks: Vec::new(),
             encoders: Vec::new(),
             encoder_of: Vec::new(),
+            told_no_record: AtomicBool::new(false),
         })
     }
 

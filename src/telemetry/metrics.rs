@@ -62,7 +62,8 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 /// the time passed in.
 pub struct Metrics {
     registry: Registry,
-    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`.
+    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`,
+    /// `no_record` (not empty, and without a record).
     pub objects: Counters<1>,
     /// `notifications_total{queue,disposition}`: what became of each notification.
     pub notifications: Counters<2>,
@@ -140,7 +141,7 @@ pub struct Metrics {
     credentials_expiry: Family<Labels<1>, Gauge>,
 }
 
-/// What is told of and leads to no event.
+/// What is told of and what is read, and leads to no event.
 pub struct LeftOut {
     /// `notifications_unrouted_total{queue,feed,why}`: notifications of objects that no feed takes; `feed` is the one that
     /// reads the bucket, `why` is `bucket`, `prefix` or `keys`.
@@ -150,6 +151,10 @@ pub struct LeftOut {
     pub returned: Counters<1>,
     /// `unrouted_objects`: how many such names are kept.
     pub objects: Gauge,
+    /// `lines_skipped_total{feed}`: lines that are no record of the feed's family. Counted once an object was read to its
+    /// end: those that begin behind what was read of its longest version before, so that none counts twice however often
+    /// its object grows.
+    pub lines: Counters<1>,
 }
 
 impl LeftOut {
@@ -166,6 +171,11 @@ impl LeftOut {
                 ["queue"],
             ),
             objects: of.gauge("unrouted_objects", "Objects kept by name since no feed takes them"),
+            lines: of.counters(
+                "lines_skipped",
+                "Lines of new content that are no record of the feed's family, once the object was read to its end",
+                ["feed"],
+            ),
         }
     }
 }

@@ -32,5 +32,6 @@ mod s3_access;
 mod scan;
 mod shutdown;
 mod sink_options;
+mod skipped;
 mod unrouted;
 mod users;
