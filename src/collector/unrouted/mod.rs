@@ -140,7 +140,11 @@ impl Round {
         if self.done.is_empty() {
             return Ok(());
         }
-        store.forget_unrouted(std::mem::take(&mut self.done)).await
+        match store.forget_unrouted(std::mem::take(&mut self.done)).await {
+            // They stay until the next start, which finds their objects as they were read.
+            Err(StoreError::Full) => Ok(()),
+            forgotten => forgotten,
+        }
     }
 
     fn note(&mut self, end: NameEnded) {
