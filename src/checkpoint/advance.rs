@@ -80,6 +80,8 @@ pub struct Finish {
     pub etag: Box<str>,
     /// What the reading saw: applied when the store has accepted as many records.
     pub progress: Progress,
+    /// Bytes of content that were split into lines.
+    pub framed_bytes: u64,
     /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
     pub changed: bool,
     /// Milliseconds since the epoch.
@@ -231,6 +233,7 @@ impl CheckpointStore {
                 row.changed_at_ms = row.changed_at_ms.max(finish.now_ms);
             }
             row.save(connection, &finish.object)?;
+            rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
             quarantine::heal(connection, &finish.object)?;
             Ok(true)
         };
@@ -257,6 +260,7 @@ impl CheckpointStore {
             )?;
             let progress = Progress { digest: blake3::hash(&[]).into(), ..Progress::default() };
             row = ObjectRow { id: row.id, family: Some(family.to_owned()), progress, ..ObjectRow::new(&row.feed) };
+            connection.execute("UPDATE object SET framed_bytes = 0 WHERE id = ?1", [row.id])?;
             row.save(connection, &object)
         };
         self.writer.write(begin).await

@@ -234,7 +234,7 @@ impl Inspection {
     }
 
     /// Does `change` to each, a few in one transaction; returns those it says yes of.
-    fn each(
+    pub(super) fn each(
         &mut self,
         ids: &[u64],
         change: impl Fn(&Connection, u64) -> Result<bool, StoreError>,

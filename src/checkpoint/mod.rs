@@ -26,6 +26,8 @@ mod rows;
 
 mod schema;
 
+mod unrouted;
+
 mod writer;
 
 use std::path::Path;
@@ -65,6 +67,11 @@ pub use quarantine::Refusal;
 pub use requeue::Asked;
 pub use requeue::RefusedRecord;
 pub use requeue::Request;
+pub use unrouted::KeptObject;
+pub use unrouted::NoFeed;
+pub use unrouted::Remembered;
+pub use unrouted::Unrouted;
+pub use unrouted::UnroutedSelection;
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";
@@ -152,6 +159,8 @@ pub struct Standing {
     /// As which family it was last read to its end, where that is known.
     pub family: Option<Box<str>>,
     pub progress: Progress,
+    /// How many bytes of its content were split into lines before, in the longest version read to its end.
+    pub framed_bytes: u64,
     /// The entity tag of the last version, where it was read to its end.
     pub etag: Option<Box<str>>,
     /// The last version, where it could not be read and is quarantined.
@@ -237,6 +246,7 @@ impl CheckpointStore {
                     known: false,
                     family: None,
                     progress: Progress::default(),
+                    framed_bytes: 0,
                     etag: None,
                     unreadable: None,
                     cursors: vec![0; sinks.len()],
@@ -253,6 +263,7 @@ impl CheckpointStore {
                 known: true,
                 family: row.family.map(Into::into),
                 progress: row.progress,
+                framed_bytes: rows::framed_bytes(connection, row.id)?,
                 etag,
                 unreadable,
                 cursors,
@@ -487,6 +498,7 @@ mod tests {
             object: object(),
             etag: "e1".into(),
             progress: progress(accepted),
+            framed_bytes: 0,
             changed: true,
             now_ms: 1,
         };

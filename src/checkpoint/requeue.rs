@@ -15,6 +15,8 @@ use super::rows;
 use super::rows::ObjectRow;
 use super::rows::count;
 use super::rows::int;
+use super::unrouted;
+use super::unrouted::Unrouted;
 use crate::delta::Fingerprint;
 use crate::delta::RecordHash;
 use crate::notification::ObjectId;
@@ -33,14 +35,11 @@ pub struct Request {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
     /// A record of this object.
-    Record {
-        object: ObjectId,
-    },
+    Record { object: ObjectId },
     /// The object, of which a version could not be read.
-    Object {
-        object: ObjectId,
-    },
-    Message,
+    Object { object: ObjectId },
+    /// A message of this queue.
+    Message { queue: Arc<str> },
 }
 
 /// A refused record that is to be tried again.
@@ -84,7 +83,7 @@ impl CheckpointStore {
     pub fn requests(&self, after: u64, most: usize) -> Result<Vec<Request>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT request, id, kind, bucket, key FROM quarantine
+                "SELECT request, id, kind, bucket, key, feed FROM quarantine
                  WHERE request > ?1 ORDER BY request LIMIT ?2",
             )?;
             let rows = statement.query_map(params![int(after), int(most as u64)], |row| {
@@ -93,7 +92,7 @@ impl CheckpointStore {
                 let asked = match row.get::<_, String>(2)?.as_str() {
                     "record" => Asked::Record { object },
                     "object" => Asked::Object { object },
-                    _ => Asked::Message,
+                    _ => Asked::Message { queue: row.get::<_, String>(5)?.into() },
                 };
                 Ok(Request { number: count(row.get(0)?), id: count(row.get(1)?), asked })
             })?;
@@ -230,12 +229,15 @@ impl CheckpointStore {
         self.writer.write(settle).await
     }
 
-    /// A message was understood: in its place, each object that it names (with its feed and entity tag) is to be read.
-    /// `still` says what of the message was not understood; it stays in quarantine then.
+    /// A message was understood: in its place, each object that it names (with its feed and entity tag) is to be read, and
+    /// the names of those that no feed takes are kept, at most `most` in all. `still` says what of the message was not
+    /// understood; it stays in quarantine then, and so it does where there is no room for a name.
     pub async fn replace_message(
         &self,
         id: u64,
         names: Vec<(Arc<str>, ObjectId)>,
+        unrouted: Vec<Unrouted>,
+        most: u64,
         still: Option<String>,
         now_ms: i64,
     ) -> Result<(), StoreError> {
@@ -253,6 +255,12 @@ impl CheckpointStore {
                 let request = int(next_request(connection)?);
                 insert.execute(params![&**feed, &*object.bucket, &*object.key, now_ms, request])?;
             }
+            let kept = unrouted::remember(connection, &unrouted, most, now_ms)?;
+            let no_room = kept
+                .iter()
+                .any(Option::is_none)
+                .then(|| "names objects that no feed takes, and no more names are kept".to_owned());
+            let still = still.or(no_room);
             match still {
                 Some(reason) => connection
                     .prepare_cached("UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1")?
@@ -520,6 +528,28 @@ mod tests {
         assert_eq!(store.forget(1000).await.unwrap(), 0);
         Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
         assert_eq!(store.forget(1000).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_message_leaves_once_the_names_that_no_feed_takes_are_kept() {
+        let (directory, store) = opened(1000);
+        let named = |key: &str| Unrouted {
+            object: ObjectId::new("logs", key),
+            queue: "q".into(),
+            feed: None,
+            why: crate::checkpoint::NoFeed::Bucket,
+        };
+        store.quarantine_message("q".into(), "no JSON".into(), BODY.to_vec(), 1).await.unwrap();
+        assert_eq!(requeue(&directory), [1]);
+        assert_eq!(store.requests(0, 9).unwrap()[0].asked, Asked::Message { queue: "q".into() });
+        store.replace_message(1, Vec::new(), vec![named("a"), named("b")], 1, None, 2).await.unwrap();
+        let inspection = Inspection::look(directory.path()).unwrap();
+        let reason = inspection.entry(1).unwrap().unwrap().reason;
+        assert!(reason.contains("no more names are kept"), "{reason}");
+        assert_eq!(requeue(&directory), [1]);
+        store.replace_message(1, Vec::new(), vec![named("a"), named("b")], 2, None, 2).await.unwrap();
+        assert!(inspection.entry(1).unwrap().is_none());
+        assert_eq!(store.unrouted_count().unwrap(), 2);
     }
 
     #[test]

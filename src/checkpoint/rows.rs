@@ -183,6 +183,19 @@ impl ObjectRow {
     }
 }
 
+/// How many bytes of an object's content were split into lines before. Only a count of lines goes by it: no checksum.
+pub(super) fn framed_bytes(connection: &Connection, object_id: i64) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT framed_bytes FROM object WHERE id = ?1")?;
+    Ok(count(statement.query_row([object_id], |row| row.get(0))?))
+}
+
+pub(super) fn set_framed_bytes(connection: &Connection, object_id: i64, bytes: u64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE object SET framed_bytes = max(framed_bytes, ?2) WHERE id = ?1")?
+        .execute(params![object_id, int(bytes)])?;
+    Ok(())
+}
+
 fn cursor_sum(object_id: i64, sink: &str, accepted: u64) -> Sum {
     Sum::of("cursor").int(object_id).text(Some(sink)).int(int(accepted))
 }

@@ -191,6 +191,37 @@ ALTER TABLE lane ADD COLUMN file_path TEXT;
 -- Whether the version that cannot be read is archived: restored, it has the same entity tag.
 ALTER TABLE object ADD COLUMN is_archived INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- Objects that notifications named and no feed takes: their names, and why. The feed is the one that reads the bucket.
+CREATE TABLE unrouted (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    queue TEXT NOT NULL,
+    feed TEXT,
+    why TEXT NOT NULL CHECK (why IN ('bucket', 'prefix', 'keys')),
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    notifications INTEGER NOT NULL,
+    UNIQUE (bucket, key)
+) STRICT;
+
+-- How many they are, whoever adds or deletes them.
+CREATE TABLE unrouted_size (
+    entries INTEGER NOT NULL
+) STRICT;
+INSERT INTO unrouted_size VALUES (0);
+CREATE TRIGGER unrouted_in AFTER INSERT ON unrouted BEGIN
+    UPDATE unrouted_size SET entries = entries + 1;
+END;
+CREATE TRIGGER unrouted_out AFTER DELETE ON unrouted BEGIN
+    UPDATE unrouted_size SET entries = entries - 1;
+END;
+",
+    "
+-- How many bytes of an object's content have been split into lines, in the longest version read to its end.
+ALTER TABLE object ADD COLUMN framed_bytes INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The version this program writes.

@@ -191,6 +191,8 @@ fn decode(args: &Args) -> Result<u64, Fault> {
                 break;
             }
         };
+        report.skipped_lines += block.others;
+        report.content_bytes = block.end_offset();
         for item in block.items() {
             next_ordinal = item.ordinal() + 1;
             match item {
@@ -203,6 +205,9 @@ fn decode(args: &Args) -> Result<u64, Fault> {
                 }
             }
         }
+    }
+    if next_ordinal == 0 && report.content_bytes > 0 {
+        eprintln!("the file holds no record of {}: is it another family's, or in another format?", args.family.name);
     }
     report.finish()
 }
@@ -247,6 +252,9 @@ struct Report {
     out: BufWriter<io::StdoutLock<'static>>,
     quarantine: Option<(PathBuf, BufWriter<File>)>,
     quarantined: u64,
+    /// Lines that are no records of the family.
+    skipped_lines: u64,
+    content_bytes: u64,
 }
 
 impl Report {
@@ -264,6 +272,8 @@ impl Report {
             out: BufWriter::with_capacity(OUT_BYTES, io::stdout().lock()),
             quarantine: quarantine.transpose()?,
             quarantined: 0,
+            skipped_lines: 0,
+            content_bytes: 0,
         })
     }
 
@@ -344,6 +354,9 @@ impl Report {
 
     fn finish(mut self) -> Result<u64, Fault> {
         self.out.flush()?;
+        if self.skipped_lines > 0 {
+            eprintln!("lines that are no records: {}", self.skipped_lines);
+        }
         if let Some((path, mut file)) = self.quarantine {
             file.flush().map_err(|source| Fault::Quarantine { path, source })?;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::collector::Error;
 use crate::collector::feeds;
@@ -62,11 +63,10 @@ pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Resul
 
 async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mut Identities) -> Result<Feed, Error> {
     let family = family::named(&table.family).ok_or_else(|| Error::Config(format!("no family {}", table.family)))?;
-    let globs: Vec<&str> = match &table.keys {
-        Some(keys) => keys.iter().map(String::as_str).collect(),
-        None => family.keys.to_vec(),
-    };
-    let keys = feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")))?;
+    let globs = table.keys.clone().unwrap_or_else(|| family.keys.iter().map(|&glob| glob.to_owned()).collect());
+    let filters =
+        |globs: &[String]| feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")));
+    let (keys, ignore) = (filters(&globs)?, filters(&table.ignore)?);
     let place = place(config, table, identities).await?;
     let redaction = table.redact.as_ref().map(Redaction::new).transpose();
     let redaction = redaction.map_err(|error| Error::Config(format!("feed.{name}.redact.key: {error}")))?;
@@ -101,6 +101,8 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         behind,
         prefixes: table.prefixes.clone(),
         keys,
+        globs,
+        ignore,
         scope: table.identity_scope,
         settings,
         redaction,
@@ -109,6 +111,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         sinks,
         encoders,
         encoder_of,
+        told_no_record: AtomicBool::new(false),
     })
 }
 

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use globset::Glob;
 use globset::GlobSet;
 use globset::GlobSetBuilder;
 
+use crate::checkpoint::NoFeed;
+use crate::checkpoint::Unrouted;
 use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
 use crate::event::Encoder;
@@ -34,6 +37,10 @@ pub(super) struct Feed {
     pub behind: HashMap<String, Arc<str>>,
     pub prefixes: Vec<String>,
     pub keys: GlobSet,
+    /// What `keys` was made of.
+    pub globs: Vec<String>,
+    /// Keys in its bucket that are left out on purpose, also outside of its prefixes.
+    pub ignore: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
     pub redaction: Option<Redaction>,
@@ -45,18 +52,24 @@ pub(super) struct Feed {
     /// What its sinks want, each encoding once, and which of them each lane takes.
     pub encoders: Vec<Encoder>,
     pub encoder_of: Vec<usize>,
+    /// It was told that an object gave no record.
+    pub told_no_record: AtomicBool,
 }
 
 impl Feed {
     /// Whether the feed's filters let a key through.
     pub(super) fn wants(&self, key: &str) -> bool {
-        self.keys.is_match(key)
+        self.keys.is_match(key) && !self.ignore.is_match(key)
     }
 
     fn covers(&self, object: &ObjectId) -> bool {
         let prefixed =
             self.prefixes.is_empty() || self.prefixes.iter().any(|prefix| object.key.starts_with(prefix.as_str()));
-        prefixed && self.buckets.contains(&object.bucket)
+        prefixed && self.reads(&object.bucket)
+    }
+
+    fn reads(&self, bucket: &str) -> bool {
+        self.buckets.iter().any(|its| **its == *bucket)
     }
 
     /// The position among the feed's encoders of what makes the bytes for a lane.
@@ -104,7 +117,7 @@ impl Feed {
 ///
 /// # Errors
 /// Names the glob that is none.
-pub(super) fn filters<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<GlobSet, globset::Error> {
+pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
         set.add(Glob::new(glob)?);
@@ -117,10 +130,11 @@ pub(super) fn filters<'a>(globs: impl IntoIterator<Item = &'a str>) -> Result<Gl
 pub(super) enum Route {
     /// To the feed at this position.
     Feed(usize),
-    /// To nobody: its feed's filters leave it out.
-    Filtered,
-    /// To nobody: no feed reads there.
-    Foreign,
+    /// To nobody: a feed of its bucket leaves it out on purpose.
+    Ignored,
+    /// To nobody, for this reason. Of the feeds that read its bucket, if there are any, the one at this position is the
+    /// nearest.
+    Nobody { why: NoFeed, nearest: Option<usize> },
 }
 
 /// All feeds.
@@ -129,15 +143,103 @@ pub(super) struct Feeds(pub Vec<Arc<Feed>>);
 impl Feeds {
     /// Which feed an object belongs to. Feeds do not overlap.
     pub(super) fn route(&self, object: &ObjectId) -> Route {
-        match self.position(object) {
-            Some(at) if self.0[at].wants(&object.key) => Route::Feed(at),
-            Some(_) => Route::Filtered,
-            None => Route::Foreign,
+        if let Some(at) = self.position(object) {
+            return match &self.0[at] {
+                feed if feed.wants(&object.key) => Route::Feed(at),
+                feed if feed.ignore.is_match(&*object.key) => Route::Ignored,
+                _ => Route::Nobody { why: NoFeed::Keys, nearest: Some(at) },
+            };
         }
+        let of_bucket = || self.0.iter().enumerate().filter(|(_, feed)| feed.reads(&object.bucket));
+        if of_bucket().any(|(_, feed)| feed.ignore.is_match(&*object.key)) {
+            return Route::Ignored;
+        }
+        let alike = |feed: &Feed| feed.prefixes.iter().map(|prefix| alike(prefix, &object.key)).max();
+        match of_bucket().max_by_key(|(at, feed)| (alike(feed), std::cmp::Reverse(*at))) {
+            Some((at, _)) => Route::Nobody { why: NoFeed::Prefix, nearest: Some(at) },
+            None => Route::Nobody { why: NoFeed::Bucket, nearest: None },
+        }
+    }
+
+    /// What is kept of an object that goes to nobody.
+    pub(super) fn unrouted(&self, object: ObjectId, queue: &Arc<str>, why: NoFeed, nearest: Option<usize>) -> Unrouted {
+        let feed = nearest.map(|at| Arc::clone(&self.0[at].name));
+        Unrouted { object, queue: Arc::clone(queue), feed, why }
     }
 
     /// The position of the feed whose place an object lies in, wanted or not.
     pub(super) fn position(&self, object: &ObjectId) -> Option<usize> {
         self.0.iter().position(|feed| feed.covers(object))
+    }
+}
+
+/// How many bytes two texts have in common from their beginning.
+fn alike(one: &str, other: &str) -> usize {
+    one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::family;
+    use crate::notification::directory::Directory;
+    use crate::object::directory::DirectoryObjects;
+
+    fn feed(name: &str, bucket: &str, prefixes: &[&str], keys: &[&str], ignore: &[&str]) -> Arc<Feed> {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        // Where it would read does not matter here.
+        let place = Place::Directory(DirectoryObjects::new(Directory::open("/".as_ref()).unwrap()));
+        Arc::new(Feed {
+            name: name.into(),
+            family: family::named("databricks").unwrap(),
+            place,
+            bucket: bucket.into(),
+            buckets: vec![bucket.into()],
+            behind: HashMap::new(),
+            prefixes: texts(prefixes),
+            keys: filters(&texts(keys)).unwrap(),
+            globs: texts(keys),
+            ignore: filters(&texts(ignore)).unwrap(),
+            scope: IdentityScope::default(),
+            settings: Settings::default(),
+            redaction: None,
+            users: None,
+            lanes: Vec::new(),
+            sinks: Vec::new(),
+            encoders: Vec::new(),
+            encoder_of: Vec::new(),
+            told_no_record: AtomicBool::new(false),
+        })
+    }
+
+    #[test]
+    fn an_object_goes_to_its_feed_or_to_nobody_for_a_reason() {
+        let feeds = Feeds(vec![
+            feed("a", "logs", &["audit/a/"], &["**/*.json"], &["**/_*"]),
+            feed("b", "logs", &["audit/b/", "old/"], &["**/*.json"], &["trash/**"]),
+            feed("c", "whole", &[], &["**"], &[]),
+        ]);
+        let nobody = |why, nearest| Route::Nobody { why, nearest };
+        for (bucket, key, expected) in [
+            ("logs", "audit/a/1.json", Route::Feed(0)),
+            ("logs", "audit/b/1.json", Route::Feed(1)),
+            ("whole", "x", Route::Feed(2)),
+            ("logs", "audit/a/1.txt", nobody(NoFeed::Keys, Some(0))),
+            ("logs", "audit/a/_1.json", Route::Ignored),
+            ("logs", "audit/a/_1.txt", Route::Ignored),
+            ("logs", "audit/b/_1.json", Route::Feed(1)),
+            ("logs", "trash/1.json", Route::Ignored),
+            // The one whose prefix has most in common with the key; the first, where none has more.
+            ("logs", "audit/bb/1.json", nobody(NoFeed::Prefix, Some(1))),
+            ("logs", "audit/c/1.json", nobody(NoFeed::Prefix, Some(0))),
+            ("logs", "older/1.json", nobody(NoFeed::Prefix, Some(1))),
+            ("logs", "zzz", nobody(NoFeed::Prefix, Some(0))),
+            ("log", "audit/a/1.json", nobody(NoFeed::Bucket, None)),
+        ] {
+            assert_eq!(feeds.route(&ObjectId::new(bucket, key)), expected, "{bucket} {key}");
+        }
+        let object = ObjectId::new("logs", "zzz");
+        let kept = feeds.unrouted(object.clone(), &"q".into(), NoFeed::Prefix, Some(1));
+        assert_eq!(kept, Unrouted { object, queue: "q".into(), feed: Some("b".into()), why: NoFeed::Prefix });
     }
 }

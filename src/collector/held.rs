@@ -1,4 +1,5 @@
-//! Messages in hand: each is settled once every change it tells of is, and given back otherwise.
+//! Messages in hand: each is settled once every change it tells of is, and given back otherwise. So are the objects whose
+//! names were kept.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::checkpoint::Passed;
 use crate::checkpoint::Quarantined;
+use crate::checkpoint::Remembered;
 use crate::notification::queue::Message;
 
 /// Why one thing a message tells of needs nothing more.
@@ -27,10 +29,8 @@ pub(super) enum Proof {
     Vanished,
     /// There is nothing to read in it.
     Ignored,
-    /// It names an object that belongs to no feed.
-    Foreign,
-    /// It names an object that its feed's key filters leave out.
-    Filtered,
+    /// It names an object that belongs to no feed, and the name is kept.
+    Remembered(Remembered),
 }
 
 /// What a message in hand has come to.
@@ -98,27 +98,40 @@ impl Drop for Held {
     }
 }
 
-/// One change's share in a message. Dropped unsettled, the message goes back.
+/// One change's share in what told of it: a message, or a name that was kept. Dropped unsettled, the message goes back, and
+/// the name stays.
 #[derive(Debug)]
 pub(super) struct Claim {
-    held: Option<Arc<Held>>,
+    on: Option<On>,
+}
+
+#[derive(Debug)]
+enum On {
+    Message(Arc<Held>),
+    Name(Name),
 }
 
 impl Claim {
     pub(super) fn on(held: &Arc<Held>) -> Self {
-        Self { held: Some(Arc::clone(held)) }
+        Self { on: Some(On::Message(Arc::clone(held))) }
+    }
+
+    pub(super) fn on_name(name: Name) -> Self {
+        Self { on: Some(On::Name(name)) }
     }
 
     /// This change needs nothing more.
     pub(super) fn settle(mut self, proof: Proof) {
-        if let Some(held) = self.held.take() {
-            held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof);
+        match self.on.take() {
+            Some(On::Message(held)) => held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
+            Some(On::Name(name)) => name.end(Some(proof)),
+            None => {}
         }
     }
 
     /// Something happened to the change: its lease goes on.
     pub(super) fn touch(&self) {
-        if let Some(held) = &self.held {
+        if let Some(On::Message(held)) = &self.on {
             held.touch();
         }
     }
@@ -126,9 +139,36 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(held) = &self.held {
-            held.given_up.store(true, Ordering::Release);
+        match self.on.take() {
+            Some(On::Message(held)) => held.given_up.store(true, Ordering::Release),
+            Some(On::Name(name)) => name.end(None),
+            None => {}
         }
+    }
+}
+
+/// The name of an object, kept since no feed took it, on which work is under way.
+#[derive(Debug)]
+pub(super) struct Name {
+    /// Its number in the checkpoint store.
+    pub id: u64,
+    /// Where its end is told.
+    pub ended: mpsc::UnboundedSender<NameEnded>,
+    /// Bounds how many are worked on at once.
+    pub _slot: OwnedSemaphorePermit,
+}
+
+/// What a name has come to: nothing is left to do, or the work was given up.
+#[derive(Debug)]
+pub(super) struct NameEnded {
+    pub id: u64,
+    pub proof: Option<Proof>,
+}
+
+impl Name {
+    fn end(self, proof: Option<Proof>) {
+        // Who works on names outlives them; when it is gone the process is ending, and the name stays.
+        let _ = self.ended.send(NameEnded { id: self.id, proof });
     }
 }
 
@@ -191,6 +231,21 @@ mod tests {
         one.settle(vanished());
         drop(two);
         assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
+    }
+
+    #[tokio::test]
+    async fn a_name_is_done_with_the_proof_and_stays_without() {
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let slots = Arc::new(Semaphore::new(2));
+        let name = |id| Name { id, ended: ended.clone(), _slot: Arc::clone(&slots).try_acquire_owned().unwrap() };
+        let (one, two) = (Claim::on_name(name(1)), Claim::on_name(name(2)));
+        assert_eq!(slots.available_permits(), 0);
+        one.settle(vanished());
+        assert!(matches!(ends.try_recv(), Ok(NameEnded { id: 1, proof: Some(Proof::Vanished) })));
+        drop(two);
+        assert!(matches!(ends.try_recv(), Ok(NameEnded { id: 2, proof: None })));
+        assert!(ends.try_recv().is_err(), "each ends once");
+        assert_eq!(slots.available_permits(), 2);
     }
 
     #[tokio::test]

@@ -10,7 +10,9 @@ use tracing::error;
 use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::NoFeed;
 use crate::checkpoint::StoreError;
+use crate::checkpoint::Unrouted;
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::dispatch::Order;
@@ -23,6 +25,7 @@ use crate::collector::held::InHand;
 use crate::collector::held::Proof;
 use crate::collector::settle::Polling;
 use crate::collector::shutdown::Shutdown;
+use crate::collector::unrouted::told::Told;
 use crate::notification::parse::BODY_BYTES_MAX;
 use crate::notification::parse::Disposition;
 use crate::notification::parse::Notice;
@@ -43,6 +46,9 @@ const EMPTY_POLLS: u32 = 2;
 /// How much of a message nobody understands is kept: all of it, so that it can be tried again.
 pub(super) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
 
+/// How many names of objects that no feed takes are written at once.
+const NAMES_AT_ONCE: usize = 1000;
+
 /// What the receivers of one queue share.
 pub(super) struct Intake<Q> {
     pub queue: Arc<Q>,
@@ -56,12 +62,23 @@ pub(super) struct Intake<Q> {
     /// One permit for each message that may be held.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
+    /// How many names of objects that no feed takes are kept.
+    pub unrouted_max: u64,
+    /// What was told of those.
+    pub told: Told,
     /// After the stop, how long a poll under way is waited for.
     pub last_poll: Duration,
     /// Tells, by being gone, that nobody polls any more.
     pub _polling: mpsc::Sender<Polling>,
     /// Stop when the queue is empty.
     pub once: bool,
+}
+
+/// An object that no feed takes, the feed that is nearest to taking it, and its share in a message.
+struct Nobodys {
+    unrouted: Unrouted,
+    nearest: Option<usize>,
+    claim: Claim,
 }
 
 impl<Q: Queue> Intake<Q> {
@@ -87,13 +104,15 @@ impl<Q: Queue> Intake<Q> {
                 Ok(messages) => {
                     backoff = Backoff::default();
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
+                    let mut nobodys = Vec::new();
                     for message in messages {
                         // Exactly as many slots were taken as messages can come.
                         let Some(slot) = slots.split(1) else { continue };
                         let held = Held::new(message, self.ended.clone(), slot);
                         self.in_hand.add(&held);
-                        self.take(&held).await?;
+                        self.take(&held, &mut nobodys).await?;
                     }
+                    self.remember(nobodys).await?;
                 }
                 Err(error) if self.once && backoff.attempts() >= 4 => {
                     error!(queue = %self.name, %error, "the queue cannot be read");
@@ -126,7 +145,8 @@ impl<Q: Queue> Intake<Q> {
     }
 
     /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
-    async fn take(&self, held: &Arc<Held>) -> Result<(), StoreError> {
+    /// What no feed takes is added to `nobodys`.
+    async fn take(&self, held: &Arc<Held>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
         let notices = match parse(&held.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(held, &error.to_string()).await,
@@ -143,12 +163,12 @@ impl<Q: Queue> Intake<Q> {
         // Claimed before any is handed on: a message whose first change is settled at once must not end there.
         let claims: Vec<Claim> = notices.iter().map(|_| Claim::on(held)).collect();
         for (notice, claim) in notices.into_iter().zip(claims) {
-            self.send(notice, claim).await;
+            self.send(notice, claim, nobodys).await;
         }
         Ok(())
     }
 
-    async fn send(&self, notice: Notice, claim: Claim) {
+    async fn send(&self, notice: Notice, claim: Claim, nobodys: &mut Vec<Nobodys>) {
         let written = match notice {
             Notice::Written(written) => written,
             // Its message was given up or quarantined as a whole.
@@ -161,6 +181,9 @@ impl<Q: Queue> Intake<Q> {
             }
         };
         let mut change = written.change;
+        if let Some(event) = &written.unknown_event {
+            self.told.event(&self.name, event, &change.object);
+        }
         match self.feeds.route(&change.object) {
             Route::Feed(feed) => {
                 self.count("written");
@@ -168,16 +191,51 @@ impl<Q: Queue> Intake<Q> {
                 // A closed dispatcher drops the claim, and the message goes back.
                 let _ = self.orders.send(Order { feed, change, claim: Some(claim) }).await;
             }
-            Route::Filtered => {
-                self.count("filtered");
-                claim.settle(Proof::Filtered);
+            Route::Ignored => {
+                self.count("ignored");
+                claim.settle(Proof::Ignored);
             }
-            Route::Foreign => {
-                self.count("foreign");
-                warn!(queue = %self.name, object = %change.object, "a notification names an object that belongs to no feed");
-                claim.settle(Proof::Foreign);
+            Route::Nobody { why, nearest } => {
+                self.count(match why {
+                    NoFeed::Bucket => "foreign",
+                    NoFeed::Prefix => "outside",
+                    NoFeed::Keys => "filtered",
+                });
+                let feed = nearest.map_or("", |at| &*self.feeds.0[at].name);
+                self.metrics.left_out.notifications.add([&self.name, feed, why.name()], 1);
+                let unrouted = self.feeds.unrouted(change.object, &self.name, why, nearest);
+                nobodys.push(Nobodys { unrouted, nearest, claim });
             }
         }
+    }
+
+    /// Settles what no feed takes in exchange for its name being kept. A message with a name for which there is no room goes
+    /// back: whether it comes again or becomes a dead letter is its queue's to decide.
+    async fn remember(&self, mut nobodys: Vec<Nobodys>) -> Result<(), StoreError> {
+        while !nobodys.is_empty() {
+            let some: Vec<Nobodys> = nobodys.drain(..nobodys.len().min(NAMES_AT_ONCE)).collect();
+            let objects = some.iter().map(|nobodys| nobodys.unrouted.clone()).collect();
+            let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, clock::now_ms()).await {
+                Ok(proofs) => (proofs, "limits.unrouted_objects_max is reached".to_owned()),
+                Err(error @ StoreError::Full) => (some.iter().map(|_| None).collect(), error.to_string()),
+                Err(error) => return Err(error),
+            };
+            for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, claim }, proof) in
+                some.into_iter().zip(proofs)
+            {
+                match proof {
+                    Some(proof) => {
+                        self.told.unrouted(&self.name, &self.feeds, &object, why, nearest);
+                        claim.settle(Proof::Remembered(proof));
+                    }
+                    None => {
+                        self.metrics.left_out.returned.add([&self.name], 1);
+                        self.told.full(&self.name, &object, &reason);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A message nobody understands is left to the queue's redrive policy, a little longer each time; one that has come

@@ -312,23 +312,29 @@ impl Delivered {
             return Ok(JobEnd { finished: false, deferred });
         }
         let object = job.task.object.clone();
+        let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
             family: job.task.feed.family.name,
             object: object.clone(),
             etag: read.version.etag.clone(),
             progress: read.progress,
+            framed_bytes: read.framed_bytes,
             changed: read.new_records > 0,
             now_ms: clock::now_ms(),
         };
         let finished = job.workshop.store.finish(finish).await?;
         let result = match (finished, read.new_records) {
             (false, _) => "deferred",
-            (true, 0) if read.version.size_bytes == 0 => "empty",
+            (true, 0) if read.framed_bytes == 0 => "empty",
+            (true, 0) if holds_none => "no_record",
             (true, 0) => "unchanged",
             (true, _) => "delivered",
         };
         job.workshop.metrics.objects.add([result], 1);
+        if finished {
+            job.workshop.metrics.left_out.lines.add([&job.task.feed.name], read.skipped_lines);
+        }
         if finished && deferred.is_empty() {
             freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
         }

@@ -42,6 +42,8 @@ mod start;
 
 mod ticket;
 
+mod unrouted;
+
 mod upkeep;
 
 mod users;
@@ -160,6 +162,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let mut sources = Sources::new();
     start::scanners(&config, &workshop, &orders, once, &halt, &mut sources);
     start::requeues(&workshop, &orders, once, &halt, &mut sources);
+    start::rerouting(&workshop, &orders, once, &halt, &mut sources);
     let queues =
         start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::info;
+use tracing::warn;
 
 use crate::checkpoint::Asked;
 use crate::checkpoint::CheckpointStore;
@@ -22,6 +23,7 @@ use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
 use crate::notification::parse::Notice;
+use crate::notification::parse::Written;
 use crate::notification::parse::parse;
 use crate::telemetry::metrics::Metrics;
 
@@ -40,6 +42,8 @@ pub(super) struct Requeues {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub orders: mpsc::Sender<Order>,
+    /// How many names of objects that no feed takes are kept.
+    pub unrouted_max: u64,
     /// Take up what is asked for now, and no more.
     pub once: bool,
 }
@@ -79,7 +83,7 @@ impl Requeues {
                     return Ok(taken);
                 }
                 match asked {
-                    Asked::Message => self.parse_again(id).await?,
+                    Asked::Message { queue } => self.parse_again(id, &queue).await?,
                     Asked::Record { object } if ordered.contains(&object) => {}
                     Asked::Record { object } => {
                         if self.order(id, &object).await? {
@@ -114,29 +118,37 @@ impl Requeues {
     }
 
     /// Reads a message again. What it names takes its place in quarantine until it was read, so that it is not lost.
-    async fn parse_again(&self, id: u64) -> Result<(), StoreError> {
+    async fn parse_again(&self, id: u64, queue: &Arc<str>) -> Result<(), StoreError> {
         let body = self.store.quarantined_body(id)?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
         let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();
         let notices = match parse(&body) {
             Ok(notices) => notices,
             Err(error) => return self.store.refuse_again(vec![(id, error.to_string())]).await,
         };
-        let (mut names, mut still) = (Vec::new(), None);
+        let (mut names, mut unrouted, mut still) = (Vec::new(), Vec::new(), None);
         for notice in notices {
             match notice {
                 Notice::Malformed(error) => still = Some(error.to_string()),
                 Notice::Ignored(_) => {}
-                Notice::Written(written) => {
-                    if let Route::Feed(at) = self.feeds.route(&written.change.object) {
-                        let feed = &self.feeds.0[at];
-                        let object = feed.canonical(written.change.object);
-                        names.push((Arc::clone(&feed.name), object));
+                Notice::Written(Written { change: ObjectChange { object, .. }, .. }) => {
+                    match self.feeds.route(&object) {
+                        Route::Feed(at) => {
+                            let feed = &self.feeds.0[at];
+                            names.push((Arc::clone(&feed.name), feed.canonical(object)));
+                        }
+                        Route::Ignored => {}
+                        Route::Nobody { why, nearest } => {
+                            unrouted.push(self.feeds.unrouted(object, queue, why, nearest));
+                        }
                     }
                 }
             }
         }
+        if !unrouted.is_empty() {
+            warn!(%queue, objects = unrouted.len(), "a requeued message names objects that belong to no feed; their names are kept");
+        }
         let outcome = if still.is_some() { "refused" } else { "delivered" };
         self.metrics.records_requeued.add(["message", outcome], 1);
-        self.store.replace_message(id, names, still, clock::now_ms()).await
+        self.store.replace_message(id, names, unrouted, self.unrouted_max, still, clock::now_ms()).await
     }
 }

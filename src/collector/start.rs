@@ -34,6 +34,8 @@ use crate::collector::lane::LaneHandle;
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
+use crate::collector::unrouted::Rerouting;
+use crate::collector::unrouted::told::Told;
 use crate::collector::upkeep::Watched;
 use crate::config::Config;
 use crate::config::Listen;
@@ -141,10 +143,25 @@ pub(super) fn requeues(
         store: workshop.store.clone(),
         metrics: Arc::clone(&workshop.metrics),
         orders: orders.clone(),
+        unrouted_max: workshop.limits.unrouted_objects_max,
         once,
     };
     let halt = halt.clone();
     sources.spawn(async move { Ok(requeues.run(halt).await?) });
+}
+
+/// What takes up the objects that no feed took before.
+pub(super) fn rerouting(
+    workshop: &Workshop,
+    orders: &mpsc::Sender<Order>,
+    once: bool,
+    halt: &Shutdown,
+    sources: &mut Sources,
+) {
+    let rerouting =
+        Rerouting { feeds: Arc::clone(&workshop.feeds), store: workshop.store.clone(), orders: orders.clone(), once };
+    let halt = halt.clone();
+    sources.spawn(async move { Ok(rerouting.run(halt).await?) });
 }
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one start, called once")]
@@ -189,6 +206,8 @@ pub(super) async fn queues(
             in_hand: in_hand.clone(),
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
+            unrouted_max: workshop.limits.unrouted_objects_max,
+            told: Told::default(),
             last_poll: workshop.limits.shutdown_grace / 3,
             _polling: polling,
             once,

@@ -50,6 +50,7 @@ pub(super) async fn run(
             workshop.metrics.quarantine_entries.set([&kind], i64::try_from(entries).unwrap_or(i64::MAX));
             workshop.metrics.quarantine_body_bytes.set([&kind], i64::try_from(body_bytes).unwrap_or(i64::MAX));
         }
+        workshop.metrics.left_out.objects.set(i64::try_from(workshop.store.unrouted_count()?).unwrap_or(i64::MAX));
         for lane in &workshop.lanes {
             let owed = i64::try_from(workshop.store.owed_count(&lane.sink)?).unwrap_or(i64::MAX);
             workshop.metrics.owed_objects.set([&lane.sink], owed);

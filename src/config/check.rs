@@ -121,6 +121,7 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "batch_events"], limits.batch_events, 1..=10_000_000);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
     found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
+    found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
     if limits.batch_bytes > limits.in_flight_bytes {
         let message = format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes);
         found.problem(&["limits", "batch_bytes"], message);
@@ -279,16 +280,20 @@ fn unused(config: &Config, found: &mut Found) {
 /// The end of a sentence about an unknown name: the one that was probably meant, or those there are.
 pub(super) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let lower = given.to_lowercase();
-    let close = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), *name))
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(lower.chars().count()) / 3).max(1))
-        .min();
-    match (close, known.as_slice()) {
-        (Some((_, name)), _) => format!("; did you mean `{name}`?"),
+    match (closest(given, known.iter().copied()), known.as_slice()) {
+        (Some(name), _) => format!("; did you mean `{name}`?"),
         (None, []) => "; there are none".to_owned(),
         (None, [only]) => format!("; expected `{only}`"),
         (None, several) => format!("; expected one of `{}`", several.join("`, `")),
     }
+}
+
+/// The name that was probably meant.
+pub(crate) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = given.to_lowercase();
+    let distances = known.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name));
+    let close = distances
+        .filter(|(distance, name)| *distance <= (name.chars().count().max(lower.chars().count()) / 3).max(1))
+        .min();
+    close.map(|(_, name)| name)
 }

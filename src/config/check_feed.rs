@@ -60,12 +60,12 @@ fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found
 }
 
 fn check_keys(name: &str, feed: &feed::Config, found: &mut Found) {
-    let Some(keys) = &feed.keys else { return };
-    if keys.is_empty() {
+    if feed.keys.as_ref().is_some_and(Vec::is_empty) {
         found.problem(&["feed", name, "keys"], "expected at least one glob; leave the key out for the family's own");
     }
-    for (index, glob) in keys.iter().enumerate() {
-        let at = ["feed", name, "keys", &index.to_string()];
+    let keys = feed.keys.iter().flatten().enumerate().map(|glob| ("keys", glob));
+    for (list, (index, glob)) in keys.chain(feed.ignore.iter().enumerate().map(|glob| ("ignore", glob))) {
+        let at = ["feed", name, list, &index.to_string()];
         if let Err(error) = Glob::new(glob) {
             found.problem(&at, format!("`{glob}` is no glob: {}", error.kind()));
         } else if glob.starts_with('/') {

@@ -44,6 +44,10 @@ pub struct Config {
     pub sinks: Vec<String>,
     /// Which keys belong to the feed, as globs over the whole key. Default: those of the family.
     pub keys: Option<Vec<String>>,
+    /// Which keys of its bucket or directory are left out on purpose, as globs over the whole key, whatever `prefixes` and
+    /// `keys` say. Default: none.
+    #[serde(default)]
+    pub ignore: Vec<String>,
     /// What makes two records one: their place too (`object`, the default), or the record alone (`record`), so that the
     /// same record out of two delivery configurations is one event.
     #[serde(default)]

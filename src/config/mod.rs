@@ -33,6 +33,7 @@ use crate::sink;
 
 pub use admin::Admin;
 pub use admin::Listen;
+pub(crate) use check::closest;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,6 +136,9 @@ pub struct Limits {
     /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
     /// coordinates stay. Default: 1 GiB.
     pub quarantine_bytes_max: u64,
+    /// How many objects are remembered that notifications named and no feed takes; past it their messages stay in the
+    /// queue. Default: 100000.
+    pub unrouted_objects_max: u64,
 }
 
 impl Default for Limits {
@@ -156,6 +160,7 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(25),
             forget_after_days: 35,
             quarantine_bytes_max: 1 << 30,
+            unrouted_objects_max: 100_000,
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What changed: an object was written, as a queue message, a listing or a directory tells it.
 
+mod happened;
+
+mod key;
+
 pub mod parse;
 
 pub mod queue;

@@ -7,6 +7,10 @@ use serde_json::value::RawValue;
 
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
+use crate::notification::happened::Happened;
+use crate::notification::happened::happened;
+use crate::notification::happened::is_writing_call;
+use crate::notification::key;
 
 /// SQS's own limit of a message.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +40,8 @@ pub struct Written {
     pub account: Option<Box<str>>,
     /// The notification's version where it is not 2.x, the one known.
     pub unknown_version: Option<Box<str>>,
+    /// The event's name where it is none that we know.
+    pub unknown_event: Option<Box<str>>,
 }
 
 /// Why a notification needs no read.
@@ -47,7 +53,7 @@ pub enum Disposition {
     Removed,
     /// An empty object that stands for a folder.
     FolderMarker,
-    /// Another event, such as a restore or a tag.
+    /// Another event, such as a tag, or one that names no object.
     Other { event_name: Box<str> },
 }
 
@@ -131,34 +137,48 @@ impl Shape<'_> {
     }
 
     fn bridged(&self, detail_type: &str) -> Result<Notice, ParseError> {
-        match detail_type {
-            "Object Created" => {}
-            "Object Deleted" => return Ok(Notice::Ignored(Disposition::Removed)),
-            _ => return Ok(other(detail_type)),
+        let happened = happened(detail_type);
+        if let Some(ignored) = ignored(happened, detail_type) {
+            return Ok(ignored);
         }
-        let detail = self.detail.ok_or(ParseError::BadMember { index: 0, member: "detail" })?;
-        let detail: BridgedDetail<'_> = serde_json::from_str(detail.get())
-            .map_err(|_| ParseError::BadMember { index: 0, member: "detail.bucket or detail.object" })?;
-        // The examples of the S3 User Guide ("EventBridge event message structure") show keys as they are.
-        let key = bounded(0, detail.object.key.into_owned())?;
-        written(
-            Told {
-                bucket: &detail.bucket.name,
-                key,
+        let told = match (self.object(), self.call()) {
+            (Some(detail), _) => Told {
+                bucket: detail.bucket.name,
+                // The examples of the S3 User Guide ("EventBridge event message structure") show keys as they are.
+                key: bounded(0, detail.object.key.into_owned())?,
                 size: detail.object.size,
                 etag: detail.object.etag,
                 time: self.time.as_deref(),
             },
-            0,
-        )
-        .map(|notice| match notice {
+            (None, Some(call)) if is_writing_call(&call.event_name) => Told {
+                bucket: call.parameters.bucket,
+                key: bounded(0, call.parameters.key.into_owned())?,
+                size: None,
+                etag: None,
+                time: self.time.as_deref(),
+            },
+            _ if happened == Happened::Unknown => return Ok(other(detail_type)),
+            _ => return Err(ParseError::BadMember { index: 0, member: "detail.bucket or detail.object" }),
+        };
+        written(told, 0).map(|notice| match notice {
             Notice::Written(told) => Notice::Written(Written {
                 region: self.region.as_deref().map(Into::into),
                 account: self.account.as_deref().map(Into::into),
+                unknown_event: unknown_event(happened, detail_type),
                 ..told
             }),
             other => other,
         })
+    }
+
+    /// The object that an event of S3 itself names.
+    fn object(&self) -> Option<BridgedDetail<'_>> {
+        serde_json::from_str(self.detail?.get()).ok()
+    }
+
+    /// The call that CloudTrail tells of, if it names an object.
+    fn call(&self) -> Option<Call<'_>> {
+        serde_json::from_str(self.detail?.get()).ok()
     }
 }
 
@@ -184,6 +204,22 @@ struct BridgedObject<'a> {
     size: Option<&'a RawValue>,
     #[serde(borrow)]
     etag: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(rename = "eventName", borrow)]
+    event_name: Cow<'a, str>,
+    #[serde(rename = "requestParameters", borrow)]
+    parameters: CallParameters<'a>,
+}
+
+#[derive(Deserialize)]
+struct CallParameters<'a> {
+    #[serde(rename = "bucketName", borrow)]
+    bucket: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -221,23 +257,22 @@ struct RawObject<'a> {
 fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
     let record: RawRecord<'_> =
         serde_json::from_str(record.get()).map_err(|_| ParseError::BadMember { index, member: "eventName" })?;
-    // MinIO writes `s3:ObjectCreated:Put` where Amazon writes `ObjectCreated:Put`.
-    let event_name = record.event_name.strip_prefix("s3:").unwrap_or(&record.event_name);
-    match event_name.split(':').next() {
-        Some("ObjectCreated") => {}
-        Some("ObjectRemoved" | "LifecycleExpiration") => return Ok(Notice::Ignored(Disposition::Removed)),
-        Some("TestEvent") => return Ok(Notice::Ignored(Disposition::TestEvent)),
-        _ => return Ok(other(&record.event_name)),
+    let happened = happened(&record.event_name);
+    if let Some(ignored) = ignored(happened, &record.event_name) {
+        return Ok(ignored);
     }
-    let detail = record.s3.ok_or(ParseError::BadMember { index, member: "s3" })?;
-    let detail: RawDetail<'_> = serde_json::from_str(detail.get())
-        .map_err(|_| ParseError::BadMember { index, member: "s3.bucket.name or s3.object.key" })?;
-    let key = decode_key(&detail.object.key).map_err(|reason| {
+    let detail = match record.s3.map(|detail| serde_json::from_str::<RawDetail<'_>>(detail.get())) {
+        Some(Ok(detail)) if happened != Happened::Unknown || !detail.object.key.is_empty() => detail,
+        _ if happened == Happened::Unknown => return Ok(other(&record.event_name)),
+        None => return Err(ParseError::BadMember { index, member: "s3" }),
+        Some(_) => return Err(ParseError::BadMember { index, member: "s3.bucket.name or s3.object.key" }),
+    };
+    let key = key::of_event(&detail.object.key, &record.event_name).map_err(|reason| {
         let key = excerpt(&detail.object.key);
         ParseError::BadKey { index, reason, key }
     })?;
     let told = Told {
-        bucket: &detail.bucket.name,
+        bucket: detail.bucket.name,
         key: bounded(index, key)?,
         size: detail.object.size,
         etag: detail.object.etag,
@@ -247,15 +282,30 @@ fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
         Notice::Written(told) => Notice::Written(Written {
             region: record.region.as_deref().map(Into::into),
             unknown_version: record.event_version.filter(|version| !version.starts_with("2.")).map(shortened),
+            unknown_event: unknown_event(happened, &record.event_name),
             ..told
         }),
         other => other,
     })
 }
 
+/// What an event is that needs no read.
+fn ignored(happened: Happened, event_name: &str) -> Option<Notice> {
+    match happened {
+        Happened::Written | Happened::Unknown => None,
+        Happened::Removed => Some(Notice::Ignored(Disposition::Removed)),
+        Happened::Tested => Some(Notice::Ignored(Disposition::TestEvent)),
+        Happened::Nothing => Some(other(event_name)),
+    }
+}
+
+fn unknown_event(happened: Happened, event_name: &str) -> Option<Box<str>> {
+    (happened == Happened::Unknown).then(|| shortened(event_name.into()))
+}
+
 /// What both shapes tell of an object, its key decoded.
 struct Told<'a> {
-    bucket: &'a str,
+    bucket: Cow<'a, str>,
     key: String,
     size: Option<&'a RawValue>,
     etag: Option<Cow<'a, str>>,
@@ -269,46 +319,18 @@ fn written(told: Told<'_>, index: usize) -> Result<Notice, ParseError> {
     }
     // What is of no use for reading may be missing or odd: the object is read all the same.
     let size_bytes = told.size.and_then(|size| size.get().trim_matches('"').parse().ok());
-    if is_folder_marker(&told.key, size_bytes) {
+    if key::is_folder_marker(&told.key, size_bytes) {
         return Ok(Notice::Ignored(Disposition::FolderMarker));
     }
     let usable = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= EXCERPT_BYTES_MAX;
     let change = ObjectChange {
-        object: ObjectId::new(told.bucket, told.key),
+        object: ObjectId::new(&*told.bucket, told.key),
         etag: told.etag.filter(usable).map(|etag| etag.trim_matches('"').into()),
         size_bytes,
         is_archived: false,
         written_at_ms: told.time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(|at| at.as_millisecond()),
     };
-    Ok(Notice::Written(Written { change, region: None, account: None, unknown_version: None }))
-}
-
-/// Whether an object only stands for a folder, as consoles and Hadoop make them. A size that is not known is taken for
-/// the least: no log ends in a slash.
-pub fn is_folder_marker(key: &str, size_bytes: Option<u64>) -> bool {
-    size_bytes.unwrap_or(0) == 0 && (key.ends_with('/') || key.ends_with("_$folder$"))
-}
-
-/// Decodes a form-encoded key: a space arrives as `+`, anything else may arrive as `%XX`.
-///
-/// # Errors
-/// What is wrong with it, in a few words.
-pub fn decode_key(encoded: &str) -> Result<String, &'static str> {
-    let mut decoded = Vec::with_capacity(encoded.len());
-    let mut bytes = encoded.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-                let (high, low) = (digit(bytes.next()), digit(bytes.next()));
-                let value = high.zip(low).map(|(high, low)| high * 16 + low);
-                value.and_then(|value| u8::try_from(value).ok()).ok_or("`%` without two hexadecimal digits")?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(decoded).map_err(|_| "not UTF-8")
+    Ok(Notice::Written(Written { change, region: None, account: None, unknown_version: None, unknown_event: None }))
 }
 
 fn bounded(index: usize, key: String) -> Result<String, ParseError> {
@@ -433,23 +455,6 @@ mod tests {
         }
         let plain = bridged_body("Object Created", "workspaceId=1/date=2024-05-06/a b:c+d.json", 1);
         assert_eq!(only_written(&plain).change.object, object);
-    }
-
-    #[test]
-    fn keys_are_decoded_once_and_exactly() {
-        for (encoded, decoded) in [
-            ("a%2525", Ok("a%25")),
-            ("%C3%A9+%E2%82%AC", Ok("\u{e9} \u{20ac}")),
-            ("plain", Ok("plain")),
-            ("a%", Err("`%` without two hexadecimal digits")),
-            ("a%2", Err("`%` without two hexadecimal digits")),
-            ("a%zz", Err("`%` without two hexadecimal digits")),
-            ("a%+1", Err("`%` without two hexadecimal digits")),
-            ("%C3%28", Err("not UTF-8")),
-            ("%FF", Err("not UTF-8")),
-        ] {
-            assert_eq!(decode_key(encoded).as_deref(), decoded.as_ref().map(|text| *text), "{encoded}");
-        }
         let same = "100%25+sure";
         assert_eq!(&*only_written(&bridged_body("Object Created", same, 1)).change.object.key, same);
     }
@@ -495,7 +500,7 @@ mod tests {
             (raw_body("ObjectCreated:Put", "a/b/", 0), Disposition::FolderMarker),
             (raw_body("ObjectCreated:Put", "a/b_%24folder%24", 0), Disposition::FolderMarker),
             (bridged_body("Object Created", "a/b/", 0), Disposition::FolderMarker),
-            (raw_body("ObjectRestore:Completed", "a", 1), other("ObjectRestore:Completed")),
+            (raw_body("ObjectRestore:Post", "a", 1), other("ObjectRestore:Post")),
             (raw_body("ObjectTagging:Put", "a", 1), other("ObjectTagging:Put")),
             (bridged_body("Object Tags Added", "a", 1), other("Object Tags Added")),
             (r#"{"Records":[]}"#.to_owned(), other("(no records)")),
@@ -515,6 +520,54 @@ mod tests {
         }
         only_written(&raw_body("ObjectCreated:Put", "empty.json", 0));
         only_written(&raw_body("ObjectCreated:Put", "slash/", 5));
+    }
+
+    #[test]
+    fn whatever_else_names_an_object_is_a_write() {
+        for name in ["Object Created", "PutObject", "ObjectRestore:Completed", "s3:ObjectSynced:Create", "Novelty"] {
+            let told = only_written(&raw_body(name, "a/b.json", 1));
+            assert_eq!(told.change.object, ObjectId::new("logs", "a/b.json"), "{name}");
+            let known = matches!(name, "Object Created" | "ObjectRestore:Completed");
+            assert_eq!(told.unknown_event.as_deref(), (!known).then_some(name));
+        }
+        for name in ["Object Restore Completed", "Object Renamed"] {
+            assert_eq!(&*only_written(&bridged_body(name, "a+b", 1)).change.object.key, "a+b", "{name}");
+        }
+        let long = "N".repeat(5_000);
+        assert_eq!(only_written(&raw_body(&long, "a", 1)).unknown_event.map(|name| name.len()), Some(200));
+    }
+
+    #[test]
+    fn an_unknown_event_that_names_no_object_is_no_fault() {
+        let without = |members: serde_json::Value| json!({"Records": [members]}).to_string();
+        let bridged = |detail: serde_json::Value| json!({"detail-type": "Novelty", "detail": detail}).to_string();
+        for body in [
+            without(json!({"eventName": "Novelty"})),
+            without(json!({"eventName": "Novelty", "s3": {"bucket": {"name": "logs"}}})),
+            without(json!({"eventName": "s3:BucketCreated:*", "s3": {"bucket": {"name": "b"}, "object": {"key": ""}}})),
+            bridged(json!({"instance-id": "i-1"})),
+            bridged(json!({"bucket": {"name": "logs"}, "object": "a"})),
+            json!({"detail-type": "Novelty"}).to_string(),
+        ] {
+            assert!(matches!(only(&body), Notice::Ignored(Disposition::Other { .. })), "{body}");
+        }
+        let undecodable = only(&raw_body("s3:Novelty:Put", "a%2", 1));
+        assert!(matches!(undecodable, Notice::Malformed(_)), "it names one, whichever: {undecodable:?}");
+    }
+
+    #[test]
+    fn a_write_that_cloud_trail_tells_of_is_read_and_a_read_is_not() {
+        let call = |name: &str| {
+            let parameters = json!({"bucketName": "logs", "key": "a b+c.json", "Host": "h"});
+            let detail = json!({"eventSource": "s3.amazonaws.com", "eventName": name, "requestParameters": parameters});
+            json!({"source": "aws.s3", "detail-type": "AWS API Call via CloudTrail", "detail": detail}).to_string()
+        };
+        for name in ["PutObject", "CopyObject", "CompleteMultipartUpload"] {
+            assert_eq!(only_written(&call(name)).change.object, ObjectId::new("logs", "a b+c.json"));
+        }
+        for name in ["GetObject", "HeadObject", "DeleteObject", "PutObjectTagging", "UploadPart"] {
+            assert!(matches!(only(&call(name)), Notice::Ignored(_)), "{name}");
+        }
     }
 
     #[test]

@@ -14,8 +14,8 @@ use crate::identity::fault::Fault;
 use crate::identity::fault::Remedy;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
-use crate::notification::parse::decode_key;
-use crate::notification::parse::is_folder_marker;
+use crate::notification::key::decode_key;
+use crate::notification::key::is_folder_marker;
 
 /// Where a feed's bucket is and how it is spoken to.
 #[derive(Clone, Debug, Default)]

@@ -82,7 +82,7 @@ pub struct Block<'a> {
     /// Content bytes before this block.
     pub offset: u64,
     pub bytes: &'a [u8],
-    /// Lines in it that are no audit records.
+    /// Lines in it that are no audit records, from where they are counted on.
     pub others: u64,
     first_ordinal: u64,
     spans: &'a [Span],
@@ -156,6 +156,8 @@ pub struct Lines {
     /// Content bytes before `given`.
     offset: u64,
     next_ordinal: u64,
+    /// Content bytes before which others are not counted.
+    others_from: u64,
     spans: Vec<Span>,
     skipping: Option<Skipped>,
 }
@@ -179,9 +181,15 @@ impl Lines {
             source_ended: false,
             offset,
             next_ordinal,
+            others_from: 0,
             spans: Vec::new(),
             skipping: None,
         }
+    }
+
+    /// Lines that are no audit records count from this place in the content on: those before it were counted already.
+    pub fn counting_others_from(self, others_from: u64) -> Self {
+        Self { others_from, ..self }
     }
 
     /// Reads the next block; `None` at the end of the content. `source` gives the content's bytes in order, the first
@@ -235,7 +243,8 @@ impl Lines {
         self.spans.clear();
         let content = &self.buffer[..self.filled];
         let resumes = matches!(self.start, Some(Start::After { .. }));
-        let buffered = Buffered { content, offset: self.offset, next_ordinal: self.next_ordinal, resumes };
+        let (offset, next_ordinal, others_from) = (self.offset, self.next_ordinal, self.others_from);
+        let buffered = Buffered { content, offset, next_ordinal, resumes, others_from };
         let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
         let mut line_start = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
@@ -557,6 +566,23 @@ mod tests {
             for (content, expected, others) in cases {
                 assert_eq!(reading.records(content.as_bytes()), *expected, "{content:?}");
                 assert_eq!(reading.of(content.as_bytes()).unwrap().1, *others);
+            }
+        }
+    }
+
+    #[test]
+    fn others_count_from_where_they_were_not_counted_before() {
+        let content = b"#\n#\na\n~#\nb\n#\n";
+        for (from, expected) in [(0, 5), (1, 4), (2, 4), (3, 3), (6, 3), (7, 1), (11, 1), (12, 0), (99, 0)] {
+            for block_bytes in [4, 5, 64] {
+                let mut lines = Lines::new(by_first_byte, 100, Start::Beginning).counting_others_from(from);
+                lines.block_bytes = block_bytes;
+                lines.buffer = vec![0; block_bytes];
+                let (mut source, mut others) = (&content[..], 0);
+                while let Some(block) = lines.next_block(&mut source).unwrap() {
+                    others += block.others;
+                }
+                assert_eq!(others, expected, "from {from}, blocks of {block_bytes}");
             }
         }
     }

@@ -86,6 +86,8 @@ pub(super) struct Pass<'a> {
     resumes: [bool; STREAMS],
     /// Such a line goes on with a record before the start.
     pub(super) has_grown: bool,
+    /// Content bytes before which others are not counted.
+    others_from: u64,
     pub(super) others: u64,
 }
 
@@ -97,6 +99,8 @@ pub(super) struct Buffered<'a> {
     pub(super) next_ordinal: u64,
     /// The buffer begins after records that are known already.
     pub(super) resumes: bool,
+    /// Content bytes before which others are not counted.
+    pub(super) others_from: u64,
 }
 
 impl<'a> Pass<'a> {
@@ -112,6 +116,7 @@ impl<'a> Pass<'a> {
             group: None,
             resumes: [buffered.resumes; STREAMS],
             has_grown: false,
+            others_from: buffered.others_from,
             others: 0,
         }
     }
@@ -187,7 +192,7 @@ impl<'a> Pass<'a> {
             return;
         }
         match role {
-            LineRole::Other => self.count_others(line.lines),
+            LineRole::Other => self.count_others(line),
             LineRole::Opens => {
                 self.begin_group(line.start);
                 self.unfinished[stream as usize].record = Some(line);
@@ -206,7 +211,7 @@ impl<'a> Pass<'a> {
         }
         self.close_record(stream, Ended::Yes);
         match role {
-            LineRole::Other => self.count_others(pieces.lines),
+            LineRole::Other => self.count_others(pieces),
             _ => self.found(pieces, ended),
         }
     }
@@ -224,7 +229,11 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn count_others(&mut self, lines: u64) {
+    fn count_others(&mut self, others: Stretch) {
+        if self.offset + (others.start as u64) < self.others_from {
+            return;
+        }
+        let lines = others.lines;
         match &mut self.group {
             Some(group) => group.others += lines,
             None => self.others += lines,

@@ -62,10 +62,12 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 /// the time passed in.
 pub struct Metrics {
     registry: Registry,
-    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`.
+    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`,
+    /// `no_record` (not empty, and without a record).
     pub objects: Counters<1>,
     /// `notifications_total{queue,disposition}`: what became of each notification.
     pub notifications: Counters<2>,
+    pub left_out: LeftOut,
     /// `events_received_total`: events decoded out of new records.
     pub events_received: Counter,
     /// `events_sent_total{sink}`: events a sink has acknowledged and the checkpoint store has committed.
@@ -139,6 +141,45 @@ pub struct Metrics {
     credentials_expiry: Family<Labels<1>, Gauge>,
 }
 
+/// What is told of and what is read, and leads to no event.
+pub struct LeftOut {
+    /// `notifications_unrouted_total{queue,feed,why}`: notifications of objects that no feed takes; `feed` is the one that
+    /// reads the bucket, `why` is `bucket`, `prefix` or `keys`.
+    pub notifications: Counters<3>,
+    /// `notifications_returned_total{queue}`: those of them whose object's name could not be kept; their message stays in
+    /// the queue and is counted each time it comes.
+    pub returned: Counters<1>,
+    /// `unrouted_objects`: how many such names are kept.
+    pub objects: Gauge,
+    /// `lines_skipped_total{feed}`: lines that are no record of the feed's family. Counted once an object was read to its
+    /// end: those that begin behind what was read of its longest version before, so that none counts twice however often
+    /// its object grows.
+    pub lines: Counters<1>,
+}
+
+impl LeftOut {
+    fn new(of: &mut Registration) -> Self {
+        Self {
+            notifications: of.counters(
+                "notifications_unrouted",
+                "Notifications of objects that no feed takes, by the reason",
+                ["queue", "feed", "why"],
+            ),
+            returned: of.counters(
+                "notifications_returned",
+                "Notifications of objects that no feed takes and whose names could not be kept, each time they came",
+                ["queue"],
+            ),
+            objects: of.gauge("unrouted_objects", "Objects kept by name since no feed takes them"),
+            lines: of.counters(
+                "lines_skipped",
+                "Lines of new content that are no record of the feed's family, once the object was read to its end",
+                ["feed"],
+            ),
+        }
+    }
+}
+
 impl Metrics {
     /// `started_ms`: when the process started, in milliseconds since the epoch.
     pub fn new(started_ms: i64) -> Self {
@@ -153,6 +194,7 @@ impl Metrics {
                 "Notifications, by what became of them",
                 ["queue", "disposition"],
             ),
+            left_out: LeftOut::new(&mut of),
             events_received: of.counter("events_received", "Events decoded out of new records"),
             events_sent: of.counters("events_sent", "Events acknowledged by the sink and committed", ["sink"]),
             events_dropped: of.counters("events_dropped", "Events that will never be sent", ["reason"]),

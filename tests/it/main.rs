@@ -36,4 +36,6 @@ mod scan;
 mod shutdown;
 mod signals;
 mod sink_options;
+mod skipped;
+mod unrouted;
 mod users;

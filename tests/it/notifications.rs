@@ -98,6 +98,35 @@ fn what_is_no_write_to_the_feed_is_settled_unread() {
 }
 
 #[test]
+fn a_write_that_is_told_under_an_unknown_name_is_delivered() {
+    let place = Place::apart();
+    let world = World::fed_by(&place);
+    let key = |n: u64| format!("workspaceId=1/date=2026-01-01/{n}.json");
+    // As EventBridge's input transformers build S3's form, with the key as it is; as the API and others name writes.
+    let names = ["Object Created", "PutObject", "s3:ObjectSynced:Create", "s3:Novelty:Put"];
+    for (n, name) in (0..).zip(names) {
+        place.bucket.put(&key(n), &object(&records(n..n + 1)));
+        let own = name.contains(':');
+        let written = if own { key(n).replace('=', "%3D") } else { key(n) };
+        let told = told_by_s3(&[(&place.bucket.name, &written, "", "")]);
+        place.queue.send(&told.replace("ObjectCreated:Put", name));
+    }
+    place.bucket.put(&key(9), &object(&records(9..10)));
+    let told = told_by_s3(&[(&place.bucket.name, &key(9), "", "")]);
+    for name in ["ObjectRemoved:Delete", "ObjectTagging:Put", "s3:ObjectAccessed:Get", "GetObject"] {
+        place.queue.send(&told.replace("ObjectCreated:Put", name));
+    }
+    let daemon = world.start();
+    world.comes_to("out", 4);
+    place.queue.drained();
+    daemon.counts("auditferry_notifications_total", &["written"], 4.0);
+    daemon.counts("auditferry_notifications_total", &["other_event"], 3.0);
+    assert_eq!(daemon.says("an event of an unknown name"), 3, "`Object Created` is known");
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..4));
+}
+
+#[test]
 fn a_body_that_nobody_understands_becomes_a_dead_letter_and_its_queue_goes_on() {
     let aws = Aws::emulated();
     let (queue, dead) = aws.queue_with_dead_letters(2);

@@ -2,6 +2,8 @@
 
 mod shown;
 
+mod unrouted;
+
 use std::io;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -31,6 +33,9 @@ pub(super) enum Command {
     Requeue(RequeueArgs),
     /// Delete entries for good.
     Purge(PurgeArgs),
+    /// Look at the objects that notifications named and no feed takes, or forget them.
+    #[command(subcommand)]
+    Unrouted(unrouted::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -138,6 +143,8 @@ enum Fault {
     Store(#[from] StoreError),
     #[error("{} in quarantine; `auditferry quarantine list` shows what is", none_of(.0))]
     NotThere(Vec<u64>),
+    #[error("{} among the unrouted objects; `auditferry quarantine unrouted list` shows them", none_of(.0))]
+    NotUnrouted(Vec<u64>),
     /// They stay as they are; the others were requeued.
     #[error("cannot be tried again, since what that takes was not kept: {}", numbers(.0))]
     Impossible(Vec<u64>),
@@ -163,7 +170,7 @@ impl Fault {
             Self::Config(error) => load_status(error),
             Self::Open(error) => open_status(error),
             Self::Store(error) => store_status(error),
-            Self::NotThere(_) | Self::NoBody => Status::NoInput,
+            Self::NotThere(_) | Self::NotUnrouted(_) | Self::NoBody => Status::NoInput,
             Self::Impossible(_) | Self::Body(_) => Status::Corrupt,
             // Whoever reads the list has read enough.
             Self::Write(error) if error.kind() == ErrorKind::BrokenPipe => Status::Done,
@@ -179,6 +186,7 @@ pub(super) fn run(command: &Command) -> Status {
         Command::Show(args) => shown::show(args),
         Command::Requeue(args) => requeue(args),
         Command::Purge(args) => purge(args),
+        Command::Unrouted(command) => unrouted::run(command),
     };
     match done {
         Ok(()) => Status::Done,

@@ -92,7 +92,7 @@ pub(super) fn show(args: &ShowArgs) -> Result<(), Fault> {
 }
 
 /// Says what was done to how many.
-pub(super) fn told(form: Form, what: &str, count: u64) -> Result<(), Fault> {
+pub(in crate::cli::quarantine) fn told(form: Form, what: &str, count: u64) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
     match form {
         Form::Text if what == "requeued" && count > 0 => {
@@ -205,7 +205,7 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
 }
 
 /// Text that others wrote, with what would command a terminal shown as an escape.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

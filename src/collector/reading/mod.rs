@@ -14,6 +14,7 @@ mod spool;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use tokio::runtime::Handle;
 use tracing::info;
@@ -37,6 +38,7 @@ use crate::delta::Growth;
 use crate::delta::Progress;
 use crate::delta::ledger::LedgerError;
 use crate::notification::ObjectId;
+use crate::object::Place;
 use crate::object::Snapshot;
 use crate::object::Version;
 
@@ -70,6 +72,10 @@ pub(super) struct Read {
     /// What is known of the content once everything offered is accepted.
     pub progress: Progress,
     pub new_records: u64,
+    /// How many bytes of content were split into lines, and how many of the lines behind what was read before are no
+    /// records.
+    pub framed_bytes: u64,
+    pub skipped_lines: u64,
     /// The latest time of a new event, in milliseconds since the epoch.
     pub latest_event_ms: Option<i64>,
     /// The lanes that were left behind.
@@ -97,6 +103,7 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         outflow: &mut outflow,
         context: &context,
         before,
+        framed_bytes: work.standing.framed_bytes,
         store: &work.workshop.store,
         limits: &work.workshop.limits,
         progress: &work.progress,
@@ -112,6 +119,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
         complete: ended.complete,
         progress: ended.progress,
         new_records: counts.new_records,
+        framed_bytes: ended.content_bytes,
+        skipped_lines: ended.skipped_lines,
         latest_event_ms: counts.latest_event_ms,
         deferred,
     })
@@ -167,9 +176,29 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
         metrics.partial_lines_held.inc_by(ended.held_lines);
         info!(%feed, %object, "the last line is not whole yet and is held back");
     }
+    if ended.complete && ended.progress.content_records == 0 && ended.content_bytes > 0 {
+        tell_of_no_record(work, ended);
+    }
     if ended.trailing_garbage {
         warn!(%feed, %object, "bytes behind the compressed content were left out");
     }
+}
+
+/// An object is not empty and holds no record, not even one that cannot be decoded: once for each feed.
+fn tell_of_no_record(work: &Work, ended: &Ended) {
+    let Feed { name, family, place, told_no_record, .. } = &*work.feed;
+    // Who writes into a directory may not have come to the end of the first line.
+    let grows = ended.held_lines > 0 && matches!(place, Place::Directory(_));
+    if grows || told_no_record.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let (object, family) = (&work.object, family.name);
+    let (content_bytes, skipped_lines) = (ended.content_bytes, ended.skipped_lines);
+    let suggestion = match ended.held_lines {
+        0 => "no line is a record of the feed's family: is it another family's object, or in another format?",
+        _ => "its last line has no end and cannot be decoded: is it cut off, or another family's object?",
+    };
+    warn!(feed = %name, %object, family, content_bytes, skipped_lines, suggestion, "an object that is not empty gives no record; of this feed no other such object is told");
 }
 
 /// What the store found wrong stays what it is: damage, or a disk that failed.

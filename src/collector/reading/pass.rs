@@ -1,6 +1,5 @@
 //! One way through an object's content: which of its records are known, which are new, and who wants them.
 
-use std::io::{self, Read};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -10,8 +9,7 @@ use crate::collector::job::JobError;
 use crate::collector::reading::comparison_failed;
 use crate::collector::reading::outflow::Outflow;
 use crate::collector::reading::outflow::Placed;
-use crate::collector::reading::source::BodyReader;
-use crate::collector::reading::source::RangeReader;
+use crate::collector::reading::source::Content;
 use crate::collector::reading::source::Source;
 use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
@@ -46,6 +44,8 @@ pub(super) struct Pass<'p, 'a> {
     pub(super) context: &'a Context<'a>,
     /// What is known of the object.
     pub(super) before: &'a Progress,
+    /// How many bytes of its content were split into lines before.
+    pub(super) framed_bytes: u64,
     pub(super) store: &'a CheckpointStore,
     pub(super) limits: &'a Limits,
     pub(super) progress: &'a AtomicU64,
@@ -64,6 +64,8 @@ pub(super) struct Ended {
     /// How many of those some sink had not had.
     pub(super) gone: u64,
     pub(super) held_lines: i64,
+    /// Lines that are no records, of those behind what was read before.
+    pub(super) skipped_lines: u64,
     pub(super) content_bytes: u64,
     pub(super) trailing_garbage: bool,
 }
@@ -75,21 +77,6 @@ struct Wanted {
     known_from: u64,
     /// Nothing from here on; the pass ends there.
     to: u64,
-}
-
-/// An object's content, in lines.
-pub(super) enum Content<'a> {
-    Inflated(Box<Inflate<BodyReader<'a>>>),
-    Rows(Box<Rows<RangeReader<'a>>>),
-}
-
-impl Read for Content<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Inflated(content) => content.read(into),
-            Self::Rows(content) => content.read(into),
-        }
-    }
 }
 
 impl<'a> Pass<'_, 'a> {
@@ -110,7 +97,9 @@ impl<'a> Pass<'_, 'a> {
                 let comparison =
                     Comparison::after(held, self.before, growth, self.ledger(), self.limits.fingerprints_in_memory);
                 match self.stream(lines, content, comparison, Wanted::NEW)? {
-                    Streamed::Ended(ended) => ended,
+                    Streamed::Ended(ended) => {
+                        Ended { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..ended }
+                    }
                     Streamed::LastLineGrew => Ended { rewritten: true, ..self.anew(false)? },
                 }
             }
@@ -244,6 +233,7 @@ impl<'a> Pass<'_, 'a> {
             };
             let goes_on = self.take_block(&block, &mut comparison, wanted, &mut ended)?;
             ended.content_bytes = block.end_offset();
+            ended.skipped_lines += block.others;
             self.progress.fetch_add(1, Ordering::Relaxed);
             if !goes_on || self.shutdown.is_some_and(Shutdown::is_requested) {
                 ended.complete = false;
@@ -367,7 +357,8 @@ impl<'a> Pass<'_, 'a> {
     }
 
     pub(super) fn lines(&self, start: Start) -> Lines {
-        Lines::new(self.context.family.framing.role(self.holds_rows()), self.limits.line_bytes_max, start)
+        let role = self.context.family.framing.role(self.holds_rows());
+        Lines::new(role, self.limits.line_bytes_max, start).counting_others_from(self.framed_bytes)
     }
 
     fn whole(&self) -> Result<Comparison, JobError> {

@@ -77,6 +77,7 @@ pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> 
         outflow: &mut outflow,
         context: &context,
         before: &standing.progress,
+        framed_bytes: standing.framed_bytes,
         store: &store,
         limits: &limits,
         progress: &progress,

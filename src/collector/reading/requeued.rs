@@ -206,6 +206,7 @@ impl Search<'_> {
             outflow: &mut outflow,
             context: &context,
             before: &before,
+            framed_bytes: 0,
             store: self.store,
             limits: self.limits,
             progress: self.progress,

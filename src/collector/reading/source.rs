@@ -19,9 +19,11 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::object::Version;
+use crate::object::inflate::Inflate;
 use crate::object::inflate::InflateError;
 use crate::records::lines::LinesError;
 use crate::records::rows::Ranges;
+use crate::records::rows::Rows;
 use crate::records::rows::RowsError;
 
 /// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
@@ -158,6 +160,21 @@ impl<'a> Source<'a> {
             LinesError::Source(error) => self.job_error(error),
             // Whoever starts in the middle handles it; from the beginning there is no line before.
             LinesError::LastLineGrew => JobError::Read(ReadError::Changed { object: self.object.clone() }),
+        }
+    }
+}
+
+/// An object's content, in lines.
+pub(super) enum Content<'a> {
+    Inflated(Box<Inflate<BodyReader<'a>>>),
+    Rows(Box<Rows<RangeReader<'a>>>),
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Inflated(content) => content.read(into),
+            Self::Rows(content) => content.read(into),
         }
     }
 }

@@ -211,6 +211,11 @@ impl Daemon {
         })
     }
 
+    /// How many lines of its log say this.
+    pub fn says(&self, part: &str) -> usize {
+        self.log.entries().iter().filter(|entry| entry.message.contains(part)).count()
+    }
+
     /// Waits until the metric is at least `least`.
     pub fn counts(&self, name: &str, labels: &[&str], least: f64) {
         let what = format!("{name} {labels:?} is at least {least}");

@@ -1,0 +1,182 @@
+//! `auditferry quarantine unrouted`: the objects that notifications named and no feed takes, shown or forgotten.
+
+use std::io;
+use std::io::Write as _;
+
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::checkpoint::Inspection;
+use crate::checkpoint::KeptObject;
+use crate::checkpoint::NoFeed;
+use crate::checkpoint::UnroutedSelection;
+use crate::cli::quarantine::Fault;
+use crate::cli::quarantine::Form;
+use crate::cli::quarantine::Where;
+use crate::cli::quarantine::change;
+use crate::cli::quarantine::look;
+use crate::cli::quarantine::milliseconds;
+use crate::cli::quarantine::shown::told;
+use crate::cli::quarantine::shown::visible;
+use crate::collector::clock;
+
+/// How many objects are forgotten with one look into the store.
+const AT_ONCE: usize = 1000;
+
+#[derive(Debug, clap::Subcommand)]
+pub(in crate::cli) enum Command {
+    /// List them, newest last.
+    List(ListArgs),
+    /// Forget them for good: they are not read, even if a feed takes them later.
+    Purge(PurgeArgs),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Why {
+    /// No feed reads the bucket.
+    Bucket,
+    /// The key is outside of the prefixes of the feeds that read the bucket.
+    Prefix,
+    /// The key matches none of its feed's `keys`.
+    Keys,
+}
+
+impl From<Why> for NoFeed {
+    fn from(why: Why) -> Self {
+        match why {
+            Why::Bucket => Self::Bucket,
+            Why::Prefix => Self::Prefix,
+            Why::Keys => Self::Keys,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only those that no feed takes for this reason.
+    #[arg(long)]
+    why: Option<Why>,
+    /// Only this bucket's.
+    #[arg(long)]
+    bucket: Option<String>,
+    /// Only those whose key begins so.
+    #[arg(long)]
+    prefix: Option<String>,
+}
+
+impl Filter {
+    fn selection(&self) -> UnroutedSelection {
+        UnroutedSelection {
+            why: self.why.map(NoFeed::from),
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            before_ms: None,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct ListArgs {
+    #[command(flatten)]
+    place: Where,
+    /// List at most as many, the newest.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct PurgeArgs {
+    #[command(flatten)]
+    place: Where,
+    /// Their numbers, as the list shows them.
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "all",
+        conflicts_with_all = ["all", "why", "bucket", "prefix", "older_than"]
+    )]
+    ids: Vec<u64>,
+    /// Every one that the other options leave.
+    #[arg(long)]
+    all: bool,
+    /// Only those that no notification has named for as long, such as 30d or 12h.
+    #[arg(long, value_name = "TIME", value_parser = milliseconds)]
+    older_than: Option<i64>,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+pub(super) fn run(command: &Command) -> Result<(), Fault> {
+    match command {
+        Command::List(args) => list(args),
+        Command::Purge(args) => purge(args),
+    }
+}
+
+/// Lists them; says on standard error how many more there are.
+fn list(args: &ListArgs) -> Result<(), Fault> {
+    let (objects, all) = look(&args.place)?.newest_unrouted(&args.filter.selection(), args.limit)?;
+    let mut out = io::stdout().lock();
+    for object in &objects {
+        let line = match args.place.output {
+            Form::Text => line(object),
+            Form::Json => as_json(object).to_string(),
+        };
+        writeln!(out, "{line}").map_err(Fault::Write)?;
+    }
+    out.flush().map_err(Fault::Write)?;
+    match all - (objects.len() as u64).min(all) {
+        0 if all == 0 && args.place.output == Form::Text => eprintln!("no object is unrouted that fits"),
+        0 => {}
+        more => eprintln!("{more} older ones are not shown; --limit shows more"),
+    }
+    Ok(())
+}
+
+fn purge(args: &PurgeArgs) -> Result<(), Fault> {
+    let mut store = change(&args.place)?;
+    if !args.ids.is_empty() {
+        let missing = store.purge_unrouted(&args.ids)?;
+        told(args.place.output, "purged", (args.ids.len() - missing.len()) as u64)?;
+        return if missing.is_empty() { Ok(()) } else { Err(Fault::NotUnrouted(missing)) };
+    }
+    let before_ms = args.older_than.map(|length_ms| clock::now_ms().saturating_sub(length_ms));
+    let selection = UnroutedSelection { before_ms, ..args.filter.selection() };
+    told(args.place.output, "purged", purge_selected(&mut store, &selection)?)
+}
+
+fn purge_selected(store: &mut Inspection, selection: &UnroutedSelection) -> Result<u64, Fault> {
+    let (mut purged, mut after) = (0, 0);
+    loop {
+        let ids = store.unrouted_page(selection, after, AT_ONCE)?;
+        let Some(&last) = ids.last() else { return Ok(purged) };
+        after = last;
+        purged += (ids.len() - store.purge_unrouted(&ids)?.len()) as u64;
+    }
+}
+
+fn at(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn line(kept: &KeptObject) -> String {
+    let (id, last, why) = (kept.id, at(kept.last_ms), kept.why.name());
+    let feed = kept.feed.as_deref().unwrap_or("-");
+    let (object, queue) = (visible(&kept.object.to_string()), visible(&kept.queue));
+    format!("{id}  {last}  {why}  {}  {object}  {} from {queue}", visible(feed), kept.notifications)
+}
+
+fn as_json(kept: &KeptObject) -> Value {
+    json!({
+        "id": kept.id,
+        "first": at(kept.first_ms),
+        "last": at(kept.last_ms),
+        "why": kept.why.name(),
+        "feed": kept.feed,
+        "queue": kept.queue,
+        "object": kept.object.to_string(),
+        "notifications": kept.notifications,
+    })
+}

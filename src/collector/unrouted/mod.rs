@@ -1,0 +1,156 @@
+//! Objects that no feed took when a notification named them: once a feed does, they are ordered as changes.
+
+pub(super) mod told;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::StoreError;
+use crate::collector::dispatch::Order;
+use crate::collector::feeds::Feeds;
+use crate::collector::feeds::Route;
+use crate::collector::held::Claim;
+use crate::collector::held::Name;
+use crate::collector::held::NameEnded;
+use crate::collector::shutdown::Shutdown;
+use crate::notification::ObjectChange;
+
+/// How many objects are worked on at once, and read from the store at once.
+const AT_ONCE: usize = 1000;
+
+/// How often those are ordered again whose work was given up.
+const AGAIN_EVERY: Duration = Duration::from_secs(600);
+
+/// What was kept for want of a feed, on its way to the dispatcher.
+pub(super) struct Rerouting {
+    pub feeds: Arc<Feeds>,
+    pub store: CheckpointStore,
+    pub orders: mpsc::Sender<Order>,
+    /// Once, and no more.
+    pub once: bool,
+}
+
+/// What one round over the kept names came to.
+#[derive(Default)]
+struct Round {
+    ordered: u64,
+    /// Still nobody's.
+    left: u64,
+    given_up: u64,
+    done: Vec<u64>,
+}
+
+impl Rerouting {
+    /// Orders what a feed takes by now, and forgets each name once nothing is left to do for its object. Which feed takes
+    /// what does not change while the process runs: this ends when all of it is done.
+    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
+        let Self { feeds, store, orders, once } = self;
+        // With `once` the dispatcher ends when nobody orders any more, and with it the last work.
+        let mut orders = Some(orders);
+        while let Some(orders) = if once { orders.take() } else { orders.clone() } {
+            let given_up = round(&feeds, &store, orders, &shutdown).await?;
+            if given_up == 0 || once {
+                return Ok(());
+            }
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Ok(()),
+                () = tokio::time::sleep(AGAIN_EVERY) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns how many objects could not be brought to their sinks.
+async fn round(
+    feeds: &Feeds,
+    store: &CheckpointStore,
+    orders: mpsc::Sender<Order>,
+    shutdown: &Shutdown,
+) -> Result<u64, StoreError> {
+    let (ended, mut ends) = mpsc::unbounded_channel();
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut round = Round::default();
+    let mut after = 0;
+    'all: loop {
+        let names = store.unrouted(after, AT_ONCE)?;
+        let Some(last) = names.last() else { break };
+        after = last.id;
+        for name in names {
+            let feed = match feeds.route(&name.object) {
+                Route::Feed(feed) => feed,
+                Route::Ignored => {
+                    round.done.push(name.id);
+                    continue;
+                }
+                Route::Nobody { .. } => {
+                    round.left += 1;
+                    continue;
+                }
+            };
+            let slot = tokio::select! {
+                biased;
+                () = shutdown.requested() => break 'all,
+                slot = Arc::clone(&slots).acquire_owned() => slot,
+            };
+            let Ok(slot) = slot else { break 'all };
+            round.ordered += 1;
+            let object = feeds.0[feed].canonical(name.object);
+            let change = ObjectChange { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None };
+            let claim = Claim::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
+            // A closed dispatcher drops the claim, and the name stays.
+            let _ = orders.send(Order { feed, change, claim: Some(claim) }).await;
+        }
+        while let Ok(end) = ends.try_recv() {
+            round.note(end);
+        }
+        round.forget(store).await?;
+        if shutdown.is_requested() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    if round.ordered > 0 || round.left > 0 {
+        let Round { ordered, left, .. } = round;
+        info!(
+            ordered,
+            left,
+            "objects that no feed took before are read now; `auditferry quarantine unrouted list` shows those that are left"
+        );
+    }
+    // From here on the dispatcher alone holds claims, and drops them at the latest when it ends.
+    drop((ended, orders));
+    let mut some = Vec::new();
+    while ends.recv_many(&mut some, AT_ONCE).await > 0 {
+        some.drain(..).for_each(|end| round.note(end));
+        round.forget(store).await?;
+    }
+    Ok(round.given_up)
+}
+
+impl Round {
+    /// Forgets the names of which nothing is left to do.
+    async fn forget(&mut self, store: &CheckpointStore) -> Result<(), StoreError> {
+        if self.done.is_empty() {
+            return Ok(());
+        }
+        match store.forget_unrouted(std::mem::take(&mut self.done)).await {
+            // They stay until the next start, which finds their objects as they were read.
+            Err(StoreError::Full) => Ok(()),
+            forgotten => forgotten,
+        }
+    }
+
+    fn note(&mut self, end: NameEnded) {
+        match end.proof {
+            Some(_) => self.done.push(end.id),
+            None => self.given_up += 1,
+        }
+    }
+}

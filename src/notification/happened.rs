@@ -1,0 +1,158 @@
+//! What an event's name says of its object: whether there may be something new to read.
+
+/// What happened to an object, by the name of the event alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Happened {
+    /// It was written, or can be read again.
+    Written,
+    /// It was deleted or has expired.
+    Removed,
+    /// S3 tries out a new notification configuration.
+    Tested,
+    /// Its content is what it was: somebody read it, tagged it, moved it to another storage class.
+    Nothing,
+    /// No service that we know has such an event. The object is read: a needless read costs one conditional request, and a
+    /// write that is ignored is lost.
+    Unknown,
+}
+
+/// Longer names are no event's.
+const NAME_BYTES_MAX: usize = 64;
+
+/// How names begin, in lower case and without what is no letter or digit. A name is spelt differently by S3's own messages
+/// (`ObjectRemoved:Delete`), by EventBridge (`Object Deleted`), by the API (`DeleteObject`), by MinIO, Ceph and others. The
+/// first that fits counts. Who reads an object is told of it too, by MinIO for example: those must not be read, or each
+/// read would cause the next.
+const NAMES: &[(&str, Happened)] = &[
+    ("objectcreated", Happened::Written),
+    ("objectrestorecompleted", Happened::Written),
+    ("testevent", Happened::Tested),
+    ("objectremove", Happened::Removed),
+    ("objectdeleted", Happened::Removed),
+    ("objectsynceddelet", Happened::Removed),
+    ("objectlifecycleexpiration", Happened::Removed),
+    ("lifecycleexpiration", Happened::Removed),
+    ("objectrestore", Happened::Nothing),
+    ("objectlifecycletransition", Happened::Nothing),
+    ("objecttransition", Happened::Nothing),
+    ("lifecycletransition", Happened::Nothing),
+    ("intelligenttiering", Happened::Nothing),
+    ("objectstorageclasschanged", Happened::Nothing),
+    ("objectaccess", Happened::Nothing),
+    ("objectdownload", Happened::Nothing),
+    ("objecttag", Happened::Nothing),
+    ("objectacl", Happened::Nothing),
+    ("replication", Happened::Nothing),
+    ("reducedredundancylostobject", Happened::Nothing),
+    ("putobjecttagging", Happened::Nothing),
+    ("putobjectacl", Happened::Nothing),
+    ("putobjectretention", Happened::Nothing),
+    ("putobjectlegalhold", Happened::Nothing),
+    ("deleteobjecttagging", Happened::Nothing),
+    ("deleteobject", Happened::Removed),
+    ("restoreobject", Happened::Nothing),
+    ("getobject", Happened::Nothing),
+    ("headobject", Happened::Nothing),
+];
+
+/// Calls of the API that write an object, as CloudTrail names them. It tells of reads and failures too, and in the same form.
+const WRITING_CALLS: [&str; 4] = ["PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"];
+
+/// What the event of this name says. `s3:` or another vendor's mark before the name does not matter.
+pub(super) fn happened(event_name: &str) -> Happened {
+    if event_name.len() > NAME_BYTES_MAX {
+        return Happened::Unknown;
+    }
+    let is_mark = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let name = match event_name.split_once(':') {
+        Some((mark, name)) if is_mark(mark) => name,
+        _ => event_name,
+    };
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_lowercase());
+    let spelt: Vec<u8> = letters.collect();
+    let known = NAMES.iter().find(|(begins, _)| spelt.starts_with(begins.as_bytes()));
+    known.map_or(Happened::Unknown, |(_, happened)| *happened)
+}
+
+/// Whether this call of the API writes an object.
+pub(super) fn is_writing_call(event_name: &str) -> bool {
+    WRITING_CALLS.contains(&event_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_of_s3_is_known_in_each_spelling() {
+        for (names, expected) in [
+            (
+                &[
+                    "ObjectCreated:Put",
+                    "s3:ObjectCreated:CompleteMultipartUpload",
+                    "s3:ObjectCreated:*",
+                    "Object Created",
+                    "cos:ObjectCreated:Put",
+                    "ObjectRestore:Completed",
+                    "Object Restore Completed",
+                ][..],
+                Happened::Written,
+            ),
+            (
+                &[
+                    "ObjectRemoved:Delete",
+                    "s3:ObjectRemoved:DeleteMarkerCreated",
+                    "Object Deleted",
+                    "DeleteObject",
+                    "DeleteObjects",
+                    "LifecycleExpiration:Delete",
+                    "s3:LifecycleExpiration:DeleteMarkerCreated",
+                    "s3:ObjectLifecycle:Expiration:Current",
+                    "s3:ObjectSynced:Delete",
+                    "s3:ObjectSynced:DeletionMarkerCreated",
+                ],
+                Happened::Removed,
+            ),
+            (&["s3:TestEvent", "TestEvent"], Happened::Tested),
+            (
+                &[
+                    "ObjectRestore:Post",
+                    "ObjectRestore:Delete",
+                    "Object Restore Initiated",
+                    "Object Restore Expired",
+                    "ReducedRedundancyLostObject",
+                    "s3:Replication:OperationMissedThreshold",
+                    "LifecycleTransition",
+                    "IntelligentTiering",
+                    "ObjectTagging:Put",
+                    "Object Tags Deleted",
+                    "ObjectAcl:Put",
+                    "Object ACL Updated",
+                    "Object Storage Class Changed",
+                    "Object Access Tier Changed",
+                    "PutObjectAcl",
+                    "DeleteObjectTagging",
+                ],
+                Happened::Nothing,
+            ),
+            // What a read causes, in MinIO's words, in another's, and in the API's.
+            (
+                &["s3:ObjectAccessed:Get", "s3:ObjectAccessed:Head", "ObjectDownloaded:GetObject", "GetObject"],
+                Happened::Nothing,
+            ),
+        ] {
+            for name in names {
+                assert_eq!(happened(name), expected, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_surely_no_other_event_may_be_a_write() {
+        let long = format!("ObjectRemoved:{}", "x".repeat(1 << 20));
+        for name in ["PutObject", "Copy", "s3:ObjectSynced:Create", "ObjectAppended:Append", "", "s3:", "\u{1b}", &long]
+        {
+            assert_eq!(happened(name), Happened::Unknown, "{:.40}", name);
+        }
+    }
+}
