@@ -178,6 +178,7 @@ fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_
     scene.writes(4);
     eventually("the full disk is told", SOON, || daemon.log.text().contains("disk is full"));
     scene.is_behind(&daemon);
+    drop(file);
     std::fs::remove_file(ballast).unwrap();
     scene.comes_to_peace(daemon);
 }
