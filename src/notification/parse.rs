@@ -48,7 +48,7 @@ pub enum Disposition {
     Removed,
     /// An empty object that stands for a folder.
     FolderMarker,
-    /// Another event, such as a restore or a tag.
+    /// Another event, such as a tag, or a restore that has only begun.
     Other { event_name: Box<str> },
 }
 
@@ -133,7 +133,7 @@ impl Shape<'_> {
 
     fn bridged(&self, detail_type: &str) -> Result<Notice, ParseError> {
         match detail_type {
-            "Object Created" => {}
+            "Object Created" | "Object Restore Completed" => {}
             "Object Deleted" => return Ok(Notice::Ignored(Disposition::Removed)),
             _ => return Ok(other(detail_type)),
         }
@@ -231,6 +231,8 @@ fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
     let event_name = record.event_name.strip_prefix("s3:").unwrap_or(&record.event_name);
     match event_name.split(':').next() {
         Some("ObjectCreated") => {}
+        // An archived object can be read from now on.
+        _ if event_name == "ObjectRestore:Completed" => {}
         Some("ObjectRemoved" | "LifecycleExpiration") => return Ok(Notice::Ignored(Disposition::Removed)),
         Some("TestEvent") => return Ok(Notice::Ignored(Disposition::TestEvent)),
         _ => return Ok(other(&record.event_name)),
@@ -504,7 +506,11 @@ mod tests {
             (raw_body("ObjectCreated:Put", "a/b/", 0), Disposition::FolderMarker),
             (raw_body("ObjectCreated:Put", "a/b_%24folder%24", 0), Disposition::FolderMarker),
             (bridged_body("Object Created", "a/b/", 0), Disposition::FolderMarker),
-            (raw_body("ObjectRestore:Completed", "a", 1), other("ObjectRestore:Completed")),
+            (raw_body("ObjectRestore:Post", "a", 1), other("ObjectRestore:Post")),
+            (raw_body("ObjectRestore:Delete", "a", 1), other("ObjectRestore:Delete")),
+            (raw_body("ObjectRestore", "a", 1), other("ObjectRestore")),
+            (bridged_body("Object Restore Initiated", "a", 1), other("Object Restore Initiated")),
+            (bridged_body("Object Restore Expired", "a", 1), other("Object Restore Expired")),
             (raw_body("ObjectTagging:Put", "a", 1), other("ObjectTagging:Put")),
             (bridged_body("Object Tags Added", "a", 1), other("Object Tags Added")),
             (r#"{"Records":[]}"#.to_owned(), other("(no records)")),
@@ -524,6 +530,19 @@ mod tests {
         }
         only_written(&raw_body("ObjectCreated:Put", "empty.json", 0));
         only_written(&raw_body("ObjectCreated:Put", "slash/", 5));
+    }
+
+    #[test]
+    fn an_archived_object_that_was_restored_is_read_like_one_that_was_written() {
+        for body in [
+            raw_body("ObjectRestore:Completed", "a", 1),
+            raw_body("s3:ObjectRestore:Completed", "a", 1),
+            wrapped(&raw_body("ObjectRestore:Completed", "a", 1)),
+            bridged_body("Object Restore Completed", "a", 1),
+            wrapped(&bridged_body("Object Restore Completed", "a", 1)),
+        ] {
+            assert_eq!(only_written(&body).change.object, ObjectId::new("logs", "a"), "{body}");
+        }
     }
 
     #[test]
