@@ -12,6 +12,7 @@ use super::DATABASE;
 use super::OpenError;
 use super::StoreError;
 use super::connect;
+use super::files;
 use super::requeue::next_request;
 use super::rows::count;
 use super::rows::int;
@@ -160,6 +161,7 @@ impl Inspection {
 
     fn open(path: &Path, flags: OpenFlags, name: &Path) -> Result<Self, OpenError> {
         let open = || {
+            files::refuse_empty(path)?;
             let connection = connect(name, flags)?;
             match schema::version(&connection)? {
                 found if found < schema::VERSION => Err(OpenError::Older { found, known: schema::VERSION }),

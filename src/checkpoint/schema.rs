@@ -204,9 +204,16 @@ pub(super) fn version(connection: &Connection) -> Result<u32, OpenError> {
 /// Brings a store to this program's version.
 ///
 /// # Errors
-/// A newer store is refused: an older program would not know what it must keep.
+/// A newer store is refused: an older program would not know what it must keep. So is another program's database.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found = version(connection)?;
+    if found == 0 {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 {
+            let path = connection.path().unwrap_or_default().into();
+            return Err(OpenError::Corrupt { path, reason: "it holds other tables".to_owned() });
+        }
+    }
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;

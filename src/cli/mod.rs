@@ -69,7 +69,7 @@ pub enum Status {
     Unavailable = 69,
     /// A fault of the program's own.
     Internal = 70,
-    /// A disk failed or is full.
+    /// A disk failed or is full, or the state directory is gone.
     Io = 74,
     /// Another process is at work, or something is to be tried again.
     Again = 75,
@@ -138,7 +138,7 @@ fn open_status(error: &OpenError) -> Status {
             ErrorKind::PermissionDenied => Status::Refused,
             _ => Status::Io,
         },
-        OpenError::Sqlite(_) => Status::Io,
+        OpenError::Full { .. } | OpenError::Sqlite(_) => Status::Io,
     }
 }
 
@@ -146,7 +146,7 @@ fn open_status(error: &OpenError) -> Status {
 fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Corrupt { .. } => Status::Corrupt,
-        StoreError::Full | StoreError::Failed(_) => Status::Io,
+        StoreError::Full | StoreError::Gone { .. } | StoreError::Failed(_) => Status::Io,
         StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
     }
 }
