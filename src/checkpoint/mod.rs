@@ -12,11 +12,15 @@ mod debt;
 
 mod files;
 
+mod further;
+
 mod inspect;
 
 mod lock;
 
 mod overflow;
+
+mod places;
 
 mod presence;
 
@@ -59,11 +63,15 @@ pub use advance::SealedPart;
 pub use backup::BackupError;
 pub use backup::back_up;
 pub use debt::Owed;
+pub use further::Further;
+pub use further::FurtherRecord;
 pub use inspect::Entry;
 pub use inspect::Inspection;
 pub use inspect::Kind;
 pub use inspect::Selection;
 pub use overflow::StoreLedger;
+pub use places::Places;
+pub use quarantine::QuarantineLimits;
 pub use quarantine::QuarantineSize;
 pub use quarantine::Quarantined;
 pub use quarantine::Refusal;
@@ -209,7 +217,7 @@ struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     instance: String,
-    quarantine_bytes_max: u64,
+    quarantine: QuarantineLimits,
     presence: Arc<presence::Presence>,
     exposed: Vec<PathBuf>,
     /// Held as long as the store is open.
@@ -220,16 +228,16 @@ impl CheckpointStore {
     /// Opens the store of a state directory, making both if they are not there, and checks it whole. Nobody but the
     /// owner may read its files then.
     ///
-    /// `quarantine_bytes_max` bounds the bodies kept of refused records.
+    /// `quarantine` bounds what is kept of refused records.
     ///
     /// # Errors
     /// Another process has it, it is damaged, its disk is full, or a newer program wrote it.
-    pub fn open(state_dir: &Path, quarantine_bytes_max: u64) -> Result<Self, OpenError> {
+    pub fn open(state_dir: &Path, quarantine: impl Into<QuarantineLimits>) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
-        Self::open_at(state_dir, path.clone(), quarantine_bytes_max).map_err(|error| error.of_database(&path))
+        Self::open_at(state_dir, path.clone(), quarantine.into()).map_err(|error| error.of_database(&path))
     }
 
-    fn open_at(state_dir: &Path, path: PathBuf, quarantine_bytes_max: u64) -> Result<Self, OpenError> {
+    fn open_at(state_dir: &Path, path: PathBuf, quarantine: QuarantineLimits) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: state_dir.to_owned(), source };
         files::make_directory(state_dir).map_err(io)?;
         let lock = lock::Lock::take(state_dir)?;
@@ -240,8 +248,7 @@ impl CheckpointStore {
         // The directory may have been replaced since it was locked.
         presence.check().map_err(|error| io(std::io::Error::other(error)))?;
         let writer = writer::Writer::start(connection, Arc::clone(&presence)).map_err(io)?;
-        let shared =
-            Shared { path, readers: Mutex::default(), instance, quarantine_bytes_max, presence, exposed, _lock: lock };
+        let shared = Shared { path, readers: Mutex::default(), instance, quarantine, presence, exposed, _lock: lock };
         Ok(Self { writer, shared: Arc::new(shared) })
     }
 

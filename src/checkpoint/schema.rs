@@ -187,6 +187,44 @@ ALTER TABLE object ADD COLUMN family TEXT;
 -- The file a sink's position lies in, as it was configured then.
 ALTER TABLE lane ADD COLUMN file_path TEXT;
 ",
+    "
+-- Past its limits the quarantine has one entry for many: how many it stands for, and the places of an object's records
+-- among them, as bits.
+ALTER TABLE quarantine ADD COLUMN further INTEGER;
+CREATE UNIQUE INDEX quarantine_further_of_object ON quarantine (kind, bucket, key)
+    WHERE further IS NOT NULL AND bucket IS NOT NULL;
+CREATE UNIQUE INDEX quarantine_further_of_feed ON quarantine (kind, feed) WHERE further IS NOT NULL AND bucket IS NULL;
+CREATE TABLE quarantine_further (
+    quarantine_id INTEGER NOT NULL REFERENCES quarantine (id) ON DELETE CASCADE,
+    stretch INTEGER NOT NULL,
+    packed BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (quarantine_id, stretch)
+) STRICT, WITHOUT ROWID;
+
+-- How many entries stand for one thing each, and how many for many.
+ALTER TABLE quarantine_size ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine_size ADD COLUMN many INTEGER NOT NULL DEFAULT 0;
+UPDATE quarantine_size SET listed = entries;
+DROP TRIGGER quarantine_in;
+DROP TRIGGER quarantine_out;
+CREATE TRIGGER quarantine_in AFTER INSERT ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries + coalesce(new.further, 1), listed = listed + (new.further IS NULL),
+        many = many + (new.further IS NOT NULL), body_bytes = body_bytes + coalesce(length(new.body_zstd), 0)
+    WHERE kind = new.kind;
+END;
+CREATE TRIGGER quarantine_out AFTER DELETE ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries - coalesce(old.further, 1), listed = listed - (old.further IS NULL),
+        many = many - (old.further IS NOT NULL), body_bytes = body_bytes - coalesce(length(old.body_zstd), 0)
+    WHERE kind = old.kind;
+END;
+CREATE TRIGGER quarantine_counts AFTER UPDATE OF further ON quarantine BEGIN
+    UPDATE quarantine_size SET entries = entries + coalesce(new.further, 1) - coalesce(old.further, 1)
+    WHERE kind = new.kind;
+END;
+",
 ];
 
 /// The version this program writes.

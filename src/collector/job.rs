@@ -90,6 +90,8 @@ pub(super) struct JobEnd {
     pub finished: bool,
     /// Lanes that have not had all of it, by their position among all.
     pub deferred: Vec<usize>,
+    /// What was requeued of it wants a job for all of its feed's lanes.
+    pub again: bool,
 }
 
 /// Why a job failed.
@@ -194,7 +196,7 @@ impl Announced {
         let anew = self.standing.is_of_another(self.task.feed.family.name);
         if !anew && self.is_old() {
             metrics.duplicates_suppressed.add(["sequencer"], 1);
-            return Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }));
+            return Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }));
         }
         let condition = match &self.standing.etag {
             Some(etag) if !anew && self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
@@ -211,7 +213,7 @@ impl Announced {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
                 self.note_sequencer().await?;
-                Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }))
+                Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
             }
             Err(ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) => {
                 let etag = self.task.etag.take().unwrap_or_default();
@@ -331,7 +333,7 @@ impl Delivered {
             return Err(JobError::Overtaken);
         }
         if !read.complete {
-            return Ok(JobEnd { finished: false, deferred });
+            return Ok(JobEnd { deferred, ..JobEnd::default() });
         }
         let object = job.task.object.clone();
         let finish = Finish {
@@ -356,7 +358,7 @@ impl Delivered {
             freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
         }
         debug!(%object, records = read.new_records, result, "read");
-        Ok(JobEnd { finished, deferred })
+        Ok(JobEnd { finished, deferred, again: false })
     }
 }
 

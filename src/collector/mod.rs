@@ -137,7 +137,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let began = Instant::now();
     let metrics = Arc::new(Metrics::new(clock::now_ms()));
     let health = Arc::new(Health::default());
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine_bytes_max)?;
+    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
     for file in store.exposed() {
         warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
     }

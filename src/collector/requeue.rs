@@ -106,8 +106,7 @@ impl Requeues {
             self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
             return Ok(false);
         };
-        let object = object.clone();
-        let change = ObjectChange { object, sequencer: None, etag, size_bytes: None, written_at_ms: None };
+        let change = ObjectChange { etag, ..ObjectChange::of(object.clone()) };
         // A closed dispatcher means that the process is ending.
         let _ = self.orders.send(Order { feed, change, claim: None }).await;
         Ok(true)

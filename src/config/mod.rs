@@ -26,6 +26,7 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use crate::checkpoint::QuarantineLimits;
 use crate::identity;
 use crate::notification;
 use crate::sink;
@@ -158,6 +159,11 @@ pub struct Limits {
     /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
     /// coordinates stay. Default: 1 GiB.
     pub quarantine_bytes_max: u64,
+    /// The quarantine holds at most as many entries of each kind (records, objects, messages). Past it the further records
+    /// of an object share one entry, for as many objects again; all else is counted in one entry a feed. Default: 100000.
+    pub quarantine_entries_max: u64,
+    /// As many records of one object have an entry each; its further ones share one. Default: 1000.
+    pub quarantine_entries_per_object: u64,
 }
 
 impl Default for Limits {
@@ -179,6 +185,19 @@ impl Default for Limits {
             shutdown_grace: Duration::from_secs(25),
             forget_after_days: 35,
             quarantine_bytes_max: 1 << 30,
+            quarantine_entries_max: QuarantineLimits::ENTRIES_MAX,
+            quarantine_entries_per_object: QuarantineLimits::ENTRIES_PER_OBJECT,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of the quarantine.
+    pub fn quarantine(&self) -> QuarantineLimits {
+        QuarantineLimits {
+            bytes_max: self.quarantine_bytes_max,
+            entries_max: self.quarantine_entries_max,
+            entries_per_object: self.quarantine_entries_per_object,
         }
     }
 }

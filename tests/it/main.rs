@@ -24,6 +24,7 @@ mod notifications;
 mod oddities;
 mod overwrite;
 mod quarantine;
+mod quarantine_limits;
 mod reading;
 mod redacting_feed;
 mod redaction;

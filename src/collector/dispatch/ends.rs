@@ -8,6 +8,7 @@ use tracing::error;
 use tracing::warn;
 
 use super::Dispatcher;
+use super::Order;
 use super::Running;
 use super::TICK;
 use super::Wish;
@@ -20,6 +21,7 @@ use crate::collector::job::JobEnd;
 use crate::collector::job::JobError;
 use crate::collector::retry;
 use crate::collector::retry::Verdict;
+use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
@@ -68,6 +70,10 @@ impl Dispatcher {
         }
         if let Some(lane) = catching_up.filter(|lane| !end.deferred.contains(lane)) {
             self.pay(lane, object).await?;
+            if end.again {
+                let change = ObjectChange::of(object.clone());
+                self.take(Order { feed: wish.feed, change, claim: None });
+            }
         }
         self.park(object.clone(), wish);
         self.settle(object)
