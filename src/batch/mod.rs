@@ -54,7 +54,7 @@ pub struct Refused {
     /// Offset of its first byte in the (inflated) content.
     pub offset: u64,
     pub reason: String,
-    /// The record, zstd-compressed; absent when it is longer than a line may be.
+    /// The record, zstd-compressed; absent when it is longer than a line may be, or more were refused than are kept.
     pub body_zstd: Option<Vec<u8>>,
 }
 

@@ -331,8 +331,6 @@ fn accept(
     if !acceptance.fingerprints.is_empty() {
         rows::append_fingerprints(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
     }
-    for refused in &acceptance.refused {
-        quarantine::record(store, connection, &acceptance.feed, part, refused, now_ms)?;
-    }
+    quarantine::records(store, connection, &acceptance.feed, part, &acceptance.refused, now_ms)?;
     Ok(row.id)
 }

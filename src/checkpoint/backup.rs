@@ -17,6 +17,7 @@ use super::DATABASE;
 use super::Inspection;
 use super::OpenError;
 use super::check;
+use super::files;
 use super::lock::Lock;
 
 /// Why there is no copy.
@@ -76,7 +77,9 @@ fn make_empty(directory: &Path) -> Result<(), BackupError> {
 }
 
 fn copy(source: &Connection, to: &Path) -> Result<(), BackupError> {
-    let mut target = Connection::open_with_flags(to, OpenFlags::default())?;
+    files::make_private(to).map_err(|source| BackupError::Io { path: to.to_owned(), source })?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut target = Connection::open_with_flags(to, flags)?;
     // All pages at once: between two steps a daemon that commits would have the copy begun anew.
     match Backup::new(source, &mut target)?.step(-1)? {
         StepResult::Done => {}

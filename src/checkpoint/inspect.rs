@@ -12,6 +12,7 @@ use super::DATABASE;
 use super::OpenError;
 use super::StoreError;
 use super::connect;
+use super::files;
 use super::requeue::next_request;
 use super::rows::count;
 use super::rows::int;
@@ -65,7 +66,9 @@ pub struct Entry {
     pub kind: Kind,
     pub object: Option<ObjectId>,
     pub etag: Option<String>,
-    /// Which of the object's records it is, from 0.
+    /// How many it stands for, where there was no room for an entry each: of its object, or else of its feed.
+    pub further: Option<u64>,
+    /// Which of the object's records it is, or the first of them, from 0.
     pub ordinal: Option<u64>,
     /// Bytes (inflated) of the object's content before it.
     pub offset: Option<u64>,
@@ -83,9 +86,14 @@ pub struct Entry {
 /// The quarantine, beside the daemon that may be at work.
 pub struct Inspection(Connection);
 
+/// Whether an entry can be tried again: a record with its place, an object, a message with its body; of entries that
+/// stand for many, those whose places are known.
+const CAN_REQUEUE: &str = "CASE WHEN further IS NOT NULL
+    THEN EXISTS (SELECT 1 FROM quarantine_further WHERE quarantine_further.quarantine_id = quarantine.id)
+    WHEN kind = 'record' THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
 const COLUMNS: &str = "id, at_ms, feed, kind, bucket, key, etag, ordinal, byte_offset, reason, length(body_zstd),
     request IS NOT NULL, (SELECT group_concat(redelivered.sink, char(10)) FROM redelivered WHERE quarantine_id = quarantine.id),
-    CASE kind WHEN 'record' THEN place IS NOT NULL WHEN 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
+    further";
 const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)";
 
 impl Entry {
@@ -106,7 +114,8 @@ impl Entry {
             reason: row.get(9)?,
             body_zstd_bytes: row.get::<_, Option<i64>>(10)?.map(count),
             is_requeued: row.get(11)?,
-            can_requeue: row.get(13)?,
+            further: row.get::<_, Option<i64>>(13)?.map(count),
+            can_requeue: row.get(14)?,
             had: had.iter().flat_map(|sinks| sinks.split('\n')).map(str::to_owned).collect(),
         })
     }
@@ -160,6 +169,7 @@ impl Inspection {
 
     fn open(path: &Path, flags: OpenFlags, name: &Path) -> Result<Self, OpenError> {
         let open = || {
+            files::refuse_empty(path)?;
             let connection = connect(name, flags)?;
             match schema::version(&connection)? {
                 found if found < schema::VERSION => Err(OpenError::Older { found, known: schema::VERSION }),
@@ -178,8 +188,9 @@ impl Inspection {
             params![feed, kind, before_ms],
             |row| row.get(0),
         )?;
-        let mut statement =
-            self.0.prepare(&format!("SELECT {COLUMNS} FROM quarantine WHERE {SELECTED} ORDER BY id DESC LIMIT ?4"))?;
+        let mut statement = self.0.prepare(&format!(
+            "SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE {SELECTED} ORDER BY id DESC LIMIT ?4"
+        ))?;
         let rows = statement.query_map(params![feed, kind, before_ms, int(most as u64)], Entry::of)?;
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
         entries.reverse();
@@ -188,7 +199,8 @@ impl Inspection {
 
     /// The entry of this number.
     pub fn entry(&self, id: u64) -> Result<Option<Entry>, StoreError> {
-        let mut statement = self.0.prepare_cached(&format!("SELECT {COLUMNS} FROM quarantine WHERE id = ?1"))?;
+        let mut statement =
+            self.0.prepare_cached(&format!("SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE id = ?1"))?;
         Ok(statement.query_row([int(id)], Entry::of).optional()?)
     }
 
@@ -210,16 +222,12 @@ impl Inspection {
     }
 
     /// Asks for these to be tried again; the daemon takes that up. Returns those that cannot be: a message without its
-    /// body, a record whose acceptance was taken back or which an earlier version quarantined.
+    /// body, a record whose acceptance was taken back or which an earlier version quarantined, and what is only counted.
     pub fn requeue(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let request = next_request(connection)?;
             let asked = connection
-                .prepare_cached(
-                    "UPDATE quarantine SET request = ?2 WHERE id = ?1
-                     AND CASE kind WHEN 'record' THEN place IS NOT NULL WHEN 'message' THEN body_zstd IS NOT NULL
-                         ELSE 1 END",
-                )?
+                .prepare_cached(&format!("UPDATE quarantine SET request = ?2 WHERE id = ?1 AND {CAN_REQUEUE}"))?
                 .execute(params![int(id), int(request)])?;
             Ok(asked == 0)
         })

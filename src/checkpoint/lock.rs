@@ -1,26 +1,34 @@
 //! One process, one state directory: an advisory lock beside the database, holding the owner's process id.
 
 use std::fs::File;
+use std::fs::Metadata;
 use std::fs::TryLockError;
+use std::io;
 use std::io::Read as _;
 use std::io::Seek as _;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::OpenError;
 
+/// The lock's name in the state directory.
+pub(super) const LOCK: &str = "lock";
+
 /// The lock, held until dropped or until the process ends, however it ends.
 pub(super) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
     /// # Errors
     /// Another process holds it; the error names that process.
     pub(super) fn take(state_dir: &Path) -> Result<Self, OpenError> {
-        let path = state_dir.join("lock");
+        let path = state_dir.join(LOCK);
         let io = |source| OpenError::Io { path: path.clone(), source };
-        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -36,6 +44,10 @@ impl Lock {
             writeln!(file, "{}", std::process::id())
         };
         write(&mut file).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
     }
 }

@@ -10,11 +10,19 @@ mod batches;
 
 mod debt;
 
+mod files;
+
+mod further;
+
 mod inspect;
 
 mod lock;
 
 mod overflow;
+
+mod places;
+
+mod presence;
 
 mod prune;
 
@@ -38,6 +46,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::ErrorCode;
 use rusqlite::OpenFlags;
 
 use crate::delta::Fingerprint;
@@ -56,11 +65,15 @@ pub use backup::BackupError;
 pub use backup::back_up;
 pub use debt::Debts;
 pub use debt::Owed;
+pub use further::Further;
+pub use further::FurtherRecord;
 pub use inspect::Entry;
 pub use inspect::Inspection;
 pub use inspect::Kind;
 pub use inspect::Selection;
 pub use overflow::StoreLedger;
+pub use places::Places;
+pub use quarantine::QuarantineLimits;
 pub use quarantine::QuarantineSize;
 pub use quarantine::Quarantined;
 pub use quarantine::Refusal;
@@ -94,8 +107,13 @@ pub enum OpenError {
     )]
     Older { found: u32, known: u32 },
     /// Its content is damaged.
-    #[error("{path} is damaged ({reason}); restore a backup of the state directory")]
+    #[error(
+        "{path} is damaged ({reason}); restore a backup of the state directory, or move that away to begin anew, which delivers everything again"
+    )]
     Corrupt { path: PathBuf, reason: String },
+    /// No space is left.
+    #[error("no space is left on the disk of {path}; nothing is lost: make room there and start again")]
+    Full { path: PathBuf },
     #[error("cannot use {path}: {source}")]
     Io { path: PathBuf, source: std::io::Error },
     #[error("cannot open the checkpoint store: {0}")]
@@ -103,20 +121,31 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The same, where SQLite came upon the damage itself.
+    /// The same, where the database at `path` is damaged or its disk full.
     fn of_database(self, path: &Path) -> Self {
-        match self {
-            Self::Sqlite(error)
-                if matches!(
-                    error.sqlite_error_code(),
-                    Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
-                ) =>
-            {
-                Self::Corrupt { path: path.to_owned(), reason: error.to_string() }
+        let corrupt = |reason| Self::Corrupt { path: path.to_owned(), reason };
+        let is_full = match &self {
+            Self::Sqlite(error) if is_full(error) => true,
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return corrupt(error.to_string()),
+                // What this program asks is right for its own tables.
+                Some(ErrorCode::Unknown) => return corrupt(format!("it holds other tables: {error}")),
+                Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => files::is_disk_full(path),
+                _ => false,
+            },
+            Self::Io { source, .. } => {
+                matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
             }
-            other => other,
-        }
+            _ => false,
+        };
+        if is_full { Self::Full { path: path.to_owned() } } else { self }
     }
+}
+
+/// Whether SQLite had no space. It says so in two ways: of its files, and of the memory that it shares through one.
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Why a checkpoint could not be read or written.
@@ -131,6 +160,11 @@ pub enum StoreError {
     /// A row is not what was written.
     #[error("{row} is damaged in the checkpoint store; restore a backup of the state directory")]
     Corrupt { row: String },
+    /// The store's files are not there any more, or others are in their place. Nothing that is committed would last: stop.
+    #[error(
+        "the state directory {state_dir} was removed or replaced while the daemon ran ({what}); put it back, or restore a backup of it, and start again; without it everything is delivered again"
+    )]
+    Gone { state_dir: PathBuf, what: String },
     /// The disk or the database failed. Nothing can be promised any more: stop.
     #[error("the checkpoint store failed: {0}")]
     Failed(String),
@@ -142,10 +176,8 @@ pub enum StoreError {
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                Self::Corrupt { row: error.to_string() }
-            }
+            _ if is_full(&error) => Self::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt { row: error.to_string() },
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -200,31 +232,52 @@ struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     instance: String,
-    quarantine_bytes_max: u64,
+    quarantine: QuarantineLimits,
+    presence: Arc<presence::Presence>,
+    exposed: Vec<PathBuf>,
     /// Held as long as the store is open.
     _lock: lock::Lock,
 }
 
 impl CheckpointStore {
-    /// Opens the store of a state directory, making both if they are not there, and checks it whole.
+    /// Opens the store of a state directory, making both if they are not there, and checks it whole. Nobody but the
+    /// owner may read its files then.
     ///
-    /// `quarantine_bytes_max` bounds the bodies kept of refused records.
+    /// `quarantine` bounds what is kept of refused records.
     ///
     /// # Errors
-    /// Another process has it, it is damaged, or a newer program wrote it.
-    pub fn open(state_dir: &Path, quarantine_bytes_max: u64) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: state_dir.to_owned(), source };
-        if !state_dir.exists() {
-            std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
-                .create(state_dir)
-                .map_err(io)?;
-        }
-        let lock = lock::Lock::take(state_dir)?;
+    /// Another process has it, it is damaged, its disk is full, or a newer program wrote it.
+    pub fn open(state_dir: &Path, quarantine: impl Into<QuarantineLimits>) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
-        let (connection, instance) = begin(&path).map_err(|error| error.of_database(&path))?;
-        let writer = writer::Writer::start(connection).map_err(io)?;
-        let shared = Shared { path, readers: Mutex::default(), instance, quarantine_bytes_max, _lock: lock };
+        Self::open_at(state_dir, path.clone(), quarantine.into()).map_err(|error| error.of_database(&path))
+    }
+
+    fn open_at(state_dir: &Path, path: PathBuf, quarantine: QuarantineLimits) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: state_dir.to_owned(), source };
+        files::make_directory(state_dir).map_err(io)?;
+        let lock = lock::Lock::take(state_dir)?;
+        files::make_database(&path)?;
+        let exposed = files::narrow(state_dir).map_err(io)?;
+        let (connection, instance) = begin(&path)?;
+        let presence = Arc::new(presence::Presence::of(state_dir, &lock).map_err(io)?);
+        // The directory may have been replaced since it was locked.
+        presence.check().map_err(|error| io(std::io::Error::other(error)))?;
+        let writer = writer::Writer::start(connection, Arc::clone(&presence)).map_err(io)?;
+        let shared = Shared { path, readers: Mutex::default(), instance, quarantine, presence, exposed, _lock: lock };
         Ok(Self { writer, shared: Arc::new(shared) })
+    }
+
+    /// Whether the store's files are still those that were opened.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] says which is not.
+    pub fn in_place(&self) -> Result<(), StoreError> {
+        self.shared.presence.check()
+    }
+
+    /// The store's files that others may read, since their modes are not ours to change.
+    pub fn exposed(&self) -> &[PathBuf] {
+        &self.shared.exposed
     }
 
     /// What names this store among others, for ever: part of each batch's id.
@@ -295,7 +348,13 @@ impl CheckpointStore {
         let idle = self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match idle {
             Some(connection) => connection,
-            None => connect(&self.shared.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?,
+            None => {
+                let opened =
+                    connect(&self.shared.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+                // By its name another store may have been opened, or none.
+                self.in_place()?;
+                opened?
+            }
         };
         let result = read(&connection);
         let mut readers = self.shared.readers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -308,7 +367,7 @@ impl CheckpointStore {
 
 /// Opens the database checked and up to date, and says what the store is called.
 fn begin(path: &Path) -> Result<(Connection, String), OpenError> {
-    let mut connection = connect(path, OpenFlags::default())?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     check(&connection, path)?;
     schema::migrate(&mut connection)?;
     connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
@@ -333,8 +392,9 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let result = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
     let reason = match result {
         Ok(word) if word == "ok" => return Ok(()),
-        Ok(reason) => reason,
-        Err(error) => error.to_string(),
+        // The first of its lines only names the database.
+        Ok(reason) => reason.lines().filter(|line| !line.starts_with("***")).collect::<Vec<_>>().join("; "),
+        Err(error) => return Err(OpenError::Sqlite(error).of_database(path)),
     };
     Err(OpenError::Corrupt { path: path.to_owned(), reason })
 }
@@ -545,6 +605,59 @@ mod tests {
         assert!(matches!(store.fingerprints(&object(), 0, &mut Vec::new()), Err(StoreError::Corrupt { .. })));
     }
 
+    #[tokio::test]
+    async fn nothing_is_promised_once_the_state_directory_is_gone() {
+        let gone = |name: &'static str| {
+            move |directory: &Path| {
+                let aside = directory.with_extension("aside");
+                match name {
+                    "" => std::fs::rename(directory, aside).unwrap(),
+                    "replaced" => {
+                        std::fs::rename(directory, aside).unwrap();
+                        drop(CheckpointStore::open(directory, 0).unwrap());
+                    }
+                    file => std::fs::remove_file(directory.join(file)).unwrap(),
+                }
+            }
+        };
+        for name in ["", "replaced", "lock", DATABASE, "checkpoints.sqlite-wal", "checkpoints.sqlite-shm"] {
+            let root = tempfile::tempdir().unwrap();
+            let state_dir = root.path().join("state");
+            let store = CheckpointStore::open(&state_dir, 0).unwrap();
+            deliver(&store, "a", vec![part(0, 1, true)]).await;
+            store.in_place().unwrap();
+            gone(name)(&state_dir);
+            let refused = [store.in_place().err(), store.seal(seal("a", vec![part(1, 2, true)])).await.err()];
+            for refused in refused {
+                let Some(StoreError::Gone { state_dir: told, .. }) = refused else { panic!("{name:?}: {refused:?}") };
+                assert_eq!(told, state_dir);
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_without_space_is_told_from_damage() {
+        let path = Path::new("/var/lib/auditferry/checkpoints.sqlite");
+        let sqlite = |code| OpenError::Sqlite(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None));
+        let io = |kind: std::io::ErrorKind| OpenError::Io { path: path.to_owned(), source: kind.into() };
+        for error in [
+            sqlite(rusqlite::ffi::SQLITE_FULL),
+            sqlite(rusqlite::ffi::SQLITE_IOERR_SHMSIZE),
+            io(std::io::ErrorKind::StorageFull),
+            io(std::io::ErrorKind::QuotaExceeded),
+        ] {
+            let told = error.of_database(path);
+            assert!(matches!(told, OpenError::Full { .. }), "{told}");
+            assert!(!told.to_string().contains("backup"), "{told}");
+        }
+        for code in [rusqlite::ffi::SQLITE_CORRUPT, rusqlite::ffi::SQLITE_NOTADB] {
+            assert!(matches!(sqlite(code).of_database(path), OpenError::Corrupt { .. }));
+        }
+        assert!(matches!(sqlite(rusqlite::ffi::SQLITE_IOERR_READ).of_database(path), OpenError::Sqlite(_)));
+        let full = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_SHMSIZE), None);
+        assert!(matches!(StoreError::from(full), StoreError::Full));
+    }
+
     #[test]
     fn a_second_opener_is_told_who_has_the_store() {
         let World { directory, store: _store } = world();
@@ -643,6 +756,8 @@ mod tests {
         let path = back_up(store.state_dir(), &copied).unwrap();
         assert_eq!(path.parent(), Some(&*copied));
         deliver(&store, "a", vec![part(3, 4, true)]).await;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "it holds what nobody else shall read");
         let copy = CheckpointStore::open(&copied, 0).unwrap();
         assert_eq!(cursors(&copy), (3, vec![3, 0]));
         assert_eq!(cursors(&store), (4, vec![4, 0]));

@@ -34,7 +34,9 @@ impl CheckpointStore {
                          AND id NOT IN (SELECT object_id FROM owed)
                          AND id NOT IN (SELECT object_id FROM batch_part)
                          AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.bucket = object.bucket
-                                         AND quarantine.key = object.key AND place IS NOT NULL)
+                                         AND quarantine.key = object.key
+                                         AND (place IS NOT NULL OR EXISTS (
+                                             SELECT 1 FROM quarantine_further WHERE quarantine_id = quarantine.id)))
                          ORDER BY changed_at_ms LIMIT ?2)",
                 )?
                 .execute(params![before_ms, OBJECTS_AT_ONCE])?;

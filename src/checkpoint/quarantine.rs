@@ -7,6 +7,7 @@ use rusqlite::params;
 
 use super::CheckpointStore;
 use super::StoreError;
+use super::further;
 use super::requeue;
 use super::rows::ObjectRow;
 use super::rows::count;
@@ -17,6 +18,29 @@ use crate::notification::ObjectId;
 
 /// A reason kept is at most as long.
 const REASON_CHARS_MAX: usize = 1024;
+
+/// How much the quarantine holds. What is past it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QuarantineLimits {
+    /// Bytes of all bodies, compressed. Past it bodies are left out.
+    pub bytes_max: u64,
+    /// Entries of each kind. Past it the further records of an object share one entry, for as many objects again.
+    pub entries_max: u64,
+    /// Entries of one object's records.
+    pub entries_per_object: u64,
+}
+
+impl QuarantineLimits {
+    pub const ENTRIES_MAX: u64 = 100_000;
+    pub const ENTRIES_PER_OBJECT: u64 = 1000;
+}
+
+/// As many bytes of bodies, and the default numbers of entries.
+impl From<u64> for QuarantineLimits {
+    fn from(bytes_max: u64) -> Self {
+        Self { bytes_max, entries_max: Self::ENTRIES_MAX, entries_per_object: Self::ENTRIES_PER_OBJECT }
+    }
+}
 
 /// The proof that something was put into quarantine. Only the store makes one.
 #[derive(Debug)]
@@ -37,7 +61,8 @@ pub struct Refusal {
 /// How much is in quarantine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuarantineSize {
-    /// Of each kind (`record`, `object`, `message`): how many, and the bytes of their compressed bodies.
+    /// Of each kind (`record`, `object`, `message`): how many, those that share an entry included, and the bytes of their
+    /// compressed bodies.
     pub kinds: Vec<(String, u64, u64)>,
 }
 
@@ -56,8 +81,9 @@ impl QuarantineSize {
 impl CheckpointStore {
     /// Quarantines one version of an object. The next version is read as if nothing had happened.
     ///
-    /// Where that version is in quarantine already, since it was tried again, it stays there for the new reason.
+    /// Where a version of it is in quarantine already, that entry is now of this version: the other is no more.
     pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
+        let entries_max = self.shared.quarantine.entries_max;
         let write = move |connection: &Connection| {
             let Refusal { feed, object, etag, is_archived, reason, now_ms } = refusal;
             let found = ObjectRow::find(connection, &object)?;
@@ -74,23 +100,28 @@ impl CheckpointStore {
             let known = connection
                 .prepare_cached(
                     "UPDATE quarantine SET etag = ?3, reason = ?4, at_ms = ?5
-                     WHERE bucket = ?1 AND key = ?2 AND coalesce(etag, ?3) = ?3 AND kind = 'object'",
+                     WHERE bucket = ?1 AND key = ?2 AND kind = 'object'",
                 )?
                 .execute(params![&*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
-            if known == 0 {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
-                         VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
-                    )?
-                    .execute(params![&*feed, &*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
+            if known > 0 {
+                return Ok(Quarantined(()));
             }
+            if further::listed(connection, "object")? >= entries_max {
+                further::count_for_feed(connection, &feed, "object", 1, &reason, now_ms)?;
+                return Ok(Quarantined(()));
+            }
+            connection
+                .prepare_cached(
+                    "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
+                     VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
+                )?
+                .execute(params![&*feed, &*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
             Ok(Quarantined(()))
         };
         self.writer.write(write).await
     }
 
-    /// Quarantines a message that cannot be understood; `body_zstd` is its body, compressed.
+    /// Quarantines a message that cannot be understood; `body_zstd` is its body, compressed. Past the limit it is counted.
     pub async fn quarantine_message(
         &self,
         queue: String,
@@ -100,6 +131,10 @@ impl CheckpointStore {
     ) -> Result<Quarantined, StoreError> {
         let store = self.clone();
         let write = move |connection: &Connection| {
+            if further::listed(connection, "message")? >= store.shared.quarantine.entries_max {
+                further::count_for_feed(connection, &queue, "message", 1, &reason, now_ms)?;
+                return Ok(Quarantined(()));
+            }
             let body = store.room_for(connection, Some(&body_zstd))?;
             connection
                 .prepare_cached(
@@ -130,7 +165,7 @@ impl CheckpointStore {
         let Some(body) = body else { return Ok(None) };
         let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
         let held = count(statement.query_row([], |row| row.get(0))?);
-        Ok((held + body.len() as u64 <= self.shared.quarantine_bytes_max).then_some(body))
+        Ok((held + body.len() as u64 <= self.shared.quarantine.bytes_max).then_some(body))
     }
 }
 
@@ -144,8 +179,37 @@ pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), Sto
     Ok(())
 }
 
-/// Quarantines one record, within the transaction that accepts it as one of the part's.
-pub(super) fn record(
+/// Quarantines records, within the transaction that accepts them as the part's: each with an entry of its own as long as
+/// the limits leave room for it.
+pub(super) fn records(
+    store: &CheckpointStore,
+    connection: &Connection,
+    feed: &str,
+    part: &Part,
+    refused: &[Refused],
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let QuarantineLimits { entries_max, entries_per_object, .. } = store.shared.quarantine;
+    let object = &part.advance.object;
+    let of_object: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind = 'record'
+                                   AND further IS NULL LIMIT ?3)",
+        )?
+        .query_row(params![&*object.bucket, &*object.key, int(entries_per_object)], |row| row.get(0))?;
+    let room = entries_per_object.saturating_sub(count(of_object));
+    let room = room.min(entries_max.saturating_sub(further::listed(connection, "record")?));
+    let room = usize::try_from(room).unwrap_or(usize::MAX).min(refused.len());
+    for each in &refused[..room] {
+        record(store, connection, feed, part, each, now_ms)?;
+    }
+    further::add(connection, feed, part, &refused[room..], entries_max, now_ms)
+}
+
+fn record(
     store: &CheckpointStore,
     connection: &Connection,
     feed: &str,

@@ -10,6 +10,8 @@ use rusqlite::params;
 
 use super::CheckpointStore;
 use super::StoreError;
+use super::further;
+use super::places::Places;
 use super::quarantine::bounded;
 use super::rows;
 use super::rows::ObjectRow;
@@ -150,15 +152,22 @@ impl CheckpointStore {
         })
     }
 
-    /// The places, from `from` on and in order, of the object's accepted records that are in quarantine.
-    pub fn withheld(&self, object: &ObjectId, from: u64) -> Result<Vec<u64>, StoreError> {
+    /// The places, from `from` on at least, of the object's accepted records that are in quarantine.
+    pub fn withheld(&self, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
         self.read(|connection| {
+            // What gets an entry of its own between the two is in both.
+            let mut places = match further::find(connection, object)? {
+                Some(id) => Places::load(connection, id, from..=u64::MAX)?,
+                None => Places::default(),
+            };
             let mut statement = connection.prepare_cached(
                 "SELECT place FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
             )?;
-            let key = params![&*object.bucket, &*object.key, int(from)];
-            let places = statement.query_map(key, |row| Ok(count(row.get(0)?)))?;
-            Ok(places.collect::<Result<_, _>>()?)
+            let mut rows = statement.query(params![&*object.bucket, &*object.key, int(from)])?;
+            while let Some(row) = rows.next()? {
+                places.insert(count(row.get(0)?));
+            }
+            Ok(places)
         })
     }
 
@@ -247,13 +256,18 @@ impl CheckpointStore {
             if !asked.exists([int(id)])? {
                 return Ok(());
             }
+            let mut known = connection.prepare_cached(
+                "UPDATE quarantine SET request = ?3 WHERE bucket = ?1 AND key = ?2 AND kind = 'object'",
+            )?;
             let mut insert = connection.prepare_cached(
                 "INSERT INTO quarantine (feed, kind, bucket, key, reason, at_ms, request)
                  VALUES (?1, 'object', ?2, ?3, 'named by a message that was requeued', ?4, ?5)",
             )?;
             for (feed, object) in &names {
                 let request = int(next_request(connection)?);
-                insert.execute(params![&**feed, &*object.bucket, &*object.key, now_ms, request])?;
+                if known.execute(params![&*object.bucket, &*object.key, request])? == 0 {
+                    insert.execute(params![&**feed, &*object.bucket, &*object.key, now_ms, request])?;
+                }
             }
             let kept = unrouted::remember(connection, &unrouted, most, now_ms)?;
             let no_room = kept
@@ -323,16 +337,21 @@ pub(super) fn place_anew(
     kept: &[Fingerprint],
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, place, hash FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
+        "SELECT id, place FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
     )?;
-    let refused = statement
+    let listed = statement
         .query_map(params![&*object.bucket, &*object.key, int(from)], |row| {
-            Ok((row.get::<_, i64>(0)?, count(row.get(1)?), RecordHash(row.get(2)?)))
+            Ok((row.get::<_, i64>(0)?, count(row.get(1)?)))
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    if refused.is_empty() {
+    let entry = further::find(connection, object)?;
+    if listed.is_empty() && entry.is_none() {
         return Ok(());
     }
+    let mut further = match entry {
+        Some(id) => Places::load(connection, id, from..=u64::MAX)?,
+        None => Places::default(),
+    };
     let mut before = Vec::new();
     loop {
         let held = before.len();
@@ -342,22 +361,33 @@ pub(super) fn place_anew(
         }
     }
     // Of equal records the first to be accepted are the first that are still there.
-    let mut standing: HashMap<Fingerprint, VecDeque<u64>> =
-        refused.iter().map(|(.., hash)| (hash.fingerprint(), VecDeque::new())).collect();
+    let mut standing: HashMap<Fingerprint, VecDeque<u64>> = HashMap::new();
+    for (old, fingerprint) in (from..).zip(&before) {
+        if further.contains(old) || listed.binary_search_by_key(&old, |(_, place)| *place).is_ok() {
+            standing.entry(*fingerprint).or_default();
+        }
+    }
     for (at, fingerprint) in (from..).zip(kept) {
         if let Some(places) = standing.get_mut(fingerprint) {
             places.push_back(at);
         }
     }
-    let mut refused = refused.into_iter().peekable();
+    let mut listed = listed.into_iter().peekable();
+    let (mut gone, mut came) = (Vec::new(), Vec::new());
     let mut place = connection.prepare_cached("UPDATE quarantine SET place = ?2 WHERE id = ?1")?;
     for (old, fingerprint) in (from..).zip(&before) {
         let now = standing.get_mut(fingerprint).and_then(VecDeque::pop_front);
-        if let Some((id, ..)) = refused.next_if(|(_, place, _)| *place == old) {
+        if let Some((id, _)) = listed.next_if(|(_, place)| *place == old) {
             place.execute(params![id, now.map(int)])?;
+        } else if further.contains(old) {
+            gone.push(old);
+            came.extend(now);
         }
     }
-    Ok(())
+    match entry {
+        Some(id) => further::place_anew(connection, id, from, gone, &came),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -368,7 +398,11 @@ mod tests {
     use crate::batch::Batch;
     use crate::batch::Part;
     use crate::batch::Refused;
+    use crate::checkpoint::Entry;
+    use crate::checkpoint::FurtherRecord;
     use crate::checkpoint::Inspection;
+    use crate::checkpoint::QuarantineLimits;
+    use crate::checkpoint::Refusal;
     use crate::checkpoint::Seal;
     use crate::checkpoint::Sealed;
     use crate::checkpoint::Selection;
@@ -407,8 +441,13 @@ mod tests {
 
     /// A part that accepts these records, of which those that begin with `!` are refused.
     fn accepting(records: &[&str]) -> Part {
+        accepting_from(0, records)
+    }
+
+    /// The same, behind those that are accepted.
+    fn accepting_from(before: u64, records: &[&str]) -> Part {
         let refused =
-            records.iter().zip(0..).filter(|(record, _)| record.starts_with('!')).map(|(record, at)| Refused {
+            records.iter().zip(before..).filter(|(record, _)| record.starts_with('!')).map(|(record, at)| Refused {
                 ordinal: at,
                 place: at,
                 occurrence: 0,
@@ -417,16 +456,16 @@ mod tests {
                 reason: "no JSON".into(),
                 body_zstd: Some(BODY.to_vec()),
             });
-        let after = records.len() as u64;
+        let after = before + records.len() as u64;
         let acceptance = Acceptance {
             feed: "dbx".into(),
-            before: 0,
+            before,
             after,
             fingerprints: records.iter().map(|record| hash(record).fingerprint()).collect(),
             progress: Progress { accepted: after, content_records: after, ..Progress::default() },
             refused: refused.collect(),
         };
-        Part { acceptance: Some(Arc::new(acceptance)), ..part(0, after) }
+        Part { acceptance: Some(Arc::new(acceptance)), ..part(before, after) }
     }
 
     fn redelivering(id: u64, at: u64) -> Part {
@@ -451,10 +490,47 @@ mod tests {
         commit(store, &sealed).await;
     }
 
-    fn opened(room: u64) -> (tempfile::TempDir, CheckpointStore) {
+    fn opened(limits: impl Into<QuarantineLimits>) -> (tempfile::TempDir, CheckpointStore) {
         let directory = tempfile::tempdir().unwrap();
-        let store = CheckpointStore::open(directory.path(), room).unwrap();
+        let store = CheckpointStore::open(directory.path(), limits).unwrap();
         (directory, store)
+    }
+
+    fn entries_of(in_all: u64, of_object: u64) -> QuarantineLimits {
+        QuarantineLimits { bytes_max: 1000, entries_max: in_all, entries_per_object: of_object }
+    }
+
+    fn entries(directory: &tempfile::TempDir) -> Vec<Entry> {
+        Inspection::look(directory.path()).unwrap().newest(&Selection::default(), 1000).unwrap().0
+    }
+
+    /// The places of the object's records that are in quarantine.
+    fn withheld(store: &CheckpointStore) -> Vec<u64> {
+        let mut places = store.withheld(&object(), 0).unwrap();
+        (0..100).filter(|place| places.contains(*place)).collect()
+    }
+
+    /// A part that refuses one record of another object.
+    fn of_another(object: &str) -> Part {
+        let mut part = accepting(&["!one"]);
+        part.advance.object = ObjectId::new("logs", object);
+        part
+    }
+
+    /// The record at this place, as a search finds it.
+    fn found(place: u64, text: &str) -> FurtherRecord {
+        let record = RefusedRecord {
+            id: 0,
+            ordinal: place,
+            place,
+            occurrence: 0,
+            hash: hash(text),
+            etag: "e1".into(),
+            last_modified_ms: Some(7),
+            has_body: false,
+            had: Vec::new(),
+        };
+        FurtherRecord { record, offset: place }
     }
 
     fn requeue(directory: &tempfile::TempDir) -> Vec<u64> {
@@ -499,11 +575,11 @@ mod tests {
         let records = ["!a", "x", "!b", "!a", "y", "!c"];
         let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
         store.unseal(sealed).await.unwrap();
-        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 2, 3, 5]);
+        assert_eq!(withheld(&store), [0, 2, 3, 5]);
         // "x" and "!b" are gone, and everything from the second record on moves up.
         let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
         assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
-        assert_eq!(store.withheld(&object(), 0).unwrap(), [0, 1, 3]);
+        assert_eq!(withheld(&store), [0, 1, 3]);
         assert_eq!(requeue(&directory).len(), 3, "what was taken back comes as new, or not at all");
     }
 
@@ -519,6 +595,139 @@ mod tests {
         assert_eq!(store.quarantine_size().unwrap().body_bytes(), 0);
         store.quarantine_message("q".into(), "no JSON".into(), BODY.to_vec(), 1).await.unwrap();
         assert!(store.quarantined_body(3).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn past_its_limit_an_object_has_one_entry_for_all_further_records() {
+        let (directory, store) = opened(entries_of(100, 2));
+        deliver(&store, "a", vec![accepting(&["!0", "1", "!2", "!3", "!4"])]).await;
+        deliver(&store, "a", vec![accepting_from(5, &["!5", "6", "!7"])]).await;
+        let shown = |entry: &Entry| (entry.id, entry.further, entry.ordinal, entry.can_requeue);
+        let expected = [(1, None, Some(0), true), (2, None, Some(2), true), (3, Some(4), Some(3), true)];
+        assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), expected);
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 6);
+        assert_eq!(withheld(&store), [0, 2, 3, 4, 5, 7]);
+        assert_eq!(store.forget(1000).await.unwrap(), 0);
+        Inspection::change(directory.path()).unwrap().purge(&[1, 2, 3]).unwrap();
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
+        assert!(withheld(&store).is_empty());
+        deliver(&store, "a", vec![accepting_from(8, &["!8"])]).await;
+        assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), [(4, None, Some(8), true)]);
+    }
+
+    #[tokio::test]
+    async fn what_one_object_fills_leaves_each_other_its_entry_and_past_that_its_feed_one() {
+        let (directory, store) = opened(entries_of(3, 1000));
+        deliver(&store, "a", vec![accepting(&["!0", "!1", "!2", "!3", "!4"])]).await;
+        for other in ["b", "c", "d", "e"] {
+            deliver(&store, "a", vec![of_another(other)]).await;
+        }
+        let shown = |entry: &Entry| (entry.object.as_ref().map(|object| object.key.to_string()), entry.further);
+        let (own, of) = (|| Some("a.json".to_owned()), |key: &str| Some(key.to_owned()));
+        let expected = [
+            (own(), None),
+            (own(), None),
+            (own(), None),
+            (own(), Some(2)),
+            (of("b"), Some(1)),
+            (of("c"), Some(1)),
+            (None, Some(2)),
+        ];
+        assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), expected);
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 9);
+        assert_eq!(requeue(&directory).len(), 6, "what is only counted cannot be tried again");
+    }
+
+    #[tokio::test]
+    async fn messages_and_damaged_objects_are_counted_past_the_limit() {
+        let (directory, store) = opened(entries_of(2, 1000));
+        let refusal = |key: &str, etag: &str| Refusal {
+            feed: "dbx".into(),
+            object: ObjectId::new("logs", key),
+            etag: etag.into(),
+            is_archived: false,
+            reason: "damaged".to_owned(),
+            now_ms: 1,
+        };
+        for (key, etag) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("c", "1"), ("d", "1"), ("d", "1")] {
+            store.quarantine_object(refusal(key, etag)).await.unwrap();
+        }
+        for _ in 0..5 {
+            store.quarantine_message("q".into(), "no JSON".into(), BODY.to_vec(), 1).await.unwrap();
+        }
+        let shown = |entry: &Entry| (entry.kind.name(), entry.etag.clone(), entry.further, entry.can_requeue);
+        let expected = [
+            ("object", Some("3".to_owned()), None, true),
+            ("object", Some("1".to_owned()), None, true),
+            ("object", None, Some(2), false),
+            ("message", None, None, true),
+            ("message", None, None, true),
+            ("message", None, Some(3), false),
+        ];
+        assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), expected);
+        let size = store.quarantine_size().unwrap();
+        assert_eq!((size.entries("object"), size.entries("message")), (4, 5));
+        assert_eq!(size.body_bytes(), 2 * BODY.len() as u64);
+    }
+
+    #[tokio::test]
+    async fn further_records_get_entries_once_and_only_while_they_are_to_be_tried_again() {
+        let (directory, store) = opened(entries_of(100, 1));
+        deliver(&store, "a", vec![accepting(&["!0", "!1", "!2", "!3"])]).await;
+        assert!(store.requeued_further(&object()).unwrap().is_none());
+        assert!(store.list_further(2, vec![found(1, "!1")]).await.unwrap().is_empty(), "nobody asked for them");
+        assert_eq!(requeue(&directory), [1, 2]);
+        let mut further = store.requeued_further(&object()).unwrap().unwrap();
+        assert_eq!((further.id, &*further.etag, further.last_modified_ms), (2, "e1", Some(7)));
+        assert!((0..5).filter(|place| further.places.contains(*place)).eq(1..4));
+        let listed = store.list_further(2, vec![found(0, "!0"), found(1, "!1"), found(3, "!3")]).await.unwrap();
+        assert_eq!(listed.iter().map(|record| record.place).collect::<Vec<_>>(), [1, 3], "0 has its own");
+        assert!(store.list_further(2, vec![found(1, "!1")]).await.unwrap().is_empty(), "it has its own by now");
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 4);
+        assert_eq!(withheld(&store), [0, 1, 2, 3]);
+        assert_eq!(ids(&store), [1, listed[0].id, listed[1].id]);
+        deliver(&store, "a", vec![redelivering(listed[0].id, 4)]).await;
+        assert_eq!(store.release(vec![listed[0].id], vec!["a".into()]).await.unwrap(), 1);
+        assert_eq!(withheld(&store), [0, 2, 3]);
+        assert_eq!(store.list_further(2, vec![found(2, "!2")]).await.unwrap().len(), 1);
+        assert!(store.requeued_further(&object()).unwrap().is_none(), "it stands for nothing any more");
+        assert_eq!(entries(&directory).iter().filter(|entry| entry.further.is_some()).count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_back_places_further_records_anew() {
+        let (directory, store) = opened(entries_of(100, 1));
+        let sealed = seal(&store, "a", vec![accepting(&["!a", "x", "!b", "!a", "y", "!c"])]).await.unwrap();
+        store.unseal(sealed).await.unwrap();
+        assert_eq!(withheld(&store), [0, 2, 3, 5]);
+        // "x" and "!b" are gone, and everything from the second record on moves up.
+        let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
+        assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
+        assert_eq!(withheld(&store), [0, 1, 3]);
+        assert!(store.retract(object(), 4, 1, Vec::new()).await.unwrap());
+        assert_eq!(withheld(&store), [0]);
+        assert_eq!(requeue(&directory), [1], "what was taken back comes as new, or not at all");
+        assert_eq!(entries(&directory)[1].further, Some(3), "and stays counted");
+    }
+
+    #[test]
+    fn what_was_quarantined_without_limits_counts_against_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        let steps = crate::checkpoint::schema::MIGRATIONS;
+        let before = steps.iter().position(|step| step.contains("quarantine_further")).unwrap();
+        steps[..before].iter().for_each(|step| raw.execute_batch(step).unwrap());
+        raw.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
+        let insert = "INSERT INTO quarantine (feed, kind, bucket, key, place, reason, at_ms)
+                      VALUES ('dbx', 'record', 'logs', 'a.json', ?1, 'no JSON', 1)";
+        (0..5).for_each(|place| _ = raw.execute(insert, [place]).unwrap());
+        drop(raw);
+        let store = CheckpointStore::open(directory.path(), entries_of(100, 3)).unwrap();
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 5);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(deliver(&store, "a", vec![accepting(&["!one", "!two"])]));
+        assert_eq!(entries(&directory).len(), 6);
+        assert_eq!(store.quarantine_size().unwrap().entries("record"), 7);
     }
 
     #[tokio::test]

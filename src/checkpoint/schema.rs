@@ -222,6 +222,44 @@ END;
 -- How many bytes of an object's content have been split into lines, in the longest version read to its end.
 ALTER TABLE object ADD COLUMN framed_bytes INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+-- Past its limits the quarantine has one entry for many: how many it stands for, and the places of an object's records
+-- among them, as bits.
+ALTER TABLE quarantine ADD COLUMN further INTEGER;
+CREATE UNIQUE INDEX quarantine_further_of_object ON quarantine (kind, bucket, key)
+    WHERE further IS NOT NULL AND bucket IS NOT NULL;
+CREATE UNIQUE INDEX quarantine_further_of_feed ON quarantine (kind, feed) WHERE further IS NOT NULL AND bucket IS NULL;
+CREATE TABLE quarantine_further (
+    quarantine_id INTEGER NOT NULL REFERENCES quarantine (id) ON DELETE CASCADE,
+    stretch INTEGER NOT NULL,
+    packed BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (quarantine_id, stretch)
+) STRICT, WITHOUT ROWID;
+
+-- How many entries stand for one thing each, and how many for many.
+ALTER TABLE quarantine_size ADD COLUMN listed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE quarantine_size ADD COLUMN many INTEGER NOT NULL DEFAULT 0;
+UPDATE quarantine_size SET listed = entries;
+DROP TRIGGER quarantine_in;
+DROP TRIGGER quarantine_out;
+CREATE TRIGGER quarantine_in AFTER INSERT ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries + coalesce(new.further, 1), listed = listed + (new.further IS NULL),
+        many = many + (new.further IS NOT NULL), body_bytes = body_bytes + coalesce(length(new.body_zstd), 0)
+    WHERE kind = new.kind;
+END;
+CREATE TRIGGER quarantine_out AFTER DELETE ON quarantine BEGIN
+    UPDATE quarantine_size
+    SET entries = entries - coalesce(old.further, 1), listed = listed - (old.further IS NULL),
+        many = many - (old.further IS NOT NULL), body_bytes = body_bytes - coalesce(length(old.body_zstd), 0)
+    WHERE kind = old.kind;
+END;
+CREATE TRIGGER quarantine_counts AFTER UPDATE OF further ON quarantine BEGIN
+    UPDATE quarantine_size SET entries = entries + coalesce(new.further, 1) - coalesce(old.further, 1)
+    WHERE kind = new.kind;
+END;
+",
 ];
 
 /// The version this program writes.
@@ -239,9 +277,16 @@ pub(super) fn version(connection: &Connection) -> Result<u32, OpenError> {
 /// Brings a store to this program's version.
 ///
 /// # Errors
-/// A newer store is refused: an older program would not know what it must keep.
+/// A newer store is refused: an older program would not know what it must keep. So is another program's database.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found = version(connection)?;
+    if found == 0 {
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if tables > 0 {
+            let path = connection.path().unwrap_or_default().into();
+            return Err(OpenError::Corrupt { path, reason: "it holds other tables".to_owned() });
+        }
+    }
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;

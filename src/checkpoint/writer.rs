@@ -1,5 +1,6 @@
 //! The one thread that writes: many advances, one commit.
 
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
@@ -7,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::StoreError;
+use super::presence::Presence;
 
 /// How many writes one commit gathers at most.
 const GROUP_MAX: usize = 256;
@@ -33,9 +35,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, presence: Arc<Presence>) -> std::io::Result<Self> {
         let (requests, waiting) = mpsc::sync_channel(WAITING_MAX);
-        thread::Builder::new().name("checkpoint".to_owned()).spawn(move || run(&connection, &waiting))?;
+        thread::Builder::new().name("checkpoint".to_owned()).spawn(move || run(&connection, &presence, &waiting))?;
         Ok(Self { requests })
     }
 
@@ -99,7 +101,7 @@ fn in_savepoint<T>(
     }
 }
 
-fn run(connection: &Connection, waiting: &mpsc::Receiver<Request>) {
+fn run(connection: &Connection, presence: &Presence, waiting: &mpsc::Receiver<Request>) {
     while let Ok(first) = waiting.recv() {
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
         let (mut answers, mut tidied) = (Vec::new(), Vec::new());
@@ -118,6 +120,8 @@ fn run(connection: &Connection, waiting: &mpsc::Receiver<Request>) {
             // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
             let _ = connection.execute_batch("ROLLBACK");
         }
+        // What was written to files that are gone would be promised and not kept.
+        let committed = presence.check().and(committed);
         for answer in answers {
             answer(committed.clone());
         }
@@ -139,7 +143,9 @@ mod tests {
         let path = directory.path().join("db");
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
-        let writer = Writer::start(connection).unwrap();
+        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
+        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
+        let writer = Writer::start(connection, presence).unwrap();
         let insert = |n: i64, fails: bool| {
             writer.write(move |connection| {
                 connection.execute("INSERT INTO t VALUES (?1)", [n])?;

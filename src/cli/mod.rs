@@ -73,7 +73,7 @@ pub enum Status {
     Unavailable = 69,
     /// A fault of the program's own.
     Internal = 70,
-    /// A disk failed or is full.
+    /// A disk failed or is full, or the state directory is gone.
     Io = 74,
     /// Another process is at work, something is to be tried again, or the daemon is not live or not ready.
     Again = 75,
@@ -143,7 +143,7 @@ fn open_status(error: &OpenError) -> Status {
             ErrorKind::PermissionDenied => Status::Refused,
             _ => Status::Io,
         },
-        OpenError::Sqlite(_) => Status::Io,
+        OpenError::Full { .. } | OpenError::Sqlite(_) => Status::Io,
     }
 }
 
@@ -151,7 +151,7 @@ fn open_status(error: &OpenError) -> Status {
 fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Corrupt { .. } => Status::Corrupt,
-        StoreError::Full | StoreError::Failed(_) => Status::Io,
+        StoreError::Full | StoreError::Gone { .. } | StoreError::Failed(_) => Status::Io,
         StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
     }
 }

@@ -151,10 +151,15 @@ impl<Q: Queue> Intake<Q> {
             Ok(notices) => notices,
             Err(error) => return self.poison(held, &error.to_string()).await,
         };
-        for notice in &notices {
-            if let Notice::Malformed(error) = notice {
-                self.poison(held, &error.to_string()).await?;
-            }
+        // However many of its notifications cannot be understood, the message is quarantined once.
+        let malformed = notices.iter().filter_map(|notice| match notice {
+            Notice::Malformed(error) => Some(error),
+            _ => None,
+        });
+        let more = malformed.clone().count().saturating_sub(1);
+        if let Some(error) = malformed.clone().next() {
+            let reason = if more > 0 { format!("{error}; and {more} more") } else { error.to_string() };
+            self.poison(held, &reason).await?;
         }
         if notices.is_empty() {
             self.count("empty");

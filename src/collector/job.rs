@@ -87,6 +87,8 @@ pub(super) struct JobEnd {
     pub finished: bool,
     /// Lanes that have not had all of it, by their position among all.
     pub deferred: Vec<usize>,
+    /// What was requeued of it wants a job for all of its feed's lanes.
+    pub again: bool,
 }
 
 /// Why a job failed.
@@ -189,7 +191,7 @@ impl Announced {
         let anew = self.standing.is_of_another(self.task.feed.family.name);
         if !anew && self.is_known() {
             metrics.duplicates_suppressed.add(["etag"], 1);
-            return Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }));
+            return Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }));
         }
         let condition = match &self.standing.etag {
             Some(etag) if !anew && self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
@@ -205,7 +207,7 @@ impl Announced {
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
-                Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }))
+                Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
             }
             Err(ReadError::Archived { object, reason }) => Err(self.unreadable(object, true, reason).await),
             Err(ReadError::Damaged { object, reason }) => Err(self.unreadable(object, false, reason).await),
@@ -309,7 +311,7 @@ impl Delivered {
             return Err(JobError::Overtaken);
         }
         if !read.complete {
-            return Ok(JobEnd { finished: false, deferred });
+            return Ok(JobEnd { deferred, ..JobEnd::default() });
         }
         let object = job.task.object.clone();
         let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
@@ -339,7 +341,7 @@ impl Delivered {
             freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
         }
         debug!(%object, records = read.new_records, result, "read");
-        Ok(JobEnd { finished, deferred })
+        Ok(JobEnd { finished, deferred, again: false })
     }
 }
 

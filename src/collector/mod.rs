@@ -80,6 +80,9 @@ use crate::telemetry::systemd;
 /// Changes that may wait for the dispatcher.
 const ORDERS_MAX: usize = 1024;
 
+/// How long what is in hand may take to be given back once the store's files are gone.
+const GONE_GRACE: Duration = Duration::from_secs(1);
+
 /// Longer than any process runs.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -139,7 +142,10 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let began = Instant::now();
     let metrics = Arc::new(Metrics::new(clock::now_ms()));
     let health = Arc::new(Health::default());
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine_bytes_max)?;
+    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
+    for file in store.exposed() {
+        warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
+    }
     health.mark(Part::Store, true);
     let mut identities = build::Identities::default();
     let feeds = Arc::new(build::feeds(&config, &mut identities).await?);
@@ -168,6 +174,8 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &mut background);
+    let guard = upkeep::guard(store.clone());
+    background.spawn(async move { Ok(guard.await?) });
     let _socket = start::admin(&config, &metrics, &health, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
@@ -183,14 +191,16 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     }
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
     drop(workshop);
-    let supervised = Supervised { dispatcher, ordered, sources, tasks, background };
+    let supervised = Supervised { store: store.clone(), dispatcher, ordered, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     store.tidy().await;
-    ended
+    // Where the store's files are gone, whatever else failed did so for that.
+    ended.map_err(|error| store.in_place().err().map_or(error, Error::Store))
 }
 
 /// Everything that runs.
 struct Supervised {
+    store: CheckpointStore,
     dispatcher: Dispatcher,
     ordered: mpsc::Receiver<Order>,
     sources: Sources,
@@ -229,16 +239,7 @@ impl Supervised {
                 },
                 Some(end) = self.tasks.join_next() => flatten(end).err(),
                 Some(end) = self.background.join_next(), if !stopping => flatten(end).err(),
-                Some(end) = dispatcher.join_next() => match end {
-                    Ok(Ok(Ended::Done)) => None,
-                    Ok(Ok(Ended::Unfinished(why))) if once => {
-                        Some(Error::Unfinished(why.unwrap_or_else(|| "stopped before the end".to_owned())))
-                    }
-                    Ok(Ok(Ended::Unfinished(_))) => None,
-                    Ok(Err(error)) => Some(error.into()),
-                    Err(aborted) if aborted.is_cancelled() => None,
-                    Err(panic) => Some(Error::Panic(panic.to_string())),
-                },
+                Some(end) = dispatcher.join_next() => failure_of(end, once),
                 () = &mut deadline => {
                     warn!("the grace time is over; what was not committed comes again");
                     break;
@@ -264,11 +265,30 @@ impl Supervised {
                 stop.request();
                 // What is done now and then holds on to the lanes, which end when nobody does.
                 self.background.abort_all();
-                deadline.as_mut().reset(Instant::now() + grace);
-                last_call.as_mut().reset(Instant::now() + grace * 2 / 3);
+                // Without the store nothing that is in hand can be finished: it is given back at once.
+                let (last, end) = match self.store.in_place() {
+                    Ok(()) => (grace * 2 / 3, grace),
+                    Err(_gone) => (Duration::ZERO, GONE_GRACE.min(grace)),
+                };
+                last_call.as_mut().reset(Instant::now() + last);
+                deadline.as_mut().reset(Instant::now() + end);
             }
         }
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Why the dispatcher ended, if that is a failure.
+fn failure_of(end: Result<Result<Ended, StoreError>, tokio::task::JoinError>, once: bool) -> Option<Error> {
+    match end {
+        Ok(Ok(Ended::Done)) => None,
+        Ok(Ok(Ended::Unfinished(why))) if once => {
+            Some(Error::Unfinished(why.unwrap_or_else(|| "stopped before the end".to_owned())))
+        }
+        Ok(Ok(Ended::Unfinished(_))) => None,
+        Ok(Err(error)) => Some(error.into()),
+        Err(aborted) if aborted.is_cancelled() => None,
+        Err(panic) => Some(Error::Panic(panic.to_string())),
     }
 }
 

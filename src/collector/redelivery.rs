@@ -1,12 +1,15 @@
 //! The end of a job: what of its object was in quarantine and is to be tried again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tracing::info;
 use tracing::warn;
 
+use crate::checkpoint::Further;
 use crate::checkpoint::RefusedRecord;
 use crate::collector::feeds::Feed;
 use crate::collector::job::JobEnd;
@@ -16,6 +19,8 @@ use crate::collector::job::Workshop;
 use crate::collector::reading;
 use crate::collector::reading::Again;
 use crate::collector::reading::AgainWork;
+use crate::collector::reading::FurtherWork;
+use crate::collector::reading::SearchEnd;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::notification::ObjectId;
@@ -68,15 +73,80 @@ impl Redelivery {
             let records = self.workshop.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
             let Some(last) = records.last() else { break };
             after = last.id;
-            self.deliver(records, ended.is_ok(), &mut end.deferred).await?;
+            self.deliver(records, HashMap::new(), ended.is_ok(), &mut end.deferred).await?;
+        }
+        if ended.is_ok()
+            && let Some(further) = self.workshop.store.requeued_further(&self.object)?
+        {
+            // Each sink has to have some before others take their place.
+            end.again = !self.feed.lanes.iter().all(|lane| self.lanes.contains(lane));
+            if !end.again {
+                self.deliver_further(further, &mut end.deferred).await?;
+            }
         }
         ended.map(|_| end)
+    }
+
+    /// Brings the records that have no entry each to the lanes, in one reading of their object: some at a time get entries,
+    /// and go the way of the others. When a lane stands still the rest waits.
+    async fn deliver_further(&self, further: Further, deferred: &mut Vec<usize>) -> Result<(), JobError> {
+        if !deferred.is_empty() {
+            return Ok(());
+        }
+        let store = &self.workshop.store;
+        let Reading::Changed(snapshot) = self.feed.place.read(&self.object, Condition::Any).await? else {
+            return Ok(());
+        };
+        let id = further.id;
+        let work = FurtherWork {
+            workshop: Arc::clone(&self.workshop),
+            feed: Arc::clone(&self.feed),
+            object: self.object.clone(),
+            standing: store.standing(&self.object, &[])?,
+            further,
+            progress: Arc::clone(&self.progress),
+        };
+        let (found, mut comes) = mpsc::channel(1);
+        let runtime = Handle::current();
+        let search = tokio::task::spawn_blocking(move || reading::search_further(work, snapshot, &found, &runtime));
+        while let Some(found) = comes.recv().await {
+            let (records, bytes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            let places = records.iter().map(|found| found.record.place);
+            let mut bytes: HashMap<u64, Vec<u8>> = places.zip(bytes).collect();
+            let records = store.list_further(id, records).await?;
+            let at_hand = records.iter().filter_map(|record| Some((record.id, bytes.remove(&record.place)?))).collect();
+            self.deliver(records, at_hand, true, deferred).await?;
+            if !deferred.is_empty() {
+                break;
+            }
+        }
+        drop(comes);
+        let end = match search.await {
+            Ok(end) => end?,
+            Err(_panic) => SearchEnd::failed(),
+        };
+        if !end.stopped {
+            self.refuse_further(id, &end).await?;
+        }
+        Ok(())
+    }
+
+    /// What is left of an object's further records stays, and why is written down.
+    async fn refuse_further(&self, id: u64, end: &SearchEnd) -> Result<(), JobError> {
+        let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
+        if end.refused > 0 {
+            workshop.metrics.records_requeued.add([feed, "refused"], end.refused);
+            warn!(%feed, %object, records = end.refused, "records were tried again and stay in quarantine");
+        }
+        workshop.store.refuse_again(vec![(id, end.reason())]).await?;
+        Ok(())
     }
 
     /// Brings some records to the lanes that have passed them without having had them.
     async fn deliver(
         &self,
         records: Vec<RefusedRecord>,
+        at_hand: HashMap<u64, Vec<u8>>,
         is_readable: bool,
         deferred: &mut Vec<usize>,
     ) -> Result<(), JobError> {
@@ -99,6 +169,7 @@ impl Redelivery {
             lanes: lanes.clone(),
             tickets: tickets.clone(),
             records,
+            at_hand,
             progress: Arc::clone(&self.progress),
         };
         let (again, failure) = self.offer(work, is_readable).await;
@@ -125,7 +196,7 @@ impl Redelivery {
     /// Offers the records on a worker's thread. What could not be looked for stays as it is, and why is told.
     async fn offer(&self, work: AgainWork, is_readable: bool) -> (Again, Option<JobError>) {
         let mut failure = None;
-        let snapshot = match work.records.iter().any(|record| !record.has_body) && is_readable {
+        let snapshot = match !work.records.iter().all(|record| work.has_bytes(record)) && is_readable {
             true => match self.feed.place.read(&self.object, Condition::Any).await {
                 Ok(Reading::Changed(snapshot)) => Some(snapshot),
                 Ok(Reading::Unchanged) => None,

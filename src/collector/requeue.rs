@@ -110,8 +110,7 @@ impl Requeues {
             self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
             return Ok(false);
         };
-        let object = object.clone();
-        let change = ObjectChange { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None };
+        let change = ObjectChange::of(object.clone());
         // A closed dispatcher means that the process is ending.
         let _ = self.orders.send(Order { feed, change, claim: None }).await;
         Ok(true)

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
+use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::collector::held::InHand;
@@ -22,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// How often old checkpoints are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// How often it is looked whether the state directory is still there. Every commit looks too.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -60,6 +64,14 @@ pub(super) async fn run(
             look_at(&workshop, queue).await;
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Looks whether the store's files are still those that were opened, until they are not.
+pub(super) async fn guard(store: CheckpointStore) -> Result<(), StoreError> {
+    loop {
+        store.in_place()?;
+        tokio::time::sleep(GUARD_EVERY).await;
     }
 }
 

@@ -122,6 +122,8 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
     found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
     found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
+    found.range(&["limits", "quarantine_entries_max"], limits.quarantine_entries_max, 1..=1_000_000_000);
+    found.range(&["limits", "quarantine_entries_per_object"], limits.quarantine_entries_per_object, 1..=1_000_000_000);
     if limits.batch_bytes > limits.in_flight_bytes {
         let message = format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes);
         found.problem(&["limits", "batch_bytes"], message);

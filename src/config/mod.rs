@@ -27,6 +27,7 @@ use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use crate::checkpoint::QuarantineLimits;
 use crate::identity;
 use crate::notification;
 use crate::sink;
@@ -139,6 +140,11 @@ pub struct Limits {
     /// How many objects are remembered that notifications named and no feed takes; past it their messages stay in the
     /// queue. Default: 100000.
     pub unrouted_objects_max: u64,
+    /// The quarantine holds at most as many entries of each kind (records, objects, messages). Past it the further records
+    /// of an object share one entry, for as many objects again; all else is counted in one entry a feed. Default: 100000.
+    pub quarantine_entries_max: u64,
+    /// As many records of one object have an entry each; its further ones share one. Default: 1000.
+    pub quarantine_entries_per_object: u64,
 }
 
 impl Default for Limits {
@@ -161,6 +167,19 @@ impl Default for Limits {
             forget_after_days: 35,
             quarantine_bytes_max: 1 << 30,
             unrouted_objects_max: 100_000,
+            quarantine_entries_max: QuarantineLimits::ENTRIES_MAX,
+            quarantine_entries_per_object: QuarantineLimits::ENTRIES_PER_OBJECT,
+        }
+    }
+}
+
+impl Limits {
+    /// Those of the quarantine.
+    pub fn quarantine(&self) -> QuarantineLimits {
+        QuarantineLimits {
+            bytes_max: self.quarantine_bytes_max,
+            entries_max: self.quarantine_entries_max,
+            entries_per_object: self.quarantine_entries_per_object,
         }
     }
 }

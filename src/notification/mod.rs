@@ -54,6 +54,13 @@ pub struct ObjectChange {
     pub written_at_ms: Option<i64>,
 }
 
+impl ObjectChange {
+    /// A change of which nothing is known but its object.
+    pub fn of(object: ObjectId) -> Self {
+        Self { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,7 +95,7 @@ pub struct Metrics {
     pub records_quarantined: Counters<2>,
     /// `records_requeued_total{feed,outcome}`: what was tried again out of quarantine: `delivered`, `refused`.
     pub records_requeued: Counters<2>,
-    /// `quarantine_entries{kind}`: what is in quarantine.
+    /// `quarantine_entries{kind}`: what is in quarantine, whether it has an entry of its own or shares one.
     pub quarantine_entries: Gauges<1>,
     /// `quarantine_body_bytes{kind}`: how many bytes of it are kept, compressed.
     pub quarantine_body_bytes: Gauges<1>,

@@ -15,7 +15,7 @@ use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, Place, World};
 
 /// What the log may say of a line or an object that is refused, and of what follows a kill.
-const REFUSED: [&str; 6] = [
+pub(super) const REFUSED: [&str; 6] = [
     "an object is gone before it was read",
     "quarantine",
     "object was rewritten",
@@ -25,27 +25,27 @@ const REFUSED: [&str; 6] = [
 ];
 
 /// A limit that the long lines below are over, and one that they are under.
-const LINE_BYTES: &str = "AUDITFERRY__LIMITS__LINE_BYTES_MAX";
-const LOW: &str = "1024";
-const HIGH: &str = "1048576";
+pub(super) const LINE_BYTES: &str = "AUDITFERRY__LIMITS__LINE_BYTES_MAX";
+pub(super) const LOW: &str = "1024";
+pub(super) const HIGH: &str = "1048576";
 
 /// What a command came to.
-struct Said {
-    code: Option<i32>,
-    out: String,
-    errors: String,
+pub(super) struct Said {
+    pub(super) code: Option<i32>,
+    pub(super) out: String,
+    pub(super) errors: String,
 }
 
 impl Said {
     /// The entries it listed.
-    fn entries(&self) -> Vec<Value> {
+    pub(super) fn entries(&self) -> Vec<Value> {
         assert_eq!(self.code, Some(0), "{}", self.errors);
         self.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
 /// `auditferry quarantine` with these arguments, on the world's configuration.
-fn quarantine(world: &World, arguments: &[&str]) -> Said {
+pub(super) fn quarantine(world: &World, arguments: &[&str]) -> Said {
     world.run(&[]);
     let config = world.path("auditferry.toml");
     let mut all = vec!["quarantine", arguments[0], "--config", config.to_str().unwrap()];
@@ -57,24 +57,24 @@ fn quarantine(world: &World, arguments: &[&str]) -> Said {
     Said { code, out: output.join().unwrap(), errors: log.text() }
 }
 
-fn listed(world: &World) -> Vec<Value> {
+pub(super) fn listed(world: &World) -> Vec<Value> {
     quarantine(world, &["list", "--output", "json"]).entries()
 }
 
-fn requeue_all(world: &World) {
+pub(super) fn requeue_all(world: &World) {
     let said = quarantine(world, &["requeue", "--all"]);
     assert_eq!(said.code, Some(0), "{}", said.errors);
 }
 
 /// Delivers what there is under this limit of a line's length.
-fn once_under(world: &World, line_bytes: &str) {
+pub(super) fn once_under(world: &World, line_bytes: &str) {
     let daemon = world.run(&["--once"]).with_environment(LINE_BYTES, line_bytes).expecting(&REFUSED).spawn();
     let log = daemon.log.clone();
     assert!(daemon.end().success(), "{}", log.end());
 }
 
 /// A record that is longer than the low limit.
-fn long(n: u64) -> String {
+pub(super) fn long(n: u64) -> String {
     record(n).replace("curl/7.64.1", &"x".repeat(2000))
 }
 
@@ -164,7 +164,7 @@ fn a_line_that_was_too_long_is_delivered_once_when_the_limit_was_raised() {
 }
 
 /// The identities of a file's events.
-fn identities(path: &Path) -> BTreeSet<String> {
+pub(super) fn identities(path: &Path) -> BTreeSet<String> {
     let uid = |line: String| serde_json::from_str::<Value>(&line).unwrap()["metadata"]["uid"].to_string();
     lines_of(path).into_iter().map(uid).collect()
 }

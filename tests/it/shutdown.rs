@@ -55,7 +55,8 @@ fn work_in_hand_is_finished_before_the_daemon_goes() {
 
 #[test]
 fn an_idle_daemon_goes_at_once() {
-    let daemon = World::fed_by(&Place::new()).start();
+    let world = World::fed_by(&Place::new());
+    let daemon = world.start();
     let asked = Instant::now();
     assert!(daemon.stop().success());
     assert!(asked.elapsed().as_secs() < 10, "it took {:?} to stop", asked.elapsed());

@@ -148,7 +148,9 @@ enum Fault {
     /// They stay as they are; the others were requeued.
     #[error("cannot be tried again, since what that takes was not kept: {}", numbers(.0))]
     Impossible(Vec<u64>),
-    #[error("nothing of the body was kept: see limits.quarantine_bytes_max and limits.line_bytes_max")]
+    #[error(
+        "nothing of the body was kept: see limits.quarantine_bytes_max, limits.quarantine_entries_max and limits.line_bytes_max"
+    )]
     NoBody,
     #[error("the body kept cannot be inflated: {0}")]
     Body(io::Error),

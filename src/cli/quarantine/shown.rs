@@ -134,6 +134,7 @@ fn as_json(entry: &Entry) -> Value {
         source: entry.feed,
         "object": entry.object.as_ref().map(ToString::to_string),
         "etag": entry.etag,
+        "further": entry.further,
         "ordinal": entry.ordinal,
         "offset": entry.offset,
         "reason": entry.reason,
@@ -156,12 +157,34 @@ fn line(entry: &Entry) -> String {
     format!("{id}  {at}  {kind}  {}{place}  {}{requeued}", visible(&entry.feed), visible(&entry.reason))
 }
 
-/// Where it was, for a record or an object.
+/// Where it was, for a record or an object; of an entry that stands for many, how many those are.
 fn place(entry: &Entry) -> Option<String> {
-    let object = visible(&entry.object.as_ref()?.to_string());
-    Some(match (entry.ordinal, entry.offset) {
-        (Some(ordinal), Some(offset)) => format!("{object} record {ordinal} at byte {offset}"),
-        _ => object,
+    let object = entry.object.as_ref().map(|object| visible(&object.to_string()));
+    let of_object = object.as_deref().map(|object| format!("{object} ")).unwrap_or_default();
+    match (entry.further, entry.ordinal, entry.offset) {
+        (Some(further), Some(ordinal), Some(offset)) => {
+            Some(format!("{of_object}{} from record {ordinal} at byte {offset} on", counted(further, entry.kind)))
+        }
+        (Some(further), ..) => Some(format!("{of_object}{}, counted and not kept", counted(further, entry.kind))),
+        (None, Some(ordinal), Some(offset)) => Some(format!("{of_object}record {ordinal} at byte {offset}")),
+        (None, ..) => object,
+    }
+}
+
+/// Such as `7 further records`.
+fn counted(further: u64, kind: Kind) -> String {
+    format!("{further} further {}{}", kind.name(), if further == 1 { "" } else { "s" })
+}
+
+/// What an entry that stands for many is, and what can be done about it.
+fn stands_for(entry: &Entry) -> Option<String> {
+    let further = counted(entry.further?, entry.kind);
+    Some(match entry.object {
+        Some(_) => format!(
+            "{further} of the object, past limits.quarantine_entries_per_object or quarantine_entries_max; \
+             requeue reads the object again and tries each of them"
+        ),
+        None => format!("{further} past limits.quarantine_entries_max; nothing else is known of them"),
     })
 }
 
@@ -176,6 +199,7 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
     ];
     lines.extend(place(entry).map(|place| ("place", place)));
     lines.extend(entry.etag.as_deref().map(|etag| ("etag", visible(etag))));
+    lines.extend(stands_for(entry).map(|what| ("for", what)));
     lines.push(("reason", visible(&entry.reason)));
     let requeue = match (entry.is_requeued, entry.can_requeue) {
         (true, _) if !entry.had.is_empty() => format!("under way; delivered to {}", visible(&entry.had.join(", "))),
@@ -189,6 +213,7 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
             format!("{bytes} bytes compressed; its beginning follows, --body writes all of it")
         }
         (Some(bytes), _) => format!("{bytes} bytes compressed; it follows"),
+        (None, _) if entry.further.is_some() && entry.object.is_some() => "not kept: the object holds them".to_owned(),
         (None, _) => "not kept".to_owned(),
     };
     lines.push(("body", body_line));

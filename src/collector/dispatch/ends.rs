@@ -8,6 +8,7 @@ use tracing::error;
 use tracing::warn;
 
 use super::Dispatcher;
+use super::Order;
 use super::Running;
 use super::TICK;
 use super::Wish;
@@ -20,6 +21,7 @@ use crate::collector::job::JobEnd;
 use crate::collector::job::JobError;
 use crate::collector::retry;
 use crate::collector::retry::Verdict;
+use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
@@ -36,7 +38,7 @@ impl Dispatcher {
         let Some(Running { wish, lanes, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
         wish.claims.iter().for_each(Claim::touch);
         match result {
-            Ok(end) => self.passed(&object, wish, &lanes, &end).await?,
+            Ok(end) => self.passed(&object, wish, &lanes, is_catching_up, &end).await?,
             Err(JobError::Store(error)) => return Err(error),
             Err(error) => self.failed(&object, wish, &lanes, is_catching_up, &error).await?,
         }
@@ -46,7 +48,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn passed(&mut self, object: &ObjectId, wish: Wish, lanes: &[usize], end: &JobEnd) -> Result<(), StoreError> {
+    async fn passed(
+        &mut self,
+        object: &ObjectId,
+        wish: Wish,
+        lanes: &[usize],
+        is_catching_up: bool,
+        end: &JobEnd,
+    ) -> Result<(), StoreError> {
         for &lane in &end.deferred {
             self.defer(lane, object, wish.feed)?;
             self.behind[lane].rest(object, TICK);
@@ -54,6 +63,9 @@ impl Dispatcher {
         if !end.finished && end.deferred.is_empty() {
             // Stopped midway: the claims are dropped, and the messages come again.
             return Ok(());
+        }
+        if end.again && is_catching_up {
+            self.take(Order { feed: wish.feed, change: ObjectChange::of(object.clone()), claim: None });
         }
         if end.finished {
             for &lane in lanes.iter().filter(|lane| !end.deferred.contains(lane)) {

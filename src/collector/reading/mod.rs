@@ -1,5 +1,7 @@
 //! The worker's part of a job: reads one version, places its records, and lets flow what each lane has not had.
 
+mod further;
+
 mod outflow;
 
 mod pass;
@@ -42,6 +44,9 @@ use crate::object::Place;
 use crate::object::Snapshot;
 use crate::object::Version;
 
+pub(super) use further::FurtherWork;
+pub(super) use further::SearchEnd;
+pub(super) use further::search_further;
 pub(super) use remake::RemakeError;
 pub(super) use remake::RemakeWork;
 pub(super) use remake::remake;
@@ -95,6 +100,7 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     outflow.accepted = before.accepted;
     outflow.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
     outflow.patience = work.workshop.limits.sink_patience;
+    outflow.entries_per_object = work.workshop.limits.quarantine_entries_per_object;
     if let Some(from) = outflow.least_cursor().filter(|&from| from < before.accepted) {
         outflow.withheld = work.workshop.store.withheld(&work.object, from)?;
     }

@@ -10,6 +10,7 @@ use crate::batch::Acceptance;
 use crate::batch::Advance;
 use crate::batch::Part;
 use crate::batch::Refused;
+use crate::checkpoint::Places;
 use crate::collector::job::Workshop;
 use crate::collector::lane::LaneHandle;
 use crate::collector::ticket::Ticket;
@@ -105,8 +106,10 @@ pub(super) struct Outflow<'a> {
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
-    /// Accepted records that are in quarantine, in order: no sink gets them before they are requeued, and then each does.
-    pub(super) withheld: Vec<u64>,
+    /// Accepted records that are in quarantine: no sink gets them before they are requeued, and then each does.
+    pub(super) withheld: Places,
+    /// How many refused records can get an entry in quarantine: what is past it needs no body.
+    pub(super) entries_per_object: u64,
     pub(super) patience: Duration,
     pub(super) runtime: &'a Handle,
     pub(super) counts: Counts,
@@ -141,7 +144,8 @@ impl<'a> Outflow<'a> {
             runtime,
             accepted: 0,
             keeps_fingerprints: false,
-            withheld: Vec::new(),
+            withheld: Places::default(),
+            entries_per_object: u64::MAX,
             patience: Duration::MAX,
             counts: Counts::default(),
             open: None,
@@ -178,7 +182,7 @@ impl<'a> Outflow<'a> {
         open.to = record.index + 1;
         let refusal = match record.too_long {
             Some(length) => Some(too_long(length)),
-            None if !is_new && self.withheld.binary_search(&record.index).is_ok() => None,
+            None if !is_new && self.withheld.contains(record.index) => None,
             None => self.encode(record, &mut open).err(),
         };
         if is_new {
@@ -187,8 +191,9 @@ impl<'a> Outflow<'a> {
                 open.fingerprints.push(record.hash.fingerprint());
             }
             if let Some(refusal) = refusal {
+                let keeps_body = record.too_long.is_none() && self.counts.refused < self.entries_per_object;
                 self.counts.refused += 1;
-                open.refused.push(refused(record, &refusal));
+                open.refused.push(refused(record, &refusal, keeps_body));
             }
         }
         self.open = Some(open);
@@ -313,11 +318,8 @@ pub(super) fn too_long(length: u64) -> Refusal {
     Refusal::new(format!("the line is {length} bytes long, more than is read"))
 }
 
-fn refused(record: &Placed<'_>, refusal: &Refusal) -> Refused {
-    let body_zstd = match record.too_long {
-        Some(_) => None,
-        None => zstd::encode_all(record.record.bytes, BODY_LEVEL).ok(),
-    };
+fn refused(record: &Placed<'_>, refusal: &Refusal, keeps_body: bool) -> Refused {
+    let body_zstd = if keeps_body { zstd::encode_all(record.record.bytes, BODY_LEVEL).ok() } else { None };
     Refused {
         ordinal: record.record.ordinal,
         place: record.index,

@@ -164,25 +164,12 @@ impl<'a> Pass<'_, 'a> {
     /// Sets the known records between two places aside, in whatever order they stand.
     fn set_aside(&mut self, from: u64, to: u64) -> Result<Spool, JobError> {
         let mut spool = Spool::new(self.store.state_dir()).map_err(spooling)?;
-        let mut comparison = self.whole()?;
-        let mut content = self.content()?;
-        let mut lines = self.lines(Start::Beginning);
-        while let Some(block) = lines.next_block(&mut content).map_err(|error| self.source.lines_error(error))? {
-            for item in block.items() {
-                let Some(record) = self.record(&item) else { break };
-                let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-                let Place::Known { index, occurrence } =
-                    place.map_err(|error| comparison_failed(self.context.object, error))?
-                else {
-                    continue;
-                };
-                if (from..to).contains(&index) {
-                    spool.put(&Placed { index, occurrence, ..record }).map_err(spooling)?;
-                }
+        self.each_known(|record| {
+            if (from..to).contains(&record.index) {
+                spool.put(record).map_err(spooling)?;
             }
-            comparison.pass(&block);
-            self.progress.fetch_add(1, Ordering::Relaxed);
-        }
+            Ok(true)
+        })?;
         Ok(spool)
     }
 
@@ -361,7 +348,7 @@ impl<'a> Pass<'_, 'a> {
         Lines::new(role, self.limits.line_bytes_max, start).counting_others_from(self.framed_bytes)
     }
 
-    fn whole(&self) -> Result<Comparison, JobError> {
+    pub(super) fn whole(&self) -> Result<Comparison, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
         let comparison = Comparison::whole(self.before, growth, self.ledger(), limit);
         comparison.map_err(|error| comparison_failed(self.context.object, error))

@@ -53,6 +53,8 @@ pub(in crate::collector) struct AgainWork {
     pub lanes: Vec<usize>,
     pub tickets: Vec<Ticket>,
     pub records: Vec<RefusedRecord>,
+    /// The bytes of some of them, by their numbers in quarantine.
+    pub at_hand: HashMap<u64, Vec<u8>>,
     /// Grows with every block that is searched.
     pub progress: Arc<AtomicU64>,
 }
@@ -80,8 +82,12 @@ pub(in crate::collector) fn offer_again(
 ) -> (Again, Option<JobError>) {
     let mut again = Again::default();
     let (kept, missing): (Vec<&RefusedRecord>, Vec<&RefusedRecord>) =
-        work.records.iter().partition(|record| record.has_body);
+        work.records.iter().partition(|record| work.has_bytes(record));
     for record in kept {
+        if let Some(bytes) = work.at_hand.get(&record.id) {
+            work.offer(record, bytes, &mut again, runtime);
+            continue;
+        }
         match body(&work.workshop.store, record) {
             Ok(Ok(bytes)) => work.offer(record, &bytes, &mut again, runtime),
             Ok(Err(refusal)) => again.refused.push((record.id, refusal.to_string())),
@@ -105,6 +111,11 @@ pub(in crate::collector) fn offer_again(
 }
 
 impl AgainWork {
+    /// Whether the record's bytes can be had without its object.
+    pub(in crate::collector) fn has_bytes(&self, record: &RefusedRecord) -> bool {
+        record.has_body || self.at_hand.contains_key(&record.id)
+    }
+
     /// Offers one record's events to each lane that has passed it and not had it; a refusal is noted.
     fn offer(&self, record: &RefusedRecord, bytes: &[u8], again: &mut Again, runtime: &Handle) {
         let Decoded { version, written, looked_up } =
@@ -252,7 +263,7 @@ pub(in crate::collector) fn inflated(body_zstd: &[u8], most: usize) -> std::io::
 }
 
 /// What a record gave.
-struct Decoded {
+pub(super) struct Decoded {
     /// The version it was first read in.
     version: Arc<Version>,
     /// Its events, once for each encoder.
@@ -261,7 +272,7 @@ struct Decoded {
 }
 
 /// Decodes the record once more. Its events have the identity that they would have had.
-fn decode(
+pub(super) fn decode(
     feed: &Feed,
     object: &ObjectId,
     record: &RefusedRecord,

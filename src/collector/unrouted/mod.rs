@@ -102,7 +102,7 @@ async fn round(
             let Ok(slot) = slot else { break 'all };
             round.ordered += 1;
             let object = feeds.0[feed].canonical(name.object);
-            let change = ObjectChange { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None };
+            let change = ObjectChange::of(object);
             let claim = Claim::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
             // A closed dispatcher drops the claim, and the name stays.
             let _ = orders.send(Order { feed, change, claim: Some(claim) }).await;

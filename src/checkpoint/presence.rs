@@ -1,0 +1,57 @@
+//! Whether the store's files are still where they were opened.
+
+use std::fs;
+use std::fs::Metadata;
+use std::io;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use super::StoreError;
+use super::files;
+use super::lock::Lock;
+
+/// The store's files, as they were when the store was opened. While it is open none of them is made anew.
+#[derive(Debug)]
+pub(super) struct Presence {
+    state_dir: PathBuf,
+    /// Each with its device and inode.
+    files: Vec<(PathBuf, (u64, u64))>,
+}
+
+impl Presence {
+    /// `lock` is the lock that is held: whatever has its name now.
+    pub(super) fn of(state_dir: &Path, lock: &Lock) -> io::Result<Self> {
+        let [locked, others @ ..] = files::all(state_dir);
+        let mut files = vec![(locked, identity(&lock.metadata()?))];
+        for path in others {
+            match fs::metadata(&path) {
+                Ok(file) => files.push((path, identity(&file))),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { state_dir: state_dir.to_owned(), files })
+    }
+
+    /// # Errors
+    /// [`StoreError::Gone`] when one of them is not there by its name. What else keeps a file from being looked at keeps
+    /// SQLite from its work too, and is told there.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        for (path, opened) in &self.files {
+            let what = match fs::metadata(path) {
+                Ok(file) if identity(&file) != *opened => "is another file now",
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => "is gone",
+                _ => continue,
+            };
+            let what = format!("{} {what}", path.display());
+            return Err(StoreError::Gone { state_dir: self.state_dir.clone(), what });
+        }
+        Ok(())
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
