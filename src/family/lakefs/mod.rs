@@ -146,7 +146,9 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     }
     let line = read(&text).map_err(refusal)?;
     let number = match line.get(Name::Time) {
-        Some(Json::Number(digits)) => of_number(digits).map(|ms| (offset_in(&text, digits), digits.len(), ms)),
+        Some(number @ Json::Number(digits)) => {
+            moment::of_json(number).map(|ms| (offset_in(&text, digits), digits.len(), ms))
+        }
         _ => None,
     };
     match number.and_then(|(at, length, ms)| Some((at, length, jiff::Timestamp::from_millisecond(ms).ok()?))) {
@@ -239,12 +241,7 @@ impl<'a> Line<'a> {
     /// The record's time; or else that of the container's runtime, the object's, or the hour in its key, and that it was
     /// inferred.
     fn time(&self, context: &Context<'_>, inside: &Inside<'_>) -> Result<(i64, bool), Refusal> {
-        let of_record = match self.get(Name::Time) {
-            Some(Json::Number(digits)) => of_number(digits),
-            Some(other) => moment::of_json(other),
-            None => None,
-        };
-        if let Some(time_ms) = of_record {
+        if let Some(time_ms) = self.get(Name::Time).and_then(moment::of_json) {
             return Ok((time_ms, false));
         }
         let of_runtime = inside.time.as_ref().and_then(|time| moment::of_text(&time.plain()));
@@ -384,17 +381,6 @@ fn hour(partitions: &Partitions) -> Option<i64> {
     let hour = part("hour").and_then(|hour| i8::try_from(hour).ok()).unwrap_or(0);
     let civil = jiff::civil::DateTime::new(year, month, day, hour, 0, 0, 0).ok()?;
     moment::plausible(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
-}
-
-/// A time as a bare number, in seconds, milliseconds, microseconds or nanoseconds by its size.
-fn of_number(digits: &str) -> Option<i64> {
-    let Ok(number) = digits.parse::<i64>() else { return moment::of_json(Json::Number(digits)) };
-    moment::plausible(match number {
-        ..100_000_000_000 => number.checked_mul(1000)?,
-        100_000_000_000..100_000_000_000_000 => number,
-        100_000_000_000_000..100_000_000_000_000_000 => number / 1000,
-        _ => number / 1_000_000,
-    })
 }
 
 #[cfg(test)]
