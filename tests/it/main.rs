@@ -16,6 +16,7 @@ mod encodings;
 mod events;
 mod file_sink;
 mod identity;
+mod in_proportion;
 mod kill;
 mod lakefs;
 mod memory;

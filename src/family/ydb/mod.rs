@@ -6,6 +6,8 @@ mod events;
 
 mod form;
 
+mod label;
+
 mod members;
 
 mod names;
@@ -19,6 +21,8 @@ mod redact;
 mod schemeshard;
 
 mod secrets;
+
+mod sequence;
 
 mod stream;
 
@@ -39,6 +43,7 @@ use crate::event::Json;
 use crate::event::Mask;
 use crate::event::Product;
 use crate::event::Reader;
+use crate::event::SHOWN_AGAIN_BYTES_MAX;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
@@ -138,6 +143,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         bytes: text.len(),
+        around_bytes: record.bytes.len().saturating_sub(inside.bytes().len()),
+        is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
         hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
         masks: &masks,
     };
