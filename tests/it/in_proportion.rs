@@ -28,10 +28,15 @@ fn immuta(fields: &Value) -> String {
     record.to_string()
 }
 
+fn wrapped(pad: usize, records: usize) -> String {
+    let record = immuta(&json!({}));
+    json!({"pad": "x".repeat(pad), "messages": vec![json!({"message": record}); records]}).to_string()
+}
+
 #[test]
 fn four_times_the_line_gives_at_most_about_four_times_the_events() {
     type Line = fn(usize) -> String;
-    let lines: [(&str, &str, Line); 7] = [
+    let lines: [(&str, &str, Line); 14] = [
         ("ydb", "entries", |n| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n))),
         ("ydb", "operations", |n| format!("{YDB}{}", ", operation: CREATE TABLE, path: /R/a".repeat(n))),
         ("ydb", "a masked query of many entries", |n| {
@@ -56,6 +61,25 @@ fn four_times_the_line_gives_at_most_about_four_times_the_events() {
                 r#"{{"log_audit":true,"time":"2024-01-15T08:00:00Z","operation_id":"x","path":"/api/v1/{}"}}"#,
                 "?a=".repeat(n)
             )
+        }),
+        ("immuta", "many records", |n| wrapped(10, n)),
+        ("immuta", "many records and much around them", |n| wrapped(200 * n, n)),
+        ("immuta", "objects one after another", |n| {
+            json!({"pad": "x".repeat(500), "log": immuta(&json!({}))}).to_string().repeat(n)
+        }),
+        ("immuta", "lists in each other", |n| {
+            let inner = json!({"pad": "x".repeat(50 * n), "message": vec![immuta(&json!({})); n]});
+            json!({"pad": "x".repeat(50 * n), "records": [inner]}).to_string()
+        }),
+        ("immuta", "a container's line and many records", |n| {
+            json!({"log": wrapped(10, n), "stream": "stdout", "pad": "x".repeat(100 * n)}).to_string()
+        }),
+        ("databricks", "a list of records", |n| {
+            json!(vec![json!({"timestamp": 1_705_305_600_000_i64, "serviceName": "x", "actionName": "y"}); n])
+                .to_string()
+        }),
+        ("lakefs", "a list of records", |n| {
+            json!(vec![json!({"log_audit": true, "time": "2024-01-15T08:00:00Z", "operation_id": "x"}); n]).to_string()
         }),
     ];
     for (family, name, line) in lines {
