@@ -302,13 +302,16 @@ impl Report {
 
     fn parsed(&mut self, context: &Context<'_>, record: &Record<'_>) -> io::Result<Result<(), Refusal>> {
         self.scratch.clear();
-        if let Err(refusal) = (context.family.parsed)(context, record, &mut self.scratch) {
-            return Ok(Err(refusal));
+        let scratch = &mut self.scratch;
+        let parsed = family::parse_record(context, record, &mut |json| {
+            scratch.extend_from_slice(format!("{{\"ordinal\":{},\"parsed\":", record.ordinal).as_bytes());
+            scratch.extend_from_slice(json);
+            scratch.extend_from_slice(b"}\n");
+        });
+        if parsed.is_ok() {
+            self.out.write_all(&self.scratch)?;
         }
-        write!(self.out, "{{\"ordinal\":{},\"parsed\":", record.ordinal)?;
-        self.out.write_all(&self.scratch)?;
-        self.out.write_all(b"}\n")?;
-        Ok(Ok(()))
+        Ok(parsed)
     }
 
     fn events(

@@ -176,6 +176,17 @@ pub struct Seen<'a> {
     pub index: u32,
 }
 
+/// An event after the first of its record shows the record only up to so many bytes: else a record of many events would be
+/// shown as often as it is long.
+pub(crate) const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
+
+impl<'a> Seen<'a> {
+    /// The record, where the event is to show it.
+    pub(crate) fn shown(&self) -> Option<&'a [u8]> {
+        (self.index == 0 || self.record.len() <= SHOWN_AGAIN_BYTES_MAX).then_some(self.record)
+    }
+}
+
 impl Encoded {
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

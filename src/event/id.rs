@@ -11,7 +11,8 @@ use crate::notification::ObjectId;
 ///
 /// The first 128 bits of SHA-256 over `auditferry/1`, the family, the scope, the record's hash, its occurrence (or, for
 /// families written once, its ordinal) and the event's index in the record. It depends on nothing else: not time, host,
-/// entity tag, byte offset, batch or decoder version.
+/// entity tag, byte offset, batch or decoder version. Of several records in one line each but the first has a hash that is
+/// made of the line's ([`part_hash`](crate::family::part_hash)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct EventId(pub [u8; 16]);
 

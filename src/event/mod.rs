@@ -36,6 +36,7 @@ pub use encode::Encoder;
 pub use encode::EncodingName;
 pub use encode::OcsfVersion;
 pub use encode::Options;
+pub(crate) use encode::SHOWN_AGAIN_BYTES_MAX;
 pub use encode::Seen;
 pub use fields::Field;
 pub use fields::Fields;

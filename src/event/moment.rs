@@ -15,7 +15,8 @@ pub fn plausible(ms: i64) -> Option<i64> {
     PLAUSIBLE_MS.contains(&ms).then_some(ms)
 }
 
-/// A number of milliseconds, whole or not, a text of its digits, or an ISO 8601 date and time.
+/// A number, whole or not, a text of its digits, or an ISO 8601 date and time. A number counts seconds, milliseconds,
+/// microseconds or nanoseconds since the epoch, by its size.
 pub fn of_json(json: Json<'_>) -> Option<i64> {
     match json {
         Json::Number(digits) => of_number(digits),
@@ -72,14 +73,31 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + year / 4 - year / 100 + year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468
 }
 
+/// From these numbers on, a number counts milliseconds, microseconds and nanoseconds. Below the first it counts seconds.
+const MILLISECONDS_FROM: i64 = 100_000_000_000;
+const MICROSECONDS_FROM: i64 = 1000 * MILLISECONDS_FROM;
+const NANOSECONDS_FROM: i64 = 1000 * MICROSECONDS_FROM;
+
+/// The time that a number is, in the unit that its size says. Between 2000 and 2100 no number fits two units.
 fn of_number(digits: &str) -> Option<i64> {
-    if let Ok(ms) = digits.parse() {
-        return plausible(ms);
+    if let Ok(number) = digits.parse::<i64>() {
+        return plausible(match number {
+            ..MILLISECONDS_FROM => number.checked_mul(1000)?,
+            MILLISECONDS_FROM..MICROSECONDS_FROM => number,
+            MICROSECONDS_FROM..NANOSECONDS_FROM => number / 1000,
+            _ => number / 1_000_000,
+        });
     }
     if !digits.starts_with(|first: char| first.is_ascii_digit()) {
         return None;
     }
-    let ms: f64 = digits.parse().ok()?;
+    let number: f64 = digits.parse().ok()?;
+    let ms = match number {
+        ..1e11 => number * 1e3,
+        ..1e14 => number,
+        ..1e17 => number / 1e3,
+        _ => number / 1e6,
+    };
     // 2^53 is far beyond the plausible range, so that rounding and casting are exact within it.
     #[expect(clippy::cast_possible_truncation, reason = "checked to lie in the plausible range")]
     (946_684_800_000.0..4_102_444_800_000.0).contains(&ms).then(|| ms.round() as i64).and_then(plausible)
@@ -204,13 +222,60 @@ mod tests {
         }
     }
 
+    /// Every family's numeric times are read here.
+    #[test]
+    fn a_number_is_a_time_in_the_unit_that_its_size_says() {
+        for (number, expected) in [
+            ("1629775584", 1_629_775_584_000),
+            ("1629775584891", 1_629_775_584_891),
+            ("1629775584891234", 1_629_775_584_891),
+            ("1629775584891234567", 1_629_775_584_891),
+            ("1629775584.0", 1_629_775_584_000),
+            ("1629775584.891", 1_629_775_584_891),
+            ("1629775584.891234", 1_629_775_584_891),
+            ("1629775584891.25", 1_629_775_584_891),
+            ("1629775584891234.5", 1_629_775_584_891),
+            ("1.629775584e9", 1_629_775_584_000),
+            ("1.629775584891E12", 1_629_775_584_891),
+            ("1.629775584891234E15", 1_629_775_584_891),
+            ("1.629775584891234567e18", 1_629_775_584_891),
+            // The first and the last that are plausible: 2000-01-01 and the end of 2099.
+            ("946684800", 946_684_800_000),
+            ("946684800000", 946_684_800_000),
+            ("946684800000000", 946_684_800_000),
+            ("946684800000000000", 946_684_800_000),
+            ("4102444799", 4_102_444_799_000),
+            ("4102444799999", 4_102_444_799_999),
+            ("4102444799999999", 4_102_444_799_999),
+            ("4102444799999999999", 4_102_444_799_999),
+        ] {
+            assert_eq!(of_json(Json::Number(number)), Some(expected), "{number}");
+            assert_eq!(of_json(Json::String(number)), Some(expected), "{number} as text");
+        }
+        for number in [
+            "946684799",
+            "946684799999",
+            "946684799999999",
+            "946684799999999999",
+            "4102444800",
+            "4102444800000",
+            "4102444800000000",
+            "4102444800000000000",
+            "99999999999",
+            "946684799.9",
+            "4.1024448e9",
+        ] {
+            assert_eq!(of_json(Json::Number(number)), None, "{number}");
+            assert_eq!(of_json(Json::String(number)), None, "{number} as text");
+        }
+    }
+
     #[test]
     fn what_is_no_plausible_time_is_none() {
         for json in [
             Json::Null,
             Json::Number("0"),
             Json::Number("-5"),
-            Json::Number("1629775584"),
             Json::Number("9223372036854775807"),
             Json::Number("1e300"),
             Json::String(""),

@@ -1,5 +1,6 @@
 //! Secrets in addresses: parameters of a query that let whoever reads them act as their owner, and passwords before a host.
 
+use std::iter::Peekable;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -65,26 +66,20 @@ const MAY_END: [bool; 256] = {
 /// Where the secrets stand in a text, in order and none in another.
 pub(super) fn secrets(text: &str, end: End) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut from = 0;
-    while let Some(at) = memchr::memchr(b'?', &bytes[from..]) {
-        from = parameters(bytes, from + at + 1, end, &mut found);
-    }
-    passwords(bytes, &mut found);
-    in_order(found)
+    let mut scan = Scan::new(bytes, end);
+    scan.queries(std::iter::empty());
+    passwords(bytes, &mut scan.found);
+    in_order(scan.found)
 }
 
 /// The text of a record with the secrets of its addresses replaced by `***`; nothing when it has none. What the fields of
 /// that name hold is a query without an address.
 pub(super) fn masked(text: &str, queries: Option<&Finder<'_>>) -> Option<String> {
     let bytes = text.as_bytes();
-    let mut found = secrets(text, End::Anything);
-    if let Some(name) = queries {
-        let values = name.find_iter(bytes).filter_map(|at| value_after(bytes, at + name.needle().len()));
-        for from in values {
-            parameters(bytes, from, End::Anything, &mut found);
-        }
-    }
+    let mut scan = Scan::new(bytes, End::Anything);
+    scan.queries(queries.into_iter().flat_map(|name| values(bytes, name)));
+    passwords(bytes, &mut scan.found);
+    let mut found = scan.found;
     found.retain(|secret| text.get(secret.clone()).is_some_and(|secret| secret != SHOWN));
     if found.is_empty() {
         return None;
@@ -112,40 +107,84 @@ fn in_order(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
     found
 }
 
-/// Finds the secrets of the query that begins at `at`. Returns where it ends.
-fn parameters(bytes: &[u8], mut at: usize, end: End, found: &mut Vec<Range<usize>>) -> usize {
-    loop {
-        let rest = &bytes[at..];
-        let ends =
-            |index: &usize| rest[*index] == b'&' || rest[*index..].starts_with(AMPERSAND) || end.is_at(&rest[*index..]);
-        let may_end = |index: &usize| MAY_END[usize::from(rest[*index])];
-        let length = (0..rest.len()).filter(may_end).find(ends).unwrap_or(rest.len());
-        if let Some((name, from)) = named(&rest[..length]) {
-            if is_secret_parameter(name) {
-                found.extend((from < length).then_some(at + from..at + length));
-            } else if let Some(nested) = memchr::memchr(b'?', &rest[from..length]) {
-                // An address in a parameter has parameters of its own.
-                at += from + nested + 1;
-                continue;
-            }
-        }
-        at += length;
-        at += match &bytes[at..] {
-            [b'&', ..] => 1,
-            rest if rest.starts_with(AMPERSAND) => AMPERSAND.len(),
-            _ => return at,
-        };
-    }
+/// Reads the queries of a text from left to right, each byte once, whatever stands in it.
+struct Scan<'t> {
+    bytes: &'t [u8],
+    end: End,
+    found: Vec<Range<usize>>,
+    /// Bytes of queries that were read.
+    read: usize,
 }
 
-/// A parameter's name, and where its value begins.
-fn named(pair: &[u8]) -> Option<(&str, usize)> {
-    let plain = memchr::memchr(b'=', pair).map(|at| (at, 1));
-    // Few addresses hold an escape at all.
-    let has_escape = memchr::memchr(b'\\', pair).is_some();
-    let escaped = has_escape.then(|| memchr::memmem::find(pair, EQUALS)).flatten().map(|at| (at, EQUALS.len()));
-    let (at, length) = plain.into_iter().chain(escaped).min()?;
-    Some((std::str::from_utf8(&pair[..at]).ok()?, at + length))
+impl<'t> Scan<'t> {
+    const fn new(bytes: &'t [u8], end: End) -> Self {
+        Self { bytes, end, found: Vec::new(), read: 0 }
+    }
+
+    /// Finds the secrets of all queries: those behind a question mark, and those that begin at one of `values`, which are in
+    /// order.
+    fn queries(&mut self, values: impl Iterator<Item = usize>) {
+        let mut values = values.peekable();
+        let bytes = self.bytes;
+        let mark_from = |from: usize| memchr::memchr(b'?', &bytes[from..]).map(|at| from + at);
+        let mut mark = mark_from(0);
+        while let Some(begin) = mark.map(|mark| mark + 1).into_iter().chain(values.peek().copied()).min() {
+            let end = self.query(begin, &mut values);
+            while values.next_if(|value| *value <= begin || *value < end).is_some() {}
+            if mark.is_some_and(|mark| mark < end) {
+                mark = mark_from(end);
+            }
+        }
+    }
+
+    /// Finds the secrets of the query that begins at `at`. Returns where it ends.
+    fn query(&mut self, mut at: usize, values: &mut Peekable<impl Iterator<Item = usize>>) -> usize {
+        loop {
+            let rest = &self.bytes[at..];
+            let ends = |index: &usize| {
+                let rest = &rest[*index..];
+                rest[0] == b'&' || rest.starts_with(AMPERSAND) || self.end.is_at(rest)
+            };
+            let may_end = |index: &usize| MAY_END[usize::from(rest[*index])];
+            let length = (0..rest.len()).filter(may_end).find(ends).unwrap_or(rest.len());
+            self.read += length;
+            self.parameter(at..at + length, values);
+            at += length;
+            at += match &self.bytes[at..] {
+                [b'&', ..] => 1,
+                rest if rest.starts_with(AMPERSAND) => AMPERSAND.len(),
+                _ => return at,
+            };
+        }
+    }
+
+    /// Finds the secret of one parameter. A name begins with the parameter, with a value that is a query itself, and behind
+    /// a question mark, since an address in a parameter has parameters of its own. It ends at the next equals sign.
+    fn parameter(&mut self, at: Range<usize>, values: &mut Peekable<impl Iterator<Item = usize>>) {
+        while values.next_if(|value| *value < at.start).is_some() {}
+        let mut name = Some(at.start);
+        for mark in memchr::memchr3_iter(b'?', b'=', b'\\', &self.bytes[at.clone()]) {
+            let mark = at.start + mark;
+            while let Some(value) = values.next_if(|value| *value <= mark) {
+                name = Some(value);
+            }
+            let equals = match self.bytes[mark] {
+                b'?' => {
+                    name = Some(mark + 1);
+                    continue;
+                }
+                b'=' => 1,
+                _ if self.bytes[mark..at.end].starts_with(EQUALS) => EQUALS.len(),
+                _ => continue,
+            };
+            let Some(from) = name.take() else { continue };
+            if std::str::from_utf8(&self.bytes[from..mark]).is_ok_and(is_secret_parameter) {
+                let secret = mark + equals..at.end;
+                self.found.extend((!secret.is_empty()).then_some(secret));
+                return;
+            }
+        }
+    }
 }
 
 fn is_secret_parameter(name: &str) -> bool {
@@ -164,6 +203,11 @@ fn passwords(bytes: &[u8], found: &mut Vec<Range<usize>>) {
         let secret = from + colon + 1..from + host;
         found.extend((!secret.is_empty()).then_some(secret));
     }
+}
+
+/// Where the values of the fields of that name begin.
+fn values(bytes: &[u8], name: &Finder<'_>) -> impl Iterator<Item = usize> {
+    name.find_iter(bytes).filter_map(|at| value_after(bytes, at + name.needle().len()))
 }
 
 /// Where the value of a field begins whose name ends at `at`: behind `=`, or the colon and quotes of JSON.
@@ -193,6 +237,10 @@ mod tests {
             ("/x?token\\u003dS", vec!["S"]),
             ("/x?password=a b&api_key=k", vec!["a b", "k"]),
             ("/x?next=/y?token=S&a=b", vec!["S"]),
+            ("/x?next=/y?from=/z?token=S&a=b", vec!["S"]),
+            ("/x?a?b?token=S", vec!["S"]),
+            ("/x?a=token=S", vec![]),
+            ("/x?a=b?token\\u003dS\\u0026c=d", vec!["S"]),
             ("/x?AWSAccessKeyId=A&Signature=x%3D", vec!["x%3D"]),
             ("/r?code=", vec![]),
             ("code=x", vec![]),
@@ -227,11 +275,50 @@ mod tests {
             (r#"{"u":"/x?token=a\/b\u003d&c=d"}"#, r#"{"u":"/x?token=***&c=d"}"#),
             ("url=/x?token=S, params=token=S, reason=x", "url=/x?token=***, params=token=***, reason=x"),
             (r#"{"params":"a=b&token=S","c":1}"#, r#"{"params":"a=b&token=***","c":1}"#),
+            (r#"{"params":"token=S","b":"/x?token=T"}"#, r#"{"params":"token=***","b":"/x?token=***"}"#),
+            ("params=params=token=S&token=T, a=b", "params=params=token=***&token=***, a=b"),
+            ("url=/x?params=token=S&code=T", "url=/x?params=token=***&code=***"),
         ] {
             assert_eq!(masked(text, Some(&Finder::new("params"))).as_deref(), Some(expected), "{text}");
         }
         for text in ["a ? b : c", "what? token = x", "/x?token=***", r#"{"params":{"a":1}}"#, "?", "://", "params"] {
             assert_eq!(masked(text, Some(&Finder::new("params"))), None, "{text}");
+        }
+    }
+
+    /// What stands in each other is read once and not once for each that it stands in.
+    #[test]
+    fn each_byte_of_a_query_is_read_once_whatever_stands_in_it() {
+        let name = Finder::new("params");
+        for piece in [
+            "?",
+            "a=?",
+            "a=b?c",
+            "?token=",
+            "?a\\u003d",
+            "\\",
+            "?\\",
+            "params=",
+            "params=x&token=S&",
+            "params=x&",
+            "params=?",
+            "params=token=",
+            "params\":\"",
+            "/x?a=https://h/y?b=",
+            "%3Fa%3D",
+            "=",
+            "&",
+            "\\u0026",
+            "token=a&",
+        ] {
+            let text = format!("?{}", piece.repeat(2000));
+            for end in [End::OfText, End::Space, End::Anything] {
+                let mut scan = Scan::new(text.as_bytes(), end);
+                scan.queries(values(text.as_bytes(), &name));
+                assert!(scan.read <= text.len(), "{piece}: {} of {} bytes", scan.read, text.len());
+                let masked: usize = scan.found.iter().map(Range::len).sum();
+                assert!(masked <= text.len() && scan.found.is_sorted_by_key(|secret| secret.start), "{piece}");
+            }
         }
     }
 }

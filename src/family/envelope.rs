@@ -1,7 +1,11 @@
 //! JSON objects that hold a line of log in some member, as text or read: what log shippers, and YDB itself, make of one.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
+
+use crate::event::Fault;
 use crate::event::Fields;
 use crate::event::Json;
 use crate::event::Members;
@@ -9,21 +13,48 @@ use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
-use crate::family::Refusal;
-use crate::family::redaction::Edit;
-use crate::family::redaction::offset_in;
+use crate::event::mend_surrogates;
 
 /// How deep in an envelope's objects the line may stand.
-const DEPTH_MAX: u8 = 4;
+pub(super) const DEPTH_MAX: u8 = 4;
 
 /// What shippers call a line that they have read as JSON, so that it is an object in theirs and no text.
-const SHIPPED: [&str; 5] = ["json", "log", "log_processed", "message", "parsed"];
+const SHIPPED: [&str; 8] = ["body", "event", "json", "jsonPayload", "log", "log_processed", "message", "parsed"];
 
-/// Tells whether a text is, or begins, a record that a family looks for.
-pub(super) type Accept = fn(&[u8]) -> bool;
+/// What they call a list of such lines, whatever its letters' case.
+const LISTS: [&str; 4] = ["events", "logs", "messages", "records"];
 
-/// Redacts a line, or gives nothing when none of it is concerned.
-pub(super) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+/// What a list is taken to be called that has no name.
+pub(super) const LIST: &str = LISTS[3];
+
+/// How often, in a line, the next JSON is looked for behind something that is none.
+const DAMAGED_MAX: usize = 16;
+
+/// What half of a surrogate pair begins with.
+static UNICODE_ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
+
+/// A text form's time, which stands before its JSON, is shorter.
+const TIME_BYTES_MAX: usize = 40;
+
+/// What a family looks for in what shippers write.
+#[derive(Debug)]
+pub(super) struct Sought {
+    /// Tells whether a text is, or begins, a record.
+    pub(super) accept: fn(&[u8]) -> bool,
+    /// Tells whether an object is the product's own line, in which nothing is a record.
+    pub(super) is_own: fn(&[u8]) -> bool,
+}
+
+impl Sought {
+    /// For products whose lines hold no records of theirs.
+    pub(super) const fn of(accept: fn(&[u8]) -> bool) -> Self {
+        Self { accept, is_own: |_| false }
+    }
+
+    pub(super) fn accepts(&self, text: &str) -> bool {
+        (self.accept)(text.as_bytes())
+    }
+}
 
 /// A line that was in an envelope, and what was beside it.
 pub(super) struct Opened<'a> {
@@ -33,74 +64,129 @@ pub(super) struct Opened<'a> {
     pub(super) hides: bool,
 }
 
-/// Opens an envelope, which is not itself what is looked for; nothing when it holds nothing of the kind.
-pub(super) fn opened<'a>(bytes: &[u8], accept: Accept) -> Option<Opened<'a>> {
-    let line = line(bytes, accept)?;
-    let text = std::str::from_utf8(bytes).ok()?;
+/// Opens an envelope that holds that line, and no other. `text` is the envelope, and `value` is read from it.
+pub(super) fn opened<'a, 't>(text: &'t str, value: Json<'t>, line: String) -> Opened<'a> {
     let mut secrets = Secrets::of(text);
-    let around = match beside("", Json::Object(text), &line, &mut secrets, DEPTH_MAX) {
+    let around = match beside("", value, &line, &mut secrets, DEPTH_MAX) {
         Some(Value::Object(members)) if !members.is_empty() => {
             vec![(Text::from("envelope"), Value::Object(members))]
         }
         _ => Members::new(),
     };
-    Some(Opened { line, around, hides: !secrets.masks.is_empty() })
+    Opened { line, around, hides: !secrets.masks.is_empty() }
 }
 
-/// The line that one of the strings of an envelope is, or one of its objects that shippers read from a line.
-pub(super) fn line(bytes: &[u8], accept: Accept) -> Option<String> {
-    if bytes.first() != Some(&b'{') {
+/// The first record in a line that is none: one of the objects in it, one of the strings of an envelope, or one of its
+/// objects that shippers read from a line. What follows an object on its line is asked as well.
+pub(super) fn line(bytes: &[u8], sought: &Sought) -> Option<String> {
+    if !may_begin(bytes) {
         return None;
     }
     let text = std::str::from_utf8(bytes).ok()?;
-    search(Json::Object(text), accept, DEPTH_MAX)
+    let mut reader = Reader::new(text);
+    let mut found = None;
+    match search(LIST, &mut reader, sought, DEPTH_MAX, &mut found) {
+        // Mostly one object is all of the line.
+        Ok(()) if found.is_none() && reader.end().is_ok() => return None,
+        Ok(()) if found.is_some() && !(sought.is_own)(bytes) => return found,
+        _ => {}
+    }
+    let text = with_whole_pairs(text);
+    let mut rest = &*text;
+    for attempt in 0..DAMAGED_MAX {
+        let mut values = Values::of(rest);
+        let found = values.by_ref().find_map(|piece| first_in(&piece, &text, sought));
+        // Behind what is damaged a record may be told of, though none can be read. What begins damaged is the first piece of
+        // a line, or no JSON at all.
+        let damaged = values.damaged();
+        let is_none = attempt == 0 && damaged.len() == rest.trim_matches(is_between).len();
+        if found.is_some() || damaged.is_empty() || is_none {
+            return found;
+        }
+        rest = &damaged[1 + memchr::memmem::find(&damaged.as_bytes()[1..], b"{\"")?..];
+    }
+    None
 }
 
-/// What of an envelope is to be shown otherwise: every string and object in it that is a record is redacted, also those
-/// that nobody reads. `value` is a part of `text`.
-///
-/// # Errors
-/// When one of the records cannot be redacted.
-pub(super) fn redacted(
-    text: &str,
-    value: Json<'_>,
-    accept: Accept,
-    redact: RedactLine<'_>,
-    edits: &mut Vec<Edit>,
-) -> Result<(), Refusal> {
-    let (Json::String(whole) | Json::Object(whole) | Json::Array(whole)) = value else { return Ok(()) };
-    let begin = offset_in(text, whole);
-    let at = begin..begin + whole.len();
-    let mut refused = Ok(());
-    let mut visit = |reader: &mut Reader<'_>| {
-        let inner = reader.value()?;
-        if refused.is_ok() {
-            refused = redacted(text, inner, accept, redact, edits);
-        }
-        Ok(())
-    };
-    let read = match value {
-        Json::String(inside) => {
-            let plain = Text::Escaped(inside).plain().into_owned();
-            let line = without_line_end(&plain);
-            if accept(line.as_bytes())
-                && let Some(shown) = redact(line.as_bytes())?
-            {
-                let shown = format!("{}{}", String::from_utf8_lossy(&shown), &plain[line.len()..]);
-                edits.push(Edit { at, shown: escaped(&shown) });
+/// The first record in one of the values of a line, which as a whole is none.
+fn first_in(piece: &Piece<'_>, line: &str, sought: &Sought) -> Option<String> {
+    if piece.text.len() < line.len() && sought.accepts(piece.text) {
+        return Some(piece.text.to_owned());
+    }
+    let (Json::Object(whole) | Json::Array(whole)) = piece.value else { return None };
+    let mut found = None;
+    search(LIST, &mut Reader::new(whole), sought, DEPTH_MAX, &mut found).ok()?;
+    found.filter(|_| !(sought.is_own)(whole.as_bytes()))
+}
+
+/// Whether JSON stands there, or a text form's time and then JSON.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    matches!(bytes.first(), Some(b'{' | b'[' | b'0'..=b'9'))
+}
+
+/// The text with no half of a surrogate pair in it, in which no place is another.
+pub(super) fn with_whole_pairs(text: &str) -> Cow<'_, str> {
+    // Half a surrogate pair is an escape that begins so.
+    let bytes = text.as_bytes();
+    let may_be_half = |at: usize| matches!(bytes.get(at + 2), Some(b'd' | b'D'));
+    match UNICODE_ESCAPE.find_iter(bytes).any(may_be_half) {
+        true => Cow::Owned(mend_surrogates(text)),
+        false => Cow::Borrowed(text),
+    }
+}
+
+/// The objects and lists of a line, one after another. They end where something stands that is none.
+pub(super) struct Values<'t> {
+    rest: &'t str,
+}
+
+/// One of them.
+pub(super) struct Piece<'t> {
+    pub(super) value: Json<'t>,
+    /// The same as text, with the time before it that a text form has.
+    pub(super) text: &'t str,
+}
+
+impl<'t> Values<'t> {
+    pub(super) const fn of(text: &'t str) -> Self {
+        Self { rest: text }
+    }
+
+    /// What follows the last that was read, and is none.
+    pub(super) fn damaged(&self) -> &'t str {
+        self.rest.trim_matches(is_between)
+    }
+}
+
+/// What may stand between them: white space, and the commas of a list whose brackets stand on other lines.
+fn is_between(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\r' | '\n' | ',')
+}
+
+impl<'t> Iterator for Values<'t> {
+    type Item = Piece<'t>;
+
+    fn next(&mut self) -> Option<Piece<'t>> {
+        let text = self.rest.trim_start_matches(is_between);
+        let begin = match text.as_bytes().first()? {
+            b'{' | b'[' => 0,
+            b'0'..=b'9' => {
+                let head = &text.as_bytes()[..text.len().min(TIME_BYTES_MAX)];
+                memchr::memmem::find(head, b": {")? + 2
             }
-            return Ok(());
-        }
-        Json::Object(_) if accept(whole.as_bytes()) => {
-            let shown = redact(whole.as_bytes())?.map(|shown| String::from_utf8_lossy(&shown).into_owned());
-            edits.extend(shown.map(|shown| Edit { at, shown }));
-            return Ok(());
-        }
-        Json::Array(_) => Reader::new(whole).array(visit),
-        _ => Reader::new(whole).object(|reader, _| visit(reader)),
-    };
-    read.map_err(|fault| Refusal::new(fault.to_string()))?;
-    refused
+            _ => return None,
+        };
+        let mut reader = Reader::new(text.get(begin..)?);
+        let value = reader.value().ok()?;
+        let (text, rest) = text.split_at(begin + reader.at());
+        self.rest = rest;
+        Some(Piece { value, text })
+    }
+}
+
+/// Whether shippers call so what they have read as JSON.
+pub(super) fn is_shipped(name: &str) -> bool {
+    SHIPPED.contains(&name) || LISTS.iter().any(|list| list.eq_ignore_ascii_case(name))
 }
 
 /// A text as the inside of a JSON string.
@@ -139,35 +225,42 @@ fn beside<'a, 't>(name: &str, value: Json<'t>, line: &str, secrets: &mut Secrets
     }
 }
 
-fn without_line_end(text: &str) -> &str {
+pub(super) fn without_line_end(text: &str) -> &str {
     let text = text.strip_suffix('\n').unwrap_or(text);
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-fn search(value: Json<'_>, accept: Accept, depth: u8) -> Option<String> {
-    let depth = depth.checked_sub(1)?;
-    let mut found = None;
+/// Reads an object or list, and finds the first record in it. `name` is what a list is called.
+fn search(
+    name: &str,
+    reader: &mut Reader<'_>,
+    sought: &Sought,
+    depth: u8,
+    found: &mut Option<String>,
+) -> Result<(), Fault> {
+    let Some(depth) = depth.checked_sub(1) else { return reader.value().map(drop) };
     let mut visit = |reader: &mut Reader<'_>, name: &str| {
         let value = reader.value()?;
-        if found.is_none() {
-            found = match value {
-                Json::Object(whole) if SHIPPED.contains(&name) && accept(whole.as_bytes()) => Some(whole.to_owned()),
-                Json::String(inside) => {
-                    let text = Text::Escaped(inside);
-                    let plain = text.plain();
-                    let line = without_line_end(&plain);
-                    accept(line.as_bytes()).then(|| line.to_owned())
-                }
-                Json::Object(_) | Json::Array(_) => search(value, accept, depth),
-                _ => None,
-            };
+        if found.is_some() {
+            return Ok(());
+        }
+        match value {
+            Json::Object(whole) if is_shipped(name) && sought.accepts(whole) => *found = Some(whole.to_owned()),
+            Json::Object(whole) | Json::Array(whole) => {
+                search(name, &mut Reader::new(whole), sought, depth, found)?;
+            }
+            Json::String(inside) => {
+                let text = Text::Escaped(inside);
+                let plain = text.plain();
+                let line = without_line_end(&plain);
+                *found = sought.accepts(line).then(|| line.to_owned());
+            }
+            _ => {}
         }
         Ok(())
     };
-    let read = match value {
-        Json::Object(whole) => Reader::new(whole).object(|reader, key| visit(reader, &key)),
-        Json::Array(whole) => Reader::new(whole).array(|reader| visit(reader, "")),
-        _ => return None,
-    };
-    read.ok().and(found)
+    match reader.peek() {
+        Some(b'{') => reader.object(|reader, key| visit(reader, &key)),
+        _ => reader.array(|reader| visit(reader, name)),
+    }
 }

@@ -49,6 +49,9 @@ use crate::records::Record;
 use crate::users::LookedUp;
 use crate::users::Lookup;
 
+use container::Trust;
+use envelope::Sought;
+
 pub use partitions::Partitions;
 pub use redaction::Action;
 pub use redaction::Redaction;
@@ -73,6 +76,8 @@ pub struct Family {
     pub redact: Redact,
     /// Whether a field can be redacted so, by its path in what `parsed` writes; why not, in words.
     pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
+    /// What is looked for where shippers put several records into one line. None where a line is a record in any case.
+    sought: Option<&'static Sought>,
 }
 
 /// Reads a record. What was handed on before a refusal does not count.
@@ -84,6 +89,9 @@ pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Re
 /// Rewrites a record, so that nothing that is made of it holds what the redaction names. Nothing when it names nothing of
 /// this record. A record that cannot be redacted is refused.
 pub type Redact = fn(&Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal>;
+
+/// What the records of one line may give together, for one encoder.
+const LINE_EVENTS_BYTES_MAX: usize = 256 << 20;
 
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
@@ -193,7 +201,9 @@ impl std::error::Error for Refusal {}
 /// context's redaction names is taken out before; `hash` is that of the record as its source wrote it.
 ///
 /// `occurrence` is the number of this record among the object's equal records (from 0), or its ordinal where the family
-/// is written once. Returns the number of events the record gave. On refusal nothing is appended.
+/// is written once. A line in which a shipper put several records gives the events of each, as if each had a line of its
+/// own; see [`part_hash`] for what they are called. Returns the number of events the record gave. On refusal nothing is
+/// appended.
 pub fn encode_record(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -203,6 +213,102 @@ pub fn encode_record(
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
     debug_assert_eq!(encoders.len(), out.len());
+    // A line that holds several records is refused where it is decoded, and is redacted in parts.
+    let in_parts = match context.redaction {
+        Some(_) => parts(context, record, Trust::Records)?,
+        None => None,
+    };
+    let parts = match in_parts {
+        Some(parts) => parts,
+        None => match encode_one(context, record, hash, occurrence, encoders, out) {
+            Ok(events) => return Ok(events),
+            Err(refusal) => parts_of_refused(context, record).ok_or(refusal)?,
+        },
+    };
+    encode_parts(context, record, hash, occurrence, encoders, out, &parts)
+}
+
+/// Hands on a record as its source names it, as one JSON object: each of several where a shipper put them into one line.
+///
+/// # Errors
+/// When one of them cannot be read. What was handed on before does not count.
+pub fn parse_record(context: &Context<'_>, record: &Record<'_>, each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
+    let mut parse = |bytes: &[u8]| {
+        let mut out = Vec::new();
+        (context.family.parsed)(context, &Record::new(record.ordinal, bytes), &mut out)?;
+        each(&out);
+        Ok(())
+    };
+    let Err(refusal) = parse(record.bytes) else { return Ok(()) };
+    let parts = parts_of_refused(context, record).ok_or(refusal)?;
+    parts.iter().try_for_each(|part| parse(part))
+}
+
+/// The lines that the line of a record is to be read as, if it is not to be read as it stands.
+fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    match context.family.sought {
+        Some(sought) => container::parts(record.bytes, sought, trust),
+        None => Ok(None),
+    }
+}
+
+/// The same of a line that cannot be read as it stands.
+fn parts_of_refused(context: &Context<'_>, record: &Record<'_>) -> Option<Vec<Vec<u8>>> {
+    if let Some(parts) = parts(context, record, Trust::Records).ok()? {
+        return Some(parts);
+    }
+    // Perhaps another record follows the first.
+    parts(context, record, Trust::Nothing).ok().flatten().filter(|parts| parts.len() > 1)
+}
+
+/// What the hash of a record is taken to be that is not the only one in its line: of the first, that of the line; of each
+/// further one, the hash of that hash and the record's number in the line, from 0, as eight bytes, the highest first.
+pub fn part_hash(line: &RecordHash, number: u64) -> RecordHash {
+    match number {
+        0 => *line,
+        _ => RecordHash::of(&[&line.0[..], &number.to_be_bytes()].concat()),
+    }
+}
+
+/// Appends the events of several records in one line, or nothing.
+fn encode_parts(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    hash: &RecordHash,
+    occurrence: u64,
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+    parts: &[Vec<u8>],
+) -> Result<u32, Refusal> {
+    let before: Vec<(usize, usize)> = out.iter().map(|own| (own.ends.len(), own.bytes.len())).collect();
+    let mut encode = || {
+        let mut events = 0;
+        for (part, number) in parts.iter().zip(0..) {
+            let part = Record::new(record.ordinal, part);
+            events += encode_one(context, &part, &part_hash(hash, number), occurrence, encoders, out)?;
+            let grown = out.iter().zip(&before).map(|(own, (_, bytes))| own.bytes.len() - bytes).max().unwrap_or(0);
+            if grown > LINE_EVENTS_BYTES_MAX {
+                return Err(Refusal::new("the records in the line give more than 256 MiB of events"));
+            }
+        }
+        Ok(events)
+    };
+    let encoded = encode();
+    if encoded.is_err() {
+        out.iter_mut().zip(&before).for_each(|(own, (events, _))| own.truncate(*events));
+    }
+    encoded
+}
+
+/// Decodes a record that is alone in its line.
+fn encode_one(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    hash: &RecordHash,
+    occurrence: u64,
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
     let redacted = match context.redaction {
         Some(redaction) => (context.family.redact)(context, record, redaction)?,
         None => None,

@@ -199,3 +199,56 @@ fn a_record_that_a_shipper_has_read_is_told_by_itself() {
         }
     }
 }
+
+/// 2021-08-24T03:26:24Z, in each unit: as a number, in quotes, and with a fraction.
+#[test]
+fn a_number_is_a_time_in_the_unit_that_its_size_says_in_every_family() {
+    const SECONDS: i64 = 1_629_775_584;
+    let ydb = |time: &str| {
+        format!(r#"{{"@timestamp":{time},"@log_type":"audit","component":"x","operation":"y","status":"S"}}"#)
+    };
+    let ydb_span = |time: &str| {
+        format!(
+            r#"{{"@timestamp":"2021-08-24T03:00:00Z","@log_type":"audit","component":"x","start_time":{time},"end_time":{time},"operation":"y","status":"S"}}"#
+        )
+    };
+    let immuta = |name: &'static str| move |time: &str| format!(r#"{{"recordType":"x","userId":"a","{name}":{time}}}"#);
+    type Line<'l> = Box<dyn Fn(&str) -> String + 'l>;
+    let lines: [(&str, &str, Line<'_>); 10] = [
+        (
+            "databricks",
+            "time",
+            Box::new(|time| format!(r#"{{"serviceName":"x","actionName":"y","timestamp":{time}}}"#)),
+        ),
+        ("lakefs", "time", Box::new(|time| format!(r#"{{"data_operation_id":"x","data_time":{time}}}"#))),
+        ("lakefs", "time", Box::new(|time| format!(r#"{{"log_audit":true,"operation_id":"x","time":{time}}}"#))),
+        ("immuta", "time", Box::new(immuta("dateTime"))),
+        ("immuta", "time", Box::new(immuta("timestamp"))),
+        ("immuta", "time", Box::new(immuta("createdAt"))),
+        (
+            "immuta",
+            "time",
+            Box::new(|time| format!(r#"{{"action":"READ","auditPayload":{{}},"eventTimestamp":{time}}}"#)),
+        ),
+        ("immuta", "start_time", Box::new(immuta("startTime"))),
+        ("ydb", "time", Box::new(ydb)),
+        ("ydb", "start_time", Box::new(ydb_span)),
+    ];
+    for (family, attribute, line) in &lines {
+        for zeros in ["", "000", "000000", "000000000"] {
+            for time in [
+                format!("{SECONDS}{zeros}"),
+                format!("\"{SECONDS}{zeros}\""),
+                format!("{SECONDS}{zeros}.0"),
+                format!("\"{SECONDS}{zeros}.0\""),
+            ] {
+                let event = event(family, &line(&time));
+                assert_eq!(event[*attribute], SECONDS * 1000, "{family} {time}: {event:#}");
+            }
+        }
+    }
+    // A part of a second counts.
+    for (family, _, line) in lines.iter().filter(|(_, attribute, _)| *attribute == "time") {
+        assert_eq!(event(family, &line("1629775584.891"))["time"], 1_629_775_584_891_i64, "{family}");
+    }
+}

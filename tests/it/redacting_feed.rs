@@ -1,5 +1,7 @@
 //! A feed that redacts, run by the real process.
 
+use serde_json::json;
+
 use super::support::records::{object, records};
 use super::support::world::{KEY, World};
 
@@ -54,5 +56,36 @@ fn a_key_that_is_missing_or_short_ends_the_daemon_at_its_start() {
         assert_eq!(daemon.end().code(), Some(78), "{}", log.end());
         assert!(log.end().contains(said) && !log.end().contains("hush"), "{}", log.end());
         assert!(world.delivered("raw").is_empty());
+    }
+}
+
+/// A shipper's object may hold a second record behind the first, on the same line.
+#[test]
+fn the_daemon_redacts_each_of_the_records_that_a_shipper_put_into_one_line() {
+    let world = World::new();
+    let source = world.path("source");
+    std::fs::create_dir_all(&source).unwrap();
+    let (events, raw) = (world.output("events"), world.output("raw"));
+    let world = world.with(&format!(
+        "[feed.audit]\nfamily = \"immuta\"\ndirectory = {source:?}\nscan_every = \"1s\"\nsinks = [\"events\", \"raw\"]\n[feed.audit.redact]\ndrop = [\"userId\"]\n\
+         [sink.events]\ntype = \"file\"\npath = {events:?}\nraw_data = true\n[sink.raw]\ntype = \"file\"\npath = {raw:?}\nencoding = \"raw\"\n"
+    ));
+    let wrapped = |number: u32| {
+        let record = json!({
+            "level": "audit", "message": "Audit - sqlQuery", "dateTime": 1_747_037_350_123_u64 + u64::from(number),
+            "userId": "kim@example.org", "recordType": "sqlQuery", "id": format!("rec-{number}"),
+        });
+        json!({"date": 1.5, "log": record.to_string()}).to_string()
+    };
+    world.write("logs/a.json", format!("{}{}\n", wrapped(0), wrapped(1)).as_bytes());
+    let daemon = world.run(&["--once"]).spawn();
+    let log = daemon.log.clone();
+    assert!(daemon.end().success(), "{}", log.end());
+    for sink in ["events", "raw"] {
+        let written = world.delivered(sink);
+        assert_eq!(written.len(), 2, "{sink}: {written:?}");
+        for (number, line) in written.iter().enumerate() {
+            assert!(line.contains(&format!("rec-{number}")) && !line.contains("kim@example.org"), "{line}");
+        }
     }
 }

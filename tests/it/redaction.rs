@@ -35,16 +35,16 @@ const FIXTURES: &[(&str, &str)] = &[
 const OWN_WORDS: &[&str] = &["unknown", "rest_api", "s3_gateway", "audit", "error", "no subject", "{none}"];
 
 /// A file with the key of hashes.
-struct Key(tempfile::TempDir);
+pub struct Key(tempfile::TempDir);
 
 impl Key {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("key"), HMAC_KEY).unwrap();
         Self(directory)
     }
 
-    fn config(&self, action: Action, paths: &[&str]) -> RedactionConfig {
+    pub fn config(&self, action: Action, paths: &[&str]) -> RedactionConfig {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
         let reference = format!("file:{}", self.0.path().join("key").display());
         let config =
@@ -57,7 +57,7 @@ impl Key {
     }
 }
 
-fn records_of(family: &Family, content: &[u8]) -> Vec<Vec<u8>> {
+pub fn records_of(family: &Family, content: &[u8]) -> Vec<Vec<u8>> {
     let mut lines = Lines::new(family.framing.role(false), 1 << 20, Start::Beginning);
     let mut found = Vec::new();
     let mut source = content;
@@ -85,7 +85,11 @@ fn encoders() -> Vec<Encoder> {
 }
 
 /// What leaves of a record under a redaction, by encoder.
-fn leaving(family: &'static Family, bytes: &[u8], config: Option<&RedactionConfig>) -> Result<Vec<Encoded>, Refusal> {
+pub fn leaving(
+    family: &'static Family,
+    bytes: &[u8],
+    config: Option<&RedactionConfig>,
+) -> Result<Vec<Encoded>, Refusal> {
     let object = ObjectId::new("b", OBJECT_KEY);
     let settings = Settings::default().with_dropped(config.unwrap_or(&RedactionConfig::default()));
     let redaction = config.map(|config| Redaction::new(config).unwrap());
@@ -100,7 +104,7 @@ fn leaving(family: &'static Family, bytes: &[u8], config: Option<&RedactionConfi
     encoded.map(|_| out)
 }
 
-fn text_of(encoded: &Encoded) -> String {
+pub fn text_of(encoded: &Encoded) -> String {
     String::from_utf8_lossy(&encoded.bytes).into_owned()
 }
 

@@ -125,8 +125,10 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
     let latency_ms = event.http_response.as_ref().and_then(|response| response.latency_ms);
     // ECS counts nanoseconds.
     int(out, "\"duration\":", event.duration_ms.or(latency_ms).and_then(|ms| ms.checked_mul(1_000_000)));
-    if options.raw_data {
-        write_original(out, event, seen.record);
+    if options.raw_data
+        && let Some(record) = seen.shown()
+    {
+        write_original(out, event, record);
     }
 }
 

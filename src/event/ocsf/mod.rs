@@ -150,8 +150,10 @@ impl Written<'_, '_> {
     }
 
     fn write_raw_data(&self, out: &mut Vec<u8>) {
-        if self.options.raw_data {
-            write_raw_data(out, self.seen.record, self.event);
+        if self.options.raw_data
+            && let Some(record) = self.seen.shown()
+        {
+            write_raw_data(out, record, self.event);
         }
     }
 }

@@ -3,7 +3,11 @@
 //! Docker writes `{"log":"<line>\n","stream":"stdout","time":"..."}`, the runtimes of Kubernetes (CRI)
 //! `<time> stdout F <line>`. Both cut long lines in pieces.
 
+mod redact;
+
 mod runtime;
+
+mod split;
 
 use std::borrow::Cow;
 
@@ -20,16 +24,18 @@ use crate::family::container::runtime::Runtime;
 use crate::family::container::runtime::first_line;
 use crate::family::container::runtime::last_line;
 use crate::family::envelope;
-use crate::family::envelope::Accept;
-use crate::family::envelope::RedactLine;
-use crate::family::redaction::Edit;
-use crate::family::redaction::applied;
-use crate::family::redaction::offset_in;
+use crate::family::envelope::Sought;
 use crate::records::Around;
 use crate::records::Asked;
 use crate::records::LineRole;
 use crate::records::Record;
 use crate::records::Stream;
+
+pub(super) use redact::copies;
+pub(super) use redact::redacted;
+pub(super) use redact::redacted_json;
+pub(super) use split::Trust;
+pub(super) use split::parts;
 
 /// One line of a file, without what stands around it.
 #[derive(Debug)]
@@ -37,8 +43,6 @@ pub(super) struct Line<'a> {
     pub(super) inside: Cow<'a, [u8]>,
     /// It is, or begins, what the family looks for.
     pub(super) is_accepted: bool,
-    /// It was in an envelope.
-    pub(super) is_enveloped: bool,
     /// A record is open on its stream.
     pub(super) is_open: bool,
 }
@@ -67,34 +71,35 @@ pub(super) struct Inside<'a> {
     pub(super) time: Option<Text<'a>>,
     /// What stood around, or between, holds secrets.
     hides: bool,
+    /// What stood around may hold a record as well.
+    is_asked_around: bool,
 }
 
-/// Takes off a line, or the pieces of one, what stands around it. `accept` tells whether a text is what the family looks
-/// for, so that an envelope is opened only for its sake.
+/// Takes off a line, or the pieces of one, what stands around it. An envelope is opened only for the sake of what is sought.
 ///
 /// # Errors
 /// What the line is instead, where that can be told already: a piece, or pieces that the last is none of.
 pub(super) fn line<'a>(
     lines: &'a [u8],
     around: &mut Around,
-    accept: Accept,
+    sought: &Sought,
     stands_alone: StandsAlone,
 ) -> Result<Line<'a>, LineRole> {
     let Some(first) = Runtime::of(first_line(lines)) else {
         let is_open = around.on(Stream::Only);
-        return Ok(opened(Cow::Borrowed(lines), is_open, accept));
+        return Ok(opened(Cow::Borrowed(lines), is_open, sought));
     };
     let is_open = around.on(first.stream());
     let joined = Joined::of(lines, first);
     if joined.is_partial && around.asked() == Asked::Line {
         return Err(LineRole::Piece);
     }
-    let line = opened(joined.bytes, is_open, accept);
+    let line = opened(joined.bytes, is_open, sought);
     let last = last_line(lines);
     if around.asked() == Asked::Joined
         && let Some(last) = Runtime::of(last)
     {
-        let last = opened(Joined::of(b"", last).bytes, is_open, accept);
+        let last = opened(Joined::of(b"", last).bytes, is_open, sought);
         // Pieces without a byte take nothing from it.
         if last.is_accepted && last.inside != line.inside && stands_alone(&last.inside, &line.inside) {
             return Err(LineRole::Anew);
@@ -103,40 +108,32 @@ pub(super) fn line<'a>(
     Ok(line)
 }
 
-fn opened(line: Cow<'_, [u8]>, is_open: bool, accept: Accept) -> Line<'_> {
-    if accept(&line) {
-        return Line { inside: line, is_accepted: true, is_enveloped: false, is_open };
+fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought) -> Line<'a> {
+    if (sought.accept)(&line) {
+        return Line { inside: line, is_accepted: true, is_open };
     }
-    match envelope::line(&line, accept) {
-        Some(found) => {
-            let inside = Cow::Owned(found.into_bytes());
-            Line { inside, is_accepted: true, is_enveloped: true, is_open }
-        }
-        None => Line { inside: line, is_accepted: false, is_enveloped: false, is_open },
-    }
-}
-
-/// What the runtime was given, without an envelope opened.
-pub(super) fn given(lines: &[u8]) -> Cow<'_, [u8]> {
-    match Runtime::of(first_line(lines)) {
-        Some(first) => Joined::of(lines, first).bytes,
-        None => Cow::Borrowed(lines),
+    match envelope::line(&line, sought) {
+        Some(found) => Line { inside: Cow::Owned(found.into_bytes()), is_accepted: true, is_open },
+        None => Line { inside: line, is_accepted: false, is_open },
     }
 }
 
 /// Takes off a record what stands around it, and joins its pieces.
 ///
 /// # Errors
-/// When the runtime cut a line and its rest is not there.
-pub(super) fn unwrap<'a>(record: &Record<'a>, accept: Accept) -> Result<Inside<'a>, Refusal> {
+/// When the runtime cut a line and its rest is not there, and when the line holds several records.
+pub(super) fn unwrap<'a>(record: &Record<'a>, sought: &Sought) -> Result<Inside<'a>, Refusal> {
     let mut inside = match Runtime::of(first_line(record.bytes)) {
         Some(first) => Inside::of(record.bytes, first)?,
         None => Inside::bare(record),
     };
+    if inside.is_asked_around {
+        split::asked_around(record.bytes, sought)?;
+    }
     inside.text = inside.offset.and_then(|offset| record.text?.get(offset..));
-    inside.is_accepted = accept(&inside.bytes);
+    inside.is_accepted = (sought.accept)(&inside.bytes);
     if !inside.is_accepted
-        && let Some(opened) = envelope::opened(&inside.bytes, accept)
+        && let Some(opened) = split::alone(&inside.bytes, sought)?
     {
         inside.around.extend(opened.around);
         inside.hides |= opened.hides;
@@ -144,79 +141,6 @@ pub(super) fn unwrap<'a>(record: &Record<'a>, accept: Accept) -> Result<Inside<'
         (inside.bytes, inside.text, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None, None);
     }
     Ok(inside)
-}
-
-/// The record with the line in it redacted; nothing when none of it is concerned. What the runtime cut in pieces is then in
-/// one, as the runtime would have written a line that is short enough; lines of another stream between them are gone, and
-/// no record is left as it was that has any.
-///
-/// # Errors
-/// When the line cannot be redacted, or would be no record any more.
-pub(super) fn redacted(record: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-    let Some(first) = Runtime::of(first_line(record)) else { return redacted_line(record, accept, redact) };
-    let joined = Joined::of(record, first);
-    if joined.is_partial {
-        return Err(cut());
-    }
-    let line = redacted_line(&joined.bytes, accept, redact)?;
-    match first {
-        Runtime::Cri(_) if line.is_none() && !joined.is_mixed => Ok(None),
-        Runtime::Cri(cri) => {
-            let shown = line.as_deref().unwrap_or(&joined.bytes).split(|byte| *byte == b'\n');
-            let tagged = |line| [cri.time.as_bytes(), b" ", cri.tag.as_bytes(), b" F ", line].concat();
-            Ok(Some(shown.map(tagged).collect::<Vec<_>>().join(&b'\n')))
-        }
-        Runtime::Docker(docker) => redacted_docker(docker.text, &joined, line.as_deref(), accept, redact),
-    }
-}
-
-/// Docker's object with another line, where that is concerned or anything else in the object is.
-fn redacted_docker(
-    text: &str,
-    joined: &Joined<'_>,
-    line: Option<&[u8]>,
-    accept: Accept,
-    redact: RedactLine<'_>,
-) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut edits = Vec::new();
-    let mut refused = Ok(());
-    let logged = format!("{}\n", String::from_utf8_lossy(line.unwrap_or(&joined.bytes)));
-    let read = Reader::new(text).object(|reader, key| {
-        match reader.value()? {
-            Json::String(inside) if key == "log" => {
-                let at = offset_in(text, inside);
-                edits.push(Edit { at: at..at + inside.len(), shown: envelope::escaped(&logged) });
-            }
-            other if refused.is_ok() => refused = envelope::redacted(text, other, accept, redact, &mut edits),
-            _ => {}
-        }
-        Ok(())
-    });
-    read.map_err(|fault| Refusal::new(fault.to_string()))?;
-    refused?;
-    // Each `log` was written again, whether or not anything is redacted.
-    let is_concerned =
-        line.is_some() || joined.is_mixed || edits.iter().any(|edit| edit.shown != envelope::escaped(&logged));
-    Ok(is_concerned.then(|| applied(text, &edits).into_bytes()))
-}
-
-/// The same of what the runtime was given.
-fn redacted_line(bytes: &[u8], accept: Accept, redact: RedactLine<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-    if accept(bytes) || envelope::line(bytes, accept).is_none() {
-        return redact(bytes);
-    }
-    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
-    let mut edits = Vec::new();
-    envelope::redacted(text, Json::Object(text), accept, redact, &mut edits)?;
-    if edits.is_empty() {
-        return Ok(None);
-    }
-    let shown = applied(text, &edits).into_bytes();
-    // Else the envelope would be taken for the record.
-    match envelope::line(&shown, accept) {
-        Some(_) => Ok(Some(shown)),
-        None => Err(Refusal::new("what is left of the record after its redaction is none")),
-    }
 }
 
 impl<'a> Inside<'a> {
@@ -230,6 +154,7 @@ impl<'a> Inside<'a> {
         if joined.is_partial {
             return Err(cut());
         }
+        let is_asked_around = matches!(first, Runtime::Docker(docker) if docker.may_hold_records && joined.is_single);
         let (around, time, hides) = match first {
             Runtime::Cri(cri) => {
                 let members = [("time", cri.time), ("stream", cri.tag)];
@@ -245,7 +170,7 @@ impl<'a> Inside<'a> {
         let around = vec![(Text::from("container"), Value::Object(around))];
         // Nobody knows what the lines of the other stream hold.
         let hides = hides || joined.is_mixed;
-        Ok(Self { bytes: joined.bytes, text: None, is_accepted: false, offset, around, time, hides })
+        Ok(Self { bytes: joined.bytes, text: None, is_accepted: false, offset, around, time, hides, is_asked_around })
     }
 
     /// The line, or lines, as the product wrote them.

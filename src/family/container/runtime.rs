@@ -11,6 +11,10 @@ use crate::event::Members;
 use crate::event::Reader;
 use crate::event::Secrets;
 use crate::event::Text;
+use crate::family::envelope;
+use crate::family::redaction::Edit;
+use crate::family::redaction::applied;
+use crate::family::redaction::offset_in;
 use crate::records::Stream;
 
 /// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
@@ -41,6 +45,35 @@ impl<'a> Runtime<'a> {
         }
     }
 
+    /// A line as the runtime would have written it, were it short enough.
+    pub(super) fn written(&self, line: &[u8]) -> Vec<u8> {
+        self.written_with(line, Vec::new())
+    }
+
+    /// The same, with edits of what stands around it, which are places in Docker's object.
+    pub(super) fn written_with(&self, line: &[u8], mut around: Vec<Edit>) -> Vec<u8> {
+        match self {
+            Self::Cri(cri) => {
+                let tagged = |line| [cri.time.as_bytes(), b" ", cri.tag.as_bytes(), b" F ", line].concat();
+                line.split(|byte| *byte == b'\n').map(tagged).collect::<Vec<_>>().join(&b'\n')
+            }
+            Self::Docker(docker) => {
+                let inside = envelope::escaped(&format!("{}\n", String::from_utf8_lossy(line)));
+                let at = offset_in(docker.text, docker.log);
+                around.push(Edit { at: at..at + docker.log.len(), shown: inside });
+                applied(docker.text, &around).into_bytes()
+            }
+        }
+    }
+
+    /// What stands around a line, in bytes.
+    pub(super) fn around_bytes(&self) -> usize {
+        match self {
+            Self::Cri(cri) => cri.time.len() + cri.tag.len(),
+            Self::Docker(docker) => docker.text.len() - docker.log.len(),
+        }
+    }
+
     /// The bytes of the line or piece, and whether others follow.
     pub(super) fn piece(&self) -> (Cow<'a, [u8]>, bool) {
         match self {
@@ -68,6 +101,8 @@ pub(super) struct Joined<'a> {
     pub(super) is_partial: bool,
     /// Lines of other streams stood between.
     pub(super) is_mixed: bool,
+    /// It is one line, and no piece.
+    pub(super) is_single: bool,
 }
 
 impl<'a> Joined<'a> {
@@ -75,7 +110,7 @@ impl<'a> Joined<'a> {
     pub(super) fn of(lines: &'a [u8], first: Runtime<'a>) -> Self {
         let (piece, mut is_partial) = first.piece();
         if memchr::memchr(b'\n', lines).is_none() {
-            return Self { bytes: piece, is_partial, is_mixed: false };
+            return Self { bytes: piece, is_partial, is_mixed: false, is_single: true };
         }
         let mut bytes = Vec::with_capacity(lines.len());
         bytes.extend_from_slice(&piece);
@@ -95,7 +130,7 @@ impl<'a> Joined<'a> {
             bytes.extend_from_slice(&piece);
             is_partial = partial;
         }
-        Self { bytes: Cow::Owned(bytes), is_partial, is_mixed }
+        Self { bytes: Cow::Owned(bytes), is_partial, is_mixed, is_single: false }
     }
 }
 
@@ -165,6 +200,8 @@ pub(super) struct Docker<'a> {
     log: &'a str,
     stream: Stream,
     pub(super) text: &'a str,
+    /// Another of its members than the line may be, or hold, a record.
+    pub(super) may_hold_records: bool,
 }
 
 impl<'a> Docker<'a> {
@@ -174,6 +211,7 @@ impl<'a> Docker<'a> {
         }
         let text = std::str::from_utf8(line).ok()?;
         let (mut log, mut is_runtime, mut stream_of) = (None, true, Stream::Only);
+        let mut may_hold_records = false;
         let mut members = 0;
         let mut reader = Reader::new(text);
         let read = reader.object(|reader, key| {
@@ -182,13 +220,23 @@ impl<'a> Docker<'a> {
             match (&*key, value) {
                 ("log", Json::String(inside)) => log = Some(inside),
                 ("stream", Json::String(name)) => stream_of = stream(name),
-                ("recordType" | "auditPayload" | "operation" | "log_audit", _) => is_runtime = false,
+                ("time", _) => {}
+                ("recordType" | "auditPayload" | "operation" | "log_audit" | "serviceName" | "actionName", _) => {
+                    is_runtime = false;
+                }
+                (_, Json::Object(_) | Json::Array(_)) => may_hold_records = true,
+                (_, Json::String(inside)) => may_hold_records |= envelope::may_begin(inside.as_bytes()),
                 _ => {}
             }
             Ok(())
         });
         read.and_then(|()| reader.end()).ok()?;
-        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self { log, stream: stream_of, text })
+        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self {
+            log,
+            stream: stream_of,
+            text,
+            may_hold_records,
+        })
     }
 
     /// The bytes of the line or piece, and whether others follow.

@@ -31,7 +31,12 @@ use crate::event::moment;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
+use crate::family::container;
+use crate::family::container::Inside;
+use crate::family::envelope;
+use crate::family::envelope::Sought;
 use crate::family::redaction;
+use crate::family::redaction::Redaction;
 use crate::records::Framing;
 use crate::records::LineRole;
 use crate::records::Record;
@@ -44,9 +49,86 @@ pub(super) const FAMILY: Family = Family {
     keys: &["**/*.json", "**/*.json.gz"],
     decode,
     parsed,
-    redact: redaction::of_record,
+    redact,
     redactable: redaction::any_path,
+    sought: Some(&SOUGHT),
 };
+
+static SOUGHT: Sought = Sought::of(is_record);
+
+/// What a record is told by: it names a service and an action, and says who acted how. Where it has but a time, it is one
+/// if nothing in it is.
+const OWN_NAMES: [&str; 4] = ["serviceName", "actionName", "userIdentity", "requestParams"];
+
+/// Mostly so much of a record tells what it is.
+const HEAD_BYTES: usize = 256;
+
+/// Whether a text is, or begins, a record: by its top members, as far as it takes.
+fn is_record(bytes: &[u8]) -> bool {
+    let decides = |head: &[u8]| {
+        let mut is_record = false;
+        container::glance(head, bytes, |key, _| {
+            is_record |= OWN_NAMES.contains(&key);
+            is_record
+        });
+        is_record
+    };
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    bytes.trim_ascii_start().first() == Some(&b'{') && (decides(head) || head.len() < bytes.len() && decides(bytes))
+}
+
+/// The record without what stands around it.
+fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
+    let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
+    if is_record(record.bytes) {
+        return Ok(Inside::bare(record));
+    }
+    let inside = container::unwrap(record, &SOUGHT)?;
+    if inside.is_accepted {
+        return Ok(inside);
+    }
+    match read(&envelope::with_whole_pairs(text)) {
+        Err(fault) => Err(refusal(fault)),
+        Ok(line) if line.timestamp.is_none() => {
+            Err(Refusal::new("the line is no audit record: it has neither a service, nor an action, nor a time"))
+        }
+        Ok(_) if names_record(text) => Err(Refusal::new("what names a record is inside of an object that is none")),
+        Ok(_) => Ok(Inside::bare(record)),
+    }
+}
+
+/// Whether any member in a JSON text, or in JSON that stands in it as text, is called what a record is told by.
+fn names_record(text: &str) -> bool {
+    fn value(reader: &mut Reader<'_>) -> Result<bool, Fault> {
+        let mut found = false;
+        match reader.peek() {
+            Some(b'{') => reader.object(|reader, key| {
+                found |= OWN_NAMES.contains(&&*key) | value(reader)?;
+                Ok(())
+            })?,
+            Some(b'[') => reader.array(|reader| {
+                found |= value(reader)?;
+                Ok(())
+            })?,
+            _ => {
+                if let Json::String(inside) = reader.value()? {
+                    found =
+                        OWN_NAMES.iter().any(|name| memchr::memmem::find(inside.as_bytes(), name.as_bytes()).is_some());
+                }
+            }
+        }
+        Ok(found)
+    }
+    value(&mut Reader::new(&envelope::with_whole_pairs(text))).unwrap_or(true)
+}
+
+fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let of_record = |bytes: &[u8]| container::redacted_json(bytes, &SOUGHT, redaction);
+    if is_record(record.bytes) {
+        return of_record(record.bytes);
+    }
+    container::redacted(record.bytes, &SOUGHT, redaction, &of_record)
+}
 
 const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log_name: "databricks.audit" };
 
@@ -54,19 +136,30 @@ const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log
 const SYSTEM_USER: &str = "System-User";
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let text = whole_text(record)?;
+    if let Some(text) = record.text
+        && let Some(line) = read(text).ok().filter(Line::is_record)
+    {
+        return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
+    }
+    let inside = unwrap(record)?;
+    let text = inside.text()?;
+    let mut emit_in_place = |event: &mut Event<'_>| {
+        event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
+        emit(event);
+    };
     match read(text) {
-        Ok(line) => line.emit(context, text, emit),
+        Ok(line) => line.emit(context, &inside, text, &mut emit_in_place),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
-            read(&mended).map_err(refusal)?.emit(context, &mended, emit)
+            read(&mended).map_err(refusal)?.emit(context, &inside, &mended, &mut emit_in_place)
         }
         Err(fault) => Err(refusal(fault)),
     }
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let text = whole_text(record)?;
+    let inside = unwrap(record)?;
+    let text = inside.text()?;
     match read(text) {
         Ok(_) => out.extend_from_slice(text.trim().as_bytes()),
         Err(Fault::HalfSurrogate(_)) => {
@@ -77,10 +170,6 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
         Err(fault) => return Err(refusal(fault)),
     }
     Ok(())
-}
-
-fn whole_text<'a>(record: &Record<'a>) -> Result<&'a str, Refusal> {
-    record.text.ok_or(Refusal::new("the record is no UTF-8"))
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -150,12 +239,19 @@ fn read(text: &str) -> Result<Line<'_>, Fault> {
 }
 
 impl<'a> Line<'a> {
+    /// Whether it is seen to be a record, with nothing around it.
+    fn is_record(&self) -> bool {
+        let is_named = self.service.is_some() || self.action.is_some();
+        is_named || !self.user.is_empty() || !self.params.is_empty()
+    }
+
     /// Makes the line's event and hands it on. `text` is the line.
     fn emit(
         mut self,
         context: &'a Context<'_>,
+        inside: &'a Inside<'a>,
         text: &'a str,
-        emit: &mut dyn FnMut(&Event<'_>),
+        emit: &mut dyn FnMut(&mut Event<'_>),
     ) -> Result<(), Refusal> {
         let service = said(self.service);
         let action = said(self.action).unwrap_or(Text::from("unknown"));
@@ -192,9 +288,10 @@ impl<'a> Line<'a> {
             event.metadata.event_code = Some(Text::from(code.into_owned()));
         }
         event.unmapped = self.unmapped(&mut secrets);
+        event.unmapped.extend(inside.around.iter().cloned());
         event.metadata.is_truncated = secrets.truncated;
         event.masks = secrets.masks;
-        emit(&event);
+        emit(&mut event);
         Ok(())
     }
 

@@ -33,9 +33,10 @@ use crate::family::Refusal;
 use crate::family::address;
 use crate::family::container;
 use crate::family::container::Inside;
+use crate::family::envelope;
+use crate::family::envelope::Sought;
 use crate::family::redaction::Action;
 use crate::family::redaction::Redaction;
-use crate::family::redaction::applied;
 use crate::family::sql;
 use crate::records::Around;
 use crate::records::Framing;
@@ -52,7 +53,10 @@ pub(super) const FAMILY: Family = Family {
     parsed,
     redact,
     redactable,
+    sought: Some(&SOUGHT),
 };
+
+static SOUGHT: Sought = Sought::of(is_record);
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
 
@@ -83,7 +87,7 @@ const USUAL_FIELDS: usize = 32;
 const AUDIT_MEMBERS_MIN: usize = 3;
 
 fn role(line: &[u8], around: &mut Around) -> LineRole {
-    match container::line(line, around, is_record, container::object_stands_alone) {
+    match container::line(line, around, &SOUGHT, container::object_stands_alone) {
         Ok(line) if line.is_accepted => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
@@ -149,8 +153,19 @@ impl Glance {
     }
 }
 
+/// The record without what stands around it.
+fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
+    let inside = container::unwrap(record, &SOUGHT)?;
+    if !inside.is_accepted {
+        // Of what is no JSON it is said where.
+        Source::read(&envelope::with_whole_pairs(inside.text()?)).map_err(refusal)?;
+        return Err(Refusal::new("the line is no audit record"));
+    }
+    Ok(inside)
+}
+
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+    let inside = unwrap(record)?;
     let text = container::on_one_line(inside.text()?)?;
     let original = &*text;
     let cleaned = sql::masked(original);
@@ -171,7 +186,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+    let inside = unwrap(record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = match Source::read(&text) {
         Err(Fault::HalfSurrogate(_)) => Cow::Owned(mend_surrogates(&text)),
@@ -191,11 +206,9 @@ fn redactable(path: &str, _: Action) -> Result<(), String> {
 }
 
 fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, is_record, &|bytes| {
+    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| {
         let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
-        let text = container::on_one_line(text)?;
-        let edits = redaction.json(&text)?;
-        Ok((!edits.is_empty()).then(|| applied(&text, &edits).into_bytes()))
+        container::redacted_json(container::on_one_line(text)?.as_bytes(), &SOUGHT, redaction)
     })
 }
 

@@ -39,6 +39,7 @@ use crate::family::Refusal;
 use crate::family::address;
 use crate::family::container;
 use crate::family::container::Inside;
+use crate::family::envelope::Sought;
 use crate::family::lakefs::line::Line;
 use crate::family::lakefs::line::Name;
 use crate::family::lakefs::line::read;
@@ -63,14 +64,16 @@ pub(super) const FAMILY: Family = Family {
     parsed,
     redact,
     redactable: redaction::any_path,
+    sought: Some(&SOUGHT),
 };
+
+/// What a line of the server's own tells of is no record.
+static SOUGHT: Sought = Sought { accept: is_record, is_own };
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
 
 fn role(line: &[u8], around: &mut Around) -> LineRole {
-    match container::line(line, around, is_record, container::object_stands_alone) {
-        // What a line of the server's own tells of is no record.
-        Ok(found) if found.is_enveloped && is_own(&container::given(line)) => LineRole::Other,
+    match container::line(line, around, &SOUGHT, container::object_stands_alone) {
         Ok(found) if found.is_accepted || is_remains(&found.inside) => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
@@ -122,31 +125,34 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     {
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
-    let inside = container::unwrap(record, is_record)?;
+    let inside = container::unwrap(record, &SOUGHT)?;
     let text = inside.text()?;
     let mut emit_in_place = |event: &mut Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
         emit(event);
     };
     match read(text) {
-        Ok(line) => line.emit(context, &inside, text, &mut emit_in_place),
+        Ok(line) => known(line, &inside)?.emit(context, &inside, text, &mut emit_in_place),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
-            read(&mended).map_err(refusal)?.emit(context, &inside, &mended, &mut emit_in_place)
+            let line = known(read(&mended).map_err(refusal)?, &inside)?;
+            line.emit(context, &inside, &mended, &mut emit_in_place)
         }
         Err(fault) => Err(refusal(fault)),
     }
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+    let inside = container::unwrap(record, &SOUGHT)?;
     let mut text = Cow::Borrowed(inside.text()?);
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
-    let line = read(&text).map_err(refusal)?;
+    let line = known(read(&text).map_err(refusal)?, &inside)?;
     let number = match line.get(Name::Time) {
-        Some(Json::Number(digits)) => of_number(digits).map(|ms| (offset_in(&text, digits), digits.len(), ms)),
+        Some(number @ Json::Number(digits)) => {
+            moment::of_json(number).map(|ms| (offset_in(&text, digits), digits.len(), ms))
+        }
         _ => None,
     };
     match number.and_then(|(at, length, ms)| Some((at, length, jiff::Timestamp::from_millisecond(ms).ok()?))) {
@@ -160,10 +166,15 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
     Ok(())
 }
 
-fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, is_record, &|bytes| {
-        redaction::of_record(context, &Record::new(record.ordinal, bytes), redaction)
-    })
+/// The line, if it is seen to be a record, of a server's or of lakeFS Cloud's.
+fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
+    // A row of Parquet need have no field at all.
+    let is_known = inside.is_accepted || line.is_cloud || !names_audit(inside.bytes());
+    if is_known { Ok(line) } else { Err(Refusal::new("what names a record is inside of an object that is none")) }
+}
+
+fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| container::redacted_json(bytes, &SOUGHT, redaction))
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -239,12 +250,7 @@ impl<'a> Line<'a> {
     /// The record's time; or else that of the container's runtime, the object's, or the hour in its key, and that it was
     /// inferred.
     fn time(&self, context: &Context<'_>, inside: &Inside<'_>) -> Result<(i64, bool), Refusal> {
-        let of_record = match self.get(Name::Time) {
-            Some(Json::Number(digits)) => of_number(digits),
-            Some(other) => moment::of_json(other),
-            None => None,
-        };
-        if let Some(time_ms) = of_record {
+        if let Some(time_ms) = self.get(Name::Time).and_then(moment::of_json) {
             return Ok((time_ms, false));
         }
         let of_runtime = inside.time.as_ref().and_then(|time| moment::of_text(&time.plain()));
@@ -384,17 +390,6 @@ fn hour(partitions: &Partitions) -> Option<i64> {
     let hour = part("hour").and_then(|hour| i8::try_from(hour).ok()).unwrap_or(0);
     let civil = jiff::civil::DateTime::new(year, month, day, hour, 0, 0, 0).ok()?;
     moment::plausible(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
-}
-
-/// A time as a bare number, in seconds, milliseconds, microseconds or nanoseconds by its size.
-fn of_number(digits: &str) -> Option<i64> {
-    let Ok(number) = digits.parse::<i64>() else { return moment::of_json(Json::Number(digits)) };
-    moment::plausible(match number {
-        ..100_000_000_000 => number.checked_mul(1000)?,
-        100_000_000_000..100_000_000_000_000 => number,
-        100_000_000_000_000..100_000_000_000_000_000 => number / 1000,
-        _ => number / 1_000_000,
-    })
 }
 
 #[cfg(test)]

@@ -7,27 +7,10 @@ use crate::event::Json;
 use crate::event::Reader;
 use crate::event::Text;
 use crate::event::mend_surrogates;
-use crate::family::Context;
 use crate::family::Refusal;
 use crate::family::redaction::Action;
 use crate::family::redaction::Edit;
 use crate::family::redaction::Redaction;
-use crate::family::redaction::applied;
-use crate::records::Record;
-
-/// Redacts a record that is one JSON object. Nothing when none of its fields is concerned.
-///
-/// # Errors
-/// When the record is no UTF-8 or no JSON, so that nobody can say what is in it.
-pub(in crate::family) fn of_record(
-    _: &Context<'_>,
-    record: &Record<'_>,
-    redaction: &Redaction,
-) -> Result<Option<Vec<u8>>, Refusal> {
-    let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
-    let edits = redaction.json(text)?;
-    Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
-}
 
 impl Redaction {
     /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their
@@ -45,7 +28,7 @@ impl Redaction {
     }
 
     fn find(&self, text: &str) -> Result<Vec<Edit>, Fault> {
-        let rests: Vec<Rest<'_>> = self.rules.iter().map(|(path, action)| (path.as_str(), *action)).collect();
+        let rests: Vec<Rest<'_>> = self.rests().collect();
         let mut walk = Walk { redaction: self, edits: Vec::new() };
         let mut reader = Reader::new(text);
         walk.value(&mut reader, &rests)?;
@@ -55,7 +38,7 @@ impl Redaction {
 }
 
 /// What is left of a path, and what becomes of the field that it leads to.
-type Rest<'r> = (&'r str, Action);
+pub(in crate::family) type Rest<'r> = (&'r str, Action);
 
 struct Walk<'r> {
     redaction: &'r Redaction,
@@ -123,7 +106,7 @@ impl<'r> Walk<'r> {
 }
 
 /// What becomes of a member of that key, and the paths that lead on into it.
-fn matching<'r>(rests: &[Rest<'r>], key: &str) -> (Option<Action>, Vec<Rest<'r>>) {
+pub(in crate::family) fn matching<'r>(rests: &[Rest<'r>], key: &str) -> (Option<Action>, Vec<Rest<'r>>) {
     let mut inner = Vec::new();
     for (rest, action) in rests {
         match rest.strip_prefix(key) {
@@ -141,6 +124,7 @@ mod tests {
 
     use super::*;
     use crate::family::RedactionConfig;
+    use crate::family::redaction::applied;
 
     fn redaction(drop: &[&str], mask: &[&str]) -> Redaction {
         let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();

@@ -18,7 +18,8 @@ use crate::secret::SecretError;
 pub(super) use edit::Edit;
 pub(super) use edit::applied;
 pub(super) use edit::offset_in;
-pub(super) use json::of_record;
+pub(super) use json::Rest;
+pub(super) use json::matching;
 
 /// What is shown in a masked value's place.
 pub(super) const MASKED: &str = "***";
@@ -110,6 +111,16 @@ impl Redaction {
     /// What becomes of the fields whose path begins so, by the rest of their paths.
     pub(super) fn below(&self, prefix: &str) -> impl Iterator<Item = (&str, Action)> {
         self.rules.iter().filter_map(move |(path, action)| Some((path.strip_prefix(prefix)?, *action)))
+    }
+
+    /// Each path as it is at the beginning of a record, and what becomes of the field that it leads to.
+    pub(super) fn rests(&self) -> impl Iterator<Item = Rest<'_>> {
+        self.rules.iter().map(|(path, action)| (path.as_str(), *action))
+    }
+
+    /// The names of the fields themselves, without what leads to them.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().map(|(path, _)| path.rsplit('.').next().unwrap_or(path))
     }
 
     /// What is shown of a value of that text; nothing where it is dropped. Without a key a hash is a mask: nothing may

@@ -14,6 +14,7 @@ use crate::family::s3_access::reading::search;
 use crate::family::s3_access::tail::Tail;
 use crate::family::s3_access::token::Cursor;
 use crate::family::s3_access::token::MIDDLE;
+use crate::family::s3_access::token::holds_head;
 use crate::family::s3_access::token::holds_quote;
 use crate::family::s3_access::token::holds_time;
 use crate::family::s3_access::token::is_plain;
@@ -39,6 +40,9 @@ impl<'a> Line<'a> {
         let is_plain = is_plain(text.as_bytes());
         if !is_plain && memchr::memchr(0, text.as_bytes()).is_some() {
             return Err(Refusal::new("the line holds a NUL byte"));
+        }
+        if text.starts_with(['{', '[']) {
+            return Err(Refusal::new("the line is JSON"));
         }
         let text = trimmed(text);
         let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false, is_plain: false };
@@ -153,9 +157,11 @@ impl<'a> Line<'a> {
                 return Err(Refusal::new("the request names no method"));
             }
         }
-        let sent = [Field::Referrer, Field::UserAgent];
-        if sent.into_iter().filter_map(|field| self.get(field)).any(holds_time) {
-            self.ambiguous = true;
+        for sent in [self.get(Field::Referrer), self.get(Field::UserAgent)].into_iter().flatten() {
+            if holds_head(sent) {
+                return Err(Refusal::new("what the client sent holds the beginning of another record"));
+            }
+            self.ambiguous |= holds_time(sent);
         }
         Ok(())
     }

@@ -56,6 +56,7 @@ pub(super) const FAMILY: Family = Family {
     parsed,
     redact: redact::redact,
     redactable: redact::redactable,
+    sought: None,
 };
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {

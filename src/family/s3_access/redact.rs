@@ -12,6 +12,7 @@ use crate::family::s3_access::field::NAMES;
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::referrer;
 use crate::family::s3_access::text;
+use crate::family::s3_access::token::holds_time;
 use crate::records::Record;
 
 /// Fields that hold what nothing else can stand for: a time, an operation, numbers. They can only be dropped.
@@ -62,6 +63,11 @@ pub(super) fn redact(
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let text = text(record);
     let line = Line::read(&text)?;
+    let sent = [(Field::Referrer, "referrer"), (Field::UserAgent, "user_agent")].into_iter();
+    let kept = sent.filter(|(_, name)| redaction.of(name).is_none()).filter_map(|(field, _)| line.get(field));
+    if kept.chain(line.extra.iter().copied().flatten()).any(holds_time) {
+        return Err(Refusal::new("what the client sent may be another record, which is not redacted"));
+    }
     let mut edits = Vec::new();
     let mut replace = |value: &str, action| {
         let at = offset_in(&text, value);

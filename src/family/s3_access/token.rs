@@ -137,14 +137,31 @@ pub(super) fn begins_time(field: &str) -> bool {
 
 /// Whether the text holds what only the third field of a record looks like.
 pub(super) fn holds_time(text: &str) -> bool {
-    const LENGTH: usize = "[06/Feb/2019:00:00:38 +0000]".len();
+    after_times(text).next().is_some()
+}
+
+/// Whether it holds a record's third field and the four behind it, of which the last is an operation: `REST.GET.OBJECT`.
+pub(super) fn holds_head(text: &str) -> bool {
+    after_times(text).any(|after| {
+        let operation = after.strip_prefix(' ').and_then(|after| after.split(' ').nth(3));
+        let is_of_operation = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'.' | b'_');
+        operation.is_some_and(|operation| operation.contains('.') && operation.bytes().all(is_of_operation))
+    })
+}
+
+/// What stands behind each time in brackets.
+fn after_times(text: &str) -> impl Iterator<Item = &str> {
+    const LIKE: &[u8; 28] = b"[00/Xxx/0000:00:00:00 +0000]";
     let bytes = text.as_bytes();
-    memchr::memchr_iter(b'[', bytes).filter_map(|at| bytes.get(at..at + LENGTH)).any(|time| {
-        time.iter().zip(b"[00/Xxx/0000:00:00:00 +0000]").all(|(byte, like)| match like {
+    let is_time = |time: &[u8]| {
+        time.iter().zip(LIKE).all(|(byte, like)| match like {
             b'0' => byte.is_ascii_digit(),
             b'X' | b'x' => byte.is_ascii_alphabetic(),
             b'+' => matches!(byte, b'+' | b'-'),
             other => byte == other,
         })
-    })
+    };
+    let at_times =
+        memchr::memchr_iter(b'[', bytes).filter(move |at| bytes.get(*at..at + LIKE.len()).is_some_and(is_time));
+    at_times.filter_map(|at| text.get(at + LIKE.len()..))
 }

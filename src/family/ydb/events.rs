@@ -25,6 +25,8 @@ use crate::family::ydb::party::endpoint;
 use crate::family::ydb::party::user;
 use crate::family::ydb::schemeshard::Operation;
 use crate::family::ydb::schemeshard::Transaction;
+use crate::family::ydb::sequence::Sequence;
+use crate::family::ydb::sequence::events_of;
 use crate::family::ydb::stream::Parts;
 use crate::family::ydb::targets;
 use crate::family::ydb::targets::Objects;
@@ -46,6 +48,10 @@ pub(super) struct Common<'c> {
     pub(super) runtime_time: Option<&'c Text<'c>>,
     /// Of the record's text.
     pub(super) bytes: usize,
+    /// Of what stands around it.
+    pub(super) around_bytes: usize,
+    /// Each of the record's events shows the record where it is asked for, and not only the first.
+    pub(super) is_repeated: bool,
     /// What was masked in the text held the mark of a value cut short.
     pub(super) hides_cut: bool,
     /// Where in the record the secrets stand, from where they stand in its text.
@@ -64,35 +70,6 @@ impl Common<'_> {
     }
 }
 
-/// What the events of one record may take up together, in bytes: each repeats what they have in common.
-const EVENTS_BYTES_MAX: usize = 256 << 20;
-
-/// Counts the events of a record.
-struct Sequence {
-    next: u32,
-    is_single: bool,
-}
-
-impl Sequence {
-    fn of(events: usize, record_bytes: usize) -> Result<Self, Refusal> {
-        if events > 1 && events.saturating_mul(record_bytes) > EVENTS_BYTES_MAX {
-            return Err(Refusal::new("the record gives more than 256 MiB of events"));
-        }
-        Ok(Self { next: 0, is_single: events <= 1 })
-    }
-
-    fn next(&mut self) -> Option<u32> {
-        let number = self.next;
-        self.next += 1;
-        (!self.is_single).then_some(number)
-    }
-}
-
-/// How many events an operation gives: one for each of its entries, and one of its own unless it only changes access.
-fn events_of(operation: &str, entries: usize) -> usize {
-    if operation == targets::MODIFY_ACL { entries.max(1) } else { entries + 1 }
-}
-
 /// What is to be done with an object's access: the owner that is set, and the entries.
 #[derive(Default)]
 struct Access<'a> {
@@ -105,6 +82,10 @@ impl Access<'_> {
     fn entries(&self) -> usize {
         usize::from(self.owner.is_some()) + self.added.len() + self.removed.len()
     }
+
+    fn bytes(&self) -> usize {
+        self.added.iter().chain(&self.removed).map(|entry| entry.as_held().len()).sum()
+    }
 }
 
 /// The events of a line of the common log.
@@ -116,11 +97,16 @@ pub(super) fn of_transaction<'a>(
 ) -> Result<(), Refusal> {
     let (time_ms, time_inferred) = common.time(Some(line.timestamp))?;
     let status = words.take(line.status);
-    let counts = line.operations.iter().map(|operation| {
+    let (events, repeated) = line.operations.iter().fold((0, 0_usize), |(events, repeated), operation| {
         let entries = usize::from(operation.owner.is_some()) + operation.added.len() + operation.removed.len();
-        events_of(operation.name, entries)
+        let own = events_of(operation.name, entries);
+        (
+            events + own,
+            repeated.saturating_add(own.saturating_mul(line.head_bytes() + operation.bytes() + common.around_bytes)),
+        )
     });
-    let mut sequence = Sequence::of(counts.sum(), common.bytes)?;
+    let mut sequence = Sequence::of(events, repeated, common.bytes)?;
+    let mut masks = Some((common.masks)(Vec::new()));
     for operation in &line.operations {
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
@@ -141,7 +127,7 @@ pub(super) fn of_transaction<'a>(
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
         event.status_detail = line.reason.map(|text| words.take(text));
-        event.masks = (common.masks)(Vec::new());
+        event.masks = if common.is_repeated { masks.clone() } else { masks.take() }.unwrap_or_default();
         event.unmapped.extend(
             line.node.map(|node| {
                 (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int))
@@ -222,7 +208,10 @@ pub(super) fn of_parts<'a>(
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
     event.masks = (common.masks)(secrets.masks);
-    let mut sequence = Sequence::of(events_of(&event.action.plain(), access.entries()), common.bytes)?;
+    let events = events_of(&event.action.plain(), access.entries());
+    let query = event.target.query.as_ref().map_or(0, |query| query.as_held().len());
+    let own = (common.bytes + common.around_bytes).saturating_sub(access.bytes() + query);
+    let mut sequence = Sequence::of(events, events.saturating_mul(own), common.bytes)?;
     fan_out(common, &mut event, &objects, access, &mut sequence, emit);
     Ok(())
 }

@@ -6,6 +6,8 @@ mod events;
 
 mod form;
 
+mod label;
+
 mod members;
 
 mod names;
@@ -19,6 +21,8 @@ mod redact;
 mod schemeshard;
 
 mod secrets;
+
+mod sequence;
 
 mod stream;
 
@@ -39,15 +43,17 @@ use crate::event::Json;
 use crate::event::Mask;
 use crate::event::Product;
 use crate::event::Reader;
+use crate::event::SHOWN_AGAIN_BYTES_MAX;
 use crate::event::Secrets;
 use crate::event::Text;
 use crate::event::Value;
-use crate::event::mend_surrogates;
 use crate::family::Context;
 use crate::family::Family;
 use crate::family::Refusal;
 use crate::family::address;
 use crate::family::container;
+use crate::family::envelope;
+use crate::family::envelope::Sought;
 use crate::family::sql;
 use crate::records::Around;
 use crate::records::Framing;
@@ -76,7 +82,10 @@ pub(super) const FAMILY: Family = Family {
     parsed,
     redact: redact::redact,
     redactable: redact::redactable,
+    sought: Some(&SOUGHT),
 };
+
+static SOUGHT: Sought = Sought::of(is_record);
 
 const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
 
@@ -84,7 +93,7 @@ const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.au
 static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));
 
 fn role(line: &[u8], around: &mut Around) -> LineRole {
-    let line = match container::line(line, around, is_record, stands_alone) {
+    let line = match container::line(line, around, &SOUGHT, stands_alone) {
         Ok(line) => line,
         Err(role) => return role,
     };
@@ -119,7 +128,7 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+    let inside = container::unwrap(record, &SOUGHT)?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let cleaned = sql::masked(&line.text);
     let text = cleaned.as_deref().unwrap_or(&line.text);
@@ -138,6 +147,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         bytes: text.len(),
+        around_bytes: record.bytes.len().saturating_sub(inside.bytes().len()),
+        is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
         hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
         masks: &masks,
     };
@@ -193,7 +204,9 @@ impl<'a> Line<'a> {
             Some(text) if is_json => {
                 let (stamp, json) = text.split_at(time);
                 let json = match container::on_one_line(json.trim_start_matches(": "))? {
-                    Cow::Borrowed(_) => return Ok(Self::with_whole_pairs(text, form, time)),
+                    Cow::Borrowed(_) => {
+                        return Ok(Self { text: envelope::with_whole_pairs(text), form, time, is_bytes: false });
+                    }
                     Cow::Owned(json) => json,
                 };
                 let colon = if stamp.is_empty() { "" } else { ": " };
@@ -208,17 +221,6 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn with_whole_pairs(text: &'a str, form: Form, time: usize) -> Self {
-        // Half a surrogate pair is an escape that begins so.
-        let bytes = text.as_bytes();
-        let may_be_half = |at: usize| matches!(bytes[at + 1..], [b'u', b'd' | b'D', ..]);
-        let text = match memchr::memchr_iter(b'\\', bytes).any(may_be_half) {
-            true => Cow::Owned(mend_surrogates(text)),
-            false => Cow::Borrowed(text),
-        };
-        Self { text, form, time, is_bytes: false }
-    }
-
     fn transaction<'t>(&self, time: &'t str, rest: &'t str) -> Result<Transaction<'t>, Refusal> {
         let prefix = Prefix::of(rest).ok_or(Refusal::new("no line of the common log"))?;
         let audit = prefix.audit().ok_or(Refusal::new("no audit line"))?;
@@ -227,7 +229,7 @@ impl<'a> Line<'a> {
 }
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, is_record)?;
+    let inside = container::unwrap(record, &SOUGHT)?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let (time, rest) = line.text.split_at(line.time);
     let words = Words::of(&line.text, line.is_bytes);

@@ -10,6 +10,7 @@ use crate::family::redaction::applied;
 use crate::family::redaction::offset_in;
 use crate::family::ydb::Form;
 use crate::family::ydb::Line;
+use crate::family::ydb::SOUGHT;
 use crate::family::ydb::is_record;
 use crate::family::ydb::schemeshard::Transaction;
 use crate::family::ydb::stream;
@@ -42,14 +43,16 @@ pub(super) fn redactable(path: &str, _: Action) -> Result<(), String> {
 }
 
 pub(super) fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, is_record, &|bytes| {
-        let line = Line::of(bytes, std::str::from_utf8(bytes).ok(), false)?;
-        let Some(text) = redacted(&line, redaction)? else { return Ok(None) };
-        if !line.is_bytes {
-            return Ok(Some(text.into_bytes()));
-        }
-        Ok(Some(text.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect()))
-    })
+    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| redacted_line(bytes, redaction))
+}
+
+fn redacted_line(bytes: &[u8], redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let line = Line::of(bytes, std::str::from_utf8(bytes).ok(), false)?;
+    let Some(text) = redacted(&line, redaction)? else { return Ok(None) };
+    if !line.is_bytes {
+        return Ok(Some(text.into_bytes()));
+    }
+    Ok(Some(text.chars().map(|character| u8::try_from(u32::from(character)).unwrap_or(b'?')).collect()))
 }
 
 fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Refusal> {
@@ -61,7 +64,14 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
     };
     let words = Words::of(&line.text, line.is_bytes);
     let edits = match line.form {
-        Form::Json | Form::TimedJson => redaction.json(rest)?,
+        Form::Json | Form::TimedJson => {
+            let mut edits = redaction.json(rest)?;
+            container::copies(rest, &SOUGHT, &|bytes| redacted_line(bytes, redaction), &mut edits)?;
+            edits
+        }
+        Form::Text | Form::Scheme if holds_record(rest.as_bytes()) => {
+            return Err(Refusal::new("the line holds the beginning of another record"));
+        }
         Form::Text => of_parts(rest, redaction, words),
         Form::Scheme => of_transaction(rest, &line.transaction(time, rest)?, redaction, words),
     };
@@ -78,6 +88,12 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
         }
     };
     if same { Ok(Some(format!("{time}{head}{shown}"))) } else { Err(reads_otherwise()) }
+}
+
+/// Whether another record begins within the text, so that a value may be all of it.
+fn holds_record(text: &[u8]) -> bool {
+    const DATE: usize = "2022-08-03".len();
+    memchr::memchr_iter(b'T', text).filter_map(|at| text.get(at.checked_sub(DATE)?..)).any(is_record)
 }
 
 /// A line of the forms that escape nothing may be read in several ways.

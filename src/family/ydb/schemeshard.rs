@@ -9,6 +9,10 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::family::Refusal;
+use crate::family::ydb::label::Label;
+use crate::family::ydb::label::label;
+use crate::family::ydb::label::next_label;
+use crate::family::ydb::label::pairs;
 use crate::family::ydb::proto::Path;
 use crate::family::ydb::proto::Proto;
 
@@ -27,6 +31,8 @@ pub(super) struct Transaction<'a> {
     pub(super) operations: Vec<Operation<'a>>,
     /// More than one reading was possible.
     pub(super) is_ambiguous: bool,
+    /// How many further requests were read in search of one that says its path.
+    requests_tried: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,7 +74,7 @@ static FIND_REQUEST: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(RE
 /// A transaction has a few operations, each with a few entries: what an attacker may make of a line stays within bounds.
 const OPERATIONS_MAX: usize = 10_000;
 
-/// A path that is named to hold more of them is not told whole.
+/// A line whose paths are named to hold more of them is not told whole: each costs a reading of the rest of the line.
 const REQUESTS_MAX: usize = 16;
 
 impl<'a> Prefix<'a> {
@@ -101,12 +107,6 @@ impl<'a> Prefix<'a> {
     }
 }
 
-/// Where such a byte and a space stand.
-fn pairs(text: &str, byte: u8) -> impl Iterator<Item = usize> {
-    let bytes = text.as_bytes();
-    memchr::memchr_iter(byte, bytes).filter(move |at| bytes.get(at + 1) == Some(&b' '))
-}
-
 /// Whether a line holds an operation; else it goes on in the next.
 pub(super) fn has_operation(line: &[u8]) -> bool {
     FIND_OPERATION.find(line).is_some()
@@ -123,6 +123,12 @@ impl<'a> Transaction<'a> {
         let rest = line.read_head(audit)?;
         line.read_operations(rest)?;
         Ok(line)
+    }
+
+    /// What all operations have in common, in bytes.
+    pub(super) fn head_bytes(&self) -> usize {
+        let fields = [self.database, self.subject, self.reason, Some(self.status)];
+        fields.into_iter().flatten().map(str::len).sum()
     }
 
     /// Reads the transaction's fields but its reason, and returns what follows them.
@@ -205,7 +211,8 @@ impl<'a> Transaction<'a> {
         let mut further = FIND_REQUEST.find_iter(&rest.as_bytes()[first + 1..end]).map(|at| first + 1 + at).peekable();
         if further.peek().is_some() && !request.as_ref().is_ok_and(|request| says_path(first, request)) {
             let read = |at: usize| read(at).ok().filter(|request| says_path(at, request)).map(|request| (at, request));
-            if let Some(found) = further.take(REQUESTS_MAX).find_map(read) {
+            let left = REQUESTS_MAX - self.requests_tried;
+            if let Some(found) = further.take(left).inspect(|_| self.requests_tried += 1).find_map(read) {
                 self.is_ambiguous = true;
                 return Ok(found);
             }
@@ -290,58 +297,6 @@ fn token_length(text: &str) -> usize {
     text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count()
 }
 
-/// The fields of an operation besides its name and request, in the order of the grammar.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Label {
-    Path,
-    SrcPath,
-    DstPath,
-    NoPath,
-    Owner,
-    Added,
-    Removed,
-}
-
-const LABELS: &[(&str, Label)] = &[
-    (", path: ", Label::Path),
-    (", src path: ", Label::SrcPath),
-    (", dst path: ", Label::DstPath),
-    (", no path", Label::NoPath),
-    // The later writer leaves the space out.
-    (", set owner:", Label::Owner),
-    (", add access: ", Label::Added),
-    (", remove access: ", Label::Removed),
-];
-
-impl Label {
-    /// A label is none after one of a higher rank.
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Path | Self::SrcPath | Self::DstPath | Self::NoPath => 0,
-            Self::Owner => 1,
-            Self::Added => 2,
-            Self::Removed => 3,
-        }
-    }
-}
-
-/// The label that `text` begins with, unless it is below `rank`; and the label's length.
-fn label(text: &str, rank: u8) -> Option<(Label, usize)> {
-    // Most commas are told apart by what follows them.
-    if !matches!(text.as_bytes().get(2), Some(b'p' | b's' | b'd' | b'n' | b'a' | b'r')) {
-        return None;
-    }
-    let (spelled, label) = LABELS.iter().find(|(spelled, _)| text.starts_with(spelled))?;
-    let after = &text[spelled.len()..];
-    let holds = *label != Label::NoPath || after.is_empty() || after.starts_with(", ");
-    (holds && label.rank() >= rank).then_some((*label, spelled.len()))
-}
-
-/// Where the next label stands in `text`, or its length.
-fn next_label(text: &str, rank: u8) -> usize {
-    pairs(text, b',').find(|at| label(&text[*at..], rank).is_some()).unwrap_or(text.len())
-}
-
 impl<'a> Operation<'a> {
     /// Reads `, operation: NAME` and the fields after it. `path` is what the request says; where the text allows for it,
     /// it is taken as the path whole. Returns too whether there was but one reading.
@@ -377,6 +332,13 @@ impl<'a> Operation<'a> {
             operation.rest = Some(rest.strip_prefix(", ").unwrap_or(rest));
         }
         (operation, is_clear)
+    }
+
+    /// What all of its events have in common, in bytes: everything but the entries.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = [&self.paths, &self.src_paths, &self.dst_paths].into_iter().flatten().copied();
+        let single = [self.owner, self.request.as_ref().map(|request| request.text), self.rest, Some(self.name)];
+        lists.chain(single.into_iter().flatten()).map(str::len).sum()
     }
 
     /// Whether the operation at the beginning of `text` has a path or says that it has none.

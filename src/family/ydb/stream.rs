@@ -4,6 +4,8 @@
 //! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::event::Fault;
 use crate::event::Fields;
@@ -100,20 +102,22 @@ impl<'a> Parts<'a> {
         // Where the value begins of which the end is not known yet, and whether others may have written it.
         let (mut from, mut is_in_free) = (0, false);
         let mut had_free = false;
+        let last = Last::of(text, &places);
+        let mut unknown = HashSet::new();
         for (index, place) in places.iter().enumerate() {
             if place.known.is_none() && is_in_free || parts.parts.len() >= FIELDS_MAX {
                 continue;
             }
             let name = &text[place.from..place.equals];
-            if parts.has(place.known, name) {
+            let is_there = match place.known {
+                Some(known) => parts.places[known.place()] != NOWHERE,
+                None => unknown.contains(name),
+            };
+            if is_there {
                 // It stood before anything that others may have written.
                 continue;
             }
-            let is_same = |other: &Place| match place.known {
-                Some(_) => other.known == place.known,
-                None => other.known.is_none() && text[other.from..other.equals] == *name,
-            };
-            if had_free && places[index + 1..].iter().any(is_same) {
+            if had_free && last.place_of(place.known, name) > index {
                 // What comes later is the product's; this is within a value that others may have written.
                 parts.is_ambiguous = true;
                 continue;
@@ -122,6 +126,9 @@ impl<'a> Parts<'a> {
             from = place.equals + 1;
             is_in_free = place.known.is_some_and(Name::is_free);
             had_free |= is_in_free;
+            if place.known.is_none() {
+                unknown.insert(name);
+            }
             parts.push(place.known, Cow::Borrowed(name), Said::Piece(""));
         }
         parts.end_last(&text[from..]);
@@ -145,14 +152,6 @@ impl<'a> Parts<'a> {
             self.places[known.place()] = u32::try_from(self.parts.len()).unwrap_or(NOWHERE);
         }
         self.parts.push(Part { name, known, value, is_mapped: false });
-    }
-
-    /// Whether there is a field of that name.
-    fn has(&self, known: Option<Name>, name: &str) -> bool {
-        match known {
-            Some(known) => self.places[known.place()] != NOWHERE,
-            None => self.parts.iter().any(|part| part.known.is_none() && part.name == name),
-        }
     }
 
     fn end_last(&mut self, value: &'a str) {
@@ -283,6 +282,34 @@ impl Place {
             // The semicolon is the value's.
             [.., b';', _] => self.from - 1,
             _ => self.from - 2,
+        }
+    }
+}
+
+/// The last place of each name, by its index.
+struct Last<'t> {
+    known: [usize; NAMES],
+    unknown: HashMap<&'t str, usize>,
+}
+
+impl<'t> Last<'t> {
+    fn of(text: &'t str, places: &[Place]) -> Self {
+        let mut last = Self { known: [0; NAMES], unknown: HashMap::new() };
+        for (index, place) in places.iter().enumerate() {
+            match place.known {
+                Some(known) => last.known[known.place()] = index,
+                None => {
+                    last.unknown.insert(&text[place.from..place.equals], index);
+                }
+            }
+        }
+        last
+    }
+
+    fn place_of(&self, known: Option<Name>, name: &str) -> usize {
+        match known {
+            Some(known) => self.known[known.place()],
+            None => self.unknown.get(name).copied().unwrap_or(0),
         }
     }
 }

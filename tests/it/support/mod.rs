@@ -27,3 +27,4 @@ pub mod verdict;
 pub mod waiting;
 
 pub mod world;
+pub mod wrappers;

@@ -1,0 +1,287 @@
+//! Redacts a record inside what stands around it, and what stands around it.
+
+use std::ops::Range;
+
+use crate::event::Fault;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::event::Text;
+use crate::event::unescape;
+use crate::family::Refusal;
+use crate::family::container::cut;
+use crate::family::container::runtime::Joined;
+use crate::family::container::runtime::Runtime;
+use crate::family::container::runtime::first_line;
+use crate::family::envelope;
+use crate::family::envelope::Sought;
+use crate::family::envelope::Values;
+use crate::family::envelope::is_shipped;
+use crate::family::envelope::with_whole_pairs;
+use crate::family::envelope::without_line_end;
+use crate::family::redaction::Action;
+use crate::family::redaction::Edit;
+use crate::family::redaction::MASKED;
+use crate::family::redaction::Redaction;
+use crate::family::redaction::Rest;
+use crate::family::redaction::applied;
+use crate::family::redaction::matching;
+use crate::family::redaction::offset_in;
+
+/// Redacts a line, or gives nothing when none of it is concerned.
+pub(in crate::family) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+
+/// How often a text's escapes are undone in search of a name.
+const ESCAPED_MAX: u8 = 4;
+
+/// Between a name and its value stand a few quotes, backslashes and spaces.
+const BETWEEN_MAX: usize = 16;
+
+/// The record with the line in it redacted, and what stands around it; nothing when none of it is concerned. What the
+/// runtime cut in pieces is then in one, as the runtime would have written a line that is short enough; lines of another
+/// stream between them are gone, and no record is left as it was that has any.
+///
+/// # Errors
+/// When the line cannot be redacted, or would be no record any more.
+pub(in crate::family) fn redacted(
+    record: &[u8],
+    sought: &Sought,
+    redaction: &Redaction,
+    redact: RedactLine<'_>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let redactor = Redactor { sought, redaction, redact };
+    let Some(first) = Runtime::of(first_line(record)) else { return redactor.line(record) };
+    let joined = Joined::of(record, first);
+    if joined.is_partial {
+        return Err(cut());
+    }
+    let line = redactor.line(&joined.bytes)?;
+    let shown = line.as_deref().unwrap_or(&joined.bytes);
+    let docker = match first {
+        Runtime::Cri(_) => None,
+        Runtime::Docker(docker) => Some(docker.text),
+    };
+    let around = docker.map(|text| redactor.around(text, Some("log"))).transpose()?.unwrap_or_default();
+    if line.is_none() && !joined.is_mixed && around.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(first.written_with(shown, around)))
+}
+
+/// Redacts a record that is one JSON object, and the records that it holds as text.
+///
+/// # Errors
+/// When it is no UTF-8 or no JSON, so that nobody can say what is in it.
+pub(in crate::family) fn redacted_json(
+    bytes: &[u8],
+    sought: &Sought,
+    redaction: &Redaction,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
+    let mut edits = redaction.json(text)?;
+    copies(text, sought, &|bytes| redacted_json(bytes, sought, redaction), &mut edits)?;
+    Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
+}
+
+/// What of a JSON text is to be shown otherwise since it is a record as text: shippers keep a line beside what they have
+/// read from it.
+///
+/// # Errors
+/// When such a record cannot be redacted.
+pub(in crate::family) fn copies(
+    text: &str,
+    sought: &Sought,
+    redact: RedactLine<'_>,
+    edits: &mut Vec<Edit>,
+) -> Result<(), Refusal> {
+    // No place in the one is another in the other.
+    let whole = with_whole_pairs(text);
+    let mut found = Vec::new();
+    strings(&mut Reader::new(&whole), &mut |inside| found.push(inside)).map_err(refusal)?;
+    for inside in found {
+        if let Some(shown) = redacted_string(inside, sought, redact)? {
+            let at = offset_in(&whole, inside);
+            edits.push(Edit { at: at..at + inside.len(), shown });
+        }
+    }
+    Ok(())
+}
+
+/// Hands on each string of a value that may be, or hold, JSON or a text form.
+fn strings<'t>(reader: &mut Reader<'t>, visit: &mut dyn FnMut(&'t str)) -> Result<(), Fault> {
+    match reader.peek() {
+        Some(b'{') => reader.object(|reader, _| strings(reader, visit)),
+        Some(b'[') => reader.array(|reader| strings(reader, visit)),
+        _ => {
+            if let Json::String(inside) = reader.value()?
+                && matches!(inside.as_bytes().first(), Some(b'{' | b'\\' | b' ' | b'0'..=b'9'))
+            {
+                visit(inside);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A string's record, redacted, as the inside of a string; nothing where it is no record, or none that is concerned.
+fn redacted_string(inside: &str, sought: &Sought, redact: RedactLine<'_>) -> Result<Option<String>, Refusal> {
+    let plain = unescape(inside);
+    let line = without_line_end(&plain);
+    if !sought.accepts(line) {
+        return Ok(None);
+    }
+    let shown = redact(line.as_bytes())?;
+    let end = &plain[line.len()..];
+    Ok(shown.map(|shown| envelope::escaped(&format!("{}{end}", String::from_utf8_lossy(&shown)))))
+}
+
+fn refusal(fault: Fault) -> Refusal {
+    Refusal::new(fault.to_string())
+}
+
+struct Redactor<'f> {
+    sought: &'f Sought,
+    redaction: &'f Redaction,
+    redact: RedactLine<'f>,
+}
+
+impl Redactor<'_> {
+    /// The same of what the runtime was given.
+    fn line(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        if (self.sought.accept)(bytes) || envelope::line(bytes, self.sought).is_none() {
+            return (self.redact)(bytes);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
+        let edits = self.around(text, None)?;
+        if edits.is_empty() {
+            return Ok(None);
+        }
+        let shown = applied(text, &edits).into_bytes();
+        // Else the envelope would be taken for the record.
+        match envelope::line(&shown, self.sought) {
+            Some(_) => Ok(Some(shown)),
+            None => Err(Refusal::new("what is left of the record after its redaction is none")),
+        }
+    }
+
+    /// What of an envelope is to be shown otherwise: every string and object in it that is a record is redacted, also those
+    /// that nobody reads, and what a path leads to is, from whichever object on. `line` names a member that is left out.
+    fn around(&self, text: &str, line: Option<&str>) -> Result<Vec<Edit>, Refusal> {
+        // No place in the one is another in the other.
+        let whole = with_whole_pairs(text);
+        let mut values = Values::of(&whole);
+        let piece = values.next().filter(|_| values.damaged().is_empty());
+        let piece = piece.ok_or(Refusal::new("the envelope is no JSON"))?;
+        let mut walk = Walk { redactor: self, text: &whole, edits: Vec::new(), refused: None };
+        match (piece.value, line) {
+            (Json::Object(object), Some(line)) => walk.object(object, &[], |key| key != line).map_err(refusal)?,
+            (value, _) => walk.value(value, &[]).map_err(refusal)?,
+        }
+        walk.refused.map_or(Ok(walk.edits), Err)
+    }
+
+    /// Whether a text beside the record may hold a piece of one: it names what is redacted, as a field.
+    fn may_hold(&self, inside: &str) -> bool {
+        let mut text = Text::Escaped(inside).plain().into_owned();
+        for _ in 0..ESCAPED_MAX {
+            if self.redaction.names().any(|name| names_field(&text, name)) {
+                return true;
+            }
+            if memchr::memchr(b'\\', text.as_bytes()).is_none() {
+                return false;
+            }
+            text = unescape(&text).into_owned();
+        }
+        // What is escaped so often nobody has looked into.
+        memchr::memchr(b'\\', text.as_bytes()).is_some()
+    }
+}
+
+/// Whether a text says something of a field of that name, in whatever notation.
+fn names_field(text: &str, name: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    memchr::memmem::find_iter(bytes, name).any(|at| {
+        let after = &bytes[at + name.len()..];
+        let is_between = |byte: &u8| matches!(byte, b'"' | b'\'' | b'\\' | b' ');
+        let between = after.iter().take(BETWEEN_MAX).take_while(|byte| is_between(byte)).count();
+        matches!(after.get(between), Some(b':' | b'=')) && !bytes[..at].last().is_some_and(is_of_name)
+    })
+}
+
+/// A way through an envelope.
+struct Walk<'w, 'f> {
+    redactor: &'w Redactor<'f>,
+    text: &'w str,
+    edits: Vec<Edit>,
+    refused: Option<Refusal>,
+}
+
+impl<'w> Walk<'w, '_> {
+    fn value(&mut self, value: Json<'w>, rests: &[Rest<'_>]) -> Result<(), Fault> {
+        let Redactor { sought, redact, .. } = *self.redactor;
+        match value {
+            Json::String(inside) => {
+                match redacted_string(inside, sought, redact) {
+                    Ok(Some(shown)) => self.edit(inside, shown),
+                    Ok(None) if !self.is_record(inside) && self.redactor.may_hold(inside) => {
+                        self.edit(inside, MASKED.to_owned());
+                    }
+                    Ok(None) => {}
+                    Err(refusal) => self.refused = Some(refusal),
+                }
+                Ok(())
+            }
+            Json::Object(whole) if sought.accepts(whole) => {
+                match redact(whole.as_bytes()) {
+                    Ok(Some(shown)) => self.edit(whole, String::from_utf8_lossy(&shown).into_owned()),
+                    Ok(None) => {}
+                    Err(refusal) => self.refused = Some(refusal),
+                }
+                Ok(())
+            }
+            Json::Object(whole) => self.object(whole, rests, |_| true),
+            Json::Array(whole) => Reader::new(whole).array(|reader| self.value(reader.value()?, rests)),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(&mut self, whole: &'w str, rests: &[Rest<'_>], is_asked: impl Fn(&str) -> bool) -> Result<(), Fault> {
+        let rests: Vec<Rest<'_>> = rests.iter().copied().chain(self.redactor.redaction.rests()).collect();
+        let begin = offset_in(self.text, whole);
+        Reader::new(whole).object(|reader, key| {
+            let _first = reader.peek();
+            let from = reader.at();
+            let value = reader.value()?;
+            let (action, inner) = matching(&rests, &key);
+            match action {
+                _ if !is_asked(&key) => Ok(()),
+                // A line stands there, or several.
+                Some(_) if is_shipped(&key) => self.value(value, &[]),
+                Some(action) => {
+                    self.replace(begin + from..begin + reader.at(), value, action);
+                    Ok(())
+                }
+                None => self.value(value, &inner),
+            }
+        })
+    }
+
+    /// Of a member that is dropped the name stays.
+    fn replace(&mut self, at: Range<usize>, value: Json<'_>, action: Action) {
+        let said = value.text().map(|text| text.plain().into_owned());
+        if let Some(said) = said {
+            let shown = self.redactor.redaction.shown(action, &said);
+            let shown = shown.map_or_else(|| "null".to_owned(), |shown| format!("\"{shown}\""));
+            self.edits.push(Edit { at, shown });
+        }
+    }
+
+    fn is_record(&self, inside: &str) -> bool {
+        self.redactor.sought.accepts(without_line_end(&unescape(inside)))
+    }
+
+    fn edit(&mut self, part: &str, shown: String) {
+        let at = offset_in(self.text, part);
+        self.edits.push(Edit { at: at..at + part.len(), shown });
+    }
+}

@@ -1,0 +1,357 @@
+//! Splits a line that holds several records into lines that hold one each, as if each had come alone.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use crate::event::Fault;
+use crate::event::Json;
+use crate::event::Reader;
+use crate::event::Text;
+use crate::event::unescape;
+use crate::family::Refusal;
+use crate::family::container::runtime::Docker;
+use crate::family::container::runtime::Joined;
+use crate::family::container::runtime::Runtime;
+use crate::family::container::runtime::first_line;
+use crate::family::envelope::DEPTH_MAX;
+use crate::family::envelope::LIST;
+use crate::family::envelope::Opened;
+use crate::family::envelope::Piece;
+use crate::family::envelope::Sought;
+use crate::family::envelope::Values;
+use crate::family::envelope::escaped;
+use crate::family::envelope::is_shipped;
+use crate::family::envelope::may_begin;
+use crate::family::envelope::opened;
+use crate::family::envelope::with_whole_pairs;
+use crate::family::envelope::without_line_end;
+
+/// What stands around several records stands in each of their lines up to so many bytes. What is longer stands in the first:
+/// else a line of many records would be read as often as it is long.
+const SHARED_BYTES_MAX: usize = 1024;
+
+/// The member of Docker's object that holds the line.
+const LOG: &str = "log";
+
+/// What is taken for one record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::family) enum Trust {
+    /// Whatever begins as a record. What follows it is seen when it is decoded.
+    Records,
+    /// Only what nothing follows.
+    Nothing,
+}
+
+/// The lines that a record is to be read as; nothing where it is to be read as it stands.
+///
+/// # Errors
+/// When something that is no JSON follows an object on its line, so that nobody can say what is in it.
+pub(in crate::family) fn parts(record: &[u8], sought: &Sought, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+    let split = Split { sought, trust };
+    let first = Runtime::of(first_line(record));
+    let is_one_line = memchr::memchr(b'\n', record).is_none();
+    match first {
+        None if trust == Trust::Records && (sought.accept)(record) => Ok(None),
+        None => Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect())),
+        // Its other members are asked as well.
+        Some(Runtime::Docker(_)) if is_one_line => {
+            Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect()))
+        }
+        Some(first) => {
+            let joined = Joined::of(record, first);
+            if joined.is_partial || trust == Trust::Records && (sought.accept)(&joined.bytes) {
+                return Ok(None);
+            }
+            let Some(parts) = split.line(&joined.bytes)? else { return Ok(None) };
+            let around = first.around_bytes();
+            let written = parts.iter().enumerate().map(|(index, part)| match index > 0 && around > SHARED_BYTES_MAX {
+                true => part.clone().into_bytes(),
+                false => first.written(part.as_bytes()),
+            });
+            Ok(Some(written.collect()))
+        }
+    }
+}
+
+/// Opens the envelope that a line is; nothing where it holds no record.
+///
+/// # Errors
+/// When it holds several, or when something that is no JSON follows an object on its line.
+pub(super) fn alone<'a>(line: &[u8], sought: &Sought) -> Result<Option<Opened<'a>>, Refusal> {
+    if !may_begin(line) {
+        return Ok(None);
+    }
+    let Ok(text) = std::str::from_utf8(line) else { return Ok(None) };
+    let text = with_whole_pairs(text);
+    match (Split { sought, trust: Trust::Records }).held(&text)? {
+        Some(Held::Several(_)) => Err(several()),
+        Some(Held::One { value, record: Some(record) }) => Ok(Some(opened(&text, value, record))),
+        _ => Ok(None),
+    }
+}
+
+/// Holds where a line has at most one record.
+///
+/// # Errors
+/// As [`alone`].
+pub(super) fn asked_around(line: &[u8], sought: &Sought) -> Result<(), Refusal> {
+    match (Split { sought, trust: Trust::Records }).line(line)? {
+        Some(_) => Err(several()),
+        None => Ok(()),
+    }
+}
+
+fn several() -> Refusal {
+    Refusal::new("the line holds several records")
+}
+
+struct Split<'s> {
+    sought: &'s Sought,
+    trust: Trust,
+}
+
+/// A record that stands in a JSON value.
+struct Found<'t> {
+    /// The value as JSON, with no other record in it.
+    shown: Cow<'t, str>,
+    record: Cow<'t, str>,
+    is_object: bool,
+    /// No envelope that holds it so is opened.
+    is_bare: bool,
+}
+
+impl<'t> Found<'t> {
+    fn of_object(whole: &'t str, is_bare: bool) -> Self {
+        Self { shown: Cow::Borrowed(whole), record: Cow::Borrowed(whole), is_object: true, is_bare }
+    }
+
+    fn of_text(record: String, shown: Cow<'t, str>) -> Self {
+        Self { shown, record: Cow::Owned(record), is_object: false, is_bare: false }
+    }
+
+    /// The line that it is to be read as.
+    fn into_line(self) -> String {
+        let is_line = !self.is_bare && self.shown.starts_with('{');
+        if is_line { self.shown.into_owned() } else { self.record.into_owned() }
+    }
+}
+
+/// A member of an object.
+struct Member<'t> {
+    key: Cow<'t, str>,
+    raw: &'t str,
+    found: Vec<Found<'t>>,
+    holds_records: bool,
+}
+
+/// What a line holds.
+enum Held<'t> {
+    /// One value, with at most one record.
+    One { value: Json<'t>, record: Option<String> },
+    /// The lines that it is to be read as.
+    Several(Vec<String>),
+}
+
+impl Split<'_> {
+    /// The lines of a line that holds more than one value, or one value with more than one record.
+    fn line(&self, bytes: &[u8]) -> Result<Option<Vec<String>>, Refusal> {
+        let Ok(text) = std::str::from_utf8(bytes) else { return Ok(None) };
+        match self.held(&with_whole_pairs(text))? {
+            Some(Held::Several(lines)) => Ok(Some(lines)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Nothing where no value stands that can be read, or only such as hold no record.
+    fn held<'t>(&self, text: &'t str) -> Result<Option<Held<'t>>, Refusal> {
+        let mut values = Values::of(text);
+        let Some(first) = values.next() else { return Ok(None) };
+        let mut found = self.piece(&first);
+        let mut count = 1;
+        for piece in values.by_ref() {
+            count += 1;
+            found.extend(self.piece(&piece));
+        }
+        let is_damaged = !values.damaged().is_empty();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        if is_damaged {
+            return Err(Refusal::new("something that is no JSON follows an object on its line"));
+        }
+        if count > 1 || found.len() > 1 || matches!(first.value, Json::Array(_)) {
+            return Ok(Some(Held::Several(found.into_iter().map(Found::into_line).collect())));
+        }
+        let record = found.pop().filter(|found| !found.is_bare).map(|found| found.record.into_owned());
+        Ok(Some(Held::One { value: first.value, record }))
+    }
+
+    fn piece<'t>(&self, piece: &Piece<'t>) -> Vec<Found<'t>> {
+        let docker = Docker::of(piece.text.as_bytes()).is_some();
+        match piece.value {
+            _ if !docker && self.sought.accepts(piece.text) => vec![Found::of_object(piece.text, true)],
+            Json::Array(whole) => self.elements(LIST, whole, DEPTH_MAX),
+            Json::Object(whole) => {
+                let found = self.members(whole, DEPTH_MAX, docker.then_some(LOG));
+                if !found.is_empty() && (self.sought.is_own)(whole.as_bytes()) { Vec::new() } else { found }
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// `name` is what the value is called, or the list that it is in; `raw` is the value as it stands.
+    fn value<'t>(&self, name: &str, value: Json<'t>, raw: &'t str, depth: u8) -> Vec<Found<'t>> {
+        match value {
+            Json::String(inside) => self.string(inside, raw),
+            Json::Object(whole) if self.sought.accepts(whole) => vec![Found::of_object(whole, !is_shipped(name))],
+            Json::Object(whole) => self.members(whole, depth, None),
+            Json::Array(whole) => {
+                let mut found = self.elements(name, whole, depth);
+                for found in found.iter_mut().filter(|found| !found.is_bare) {
+                    found.shown = Cow::Owned(format!("[{}]", found.shown));
+                }
+                found
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The records of a text.
+    fn string<'t>(&self, inside: &'t str, raw: &'t str) -> Vec<Found<'t>> {
+        let plain = unescape(inside);
+        let line = without_line_end(&plain);
+        if !self.sought.accepts(line) {
+            return Vec::new();
+        }
+        let several = if self.trust == Trust::Nothing { self.text(line) } else { Vec::new() };
+        if several.len() > 1 { several } else { vec![Found::of_text(line.to_owned(), Cow::Borrowed(raw))] }
+    }
+
+    /// The records of a text that is a line of its own, and may be an envelope.
+    fn logged<'t>(&self, inside: &'t str, raw: &'t str) -> Vec<Found<'t>> {
+        let found = self.string(inside, raw);
+        let plain = unescape(inside);
+        let line = without_line_end(&plain);
+        if !found.is_empty() || (self.sought.is_own)(line.as_bytes()) {
+            return found;
+        }
+        let several = self.text(line);
+        let is_one = several.len() == 1;
+        several
+            .into_iter()
+            .map(|found| if is_one { Found { shown: Cow::Borrowed(raw), ..found } } else { found })
+            .collect()
+    }
+
+    /// The records of a text, each in a text of its own; none where something in it is no JSON.
+    fn text<'t>(&self, text: &str) -> Vec<Found<'t>> {
+        let text = with_whole_pairs(text);
+        let mut values = Values::of(&text);
+        let found: Vec<Found<'_>> = values.by_ref().flat_map(|piece| self.piece(&piece)).collect();
+        if !values.damaged().is_empty() {
+            return Vec::new();
+        }
+        let of_text = |found: Found<'_>| {
+            let line = found.into_line();
+            let shown = Cow::Owned(format!("\"{}\\n\"", escaped(&line)));
+            Found::of_text(line, shown)
+        };
+        found.into_iter().map(of_text).collect()
+    }
+
+    fn elements<'t>(&self, name: &str, whole: &'t str, depth: u8) -> Vec<Found<'t>> {
+        let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
+        let mut found = Vec::new();
+        let read = Reader::new(whole).array(|reader| {
+            let (value, raw) = value_of(reader, whole)?;
+            found.extend(self.value(name, value, raw, depth));
+            Ok(())
+        });
+        if read.is_ok() { found } else { Vec::new() }
+    }
+
+    /// The records of an object, each in an object that holds it alone. `line` names the member whose text is a line.
+    fn members<'t>(&self, whole: &'t str, depth: u8, line: Option<&str>) -> Vec<Found<'t>> {
+        let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
+        let mut members = Vec::new();
+        let read = Reader::new(whole).object(|reader, key| {
+            let (value, raw) = value_of(reader, whole)?;
+            let found = match value {
+                Json::String(inside) if line == Some(&*key) => self.logged(inside, raw),
+                value => self.value(&key, value, raw, depth),
+            };
+            let holds_records = !found.is_empty();
+            members.push(Member { key, raw, found, holds_records });
+            Ok(())
+        });
+        if read.is_err() {
+            return Vec::new();
+        }
+        keep_once(&mut members);
+        let mut found: Vec<(Cow<'t, str>, Found<'t>)> = Vec::new();
+        let mut shared = Vec::new();
+        for member in members {
+            if member.holds_records {
+                found.extend(member.found.into_iter().map(|found| (member.key.clone(), found)));
+            } else {
+                write_member(&mut shared, &member.key, member.raw);
+            }
+        }
+        if let [(_, only)] = &mut found[..] {
+            only.shown = if only.is_bare { only.record.clone() } else { Cow::Borrowed(whole) };
+            return found.into_iter().map(|(_, found)| found).collect();
+        }
+        let alone = |(index, (key, mut found)): (usize, (Cow<'t, str>, Found<'t>))| {
+            if !found.is_bare {
+                let mut object = vec![b'{'];
+                if index == 0 || shared.len() <= SHARED_BYTES_MAX {
+                    object.extend_from_slice(&shared);
+                }
+                write_member(&mut object, &key, &found.shown);
+                object.pop();
+                object.push(b'}');
+                found.shown = Cow::Owned(String::from_utf8_lossy(&object).into_owned());
+            }
+            found
+        };
+        found.into_iter().enumerate().map(alone).collect()
+    }
+}
+
+/// A value, and the same as it stands in `text`, of which the reader reads.
+fn value_of<'t>(reader: &mut Reader<'t>, text: &'t str) -> Result<(Json<'t>, &'t str), Fault> {
+    let _first = reader.peek();
+    let from = reader.at();
+    let value = reader.value()?;
+    Ok((value, text.get(from..reader.at()).unwrap_or_default()))
+}
+
+/// Appends a member and a comma.
+fn write_member(out: &mut Vec<u8>, key: &str, value: &str) {
+    Text::from(key).write(out);
+    out.push(b':');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b',');
+}
+
+/// Shippers keep a line beside what they have read from it: what a member before says is the same record told once more.
+fn keep_once(members: &mut [Member<'_>]) {
+    if members.iter().filter(|member| member.holds_records).count() < 2 {
+        return;
+    }
+    let has = |is_object: bool| members.iter().flat_map(|member| &member.found).any(|own| own.is_object == is_object);
+    let is_mixed = has(true) && has(false);
+    let mut before: HashSet<String> = HashSet::new();
+    for member in members {
+        let said: Vec<String> = member.found.iter().map(|found| said(&found.record, is_mixed)).collect();
+        let mut is_new = said.iter().map(|said| !before.contains(said));
+        member.found.retain(|_| is_new.next().unwrap_or(true));
+        before.extend(said);
+    }
+}
+
+/// What a record says, however it is spelled where that `may_differ`.
+fn said(record: &str, may_differ: bool) -> String {
+    let value = may_differ.then(|| serde_json::from_str::<serde_json::Value>(record).ok()).flatten();
+    value.map_or_else(|| record.to_owned(), |value| value.to_string())
+}

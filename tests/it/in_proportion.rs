@@ -1,0 +1,113 @@
+//! What a line gives grows with the line, and not with its square, whatever an attacker writes into it.
+
+use auditferry::delta::RecordHash;
+use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::family::{self, Context};
+use auditferry::notification::ObjectId;
+use auditferry::records::Record;
+use serde_json::{Value, json};
+
+const YDB: &str = "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: a, status: S";
+
+/// Bytes of all events of a line, the record shown in them where it is.
+fn bytes_of(family: &str, line: &str) -> Option<usize> {
+    let object = ObjectId::new("b", "k");
+    let family = family::named(family).unwrap();
+    let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
+    let encoders = [EncodingName::Ocsf, EncodingName::Ecs, EncodingName::Raw]
+        .map(|name| Encoder::new(name, Options { raw_data: true, ..Options::default() }));
+    let mut out = encoders.map(|_| Encoded::default());
+    let record = Record::new(0, line.as_bytes());
+    family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, &mut out).ok()?;
+    Some(out.iter().map(|own| own.bytes.len()).sum())
+}
+
+fn immuta(fields: &Value) -> String {
+    let mut record = json!({"recordType": "x", "dateTime": 1_628_524_947_022_i64, "userId": "a"});
+    record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    record.to_string()
+}
+
+fn wrapped(pad: usize, records: usize) -> String {
+    let record = immuta(&json!({}));
+    json!({"pad": "x".repeat(pad), "messages": vec![json!({"message": record}); records]}).to_string()
+}
+
+#[test]
+fn four_times_the_line_gives_at_most_about_four_times_the_events() {
+    type Line = fn(usize) -> String;
+    let lines: [(&str, &str, Line); 14] = [
+        ("ydb", "entries", |n| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n))),
+        ("ydb", "operations", |n| format!("{YDB}{}", ", operation: CREATE TABLE, path: /R/a".repeat(n))),
+        ("ydb", "a masked query of many entries", |n| {
+            let entries = vec!["+R:a"; n].join(", ");
+            format!(
+                "2025-11-03T18:00:00Z: component=x, operation=MODIFY ACL, status=SUCCESS, paths=[/R], acl_add=[{entries}], query_text=CREATE USER u PASSWORD 's3cr3t'"
+            )
+        }),
+        ("ydb", "queries in a parameter", |n| {
+            let query = "params=x&token=S&".repeat(n);
+            format!(r#"2025-11-03T18:00:00Z: {{"component":"x","operation":"y","status":"S","query_text":"{query}"}}"#)
+        }),
+        ("immuta", "addresses in each other", |n| immuta(&json!({"query": format!("/x{}", "?a=".repeat(n))}))),
+        ("s3_access", "addresses in each other", |n| {
+            let uri = format!("GET /a?{} HTTP/1.1", "a=?token=".repeat(n));
+            format!(
+                "79a5 b [06/Feb/2019:00:00:38 +0000] 192.0.2.3 who R1 REST.GET.OBJECT a \"{uri}\" 200 - 1 2 3 4 \"-\" \"agent\" -"
+            )
+        }),
+        ("lakefs", "addresses in each other", |n| {
+            format!(
+                r#"{{"log_audit":true,"time":"2024-01-15T08:00:00Z","operation_id":"x","path":"/api/v1/{}"}}"#,
+                "?a=".repeat(n)
+            )
+        }),
+        ("immuta", "many records", |n| wrapped(10, n)),
+        ("immuta", "many records and much around them", |n| wrapped(200 * n, n)),
+        ("immuta", "objects one after another", |n| {
+            json!({"pad": "x".repeat(500), "log": immuta(&json!({}))}).to_string().repeat(n)
+        }),
+        ("immuta", "lists in each other", |n| {
+            let inner = json!({"pad": "x".repeat(50 * n), "message": vec![immuta(&json!({})); n]});
+            json!({"pad": "x".repeat(50 * n), "records": [inner]}).to_string()
+        }),
+        ("immuta", "a container's line and many records", |n| {
+            json!({"log": wrapped(10, n), "stream": "stdout", "pad": "x".repeat(100 * n)}).to_string()
+        }),
+        ("databricks", "a list of records", |n| {
+            json!(vec![json!({"timestamp": 1_705_305_600_000_i64, "serviceName": "x", "actionName": "y"}); n])
+                .to_string()
+        }),
+        ("lakefs", "a list of records", |n| {
+            json!(vec![json!({"log_audit": true, "time": "2024-01-15T08:00:00Z", "operation_id": "x"}); n]).to_string()
+        }),
+    ];
+    for (family, name, line) in lines {
+        let [small, large] =
+            [400, 1600].map(|n| bytes_of(family, &line(n)).unwrap_or_else(|| panic!("{family} {name}")));
+        assert!(large < small * 5, "{family} {name}: {small} and {large} bytes");
+        assert!(large < line(1600).len() * 300, "{family} {name}: {large} bytes of {}", line(1600).len());
+    }
+}
+
+#[test]
+fn what_would_repeat_a_record_too_often_is_refused() {
+    let entries = ", add access: +R:a".repeat(5000);
+    let reason = "x".repeat(60_000);
+    let line = |reason: &str| format!("{YDB}, reason: {reason}, operation: MODIFY ACL, path: /R{entries}");
+    assert!(bytes_of("ydb", &line("short")).is_some());
+    assert!(bytes_of("ydb", &line(&reason)).is_none());
+}
+
+/// Each of a record's events shows a short record, and the first of them one that is long.
+#[test]
+fn a_long_record_is_shown_in_the_first_of_its_events() {
+    let line = |n: usize| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n));
+    let shown = |line: &str| -> Vec<bool> {
+        let found = super::container_logs::read("ydb", line.as_bytes()).records.remove(0).unwrap();
+        found.iter().map(|event| event["raw_data"].as_str() == Some(line)).collect()
+    };
+    assert_eq!(shown(&line(3)), [true, true, true]);
+    let long = shown(&line(400));
+    assert_eq!((long.len(), long[0], long.iter().filter(|shown| **shown).count()), (400, true, 1));
+}

@@ -1,0 +1,129 @@
+//! What a feed redacts leaves by no wrapper, second record or unreadable rest.
+
+use auditferry::family::{self, Action};
+use serde_json::{Value, json};
+
+use super::redaction::{Key, leaving, records_of, text_of};
+use super::support::wrappers::{CASES, SECRET, immuta, lines_of, value};
+
+/// Everything that hides a second record, or a part of one.
+fn hiding(record: fn(u32) -> String) -> Vec<(&'static str, String)> {
+    let records = [0, 1, 2].map(record).to_vec();
+    let [first, second] = [&records[0], &records[1]];
+    let (begin, end) = second.split_at(second.len() / 2);
+    let wrapped = |text: &str| json!({"date": 1.5, "log": text}).to_string();
+    let mut lines = lines_of(&records);
+    lines.extend([
+        ("bare", first.clone()),
+        ("two without a line end", records.concat()),
+        ("two in one text", wrapped(&records.concat())),
+        ("two lines in one text", wrapped(&records.join("\n"))),
+        ("garbage behind a wrapper", format!("{}{SECRET}", wrapped(first))),
+        ("garbage before", format!("{SECRET} {first}")),
+        ("garbage before a wrapper", format!("{SECRET} {}", wrapped(first))),
+        ("torn", begin.to_owned()),
+        ("torn behind another", format!("{first}{begin}")),
+        ("the rest of a torn one before", format!("{end}{first}")),
+        ("torn before another", format!("{begin}{first}")),
+        ("torn in a text", json!({"log": first, "rest": begin}).to_string()),
+        ("torn in a text first", json!({"rest": begin, "log": first}).to_string()),
+        ("torn wrapper behind", format!("{}{}", wrapped(first), wrapped(second).split_at(wrapped(second).len() - 9).0)),
+        ("text in a text in a text", json!({"log": first, "more": wrapped(&wrapped(second))}).to_string()),
+        ("text in a text alone", wrapped(&wrapped(first))),
+        ("beside as a part", json!({"log": first, "read": {"again": value(second)}}).to_string()),
+        ("deep beside", json!({"log": first, "a": {"b": {"c": {"d": {"e": [second, value(second)]}}}}}).to_string()),
+        ("deep alone", json!({"a": {"b": {"c": {"d": {"e": [first, value(first)]}}}}}).to_string()),
+        (
+            "another name",
+            json!({"timestamp": 1_747_037_350_123_u64, "detail": value(first), "text": first}).to_string(),
+        ),
+        ("half a surrogate pair", wrapped(first).replace("1.5", "\"\\ud800\"")),
+        (
+            "half a surrogate pair and another",
+            format!("{}{}", wrapped(first), wrapped(second).replace("1.5", "\"\\ud800\"")),
+        ),
+    ]);
+    if first.ends_with('}') {
+        // In the forms that escape nothing it is a part of the last value.
+        lines.push(("garbage behind", format!("{first} {SECRET}")));
+    }
+    if let Some(Value::Object(mut copy)) = value(first) {
+        copy.insert("original".to_owned(), json!(second));
+        lines.push(("copy in the record", Value::Object(copy.clone()).to_string()));
+        copy.insert("original".to_owned(), json!({"deep": [second]}));
+        lines.push(("deep copy in the record", Value::Object(copy.clone()).to_string()));
+        let field = json!({"log": first, "fields": copy});
+        lines.push(("fields beside", field.to_string()));
+    }
+    lines
+}
+
+/// A feed may hide a field of a record. By no wrapper, second record or unreadable rest does it leave all the same: not in
+/// OCSF of any version, ECS, raw, or raw data. What cannot be read is refused.
+#[test]
+fn no_redacted_value_leaves_by_any_wrapper_second_record_or_unreadable_rest() {
+    let key = Key::new();
+    let (mut judged, mut without) = (0, 0);
+    for (name, path, record) in CASES {
+        let family = family::named(name).unwrap();
+        for (wrapper, line) in hiding(*record) {
+            // Each record is given as the object's framing gives it, and the line as if it were one.
+            let mut records = records_of(family, line.as_bytes());
+            records.push(line.clone().into_bytes());
+            for bytes in &records {
+                let plain = leaving(family, bytes, None).is_ok_and(|out| text_of(&out[3]).contains(SECRET));
+                without += u32::from(plain);
+                for action in [Action::Drop, Action::Hash, Action::Mask] {
+                    judged += 1;
+                    let Ok(out) = leaving(family, bytes, Some(&key.config(action, &[path]))) else { continue };
+                    for out in out.iter().map(text_of) {
+                        let case = format!("{name} {path} {action:?} in {wrapper}: {}", String::from_utf8_lossy(bytes));
+                        assert!(!out.contains(SECRET), "{case}\nleaves in\n{out}");
+                    }
+                }
+            }
+        }
+    }
+    // Else nothing would have been to hide.
+    assert!(judged > 1000 && without > 200, "{judged}, {without}");
+}
+
+#[test]
+fn a_redacted_record_keeps_its_place_and_id_in_its_wrapper() {
+    let key = Key::new();
+    for (name, path, record) in CASES.iter().filter(|(name, ..)| *name != "s3_access") {
+        let family = family::named(name).unwrap();
+        for (wrapper, line) in lines_of(&[0, 1, 2].map(record)) {
+            let plain = leaving(family, line.as_bytes(), None).unwrap();
+            let config = key.config(Action::Mask, &[path]);
+            let redacted = leaving(family, line.as_bytes(), Some(&config));
+            let redacted = redacted.unwrap_or_else(|refusal| panic!("{name} in {wrapper}: {refusal}: {line}"));
+            let raw = text_of(&redacted[5]);
+            assert_eq!(plain[5].ids, redacted[5].ids, "{name} in {wrapper}");
+            assert_eq!(raw.matches("***").count(), 3, "{name} in {wrapper}: {raw}");
+        }
+    }
+}
+
+#[test]
+fn a_text_beside_the_record_that_names_what_is_redacted_is_masked_and_others_are_not() {
+    let key = Key::new();
+    let line = json!({
+        "log": immuta(0), "stream": "stdout", "host": "h1", "pod": {"userId": SECRET, "name": "p", "note": "userIds: none"},
+        "torn": "\"userId\":\"kim", "escaped": json!(json!({"userId": "kim"}).to_string()).to_string(),
+    });
+    let out = leaving(
+        family::named("immuta").unwrap(),
+        line.to_string().as_bytes(),
+        Some(&key.config(Action::Drop, &["userId"])),
+    );
+    let raw: Value = serde_json::from_str(&text_of(&out.unwrap()[5])).unwrap();
+    let shown = json!({
+        "stream": "stdout", "host": "h1", "pod": {"userId": null, "name": "p", "note": "userIds: none"},
+        "torn": "***", "escaped": "***",
+    });
+    for (name, shown) in shown.as_object().unwrap() {
+        assert_eq!(&raw[name], shown, "{name}");
+    }
+    assert!(!raw["log"].as_str().unwrap().contains("userId"));
+}
