@@ -19,6 +19,7 @@ use crate::collector::reading;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::Condition;
 use crate::object::Objects as _;
@@ -180,7 +181,7 @@ async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {
         Reading::Changed(snapshot) => Ok(snapshot),
         Reading::Unchanged => {
             let reason = "the place gave no version".to_owned();
-            Err(ReadError::Unavailable { object: object.clone(), reason })
+            Err(ReadError::Unavailable { object: object.clone(), kind: FaultKind::Unavailable, reason })
         }
     }
 }

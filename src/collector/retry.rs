@@ -42,6 +42,7 @@ pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::fault::FaultKind;
     use crate::notification::ObjectId;
 
     fn object() -> ObjectId {
@@ -62,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_refused_read_is_never_taken_for_settled() {
-        let denied = || ReadError::Denied { object: object(), reason: "no".into() };
+        let denied = || ReadError::Denied { object: object(), kind: FaultKind::Denied, reason: "no".into() };
         assert!(matches!(after(denied(), 1, 0), Verdict::Again(_)));
         assert!(matches!(after(denied(), 50, 599), Verdict::Again(_)));
         assert_eq!(after(denied(), 51, 600), Verdict::GiveUp);
@@ -83,14 +84,18 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_minute() {
-        let error = || ReadError::Unavailable { object: object(), reason: "503".into() };
+        let error = || ReadError::Unavailable { object: object(), kind: FaultKind::Unavailable, reason: "503".into() };
         assert_eq!(after(error(), 1, 0), Verdict::Again(Duration::from_millis(500)));
         assert_eq!(after(error(), 30, 1), Verdict::Again(Duration::from_secs(60)));
     }
 
     #[test]
     fn once_does_not_wait_for_ever() {
-        let error = JobError::Read(ReadError::Unavailable { object: object(), reason: "503".into() });
+        let error = JobError::Read(ReadError::Unavailable {
+            object: object(),
+            kind: FaultKind::Unavailable,
+            reason: "503".into(),
+        });
         let verdict = verdict(&error, 4, Duration::from_secs(1), &Limits::default(), true);
         assert_eq!(verdict, Verdict::GiveUp);
     }

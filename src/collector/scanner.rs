@@ -21,6 +21,7 @@ use crate::collector::clock;
 use crate::collector::dispatch::Order;
 use crate::collector::feeds::Feed;
 use crate::collector::shutdown::Shutdown;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::directory::Directory;
 use crate::notification::scan::Found;
@@ -198,7 +199,7 @@ impl Scanner {
                 }
                 Found::Refused { place, reason } => {
                     warn!(feed = %self.feed.name, place, reason, "something there cannot be looked at");
-                    counts.refused.get_or_insert(ScanError::Denied { place, reason });
+                    counts.refused.get_or_insert(ScanError::Denied { place, kind: FaultKind::Denied, reason });
                 }
             }
         }

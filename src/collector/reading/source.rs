@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::runtime::Handle;
 
 use crate::collector::job::JobError;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::Body;
 use crate::object::Condition;
@@ -144,7 +145,8 @@ impl<'a> Source<'a> {
                 Ok(ReadError::Damaged { reason, .. }) => damaged(reason),
                 Ok(error) => JobError::Read(error),
                 Err(error) => {
-                    JobError::Read(ReadError::Unavailable { object: self.object.clone(), reason: error.to_string() })
+                    let (object, reason) = (self.object.clone(), error.to_string());
+                    JobError::Read(ReadError::Unavailable { object, kind: FaultKind::Unavailable, reason })
                 }
             },
             error => damaged(error.to_string()),
