@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
-use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::Finish;
@@ -20,10 +19,13 @@ use crate::collector::lane::LaneHandle;
 use crate::collector::reading;
 use crate::collector::reading::Read;
 use crate::collector::redelivery::Redelivery;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::config::Limits;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::notification::Sequencer;
 use crate::object::Condition;
@@ -32,7 +34,6 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::telemetry::health::Health;
-use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
 
 /// What every job works with.
@@ -42,6 +43,7 @@ pub(super) struct Workshop {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub reporter: Reporter,
     pub limits: Limits,
     pub shutdown: Shutdown,
     pub began: Instant,
@@ -60,11 +62,8 @@ impl Workshop {
         self.store.standing(&task.object, &sinks)
     }
 
-    /// The supervisor turns: health sees it, and whether every sink has been reached once.
+    /// The supervisor turns, and health sees it.
     pub(super) fn beat(&self) {
-        if self.lanes.iter().all(|lane| !lane.is_failing()) {
-            self.health.mark(Part::Sinks, true);
-        }
         self.health.beat(clock::since_ms(self.began));
     }
 }
@@ -99,7 +98,7 @@ pub(super) enum JobError {
     Read(#[from] ReadError),
     /// The stored bytes will never read in this version.
     #[error("{object} cannot be read: {reason}")]
-    Damaged { object: ObjectId, etag: Box<str>, reason: String },
+    Damaged { object: ObjectId, etag: Box<str>, kind: FaultKind, reason: String },
     /// The checkpoint moved on while the object was read.
     #[error("the checkpoint moved on while the object was read")]
     Overtaken,
@@ -172,7 +171,11 @@ impl Announced {
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
         let (was, family) = (self.standing.family.as_deref(), feed.family.name);
-        warn!(%object, feed = %feed.name, was, family, "an object was read as another family; it is read as if it were new");
+        limited!(
+            self.workshop.reporter, WARN, &feed.name,
+            "an object was read as another family; it is read as if it were new",
+            %object, feed = %feed.name, was, family
+        );
         match self.workshop.store.begin_anew(object.clone(), family).await {
             Ok(()) => self.standing = self.workshop.standing(&self.task)?,
             Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
@@ -210,14 +213,22 @@ impl Announced {
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
+                self.workshop.reporter.read(&self.task.feed.name);
                 self.note_sequencer().await?;
                 Ok(Opening::Nothing(JobEnd { finished: true, deferred: Vec::new() }))
             }
-            Err(ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) => {
-                let etag = self.task.etag.take().unwrap_or_default();
-                Err(JobError::Damaged { object, etag, reason })
+            Err(error) => Err(self.unread(error)),
+        }
+    }
+
+    /// A version that will never read better is named, so that it can be quarantined.
+    fn unread(&mut self, error: ReadError) -> JobError {
+        let kind = error.kind();
+        match error {
+            ReadError::Archived { object, reason } | ReadError::Damaged { object, reason } => {
+                JobError::Damaged { object, etag: self.task.etag.take().unwrap_or_default(), kind, reason }
             }
-            Err(error) => Err(error.into()),
+            error => error.into(),
         }
     }
 
@@ -314,7 +325,10 @@ impl Workshop {
             }
             let now = ticket.progress();
             if now == moved || self.lanes[lane].is_failing() {
-                warn!(%object, sink = %self.lanes[lane].sink, "going on without a sink that is slow or failing");
+                let sink = &self.lanes[lane].sink;
+                limited!(
+                    self.reporter, WARN, sink, "going on without a sink that is slow or failing", %object, %sink
+                );
                 return false;
             }
             moved = now;
@@ -334,6 +348,7 @@ impl Delivered {
             return Ok(JobEnd { finished: false, deferred });
         }
         let object = job.task.object.clone();
+        job.workshop.reporter.read(&job.task.feed.name);
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
             family: job.task.feed.family.name,

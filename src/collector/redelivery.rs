@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
-use tracing::info;
-use tracing::warn;
 
 use crate::checkpoint::RefusedRecord;
 use crate::collector::feeds::Feed;
@@ -16,6 +14,7 @@ use crate::collector::job::Workshop;
 use crate::collector::reading;
 use crate::collector::reading::Again;
 use crate::collector::reading::AgainWork;
+use crate::collector::report::limited;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::notification::ObjectId;
@@ -61,7 +60,8 @@ impl Redelivery {
         };
         if end.finished && self.workshop.store.settle_requeued(self.object.clone()).await? > 0 {
             self.workshop.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
-            info!(object = %self.object, "an object came out of quarantine");
+            let (reporter, feed, object) = (&self.workshop.reporter, &self.feed.name, &self.object);
+            limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
         }
         let mut after = 0;
         loop {
@@ -161,13 +161,18 @@ impl Redelivery {
         if !again.refused.is_empty() {
             let records = again.refused.len();
             workshop.metrics.records_requeued.add([feed, "refused"], records as u64);
-            warn!(%feed, %object, records, "records were tried again and stay in quarantine");
+            limited!(
+                workshop.reporter, WARN, feed, "records were tried again and stay in quarantine",
+                %feed, %object, records
+            );
             workshop.store.refuse_again(again.refused).await?;
         }
         let released = workshop.store.release(ids, self.feed.sinks.clone()).await?;
         if released > 0 {
             workshop.metrics.records_requeued.add([feed, "delivered"], released);
-            info!(%feed, %object, records = released, "records came out of quarantine");
+            limited!(
+                workshop.reporter, INFO, feed, "records came out of quarantine", %feed, %object, records = released
+            );
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::collector::job::JobError;
 use crate::config::Limits;
+use crate::identity::fault::FaultKind;
 use crate::object::ReadError;
 
 /// With `--once` nobody waits for long.
@@ -39,10 +40,19 @@ pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limi
     }
 }
 
+/// What a failed job is counted and reported as, where its object could not be read.
+pub(super) fn kind(error: &JobError) -> Option<FaultKind> {
+    match error {
+        JobError::Read(error) => Some(error.kind()),
+        JobError::Damaged { kind, .. } => Some(*kind),
+        JobError::Panicked { .. } => Some(FaultKind::Panicked),
+        JobError::Overtaken | JobError::Store(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::fault::FaultKind;
     use crate::notification::ObjectId;
 
     fn object() -> ObjectId {
@@ -71,7 +81,12 @@ mod tests {
 
     #[test]
     fn an_object_that_will_never_read_is_quarantined_at_once() {
-        let damaged = JobError::Damaged { object: object(), etag: "e".into(), reason: "GLACIER".into() };
+        let damaged = JobError::Damaged {
+            object: object(),
+            etag: "e".into(),
+            kind: FaultKind::Archived,
+            reason: "GLACIER".into(),
+        };
         let verdict = verdict(&damaged, 1, Duration::ZERO, &Limits::default(), false);
         assert_eq!(verdict, Verdict::Quarantine("e".into()));
     }

@@ -32,4 +32,5 @@ mod s3_access;
 mod scan;
 mod shutdown;
 mod sink_options;
+mod telling;
 mod users;

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
-use tracing::warn;
-
 use super::Dispatcher;
 use super::Wish;
 use crate::checkpoint::StoreError;
 use crate::collector::behind::Next;
 use crate::collector::clock;
+use crate::collector::report::limited;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
@@ -34,7 +32,8 @@ impl Dispatcher {
                     Next::Object(object, feed) => self.catch_up(lane, object, feed),
                     Next::Wait => break,
                     Next::CaughtUp => {
-                        info!(sink = %handle.sink, "the sink has caught up");
+                        let sink = &handle.sink;
+                        limited!(workshop.reporter, INFO, sink, "the sink has caught up", %sink);
                         workshop.metrics.sink_behind.set([&handle.sink], 0);
                         break;
                     }
@@ -47,7 +46,11 @@ impl Dispatcher {
     fn catch_up(&mut self, lane: usize, object: ObjectId, feed: Option<usize>) {
         let feed = feed.or_else(|| self.workshop.feeds.position(&object));
         let Some(feed) = feed.filter(|&feed| self.workshop.feeds.0[feed].lanes.contains(&lane)) else {
-            warn!(%object, sink = %self.workshop.lanes[lane].sink, "an object is owed to a sink that its feed does not go to any more");
+            let (reporter, sink) = (&self.workshop.reporter, &self.workshop.lanes[lane].sink);
+            limited!(
+                reporter, WARN, sink, "an object is owed to a sink that its feed does not go to any more",
+                %object, %sink
+            );
             self.behind[lane].again(&object, Duration::from_secs(3600));
             return;
         };
@@ -63,7 +66,8 @@ impl Dispatcher {
         }
         let sink = Arc::clone(&self.workshop.lanes[lane].sink);
         let objects = due.iter().map(|(object, feed)| (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone()));
-        info!(%sink, objects = due.len(), "objects are written down as owed to a sink");
+        let reporter = &self.workshop.reporter;
+        limited!(reporter, INFO, &sink, "objects are written down as owed to a sink", %sink, objects = due.len());
         self.workshop.store.owe(Arc::clone(&sink), objects.collect(), clock::now_ms()).await?;
         for (object, _) in due {
             self.behind[lane].owed(&object);

@@ -134,8 +134,12 @@ impl<'a> Source<'a> {
 
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
-        let damaged =
-            |reason: String| JobError::Damaged { object: self.object.clone(), etag: self.version.etag.clone(), reason };
+        let damaged = |reason: String| JobError::Damaged {
+            object: self.object.clone(),
+            etag: self.version.etag.clone(),
+            kind: FaultKind::Damaged,
+            reason,
+        };
         let error = match RowsError::from_read(error) {
             RowsError::Source(error) => error,
             refused => return damaged(refused.to_string()),

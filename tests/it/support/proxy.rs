@@ -36,6 +36,8 @@ pub enum Fault {
     CutAfter(usize),
     /// Answered with this status and no body.
     Status(u16),
+    /// Answered with this status and S3's code for the failure.
+    Refused(u16, &'static str),
     /// The answer waits until [`Proxy::release`].
     Held,
 }
@@ -92,6 +94,11 @@ impl Proxy {
         self.shared.state.lock().unwrap().faults.extend(faults);
     }
 
+    /// From now on nothing is broken any more.
+    pub fn heals(&self) {
+        self.shared.state.lock().unwrap().faults.clear();
+    }
+
     /// How many answers are held.
     pub fn held(&self) -> usize {
         self.shared.state.lock().unwrap().held
@@ -141,11 +148,18 @@ impl Shared {
         let fault = self.fault_for(&method, &target);
         let body_text = String::from_utf8_lossy(&body).into_owned();
         let exchange = Exchange { method, target, headers, body: body_text, status: 0 };
-        if let Some(Fault::Status(status)) = fault {
+        let refusal = match fault {
+            Some(Fault::Status(status)) => Some((status, String::new())),
+            Some(Fault::Refused(status, code)) => {
+                Some((status, format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>")))
+            }
+            _ => None,
+        };
+        if let Some((status, body)) = refusal {
             self.note(exchange, status);
-            return client.write_all(
-                format!("HTTP/1.1 {status} Broken\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes(),
-            );
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Broken\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+            return client.write_all(format!("{head}{body}").as_bytes());
         }
         let mut upstream = TcpStream::connect(self.upstream)?;
         upstream.write_all(&asked_to_close(&head, &body))?;
