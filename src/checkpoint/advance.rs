@@ -9,6 +9,8 @@ use rusqlite::params;
 use super::CheckpointStore;
 use super::StoreError;
 use super::batches;
+use super::freshness;
+use super::freshness::Freshness;
 use super::quarantine;
 use super::requeue;
 use super::rows;
@@ -83,6 +85,8 @@ pub struct Finish {
     pub progress: Progress,
     /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
     pub changed: bool,
+    /// What every sink has had of it now that is fresher than what was there.
+    pub fresh: Option<Freshness>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
 }
@@ -240,6 +244,9 @@ impl CheckpointStore {
             }
             row.save(connection, &finish.object)?;
             quarantine::heal(connection, &finish.object)?;
+            if let Some(fresh) = &finish.fresh {
+                freshness::note(connection, fresh, finish.now_ms)?;
+            }
             Ok(true)
         };
         self.writer.write(note).await

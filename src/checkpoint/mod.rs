@@ -10,6 +10,8 @@ mod batches;
 
 mod debt;
 
+mod freshness;
+
 mod inspect;
 
 mod lock;
@@ -54,6 +56,7 @@ pub use advance::SealedPart;
 pub use backup::BackupError;
 pub use backup::back_up;
 pub use debt::Owed;
+pub use freshness::Freshness;
 pub use inspect::Entry;
 pub use inspect::Inspection;
 pub use inspect::Kind;
@@ -479,6 +482,7 @@ mod tests {
             sequencer: None,
             progress: progress(accepted),
             changed: true,
+            fresh: None,
             now_ms: 1,
         };
         assert!(!store.finish(finish(4)).await.unwrap(), "the store has not accepted as much");

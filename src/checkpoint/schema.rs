@@ -187,6 +187,17 @@ ALTER TABLE object ADD COLUMN family TEXT;
 -- The file a sink's position lies in, as it was configured then.
 ALTER TABLE lane ADD COLUMN file_path TEXT;
 ",
+    "
+-- The newest event delivered for each partition of a feed, by its own time, and when that was noted.
+CREATE TABLE freshness (
+    feed TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    event_ms INTEGER NOT NULL,
+    noted_ms INTEGER NOT NULL,
+    PRIMARY KEY (feed, partition)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX freshness_noted ON freshness (noted_ms);
+",
 ];
 
 /// The version this program writes.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
@@ -15,6 +14,7 @@ use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::collector::feeds::Feed;
 use crate::collector::feeds::Feeds;
+use crate::collector::freshness;
 use crate::collector::lane::LaneHandle;
 use crate::collector::reading;
 use crate::collector::reading::Read;
@@ -248,6 +248,7 @@ impl Announced {
             sequencer: Some(sequencer),
             progress: self.standing.progress.clone(),
             changed: false,
+            fresh: None,
             now_ms: clock::now_ms(),
         };
         self.workshop.store.finish(finish).await?;
@@ -349,6 +350,7 @@ impl Delivered {
         }
         let object = job.task.object.clone();
         job.workshop.reporter.read(&job.task.feed.name);
+        let fresh = freshness::of(&job.task.feed, &object, read.latest_event_ms.filter(|_| deferred.is_empty()));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
             family: job.task.feed.family.name,
@@ -357,6 +359,7 @@ impl Delivered {
             sequencer: job.task.sequencer,
             progress: read.progress,
             changed: read.new_records > 0,
+            fresh: fresh.clone(),
             now_ms: clock::now_ms(),
         };
         let finished = job.workshop.store.finish(finish).await?;
@@ -368,25 +371,9 @@ impl Delivered {
         };
         job.workshop.metrics.objects.add([result], 1);
         if finished && deferred.is_empty() {
-            freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
+            freshness::show(&job.workshop.metrics, fresh.as_ref(), read.version.last_modified_ms);
         }
         debug!(%object, records = read.new_records, result, "read");
         Ok(JobEnd { finished, deferred })
     }
-}
-
-/// Tells how fresh the object's partition is, and how long the object took.
-fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Option<i64>, written_ms: Option<i64>) {
-    if let Some(latest_ms) = latest_ms {
-        let partition = feed.partition(object);
-        workshop.metrics.delivered(&feed.name, &partition, latest_ms);
-        workshop.metrics.event_latency_seconds.observe(secs_since(latest_ms));
-    }
-    if let Some(written_ms) = written_ms {
-        workshop.metrics.object_latency_seconds.observe(secs_since(written_ms));
-    }
-}
-
-fn secs_since(ms: i64) -> f64 {
-    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

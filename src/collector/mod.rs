@@ -12,6 +12,8 @@ mod dispatch;
 
 mod feeds;
 
+mod freshness;
+
 mod held;
 
 mod intake;
@@ -143,6 +145,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let reporter = Reporter::new(&health, &metrics, began);
     announce(&reporter, &config);
     reporter.worked(&Part::store(), Activity::Commit);
+    freshness::restore(&store, &config, &metrics)?;
     let mut identities = build::Identities::default();
     let feeds = Arc::new(build::feeds(&config, &mut identities).await?);
     // The parts stop when asked from outside, or when one of them fails.

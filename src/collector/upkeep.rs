@@ -87,6 +87,7 @@ async fn forget(workshop: &Workshop) -> Result<(), StoreError> {
             some => objects += some,
         }
     }
+    workshop.store.forget_partitions(before_ms).await?;
     if objects > 0 {
         info!(objects, "forgot the checkpoints of objects that have not changed for long");
     }
