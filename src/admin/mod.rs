@@ -28,6 +28,8 @@ use tokio::io::AsyncWrite;
 
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status;
+use crate::telemetry::status::Now;
 
 pub use client::Answer;
 pub use client::AskError;
@@ -39,15 +41,6 @@ pub use listener::SocketFile;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of request line and headers that are read.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
-
-/// The time, as whoever may read a clock tells it.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// Milliseconds since the epoch.
-    pub wall_ms: i64,
-    /// Milliseconds since the process started, on the monotonic clock.
-    pub uptime_ms: u64,
-}
 
 /// What is served.
 #[derive(Clone)]
@@ -61,8 +54,10 @@ pub struct State {
 /// fails, for want of descriptors for example; it may be called again after a while. Cancel-safe: dropping it closes the
 /// connections being answered.
 ///
-/// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once store,
-/// credentials and sinks are there, else 503 naming what is missing.
+/// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once the store
+/// and every sink were opened and every identity was asked for credentials, else 503 naming what is missing; either way
+/// with a line for each feed, queue, sink and identity that stands still, since when and why. It stays 200 then: a restart
+/// would not help. `GET /status`: all that is known of each of them, as JSON.
 pub async fn serve(listener: &Listener, state: &State) -> io::Error {
     tokio::select! {
         failed = lane(listener, state) => failed,
@@ -108,7 +103,7 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) 
 }
 
 fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
-    if !["/metrics", "/livez", "/readyz"].contains(&path) {
+    if !["/metrics", "/livez", "/readyz", "/status"].contains(&path) {
         return text(StatusCode::NOT_FOUND, "not found\n".to_owned());
     }
     if !matches!(*method, Method::GET | Method::HEAD) {
@@ -119,24 +114,32 @@ fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
     let now = (state.now)();
     match path {
         "/metrics" => {
-            let mut response = text(StatusCode::OK, state.metrics.text(now.wall_ms));
-            let openmetrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-            response.headers_mut().insert(CONTENT_TYPE, openmetrics);
-            response
+            status::measure(&state.health, &state.metrics);
+            let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            typed(StatusCode::OK, openmetrics, state.metrics.text(now.wall_ms))
+        }
+        "/status" => {
+            let told = status::status(&state.health, &state.metrics, now);
+            typed(StatusCode::OK, "application/json", format!("{told:#}\n"))
         }
         "/livez" if state.health.live(now.uptime_ms) => text(StatusCode::OK, "live\n".to_owned()),
         "/livez" => text(StatusCode::SERVICE_UNAVAILABLE, "the supervisor is silent\n".to_owned()),
-        _ => match state.health.unready().as_slice() {
-            [] => text(StatusCode::OK, "ready\n".to_owned()),
-            missing => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing:?}\n")),
-        },
+        _ => {
+            let ready = state.health.unready().is_empty();
+            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            text(status, status::readiness(&state.health, now))
+        }
     }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -150,12 +153,18 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::telemetry::health::Activity;
+    use crate::telemetry::health::Failure;
     use crate::telemetry::health::Part;
+    use crate::telemetry::health::PartKind;
+    use crate::telemetry::health::Patience;
 
     fn state(uptime_ms: u64) -> State {
+        let health = Health::default();
+        health.announce(Part::new(PartKind::Sink, "out"));
         State {
             metrics: Arc::new(Metrics::new(0)),
-            health: Arc::new(Health::default()),
+            health: Arc::new(health),
             now: Arc::new(move || Now { wall_ms: 0, uptime_ms }),
         }
     }
@@ -180,18 +189,24 @@ mod tests {
             ("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
             ("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n", "503 Service Unavailable"),
             ("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "405 Method Not Allowed"),
-            ("GET /status HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found"),
+            ("GET /status HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK"),
+            ("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found"),
             ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", "404 Not Found"),
             ("nonsense\r\n\r\n", "400 Bad Request"),
         ] {
             let reply = ask(address, request).await;
             assert!(reply.starts_with(&format!("HTTP/1.1 {status}")), "{request:?} was answered with {reply}");
         }
-        for part in [Part::Store, Part::Credentials, Part::Sinks] {
-            state.health.mark(part, true);
-        }
+        let sink = Part::new(PartKind::Sink, "out");
+        state.health.worked(&sink, Activity::Deliver, 0);
         let reply = ask(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        assert!(reply.ends_with("ready\n"), "{reply}");
+        assert!(reply.ends_with("\r\n\r\nready\n"), "{reply}");
+        let failure = Failure { kind: "unavailable", reason: "the disk is full".to_owned() };
+        state.health.failed(&sink, Activity::Deliver, failure, Patience::NONE, 0);
+        let reply = ask(address, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(reply.starts_with("HTTP/1.1 200 OK"), "a restart would not help: {reply}");
+        assert!(reply.contains("\r\n\r\nready\nfailing: sink out (deliver)"), "{reply}");
+        assert!(reply.ends_with("unavailable: the disk is full\n"), "{reply}");
         server.abort();
     }
 

@@ -10,6 +10,8 @@ use super::CheckpointStore;
 use super::StoreError;
 use super::batches;
 use super::debt;
+use super::freshness;
+use super::freshness::Freshness;
 use super::quarantine;
 use super::requeue;
 use super::rows;
@@ -84,6 +86,8 @@ pub struct Finish {
     pub framed_bytes: u64,
     /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
     pub changed: bool,
+    /// What every sink has had of it now that is fresher than what was there.
+    pub fresh: Option<Freshness>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
 }
@@ -235,6 +239,9 @@ impl CheckpointStore {
             row.save(connection, &finish.object)?;
             rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
             quarantine::heal(connection, &finish.object)?;
+            if let Some(fresh) = &finish.fresh {
+                freshness::note(connection, fresh, finish.now_ms)?;
+            }
             Ok(true)
         };
         self.writer.write(note).await

@@ -12,6 +12,8 @@ mod debt;
 
 mod files;
 
+mod freshness;
+
 mod further;
 
 mod inspect;
@@ -66,6 +68,7 @@ pub use backup::BackupError;
 pub use backup::back_up;
 pub use debt::Debts;
 pub use debt::Owed;
+pub use freshness::Freshness;
 pub use further::Further;
 pub use further::FurtherRecord;
 pub use inspect::Entry;
@@ -493,6 +496,7 @@ mod tests {
             progress: progress(accepted),
             framed_bytes: 0,
             changed: true,
+            fresh: None,
             now_ms: 1,
         };
         assert!(!store.finish(finish(4)).await.unwrap(), "the store has not accepted as much");

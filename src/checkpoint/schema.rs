@@ -260,6 +260,17 @@ CREATE TRIGGER quarantine_counts AFTER UPDATE OF further ON quarantine BEGIN
     WHERE kind = new.kind;
 END;
 ",
+    "
+-- The newest event delivered for each partition of a feed, by its own time, and when that was noted.
+CREATE TABLE freshness (
+    feed TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    event_ms INTEGER NOT NULL,
+    noted_ms INTEGER NOT NULL,
+    PRIMARY KEY (feed, partition)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX freshness_noted ON freshness (noted_ms);
+",
 ];
 
 /// The version this program writes.
@@ -280,12 +291,15 @@ pub(super) fn version(connection: &Connection) -> Result<u32, OpenError> {
 /// A newer store is refused: an older program would not know what it must keep. So is another program's database.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found = version(connection)?;
-    if found == 0 {
-        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        if tables > 0 {
-            let path = connection.path().unwrap_or_default().into();
-            return Err(OpenError::Corrupt { path, reason: "it holds other tables".to_owned() });
-        }
+    let (all, ours): (i64, i64) = connection.query_row(
+        "SELECT count(*), count(*) FILTER (WHERE name IN ('meta', 'object')) FROM sqlite_schema WHERE type = 'table'",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let is_ours = if found == 0 { all == 0 } else { ours == 2 };
+    if !is_ours {
+        let path = connection.path().unwrap_or_default().into();
+        return Err(OpenError::Corrupt { path, reason: "it holds other tables".to_owned() });
     }
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction()?;

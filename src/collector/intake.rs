@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
-use tracing::debug;
-use tracing::error;
-use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::NoFeed;
 use crate::checkpoint::StoreError;
 use crate::checkpoint::Unrouted;
+use crate::collector::Error;
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::dispatch::Order;
@@ -23,6 +21,8 @@ use crate::collector::held::Ended;
 use crate::collector::held::Held;
 use crate::collector::held::InHand;
 use crate::collector::held::Proof;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::settle::Polling;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::unrouted::told::Told;
@@ -33,6 +33,7 @@ use crate::notification::parse::parse;
 use crate::notification::queue::Message;
 use crate::notification::queue::Queue;
 use crate::notification::queue::QueueError;
+use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 
 /// How long one poll waits for messages at most, and how many it takes. A poll that is cut off may have taken messages
@@ -56,6 +57,7 @@ pub(super) struct Intake<Q> {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
+    pub reporter: Reporter,
     pub orders: mpsc::Sender<Order>,
     pub ended: mpsc::UnboundedSender<Ended>,
     pub in_hand: InHand,
@@ -83,7 +85,10 @@ struct Nobodys {
 
 impl<Q: Queue> Intake<Q> {
     /// Receives until the stop, or with `once` until the queue is empty.
-    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// The store failed; with `once`, the queue could not be read either.
+    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
         let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;
@@ -103,6 +108,7 @@ impl<Q: Queue> Intake<Q> {
             match received {
                 Ok(messages) => {
                     backoff = Backoff::default();
+                    self.reporter.queue_worked(&self.name, Activity::Receive);
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
                     let mut nobodys = Vec::new();
                     for message in messages {
@@ -114,10 +120,7 @@ impl<Q: Queue> Intake<Q> {
                     }
                     self.remember(nobodys).await?;
                 }
-                Err(error) if self.once && backoff.attempts() >= 4 => {
-                    error!(queue = %self.name, %error, "the queue cannot be read");
-                    return Err(StoreError::Closed);
-                }
+                Err(error) if self.once && backoff.attempts() >= 4 => return Err(error.into()),
                 Err(error) => self.pause(&error, &mut backoff, &shutdown).await,
             }
         }
@@ -131,11 +134,15 @@ impl<Q: Queue> Intake<Q> {
 
     async fn pause(&self, error: &QueueError, backoff: &mut Backoff, shutdown: &Shutdown) {
         let wait = backoff.wait();
+        self.reporter.queue_failed(&self.name, Activity::Receive, error);
+        let (reporter, queue, kind, hint) = (&self.reporter, &self.name, error.kind().word(), error.kind().advice());
         match error {
-            QueueError::Unavailable { .. } => warn!(queue = %self.name, %error, "the queue was not read; trying again"),
-            QueueError::Denied { .. } | QueueError::NotFound { .. } => {
-                error!(queue = %self.name, %error, "the queue cannot be read until this is mended");
-            }
+            QueueError::Unavailable { .. } => limited!(
+                reporter, WARN, queue, "the queue was not read; trying again", %queue, kind, %error, hint
+            ),
+            QueueError::Denied { .. } | QueueError::NotFound { .. } => limited!(
+                reporter, ERROR, queue, "the queue cannot be read until this is mended", %queue, kind, %error, hint
+            ),
         }
         tokio::select! {
             biased;
@@ -243,17 +250,25 @@ impl<Q: Queue> Intake<Q> {
         Ok(())
     }
 
-    /// A message nobody understands is left to the queue's redrive policy, a little longer each time; one that has come
-    /// too often is quarantined here.
+    /// A message that cannot be understood is reported at its first receive and left to the queue's redrive policy, a
+    /// little longer each time. One that has come too often is quarantined here.
     async fn poison(&self, held: &Arc<Held>, reason: &str) -> Result<(), StoreError> {
         let message: &Message = held.message();
         self.count("poison");
-        if message.receive_count < self.poison_receives_max {
-            debug!(queue = %self.name, message = %message.id, reason, receives = message.receive_count, "a message cannot be understood");
+        let (queue, id, receives) = (&self.name, &message.id, message.receive_count);
+        if receives < self.poison_receives_max {
+            limited!(
+                self.reporter, WARN, queue,
+                "a message cannot be understood; it is left to the queue's redrive policy, or quarantined in the end",
+                %queue, message_id = %id, reason, receives, quarantined_at_receives = self.poison_receives_max
+            );
             drop(Claim::on(held));
             return Ok(());
         }
-        error!(queue = %self.name, message = %message.id, reason, "a message cannot be understood and is quarantined");
+        limited!(
+            self.reporter, ERROR, queue, "a message cannot be understood and is quarantined",
+            %queue, message_id = %id, reason, receives
+        );
         let body = message.body.as_bytes();
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();

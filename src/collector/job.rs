@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
-use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::Finish;
@@ -16,14 +14,18 @@ use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::collector::feeds::Feed;
 use crate::collector::feeds::Feeds;
+use crate::collector::freshness;
 use crate::collector::lane::LaneHandle;
 use crate::collector::reading;
 use crate::collector::reading::Read;
 use crate::collector::redelivery::Redelivery;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::config::Limits;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::Condition;
 use crate::object::Objects as _;
@@ -31,7 +33,6 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::telemetry::health::Health;
-use crate::telemetry::health::Part;
 use crate::telemetry::metrics::Metrics;
 
 /// What every job works with.
@@ -41,6 +42,7 @@ pub(super) struct Workshop {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub reporter: Reporter,
     pub limits: Limits,
     pub shutdown: Shutdown,
     pub began: Instant,
@@ -59,11 +61,8 @@ impl Workshop {
         self.store.standing(&task.object, &sinks)
     }
 
-    /// The supervisor turns: health sees it, and whether every sink has been reached once.
+    /// The supervisor turns, and health sees it.
     pub(super) fn beat(&self) {
-        if self.lanes.iter().all(|lane| !lane.is_failing()) {
-            self.health.mark(Part::Sinks, true);
-        }
         self.health.beat(clock::since_ms(self.began));
     }
 }
@@ -98,7 +97,7 @@ pub(super) enum JobError {
     Read(#[from] ReadError),
     /// The version with this entity tag will never read, or not before it is restored.
     #[error("{object} cannot be read: {reason}")]
-    Unreadable { object: ObjectId, etag: Box<str>, is_archived: bool, reason: String },
+    Unreadable { object: ObjectId, etag: Box<str>, kind: FaultKind, reason: String },
     /// The checkpoint moved on while the object was read.
     #[error("the checkpoint moved on while the object was read")]
     Overtaken,
@@ -171,7 +170,11 @@ impl Announced {
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
         let (was, family) = (self.standing.family.as_deref(), feed.family.name);
-        warn!(%object, feed = %feed.name, was, family, "an object was read as another family; it is read as if it were new");
+        limited!(
+            self.workshop.reporter, WARN, &feed.name,
+            "an object was read as another family; it is read as if it were new",
+            %object, feed = %feed.name, was, family
+        );
         match self.workshop.store.begin_anew(object.clone(), family).await {
             Ok(()) => self.standing = self.workshop.standing(&self.task)?,
             Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
@@ -207,18 +210,22 @@ impl Announced {
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
+                self.workshop.reporter.read(&self.task.feed.name);
                 Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
             }
-            Err(ReadError::Archived { object, reason }) => Err(self.unreadable(object, true, reason).await),
-            Err(ReadError::Damaged { object, reason }) => Err(self.unreadable(object, false, reason).await),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(self.unread(error).await),
         }
     }
 
-    /// Which version cannot be read is asked of the place; what a message named may be another's, or invented.
-    async fn unreadable(&self, object: ObjectId, is_archived: bool, reason: String) -> JobError {
+    /// A version that will never read better is named, so that it can be quarantined. Which one it is, is asked of the
+    /// place: what a message named may be another, or invented.
+    async fn unread(&self, error: ReadError) -> JobError {
+        let kind = error.kind();
+        let (ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) = error else {
+            return error.into();
+        };
         match self.task.feed.place.etag(&object).await {
-            Ok(etag) => JobError::Unreadable { object, etag, is_archived, reason },
+            Ok(etag) => JobError::Unreadable { object, etag, kind, reason },
             Err(error) => error.into(),
         }
     }
@@ -294,7 +301,10 @@ impl Workshop {
             }
             let now = ticket.progress();
             if now == moved || self.lanes[lane].is_failing() {
-                warn!(%object, sink = %self.lanes[lane].sink, "going on without a sink that is slow or failing");
+                let sink = &self.lanes[lane].sink;
+                limited!(
+                    self.reporter, WARN, sink, "going on without a sink that is slow or failing", %object, %sink
+                );
                 return false;
             }
             moved = now;
@@ -315,6 +325,8 @@ impl Delivered {
         }
         let object = job.task.object.clone();
         let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
+        job.workshop.reporter.read(&job.task.feed.name);
+        let fresh = freshness::of(&job.task.feed, &object, read.latest_event_ms.filter(|_| deferred.is_empty()));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
             family: job.task.feed.family.name,
@@ -323,6 +335,7 @@ impl Delivered {
             progress: read.progress,
             framed_bytes: read.framed_bytes,
             changed: read.new_records > 0,
+            fresh: fresh.clone(),
             now_ms: clock::now_ms(),
         };
         let finished = job.workshop.store.finish(finish).await?;
@@ -338,25 +351,9 @@ impl Delivered {
             job.workshop.metrics.left_out.lines.add([&job.task.feed.name], read.skipped_lines);
         }
         if finished && deferred.is_empty() {
-            freshen(&job.workshop, &job.task.feed, &object, read.latest_event_ms, read.version.last_modified_ms);
+            freshness::show(&job.workshop.metrics, fresh.as_ref(), read.version.last_modified_ms);
         }
         debug!(%object, records = read.new_records, result, "read");
         Ok(JobEnd { finished, deferred, again: false })
     }
-}
-
-/// Tells how fresh the object's partition is, and how long the object took.
-fn freshen(workshop: &Workshop, feed: &Feed, object: &ObjectId, latest_ms: Option<i64>, written_ms: Option<i64>) {
-    if let Some(latest_ms) = latest_ms {
-        let partition = feed.partition(object);
-        workshop.metrics.delivered(&feed.name, &partition, latest_ms);
-        workshop.metrics.event_latency_seconds.observe(secs_since(latest_ms));
-    }
-    if let Some(written_ms) = written_ms {
-        workshop.metrics.object_latency_seconds.observe(secs_since(written_ms));
-    }
-}
-
-fn secs_since(ms: i64) -> f64 {
-    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
-
 use crate::collector::held::Held;
 use crate::collector::held::InHand;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::Outcome;
 use crate::notification::queue::Queue;
 use crate::notification::queue::ReceiptHandle;
+use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 
 /// SQS lets nobody hold a message longer than 12 hours after its receipt (SQS Developer Guide, visibility timeout).
@@ -23,6 +24,7 @@ pub(super) struct Terms {
     pub visibility_secs: u32,
     /// Work that shows no progress for as long is given up.
     pub stall_after: Duration,
+    pub reporter: Reporter,
 }
 
 /// Extends what is in hand at half the visibility, until `shutdown`.
@@ -53,23 +55,35 @@ pub(super) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand,
     if handles.is_empty() {
         return;
     }
+    let (reporter, name) = (&terms.reporter, &terms.queue);
     match queue.extend(&handles, terms.visibility_secs).await {
         Ok(outcomes) => {
+            reporter.queue_worked(name, Activity::Visibility);
             for outcome in outcomes {
-                let result = match outcome {
+                let result = match &outcome {
                     Outcome::Done => "extended",
                     Outcome::Lost => {
                         metrics.lease_lost.inc();
                         "lost"
                     }
-                    Outcome::Failed(_) => "failed",
+                    Outcome::Failed(reason) => {
+                        limited!(
+                            reporter, WARN, name, "a message in hand was not kept invisible", queue = %name, reason
+                        );
+                        "failed"
+                    }
                 };
                 metrics.visibility_extensions.add([result], 1);
             }
         }
         Err(error) => {
             metrics.visibility_extensions.add(["failed"], handles.len() as u64);
-            warn!(queue = %terms.queue, %error, messages = handles.len(), "messages in hand were not kept invisible");
+            reporter.queue_failed(name, Activity::Visibility, &error);
+            let (messages, kind, hint) = (handles.len(), error.kind().word(), error.kind().advice());
+            limited!(
+                reporter, WARN, name, "messages in hand were not kept invisible",
+                queue = %name, kind, %error, hint, messages
+            );
         }
     }
 }
@@ -78,9 +92,10 @@ fn is_kept(held: &Held, terms: &Terms) -> bool {
     let age = held.received.elapsed();
     let stalled = age.saturating_sub(Duration::from_millis(held.progress_ms())) > terms.stall_after;
     if stalled || age > HELD_MAX {
-        warn!(
-            queue = %terms.queue, message = %held.message().id, held_secs = age.as_secs(), stalled,
-            "work on a message makes no progress or takes too long; the message is left to come again"
+        limited!(
+            terms.reporter, WARN, &terms.queue,
+            "work on a message makes no progress or takes too long; the message is left to come again",
+            queue = %terms.queue, message_id = %held.message().id, held_secs = age.as_secs(), stalled
         );
         return false;
     }

@@ -12,6 +12,8 @@ mod dispatch;
 
 mod feeds;
 
+mod freshness;
+
 mod held;
 
 mod intake;
@@ -27,6 +29,8 @@ mod reading;
 mod recovery;
 
 mod redelivery;
+
+mod report;
 
 mod requeue;
 
@@ -64,6 +68,7 @@ use crate::collector::dispatch::Dispatcher;
 use crate::collector::dispatch::Ended;
 use crate::collector::dispatch::Order;
 use crate::collector::job::Workshop;
+use crate::collector::report::Reporter;
 use crate::collector::scanner::ScannerError;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::shutdown::Stop;
@@ -72,8 +77,10 @@ use crate::identity::IdentityError;
 use crate::notification::queue::QueueError;
 use crate::notification::scan::ScanError;
 use crate::sink;
+use crate::telemetry::health::Activity;
 use crate::telemetry::health::Health;
 use crate::telemetry::health::Part;
+use crate::telemetry::health::PartKind;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::systemd;
 
@@ -142,24 +149,25 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let began = Instant::now();
     let metrics = Arc::new(Metrics::new(clock::now_ms()));
     let health = Arc::new(Health::default());
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
-    for file in store.exposed() {
-        warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
-    }
-    health.mark(Part::Store, true);
+    let store = open_store(&config)?;
+    let reporter = Reporter::new(&health, &metrics, began);
+    announce(&reporter, &config);
+    reporter.worked(&Part::store(), Activity::Commit);
+    freshness::restore(&store, &config, &metrics)?;
     let mut identities = build::Identities::default();
     let feeds = Arc::new(build::feeds(&config, &mut identities).await?);
     // The parts stop when asked from outside, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let lanes = start::lanes(&config, &feeds, &store, &metrics, &halt, once, &mut tasks)?;
+    let lanes = start::lanes(&config, &feeds, &store, &reporter, &halt, once, &mut tasks)?;
     let workshop = Arc::new(Workshop {
         feeds: Arc::clone(&feeds),
         lanes,
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
+        reporter: reporter.clone(),
         limits: config.limits.clone(),
         shutdown: halt.clone(),
         began,
@@ -173,10 +181,14 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
         start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
     let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
     let mut background = JoinSet::new();
-    start::user_directories(&feeds, &mut background);
+    start::user_directories(&feeds, &reporter, &mut background);
+    if !once {
+        // Asked for the first time by `upkeep`.
+        identities.all().iter().for_each(|identity| reporter.announce(Part::new(PartKind::Identity, identity.name())));
+    }
     let guard = upkeep::guard(store.clone());
     background.spawn(async move { Ok(guard.await?) });
-    let _socket = start::admin(&config, &metrics, &health, began, &mut background).await?;
+    let _socket = start::admin(&config, &metrics, &health, &reporter, began, &mut background).await?;
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {
             upkeep::watchdog(health, began, every).await;
@@ -184,6 +196,11 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
         });
     }
     if !once {
+        let report = upkeep::report(Arc::clone(&workshop));
+        background.spawn(async move {
+            report.await;
+            Ok(())
+        });
         let upkeep = upkeep::run(Arc::clone(&workshop), identities.all(), queues);
         background.spawn(async move { Ok(upkeep.await?) });
         // Without a service manager there is nobody to tell.
@@ -194,8 +211,26 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let supervised = Supervised { store: store.clone(), dispatcher, ordered, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     store.tidy().await;
+    reporter.end();
     // Where the store's files are gone, whatever else failed did so for that.
     ended.map_err(|error| store.in_place().err().map_or(error, Error::Store))
+}
+
+/// Makes every part known that the configuration names, so that each shows from the start.
+fn announce(reporter: &Reporter, config: &Config) {
+    reporter.announce(Part::store());
+    let feeds = config.feed.keys().map(|name| Part::new(PartKind::Feed, name));
+    let sinks = config.sink.keys().map(|name| Part::new(PartKind::Sink, name));
+    let queues = build::queues(config).into_keys().map(|name| Part::new(PartKind::Queue, &name));
+    feeds.chain(sinks).chain(queues).for_each(|part| reporter.announce(part));
+}
+
+fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
+    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
+    for file in store.exposed() {
+        warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
+    }
+    Ok(store)
 }
 
 /// Everything that runs.

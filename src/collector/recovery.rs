@@ -3,9 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tracing::warn;
-
 use crate::batch::Batch;
 use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
@@ -16,9 +13,12 @@ use crate::collector::backoff::Backoff;
 use crate::collector::feeds::Feed;
 use crate::collector::feeds::Feeds;
 use crate::collector::reading;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::Condition;
 use crate::object::Objects as _;
@@ -26,6 +26,7 @@ use crate::object::ReadError;
 use crate::object::Reading;
 use crate::object::Snapshot;
 use crate::sink::Manifest;
+use tokio::runtime::Handle;
 
 /// How often an object is asked for before its part counts as lost.
 const NOT_FOUND_MAX: u32 = 3;
@@ -50,6 +51,7 @@ pub(super) struct Remake {
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
+    reporter: Reporter,
     shutdown: Shutdown,
 }
 
@@ -60,6 +62,7 @@ pub(super) fn look_up(
     lane: usize,
     sink: &str,
     limits: &Limits,
+    reporter: &Reporter,
     shutdown: &Shutdown,
 ) -> Result<Recovered, StoreError> {
     let Some(found) = store.sealed(sink)? else { return Ok(Recovered::Nothing) };
@@ -71,6 +74,7 @@ pub(super) fn look_up(
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
+        reporter: reporter.clone(),
         shutdown: shutdown.clone(),
     };
     Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
@@ -111,24 +115,39 @@ impl Remake {
     async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Part>>, StoreError> {
         let object = &sealed.advance.object;
         let Some(feed) = self.feeds.position(object).map(|at| &self.feeds.0[at]) else {
-            warn!(%object, "an object of a batch that was under way belongs to no feed any more");
+            limited!(
+                self.reporter, WARN, "", "an object of a batch that was under way belongs to no feed any more", %object
+            );
             return Ok(Some(None));
         };
         let Some(encoder) = feed.encoder(self.lane) else { return Ok(Some(None)) };
         let mut backoff = Backoff::default();
         loop {
             match self.read(feed, sealed, encoder).await {
-                Ok(part) => return Ok(Some(Some(part))),
+                Ok(part) => {
+                    self.reporter.read(&feed.name);
+                    return Ok(Some(Some(part)));
+                }
                 Err(reading::RemakeError::Store(error)) => return Err(error),
                 Err(reading::RemakeError::Damaged(reason)) => {
-                    warn!(%object, reason, "an object of a batch that was under way cannot be read any more");
+                    limited!(
+                        self.reporter, WARN, &feed.name,
+                        "an object of a batch that was under way cannot be read any more",
+                        feed = %feed.name, %object, reason
+                    );
                     return Ok(Some(None));
                 }
                 Err(reading::RemakeError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
                     return Ok(Some(None));
                 }
                 Err(reading::RemakeError::Read(error)) => {
-                    warn!(%object, %error, "an object of a batch that was under way cannot be read now; trying again");
+                    let kind = error.kind();
+                    self.reporter.read_failed(&feed.name, kind, &error);
+                    limited!(
+                        self.reporter, WARN, &feed.name,
+                        "an object of a batch that was under way cannot be read now; trying again",
+                        feed = %feed.name, %object, kind = kind.word(), %error, hint = kind.advice()
+                    );
                 }
             }
             tokio::select! {
@@ -180,7 +199,7 @@ async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {
         Reading::Changed(snapshot) => Ok(snapshot),
         Reading::Unchanged => {
             let reason = "the place gave no version".to_owned();
-            Err(ReadError::Unavailable { object: object.clone(), reason })
+            Err(ReadError::Unavailable { object: object.clone(), kind: FaultKind::Unavailable, reason })
         }
     }
 }

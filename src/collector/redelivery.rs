@@ -6,8 +6,6 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tracing::info;
-use tracing::warn;
 
 use crate::checkpoint::Further;
 use crate::checkpoint::RefusedRecord;
@@ -21,6 +19,7 @@ use crate::collector::reading::Again;
 use crate::collector::reading::AgainWork;
 use crate::collector::reading::FurtherWork;
 use crate::collector::reading::SearchEnd;
+use crate::collector::report::limited;
 use crate::collector::ticket;
 use crate::collector::ticket::Ticket;
 use crate::notification::ObjectId;
@@ -66,7 +65,8 @@ impl Redelivery {
         };
         if end.finished && self.workshop.store.settle_requeued(self.object.clone()).await? > 0 {
             self.workshop.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
-            info!(object = %self.object, "an object came out of quarantine");
+            let (reporter, feed, object) = (&self.workshop.reporter, &self.feed.name, &self.object);
+            limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
         }
         let mut after = 0;
         loop {
@@ -136,7 +136,10 @@ impl Redelivery {
         let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
         if end.refused > 0 {
             workshop.metrics.records_requeued.add([feed, "refused"], end.refused);
-            warn!(%feed, %object, records = end.refused, "records were tried again and stay in quarantine");
+            let (reporter, records) = (&workshop.reporter, end.refused);
+            limited!(
+                reporter, WARN, feed, "records were tried again and stay in quarantine", %feed, %object, records
+            );
         }
         workshop.store.refuse_again(vec![(id, end.reason())]).await?;
         Ok(())
@@ -232,13 +235,18 @@ impl Redelivery {
         if !again.refused.is_empty() {
             let records = again.refused.len();
             workshop.metrics.records_requeued.add([feed, "refused"], records as u64);
-            warn!(%feed, %object, records, "records were tried again and stay in quarantine");
+            limited!(
+                workshop.reporter, WARN, feed, "records were tried again and stay in quarantine",
+                %feed, %object, records
+            );
             workshop.store.refuse_again(again.refused).await?;
         }
         let released = workshop.store.release(ids, self.feed.sinks.clone()).await?;
         if released > 0 {
             workshop.metrics.records_requeued.add([feed, "delivered"], released);
-            info!(%feed, %object, records = released, "records came out of quarantine");
+            limited!(
+                workshop.reporter, INFO, feed, "records came out of quarantine", %feed, %object, records = released
+            );
         }
         Ok(())
     }

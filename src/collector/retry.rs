@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::collector::job::JobError;
 use crate::config::Limits;
+use crate::identity::fault::FaultKind;
 use crate::object::ReadError;
 
 /// With `--once` nobody waits for long.
@@ -39,6 +40,16 @@ pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limi
     }
 }
 
+/// What a failed job is counted and reported as, where its object could not be read.
+pub(super) fn kind(error: &JobError) -> Option<FaultKind> {
+    match error {
+        JobError::Read(error) => Some(error.kind()),
+        JobError::Unreadable { kind, .. } => Some(*kind),
+        JobError::Panicked { .. } => Some(FaultKind::Panicked),
+        JobError::Overtaken | JobError::Store(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_refused_read_is_never_taken_for_settled() {
-        let denied = || ReadError::Denied { object: object(), reason: "no".into() };
+        let denied = || ReadError::Denied { object: object(), kind: FaultKind::Denied, reason: "no".into() };
         assert!(matches!(after(denied(), 1, 0), Verdict::Again(_)));
         assert!(matches!(after(denied(), 50, 599), Verdict::Again(_)));
         assert_eq!(after(denied(), 51, 600), Verdict::GiveUp);
@@ -70,8 +81,12 @@ mod tests {
 
     #[test]
     fn an_object_that_will_never_read_is_quarantined_at_once() {
-        let reason = "GLACIER".to_owned();
-        let damaged = JobError::Unreadable { object: object(), etag: "e".into(), is_archived: true, reason };
+        let damaged = JobError::Unreadable {
+            object: object(),
+            etag: "e".into(),
+            kind: FaultKind::Archived,
+            reason: "GLACIER".into(),
+        };
         let verdict = verdict(&damaged, 1, Duration::ZERO, &Limits::default(), false);
         assert_eq!(verdict, Verdict::Quarantine("e".into()));
     }
@@ -84,14 +99,18 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_minute() {
-        let error = || ReadError::Unavailable { object: object(), reason: "503".into() };
+        let error = || ReadError::Unavailable { object: object(), kind: FaultKind::Unavailable, reason: "503".into() };
         assert_eq!(after(error(), 1, 0), Verdict::Again(Duration::from_millis(500)));
         assert_eq!(after(error(), 30, 1), Verdict::Again(Duration::from_secs(60)));
     }
 
     #[test]
     fn once_does_not_wait_for_ever() {
-        let error = JobError::Read(ReadError::Unavailable { object: object(), reason: "503".into() });
+        let error = JobError::Read(ReadError::Unavailable {
+            object: object(),
+            kind: FaultKind::Unavailable,
+            reason: "503".into(),
+        });
         let verdict = verdict(&error, 4, Duration::from_secs(1), &Limits::default(), true);
         assert_eq!(verdict, Verdict::GiveUp);
     }

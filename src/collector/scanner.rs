@@ -10,7 +10,6 @@ use std::time::Duration;
 use notify::Watcher as _;
 use tokio::sync::mpsc;
 use tracing::debug;
-use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -21,12 +20,20 @@ use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::dispatch::Order;
 use crate::collector::feeds::Feed;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::directory::Directory;
 use crate::notification::scan::Found;
 use crate::notification::scan::ScanError;
 use crate::object::Place;
+use crate::telemetry::health::Activity;
+use crate::telemetry::health::Failure;
+use crate::telemetry::health::Part;
+use crate::telemetry::health::PartKind;
+use crate::telemetry::health::Patience;
 use crate::telemetry::metrics::Metrics;
 
 /// Files of a directory looked at at once.
@@ -48,6 +55,7 @@ pub(super) struct Scanner {
     pub position: usize,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
+    pub reporter: Reporter,
     pub orders: mpsc::Sender<Order>,
     pub at_start: bool,
     pub every: Option<Duration>,
@@ -87,7 +95,12 @@ impl Scanner {
                 match self.scan(&shutdown).await {
                     Ok(()) => {}
                     Err(ScannerError::Scan(error)) if !self.once => {
-                        error!(feed = %self.feed.name, %error, "the place could not be scanned; it is scanned again later");
+                        self.failed(&error);
+                        let (feed, kind, hint) = (&self.feed.name, error.kind().word(), error.kind().advice());
+                        limited!(
+                            self.reporter, ERROR, feed, "the place could not be scanned; it is scanned again later",
+                            %feed, kind, %error, hint
+                        );
                     }
                     Err(error) => return Err(error),
                 }
@@ -98,6 +111,15 @@ impl Scanner {
             due = self.wait(watch.as_mut(), &shutdown).await?;
         }
         Ok(())
+    }
+
+    fn part(&self) -> Part {
+        Part::new(PartKind::Feed, &self.feed.name)
+    }
+
+    fn failed(&self, error: &ScanError) {
+        let failure = Failure { kind: error.kind().word(), reason: error.to_string() };
+        self.reporter.failed(&self.part(), Activity::List, failure, Patience::NONE);
     }
 
     /// Waits for the next scan, and passes on what the file system tells meanwhile. Returns whether a scan is due.
@@ -161,12 +183,16 @@ impl Scanner {
                         let page = match listing.next_page().await {
                             Ok(Some(page)) => page,
                             Ok(None) => break,
-                            Err(ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
+                            Err(error @ ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
+                                self.page_failed(&error, backoff.attempts());
                                 tokio::time::sleep(backoff.wait()).await;
                                 continue;
                             }
                             Err(error) => return Err(error.into()),
                         };
+                        if backoff.attempts() > 1 {
+                            self.reporter.worked(&self.part(), Activity::List);
+                        }
                         backoff = Backoff::default();
                         self.consider_page(page, horizon, &mut counts).await?;
                         if shutdown.is_requested() {
@@ -181,8 +207,20 @@ impl Scanner {
             return Err(refused.into());
         }
         debug!(feed = %self.feed.name, seen, changed, forgotten, "scanned");
+        self.reporter.worked(&self.part(), Activity::List);
         self.metrics.scan_last_success.set([&self.feed.name], clock::now_ms() / 1000);
         Ok(())
+    }
+
+    /// A page of the listing is asked for again, after as many attempts before this one.
+    fn page_failed(&self, error: &ScanError, attempts: u32) {
+        if attempts > 0 {
+            self.failed(error);
+        }
+        let (feed, kind, hint) = (&self.feed.name, error.kind().word(), error.kind().advice());
+        limited!(
+            self.reporter, WARN, feed, "a page of the listing is asked for again", %feed, kind, %error, hint
+        );
     }
 
     async fn consider_page(
@@ -195,11 +233,17 @@ impl Scanner {
             match found {
                 Found::Object(change) => self.consider(change, horizon, counts).await?,
                 Found::Unreadable { place, reason } => {
-                    warn!(feed = %self.feed.name, place, reason, "something there cannot be an object");
+                    let feed = &self.feed.name;
+                    limited!(
+                        self.reporter, WARN, feed, "something there cannot be an object", %feed, place, reason
+                    );
                 }
                 Found::Refused { place, reason } => {
-                    warn!(feed = %self.feed.name, place, reason, "something there cannot be looked at");
-                    counts.refused.get_or_insert(ScanError::Denied { place, reason });
+                    let feed = &self.feed.name;
+                    limited!(
+                        self.reporter, WARN, feed, "something there cannot be looked at", %feed, place, reason
+                    );
+                    counts.refused.get_or_insert(ScanError::Denied { place, kind: FaultKind::Denied, reason });
                 }
             }
         }

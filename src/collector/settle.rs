@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tracing::warn;
 
 use crate::collector::backoff::Backoff;
 use crate::collector::held::Ended;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::Message;
 use crate::notification::queue::Outcome;
 use crate::notification::queue::Queue;
 use crate::notification::queue::ReceiptHandle;
+use crate::telemetry::health::Activity;
 
 /// How often a delete is tried. After that the message comes again, and is settled without a read.
 const ATTEMPTS_MAX: u32 = 4;
@@ -27,6 +29,7 @@ pub(super) async fn run<Q: Queue>(
     name: Arc<str>,
     mut ended: mpsc::UnboundedReceiver<Ended>,
     mut polling: mpsc::Receiver<Polling>,
+    reporter: Reporter,
     shutdown: Shutdown,
 ) {
     let mut some = Vec::with_capacity(AT_ONCE);
@@ -46,7 +49,7 @@ pub(super) async fn run<Q: Queue>(
             }
         }
         if !settled.is_empty() {
-            delete(&*queue, &name, settled).await;
+            delete(&*queue, &name, settled, &reporter).await;
         }
         if shutdown.is_requested() || !polls {
             kept.append(&mut back);
@@ -54,7 +57,7 @@ pub(super) async fn run<Q: Queue>(
                 release(&*queue, std::mem::take(&mut kept)).await;
             }
         } else {
-            give_back(&*queue, back).await;
+            give_back(&*queue, &name, back, &reporter).await;
         }
     }
     release(&*queue, kept).await;
@@ -64,21 +67,42 @@ pub(super) async fn run<Q: Queue>(
 #[derive(Clone, Debug)]
 pub(super) enum Polling {}
 
-async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>) {
+async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>, reporter: &Reporter) {
     let mut backoff = Backoff::default();
-    while !handles.is_empty() {
-        match queue.delete(&handles).await {
+    loop {
+        let reason = match queue.delete(&handles).await {
             Ok(outcomes) => {
-                let failed = handles.into_iter().zip(outcomes).filter(|(_, end)| matches!(end, Outcome::Failed(_)));
-                handles = failed.map(|(handle, _)| handle).collect();
+                reporter.queue_worked(name, Activity::Delete);
+                let mut reason = String::new();
+                let outcomes = handles.into_iter().zip(outcomes);
+                let failed = outcomes.filter_map(|(handle, outcome)| match outcome {
+                    Outcome::Failed(why) => {
+                        reason = why;
+                        Some(handle)
+                    }
+                    Outcome::Done | Outcome::Lost => None,
+                });
+                handles = failed.collect();
+                reason
             }
-            Err(error) if backoff.attempts() + 1 >= ATTEMPTS_MAX => {
-                warn!(queue = name, %error, messages = handles.len(), "messages were not deleted; they come again and are settled without a read");
-                return;
+            Err(error) => {
+                reporter.queue_failed(name, Activity::Delete, &error);
+                error.to_string()
             }
-            Err(_) => {}
+        };
+        if handles.is_empty() {
+            return;
         }
-        if handles.is_empty() || backoff.attempts() + 1 >= ATTEMPTS_MAX {
+        if backoff.attempts() + 1 >= ATTEMPTS_MAX {
+            limited!(
+                reporter,
+                WARN,
+                name,
+                "messages were not deleted; they come again and are settled without a read",
+                queue = name,
+                error = reason,
+                messages = handles.len()
+            );
             return;
         }
         tokio::time::sleep(backoff.wait()).await;
@@ -86,11 +110,19 @@ async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>
 }
 
 /// Messages that were given up come again soon, but not at once: the later the oftener they came.
-async fn give_back<Q: Queue>(queue: &Q, messages: Vec<Message>) {
+async fn give_back<Q: Queue>(queue: &Q, name: &str, messages: Vec<Message>, reporter: &Reporter) {
     for message in messages {
         let wait_secs = 5 * message.receive_count.min(60);
-        // Unanswered, a message comes again when its visibility ends.
-        let _ = queue.extend(&[message.receipt_handle], wait_secs).await;
+        match queue.extend(&[message.receipt_handle], wait_secs).await {
+            Ok(_) => reporter.queue_worked(name, Activity::Visibility),
+            Err(error) => {
+                reporter.queue_failed(name, Activity::Visibility, &error);
+                limited!(
+                    reporter, WARN, name, "a message was not given back; it comes again when its visibility ends",
+                    queue = name, message_id = %message.id, %error
+                );
+            }
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
-use tracing::warn;
 
 use super::Error;
 use super::Sources;
@@ -31,6 +30,8 @@ use crate::collector::job::Workshop;
 use crate::collector::lane::Lane;
 use crate::collector::lane::LaneError;
 use crate::collector::lane::LaneHandle;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
 use crate::collector::shutdown::Shutdown;
@@ -45,6 +46,7 @@ use crate::sink;
 use crate::sink::Sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::Now;
 
 /// How long the admin server rests after a failure, out of descriptors for example.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ pub(super) fn lanes(
     config: &Config,
     feeds: &Arc<Feeds>,
     store: &CheckpointStore,
-    metrics: &Arc<Metrics>,
+    reporter: &Reporter,
     halt: &Shutdown,
     once: bool,
     tasks: &mut JoinSet<Result<(), Error>>,
@@ -78,7 +80,7 @@ pub(super) fn lanes(
         let state = store.lane(name)?;
         let sink = Sink::open(table, state.position, state.file);
         let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
-        let recovered = recovery::look_up(store, feeds, position, name, limits, halt)?;
+        let recovered = recovery::look_up(store, feeds, position, name, limits, reporter, halt)?;
         let (lane, handle) = Lane::new(lane::Setup {
             name: name.as_str().into(),
             sink,
@@ -86,7 +88,8 @@ pub(super) fn lanes(
             limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
             room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
             store: store.clone(),
-            metrics: Arc::clone(metrics),
+            metrics: Arc::clone(reporter.metrics()),
+            reporter: reporter.clone(),
             shutdown: halt.clone(),
             last_send: limits.shutdown_grace / 3,
             once,
@@ -120,6 +123,7 @@ pub(super) fn scanners(
             position,
             store: workshop.store.clone(),
             metrics: Arc::clone(&workshop.metrics),
+            reporter: workshop.reporter.clone(),
             orders: orders.clone(),
             at_start,
             every,
@@ -183,7 +187,8 @@ pub(super) async fn queues(
         let (ended, ends) = mpsc::unbounded_channel();
         let in_hand = InHand::default();
         let (polling, polls) = mpsc::channel(1);
-        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, halt.clone());
+        let reporter = workshop.reporter.clone();
+        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, reporter, halt.clone());
         tasks.spawn(async move {
             settler.await;
             Ok(())
@@ -192,6 +197,7 @@ pub(super) async fn queues(
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
             stall_after: workshop.limits.stall_after,
+            reporter: workshop.reporter.clone(),
         };
         let metrics = Arc::clone(&workshop.metrics);
         let lease = lease::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
@@ -201,6 +207,7 @@ pub(super) async fn queues(
             feeds: Arc::clone(&workshop.feeds),
             store: workshop.store.clone(),
             metrics: Arc::clone(&workshop.metrics),
+            reporter: workshop.reporter.clone(),
             orders: orders.clone(),
             ended,
             in_hand: in_hand.clone(),
@@ -214,7 +221,7 @@ pub(super) async fn queues(
         });
         for _ in 0..table.receivers {
             let (intake, halt) = (Arc::clone(&intake), halt.clone());
-            sources.spawn(async move { Ok(intake.run(halt).await?) });
+            sources.spawn(async move { intake.run(halt).await });
         }
         drop(intake);
         tasks.spawn(async move {
@@ -227,21 +234,23 @@ pub(super) async fn queues(
 }
 
 /// Has the users of every feed that wants them listed, beside everything else.
-pub(super) fn user_directories(feeds: &Feeds, background: &mut JoinSet<Result<(), Error>>) {
+pub(super) fn user_directories(feeds: &Feeds, reporter: &Reporter, background: &mut JoinSet<Result<(), Error>>) {
     for directory in feeds.0.iter().filter_map(|feed| feed.users.clone()) {
+        let reporter = reporter.clone();
         background.spawn(async move {
-            directory.run().await;
+            directory.run(&reporter).await;
             Ok(())
         });
     }
 }
 
-/// Serves metrics and health. The address is told in the log, since port 0 takes any free one. A socket's file is
+/// Serves metrics, health and status. The address is told in the log, since port 0 takes any free one. A socket's file is
 /// removed when what is returned is dropped.
 pub(super) async fn admin(
     config: &Config,
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
+    reporter: &Reporter,
     began: Instant,
     background: &mut JoinSet<Result<(), Error>>,
 ) -> Result<Option<SocketFile>, Error> {
@@ -251,12 +260,13 @@ pub(super) async fn admin(
     let (listener, file) = Listener::bind(&listen).await.map_err(failed)?;
     let listen = listener.address().map_err(failed)?.map_or(listen, Listen::Tcp);
     info!(%listen, "admin listens");
-    let now = move || admin::Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
+    let now = move || Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
     let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
+    let (reporter, listen) = (reporter.clone(), listen.to_string());
     background.spawn(async move {
         loop {
             let error = admin::serve(&listener, &state).await;
-            warn!(%listen, %error, "the admin server failed and begins again");
+            limited!(reporter, WARN, &listen, "the admin server failed and begins again", listen, %error);
             tokio::time::sleep(ADMIN_PAUSE).await;
         }
     });

@@ -1,21 +1,30 @@
-//! What is done now and then: forgetting, gauges, the service manager's watchdog.
+//! What is done now and then: forgetting, gauges, what nobody else reports, the service manager's watchdog.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::info;
-use tracing::warn;
 
 use crate::checkpoint::CheckpointStore;
 use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::collector::held::InHand;
 use crate::collector::job::Workshop;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::identity::Identity;
+use crate::identity::IdentityError;
+use crate::identity::fault::FaultKind;
 use crate::notification::sqs::SqsQueue;
+use crate::telemetry::health::Activity;
+use crate::telemetry::health::Failure;
 use crate::telemetry::health::Health;
 use crate::telemetry::health::Part;
+use crate::telemetry::health::PartKind;
+use crate::telemetry::health::Patience;
+use crate::telemetry::status;
 use crate::telemetry::systemd;
 
 /// How often the gauges are set.
@@ -28,6 +37,12 @@ const FORGET_EVERY: Duration = Duration::from_secs(3600);
 const GUARD_EVERY: Duration = Duration::from_secs(1);
 
 const DAY_MS: i64 = 86_400_000;
+
+/// How often what nobody else reports is looked for.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// A sink that has had a batch for as long without an answer stands still.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// A queue and what of it is in hand.
 #[derive(Clone)]
@@ -85,6 +100,7 @@ async fn forget(workshop: &Workshop) -> Result<(), StoreError> {
             some => objects += some,
         }
     }
+    workshop.store.forget_partitions(before_ms).await?;
     if objects > 0 {
         info!(objects, "forgot the checkpoints of objects that have not changed for long");
     }
@@ -92,18 +108,38 @@ async fn forget(workshop: &Workshop) -> Result<(), StoreError> {
 }
 
 async fn look_at_identities(workshop: &Workshop, identities: &[Identity]) {
-    let mut valid = true;
+    // One identity may be there for several regions.
+    let mut failures: BTreeMap<&str, Option<IdentityError>> = BTreeMap::new();
     for identity in identities {
-        if let Err(error) = identity.verify().await {
-            valid = false;
-            workshop.metrics.assume_role_failures.add([identity.name()], 1);
-            warn!(identity = identity.name(), %error, "no credentials");
+        let failure = identity.verify().await.err();
+        if failure.is_none()
+            && let Some(error) = identity.failing()
+        {
+            let (reporter, identity) = (&workshop.reporter, identity.name());
+            limited!(
+                reporter, WARN, identity, "credentials are not renewed; those in hand are used until they expire",
+                identity, %error
+            );
         }
         if let Some(at_ms) = identity.expires_at_ms() {
             workshop.metrics.credentials_expire(identity.name(), at_ms);
         }
+        let first = failures.entry(identity.name()).or_default();
+        *first = first.take().or(failure);
     }
-    workshop.health.mark(Part::Credentials, valid);
+    for (identity, failure) in failures {
+        let part = Part::new(PartKind::Identity, identity);
+        match failure {
+            Some(error) => {
+                workshop.metrics.assume_role_failures.add([identity], 1);
+                let (kind, hint) = (FaultKind::NoCredentials.word(), FaultKind::NoCredentials.advice());
+                limited!(workshop.reporter, WARN, identity, "no credentials", identity, kind, %error, hint);
+                let failure = Failure { kind, reason: error.to_string() };
+                workshop.reporter.failed(&part, Activity::Credentials, failure, Patience::NONE);
+            }
+            None => workshop.reporter.worked(&part, Activity::Credentials),
+        }
+    }
 }
 
 async fn look_at(workshop: &Workshop, watched: &Watched) {
@@ -125,6 +161,39 @@ pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duratio
         if health.live(clock::since_ms(began)) {
             // Where nobody listens there is nobody to tell.
             let _ = systemd::watchdog();
+        }
+    }
+}
+
+/// Reports what nobody else does, until it is dropped: messages that were held back and did not come again, sinks that do
+/// not answer, and the service manager's line.
+pub(super) async fn report(workshop: Arc<Workshop>) {
+    let mut shown = String::new();
+    loop {
+        workshop.reporter.look();
+        look_at_sinks(&workshop.reporter, &workshop);
+        let summary = status::summary(&workshop.health);
+        if shown != summary {
+            // Where nobody listens there is nobody to tell.
+            let _ = systemd::status(&summary);
+            shown = summary;
+        }
+        tokio::time::sleep(REPORT_EVERY).await;
+    }
+}
+
+fn look_at_sinks(reporter: &Reporter, workshop: &Workshop) {
+    let patience = workshop.limits.sink_patience.max(ANSWER_MAX);
+    for lane in &workshop.lanes {
+        let sink = Part::new(PartKind::Sink, &lane.sink);
+        match lane.unanswered().filter(|waited| *waited > patience) {
+            Some(waited) => {
+                let reason = format!("it does not answer; it has had a batch for {} s", waited.as_secs());
+                limited!(reporter, WARN, &lane.sink, "a sink does not answer", sink = %lane.sink, reason);
+                let failure = Failure { kind: FaultKind::Timeout.word(), reason };
+                reporter.failed(&sink, Activity::Answer, failure, Patience::NONE);
+            }
+            None => reporter.recovered(&sink, Activity::Answer),
         }
     }
 }

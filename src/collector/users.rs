@@ -1,7 +1,5 @@
 //! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before them.
 
-use std::mem::Discriminant;
-use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -10,9 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 use tracing::info;
-use tracing::warn;
 
 use crate::collector::backoff::Backoff;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::transport::Client;
 use crate::users;
 use crate::users::FetchError;
@@ -38,14 +37,6 @@ struct Kept {
     since: Instant,
 }
 
-/// What the log was last told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Told {
-    Nothing,
-    Read,
-    Failing { why: Discriminant<FetchError>, kept: bool },
-}
-
 impl UserDirectory {
     pub(super) fn new(feed: Arc<str>, config: users::Config) -> Self {
         Self { feed, config, kept: RwLock::default() }
@@ -63,16 +54,20 @@ impl UserDirectory {
     }
 
     /// Lists the users again and again, until it is dropped.
-    pub(super) async fn run(&self) {
+    pub(super) async fn run(&self, reporter: &Reporter) {
         let longest = RETRY_MAX.min(self.config.lifetime);
         let mut backoff = Backoff::new(longest);
         let mut client = None;
-        let mut told = Told::Nothing;
+        let mut reads = false;
         loop {
             let since = Instant::now();
             let wait = match self.list(&mut client).await {
                 Ok(users) => {
-                    told = self.tell_read(told, users.len());
+                    let (feed, users_count) = (&self.feed, users.len());
+                    match std::mem::replace(&mut reads, true) {
+                        true => debug!(%feed, users = users_count, "the user directory is read again"),
+                        false => info!(%feed, users = users_count, "the user directory is read"),
+                    }
                     let kept = Kept { users: Arc::new(users), since };
                     *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
                     backoff = Backoff::new(longest);
@@ -81,7 +76,8 @@ impl UserDirectory {
                 Err(error) => {
                     // The next try reads the system's roots anew.
                     client = None;
-                    told = self.tell_failed(told, &error);
+                    reads = false;
+                    self.report(reporter, &error);
                     backoff.wait()
                 }
             };
@@ -98,26 +94,20 @@ impl UserDirectory {
         listing.await.unwrap_or(Err(FetchError::Endless))
     }
 
-    fn tell_read(&self, told: Told, users: usize) -> Told {
-        if told == Told::Read {
-            debug!(feed = %self.feed, users, "the user directory is read again");
+    /// Reports a failure, by its kind and by whether a listing is left to go by.
+    fn report(&self, reporter: &Reporter, error: &FetchError) {
+        let (feed, kind) = (&self.feed, error.kind());
+        let subject = format!("{feed} {kind}");
+        if self.users().is_some() {
+            limited!(
+                reporter, WARN, &subject, "the user directory cannot be read; the last listing is used on",
+                %feed, kind, %error
+            );
         } else {
-            info!(feed = %self.feed, users, "the user directory is read");
+            limited!(
+                reporter, WARN, &subject, "the user directory cannot be read; events go without e-mail addresses",
+                %feed, kind, %error
+            );
         }
-        Told::Read
-    }
-
-    /// Says so once for each kind of failure, and once more when the last listing is too old.
-    fn tell_failed(&self, told: Told, error: &FetchError) -> Told {
-        let kept = self.users().is_some();
-        let now = Told::Failing { why: discriminant(error), kept };
-        if now == told {
-            debug!(feed = %self.feed, %error, "the user directory cannot be read");
-        } else if kept {
-            warn!(feed = %self.feed, %error, "the user directory cannot be read; the last listing is used on");
-        } else {
-            warn!(feed = %self.feed, %error, "the user directory cannot be read; events go without e-mail addresses");
-        }
-        now
     }
 }

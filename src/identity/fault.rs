@@ -1,6 +1,7 @@
-//! What a failed call to AWS means to its caller: wait, or call a person.
+//! What a failed call to AWS means to its caller: wait, or call a person; and what it is called.
 
 use std::error::Error;
+use std::io;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -22,10 +23,161 @@ pub enum Remedy {
     Person,
 }
 
+/// What a failure is counted and reported as: one for each thing that a person does differently.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FaultKind {
+    Denied,
+    KmsDenied,
+    NoCredentials,
+    ExpiredCredentials,
+    BadCredentials,
+    ClockSkew,
+    NoBucket,
+    NoQueue,
+    WrongRegion,
+    Misconfigured,
+    Throttled,
+    Timeout,
+    Unreachable,
+    Unavailable,
+    Rejected,
+    /// The service answers: the object is not there.
+    NotFound,
+    /// The object was written again while it was read.
+    Changed,
+    Archived,
+    Damaged,
+    /// The decoder failed over the object.
+    Panicked,
+}
+
+impl FaultKind {
+    pub const ALL: [Self; 20] = [
+        Self::Denied,
+        Self::KmsDenied,
+        Self::NoCredentials,
+        Self::ExpiredCredentials,
+        Self::BadCredentials,
+        Self::ClockSkew,
+        Self::NoBucket,
+        Self::NoQueue,
+        Self::WrongRegion,
+        Self::Misconfigured,
+        Self::Throttled,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Unavailable,
+        Self::Rejected,
+        Self::NotFound,
+        Self::Changed,
+        Self::Archived,
+        Self::Damaged,
+        Self::Panicked,
+    ];
+
+    /// Its name in metrics and the log. Operators build alerts on it: it does not change.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::KmsDenied => "kms_denied",
+            Self::NoCredentials => "no_credentials",
+            Self::ExpiredCredentials => "expired_credentials",
+            Self::BadCredentials => "bad_credentials",
+            Self::ClockSkew => "clock_skew",
+            Self::NoBucket => "no_bucket",
+            Self::NoQueue => "no_queue",
+            Self::WrongRegion => "wrong_region",
+            Self::Misconfigured => "misconfigured",
+            Self::Throttled => "throttled",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Unavailable => "unavailable",
+            Self::Rejected => "rejected",
+            Self::NotFound => "not_found",
+            Self::Changed => "changed",
+            Self::Archived => "archived",
+            Self::Damaged => "damaged",
+            Self::Panicked => "panicked",
+        }
+    }
+
+    /// What an operator does about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Denied => "allow it in the policies of the role and of the bucket or queue; for a file, in its mode",
+            Self::KmsDenied => "enable the KMS key, and allow kms:Decrypt in the role's policy and in the key's",
+            Self::NoCredentials => "check the identity: its source of credentials, its roles, their trust policies",
+            Self::ExpiredCredentials => "renew the credentials where they come from; a role's are renewed without you",
+            Self::BadCredentials => "replace the access key: AWS does not know it, or its secret is another",
+            Self::ClockSkew => "set this machine's clock, and keep it set by NTP",
+            Self::NoBucket => "check the name of the bucket or directory, and `endpoint_url`, or create it",
+            Self::NoQueue => "check the queue's URL and region, or create the queue",
+            Self::WrongRegion => "set `region` to that of the bucket",
+            Self::Misconfigured => "check the configuration of what is named",
+            Self::Throttled => "wait; if it lasts, lower limits.objects_at_once or raise the service's quota",
+            Self::Timeout | Self::Unreachable => "check the network, the firewall and `endpoint_url`",
+            Self::Unavailable => "wait; if it lasts, check the state of the service or disk",
+            Self::Rejected => "check `endpoint_url` and what answers there: it does not accept the request",
+            Self::NotFound => "nothing, if the object was deleted on purpose",
+            Self::Changed => "nothing, unless the object is written again all the time",
+            Self::Archived => "restore the object from its archive, then requeue it out of quarantine",
+            Self::Damaged => "check what writes the object, then requeue it out of quarantine",
+            Self::Panicked => "report the fault; after three times the object is quarantined",
+        }
+    }
+
+    /// That of a file that cannot be opened or read.
+    pub fn of_file(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoBucket,
+            _ => Self::Unavailable,
+        }
+    }
+
+    /// Whether other objects of the same place are likely to fail alike. Otherwise the place answers, and the failure is
+    /// this object's own.
+    pub fn is_of_place(self) -> bool {
+        !matches!(self, Self::NotFound | Self::Changed | Self::Archived | Self::Damaged | Self::Panicked)
+    }
+
+    /// Codes before statuses, as S3, SQS and STS have different names for the same.
+    fn of_answer(status: Option<u16>, code: &str, message: &str) -> Self {
+        let plain = code.rsplit(['.', '#']).next().unwrap_or_default().trim_end_matches("Exception");
+        let lower = code.to_ascii_lowercase();
+        let of_kms = lower.starts_with("kms") || message.contains("kms:");
+        match plain {
+            _ if lower.contains("throttl") => Self::Throttled,
+            "SlowDown" | "RequestLimitExceeded" | "OverLimit" => Self::Throttled,
+            "ExpiredToken" | "TokenRefreshRequired" => Self::ExpiredCredentials,
+            "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Self::ClockSkew,
+            _ if message.contains("Signature expired") || message.contains("Signature not yet current") => {
+                Self::ClockSkew
+            }
+            "RequestTimeout" => Self::Timeout,
+            _ if matches!(status, Some(500..=599)) => Self::Unavailable,
+            _ if of_kms => Self::KmsDenied,
+            "InvalidAccessKeyId" | "InvalidClientTokenId" | "InvalidToken" | "UnrecognizedClient" => {
+                Self::BadCredentials
+            }
+            "SignatureDoesNotMatch" | "InvalidSignature" | "IncompleteSignature" => Self::BadCredentials,
+            "NoSuchBucket" => Self::NoBucket,
+            "QueueDoesNotExist" | "NonExistentQueue" => Self::NoQueue,
+            "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => Self::WrongRegion,
+            _ if matches!(status, Some(301 | 307)) => Self::WrongRegion,
+            "InternalError" | "InternalFailure" | "ServiceUnavailable" | "OperationAborted" => Self::Unavailable,
+            _ if status == Some(429) => Self::Throttled,
+            _ if matches!(status, Some(401 | 403)) || plain.contains("AccessDenied") => Self::Denied,
+            _ => Self::Rejected,
+        }
+    }
+}
+
 /// One failed call.
 #[derive(Clone, Debug)]
 pub struct Fault {
     pub remedy: Remedy,
+    pub kind: FaultKind,
     /// The HTTP status, where the service answered.
     pub status: Option<u16>,
     /// The service's name for the failure, such as `AccessDenied`; empty where there is none.
@@ -46,6 +198,15 @@ impl Fault {
             SdkError::ConstructionFailure(_) => identity_remedy(error).unwrap_or(Remedy::Person),
             _ => identity_remedy(error).unwrap_or(Remedy::Wait),
         };
+        let kind = match error {
+            _ if cause::<IdentityError>(error).is_some() => FaultKind::NoCredentials,
+            SdkError::ServiceError(_) => FaultKind::of_answer(status, &code, error.message().unwrap_or_default()),
+            SdkError::ConstructionFailure(_) => FaultKind::Misconfigured,
+            SdkError::TimeoutError(_) => FaultKind::Timeout,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => FaultKind::Timeout,
+            SdkError::DispatchFailure(_) => FaultKind::Unreachable,
+            _ => FaultKind::Unavailable,
+        };
         let reason = match error {
             SdkError::ServiceError(refusal) => {
                 let words = error.message().map_or_else(|| unparsed(refusal.raw()), str::to_owned);
@@ -54,7 +215,7 @@ impl Fault {
             // Which step towards the credentials failed is all there is to say.
             _ => cause::<IdentityError>(error).map_or_else(|| chained(error), IdentityError::to_string),
         };
-        Self { remedy, status, code, reason }
+        Self { remedy, kind, status, code, reason }
     }
 
     /// Whether AWS says that the credentials themselves are no good (any more).
@@ -181,6 +342,46 @@ mod tests {
         ] {
             assert_eq!(remedy_for(Some(status), code), expected, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn each_failure_has_one_stable_name() {
+        for (status, code, message, expected) in [
+            (403, "AccessDenied", "", "denied"),
+            (403, "", "", "denied"),
+            (400, "AccessDeniedException", "", "denied"),
+            (403, "AllAccessDisabled", "", "denied"),
+            (403, "AccessDenied", "not authorized to perform: kms:Decrypt", "kms_denied"),
+            (400, "KMS.DisabledException", "", "kms_denied"),
+            (400, "KmsAccessDenied", "", "kms_denied"),
+            (400, "KMS.ThrottlingException", "", "throttled"),
+            (400, "ExpiredToken", "", "expired_credentials"),
+            (403, "ExpiredTokenException", "", "expired_credentials"),
+            (403, "InvalidAccessKeyId", "", "bad_credentials"),
+            (403, "SignatureDoesNotMatch", "", "bad_credentials"),
+            (403, "SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier", "clock_skew"),
+            (403, "RequestTimeTooSkewed", "", "clock_skew"),
+            (404, "NoSuchBucket", "", "no_bucket"),
+            (400, "AWS.SimpleQueueService.NonExistentQueue", "", "no_queue"),
+            (400, "com.amazonaws.sqs#QueueDoesNotExist", "", "no_queue"),
+            (301, "PermanentRedirect", "", "wrong_region"),
+            (503, "SlowDown", "", "throttled"),
+            (400, "RequestThrottled", "", "throttled"),
+            (429, "", "", "throttled"),
+            (503, "", "", "unavailable"),
+            (500, "InternalError", "", "unavailable"),
+            (400, "RequestTimeout", "", "timeout"),
+            (400, "InvalidRequest", "", "rejected"),
+        ] {
+            assert_eq!(FaultKind::of_answer(Some(status), code, message).word(), expected, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_word_of_its_own() {
+        let words: std::collections::BTreeSet<&str> = FaultKind::ALL.into_iter().map(FaultKind::word).collect();
+        assert_eq!(words.len(), FaultKind::ALL.len());
+        assert!(words.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_')), "{words:?}");
     }
 
     #[test]

@@ -165,6 +165,7 @@ fn hint(hop: &Hop, code: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::fault::FaultKind;
 
     fn hop(external_id: Option<&str>) -> Hop {
         Hop {
@@ -184,7 +185,8 @@ mod tests {
     }
 
     fn fault(remedy: Remedy, code: &str) -> Fault {
-        Fault { remedy, status: Some(403), code: code.to_owned(), reason: code.to_owned() }
+        let kind = FaultKind::Denied;
+        Fault { remedy, kind, status: Some(403), code: code.to_owned(), reason: code.to_owned() }
     }
 
     #[test]

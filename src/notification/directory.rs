@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
 use crate::notification::scan::Found;
@@ -31,15 +32,16 @@ impl Directory {
     /// # Errors
     /// The path leads to no directory, may not be read, or is not UTF-8.
     pub fn open(path: &Path) -> Result<Self, ScanError> {
-        let denied = |reason: String| ScanError::Denied { place: path.display().to_string(), reason };
+        let refused = |kind, reason| ScanError::Denied { place: path.display().to_string(), kind, reason };
         let root = path.canonicalize().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ScanError::Missing { place: path.display().to_string() },
-            _ => denied(error.to_string()),
+            _ => refused(FaultKind::of_file(&error), error.to_string()),
         })?;
         if !root.is_dir() {
-            return Err(denied("not a directory".to_owned()));
+            return Err(refused(FaultKind::Misconfigured, "not a directory".to_owned()));
         }
-        let bucket = root.to_str().ok_or_else(|| denied("its path is not UTF-8".to_owned()))?.into();
+        let unnamed = || refused(FaultKind::Misconfigured, "its path is not UTF-8".to_owned());
+        let bucket = root.to_str().ok_or_else(unnamed)?.into();
         Ok(Self { root: root.into(), bucket })
     }
 
@@ -146,9 +148,11 @@ impl Walk {
     pub fn next_page(&mut self, max: usize) -> Result<Option<Vec<Found>>, ScanError> {
         if !self.begun {
             let root = self.directory.bucket.to_string();
-            let (entries, problem) = self
-                .entries(Path::new(""))
-                .map_err(|error| ScanError::Unavailable { place: root, reason: error.to_string() })?;
+            let failed = |error: io::Error| {
+                let (kind, reason) = (FaultKind::of_file(&error), error.to_string());
+                ScanError::Unavailable { place: root, kind, reason }
+            };
+            let (entries, problem) = self.entries(Path::new("")).map_err(failed)?;
             self.begun = true;
             self.open.push(entries);
             if let Some(problem) = problem {

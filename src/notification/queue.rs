@@ -4,6 +4,8 @@ use std::future::Future;
 
 use serde::Deserialize;
 
+use crate::identity::fault::FaultKind;
+
 /// At most as many messages are received, extended or deleted with one request (SQS's own limit).
 pub const REQUEST_MESSAGES_MAX: usize = 10;
 
@@ -60,13 +62,23 @@ pub enum Outcome {
 pub enum QueueError {
     /// Throttled, timed out, reset: try again later.
     #[error("queue {queue} is unavailable: {reason}")]
-    Unavailable { queue: String, reason: String },
+    Unavailable { queue: String, kind: FaultKind, reason: String },
     /// Credentials, permissions or policies refuse; nothing but a person can mend it.
     #[error("queue {queue} refuses: {reason}")]
-    Denied { queue: String, reason: String },
+    Denied { queue: String, kind: FaultKind, reason: String },
     /// There is no such queue.
     #[error("there is no queue {queue}: {reason}")]
     NotFound { queue: String, reason: String },
+}
+
+impl QueueError {
+    /// What it is counted and reported as.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Unavailable { kind, .. } | Self::Denied { kind, .. } => *kind,
+            Self::NotFound { .. } => FaultKind::NoQueue,
+        }
+    }
 }
 
 /// `[queue.<name>]`: an SQS queue. One queue may serve several feeds.

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::OptionalObjectAttributes;
 
 use crate::identity::Identity;
 use crate::identity::fault::Fault;
+use crate::identity::fault::FaultKind;
 use crate::identity::fault::Remedy;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
@@ -43,13 +44,23 @@ pub struct Door {
 pub enum ScanError {
     /// Throttled, timed out, reset: ask for the same page again.
     #[error("listing {place} failed for now: {reason}")]
-    Unavailable { place: String, reason: String },
+    Unavailable { place: String, kind: FaultKind, reason: String },
     /// Permissions, names or configuration; nothing but a person can mend it.
     #[error("listing {place} is refused: {reason}")]
-    Denied { place: String, reason: String },
+    Denied { place: String, kind: FaultKind, reason: String },
     /// A feed's directory does not exist.
     #[error("{place} is not there")]
     Missing { place: String },
+}
+
+impl ScanError {
+    /// What it is counted and reported as.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::Unavailable { kind, .. } | Self::Denied { kind, .. } => *kind,
+            Self::Missing { .. } => FaultKind::NoBucket,
+        }
+    }
 }
 
 /// One thing that was found.
@@ -77,7 +88,7 @@ impl Door {
         if let Some(arn) = access.read_through.values().find(|through| access.path_style && through.starts_with("arn:"))
         {
             let reason = "path style cannot be used with an access point's ARN; use its alias".to_owned();
-            return Err(ScanError::Denied { place: arn.clone(), reason });
+            return Err(ScanError::Denied { place: arn.clone(), kind: FaultKind::Misconfigured, reason });
         }
         let region = access.region.clone().map(Region::new).or_else(|| identity.aws().region().cloned());
         let region = match (region, &access.endpoint_url) {
@@ -86,7 +97,8 @@ impl Door {
             (None, Some(_)) => Region::from_static("us-east-1"),
             (None, None) => {
                 let reason = "no region is known; set `region`".to_owned();
-                return Err(ScanError::Denied { place: "the feed's bucket".to_owned(), reason });
+                let (place, kind) = ("the feed's bucket".to_owned(), FaultKind::Misconfigured);
+                return Err(ScanError::Denied { place, kind, reason });
             }
         };
         let mut s3 = aws_sdk_s3::config::Builder::from(identity.aws())
@@ -172,7 +184,7 @@ impl Listing {
             let next = reply.next_continuation_token.clone();
             if next.is_none() || next == self.continuation {
                 let reason = "the reply says there is more, but not how to go on".to_owned();
-                return Err(ScanError::Unavailable { place: self.place(), reason });
+                return Err(ScanError::Unavailable { place: self.place(), kind: FaultKind::Unavailable, reason });
             }
             self.continuation = next;
         } else {
@@ -214,10 +226,10 @@ impl Listing {
         if fault.blames_credentials() {
             self.door.identity.distrust();
         }
-        let (place, reason) = (self.place(), fault.reason.clone());
+        let (place, kind, reason) = (self.place(), fault.kind, fault.reason.clone());
         match fault.remedy {
-            Remedy::Wait => ScanError::Unavailable { place, reason },
-            Remedy::Person => ScanError::Denied { place, reason: with_hint(reason, fault) },
+            Remedy::Wait => ScanError::Unavailable { place, kind, reason },
+            Remedy::Person => ScanError::Denied { place, kind, reason: with_hint(reason, fault) },
         }
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::identity::Identity;
 use crate::identity::fault::Fault;
+use crate::identity::fault::FaultKind;
 use crate::identity::fault::Remedy;
 use crate::notification::queue::Config;
 use crate::notification::queue::Message;
@@ -65,8 +66,11 @@ impl SqsQueue {
     /// The name is not known, refused, or cannot be asked for; or no region is known.
     pub async fn connect(config: &Config, identity: &Identity) -> Result<Self, QueueError> {
         let named = config.url.as_ref().or(config.name.as_ref());
-        let denied =
-            |reason: &str| QueueError::Denied { queue: named.cloned().unwrap_or_default(), reason: reason.to_owned() };
+        let denied = |reason: &str| QueueError::Denied {
+            queue: named.cloned().unwrap_or_default(),
+            kind: FaultKind::Misconfigured,
+            reason: reason.to_owned(),
+        };
         let endpoint_url = config.endpoint_url.clone().or_else(|| config.url.as_deref().and_then(foreign_origin));
         let region = config.region().or_else(|| identity.aws().region().map(|region| region.as_ref().to_owned()));
         let region = match (region, &endpoint_url) {
@@ -155,7 +159,7 @@ impl SqsQueue {
     }
 
     fn unbuilt(&self, error: &dyn std::error::Error) -> QueueError {
-        QueueError::Denied { queue: self.url.clone(), reason: error.to_string() }
+        QueueError::Denied { queue: self.url.clone(), kind: FaultKind::Rejected, reason: error.to_string() }
     }
 
     fn failed(&self, fault: &Fault) -> QueueError {
@@ -257,13 +261,13 @@ fn failed(queue: &str, identity: &Identity, fault: &Fault) -> QueueError {
     if fault.blames_credentials() {
         identity.distrust();
     }
-    let (queue, reason) = (queue.to_owned(), fault.reason.clone());
+    let (queue, kind, reason) = (queue.to_owned(), fault.kind, fault.reason.clone());
     if fault.code.ends_with("QueueDoesNotExist") || fault.code.ends_with("NonExistentQueue") {
         return QueueError::NotFound { queue, reason };
     }
     match fault.remedy {
-        Remedy::Wait => QueueError::Unavailable { queue, reason },
-        Remedy::Person => QueueError::Denied { queue, reason },
+        Remedy::Wait => QueueError::Unavailable { queue, kind, reason },
+        Remedy::Person => QueueError::Denied { queue, kind, reason },
     }
 }
 
@@ -404,7 +408,11 @@ mod tests {
 
     #[test]
     fn a_failure_after_a_success_is_that_of_its_messages_alone() {
-        let error = || QueueError::Unavailable { queue: "q".to_owned(), reason: "reset".to_owned() };
+        let error = || QueueError::Unavailable {
+            queue: "q".to_owned(),
+            kind: FaultKind::Unavailable,
+            reason: "reset".to_owned(),
+        };
         let mut all = Vec::new();
         assert!(gather(&mut all, 2, Err(error())).is_err());
         gather(&mut all, 1, Ok(vec![Outcome::Done])).expect("some were done");

@@ -12,6 +12,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncSeekExt;
 
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::notification::directory::Directory;
 use crate::notification::directory::file_etag;
@@ -48,7 +49,7 @@ impl DirectoryObjects {
     async fn open(&self, object: &ObjectId, condition: &Condition) -> Result<Option<(File, Version)>, ReadError> {
         if *object.bucket != *self.directory.bucket() {
             let reason = format!("it is not below {}", self.directory.bucket());
-            return Err(ReadError::Denied { object: object.clone(), reason });
+            return Err(ReadError::Denied { object: object.clone(), kind: FaultKind::Denied, reason });
         }
         let (file, metadata) = self.file(&object.key).await.map_err(|error| failed(object, &error))?;
         if !metadata.is_file() {
@@ -186,12 +187,12 @@ fn version(metadata: &Metadata) -> Version {
 }
 
 fn failed(object: &ObjectId, error: &io::Error) -> ReadError {
-    let (object, reason) = (object.clone(), error.to_string());
+    let (object, kind, reason) = (object.clone(), FaultKind::of_file(error), error.to_string());
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::NotFound { object },
-        io::ErrorKind::PermissionDenied => ReadError::Denied { object, reason },
+        io::ErrorKind::PermissionDenied => ReadError::Denied { object, kind, reason },
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => ReadError::Damaged { object, reason },
-        _ => ReadError::Unavailable { object, reason },
+        _ => ReadError::Unavailable { object, kind, reason },
     }
 }
 

@@ -13,6 +13,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::directory::DirectoryObjects;
 use crate::object::directory::FileBody;
@@ -169,7 +170,7 @@ pub enum ReadError {
     NotFound { object: ObjectId },
     /// Permissions, keys or policies refuse the read; nothing but a person can mend it. The object is kept owed.
     #[error("reading {object} is refused: {reason}")]
-    Denied { object: ObjectId, reason: String },
+    Denied { object: ObjectId, kind: FaultKind, reason: String },
     /// The object is archived and cannot be read without a restore.
     #[error("{object} is archived ({reason}) and must be restored before it can be read")]
     Archived { object: ObjectId, reason: String },
@@ -178,8 +179,21 @@ pub enum ReadError {
     Changed { object: ObjectId },
     /// Throttled, timed out, reset: try again later.
     #[error("reading {object} failed for now: {reason}")]
-    Unavailable { object: ObjectId, reason: String },
+    Unavailable { object: ObjectId, kind: FaultKind, reason: String },
     /// The stored bytes are damaged or over a limit; the same version will never read better.
     #[error("{object} cannot be read: {reason}")]
     Damaged { object: ObjectId, reason: String },
+}
+
+impl ReadError {
+    /// What it is counted and reported as.
+    pub fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound { .. } => FaultKind::NotFound,
+            Self::Denied { kind, .. } | Self::Unavailable { kind, .. } => *kind,
+            Self::Archived { .. } => FaultKind::Archived,
+            Self::Changed { .. } => FaultKind::Changed,
+            Self::Damaged { .. } => FaultKind::Damaged,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use bytes::BytesMut;
 
 use crate::identity::fault::Fault;
+use crate::identity::fault::FaultKind;
 use crate::identity::fault::Remedy;
 use crate::identity::fault::chained;
 use crate::notification::ObjectId;
@@ -296,20 +297,20 @@ fn failed(door: &Door, object: &ObjectId, fault: &Fault) -> ReadError {
 }
 
 fn read_error(object: &ObjectId, fault: &Fault) -> ReadError {
-    let (object, reason) = (object.clone(), fault.reason.clone());
+    let (object, kind, reason) = (object.clone(), fault.kind, fault.reason.clone());
     match (fault.status, fault.code.as_str()) {
         (_, "NoSuchKey" | "NoSuchVersion") | (Some(404), "" | "NotFound") => ReadError::NotFound { object },
         (_, "InvalidObjectState") => ReadError::Archived { object, reason },
         (_, "PreconditionFailed") | (Some(412), _) => ReadError::Changed { object },
         (_, "InvalidRange") | (Some(416), _) => ReadError::Damaged { object, reason },
         _ => match fault.remedy {
-            Remedy::Wait => ReadError::Unavailable { object, reason },
+            Remedy::Wait => ReadError::Unavailable { object, kind, reason },
             Remedy::Person => {
                 let reason = match hint(fault) {
                     Some(hint) => format!("{reason}; {hint}"),
                     None => reason,
                 };
-                ReadError::Denied { object, reason }
+                ReadError::Denied { object, kind, reason }
             }
         },
     }
@@ -338,7 +339,7 @@ fn hint(fault: &Fault) -> Option<&'static str> {
 }
 
 fn unavailable(object: &ObjectId, reason: &str) -> ReadError {
-    ReadError::Unavailable { object: object.clone(), reason: reason.to_owned() }
+    ReadError::Unavailable { object: object.clone(), kind: FaultKind::Unavailable, reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -533,7 +534,8 @@ mod tests {
 
     fn told(status: u16, code: &str, message: &str, remedy: Remedy) -> ReadError {
         let reason = format!("{code}: {message}");
-        read_error(&object(), &Fault { remedy, status: Some(status), code: code.to_owned(), reason })
+        let kind = FaultKind::Denied;
+        read_error(&object(), &Fault { remedy, kind, status: Some(status), code: code.to_owned(), reason })
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Freshness {
         self.partitions.insert(key, Newest { event_ms, touched: self.notes });
     }
 
+    /// The time of a feed's newest event, in milliseconds since the epoch.
+    pub(super) fn of_feed(&self, feed: &str) -> Option<i64> {
+        self.newest().filter(|(name, _, _)| *name == feed).map(|(_, _, event_ms)| event_ms).max()
+    }
+
     /// Feed, partition, and the time of its newest event in milliseconds since the epoch.
     pub(super) fn newest(&self) -> impl Iterator<Item = (&str, &str, i64)> {
         self.partitions.iter().map(|((feed, partition), newest)| (feed.as_str(), partition.as_str(), newest.event_ms))

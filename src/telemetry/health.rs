@@ -1,34 +1,130 @@
-//! Whether the daemon turns, and whether it could do its work.
+//! Whether the daemon runs, and which of its feeds, queues, sinks and identities stand still, since when and why.
 
-use std::sync::atomic::AtomicBool;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-/// Shared by the collector, which writes it, and by whoever asks.
+use crate::telemetry::one_line;
+
+/// No reason is longer, in bytes.
+const REASON_BYTES_MAX: usize = 1500;
+
+/// A failure that did not come again for as long is over once the part works at something else: what failed may not have
+/// been tried since.
+const STALE_MS: u64 = 600_000;
+
+/// Shared by the collector, which writes it, and by whoever asks. All times are in milliseconds since the process
+/// started, on the monotonic clock.
 #[derive(Debug, Default)]
 pub struct Health {
     beat_ms: AtomicU64,
-    store_open: AtomicBool,
-    credentials_valid: AtomicBool,
-    sinks_reached: AtomicBool,
+    parts: Mutex<BTreeMap<Part, Entry>>,
 }
 
-/// What [`Health::ready`] waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// The checkpoint store is open and whole.
+/// What can stand still by itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Part {
+    pub kind: PartKind,
+    pub name: Arc<str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PartKind {
     Store,
-    /// Every identity has yielded credentials that have not expired.
+    Identity,
+    Queue,
+    Feed,
+    Sink,
+}
+
+/// What a part does. It may fail at one of these and succeed at the others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Activity {
+    /// The store: writing checkpoints.
+    Commit,
+    /// An identity: obtaining credentials.
     Credentials,
-    /// Every sink has been opened once. Stays true when a sink fails later: a restart would not help it.
-    Sinks,
+    /// A queue: receiving messages.
+    Receive,
+    /// A queue: keeping messages invisible, giving them back.
+    Visibility,
+    /// A queue: deleting messages.
+    Delete,
+    /// A feed: listing its place.
+    List,
+    /// A feed: reading objects.
+    Read,
+    /// A sink: delivering batches.
+    Deliver,
+    /// A sink: answering at all.
+    Answer,
+}
+
+/// One failure.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    /// One stable word.
+    pub kind: &'static str,
+    pub reason: String,
+}
+
+/// How many failures in a row, over how long, make a part a failing one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    pub failures: u32,
+    pub span_ms: u64,
+}
+
+impl Patience {
+    /// One failure is enough.
+    pub const NONE: Self = Self { failures: 1, span_ms: 0 };
+}
+
+/// How a part is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It has neither worked nor failed yet.
+    Starting,
+    Ok,
+    /// It stands still, at one activity or several.
+    Failing(Vec<Standstill>),
+}
+
+/// An activity that fails.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standstill {
+    pub activity: Activity,
+    pub since_ms: u64,
+    pub failure: Failure,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    worked: bool,
+    /// The activities that fail, the ones whose patience is not over yet among them.
+    runs: BTreeMap<Activity, Run>,
+}
+
+/// Failures in a row.
+#[derive(Debug)]
+struct Run {
+    failures: u32,
+    since_ms: u64,
+    last_ms: u64,
+    failure: Failure,
+    is_over_patience: bool,
 }
 
 impl Health {
     /// How long the supervisor may be silent before the daemon counts as stuck.
     pub const SILENCE_MAX_MS: u64 = 60_000;
 
-    /// The supervisor has gone round once more. `uptime_ms`: on the monotonic clock, since the process started.
+    /// The supervisor has gone round once more.
     pub fn beat(&self, uptime_ms: u64) {
         self.beat_ms.fetch_max(uptime_ms, Ordering::Relaxed);
     }
@@ -37,32 +133,157 @@ impl Health {
         uptime_ms.saturating_sub(self.beat_ms.load(Ordering::Relaxed)) <= Self::SILENCE_MAX_MS
     }
 
-    pub fn mark(&self, part: Part, ready: bool) {
-        self.flag(part).store(ready, Ordering::Release);
+    /// There is such a part. What happens to parts that were not announced is not kept.
+    pub fn announce(&self, part: Part) {
+        self.parts().entry(part).or_default();
     }
 
-    /// What is not ready yet; empty when the daemon is ready.
+    /// The part has succeeded at this. Returns how long it had stood still there, if it had.
+    pub fn worked(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
+        let mut parts = self.parts();
+        let entry = parts.get_mut(part)?;
+        entry.worked = true;
+        entry.end(uptime_ms, |other, run| other == activity || uptime_ms.saturating_sub(run.last_ms) >= STALE_MS)
+    }
+
+    /// The part does not fail at this any more, which says nothing of its success. Returns what [`Self::worked`] does.
+    pub fn recovered(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
+        self.parts().get_mut(part)?.end(uptime_ms, |other, _| other == activity)
+    }
+
+    /// The part has failed at this. It counts as failing there once the patience is over.
+    pub fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience, uptime_ms: u64) {
+        let mut parts = self.parts();
+        let Some(entry) = parts.get_mut(part) else { return };
+        let reason = one_line(&failure.reason, REASON_BYTES_MAX);
+        let failure = Failure { kind: failure.kind, reason };
+        let first = || Run {
+            failures: 0,
+            since_ms: uptime_ms,
+            last_ms: uptime_ms,
+            failure: failure.clone(),
+            is_over_patience: false,
+        };
+        let run = entry.runs.entry(activity).or_insert_with(first);
+        run.failures = run.failures.saturating_add(1);
+        run.last_ms = uptime_ms;
+        run.failure = failure;
+        run.is_over_patience |=
+            run.failures >= patience.failures && uptime_ms.saturating_sub(run.since_ms) >= patience.span_ms;
+    }
+
+    /// All parts and how they are, in the order of their kinds and names.
+    pub fn states(&self) -> Vec<(Part, State)> {
+        self.parts().iter().map(|(part, entry)| (part.clone(), entry.state())).collect()
+    }
+
+    /// What keeps the daemon from having started: the store or a sink that has never been opened, an identity that was
+    /// not asked for credentials yet. What fails later is not among them: a restart would not help it.
     pub fn unready(&self) -> Vec<Part> {
-        let parts = [Part::Store, Part::Credentials, Part::Sinks];
-        parts.into_iter().filter(|part| !self.flag(*part).load(Ordering::Acquire)).collect()
+        let parts = self.parts();
+        let missing = parts.iter().filter(|(part, entry)| match part.kind {
+            PartKind::Store | PartKind::Sink => !entry.worked,
+            PartKind::Identity => entry.state() == State::Starting,
+            PartKind::Queue | PartKind::Feed => false,
+        });
+        missing.map(|(part, _)| part.clone()).collect()
     }
 
-    pub fn ready(&self) -> bool {
-        self.unready().is_empty()
+    fn parts(&self) -> MutexGuard<'_, BTreeMap<Part, Entry>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Ends what is over. Returns how long the part had stood still there, if it had.
+    fn end(&mut self, uptime_ms: u64, is_over: impl Fn(Activity, &Run) -> bool) -> Option<u64> {
+        let over = self.runs.extract_if(.., |activity, run| is_over(*activity, run));
+        let stood_still = over.filter(|(_, run)| run.is_over_patience);
+        stood_still.map(|(_, run)| uptime_ms.saturating_sub(run.since_ms)).max()
     }
 
-    fn flag(&self, part: Part) -> &AtomicBool {
-        match part {
-            Part::Store => &self.store_open,
-            Part::Credentials => &self.credentials_valid,
-            Part::Sinks => &self.sinks_reached,
+    fn state(&self) -> State {
+        let over = self.runs.iter().filter(|(_, run)| run.is_over_patience);
+        let standstills =
+            over.map(|(&activity, run)| Standstill { activity, since_ms: run.since_ms, failure: run.failure.clone() });
+        match standstills.collect::<Vec<_>>() {
+            none if none.is_empty() && self.worked => State::Ok,
+            none if none.is_empty() => State::Starting,
+            some => State::Failing(some),
         }
+    }
+}
+
+impl PartKind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Identity => "identity",
+            Self::Queue => "queue",
+            Self::Feed => "feed",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+impl Activity {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Credentials => "credentials",
+            Self::Receive => "receive",
+            Self::Visibility => "visibility",
+            Self::Delete => "delete",
+            Self::List => "list",
+            Self::Read => "read",
+            Self::Deliver => "deliver",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+impl Part {
+    pub fn new(kind: PartKind, name: &str) -> Self {
+        Self { kind, name: name.into() }
+    }
+
+    /// The checkpoint store, of which there is one.
+    pub fn store() -> Self {
+        Self::new(PartKind::Store, "checkpoints")
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind.word(), self.name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Health {
+        fn is_failing(&self, part: &Part) -> bool {
+            self.states().iter().any(|(other, state)| other == part && matches!(state, State::Failing(_)))
+        }
+    }
+
+    const THRICE: Patience = Patience { failures: 3, span_ms: 1_000 };
+
+    fn feed() -> Part {
+        Part::new(PartKind::Feed, "audit")
+    }
+
+    fn announced(parts: &[Part]) -> Health {
+        let health = Health::default();
+        parts.iter().for_each(|part| health.announce(part.clone()));
+        health
+    }
+
+    fn denied() -> Failure {
+        Failure { kind: "denied", reason: "AccessDenied".to_owned() }
+    }
 
     #[test]
     fn a_silent_supervisor_is_not_live() {
@@ -75,14 +296,90 @@ mod tests {
     }
 
     #[test]
-    fn ready_needs_every_part_and_can_be_lost_again() {
-        let health = Health::default();
-        health.mark(Part::Store, true);
-        health.mark(Part::Sinks, true);
-        assert_eq!(health.unready(), [Part::Credentials]);
-        health.mark(Part::Credentials, true);
-        assert!(health.ready());
-        health.mark(Part::Credentials, false);
-        assert!(!health.ready());
+    fn ready_needs_what_a_start_needs_and_is_not_lost_again() {
+        let (store, sink) = (Part::store(), Part::new(PartKind::Sink, "out"));
+        let identity = Part::new(PartKind::Identity, "reader");
+        let health = announced(&[store.clone(), sink.clone(), identity.clone(), feed()]);
+        assert_eq!(health.unready(), [store.clone(), identity.clone(), sink.clone()]);
+        health.worked(&store, Activity::Commit, 0);
+        health.worked(&identity, Activity::Credentials, 0);
+        health.failed(&sink, Activity::Deliver, denied(), Patience::NONE, 0);
+        assert!(health.is_failing(&sink));
+        assert_eq!(health.unready(), std::slice::from_ref(&sink), "it was never opened");
+        health.worked(&sink, Activity::Deliver, 0);
+        for (part, activity) in [(&sink, Activity::Deliver), (&identity, Activity::Credentials)] {
+            health.failed(part, activity, denied(), Patience::NONE, 0);
+        }
+        assert_eq!(health.unready(), []);
+    }
+
+    #[test]
+    fn an_identity_that_is_refused_from_the_start_is_no_reason_to_restart() {
+        let identity = Part::new(PartKind::Identity, "reader");
+        let health = announced(std::slice::from_ref(&identity));
+        assert_eq!(health.unready().len(), 1);
+        health.failed(&identity, Activity::Credentials, denied(), Patience::NONE, 0);
+        assert_eq!(health.unready(), []);
+        assert!(health.is_failing(&identity));
+    }
+
+    #[test]
+    fn a_part_fails_once_its_patience_is_over_and_tells_since_when() {
+        let health = announced(&[feed()]);
+        let fails = |uptime_ms| {
+            health.failed(&feed(), Activity::Read, denied(), THRICE, uptime_ms);
+            health.is_failing(&feed())
+        };
+        assert!(!fails(500) && !fails(500) && !fails(500) && !fails(1_499), "many, and not for long");
+        assert_eq!(health.states()[0].1, State::Starting);
+        assert!(fails(1_500));
+        let expected = Standstill { activity: Activity::Read, since_ms: 500, failure: denied() };
+        assert_eq!(health.states()[0].1, State::Failing(vec![expected]));
+        assert_eq!(health.worked(&feed(), Activity::Read, 4_500), Some(4_000));
+        assert_eq!(health.states()[0].1, State::Ok);
+        assert!(!fails(9_000), "a success begins the count anew");
+        assert_eq!(health.worked(&feed(), Activity::Read, 9_001), None, "it had not counted as failing");
+    }
+
+    #[test]
+    fn a_success_at_one_activity_does_not_hide_the_failure_of_another() {
+        let health = announced(&[feed()]);
+        health.failed(&feed(), Activity::List, denied(), Patience::NONE, 0);
+        health.worked(&feed(), Activity::Read, 1);
+        assert!(health.is_failing(&feed()));
+        health.worked(&feed(), Activity::List, 2);
+        assert!(!health.is_failing(&feed()));
+    }
+
+    #[test]
+    fn a_failure_that_does_not_come_again_is_over_once_something_else_works() {
+        let queue = Part::new(PartKind::Queue, "events");
+        let health = announced(std::slice::from_ref(&queue));
+        health.failed(&queue, Activity::Visibility, denied(), Patience::NONE, 0);
+        health.failed(&queue, Activity::Visibility, denied(), Patience::NONE, 1_000);
+        assert_eq!(health.worked(&queue, Activity::Receive, 600_999), None);
+        assert!(health.is_failing(&queue));
+        assert_eq!(health.worked(&queue, Activity::Receive, 601_000), Some(601_000));
+        assert!(!health.is_failing(&queue));
+    }
+
+    #[test]
+    fn what_does_not_fail_any_more_has_not_worked_yet() {
+        let sink = Part::new(PartKind::Sink, "out");
+        let health = announced(std::slice::from_ref(&sink));
+        health.failed(&sink, Activity::Answer, denied(), Patience::NONE, 10);
+        assert_eq!(health.recovered(&sink, Activity::Answer, 15), Some(5));
+        assert_eq!(health.states()[0].1, State::Starting);
+        assert_eq!(health.unready().len(), 1);
+    }
+
+    #[test]
+    fn a_reason_is_one_line_of_bounded_length() {
+        let health = announced(&[feed()]);
+        let reason = format!("s3://b/k\nready\n{}", "x".repeat(10_000));
+        health.failed(&feed(), Activity::Read, Failure { kind: "denied", reason }, Patience::NONE, 0);
+        let State::Failing(standstills) = &health.states()[0].1 else { panic!("it failed") };
+        assert!(standstills[0].failure.reason.starts_with("s3://b/k ready xxx"));
+        assert_eq!(standstills[0].failure.reason.len(), REASON_BYTES_MAX);
     }
 }

@@ -13,6 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::telemetry::freshness::Freshness;
+use crate::telemetry::health::PartKind;
 
 /// The labels of one series: name and value.
 type Labels<const N: usize> = [(&'static str, String); N];
@@ -50,6 +51,11 @@ impl<const N: usize> Gauges<N> {
     pub fn add(&self, values: [&str; N], change: i64) {
         self.family.get_or_create(&labelled(self.labels, values)).inc_by(change);
     }
+
+    /// What was last set, if anything was.
+    pub fn value(&self, values: [&str; N]) -> Option<i64> {
+        self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
+    }
 }
 
 fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labels<N> {
@@ -81,6 +87,8 @@ pub struct Metrics {
     pub bytes_fetched: Counter,
     /// `bytes_decompressed_total`: the same, inflated.
     pub bytes_decompressed: Counter,
+    /// `reads_failed_total{feed,kind}`: reads of objects that failed, by [`crate::identity::fault::FaultKind::word`].
+    pub reads_failed: Counters<2>,
     /// `overwrites_total`: objects that were read again because they had grown.
     pub overwrites: Counter,
     /// `rewrites_total`: objects whose known content had changed behind us.
@@ -135,6 +143,16 @@ pub struct Metrics {
     pub event_latency_seconds: Histogram,
     /// `object_latency_seconds`: from the notification's time to the commit that settles it.
     pub object_latency_seconds: Histogram,
+    /// `feed_failing{feed}`: 1 while nothing of the feed can be read, or its place cannot be listed.
+    pub feed_failing: Gauges<1>,
+    /// `queue_failing{queue}`: 1 while the queue cannot be received from, or its messages cannot be kept or deleted.
+    pub queue_failing: Gauges<1>,
+    /// `sink_failing{sink}`: 1 while the sink takes nothing.
+    pub sink_failing: Gauges<1>,
+    /// `identity_failing{identity}`: 1 while there are no credentials.
+    pub identity_failing: Gauges<1>,
+    /// `store_failing{store}`: 1 while checkpoints cannot be written.
+    pub store_failing: Gauges<1>,
     freshness: Mutex<Freshness>,
     partition_freshness: Family<Labels<2>, Gauge>,
     credentials_expire_ms: Mutex<BTreeMap<String, i64>>,
@@ -201,6 +219,7 @@ impl Metrics {
             duplicates_suppressed: of.counters("duplicates_suppressed", "Repeats recognised as such", ["kind"]),
             bytes_fetched: of.counter("bytes_fetched", "Bytes of objects as stored"),
             bytes_decompressed: of.counter("bytes_decompressed", "Bytes of objects, inflated"),
+            reads_failed: of.counters("reads_failed", "Reads of objects that failed, by why", ["feed", "kind"]),
             overwrites: of.counter("overwrites", "Objects read again because they had grown"),
             rewrites: of.counter("rewrites", "Objects whose known content had changed"),
             enrichment: of.counters("enrichment", "Users looked up, by what came of it", ["feed", "result"]),
@@ -236,6 +255,11 @@ impl Metrics {
             ),
             event_latency_seconds: of.histogram("event_latency_seconds", "From an event's time to its delivery", 0.1),
             object_latency_seconds: of.histogram("object_latency_seconds", "From a notification to its commit", 0.01),
+            feed_failing: of.gauges("feed_failing", "Whether the feed stands still", ["feed"]),
+            queue_failing: of.gauges("queue_failing", "Whether the queue stands still", ["queue"]),
+            sink_failing: of.gauges("sink_failing", "Whether the sink stands still", ["sink"]),
+            identity_failing: of.gauges("identity_failing", "Whether credentials are missing", ["identity"]),
+            store_failing: of.gauges("store_failing", "Whether checkpoints cannot be written", ["store"]),
             freshness: Mutex::default(),
             partition_freshness: of.family("partition_freshness_seconds", "Age of the newest event delivered"),
             credentials_expire_ms: Mutex::default(),
@@ -248,6 +272,27 @@ impl Metrics {
     /// `workspaceId=1`. At most 1,000 partitions are kept; the one not heard of for longest makes room.
     pub fn delivered(&self, feed: &str, partition: &str, event_ms: i64) {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner).note(feed, partition, event_ms);
+    }
+
+    /// The time of the newest event delivered for a feed, in milliseconds since the epoch.
+    pub fn newest_event_ms(&self, feed: &str) -> Option<i64> {
+        self.freshness.lock().unwrap_or_else(PoisonError::into_inner).of_feed(feed)
+    }
+
+    /// When an identity's credentials expire, in milliseconds since the epoch.
+    pub fn credentials_expiry_ms(&self, identity: &str) -> Option<i64> {
+        self.credentials_expire_ms.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
+    }
+
+    /// The gauge that says whether parts of a kind stand still.
+    pub fn failing(&self, kind: PartKind) -> &Gauges<1> {
+        match kind {
+            PartKind::Store => &self.store_failing,
+            PartKind::Identity => &self.identity_failing,
+            PartKind::Queue => &self.queue_failing,
+            PartKind::Feed => &self.feed_failing,
+            PartKind::Sink => &self.sink_failing,
+        }
     }
 
     /// Notes when an identity's credentials expire, in milliseconds since the epoch.

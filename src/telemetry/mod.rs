@@ -4,7 +4,11 @@ mod freshness;
 
 pub mod health;
 
+pub mod limiter;
+
 pub mod metrics;
+
+pub mod status;
 
 pub mod systemd;
 
@@ -37,4 +41,9 @@ pub fn begin(log: &Log) -> Result<(), TelemetryError> {
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     set.map_err(|_| TelemetryError::AlreadySet)
+}
+
+/// The text as one line of at most so many bytes: control characters, line ends among them, become spaces.
+fn one_line(text: &str, bytes_max: usize) -> String {
+    text[..text.floor_char_boundary(bytes_max)].replace(char::is_control, " ")
 }

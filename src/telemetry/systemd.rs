@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::telemetry::one_line;
+
 /// The longest status line that is sent, in bytes.
-const STATUS_BYTES_MAX: usize = 200;
+const STATUS_BYTES_MAX: usize = 500;
 
 /// Everything is built and the work has begun.
 pub fn ready() -> io::Result<()> {
@@ -31,20 +33,12 @@ pub fn extend_timeout(by: Duration) -> io::Result<()> {
 
 /// One line for `systemctl status`; longer text is cut, line ends become spaces.
 pub fn status(line: &str) -> io::Result<()> {
-    sd_notify::notify(&[NotifyState::Status(&one_line(line))])
+    sd_notify::notify(&[NotifyState::Status(&one_line(line, STATUS_BYTES_MAX))])
 }
 
 /// How often [`watchdog`] is to be sent: half of what the service manager allows. None when it does not watch us.
 pub fn watchdog_every() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
-}
-
-fn one_line(text: &str) -> String {
-    let mut cut = text.len().min(STATUS_BYTES_MAX);
-    while !text.is_char_boundary(cut) {
-        cut -= 1;
-    }
-    text[..cut].replace(char::is_control, " ")
 }
 
 #[cfg(test)]
@@ -53,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_status_cannot_smuggle_another_message() {
-        assert_eq!(one_line("late\nREADY=1"), "late READY=1");
-        assert_eq!(one_line(&"ä".repeat(150)).len(), STATUS_BYTES_MAX);
+        assert_eq!(one_line("late\nREADY=1", STATUS_BYTES_MAX), "late READY=1");
+        assert_eq!(one_line(&"ä".repeat(STATUS_BYTES_MAX), STATUS_BYTES_MAX - 1).len(), STATUS_BYTES_MAX - 2);
     }
 }

@@ -39,6 +39,21 @@ pub enum FetchError {
     Endless,
 }
 
+impl FetchError {
+    /// What it is reported as: one stable word.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "no_credentials",
+            Self::Transport(_) => "unreachable",
+            Self::Refused(_) => "denied",
+            Self::Status(_) => "unavailable",
+            Self::Malformed { .. } => "malformed",
+            Self::TooMany { .. } => "too_many",
+            Self::Endless => "endless",
+        }
+    }
+}
+
 /// Lists the users, reading the credentials first. Cancel-safe.
 ///
 /// # Errors

@@ -64,6 +64,9 @@ fn a_message_is_settled_unread_only_where_it_names_the_version_that_was_read() {
     world.delivered_once_each(&records(0..3));
 }
 
+/// S3's answer where the object must be restored (S3 User Guide, "Working with archived objects").
+const ARCHIVED: Fault = Fault::Refused(403, "InvalidObjectState");
+
 const CANNOT_BE_READ: &str = "an object cannot be read and is quarantined";
 
 fn quarantines(daemon: &Daemon, objects: f64) {
@@ -76,7 +79,7 @@ fn an_archived_object_is_read_once_it_is_restored_though_its_entity_tag_is_the_s
     let proxy = Proxy::to(Aws::emulated().address);
     let world = World::fed_through(&proxy, &place);
     let daemon = world.run(&[]).expecting(&[CANNOT_BE_READ]).ready();
-    proxy.breaks(&[Fault::Archived, Fault::Archived]);
+    proxy.breaks(&[ARCHIVED, ARCHIVED]);
     place.bucket.put(KEY, &object(&records(0..3)));
     quarantines(&daemon, 1.0);
     place.queue.drained();
@@ -101,7 +104,7 @@ fn what_a_message_says_of_an_object_that_cannot_be_read_is_not_believed() {
     world.comes_to("out", 3);
     let later = place.bucket.etag("workspaceId=1/date=2026-01-01/foretold.json");
     place.queue.drained();
-    proxy.breaks(&[Fault::Archived, Fault::Archived]);
+    proxy.breaks(&[ARCHIVED, ARCHIVED]);
     place.bucket.put(KEY, &object(&records(5..6)));
     quarantines(&daemon, 1.0);
     forge(&place, &later, HIGHEST);
@@ -121,7 +124,7 @@ fn a_scan_reads_an_object_that_was_archived_when_it_was_last_seen() {
     let feed = format!("[feed.audit]\n{}scan_every = \"1s\"\nsinks = [\"out\"]\n", place.feed(&proxy.url()));
     let world = World::new().with(&feed).with_file("out");
     place.bucket.put(KEY, &object(&records(0..3)));
-    proxy.breaks(&[Fault::Archived]);
+    proxy.breaks(&[ARCHIVED]);
     let daemon = world.run(&[]).expecting(&[CANNOT_BE_READ]).ready();
     world.comes_to("out", 3);
     assert!(daemon.stop().success());

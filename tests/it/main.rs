@@ -41,6 +41,7 @@ mod signals;
 mod sink_options;
 mod skipped;
 mod state_dir;
+mod telling;
 mod unrouted;
 mod users;
 mod wrapped;

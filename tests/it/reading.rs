@@ -66,7 +66,7 @@ fn a_refused_object_is_not_lost_and_does_not_stop_its_feed() {
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::Status(403)]);
     let world = World::fed_through(&proxy, &place).with_queue("visibility_secs = 10");
-    let daemon = world.run(&[]).expecting(&["an object cannot be read; its message is left to come again"]).ready();
+    let daemon = world.run(&[]).expecting(&["is refused: the service gives no reason"]).ready();
     place.bucket.put("workspaceId=1/date=2026-01-01/a.json", &object(&records(0..3)));
     daemon.counts("auditferry_notifications_total", &[], 1.0);
     place.bucket.put("workspaceId=1/date=2026-01-01/b.json", &object(&records(3..6)));

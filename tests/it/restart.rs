@@ -148,3 +148,32 @@ fn a_copy_of_the_state_of_a_daemon_that_is_stopped_leaves_nothing_in_it() {
     assert_eq!(backup(&world, &world.path("other")).0, Some(66));
     assert!(!world.path("other").exists());
 }
+
+/// What `/status` says of the feed's newest event.
+fn newest_event(daemon: &Daemon) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_slice(&daemon.page("/status").body).unwrap_or_default();
+    status["feeds"]["audit"]["newest_event"].clone()
+}
+
+#[test]
+fn how_fresh_a_partition_is_outlives_the_process() {
+    let place = Place::new();
+    let world = World::fed_by(&place);
+    let lines = records(0..3);
+    place.bucket.put(KEY, &object(&lines));
+    let daemon = world.start();
+    world.comes_to("out", 3);
+    place.queue.drained();
+    let labels = ["feed=\"audit\"", "partition=\"workspaceId=3049059095686970\""];
+    let newest = "2026-01-01T00:00:00Z";
+    eventually("the newest event is known", SOON, || newest_event(&daemon) == newest);
+    daemon.kill();
+    // The place is as it was: nothing is delivered, and the age is that of what was.
+    let daemon = world.start();
+    let newest_secs = 1_767_225_600.0;
+    let now_secs = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let shown = daemon.metric("auditferry_partition_freshness_seconds", &labels);
+    assert!((shown - (now_secs - newest_secs)).abs() < 120.0, "{shown}");
+    assert_eq!(newest_event(&daemon), newest);
+    assert!(daemon.stop().success());
+}

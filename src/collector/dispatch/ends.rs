@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::debug;
-use tracing::error;
-use tracing::warn;
 
 use super::Dispatcher;
 use super::Order;
@@ -19,8 +17,11 @@ use crate::collector::held::Claim;
 use crate::collector::held::Proof;
 use crate::collector::job::JobEnd;
 use crate::collector::job::JobError;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::retry;
 use crate::collector::retry::Verdict;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::ObjectId;
 
@@ -118,11 +119,11 @@ impl Dispatcher {
         let verdict = retry::verdict(error, wish.attempts, wish.since.elapsed(), limits, self.once);
         debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
         let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
+        report(&self.workshop.reporter, &feed.name, object, error, &verdict, wish.attempts);
         match verdict {
             Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, lanes, wait),
             Verdict::Again(wait) => self.again(object, wish, wait),
             Verdict::GiveUp => {
-                error!(feed = %feed.name, %object, %error, attempts = wish.attempts, "an object cannot be read; its message is left to come again");
                 self.workshop.metrics.objects.add(["given_up"], 1);
                 self.failed.get_or_insert_with(|| error.to_string());
                 if is_catching_up {
@@ -130,7 +131,6 @@ impl Dispatcher {
                 }
             }
             Verdict::Vanished => {
-                warn!(feed = %feed.name, %object, "an object is gone before it was read");
                 self.workshop.metrics.objects.add(["vanished"], 1);
                 self.workshop.store.refuse_requeued(object.clone(), error.to_string()).await?;
                 for &lane in &feed.lanes {
@@ -141,7 +141,6 @@ impl Dispatcher {
                 }
             }
             Verdict::Quarantine(etag) => {
-                error!(feed = %feed.name, %object, %error, "an object cannot be read and is quarantined");
                 self.workshop.metrics.objects.add(["quarantined"], 1);
                 self.workshop.metrics.records_quarantined.add([&feed.name, "object"], 1);
                 self.quarantine(object, &feed.name, wish, etag, error).await?;
@@ -166,7 +165,7 @@ impl Dispatcher {
                 feed: Arc::clone(feed),
                 object: object.clone(),
                 etag: etag.clone(),
-                is_archived: matches!(error, JobError::Unreadable { is_archived: true, .. }),
+                is_archived: matches!(error, JobError::Unreadable { kind: FaultKind::Archived, .. }),
                 reason: error.to_string(),
                 now_ms: clock::now_ms(),
             };
@@ -186,5 +185,33 @@ impl Dispatcher {
 
     fn unpark(&mut self, object: &ObjectId) -> Vec<Claim> {
         self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default()
+    }
+}
+
+/// Counts a failed read, considers what it says of the feed, and logs it with what is done about it.
+fn report(reporter: &Reporter, feed: &Arc<str>, object: &ObjectId, error: &JobError, verdict: &Verdict, attempts: u32) {
+    let kind = retry::kind(error);
+    if let Some(kind) = kind {
+        reporter.read_failed(feed, kind, error);
+    }
+    let (hint, word) = (kind.map(FaultKind::advice), kind.map(FaultKind::word));
+    let subject = &*format!("{feed} {}", word.unwrap_or_default());
+    match verdict {
+        Verdict::Again(_) => {
+            if let Some(kind) = kind {
+                reporter.reads_again(feed, object, kind, error, attempts);
+            }
+        }
+        Verdict::GiveUp => limited!(
+            reporter, ERROR, subject, "an object cannot be read; its message is left to come again",
+            %feed, %object, kind = word, %error, hint, attempts
+        ),
+        Verdict::Vanished => {
+            limited!(reporter, WARN, subject, "an object is gone before it was read", %feed, %object, hint);
+        }
+        Verdict::Quarantine(_) => limited!(
+            reporter, ERROR, subject, "an object cannot be read and is quarantined",
+            %feed, %object, kind = word, %error, hint
+        ),
     }
 }

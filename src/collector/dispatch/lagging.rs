@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::info;
-use tracing::warn;
-
 use super::Dispatcher;
 use super::Wish;
 use crate::checkpoint::StoreError;
 use crate::collector::behind::Due;
 use crate::collector::clock;
+use crate::collector::report::limited;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
@@ -18,12 +16,13 @@ impl Dispatcher {
     pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
         for lane in 0..self.behind.len() {
             self.owe(lane).await?;
-            let sink = &self.workshop.lanes[lane].sink;
+            let workshop = Arc::clone(&self.workshop);
+            let sink = &workshop.lanes[lane].sink;
             match self.behind[lane].turned() {
-                Some(true) => self.workshop.metrics.sink_behind.set([sink], 1),
+                Some(true) => workshop.metrics.sink_behind.set([sink], 1),
                 Some(false) => {
-                    info!(%sink, "the sink has caught up");
-                    self.workshop.metrics.sink_behind.set([sink], 0);
+                    limited!(workshop.reporter, INFO, sink, "the sink has caught up", %sink);
+                    workshop.metrics.sink_behind.set([sink], 0);
                 }
                 None => {}
             }
@@ -59,7 +58,11 @@ impl Dispatcher {
         let workshop = Arc::clone(&self.workshop);
         let feed = feed.or_else(|| workshop.feeds.position(&object));
         let Some(feed) = feed.filter(|&feed| workshop.feeds.0[feed].lanes.contains(&lane)) else {
-            warn!(%object, sink = %workshop.lanes[lane].sink, "an object is owed to a sink that its feed does not go to any more");
+            let (reporter, sink) = (&workshop.reporter, &workshop.lanes[lane].sink);
+            limited!(
+                reporter, WARN, sink, "an object is owed to a sink that its feed does not go to any more",
+                %object, %sink
+            );
             self.behind[lane].rest(&object, Duration::from_secs(3600));
             return false;
         };
@@ -105,7 +108,8 @@ impl Dispatcher {
             let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(0);
             (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone(), now_ms - waited_ms)
         });
-        info!(%sink, objects = due.len(), "objects are written down as owed to a sink");
+        let reporter = &self.workshop.reporter;
+        limited!(reporter, INFO, &sink, "objects are written down as owed to a sink", %sink, objects = due.len());
         self.workshop.store.owe(Arc::clone(&sink), objects.collect()).await?;
         for Due { object, .. } in due {
             self.behind[lane].owed(&object);

@@ -125,6 +125,13 @@ impl LaneHandle {
         since.into_iter().flatten().any(|since| since.elapsed() > patience)
     }
 
+    /// For how long the batch in hand has been on its way, where no delivery of it has failed.
+    pub(in crate::collector) fn unanswered(&self) -> Option<Duration> {
+        let status = self.status.borrow();
+        let sending = status.sending.as_ref().filter(|_| status.failing.is_none());
+        sending.map(|(since, _)| since.elapsed())
+    }
+
     /// Whether the batch in hand, sealed and not committed, holds records of the object: where the sink stands with it
     /// is open until then.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {

@@ -2,12 +2,13 @@
 
 mod handle;
 
+mod waiting;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -26,21 +27,22 @@ use crate::collector::lane::handle::Offer;
 use crate::collector::lane::handle::Status;
 use crate::collector::recovery::Recovered;
 use crate::collector::recovery::Remade;
+use crate::collector::report::Reporter;
+use crate::collector::report::limited;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
 use crate::sink::Delivery;
-use crate::sink::DeliveryError;
 use crate::sink::Manifest;
 use crate::sink::Moved;
 use crate::sink::Receipt;
 use crate::sink::Sink;
 use crate::sink::Why;
+use crate::telemetry::health::Activity;
+use crate::telemetry::health::Part as HealthPart;
+use crate::telemetry::health::PartKind;
 use crate::telemetry::metrics::Metrics;
 
 pub(super) use handle::LaneHandle;
-
-/// How often a sink that needs mending is asked again.
-const PARKED_RETRY: Duration = Duration::from_secs(30);
 
 /// Why a lane ended before it was closed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,7 @@ pub(super) struct Lane {
     encoder: String,
     store: CheckpointStore,
     metrics: Arc<Metrics>,
+    reporter: Reporter,
     shutdown: Shutdown,
     limits: Limits,
     last_send: Duration,
@@ -77,6 +80,7 @@ pub(super) struct Setup {
     pub room_bytes: usize,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
+    pub reporter: Reporter,
     pub shutdown: Shutdown,
     /// After the stop, how long a delivery under way is waited for.
     pub last_send: Duration,
@@ -88,8 +92,8 @@ impl Lane {
     pub(super) fn new(setup: Setup) -> (Self, LaneHandle) {
         let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
         let (handle, inner) = LaneHandle::new(Arc::clone(&setup.name), room_bytes);
-        let Setup { name, sink, encoder, limits, store, metrics, shutdown, last_send, once, .. } = setup;
-        (Self { name, sink, encoder, store, metrics, shutdown, last_send, once, limits, inner }, handle)
+        let Setup { name, sink, encoder, limits, store, metrics, reporter, shutdown, last_send, once, .. } = setup;
+        (Self { name, sink, encoder, store, metrics, reporter, shutdown, last_send, once, limits, inner }, handle)
     }
 
     /// Runs until every handle is gone and all that was offered is committed. `recovered` is the batch that was sealed
@@ -102,10 +106,16 @@ impl Lane {
         self.recover(recovered).await?;
         self.resume(None).await?;
         self.inner.status.send_replace(Status::default());
+        self.reporter.worked(&self.part(), Activity::Deliver);
         while let Some(offers) = self.gather().await {
             self.carry(offers).await?;
         }
         Ok(())
+    }
+
+    /// The sink, as health knows it.
+    fn part(&self) -> HealthPart {
+        HealthPart::new(PartKind::Sink, &self.name)
     }
 
     async fn recover(&mut self, recovered: Recovered) -> Result<(), LaneError> {
@@ -168,7 +178,11 @@ impl Lane {
         match &moved.why {
             Why::Foreign { bytes } => {
                 self.metrics.foreign_bytes.add([&self.name], *bytes);
-                warn!(sink = %self.name, bytes, "found bytes behind the committed end that are not ours; continuing after them");
+                limited!(
+                    self.reporter, WARN, &self.name,
+                    "found bytes behind the committed end that are not ours; continuing after them",
+                    sink = %self.name, bytes
+                );
             }
             Why::Begun { before: Some(before) } => {
                 info!(sink = %self.name, before = %before.display(), file = %moved.file.display(), "the sink's path is another; beginning the file there");
@@ -180,8 +194,9 @@ impl Lane {
             match self.store.place_lane(Arc::clone(&self.name), moved.position, moved.file.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 placed => {
-                    self.has_space(&backoff);
-                    return Ok(placed?);
+                    placed?;
+                    self.written(&backoff);
+                    return Ok(());
                 }
             }
         }
@@ -248,18 +263,18 @@ impl Lane {
             let seal = Seal { sink: Arc::clone(&self.name), encoder: self.encoder.clone(), parts, manifest, now_ms };
             match self.store.seal(seal).await {
                 Ok(sealed) => {
+                    self.written(&backoff);
                     offers.iter().for_each(|offer| offer.ticket.sealed());
                     batch.id = sealed.id().to_owned();
                     batch.seq = sealed.seq();
-                    self.has_space(&backoff);
                     return Ok(Some((sealed, batch, offers)));
                 }
-                Err(StoreError::Overtaken { object }) => offers = without(offers, &object),
+                Err(StoreError::Overtaken { object }) => offers = self.without(offers, &object),
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 Err(error) => return Err(error.into()),
             }
         }
-        self.has_space(&backoff);
+        self.written(&backoff);
         Ok(None)
     }
 
@@ -280,7 +295,8 @@ impl Lane {
                 Ok(Delivery::Moved(moved)) => self.remember(moved).await?,
                 Ok(Delivery::Taken(receipt)) => {
                     self.metrics.sink_batches.add([&self.name, "delivered"], 1);
-                    self.works_again("the sink takes events again");
+                    self.takes_again();
+                    self.reporter.worked(&self.part(), Activity::Deliver);
                     return Ok(receipt);
                 }
                 Err(error) => self.pause(&error, &mut backoff).await?,
@@ -294,8 +310,8 @@ impl Lane {
             let began = Instant::now();
             match self.store.commit(sealed, receipt).await {
                 Ok(_committed) => {
+                    self.written(&backoff);
                     self.metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
-                    self.has_space(&backoff);
                     return Ok(());
                 }
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
@@ -304,76 +320,20 @@ impl Lane {
         }
     }
 
-    /// The sink did not take the batch: says so, and waits before the next try.
-    async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), LaneError> {
-        let (outcome, wait) = match error {
-            DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
-            DeliveryError::Misconfigured(_) => ("misconfigured", PARKED_RETRY.min(backoff.wait() * 8)),
-        };
-        self.metrics.sink_batches.add([&self.name, outcome], 1);
-        self.metrics.sink_retries.add([&self.name], 1);
-        if backoff.attempts() == 1 || backoff.attempts().is_multiple_of(20) {
-            match error {
-                DeliveryError::Unavailable(_) => {
-                    warn!(sink = %self.name, %error, attempts = backoff.attempts(), "a batch was not delivered; trying again")
-                }
-                DeliveryError::Misconfigured(_) => {
-                    error!(sink = %self.name, %error, attempts = backoff.attempts(), "the sink is parked until it is mended")
-                }
-            }
+    /// Leaves out the parts of an object that has moved on; their jobs read it again.
+    fn without(&self, offers: Vec<Offer>, object: &ObjectId) -> Vec<Offer> {
+        let (left_out, kept): (Vec<Offer>, Vec<Offer>) =
+            offers.into_iter().partition(|offer| offer.part.advance.object == *object);
+        let (reporter, sink, parts) = (&self.reporter, &self.name, left_out.len());
+        limited!(reporter, WARN, sink, "an object has moved on; reading it again", %sink, %object, parts);
+        for offer in left_out {
+            offer.ticket.overtaken();
         }
-        self.wait(wait).await
-    }
-
-    /// What failed has succeeded: the sink does not stand still any more.
-    fn works_again(&self, what: &'static str) {
-        self.inner.status.send_if_modified(|status| {
-            let failing = status.failing.take();
-            if let Some(since) = failing {
-                info!(sink = %self.name, after_secs = since.elapsed().as_secs(), "{what}");
-            }
-            failing.is_some()
-        });
-    }
-
-    /// The checkpoint store, if it was waited for, has space again.
-    fn has_space(&self, waited: &Backoff) {
-        if waited.attempts() > 0 {
-            self.works_again("the checkpoint store's disk has space again");
-        }
-    }
-
-    async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), LaneError> {
-        if self.once {
-            return Err(StoreError::Full.into());
-        }
-        let wait = backoff.wait();
-        error!(sink = %self.name, "the checkpoint store's disk is full; nothing is delivered until there is space");
-        self.wait(wait).await
-    }
-
-    async fn wait(&mut self, wait: Duration) -> Result<(), LaneError> {
-        self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
-        tokio::select! {
-            biased;
-            () = self.shutdown.requested() => Err(LaneError::Stopped),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
+        kept
     }
 }
 
 fn push(builder: &mut Builder<Offer>, offer: Offer) {
     let (bytes, events) = (offer.part.bytes.len(), offer.part.ends.len());
     builder.push(offer, bytes, events);
-}
-
-/// Leaves out the parts of an object that has moved on; their jobs read it again.
-fn without(offers: Vec<Offer>, object: &ObjectId) -> Vec<Offer> {
-    let (left_out, kept): (Vec<Offer>, Vec<Offer>) =
-        offers.into_iter().partition(|offer| offer.part.advance.object == *object);
-    warn!(%object, parts = left_out.len(), "an object has moved on; reading it again");
-    for offer in left_out {
-        offer.ticket.overtaken();
-    }
-    kept
 }

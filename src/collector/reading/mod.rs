@@ -19,7 +19,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use tokio::runtime::Handle;
-use tracing::info;
 use tracing::warn;
 
 use crate::checkpoint::Standing;
@@ -34,6 +33,7 @@ use crate::collector::reading::outflow::Target;
 use crate::collector::reading::pass::Ended;
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
+use crate::collector::report::limited;
 use crate::collector::ticket::Ticket;
 use crate::delta::DeltaError;
 use crate::delta::Growth;
@@ -150,7 +150,7 @@ fn slots(work: &Work) -> Vec<Slot> {
 
 /// Counts and says what the reading came to.
 fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
-    let metrics = &work.workshop.metrics;
+    let (metrics, reporter) = (&work.workshop.metrics, &work.workshop.reporter);
     let (feed, object) = (&work.feed.name, &work.object);
     metrics.bytes_fetched.inc_by(source.fetched_bytes);
     metrics.bytes_decompressed.inc_by(ended.content_bytes);
@@ -161,14 +161,18 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
     if counts.refused > 0 {
         metrics.records_quarantined.add([feed, "record"], counts.refused);
         metrics.parse_errors.add([feed, "record"], counts.refused);
-        warn!(%feed, %object, records = counts.refused, "records cannot be decoded and are quarantined");
+        let records = counts.refused;
+        limited!(
+            reporter, WARN, feed, "records cannot be decoded and are quarantined", %feed, %object, records
+        );
     }
     if work.standing.progress.accepted > 0 && counts.new_records > 0 {
         metrics.overwrites.inc();
     }
     if ended.rewritten {
         metrics.rewrites.inc();
-        warn!(%feed, %object, vanished = ended.vanished, new = counts.new_records, "object was rewritten");
+        let (vanished, new) = (ended.vanished, counts.new_records);
+        limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
     }
     if ended.gone > 0 {
         for (slot, lane) in work.standing.cursors.iter().zip(&work.lanes) {
@@ -176,17 +180,20 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
                 metrics.gap_records.add([&work.workshop.lanes[*lane].sink], ended.gone);
             }
         }
-        warn!(%feed, %object, records = ended.gone, "records vanished from the source before every sink had them");
+        limited!(
+            reporter, WARN, feed, "records vanished from the source before every sink had them",
+            %feed, %object, records = ended.gone
+        );
     }
     if ended.held_lines > 0 {
         metrics.partial_lines_held.inc_by(ended.held_lines);
-        info!(%feed, %object, "the last line is not whole yet and is held back");
+        limited!(reporter, INFO, feed, "the last line is not whole yet and is held back", %feed, %object);
     }
     if ended.complete && ended.progress.content_records == 0 && ended.content_bytes > 0 {
         tell_of_no_record(work, ended);
     }
     if ended.trailing_garbage {
-        warn!(%feed, %object, "bytes behind the compressed content were left out");
+        limited!(reporter, WARN, feed, "bytes behind the compressed content were left out", %feed, %object);
     }
 }
 

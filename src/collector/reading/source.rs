@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use tokio::runtime::Handle;
 
 use crate::collector::job::JobError;
+use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::Body;
 use crate::object::Condition;
@@ -135,9 +136,11 @@ impl<'a> Source<'a> {
 
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
-        let damaged = |reason: String| {
-            let (object, etag) = (self.object.clone(), self.version.etag.clone());
-            JobError::Unreadable { object, etag, is_archived: false, reason }
+        let damaged = |reason: String| JobError::Unreadable {
+            object: self.object.clone(),
+            etag: self.version.etag.clone(),
+            kind: FaultKind::Damaged,
+            reason,
         };
         let error = match RowsError::from_read(error) {
             RowsError::Source(error) => error,
@@ -148,7 +151,8 @@ impl<'a> Source<'a> {
                 Ok(ReadError::Damaged { reason, .. }) => damaged(reason),
                 Ok(error) => JobError::Read(error),
                 Err(error) => {
-                    JobError::Read(ReadError::Unavailable { object: self.object.clone(), reason: error.to_string() })
+                    let (object, reason) = (self.object.clone(), error.to_string());
+                    JobError::Read(ReadError::Unavailable { object, kind: FaultKind::Unavailable, reason })
                 }
             },
             error => damaged(error.to_string()),

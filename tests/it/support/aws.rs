@@ -73,9 +73,12 @@ impl Aws {
     }
 
     fn queue_with(self, attributes: Value) -> Queue {
-        let name = fresh("events");
+        self.queue_named(&fresh("events"), attributes)
+    }
+
+    pub fn queue_named(self, name: &str, attributes: Value) -> Queue {
         let reply = self.sqs("CreateQueue", &json!({ "QueueName": name, "Attributes": attributes }));
-        Queue { aws: self, name, url: reply["QueueUrl"].as_str().unwrap().to_owned() }
+        Queue { aws: self, name: name.to_owned(), url: reply["QueueUrl"].as_str().unwrap().to_owned() }
     }
 
     /// A topic that hands what it is sent to the queue, wrapped.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::http::page;
+use super::http::{Reply, page};
 use super::log::Log;
 use super::waiting::{SOON, eventually, within};
 
@@ -151,6 +151,12 @@ impl Daemon {
     /// Where it serves its pages, once it said so.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.log.said("admin listens")?.field("listen")?.parse().ok()
+    }
+
+    /// What one of its pages says; empty while it does not answer.
+    pub fn page(&self, target: &str) -> Reply {
+        let reply = self.admin().and_then(|admin| page(admin, target));
+        reply.unwrap_or_else(|| Reply { status: 0, headers: Vec::new(), body: Vec::new() })
     }
 
     /// The sum of a metric's samples whose labels hold all of `labels` (such as `kind="line"`).

@@ -20,6 +20,8 @@ pub mod proxy;
 
 pub mod records;
 
+pub mod service_manager;
+
 pub mod user_api;
 
 pub mod verdict;

@@ -36,14 +36,11 @@ pub enum Fault {
     CutAfter(usize),
     /// Answered with this status and no body.
     Status(u16),
-    /// Answered as S3 does where the object is archived.
-    Archived,
+    /// Answered with this status and S3's code for the failure.
+    Refused(u16, &'static str),
     /// The answer waits until [`Proxy::release`].
     Held,
 }
-
-/// S3's words for an object that must be restored (S3 User Guide, "Working with archived objects").
-const ARCHIVED: &str = "<Error><Code>InvalidObjectState</Code><Message>The operation is not valid for the object's storage class</Message></Error>";
 
 /// A proxy in front of one address. It passes one request on each connection; the `Host` it was sent is kept, since the
 /// signature covers it.
@@ -97,6 +94,11 @@ impl Proxy {
         self.shared.state.lock().unwrap().faults.extend(faults);
     }
 
+    /// From now on nothing is broken any more.
+    pub fn heals(&self) {
+        self.shared.state.lock().unwrap().faults.clear();
+    }
+
     /// How many answers are held.
     pub fn held(&self) -> usize {
         self.shared.state.lock().unwrap().held
@@ -147,8 +149,10 @@ impl Shared {
         let body_text = String::from_utf8_lossy(&body).into_owned();
         let exchange = Exchange { method, target, headers, body: body_text, status: 0 };
         let refusal = match fault {
-            Some(Fault::Status(status)) => Some((status, "")),
-            Some(Fault::Archived) => Some((403, ARCHIVED)),
+            Some(Fault::Status(status)) => Some((status, String::new())),
+            Some(Fault::Refused(status, code)) => {
+                Some((status, format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>")))
+            }
             _ => None,
         };
         if let Some((status, body)) = refusal {

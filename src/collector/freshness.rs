@@ -1,0 +1,41 @@
+//! How fresh what was delivered is, by feed and partition: as it is remembered, and as it is shown.
+
+use std::time::Duration;
+
+use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Freshness;
+use crate::checkpoint::StoreError;
+use crate::collector::clock;
+use crate::collector::feeds::Feed;
+use crate::config::Config;
+use crate::notification::ObjectId;
+use crate::telemetry::metrics::Metrics;
+
+/// How fresh the object's partition is once an event of `latest_ms` is delivered.
+pub(super) fn of(feed: &Feed, object: &ObjectId, latest_ms: Option<i64>) -> Option<Freshness> {
+    latest_ms.map(|event_ms| Freshness { feed: feed.name.clone(), partition: feed.partition(object), event_ms })
+}
+
+/// Shows how fresh the partition is, and how long the object took that was written at `written_ms`.
+pub(super) fn show(metrics: &Metrics, fresh: Option<&Freshness>, written_ms: Option<i64>) {
+    if let Some(Freshness { feed, partition, event_ms }) = fresh {
+        metrics.delivered(feed, partition, *event_ms);
+        metrics.event_latency_seconds.observe(secs_since(*event_ms));
+    }
+    if let Some(written_ms) = written_ms {
+        metrics.object_latency_seconds.observe(secs_since(written_ms));
+    }
+}
+
+/// Shows what was remembered before the process started: a feed that is silent since is not taken for a new one.
+pub(super) fn restore(store: &CheckpointStore, config: &Config, metrics: &Metrics) -> Result<(), StoreError> {
+    let remembered = store.freshness()?.into_iter();
+    for fresh in remembered.filter(|fresh| config.feed.contains_key(&*fresh.feed)) {
+        metrics.delivered(&fresh.feed, &fresh.partition, fresh.event_ms);
+    }
+    Ok(())
+}
+
+fn secs_since(ms: i64) -> f64 {
+    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
+}

@@ -1,0 +1,80 @@
+//! What a lane does while its sink, or the store, does not take what it is given.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Lane;
+use super::LaneError;
+use crate::checkpoint::StoreError;
+use crate::collector::backoff::Backoff;
+use crate::collector::report::limited;
+use crate::sink::DeliveryError;
+use crate::telemetry::health::Activity;
+use crate::telemetry::health::Failure;
+use crate::telemetry::health::Part;
+use crate::telemetry::health::Patience;
+
+/// How often a sink that needs mending is asked again.
+const PARKED_RETRY: Duration = Duration::from_secs(30);
+
+impl Lane {
+    /// The sink did not take the batch: says so, and waits before the next try.
+    pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), LaneError> {
+        let (outcome, wait) = match error {
+            DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
+            DeliveryError::Misconfigured(_) => ("misconfigured", PARKED_RETRY.min(backoff.wait() * 8)),
+        };
+        self.metrics.sink_batches.add([&self.name, outcome], 1);
+        self.metrics.sink_retries.add([&self.name], 1);
+        let (reporter, sink, attempts) = (&self.reporter, &self.name, backoff.attempts());
+        match error {
+            DeliveryError::Unavailable(_) => limited!(
+                reporter, WARN, sink, "a batch was not delivered; trying again", %sink, %error, attempts
+            ),
+            DeliveryError::Misconfigured(_) => limited!(
+                reporter, ERROR, sink, "the sink is parked until it is mended", %sink, %error, attempts
+            ),
+        }
+        let failure = Failure { kind: outcome, reason: error.to_string() };
+        reporter.failed(&self.part(), Activity::Deliver, failure, Patience::NONE);
+        self.wait(wait).await
+    }
+
+    pub(super) async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), LaneError> {
+        if self.once {
+            return Err(StoreError::Full.into());
+        }
+        let wait = backoff.wait();
+        let (reporter, sink) = (&self.reporter, &self.name);
+        limited!(
+            reporter, ERROR, sink, "the checkpoint store's disk is full; nothing is delivered until there is space",
+            %sink
+        );
+        let failure = Failure { kind: "disk_full", reason: StoreError::Full.to_string() };
+        reporter.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
+        self.wait(wait).await
+    }
+
+    /// The store took what it was given, perhaps after it was waited for.
+    pub(super) fn written(&self, waited: &Backoff) {
+        self.reporter.worked(&Part::store(), Activity::Commit);
+        if waited.attempts() > 0 {
+            self.takes_again();
+        }
+    }
+
+    /// The sink does not stand still any more.
+    pub(super) fn takes_again(&self) {
+        self.inner.status.send_if_modified(|status| status.failing.take().is_some());
+    }
+
+    async fn wait(&mut self, wait: Duration) -> Result<(), LaneError> {
+        self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
+        tokio::select! {
+            biased;
+            () = self.shutdown.requested() => Err(LaneError::Stopped),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What the collector reports of itself while it runs: log lines that may repeat, limited, and how its parts are.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::collector::clock;
+use crate::identity::fault::FaultKind;
+use crate::notification::ObjectId;
+use crate::notification::queue::QueueError;
+use crate::telemetry::health::Activity;
+use crate::telemetry::health::Failure;
+use crate::telemetry::health::Health;
+use crate::telemetry::health::Part;
+use crate::telemetry::health::PartKind;
+use crate::telemetry::health::Patience;
+use crate::telemetry::limiter::Admission;
+use crate::telemetry::limiter::HeldBack;
+use crate::telemetry::limiter::Limiter;
+use crate::telemetry::metrics::Metrics;
+
+/// One object may be unreadable by itself. A feed stands still when its reads fail and none succeeds between them.
+const READS: Patience = Patience { failures: 3, span_ms: 1_000 };
+
+/// Services refuse a request now and then; what needs a person is not waited for.
+const REQUESTS: Patience = Patience { failures: 2, span_ms: 0 };
+
+/// An object that changes while it is read is nothing unusual, unless it never stops.
+const CHANGES_MAX: u32 = 3;
+
+/// Logs a message that may repeat: the first for its subject at once, then one a minute, with how many were held back.
+/// What is held back is logged at DEBUG.
+///
+/// `limited!(reporter, WARN, subject, "message", field, %other)`
+macro_rules! limited {
+    ($reporter:expr, $level:ident, $subject:expr, $message:literal, $($field:tt)+) => {
+        match $reporter.admit($message, $subject) {
+            $crate::telemetry::limiter::Admission::Say { held_back } => {
+                tracing::event!(tracing::Level::$level, held_back, $($field)+, $message);
+            }
+            $crate::telemetry::limiter::Admission::HoldBack => tracing::debug!($($field)+, $message),
+        }
+    };
+}
+
+pub(super) use limited;
+
+/// Shared by everything that runs. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Reporter(Arc<Shared>);
+
+struct Shared {
+    limiter: Mutex<Limiter>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    began: Instant,
+}
+
+impl Reporter {
+    pub(super) fn new(health: &Arc<Health>, metrics: &Arc<Metrics>, began: Instant) -> Self {
+        let (limiter, health, metrics) = (Mutex::default(), Arc::clone(health), Arc::clone(metrics));
+        Self(Arc::new(Shared { limiter, health, metrics, began }))
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        clock::since_ms(self.0.began)
+    }
+
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        self.0.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a message is logged; for `limited!`.
+    pub(super) fn admit(&self, message: &'static str, subject: &str) -> Admission {
+        self.limiter().admit(message, subject, self.uptime_ms())
+    }
+
+    /// There is such a part: it shows in health and metrics from here on.
+    pub(super) fn announce(&self, part: Part) {
+        self.0.health.announce(part);
+    }
+
+    /// The part has succeeded at this.
+    pub(super) fn worked(&self, part: &Part, activity: Activity) {
+        let stood_still_ms = self.0.health.worked(part, activity, self.uptime_ms());
+        self.again(part, activity, stood_still_ms);
+    }
+
+    /// The part has failed at this. Whoever calls this logs the failure.
+    pub(super) fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience) {
+        self.0.health.failed(part, activity, failure, patience, self.uptime_ms());
+    }
+
+    /// The part does not fail at this any more.
+    pub(super) fn recovered(&self, part: &Part, activity: Activity) {
+        let stood_still_ms = self.0.health.recovered(part, activity, self.uptime_ms());
+        self.again(part, activity, stood_still_ms);
+    }
+
+    fn again(&self, part: &Part, activity: Activity, stood_still_ms: Option<u64>) {
+        let Some(stood_still_ms) = stood_still_ms else { return };
+        let (subject, after_secs) = (format!("{part} {}", activity.word()), stood_still_ms / 1000);
+        limited!(self, INFO, &subject, "works again", %part, activity = activity.word(), after_secs);
+    }
+
+    /// The queue did not do what it was asked for.
+    pub(super) fn queue_failed(&self, queue: &str, activity: Activity, error: &QueueError) {
+        let patience = match error {
+            QueueError::Unavailable { .. } => REQUESTS,
+            QueueError::Denied { .. } | QueueError::NotFound { .. } => Patience::NONE,
+        };
+        let failure = Failure { kind: error.kind().word(), reason: error.to_string() };
+        self.failed(&Part::new(PartKind::Queue, queue), activity, failure, patience);
+    }
+
+    pub(super) fn queue_worked(&self, queue: &str, activity: Activity) {
+        self.worked(&Part::new(PartKind::Queue, queue), activity);
+    }
+
+    /// An object of the feed was read to its end, or found unchanged.
+    pub(super) fn read(&self, feed: &str) {
+        self.worked(&Part::new(PartKind::Feed, feed), Activity::Read);
+    }
+
+    /// An object of the feed could not be read: counts it, and considers what that says of the feed.
+    pub(super) fn read_failed(&self, feed: &str, kind: FaultKind, error: &dyn std::error::Error) {
+        self.0.metrics.reads_failed.add([feed, kind.word()], 1);
+        let part = Part::new(PartKind::Feed, feed);
+        if kind.is_of_place() {
+            let failure = Failure { kind: kind.word(), reason: error.to_string() };
+            self.failed(&part, Activity::Read, failure, READS);
+        } else {
+            // The place answers.
+            self.worked(&part, Activity::Read);
+        }
+    }
+
+    /// A read failed and is tried again: says so.
+    pub(super) fn reads_again(
+        &self,
+        feed: &str,
+        object: &ObjectId,
+        kind: FaultKind,
+        error: &dyn std::error::Error,
+        attempts: u32,
+    ) {
+        // One that is not there (yet) is told once that is certain.
+        let ordinary = kind == FaultKind::NotFound || (kind == FaultKind::Changed && attempts < CHANGES_MAX);
+        if ordinary {
+            return;
+        }
+        let (subject, hint, kind) = (format!("{feed} {}", kind.word()), kind.advice(), kind.word());
+        limited!(self, WARN, &subject, "a read failed and is tried again", feed, %object, kind, %error, hint, attempts);
+    }
+
+    /// Reports what was held back and did not come again.
+    pub(super) fn look(&self) {
+        let quiet = self.limiter().quiet(self.uptime_ms());
+        quiet.iter().for_each(say);
+    }
+
+    /// The last word: what was held back until now.
+    pub(super) fn end(&self) {
+        let held_back = self.limiter().end();
+        held_back.iter().for_each(say);
+    }
+}
+
+/// Says how many messages were held back. The first of them was logged at its own level.
+fn say(held_back: &HeldBack) {
+    let HeldBack { topic, subject, times } = held_back;
+    info!(topic, subject, held_back = times, "a message came again and was held back");
+}

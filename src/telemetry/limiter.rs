@@ -1,0 +1,156 @@
+//! Which of many equal messages are logged: the first of a kind at once, then one a minute with how many were held back.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Between two messages of the same topic and subject.
+const EVERY_MS: u64 = 60_000;
+
+/// How many subjects are told apart at once. Past it the further ones of a topic share one entry: names that come from
+/// outside cannot fill the memory, and not the log either.
+const SUBJECTS_MAX: usize = 512;
+
+/// The subject of the entry that the further subjects of a topic share.
+const OTHERS: &str = "others";
+
+/// What is known of the messages of the last minutes. Pure: the time is passed in, in milliseconds since the process
+/// started.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    entries: HashMap<(&'static str, Cow<'static, str>), Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    said_ms: u64,
+    held_back: u64,
+}
+
+/// What is to be done with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// Log it, with the number of equal ones that were held back since the last, if any were.
+    Say {
+        held_back: Option<u64>,
+    },
+    HoldBack,
+}
+
+/// Messages that were held back, and after which none was logged any more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldBack {
+    pub topic: &'static str,
+    pub subject: String,
+    pub times: u64,
+}
+
+impl Limiter {
+    /// Whether a message is logged. Messages are equal when they have the same `topic`, which is their text, and the same
+    /// `subject`, which is whom or what they concern.
+    pub fn admit(&mut self, topic: &'static str, subject: &str, now_ms: u64) -> Admission {
+        let mut key = (topic, Cow::Owned(subject.to_owned()));
+        if !self.entries.contains_key(&key) && self.entries.len() >= SUBJECTS_MAX {
+            self.entries.retain(|_, entry| entry.held_back > 0 || now_ms < entry.said_ms.saturating_add(EVERY_MS));
+            if self.entries.len() >= SUBJECTS_MAX {
+                key.1 = Cow::Borrowed(OTHERS);
+            }
+        }
+        let Some(entry) = self.entries.get_mut(&key) else {
+            self.entries.insert(key, Entry { said_ms: now_ms, held_back: 0 });
+            return Admission::Say { held_back: None };
+        };
+        if now_ms < entry.said_ms.saturating_add(EVERY_MS) {
+            entry.held_back += 1;
+            return Admission::HoldBack;
+        }
+        let held_back = Some(std::mem::take(&mut entry.held_back)).filter(|times| *times > 0);
+        *entry = Entry { said_ms: now_ms, held_back: 0 };
+        Admission::Say { held_back }
+    }
+
+    /// Forgets what has been quiet for two minutes, and returns what was held back of it: without this nobody would hear
+    /// of the last ones. Until then the next message itself brings the number.
+    pub fn quiet(&mut self, now_ms: u64) -> Vec<HeldBack> {
+        self.take(|entry| now_ms >= entry.said_ms.saturating_add(2 * EVERY_MS))
+    }
+
+    /// Forgets everything, and returns what was held back of it.
+    pub fn end(&mut self) -> Vec<HeldBack> {
+        self.take(|_| true)
+    }
+
+    fn take(&mut self, over: impl Fn(&Entry) -> bool) -> Vec<HeldBack> {
+        let over = self.entries.extract_if(|_, entry| over(entry)).filter(|(_, entry)| entry.held_back > 0);
+        let over = over.map(|((topic, subject), entry)| HeldBack {
+            topic,
+            subject: subject.into_owned(),
+            times: entry.held_back,
+        });
+        let mut over: Vec<HeldBack> = over.collect();
+        over.sort_by(|one, other| (one.topic, &one.subject).cmp(&(other.topic, &other.subject)));
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: Admission = Admission::Say { held_back: None };
+
+    fn admit(limiter: &mut Limiter, subject: &str, now_ms: u64) -> Admission {
+        limiter.admit("failed", subject, now_ms)
+    }
+
+    #[test]
+    fn the_first_is_said_at_once_and_then_one_a_minute_with_the_number_held_back() {
+        let mut limiter = Limiter::default();
+        assert_eq!(admit(&mut limiter, "a", 5), SAID);
+        for now_ms in [5, 6, 60_004] {
+            assert_eq!(admit(&mut limiter, "a", now_ms), Admission::HoldBack);
+        }
+        assert_eq!(admit(&mut limiter, "a", 60_005), Admission::Say { held_back: Some(3) });
+        assert_eq!(admit(&mut limiter, "a", 60_006), Admission::HoldBack);
+        assert_eq!(admit(&mut limiter, "a", 120_005), Admission::Say { held_back: Some(1) });
+        assert_eq!(admit(&mut limiter, "a", 180_005), SAID, "none was held back");
+    }
+
+    #[test]
+    fn subjects_and_topics_do_not_hold_each_other_back() {
+        let mut limiter = Limiter::default();
+        assert_eq!(admit(&mut limiter, "a", 0), SAID);
+        assert_eq!(admit(&mut limiter, "b", 0), SAID);
+        assert_eq!(limiter.admit("another", "a", 0), SAID);
+    }
+
+    #[test]
+    fn what_was_held_back_last_is_told_once_it_is_quiet() {
+        let mut limiter = Limiter::default();
+        for subject in ["a", "a", "a", "b"] {
+            admit(&mut limiter, subject, 0);
+        }
+        assert_eq!(limiter.quiet(119_999), []);
+        let told = HeldBack { topic: "failed", subject: "a".to_owned(), times: 2 };
+        assert_eq!(limiter.quiet(120_000), [told], "of b nothing was held back");
+        assert_eq!(limiter.quiet(120_000), []);
+        assert_eq!(admit(&mut limiter, "a", 120_001), SAID);
+        admit(&mut limiter, "a", 120_002);
+        assert_eq!(limiter.end().len(), 1);
+    }
+
+    #[test]
+    fn more_subjects_than_are_told_apart_share_one_entry() {
+        let mut limiter = Limiter::default();
+        let said = |limiter: &mut Limiter, from: usize, now_ms: u64| {
+            let subjects = (from..from + 10_000).map(|n| n.to_string());
+            subjects.filter(|subject| admit(limiter, subject, now_ms) != Admission::HoldBack).count()
+        };
+        assert_eq!(said(&mut limiter, 0, 0), SUBJECTS_MAX + 1);
+        assert_eq!(limiter.entries.len(), SUBJECTS_MAX + 1);
+        let held_back: u64 = limiter.entries.values().map(|entry| entry.held_back).sum();
+        assert_eq!(held_back as usize, 10_000 - SUBJECTS_MAX - 1, "every one is counted");
+        // What is over makes room.
+        assert!(said(&mut limiter, 10_000, 60_000) >= SUBJECTS_MAX - 1);
+        assert!(limiter.entries.len() <= SUBJECTS_MAX + 1);
+    }
+}
