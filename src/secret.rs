@@ -1,13 +1,10 @@
 //! References to secrets: a configuration says where a secret is, and the secret itself is read when the daemon starts.
 
-use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::File;
-use std::io;
-use std::io::Read as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::{env, fmt};
 
 use serde::Deserialize;
 

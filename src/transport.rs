@@ -9,9 +9,8 @@ use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::ACCEPT;
 use reqwest::redirect::Policy;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 
 /// A connection that nobody uses is closed after this time.

@@ -1,8 +1,7 @@
 //! The rules of the layout, checked: the order of the folders, the size of files and functions, who may touch what.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The most lines a file has before its tests.
 const FILE_LINES_MAX: usize = 400;
@@ -61,6 +60,50 @@ impl Source {
             .enumerate()
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(i, line)| (i + 1, line))
+    }
+
+    /// Everything the code imports.
+    fn imports(&self) -> Vec<Import> {
+        let mut imports = Vec::new();
+        let mut open: Option<(usize, String)> = None;
+        for (number, line) in self.code_lines() {
+            match &mut open {
+                Some((_, import)) => import.push_str(line.trim()),
+                None if line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ") => {
+                    open = Some((number, line.to_owned()));
+                }
+                None => {}
+            }
+            if let Some((number, import)) = open.take_if(|(_, import)| import.ends_with(';')) {
+                imports.push(Import::of(number, import.trim_end_matches(';')));
+            }
+        }
+        imports
+    }
+}
+
+/// One `use`.
+struct Import {
+    /// The number of the line where it begins.
+    number: usize,
+    /// What stands before `use`, such as `pub`.
+    visibility: String,
+    module: String,
+    /// Each name by its whole path.
+    paths: Vec<String>,
+}
+
+impl Import {
+    fn of(number: usize, text: &str) -> Self {
+        let (visibility, path) = text.split_once("use ").unwrap();
+        let (module, names) = match path.split_once("::{") {
+            Some((module, names)) => (module, names.trim_end_matches('}')),
+            None => path.rsplit_once("::").unwrap_or(("", path)),
+        };
+        let names =
+            names.split(',').map(|name| name.trim().split(" as ").next().unwrap()).filter(|name| !name.is_empty());
+        let paths = names.map(|name| if name == "self" { module.to_owned() } else { format!("{module}::{name}") });
+        Self { number, visibility: visibility.trim().to_owned(), module: module.to_owned(), paths: paths.collect() }
     }
 }
 
@@ -134,7 +177,36 @@ fn only_the_named_places_touch_what_is_dangerous() {
             }
         }
     }
+    for source in sources("src") {
+        for Import { number, paths, .. } in source.imports() {
+            for (patterns, places) in PLACES {
+                let imported = patterns.iter().find(|pattern| paths.iter().any(|path| path.contains(**pattern)));
+                if let Some(pattern) = imported
+                    && !places.iter().any(|place| source.path.starts_with(place))
+                {
+                    found.push(format!("{}:{number}: {pattern}", source.path));
+                }
+            }
+        }
+    }
     none(found, "each of these has its place");
+}
+
+#[test]
+fn what_is_used_of_a_module_is_imported_at_once() {
+    let mut found = Vec::new();
+    for source in sources("src").into_iter().chain(sources("tests")) {
+        let mut known = Vec::new();
+        for Import { number, visibility, module, .. } in source.imports() {
+            // Modules are imported beside what they hold.
+            let is_root = ["", "crate", "super", "self"].contains(&module.as_str());
+            if !is_root && known.contains(&(visibility.clone(), module.clone())) {
+                found.push(format!("{}:{number}: {module}", source.path));
+            }
+            known.push((visibility, module));
+        }
+    }
+    none(found, "one import a module");
 }
 
 #[test]

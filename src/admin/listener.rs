@@ -1,18 +1,12 @@
 //! What the admin server listens on: an address, or a Unix socket with its file.
 
 use std::fs::Permissions;
-use std::io;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
-use tokio::net::TcpListener;
-use tokio::net::UnixListener;
-use tokio::net::UnixStream;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 use crate::config::Listen;
 

@@ -5,37 +5,25 @@ mod client;
 mod listener;
 
 use std::convert::Infallible;
-use std::io;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::Method;
-use hyper::Request;
-use hyper::Response;
-use hyper::StatusCode;
 use hyper::body::Bytes;
-use hyper::header::ALLOW;
-use hyper::header::CONTENT_TYPE;
-use hyper::header::HeaderValue;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status;
-use crate::telemetry::status::Now;
+use crate::telemetry::status::{self, Now};
 
-pub use client::Answer;
-pub use client::AskError;
-pub use client::ask;
-pub use listener::Listener;
-pub use listener::SocketFile;
+pub use client::{Answer, AskError, ask};
+pub use listener::{Listener, SocketFile};
 
 /// How long one connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -147,17 +135,11 @@ fn typed(status: StatusCode, content_type: &'static str, body: String) -> Respon
 mod tests {
     use std::net::SocketAddr;
 
-    use tokio::io::AsyncReadExt;
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
-    use tokio::net::TcpStream;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::telemetry::health::Activity;
-    use crate::telemetry::health::Failure;
-    use crate::telemetry::health::Part;
-    use crate::telemetry::health::PartKind;
-    use crate::telemetry::health::Patience;
+    use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 
     fn state(uptime_ms: u64) -> State {
         let health = Health::default();

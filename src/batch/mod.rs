@@ -6,15 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::delta::Fingerprint;
-use crate::delta::Progress;
-use crate::delta::RecordHash;
+use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::EventId;
 use crate::notification::ObjectId;
 use crate::object::Version;
 
-pub use builder::Builder;
-pub use builder::Limits;
+pub use builder::{Builder, Limits};
 
 /// One sink's step along one object's accepted sequence: from record `before` to record `after`.
 ///

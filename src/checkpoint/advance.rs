@@ -3,28 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::StoreError;
 use super::batches;
 use super::debt;
-use super::freshness;
-use super::freshness::Freshness;
+use super::freshness::{self, Freshness};
 use super::quarantine;
 use super::requeue;
-use super::rows;
-use super::rows::ObjectRow;
-use crate::batch::Acceptance;
-use crate::batch::Advance;
-use crate::batch::Part;
-use crate::delta::Fingerprint;
-use crate::delta::Progress;
+use super::rows::{self, ObjectRow};
+use crate::batch::{Acceptance, Advance, Part};
+use crate::delta::{Fingerprint, Progress};
 use crate::notification::ObjectId;
-use crate::sink::Manifest;
-use crate::sink::Position;
-use crate::sink::Receipt;
+use crate::sink::{Manifest, Position, Receipt};
 
 /// What is written before a batch is sent.
 pub struct Seal {

@@ -1,17 +1,12 @@
 //! A copy of the whole store, made while a daemon may be at work on it.
 
-use std::fs;
-use std::fs::DirBuilder;
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-use rusqlite::OpenFlags;
-use rusqlite::backup::Backup;
-use rusqlite::backup::StepResult;
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
 
 use super::DATABASE;
 use super::Inspection;

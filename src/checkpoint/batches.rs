@@ -1,25 +1,14 @@
 //! The rows of lanes, of sealed batches and of their parts.
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
-use super::advance::LaneState;
-use super::advance::Seal;
-use super::advance::Sealed;
-use super::advance::SealedBatch;
-use super::advance::SealedPart;
+use super::advance::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
 use super::requeue;
-use super::rows;
-use super::rows::Sum;
-use super::rows::count;
-use super::rows::int;
-use crate::batch::Advance;
-use crate::batch::Part;
+use super::rows::{self, Sum, count, int};
+use crate::batch::{Advance, Part};
 use crate::notification::ObjectId;
-use crate::sink::Manifest;
-use crate::sink::Position;
+use crate::sink::{Manifest, Position};
 
 fn lane_sum(sink: &str, state: &LaneState) -> Sum {
     let mut sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::StoreError;
-use super::rows::ObjectRow;
-use super::rows::count;
+use super::rows::{ObjectRow, count};
 use crate::notification::ObjectId;
 
 /// An object owed to a sink.

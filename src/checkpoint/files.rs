@@ -1,19 +1,11 @@
 //! The store's files: a new one is made whole or not at all, and nobody but the owner may read any.
 
-use std::fs;
-use std::fs::DirBuilder;
-use std::fs::File;
-use std::fs::Permissions;
-use std::io;
-use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags};
 
 use super::DATABASE;
 use super::OpenError;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::StoreError;

@@ -2,19 +2,15 @@
 
 use std::ops::RangeInclusive;
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::CheckpointStore;
 use super::StoreError;
 use super::places::Places;
 use super::quarantine::bounded;
 use super::requeue::RefusedRecord;
-use super::rows::count;
-use super::rows::int;
-use crate::batch::Part;
-use crate::batch::Refused;
+use super::rows::{count, int};
+use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
 
 /// An object's records in quarantine that have no entry each.

@@ -2,11 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
-use rusqlite::OpenFlags;
-use rusqlite::OptionalExtension as _;
-use rusqlite::TransactionBehavior;
-use rusqlite::params;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::DATABASE;
 use super::OpenError;
@@ -14,8 +10,7 @@ use super::StoreError;
 use super::connect;
 use super::files;
 use super::requeue::next_request;
-use super::rows::count;
-use super::rows::int;
+use super::rows::{count, int};
 use super::schema;
 use crate::notification::ObjectId;
 

@@ -1,12 +1,7 @@
 //! One process, one state directory: an advisory lock beside the database, holding the owner's process id.
 
-use std::fs::File;
-use std::fs::Metadata;
-use std::fs::TryLockError;
-use std::io;
-use std::io::Read as _;
-use std::io::Seek as _;
-use std::io::Write as _;
+use std::fs::{File, Metadata, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 

@@ -42,55 +42,27 @@ mod unrouted;
 
 mod writer;
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
-use rusqlite::ErrorCode;
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
-pub use advance::Committed;
-pub use advance::Finish;
-pub use advance::LaneState;
-pub use advance::Passed;
-pub use advance::Seal;
-pub use advance::Sealed;
-pub use advance::SealedBatch;
-pub use advance::SealedPart;
-pub use backup::BackupError;
-pub use backup::back_up;
-pub use debt::Debts;
-pub use debt::Owed;
+pub use advance::{Committed, Finish, LaneState, Passed, Seal, Sealed, SealedBatch, SealedPart};
+pub use backup::{BackupError, back_up};
+pub use debt::{Debts, Owed};
 pub use freshness::Freshness;
-pub use further::Further;
-pub use further::FurtherRecord;
-pub use inspect::Entry;
-pub use inspect::Inspection;
-pub use inspect::Kind;
-pub use inspect::Selection;
+pub use further::{Further, FurtherRecord};
+pub use inspect::{Entry, Inspection, Kind, Selection};
 pub use overflow::StoreLedger;
 pub use places::Places;
-pub use quarantine::QuarantineLimits;
-pub use quarantine::QuarantineSize;
-pub use quarantine::Quarantined;
-pub use quarantine::Refusal;
-pub use requeue::Asked;
-pub use requeue::RefusedRecord;
-pub use requeue::Request;
-pub use standing::Standing;
-pub use standing::UnreadableVersion;
-pub use unrouted::KeptObject;
-pub use unrouted::NoFeed;
-pub use unrouted::Remembered;
-pub use unrouted::Unrouted;
-pub use unrouted::UnroutedSelection;
+pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
+pub use requeue::{Asked, RefusedRecord, Request};
+pub use standing::{Standing, UnreadableVersion};
+pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";
@@ -339,19 +311,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::Acceptance;
-    use crate::batch::Advance;
-    use crate::batch::Batch;
-    use crate::batch::Part;
-    use crate::batch::Refused;
-    use crate::delta::Progress;
-    use crate::delta::RecordHash;
+    use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
+    use crate::delta::{Progress, RecordHash};
     use crate::object::Version;
-    use crate::sink::Delivered;
-    use crate::sink::Delivery;
-    use crate::sink::Manifest;
-    use crate::sink::Position;
-    use crate::sink::Sink;
+    use crate::sink::{Delivered, Delivery, Manifest, Position, Sink};
 
     const DAY_MS: i64 = 86_400_000;
 

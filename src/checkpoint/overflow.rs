@@ -1,16 +1,12 @@
 //! An object's accepted fingerprints for a comparison, and a temporary table for those that memory has no room for.
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::CheckpointStore;
 use super::StoreError;
-use super::rows::count;
-use super::rows::int;
+use super::rows::{count, int};
 use crate::delta::Fingerprint;
-use crate::delta::ledger::Ledger;
-use crate::delta::ledger::LedgerError;
+use crate::delta::ledger::{Ledger, LedgerError};
 use crate::notification::ObjectId;
 
 /// What the store holds of one object's fingerprints. The table beside them is made when it is first needed, lies in a

@@ -1,16 +1,12 @@
 //! A set of places in an accepted sequence, as bits: which of an object's records are in quarantine without an entry each.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::StoreError;
-use super::rows::Sum;
-use super::rows::count;
-use super::rows::int;
+use super::rows::{Sum, count, int};
 
 /// How many bytes of bits lie in one row.
 const STRETCH_BYTES: usize = 4096;

@@ -1,12 +1,9 @@
 //! Whether the store's files are still where they were opened.
 
-use std::fs;
-use std::fs::Metadata;
-use std::io;
-use std::io::ErrorKind;
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::StoreError;
 use super::files;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::CheckpointStore;
 use super::StoreError;

@@ -2,18 +2,14 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::StoreError;
 use super::further;
 use super::requeue;
-use super::rows::ObjectRow;
-use super::rows::count;
-use super::rows::int;
-use crate::batch::Part;
-use crate::batch::Refused;
+use super::rows::{ObjectRow, count, int};
+use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
 
 /// A reason kept is at most as long.

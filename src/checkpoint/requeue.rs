@@ -1,26 +1,18 @@
 //! The way back out of quarantine: what an operator asked to try again, and what has come of it.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::CheckpointStore;
 use super::StoreError;
 use super::further;
 use super::places::Places;
 use super::quarantine::bounded;
-use super::rows;
-use super::rows::ObjectRow;
-use super::rows::count;
-use super::rows::int;
-use super::unrouted;
-use super::unrouted::Unrouted;
-use crate::delta::Fingerprint;
-use crate::delta::RecordHash;
+use super::rows::{self, ObjectRow, count, int};
+use super::unrouted::{self, Unrouted};
+use crate::delta::{Fingerprint, RecordHash};
 use crate::notification::ObjectId;
 
 /// What an operator asked to try again.
@@ -393,25 +385,11 @@ pub(super) fn place_anew(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Acceptance;
-    use crate::batch::Advance;
-    use crate::batch::Batch;
-    use crate::batch::Part;
-    use crate::batch::Refused;
-    use crate::checkpoint::Entry;
-    use crate::checkpoint::FurtherRecord;
-    use crate::checkpoint::Inspection;
-    use crate::checkpoint::QuarantineLimits;
-    use crate::checkpoint::Refusal;
-    use crate::checkpoint::Seal;
-    use crate::checkpoint::Sealed;
-    use crate::checkpoint::Selection;
+    use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
+    use crate::checkpoint::{Entry, FurtherRecord, Inspection, QuarantineLimits, Refusal, Seal, Sealed, Selection};
     use crate::delta::Progress;
     use crate::object::Version;
-    use crate::sink::Delivered;
-    use crate::sink::Delivery;
-    use crate::sink::Manifest;
-    use crate::sink::Sink;
+    use crate::sink::{Delivered, Delivery, Manifest, Sink};
 
     const BODY: &[u8] = b"compressed";
 

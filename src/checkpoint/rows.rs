@@ -1,12 +1,9 @@
 //! Rows as they lie in the store: each that matters carries a checksum, verified whenever it is read.
 
-use rusqlite::Connection;
-use rusqlite::OptionalExtension as _;
-use rusqlite::params;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
-use crate::delta::Fingerprint;
-use crate::delta::Progress;
+use crate::delta::{Fingerprint, Progress};
 use crate::notification::ObjectId;
 
 /// A stretch of fingerprints is added to until it holds as many; then the next begins.

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::Inspection;
 use super::StoreError;
-use super::rows::count;
-use super::rows::int;
+use super::rows::{count, int};
 use crate::notification::ObjectId;
 
 /// Why no feed takes an object.

@@ -1,7 +1,6 @@
 //! The one thread that writes: many advances, one commit.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use rusqlite::Connection;

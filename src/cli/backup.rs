@@ -3,11 +3,8 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use crate::checkpoint::BackupError;
-use crate::checkpoint::back_up;
-use crate::cli::Status;
-use crate::cli::loaded;
-use crate::cli::open_status;
+use crate::checkpoint::{BackupError, back_up};
+use crate::cli::{Status, loaded, open_status};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

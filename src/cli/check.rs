@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::Status;
-use crate::cli::loaded;
+use crate::cli::{Status, loaded};
 use crate::config::state_dir;
 
 #[derive(Debug, clap::Args)]

@@ -5,12 +5,9 @@ use std::io::{self, Read};
 
 use crate::family::Family;
 use crate::notification::ObjectId;
-use crate::object::inflate::Inflate;
-use crate::object::inflate::InflateLimits;
+use crate::object::inflate::{Inflate, InflateLimits};
 use crate::records::Framing;
-use crate::records::rows;
-use crate::records::rows::Rows;
-use crate::records::rows::RowsError;
+use crate::records::rows::{self, Rows, RowsError};
 
 /// As the daemon's limits by default.
 const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };

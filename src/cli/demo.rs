@@ -1,21 +1,15 @@
 //! `auditferry demo`: a delivery that is overwritten twice, collected for real, in a temporary directory.
 
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::OpenError;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
 use crate::cli::Status;
-use crate::collector;
-use crate::collector::Mode;
-use crate::collector::shutdown;
-use crate::config::load::LoadError;
-use crate::config::load::load;
+use crate::collector::{self, Mode, shutdown};
+use crate::config::load::{LoadError, load};
 use crate::notification::ObjectId;
 use crate::telemetry;
 

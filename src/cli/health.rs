@@ -1,15 +1,10 @@
 //! `auditferry health`: whether the daemon that runs with a configuration is live, or ready.
 
-use std::io;
-use std::io::ErrorKind;
-use std::io::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::PathBuf;
 
-use crate::admin;
-use crate::admin::Answer;
-use crate::admin::AskError;
-use crate::cli::Status;
-use crate::cli::load_status;
+use crate::admin::{self, Answer, AskError};
+use crate::cli::{Status, load_status};
 use crate::config::load::load_listen;
 
 #[derive(Debug, clap::Args)]

@@ -21,14 +21,10 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 
-use crate::checkpoint::OpenError;
-use crate::checkpoint::StoreError;
-use crate::config::load::LoadError;
-use crate::config::load::Loaded;
-use crate::config::load::load;
+use crate::checkpoint::{OpenError, StoreError};
+use crate::config::load::{LoadError, Loaded, load};
 
 /// Carries audit logs out of S3 into a SIEM, each record once.
 #[derive(Debug, Parser)]

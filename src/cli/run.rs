@@ -3,17 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use tracing::error;
-use tracing::info;
-use tracing::warn;
+use tracing::{error, info, warn};
 
-use crate::cli::Status;
-use crate::cli::loaded;
-use crate::cli::open_status;
-use crate::cli::store_status;
-use crate::collector;
-use crate::collector::Mode;
-use crate::collector::shutdown;
+use crate::cli::{Status, loaded, open_status, store_status};
+use crate::collector::{self, Mode, shutdown};
 use crate::config::load::Loaded;
 use crate::config::state_dir;
 use crate::identity::IdentityError;

@@ -1,7 +1,6 @@
 //! How long to wait before the next try: twice as long each time, up to a limit, with jitter.
 
-use std::hash::BuildHasher as _;
-use std::hash::RandomState;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(500);

@@ -2,16 +2,13 @@
 //!
 //! Being behind is a fact of one object and one sink. It keeps no other object from the sink.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Debts;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, Debts, StoreError};
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 

@@ -1,26 +1,19 @@
 //! From the configuration to the parts that run.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::collector::Error;
-use crate::collector::feeds;
-use crate::collector::feeds::Feed;
-use crate::collector::feeds::Feeds;
+use crate::collector::feeds::{self, Feed, Feeds};
 use crate::collector::users::UserDirectory;
-use crate::config::Config;
-use crate::config::feed;
+use crate::config::{Config, feed};
 use crate::event::Encoder;
-use crate::family;
-use crate::family::Redaction;
-use crate::identity;
-use crate::identity::Identity;
+use crate::family::{self, Redaction};
+use crate::identity::{self, Identity};
 use crate::notification::directory::Directory;
 use crate::notification::queue;
-use crate::notification::scan::Access;
-use crate::notification::scan::Door;
+use crate::notification::scan::{Access, Door};
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;

@@ -1,7 +1,6 @@
 //! The wall clock, for what is written down or told; never for waiting, which goes by the monotonic clock.
 
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 

@@ -4,20 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use globset::Glob;
-use globset::GlobSet;
-use globset::GlobSetBuilder;
+use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::checkpoint::NoFeed;
-use crate::checkpoint::Unrouted;
+use crate::checkpoint::{NoFeed, Unrouted};
 use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
-use crate::event::Encoder;
-use crate::event::Scope;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Redaction;
-use crate::family::Settings;
+use crate::event::{Encoder, Scope};
+use crate::family::{Context, Family, Redaction, Settings};
 use crate::notification::ObjectId;
 use crate::object::Place;
 

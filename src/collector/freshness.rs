@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Freshness;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, Freshness, StoreError};
 use crate::collector::clock;
 use crate::collector::feeds::Feed;
 use crate::config::Config;

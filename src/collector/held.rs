@@ -1,21 +1,13 @@
 //! Messages in hand: each is settled once every change it tells of is, and given back otherwise. So are the objects whose
 //! names were kept.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::Weak;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 
-use crate::checkpoint::Passed;
-use crate::checkpoint::Quarantined;
-use crate::checkpoint::Remembered;
+use crate::checkpoint::{Passed, Quarantined, Remembered};
 use crate::notification::queue::Message;
 
 /// Why one thing a message tells of needs nothing more.

@@ -3,36 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::NoFeed;
-use crate::checkpoint::StoreError;
-use crate::checkpoint::Unrouted;
-use crate::collector::Error;
+use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
-use crate::collector::clock;
 use crate::collector::dispatch::Order;
-use crate::collector::feeds::Feeds;
-use crate::collector::feeds::Route;
-use crate::collector::held::Claim;
-use crate::collector::held::Ended;
-use crate::collector::held::Held;
-use crate::collector::held::InHand;
-use crate::collector::held::Proof;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::feeds::{Feeds, Route};
+use crate::collector::held::{Claim, Ended, Held, InHand, Proof};
+use crate::collector::report::{Reporter, limited};
 use crate::collector::settle::Polling;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::unrouted::told::Told;
-use crate::notification::parse::BODY_BYTES_MAX;
-use crate::notification::parse::Disposition;
-use crate::notification::parse::Notice;
-use crate::notification::parse::parse;
-use crate::notification::queue::Message;
-use crate::notification::queue::Queue;
-use crate::notification::queue::QueueError;
+use crate::collector::{Error, clock};
+use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
+use crate::notification::queue::{Message, Queue, QueueError};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 

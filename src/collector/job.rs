@@ -1,37 +1,24 @@
 //! One object's journey: looked up, opened, read, delivered, finished.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Finish;
-use crate::checkpoint::Standing;
-use crate::checkpoint::StoreError;
-use crate::collector::clock;
-use crate::collector::feeds::Feed;
-use crate::collector::feeds::Feeds;
-use crate::collector::freshness;
+use crate::checkpoint::{CheckpointStore, Finish, Standing, StoreError};
+use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::lane::LaneHandle;
-use crate::collector::reading;
-use crate::collector::reading::Read;
+use crate::collector::reading::{self, Read};
 use crate::collector::redelivery::Redelivery;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
-use crate::collector::ticket;
-use crate::collector::ticket::Ticket;
+use crate::collector::ticket::{self, Ticket};
+use crate::collector::{clock, freshness};
 use crate::config::Limits;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::Condition;
-use crate::object::Objects as _;
-use crate::object::ReadError;
-use crate::object::Reading;
-use crate::object::Snapshot;
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 

@@ -3,14 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::collector::held::Held;
-use crate::collector::held::InHand;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::held::{Held, InHand};
+use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
-use crate::notification::queue::Outcome;
-use crate::notification::queue::Queue;
-use crate::notification::queue::ReceiptHandle;
+use crate::notification::queue::{Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 

@@ -3,28 +3,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::batch::Batch;
-use crate::batch::Part;
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Sealed;
-use crate::checkpoint::SealedPart;
-use crate::checkpoint::StoreError;
+use crate::batch::{Batch, Part};
+use crate::checkpoint::{CheckpointStore, Sealed, SealedPart, StoreError};
 use crate::collector::backoff::Backoff;
-use crate::collector::feeds::Feed;
-use crate::collector::feeds::Feeds;
+use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::reading;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::Condition;
-use crate::object::Objects as _;
-use crate::object::ReadError;
-use crate::object::Reading;
-use crate::object::Snapshot;
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
 use crate::sink::Manifest;
 use tokio::runtime::Handle;
 

@@ -7,25 +7,14 @@ use std::sync::atomic::AtomicU64;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::checkpoint::Further;
-use crate::checkpoint::RefusedRecord;
+use crate::checkpoint::{Further, RefusedRecord};
 use crate::collector::feeds::Feed;
-use crate::collector::job::JobEnd;
-use crate::collector::job::JobError;
-use crate::collector::job::Task;
-use crate::collector::job::Workshop;
-use crate::collector::reading;
-use crate::collector::reading::Again;
-use crate::collector::reading::AgainWork;
-use crate::collector::reading::FurtherWork;
-use crate::collector::reading::SearchEnd;
+use crate::collector::job::{JobEnd, JobError, Task, Workshop};
+use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
 use crate::collector::report::limited;
-use crate::collector::ticket;
-use crate::collector::ticket::Ticket;
+use crate::collector::ticket::{self, Ticket};
 use crate::notification::ObjectId;
-use crate::object::Condition;
-use crate::object::Objects as _;
-use crate::object::Reading;
+use crate::object::{Condition, Objects as _, Reading};
 
 /// How many records are tried again at once.
 const RECORDS_AT_ONCE: usize = 256;

@@ -1,9 +1,6 @@
 //! What the collector reports of itself while it runs: log lines that may repeat, limited, and how its parts are.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use tracing::info;
@@ -12,15 +9,8 @@ use crate::collector::clock;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::notification::queue::QueueError;
-use crate::telemetry::health::Activity;
-use crate::telemetry::health::Failure;
-use crate::telemetry::health::Health;
-use crate::telemetry::health::Part;
-use crate::telemetry::health::PartKind;
-use crate::telemetry::health::Patience;
-use crate::telemetry::limiter::Admission;
-use crate::telemetry::limiter::HeldBack;
-use crate::telemetry::limiter::Limiter;
+use crate::telemetry::health::{Activity, Failure, Health, Part, PartKind, Patience};
+use crate::telemetry::limiter::{Admission, HeldBack, Limiter};
 use crate::telemetry::metrics::Metrics;
 
 /// One object may be unreadable by itself. A feed stands still when its reads fail and none succeeds between them.

@@ -6,25 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::checkpoint::Asked;
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Request;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Asked, CheckpointStore, Request, StoreError};
 use crate::collector::clock;
 use crate::collector::dispatch::Order;
-use crate::collector::feeds::Feeds;
-use crate::collector::feeds::Route;
+use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::POISON_BYTES_MAX;
 use crate::collector::reading::inflated;
 use crate::collector::shutdown::Shutdown;
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
-use crate::notification::parse::Notice;
-use crate::notification::parse::Written;
-use crate::notification::parse::parse;
+use crate::notification::parse::{Notice, Written, parse};
+use crate::notification::{ObjectChange, ObjectId};
 use crate::telemetry::metrics::Metrics;
 
 /// How often requests are looked for.

@@ -1,39 +1,27 @@
 //! Looks a feed's place over, at start, on a timer, or when the file system says something changed.
 
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use notify::Watcher as _;
 use tokio::sync::mpsc;
-use tracing::debug;
-use tracing::info;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::Standing;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, Standing, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::dispatch::Order;
 use crate::collector::feeds::Feed;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::directory::Directory;
-use crate::notification::scan::Found;
-use crate::notification::scan::ScanError;
+use crate::notification::scan::{Found, ScanError};
 use crate::object::Place;
-use crate::telemetry::health::Activity;
-use crate::telemetry::health::Failure;
-use crate::telemetry::health::Part;
-use crate::telemetry::health::PartKind;
-use crate::telemetry::health::Patience;
+use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
 
 /// Files of a directory looked at at once.

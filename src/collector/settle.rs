@@ -6,13 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::collector::backoff::Backoff;
 use crate::collector::held::Ended;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
-use crate::notification::queue::Message;
-use crate::notification::queue::Outcome;
-use crate::notification::queue::Queue;
-use crate::notification::queue::ReceiptHandle;
+use crate::notification::queue::{Message, Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 
 /// How often a delete is tried. After that the message comes again, and is settled without a read.

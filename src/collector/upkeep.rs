@@ -7,25 +7,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::clock;
 use crate::collector::held::InHand;
 use crate::collector::job::Workshop;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
-use crate::identity::Identity;
-use crate::identity::IdentityError;
+use crate::collector::report::{Reporter, limited};
 use crate::identity::fault::FaultKind;
+use crate::identity::{Identity, IdentityError};
 use crate::notification::sqs::SqsQueue;
-use crate::telemetry::health::Activity;
-use crate::telemetry::health::Failure;
-use crate::telemetry::health::Health;
-use crate::telemetry::health::Part;
-use crate::telemetry::health::PartKind;
-use crate::telemetry::health::Patience;
-use crate::telemetry::status;
-use crate::telemetry::systemd;
+use crate::telemetry::health::{Activity, Failure, Health, Part, PartKind, Patience};
+use crate::telemetry::{status, systemd};
 
 /// How often the gauges are set.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

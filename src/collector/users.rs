@@ -1,22 +1,15 @@
 //! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before them.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::RwLock;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::debug;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::collector::backoff::Backoff;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
+use crate::collector::report::{Reporter, limited};
 use crate::transport::Client;
-use crate::users;
-use crate::users::FetchError;
-use crate::users::Lookup;
-use crate::users::Users;
+use crate::users::{self, FetchError, Lookup, Users};
 
 /// The longest wait between two tries while the API fails; never longer than a lifetime.
 const RETRY_MAX: Duration = Duration::from_secs(300);

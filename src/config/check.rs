@@ -1,18 +1,13 @@
 //! Checks a configuration whose values have the right types: that names exist, numbers are in range, parts fit together.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
-use std::path::Component;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::config::check_feed;
-use crate::config::places;
 use crate::config::value::KeyPath;
+use crate::config::{Config, check_feed, places};
 use crate::notification::queue;
 use crate::sink;
 

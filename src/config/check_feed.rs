@@ -1,18 +1,12 @@
 //! Checks one feed: its place, its queue, what it refers to.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use globset::Glob;
 
-use crate::config::Config;
-use crate::config::check::Found;
-use crate::config::check::Names;
-use crate::config::check::did_you_mean;
-use crate::config::check::is_queue_name;
-use crate::config::check::refuse_fifo;
-use crate::config::feed;
+use crate::config::check::{Found, Names, did_you_mean, is_queue_name, refuse_fifo};
+use crate::config::{Config, feed};
 use crate::family;
 use crate::users;
 

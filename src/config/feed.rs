@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::family::RedactionConfig;
-use crate::family::Settings;
+use crate::family::{RedactionConfig, Settings};
 use crate::users;
 
 /// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.

@@ -6,16 +6,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use config::Map;
-use config::Source;
-use config::Value;
-use config::ValueKind;
-use toml_edit::Document;
-use toml_edit::Item;
-use toml_edit::TableLike;
+use config::{Map, Source, Value, ValueKind};
+use toml_edit::{Document, Item, TableLike};
 
-use crate::config::value;
-use crate::config::value::KeyPath;
+use crate::config::value::{self, KeyPath};
 
 /// What an environment variable that sets a key begins with; `__` stands between the keys of its path.
 const VARIABLE_PREFIX: &str = "AUDITFERRY__";

@@ -2,25 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fmt;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
-use config::Map;
-use config::Value;
-use config::ValueKind;
+use config::{Map, Value, ValueKind};
 
-use crate::config::Admin;
-use crate::config::Config;
-use crate::config::Listen;
-use crate::config::check;
-use crate::config::layers;
-use crate::config::layers::Layers;
-use crate::config::value;
-use crate::config::value::Complaint;
-use crate::config::value::Fault;
-use crate::config::value::KeyPath;
+use crate::config::layers::{self, Layers};
+use crate::config::value::{self, Complaint, Fault, KeyPath};
+use crate::config::{Admin, Config, Listen, check};
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -32,8 +32,7 @@ use crate::identity;
 use crate::notification;
 use crate::sink;
 
-pub use admin::Admin;
-pub use admin::Listen;
+pub use admin::{Admin, Listen};
 pub(crate) use check::closest;
 
 /// Everything the daemon is told.

@@ -1,14 +1,11 @@
 //! No two feeds may read the same object, and no feed what the daemon writes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::config::Config;
-use crate::config::check::Found;
-use crate::config::check::lexical;
+use crate::config::check::{Found, lexical};
 use crate::config::check_feed::nested;
-use crate::config::feed;
+use crate::config::{Config, feed};
 use crate::sink;
 
 pub(super) fn check(config: &Config, found: &mut Found) {

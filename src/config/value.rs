@@ -3,16 +3,10 @@
 use std::fmt::Display;
 use std::iter;
 
-use config::Value;
-use config::ValueKind;
-use serde::Deserialize as _;
-use serde::de;
-use serde::de::DeserializeOwned;
-use serde::de::IntoDeserializer;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::value::MapDeserializer;
-use serde::de::value::SeqDeserializer;
-use serde::forward_to_deserialize_any;
+use config::{Value, ValueKind};
+use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
+use serde::de::{self, DeserializeOwned, IntoDeserializer};
+use serde::{Deserialize as _, forward_to_deserialize_any};
 use serde_path_to_error::Segment;
 
 /// Where in the tree: the keys from its root; a list's element is its index.

@@ -1,21 +1,11 @@
 //! The whole comparison over content in memory, as one function from what was known to what is known now.
 
-use crate::delta::DeltaError;
-use crate::delta::Fingerprint;
-use crate::delta::Growth;
-use crate::delta::Place;
-use crate::delta::Progress;
-use crate::delta::RecordHash;
-use crate::delta::Summary;
 use crate::delta::comparison::Comparison;
 use crate::delta::ledger::MemoryLedger;
-use crate::delta::prefix;
-use crate::delta::prefix::Prefix;
+use crate::delta::prefix::{self, Prefix};
+use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, RecordHash, Summary};
 use crate::records::Role;
-use crate::records::lines::Item;
-use crate::records::lines::Lines;
-use crate::records::lines::LinesError;
-use crate::records::lines::Start;
+use crate::records::lines::{Item, Lines, LinesError, Start};
 
 /// What is remembered of one object.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -139,10 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::records::Around;
-    use crate::records::Asked;
-    use crate::records::LineRole;
-    use crate::records::Stream;
+    use crate::records::{Around, Asked, LineRole, Stream};
 
     const RULES: Rules = Rules {
         growth: Growth::Overwritten,

@@ -1,18 +1,11 @@
 //! Places the records of one reading among the accepted ones, and keeps the account of it.
 
-use crate::delta::DeltaError;
-use crate::delta::Fingerprint;
-use crate::delta::Growth;
-use crate::delta::Place;
-use crate::delta::Progress;
-use crate::delta::Summary;
 use crate::delta::digest::ContentDigest;
 use crate::delta::ledger::Ledger;
-use crate::delta::multiset::Accepted;
-use crate::delta::multiset::Taken;
-use crate::delta::multiset::each_accepted;
+use crate::delta::multiset::{Accepted, Taken, each_accepted};
 use crate::delta::prefix::Held;
 use crate::delta::tally::Tally;
+use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, Summary};
 use crate::records::lines::Block;
 
 /// One reading of an object's content, compared with what was accepted of it before.
@@ -227,12 +220,9 @@ mod tests {
     use super::*;
     use crate::delta::RecordHash;
     use crate::delta::ledger::MemoryLedger;
-    use crate::delta::prefix;
-    use crate::delta::prefix::Prefix;
+    use crate::delta::prefix::{self, Prefix};
     use crate::records::LineRole;
-    use crate::records::lines::Item;
-    use crate::records::lines::Lines;
-    use crate::records::lines::Start;
+    use crate::records::lines::{Item, Lines, Start};
 
     /// Several blocks: lines, one that is too long and passes by over blocks of its own, blank lines, more lines.
     fn content() -> Vec<u8> {

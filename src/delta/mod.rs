@@ -14,8 +14,7 @@ pub mod comparison;
 
 pub mod between;
 
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,9 +1,8 @@
 //! Finds records among the accepted ones whatever order they stand in, each accepted one at most once.
 
-use crate::delta::DeltaError;
-use crate::delta::Fingerprint;
 use crate::delta::ledger::Ledger;
 use crate::delta::tally::Tally;
+use crate::delta::{DeltaError, Fingerprint};
 
 /// An object's accepted records as a multiset of fingerprints: 24 bytes a record in memory, and what the tally takes for
 /// each new one; or the ledger's table where they are too many.

@@ -4,8 +4,7 @@ use std::io::{self, Read};
 
 use crate::delta::Progress;
 use crate::delta::digest::ContentDigest;
-use crate::records::lines::BLOCK_BYTES;
-use crate::records::lines::Start;
+use crate::records::lines::{BLOCK_BYTES, Start};
 
 /// What the beginning of the content is.
 #[derive(Debug)]

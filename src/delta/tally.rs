@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::delta::Fingerprint;
-use crate::delta::ledger::Ledger;
-use crate::delta::ledger::LedgerError;
+use crate::delta::ledger::{Ledger, LedgerError};
 
 /// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of the
 /// table, and only the others a number.

@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::event::Endpoint;
-use crate::event::Text;
-use crate::event::any_says_something;
+use crate::event::{Endpoint, Text, any_says_something};
 
 /// OCSF takes no longer address, and no address needs more.
 const ADDRESS_BYTES_MAX: usize = 40;

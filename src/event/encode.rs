@@ -4,19 +4,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::event::Event;
-use crate::event::EventId;
-use crate::event::Origin;
-use crate::event::Text;
-use crate::event::ecs;
 use crate::event::id::hyphenated;
-use crate::event::members::close;
-use crate::event::members::flag;
-use crate::event::members::int;
-use crate::event::members::text;
-use crate::event::ocsf;
+use crate::event::members::{close, flag, int, text};
 use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
+use crate::event::{Event, EventId, Origin, Text, ecs, ocsf};
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]

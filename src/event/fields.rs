@@ -3,9 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::event::json::Fault;
-use crate::event::json::Json;
-use crate::event::json::Reader;
+use crate::event::json::{Fault, Json, Reader};
 use crate::event::text::Text;
 
 /// The members of one object, in order, each key once: of a key that comes twice the last value holds.

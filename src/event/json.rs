@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::text::Text;
-use crate::event::text::hex4;
-use crate::event::text::next_special;
-use crate::event::text::unescape;
+use crate::event::text::{Text, hex4, next_special, unescape};
 
 /// One JSON value, as a slice of the text it was read from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

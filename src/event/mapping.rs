@@ -1,13 +1,11 @@
 //! The table that says which OCSF class and activity a source's action is, and which of its fields name what.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
-use std::hash::Hasher;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
-use crate::event::Activity;
-use crate::event::Class;
 use crate::event::class::OTHER;
+use crate::event::{Activity, Class};
 
 /// Tab-separated; one line names its columns.
 const TABLE: &str = include_str!("mapping.tsv");

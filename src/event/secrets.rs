@@ -3,15 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Members;
-use crate::event::Reader;
-use crate::event::Text;
-use crate::event::Value;
-use crate::event::text::unescape;
-use crate::event::text::write_escaped;
+use crate::event::text::{unescape, write_escaped};
+use crate::event::{Fault, Fields, Json, Members, Reader, Text, Value};
 
 /// What is shown in a secret's place.
 pub(crate) const MASK: &str = "***";

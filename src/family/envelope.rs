@@ -5,15 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Members;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Text;
-use crate::event::Value;
-use crate::event::mend_surrogates;
+use crate::event::{Fault, Fields, Json, Members, Reader, Secrets, Text, Value, mend_surrogates};
 
 /// How deep in an envelope's objects the line may stand.
 pub(super) const DEPTH_MAX: u8 = 4;

@@ -31,32 +31,17 @@ mod ydb;
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::delta::Growth;
-use crate::delta::RecordHash;
-use crate::event::Encoded;
-use crate::event::Encoder;
-use crate::event::Event;
-use crate::event::Mapping;
-use crate::event::Namespace;
-use crate::event::Origin;
-use crate::event::Rows;
-use crate::event::Scope;
-use crate::event::Seen;
-use crate::event::Text;
+use crate::delta::{Growth, RecordHash};
+use crate::event::{Encoded, Encoder, Event, Mapping, Namespace, Origin, Rows, Scope, Seen, Text};
 use crate::notification::ObjectId;
-use crate::records::Framing;
-use crate::records::Record;
-use crate::users::LookedUp;
-use crate::users::Lookup;
+use crate::records::{Framing, Record};
+use crate::users::{LookedUp, Lookup};
 
 use container::Trust;
 use envelope::Sought;
 
 pub use partitions::Partitions;
-pub use redaction::Action;
-pub use redaction::Redaction;
-pub use redaction::RedactionConfig;
-pub use redaction::RedactionError;
+pub use redaction::{Action, Redaction, RedactionConfig, RedactionError};
 pub use settings::Settings;
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.

@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::family::RedactionConfig;
-use crate::family::s3_access;
+use crate::family::{RedactionConfig, s3_access};
 
 /// Settings of single families; those of others have no effect.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use crate::event::is_secret;
-use crate::event::may_be_secret;
+use crate::event::{is_secret, may_be_secret};
 use crate::family::marks::Marks;
 
 /// How far before a literal its name may stand, in bytes: white space, comments, `=`, `=>`, `(` and `:` are between them.

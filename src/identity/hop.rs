@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
-use aws_config::Region;
-use aws_config::SdkConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::future;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-use crate::identity::Hop;
-use crate::identity::IdentityError;
-use crate::identity::Step;
-use crate::identity::fault::Fault;
-use crate::identity::fault::Remedy;
-use crate::identity::fault::chained;
+use crate::identity::fault::{Fault, Remedy, chained};
+use crate::identity::{Hop, IdentityError, Step};
 
 /// All tries of one hop together.
 const HOP_SECS_MAX: u64 = 20;

@@ -8,8 +8,7 @@ mod provider;
 
 mod validate;
 
-pub use provider::Identity;
-pub use provider::credentials;
+pub use provider::{Identity, credentials};
 pub use validate::ConfigError;
 
 use std::fmt;

@@ -4,34 +4,21 @@
 //! without it, and the SDK asks for them in the middle of a request.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_config::AppName;
-use aws_config::BehaviorVersion;
-use aws_config::Region;
-use aws_config::SdkConfig;
 use aws_config::identity::IdentityCache;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::future;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
-use crate::identity::Config;
-use crate::identity::IdentityError;
-use crate::identity::Step;
-use crate::identity::fault::cause;
-use crate::identity::fault::chained;
+use crate::identity::fault::{cause, chained};
 use crate::identity::hop::Way;
+use crate::identity::{Config, IdentityError, Step};
 
 /// Credentials are refreshed as long before they expire, or at half of their life where that is later.
 const AHEAD_MIN: Duration = Duration::from_secs(300);

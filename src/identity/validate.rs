@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::identity::Config;
-use crate::identity::Hop;
+use crate::identity::{Config, Hop};
 
 /// STS refuses shorter sessions (API reference of `AssumeRole`, as are the limits below).
 const DURATION_MIN: Duration = Duration::from_secs(900);

@@ -1,20 +1,15 @@
 //! Changes from a local directory laid out like a bucket: what a walk finds, and what one path stands for.
 
-use std::fs;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Component;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::identity::fault::FaultKind;
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
-use crate::notification::scan::Found;
-use crate::notification::scan::ScanError;
+use crate::notification::scan::{Found, ScanError};
+use crate::notification::{ObjectChange, ObjectId};
 
 /// No deeper folders are walked.
 const DEPTH_MAX: usize = 64;

@@ -5,12 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
-use crate::notification::happened::Happened;
-use crate::notification::happened::happened;
-use crate::notification::happened::is_writing_call;
-use crate::notification::key;
+use crate::notification::happened::{Happened, happened, is_writing_call};
+use crate::notification::{ObjectChange, ObjectId, key};
 
 /// SQS's own limit of a message.
 pub const BODY_BYTES_MAX: usize = 1 << 20;

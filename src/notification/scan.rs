@@ -2,21 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aws_config::BehaviorVersion;
-use aws_config::Region;
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::EncodingType;
-use aws_sdk_s3::types::ObjectStorageClass;
-use aws_sdk_s3::types::OptionalObjectAttributes;
+use aws_sdk_s3::types::{EncodingType, ObjectStorageClass, OptionalObjectAttributes};
 
 use crate::identity::Identity;
-use crate::identity::fault::Fault;
-use crate::identity::fault::FaultKind;
-use crate::identity::fault::Remedy;
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
-use crate::notification::key::decode_key;
-use crate::notification::key::is_folder_marker;
+use crate::identity::fault::{Fault, FaultKind, Remedy};
+use crate::notification::key::{decode_key, is_folder_marker};
+use crate::notification::{ObjectChange, ObjectId};
 
 /// Where a feed's bucket is and how it is spoken to.
 #[derive(Clone, Debug, Default)]
@@ -253,12 +246,9 @@ fn with_hint(reason: String, fault: &Fault) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufRead;
-    use std::io::BufReader;
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
-    use std::thread;
-    use std::thread::JoinHandle;
+    use std::thread::{self, JoinHandle};
 
     use super::*;
 

@@ -1,26 +1,16 @@
 //! A queue of notifications in SQS.
 
-use aws_config::BehaviorVersion;
-use aws_config::Region;
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::BatchResultErrorEntry;
-use aws_sdk_sqs::types::ChangeMessageVisibilityBatchRequestEntry;
-use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
-use aws_sdk_sqs::types::MessageSystemAttributeName;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry,
+    MessageSystemAttributeName, QueueAttributeName,
+};
 use serde::Deserialize;
 
 use crate::identity::Identity;
-use crate::identity::fault::Fault;
-use crate::identity::fault::FaultKind;
-use crate::identity::fault::Remedy;
-use crate::notification::queue::Config;
-use crate::notification::queue::Message;
-use crate::notification::queue::Outcome;
-use crate::notification::queue::Queue;
-use crate::notification::queue::QueueError;
-use crate::notification::queue::REQUEST_MESSAGES_MAX;
-use crate::notification::queue::ReceiptHandle;
+use crate::identity::fault::{Fault, FaultKind, Remedy};
+use crate::notification::queue::{Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle};
 
 /// SQS's own limit of a long poll.
 const WAIT_SECS_MAX: u32 = 20;

@@ -1,33 +1,18 @@
 //! Objects that are files below a directory.
 
 use std::fs::Metadata;
-use std::io;
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 
-use bytes::BufMut;
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::fs::File;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncSeekExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::notification::directory::Directory;
-use crate::notification::directory::file_etag;
-use crate::notification::directory::modified_ms;
-use crate::object::Body;
-use crate::object::CHUNK_BYTES_MAX;
-use crate::object::Condition;
-use crate::object::Objects;
-use crate::object::Part;
-use crate::object::Range;
-use crate::object::ReadError;
-use crate::object::Reading;
-use crate::object::Snapshot;
-use crate::object::Version;
+use crate::notification::directory::{Directory, file_etag, modified_ms};
 use crate::object::s3::check_range;
+use crate::object::{Body, CHUNK_BYTES_MAX, Condition, Objects, Part, Range, ReadError, Reading, Snapshot, Version};
 
 /// The files below one directory.
 #[derive(Clone, Debug)]

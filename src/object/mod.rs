@@ -15,10 +15,8 @@ use bytes::Bytes;
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::directory::DirectoryObjects;
-use crate::object::directory::FileBody;
-use crate::object::s3::S3Body;
-use crate::object::s3::S3Objects;
+use crate::object::directory::{DirectoryObjects, FileBody};
+use crate::object::s3::{S3Body, S3Objects};
 
 /// No chunk of a body is longer.
 pub const CHUNK_BYTES_MAX: usize = 256 << 10;

@@ -5,26 +5,14 @@ use std::sync::Arc;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use crate::identity::fault::Fault;
-use crate::identity::fault::FaultKind;
-use crate::identity::fault::Remedy;
-use crate::identity::fault::chained;
+use crate::identity::fault::{Fault, FaultKind, Remedy, chained};
 use crate::notification::ObjectId;
 use crate::notification::scan::Door;
-use crate::object::Body;
-use crate::object::CHUNK_BYTES_MAX;
-use crate::object::Condition;
-use crate::object::Objects;
-use crate::object::Part;
-use crate::object::RANGE_BYTES_MAX;
-use crate::object::Range;
-use crate::object::ReadError;
-use crate::object::Reading;
-use crate::object::Snapshot;
-use crate::object::Version;
+use crate::object::{
+    Body, CHUNK_BYTES_MAX, Condition, Objects, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Snapshot, Version,
+};
 
 /// A broken body is asked for again, from where it broke, as often in a row without getting on.
 const RESUMES_MAX: u32 = 5;
@@ -344,9 +332,7 @@ fn unavailable(object: &ObjectId, reason: &str) -> ReadError {
 
 #[cfg(test)]
 mod tests {
-    use std::io::BufRead;
-    use std::io::BufReader;
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::sync::Mutex;
     use std::thread;

@@ -2,14 +2,8 @@
 
 use std::io::{self, Read};
 
-use crate::records::Record;
-use crate::records::Role;
-use crate::records::pass::Buffered;
-use crate::records::pass::Ended;
-use crate::records::pass::Pass;
-use crate::records::pass::Skipped;
-use crate::records::pass::Span;
-use crate::records::pass::TooLong;
+use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span, TooLong};
+use crate::records::{Record, Role};
 
 /// Content read at once, in bytes.
 pub const BLOCK_BYTES: usize = 256 << 10;
@@ -357,10 +351,7 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
-    use crate::records::Around;
-    use crate::records::Asked;
-    use crate::records::LineRole;
-    use crate::records::Stream;
+    use crate::records::{Around, Asked, LineRole, Stream};
 
     fn each_line(_: &[u8], _: &mut Around) -> LineRole {
         LineRole::Record

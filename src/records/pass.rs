@@ -2,12 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::records::Around;
-use crate::records::Asked;
-use crate::records::LineRole;
-use crate::records::Role;
-use crate::records::STREAMS;
-use crate::records::Stream;
+use crate::records::{Around, Asked, LineRole, Role, STREAMS, Stream};
 
 /// Where a line is that is longer than allowed, and what it hashes to.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,6 @@
 //! How a sink's events are written: what its table says of it, and what of that has no effect.
 
-use crate::event::Encoder;
-use crate::event::EncodingName;
-use crate::event::OcsfVersion;
-use crate::event::Options;
+use crate::event::{Encoder, EncodingName, OcsfVersion, Options};
 
 /// The encoding that a sink's table asks for. What it does not say is as [`Options`] has it by default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

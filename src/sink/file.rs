@@ -4,33 +4,20 @@ mod access;
 
 mod numbered;
 
-pub use access::Group;
-pub use access::Mode;
+pub use access::{Group, Mode};
 
 use std::fs::TryLockError;
-use std::io::ErrorKind;
-use std::io::SeekFrom;
+use std::io::{ErrorKind, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
-use tokio::fs::File;
-use tokio::fs::OpenOptions;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncSeekExt as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use self::access::Access;
 use crate::batch::Batch;
-use crate::sink::Delivery;
-use crate::sink::DeliveryError;
-use crate::sink::FileConfig;
-use crate::sink::Manifest;
-use crate::sink::Moved;
-use crate::sink::OpenError;
-use crate::sink::Position;
-use crate::sink::Receipt;
-use crate::sink::Why;
+use crate::sink::{Delivery, DeliveryError, FileConfig, Manifest, Moved, OpenError, Position, Receipt, Why};
 
 /// A file sink. What lies in the file beyond the committed length is the beginning of a batch that was sealed but not
 /// yet committed: it is completed, not cut off, so that whoever follows the file never reads a line twice.

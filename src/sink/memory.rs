@@ -1,12 +1,9 @@
 //! A sink that keeps its batches in memory, for tests, and that can be told to fail.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::batch::Batch;
-use crate::sink::DeliveryError;
-use crate::sink::Receipt;
+use crate::sink::{DeliveryError, Receipt};
 
 /// What a memory sink was given, shared with whoever looks on.
 #[derive(Clone, Default)]

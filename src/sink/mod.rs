@@ -15,12 +15,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::batch::Batch;
-use crate::event::EncodingName;
-use crate::event::OcsfVersion;
+use crate::event::{EncodingName, OcsfVersion};
 
 pub use encoding::Encoding;
-pub use file::Group;
-pub use file::Mode;
+pub use file::{Group, Mode};
 pub use memory::Delivered;
 
 /// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.

@@ -7,10 +7,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::batch::Batch;
-use crate::sink::DeliveryError;
-use crate::sink::Receipt;
-use crate::sink::StdoutConfig;
-use crate::sink::StdoutStyle;
+use crate::sink::{DeliveryError, Receipt, StdoutConfig, StdoutStyle};
 
 /// Writes each batch to standard output and flushes it.
 pub struct StdoutSink {

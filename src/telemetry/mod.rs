@@ -14,9 +14,7 @@ pub mod systemd;
 
 use std::io::IsTerminal;
 
-use crate::config::LevelError;
-use crate::config::Log;
-use crate::config::LogFormat;
+use crate::config::{LevelError, Log, LogFormat};
 
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]

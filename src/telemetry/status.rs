@@ -2,16 +2,10 @@
 //! service manager's one line.
 
 use jiff::Timestamp;
-use serde_json::Map;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use crate::identity::fault::FaultKind;
-use crate::telemetry::health::Health;
-use crate::telemetry::health::Part;
-use crate::telemetry::health::PartKind;
-use crate::telemetry::health::Standstill;
-use crate::telemetry::health::State;
+use crate::telemetry::health::{Health, Part, PartKind, Standstill, State};
 use crate::telemetry::metrics::Metrics;
 
 /// The time, as whoever may read a clock tells it.
@@ -174,9 +168,7 @@ fn time(at: Option<Timestamp>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::health::Activity;
-    use crate::telemetry::health::Failure;
-    use crate::telemetry::health::Patience;
+    use crate::telemetry::health::{Activity, Failure, Patience};
 
     const NOW: Now = Now { wall_ms: 1_700_000_100_000, uptime_ms: 160_000 };
 

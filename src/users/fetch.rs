@@ -1,12 +1,9 @@
 //! Lists all users of a lakeFS installation, page by page.
 
 use crate::secret::SecretError;
-use crate::transport::Client;
-use crate::transport::Question;
-use crate::transport::TransportError;
-use crate::users::Config;
-use crate::users::Users;
+use crate::transport::{Client, Question, TransportError};
 use crate::users::page::Listing;
+use crate::users::{Config, Users};
 
 /// The most users that the API hands out at once (`PaginationAmount` of its `swagger.yml`).
 const PAGE_USERS: &str = "1000";

@@ -15,10 +15,8 @@ use serde::Deserialize;
 use crate::secret::Reference;
 use crate::transport::Endpoint;
 
-pub use fetch::FetchError;
-pub use fetch::fetch;
-pub use lookup::LookedUp;
-pub use lookup::Lookup;
+pub use fetch::{FetchError, fetch};
+pub use lookup::{LookedUp, Lookup};
 
 /// `[feed.<name>.users]`: the API that lists a lakeFS installation's users.
 #[derive(Clone, Debug, Deserialize)]

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use crate::users::FetchError;
-use crate::users::Users;
+use crate::users::{FetchError, Users};
 
 /// The longest id that is kept, in bytes. Whoever has a longer one is left out.
 const ID_BYTES_MAX: usize = 256;

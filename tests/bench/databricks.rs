@@ -1,35 +1,18 @@
 //! Databricks: an object delivered first, overwritten with a tenth more lines, and met again unchanged.
 
-use auditferry::delta::Fingerprint;
-use auditferry::delta::Growth;
-use auditferry::delta::Place;
-use auditferry::delta::Progress;
-use auditferry::delta::RecordHash;
 use auditferry::delta::comparison::Comparison;
 use auditferry::delta::ledger::MemoryLedger;
-use auditferry::delta::prefix;
-use auditferry::delta::prefix::Prefix;
-use auditferry::event::Encoded;
-use auditferry::event::Encoder;
-use auditferry::event::EncodingName;
-use auditferry::event::Options;
-use auditferry::event::Scope;
-use auditferry::family;
-use auditferry::family::Context;
+use auditferry::delta::prefix::{self, Prefix};
+use auditferry::delta::{Fingerprint, Growth, Place, Progress, RecordHash};
+use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::family::{self, Context};
 use auditferry::notification::ObjectId;
 use auditferry::records::LineRole;
-use auditferry::records::lines::Item;
-use auditferry::records::lines::Lines;
-use auditferry::records::lines::Start;
+use auditferry::records::lines::{Item, Lines, Start};
 
 use crate::content;
-use crate::delivery::BATCH_BYTES;
-use crate::delivery::Delivery;
-use crate::delivery::count_lines;
-use crate::delivery::each_record;
-use crate::delivery::parse_values;
-use crate::measure::Figure;
-use crate::measure::Subject;
+use crate::delivery::{BATCH_BYTES, Delivery, count_lines, each_record, parse_values};
+use crate::measure::{Figure, Subject};
 
 const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_1.json";
 

@@ -1,20 +1,11 @@
 //! Lines in memory to events in a sink that counts, as the collector does it; and the yardsticks for lines.
 
 use auditferry::delta::RecordHash;
-use auditferry::event::Encoded;
-use auditferry::event::Encoder;
-use auditferry::event::EncodingName;
-use auditferry::event::Namespace;
-use auditferry::event::Options;
-use auditferry::event::Scope;
-use auditferry::family;
-use auditferry::family::Context;
-use auditferry::family::Family;
+use auditferry::event::{Encoded, Encoder, EncodingName, Namespace, Options, Scope};
+use auditferry::family::{self, Context, Family};
 use auditferry::notification::ObjectId;
 use auditferry::records::Record;
-use auditferry::records::lines::Item;
-use auditferry::records::lines::Lines;
-use auditferry::records::lines::Start;
+use auditferry::records::lines::{Item, Lines, Start};
 
 /// A batch is taken away when it holds as many bytes.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;

@@ -1,12 +1,8 @@
 //! Immuta: audit records in a web service's log.
 
 use crate::content;
-use crate::delivery::Delivery;
-use crate::delivery::count_lines;
-use crate::delivery::name_events;
-use crate::delivery::parse_values;
-use crate::measure::Figure;
-use crate::measure::Subject;
+use crate::delivery::{Delivery, count_lines, name_events, parse_values};
+use crate::measure::{Figure, Subject};
 
 const RECORDS: usize = 5_000;
 

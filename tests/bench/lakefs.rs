@@ -20,8 +20,7 @@ use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 
 use crate::delivery::BATCH_BYTES;
-use crate::measure::Figure;
-use crate::measure::Subject;
+use crate::measure::{Figure, Subject};
 
 const ROWS: usize = 50_000;
 

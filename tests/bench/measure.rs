@@ -4,8 +4,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use rustix::time::ClockId;
-use rustix::time::clock_gettime;
+use rustix::time::{ClockId, clock_gettime};
 
 /// One thing that is timed: what it is called, and what it does; it returns a number that depends on all of its work.
 pub(crate) struct Figure<'f> {

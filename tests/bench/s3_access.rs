@@ -5,11 +5,8 @@ use std::fmt::Write as _;
 use auditferry::event::Options;
 use regex::bytes::Regex;
 
-use crate::delivery::Delivery;
-use crate::delivery::count_lines;
-use crate::delivery::name_events;
-use crate::measure::Figure;
-use crate::measure::Subject;
+use crate::delivery::{Delivery, count_lines, name_events};
+use crate::measure::{Figure, Subject};
 
 const RECORDS: usize = 5_000;
 

@@ -1,24 +1,14 @@
 //! What the configuration promises: the examples run, the reference is whole, a fault is named where it stands.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Output;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use auditferry::config::Admin;
-use auditferry::config::Config;
-use auditferry::config::Limits;
-use auditferry::config::Log;
-use auditferry::config::feed;
+use auditferry::config::{Admin, Config, Limits, Log, feed};
 use auditferry::family::RedactionConfig;
-use auditferry::identity;
 use auditferry::notification::queue;
-use auditferry::sink;
-use auditferry::users;
-use serde::de;
-use serde::de::DeserializeOwned;
+use auditferry::{identity, sink, users};
+use serde::de::{self, DeserializeOwned};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

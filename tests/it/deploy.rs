@@ -1,9 +1,7 @@
 //! What is shipped beside the program holds together: the service unit, the container, the policies, the crates.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::quarantine::{HIGH, LINE_BYTES, LOW, REFUSED};
-use super::quarantine::{identities, listed, long, once_under, quarantine, requeue_all};
+use super::quarantine::{
+    HIGH, LINE_BYTES, LOW, REFUSED, identities, listed, long, once_under, quarantine, requeue_all,
+};
 use super::support::chance::Chance;
 use super::support::records::{assert_once_each, lines_of, object, record, records};
 use super::support::waiting::{SOON, eventually, moment};

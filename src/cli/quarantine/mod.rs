@@ -4,24 +4,15 @@ mod shown;
 
 mod unrouted;
 
-use std::io;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::checkpoint::Inspection;
-use crate::checkpoint::Kind;
-use crate::checkpoint::OpenError;
-use crate::checkpoint::Selection;
-use crate::checkpoint::StoreError;
-use crate::cli::Status;
-use crate::cli::load_status;
-use crate::cli::open_status;
-use crate::cli::store_status;
+use crate::checkpoint::{Inspection, Kind, OpenError, Selection, StoreError};
+use crate::cli::{Status, load_status, open_status, store_status};
 use crate::collector::clock;
-use crate::config::load::LoadError;
-use crate::config::load::load;
+use crate::config::load::{LoadError, load};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {

@@ -1,20 +1,11 @@
 //! How entries of the quarantine are shown: as text to read, or as one JSON object a line.
 
-use std::io;
-use std::io::Read as _;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::checkpoint::Entry;
-use crate::checkpoint::Inspection;
-use crate::checkpoint::Kind;
-use crate::cli::quarantine::Fault;
-use crate::cli::quarantine::Filter;
-use crate::cli::quarantine::Form;
-use crate::cli::quarantine::Where;
-use crate::cli::quarantine::look;
+use crate::checkpoint::{Entry, Inspection, Kind};
+use crate::cli::quarantine::{Fault, Filter, Form, Where, look};
 
 /// How much of a body is shown, inflated. With `--body` all of it is written.
 const SHOWN_BYTES_MAX: u64 = 64 << 10;

@@ -1,24 +1,13 @@
 //! `auditferry quarantine unrouted`: the objects that notifications named and no feed takes, shown or forgotten.
 
-use std::io;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 
 use clap::ValueEnum;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::checkpoint::Inspection;
-use crate::checkpoint::KeptObject;
-use crate::checkpoint::NoFeed;
-use crate::checkpoint::UnroutedSelection;
-use crate::cli::quarantine::Fault;
-use crate::cli::quarantine::Form;
-use crate::cli::quarantine::Where;
-use crate::cli::quarantine::change;
-use crate::cli::quarantine::look;
-use crate::cli::quarantine::milliseconds;
-use crate::cli::quarantine::shown::told;
-use crate::cli::quarantine::shown::visible;
+use crate::checkpoint::{Inspection, KeptObject, NoFeed, UnroutedSelection};
+use crate::cli::quarantine::shown::{told, visible};
+use crate::cli::quarantine::{Fault, Form, Where, change, look, milliseconds};
 use crate::collector::clock;
 
 /// How many objects are forgotten with one look into the store.

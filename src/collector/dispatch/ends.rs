@@ -10,20 +10,14 @@ use super::Order;
 use super::Running;
 use super::TICK;
 use super::Wish;
-use crate::checkpoint::Refusal;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::clock;
-use crate::collector::held::Claim;
-use crate::collector::held::Proof;
-use crate::collector::job::JobEnd;
-use crate::collector::job::JobError;
-use crate::collector::report::Reporter;
-use crate::collector::report::limited;
-use crate::collector::retry;
-use crate::collector::retry::Verdict;
+use crate::collector::held::{Claim, Proof};
+use crate::collector::job::{JobEnd, JobError};
+use crate::collector::report::{Reporter, limited};
+use crate::collector::retry::{self, Verdict};
 use crate::identity::fault::FaultKind;
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
+use crate::notification::{ObjectChange, ObjectId};
 
 impl Dispatcher {
     /// A job ended: settles what it finished, and decides about the rest.

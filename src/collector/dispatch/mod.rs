@@ -4,12 +4,9 @@ mod ends;
 
 mod lagging;
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -19,15 +16,10 @@ use tokio::time::Instant;
 use crate::checkpoint::StoreError;
 use crate::collector::behind::Behind;
 use crate::collector::held::Claim;
-use crate::collector::job;
-use crate::collector::job::JobEnd;
-use crate::collector::job::JobError;
-use crate::collector::job::Task;
-use crate::collector::job::Workshop;
+use crate::collector::job::{self, JobEnd, JobError, Task, Workshop};
 use crate::collector::lane::LaneHandle;
 use crate::collector::shutdown::Shutdown;
-use crate::notification::ObjectChange;
-use crate::notification::ObjectId;
+use crate::notification::{ObjectChange, ObjectId};
 
 /// Objects that may wait for a job; past it no more orders are taken.
 const WAITING_MAX: usize = 10_000;

@@ -10,10 +10,7 @@ use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::report::limited;
 use crate::sink::DeliveryError;
-use crate::telemetry::health::Activity;
-use crate::telemetry::health::Failure;
-use crate::telemetry::health::Part;
-use crate::telemetry::health::Patience;
+use crate::telemetry::health::{Activity, Failure, Part, Patience};
 
 /// How often a sink that needs mending is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);

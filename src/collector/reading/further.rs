@@ -1,23 +1,16 @@
 //! Records in quarantine that have no entry each: found again by their places, as long as their object holds them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::checkpoint::Further;
-use crate::checkpoint::FurtherRecord;
-use crate::checkpoint::RefusedRecord;
-use crate::checkpoint::Standing;
+use crate::checkpoint::{Further, FurtherRecord, RefusedRecord, Standing};
 use crate::collector::feeds::Feed;
-use crate::collector::job::JobError;
-use crate::collector::job::Workshop;
+use crate::collector::job::{JobError, Workshop};
 use crate::collector::reading::comparison_failed;
-use crate::collector::reading::outflow::Outflow;
-use crate::collector::reading::outflow::Placed;
-use crate::collector::reading::outflow::too_long;
+use crate::collector::reading::outflow::{Outflow, Placed, too_long};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::requeued::decode;
 use crate::collector::reading::source::Source;

@@ -15,46 +15,27 @@ mod source;
 mod spool;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use crate::checkpoint::Standing;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Standing, StoreError};
 use crate::collector::feeds::Feed;
-use crate::collector::job::JobError;
-use crate::collector::job::Workshop;
-use crate::collector::reading::outflow::Counts;
-use crate::collector::reading::outflow::Outflow;
-use crate::collector::reading::outflow::Slot;
-use crate::collector::reading::outflow::Target;
-use crate::collector::reading::pass::Ended;
-use crate::collector::reading::pass::Pass;
+use crate::collector::job::{JobError, Workshop};
+use crate::collector::reading::outflow::{Counts, Outflow, Slot, Target};
+use crate::collector::reading::pass::{Ended, Pass};
 use crate::collector::reading::source::Source;
 use crate::collector::report::limited;
 use crate::collector::ticket::Ticket;
-use crate::delta::DeltaError;
-use crate::delta::Growth;
-use crate::delta::Progress;
 use crate::delta::ledger::LedgerError;
+use crate::delta::{DeltaError, Growth, Progress};
 use crate::notification::ObjectId;
-use crate::object::Place;
-use crate::object::Snapshot;
-use crate::object::Version;
+use crate::object::{Place, Snapshot, Version};
 
-pub(super) use further::FurtherWork;
-pub(super) use further::SearchEnd;
-pub(super) use further::search_further;
-pub(super) use remake::RemakeError;
-pub(super) use remake::RemakeWork;
-pub(super) use remake::remake;
-pub(super) use requeued::Again;
-pub(super) use requeued::AgainWork;
-pub(super) use requeued::inflated;
-pub(super) use requeued::offer_again;
-pub(super) use requeued::remake_refused;
+pub(super) use further::{FurtherWork, SearchEnd, search_further};
+pub(super) use remake::{RemakeError, RemakeWork, remake};
+pub(super) use requeued::{Again, AgainWork, inflated, offer_again, remake_refused};
 
 /// What is to be read, and for whom.
 pub(super) struct Work {

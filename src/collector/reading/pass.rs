@@ -1,41 +1,23 @@
 //! One way through an object's content: which of its records are known, which are new, and who wants them.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::job::JobError;
 use crate::collector::reading::comparison_failed;
-use crate::collector::reading::outflow::Outflow;
-use crate::collector::reading::outflow::Placed;
-use crate::collector::reading::source::Content;
-use crate::collector::reading::source::Source;
+use crate::collector::reading::outflow::{Outflow, Placed};
+use crate::collector::reading::source::{Content, Source};
 use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
-use crate::delta::Growth;
-use crate::delta::Place;
-use crate::delta::Progress;
-use crate::delta::RecordHash;
 use crate::delta::comparison::Comparison;
-use crate::delta::prefix;
-use crate::delta::prefix::Prefix;
+use crate::delta::prefix::{self, Prefix};
+use crate::delta::{Growth, Place, Progress, RecordHash};
 use crate::family::Context;
-use crate::object::inflate;
-use crate::object::inflate::Compression;
-use crate::object::inflate::Inflate;
-use crate::object::inflate::InflateLimits;
-use crate::records::Framing;
-use crate::records::Record;
-use crate::records::lines::Block;
-use crate::records::lines::Item;
-use crate::records::lines::Lines;
-use crate::records::lines::LinesError;
-use crate::records::lines::Start;
-use crate::records::rows;
-use crate::records::rows::Rows;
-use crate::records::rows::RowsError;
+use crate::object::inflate::{self, Compression, Inflate, InflateLimits};
+use crate::records::lines::{Block, Item, Lines, LinesError, Start};
+use crate::records::rows::{self, Rows, RowsError};
+use crate::records::{Framing, Record};
 
 /// What a pass works with.
 pub(super) struct Pass<'p, 'a> {

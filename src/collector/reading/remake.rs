@@ -5,22 +5,16 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
 
-use crate::batch::Advance;
-use crate::batch::Part;
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::SealedPart;
-use crate::checkpoint::StoreError;
+use crate::batch::{Advance, Part};
+use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::job::JobError;
-use crate::collector::reading::outflow::Outflow;
-use crate::collector::reading::outflow::Slot;
-use crate::collector::reading::outflow::Target;
+use crate::collector::reading::outflow::{Outflow, Slot, Target};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
 use crate::config::Limits;
 use crate::event::Encoder;
-use crate::object::ReadError;
-use crate::object::Snapshot;
+use crate::object::{ReadError, Snapshot};
 
 /// What is to be made again.
 pub(crate) struct RemakeWork {

@@ -1,31 +1,17 @@
 //! One version of one object as a reader for a worker's thread, which can be begun again.
 
-use std::io;
-use std::io::Read;
+use std::io::{self, Read};
 
-use bytes::Buf as _;
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::runtime::Handle;
 
 use crate::collector::job::JobError;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::Body;
-use crate::object::Condition;
-use crate::object::Objects as _;
-use crate::object::Place;
-use crate::object::Range;
-use crate::object::ReadError;
-use crate::object::Reading;
-use crate::object::Snapshot;
-use crate::object::Version;
-use crate::object::inflate::Inflate;
-use crate::object::inflate::InflateError;
+use crate::object::inflate::{Inflate, InflateError};
+use crate::object::{Body, Condition, Objects as _, Place, Range, ReadError, Reading, Snapshot, Version};
 use crate::records::lines::LinesError;
-use crate::records::rows::Ranges;
-use crate::records::rows::Rows;
-use crate::records::rows::RowsError;
+use crate::records::rows::{Ranges, Rows, RowsError};
 
 /// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
 const KEPT_BYTES_MAX: u64 = 4 << 20;

@@ -1,17 +1,11 @@
 //! Records set aside on disk while they come in another order than they were accepted in.
 
 use std::fs::File;
-use std::io;
-use std::io::BufWriter;
-use std::io::Read as _;
-use std::io::Seek as _;
-use std::io::SeekFrom;
-use std::io::Write as _;
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use crate::collector::reading::outflow::Placed;
-use crate::delta::Fingerprint;
-use crate::delta::RecordHash;
+use crate::delta::{Fingerprint, RecordHash};
 use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.

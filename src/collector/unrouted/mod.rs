@@ -5,18 +5,13 @@ pub(super) mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::info;
 
-use crate::checkpoint::CheckpointStore;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::dispatch::Order;
-use crate::collector::feeds::Feeds;
-use crate::collector::feeds::Route;
-use crate::collector::held::Claim;
-use crate::collector::held::Name;
-use crate::collector::held::NameEnded;
+use crate::collector::feeds::{Feeds, Route};
+use crate::collector::held::{Claim, Name, NameEnded};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 

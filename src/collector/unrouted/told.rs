@@ -2,18 +2,14 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::checkpoint::NoFeed;
-use crate::collector::feeds::Feed;
-use crate::collector::feeds::Feeds;
+use crate::collector::feeds::{Feed, Feeds};
 use crate::config::closest;
 use crate::notification::ObjectId;
 

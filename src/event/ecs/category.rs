@@ -3,11 +3,8 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::Status;
 use crate::event::members::close;
+use crate::event::{Activity, Class, Event, Status};
 
 /// Tab-separated; one line names its columns. `*` stands for the activities that have no line of their own.
 const TABLE: &str = include_str!("categories.tsv");

@@ -7,25 +7,11 @@ mod rest;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::Options;
-use crate::event::Seen;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
 use crate::event::id::hyphenated;
-use crate::event::members::close;
-use crate::event::members::int;
-use crate::event::members::object;
-use crate::event::members::text;
-use crate::event::members::texts;
-use crate::event::moment;
-use crate::event::ocsf;
+use crate::event::members::{close, int, object, text, texts};
 use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
+use crate::event::{Activity, Class, Endpoint, Event, Options, Seen, Status, Text, User, moment, ocsf};
 
 /// Appends the event, without a line end.
 ///

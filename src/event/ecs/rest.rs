@@ -1,23 +1,9 @@
 //! What is known of an event and has no field in ECS: under the namespaces of the log's module and of the collector.
 
-use crate::event::Activity;
-use crate::event::Event;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::ecs::Parties;
-use crate::event::ecs::module;
-use crate::event::members::close;
-use crate::event::members::flag;
-use crate::event::members::int;
-use crate::event::members::object;
-use crate::event::members::text;
-use crate::event::members::texts;
-use crate::event::ocsf::objects::write_entity;
-use crate::event::ocsf::objects::write_login;
-use crate::event::ocsf::objects::write_resource;
-use crate::event::ocsf::objects::write_store;
-use crate::event::ocsf::objects::write_user;
+use crate::event::ecs::{Parties, module};
+use crate::event::members::{close, flag, int, object, text, texts};
+use crate::event::ocsf::objects::{write_entity, write_login, write_resource, write_store, write_user};
+use crate::event::{Activity, Event, Status, Text, User};
 
 /// What Hadoop's S3A says of a request is of use without the access log around it, and has a namespace of its own.
 const S3A: &str = "s3a";

@@ -14,26 +14,15 @@ mod shape;
 
 mod version;
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::HttpRequest;
-use crate::event::Metadata;
-use crate::event::Options;
-use crate::event::Seen;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::any_says_something;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
-use crate::event::members::close;
-use crate::event::members::int;
-use crate::event::members::text;
-use crate::event::members::texts;
-use crate::event::moment;
+use crate::event::members::{close, int, text, texts};
 use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
 use crate::event::value::write_int;
+use crate::event::{
+    Activity, Class, Event, HttpRequest, Metadata, Options, Seen, Status, Text, any_says_something, moment,
+};
 
 use places::Attributes;
 use version::Schema;

@@ -1,23 +1,10 @@
 //! Writes the objects that an OCSF event is made of, member by member.
 
-use crate::event::Cloud;
-use crate::event::Databucket;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::File;
-use crate::event::Group;
-use crate::event::HttpResponse;
-use crate::event::Resource;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::members::flag;
-use crate::event::members::int;
-use crate::event::members::object;
-use crate::event::members::text;
-use crate::event::members::word;
+use crate::event::members::{flag, int, object, text, word};
 use crate::event::value::write_int;
+use crate::event::{
+    Cloud, Databucket, Endpoint, Event, File, Group, HttpResponse, Resource, Target, Text, User, UserKind,
+};
 
 /// The captions of `auth_protocol_id`, from 1.
 const AUTH_PROTOCOLS: &[&str] = &[

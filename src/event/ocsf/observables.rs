@@ -1,9 +1,8 @@
 //! Names and addresses of an event once more, as a list to search.
 
-use crate::event::Event;
-use crate::event::Text;
 use crate::event::members::close;
 use crate::event::ocsf::objects::is_address;
+use crate::event::{Event, Text};
 
 /// Appends the list and a comma, unless there is nothing to list.
 pub(super) fn write_observables(out: &mut Vec<u8>, event: &Event<'_>) {

@@ -2,28 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::Members;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::members::close;
-use crate::event::members::object;
-use crate::event::members::text;
-use crate::event::members::texts;
-use crate::event::ocsf::objects::write_api;
-use crate::event::ocsf::objects::write_as_resource;
-use crate::event::ocsf::objects::write_cloud;
-use crate::event::ocsf::objects::write_endpoint;
-use crate::event::ocsf::objects::write_entity;
-use crate::event::ocsf::objects::write_group;
-use crate::event::ocsf::objects::write_http_request;
-use crate::event::ocsf::objects::write_http_response;
-use crate::event::ocsf::objects::write_login;
-use crate::event::ocsf::objects::write_resource;
-use crate::event::ocsf::objects::write_store;
-use crate::event::ocsf::objects::write_user;
+use crate::event::members::{close, object, text, texts};
+use crate::event::ocsf::objects::{
+    write_api, write_as_resource, write_cloud, write_endpoint, write_entity, write_group, write_http_request,
+    write_http_response, write_login, write_resource, write_store, write_user,
+};
 use crate::event::ocsf::projection::Moved;
+use crate::event::{Class, Event, Members, Target, Text};
 
 /// The attributes that a class has, among those that not every class has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

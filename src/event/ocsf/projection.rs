@@ -3,21 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::Fault;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::members::close;
-use crate::event::members::int;
-use crate::event::ocsf::form::Form;
-use crate::event::ocsf::form::cut;
+use crate::event::members::{close, int};
+use crate::event::ocsf::form::{Form, cut};
 use crate::event::ocsf::shape::Shape;
-use crate::event::ocsf::version;
-use crate::event::ocsf::version::Attributes;
-use crate::event::ocsf::version::Schema;
+use crate::event::ocsf::version::{self, Attributes, Schema};
 use crate::event::text::write_escaped;
+use crate::event::{Activity, Class, Event, Fault, Json, Reader};
 
 /// What the version has no place for, or not for all of it.
 #[derive(Debug)]

@@ -1,10 +1,8 @@
 //! Under which class and activity a version of OCSF knows an event.
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Event;
 use crate::event::class::OTHER;
 use crate::event::ocsf::version::Schema;
+use crate::event::{Activity, Class, Event};
 
 /// The class and activity under which the version knows the event.
 pub(super) struct Shape {

@@ -11,31 +11,14 @@ mod split;
 
 use std::borrow::Cow;
 
-use crate::event::Fault;
-use crate::event::Json;
-use crate::event::Mask;
-use crate::event::Members;
-use crate::event::Reader;
-use crate::event::Text;
-use crate::event::Value;
+use crate::event::{Fault, Json, Mask, Members, Reader, Text, Value};
 use crate::family::Refusal;
-use crate::family::container::runtime::Joined;
-use crate::family::container::runtime::Runtime;
-use crate::family::container::runtime::first_line;
-use crate::family::container::runtime::last_line;
-use crate::family::envelope;
-use crate::family::envelope::Sought;
-use crate::records::Around;
-use crate::records::Asked;
-use crate::records::LineRole;
-use crate::records::Record;
-use crate::records::Stream;
+use crate::family::container::runtime::{Joined, Runtime, first_line, last_line};
+use crate::family::envelope::{self, Sought};
+use crate::records::{Around, Asked, LineRole, Record, Stream};
 
-pub(super) use redact::copies;
-pub(super) use redact::redacted;
-pub(super) use redact::redacted_json;
-pub(super) use split::Trust;
-pub(super) use split::parts;
+pub(super) use redact::{copies, redacted, redacted_json};
+pub(super) use split::{Trust, parts};
 
 /// One line of a file, without what stands around it.
 #[derive(Debug)]

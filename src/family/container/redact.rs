@@ -2,30 +2,12 @@
 
 use std::ops::Range;
 
-use crate::event::Fault;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Text;
-use crate::event::unescape;
+use crate::event::{Fault, Json, Reader, Text, unescape};
 use crate::family::Refusal;
 use crate::family::container::cut;
-use crate::family::container::runtime::Joined;
-use crate::family::container::runtime::Runtime;
-use crate::family::container::runtime::first_line;
-use crate::family::envelope;
-use crate::family::envelope::Sought;
-use crate::family::envelope::Values;
-use crate::family::envelope::is_shipped;
-use crate::family::envelope::with_whole_pairs;
-use crate::family::envelope::without_line_end;
-use crate::family::redaction::Action;
-use crate::family::redaction::Edit;
-use crate::family::redaction::MASKED;
-use crate::family::redaction::Redaction;
-use crate::family::redaction::Rest;
-use crate::family::redaction::applied;
-use crate::family::redaction::matching;
-use crate::family::redaction::offset_in;
+use crate::family::container::runtime::{Joined, Runtime, first_line};
+use crate::family::envelope::{self, Sought, Values, is_shipped, with_whole_pairs, without_line_end};
+use crate::family::redaction::{Action, Edit, MASKED, Redaction, Rest, applied, matching, offset_in};
 
 /// Redacts a line, or gives nothing when none of it is concerned.
 pub(in crate::family) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;

@@ -5,16 +5,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Members;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Text;
+use crate::event::{Fields, Json, Members, Reader, Secrets, Text};
 use crate::family::envelope;
-use crate::family::redaction::Edit;
-use crate::family::redaction::applied;
-use crate::family::redaction::offset_in;
+use crate::family::redaction::{Edit, applied, offset_in};
 use crate::records::Stream;
 
 /// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.

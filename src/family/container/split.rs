@@ -3,28 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::event::Fault;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Text;
-use crate::event::unescape;
+use crate::event::{Fault, Json, Reader, Text, unescape};
 use crate::family::Refusal;
-use crate::family::container::runtime::Docker;
-use crate::family::container::runtime::Joined;
-use crate::family::container::runtime::Runtime;
-use crate::family::container::runtime::first_line;
-use crate::family::envelope::DEPTH_MAX;
-use crate::family::envelope::LIST;
-use crate::family::envelope::Opened;
-use crate::family::envelope::Piece;
-use crate::family::envelope::Sought;
-use crate::family::envelope::Values;
-use crate::family::envelope::escaped;
-use crate::family::envelope::is_shipped;
-use crate::family::envelope::may_begin;
-use crate::family::envelope::opened;
-use crate::family::envelope::with_whole_pairs;
-use crate::family::envelope::without_line_end;
+use crate::family::container::runtime::{Docker, Joined, Runtime, first_line};
+use crate::family::envelope::{
+    DEPTH_MAX, LIST, Opened, Piece, Sought, Values, escaped, is_shipped, may_begin, opened, with_whole_pairs,
+    without_line_end,
+};
 
 /// What stands around several records stands in each of their lines up to so many bytes. What is longer stands in the first:
 /// else a line of many records would be read as often as it is long.

@@ -5,41 +5,15 @@ mod targets;
 use std::borrow::Cow;
 
 use crate::delta::Growth;
-use crate::event::Activity;
-use crate::event::Actor;
-use crate::event::Api;
-use crate::event::Class;
-use crate::event::Cloud;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::HttpRequest;
-use crate::event::Json;
-use crate::event::Members;
-use crate::event::Metadata;
-use crate::event::Product;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::Value;
-use crate::event::mend_surrogates;
-use crate::event::moment;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Refusal;
-use crate::family::container;
-use crate::family::container::Inside;
-use crate::family::envelope;
-use crate::family::envelope::Sought;
-use crate::family::redaction;
-use crate::family::redaction::Redaction;
-use crate::records::Framing;
-use crate::records::LineRole;
-use crate::records::Record;
+use crate::event::{
+    Activity, Actor, Api, Class, Cloud, Endpoint, Event, Fault, Fields, HttpRequest, Json, Members, Metadata, Product,
+    Reader, Secrets, Status, Text, User, UserKind, Value, mend_surrogates, moment,
+};
+use crate::family::container::{self, Inside};
+use crate::family::envelope::{self, Sought};
+use crate::family::redaction::{self, Redaction};
+use crate::family::{Context, Family, Refusal};
+use crate::records::{Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
     name: "databricks",

@@ -1,23 +1,9 @@
 //! What a Databricks action was done to: the fields that the mapping names, read as users, groups and resources.
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::Fields;
-use crate::event::Group;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Resource;
-use crate::event::Role;
-use crate::event::Row;
-use crate::event::Rows;
-use crate::event::Slot;
-use crate::event::Status;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
+use crate::event::{
+    Activity, Class, Endpoint, Event, Fields, Group, Json, Reader, Resource, Role, Row, Rows, Slot, Status, Target,
+    Text, User, UserKind,
+};
 
 /// Of a list of privileges or securables at most as many become objects of the event. A longer list stays in `unmapped`.
 const ELEMENTS_MAX: usize = 100;

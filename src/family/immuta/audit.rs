@@ -1,20 +1,7 @@
 //! Audit records by their recordType: who did what to which data source, project, user or policy.
 
-use crate::event::Actor;
-use crate::event::Api;
-use crate::event::Event;
-use crate::event::Json;
-use crate::event::Rows;
-use crate::event::Secrets;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::Value;
-use crate::family::immuta::AUDIT;
-use crate::family::immuta::Source;
-use crate::family::immuta::targets;
-use crate::family::immuta::time_of;
+use crate::event::{Actor, Api, Event, Json, Rows, Secrets, Status, Text, User, UserKind, Value};
+use crate::family::immuta::{AUDIT, Source, targets, time_of};
 
 /// Characters after which queries are cut off in the records.
 const QUERY_CHARACTERS_MAX: usize = 2048;

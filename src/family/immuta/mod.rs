@@ -12,36 +12,15 @@ mod uam;
 use std::borrow::Cow;
 
 use crate::delta::Growth;
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Key;
-use crate::event::Members;
-use crate::event::Product;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Text;
-use crate::event::Value;
-use crate::event::mend_surrogates;
-use crate::event::moment;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Refusal;
-use crate::family::address;
-use crate::family::container;
-use crate::family::container::Inside;
-use crate::family::envelope;
-use crate::family::envelope::Sought;
-use crate::family::redaction::Action;
-use crate::family::redaction::Redaction;
-use crate::family::sql;
-use crate::records::Around;
-use crate::records::Framing;
-use crate::records::LineRole;
-use crate::records::Record;
+use crate::event::{
+    Activity, Class, Event, Fault, Fields, Json, Key, Members, Product, Reader, Secrets, Text, Value, mend_surrogates,
+    moment,
+};
+use crate::family::container::{self, Inside};
+use crate::family::envelope::{self, Sought};
+use crate::family::redaction::{Action, Redaction};
+use crate::family::{Context, Family, Refusal, address, sql};
+use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
     name: "immuta",
@@ -370,16 +349,10 @@ mod tests {
 
     use super::*;
     use crate::delta::RecordHash;
-    use crate::event::Encoded;
-    use crate::event::Encoder;
-    use crate::event::EncodingName;
-    use crate::event::Options;
-    use crate::event::Scope;
+    use crate::event::{Encoded, Encoder, EncodingName, Options, Scope};
     use crate::family::encode_record;
     use crate::notification::ObjectId;
-    use crate::records::lines::Item;
-    use crate::records::lines::Lines;
-    use crate::records::lines::Start;
+    use crate::records::lines::{Item, Lines, Start};
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
 

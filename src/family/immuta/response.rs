@@ -1,13 +1,6 @@
 //! Responses that Immuta sent to its clients, with an error or without.
 
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::HttpRequest;
-use crate::event::HttpResponse;
-use crate::event::Json;
-use crate::event::Rows;
-use crate::event::Status;
-use crate::event::Text;
+use crate::event::{Endpoint, Event, HttpRequest, HttpResponse, Json, Rows, Status, Text};
 use crate::family::immuta::Source;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

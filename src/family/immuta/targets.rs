@@ -3,22 +3,10 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use crate::event::Class;
-use crate::event::Databucket;
-use crate::event::Event;
-use crate::event::File;
-use crate::event::Group;
-use crate::event::Json;
-use crate::event::Resource;
-use crate::event::Role;
-use crate::event::Row;
-use crate::event::Rows;
-use crate::event::Slot;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::unescape;
+use crate::event::{
+    Class, Databucket, Event, File, Group, Json, Resource, Role, Row, Rows, Slot, Target, Text, User, UserKind,
+    unescape,
+};
 use crate::family::immuta::Source;
 
 const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];

@@ -2,23 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::event::Actor;
-use crate::event::Api;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::Fields;
-use crate::event::HttpRequest;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Resource;
-use crate::event::Rows;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::family::immuta::Source;
-use crate::family::immuta::targets;
-use crate::family::immuta::time_of;
+use crate::event::{
+    Actor, Api, Endpoint, Event, Fields, HttpRequest, Json, Reader, Resource, Rows, Status, Text, User, UserKind,
+};
+use crate::family::immuta::{Source, targets, time_of};
 
 /// Ends the names of payloads, such as `DatasourceCreatedAuditPayload`.
 const PAYLOAD: &str = "AuditPayload";

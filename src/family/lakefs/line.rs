@@ -2,13 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Members;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Text;
+use crate::event::{Fault, Fields, Json, Members, Reader, Secrets, Text};
 
 /// The fields that are known, as a server writes them. lakeFS Cloud calls each `data_` and so.
 const NAMES: [&str; 17] = [

@@ -12,47 +12,18 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::delta::Growth;
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Cloud;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::HttpResponse;
-use crate::event::Json;
-use crate::event::Mask;
-use crate::event::Metadata;
-use crate::event::Product;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::mend_surrogates;
-use crate::event::moment;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Partitions;
-use crate::family::Refusal;
-use crate::family::address;
-use crate::family::container;
-use crate::family::container::Inside;
+use crate::event::{
+    Activity, Class, Cloud, Endpoint, Event, Fault, Fields, HttpResponse, Json, Mask, Metadata, Product, Reader,
+    Secrets, Status, Text, User, UserKind, mend_surrogates, moment,
+};
+use crate::family::container::{self, Inside};
 use crate::family::envelope::Sought;
-use crate::family::lakefs::line::Line;
-use crate::family::lakefs::line::Name;
-use crate::family::lakefs::line::read;
+use crate::family::lakefs::line::{Line, Name, read};
 use crate::family::lakefs::path::RequestPath;
-use crate::family::lakefs::targets::Operation;
-use crate::family::lakefs::targets::Source;
-use crate::family::lakefs::targets::user_of;
-use crate::family::redaction;
-use crate::family::redaction::Redaction;
-use crate::records::Around;
-use crate::records::Framing;
-use crate::records::LineRole;
-use crate::records::Record;
+use crate::family::lakefs::targets::{Operation, Source, user_of};
+use crate::family::redaction::{self, Redaction};
+use crate::family::{Context, Family, Partitions, Refusal, address};
+use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
     name: "lakefs",

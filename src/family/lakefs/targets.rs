@@ -3,19 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use crate::event::Databucket;
-use crate::event::Event;
-use crate::event::File;
-use crate::event::Group;
-use crate::event::Mapping;
-use crate::event::Resource;
-use crate::event::Role;
-use crate::event::Row;
-use crate::event::Rows;
-use crate::event::Slot;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
+use crate::event::{Databucket, Event, File, Group, Mapping, Resource, Role, Row, Rows, Slot, Text, User, UserKind};
 use crate::family::lakefs::FAMILY;
 use crate::family::lakefs::path::RequestPath;
 

@@ -2,15 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::event::Fault;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Text;
-use crate::event::mend_surrogates;
+use crate::event::{Fault, Json, Reader, Text, mend_surrogates};
 use crate::family::Refusal;
-use crate::family::redaction::Action;
-use crate::family::redaction::Edit;
-use crate::family::redaction::Redaction;
+use crate::family::redaction::{Action, Edit, Redaction};
 
 impl Redaction {
     /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their

@@ -6,20 +6,14 @@ mod json;
 
 use std::fmt;
 
-use hmac::Hmac;
-use hmac::KeyInit as _;
-use hmac::Mac as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
 use sha2::Sha256;
 
-use crate::secret::Reference;
-use crate::secret::SecretError;
+use crate::secret::{Reference, SecretError};
 
-pub(super) use edit::Edit;
-pub(super) use edit::applied;
-pub(super) use edit::offset_in;
-pub(super) use json::Rest;
-pub(super) use json::matching;
+pub(super) use edit::{Edit, applied, offset_in};
+pub(super) use json::{Rest, matching};
 
 /// What is shown in a masked value's place.
 pub(super) const MASKED: &str = "***";

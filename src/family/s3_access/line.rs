@@ -4,22 +4,11 @@ use std::borrow::Cow;
 
 use crate::event::Text;
 use crate::family::Refusal;
-use crate::family::redaction::HASHED;
-use crate::family::redaction::MASKED;
-use crate::family::s3_access::field::FIELDS;
-use crate::family::s3_access::field::Field;
-use crate::family::s3_access::field::NAMES;
-use crate::family::s3_access::reading::Reading;
-use crate::family::s3_access::reading::search;
+use crate::family::redaction::{HASHED, MASKED};
+use crate::family::s3_access::field::{FIELDS, Field, NAMES};
+use crate::family::s3_access::reading::{Reading, search};
 use crate::family::s3_access::tail::Tail;
-use crate::family::s3_access::token::Cursor;
-use crate::family::s3_access::token::MIDDLE;
-use crate::family::s3_access::token::holds_head;
-use crate::family::s3_access::token::holds_quote;
-use crate::family::s3_access::token::holds_time;
-use crate::family::s3_access::token::is_plain;
-use crate::family::s3_access::token::trimmed;
-use crate::family::s3_access::token::value;
+use crate::family::s3_access::token::{Cursor, MIDDLE, holds_head, holds_quote, holds_time, is_plain, trimmed, value};
 
 /// One record, taken apart. Fields without a value (`-`, `"-"`, or not written by that age of the log) are none.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -2,42 +2,17 @@
 
 use std::borrow::Cow;
 
-use crate::event::Activity;
-use crate::event::Class;
-use crate::event::Cloud;
-use crate::event::Databucket;
-use crate::event::Endpoint;
-use crate::event::Event;
-use crate::event::File;
-use crate::event::HttpRequest;
-use crate::event::HttpResponse;
-use crate::event::Members;
-use crate::event::Metadata;
-use crate::event::Product;
-use crate::event::Resource;
-use crate::event::Role;
-use crate::event::Row;
-use crate::event::Status;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::Value;
-use crate::event::moment;
-use crate::family::Context;
-use crate::family::Refusal;
-use crate::family::s3_access::field::FIELDS;
-use crate::family::s3_access::field::Field;
-use crate::family::s3_access::field::NAMES;
+use crate::event::{
+    Activity, Class, Cloud, Databucket, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata, Product,
+    Resource, Role, Row, Status, Target, Text, User, UserKind, Value, moment,
+};
+use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
-use crate::family::s3_access::percent;
-use crate::family::s3_access::place;
 use crate::family::s3_access::referrer::Referrer;
-use crate::family::s3_access::request;
-use crate::family::s3_access::request::Cut;
-use crate::family::s3_access::request::Request;
-use crate::family::s3_access::shown;
-use crate::family::s3_access::shown::Shown;
+use crate::family::s3_access::request::{self, Cut, Request};
+use crate::family::s3_access::shown::{self, Shown};
+use crate::family::s3_access::{percent, place};
+use crate::family::{Context, Refusal};
 use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };

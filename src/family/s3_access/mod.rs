@@ -29,20 +29,12 @@ mod meaning;
 use std::borrow::Cow;
 
 use crate::delta::Growth;
-use crate::event::Event;
-use crate::event::Members;
-use crate::event::Text;
-use crate::event::Value;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Refusal;
-use crate::family::s3_access::field::FIELDS;
-use crate::family::s3_access::field::Field;
+use crate::event::{Event, Members, Text, Value};
+use crate::family::s3_access::field::{FIELDS, Field};
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::referrer::Referrer;
-use crate::records::Framing;
-use crate::records::LineRole;
-use crate::records::Record;
+use crate::family::{Context, Family, Refusal};
+use crate::records::{Framing, LineRole, Record};
 
 pub(super) use redact::dropped_keys;
 

@@ -1,8 +1,7 @@
 //! Finds the ways to read a line whose quotes may be a client's, and the best of them.
 
 use crate::family::Refusal;
-use crate::family::s3_access::tail::Rank;
-use crate::family::s3_access::tail::Tail;
+use crate::family::s3_access::tail::{Rank, Tail};
 use crate::family::s3_access::token::Cursor;
 
 /// S3 takes at most 8 KB of headers, so that no line it writes has more quotes than this many.

@@ -6,15 +6,7 @@ use std::ops::Range;
 use crate::family::Settings;
 use crate::family::find::place_of;
 use crate::family::s3_access::percent;
-use crate::family::s3_access::piece::ID;
-use crate::family::s3_access::piece::JI;
-use crate::family::s3_access::piece::KNOWN;
-use crate::family::s3_access::piece::PR;
-use crate::family::s3_access::piece::Piece;
-use crate::family::s3_access::piece::TS;
-use crate::family::s3_access::piece::is_ordered;
-use crate::family::s3_access::piece::ordered;
-use crate::family::s3_access::piece::rank;
+use crate::family::s3_access::piece::{ID, JI, KNOWN, PR, Piece, TS, is_ordered, ordered, rank};
 use crate::family::s3_access::request::Cut;
 
 /// What every such header begins with; the host is no real one.

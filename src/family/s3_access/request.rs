@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::family::address;
-use crate::family::address::End;
+use crate::family::address::{self, End};
 use crate::family::find::place_of;
 use crate::family::s3_access::token::holds_quote;
 

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::Event;
-use crate::event::Mask;
-use crate::family::s3_access::request;
-use crate::family::s3_access::request::Cut;
+use crate::event::{Event, Mask};
+use crate::family::s3_access::request::{self, Cut};
 use crate::records::Record;
 
 /// The record as it may be shown.

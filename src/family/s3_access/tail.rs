@@ -1,11 +1,7 @@
 //! The fields after the user agent, of which there are more the younger a log is.
 
-use crate::family::s3_access::field::FIELDS;
-use crate::family::s3_access::field::Field;
-use crate::family::s3_access::token::Cursor;
-use crate::family::s3_access::token::begins_time;
-use crate::family::s3_access::token::holds_quote;
-use crate::family::s3_access::token::value;
+use crate::family::s3_access::field::{FIELDS, Field};
+use crate::family::s3_access::token::{Cursor, begins_time, holds_quote, value};
 
 /// Fields after the last that is known. A line with more is not understood.
 const EXTRA_MAX: usize = 64;

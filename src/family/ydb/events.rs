@@ -1,36 +1,18 @@
 //! The events of a YDB record: one for each operation, and one for each access entry of an operation.
 
-use crate::event::Activity;
-use crate::event::Actor;
-use crate::event::Api;
-use crate::event::Class;
-use crate::event::Event;
-use crate::event::HttpRequest;
-use crate::event::Mask;
-use crate::event::Members;
-use crate::event::Secrets;
-use crate::event::Status;
-use crate::event::Text;
-use crate::event::Value;
-use crate::event::moment;
-use crate::family::Context;
-use crate::family::Refusal;
-use crate::family::ydb::PRODUCT;
+use crate::event::{
+    Activity, Actor, Api, Class, Event, HttpRequest, Mask, Members, Secrets, Status, Text, Value, moment,
+};
 use crate::family::ydb::access::Entry;
-use crate::family::ydb::members::no_path;
-use crate::family::ydb::members::others;
-use crate::family::ydb::members::places;
-use crate::family::ydb::names;
-use crate::family::ydb::party::endpoint;
-use crate::family::ydb::party::user;
-use crate::family::ydb::schemeshard::Operation;
-use crate::family::ydb::schemeshard::Transaction;
-use crate::family::ydb::sequence::Sequence;
-use crate::family::ydb::sequence::events_of;
+use crate::family::ydb::members::{no_path, others, places};
+use crate::family::ydb::party::{endpoint, user};
+use crate::family::ydb::schemeshard::{Operation, Transaction};
+use crate::family::ydb::sequence::{Sequence, events_of};
 use crate::family::ydb::stream::Parts;
-use crate::family::ydb::targets;
-use crate::family::ydb::targets::Objects;
+use crate::family::ydb::targets::{self, Objects};
 use crate::family::ydb::words::Words;
+use crate::family::ydb::{PRODUCT, names};
+use crate::family::{Context, Refusal};
 
 /// What YDB's monitoring leaves at the end of a request's body that it cut short.
 pub(super) const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";

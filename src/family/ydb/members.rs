@@ -1,8 +1,6 @@
 //! What an operation of the schemeshard says, member by member, by the names of the text form.
 
-use crate::event::Members;
-use crate::event::Text;
-use crate::event::Value;
+use crate::event::{Members, Text, Value};
 use crate::family::ydb::schemeshard::Operation;
 use crate::family::ydb::words::Words;
 

@@ -36,39 +36,14 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::delta::Growth;
-use crate::event::Event;
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Mask;
-use crate::event::Product;
-use crate::event::Reader;
-use crate::event::SHOWN_AGAIN_BYTES_MAX;
-use crate::event::Secrets;
-use crate::event::Text;
-use crate::event::Value;
-use crate::family::Context;
-use crate::family::Family;
-use crate::family::Refusal;
-use crate::family::address;
-use crate::family::container;
-use crate::family::envelope;
-use crate::family::envelope::Sought;
-use crate::family::sql;
-use crate::records::Around;
-use crate::records::Framing;
-use crate::records::LineRole;
-use crate::records::Record;
+use crate::event::{Event, Fault, Fields, Json, Mask, Product, Reader, SHOWN_AGAIN_BYTES_MAX, Secrets, Text, Value};
+use crate::family::envelope::{self, Sought};
+use crate::family::{Context, Family, Refusal, address, container, sql};
+use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
-use form::Form;
-use form::form;
-use form::is_common_line;
-use form::is_record;
-use form::shape;
-use form::time_length;
-use schemeshard::Prefix;
-use schemeshard::Transaction;
+use form::{Form, form, is_common_line, is_record, shape, time_length};
+use schemeshard::{Prefix, Transaction};
 use stream::Parts;
 use words::Words;
 
@@ -303,16 +278,10 @@ mod tests {
 
     use super::*;
     use crate::delta::RecordHash;
-    use crate::event::Encoded;
-    use crate::event::Encoder;
-    use crate::event::EncodingName;
-    use crate::event::Options;
-    use crate::event::Scope;
+    use crate::event::{Encoded, Encoder, EncodingName, Options, Scope};
     use crate::family::encode_record;
     use crate::notification::ObjectId;
-    use crate::records::lines::Item;
-    use crate::records::lines::Lines;
-    use crate::records::lines::Start;
+    use crate::records::lines::{Item, Lines, Start};
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/ydb/common.log");
 

@@ -1,10 +1,6 @@
 //! Who acts in YDB, and from where.
 
-use crate::event::Endpoint;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::UserKind;
-use crate::event::is_ip;
+use crate::event::{Endpoint, Text, User, UserKind, is_ip};
 
 /// Who acts: a SID, `<login>@<subsystem>`.
 pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {

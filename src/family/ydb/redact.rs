@@ -1,20 +1,10 @@
 //! Redacts YDB's records, each in its own form, so that the record that is left reads as the same but for that.
 
-use crate::family::Context;
-use crate::family::Refusal;
-use crate::family::container;
-use crate::family::redaction::Action;
-use crate::family::redaction::Edit;
-use crate::family::redaction::Redaction;
-use crate::family::redaction::applied;
-use crate::family::redaction::offset_in;
-use crate::family::ydb::Form;
-use crate::family::ydb::Line;
-use crate::family::ydb::SOUGHT;
-use crate::family::ydb::is_record;
+use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
 use crate::family::ydb::schemeshard::Transaction;
-use crate::family::ydb::stream;
 use crate::family::ydb::words::Words;
+use crate::family::ydb::{Form, Line, SOUGHT, is_record, stream};
+use crate::family::{Context, Refusal, container};
 use crate::records::Record;
 
 /// What a record is told by, and its lines by their grammar: they hold nothing of anybody's.

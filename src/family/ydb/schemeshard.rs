@@ -9,12 +9,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::family::Refusal;
-use crate::family::ydb::label::Label;
-use crate::family::ydb::label::label;
-use crate::family::ydb::label::next_label;
-use crate::family::ydb::label::pairs;
-use crate::family::ydb::proto::Path;
-use crate::family::ydb::proto::Proto;
+use crate::family::ydb::label::{Label, label, next_label, pairs};
+use crate::family::ydb::proto::{Path, Proto};
 
 /// A line as it was read. What it borrows is raw.
 #[derive(Clone, Debug, Default)]

@@ -1,10 +1,8 @@
 //! Secrets by their names in any text: YAML of configurations, JSON of request bodies, protobuf as text.
 
-use crate::event::is_secret;
-use crate::event::may_be_secret;
+use crate::event::{is_secret, may_be_secret};
 use crate::family::marks::Marks;
-use crate::family::ydb::names::Name;
-use crate::family::ydb::names::alphanumeric_and;
+use crate::family::ydb::names::{Name, alphanumeric_and};
 
 /// Longer than any name of a secret.
 const NAME_MAX: usize = 64;

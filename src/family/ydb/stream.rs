@@ -4,22 +4,12 @@
 //! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::event::Fault;
-use crate::event::Fields;
-use crate::event::Json;
-use crate::event::Reader;
-use crate::event::Secrets;
-use crate::event::Text;
-use crate::event::Value;
+use crate::event::{Fault, Fields, Json, Reader, Secrets, Text, Value};
 use crate::family::marks::Marks;
-use crate::family::ydb::names::NAMES;
-use crate::family::ydb::names::Name;
-use crate::family::ydb::names::alphanumeric_and;
-use crate::family::ydb::words::Words;
-use crate::family::ydb::words::alike;
+use crate::family::ydb::names::{NAMES, Name, alphanumeric_and};
+use crate::family::ydb::words::{Words, alike};
 
 /// What stands for a value that is not there.
 pub(super) const NONE: &str = "{none}";
@@ -360,10 +350,7 @@ fn places(text: &str) -> Vec<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::family::ydb::names::ACL_ADD;
-    use crate::family::ydb::names::PATHS;
-    use crate::family::ydb::names::REASON;
-    use crate::family::ydb::names::SUBJECT;
+    use crate::family::ydb::names::{ACL_ADD, PATHS, REASON, SUBJECT};
 
     #[test]
     fn a_value_may_hold_commas_equals_signs_and_line_ends() {

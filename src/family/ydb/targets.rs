@@ -1,16 +1,6 @@
 //! What a YDB operation was done to, as the mapping names it: tables, databases, users, groups and paths.
 
-use crate::event::Event;
-use crate::event::Group;
-use crate::event::Members;
-use crate::event::Resource;
-use crate::event::Role;
-use crate::event::Row;
-use crate::event::Rows;
-use crate::event::Target;
-use crate::event::Text;
-use crate::event::User;
-use crate::event::Value;
+use crate::event::{Event, Group, Members, Resource, Role, Row, Rows, Target, Text, User, Value};
 use crate::family::ydb::access::Entry;
 
 /// The operation that changes access and nothing else.

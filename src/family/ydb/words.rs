@@ -1,7 +1,6 @@
 //! Pieces of a record's text as its events take them.
 
-use crate::event::Text;
-use crate::event::next_special;
+use crate::event::{Text, next_special};
 use crate::family::redaction::offset_in;
 
 /// How the pieces of one text are to be taken.

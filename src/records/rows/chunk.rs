@@ -4,24 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use parquet::basic::Encoding;
-use parquet::basic::Type;
+use parquet::basic::{Encoding, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 
-use crate::records::rows::Limits;
-use crate::records::rows::Ranges;
-use crate::records::rows::RowsError;
-use crate::records::rows::compact::DATA_PAGE;
-use crate::records::rows::compact::DATA_PAGE_V2;
-use crate::records::rows::compact::DICTIONARY_PAGE;
-use crate::records::rows::compact::Fault;
-use crate::records::rows::compact::PageHead;
-use crate::records::rows::pages::Codec;
-use crate::records::rows::pages::PLAIN;
-use crate::records::rows::pages::Pages;
-use crate::records::rows::pages::Shelf;
-use crate::records::rows::pages::StoredPage;
+use crate::records::rows::compact::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Fault, PageHead};
+use crate::records::rows::pages::{Codec, PLAIN, Pages, Shelf, StoredPage};
 use crate::records::rows::texts::PLACE_BYTES;
+use crate::records::rows::{Limits, Ranges, RowsError};
 
 /// No page header is longer: some hold a value's beginning as a statistic.
 const HEAD_BYTES_MAX: usize = 1 << 20;

@@ -2,16 +2,10 @@
 
 use parquet::basic::Type;
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::BoolType;
-use parquet::data_type::ByteArrayType;
-use parquet::data_type::DataType;
-use parquet::data_type::DoubleType;
-use parquet::data_type::FixedLenByteArrayType;
-use parquet::data_type::FloatType;
-use parquet::data_type::Int32Type;
-use parquet::data_type::Int64Type;
-use parquet::data_type::Int96;
-use parquet::data_type::Int96Type;
+use parquet::data_type::{
+    BoolType, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type, Int96,
+    Int96Type,
+};
 use parquet::errors::ParquetError;
 use parquet::schema::types::ColumnDescPtr;
 

@@ -1,15 +1,10 @@
 //! The end of a Parquet file, where it says what it holds.
 
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::metadata::ParquetMetaDataReader;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
-use crate::records::rows::Limits;
-use crate::records::rows::MAGIC;
-use crate::records::rows::Ranges;
-use crate::records::rows::RowsError;
 use crate::records::rows::compact::Extent;
 use crate::records::rows::shape::Shape;
-use crate::records::rows::unpanicked;
+use crate::records::rows::{Limits, MAGIC, Ranges, RowsError, unpanicked};
 
 /// Read at first from the end: mostly the whole footer.
 const TAIL_BYTES: u64 = 64 << 10;

@@ -23,24 +23,17 @@ mod texts;
 mod write;
 
 use std::io::{self, Read};
-use std::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
 use crate::records::rows::chunk::Chunk;
-use crate::records::rows::columns::Column;
-use crate::records::rows::columns::Stored;
+use crate::records::rows::columns::{Column, Stored};
 use crate::records::rows::footer::Footer;
-use crate::records::rows::shape::Format;
-use crate::records::rows::shape::Kind;
-use crate::records::rows::write::write_member;
-use crate::records::rows::write::write_text;
-use crate::records::rows::write::write_value;
+use crate::records::rows::shape::{Format, Kind};
+use crate::records::rows::write::{write_member, write_text, write_value};
 
-pub use input::Limits;
-pub use input::Ranges;
-pub use input::RowsError;
+pub use input::{Limits, Ranges, RowsError};
 
 /// What a Parquet file begins and ends with.
 const MAGIC: &[u8] = b"PAR1";
@@ -348,14 +341,9 @@ fn unpanicked<T>(decode: impl FnOnce() -> Result<T, RowsError>) -> Result<T, Row
 mod tests {
     use std::sync::Arc;
 
-    use parquet::basic::Compression;
-    use parquet::basic::Encoding;
-    use parquet::data_type::ByteArray;
-    use parquet::data_type::ByteArrayType;
-    use parquet::data_type::Int32Type;
-    use parquet::file::properties::WriterProperties;
-    use parquet::file::properties::WriterPropertiesBuilder;
-    use parquet::file::properties::WriterVersion;
+    use parquet::basic::{Compression, Encoding};
+    use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
     use proptest::prelude::*;

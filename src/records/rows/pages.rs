@@ -2,27 +2,17 @@
 
 use std::collections::VecDeque;
 use std::io::Read as _;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use flate2::Crc;
 use flate2::read::MultiGzDecoder;
-use parquet::basic::Compression;
-use parquet::basic::Encoding;
-use parquet::column::page::Page;
-use parquet::column::page::PageMetadata;
-use parquet::column::page::PageReader;
+use parquet::basic::{Compression, Encoding};
+use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
 
-use crate::records::rows::compact::DATA_PAGE_V2;
-use crate::records::rows::compact::DICTIONARY_PAGE;
-use crate::records::rows::compact::PageHead;
-use crate::records::rows::texts::DICTIONARY;
-use crate::records::rows::texts::PLACE_BYTES;
-use crate::records::rows::texts::write_places;
+use crate::records::rows::compact::{DATA_PAGE_V2, DICTIONARY_PAGE, PageHead};
+use crate::records::rows::texts::{DICTIONARY, PLACE_BYTES, write_places};
 
 /// What is read of the codecs that Parquet knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

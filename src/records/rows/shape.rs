@@ -3,13 +3,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use parquet::basic::ConvertedType;
-use parquet::basic::LogicalType;
-use parquet::basic::Repetition;
-use parquet::basic::TimeUnit;
-use parquet::basic::Type as Physical;
-use parquet::schema::types::SchemaDescriptor;
-use parquet::schema::types::Type;
+use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
+use parquet::schema::types::{SchemaDescriptor, Type};
 
 use crate::records::rows::RowsError;
 use crate::records::rows::write::write_text;

@@ -4,9 +4,7 @@ use bytes::Bytes;
 use parquet::basic::Type as Physical;
 use parquet::data_type::Int64Type;
 use parquet::errors::ParquetError;
-use parquet::schema::types::ColumnDescPtr;
-use parquet::schema::types::ColumnDescriptor;
-use parquet::schema::types::Type;
+use parquet::schema::types::{ColumnDescPtr, ColumnDescriptor, Type};
 
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::columns::Typed;

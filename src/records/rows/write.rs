@@ -4,17 +4,12 @@ use std::fmt::Display;
 use std::io::Write as _;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::civil::Time;
+use jiff::civil::{Date, Time};
 use wide::u8x16;
 
 use crate::records::rows::RowsError;
-use crate::records::rows::columns::Column;
-use crate::records::rows::columns::Stored;
-use crate::records::rows::shape::Format;
-use crate::records::rows::shape::Kind;
-use crate::records::rows::shape::Member;
-use crate::records::rows::shape::Unit;
+use crate::records::rows::columns::{Column, Stored};
+use crate::records::rows::shape::{Format, Kind, Member, Unit};
 
 /// 1970-01-01 as a Julian day: where the days of INT96 are counted from.
 const JULIAN_DAY_OF_EPOCH: i64 = 2_440_588;

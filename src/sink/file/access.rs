@@ -1,21 +1,16 @@
 //! Who may read the files that a sink writes: their mode and their group.
 
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::{fmt, io};
 
 use nix::unistd;
-use rustix::fs;
-use rustix::fs::Gid;
-use serde::Deserialize;
-use serde::Deserializer;
-use serde::de;
+use rustix::fs::{self, Gid};
+use serde::{Deserialize, Deserializer, de};
 
 use super::numbered;
-use crate::sink::FileConfig;
-use crate::sink::OpenError;
+use crate::sink::{FileConfig, OpenError};
 
 /// The mode of a new file where the configuration gives none.
 const DEFAULT_MODE: u32 = 0o640;

@@ -1,11 +1,9 @@
 //! The numbered names that full files are given, and the renaming that replaces nothing.
 
 use std::io::ErrorKind;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
-use rustix::fs::RenameFlags;
+use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 /// `out.ndjson.3` of `out.ndjson`.

@@ -1,7 +1,6 @@
 //! Judges events by the fields of ECS 9.4.0 among the fixtures, as strictly as the strictest receiver would.
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
