@@ -34,7 +34,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
     // Who handles an error logs it.
     (&["tracing::info", "tracing::warn", "tracing::error", "tracing::debug"], &["src/collector/", "src/cli/"]),
     // A message is deleted in exchange for a proof that it is settled.
-    (&[".delete("], &["src/collector/settle.rs"]),
+    (&[".delete("], &["src/collector/intake/acknowledge.rs"]),
     (&["println!", "print!("], &["src/cli/"]),
 ];
 

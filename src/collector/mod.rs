@@ -2,31 +2,21 @@
 
 pub mod backoff;
 
-mod behind;
-
 mod build;
 
 pub mod clock;
 
-mod dispatch;
+mod delivery;
 
 mod feeds;
 
 mod freshness;
 
-mod held;
-
 mod intake;
 
 mod job;
 
-mod lane;
-
-mod lease;
-
 mod reading;
-
-mod recovery;
 
 mod redelivery;
 
@@ -34,19 +24,13 @@ mod report;
 
 mod requeue;
 
-mod retry;
-
 mod scanner;
 
-mod settle;
+mod schedule;
 
 pub mod shutdown;
 
 mod start;
-
-mod ticket;
-
-mod unrouted;
 
 mod upkeep;
 
@@ -61,10 +45,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
-use crate::collector::dispatch::{Dispatcher, Ended, Order};
 use crate::collector::job::Workshop;
 use crate::collector::report::Reporter;
 use crate::collector::scanner::ScannerError;
+use crate::collector::schedule::{Dispatcher, Ended, Order};
 use crate::collector::shutdown::{Shutdown, Stop};
 use crate::config::Config;
 use crate::identity::IdentityError;

@@ -8,11 +8,11 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::checkpoint::{Further, RefusedRecord};
+use crate::collector::delivery::tracker::{self, Ticket};
 use crate::collector::feeds::Feed;
 use crate::collector::job::{JobEnd, JobError, Task, Workshop};
 use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
 use crate::collector::report::limited;
-use crate::collector::ticket::{self, Ticket};
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, Reading};
 
@@ -172,8 +172,8 @@ impl Redelivery {
                 ticket.abandon().await;
             }
             match ticket.standing() {
-                ticket::Standing::Committed if !slow => {}
-                ticket::Standing::Overtaken => overtaken = true,
+                tracker::Standing::Committed if !slow => {}
+                tracker::Standing::Overtaken => overtaken = true,
                 _ => deferred.push(lane),
             }
         }

@@ -10,10 +10,10 @@ use tracing::{info, warn};
 
 use crate::checkpoint::{Asked, CheckpointStore, Request, StoreError};
 use crate::collector::clock;
-use crate::collector::dispatch::Order;
 use crate::collector::feeds::{Feeds, Route};
-use crate::collector::intake::POISON_BYTES_MAX;
+use crate::collector::intake::receive::POISON_BYTES_MAX;
 use crate::collector::reading::inflated;
+use crate::collector::schedule::Order;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::{Notice, Written, parse};
 use crate::notification::{ObjectChange, ObjectId};

@@ -12,25 +12,24 @@ use super::Error;
 use super::Sources;
 use super::build;
 use super::clock;
-use super::lane;
-use super::lease;
-use super::recovery;
-use super::settle;
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch;
 use crate::checkpoint::CheckpointStore;
-use crate::collector::dispatch::Order;
+use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::recovery;
+use crate::collector::delivery::worker::{self, Lane, LaneError};
 use crate::collector::feeds::Feeds;
-use crate::collector::held::InHand;
-use crate::collector::intake::Intake;
+use crate::collector::intake::in_flight::InHand;
+use crate::collector::intake::receive::Intake;
+use crate::collector::intake::unrouted::Rerouting;
+use crate::collector::intake::unrouted::told::Told;
+use crate::collector::intake::{acknowledge, visibility};
 use crate::collector::job::Workshop;
-use crate::collector::lane::{Lane, LaneError, LaneHandle};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
+use crate::collector::schedule::Order;
 use crate::collector::shutdown::Shutdown;
-use crate::collector::unrouted::Rerouting;
-use crate::collector::unrouted::told::Told;
 use crate::collector::upkeep::Watched;
 use crate::config::{Config, Listen, feed};
 use crate::notification::sqs::SqsQueue;
@@ -72,7 +71,7 @@ pub(super) fn lanes(
         let sink = Sink::open(table, state.position, state.file);
         let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
         let recovered = recovery::look_up(store, feeds, position, name, limits, reporter, halt)?;
-        let (lane, handle) = Lane::new(lane::Setup {
+        let (lane, handle) = Lane::new(worker::Setup {
             name: name.as_str().into(),
             sink,
             encoder,
@@ -179,19 +178,19 @@ pub(super) async fn queues(
         let in_hand = InHand::default();
         let (polling, polls) = mpsc::channel(1);
         let reporter = workshop.reporter.clone();
-        let settler = settle::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, reporter, halt.clone());
+        let settler = acknowledge::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, reporter, halt.clone());
         tasks.spawn(async move {
             settler.await;
             Ok(())
         });
-        let terms = lease::Terms {
+        let terms = visibility::Terms {
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
             stall_after: workshop.limits.stall_after,
             reporter: workshop.reporter.clone(),
         };
         let metrics = Arc::clone(&workshop.metrics);
-        let lease = lease::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
+        let lease = visibility::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
         let intake = Arc::new(Intake {
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),

@@ -9,7 +9,7 @@ use tracing::info;
 
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::clock;
-use crate::collector::held::InHand;
+use crate::collector::intake::in_flight::InHand;
 use crate::collector::job::Workshop;
 use crate::collector::report::{Reporter, limited};
 use crate::identity::fault::FaultKind;

@@ -21,13 +21,13 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use crate::checkpoint::{Standing, StoreError};
+use crate::collector::delivery::tracker::Ticket;
 use crate::collector::feeds::Feed;
 use crate::collector::job::{JobError, Workshop};
 use crate::collector::reading::outflow::{Counts, Outflow, Slot, Target};
 use crate::collector::reading::pass::{Ended, Pass};
 use crate::collector::reading::source::Source;
 use crate::collector::report::limited;
-use crate::collector::ticket::Ticket;
 use crate::delta::ledger::LedgerError;
 use crate::delta::{DeltaError, Growth, Progress};
 use crate::notification::ObjectId;

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 
 use crate::batch::{Acceptance, Advance, Part, Refused};
 use crate::checkpoint::Places;
+use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::tracker::Ticket;
 use crate::collector::job::Workshop;
-use crate::collector::lane::LaneHandle;
-use crate::collector::ticket::Ticket;
 use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
 use crate::family::{Context, Refusal, encode_record};

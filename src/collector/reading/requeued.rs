@@ -9,13 +9,13 @@ use tokio::runtime::Handle;
 
 use crate::batch::{Advance, Part};
 use crate::checkpoint::{CheckpointStore, RefusedRecord, Standing};
+use crate::collector::delivery::tracker::Ticket;
 use crate::collector::feeds::Feed;
 use crate::collector::job::{JobError, Workshop};
 use crate::collector::reading::outflow::{Outflow, Placed, Target, give, too_long};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
 use crate::collector::reading::{RemakeError, RemakeWork};
-use crate::collector::ticket::Ticket;
 use crate::config::Limits;
 use crate::delta::RecordHash;
 use crate::event::{Encoded, Encoder};

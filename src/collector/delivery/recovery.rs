@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 const NOT_FOUND_MAX: u32 = 3;
 
 /// What a sink has to complete before anything else.
-pub(super) enum Recovered {
+pub(in crate::collector) enum Recovered {
     Nothing,
     Sealed {
         sealed: Sealed,
@@ -33,7 +33,7 @@ pub(super) enum Recovered {
 }
 
 /// What is needed to make a sealed batch again.
-pub(super) struct Remake {
+pub(in crate::collector) struct Remake {
     id: String,
     seq: u64,
     parts: Vec<SealedPart>,
@@ -46,7 +46,7 @@ pub(super) struct Remake {
 }
 
 /// Looks up what a sink has to complete. `lane` is its position among all.
-pub(super) fn look_up(
+pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     lane: usize,
@@ -71,7 +71,7 @@ pub(super) fn look_up(
 }
 
 /// What became of a batch that was to be made again.
-pub(super) enum Remade {
+pub(in crate::collector) enum Remade {
     Same(Batch),
     /// Its sources do not hold all of it any more, or another program wrote other bytes of them.
     Lost,
@@ -81,7 +81,7 @@ pub(super) enum Remade {
 
 impl Remake {
     /// The objects the batch holds records of.
-    pub(super) fn objects(&self) -> HashSet<ObjectId> {
+    pub(in crate::collector) fn objects(&self) -> HashSet<ObjectId> {
         self.parts.iter().map(|part| part.advance.object.clone()).collect()
     }
 
@@ -89,7 +89,7 @@ impl Remake {
     ///
     /// # Errors
     /// The store failed.
-    pub(super) async fn make(self) -> Result<Remade, StoreError> {
+    pub(in crate::collector) async fn make(self) -> Result<Remade, StoreError> {
         let mut made: Vec<Part> = Vec::with_capacity(self.parts.len());
         for sealed in &self.parts {
             match self.part(sealed).await? {

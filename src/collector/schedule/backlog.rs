@@ -31,7 +31,7 @@ struct Entry {
 }
 
 /// What has waited too long to be kept in memory and in the queue.
-pub(super) struct Due {
+pub(in crate::collector) struct Due {
     pub object: ObjectId,
     /// The feed's position.
     pub feed: usize,
@@ -40,7 +40,7 @@ pub(super) struct Due {
 
 /// What one sink has not had.
 #[derive(Debug)]
-pub(super) struct Behind {
+pub(in crate::collector) struct Behind {
     sink: Arc<str>,
     entries: HashMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
@@ -56,7 +56,7 @@ pub(super) struct Behind {
 
 impl Behind {
     /// What the store says the sink is owed.
-    pub(super) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
+    pub(in crate::collector) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
             entries: HashMap::new(),
@@ -70,28 +70,28 @@ impl Behind {
     }
 
     /// Whether there is anything it has not had.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::collector) fn is_behind(&self) -> bool {
         !self.entries.is_empty() || self.debts > 0
     }
 
     /// Whether that has changed since it was last asked, and to what.
-    pub(super) fn turned(&mut self) -> Option<bool> {
+    pub(in crate::collector) fn turned(&mut self) -> Option<bool> {
         let now = self.is_behind();
         (std::mem::replace(&mut self.reported, now) != now).then_some(now)
     }
 
     /// Whether it has not had the object, as far as memory knows.
-    pub(super) fn knows(&self, object: &ObjectId) -> bool {
+    pub(in crate::collector) fn knows(&self, object: &ObjectId) -> bool {
         self.entries.contains_key(object)
     }
 
     /// Whether it has not had the object and that is not written down: the object's messages wait for it.
-    pub(super) fn is_waited_for(&self, object: &ObjectId) -> bool {
+    pub(in crate::collector) fn is_waited_for(&self, object: &ObjectId) -> bool {
         self.entries.get(object).is_some_and(|entry| !entry.is_debt)
     }
 
     /// Whether the store has it that the sink is owed the object.
-    pub(super) fn is_owed(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
+    pub(in crate::collector) fn is_owed(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
         match self.entries.get(object) {
             Some(entry) => Ok(entry.is_debt),
             None => Ok(self.debts > self.debts_in_memory && store.is_owed(&self.sink, object)?),
@@ -99,7 +99,12 @@ impl Behind {
     }
 
     /// It has not had this object, and must get it later. What is known to be behind keeps its date.
-    pub(super) fn defer(&mut self, store: &CheckpointStore, object: &ObjectId, feed: usize) -> Result<(), StoreError> {
+    pub(in crate::collector) fn defer(
+        &mut self,
+        store: &CheckpointStore,
+        object: &ObjectId,
+        feed: usize,
+    ) -> Result<(), StoreError> {
         if !self.knows(object) && !self.is_owed(store, object)? {
             self.enter(object, Some(feed), false);
         }
@@ -123,12 +128,12 @@ impl Behind {
     }
 
     /// How often reading this object for it has failed.
-    pub(super) fn attempts(&self, object: &ObjectId) -> u32 {
+    pub(in crate::collector) fn attempts(&self, object: &ObjectId) -> u32 {
         self.entries.get(object).map_or(0, |entry| entry.attempts)
     }
 
     /// Reading this object failed; it is tried again after `wait`.
-    pub(super) fn failed(&mut self, object: &ObjectId, wait: Duration) {
+    pub(in crate::collector) fn failed(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.attempts += 1;
         }
@@ -136,20 +141,20 @@ impl Behind {
     }
 
     /// This object is not tried again before `wait` is over.
-    pub(super) fn rest(&mut self, object: &ObjectId, wait: Duration) {
+    pub(in crate::collector) fn rest(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.not_before = Some(Instant::now() + wait);
         }
     }
 
     /// It has had the object, or the object is no more. `was_owed`: and the store, which had it written down, knows.
-    pub(super) fn had(&mut self, object: &ObjectId, was_owed: bool) {
+    pub(in crate::collector) fn had(&mut self, object: &ObjectId, was_owed: bool) {
         self.remove(object);
         self.debts = self.debts.saturating_sub(u64::from(was_owed));
     }
 
     /// What has waited too long to be kept in memory and in the queue, oldest first.
-    pub(super) fn due(&self, owe_after: OweAfter) -> Vec<Due> {
+    pub(in crate::collector) fn due(&self, owe_after: OweAfter) -> Vec<Due> {
         let OweAfter::After(owe_after) = owe_after else { return Vec::new() };
         let fresh = self.order.values().filter_map(|object| {
             let entry = self.entries.get(object)?;
@@ -161,13 +166,13 @@ impl Behind {
     }
 
     /// The store has written the object down.
-    pub(super) fn owed(&mut self, object: &ObjectId) {
+    pub(in crate::collector) fn owed(&mut self, object: &ObjectId) {
         self.remove(object);
         self.debts += 1;
     }
 
     /// The next object to bring it, with its feed's position where that is known; `busy` says which are worked on already.
-    pub(super) fn next(
+    pub(in crate::collector) fn next(
         &mut self,
         store: &CheckpointStore,
         busy: impl Fn(&ObjectId) -> bool,

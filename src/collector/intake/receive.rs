@@ -7,13 +7,13 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
-use crate::collector::dispatch::Order;
 use crate::collector::feeds::{Feeds, Route};
-use crate::collector::held::{Claim, Ended, Held, InHand, Proof};
+use crate::collector::intake::acknowledge::Polling;
+use crate::collector::intake::in_flight::{Claim, Ended, Held, InHand, Proof};
+use crate::collector::intake::unrouted::told::Told;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::settle::Polling;
+use crate::collector::schedule::Order;
 use crate::collector::shutdown::Shutdown;
-use crate::collector::unrouted::told::Told;
 use crate::collector::{Error, clock};
 use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
 use crate::notification::queue::{Message, Queue, QueueError};
@@ -29,13 +29,13 @@ const POLL_MESSAGES: usize = 10;
 const EMPTY_POLLS: u32 = 2;
 
 /// How much of a message nobody understands is kept: all of it, so that it can be tried again.
-pub(super) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
+pub(in crate::collector) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
 
 /// How many names of objects that no feed takes are written at once.
 const NAMES_AT_ONCE: usize = 1000;
 
 /// What the receivers of one queue share.
-pub(super) struct Intake<Q> {
+pub(in crate::collector) struct Intake<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
     pub feeds: Arc<Feeds>,
@@ -72,7 +72,7 @@ impl<Q: Queue> Intake<Q> {
     ///
     /// # Errors
     /// The store failed; with `once`, the queue could not be read either.
-    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
+    pub(in crate::collector) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
         let mut backoff = Backoff::default();
         let mut empty = 0;
         let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Dispatcher;
 use super::Wish;
 use crate::checkpoint::StoreError;
-use crate::collector::behind::Due;
 use crate::collector::clock;
 use crate::collector::report::limited;
+use crate::collector::schedule::backlog::Due;
 use crate::notification::ObjectId;
 
 impl Dispatcher {

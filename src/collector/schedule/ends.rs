@@ -12,10 +12,10 @@ use super::TICK;
 use super::Wish;
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::clock;
-use crate::collector::held::{Claim, Proof};
+use crate::collector::intake::in_flight::{Claim, Proof};
 use crate::collector::job::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
-use crate::collector::retry::{self, Verdict};
+use crate::collector::schedule::retry::{self, Verdict};
 use crate::identity::fault::FaultKind;
 use crate::notification::{ObjectChange, ObjectId};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::collector::held::{Held, InHand};
+use crate::collector::intake::in_flight::{Held, InHand};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Outcome, Queue, ReceiptHandle};
@@ -14,7 +14,7 @@ use crate::telemetry::metrics::Metrics;
 const HELD_MAX: Duration = Duration::from_secs(11 * 3600 + 1800);
 
 /// What a lease goes by.
-pub(super) struct Terms {
+pub(in crate::collector) struct Terms {
     pub queue: Arc<str>,
     /// How long a message is kept invisible at a time.
     pub visibility_secs: u32,
@@ -24,7 +24,7 @@ pub(super) struct Terms {
 }
 
 /// Extends what is in hand at half the visibility, until `shutdown`.
-pub(super) async fn run<Q: Queue>(
+pub(in crate::collector) async fn run<Q: Queue>(
     queue: Arc<Q>,
     terms: Terms,
     in_hand: InHand,
@@ -43,7 +43,7 @@ pub(super) async fn run<Q: Queue>(
 }
 
 /// Extends what is in hand once.
-pub(super) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
+pub(in crate::collector) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
     let held = in_hand.all();
     let handles: Vec<ReceiptHandle> =
         held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::collector::backoff::Backoff;
-use crate::collector::held::Ended;
+use crate::collector::intake::in_flight::Ended;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Message, Outcome, Queue, ReceiptHandle};
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 10;
 /// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's at
 /// once, but not before the last poll is over (which `polling` tells by its end): it would be ours again, and a poll that
 /// is cut off takes messages with it.
-pub(super) async fn run<Q: Queue>(
+pub(in crate::collector) async fn run<Q: Queue>(
     queue: Arc<Q>,
     name: Arc<str>,
     mut ended: mpsc::UnboundedReceiver<Ended>,
@@ -61,7 +61,7 @@ pub(super) async fn run<Q: Queue>(
 
 /// Held by each receiver; nothing is ever sent.
 #[derive(Clone, Debug)]
-pub(super) enum Polling {}
+pub(in crate::collector) enum Polling {}
 
 async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>, reporter: &Reporter) {
     let mut backoff = Backoff::default();

@@ -12,7 +12,7 @@ use crate::notification::queue::Message;
 
 /// Why one thing a message tells of needs nothing more.
 #[derive(Debug)]
-pub(super) enum Proof {
+pub(in crate::collector) enum Proof {
     /// Every sink of the feed has had the object's content, or is owed it.
     Passed(Passed),
     /// It cannot be read or understood, and is in quarantine.
@@ -27,7 +27,7 @@ pub(super) enum Proof {
 
 /// What a message in hand has come to.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(in crate::collector) enum Ended {
     /// All of it is settled: the message is deleted in exchange for the proofs.
     Settled(Message, Vec<Proof>),
     /// Something of it is not: the message goes back, and comes again.
@@ -36,7 +36,7 @@ pub(super) enum Ended {
 
 /// A received message on which work is under way. The lease keeps it invisible as long as it exists.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(in crate::collector) struct Held {
     message: Message,
     pub received: Instant,
     proofs: Mutex<Vec<Proof>>,
@@ -49,7 +49,11 @@ pub(super) struct Held {
 
 impl Held {
     /// Takes a message in hand. How it ends is told to `ended`; `slot` bounds how many are held at once.
-    pub(super) fn new(message: Message, ended: mpsc::UnboundedSender<Ended>, slot: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(in crate::collector) fn new(
+        message: Message,
+        ended: mpsc::UnboundedSender<Ended>,
+        slot: OwnedSemaphorePermit,
+    ) -> Arc<Self> {
         Arc::new(Self {
             message,
             received: Instant::now(),
@@ -61,7 +65,7 @@ impl Held {
         })
     }
 
-    pub(super) fn message(&self) -> &Message {
+    pub(in crate::collector) fn message(&self) -> &Message {
         &self.message
     }
 
@@ -71,7 +75,7 @@ impl Held {
     }
 
     /// Milliseconds from its receipt to the last thing that happened to it.
-    pub(super) fn progress_ms(&self) -> u64 {
+    pub(in crate::collector) fn progress_ms(&self) -> u64 {
         self.progress_ms.load(Ordering::Relaxed)
     }
 }
@@ -93,7 +97,7 @@ impl Drop for Held {
 /// One change's share in what told of it: a message, or a name that was kept. Dropped unsettled, the message goes back, and
 /// the name stays.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(in crate::collector) struct Claim {
     on: Option<On>,
 }
 
@@ -104,16 +108,16 @@ enum On {
 }
 
 impl Claim {
-    pub(super) fn on(held: &Arc<Held>) -> Self {
+    pub(in crate::collector) fn on(held: &Arc<Held>) -> Self {
         Self { on: Some(On::Message(Arc::clone(held))) }
     }
 
-    pub(super) fn on_name(name: Name) -> Self {
+    pub(in crate::collector) fn on_name(name: Name) -> Self {
         Self { on: Some(On::Name(name)) }
     }
 
     /// This change needs nothing more.
-    pub(super) fn settle(mut self, proof: Proof) {
+    pub(in crate::collector) fn settle(mut self, proof: Proof) {
         match self.on.take() {
             Some(On::Message(held)) => held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
             Some(On::Name(name)) => name.end(Some(proof)),
@@ -122,7 +126,7 @@ impl Claim {
     }
 
     /// Something happened to the change: its lease goes on.
-    pub(super) fn touch(&self) {
+    pub(in crate::collector) fn touch(&self) {
         if let Some(On::Message(held)) = &self.on {
             held.touch();
         }
@@ -141,7 +145,7 @@ impl Drop for Claim {
 
 /// The name of an object, kept since no feed took it, on which work is under way.
 #[derive(Debug)]
-pub(super) struct Name {
+pub(in crate::collector) struct Name {
     /// Its number in the checkpoint store.
     pub id: u64,
     /// Where its end is told.
@@ -152,7 +156,7 @@ pub(super) struct Name {
 
 /// What a name has come to: nothing is left to do, or the work was given up.
 #[derive(Debug)]
-pub(super) struct NameEnded {
+pub(in crate::collector) struct NameEnded {
     pub id: u64,
     pub proof: Option<Proof>,
 }
@@ -166,15 +170,15 @@ impl Name {
 
 /// The messages in hand of one queue, for its lease.
 #[derive(Clone, Debug, Default)]
-pub(super) struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
+pub(in crate::collector) struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
 
 impl InHand {
-    pub(super) fn add(&self, held: &Arc<Held>) {
+    pub(in crate::collector) fn add(&self, held: &Arc<Held>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(held));
     }
 
     /// Those still in hand.
-    pub(super) fn all(&self) -> Vec<Arc<Held>> {
+    pub(in crate::collector) fn all(&self) -> Vec<Arc<Held>> {
         let mut in_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         in_hand.retain(|held| held.strong_count() > 0);
         in_hand.iter().filter_map(Weak::upgrade).collect()

@@ -19,11 +19,11 @@ struct State {
 
 /// Shared by a job and a lane. Parts of one job reach one lane in order, so counts are enough.
 #[derive(Clone, Debug)]
-pub(super) struct Ticket(Arc<watch::Sender<State>>);
+pub(in crate::collector) struct Ticket(Arc<watch::Sender<State>>);
 
 /// How a job's parts ended in one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(in crate::collector) enum Standing {
     /// Every part is committed.
     Committed,
     /// Some are still on their way.
@@ -39,12 +39,12 @@ impl Default for Ticket {
 }
 
 impl Ticket {
-    pub(super) fn offer(&self) {
+    pub(in crate::collector) fn offer(&self) {
         self.0.send_modify(|state| state.offered += 1);
     }
 
     /// The lane takes a part into a batch; refused once the job has given the rest up.
-    pub(super) fn claim(&self) -> bool {
+    pub(in crate::collector) fn claim(&self) -> bool {
         let mut taken = false;
         self.0.send_modify(|state| {
             taken = !state.abandoned;
@@ -53,16 +53,16 @@ impl Ticket {
         taken
     }
 
-    pub(super) fn sealed(&self) {
+    pub(in crate::collector) fn sealed(&self) {
         self.0.send_modify(|state| state.sealed += 1);
     }
 
-    pub(super) fn committed(&self) {
+    pub(in crate::collector) fn committed(&self) {
         self.0.send_modify(|state| state.committed += 1);
     }
 
     /// The store refused a claimed part; nothing more of this job is taken.
-    pub(super) fn overtaken(&self) {
+    pub(in crate::collector) fn overtaken(&self) {
         self.0.send_modify(|state| {
             state.claimed -= 1;
             state.overtaken = true;
@@ -70,7 +70,7 @@ impl Ticket {
         });
     }
 
-    pub(super) fn standing(&self) -> Standing {
+    pub(in crate::collector) fn standing(&self) -> Standing {
         let state = self.0.borrow();
         if state.overtaken {
             Standing::Overtaken
@@ -82,20 +82,20 @@ impl Ticket {
     }
 
     /// How far the parts have come, to see whether they move.
-    pub(super) fn progress(&self) -> (u64, u64) {
+    pub(in crate::collector) fn progress(&self) -> (u64, u64) {
         let state = self.0.borrow();
         (state.sealed, state.committed)
     }
 
     /// Returns once every part offered is committed or one was overtaken. Cancel-safe.
-    pub(super) async fn done(&self) {
+    pub(in crate::collector) async fn done(&self) {
         let mut changes = self.0.subscribe();
         let _ = changes.wait_for(|state| state.overtaken || state.committed == state.offered).await;
     }
 
     /// Gives up what no batch holds yet, and returns once what is being sealed is sealed: from then on the store says
     /// all that will come of this job.
-    pub(super) async fn abandon(&self) {
+    pub(in crate::collector) async fn abandon(&self) {
         self.0.send_modify(|state| state.abandoned = true);
         let mut changes = self.0.subscribe();
         let _ = changes.wait_for(|state| state.claimed == state.sealed).await;

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::batch::Part;
-use crate::collector::ticket::Ticket;
+use crate::collector::delivery::tracker::Ticket;
 use crate::notification::ObjectId;
 
 /// How many parts may wait for a lane.
@@ -24,11 +24,11 @@ pub(in crate::collector) struct Offer {
 
 /// What a lane shows of itself.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Status {
+pub(in crate::collector::delivery) struct Status {
     /// Since when its sink takes nothing.
-    pub(super) failing: Option<Instant>,
+    pub(in crate::collector::delivery) failing: Option<Instant>,
     /// Since when the batch in hand is on its way, and whose records it holds.
-    pub(super) sending: Option<(Instant, Arc<HashSet<ObjectId>>)>,
+    pub(in crate::collector::delivery) sending: Option<(Instant, Arc<HashSet<ObjectId>>)>,
 }
 
 /// What jobs hold of a lane.
@@ -44,18 +44,18 @@ pub(in crate::collector) struct LaneHandle {
 
 /// Who may offer more.
 #[derive(Default)]
-pub(super) struct Producers {
+pub(in crate::collector::delivery) struct Producers {
     count: AtomicUsize,
     gone: Notify,
 }
 
 impl Producers {
-    pub(super) fn are_there(&self) -> bool {
+    pub(in crate::collector::delivery) fn are_there(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
     }
 
     /// Returns when the last of them has gone. Cancel-safe.
-    pub(super) async fn gone(&self) {
+    pub(in crate::collector::delivery) async fn gone(&self) {
         self.gone.notified().await;
     }
 }
@@ -72,15 +72,15 @@ impl Drop for Producing {
 }
 
 /// The lane's own end of what its handles hold.
-pub(super) struct Inner {
-    pub(super) offers: mpsc::Receiver<Offer>,
-    pub(super) producers: Arc<Producers>,
-    pub(super) status: watch::Sender<Status>,
+pub(in crate::collector::delivery) struct Inner {
+    pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
+    pub(in crate::collector::delivery) producers: Arc<Producers>,
+    pub(in crate::collector::delivery) status: watch::Sender<Status>,
 }
 
 impl LaneHandle {
     /// A handle and the lane's end of it. `room_bytes` of encoded events may wait.
-    pub(super) fn new(sink: Arc<str>, room_bytes: usize) -> (Self, Inner) {
+    pub(in crate::collector::delivery) fn new(sink: Arc<str>, room_bytes: usize) -> (Self, Inner) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let producers = Arc::new(Producers::default());

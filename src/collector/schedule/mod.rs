@@ -1,8 +1,12 @@
 //! One job per object at a time: coalesces changes, starts jobs, decides what follows when one ends.
 
+mod backlog;
+
+mod clearing;
+
 mod ends;
 
-mod lagging;
+mod retry;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,10 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::checkpoint::StoreError;
-use crate::collector::behind::Behind;
-use crate::collector::held::Claim;
+use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::intake::in_flight::Claim;
 use crate::collector::job::{self, JobEnd, JobError, Task, Workshop};
-use crate::collector::lane::LaneHandle;
+use crate::collector::schedule::backlog::Behind;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::{ObjectChange, ObjectId};
 

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::checkpoint::{CheckpointStore, Finish, Standing, StoreError};
+use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::tracker::{self, Ticket};
 use crate::collector::feeds::{Feed, Feeds};
-use crate::collector::lane::LaneHandle;
 use crate::collector::reading::{self, Read};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
-use crate::collector::ticket::{self, Ticket};
 use crate::collector::{clock, freshness};
 use crate::config::Limits;
 use crate::identity::fault::FaultKind;
@@ -263,10 +263,10 @@ impl Compared {
                 ticket.abandon().await;
             }
             match ticket.standing() {
-                ticket::Standing::Committed => {}
-                ticket::Standing::Overtaken => overtaken = true,
-                ticket::Standing::UnderWay if deferred.contains(&lane) => {}
-                ticket::Standing::UnderWay => deferred.push(lane),
+                tracker::Standing::Committed => {}
+                tracker::Standing::Overtaken => overtaken = true,
+                tracker::Standing::UnderWay if deferred.contains(&lane) => {}
+                tracker::Standing::UnderWay => deferred.push(lane),
             }
         }
         Delivered { job, read, deferred, overtaken }

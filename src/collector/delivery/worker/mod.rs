@@ -1,7 +1,5 @@
 //! One sink's way: gathers parts into batches, seals, sends until the sink has them, commits.
 
-mod handle;
-
 mod waiting;
 
 use std::collections::HashSet;
@@ -15,8 +13,8 @@ use crate::batch::{Batch, Builder, Limits, Part};
 use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
-use crate::collector::lane::handle::{Inner, Offer, Status};
-use crate::collector::recovery::{Recovered, Remade};
+use crate::collector::delivery::queue::{Inner, LaneHandle, Offer, Status};
+use crate::collector::delivery::recovery::{Recovered, Remade};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
@@ -24,11 +22,9 @@ use crate::sink::{Delivery, Manifest, Moved, Receipt, Sink, Why};
 use crate::telemetry::health::{Activity, Part as HealthPart, PartKind};
 use crate::telemetry::metrics::Metrics;
 
-pub(super) use handle::LaneHandle;
-
 /// Why a lane ended before it was closed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LaneError {
+pub(in crate::collector) enum LaneError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stop came while the sink was failing; what was sealed is sent after the next start.
@@ -37,7 +33,7 @@ pub(super) enum LaneError {
 }
 
 /// One sink's task.
-pub(super) struct Lane {
+pub(in crate::collector) struct Lane {
     name: Arc<str>,
     sink: Sink,
     encoder: String,
@@ -52,7 +48,7 @@ pub(super) struct Lane {
 }
 
 /// What a lane is made of.
-pub(super) struct Setup {
+pub(in crate::collector) struct Setup {
     pub name: Arc<str>,
     pub sink: Sink,
     /// Which program and encoding makes the bytes.
@@ -71,7 +67,7 @@ pub(super) struct Setup {
 }
 
 impl Lane {
-    pub(super) fn new(setup: Setup) -> (Self, LaneHandle) {
+    pub(in crate::collector) fn new(setup: Setup) -> (Self, LaneHandle) {
         let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
         let (handle, inner) = LaneHandle::new(Arc::clone(&setup.name), room_bytes);
         let Setup { name, sink, encoder, limits, store, metrics, reporter, shutdown, last_send, once, .. } = setup;
@@ -83,7 +79,7 @@ impl Lane {
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub(super) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
+    pub(in crate::collector) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
         self.inner.status.send_modify(|status| status.failing = Some(Instant::now()));
         self.recover(recovered).await?;
         self.resume(None).await?;

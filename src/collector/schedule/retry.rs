@@ -15,7 +15,7 @@ const PANICS_MAX: u32 = 3;
 
 /// What is done about an object whose job failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(in crate::collector) enum Verdict {
     /// Read it again after a while.
     Again(Duration),
     /// Leave it; its message comes again, or its queue's redrive policy moves it away.
@@ -27,7 +27,13 @@ pub(super) enum Verdict {
 }
 
 /// Decides by the error, how often the object was tried, and for how long.
-pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limits: &Limits, once: bool) -> Verdict {
+pub(in crate::collector) fn verdict(
+    error: &JobError,
+    attempts: u32,
+    tried_for: Duration,
+    limits: &Limits,
+    once: bool,
+) -> Verdict {
     let last = if once { attempts >= ONCE_ATTEMPTS_MAX } else { tried_for >= limits.stall_after };
     let wait = Duration::from_millis(250).saturating_mul(1 << attempts.min(8)).min(Duration::from_secs(60));
     match error {
@@ -41,7 +47,7 @@ pub(super) fn verdict(error: &JobError, attempts: u32, tried_for: Duration, limi
 }
 
 /// What a failed job is counted and reported as, where its object could not be read.
-pub(super) fn kind(error: &JobError) -> Option<FaultKind> {
+pub(in crate::collector) fn kind(error: &JobError) -> Option<FaultKind> {
     match error {
         JobError::Read(error) => Some(error.kind()),
         JobError::Unreadable { kind, .. } => Some(*kind),

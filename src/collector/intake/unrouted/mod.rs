@@ -1,6 +1,6 @@
 //! Objects that no feed took when a notification named them: once a feed does, they are ordered as changes.
 
-pub(super) mod told;
+pub(in crate::collector) mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::info;
 
 use crate::checkpoint::{CheckpointStore, StoreError};
-use crate::collector::dispatch::Order;
 use crate::collector::feeds::{Feeds, Route};
-use crate::collector::held::{Claim, Name, NameEnded};
+use crate::collector::intake::in_flight::{Claim, Name, NameEnded};
+use crate::collector::schedule::Order;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 1000;
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// What was kept for want of a feed, on its way to the dispatcher.
-pub(super) struct Rerouting {
+pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
     pub orders: mpsc::Sender<Order>,
@@ -43,7 +43,7 @@ struct Round {
 impl Rerouting {
     /// Orders what a feed takes by now, and forgets each name once nothing is left to do for its object. Which feed takes
     /// what does not change while the process runs: this ends when all of it is done.
-    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
+    pub(in crate::collector) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let Self { feeds, store, orders, once } = self;
         // With `once` the dispatcher ends when nobody orders any more, and with it the last work.
         let mut orders = Some(orders);

@@ -1,0 +1,9 @@
+//! To each sink: parts wait in its queue, its worker makes batches of them, seals, sends and commits.
+
+pub(super) mod queue;
+
+pub(super) mod recovery;
+
+pub(super) mod tracker;
+
+pub(super) mod worker;

@@ -1,0 +1,11 @@
+//! From the queues: messages are received, kept invisible while they are worked on, and acknowledged.
+
+pub(super) mod acknowledge;
+
+pub(super) mod in_flight;
+
+pub(super) mod receive;
+
+pub(super) mod unrouted;
+
+pub(super) mod visibility;
