@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 
 use super::CheckpointStore;
 use super::StoreError;
+use super::backlog;
 use super::batches;
-use super::debt;
 use super::freshness::{self, Freshness};
 use super::quarantine;
 use super::requeue;
@@ -57,7 +57,7 @@ impl Sealed {
 pub struct Committed(());
 
 /// The proof that each of a feed's sinks has had all of an object's content, or that what it has not had is written down
-/// as a debt. Only the store makes one:
+/// in its backlog. Only the store makes one:
 ///
 /// ```compile_fail
 /// let forged = auditferry::checkpoint::Passed(());
@@ -265,13 +265,13 @@ impl CheckpointStore {
         self.writer.write(begin).await
     }
 
-    /// Whether each of `sinks` has had all of the object, or what it has not had is written down as owed.
+    /// Whether each of `sinks` has had all of the object, or what it has not had is in its backlog.
     pub fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Result<Option<Passed>, StoreError> {
         self.read(|connection| {
             let Some(row) = ObjectRow::find(connection, object)? else { return Ok(None) };
             for sink in sinks {
                 let whole = row.state == "whole" && rows::cursor(connection, row.id, sink)? == row.progress.accepted;
-                if !whole && !debt::is_owed(connection, sink, row.id)? {
+                if !whole && !backlog::is_in_backlog(connection, sink, row.id)? {
                     return Ok(None);
                 }
             }

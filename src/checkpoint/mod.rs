@@ -8,7 +8,7 @@ mod backup;
 
 mod batches;
 
-mod debt;
+mod backlog;
 
 mod files;
 
@@ -36,7 +36,7 @@ mod rows;
 
 mod schema;
 
-mod standing;
+mod position;
 
 mod unrouted;
 
@@ -52,16 +52,16 @@ use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
 pub use advance::{Committed, Finish, LaneState, Passed, Seal, Sealed, SealedBatch, SealedPart};
+pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
-pub use debt::{Debts, Owed};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
 pub use overflow::StoreLedger;
 pub use places::Places;
+pub use position::{ObjectPosition, UnreadableVersion};
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
 pub use requeue::{Asked, RefusedRecord, Request};
-pub use standing::{Standing, UnreadableVersion};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 
 /// The database's name in the state directory.
@@ -400,8 +400,8 @@ mod tests {
     }
 
     fn cursors(store: &CheckpointStore) -> (u64, Vec<u64>) {
-        let standing = store.standing(&object(), &["a".into(), "b".into()]).unwrap();
-        (standing.progress.accepted, standing.cursors)
+        let position = store.position(&object(), &["a".into(), "b".into()]).unwrap();
+        (position.progress.accepted, position.cursors)
     }
 
     #[tokio::test]
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_settled_only_when_every_sink_has_had_the_object_or_is_owed_it() {
+    async fn a_message_is_settled_only_when_every_sink_has_had_the_object_or_has_it_in_its_backlog() {
         let World { directory: _directory, store } = world();
         let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "never read");
@@ -466,14 +466,14 @@ mod tests {
         assert!(store.finish(finish(3)).await.unwrap());
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_some());
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "b has had nothing");
-        store.owe("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
+        store.add_to_backlog("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
         assert!(store.passed(&object(), &sinks).unwrap().is_some());
-        store.pay("b".into(), object()).await.unwrap();
+        store.clear_from_backlog("b".into(), object()).await.unwrap();
         assert!(store.passed(&object(), &sinks).unwrap().is_none());
     }
 
     #[tokio::test]
-    async fn nothing_owed_or_under_way_is_forgotten() {
+    async fn nothing_in_a_backlog_or_under_way_is_forgotten() {
         let World { directory: _directory, store } = world();
         let other = |n: u64| ObjectId::new("logs", format!("{n}"));
         for n in 0..3 {
@@ -482,7 +482,7 @@ mod tests {
             Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
             deliver(&store, "a", vec![part]).await;
         }
-        store.owe("b".into(), vec![("dbx".into(), other(0), 1)]).await.unwrap();
+        store.add_to_backlog("b".into(), vec![("dbx".into(), other(0), 1)]).await.unwrap();
         let mut under_way = part(1, 2, true);
         under_way.advance.object = other(1);
         store.seal(seal("a", vec![under_way])).await.unwrap();
@@ -499,7 +499,7 @@ mod tests {
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
         raw.execute("UPDATE cursor SET accepted = 2", []).unwrap();
-        let refused = store.standing(&object(), &["a".into()]);
+        let refused = store.position(&object(), &["a".into()]);
         assert!(matches!(refused, Err(StoreError::Corrupt { .. })));
         raw.execute("UPDATE fingerprints SET packed = zeroblob(48)", []).unwrap();
         assert!(matches!(store.fingerprints(&object(), 0, &mut Vec::new()), Err(StoreError::Corrupt { .. })));

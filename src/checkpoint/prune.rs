@@ -12,7 +12,7 @@ use super::rows::count;
 const OBJECTS_AT_ONCE: i64 = 500;
 
 impl CheckpointStore {
-    /// Forgets some of the objects that have not changed since `before_ms`, owed to nobody, part of no sealed batch and
+    /// Forgets some of the objects that have not changed since `before_ms`, in no backlog, part of no sealed batch and
     /// without records in quarantine, which could be delivered yet.
     /// Returns how many; as long as that is not none, there may be more.
     ///

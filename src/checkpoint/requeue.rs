@@ -145,7 +145,7 @@ impl CheckpointStore {
     }
 
     /// The places, from `from` on at least, of the object's accepted records that are in quarantine.
-    pub fn withheld(&self, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
+    pub fn quarantined_positions(&self, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
         self.read(|connection| {
             // What gets an entry of its own between the two is in both.
             let mut places = match further::find(connection, object)? {
@@ -353,14 +353,14 @@ pub(super) fn place_anew(
         }
     }
     // Of equal records the first to be accepted are the first that are still there.
-    let mut standing: HashMap<Fingerprint, VecDeque<u64>> = HashMap::new();
+    let mut position: HashMap<Fingerprint, VecDeque<u64>> = HashMap::new();
     for (old, fingerprint) in (from..).zip(&before) {
         if further.contains(old) || listed.binary_search_by_key(&old, |(_, place)| *place).is_ok() {
-            standing.entry(*fingerprint).or_default();
+            position.entry(*fingerprint).or_default();
         }
     }
     for (at, fingerprint) in (from..).zip(kept) {
-        if let Some(places) = standing.get_mut(fingerprint) {
+        if let Some(places) = position.get_mut(fingerprint) {
             places.push_back(at);
         }
     }
@@ -368,7 +368,7 @@ pub(super) fn place_anew(
     let (mut gone, mut came) = (Vec::new(), Vec::new());
     let mut place = connection.prepare_cached("UPDATE quarantine SET place = ?2 WHERE id = ?1")?;
     for (old, fingerprint) in (from..).zip(&before) {
-        let now = standing.get_mut(fingerprint).and_then(VecDeque::pop_front);
+        let now = position.get_mut(fingerprint).and_then(VecDeque::pop_front);
         if let Some((id, _)) = listed.next_if(|(_, place)| *place == old) {
             place.execute(params![id, now.map(int)])?;
         } else if further.contains(old) {
@@ -483,8 +483,8 @@ mod tests {
     }
 
     /// The places of the object's records that are in quarantine.
-    fn withheld(store: &CheckpointStore) -> Vec<u64> {
-        let mut places = store.withheld(&object(), 0).unwrap();
+    fn quarantined_positions(store: &CheckpointStore) -> Vec<u64> {
+        let mut places = store.quarantined_positions(&object(), 0).unwrap();
         (0..100).filter(|place| places.contains(*place)).collect()
     }
 
@@ -553,11 +553,11 @@ mod tests {
         let records = ["!a", "x", "!b", "!a", "y", "!c"];
         let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
         store.unseal(sealed).await.unwrap();
-        assert_eq!(withheld(&store), [0, 2, 3, 5]);
+        assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
         // "x" and "!b" are gone, and everything from the second record on moves up.
         let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
         assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
-        assert_eq!(withheld(&store), [0, 1, 3]);
+        assert_eq!(quarantined_positions(&store), [0, 1, 3]);
         assert_eq!(requeue(&directory).len(), 3, "what was taken back comes as new, or not at all");
     }
 
@@ -584,11 +584,11 @@ mod tests {
         let expected = [(1, None, Some(0), true), (2, None, Some(2), true), (3, Some(4), Some(3), true)];
         assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), expected);
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 6);
-        assert_eq!(withheld(&store), [0, 2, 3, 4, 5, 7]);
+        assert_eq!(quarantined_positions(&store), [0, 2, 3, 4, 5, 7]);
         assert_eq!(store.forget(1000).await.unwrap(), 0);
         Inspection::change(directory.path()).unwrap().purge(&[1, 2, 3]).unwrap();
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
-        assert!(withheld(&store).is_empty());
+        assert!(quarantined_positions(&store).is_empty());
         deliver(&store, "a", vec![accepting_from(8, &["!8"])]).await;
         assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), [(4, None, Some(8), true)]);
     }
@@ -662,11 +662,11 @@ mod tests {
         assert_eq!(listed.iter().map(|record| record.place).collect::<Vec<_>>(), [1, 3], "0 has its own");
         assert!(store.list_further(2, vec![found(1, "!1")]).await.unwrap().is_empty(), "it has its own by now");
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 4);
-        assert_eq!(withheld(&store), [0, 1, 2, 3]);
+        assert_eq!(quarantined_positions(&store), [0, 1, 2, 3]);
         assert_eq!(ids(&store), [1, listed[0].id, listed[1].id]);
         deliver(&store, "a", vec![redelivering(listed[0].id, 4)]).await;
         assert_eq!(store.release(vec![listed[0].id], vec!["a".into()]).await.unwrap(), 1);
-        assert_eq!(withheld(&store), [0, 2, 3]);
+        assert_eq!(quarantined_positions(&store), [0, 2, 3]);
         assert_eq!(store.list_further(2, vec![found(2, "!2")]).await.unwrap().len(), 1);
         assert!(store.requeued_further(&object()).unwrap().is_none(), "it stands for nothing any more");
         assert_eq!(entries(&directory).iter().filter(|entry| entry.further.is_some()).count(), 0);
@@ -677,13 +677,13 @@ mod tests {
         let (directory, store) = opened(entries_of(100, 1));
         let sealed = seal(&store, "a", vec![accepting(&["!a", "x", "!b", "!a", "y", "!c"])]).await.unwrap();
         store.unseal(sealed).await.unwrap();
-        assert_eq!(withheld(&store), [0, 2, 3, 5]);
+        assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
         // "x" and "!b" are gone, and everything from the second record on moves up.
         let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
         assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
-        assert_eq!(withheld(&store), [0, 1, 3]);
+        assert_eq!(quarantined_positions(&store), [0, 1, 3]);
         assert!(store.retract(object(), 4, 1, Vec::new()).await.unwrap());
-        assert_eq!(withheld(&store), [0]);
+        assert_eq!(quarantined_positions(&store), [0]);
         assert_eq!(requeue(&directory), [1], "what was taken back comes as new, or not at all");
         assert_eq!(entries(&directory)[1].further, Some(3), "and stays counted");
     }

@@ -132,13 +132,13 @@ impl Demo {
         let bucket = self.root.join("bucket").display().to_string();
         let object = ObjectId::new(bucket, KEY);
         let sinks = ["console", "file"].map(Arc::from);
-        let standing = store.standing(&object, &sinks)?;
+        let position = store.position(&object, &sinks)?;
         println!("The checkpoint store says of {KEY}:");
         println!(
             "  {} records were accepted, of {} in the object now",
-            standing.progress.accepted, standing.progress.content_records
+            position.progress.accepted, position.progress.content_records
         );
-        for (sink, cursor) in sinks.iter().zip(&standing.cursors) {
+        for (sink, cursor) in sinks.iter().zip(&position.cursors) {
             println!("  sink {sink} has had {cursor}");
         }
         let lines = std::fs::read_to_string(self.events())?.lines().count();

@@ -13,7 +13,7 @@ use crate::family::{self, Redaction};
 use crate::identity::{self, Identity};
 use crate::notification::directory::Directory;
 use crate::notification::queue;
-use crate::notification::scan::{Access, Door};
+use crate::notification::scan::{Access, S3Client};
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
@@ -121,7 +121,7 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
         expected_bucket_owner: table.expected_bucket_owner.clone(),
         read_through: table.read_through.clone(),
     };
-    Ok(Place::S3(S3Objects::new(Door::open(&access, &identity)?)))
+    Ok(Place::S3(S3Objects::new(S3Client::open(&access, &identity)?)))
 }
 
 /// What a feed's bucket is called: by its configuration, by notifications, and behind its access points.

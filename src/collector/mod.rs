@@ -45,10 +45,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
-use crate::collector::job::Workshop;
+use crate::collector::job::Services;
 use crate::collector::report::Reporter;
 use crate::collector::scanner::ScannerError;
-use crate::collector::schedule::{Dispatcher, Ended, Order};
+use crate::collector::schedule::{Dispatcher, Ended, ReadRequest};
 use crate::collector::shutdown::{Shutdown, Stop};
 use crate::config::Config;
 use crate::identity::IdentityError;
@@ -60,7 +60,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::systemd;
 
 /// Changes that may wait for the dispatcher.
-const ORDERS_MAX: usize = 1024;
+const READ_REQUESTS_MAX: usize = 1024;
 
 /// How long what is in hand may take to be given back once the store's files are gone.
 const GONE_GRACE: Duration = Duration::from_secs(1);
@@ -136,7 +136,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
     let lanes = start::lanes(&config, &feeds, &store, &reporter, &halt, once, &mut tasks)?;
-    let workshop = Arc::new(Workshop {
+    let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
         lanes,
         store: store.clone(),
@@ -147,14 +147,15 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
         shutdown: halt.clone(),
         began,
     });
-    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let (read_requests, ordered) = mpsc::channel(READ_REQUESTS_MAX);
     let mut sources = Sources::new();
-    start::scanners(&config, &workshop, &orders, once, &halt, &mut sources);
-    start::requeues(&workshop, &orders, once, &halt, &mut sources);
-    start::rerouting(&workshop, &orders, once, &halt, &mut sources);
+    start::scanners(&config, &services, &read_requests, once, &halt, &mut sources);
+    start::requeues(&services, &read_requests, once, &halt, &mut sources);
+    start::rerouting(&services, &read_requests, once, &halt, &mut sources);
     let queues =
-        start::queues(&config, &mut identities, &workshop, orders, once, &halt, &mut sources, &mut tasks).await?;
-    let dispatcher = Dispatcher::new(Arc::clone(&workshop), once)?;
+        start::queues(&config, &mut identities, &services, read_requests, once, &halt, &mut sources, &mut tasks)
+            .await?;
+    let dispatcher = Dispatcher::new(Arc::clone(&services), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &reporter, &mut background);
     if !once {
@@ -164,25 +165,20 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let guard = upkeep::guard(store.clone());
     background.spawn(async move { Ok(guard.await?) });
     let _socket = start::admin(&config, &metrics, &health, &reporter, began, &mut background).await?;
-    if let Some(every) = systemd::watchdog_every() {
-        background.spawn(async move {
-            upkeep::watchdog(health, began, every).await;
-            Ok(())
-        });
-    }
+    start::watchdog(health, began, &mut background);
     if !once {
-        let report = upkeep::report(Arc::clone(&workshop));
+        let report = upkeep::report(Arc::clone(&services));
         background.spawn(async move {
             report.await;
             Ok(())
         });
-        let upkeep = upkeep::run(Arc::clone(&workshop), identities.all(), queues);
+        let upkeep = upkeep::run(Arc::clone(&services), identities.all(), queues);
         background.spawn(async move { Ok(upkeep.await?) });
         // Without a service manager there is nobody to tell.
         let _ = systemd::ready();
     }
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
-    drop(workshop);
+    drop(services);
     let supervised = Supervised { store: store.clone(), dispatcher, ordered, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     store.tidy().await;
@@ -212,7 +208,7 @@ fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
 struct Supervised {
     store: CheckpointStore,
     dispatcher: Dispatcher,
-    ordered: mpsc::Receiver<Order>,
+    ordered: mpsc::Receiver<ReadRequest>,
     sources: Sources,
     tasks: JoinSet<Result<(), Error>>,
     background: JoinSet<Result<(), Error>>,

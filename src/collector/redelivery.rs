@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::checkpoint::{Further, RefusedRecord};
-use crate::collector::delivery::tracker::{self, Ticket};
+use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
-use crate::collector::job::{JobEnd, JobError, Task, Workshop};
+use crate::collector::job::{JobEnd, JobError, Services, Task};
 use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
 use crate::collector::report::limited;
 use crate::notification::ObjectId;
@@ -21,7 +21,7 @@ const RECORDS_AT_ONCE: usize = 256;
 
 /// What follows a job: its lanes have, or have not had, all that its object holds.
 pub(super) struct Redelivery {
-    workshop: Arc<Workshop>,
+    services: Arc<Services>,
     feed: Arc<Feed>,
     object: ObjectId,
     lanes: Vec<usize>,
@@ -29,9 +29,9 @@ pub(super) struct Redelivery {
 }
 
 impl Redelivery {
-    pub(super) fn new(workshop: &Arc<Workshop>, task: &Task) -> Self {
+    pub(super) fn new(services: &Arc<Services>, task: &Task) -> Self {
         Self {
-            workshop: Arc::clone(workshop),
+            services: Arc::clone(services),
             feed: Arc::clone(&task.feed),
             object: task.object.clone(),
             lanes: task.lanes.clone(),
@@ -45,27 +45,27 @@ impl Redelivery {
     /// The job's own, or the object could not be read for a record whose bytes were not kept.
     pub(super) async fn follow(self, ended: Result<JobEnd, JobError>) -> Result<JobEnd, JobError> {
         let nothing_is_known = matches!(ended, Err(JobError::Store(_) | JobError::Overtaken));
-        if nothing_is_known || !self.workshop.store.is_requeued(&self.object)? {
+        if nothing_is_known || !self.services.store.is_requeued(&self.object)? {
             return ended;
         }
         let mut end = match &ended {
             Ok(end) => end.clone(),
             Err(_) => JobEnd::default(),
         };
-        if end.finished && self.workshop.store.settle_requeued(self.object.clone()).await? > 0 {
-            self.workshop.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
-            let (reporter, feed, object) = (&self.workshop.reporter, &self.feed.name, &self.object);
+        if end.finished && self.services.store.settle_requeued(self.object.clone()).await? > 0 {
+            self.services.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
+            let (reporter, feed, object) = (&self.services.reporter, &self.feed.name, &self.object);
             limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
         }
         let mut after = 0;
         loop {
-            let records = self.workshop.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
+            let records = self.services.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
             let Some(last) = records.last() else { break };
             after = last.id;
             self.deliver(records, HashMap::new(), ended.is_ok(), &mut end.deferred).await?;
         }
         if ended.is_ok()
-            && let Some(further) = self.workshop.store.requeued_further(&self.object)?
+            && let Some(further) = self.services.store.requeued_further(&self.object)?
         {
             // Each sink has to have some before others take their place.
             end.again = !self.feed.lanes.iter().all(|lane| self.lanes.contains(lane));
@@ -82,16 +82,16 @@ impl Redelivery {
         if !deferred.is_empty() {
             return Ok(());
         }
-        let store = &self.workshop.store;
+        let store = &self.services.store;
         let Reading::Changed(snapshot) = self.feed.place.read(&self.object, Condition::Any).await? else {
             return Ok(());
         };
         let id = further.id;
         let work = FurtherWork {
-            workshop: Arc::clone(&self.workshop),
+            services: Arc::clone(&self.services),
             feed: Arc::clone(&self.feed),
             object: self.object.clone(),
-            standing: store.standing(&self.object, &[])?,
+            position: store.position(&self.object, &[])?,
             further,
             progress: Arc::clone(&self.progress),
         };
@@ -122,15 +122,15 @@ impl Redelivery {
 
     /// What is left of an object's further records stays, and why is written down.
     async fn refuse_further(&self, id: u64, end: &SearchEnd) -> Result<(), JobError> {
-        let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
+        let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
         if end.refused > 0 {
-            workshop.metrics.records_requeued.add([feed, "refused"], end.refused);
-            let (reporter, records) = (&workshop.reporter, end.refused);
+            services.metrics.records_requeued.add([feed, "refused"], end.refused);
+            let (reporter, records) = (&services.reporter, end.refused);
             limited!(
                 reporter, WARN, feed, "records were tried again and stay in quarantine", %feed, %object, records
             );
         }
-        workshop.store.refuse_again(vec![(id, end.reason())]).await?;
+        services.store.refuse_again(vec![(id, end.reason())]).await?;
         Ok(())
     }
 
@@ -142,38 +142,38 @@ impl Redelivery {
         is_readable: bool,
         deferred: &mut Vec<usize>,
     ) -> Result<(), JobError> {
-        let workshop = &self.workshop;
+        let services = &self.services;
         for &lane in &self.lanes {
             // What the batch in hand does to the lane's place is not known yet.
-            if workshop.lanes[lane].holds(&self.object) && !deferred.contains(&lane) {
+            if services.lanes[lane].holds(&self.object) && !deferred.contains(&lane) {
                 deferred.push(lane);
             }
         }
         let lanes: Vec<usize> = self.lanes.iter().copied().filter(|lane| !deferred.contains(lane)).collect();
-        let sinks: Vec<Arc<str>> = lanes.iter().map(|&lane| Arc::clone(&workshop.lanes[lane].sink)).collect();
+        let sinks: Vec<Arc<str>> = lanes.iter().map(|&lane| Arc::clone(&services.lanes[lane].sink)).collect();
         let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
-        let tickets: Vec<Ticket> = lanes.iter().map(|_| Ticket::default()).collect();
+        let trackers: Vec<Tracker> = lanes.iter().map(|_| Tracker::default()).collect();
         let work = AgainWork {
-            workshop: Arc::clone(workshop),
+            services: Arc::clone(services),
             feed: Arc::clone(&self.feed),
             object: self.object.clone(),
-            standing: workshop.store.standing(&self.object, &sinks)?,
+            position: services.store.position(&self.object, &sinks)?,
             lanes: lanes.clone(),
-            tickets: tickets.clone(),
+            trackers: trackers.clone(),
             records,
             at_hand,
             progress: Arc::clone(&self.progress),
         };
         let (again, failure) = self.offer(work, is_readable).await;
         let mut overtaken = false;
-        for (&lane, ticket) in lanes.iter().zip(&tickets) {
+        for (&lane, tracker) in lanes.iter().zip(&trackers) {
             let slow = again.deferred.contains(&lane);
-            if slow || !workshop.wait_for(lane, ticket, &self.object, &self.progress).await {
-                ticket.abandon().await;
+            if slow || !services.wait_for(lane, tracker, &self.object, &self.progress).await {
+                tracker.abandon().await;
             }
-            match ticket.standing() {
-                tracker::Standing::Committed if !slow => {}
-                tracker::Standing::Overtaken => overtaken = true,
+            match tracker.outcome() {
+                tracker::Outcome::Committed if !slow => {}
+                tracker::Outcome::Overtaken => overtaken = true,
                 _ => deferred.push(lane),
             }
         }
@@ -200,7 +200,7 @@ impl Redelivery {
             false => None,
         };
         let lanes = work.lanes.iter();
-        let producing: Vec<_> = lanes.map(|&lane| self.workshop.lanes[lane].producing()).collect();
+        let producing: Vec<_> = lanes.map(|&lane| self.services.lanes[lane].producing()).collect();
         let ids: Vec<u64> = work.records.iter().map(|record| record.id).collect();
         let runtime = Handle::current();
         let offered = tokio::task::spawn_blocking(move || reading::offer_again(work, snapshot, &runtime)).await;
@@ -216,25 +216,25 @@ impl Redelivery {
 
     /// Writes down what came of it.
     async fn note(&self, ids: Vec<u64>, again: Again) -> Result<(), JobError> {
-        let (workshop, feed, object) = (&self.workshop, &self.feed.name, &self.object);
-        workshop.metrics.events_received.inc_by(again.events);
+        let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
+        services.metrics.events_received.inc_by(again.events);
         for (result, users) in again.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
-            workshop.metrics.enrichment.add([feed, result], users);
+            services.metrics.enrichment.add([feed, result], users);
         }
         if !again.refused.is_empty() {
             let records = again.refused.len();
-            workshop.metrics.records_requeued.add([feed, "refused"], records as u64);
+            services.metrics.records_requeued.add([feed, "refused"], records as u64);
             limited!(
-                workshop.reporter, WARN, feed, "records were tried again and stay in quarantine",
+                services.reporter, WARN, feed, "records were tried again and stay in quarantine",
                 %feed, %object, records
             );
-            workshop.store.refuse_again(again.refused).await?;
+            services.store.refuse_again(again.refused).await?;
         }
-        let released = workshop.store.release(ids, self.feed.sinks.clone()).await?;
+        let released = services.store.release(ids, self.feed.sinks.clone()).await?;
         if released > 0 {
-            workshop.metrics.records_requeued.add([feed, "delivered"], released);
+            services.metrics.records_requeued.add([feed, "delivered"], released);
             limited!(
-                workshop.reporter, INFO, feed, "records came out of quarantine", %feed, %object, records = released
+                services.reporter, INFO, feed, "records came out of quarantine", %feed, %object, records = released
             );
         }
         Ok(())

@@ -13,7 +13,7 @@ use crate::collector::clock;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
 use crate::collector::reading::inflated;
-use crate::collector::schedule::Order;
+use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::{Notice, Written, parse};
 use crate::notification::{ObjectChange, ObjectId};
@@ -33,7 +33,7 @@ pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
-    pub orders: mpsc::Sender<Order>,
+    pub read_requests: mpsc::Sender<ReadRequest>,
     /// How many names of objects that no feed takes are kept.
     pub unrouted_max: u64,
     /// Take up what is asked for now, and no more.
@@ -104,7 +104,7 @@ impl Requeues {
         };
         let change = ObjectChange::of(object.clone());
         // A closed dispatcher means that the process is ending.
-        let _ = self.orders.send(Order { feed, change, claim: None }).await;
+        let _ = self.read_requests.send(ReadRequest { feed, change, ack: None }).await;
         Ok(true)
     }
 

@@ -9,12 +9,12 @@ use notify::Watcher as _;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use crate::checkpoint::{CheckpointStore, Standing, StoreError};
+use crate::checkpoint::{CheckpointStore, ObjectPosition, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::feeds::Feed;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::schedule::Order;
+use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
@@ -44,7 +44,7 @@ pub(super) struct Scanner {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub orders: mpsc::Sender<Order>,
+    pub read_requests: mpsc::Sender<ReadRequest>,
     pub at_start: bool,
     pub every: Option<Duration>,
     /// One scan, and no more.
@@ -165,7 +165,7 @@ impl Scanner {
                 let whole = [String::new()];
                 let prefixes = if self.feed.prefixes.is_empty() { &whole[..] } else { &self.feed.prefixes };
                 for prefix in prefixes {
-                    let mut listing = objects.door().list(&self.feed.bucket, prefix, None);
+                    let mut listing = objects.client().list(&self.feed.bucket, prefix, None);
                     let mut backoff = Backoff::default();
                     loop {
                         let page = match listing.next_page().await {
@@ -249,29 +249,29 @@ impl Scanner {
         if !self.feed.wants(&change.object.key) {
             return Ok(());
         }
-        let standing = self.store.standing(&change.object, &self.feed.sinks)?;
-        if !standing.is_of_another(self.feed.family.name) && is_known(&change, &standing) {
+        let position = self.store.position(&change.object, &self.feed.sinks)?;
+        if !position.is_of_another(self.feed.family.name) && is_known(&change, &position) {
             return Ok(());
         }
         let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
-        if !standing.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
+        if !position.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
             counts.forgotten += 1;
             return Ok(());
         }
         counts.changed += 1;
         // A closed dispatcher means that the process is ending.
-        let _ = self.orders.send(Order { feed: self.position, change, claim: None }).await;
+        let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;
         Ok(())
     }
 }
 
 /// Whether the version that was found is the one that every sink has had whole, or one that cannot be read now either.
-fn is_known(change: &ObjectChange, standing: &Standing) -> bool {
+fn is_known(change: &ObjectChange, position: &ObjectPosition) -> bool {
     let Some(etag) = &change.etag else { return false };
-    match &standing.unreadable {
+    match &position.unreadable {
         // A restored object has the tag that it had before.
         Some(version) => version.etag == *etag && (!version.is_archived || change.is_archived),
-        None => standing.etag.as_ref() == Some(etag) && standing.is_settled(),
+        None => position.etag.as_ref() == Some(etag) && position.is_settled(),
     }
 }
 

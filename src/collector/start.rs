@@ -19,24 +19,25 @@ use crate::collector::delivery::queue::LaneHandle;
 use crate::collector::delivery::recovery;
 use crate::collector::delivery::worker::{self, Lane, LaneError};
 use crate::collector::feeds::Feeds;
-use crate::collector::intake::in_flight::InHand;
+use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::intake::receive::Intake;
 use crate::collector::intake::unrouted::Rerouting;
 use crate::collector::intake::unrouted::told::Told;
 use crate::collector::intake::{acknowledge, visibility};
-use crate::collector::job::Workshop;
+use crate::collector::job::Services;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
-use crate::collector::schedule::Order;
+use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
-use crate::collector::upkeep::Watched;
+use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Listen, feed};
 use crate::notification::sqs::SqsQueue;
 use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Now;
+use crate::telemetry::systemd;
 
 /// How long the admin server rests after a failure, out of descriptors for example.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
@@ -70,7 +71,7 @@ pub(super) fn lanes(
         let state = store.lane(name)?;
         let sink = Sink::open(table, state.position, state.file);
         let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
-        let recovered = recovery::look_up(store, feeds, position, name, limits, reporter, halt)?;
+        let unfinished = recovery::look_up(store, feeds, position, name, limits, reporter, halt)?;
         let (lane, handle) = Lane::new(worker::Setup {
             name: name.as_str().into(),
             sink,
@@ -85,7 +86,7 @@ pub(super) fn lanes(
             once,
         });
         tasks.spawn(async move {
-            match lane.run(recovered).await {
+            match lane.run(unfinished).await {
                 Ok(()) | Err(LaneError::Stopped) => Ok(()),
                 Err(LaneError::Store(error)) => Err(error.into()),
             }
@@ -97,13 +98,13 @@ pub(super) fn lanes(
 
 pub(super) fn scanners(
     config: &Config,
-    workshop: &Workshop,
-    orders: &mpsc::Sender<Order>,
+    services: &Services,
+    read_requests: &mpsc::Sender<ReadRequest>,
     once: bool,
     halt: &Shutdown,
     sources: &mut Sources,
 ) {
-    for (position, (feed, table)) in workshop.feeds.0.iter().zip(config.feed.values()).enumerate() {
+    for (position, (feed, table)) in services.feeds.0.iter().zip(config.feed.values()).enumerate() {
         let (at_start, every) = (table.scans_at_start(), table.scan_interval());
         if table.queue.is_some() && !at_start && every.is_none() {
             continue;
@@ -111,10 +112,10 @@ pub(super) fn scanners(
         let scanner = Scanner {
             feed: Arc::clone(feed),
             position,
-            store: workshop.store.clone(),
-            metrics: Arc::clone(&workshop.metrics),
-            reporter: workshop.reporter.clone(),
-            orders: orders.clone(),
+            store: services.store.clone(),
+            metrics: Arc::clone(&services.metrics),
+            reporter: services.reporter.clone(),
+            read_requests: read_requests.clone(),
             at_start,
             every,
             once,
@@ -126,18 +127,18 @@ pub(super) fn scanners(
 
 /// What takes up what operators ask of the quarantine.
 pub(super) fn requeues(
-    workshop: &Workshop,
-    orders: &mpsc::Sender<Order>,
+    services: &Services,
+    read_requests: &mpsc::Sender<ReadRequest>,
     once: bool,
     halt: &Shutdown,
     sources: &mut Sources,
 ) {
     let requeues = Requeues {
-        feeds: Arc::clone(&workshop.feeds),
-        store: workshop.store.clone(),
-        metrics: Arc::clone(&workshop.metrics),
-        orders: orders.clone(),
-        unrouted_max: workshop.limits.unrouted_objects_max,
+        feeds: Arc::clone(&services.feeds),
+        store: services.store.clone(),
+        metrics: Arc::clone(&services.metrics),
+        read_requests: read_requests.clone(),
+        unrouted_max: services.limits.unrouted_objects_max,
         once,
     };
     let halt = halt.clone();
@@ -146,14 +147,18 @@ pub(super) fn requeues(
 
 /// What takes up the objects that no feed took before.
 pub(super) fn rerouting(
-    workshop: &Workshop,
-    orders: &mpsc::Sender<Order>,
+    services: &Services,
+    read_requests: &mpsc::Sender<ReadRequest>,
     once: bool,
     halt: &Shutdown,
     sources: &mut Sources,
 ) {
-    let rerouting =
-        Rerouting { feeds: Arc::clone(&workshop.feeds), store: workshop.store.clone(), orders: orders.clone(), once };
+    let rerouting = Rerouting {
+        feeds: Arc::clone(&services.feeds),
+        store: services.store.clone(),
+        read_requests: read_requests.clone(),
+        once,
+    };
     let halt = halt.clone();
     sources.spawn(async move { Ok(rerouting.run(halt).await?) });
 }
@@ -162,8 +167,8 @@ pub(super) fn rerouting(
 pub(super) async fn queues(
     config: &Config,
     identities: &mut build::Identities,
-    workshop: &Arc<Workshop>,
-    orders: mpsc::Sender<Order>,
+    services: &Arc<Services>,
+    read_requests: mpsc::Sender<ReadRequest>,
     once: bool,
     halt: &Shutdown,
     sources: &mut Sources,
@@ -175,9 +180,9 @@ pub(super) async fn queues(
         let name: Arc<str> = name.into();
         let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
         let (ended, ends) = mpsc::unbounded_channel();
-        let in_hand = InHand::default();
+        let in_flight = InFlightMessages::default();
         let (polling, polls) = mpsc::channel(1);
-        let reporter = workshop.reporter.clone();
+        let reporter = services.reporter.clone();
         let settler = acknowledge::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, reporter, halt.clone());
         tasks.spawn(async move {
             settler.await;
@@ -186,26 +191,26 @@ pub(super) async fn queues(
         let terms = visibility::Terms {
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
-            stall_after: workshop.limits.stall_after,
-            reporter: workshop.reporter.clone(),
+            stall_after: services.limits.stall_after,
+            reporter: services.reporter.clone(),
         };
-        let metrics = Arc::clone(&workshop.metrics);
-        let lease = visibility::run(Arc::clone(&queue), terms, in_hand.clone(), metrics, halt.clone());
+        let metrics = Arc::clone(&services.metrics);
+        let lease = visibility::run(Arc::clone(&queue), terms, in_flight.clone(), metrics, halt.clone());
         let intake = Arc::new(Intake {
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
-            feeds: Arc::clone(&workshop.feeds),
-            store: workshop.store.clone(),
-            metrics: Arc::clone(&workshop.metrics),
-            reporter: workshop.reporter.clone(),
-            orders: orders.clone(),
+            feeds: Arc::clone(&services.feeds),
+            store: services.store.clone(),
+            metrics: Arc::clone(&services.metrics),
+            reporter: services.reporter.clone(),
+            read_requests: read_requests.clone(),
             ended,
-            in_hand: in_hand.clone(),
+            in_flight: in_flight.clone(),
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
-            unrouted_max: workshop.limits.unrouted_objects_max,
+            unrouted_max: services.limits.unrouted_objects_max,
             told: Told::default(),
-            last_poll: workshop.limits.shutdown_grace / 3,
+            last_poll: services.limits.shutdown_grace / 3,
             _polling: polling,
             once,
         });
@@ -218,7 +223,7 @@ pub(super) async fn queues(
             lease.await;
             Ok(())
         });
-        watched.push(Watched { name, queue, in_hand });
+        watched.push(Watched { name, queue, in_flight });
     }
     Ok(watched)
 }
@@ -229,6 +234,16 @@ pub(super) fn user_directories(feeds: &Feeds, reporter: &Reporter, background: &
         let reporter = reporter.clone();
         background.spawn(async move {
             directory.run(&reporter).await;
+            Ok(())
+        });
+    }
+}
+
+/// Tells the service manager that the daemon turns, where it watches us.
+pub(super) fn watchdog(health: Arc<Health>, began: Instant, background: &mut JoinSet<Result<(), Error>>) {
+    if let Some(every) = systemd::watchdog_every() {
+        background.spawn(async move {
+            upkeep::watchdog(health, began, every).await;
             Ok(())
         });
     }

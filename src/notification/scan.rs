@@ -25,8 +25,8 @@ pub struct Access {
 
 /// The way to S3 as one identity. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Door {
-    pub client: Client,
+pub struct S3Client {
+    pub sdk: Client,
     pub identity: Identity,
     pub expected_bucket_owner: Option<String>,
     read_through: BTreeMap<String, String>,
@@ -72,7 +72,7 @@ pub enum Found {
     },
 }
 
-impl Door {
+impl S3Client {
     /// Builds the client; asks nothing of S3 yet.
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Door {
             s3 = s3.endpoint_url(endpoint_url);
         }
         Ok(Self {
-            client: Client::from_conf(s3.build()),
+            sdk: Client::from_conf(s3.build()),
             identity: identity.clone(),
             expected_bucket_owner: access.expected_bucket_owner.clone(),
             read_through: access.read_through.clone(),
@@ -125,7 +125,7 @@ impl Door {
     /// Begins a listing of the objects whose key has the prefix and comes after `start_after`, in the order of keys.
     pub fn list(&self, bucket: &str, prefix: &str, start_after: Option<&str>) -> Listing {
         Listing {
-            door: self.clone(),
+            client: self.clone(),
             bucket: self.bucket_behind(bucket).to_owned(),
             address: self.address(bucket).to_owned(),
             prefix: prefix.to_owned(),
@@ -139,7 +139,7 @@ impl Door {
 /// A listing under way.
 #[derive(Debug)]
 pub struct Listing {
-    door: Door,
+    client: S3Client,
     bucket: String,
     address: String,
     prefix: String,
@@ -158,14 +158,14 @@ impl Listing {
             return Ok(None);
         }
         let reply = self
-            .door
             .client
+            .sdk
             .list_objects_v2()
             .bucket(&self.address)
             .prefix(&self.prefix)
             .set_start_after(self.start_after.clone())
             .set_continuation_token(self.continuation.clone())
-            .set_expected_bucket_owner(self.door.expected_bucket_owner.clone())
+            .set_expected_bucket_owner(self.client.expected_bucket_owner.clone())
             .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
             // XML cannot carry every character that a key may have.
             .encoding_type(EncodingType::Url)
@@ -217,7 +217,7 @@ impl Listing {
 
     fn failed(&self, fault: &Fault) -> ScanError {
         if fault.blames_credentials() {
-            self.door.identity.distrust();
+            self.client.identity.distrust();
         }
         let (place, kind, reason) = (self.place(), fault.kind, fault.reason.clone());
         match fault.remedy {
@@ -271,14 +271,14 @@ mod tests {
         (endpoint_url, served)
     }
 
-    fn door(endpoint_url: String) -> Door {
+    fn client(endpoint_url: String) -> S3Client {
         let access = Access {
             endpoint_url: Some(endpoint_url),
             path_style: true,
             read_through: [("logs".to_owned(), "logs-alias".to_owned())].into(),
             ..Access::default()
         };
-        Door::open(&access, &Identity::invented()).unwrap()
+        S3Client::open(&access, &Identity::invented()).unwrap()
     }
 
     fn page(keys: &[&str], next: Option<&str>) -> String {
@@ -304,7 +304,7 @@ mod tests {
     async fn a_listing_gives_every_page_s_objects_under_the_names_notifications_use() {
         let pages = vec![page(&["raw/", "raw/date%3D1/a+b%2Bc.json"], Some("t1")), page(&["raw/z", "raw/%zz"], None)];
         let (endpoint_url, served) = answering(pages);
-        let mut listing = door(endpoint_url).list("logs-alias", "raw/", Some("raw/"));
+        let mut listing = client(endpoint_url).list("logs-alias", "raw/", Some("raw/"));
         let first = listing.next_page().await.unwrap().unwrap();
         let [Found::Object(change)] = &first[..] else { panic!("{first:?}") };
         assert_eq!(change.object, ObjectId::new("logs", "raw/date=1/a b+c.json"));
@@ -321,16 +321,16 @@ mod tests {
     #[tokio::test]
     async fn a_listing_that_leads_nowhere_is_an_error_and_not_an_end() {
         let (endpoint_url, _served) = answering(vec![page(&["a"], Some("t1")), page(&["a"], Some("t1"))]);
-        let mut listing = door(endpoint_url).list("logs", "", None);
+        let mut listing = client(endpoint_url).list("logs", "", None);
         assert!(listing.next_page().await.is_ok());
         assert!(matches!(listing.next_page().await, Err(ScanError::Unavailable { .. })));
     }
 
     #[test]
     fn a_bucket_has_one_name_and_one_address() {
-        let door = door("http://127.0.0.1:1".to_owned());
-        assert_eq!((door.address("logs"), door.address("other")), ("logs-alias", "other"));
-        assert_eq!((door.bucket_behind("logs-alias"), door.bucket_behind("logs")), ("logs", "logs"));
+        let client = client("http://127.0.0.1:1".to_owned());
+        assert_eq!((client.address("logs"), client.address("other")), ("logs-alias", "other"));
+        assert_eq!((client.bucket_behind("logs-alias"), client.bucket_behind("logs")), ("logs", "logs"));
     }
 
     #[test]
@@ -339,8 +339,8 @@ mod tests {
         let region = Some("eu-central-1".to_owned());
         let access =
             Access { region, path_style: true, read_through: [("logs".to_owned(), arn)].into(), ..Access::default() };
-        assert!(Door::open(&access, &Identity::invented()).is_err());
-        assert!(Door::open(&Access { path_style: false, ..access }, &Identity::invented()).is_ok());
-        assert!(Door::open(&Access::default(), &Identity::invented()).is_err());
+        assert!(S3Client::open(&access, &Identity::invented()).is_err());
+        assert!(S3Client::open(&Access { path_style: false, ..access }, &Identity::invented()).is_ok());
+        assert!(S3Client::open(&Access::default(), &Identity::invented()).is_err());
     }
 }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::identity::fault::{Fault, FaultKind, Remedy, chained};
 use crate::notification::ObjectId;
-use crate::notification::scan::Door;
+use crate::notification::scan::S3Client;
 use crate::object::{
     Body, CHUNK_BYTES_MAX, Condition, Objects, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Snapshot, Version,
 };
@@ -22,17 +22,17 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 /// The objects that one identity reads.
 #[derive(Clone, Debug)]
 pub struct S3Objects {
-    door: Arc<Door>,
+    client: Arc<S3Client>,
 }
 
 impl S3Objects {
-    pub fn new(door: Door) -> Self {
-        Self { door: Arc::new(door) }
+    pub fn new(client: S3Client) -> Self {
+        Self { client: Arc::new(client) }
     }
 
     /// The way these objects are read, for listings.
-    pub fn door(&self) -> &Door {
-        &self.door
+    pub fn client(&self) -> &S3Client {
+        &self.client
     }
 
     /// `None` where the object still is as the condition says it must not be.
@@ -42,13 +42,13 @@ impl S3Objects {
         condition: &Condition,
         range: Option<Range>,
     ) -> Result<Option<Opened>, ReadError> {
-        let request = conditional(request(&self.door, object), condition).set_range(range.map(header));
+        let request = conditional(request(&self.client, object), condition).set_range(range.map(header));
         let reply = match request.send().await {
             Ok(reply) => reply,
             Err(error) => {
                 let fault = Fault::of(&error);
                 let unchanged = fault.status == Some(304) && matches!(condition, Condition::UnlessEtag(_));
-                return if unchanged { Ok(None) } else { Err(failed(&self.door, object, &fault)) };
+                return if unchanged { Ok(None) } else { Err(failed(&self.client, object, &fault)) };
             }
         };
         let opened = Opened::new(object, reply, range)?;
@@ -64,7 +64,7 @@ impl S3Objects {
 
     fn body(&self, object: &ObjectId, opened: Opened) -> S3Body {
         S3Body {
-            door: Arc::clone(&self.door),
+            client: Arc::clone(&self.client),
             object: object.clone(),
             etag: opened.version.etag,
             stream: Some(opened.stream),
@@ -109,9 +109,9 @@ impl Objects for S3Objects {
     }
 
     async fn etag(&self, object: &ObjectId) -> Result<Box<str>, ReadError> {
-        let request = self.door.client.head_object().bucket(self.door.address(&object.bucket)).key(&*object.key);
-        let request = request.set_expected_bucket_owner(self.door.expected_bucket_owner.clone());
-        let reply = request.send().await.map_err(|error| failed(&self.door, object, &Fault::of(&error)))?;
+        let request = self.client.sdk.head_object().bucket(self.client.address(&object.bucket)).key(&*object.key);
+        let request = request.set_expected_bucket_owner(self.client.expected_bucket_owner.clone());
+        let reply = request.send().await.map_err(|error| failed(&self.client, object, &Fault::of(&error)))?;
         plain_etag(object, reply.e_tag.as_deref())
     }
 }
@@ -172,7 +172,7 @@ impl Opened {
 /// The bytes of one version as they arrive; resumed where the connection breaks.
 #[derive(Debug)]
 pub struct S3Body {
-    door: Arc<Door>,
+    client: Arc<S3Client>,
     object: ObjectId,
     etag: Box<str>,
     /// `None` when all is given, or an error was.
@@ -226,9 +226,9 @@ impl S3Body {
             return Err(unavailable(&self.object, &reason));
         }
         let range = Range::Between(self.at, self.end);
-        let request = conditional(request(&self.door, &self.object), &Condition::OnlyEtag(self.etag.clone()));
+        let request = conditional(request(&self.client, &self.object), &Condition::OnlyEtag(self.etag.clone()));
         let reply = request.range(header(range)).send().await;
-        let reply = reply.map_err(|error| failed(&self.door, &self.object, &Fault::of(&error)))?;
+        let reply = reply.map_err(|error| failed(&self.client, &self.object, &Fault::of(&error)))?;
         let opened = Opened::new(&self.object, reply, Some(range))?;
         if opened.version.etag != self.etag {
             return Err(ReadError::Changed { object: self.object.clone() });
@@ -246,12 +246,13 @@ impl S3Body {
     }
 }
 
-fn request(door: &Door, object: &ObjectId) -> GetObjectFluentBuilder {
-    door.client
+fn request(client: &S3Client, object: &ObjectId) -> GetObjectFluentBuilder {
+    client
+        .sdk
         .get_object()
-        .bucket(door.address(&object.bucket))
+        .bucket(client.address(&object.bucket))
         .key(&*object.key)
-        .set_expected_bucket_owner(door.expected_bucket_owner.clone())
+        .set_expected_bucket_owner(client.expected_bucket_owner.clone())
 }
 
 fn conditional(request: GetObjectFluentBuilder, condition: &Condition) -> GetObjectFluentBuilder {
@@ -277,9 +278,9 @@ fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     (first <= last).then_some((first, last, size.parse().ok()?))
 }
 
-fn failed(door: &Door, object: &ObjectId, fault: &Fault) -> ReadError {
+fn failed(client: &S3Client, object: &ObjectId, fault: &Fault) -> ReadError {
     if fault.blames_credentials() {
-        door.identity.distrust();
+        client.identity.distrust();
     }
     read_error(object, fault)
 }
@@ -370,8 +371,8 @@ mod tests {
                 read_through: [("logs".to_owned(), "logs-alias".to_owned())].into(),
                 ..Access::default()
             };
-            let door = Door::open(&access, &Identity::invented()).unwrap();
-            Self { objects: S3Objects::new(door), asked }
+            let client = S3Client::open(&access, &Identity::invented()).unwrap();
+            Self { objects: S3Objects::new(client), asked }
         }
 
         async fn read(&self, condition: Condition) -> Result<Reading, ReadError> {

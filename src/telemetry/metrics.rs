@@ -118,8 +118,8 @@ pub struct Metrics {
     pub sink_retries: Counters<1>,
     /// `sink_behind{sink}`: 1 while the others go on without this sink.
     pub sink_behind: Gauges<1>,
-    /// `owed_objects{sink}`: objects written down for a sink that could not take them.
-    pub owed_objects: Gauges<1>,
+    /// `backlog_objects{sink}`: objects written down for a sink that could not take them.
+    pub backlog_objects: Gauges<1>,
     /// `checkpoint_commit_seconds`: from asking for a commit to its fsync.
     pub checkpoint_commit_seconds: Histogram,
     /// `checkpoint_db_bytes`: the size of the checkpoint store's files.
@@ -234,7 +234,7 @@ impl Metrics {
             sink_batches: of.counters("sink_batches", "Batches, by what the sink said", ["sink", "outcome"]),
             sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),
-            owed_objects: of.gauges("owed_objects", "Objects owed to a sink", ["sink"]),
+            backlog_objects: of.gauges("backlog_objects", "Objects in a sink's backlog", ["sink"]),
             checkpoint_commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
             checkpoint_db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
             lease_lost: of.counter("lease_lost", "Messages that became visible to others while worked on"),
@@ -369,12 +369,12 @@ mod tests {
         metrics.events_sent.add(["out"], 3);
         metrics.events_sent.add(["out"], 4);
         metrics.sink_batches.add(["out", "stored"], 1);
-        metrics.owed_objects.set(["out"], 9);
+        metrics.backlog_objects.set(["out"], 9);
         let text = metrics.text(0);
         for line in [
             "auditferry_events_sent_total{sink=\"out\"} 7",
             "auditferry_sink_batches_total{sink=\"out\",outcome=\"stored\"} 1",
-            "auditferry_owed_objects{sink=\"out\"} 9",
+            "auditferry_backlog_objects{sink=\"out\"} 9",
             "auditferry_process_start_time_seconds 5",
             "auditferry_events_received_total 0",
         ] {

@@ -156,7 +156,7 @@ fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
             tell("events_sent", metrics.events_sent.value([name]).into());
             tell("retries", metrics.sink_retries.value([name]).into());
             tell("behind", (metrics.sink_behind.value([name]) == Some(1)).into());
-            tell("owed_objects", metrics.owed_objects.value([name]).into());
+            tell("backlog_objects", metrics.backlog_objects.value([name]).into());
         }
     }
 }
@@ -222,7 +222,7 @@ mod tests {
         let metrics = Metrics::new(0);
         metrics.reads_failed.add(["audit", "denied"], 3);
         metrics.delivered("audit", "workspaceId=1", 1_699_999_999_000);
-        metrics.owed_objects.set(["out"], 2);
+        metrics.backlog_objects.set(["out"], 2);
         let told = status(&health(), &metrics, NOW);
         assert_eq!((&told["failing"], &told["ready"]), (&json!(1), &json!(false)));
         assert_eq!(told["waiting_for"], json!(["sink out"]));
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(feed["state"], "starting");
         assert_eq!(feed["reads_failed"], json!({ "denied": 3 }));
         assert_eq!(feed["newest_event"], "2023-11-14T22:13:19Z");
-        assert_eq!(told["sinks"]["out"]["owed_objects"], 2);
+        assert_eq!(told["sinks"]["out"]["backlog_objects"], 2);
         assert_eq!(told["stores"]["checkpoints"]["state"], "ok");
     }
 }

@@ -154,7 +154,7 @@ fn objects_that_were_owed_leave_a_sink_that_takes_new_ones_at_once() {
     scene.world.comes_to("out", 2);
     let away = scene.leaves();
     scene.writes(3);
-    daemon.counts("auditferry_owed_objects", &[], 3.0);
+    daemon.counts("auditferry_backlog_objects", &[], 3.0);
     scene.place.queue.drained();
     away.comes_back();
     scene.world.comes_to("out", 8);

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::batch::Part;
-use crate::collector::delivery::tracker::Ticket;
+use crate::collector::delivery::tracker::Tracker;
 use crate::notification::ObjectId;
 
 /// How many parts may wait for a lane.
@@ -18,7 +18,7 @@ const OFFERS_MAX: usize = 256;
 /// One part on its way to a sink, and the memory it takes.
 pub(in crate::collector) struct Offer {
     pub part: Part,
-    pub ticket: Ticket,
+    pub tracker: Tracker,
     _room: OwnedSemaphorePermit,
 }
 
@@ -141,12 +141,12 @@ impl LaneHandle {
 
     /// Hands a part over once the lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
     /// Returns false when the lane is closed.
-    pub(in crate::collector) async fn offer(&self, part: Part, ticket: &Ticket) -> bool {
+    pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
         let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
         let Ok(slot) = self.offers.reserve().await else { return false };
-        ticket.offer();
-        slot.send(Offer { part, ticket: ticket.clone(), _room: room });
+        tracker.offer();
+        slot.send(Offer { part, tracker: tracker.clone(), _room: room });
         true
     }
 }

@@ -22,18 +22,18 @@ use tokio::runtime::Handle;
 const NOT_FOUND_MAX: u32 = 3;
 
 /// What a sink has to complete before anything else.
-pub(in crate::collector) enum Recovered {
+pub(in crate::collector) enum Unfinished {
     Nothing,
     Sealed {
         sealed: Sealed,
         manifest: Manifest,
         /// Makes the batch again, where the sink does not have it already.
-        batch: Box<Remake>,
+        batch: Box<Rebuild>,
     },
 }
 
 /// What is needed to make a sealed batch again.
-pub(in crate::collector) struct Remake {
+pub(in crate::collector) struct Rebuild {
     id: String,
     seq: u64,
     parts: Vec<SealedPart>,
@@ -54,9 +54,9 @@ pub(in crate::collector) fn look_up(
     limits: &Limits,
     reporter: &Reporter,
     shutdown: &Shutdown,
-) -> Result<Recovered, StoreError> {
-    let Some(found) = store.sealed(sink)? else { return Ok(Recovered::Nothing) };
-    let batch = Remake {
+) -> Result<Unfinished, StoreError> {
+    let Some(found) = store.sealed(sink)? else { return Ok(Unfinished::Nothing) };
+    let batch = Rebuild {
         id: found.sealed.id().to_owned(),
         seq: found.sealed.seq(),
         parts: found.parts,
@@ -67,11 +67,11 @@ pub(in crate::collector) fn look_up(
         reporter: reporter.clone(),
         shutdown: shutdown.clone(),
     };
-    Ok(Recovered::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
+    Ok(Unfinished::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
 }
 
 /// What became of a batch that was to be made again.
-pub(in crate::collector) enum Remade {
+pub(in crate::collector) enum Rebuilt {
     Same(Batch),
     /// Its sources do not hold all of it any more, or another program wrote other bytes of them.
     Lost,
@@ -79,7 +79,7 @@ pub(in crate::collector) enum Remade {
     Stopped,
 }
 
-impl Remake {
+impl Rebuild {
     /// The objects the batch holds records of.
     pub(in crate::collector) fn objects(&self) -> HashSet<ObjectId> {
         self.parts.iter().map(|part| part.advance.object.clone()).collect()
@@ -89,16 +89,16 @@ impl Remake {
     ///
     /// # Errors
     /// The store failed.
-    pub(in crate::collector) async fn make(self) -> Result<Remade, StoreError> {
+    pub(in crate::collector) async fn make(self) -> Result<Rebuilt, StoreError> {
         let mut made: Vec<Part> = Vec::with_capacity(self.parts.len());
         for sealed in &self.parts {
             match self.part(sealed).await? {
                 Some(Some(part)) if part.hash() == sealed.hash => made.push(part),
-                Some(_) => return Ok(Remade::Lost),
-                None => return Ok(Remade::Stopped),
+                Some(_) => return Ok(Rebuilt::Lost),
+                None => return Ok(Rebuilt::Stopped),
             }
         }
-        Ok(Remade::Same(Batch::of(self.id, self.seq, &made)))
+        Ok(Rebuilt::Same(Batch::of(self.id, self.seq, &made)))
     }
 
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
@@ -118,8 +118,8 @@ impl Remake {
                     self.reporter.read(&feed.name);
                     return Ok(Some(Some(part)));
                 }
-                Err(reading::RemakeError::Store(error)) => return Err(error),
-                Err(reading::RemakeError::Damaged(reason)) => {
+                Err(reading::RebuildError::Store(error)) => return Err(error),
+                Err(reading::RebuildError::Damaged(reason)) => {
                     limited!(
                         self.reporter, WARN, &feed.name,
                         "an object of a batch that was under way cannot be read any more",
@@ -127,10 +127,10 @@ impl Remake {
                     );
                     return Ok(Some(None));
                 }
-                Err(reading::RemakeError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
+                Err(reading::RebuildError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
                     return Ok(Some(None));
                 }
-                Err(reading::RemakeError::Read(error)) => {
+                Err(reading::RebuildError::Read(error)) => {
                     let kind = error.kind();
                     self.reporter.read_failed(&feed.name, kind, &error);
                     limited!(
@@ -153,7 +153,7 @@ impl Remake {
         feed: &Arc<Feed>,
         sealed: &SealedPart,
         encoder: Encoder,
-    ) -> Result<Part, reading::RemakeError> {
+    ) -> Result<Part, reading::RebuildError> {
         let object = &sealed.advance.object;
         let record = match sealed.redelivers {
             Some(id) => Some(self.store.refused_record(id)?.ok_or_else(left)?),
@@ -161,7 +161,7 @@ impl Remake {
         };
         let needs_object = record.as_ref().is_none_or(|record| !record.has_body);
         let snapshot = if needs_object { Some(open(feed, object).await?) } else { None };
-        let work = reading::RemakeWork {
+        let work = reading::RebuildWork {
             feed: Arc::clone(feed),
             sealed: sealed.clone(),
             encoder,
@@ -170,18 +170,18 @@ impl Remake {
         };
         let runtime = Handle::current();
         let made = tokio::task::spawn_blocking(move || match (record, snapshot) {
-            (None, Some(snapshot)) => reading::remake(work, snapshot, &runtime),
-            (Some(record), snapshot) => reading::remake_refused(work, &record, snapshot, &runtime),
+            (None, Some(snapshot)) => reading::rebuild(work, snapshot, &runtime),
+            (Some(record), snapshot) => reading::rebuild_refused(work, &record, snapshot, &runtime),
             (None, None) => Err(left()),
         })
         .await;
-        made.unwrap_or_else(|_panic| Err(reading::RemakeError::Damaged("the decoder failed over it".to_owned())))
+        made.unwrap_or_else(|_panic| Err(reading::RebuildError::Damaged("the decoder failed over it".to_owned())))
     }
 }
 
 /// A record whose events were under way is not in quarantine any more.
-fn left() -> reading::RemakeError {
-    reading::RemakeError::Damaged("a record that was requeued has left the quarantine".to_owned())
+fn left() -> reading::RebuildError {
+    reading::RebuildError::Damaged("a record that was requeued has left the quarantine".to_owned())
 }
 
 async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 struct State {
     offered: u64,
     /// Taken into a batch that is being sealed: it will be sealed or overtaken, whatever the job wants.
-    claimed: u64,
+    taken: u64,
     sealed: u64,
     committed: u64,
-    /// The job does not wait for the parts that are not claimed; they are dropped.
+    /// The job does not wait for the parts that are not taken; they are dropped.
     abandoned: bool,
     /// The store stood elsewhere: the job's reading is out of date.
     overtaken: bool,
@@ -19,11 +19,11 @@ struct State {
 
 /// Shared by a job and a lane. Parts of one job reach one lane in order, so counts are enough.
 #[derive(Clone, Debug)]
-pub(in crate::collector) struct Ticket(Arc<watch::Sender<State>>);
+pub(in crate::collector) struct Tracker(Arc<watch::Sender<State>>);
 
 /// How a job's parts ended in one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::collector) enum Standing {
+pub(in crate::collector) enum Outcome {
     /// Every part is committed.
     Committed,
     /// Some are still on their way.
@@ -32,25 +32,25 @@ pub(in crate::collector) enum Standing {
     Overtaken,
 }
 
-impl Default for Ticket {
+impl Default for Tracker {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(State::default())))
     }
 }
 
-impl Ticket {
+impl Tracker {
     pub(in crate::collector) fn offer(&self) {
         self.0.send_modify(|state| state.offered += 1);
     }
 
     /// The lane takes a part into a batch; refused once the job has given the rest up.
-    pub(in crate::collector) fn claim(&self) -> bool {
-        let mut taken = false;
+    pub(in crate::collector) fn take(&self) -> bool {
+        let mut is_taken = false;
         self.0.send_modify(|state| {
-            taken = !state.abandoned;
-            state.claimed += u64::from(taken);
+            is_taken = !state.abandoned;
+            state.taken += u64::from(is_taken);
         });
-        taken
+        is_taken
     }
 
     pub(in crate::collector) fn sealed(&self) {
@@ -61,23 +61,23 @@ impl Ticket {
         self.0.send_modify(|state| state.committed += 1);
     }
 
-    /// The store refused a claimed part; nothing more of this job is taken.
+    /// The store refused a taken part; nothing more of this job is taken.
     pub(in crate::collector) fn overtaken(&self) {
         self.0.send_modify(|state| {
-            state.claimed -= 1;
+            state.taken -= 1;
             state.overtaken = true;
             state.abandoned = true;
         });
     }
 
-    pub(in crate::collector) fn standing(&self) -> Standing {
+    pub(in crate::collector) fn outcome(&self) -> Outcome {
         let state = self.0.borrow();
         if state.overtaken {
-            Standing::Overtaken
+            Outcome::Overtaken
         } else if state.committed == state.offered {
-            Standing::Committed
+            Outcome::Committed
         } else {
-            Standing::UnderWay
+            Outcome::UnderWay
         }
     }
 
@@ -98,7 +98,7 @@ impl Ticket {
     pub(in crate::collector) async fn abandon(&self) {
         self.0.send_modify(|state| state.abandoned = true);
         let mut changes = self.0.subscribe();
-        let _ = changes.wait_for(|state| state.claimed == state.sealed).await;
+        let _ = changes.wait_for(|state| state.taken == state.sealed).await;
     }
 }
 
@@ -108,38 +108,38 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_given_up_is_not_taken_into_a_batch() {
-        let ticket = Ticket::default();
-        ticket.offer();
-        ticket.offer();
-        assert!(ticket.claim());
-        ticket.sealed();
-        ticket.abandon().await;
-        assert!(!ticket.claim());
-        assert_eq!(ticket.standing(), Standing::UnderWay);
+        let tracker = Tracker::default();
+        tracker.offer();
+        tracker.offer();
+        assert!(tracker.take());
+        tracker.sealed();
+        tracker.abandon().await;
+        assert!(!tracker.take());
+        assert_eq!(tracker.outcome(), Outcome::UnderWay);
     }
 
     #[tokio::test]
     async fn a_job_is_done_when_all_it_offered_is_committed() {
-        let ticket = Ticket::default();
-        assert_eq!(ticket.standing(), Standing::Committed);
-        ticket.offer();
-        assert!(ticket.claim());
-        ticket.sealed();
-        assert_eq!(ticket.standing(), Standing::UnderWay);
-        ticket.committed();
-        ticket.done().await;
-        assert_eq!(ticket.standing(), Standing::Committed);
+        let tracker = Tracker::default();
+        assert_eq!(tracker.outcome(), Outcome::Committed);
+        tracker.offer();
+        assert!(tracker.take());
+        tracker.sealed();
+        assert_eq!(tracker.outcome(), Outcome::UnderWay);
+        tracker.committed();
+        tracker.done().await;
+        assert_eq!(tracker.outcome(), Outcome::Committed);
     }
 
     #[tokio::test]
     async fn an_overtaken_job_is_done_and_gives_nothing_more() {
-        let ticket = Ticket::default();
-        ticket.offer();
-        assert!(ticket.claim());
-        ticket.overtaken();
-        ticket.done().await;
-        ticket.abandon().await;
-        assert!(!ticket.claim());
-        assert_eq!(ticket.standing(), Standing::Overtaken);
+        let tracker = Tracker::default();
+        tracker.offer();
+        assert!(tracker.take());
+        tracker.overtaken();
+        tracker.done().await;
+        tracker.abandon().await;
+        assert!(!tracker.take());
+        assert_eq!(tracker.outcome(), Outcome::Overtaken);
     }
 }

@@ -13,7 +13,7 @@ use crate::notification::queue::Message;
 /// Why one thing a message tells of needs nothing more.
 #[derive(Debug)]
 pub(in crate::collector) enum Proof {
-    /// Every sink of the feed has had the object's content, or is owed it.
+    /// Every sink of the feed has had the object's content, or has it in its backlog.
     Passed(Passed),
     /// It cannot be read or understood, and is in quarantine.
     Quarantined(Quarantined),
@@ -36,7 +36,7 @@ pub(in crate::collector) enum Ended {
 
 /// A received message on which work is under way. The lease keeps it invisible as long as it exists.
 #[derive(Debug)]
-pub(in crate::collector) struct Held {
+pub(in crate::collector) struct InFlight {
     message: Message,
     pub received: Instant,
     proofs: Mutex<Vec<Proof>>,
@@ -47,7 +47,7 @@ pub(in crate::collector) struct Held {
     _slot: OwnedSemaphorePermit,
 }
 
-impl Held {
+impl InFlight {
     /// Takes a message in hand. How it ends is told to `ended`; `slot` bounds how many are held at once.
     pub(in crate::collector) fn new(
         message: Message,
@@ -80,7 +80,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for InFlight {
     fn drop(&mut self) {
         let proofs = std::mem::take(&mut *self.proofs.lock().unwrap_or_else(PoisonError::into_inner));
         let message = self.message.clone();
@@ -97,18 +97,18 @@ impl Drop for Held {
 /// One change's share in what told of it: a message, or a name that was kept. Dropped unsettled, the message goes back, and
 /// the name stays.
 #[derive(Debug)]
-pub(in crate::collector) struct Claim {
+pub(in crate::collector) struct AckHandle {
     on: Option<On>,
 }
 
 #[derive(Debug)]
 enum On {
-    Message(Arc<Held>),
+    Message(Arc<InFlight>),
     Name(Name),
 }
 
-impl Claim {
-    pub(in crate::collector) fn on(held: &Arc<Held>) -> Self {
+impl AckHandle {
+    pub(in crate::collector) fn on(held: &Arc<InFlight>) -> Self {
         Self { on: Some(On::Message(Arc::clone(held))) }
     }
 
@@ -133,7 +133,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for AckHandle {
     fn drop(&mut self) {
         match self.on.take() {
             Some(On::Message(held)) => held.given_up.store(true, Ordering::Release),
@@ -170,18 +170,18 @@ impl Name {
 
 /// The messages in hand of one queue, for its lease.
 #[derive(Clone, Debug, Default)]
-pub(in crate::collector) struct InHand(Arc<Mutex<Vec<Weak<Held>>>>);
+pub(in crate::collector) struct InFlightMessages(Arc<Mutex<Vec<Weak<InFlight>>>>);
 
-impl InHand {
-    pub(in crate::collector) fn add(&self, held: &Arc<Held>) {
+impl InFlightMessages {
+    pub(in crate::collector) fn add(&self, held: &Arc<InFlight>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(held));
     }
 
     /// Those still in hand.
-    pub(in crate::collector) fn all(&self) -> Vec<Arc<Held>> {
-        let mut in_hand = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        in_hand.retain(|held| held.strong_count() > 0);
-        in_hand.iter().filter_map(Weak::upgrade).collect()
+    pub(in crate::collector) fn all(&self) -> Vec<Arc<InFlight>> {
+        let mut in_flight = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.retain(|held| held.strong_count() > 0);
+        in_flight.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     use crate::notification::queue::ReceiptHandle;
     use tokio::sync::Semaphore;
 
-    fn held() -> (Arc<Held>, mpsc::UnboundedReceiver<Ended>) {
+    fn held() -> (Arc<InFlight>, mpsc::UnboundedReceiver<Ended>) {
         let message = Message {
             id: "1".into(),
             receipt_handle: ReceiptHandle("r".into()),
@@ -201,7 +201,7 @@ mod tests {
         };
         let (ended, ends) = mpsc::unbounded_channel();
         let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Held::new(message, ended, slot), ends)
+        (InFlight::new(message, ended, slot), ends)
     }
 
     fn vanished() -> Proof {
@@ -211,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_is_settled_once_every_change_in_it_is() {
         let (held, mut ends) = held();
-        let (one, two) = (Claim::on(&held), Claim::on(&held));
+        let (one, two) = (AckHandle::on(&held), AckHandle::on(&held));
         drop(held);
         one.settle(vanished());
         assert!(ends.try_recv().is_err(), "the other change is still open");
@@ -222,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_given_up_gives_the_whole_message_back() {
         let (held, mut ends) = held();
-        let (one, two) = (Claim::on(&held), Claim::on(&held));
+        let (one, two) = (AckHandle::on(&held), AckHandle::on(&held));
         drop(held);
         one.settle(vanished());
         drop(two);
@@ -234,7 +234,7 @@ mod tests {
         let (ended, mut ends) = mpsc::unbounded_channel();
         let slots = Arc::new(Semaphore::new(2));
         let name = |id| Name { id, ended: ended.clone(), _slot: Arc::clone(&slots).try_acquire_owned().unwrap() };
-        let (one, two) = (Claim::on_name(name(1)), Claim::on_name(name(2)));
+        let (one, two) = (AckHandle::on_name(name(1)), AckHandle::on_name(name(2)));
         assert_eq!(slots.available_permits(), 0);
         one.settle(vanished());
         assert!(matches!(ends.try_recv(), Ok(NameEnded { id: 1, proof: Some(Proof::Vanished) })));

@@ -9,10 +9,10 @@ use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::acknowledge::Polling;
-use crate::collector::intake::in_flight::{Claim, Ended, Held, InHand, Proof};
+use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMessages, Proof};
 use crate::collector::intake::unrouted::told::Told;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::schedule::Order;
+use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::{Error, clock};
 use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
@@ -42,9 +42,9 @@ pub(in crate::collector) struct Intake<Q> {
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub orders: mpsc::Sender<Order>,
+    pub read_requests: mpsc::Sender<ReadRequest>,
     pub ended: mpsc::UnboundedSender<Ended>,
-    pub in_hand: InHand,
+    pub in_flight: InFlightMessages,
     /// One permit for each message that may be held.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
@@ -64,7 +64,7 @@ pub(in crate::collector) struct Intake<Q> {
 struct Nobodys {
     unrouted: Unrouted,
     nearest: Option<usize>,
-    claim: Claim,
+    ack: AckHandle,
 }
 
 impl<Q: Queue> Intake<Q> {
@@ -98,8 +98,8 @@ impl<Q: Queue> Intake<Q> {
                     for message in messages {
                         // Exactly as many slots were taken as messages can come.
                         let Some(slot) = slots.split(1) else { continue };
-                        let held = Held::new(message, self.ended.clone(), slot);
-                        self.in_hand.add(&held);
+                        let held = InFlight::new(message, self.ended.clone(), slot);
+                        self.in_flight.add(&held);
                         self.take(&held, &mut nobodys).await?;
                     }
                     self.remember(nobodys).await?;
@@ -137,7 +137,7 @@ impl<Q: Queue> Intake<Q> {
 
     /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
     /// What no feed takes is added to `nobodys`.
-    async fn take(&self, held: &Arc<Held>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
+    async fn take(&self, held: &Arc<InFlight>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
         let notices = match parse(&held.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(held, &error.to_string()).await,
@@ -154,26 +154,26 @@ impl<Q: Queue> Intake<Q> {
         }
         if notices.is_empty() {
             self.count("empty");
-            Claim::on(held).settle(Proof::Ignored);
+            AckHandle::on(held).settle(Proof::Ignored);
         }
         // Claimed before any is handed on: a message whose first change is settled at once must not end there.
-        let claims: Vec<Claim> = notices.iter().map(|_| Claim::on(held)).collect();
-        for (notice, claim) in notices.into_iter().zip(claims) {
-            self.send(notice, claim, nobodys).await;
+        let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(held)).collect();
+        for (notice, ack) in notices.into_iter().zip(acks) {
+            self.send(notice, ack, nobodys).await;
         }
         Ok(())
     }
 
-    async fn send(&self, notice: Notice, claim: Claim, nobodys: &mut Vec<Nobodys>) {
+    async fn send(&self, notice: Notice, ack: AckHandle, nobodys: &mut Vec<Nobodys>) {
         let written = match notice {
             Notice::Written(written) => written,
             // Its message was given up or quarantined as a whole.
             Notice::Malformed(_) => {
-                return claim.settle(Proof::Ignored);
+                return ack.settle(Proof::Ignored);
             }
             Notice::Ignored(disposition) => {
                 self.count(word(&disposition));
-                return claim.settle(Proof::Ignored);
+                return ack.settle(Proof::Ignored);
             }
         };
         let mut change = written.change;
@@ -184,12 +184,12 @@ impl<Q: Queue> Intake<Q> {
             Route::Feed(feed) => {
                 self.count("written");
                 change.object = self.feeds.0[feed].canonical(change.object);
-                // A closed dispatcher drops the claim, and the message goes back.
-                let _ = self.orders.send(Order { feed, change, claim: Some(claim) }).await;
+                // A closed dispatcher drops the ack handle, and the message goes back.
+                let _ = self.read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
             }
             Route::Ignored => {
                 self.count("ignored");
-                claim.settle(Proof::Ignored);
+                ack.settle(Proof::Ignored);
             }
             Route::Nobody { why, nearest } => {
                 self.count(match why {
@@ -200,7 +200,7 @@ impl<Q: Queue> Intake<Q> {
                 let feed = nearest.map_or("", |at| &*self.feeds.0[at].name);
                 self.metrics.left_out.notifications.add([&self.name, feed, why.name()], 1);
                 let unrouted = self.feeds.unrouted(change.object, &self.name, why, nearest);
-                nobodys.push(Nobodys { unrouted, nearest, claim });
+                nobodys.push(Nobodys { unrouted, nearest, ack });
             }
         }
     }
@@ -216,13 +216,13 @@ impl<Q: Queue> Intake<Q> {
                 Err(error @ StoreError::Full) => (some.iter().map(|_| None).collect(), error.to_string()),
                 Err(error) => return Err(error),
             };
-            for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, claim }, proof) in
+            for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
                 some.into_iter().zip(proofs)
             {
                 match proof {
                     Some(proof) => {
                         self.told.unrouted(&self.name, &self.feeds, &object, why, nearest);
-                        claim.settle(Proof::Remembered(proof));
+                        ack.settle(Proof::Remembered(proof));
                     }
                     None => {
                         self.metrics.left_out.returned.add([&self.name], 1);
@@ -236,7 +236,7 @@ impl<Q: Queue> Intake<Q> {
 
     /// A message that cannot be understood is reported at its first receive and left to the queue's redrive policy, a
     /// little longer each time. One that has come too often is quarantined here.
-    async fn poison(&self, held: &Arc<Held>, reason: &str) -> Result<(), StoreError> {
+    async fn poison(&self, held: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
         let message: &Message = held.message();
         self.count("poison");
         let (queue, id, receives) = (&self.name, &message.id, message.receive_count);
@@ -246,7 +246,7 @@ impl<Q: Queue> Intake<Q> {
                 "a message cannot be understood; it is left to the queue's redrive policy, or quarantined in the end",
                 %queue, message_id = %id, reason, receives, quarantined_at_receives = self.poison_receives_max
             );
-            drop(Claim::on(held));
+            drop(AckHandle::on(held));
             return Ok(());
         }
         limited!(
@@ -258,7 +258,7 @@ impl<Q: Queue> Intake<Q> {
         let name = self.name.to_string();
         let proof = self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await?;
         self.metrics.records_quarantined.add([&self.name, "message"], 1);
-        Claim::on(held).settle(Proof::Quarantined(proof));
+        AckHandle::on(held).settle(Proof::Quarantined(proof));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::collector::intake::in_flight::{Held, InHand};
+use crate::collector::intake::in_flight::{InFlight, InFlightMessages};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Outcome, Queue, ReceiptHandle};
@@ -27,7 +27,7 @@ pub(in crate::collector) struct Terms {
 pub(in crate::collector) async fn run<Q: Queue>(
     queue: Arc<Q>,
     terms: Terms,
-    in_hand: InHand,
+    in_flight: InFlightMessages,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 ) {
@@ -38,13 +38,18 @@ pub(in crate::collector) async fn run<Q: Queue>(
             () = shutdown.requested() => return,
             () = tokio::time::sleep(every) => {}
         }
-        extend(&*queue, &terms, &in_hand, &metrics).await;
+        extend(&*queue, &terms, &in_flight, &metrics).await;
     }
 }
 
 /// Extends what is in hand once.
-pub(in crate::collector) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_hand: &InHand, metrics: &Metrics) {
-    let held = in_hand.all();
+pub(in crate::collector) async fn extend<Q: Queue>(
+    queue: &Q,
+    terms: &Terms,
+    in_flight: &InFlightMessages,
+    metrics: &Metrics,
+) {
+    let held = in_flight.all();
     let handles: Vec<ReceiptHandle> =
         held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();
     drop(held);
@@ -84,7 +89,7 @@ pub(in crate::collector) async fn extend<Q: Queue>(queue: &Q, terms: &Terms, in_
     }
 }
 
-fn is_kept(held: &Held, terms: &Terms) -> bool {
+fn is_kept(held: &InFlight, terms: &Terms) -> bool {
     let age = held.received.elapsed();
     let stalled = age.saturating_sub(Duration::from_millis(held.progress_ms())) > terms.stall_after;
     if stalled || age > HELD_MAX {

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::checkpoint::{CheckpointStore, Finish, Standing, StoreError};
+use crate::checkpoint::{CheckpointStore, Finish, ObjectPosition, StoreError};
 use crate::collector::delivery::queue::LaneHandle;
-use crate::collector::delivery::tracker::{self, Ticket};
+use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::reading::{self, Read};
 use crate::collector::redelivery::Redelivery;
@@ -23,7 +23,7 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 /// What every job works with.
-pub(super) struct Workshop {
+pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub lanes: Vec<LaneHandle>,
     pub store: CheckpointStore,
@@ -35,7 +35,7 @@ pub(super) struct Workshop {
     pub began: Instant,
 }
 
-impl Workshop {
+impl Services {
     /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
     /// give back what is in hand. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
@@ -43,9 +43,9 @@ impl Workshop {
     }
 
     /// Where a task's object stands, with the lanes it is brought to.
-    fn standing(&self, task: &Task) -> Result<Standing, StoreError> {
+    fn position(&self, task: &Task) -> Result<ObjectPosition, StoreError> {
         let sinks: Vec<Arc<str>> = task.lanes.iter().map(|&lane| Arc::clone(&self.lanes[lane].sink)).collect();
-        self.store.standing(&task.object, &sinks)
+        self.store.position(&task.object, &sinks)
     }
 
     /// The supervisor turns, and health sees it.
@@ -99,14 +99,14 @@ pub(super) enum JobError {
 ///
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
-pub(super) async fn run(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
-    let redelivery = Redelivery::new(&workshop, &task);
-    let ended = bring(workshop, task).await;
+pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
+    let redelivery = Redelivery::new(&services, &task);
+    let ended = bring(services, task).await;
     redelivery.follow(ended).await
 }
 
-async fn bring(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> {
-    let job = Announced::look_up(workshop, task)?;
+async fn bring(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
+    let job = Announced::look_up(services, task)?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
         Opening::Opened(opened) => opened.read().await?.deliver().await.finish().await,
@@ -115,9 +115,9 @@ async fn bring(workshop: Arc<Workshop>, task: Task) -> Result<JobEnd, JobError> 
 
 /// A job that knows where its object stands.
 struct Announced {
-    workshop: Arc<Workshop>,
+    services: Arc<Services>,
     task: Task,
-    standing: Standing,
+    position: ObjectPosition,
 }
 
 enum Opening {
@@ -136,7 +136,7 @@ struct Opened {
 struct Compared {
     job: Announced,
     read: Read,
-    tickets: Vec<Ticket>,
+    trackers: Vec<Tracker>,
 }
 
 /// A job whose lanes have what they were offered, but for those deferred.
@@ -148,22 +148,22 @@ struct Delivered {
 }
 
 impl Announced {
-    fn look_up(workshop: Arc<Workshop>, task: Task) -> Result<Self, JobError> {
-        let standing = workshop.standing(&task)?;
-        Ok(Self { workshop, task, standing })
+    fn look_up(services: Arc<Services>, task: Task) -> Result<Self, JobError> {
+        let position = services.position(&task)?;
+        Ok(Self { services, task, position })
     }
 
     /// What was accepted as another family says nothing now: the object is read as if it were new.
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
-        let (was, family) = (self.standing.family.as_deref(), feed.family.name);
+        let (was, family) = (self.position.family.as_deref(), feed.family.name);
         limited!(
-            self.workshop.reporter, WARN, &feed.name,
+            self.services.reporter, WARN, &feed.name,
             "an object was read as another family; it is read as if it were new",
             %object, feed = %feed.name, was, family
         );
-        match self.workshop.store.begin_anew(object.clone(), family).await {
-            Ok(()) => self.standing = self.workshop.standing(&self.task)?,
+        match self.services.store.begin_anew(object.clone(), family).await {
+            Ok(()) => self.position = self.services.position(&self.task)?,
             Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
             Err(error) => return Err(error.into()),
         }
@@ -173,18 +173,18 @@ impl Announced {
     /// Whether the version that the changes name is the one that was read whole, and every sink has had it. Nothing else
     /// that a message says spares a read: whoever can send one could make an object's later content vanish.
     fn is_known(&self) -> bool {
-        self.task.etag.is_some() && self.task.etag == self.standing.etag && self.standing.is_settled()
+        self.task.etag.is_some() && self.task.etag == self.position.etag && self.position.is_settled()
     }
 
     async fn open(mut self) -> Result<Opening, JobError> {
-        let metrics = Arc::clone(&self.workshop.metrics);
-        let anew = self.standing.is_of_another(self.task.feed.family.name);
+        let metrics = Arc::clone(&self.services.metrics);
+        let anew = self.position.is_of_another(self.task.feed.family.name);
         if !anew && self.is_known() {
             metrics.duplicates_suppressed.add(["etag"], 1);
             return Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }));
         }
-        let condition = match &self.standing.etag {
-            Some(etag) if !anew && self.standing.is_settled() => Condition::UnlessEtag(etag.clone()),
+        let condition = match &self.position.etag {
+            Some(etag) if !anew && self.position.is_settled() => Condition::UnlessEtag(etag.clone()),
             _ => Condition::Any,
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
@@ -197,7 +197,7 @@ impl Announced {
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
-                self.workshop.reporter.read(&self.task.feed.name);
+                self.services.reporter.read(&self.task.feed.name);
                 Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
             }
             Err(error) => Err(self.unread(error).await),
@@ -223,28 +223,28 @@ impl Opened {
     async fn read(self) -> Result<Compared, JobError> {
         let Self { job, snapshot } = self;
         let etag = snapshot.version.etag.clone();
-        let tickets: Vec<Ticket> = job.task.lanes.iter().map(|_| Ticket::default()).collect();
-        let producing: Vec<_> = job.task.lanes.iter().map(|&lane| job.workshop.lanes[lane].producing()).collect();
+        let trackers: Vec<Tracker> = job.task.lanes.iter().map(|_| Tracker::default()).collect();
+        let producing: Vec<_> = job.task.lanes.iter().map(|&lane| job.services.lanes[lane].producing()).collect();
         let work = reading::Work {
-            workshop: Arc::clone(&job.workshop),
+            services: Arc::clone(&job.services),
             feed: Arc::clone(&job.task.feed),
             object: job.task.object.clone(),
-            standing: job.standing.clone(),
+            position: job.position.clone(),
             lanes: job.task.lanes.clone(),
-            tickets: tickets.clone(),
+            trackers: trackers.clone(),
             progress: Arc::clone(&job.task.progress),
         };
         let runtime = tokio::runtime::Handle::current();
         let result = tokio::task::spawn_blocking(move || reading::read(work, snapshot, &runtime)).await;
         drop(producing);
         let failure = match result {
-            Ok(Ok(read)) => return Ok(Compared { job, read, tickets }),
+            Ok(Ok(read)) => return Ok(Compared { job, read, trackers }),
             Ok(Err(error)) => error,
             Err(_panic) => JobError::Panicked { etag },
         };
         // Nothing unsealed may outlive the job: the next one reads the object anew.
-        for ticket in &tickets {
-            ticket.abandon().await;
+        for tracker in &trackers {
+            tracker.abandon().await;
         }
         Err(failure)
     }
@@ -253,40 +253,46 @@ impl Opened {
 impl Compared {
     /// Waits until each lane has what it was offered; not for one that stands still.
     async fn deliver(self) -> Delivered {
-        let Self { job, read, tickets } = self;
+        let Self { job, read, trackers } = self;
         let mut deferred = read.deferred.clone();
         let mut overtaken = false;
-        for (&lane, ticket) in job.task.lanes.iter().zip(&tickets) {
+        for (&lane, tracker) in job.task.lanes.iter().zip(&trackers) {
             let (object, progress) = (&job.task.object, &job.task.progress);
-            let committed = !deferred.contains(&lane) && job.workshop.wait_for(lane, ticket, object, progress).await;
+            let committed = !deferred.contains(&lane) && job.services.wait_for(lane, tracker, object, progress).await;
             if !committed {
-                ticket.abandon().await;
+                tracker.abandon().await;
             }
-            match ticket.standing() {
-                tracker::Standing::Committed => {}
-                tracker::Standing::Overtaken => overtaken = true,
-                tracker::Standing::UnderWay if deferred.contains(&lane) => {}
-                tracker::Standing::UnderWay => deferred.push(lane),
+            match tracker.outcome() {
+                tracker::Outcome::Committed => {}
+                tracker::Outcome::Overtaken => overtaken = true,
+                tracker::Outcome::UnderWay if deferred.contains(&lane) => {}
+                tracker::Outcome::UnderWay => deferred.push(lane),
             }
         }
         Delivered { job, read, deferred, overtaken }
     }
 }
 
-impl Workshop {
+impl Services {
     /// Whether the lane committed all of the object's parts that its job offered. Given up once the lane has not moved for
     /// its patience.
-    pub(super) async fn wait_for(&self, lane: usize, ticket: &Ticket, object: &ObjectId, progress: &AtomicU64) -> bool {
+    pub(super) async fn wait_for(
+        &self,
+        lane: usize,
+        tracker: &Tracker,
+        object: &ObjectId,
+        progress: &AtomicU64,
+    ) -> bool {
         let patience = self.limits.sink_patience;
-        let mut moved = ticket.progress();
+        let mut moved = tracker.progress();
         loop {
             tokio::select! {
                 biased;
-                () = ticket.done() => return true,
+                () = tracker.done() => return true,
                 () = self.stopped_for_long() => return false,
                 () = tokio::time::sleep(patience) => {}
             }
-            let now = ticket.progress();
+            let now = tracker.progress();
             if now == moved || self.lanes[lane].is_failing() {
                 let sink = &self.lanes[lane].sink;
                 limited!(
@@ -312,7 +318,7 @@ impl Delivered {
         }
         let object = job.task.object.clone();
         let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
-        job.workshop.reporter.read(&job.task.feed.name);
+        job.services.reporter.read(&job.task.feed.name);
         let fresh = freshness::of(&job.task.feed, &object, read.latest_event_ms.filter(|_| deferred.is_empty()));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
@@ -325,7 +331,7 @@ impl Delivered {
             fresh: fresh.clone(),
             now_ms: clock::now_ms(),
         };
-        let finished = job.workshop.store.finish(finish).await?;
+        let finished = job.services.store.finish(finish).await?;
         let result = match (finished, read.new_records) {
             (false, _) => "deferred",
             (true, 0) if read.framed_bytes == 0 => "empty",
@@ -333,12 +339,12 @@ impl Delivered {
             (true, 0) => "unchanged",
             (true, _) => "delivered",
         };
-        job.workshop.metrics.objects.add([result], 1);
+        job.services.metrics.objects.add([result], 1);
         if finished {
-            job.workshop.metrics.left_out.lines.add([&job.task.feed.name], read.skipped_lines);
+            job.services.metrics.left_out.lines.add([&job.task.feed.name], read.skipped_lines);
         }
         if finished && deferred.is_empty() {
-            freshness::show(&job.workshop.metrics, fresh.as_ref(), read.version.last_modified_ms);
+            freshness::show(&job.services.metrics, fresh.as_ref(), read.version.last_modified_ms);
         }
         debug!(%object, records = read.new_records, result, "read");
         Ok(JobEnd { finished, deferred, again: false })

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::checkpoint::{Further, FurtherRecord, RefusedRecord, Standing};
+use crate::checkpoint::{Further, FurtherRecord, ObjectPosition, RefusedRecord};
 use crate::collector::feeds::Feed;
-use crate::collector::job::{JobError, Workshop};
+use crate::collector::job::{JobError, Services};
 use crate::collector::reading::comparison_failed;
-use crate::collector::reading::outflow::{Outflow, Placed, too_long};
+use crate::collector::reading::fan_out::{FanOut, Placed, too_long};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::requeued::decode;
 use crate::collector::reading::source::Source;
@@ -26,10 +26,10 @@ const BYTES_AT_ONCE: usize = 4 << 20;
 
 /// What is to be looked for.
 pub(in crate::collector) struct FurtherWork {
-    pub workshop: Arc<Workshop>,
+    pub services: Arc<Services>,
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    pub standing: Standing,
+    pub position: ObjectPosition,
     pub further: Further,
     /// Grows with every block that is searched.
     pub progress: Arc<AtomicU64>,
@@ -60,18 +60,18 @@ pub(in crate::collector) fn search_further(
     into: &mpsc::Sender<FoundRecords>,
     runtime: &Handle,
 ) -> Result<SearchEnd, JobError> {
-    let FurtherWork { workshop, feed, object, standing, mut further, progress } = work;
+    let FurtherWork { services, feed, object, position, mut further, progress } = work;
     let mut source = Source::new(snapshot, &object, &feed.place, runtime);
     let version = Arc::new(source.version.clone());
     let context = feed.context(&object, version.last_modified_ms);
-    let mut outflow = Outflow::new(&context, version, Vec::new(), Vec::new(), runtime);
+    let mut fan_out = FanOut::new(&context, version, Vec::new(), Vec::new(), runtime);
     let mut pass = Pass {
         source: &mut source,
-        outflow: &mut outflow,
+        fan_out: &mut fan_out,
         context: &context,
-        before: &standing.progress,
-        store: &workshop.store,
-        limits: &workshop.limits,
+        before: &position.progress,
+        store: &services.store,
+        limits: &services.limits,
         framed_bytes: 0,
         progress: &progress,
         shutdown: None,
@@ -79,7 +79,7 @@ pub(in crate::collector) fn search_further(
     pass.prove()?;
     let mut end = SearchEnd::default();
     let whole = pass.each_known(|placed| {
-        if workshop.shutdown.is_requested() {
+        if services.shutdown.is_requested() {
             return Ok(false);
         }
         if further.places.contains(placed.index) {

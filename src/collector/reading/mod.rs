@@ -2,17 +2,17 @@
 
 mod further;
 
-mod outflow;
+mod fan_out;
 
 mod pass;
 
-mod remake;
+mod rebuild;
 
 mod requeued;
 
 mod source;
 
-mod spool;
+mod scratch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use crate::checkpoint::{Standing, StoreError};
-use crate::collector::delivery::tracker::Ticket;
+use crate::checkpoint::{ObjectPosition, StoreError};
+use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
-use crate::collector::job::{JobError, Workshop};
-use crate::collector::reading::outflow::{Counts, Outflow, Slot, Target};
+use crate::collector::job::{JobError, Services};
+use crate::collector::reading::fan_out::{Counts, FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::{Ended, Pass};
 use crate::collector::reading::source::Source;
 use crate::collector::report::limited;
@@ -34,18 +34,18 @@ use crate::notification::ObjectId;
 use crate::object::{Place, Snapshot, Version};
 
 pub(super) use further::{FurtherWork, SearchEnd, search_further};
-pub(super) use remake::{RemakeError, RemakeWork, remake};
-pub(super) use requeued::{Again, AgainWork, inflated, offer_again, remake_refused};
+pub(super) use rebuild::{RebuildError, RebuildWork, rebuild};
+pub(super) use requeued::{Again, AgainWork, inflated, offer_again, rebuild_refused};
 
 /// What is to be read, and for whom.
 pub(super) struct Work {
-    pub workshop: Arc<Workshop>,
+    pub services: Arc<Services>,
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    pub standing: Standing,
-    /// The lanes by their position among all, and the job's ticket with each.
+    pub position: ObjectPosition,
+    /// The lanes by their position among all, and the job's tracker with each.
     pub lanes: Vec<usize>,
-    pub tickets: Vec<Ticket>,
+    pub trackers: Vec<Tracker>,
     /// Grows with every block.
     pub progress: Arc<AtomicU64>,
 }
@@ -76,29 +76,29 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     let mut source = Source::new(snapshot, &work.object, &work.feed.place, runtime);
     let version = Arc::new(source.version.clone());
     let context = work.feed.context(&work.object, version.last_modified_ms);
-    let before = &work.standing.progress;
-    let mut outflow = Outflow::new(&context, Arc::clone(&version), work.feed.encoders.clone(), slots(&work), runtime);
-    outflow.accepted = before.accepted;
-    outflow.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
-    outflow.patience = work.workshop.limits.sink_patience;
-    outflow.entries_per_object = work.workshop.limits.quarantine_entries_per_object;
-    if let Some(from) = outflow.least_cursor().filter(|&from| from < before.accepted) {
-        outflow.withheld = work.workshop.store.withheld(&work.object, from)?;
+    let before = &work.position.progress;
+    let mut fan_out = FanOut::new(&context, Arc::clone(&version), work.feed.encoders.clone(), outputs(&work), runtime);
+    fan_out.accepted = before.accepted;
+    fan_out.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
+    fan_out.patience = work.services.limits.sink_patience;
+    fan_out.entries_per_object = work.services.limits.quarantine_entries_per_object;
+    if let Some(from) = fan_out.least_cursor().filter(|&from| from < before.accepted) {
+        fan_out.quarantined_positions = work.services.store.quarantined_positions(&work.object, from)?;
     }
     let mut pass = Pass {
         source: &mut source,
-        outflow: &mut outflow,
+        fan_out: &mut fan_out,
         context: &context,
         before,
-        framed_bytes: work.standing.framed_bytes,
-        store: &work.workshop.store,
-        limits: &work.workshop.limits,
+        framed_bytes: work.position.framed_bytes,
+        store: &work.services.store,
+        limits: &work.services.limits,
         progress: &work.progress,
-        shutdown: Some(&work.workshop.shutdown),
+        shutdown: Some(&work.services.shutdown),
     };
     let ended = pass.run()?;
-    let counts = outflow.counts;
-    let deferred = outflow.slots.iter().zip(&work.lanes).filter(|(slot, _)| slot.deferred).map(|(_, lane)| *lane);
+    let counts = fan_out.counts;
+    let deferred = fan_out.outputs.iter().zip(&work.lanes).filter(|(output, _)| output.deferred).map(|(_, lane)| *lane);
     let deferred: Vec<usize> = deferred.collect();
     tell(&work, &source, &ended, &counts);
     Ok(Read {
@@ -113,14 +113,14 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     })
 }
 
-fn slots(work: &Work) -> Vec<Slot> {
-    let lanes = work.lanes.iter().zip(&work.tickets).zip(&work.standing.cursors);
+fn outputs(work: &Work) -> Vec<SinkOutput> {
+    let lanes = work.lanes.iter().zip(&work.trackers).zip(&work.position.cursors);
     lanes
-        .map(|((&lane, ticket), &cursor)| Slot {
+        .map(|((&lane, tracker), &cursor)| SinkOutput {
             target: Target::Lane {
-                handle: work.workshop.lanes[lane].clone(),
-                ticket: ticket.clone(),
-                workshop: Arc::clone(&work.workshop),
+                handle: work.services.lanes[lane].clone(),
+                tracker: tracker.clone(),
+                services: Arc::clone(&work.services),
             },
             encoder: work.feed.encoder_at(lane).unwrap_or_default(),
             cursor,
@@ -131,7 +131,7 @@ fn slots(work: &Work) -> Vec<Slot> {
 
 /// Counts and says what the reading came to.
 fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
-    let (metrics, reporter) = (&work.workshop.metrics, &work.workshop.reporter);
+    let (metrics, reporter) = (&work.services.metrics, &work.services.reporter);
     let (feed, object) = (&work.feed.name, &work.object);
     metrics.bytes_fetched.inc_by(source.fetched_bytes);
     metrics.bytes_decompressed.inc_by(ended.content_bytes);
@@ -147,7 +147,7 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
             reporter, WARN, feed, "records cannot be decoded and are quarantined", %feed, %object, records
         );
     }
-    if work.standing.progress.accepted > 0 && counts.new_records > 0 {
+    if work.position.progress.accepted > 0 && counts.new_records > 0 {
         metrics.overwrites.inc();
     }
     if ended.rewritten {
@@ -156,9 +156,9 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
         limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
     }
     if ended.gone > 0 {
-        for (slot, lane) in work.standing.cursors.iter().zip(&work.lanes) {
-            if *slot < work.standing.progress.accepted {
-                metrics.gap_records.add([&work.workshop.lanes[*lane].sink], ended.gone);
+        for (output, lane) in work.position.cursors.iter().zip(&work.lanes) {
+            if *output < work.position.progress.accepted {
+                metrics.gap_records.add([&work.services.lanes[*lane].sink], ended.gone);
             }
         }
         limited!(

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::job::JobError;
 use crate::collector::reading::comparison_failed;
-use crate::collector::reading::outflow::{Outflow, Placed};
+use crate::collector::reading::fan_out::{FanOut, Placed};
+use crate::collector::reading::scratch::Scratch;
 use crate::collector::reading::source::{Content, Source};
-use crate::collector::reading::spool::Spool;
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::delta::comparison::Comparison;
@@ -22,7 +22,7 @@ use crate::records::{Framing, Record};
 /// What a pass works with.
 pub(super) struct Pass<'p, 'a> {
     pub(super) source: &'p mut Source<'a>,
-    pub(super) outflow: &'p mut Outflow<'a>,
+    pub(super) fan_out: &'p mut FanOut<'a>,
     pub(super) context: &'a Context<'a>,
     /// What is known of the object.
     pub(super) before: &'a Progress,
@@ -65,7 +65,7 @@ impl<'a> Pass<'_, 'a> {
     /// Reads as much as it takes to bring every lane up to the content's end.
     pub(super) fn run(&mut self) -> Result<Ended, JobError> {
         let trailing_garbage = self.prove()?;
-        let lagging = self.outflow.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let lagging = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
         let mut content = self.content()?;
         let prefix = match self.before.accepted {
             0 => None,
@@ -105,7 +105,7 @@ impl<'a> Pass<'_, 'a> {
         if !lagging || !self.before.in_order || !self.before.covers_accepted() {
             return self.anew(lagging);
         }
-        let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
+        let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
         self.in_order(Wanted { known_from: from, to: u64::MAX })
     }
 
@@ -122,13 +122,13 @@ impl<'a> Pass<'_, 'a> {
     fn anew(&mut self, lagging: bool) -> Result<Ended, JobError> {
         let mut gone = 0;
         if lagging {
-            let from = self.outflow.least_cursor().unwrap_or(u64::MAX);
-            let mut spool = self.set_aside(from, self.before.accepted)?;
-            if self.retract(from, &mut spool)? {
+            let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
+            let mut scratch = self.write_scratch(from, self.before.accepted)?;
+            if self.retract(from, &mut scratch)? {
                 return Err(JobError::Overtaken);
             }
-            self.let_flow(spool)?;
-            gone = self.outflow.pass_over(self.before.accepted);
+            self.emit_from_scratch(scratch)?;
+            gone = self.fan_out.pass_over(self.before.accepted);
         }
         let comparison = self.whole()?;
         let content = self.content()?;
@@ -144,40 +144,40 @@ impl<'a> Pass<'_, 'a> {
     }
 
     /// Sets the known records between two places aside, in whatever order they stand.
-    fn set_aside(&mut self, from: u64, to: u64) -> Result<Spool, JobError> {
-        let mut spool = Spool::new(self.store.state_dir()).map_err(spooling)?;
+    fn write_scratch(&mut self, from: u64, to: u64) -> Result<Scratch, JobError> {
+        let mut scratch = Scratch::new(self.store.state_dir()).map_err(scratch_failed)?;
         self.each_known(|record| {
             if (from..to).contains(&record.index) {
-                spool.put(record).map_err(spooling)?;
+                scratch.put(record).map_err(scratch_failed)?;
             }
             Ok(true)
         })?;
-        Ok(spool)
+        Ok(scratch)
     }
 
     /// Lets what was set aside flow out in the order of acceptance.
-    fn let_flow(&mut self, spool: Spool) -> Result<(), JobError> {
-        let outflow = &mut *self.outflow;
+    fn emit_from_scratch(&mut self, scratch: Scratch) -> Result<(), JobError> {
+        let fan_out = &mut *self.fan_out;
         let unused = Progress::default();
-        let drained = spool.drain(|record| {
-            let goes_on = !outflow.turns_at(record.index) && !outflow.is_full() || outflow.cut(&unused);
-            outflow.take(record);
+        let drained = scratch.drain(|record| {
+            let goes_on = !fan_out.turns_at(record.index) && !fan_out.is_full() || fan_out.cut(&unused);
+            fan_out.take(record);
             goes_on
         });
-        drained.map_err(spooling)?;
-        outflow.cut(&unused);
+        drained.map_err(scratch_failed)?;
+        fan_out.cut(&unused);
         Ok(())
     }
 
     /// Takes back the acceptance of records that are gone before any sink had them. Says whether that was done: then the
     /// object is to be read again, and what comes back later is new.
-    fn retract(&mut self, from: u64, spool: &mut Spool) -> Result<bool, JobError> {
-        let first_gone = spool.first_gone(from);
+    fn retract(&mut self, from: u64, scratch: &mut Scratch) -> Result<bool, JobError> {
+        let first_gone = scratch.first_gone(from);
         if self.context.family.growth == Growth::Once || first_gone >= self.before.accepted {
             return Ok(false);
         }
         let object = self.context.object.clone();
-        let kept = spool.fingerprints_from(first_gone);
+        let kept = scratch.fingerprints_from(first_gone);
         match self.source.wait_for(self.store.retract(object, self.before.accepted, first_gone, kept)) {
             Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
             done => Ok(done?),
@@ -212,8 +212,8 @@ impl<'a> Pass<'_, 'a> {
         }
         ended.progress = comparison.progress_passed();
         // A part that is still open ends where the last block did.
-        let receivers_left = self.outflow.cut(&ended.progress);
-        ended.complete &= receivers_left || self.outflow.slots.is_empty();
+        let receivers_left = self.fan_out.cut(&ended.progress);
+        ended.complete &= receivers_left || self.fan_out.outputs.is_empty();
         ended.vanished = if ended.complete { comparison.summary().vanished } else { 0 };
         Ok(Streamed::Ended(ended))
     }
@@ -236,9 +236,9 @@ impl<'a> Pass<'_, 'a> {
             let reaches = item.end_offset() == end_offset;
             end_offset = item.end_offset();
             // While the order is that of acceptance, the next record's place is its ordinal.
-            let turns = wanted.known_from != u64::MAX && self.outflow.turns_at(record.record.ordinal);
-            let cuts = turns || self.outflow.is_full() && !reaches;
-            if cuts && !self.outflow.cut(&comparison.progress(block)) {
+            let turns = wanted.known_from != u64::MAX && self.fan_out.turns_at(record.record.ordinal);
+            let cuts = turns || self.fan_out.is_full() && !reaches;
+            if cuts && !self.fan_out.cut(&comparison.progress(block)) {
                 return Ok(false);
             }
             let place = comparison.place(record.hash.fingerprint(), item.end_offset());
@@ -249,11 +249,11 @@ impl<'a> Pass<'_, 'a> {
             if index >= wanted.to {
                 return Ok(false);
             }
-            self.outflow.take(&Placed { index, occurrence, ..record });
+            self.fan_out.take(&Placed { index, occurrence, ..record });
         }
-        if self.outflow.is_open() {
+        if self.fan_out.is_open() {
             // Cut at the block's end as well, so that the digest is never wanted of a block that is gone.
-            return Ok(self.outflow.cut(&comparison.progress(block)));
+            return Ok(self.fan_out.cut(&comparison.progress(block)));
         }
         Ok(true)
     }
@@ -280,8 +280,8 @@ impl<'a> Pass<'_, 'a> {
         if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
             self.in_order(Wanted { known_from: from, to })?;
         } else {
-            let spool = self.set_aside(from, to)?;
-            self.let_flow(spool)?;
+            let scratch = self.write_scratch(from, to)?;
+            self.emit_from_scratch(scratch)?;
         }
         Ok(())
     }
@@ -341,8 +341,8 @@ impl<'a> Pass<'_, 'a> {
     }
 }
 
-fn spooling(error: std::io::Error) -> JobError {
-    JobError::Store(StoreError::Failed(format!("spooling records: {error}")))
+fn scratch_failed(error: std::io::Error) -> JobError {
+    JobError::Store(StoreError::Failed(format!("scratch_failed records: {error}")))
 }
 
 /// How a stream ended.

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 use crate::batch::{Advance, Part};
-use crate::checkpoint::{CheckpointStore, RefusedRecord, Standing};
-use crate::collector::delivery::tracker::Ticket;
+use crate::checkpoint::{CheckpointStore, ObjectPosition, RefusedRecord};
+use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
-use crate::collector::job::{JobError, Workshop};
-use crate::collector::reading::outflow::{Outflow, Placed, Target, give, too_long};
+use crate::collector::job::{JobError, Services};
+use crate::collector::reading::fan_out::{FanOut, Placed, Target, emit, too_long};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
-use crate::collector::reading::{RemakeError, RemakeWork};
+use crate::collector::reading::{RebuildError, RebuildWork};
 use crate::config::Limits;
 use crate::delta::RecordHash;
 use crate::event::{Encoded, Encoder};
@@ -31,14 +31,14 @@ const BODY_BYTES_MAX: usize = 1 << 30;
 
 /// What is to be tried again, and for whom.
 pub(in crate::collector) struct AgainWork {
-    pub workshop: Arc<Workshop>,
+    pub services: Arc<Services>,
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     /// Where the lanes' sinks stand with the object.
-    pub standing: Standing,
-    /// The lanes by their position among all, and the ticket with each.
+    pub position: ObjectPosition,
+    /// The lanes by their position among all, and the tracker with each.
     pub lanes: Vec<usize>,
-    pub tickets: Vec<Ticket>,
+    pub trackers: Vec<Tracker>,
     pub records: Vec<RefusedRecord>,
     /// The bytes of some of them, by their numbers in quarantine.
     pub at_hand: HashMap<u64, Vec<u8>>,
@@ -75,7 +75,7 @@ pub(in crate::collector) fn offer_again(
             work.offer(record, bytes, &mut again, runtime);
             continue;
         }
-        match body(&work.workshop.store, record) {
+        match body(&work.services.store, record) {
             Ok(Ok(bytes)) => work.offer(record, &bytes, &mut again, runtime),
             Ok(Err(refusal)) => again.refused.push((record.id, refusal.to_string())),
             Err(error) => return (again, Some(error)),
@@ -85,8 +85,8 @@ pub(in crate::collector) fn offer_again(
     let search = Search {
         feed: &work.feed,
         object: &work.object,
-        store: &work.workshop.store,
-        limits: &work.workshop.limits,
+        store: &work.services.store,
+        limits: &work.services.limits,
         progress: &work.progress,
         runtime,
     };
@@ -110,10 +110,10 @@ impl AgainWork {
                 Ok(decoded) => decoded,
                 Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
             };
-        let cursors = self.lanes.iter().zip(&self.tickets).zip(&self.standing.cursors);
+        let cursors = self.lanes.iter().zip(&self.trackers).zip(&self.position.cursors);
         let mut is_first = record.had.is_empty();
-        for ((&lane, ticket), &cursor) in cursors {
-            let handle = &self.workshop.lanes[lane];
+        for ((&lane, tracker), &cursor) in cursors {
+            let handle = &self.services.lanes[lane];
             if cursor <= record.place || record.had.contains(&handle.sink) || again.deferred.contains(&lane) {
                 continue;
             }
@@ -123,9 +123,9 @@ impl AgainWork {
                 again.events += part.ends.len() as u64;
                 again.looked_up += looked_up;
             }
-            let (handle, workshop) = (handle.clone(), Arc::clone(&self.workshop));
-            let mut target = Target::Lane { handle, ticket: ticket.clone(), workshop };
-            if !give(&mut target, part, self.workshop.limits.sink_patience, runtime) {
+            let (handle, services) = (handle.clone(), Arc::clone(&self.services));
+            let mut target = Target::Lane { handle, tracker: tracker.clone(), services };
+            if !emit(&mut target, part, self.services.limits.sink_patience, runtime) {
                 again.deferred.push(lane);
             }
         }
@@ -136,13 +136,13 @@ impl AgainWork {
 ///
 /// # Errors
 /// The record cannot be had or decoded any more.
-pub(in crate::collector) fn remake_refused(
-    work: RemakeWork,
+pub(in crate::collector) fn rebuild_refused(
+    work: RebuildWork,
     record: &RefusedRecord,
     snapshot: Option<Snapshot>,
     runtime: &Handle,
-) -> Result<Part, RemakeError> {
-    let RemakeWork { feed, sealed, encoder, store, limits } = work;
+) -> Result<Part, RebuildError> {
+    let RebuildWork { feed, sealed, encoder, store, limits } = work;
     let Advance { object, before, .. } = sealed.advance;
     let make = |bytes: &[u8]| {
         let Decoded { version, written, .. } = decode(&feed, &object, record, bytes, &[encoder])?;
@@ -163,7 +163,7 @@ pub(in crate::collector) fn remake_refused(
             })?;
         }
     }
-    made.map_err(|refusal| RemakeError::Damaged(refusal.to_string()))
+    made.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))
 }
 
 /// What a search says of a record.
@@ -197,11 +197,11 @@ impl Search<'_> {
         let mut source = Source::new(snapshot, self.object, &self.feed.place, self.runtime);
         let version = Arc::new(source.version.clone());
         let context = self.feed.context(self.object, version.last_modified_ms);
-        let before = self.store.standing(self.object, &[])?.progress;
-        let mut outflow = Outflow::new(&context, version, Vec::new(), Vec::new(), self.runtime);
+        let before = self.store.position(self.object, &[])?.progress;
+        let mut fan_out = FanOut::new(&context, version, Vec::new(), Vec::new(), self.runtime);
         let mut pass = Pass {
             source: &mut source,
-            outflow: &mut outflow,
+            fan_out: &mut fan_out,
             context: &context,
             before: &before,
             framed_bytes: 0,

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::checkpoint::{CheckpointStore, Debts, StoreError};
+use crate::checkpoint::{BacklogPlace, CheckpointStore, StoreError};
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// How many debts are read from the store at once, and written to it at once.
-const DEBTS_AT_ONCE: usize = 256;
+/// How many entries are read from the store at once, and written to it at once.
+const STORED_AT_ONCE: usize = 256;
 
-/// How many debts that wait for their next try are kept in memory before no more are read.
-const DEBTS_IN_MEMORY_MAX: u64 = 4096;
+/// How many stored entries that wait for their next try are kept in memory before no more are read.
+const STORED_IN_MEMORY_MAX: u64 = 4096;
 
 #[derive(Debug)]
 struct Entry {
@@ -27,7 +27,7 @@ struct Entry {
     attempts: u32,
     not_before: Option<Instant>,
     /// It is written down in the store: no message waits for it.
-    is_debt: bool,
+    is_stored: bool,
 }
 
 /// What has waited too long to be kept in memory and in the queue.
@@ -40,38 +40,38 @@ pub(in crate::collector) struct Due {
 
 /// What one sink has not had.
 #[derive(Debug)]
-pub(in crate::collector) struct Behind {
+pub(in crate::collector) struct Backlog {
     sink: Arc<str>,
     entries: HashMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
     next_order: u64,
-    /// Debts in the store, and those of them in `entries`.
-    debts: u64,
-    debts_in_memory: u64,
-    /// Up to where the store's debts were read.
-    read_to: Debts,
+    /// Entries in the store, and those of them in `entries`.
+    stored: u64,
+    stored_in_memory: u64,
+    /// Up to where the stored entries were read.
+    read_to: BacklogPlace,
     /// Whether it was behind when that was last reported.
     reported: bool,
 }
 
-impl Behind {
-    /// What the store says the sink is owed.
+impl Backlog {
+    /// What the store has in the backlog.
     pub(in crate::collector) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
             entries: HashMap::new(),
             order: BTreeMap::new(),
             next_order: 0,
-            debts: store.owed_count(sink)?,
-            debts_in_memory: 0,
-            read_to: Debts::default(),
+            stored: store.backlog_len(sink)?,
+            stored_in_memory: 0,
+            read_to: BacklogPlace::default(),
             reported: false,
         })
     }
 
     /// Whether there is anything it has not had.
     pub(in crate::collector) fn is_behind(&self) -> bool {
-        !self.entries.is_empty() || self.debts > 0
+        !self.entries.is_empty() || self.stored > 0
     }
 
     /// Whether that has changed since it was last asked, and to what.
@@ -87,14 +87,18 @@ impl Behind {
 
     /// Whether it has not had the object and that is not written down: the object's messages wait for it.
     pub(in crate::collector) fn is_waited_for(&self, object: &ObjectId) -> bool {
-        self.entries.get(object).is_some_and(|entry| !entry.is_debt)
+        self.entries.get(object).is_some_and(|entry| !entry.is_stored)
     }
 
-    /// Whether the store has it that the sink is owed the object.
-    pub(in crate::collector) fn is_owed(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
+    /// Whether the store has the object in the backlog.
+    pub(in crate::collector) fn is_stored(
+        &self,
+        store: &CheckpointStore,
+        object: &ObjectId,
+    ) -> Result<bool, StoreError> {
         match self.entries.get(object) {
-            Some(entry) => Ok(entry.is_debt),
-            None => Ok(self.debts > self.debts_in_memory && store.is_owed(&self.sink, object)?),
+            Some(entry) => Ok(entry.is_stored),
+            None => Ok(self.stored > self.stored_in_memory && store.is_in_backlog(&self.sink, object)?),
         }
     }
 
@@ -105,24 +109,24 @@ impl Behind {
         object: &ObjectId,
         feed: usize,
     ) -> Result<(), StoreError> {
-        if !self.knows(object) && !self.is_owed(store, object)? {
+        if !self.knows(object) && !self.is_stored(store, object)? {
             self.enter(object, Some(feed), false);
         }
         Ok(())
     }
 
-    fn enter(&mut self, object: &ObjectId, feed: Option<usize>, is_debt: bool) {
+    fn enter(&mut self, object: &ObjectId, feed: Option<usize>, is_stored: bool) {
         let order = self.next_order;
         self.next_order += 1;
-        self.debts_in_memory += u64::from(is_debt);
+        self.stored_in_memory += u64::from(is_stored);
         self.order.insert(order, object.clone());
-        let entry = Entry { feed, since: Instant::now(), order, attempts: 0, not_before: None, is_debt };
+        let entry = Entry { feed, since: Instant::now(), order, attempts: 0, not_before: None, is_stored };
         self.entries.insert(object.clone(), entry);
     }
 
     fn remove(&mut self, object: &ObjectId) {
         if let Some(entry) = self.entries.remove(object) {
-            self.debts_in_memory -= u64::from(entry.is_debt);
+            self.stored_in_memory -= u64::from(entry.is_stored);
             self.order.remove(&entry.order);
         }
     }
@@ -147,10 +151,10 @@ impl Behind {
         }
     }
 
-    /// It has had the object, or the object is no more. `was_owed`: and the store, which had it written down, knows.
-    pub(in crate::collector) fn had(&mut self, object: &ObjectId, was_owed: bool) {
+    /// It has had the object, or the object is no more. `was_stored`: and the store, which had it written down, knows.
+    pub(in crate::collector) fn had(&mut self, object: &ObjectId, was_stored: bool) {
         self.remove(object);
-        self.debts = self.debts.saturating_sub(u64::from(was_owed));
+        self.stored = self.stored.saturating_sub(u64::from(was_stored));
     }
 
     /// What has waited too long to be kept in memory and in the queue, oldest first.
@@ -159,16 +163,16 @@ impl Behind {
         let fresh = self.order.values().filter_map(|object| {
             let entry = self.entries.get(object)?;
             let waited = entry.since.elapsed();
-            let feed = entry.feed.filter(|_| !entry.is_debt && waited >= owe_after)?;
+            let feed = entry.feed.filter(|_| !entry.is_stored && waited >= owe_after)?;
             Some(Due { object: object.clone(), feed, waited })
         });
-        fresh.take(DEBTS_AT_ONCE).collect()
+        fresh.take(STORED_AT_ONCE).collect()
     }
 
     /// The store has written the object down.
-    pub(in crate::collector) fn owed(&mut self, object: &ObjectId) {
+    pub(in crate::collector) fn written_down(&mut self, object: &ObjectId) {
         self.remove(object);
-        self.debts += 1;
+        self.stored += 1;
     }
 
     /// The next object to bring it, with its feed's position where that is known; `busy` says which are worked on already.
@@ -178,18 +182,18 @@ impl Behind {
         busy: impl Fn(&ObjectId) -> bool,
     ) -> Result<Option<(ObjectId, Option<usize>)>, StoreError> {
         let next = self.ready(&busy);
-        if next.is_some() || self.debts <= self.debts_in_memory || self.debts_in_memory >= DEBTS_IN_MEMORY_MAX {
+        if next.is_some() || self.stored <= self.stored_in_memory || self.stored_in_memory >= STORED_IN_MEMORY_MAX {
             return Ok(next);
         }
-        let debts = store.owed(&self.sink, &self.read_to, DEBTS_AT_ONCE)?;
-        // After the last debt the reading begins with the first again.
-        self.read_to = debts.last().map(|debt| debt.place()).unwrap_or_default();
-        if debts.is_empty() && self.debts_in_memory == 0 {
-            self.debts = store.owed_count(&self.sink)?;
+        let found = store.backlog(&self.sink, &self.read_to, STORED_AT_ONCE)?;
+        // After the last entry the reading begins with the first again.
+        self.read_to = found.last().map(|entry| entry.place()).unwrap_or_default();
+        if found.is_empty() && self.stored_in_memory == 0 {
+            self.stored = store.backlog_len(&self.sink)?;
         }
-        for debt in debts {
-            if !self.knows(&debt.object) {
-                self.enter(&debt.object, None, true);
+        for entry in found {
+            if !self.knows(&entry.object) {
+                self.enter(&entry.object, None, true);
             }
         }
         Ok(self.ready(&busy))
@@ -220,13 +224,13 @@ mod tests {
         ObjectId::new("b", format!("k{number}"))
     }
 
-    fn behind(store: &CheckpointStore) -> Behind {
-        Behind::new(store, &"s".into()).unwrap()
+    fn behind(store: &CheckpointStore) -> Backlog {
+        Backlog::new(store, &"s".into()).unwrap()
     }
 
-    async fn owe(store: &CheckpointStore, number: usize) {
+    async fn write_down(store: &CheckpointStore, number: usize) {
         let objects = vec![("f".into(), object(number), clock::now_ms())];
-        store.owe("s".into(), objects).await.unwrap();
+        store.add_to_backlog("s".into(), objects).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,10 +249,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_owed_already_is_not_waited_for_when_it_changes_again() {
+    async fn what_is_stored_already_is_not_waited_for_when_it_changes_again() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
-        owe(&store, 1).await;
+        write_down(&store, 1).await;
         let mut behind = behind(&store);
         behind.defer(&store, &object(1), 0).unwrap();
         behind.defer(&store, &object(2), 0).unwrap();
@@ -271,12 +275,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn debts_that_cannot_be_read_do_not_keep_later_ones_from_being_tried() {
+    async fn entries_that_cannot_be_read_do_not_keep_later_ones_from_being_tried() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
-        let numbers = 0..DEBTS_AT_ONCE + 3;
+        let numbers = 0..STORED_AT_ONCE + 3;
         let objects = numbers.clone().map(|number| ("f".into(), object(number), number as i64)).collect();
-        store.owe("s".into(), objects).await.unwrap();
+        store.add_to_backlog("s".into(), objects).await.unwrap();
         let mut behind = behind(&store);
         for number in numbers.clone() {
             assert_eq!(behind.next(&store, OTHERS).unwrap().unwrap().0, object(number));
@@ -284,7 +288,7 @@ mod tests {
         }
         assert!(behind.next(&store, OTHERS).unwrap().is_none());
         for number in numbers {
-            store.pay("s".into(), object(number)).await.unwrap();
+            store.clear_from_backlog("s".into(), object(number)).await.unwrap();
             behind.had(&object(number), true);
         }
         assert!(!behind.is_behind());

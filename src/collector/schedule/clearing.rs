@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Dispatcher;
-use super::Wish;
+use super::PendingChange;
 use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::collector::report::limited;
@@ -14,15 +14,15 @@ use crate::notification::ObjectId;
 impl Dispatcher {
     /// Writes down what has waited too long, and reports which sinks are behind.
     pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
-        for lane in 0..self.behind.len() {
-            self.owe(lane).await?;
-            let workshop = Arc::clone(&self.workshop);
-            let sink = &workshop.lanes[lane].sink;
-            match self.behind[lane].turned() {
-                Some(true) => workshop.metrics.sink_behind.set([sink], 1),
+        for lane in 0..self.backlogs.len() {
+            self.write_down(lane).await?;
+            let services = Arc::clone(&self.services);
+            let sink = &services.lanes[lane].sink;
+            match self.backlogs[lane].turned() {
+                Some(true) => services.metrics.sink_behind.set([sink], 1),
                 Some(false) => {
-                    limited!(workshop.reporter, INFO, sink, "the sink has caught up", %sink);
-                    workshop.metrics.sink_behind.set([sink], 0);
+                    limited!(services.reporter, INFO, sink, "the sink has caught up", %sink);
+                    services.metrics.sink_behind.set([sink], 0);
                 }
                 None => {}
             }
@@ -32,7 +32,7 @@ impl Dispatcher {
 
     /// Starts the job that clears the oldest entry of one backlog, the sinks taking turns. Says whether there was one.
     pub(super) fn start_catching_up(&mut self) -> Result<bool, StoreError> {
-        let lanes = self.behind.len();
+        let lanes = self.backlogs.len();
         for turn in 0..lanes {
             let lane = (self.next_lane + turn) % lanes;
             while let Some((object, feed)) = self.next_of(lane)? {
@@ -46,79 +46,79 @@ impl Dispatcher {
     }
 
     fn next_of(&mut self, lane: usize) -> Result<Option<(ObjectId, Option<usize>)>, StoreError> {
-        let handle = &self.workshop.lanes[lane];
-        if !self.behind[lane].is_behind() || handle.is_stuck(self.workshop.limits.sink_patience) {
+        let handle = &self.services.lanes[lane];
+        if !self.backlogs[lane].is_behind() || handle.is_stuck(self.services.limits.sink_patience) {
             return Ok(None);
         }
         let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object);
-        self.behind[lane].next(&self.workshop.store, busy)
+        self.backlogs[lane].next(&self.services.store, busy)
     }
 
     fn catch_up(&mut self, lane: usize, object: ObjectId, feed: Option<usize>) -> bool {
-        let workshop = Arc::clone(&self.workshop);
-        let feed = feed.or_else(|| workshop.feeds.position(&object));
-        let Some(feed) = feed.filter(|&feed| workshop.feeds.0[feed].lanes.contains(&lane)) else {
-            let (reporter, sink) = (&workshop.reporter, &workshop.lanes[lane].sink);
+        let services = Arc::clone(&self.services);
+        let feed = feed.or_else(|| services.feeds.position(&object));
+        let Some(feed) = feed.filter(|&feed| services.feeds.0[feed].lanes.contains(&lane)) else {
+            let (reporter, sink) = (&services.reporter, &services.lanes[lane].sink);
             limited!(
-                reporter, WARN, sink, "an object is owed to a sink that its feed does not go to any more",
+                reporter, WARN, sink, "a backlog names an object whose feed does not go to the sink any more",
                 %object, %sink
             );
-            self.behind[lane].rest(&object, Duration::from_secs(3600));
+            self.backlogs[lane].rest(&object, Duration::from_secs(3600));
             return false;
         };
         // One reading serves every sink that is behind with the object.
         let joins = |&other: &usize| {
-            let handle = &workshop.lanes[other];
-            let takes = !handle.is_stuck(workshop.limits.sink_patience) && !handle.holds(&object);
-            other == lane || takes && self.behind[other].knows(&object)
+            let handle = &services.lanes[other];
+            let takes = !handle.is_stuck(services.limits.sink_patience) && !handle.holds(&object);
+            other == lane || takes && self.backlogs[other].knows(&object)
         };
-        let lanes: Vec<usize> = workshop.feeds.0[feed].lanes.iter().copied().filter(joins).collect();
-        self.start(object, Wish::new(feed), lanes, true);
+        let lanes: Vec<usize> = services.feeds.0[feed].lanes.iter().copied().filter(joins).collect();
+        self.start(object, PendingChange::new(feed), lanes, true);
         true
     }
 
     /// A sink does not get this object now; it stands in its backlog.
     pub(super) fn defer(&mut self, lane: usize, object: &ObjectId, feed: usize) -> Result<(), StoreError> {
-        self.behind[lane].defer(&self.workshop.store, object, feed)
+        self.backlogs[lane].defer(&self.services.store, object, feed)
     }
 
     /// A sink has had the object, or the object is no more: it leaves the backlog.
     pub(super) async fn had(&mut self, lane: usize, object: &ObjectId) -> Result<(), StoreError> {
-        if !self.behind[lane].is_behind() {
+        if !self.backlogs[lane].is_behind() {
             return Ok(());
         }
-        let owed = self.behind[lane].is_owed(&self.workshop.store, object)?;
-        if owed {
-            let sink = Arc::clone(&self.workshop.lanes[lane].sink);
-            self.workshop.store.pay(sink, object.clone()).await?;
+        let stored = self.backlogs[lane].is_stored(&self.services.store, object)?;
+        if stored {
+            let sink = Arc::clone(&self.services.lanes[lane].sink);
+            self.services.store.clear_from_backlog(sink, object.clone()).await?;
         }
-        self.behind[lane].had(object, owed);
+        self.backlogs[lane].had(object, stored);
         Ok(())
     }
 
     /// Writes down what a sink has not had for too long, and settles the messages that waited for it alone.
-    async fn owe(&mut self, lane: usize) -> Result<(), StoreError> {
-        let due = self.behind[lane].due(self.workshop.limits.owe_after);
+    async fn write_down(&mut self, lane: usize) -> Result<(), StoreError> {
+        let due = self.backlogs[lane].due(self.services.limits.owe_after);
         if due.is_empty() {
             return Ok(());
         }
-        let sink = Arc::clone(&self.workshop.lanes[lane].sink);
+        let sink = Arc::clone(&self.services.lanes[lane].sink);
         let now_ms = clock::now_ms();
         let objects = due.iter().map(|Due { object, feed, waited }| {
             let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(0);
-            (Arc::clone(&self.workshop.feeds.0[*feed].name), object.clone(), now_ms - waited_ms)
+            (Arc::clone(&self.services.feeds.0[*feed].name), object.clone(), now_ms - waited_ms)
         });
-        let reporter = &self.workshop.reporter;
-        limited!(reporter, INFO, &sink, "objects are written down as owed to a sink", %sink, objects = due.len());
-        self.workshop.store.owe(Arc::clone(&sink), objects.collect()).await?;
+        let reporter = &self.services.reporter;
+        limited!(reporter, INFO, &sink, "objects are written into a sink's backlog", %sink, objects = due.len());
+        self.services.store.add_to_backlog(Arc::clone(&sink), objects.collect()).await?;
         for Due { object, .. } in due {
-            self.behind[lane].owed(&object);
+            self.backlogs[lane].written_down(&object);
             if !self.running.contains_key(&object) {
                 self.settle(&object)?;
             }
         }
-        let owed = i64::try_from(self.workshop.store.owed_count(&sink)?).unwrap_or(i64::MAX);
-        self.workshop.metrics.owed_objects.set([&sink], owed);
+        let entries = i64::try_from(self.services.store.backlog_len(&sink)?).unwrap_or(i64::MAX);
+        self.services.metrics.backlog_objects.set([&sink], entries);
         Ok(())
     }
 }

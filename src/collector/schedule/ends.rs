@@ -6,13 +6,13 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::Dispatcher;
-use super::Order;
+use super::PendingChange;
+use super::ReadRequest;
 use super::Running;
 use super::TICK;
-use super::Wish;
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::clock;
-use crate::collector::intake::in_flight::{Claim, Proof};
+use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::retry::{self, Verdict};
@@ -30,14 +30,14 @@ impl Dispatcher {
             // A panic outside a worker is a fault of the program's own; going on could lose what it held.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
-        let Some(Running { wish, lanes, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
-        wish.claims.iter().for_each(Claim::touch);
+        let Some(Running { pending, lanes, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
+        pending.acks.iter().for_each(AckHandle::touch);
         match result {
-            Ok(end) => self.passed(&object, wish, &lanes, is_catching_up, &end).await?,
+            Ok(end) => self.passed(&object, pending, &lanes, is_catching_up, &end).await?,
             Err(JobError::Store(error)) => return Err(error),
-            Err(error) => self.failed(&object, wish, &lanes, is_catching_up, &error).await?,
+            Err(error) => self.failed(&object, pending, &lanes, is_catching_up, &error).await?,
         }
-        if self.waiting.get(&object).is_some_and(|wish| wish.not_before.is_none()) {
+        if self.waiting.get(&object).is_some_and(|pending| pending.not_before.is_none()) {
             self.ready.push_back(object);
         }
         Ok(())
@@ -46,53 +46,53 @@ impl Dispatcher {
     async fn passed(
         &mut self,
         object: &ObjectId,
-        wish: Wish,
+        pending: PendingChange,
         lanes: &[usize],
         is_catching_up: bool,
         end: &JobEnd,
     ) -> Result<(), StoreError> {
         for &lane in &end.deferred {
-            self.defer(lane, object, wish.feed)?;
-            self.behind[lane].rest(object, TICK);
+            self.defer(lane, object, pending.feed)?;
+            self.backlogs[lane].rest(object, TICK);
         }
         if !end.finished && end.deferred.is_empty() {
-            // Stopped midway: the claims are dropped, and the messages come again.
+            // Stopped midway: the ack handles are dropped, and the messages come again.
             return Ok(());
         }
         if end.again && is_catching_up {
-            self.take(Order { feed: wish.feed, change: ObjectChange::of(object.clone()), claim: None });
+            self.take(ReadRequest { feed: pending.feed, change: ObjectChange::of(object.clone()), ack: None });
         }
         if end.finished {
             for &lane in lanes.iter().filter(|lane| !end.deferred.contains(lane)) {
                 self.had(lane, object).await?;
             }
         }
-        self.park(object, wish);
+        self.await_ack(object, pending);
         self.settle(object)
     }
 
     /// Keeps an object's messages until every sink has had it, or what it has not had is written down.
-    pub(super) fn park(&mut self, object: &ObjectId, wish: Wish) {
-        if !wish.claims.is_empty() {
-            let parked = self.parked.entry(object.clone()).or_default();
-            parked.feed = wish.feed;
-            parked.claims.extend(wish.claims);
+    pub(super) fn await_ack(&mut self, object: &ObjectId, pending: PendingChange) {
+        if !pending.acks.is_empty() {
+            let awaiting_ack = self.awaiting_ack.entry(object.clone()).or_default();
+            awaiting_ack.feed = pending.feed;
+            awaiting_ack.acks.extend(pending.acks);
         }
     }
 
-    /// Settles an object's messages if nothing is left to do: every sink has had it or is owed it.
+    /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog.
     pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
-        let Some(parked) = self.parked.get(object) else { return Ok(()) };
-        let feed = &self.workshop.feeds.0[parked.feed];
-        if feed.lanes.iter().any(|&lane| self.behind[lane].is_waited_for(object)) {
+        let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
+        let feed = &self.services.feeds.0[awaiting_ack.feed];
+        if feed.lanes.iter().any(|&lane| self.backlogs[lane].is_waited_for(object)) {
             return Ok(());
         }
         let sinks = &feed.sinks;
-        let mut claims = self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default();
-        while let Some(claim) = claims.pop() {
-            // Without a proof the claim is dropped, and its message comes again.
-            match self.workshop.store.passed(object, sinks)? {
-                Some(passed) => claim.settle(Proof::Passed(passed)),
+        let mut acks = self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default();
+        while let Some(ack) = acks.pop() {
+            // Without a proof the ack handle is dropped, and its message comes again.
+            match self.services.store.passed(object, sinks)? {
+                Some(passed) => ack.settle(Proof::Passed(passed)),
                 None => debug!(%object, "not settled: the object has moved on"),
             }
         }
@@ -102,42 +102,42 @@ impl Dispatcher {
     async fn failed(
         &mut self,
         object: &ObjectId,
-        mut wish: Wish,
+        mut pending: PendingChange,
         lanes: &[usize],
         is_catching_up: bool,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        let failed_before = lanes.iter().map(|&lane| self.behind[lane].attempts(object)).max();
-        wish.attempts = 1 + if is_catching_up { failed_before.unwrap_or(0) } else { wish.attempts };
-        let limits = &self.workshop.limits;
-        let verdict = retry::verdict(error, wish.attempts, wish.since.elapsed(), limits, self.once);
-        debug!(%object, %error, ?verdict, attempts = wish.attempts, "a job failed");
-        let feed = Arc::clone(&self.workshop.feeds.0[wish.feed]);
-        report(&self.workshop.reporter, &feed.name, object, error, &verdict, wish.attempts);
+        let failed_before = lanes.iter().map(|&lane| self.backlogs[lane].attempts(object)).max();
+        pending.attempts = 1 + if is_catching_up { failed_before.unwrap_or(0) } else { pending.attempts };
+        let limits = &self.services.limits;
+        let verdict = retry::verdict(error, pending.attempts, pending.since.elapsed(), limits, self.once);
+        debug!(%object, %error, ?verdict, attempts = pending.attempts, "a job failed");
+        let feed = Arc::clone(&self.services.feeds.0[pending.feed]);
+        report(&self.services.reporter, &feed.name, object, error, &verdict, pending.attempts);
         match verdict {
             Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, lanes, wait),
-            Verdict::Again(wait) => self.again(object, wish, wait),
+            Verdict::Again(wait) => self.again(object, pending, wait),
             Verdict::GiveUp => {
-                self.workshop.metrics.objects.add(["given_up"], 1);
+                self.services.metrics.objects.add(["given_up"], 1);
                 self.failed.get_or_insert_with(|| error.to_string());
                 if is_catching_up {
                     self.catch_up_later(object, lanes, Duration::from_secs(60));
                 }
             }
             Verdict::Vanished => {
-                self.workshop.metrics.objects.add(["vanished"], 1);
-                self.workshop.store.refuse_requeued(object.clone(), error.to_string()).await?;
+                self.services.metrics.objects.add(["vanished"], 1);
+                self.services.store.refuse_requeued(object.clone(), error.to_string()).await?;
                 for &lane in &feed.lanes {
                     self.had(lane, object).await?;
                 }
-                for claim in wish.claims.into_iter().chain(self.unpark(object)) {
-                    claim.settle(Proof::Vanished);
+                for ack in pending.acks.into_iter().chain(self.take_acks(object)) {
+                    ack.settle(Proof::Vanished);
                 }
             }
             Verdict::Quarantine(etag) => {
-                self.workshop.metrics.objects.add(["quarantined"], 1);
-                self.workshop.metrics.records_quarantined.add([&feed.name, "object"], 1);
-                self.quarantine(object, &feed.name, wish, etag, error).await?;
+                self.services.metrics.objects.add(["quarantined"], 1);
+                self.services.metrics.records_quarantined.add([&feed.name, "object"], 1);
+                self.quarantine(object, &feed.name, pending, etag, error).await?;
             }
         }
         Ok(())
@@ -147,14 +147,14 @@ impl Dispatcher {
         &mut self,
         object: &ObjectId,
         feed: &Arc<str>,
-        wish: Wish,
+        pending: PendingChange,
         etag: Box<str>,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        for lane in self.workshop.feeds.0[wish.feed].lanes.clone() {
+        for lane in self.services.feeds.0[pending.feed].lanes.clone() {
             self.had(lane, object).await?;
         }
-        for claim in wish.claims.into_iter().chain(self.unpark(object)).map(Some).chain([None]) {
+        for ack in pending.acks.into_iter().chain(self.take_acks(object)).map(Some).chain([None]) {
             let refusal = Refusal {
                 feed: Arc::clone(feed),
                 object: object.clone(),
@@ -163,9 +163,9 @@ impl Dispatcher {
                 reason: error.to_string(),
                 now_ms: clock::now_ms(),
             };
-            let proof = self.workshop.store.quarantine_object(refusal).await?;
-            if let Some(claim) = claim {
-                claim.settle(Proof::Quarantined(proof));
+            let proof = self.services.store.quarantine_object(refusal).await?;
+            if let Some(ack) = ack {
+                ack.settle(Proof::Quarantined(proof));
             }
         }
         Ok(())
@@ -173,12 +173,12 @@ impl Dispatcher {
 
     fn catch_up_later(&mut self, object: &ObjectId, lanes: &[usize], wait: Duration) {
         for &lane in lanes {
-            self.behind[lane].failed(object, wait);
+            self.backlogs[lane].failed(object, wait);
         }
     }
 
-    fn unpark(&mut self, object: &ObjectId) -> Vec<Claim> {
-        self.parked.remove(object).map(|parked| parked.claims).unwrap_or_default()
+    fn take_acks(&mut self, object: &ObjectId) -> Vec<AckHandle> {
+        self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default()
     }
 }
 

@@ -19,13 +19,13 @@ use tokio::time::Instant;
 
 use crate::checkpoint::StoreError;
 use crate::collector::delivery::queue::LaneHandle;
-use crate::collector::intake::in_flight::Claim;
-use crate::collector::job::{self, JobEnd, JobError, Task, Workshop};
-use crate::collector::schedule::backlog::Behind;
+use crate::collector::intake::in_flight::AckHandle;
+use crate::collector::job::{self, JobEnd, JobError, Services, Task};
+use crate::collector::schedule::backlog::Backlog;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::{ObjectChange, ObjectId};
 
-/// Objects that may wait for a job; past it no more orders are taken.
+/// Objects that may wait for a job; past it no more requests are taken.
 const WAITING_MAX: usize = 10_000;
 
 /// How often sinks that lag are looked after.
@@ -33,34 +33,34 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// A change, the feed it belongs to, and its share in a message.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct ReadRequest {
     pub feed: usize,
     pub change: ObjectChange,
-    pub claim: Option<Claim>,
+    pub ack: Option<AckHandle>,
 }
 
 /// What waits for an object's next job.
 #[derive(Debug)]
-struct Wish {
+struct PendingChange {
     feed: usize,
     /// The entity tag that every change waiting names; none when they differ, or one names none.
     etag: Option<Box<str>>,
-    claims: Vec<Claim>,
+    acks: Vec<AckHandle>,
     since: Instant,
     attempts: u32,
     /// It failed, and is not tried again before then.
     not_before: Option<Instant>,
 }
 
-impl Wish {
+impl PendingChange {
     fn new(feed: usize) -> Self {
-        Self { feed, etag: None, claims: Vec::new(), since: Instant::now(), attempts: 0, not_before: None }
+        Self { feed, etag: None, acks: Vec::new(), since: Instant::now(), attempts: 0, not_before: None }
     }
 }
 
 /// A job that runs: what it settles, and which lanes it brings the object to.
 struct Running {
-    wish: Wish,
+    pending: PendingChange,
     lanes: Vec<usize>,
     /// It clears a backlog, and nothing new asked for it.
     is_catching_up: bool,
@@ -75,21 +75,21 @@ struct Progress {
 
 /// Messages of an object whose sinks have not all had it yet.
 #[derive(Default)]
-struct Parked {
+struct AwaitingAck {
     feed: usize,
-    claims: Vec<Claim>,
+    acks: Vec<AckHandle>,
 }
 
 /// The one place that knows which object is worked on.
 pub(super) struct Dispatcher {
-    workshop: Arc<Workshop>,
+    services: Arc<Services>,
     once: bool,
-    waiting: HashMap<ObjectId, Wish>,
+    waiting: HashMap<ObjectId, PendingChange>,
     ready: VecDeque<ObjectId>,
     delayed: BTreeSet<(Instant, ObjectId)>,
     running: HashMap<ObjectId, Running>,
-    parked: HashMap<ObjectId, Parked>,
-    behind: Vec<Behind>,
+    awaiting_ack: HashMap<ObjectId, AwaitingAck>,
+    backlogs: Vec<Backlog>,
     /// Whose backlog is next.
     next_lane: usize,
     /// Whether the last job that was started clears a backlog.
@@ -109,18 +109,18 @@ pub(super) enum Ended {
 }
 
 impl Dispatcher {
-    pub(super) fn new(workshop: Arc<Workshop>, once: bool) -> Result<Self, StoreError> {
-        let lanes = workshop.lanes.iter();
-        let behind = lanes.map(|lane| Behind::new(&workshop.store, &lane.sink)).collect::<Result<_, _>>()?;
+    pub(super) fn new(services: Arc<Services>, once: bool) -> Result<Self, StoreError> {
+        let lanes = services.lanes.iter();
+        let backlogs = lanes.map(|lane| Backlog::new(&services.store, &lane.sink)).collect::<Result<_, _>>()?;
         Ok(Self {
-            workshop,
+            services,
             once,
             waiting: HashMap::new(),
             ready: VecDeque::new(),
             delayed: BTreeSet::new(),
             running: HashMap::new(),
-            parked: HashMap::new(),
-            behind,
+            awaiting_ack: HashMap::new(),
+            backlogs,
             next_lane: 0,
             caught_up_last: false,
             jobs: JoinSet::new(),
@@ -128,10 +128,10 @@ impl Dispatcher {
         })
     }
 
-    /// Runs until the stop, or until nobody orders any more and all is done.
+    /// Runs until the stop, or until nobody asks for a read any more and all is done.
     pub(super) async fn run(
         mut self,
-        mut orders: mpsc::Receiver<Order>,
+        mut read_requests: mpsc::Receiver<ReadRequest>,
         shutdown: Shutdown,
     ) -> Result<Ended, StoreError> {
         let mut tick = tokio::time::interval(TICK);
@@ -143,12 +143,12 @@ impl Dispatcher {
                 biased;
                 () = shutdown.requested() => break,
                 Some(end) = self.jobs.join_next() => self.end(end).await?,
-                order = orders.recv(), if !closed && self.waiting.len() < WAITING_MAX => match order {
+                order = read_requests.recv(), if !closed && self.waiting.len() < WAITING_MAX => match order {
                     Some(order) => self.take(order),
                     None => closed = true,
                 },
                 _ = tick.tick() => {
-                    self.workshop.beat();
+                    self.services.beat();
                     self.keep_in_hand();
                     self.wake();
                     self.look_after_lanes().await?;
@@ -162,19 +162,19 @@ impl Dispatcher {
         while let Some(end) = self.jobs.join_next().await {
             self.end(end).await?;
         }
-        let done = self.is_idle() && self.failed.is_none() && self.behind.iter().all(|behind| !behind.is_behind());
+        let done = self.is_idle() && self.failed.is_none() && self.backlogs.iter().all(|behind| !behind.is_behind());
         Ok(if done { Ended::Done } else { Ended::Unfinished(self.failed.take()) })
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty() && self.behind.iter().all(|behind| !behind.is_behind())
+        self.waiting.is_empty() && self.running.is_empty() && self.backlogs.iter().all(|behind| !behind.is_behind())
     }
 
     fn only_failing_lanes_are_left(&mut self) -> bool {
-        let lanes = self.behind.iter().zip(&self.workshop.lanes);
+        let lanes = self.backlogs.iter().zip(&self.services.lanes);
         let failing = lanes.filter(|(behind, _)| behind.is_behind()).map(|(_, lane)| lane).collect::<Vec<_>>();
         // One that is only slow is waited for: whoever asked for all of it once comes back for none of it.
-        let limits = &self.workshop.limits;
+        let limits = &self.services.limits;
         let hopeless =
             |lane: &&LaneHandle| lane.fails_for(limits.sink_patience) || lane.stands_still(limits.stall_after);
         let stuck = !failing.is_empty() && failing.iter().all(hopeless);
@@ -187,16 +187,17 @@ impl Dispatcher {
     }
 
     /// An object changed: it waits for its next job, together with what waits already.
-    fn take(&mut self, order: Order) {
-        let Order { feed, change, claim } = order;
+    fn take(&mut self, order: ReadRequest) {
+        let ReadRequest { feed, change, ack } = order;
         let object = change.object;
         let new = !self.waiting.contains_key(&object);
-        let wish = self.waiting.entry(object.clone()).or_insert_with(|| Wish::new(feed));
+        let pending = self.waiting.entry(object.clone()).or_insert_with(|| PendingChange::new(feed));
         if !new {
-            self.workshop.metrics.duplicates_suppressed.add(["coalesced"], 1);
+            self.services.metrics.duplicates_suppressed.add(["coalesced"], 1);
         }
-        wish.claims.extend(claim);
-        wish.etag = if new { change.etag } else { wish.etag.take().filter(|etag| change.etag.as_ref() == Some(etag)) };
+        pending.acks.extend(ack);
+        pending.etag =
+            if new { change.etag } else { pending.etag.take().filter(|etag| change.etag.as_ref() == Some(etag)) };
         if new && !self.running.contains_key(&object) {
             self.ready.push_back(object);
         }
@@ -204,7 +205,7 @@ impl Dispatcher {
 
     /// Starts as many jobs as there is room for. Backlogs get up to half of it, so that neither waits for the other's end.
     fn start_jobs(&mut self) -> Result<(), StoreError> {
-        let most = self.workshop.limits.objects_at_once;
+        let most = self.services.limits.objects_at_once;
         while self.running.len() < most {
             let catching_up = self.running.values().filter(|running| running.is_catching_up).count();
             let may_catch_up = catching_up < (most / 2).max(1);
@@ -227,13 +228,13 @@ impl Dispatcher {
             if self.running.contains_key(&object) {
                 continue;
             }
-            let Some(wish) = self.waiting.remove(&object) else { continue };
-            let workshop = Arc::clone(&self.workshop);
+            let Some(pending) = self.waiting.remove(&object) else { continue };
+            let services = Arc::clone(&self.services);
             let (mut lanes, mut is_held) = (Vec::new(), false);
-            for &lane in &workshop.feeds.0[wish.feed].lanes {
-                let handle = &workshop.lanes[lane];
-                if handle.stands_still(workshop.limits.sink_patience) {
-                    self.defer(lane, &object, wish.feed)?;
+            for &lane in &services.feeds.0[pending.feed].lanes {
+                let handle = &services.lanes[lane];
+                if handle.stands_still(services.limits.sink_patience) {
+                    self.defer(lane, &object, pending.feed)?;
                 } else {
                     is_held |= handle.holds(&object);
                     lanes.push(lane);
@@ -241,49 +242,49 @@ impl Dispatcher {
             }
             if is_held {
                 // A batch with records of it is still on its way: what that settles is not known yet.
-                self.again(&object, wish, TICK);
+                self.again(&object, pending, TICK);
             } else if lanes.is_empty() {
-                self.park(&object, wish);
+                self.await_ack(&object, pending);
                 self.settle(&object)?;
             } else {
-                self.start(object, wish, lanes, false);
+                self.start(object, pending, lanes, false);
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn start(&mut self, object: ObjectId, wish: Wish, lanes: Vec<usize>, is_catching_up: bool) {
-        wish.claims.iter().for_each(Claim::touch);
+    fn start(&mut self, object: ObjectId, pending: PendingChange, lanes: Vec<usize>, is_catching_up: bool) {
+        pending.acks.iter().for_each(AckHandle::touch);
         let task = Task {
-            feed: Arc::clone(&self.workshop.feeds.0[wish.feed]),
+            feed: Arc::clone(&self.services.feeds.0[pending.feed]),
             object: object.clone(),
-            etag: wish.etag.clone(),
+            etag: pending.etag.clone(),
             lanes: lanes.clone(),
             progress: Arc::new(AtomicU64::new(0)),
         };
         let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
         self.caught_up_last = is_catching_up;
-        self.running.insert(object.clone(), Running { wish, lanes, is_catching_up, progress });
-        let workshop = Arc::clone(&self.workshop);
-        self.jobs.spawn(async move { (object, job::run(workshop, task).await) });
+        self.running.insert(object.clone(), Running { pending, lanes, is_catching_up, progress });
+        let services = Arc::clone(&self.services);
+        self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }
 
     /// The object is tried again after a while, with what has come for it since.
-    fn again(&mut self, object: &ObjectId, mut wish: Wish, wait: Duration) {
+    fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
         match self.waiting.get_mut(object) {
             Some(newer) => {
-                newer.claims.extend(wish.claims);
-                newer.attempts = newer.attempts.max(wish.attempts);
-                newer.since = newer.since.min(wish.since);
-                if newer.etag != wish.etag {
+                newer.acks.extend(pending.acks);
+                newer.attempts = newer.attempts.max(pending.attempts);
+                newer.since = newer.since.min(pending.since);
+                if newer.etag != pending.etag {
                     newer.etag = None;
                 }
             }
             None => {
                 let at = Instant::now() + wait;
-                wish.not_before = Some(at);
-                self.waiting.insert(object.clone(), wish);
+                pending.not_before = Some(at);
+                self.waiting.insert(object.clone(), pending);
                 self.delayed.insert((at, object.clone()));
             }
         }
@@ -294,12 +295,12 @@ impl Dispatcher {
         for running in self.running.values_mut() {
             let now = running.progress.now.load(Ordering::Relaxed);
             if std::mem::replace(&mut running.progress.seen, now) != now {
-                running.wish.claims.iter().for_each(Claim::touch);
+                running.pending.acks.iter().for_each(AckHandle::touch);
             }
         }
-        let waiting = self.waiting.values().filter(|wish| wish.attempts == 0).map(|wish| &wish.claims);
-        let parked = self.parked.values().map(|parked| &parked.claims);
-        waiting.chain(parked).flatten().for_each(Claim::touch);
+        let waiting = self.waiting.values().filter(|pending| pending.attempts == 0).map(|pending| &pending.acks);
+        let awaiting_ack = self.awaiting_ack.values().map(|awaiting_ack| &awaiting_ack.acks);
+        waiting.chain(awaiting_ack).flatten().for_each(AckHandle::touch);
     }
 
     /// Objects whose wait is over are ready.
@@ -307,8 +308,8 @@ impl Dispatcher {
         let now = Instant::now();
         while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, object)) = self.delayed.pop_first() else { return };
-            if let Some(wish) = self.waiting.get_mut(&object) {
-                wish.not_before = None;
+            if let Some(pending) = self.waiting.get_mut(&object) {
+                pending.not_before = None;
                 self.ready.push_back(object);
             }
         }

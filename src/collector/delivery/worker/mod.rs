@@ -14,7 +14,7 @@ use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::delivery::queue::{Inner, LaneHandle, Offer, Status};
-use crate::collector::delivery::recovery::{Recovered, Remade};
+use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
@@ -74,14 +74,14 @@ impl Lane {
         (Self { name, sink, encoder, store, metrics, reporter, shutdown, last_send, once, limits, inner }, handle)
     }
 
-    /// Runs until every handle is gone and all that was offered is committed. `recovered` is the batch that was sealed
+    /// Runs until every handle is gone and all that was offered is committed. `unfinished` is the batch that was sealed
     /// before the process last ended.
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub(in crate::collector) async fn run(mut self, recovered: Recovered) -> Result<(), LaneError> {
+    pub(in crate::collector) async fn run(mut self, unfinished: Unfinished) -> Result<(), LaneError> {
         self.inner.status.send_modify(|status| status.failing = Some(Instant::now()));
-        self.recover(recovered).await?;
+        self.recover(unfinished).await?;
         self.resume(None).await?;
         self.inner.status.send_replace(Status::default());
         self.reporter.worked(&self.part(), Activity::Deliver);
@@ -96,10 +96,10 @@ impl Lane {
         HealthPart::new(PartKind::Sink, &self.name)
     }
 
-    async fn recover(&mut self, recovered: Recovered) -> Result<(), LaneError> {
-        match recovered {
-            Recovered::Nothing => Ok(()),
-            Recovered::Sealed { sealed, manifest, batch } => {
+    async fn recover(&mut self, unfinished: Unfinished) -> Result<(), LaneError> {
+        match unfinished {
+            Unfinished::Nothing => Ok(()),
+            Unfinished::Sealed { sealed, manifest, batch } => {
                 self.sending(batch.objects());
                 self.resume(Some(&manifest)).await?;
                 let mut backoff = Backoff::default();
@@ -113,9 +113,9 @@ impl Lane {
                 let receipt = match settled {
                     Some(receipt) => receipt,
                     None => match batch.make().await? {
-                        Remade::Same(batch) => self.deliver(&batch).await?,
-                        Remade::Lost => return self.take_back(sealed, &manifest).await,
-                        Remade::Stopped => return Err(LaneError::Stopped),
+                        Rebuilt::Same(batch) => self.deliver(&batch).await?,
+                        Rebuilt::Lost => return self.take_back(sealed, &manifest).await,
+                        Rebuilt::Stopped => return Err(LaneError::Stopped),
                     },
                 };
                 self.commit(&sealed, &receipt).await
@@ -214,7 +214,7 @@ impl Lane {
 
     /// One batch from its parts to its commit.
     async fn carry(&mut self, offers: Vec<Offer>) -> Result<(), LaneError> {
-        let offers: Vec<Offer> = offers.into_iter().filter(|offer| offer.ticket.claim()).collect();
+        let offers: Vec<Offer> = offers.into_iter().filter(|offer| offer.tracker.take()).collect();
         self.sending(offers.iter().map(|offer| offer.part.advance.object.clone()).collect());
         let Some((sealed, batch, offers)) = self.seal(offers).await? else {
             self.inner.status.send_modify(|status| status.sending = None);
@@ -225,7 +225,7 @@ impl Lane {
         self.inner.status.send_modify(|status| status.sending = None);
         self.metrics.events_sent.add([&self.name], batch.events() as u64);
         for offer in offers {
-            offer.ticket.committed();
+            offer.tracker.committed();
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl Lane {
             match self.store.seal(seal).await {
                 Ok(sealed) => {
                     self.written(&backoff);
-                    offers.iter().for_each(|offer| offer.ticket.sealed());
+                    offers.iter().for_each(|offer| offer.tracker.sealed());
                     batch.id = sealed.id().to_owned();
                     batch.seq = sealed.seq();
                     return Ok(Some((sealed, batch, offers)));
@@ -305,7 +305,7 @@ impl Lane {
         let (reporter, sink, parts) = (&self.reporter, &self.name, left_out.len());
         limited!(reporter, WARN, sink, "an object has moved on; reading it again", %sink, %object, parts);
         for offer in left_out {
-            offer.ticket.overtaken();
+            offer.tracker.overtaken();
         }
         kept
     }

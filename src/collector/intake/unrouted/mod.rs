@@ -10,8 +10,8 @@ use tracing::info;
 
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::feeds::{Feeds, Route};
-use crate::collector::intake::in_flight::{Claim, Name, NameEnded};
-use crate::collector::schedule::Order;
+use crate::collector::intake::in_flight::{AckHandle, Name, NameEnded};
+use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 
@@ -25,7 +25,7 @@ const AGAIN_EVERY: Duration = Duration::from_secs(600);
 pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
-    pub orders: mpsc::Sender<Order>,
+    pub read_requests: mpsc::Sender<ReadRequest>,
     /// Once, and no more.
     pub once: bool,
 }
@@ -44,11 +44,11 @@ impl Rerouting {
     /// Orders what a feed takes by now, and forgets each name once nothing is left to do for its object. Which feed takes
     /// what does not change while the process runs: this ends when all of it is done.
     pub(in crate::collector) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
-        let Self { feeds, store, orders, once } = self;
-        // With `once` the dispatcher ends when nobody orders any more, and with it the last work.
-        let mut orders = Some(orders);
-        while let Some(orders) = if once { orders.take() } else { orders.clone() } {
-            let given_up = round(&feeds, &store, orders, &shutdown).await?;
+        let Self { feeds, store, read_requests, once } = self;
+        // With `once` the dispatcher ends when nobody asks for a read any more, and with it the last work.
+        let mut read_requests = Some(read_requests);
+        while let Some(read_requests) = if once { read_requests.take() } else { read_requests.clone() } {
+            let given_up = round(&feeds, &store, read_requests, &shutdown).await?;
             if given_up == 0 || once {
                 return Ok(());
             }
@@ -66,7 +66,7 @@ impl Rerouting {
 async fn round(
     feeds: &Feeds,
     store: &CheckpointStore,
-    orders: mpsc::Sender<Order>,
+    read_requests: mpsc::Sender<ReadRequest>,
     shutdown: &Shutdown,
 ) -> Result<u64, StoreError> {
     let (ended, mut ends) = mpsc::unbounded_channel();
@@ -98,9 +98,9 @@ async fn round(
             round.ordered += 1;
             let object = feeds.0[feed].canonical(name.object);
             let change = ObjectChange::of(object);
-            let claim = Claim::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
-            // A closed dispatcher drops the claim, and the name stays.
-            let _ = orders.send(Order { feed, change, claim: Some(claim) }).await;
+            let ack = AckHandle::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
+            // A closed dispatcher drops the ack handle, and the name stays.
+            let _ = read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
         }
         while let Ok(end) = ends.try_recv() {
             round.note(end);
@@ -119,8 +119,8 @@ async fn round(
             "objects that no feed took before are read now; `auditferry quarantine unrouted list` shows those that are left"
         );
     }
-    // From here on the dispatcher alone holds claims, and drops them at the latest when it ends.
-    drop((ended, orders));
+    // From here on the dispatcher alone holds ack handles, and drops them at the latest when it ends.
+    drop((ended, read_requests));
     let mut some = Vec::new();
     while ends.recv_many(&mut some, AT_ONCE).await > 0 {
         some.drain(..).for_each(|end| round.note(end));

@@ -1,4 +1,4 @@
-//! Debts: objects a parked sink has not had, though their messages are settled.
+//! Backlogs: objects that a sink has not had, though their messages are settled.
 
 use std::sync::Arc;
 
@@ -9,30 +9,30 @@ use super::StoreError;
 use super::rows::{ObjectRow, count};
 use crate::notification::ObjectId;
 
-/// An object owed to a sink.
+/// An object in a sink's backlog.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Owed {
+pub struct BacklogEntry {
     pub object: ObjectId,
     /// Since when, in milliseconds since the epoch.
     pub since_ms: i64,
     object_id: i64,
 }
 
-impl Owed {
-    /// Where the debts after this one begin.
-    pub fn place(&self) -> Debts {
-        Debts { since_ms: self.since_ms, object_id: self.object_id }
+impl BacklogEntry {
+    /// Where the entries after this one begin.
+    pub fn place(&self) -> BacklogPlace {
+        BacklogPlace { since_ms: self.since_ms, object_id: self.object_id }
     }
 }
 
-/// A place among a sink's debts, which stand oldest first. The default comes before all of them.
+/// A place in a sink's backlog, whose entries stand oldest first. The default comes before all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Debts {
+pub struct BacklogPlace {
     since_ms: i64,
     object_id: i64,
 }
 
-impl Default for Debts {
+impl Default for BacklogPlace {
     fn default() -> Self {
         Self { since_ms: i64::MIN, object_id: i64::MIN }
     }
@@ -40,9 +40,13 @@ impl Default for Debts {
 
 impl CheckpointStore {
     /// Writes down that `sink` has not had these objects: of each its feed, and since when, in milliseconds since the epoch.
-    /// An object that was never read is made known first; one that is owed already keeps its date.
-    pub async fn owe(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId, i64)>) -> Result<(), StoreError> {
-        let owe = move |connection: &Connection| {
+    /// An object that was never read is made known first; one that is in the backlog already keeps its date.
+    pub async fn add_to_backlog(
+        &self,
+        sink: Arc<str>,
+        objects: Vec<(Arc<str>, ObjectId, i64)>,
+    ) -> Result<(), StoreError> {
+        let add = move |connection: &Connection| {
             let mut statement = connection
                 .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?;
             for (feed, object, since_ms) in &objects {
@@ -59,11 +63,11 @@ impl CheckpointStore {
             }
             Ok(())
         };
-        self.writer.write(owe).await
+        self.writer.write(add).await
     }
 
-    /// The oldest objects owed to a sink that come after a place among them, at most `most`.
-    pub fn owed(&self, sink: &str, after: &Debts, most: usize) -> Result<Vec<Owed>, StoreError> {
+    /// The oldest objects in a sink's backlog that come after a place among them, at most `most`.
+    pub fn backlog(&self, sink: &str, after: &BacklogPlace, most: usize) -> Result<Vec<BacklogEntry>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT bucket, key, since_ms, object_id FROM owed JOIN object ON object.id = object_id
@@ -72,31 +76,31 @@ impl CheckpointStore {
             let most = i64::try_from(most).unwrap_or(i64::MAX);
             let rows = statement.query_map(params![sink, after.since_ms, after.object_id, most], |row| {
                 let object = ObjectId::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
-                Ok(Owed { object, since_ms: row.get(2)?, object_id: row.get(3)? })
+                Ok(BacklogEntry { object, since_ms: row.get(2)?, object_id: row.get(3)? })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 
-    /// Whether an object is owed to a sink.
-    pub fn is_owed(&self, sink: &str, object: &ObjectId) -> Result<bool, StoreError> {
+    /// Whether an object is in a sink's backlog.
+    pub fn is_in_backlog(&self, sink: &str, object: &ObjectId) -> Result<bool, StoreError> {
         self.read(|connection| match ObjectRow::find(connection, object)? {
-            Some(row) => is_owed(connection, sink, row.id),
+            Some(row) => is_in_backlog(connection, sink, row.id),
             None => Ok(false),
         })
     }
 
-    /// How many objects are owed to a sink.
-    pub fn owed_count(&self, sink: &str) -> Result<u64, StoreError> {
+    /// How many objects are in a sink's backlog.
+    pub fn backlog_len(&self, sink: &str) -> Result<u64, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT count(*) FROM owed WHERE sink = ?1")?;
             Ok(count(statement.query_row([sink], |row| row.get(0))?))
         })
     }
 
-    /// The sink has had the object, or the object is no more: the debt is gone.
-    pub async fn pay(&self, sink: Arc<str>, object: ObjectId) -> Result<(), StoreError> {
-        let pay = move |connection: &Connection| {
+    /// The sink has had the object, or the object is no more: it leaves the backlog.
+    pub async fn clear_from_backlog(&self, sink: Arc<str>, object: ObjectId) -> Result<(), StoreError> {
+        let clear = move |connection: &Connection| {
             connection
                 .prepare_cached(
                     "DELETE FROM owed WHERE sink = ?1
@@ -105,11 +109,11 @@ impl CheckpointStore {
                 .execute(params![&*sink, &*object.bucket, &*object.key])?;
             Ok(())
         };
-        self.writer.write(pay).await
+        self.writer.write(clear).await
     }
 }
 
-pub(super) fn is_owed(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {
+pub(super) fn is_in_backlog(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM owed WHERE sink = ?1 AND object_id = ?2")?;
     Ok(statement.exists(params![sink, object_id])?)
 }

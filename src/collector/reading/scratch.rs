@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use crate::collector::reading::outflow::Placed;
+use crate::collector::reading::fan_out::Placed;
 use crate::delta::{Fingerprint, RecordHash};
 use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.
-pub(super) struct Spool {
+pub(super) struct Scratch {
     file: BufWriter<File>,
     written: u64,
     /// Of each record, where it belongs, where it lies, and what it is.
@@ -19,7 +19,7 @@ pub(super) struct Spool {
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
 const HEAD_BYTES: usize = 32 + 4 * 8;
 
-impl Spool {
+impl Scratch {
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         Ok(Self { file: BufWriter::new(tempfile::tempfile_in(directory)?), written: 0, places: Vec::new() })
     }
@@ -90,18 +90,18 @@ mod tests {
     #[test]
     fn records_come_back_whole_and_in_the_order_of_acceptance() {
         let directory = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(directory.path()).unwrap();
+        let mut scratch = Scratch::new(directory.path()).unwrap();
         for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
             let hash = RecordHash::of(bytes);
             let record = Record::new(index + 100, bytes);
             let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
-            spool.put(&record).unwrap();
+            scratch.put(&record).unwrap();
         }
-        assert_eq!([spool.first_gone(2), spool.first_gone(5), spool.first_gone(1)], [3, 6, 1]);
+        assert_eq!([scratch.first_gone(2), scratch.first_gone(5), scratch.first_gone(1)], [3, 6, 1]);
         let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
-        assert_eq!(spool.fingerprints_from(3), after);
+        assert_eq!(scratch.fingerprints_from(3), after);
         let mut seen = Vec::new();
-        spool
+        scratch
             .drain(|record| {
                 let Record { bytes, ordinal, .. } = record.record;
                 assert_eq!(record.hash, RecordHash::of(bytes));

@@ -9,8 +9,8 @@ use tokio::runtime::Handle;
 use crate::batch::{Acceptance, Advance, Part, Refused};
 use crate::checkpoint::Places;
 use crate::collector::delivery::queue::LaneHandle;
-use crate::collector::delivery::tracker::Ticket;
-use crate::collector::job::Workshop;
+use crate::collector::delivery::tracker::Tracker;
+use crate::collector::job::Services;
 use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
 use crate::family::{Context, Refusal, encode_record};
@@ -29,15 +29,15 @@ const BODY_LEVEL: i32 = 3;
 pub(super) enum Target {
     Lane {
         handle: LaneHandle,
-        ticket: Ticket,
-        workshop: Arc<Workshop>,
+        tracker: Tracker,
+        services: Arc<Services>,
     },
     /// Kept here, for a batch that is made again.
     Kept(Vec<Part>),
 }
 
 /// One receiver of parts and how far it is.
-pub(super) struct Slot {
+pub(super) struct SinkOutput {
     pub(super) target: Target,
     /// The position of its encoder.
     pub(super) encoder: usize,
@@ -64,8 +64,8 @@ struct Open {
     /// The accepted range it covers: from where, and up to what has been seen.
     from: u64,
     to: u64,
-    /// Which slots get it.
-    slots: Vec<usize>,
+    /// Which outputs get it.
+    outputs: Vec<usize>,
     /// The encodings they want, and what was written of each.
     encoder_at: Vec<usize>,
     encoders: Vec<Encoder>,
@@ -88,17 +88,17 @@ impl From<Encoded> for Written {
 }
 
 /// Everything that flows out of one reading.
-pub(super) struct Outflow<'a> {
+pub(super) struct FanOut<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) version: Arc<Version>,
     pub(super) encoders: Vec<Encoder>,
-    pub(super) slots: Vec<Slot>,
+    pub(super) outputs: Vec<SinkOutput>,
     /// Records accepted before this reading: from there on they are new.
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
     /// Accepted records that are in quarantine: no sink gets them before they are requeued, and then each does.
-    pub(super) withheld: Places,
+    pub(super) quarantined_positions: Places,
     /// How many refused records can get an entry in quarantine: what is past it needs no body.
     pub(super) entries_per_object: u64,
     pub(super) patience: Duration,
@@ -118,24 +118,24 @@ pub(super) struct Counts {
     pub(super) looked_up: LookedUp,
 }
 
-impl<'a> Outflow<'a> {
-    /// An outflow that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
+impl<'a> FanOut<'a> {
+    /// A fan-out that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
     pub(super) fn new(
         context: &'a Context<'a>,
         version: Arc<Version>,
         encoders: Vec<Encoder>,
-        slots: Vec<Slot>,
+        outputs: Vec<SinkOutput>,
         runtime: &'a Handle,
     ) -> Self {
         Self {
             context,
             version,
             encoders,
-            slots,
+            outputs,
             runtime,
             accepted: 0,
             keeps_fingerprints: false,
-            withheld: Places::default(),
+            quarantined_positions: Places::default(),
             entries_per_object: u64::MAX,
             patience: Duration::MAX,
             counts: Counts::default(),
@@ -145,13 +145,13 @@ impl<'a> Outflow<'a> {
 
     /// The least any receiver has had; nothing when all are deferred.
     pub(super) fn least_cursor(&self) -> Option<u64> {
-        self.slots.iter().filter(|slot| !slot.deferred).map(|slot| slot.cursor).min()
+        self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
-    /// Whether a part must be cut before the record with this index: another slot begins there, or new records do.
+    /// Whether a part must be cut before the record with this index: another output begins there, or new records do.
     pub(super) fn turns_at(&self, index: u64) -> bool {
         self.open.is_some()
-            && (index == self.accepted || self.slots.iter().any(|slot| !slot.deferred && slot.cursor == index))
+            && (index == self.accepted || self.outputs.iter().any(|output| !output.deferred && output.cursor == index))
     }
 
     /// Whether anything has gathered since the last cut.
@@ -173,7 +173,7 @@ impl<'a> Outflow<'a> {
         open.to = record.index + 1;
         let refusal = match record.too_long {
             Some(length) => Some(too_long(length)),
-            None if !is_new && self.withheld.contains(record.index) => None,
+            None if !is_new && self.quarantined_positions.contains(record.index) => None,
             None => self.encode(record, &mut open).err(),
         };
         if is_new {
@@ -209,17 +209,17 @@ impl<'a> Outflow<'a> {
     }
 
     fn begin(&self, from: u64) -> Open {
-        let gets = |slot: &Slot| !slot.deferred && slot.cursor <= from;
-        let slots: Vec<usize> = (0..self.slots.len()).filter(|&at| gets(&self.slots[at])).collect();
+        let gets = |output: &SinkOutput| !output.deferred && output.cursor <= from;
+        let outputs: Vec<usize> = (0..self.outputs.len()).filter(|&at| gets(&self.outputs[at])).collect();
         // A gap before the first record is passed over by whoever had not had what is gone.
-        let from = slots.iter().map(|&at| self.slots[at].cursor).min().unwrap_or(from).min(from);
-        let mut wanted: Vec<usize> = slots.iter().map(|&at| self.slots[at].encoder).collect();
+        let from = outputs.iter().map(|&at| self.outputs[at].cursor).min().unwrap_or(from).min(from);
+        let mut wanted: Vec<usize> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
         wanted.sort_unstable();
         wanted.dedup();
         Open {
             from,
             to: from,
-            slots,
+            outputs,
             encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
             encoded: wanted.iter().map(|_| Encoded::default()).collect(),
             encoder_at: wanted,
@@ -246,12 +246,12 @@ impl<'a> Outflow<'a> {
         let latest = open.encoded.iter().filter_map(|encoded| encoded.latest_ms).max();
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
         let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
-        for at in open.slots {
-            let slot = &mut self.slots[at];
-            let which = open.encoder_at.iter().position(|&encoder| encoder == slot.encoder).unwrap_or_default();
+        for at in open.outputs {
+            let output = &mut self.outputs[at];
+            let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
             let written = &encoded[which];
             let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: open.to },
+                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
                 redelivers: None,
@@ -259,8 +259,8 @@ impl<'a> Outflow<'a> {
                 ends: Arc::clone(&written.ends),
                 ids: Arc::clone(&written.ids),
             };
-            slot.cursor = open.to;
-            slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
+            output.cursor = open.to;
+            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
         }
         self.least_cursor().is_some()
     }
@@ -268,10 +268,10 @@ impl<'a> Outflow<'a> {
     /// What its receivers have not had up to `to` is gone from the source: they pass over it. Returns how many records.
     pub(super) fn pass_over(&mut self, to: u64) -> u64 {
         let mut gone = 0;
-        for slot in self.slots.iter_mut().filter(|slot| !slot.deferred && slot.cursor < to) {
-            gone = gone.max(to - slot.cursor);
+        for output in self.outputs.iter_mut().filter(|output| !output.deferred && output.cursor < to) {
+            gone = gone.max(to - output.cursor);
             let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: slot.cursor, after: to },
+                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
                 redelivers: None,
@@ -279,25 +279,25 @@ impl<'a> Outflow<'a> {
                 ends: Arc::new([]),
                 ids: Arc::new([]),
             };
-            slot.cursor = to;
-            slot.deferred = !give(&mut slot.target, part, self.patience, self.runtime);
+            output.cursor = to;
+            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
         }
         gone
     }
 }
 
 /// Hands a part over. Returns false when the lane has had no room for as long as patience lasts.
-pub(super) fn give(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
+pub(super) fn emit(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
     match target {
         Target::Kept(parts) => {
             parts.push(part);
             true
         }
-        Target::Lane { handle, ticket, workshop } => runtime.block_on(async {
+        Target::Lane { handle, tracker, services } => runtime.block_on(async {
             tokio::select! {
                 biased;
-                taken = handle.offer(part, ticket) => taken,
-                () = workshop.stopped_for_long() => false,
+                taken = handle.offer(part, tracker) => taken,
+                () = services.stopped_for_long() => false,
                 () = tokio::time::sleep(patience) => false,
             }
         }),

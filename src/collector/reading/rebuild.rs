@@ -9,7 +9,7 @@ use crate::batch::{Advance, Part};
 use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::job::JobError;
-use crate::collector::reading::outflow::{Outflow, Slot, Target};
+use crate::collector::reading::fan_out::{FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;
 use crate::config::Limits;
@@ -17,7 +17,7 @@ use crate::event::Encoder;
 use crate::object::{ReadError, Snapshot};
 
 /// What is to be made again.
-pub(crate) struct RemakeWork {
+pub(crate) struct RebuildWork {
     pub feed: Arc<Feed>,
     pub sealed: SealedPart,
     pub encoder: Encoder,
@@ -27,7 +27,7 @@ pub(crate) struct RemakeWork {
 
 /// Why a part cannot be made again.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RemakeError {
+pub(crate) enum RebuildError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -37,7 +37,7 @@ pub(crate) enum RemakeError {
     Damaged(String),
 }
 
-impl From<JobError> for RemakeError {
+impl From<JobError> for RebuildError {
     fn from(error: JobError) -> Self {
         match error {
             JobError::Read(error) => Self::Read(error),
@@ -51,35 +51,35 @@ impl From<JobError> for RemakeError {
 ///
 /// # Errors
 /// The object cannot be read, now or ever.
-pub(crate) fn remake(work: RemakeWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RemakeError> {
-    let RemakeWork { feed, sealed, encoder, store, limits } = work;
+pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RebuildError> {
+    let RebuildWork { feed, sealed, encoder, store, limits } = work;
     let Advance { object, before: from, after: to } = sealed.advance.clone();
-    let standing = store.standing(&object, &[])?;
+    let position = store.position(&object, &[])?;
     let mut source = Source::new(snapshot, &object, &feed.place, runtime);
     let mut version = source.version.clone();
     version.etag = sealed.etag.clone();
     version.last_modified_ms = sealed.last_modified_ms;
     let version = Arc::new(version);
     let context = feed.context(&object, sealed.last_modified_ms);
-    let slot = Slot { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
-    let mut outflow = Outflow::new(&context, Arc::clone(&version), vec![encoder], vec![slot], runtime);
-    outflow.accepted = standing.progress.accepted;
-    outflow.withheld = store.withheld(&object, from)?;
+    let output = SinkOutput { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
+    let mut fan_out = FanOut::new(&context, Arc::clone(&version), vec![encoder], vec![output], runtime);
+    fan_out.accepted = position.progress.accepted;
+    fan_out.quarantined_positions = store.quarantined_positions(&object, from)?;
     let progress = AtomicU64::new(0);
     let mut pass = Pass {
         source: &mut source,
-        outflow: &mut outflow,
+        fan_out: &mut fan_out,
         context: &context,
-        before: &standing.progress,
-        framed_bytes: standing.framed_bytes,
+        before: &position.progress,
+        framed_bytes: position.framed_bytes,
         store: &store,
         limits: &limits,
         progress: &progress,
         shutdown: None,
     };
     pass.again(from, to)?;
-    let Some(Slot { target: Target::Kept(parts), .. }) = outflow.slots.pop() else {
-        return Err(RemakeError::Damaged("its parts were not kept".to_owned()));
+    let Some(SinkOutput { target: Target::Kept(parts), .. }) = fan_out.outputs.pop() else {
+        return Err(RebuildError::Damaged("its parts were not kept".to_owned()));
     };
     Ok(joined(sealed.advance, version, &parts))
 }

@@ -10,7 +10,7 @@ use crate::notification::ObjectId;
 
 /// What the store knows of an object, and how much of it some sinks have had.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct ObjectPosition {
     /// Whether the object is known at all.
     pub known: bool,
     /// As which family it was last read to its end, where that is known.
@@ -34,7 +34,7 @@ pub struct UnreadableVersion {
     pub is_archived: bool,
 }
 
-impl Standing {
+impl ObjectPosition {
     /// Whether every sink asked for has had all of the last version read.
     pub fn is_settled(&self) -> bool {
         self.etag.is_some() && self.cursors.iter().all(|&cursor| cursor == self.progress.accepted)
@@ -48,10 +48,10 @@ impl Standing {
 
 impl CheckpointStore {
     /// What is known of an object, and how much of it each of `sinks` has had.
-    pub fn standing(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Result<Standing, StoreError> {
+    pub fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Result<ObjectPosition, StoreError> {
         self.read(|connection| {
             let Some(row) = rows::ObjectRow::find(connection, object)? else {
-                return Ok(Standing {
+                return Ok(ObjectPosition {
                     known: false,
                     family: None,
                     progress: Progress::default(),
@@ -68,7 +68,7 @@ impl CheckpointStore {
                 ("damaged", Some(etag)) => (None, Some(UnreadableVersion { etag, is_archived: row.is_archived })),
                 _ => (None, None),
             };
-            Ok(Standing {
+            Ok(ObjectPosition {
                 known: true,
                 family: row.family.map(Into::into),
                 progress: row.progress,
