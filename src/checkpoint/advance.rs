@@ -5,14 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::CheckpointStore;
-use super::StoreError;
-use super::backlog;
-use super::batches;
 use super::freshness::{self, Freshness};
-use super::quarantine;
-use super::requeue;
 use super::rows::{self, ObjectRow};
+use super::{CheckpointStore, StoreError, backlog, batches};
+use super::{quarantine, requeue};
 use crate::batch::{Acceptance, Advance, Part};
 use crate::delta::{Fingerprint, Progress};
 use crate::notification::ObjectId;

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::CheckpointStore;
-use super::StoreError;
 use super::rows::{ObjectRow, count};
+use super::{CheckpointStore, StoreError};
 use crate::notification::ObjectId;
 
 /// An object in a sink's backlog.

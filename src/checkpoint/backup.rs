@@ -8,12 +8,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use super::DATABASE;
-use super::Inspection;
-use super::OpenError;
-use super::check;
-use super::files;
 use super::lock::Lock;
+use super::{DATABASE, Inspection, OpenError, check, files};
 
 /// Why there is no copy.
 #[derive(Debug, thiserror::Error)]

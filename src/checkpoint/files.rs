@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::DATABASE;
-use super::OpenError;
 use super::lock::LOCK;
-use super::schema;
+use super::{DATABASE, OpenError, schema};
 
 /// What a new database is called until it is whole.
 const UNNAMED: &str = "new";

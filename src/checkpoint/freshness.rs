@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::CheckpointStore;
-use super::StoreError;
+use super::{CheckpointStore, StoreError};
 
 /// How many partitions are remembered, over all feeds. Past it the one not delivered to for longest is forgotten.
 const PARTITIONS_MAX: u32 = 1000;

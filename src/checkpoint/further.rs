@@ -4,12 +4,11 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::CheckpointStore;
-use super::StoreError;
 use super::places::Places;
 use super::quarantine::bounded;
 use super::requeue::RefusedRecord;
 use super::rows::{count, int};
+use super::{CheckpointStore, StoreError};
 use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
 

@@ -4,14 +4,10 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
-use super::DATABASE;
-use super::OpenError;
-use super::StoreError;
-use super::connect;
-use super::files;
 use super::requeue::next_request;
 use super::rows::{count, int};
 use super::schema;
+use super::{DATABASE, OpenError, StoreError, connect, files};
 use crate::notification::ObjectId;
 
 /// One transaction changes at most as many entries, so that it keeps the daemon waiting for moments only.

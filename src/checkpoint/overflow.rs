@@ -2,9 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::CheckpointStore;
-use super::StoreError;
 use super::rows::{count, int};
+use super::{CheckpointStore, StoreError};
 use crate::delta::Fingerprint;
 use crate::delta::ledger::{Ledger, LedgerError};
 use crate::notification::ObjectId;

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::CheckpointStore;
-use super::StoreError;
-use super::rows;
+use super::{CheckpointStore, StoreError, rows};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 

@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
-use super::files;
 use super::lock::Lock;
+use super::{StoreError, files};
 
 /// The store's files, as they were when the store was opened. While it is open none of them is made anew.
 #[derive(Debug)]

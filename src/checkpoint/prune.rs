@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::CheckpointStore;
-use super::StoreError;
 use super::rows::count;
+use super::{CheckpointStore, StoreError};
 
 /// One transaction forgets at most as many objects, so that it keeps nobody waiting.
 const OBJECTS_AT_ONCE: i64 = 500;

@@ -4,11 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::CheckpointStore;
-use super::StoreError;
-use super::further;
-use super::requeue;
 use super::rows::{ObjectRow, count, int};
+use super::{CheckpointStore, StoreError, further, requeue};
 use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
 

@@ -5,13 +5,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::CheckpointStore;
-use super::StoreError;
-use super::further;
 use super::places::Places;
 use super::quarantine::bounded;
 use super::rows::{self, ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
+use super::{CheckpointStore, StoreError, further};
 use crate::delta::{Fingerprint, RecordHash};
 use crate::notification::ObjectId;
 

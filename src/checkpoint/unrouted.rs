@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::CheckpointStore;
-use super::Inspection;
-use super::StoreError;
 use super::rows::{count, int};
+use super::{CheckpointStore, Inspection, StoreError};
 use crate::notification::ObjectId;
 
 /// Why no feed takes an object.

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::collector::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
+use crate::collector::ids::{EncoderId, SinkId};
 use crate::collector::users::UserDirectory;
 use crate::config::{Config, feed};
 use crate::event::Encoder;
@@ -69,19 +70,19 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
     };
     let Names { bucket, buckets, behind } = names(table, &place);
     let mut encoders: Vec<Encoder> = Vec::new();
-    let (mut lanes, mut sinks, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
-    for (lane, (sink, sink_table)) in config.sink.iter().enumerate() {
-        if !table.sinks.contains(sink) {
+    let (mut sinks, mut sink_names, mut encoder_of) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, (sink_name, sink_table)) in config.sink.iter().enumerate() {
+        if !table.sinks.contains(sink_name) {
             continue;
         }
         let encoder = sink_table.encoding().encoder();
-        let at = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
+        let known = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1
         });
-        lanes.push(lane);
-        sinks.push(Arc::from(sink.as_str()));
-        encoder_of.push(at);
+        sinks.push(SinkId(at));
+        sink_names.push(Arc::from(sink_name.as_str()));
+        encoder_of.push(EncoderId(known));
     }
     let name: Arc<str> = name.into();
     let users = table.users.clone().map(|users| Arc::new(UserDirectory::new(Arc::clone(&name), users)));
@@ -100,8 +101,8 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         settings,
         redaction,
         users,
-        lanes,
         sinks,
+        sink_names,
         encoders,
         encoder_of,
         told_no_record: AtomicBool::new(false),

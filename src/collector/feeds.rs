@@ -1,12 +1,14 @@
-//! The feeds as they run: where each reads, which objects are its, which lanes it goes to.
+//! The feeds as they run: where each reads, which objects are its, which sinks it goes to.
 
 use std::collections::HashMap;
+use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::checkpoint::{NoFeed, Unrouted};
+use crate::collector::ids::{EncoderId, FeedId, SinkId};
 use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
 use crate::event::{Encoder, Scope};
@@ -39,12 +41,12 @@ pub(super) struct Feed {
     pub redaction: Option<Redaction>,
     /// Who the users of its records are, where the feed is to say so.
     pub users: Option<Arc<UserDirectory>>,
-    /// The feed's lanes, by their position among all, with the sink's name.
-    pub lanes: Vec<usize>,
-    pub sinks: Vec<Arc<str>>,
-    /// What its sinks want, each encoding once, and which of them each lane takes.
+    /// The feed's sinks, and their names.
+    pub sinks: Vec<SinkId>,
+    pub sink_names: Vec<Arc<str>>,
+    /// What its sinks want, each encoding once, and which of them each sink takes.
     pub encoders: Vec<Encoder>,
-    pub encoder_of: Vec<usize>,
+    pub encoder_of: Vec<EncoderId>,
     /// It was told that an object gave no record.
     pub told_no_record: AtomicBool,
 }
@@ -65,15 +67,15 @@ impl Feed {
         self.buckets.iter().any(|its| **its == *bucket)
     }
 
-    /// The position among the feed's encoders of what makes the bytes for a lane.
-    pub(super) fn encoder_at(&self, lane: usize) -> Option<usize> {
-        let at = self.lanes.iter().position(|&its| its == lane)?;
+    /// Which of the feed's encoders makes the bytes for a sink.
+    pub(super) fn encoder_at(&self, sink: SinkId) -> Option<EncoderId> {
+        let at = self.sinks.iter().position(|&its| its == sink)?;
         Some(self.encoder_of[at])
     }
 
-    /// What makes the bytes for the lane at this position among all.
-    pub(super) fn encoder(&self, lane: usize) -> Option<Encoder> {
-        self.encoder_at(lane).map(|at| self.encoders[at])
+    /// What makes the bytes for a sink.
+    pub(super) fn encoder(&self, sink: SinkId) -> Option<Encoder> {
+        self.encoder_at(sink).map(|at| self.encoders[at.0])
     }
 
     /// All that the feed says of how the records of an object become events. The one place that makes a context: what is
@@ -121,29 +123,38 @@ pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
 /// Where an object goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
-    /// To the feed at this position.
-    Feed(usize),
+    Feed(FeedId),
     /// To nobody: a feed of its bucket leaves it out on purpose.
     Ignored,
-    /// To nobody, for this reason. Of the feeds that read its bucket, if there are any, the one at this position is the
-    /// nearest.
-    Nobody { why: NoFeed, nearest: Option<usize> },
+    /// To nobody, for this reason. Of the feeds that read its bucket, if there are any, this one is the nearest.
+    Nobody {
+        why: NoFeed,
+        nearest: Option<FeedId>,
+    },
 }
 
 /// All feeds.
 pub(super) struct Feeds(pub Vec<Arc<Feed>>);
 
+impl Index<FeedId> for Feeds {
+    type Output = Arc<Feed>;
+
+    fn index(&self, feed: FeedId) -> &Arc<Feed> {
+        &self.0[feed.0]
+    }
+}
+
 impl Feeds {
     /// Which feed an object belongs to. Feeds do not overlap.
     pub(super) fn route(&self, object: &ObjectId) -> Route {
         if let Some(at) = self.position(object) {
-            return match &self.0[at] {
+            return match &self[at] {
                 feed if feed.wants(&object.key) => Route::Feed(at),
                 feed if feed.ignore.is_match(&*object.key) => Route::Ignored,
                 _ => Route::Nobody { why: NoFeed::Keys, nearest: Some(at) },
             };
         }
-        let of_bucket = || self.0.iter().enumerate().filter(|(_, feed)| feed.reads(&object.bucket));
+        let of_bucket = || (0..).map(FeedId).zip(&self.0).filter(|(_, feed)| feed.reads(&object.bucket));
         if of_bucket().any(|(_, feed)| feed.ignore.is_match(&*object.key)) {
             return Route::Ignored;
         }
@@ -155,14 +166,20 @@ impl Feeds {
     }
 
     /// What is kept of an object that goes to nobody.
-    pub(super) fn unrouted(&self, object: ObjectId, queue: &Arc<str>, why: NoFeed, nearest: Option<usize>) -> Unrouted {
-        let feed = nearest.map(|at| Arc::clone(&self.0[at].name));
+    pub(super) fn unrouted(
+        &self,
+        object: ObjectId,
+        queue: &Arc<str>,
+        why: NoFeed,
+        nearest: Option<FeedId>,
+    ) -> Unrouted {
+        let feed = nearest.map(|at| Arc::clone(&self[at].name));
         Unrouted { object, queue: Arc::clone(queue), feed, why }
     }
 
-    /// The position of the feed whose place an object lies in, wanted or not.
-    pub(super) fn position(&self, object: &ObjectId) -> Option<usize> {
-        self.0.iter().position(|feed| feed.covers(object))
+    /// The feed whose place an object lies in, wanted or not.
+    pub(super) fn position(&self, object: &ObjectId) -> Option<FeedId> {
+        self.0.iter().position(|feed| feed.covers(object)).map(FeedId)
     }
 }
 
@@ -197,8 +214,8 @@ mod tests {
             settings: Settings::default(),
             redaction: None,
             users: None,
-            lanes: Vec::new(),
             sinks: Vec::new(),
+            sink_names: Vec::new(),
             encoders: Vec::new(),
             encoder_of: Vec::new(),
             told_no_record: AtomicBool::new(false),
@@ -214,25 +231,25 @@ mod tests {
         ]);
         let nobody = |why, nearest| Route::Nobody { why, nearest };
         for (bucket, key, expected) in [
-            ("logs", "audit/a/1.json", Route::Feed(0)),
-            ("logs", "audit/b/1.json", Route::Feed(1)),
-            ("whole", "x", Route::Feed(2)),
-            ("logs", "audit/a/1.txt", nobody(NoFeed::Keys, Some(0))),
+            ("logs", "audit/a/1.json", Route::Feed(FeedId(0))),
+            ("logs", "audit/b/1.json", Route::Feed(FeedId(1))),
+            ("whole", "x", Route::Feed(FeedId(2))),
+            ("logs", "audit/a/1.txt", nobody(NoFeed::Keys, Some(FeedId(0)))),
             ("logs", "audit/a/_1.json", Route::Ignored),
             ("logs", "audit/a/_1.txt", Route::Ignored),
-            ("logs", "audit/b/_1.json", Route::Feed(1)),
+            ("logs", "audit/b/_1.json", Route::Feed(FeedId(1))),
             ("logs", "trash/1.json", Route::Ignored),
             // The one whose prefix has most in common with the key; the first, where none has more.
-            ("logs", "audit/bb/1.json", nobody(NoFeed::Prefix, Some(1))),
-            ("logs", "audit/c/1.json", nobody(NoFeed::Prefix, Some(0))),
-            ("logs", "older/1.json", nobody(NoFeed::Prefix, Some(1))),
-            ("logs", "zzz", nobody(NoFeed::Prefix, Some(0))),
+            ("logs", "audit/bb/1.json", nobody(NoFeed::Prefix, Some(FeedId(1)))),
+            ("logs", "audit/c/1.json", nobody(NoFeed::Prefix, Some(FeedId(0)))),
+            ("logs", "older/1.json", nobody(NoFeed::Prefix, Some(FeedId(1)))),
+            ("logs", "zzz", nobody(NoFeed::Prefix, Some(FeedId(0)))),
             ("log", "audit/a/1.json", nobody(NoFeed::Bucket, None)),
         ] {
             assert_eq!(feeds.route(&ObjectId::new(bucket, key)), expected, "{bucket} {key}");
         }
         let object = ObjectId::new("logs", "zzz");
-        let kept = feeds.unrouted(object.clone(), &"q".into(), NoFeed::Prefix, Some(1));
+        let kept = feeds.unrouted(object.clone(), &"q".into(), NoFeed::Prefix, Some(FeedId(1)));
         assert_eq!(kept, Unrouted { object, queue: "q".into(), feed: Some("b".into()), why: NoFeed::Prefix });
     }
 }

@@ -12,6 +12,8 @@ mod feeds;
 
 mod freshness;
 
+mod ids;
+
 mod intake;
 
 mod job;
@@ -135,10 +137,10 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let lanes = start::lanes(&config, &feeds, &store, &reporter, &halt, once, &mut tasks)?;
+    let workers = start::workers(&config, &feeds, &store, &reporter, &halt, once, &mut tasks)?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
-        lanes,
+        workers,
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
@@ -269,7 +271,7 @@ impl Supervised {
                 // Without a service manager there is nobody to tell.
                 let _ = systemd::stopping();
                 stop.request();
-                // What is done now and then holds on to the lanes, which end when nobody does.
+                // What is done now and then holds on to the sinks, which end when nobody does.
                 self.background.abort_all();
                 // Without the store nothing that is in hand can be finished: it is given back at once.
                 let (last, end) = match self.store.in_place() {

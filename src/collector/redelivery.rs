@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::checkpoint::{Further, RefusedRecord};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
+use crate::collector::ids::SinkId;
 use crate::collector::job::{JobEnd, JobError, Services, Task};
 use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
 use crate::collector::report::limited;
@@ -19,12 +20,12 @@ use crate::object::{Condition, Objects as _, Reading};
 /// How many records are tried again at once.
 const RECORDS_AT_ONCE: usize = 256;
 
-/// What follows a job: its lanes have, or have not had, all that its object holds.
+/// What follows a job: its sinks have, or have not had, all that its object holds.
 pub(super) struct Redelivery {
     services: Arc<Services>,
     feed: Arc<Feed>,
     object: ObjectId,
-    lanes: Vec<usize>,
+    sinks: Vec<SinkId>,
     progress: Arc<AtomicU64>,
 }
 
@@ -34,12 +35,12 @@ impl Redelivery {
             services: Arc::clone(services),
             feed: Arc::clone(&task.feed),
             object: task.object.clone(),
-            lanes: task.lanes.clone(),
+            sinks: task.sinks.clone(),
             progress: Arc::clone(&task.progress),
         }
     }
 
-    /// Tries again what was requeued. A lane that stands still is deferred, and gets it when it is caught up.
+    /// Tries again what was requeued. A sink that stands still is deferred, and gets it when it is caught up.
     ///
     /// # Errors
     /// The job's own, or the object could not be read for a record whose bytes were not kept.
@@ -68,7 +69,7 @@ impl Redelivery {
             && let Some(further) = self.services.store.requeued_further(&self.object)?
         {
             // Each sink has to have some before others take their place.
-            end.again = !self.feed.lanes.iter().all(|lane| self.lanes.contains(lane));
+            end.again = !self.feed.sinks.iter().all(|sink| self.sinks.contains(sink));
             if !end.again {
                 self.deliver_further(further, &mut end.deferred).await?;
             }
@@ -76,9 +77,9 @@ impl Redelivery {
         ended.map(|_| end)
     }
 
-    /// Brings the records that have no entry each to the lanes, in one reading of their object: some at a time get entries,
-    /// and go the way of the others. When a lane stands still the rest waits.
-    async fn deliver_further(&self, further: Further, deferred: &mut Vec<usize>) -> Result<(), JobError> {
+    /// Brings the records that have no entry each to the sinks, in one reading of their object: some at a time get entries,
+    /// and go the way of the others. When a sink stands still the rest waits.
+    async fn deliver_further(&self, further: Further, deferred: &mut Vec<SinkId>) -> Result<(), JobError> {
         if !deferred.is_empty() {
             return Ok(());
         }
@@ -134,31 +135,31 @@ impl Redelivery {
         Ok(())
     }
 
-    /// Brings some records to the lanes that have passed them without having had them.
+    /// Brings some records to the sinks that have passed them without having had them.
     async fn deliver(
         &self,
         records: Vec<RefusedRecord>,
         at_hand: HashMap<u64, Vec<u8>>,
         is_readable: bool,
-        deferred: &mut Vec<usize>,
+        deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {
         let services = &self.services;
-        for &lane in &self.lanes {
-            // What the batch in hand does to the lane's place is not known yet.
-            if services.lanes[lane].holds(&self.object) && !deferred.contains(&lane) {
-                deferred.push(lane);
+        for &sink in &self.sinks {
+            // What the batch in hand does to the sink's place is not known yet.
+            if services.workers[sink].holds(&self.object) && !deferred.contains(&sink) {
+                deferred.push(sink);
             }
         }
-        let lanes: Vec<usize> = self.lanes.iter().copied().filter(|lane| !deferred.contains(lane)).collect();
-        let sinks: Vec<Arc<str>> = lanes.iter().map(|&lane| Arc::clone(&services.lanes[lane].sink)).collect();
+        let sinks: Vec<SinkId> = self.sinks.iter().copied().filter(|sink| !deferred.contains(sink)).collect();
+        let names: Vec<Arc<str>> = sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
         let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
-        let trackers: Vec<Tracker> = lanes.iter().map(|_| Tracker::default()).collect();
+        let trackers: Vec<Tracker> = sinks.iter().map(|_| Tracker::default()).collect();
         let work = AgainWork {
             services: Arc::clone(services),
             feed: Arc::clone(&self.feed),
             object: self.object.clone(),
-            position: services.store.position(&self.object, &sinks)?,
-            lanes: lanes.clone(),
+            position: services.store.position(&self.object, &names)?,
+            sinks: sinks.clone(),
             trackers: trackers.clone(),
             records,
             at_hand,
@@ -166,15 +167,15 @@ impl Redelivery {
         };
         let (again, failure) = self.offer(work, is_readable).await;
         let mut overtaken = false;
-        for (&lane, tracker) in lanes.iter().zip(&trackers) {
-            let slow = again.deferred.contains(&lane);
-            if slow || !services.wait_for(lane, tracker, &self.object, &self.progress).await {
+        for (&sink, tracker) in sinks.iter().zip(&trackers) {
+            let slow = again.deferred.contains(&sink);
+            if slow || !services.wait_for(sink, tracker, &self.object, &self.progress).await {
                 tracker.abandon().await;
             }
             match tracker.outcome() {
                 tracker::Outcome::Committed if !slow => {}
                 tracker::Outcome::Overtaken => overtaken = true,
-                _ => deferred.push(lane),
+                _ => deferred.push(sink),
             }
         }
         self.note(ids, again).await?;
@@ -199,8 +200,8 @@ impl Redelivery {
             },
             false => None,
         };
-        let lanes = work.lanes.iter();
-        let producing: Vec<_> = lanes.map(|&lane| self.services.lanes[lane].producing()).collect();
+        let sinks = work.sinks.iter();
+        let producing: Vec<_> = sinks.map(|&sink| self.services.workers[sink].producing()).collect();
         let ids: Vec<u64> = work.records.iter().map(|record| record.id).collect();
         let runtime = Handle::current();
         let offered = tokio::task::spawn_blocking(move || reading::offer_again(work, snapshot, &runtime)).await;
@@ -230,7 +231,7 @@ impl Redelivery {
             );
             services.store.refuse_again(again.refused).await?;
         }
-        let released = services.store.release(ids, self.feed.sinks.clone()).await?;
+        let released = services.store.release(ids, self.feed.sink_names.clone()).await?;
         if released > 0 {
             services.metrics.records_requeued.add([feed, "delivered"], released);
             limited!(

@@ -124,7 +124,7 @@ impl Requeues {
                 Notice::Written(Written { change: ObjectChange { object, .. }, .. }) => {
                     match self.feeds.route(&object) {
                         Route::Feed(at) => {
-                            let feed = &self.feeds.0[at];
+                            let feed = &self.feeds[at];
                             names.push((Arc::clone(&feed.name), feed.canonical(object)));
                         }
                         Route::Ignored => {}

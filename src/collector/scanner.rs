@@ -13,6 +13,7 @@ use crate::checkpoint::{CheckpointStore, ObjectPosition, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
 use crate::collector::feeds::Feed;
+use crate::collector::ids::FeedId;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
@@ -40,7 +41,7 @@ const PAGE_ATTEMPTS_MAX: u32 = 5;
 pub(super) struct Scanner {
     pub feed: Arc<Feed>,
     /// The feed's position among all.
-    pub position: usize,
+    pub position: FeedId,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
@@ -249,7 +250,7 @@ impl Scanner {
         if !self.feed.wants(&change.object.key) {
             return Ok(());
         }
-        let position = self.store.position(&change.object, &self.feed.sinks)?;
+        let position = self.store.position(&change.object, &self.feed.sink_names)?;
         if !position.is_of_another(self.feed.family.name) && is_known(&change, &position) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Starts the parts: lanes, scanners, queues, the admin server.
+//! Starts the parts: sink workers, scanners, queues, the admin server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +8,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::Error;
-use super::Sources;
-use super::build;
-use super::clock;
+use super::{Error, Sources, build, clock};
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch;
 use crate::checkpoint::CheckpointStore;
-use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
-use crate::collector::delivery::worker::{self, Lane, LaneError};
+use crate::collector::delivery::worker::{self, SinkWorker, WorkerError};
 use crate::collector::feeds::Feeds;
+use crate::collector::ids::{FeedId, PerSink, SinkId};
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::intake::receive::Intake;
 use crate::collector::intake::unrouted::Rerouting;
@@ -55,7 +53,7 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding().encoder(), &reading[..16])
 }
 
-pub(super) fn lanes(
+pub(super) fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
     store: &CheckpointStore,
@@ -63,7 +61,7 @@ pub(super) fn lanes(
     halt: &Shutdown,
     once: bool,
     tasks: &mut JoinSet<Result<(), Error>>,
-) -> Result<Vec<LaneHandle>, Error> {
+) -> Result<PerSink<WorkerHandle>, Error> {
     let limits = &config.limits;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
@@ -71,8 +69,8 @@ pub(super) fn lanes(
         let state = store.lane(name)?;
         let sink = Sink::open(table, state.position, state.file);
         let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
-        let unfinished = recovery::look_up(store, feeds, position, name, limits, reporter, halt)?;
-        let (lane, handle) = Lane::new(worker::Setup {
+        let unfinished = recovery::look_up(store, feeds, SinkId(position), name, limits, reporter, halt)?;
+        let (worker, handle) = SinkWorker::new(worker::Setup {
             name: name.as_str().into(),
             sink,
             encoder,
@@ -86,14 +84,14 @@ pub(super) fn lanes(
             once,
         });
         tasks.spawn(async move {
-            match lane.run(unfinished).await {
-                Ok(()) | Err(LaneError::Stopped) => Ok(()),
-                Err(LaneError::Store(error)) => Err(error.into()),
+            match worker.run(unfinished).await {
+                Ok(()) | Err(WorkerError::Stopped) => Ok(()),
+                Err(WorkerError::Store(error)) => Err(error.into()),
             }
         });
         handles.push(handle);
     }
-    Ok(handles)
+    Ok(handles.into_iter().collect())
 }
 
 pub(super) fn scanners(
@@ -111,7 +109,7 @@ pub(super) fn scanners(
         }
         let scanner = Scanner {
             feed: Arc::clone(feed),
-            position,
+            position: FeedId(position),
             store: services.store.clone(),
             metrics: Arc::clone(&services.metrics),
             reporter: services.reporter.clone(),

@@ -61,9 +61,9 @@ pub(super) async fn run(
             services.metrics.quarantine_body_bytes.set([&kind], i64::try_from(body_bytes).unwrap_or(i64::MAX));
         }
         services.metrics.left_out.objects.set(i64::try_from(services.store.unrouted_count()?).unwrap_or(i64::MAX));
-        for lane in &services.lanes {
-            let entries = i64::try_from(services.store.backlog_len(&lane.sink)?).unwrap_or(i64::MAX);
-            services.metrics.backlog_objects.set([&lane.sink], entries);
+        for worker in services.workers.iter() {
+            let entries = i64::try_from(services.store.backlog_len(&worker.name)?).unwrap_or(i64::MAX);
+            services.metrics.backlog_objects.set([&worker.name], entries);
         }
         look_at_identities(&services, &identities).await;
         for queue in &queues {
@@ -175,12 +175,12 @@ pub(super) async fn report(services: Arc<Services>) {
 
 fn look_at_sinks(reporter: &Reporter, services: &Services) {
     let patience = services.limits.sink_patience.max(ANSWER_MAX);
-    for lane in &services.lanes {
-        let sink = Part::new(PartKind::Sink, &lane.sink);
-        match lane.unanswered().filter(|waited| *waited > patience) {
+    for worker in services.workers.iter() {
+        let sink = Part::new(PartKind::Sink, &worker.name);
+        match worker.unanswered().filter(|waited| *waited > patience) {
             Some(waited) => {
                 let reason = format!("it does not answer; it has had a batch for {} s", waited.as_secs());
-                limited!(reporter, WARN, &lane.sink, "a sink does not answer", sink = %lane.sink, reason);
+                limited!(reporter, WARN, &worker.name, "a sink does not answer", sink = %worker.name, reason);
                 let failure = Failure { kind: FaultKind::Timeout.word(), reason };
                 reporter.failed(&sink, Activity::Answer, failure, Patience::NONE);
             }

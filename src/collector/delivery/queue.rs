@@ -1,4 +1,4 @@
-//! What jobs hold of a lane: room to offer parts, and what it shows of itself.
+//! What jobs hold of a sink: room to offer parts, and what it shows of itself.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::batch::Part;
 use crate::collector::delivery::tracker::Tracker;
 use crate::notification::ObjectId;
 
-/// How many parts may wait for a lane.
+/// How many parts may wait for a sink.
 const OFFERS_MAX: usize = 256;
 
 /// One part on its way to a sink, and the memory it takes.
@@ -22,7 +22,7 @@ pub(in crate::collector) struct Offer {
     _room: OwnedSemaphorePermit,
 }
 
-/// What a lane shows of itself.
+/// What a sink shows of itself.
 #[derive(Clone, Default, Debug)]
 pub(in crate::collector::delivery) struct Status {
     /// Since when its sink takes nothing.
@@ -31,10 +31,10 @@ pub(in crate::collector::delivery) struct Status {
     pub(in crate::collector::delivery) sending: Option<(Instant, Arc<HashSet<ObjectId>>)>,
 }
 
-/// What jobs hold of a lane.
+/// What jobs hold of a sink.
 #[derive(Clone)]
-pub(in crate::collector) struct LaneHandle {
-    pub sink: Arc<str>,
+pub(in crate::collector) struct WorkerHandle {
+    pub name: Arc<str>,
     offers: mpsc::Sender<Offer>,
     room: Arc<Semaphore>,
     room_bytes: u32,
@@ -60,7 +60,7 @@ impl Producers {
     }
 }
 
-/// While one exists, more may be on its way to the lane.
+/// While one exists, more may be on its way to the sink.
 pub(in crate::collector) struct Producing(Arc<Producers>);
 
 impl Drop for Producing {
@@ -71,22 +71,22 @@ impl Drop for Producing {
     }
 }
 
-/// The lane's own end of what its handles hold.
+/// The sink's own end of what its handles hold.
 pub(in crate::collector::delivery) struct Inner {
     pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
     pub(in crate::collector::delivery) producers: Arc<Producers>,
     pub(in crate::collector::delivery) status: watch::Sender<Status>,
 }
 
-impl LaneHandle {
-    /// A handle and the lane's end of it. `room_bytes` of encoded events may wait.
-    pub(in crate::collector::delivery) fn new(sink: Arc<str>, room_bytes: usize) -> (Self, Inner) {
+impl WorkerHandle {
+    /// A handle and the sink's end of it. `room_bytes` of encoded events may wait.
+    pub(in crate::collector::delivery) fn new(name: Arc<str>, room_bytes: usize) -> (Self, Inner) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let producers = Arc::new(Producers::default());
         let room_bytes = u32::try_from(room_bytes).unwrap_or(u32::MAX >> 4);
         let handle = Self {
-            sink,
+            name,
             offers: sender,
             room: Arc::new(Semaphore::new(room_bytes as usize)),
             room_bytes,
@@ -112,7 +112,7 @@ impl LaneHandle {
         self.status.borrow().failing.is_some_and(|since| since.elapsed() > patience)
     }
 
-    /// Whether it has taken nothing for longer than `patience`. Unlike a lane that is stuck, one that only just began to
+    /// Whether it has taken nothing for longer than `patience`. Unlike a sink that is stuck, one that only just began to
     /// complete the batch from before the start is none of these.
     pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {
         let status = self.status.borrow();
@@ -139,8 +139,8 @@ impl LaneHandle {
         Producing(Arc::clone(&self.producers))
     }
 
-    /// Hands a part over once the lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
-    /// Returns false when the lane is closed.
+    /// Hands a part over once the sink has room for it. Cancel-safe: a part whose future was dropped was not offered.
+    /// Returns false when the sink is closed.
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
         let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };

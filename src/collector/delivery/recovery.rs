@@ -7,6 +7,7 @@ use crate::batch::{Batch, Part};
 use crate::checkpoint::{CheckpointStore, Sealed, SealedPart, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
+use crate::collector::ids::SinkId;
 use crate::collector::reading;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -37,7 +38,7 @@ pub(in crate::collector) struct Rebuild {
     id: String,
     seq: u64,
     parts: Vec<SealedPart>,
-    lane: usize,
+    sink: SinkId,
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
@@ -45,22 +46,22 @@ pub(in crate::collector) struct Rebuild {
     shutdown: Shutdown,
 }
 
-/// Looks up what a sink has to complete. `lane` is its position among all.
+/// Looks up what a sink has to complete.
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
-    lane: usize,
-    sink: &str,
+    sink: SinkId,
+    name: &str,
     limits: &Limits,
     reporter: &Reporter,
     shutdown: &Shutdown,
 ) -> Result<Unfinished, StoreError> {
-    let Some(found) = store.sealed(sink)? else { return Ok(Unfinished::Nothing) };
+    let Some(found) = store.sealed(name)? else { return Ok(Unfinished::Nothing) };
     let batch = Rebuild {
         id: found.sealed.id().to_owned(),
         seq: found.sealed.seq(),
         parts: found.parts,
-        lane,
+        sink,
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
@@ -104,13 +105,13 @@ impl Rebuild {
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
     async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Part>>, StoreError> {
         let object = &sealed.advance.object;
-        let Some(feed) = self.feeds.position(object).map(|at| &self.feeds.0[at]) else {
+        let Some(feed) = self.feeds.position(object).map(|at| &self.feeds[at]) else {
             limited!(
                 self.reporter, WARN, "", "an object of a batch that was under way belongs to no feed any more", %object
             );
             return Ok(Some(None));
         };
-        let Some(encoder) = feed.encoder(self.lane) else { return Ok(Some(None)) };
+        let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
         let mut backoff = Backoff::default();
         loop {
             match self.read(feed, sealed, encoder).await {

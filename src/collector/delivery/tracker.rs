@@ -1,4 +1,4 @@
-//! A job's account with one lane: how many parts it offered, and how far they have come.
+//! A job's account with one sink: how many parts it offered, and how far they have come.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ struct State {
     overtaken: bool,
 }
 
-/// Shared by a job and a lane. Parts of one job reach one lane in order, so counts are enough.
+/// Shared by a job and a sink. Parts of one job reach one sink in order, so counts are enough.
 #[derive(Clone, Debug)]
 pub(in crate::collector) struct Tracker(Arc<watch::Sender<State>>);
 
-/// How a job's parts ended in one lane.
+/// How a job's parts ended in one sink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::collector) enum Outcome {
     /// Every part is committed.
@@ -43,7 +43,7 @@ impl Tracker {
         self.0.send_modify(|state| state.offered += 1);
     }
 
-    /// The lane takes a part into a batch; refused once the job has given the rest up.
+    /// The sink takes a part into a batch; refused once the job has given the rest up.
     pub(in crate::collector) fn take(&self) -> bool {
         let mut is_taken = false;
         self.0.send_modify(|state| {

@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feeds, Route};
+use crate::collector::ids::FeedId;
 use crate::collector::intake::acknowledge::Polling;
 use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMessages, Proof};
 use crate::collector::intake::unrouted::told::Told;
@@ -63,7 +64,7 @@ pub(in crate::collector) struct Intake<Q> {
 /// An object that no feed takes, the feed that is nearest to taking it, and its share in a message.
 struct Nobodys {
     unrouted: Unrouted,
-    nearest: Option<usize>,
+    nearest: Option<FeedId>,
     ack: AckHandle,
 }
 
@@ -183,7 +184,7 @@ impl<Q: Queue> Intake<Q> {
         match self.feeds.route(&change.object) {
             Route::Feed(feed) => {
                 self.count("written");
-                change.object = self.feeds.0[feed].canonical(change.object);
+                change.object = self.feeds[feed].canonical(change.object);
                 // A closed dispatcher drops the ack handle, and the message goes back.
                 let _ = self.read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
             }
@@ -197,7 +198,7 @@ impl<Q: Queue> Intake<Q> {
                     NoFeed::Prefix => "outside",
                     NoFeed::Keys => "filtered",
                 });
-                let feed = nearest.map_or("", |at| &*self.feeds.0[at].name);
+                let feed = nearest.map_or("", |at| &*self.feeds[at].name);
                 self.metrics.left_out.notifications.add([&self.name, feed, why.name()], 1);
                 let unrouted = self.feeds.unrouted(change.object, &self.name, why, nearest);
                 nobodys.push(Nobodys { unrouted, nearest, ack });

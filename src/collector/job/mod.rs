@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::checkpoint::{CheckpointStore, Finish, ObjectPosition, StoreError};
-use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::{Feed, Feeds};
+use crate::collector::ids::{PerSink, SinkId};
 use crate::collector::reading::{self, Read};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::{Reporter, limited};
@@ -25,7 +26,7 @@ use crate::telemetry::metrics::Metrics;
 /// What every job works with.
 pub(super) struct Services {
     pub feeds: Arc<Feeds>,
-    pub lanes: Vec<LaneHandle>,
+    pub workers: PerSink<WorkerHandle>,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
@@ -42,10 +43,10 @@ impl Services {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
-    /// Where a task's object stands, with the lanes it is brought to.
+    /// Where a task's object stands, with the sinks it is brought to.
     fn position(&self, task: &Task) -> Result<ObjectPosition, StoreError> {
-        let sinks: Vec<Arc<str>> = task.lanes.iter().map(|&lane| Arc::clone(&self.lanes[lane].sink)).collect();
-        self.store.position(&task.object, &sinks)
+        let names: Vec<Arc<str>> = task.sinks.iter().map(|&sink| Arc::clone(&self.workers[sink].name)).collect();
+        self.store.position(&task.object, &names)
     }
 
     /// The supervisor turns, and health sees it.
@@ -54,14 +55,14 @@ impl Services {
     }
 }
 
-/// One object to be brought to some lanes.
+/// One object to be brought to some sinks.
 pub(super) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     /// The entity tag that every change which asked for it names.
     pub etag: Option<Box<str>>,
-    /// Which lanes, by their position among all.
-    pub lanes: Vec<usize>,
+    /// Which sinks, by their position among all.
+    pub sinks: Vec<SinkId>,
     /// Grows while the job makes progress.
     pub progress: Arc<AtomicU64>,
 }
@@ -72,8 +73,8 @@ pub(super) struct JobEnd {
     /// Everything the object holds is accepted, and noted so.
     pub finished: bool,
     /// Lanes that have not had all of it, by their position among all.
-    pub deferred: Vec<usize>,
-    /// What was requeued of it wants a job for all of its feed's lanes.
+    pub deferred: Vec<SinkId>,
+    /// What was requeued of it wants a job for all of its feed's sinks.
     pub again: bool,
 }
 
@@ -95,7 +96,7 @@ pub(super) enum JobError {
     Store(#[from] StoreError),
 }
 
-/// Brings one object to its lanes.
+/// Brings one object to its sinks.
 ///
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
@@ -132,18 +133,18 @@ struct Opened {
     snapshot: Snapshot,
 }
 
-/// A job that read all of its object and offered the lanes what each has not had.
+/// A job that read all of its object and offered the sinks what each has not had.
 struct Compared {
     job: Announced,
     read: Read,
     trackers: Vec<Tracker>,
 }
 
-/// A job whose lanes have what they were offered, but for those deferred.
+/// A job whose sinks have what they were offered, but for those deferred.
 struct Delivered {
     job: Announced,
     read: Read,
-    deferred: Vec<usize>,
+    deferred: Vec<SinkId>,
     overtaken: bool,
 }
 
@@ -223,14 +224,14 @@ impl Opened {
     async fn read(self) -> Result<Compared, JobError> {
         let Self { job, snapshot } = self;
         let etag = snapshot.version.etag.clone();
-        let trackers: Vec<Tracker> = job.task.lanes.iter().map(|_| Tracker::default()).collect();
-        let producing: Vec<_> = job.task.lanes.iter().map(|&lane| job.services.lanes[lane].producing()).collect();
+        let trackers: Vec<Tracker> = job.task.sinks.iter().map(|_| Tracker::default()).collect();
+        let producing: Vec<_> = job.task.sinks.iter().map(|&sink| job.services.workers[sink].producing()).collect();
         let work = reading::Work {
             services: Arc::clone(&job.services),
             feed: Arc::clone(&job.task.feed),
             object: job.task.object.clone(),
             position: job.position.clone(),
-            lanes: job.task.lanes.clone(),
+            sinks: job.task.sinks.clone(),
             trackers: trackers.clone(),
             progress: Arc::clone(&job.task.progress),
         };
@@ -251,22 +252,22 @@ impl Opened {
 }
 
 impl Compared {
-    /// Waits until each lane has what it was offered; not for one that stands still.
+    /// Waits until each sink has what it was offered; not for one that stands still.
     async fn deliver(self) -> Delivered {
         let Self { job, read, trackers } = self;
         let mut deferred = read.deferred.clone();
         let mut overtaken = false;
-        for (&lane, tracker) in job.task.lanes.iter().zip(&trackers) {
+        for (&sink, tracker) in job.task.sinks.iter().zip(&trackers) {
             let (object, progress) = (&job.task.object, &job.task.progress);
-            let committed = !deferred.contains(&lane) && job.services.wait_for(lane, tracker, object, progress).await;
+            let committed = !deferred.contains(&sink) && job.services.wait_for(sink, tracker, object, progress).await;
             if !committed {
                 tracker.abandon().await;
             }
             match tracker.outcome() {
                 tracker::Outcome::Committed => {}
                 tracker::Outcome::Overtaken => overtaken = true,
-                tracker::Outcome::UnderWay if deferred.contains(&lane) => {}
-                tracker::Outcome::UnderWay => deferred.push(lane),
+                tracker::Outcome::UnderWay if deferred.contains(&sink) => {}
+                tracker::Outcome::UnderWay => deferred.push(sink),
             }
         }
         Delivered { job, read, deferred, overtaken }
@@ -274,11 +275,11 @@ impl Compared {
 }
 
 impl Services {
-    /// Whether the lane committed all of the object's parts that its job offered. Given up once the lane has not moved for
+    /// Whether the sink committed all of the object's parts that its job offered. Given up once the sink has not moved for
     /// its patience.
     pub(super) async fn wait_for(
         &self,
-        lane: usize,
+        sink: SinkId,
         tracker: &Tracker,
         object: &ObjectId,
         progress: &AtomicU64,
@@ -293,10 +294,10 @@ impl Services {
                 () = tokio::time::sleep(patience) => {}
             }
             let now = tracker.progress();
-            if now == moved || self.lanes[lane].is_failing() {
-                let sink = &self.lanes[lane].sink;
+            if now == moved || self.workers[sink].is_failing() {
+                let name = &self.workers[sink].name;
                 limited!(
-                    self.reporter, WARN, sink, "going on without a sink that is slow or failing", %object, %sink
+                    self.reporter, WARN, name, "going on without a sink that is slow or failing", %object, sink = %name
                 );
                 return false;
             }

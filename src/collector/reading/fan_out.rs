@@ -1,4 +1,4 @@
-//! From placed records to parts: encodes each record once per encoding, cuts, and offers each lane what it has not had.
+//! From placed records to parts: encodes each record once per encoding, cuts, and offers each sink what it has not had.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,9 @@ use tokio::runtime::Handle;
 
 use crate::batch::{Acceptance, Advance, Part, Refused};
 use crate::checkpoint::Places;
-use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
+use crate::collector::ids::EncoderId;
 use crate::collector::job::Services;
 use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
@@ -27,8 +28,8 @@ const BODY_LEVEL: i32 = 3;
 
 /// Where parts go.
 pub(super) enum Target {
-    Lane {
-        handle: LaneHandle,
+    Sink {
+        handle: WorkerHandle,
         tracker: Tracker,
         services: Arc<Services>,
     },
@@ -39,8 +40,7 @@ pub(super) enum Target {
 /// One receiver of parts and how far it is.
 pub(super) struct SinkOutput {
     pub(super) target: Target,
-    /// The position of its encoder.
-    pub(super) encoder: usize,
+    pub(super) encoder: EncoderId,
     /// Where its next part begins.
     pub(super) cursor: u64,
     /// It gets nothing more in this reading.
@@ -67,14 +67,14 @@ struct Open {
     /// Which outputs get it.
     outputs: Vec<usize>,
     /// The encodings they want, and what was written of each.
-    encoder_at: Vec<usize>,
+    encoder_at: Vec<EncoderId>,
     encoders: Vec<Encoder>,
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
     refused: Vec<Refused>,
 }
 
-/// What one encoder wrote, shared by the lanes that take it.
+/// What one encoder wrote, shared by the sinks that take it.
 struct Written {
     bytes: Bytes,
     ends: Arc<[u32]>,
@@ -213,14 +213,14 @@ impl<'a> FanOut<'a> {
         let outputs: Vec<usize> = (0..self.outputs.len()).filter(|&at| gets(&self.outputs[at])).collect();
         // A gap before the first record is passed over by whoever had not had what is gone.
         let from = outputs.iter().map(|&at| self.outputs[at].cursor).min().unwrap_or(from).min(from);
-        let mut wanted: Vec<usize> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
+        let mut wanted: Vec<EncoderId> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
         wanted.sort_unstable();
         wanted.dedup();
         Open {
             from,
             to: from,
             outputs,
-            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
+            encoders: wanted.iter().map(|&at| self.encoders[at.0]).collect(),
             encoded: wanted.iter().map(|_| Encoded::default()).collect(),
             encoder_at: wanted,
             fingerprints: Vec::new(),
@@ -286,14 +286,14 @@ impl<'a> FanOut<'a> {
     }
 }
 
-/// Hands a part over. Returns false when the lane has had no room for as long as patience lasts.
+/// Hands a part over. Returns false when the sink has had no room for as long as patience lasts.
 pub(super) fn emit(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
     match target {
         Target::Kept(parts) => {
             parts.push(part);
             true
         }
-        Target::Lane { handle, tracker, services } => runtime.block_on(async {
+        Target::Sink { handle, tracker, services } => runtime.block_on(async {
             tokio::select! {
                 biased;
                 taken = handle.offer(part, tracker) => taken,

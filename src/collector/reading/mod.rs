@@ -1,4 +1,4 @@
-//! The worker's part of a job: reads one version, places its records, and lets flow what each lane has not had.
+//! The worker's part of a job: reads one version, places its records, and lets flow what each sink has not had.
 
 mod further;
 
@@ -23,6 +23,7 @@ use tracing::warn;
 use crate::checkpoint::{ObjectPosition, StoreError};
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
+use crate::collector::ids::SinkId;
 use crate::collector::job::{JobError, Services};
 use crate::collector::reading::fan_out::{Counts, FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::{Ended, Pass};
@@ -43,8 +44,8 @@ pub(super) struct Work {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     pub position: ObjectPosition,
-    /// The lanes by their position among all, and the job's tracker with each.
-    pub lanes: Vec<usize>,
+    /// The sinks by their position among all, and the job's tracker with each.
+    pub sinks: Vec<SinkId>,
     pub trackers: Vec<Tracker>,
     /// Grows with every block.
     pub progress: Arc<AtomicU64>,
@@ -64,11 +65,11 @@ pub(super) struct Read {
     pub skipped_lines: u64,
     /// The latest time of a new event, in milliseconds since the epoch.
     pub latest_event_ms: Option<i64>,
-    /// The lanes that were left behind.
-    pub deferred: Vec<usize>,
+    /// The sinks that were left behind.
+    pub deferred: Vec<SinkId>,
 }
 
-/// Reads the version and offers each lane what it has not had. Blocks; to be run on a worker's thread.
+/// Reads the version and offers each sink what it has not had. Blocks; to be run on a worker's thread.
 ///
 /// # Errors
 /// Whatever was offered before may be sealed already.
@@ -98,8 +99,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     };
     let ended = pass.run()?;
     let counts = fan_out.counts;
-    let deferred = fan_out.outputs.iter().zip(&work.lanes).filter(|(output, _)| output.deferred).map(|(_, lane)| *lane);
-    let deferred: Vec<usize> = deferred.collect();
+    let deferred = fan_out.outputs.iter().zip(&work.sinks).filter(|(output, _)| output.deferred).map(|(_, sink)| *sink);
+    let deferred: Vec<SinkId> = deferred.collect();
     tell(&work, &source, &ended, &counts);
     Ok(Read {
         version,
@@ -114,15 +115,15 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
 }
 
 fn outputs(work: &Work) -> Vec<SinkOutput> {
-    let lanes = work.lanes.iter().zip(&work.trackers).zip(&work.position.cursors);
-    lanes
-        .map(|((&lane, tracker), &cursor)| SinkOutput {
-            target: Target::Lane {
-                handle: work.services.lanes[lane].clone(),
+    let sinks = work.sinks.iter().zip(&work.trackers).zip(&work.position.cursors);
+    sinks
+        .map(|((&sink, tracker), &cursor)| SinkOutput {
+            target: Target::Sink {
+                handle: work.services.workers[sink].clone(),
                 tracker: tracker.clone(),
                 services: Arc::clone(&work.services),
             },
-            encoder: work.feed.encoder_at(lane).unwrap_or_default(),
+            encoder: work.feed.encoder_at(sink).unwrap_or_default(),
             cursor,
             deferred: false,
         })
@@ -156,9 +157,9 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
         limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
     }
     if ended.gone > 0 {
-        for (output, lane) in work.position.cursors.iter().zip(&work.lanes) {
+        for (output, sink) in work.position.cursors.iter().zip(&work.sinks) {
             if *output < work.position.progress.accepted {
-                metrics.gap_records.add([&work.services.lanes[*lane].sink], ended.gone);
+                metrics.gap_records.add([&work.services.workers[*sink].name], ended.gone);
             }
         }
         limited!(

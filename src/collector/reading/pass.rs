@@ -62,7 +62,7 @@ struct Wanted {
 }
 
 impl<'a> Pass<'_, 'a> {
-    /// Reads as much as it takes to bring every lane up to the content's end.
+    /// Reads as much as it takes to bring every sink up to the content's end.
     pub(super) fn run(&mut self) -> Result<Ended, JobError> {
         let trailing_garbage = self.prove()?;
         let lagging = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use crate::batch::{Advance, Part};
 use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
 use crate::collector::feeds::Feed;
+use crate::collector::ids::EncoderId;
 use crate::collector::job::JobError;
 use crate::collector::reading::fan_out::{FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::Pass;
@@ -61,7 +62,8 @@ pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -
     version.last_modified_ms = sealed.last_modified_ms;
     let version = Arc::new(version);
     let context = feed.context(&object, sealed.last_modified_ms);
-    let output = SinkOutput { target: Target::Kept(Vec::new()), encoder: 0, cursor: from, deferred: false };
+    let output =
+        SinkOutput { target: Target::Kept(Vec::new()), encoder: EncoderId::default(), cursor: from, deferred: false };
     let mut fan_out = FanOut::new(&context, Arc::clone(&version), vec![encoder], vec![output], runtime);
     fan_out.accepted = position.progress.accepted;
     fan_out.quarantined_positions = store.quarantined_positions(&object, from)?;

@@ -1,4 +1,4 @@
-//! Records out of quarantine: their bytes, kept there or found in their object, decoded once more for the lanes.
+//! Records out of quarantine: their bytes, kept there or found in their object, decoded once more for the sinks.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -11,6 +11,7 @@ use crate::batch::{Advance, Part};
 use crate::checkpoint::{CheckpointStore, ObjectPosition, RefusedRecord};
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
+use crate::collector::ids::SinkId;
 use crate::collector::job::{JobError, Services};
 use crate::collector::reading::fan_out::{FanOut, Placed, Target, emit, too_long};
 use crate::collector::reading::pass::Pass;
@@ -34,10 +35,10 @@ pub(in crate::collector) struct AgainWork {
     pub services: Arc<Services>,
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    /// Where the lanes' sinks stand with the object.
+    /// Where the sinks' sinks stand with the object.
     pub position: ObjectPosition,
-    /// The lanes by their position among all, and the tracker with each.
-    pub lanes: Vec<usize>,
+    /// The sinks by their position among all, and the tracker with each.
+    pub sinks: Vec<SinkId>,
     pub trackers: Vec<Tracker>,
     pub records: Vec<RefusedRecord>,
     /// The bytes of some of them, by their numbers in quarantine.
@@ -54,11 +55,11 @@ pub(in crate::collector) struct Again {
     pub events: u64,
     /// Users of the records.
     pub looked_up: LookedUp,
-    /// The lanes that had no room for as long as patience lasts.
-    pub deferred: Vec<usize>,
+    /// The sinks that had no room for as long as patience lasts.
+    pub deferred: Vec<SinkId>,
 }
 
-/// Offers each lane the records that its sink has passed and not had. Those whose bytes are not in quarantine are looked for
+/// Offers each sink the records that its sink has passed and not had. Those whose bytes are not in quarantine are looked for
 /// in `snapshot`; without it they are left alone. Blocks; to be run on a worker's thread.
 ///
 /// Also returns why the object could not be searched to its end, if so.
@@ -103,30 +104,30 @@ impl AgainWork {
         record.has_body || self.at_hand.contains_key(&record.id)
     }
 
-    /// Offers one record's events to each lane that has passed it and not had it; a refusal is noted.
+    /// Offers one record's events to each sink that has passed it and not had it; a refusal is noted.
     fn offer(&self, record: &RefusedRecord, bytes: &[u8], again: &mut Again, runtime: &Handle) {
         let Decoded { version, written, looked_up } =
             match decode(&self.feed, &self.object, record, bytes, &self.feed.encoders) {
                 Ok(decoded) => decoded,
                 Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
             };
-        let cursors = self.lanes.iter().zip(&self.trackers).zip(&self.position.cursors);
+        let cursors = self.sinks.iter().zip(&self.trackers).zip(&self.position.cursors);
         let mut is_first = record.had.is_empty();
-        for ((&lane, tracker), &cursor) in cursors {
-            let handle = &self.services.lanes[lane];
-            if cursor <= record.place || record.had.contains(&handle.sink) || again.deferred.contains(&lane) {
+        for ((&sink, tracker), &cursor) in cursors {
+            let handle = &self.services.workers[sink];
+            if cursor <= record.place || record.had.contains(&handle.name) || again.deferred.contains(&sink) {
                 continue;
             }
-            let at = self.feed.encoder_at(lane).unwrap_or_default();
-            let part = part(&self.object, cursor, record, &version, &written[at]);
+            let at = self.feed.encoder_at(sink).unwrap_or_default();
+            let part = part(&self.object, cursor, record, &version, &written[at.0]);
             if std::mem::take(&mut is_first) {
                 again.events += part.ends.len() as u64;
                 again.looked_up += looked_up;
             }
             let (handle, services) = (handle.clone(), Arc::clone(&self.services));
-            let mut target = Target::Lane { handle, tracker: tracker.clone(), services };
+            let mut target = Target::Sink { handle, tracker: tracker.clone(), services };
             if !emit(&mut target, part, self.services.limits.sink_patience, runtime) {
-                again.deferred.push(lane);
+                again.deferred.push(sink);
             }
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::checkpoint::{BacklogPlace, CheckpointStore, StoreError};
+use crate::collector::ids::FeedId;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
@@ -21,7 +22,7 @@ const STORED_IN_MEMORY_MAX: u64 = 4096;
 #[derive(Debug)]
 struct Entry {
     /// The feed's position, where it is known.
-    feed: Option<usize>,
+    feed: Option<FeedId>,
     since: Instant,
     order: u64,
     attempts: u32,
@@ -34,7 +35,7 @@ struct Entry {
 pub(in crate::collector) struct Due {
     pub object: ObjectId,
     /// The feed's position.
-    pub feed: usize,
+    pub feed: FeedId,
     pub waited: Duration,
 }
 
@@ -107,7 +108,7 @@ impl Backlog {
         &mut self,
         store: &CheckpointStore,
         object: &ObjectId,
-        feed: usize,
+        feed: FeedId,
     ) -> Result<(), StoreError> {
         if !self.knows(object) && !self.is_stored(store, object)? {
             self.enter(object, Some(feed), false);
@@ -115,7 +116,7 @@ impl Backlog {
         Ok(())
     }
 
-    fn enter(&mut self, object: &ObjectId, feed: Option<usize>, is_stored: bool) {
+    fn enter(&mut self, object: &ObjectId, feed: Option<FeedId>, is_stored: bool) {
         let order = self.next_order;
         self.next_order += 1;
         self.stored_in_memory += u64::from(is_stored);
@@ -180,7 +181,7 @@ impl Backlog {
         &mut self,
         store: &CheckpointStore,
         busy: impl Fn(&ObjectId) -> bool,
-    ) -> Result<Option<(ObjectId, Option<usize>)>, StoreError> {
+    ) -> Result<Option<(ObjectId, Option<FeedId>)>, StoreError> {
         let next = self.ready(&busy);
         if next.is_some() || self.stored <= self.stored_in_memory || self.stored_in_memory >= STORED_IN_MEMORY_MAX {
             return Ok(next);
@@ -199,7 +200,7 @@ impl Backlog {
         Ok(self.ready(&busy))
     }
 
-    fn ready(&self, busy: &impl Fn(&ObjectId) -> bool) -> Option<(ObjectId, Option<usize>)> {
+    fn ready(&self, busy: &impl Fn(&ObjectId) -> bool) -> Option<(ObjectId, Option<FeedId>)> {
         let now = Instant::now();
         self.order.values().find_map(|object| {
             let entry = self.entries.get(object)?;
@@ -238,10 +239,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
         let mut behind = behind(&store);
-        behind.defer(&store, &object(1), 0).unwrap();
+        behind.defer(&store, &object(1), FeedId(0)).unwrap();
         tokio::time::advance(Duration::from_secs(5)).await;
-        behind.defer(&store, &object(1), 0).unwrap();
-        behind.defer(&store, &object(2), 0).unwrap();
+        behind.defer(&store, &object(1), FeedId(0)).unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).unwrap();
         let due = behind.due(OweAfter::After(Duration::from_secs(5)));
         assert_eq!(due.iter().map(|due| due.object.clone()).collect::<Vec<_>>(), [object(1)]);
         assert!(due[0].waited >= Duration::from_secs(5));
@@ -254,8 +255,8 @@ mod tests {
         let store = store(&directory);
         write_down(&store, 1).await;
         let mut behind = behind(&store);
-        behind.defer(&store, &object(1), 0).unwrap();
-        behind.defer(&store, &object(2), 0).unwrap();
+        behind.defer(&store, &object(1), FeedId(0)).unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).unwrap();
         assert!(!behind.is_waited_for(&object(1)) && behind.is_waited_for(&object(2)));
     }
 
@@ -264,8 +265,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
         let mut behind = behind(&store);
-        behind.defer(&store, &object(1), 0).unwrap();
-        behind.defer(&store, &object(2), 0).unwrap();
+        behind.defer(&store, &object(1), FeedId(0)).unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).unwrap();
         assert_eq!(behind.turned(), Some(true));
         behind.had(&object(1), false);
         assert_eq!((behind.turned(), behind.is_waited_for(&object(1))), (None, false));

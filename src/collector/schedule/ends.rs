@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::Dispatcher;
-use super::PendingChange;
-use super::ReadRequest;
-use super::Running;
-use super::TICK;
+use super::{AwaitingAck, Dispatcher, PendingChange, ReadRequest, Running, TICK};
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::clock;
+use crate::collector::ids::SinkId;
 use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
@@ -30,12 +27,12 @@ impl Dispatcher {
             // A panic outside a worker is a fault of the program's own; going on could lose what it held.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
-        let Some(Running { pending, lanes, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
+        let Some(Running { pending, sinks, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
         pending.acks.iter().for_each(AckHandle::touch);
         match result {
-            Ok(end) => self.passed(&object, pending, &lanes, is_catching_up, &end).await?,
+            Ok(end) => self.passed(&object, pending, &sinks, is_catching_up, &end).await?,
             Err(JobError::Store(error)) => return Err(error),
-            Err(error) => self.failed(&object, pending, &lanes, is_catching_up, &error).await?,
+            Err(error) => self.failed(&object, pending, &sinks, is_catching_up, &error).await?,
         }
         if self.waiting.get(&object).is_some_and(|pending| pending.not_before.is_none()) {
             self.ready.push_back(object);
@@ -47,13 +44,13 @@ impl Dispatcher {
         &mut self,
         object: &ObjectId,
         pending: PendingChange,
-        lanes: &[usize],
+        sinks: &[SinkId],
         is_catching_up: bool,
         end: &JobEnd,
     ) -> Result<(), StoreError> {
-        for &lane in &end.deferred {
-            self.defer(lane, object, pending.feed)?;
-            self.backlogs[lane].rest(object, TICK);
+        for &sink in &end.deferred {
+            self.defer(sink, object, pending.feed)?;
+            self.backlogs[sink].rest(object, TICK);
         }
         if !end.finished && end.deferred.is_empty() {
             // Stopped midway: the ack handles are dropped, and the messages come again.
@@ -63,8 +60,8 @@ impl Dispatcher {
             self.take(ReadRequest { feed: pending.feed, change: ObjectChange::of(object.clone()), ack: None });
         }
         if end.finished {
-            for &lane in lanes.iter().filter(|lane| !end.deferred.contains(lane)) {
-                self.had(lane, object).await?;
+            for &sink in sinks.iter().filter(|sink| !end.deferred.contains(sink)) {
+                self.had(sink, object).await?;
             }
         }
         self.await_ack(object, pending);
@@ -74,24 +71,23 @@ impl Dispatcher {
     /// Keeps an object's messages until every sink has had it, or what it has not had is written down.
     pub(super) fn await_ack(&mut self, object: &ObjectId, pending: PendingChange) {
         if !pending.acks.is_empty() {
-            let awaiting_ack = self.awaiting_ack.entry(object.clone()).or_default();
-            awaiting_ack.feed = pending.feed;
-            awaiting_ack.acks.extend(pending.acks);
+            let waiting = AwaitingAck { feed: pending.feed, acks: Vec::new() };
+            self.awaiting_ack.entry(object.clone()).or_insert(waiting).acks.extend(pending.acks);
         }
     }
 
     /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog.
     pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
         let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
-        let feed = &self.services.feeds.0[awaiting_ack.feed];
-        if feed.lanes.iter().any(|&lane| self.backlogs[lane].is_waited_for(object)) {
+        let feed = &self.services.feeds[awaiting_ack.feed];
+        if feed.sinks.iter().any(|&sink| self.backlogs[sink].is_waited_for(object)) {
             return Ok(());
         }
-        let sinks = &feed.sinks;
+        let names = &feed.sink_names;
         let mut acks = self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default();
         while let Some(ack) = acks.pop() {
             // Without a proof the ack handle is dropped, and its message comes again.
-            match self.services.store.passed(object, sinks)? {
+            match self.services.store.passed(object, names)? {
                 Some(passed) => ack.settle(Proof::Passed(passed)),
                 None => debug!(%object, "not settled: the object has moved on"),
             }
@@ -103,32 +99,32 @@ impl Dispatcher {
         &mut self,
         object: &ObjectId,
         mut pending: PendingChange,
-        lanes: &[usize],
+        sinks: &[SinkId],
         is_catching_up: bool,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        let failed_before = lanes.iter().map(|&lane| self.backlogs[lane].attempts(object)).max();
+        let failed_before = sinks.iter().map(|&sink| self.backlogs[sink].attempts(object)).max();
         pending.attempts = 1 + if is_catching_up { failed_before.unwrap_or(0) } else { pending.attempts };
         let limits = &self.services.limits;
         let verdict = retry::verdict(error, pending.attempts, pending.since.elapsed(), limits, self.once);
         debug!(%object, %error, ?verdict, attempts = pending.attempts, "a job failed");
-        let feed = Arc::clone(&self.services.feeds.0[pending.feed]);
+        let feed = Arc::clone(&self.services.feeds[pending.feed]);
         report(&self.services.reporter, &feed.name, object, error, &verdict, pending.attempts);
         match verdict {
-            Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, lanes, wait),
+            Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, sinks, wait),
             Verdict::Again(wait) => self.again(object, pending, wait),
             Verdict::GiveUp => {
                 self.services.metrics.objects.add(["given_up"], 1);
                 self.failed.get_or_insert_with(|| error.to_string());
                 if is_catching_up {
-                    self.catch_up_later(object, lanes, Duration::from_secs(60));
+                    self.catch_up_later(object, sinks, Duration::from_secs(60));
                 }
             }
             Verdict::Vanished => {
                 self.services.metrics.objects.add(["vanished"], 1);
                 self.services.store.refuse_requeued(object.clone(), error.to_string()).await?;
-                for &lane in &feed.lanes {
-                    self.had(lane, object).await?;
+                for &sink in &feed.sinks {
+                    self.had(sink, object).await?;
                 }
                 for ack in pending.acks.into_iter().chain(self.take_acks(object)) {
                     ack.settle(Proof::Vanished);
@@ -151,8 +147,8 @@ impl Dispatcher {
         etag: Box<str>,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        for lane in self.services.feeds.0[pending.feed].lanes.clone() {
-            self.had(lane, object).await?;
+        for sink in self.services.feeds[pending.feed].sinks.clone() {
+            self.had(sink, object).await?;
         }
         for ack in pending.acks.into_iter().chain(self.take_acks(object)).map(Some).chain([None]) {
             let refusal = Refusal {
@@ -171,9 +167,9 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn catch_up_later(&mut self, object: &ObjectId, lanes: &[usize], wait: Duration) {
-        for &lane in lanes {
-            self.backlogs[lane].failed(object, wait);
+    fn catch_up_later(&mut self, object: &ObjectId, sinks: &[SinkId], wait: Duration) {
+        for &sink in sinks {
+            self.backlogs[sink].failed(object, wait);
         }
     }
 

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::checkpoint::StoreError;
-use crate::collector::delivery::queue::LaneHandle;
+use crate::collector::delivery::queue::WorkerHandle;
+use crate::collector::ids::{FeedId, PerSink, SinkId};
 use crate::collector::intake::in_flight::AckHandle;
 use crate::collector::job::{self, JobEnd, JobError, Services, Task};
 use crate::collector::schedule::backlog::Backlog;
@@ -34,7 +35,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// A change, the feed it belongs to, and its share in a message.
 #[derive(Debug)]
 pub(super) struct ReadRequest {
-    pub feed: usize,
+    pub feed: FeedId,
     pub change: ObjectChange,
     pub ack: Option<AckHandle>,
 }
@@ -42,7 +43,7 @@ pub(super) struct ReadRequest {
 /// What waits for an object's next job.
 #[derive(Debug)]
 struct PendingChange {
-    feed: usize,
+    feed: FeedId,
     /// The entity tag that every change waiting names; none when they differ, or one names none.
     etag: Option<Box<str>>,
     acks: Vec<AckHandle>,
@@ -53,15 +54,15 @@ struct PendingChange {
 }
 
 impl PendingChange {
-    fn new(feed: usize) -> Self {
+    fn new(feed: FeedId) -> Self {
         Self { feed, etag: None, acks: Vec::new(), since: Instant::now(), attempts: 0, not_before: None }
     }
 }
 
-/// A job that runs: what it settles, and which lanes it brings the object to.
+/// A job that runs: what it settles, and which sinks it brings the object to.
 struct Running {
     pending: PendingChange,
-    lanes: Vec<usize>,
+    sinks: Vec<SinkId>,
     /// It clears a backlog, and nothing new asked for it.
     is_catching_up: bool,
     progress: Progress,
@@ -74,9 +75,8 @@ struct Progress {
 }
 
 /// Messages of an object whose sinks have not all had it yet.
-#[derive(Default)]
 struct AwaitingAck {
-    feed: usize,
+    feed: FeedId,
     acks: Vec<AckHandle>,
 }
 
@@ -89,9 +89,9 @@ pub(super) struct Dispatcher {
     delayed: BTreeSet<(Instant, ObjectId)>,
     running: HashMap<ObjectId, Running>,
     awaiting_ack: HashMap<ObjectId, AwaitingAck>,
-    backlogs: Vec<Backlog>,
+    backlogs: PerSink<Backlog>,
     /// Whose backlog is next.
-    next_lane: usize,
+    next_sink: SinkId,
     /// Whether the last job that was started clears a backlog.
     caught_up_last: bool,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
@@ -110,8 +110,8 @@ pub(super) enum Ended {
 
 impl Dispatcher {
     pub(super) fn new(services: Arc<Services>, once: bool) -> Result<Self, StoreError> {
-        let lanes = services.lanes.iter();
-        let backlogs = lanes.map(|lane| Backlog::new(&services.store, &lane.sink)).collect::<Result<_, _>>()?;
+        let workers = services.workers.iter();
+        let backlogs = workers.map(|worker| Backlog::new(&services.store, &worker.name)).collect::<Result<_, _>>()?;
         Ok(Self {
             services,
             once,
@@ -121,7 +121,7 @@ impl Dispatcher {
             running: HashMap::new(),
             awaiting_ack: HashMap::new(),
             backlogs,
-            next_lane: 0,
+            next_sink: SinkId(0),
             caught_up_last: false,
             jobs: JoinSet::new(),
             failed: None,
@@ -152,7 +152,7 @@ impl Dispatcher {
                     self.keep_in_hand();
                     self.wake();
                     self.look_after_lanes().await?;
-                    if self.once && closed && self.only_failing_lanes_are_left() {
+                    if self.once && closed && self.only_failing_sinks_are_left() {
                         break;
                     }
                 }
@@ -162,25 +162,25 @@ impl Dispatcher {
         while let Some(end) = self.jobs.join_next().await {
             self.end(end).await?;
         }
-        let done = self.is_idle() && self.failed.is_none() && self.backlogs.iter().all(|behind| !behind.is_behind());
+        let done = self.is_idle() && self.failed.is_none() && self.backlogs.iter().all(|backlog| !backlog.is_behind());
         Ok(if done { Ended::Done } else { Ended::Unfinished(self.failed.take()) })
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty() && self.backlogs.iter().all(|behind| !behind.is_behind())
+        self.waiting.is_empty() && self.running.is_empty() && self.backlogs.iter().all(|backlog| !backlog.is_behind())
     }
 
-    fn only_failing_lanes_are_left(&mut self) -> bool {
-        let lanes = self.backlogs.iter().zip(&self.services.lanes);
-        let failing = lanes.filter(|(behind, _)| behind.is_behind()).map(|(_, lane)| lane).collect::<Vec<_>>();
+    fn only_failing_sinks_are_left(&mut self) -> bool {
+        let workers = self.backlogs.iter().zip(self.services.workers.iter());
+        let failing = workers.filter(|(backlog, _)| backlog.is_behind()).map(|(_, worker)| worker).collect::<Vec<_>>();
         // One that is only slow is waited for: whoever asked for all of it once comes back for none of it.
         let limits = &self.services.limits;
         let hopeless =
-            |lane: &&LaneHandle| lane.fails_for(limits.sink_patience) || lane.stands_still(limits.stall_after);
+            |worker: &&WorkerHandle| worker.fails_for(limits.sink_patience) || worker.stands_still(limits.stall_after);
         let stuck = !failing.is_empty() && failing.iter().all(hopeless);
         let stuck = stuck && self.waiting.is_empty() && self.running.is_empty();
         if stuck {
-            let names: Vec<&str> = failing.iter().map(|lane| &*lane.sink).collect();
+            let names: Vec<&str> = failing.iter().map(|worker| &*worker.name).collect();
             self.failed.get_or_insert_with(|| format!("not delivered to {}", names.join(", ")));
         }
         stuck
@@ -230,42 +230,42 @@ impl Dispatcher {
             }
             let Some(pending) = self.waiting.remove(&object) else { continue };
             let services = Arc::clone(&self.services);
-            let (mut lanes, mut is_held) = (Vec::new(), false);
-            for &lane in &services.feeds.0[pending.feed].lanes {
-                let handle = &services.lanes[lane];
+            let (mut sinks, mut is_held) = (Vec::new(), false);
+            for &sink in &services.feeds[pending.feed].sinks {
+                let handle = &services.workers[sink];
                 if handle.stands_still(services.limits.sink_patience) {
-                    self.defer(lane, &object, pending.feed)?;
+                    self.defer(sink, &object, pending.feed)?;
                 } else {
                     is_held |= handle.holds(&object);
-                    lanes.push(lane);
+                    sinks.push(sink);
                 }
             }
             if is_held {
                 // A batch with records of it is still on its way: what that settles is not known yet.
                 self.again(&object, pending, TICK);
-            } else if lanes.is_empty() {
+            } else if sinks.is_empty() {
                 self.await_ack(&object, pending);
                 self.settle(&object)?;
             } else {
-                self.start(object, pending, lanes, false);
+                self.start(object, pending, sinks, false);
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn start(&mut self, object: ObjectId, pending: PendingChange, lanes: Vec<usize>, is_catching_up: bool) {
+    fn start(&mut self, object: ObjectId, pending: PendingChange, sinks: Vec<SinkId>, is_catching_up: bool) {
         pending.acks.iter().for_each(AckHandle::touch);
         let task = Task {
-            feed: Arc::clone(&self.services.feeds.0[pending.feed]),
+            feed: Arc::clone(&self.services.feeds[pending.feed]),
             object: object.clone(),
             etag: pending.etag.clone(),
-            lanes: lanes.clone(),
+            sinks: sinks.clone(),
             progress: Arc::new(AtomicU64::new(0)),
         };
         let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
         self.caught_up_last = is_catching_up;
-        self.running.insert(object.clone(), Running { pending, lanes, is_catching_up, progress });
+        self.running.insert(object.clone(), Running { pending, sinks, is_catching_up, progress });
         let services = Arc::clone(&self.services);
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }

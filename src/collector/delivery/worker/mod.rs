@@ -13,7 +13,7 @@ use crate::batch::{Batch, Builder, Limits, Part};
 use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock;
-use crate::collector::delivery::queue::{Inner, LaneHandle, Offer, Status};
+use crate::collector::delivery::queue::{Inner, Offer, Status, WorkerHandle};
 use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -22,9 +22,9 @@ use crate::sink::{Delivery, Manifest, Moved, Receipt, Sink, Why};
 use crate::telemetry::health::{Activity, Part as HealthPart, PartKind};
 use crate::telemetry::metrics::Metrics;
 
-/// Why a lane ended before it was closed.
+/// Why a sink worker ended before it was closed.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::collector) enum LaneError {
+pub(in crate::collector) enum WorkerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The stop came while the sink was failing; what was sealed is sent after the next start.
@@ -33,7 +33,7 @@ pub(in crate::collector) enum LaneError {
 }
 
 /// One sink's task.
-pub(in crate::collector) struct Lane {
+pub(in crate::collector) struct SinkWorker {
     name: Arc<str>,
     sink: Sink,
     encoder: String,
@@ -47,14 +47,14 @@ pub(in crate::collector) struct Lane {
     inner: Inner,
 }
 
-/// What a lane is made of.
+/// What a sink worker is made of.
 pub(in crate::collector) struct Setup {
     pub name: Arc<str>,
     pub sink: Sink,
     /// Which program and encoding makes the bytes.
     pub encoder: String,
     pub limits: Limits,
-    /// Bytes of encoded events that may wait for the lane.
+    /// Bytes of encoded events that may wait for the worker.
     pub room_bytes: usize,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
@@ -66,10 +66,10 @@ pub(in crate::collector) struct Setup {
     pub once: bool,
 }
 
-impl Lane {
-    pub(in crate::collector) fn new(setup: Setup) -> (Self, LaneHandle) {
+impl SinkWorker {
+    pub(in crate::collector) fn new(setup: Setup) -> (Self, WorkerHandle) {
         let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
-        let (handle, inner) = LaneHandle::new(Arc::clone(&setup.name), room_bytes);
+        let (handle, inner) = WorkerHandle::new(Arc::clone(&setup.name), room_bytes);
         let Setup { name, sink, encoder, limits, store, metrics, reporter, shutdown, last_send, once, .. } = setup;
         (Self { name, sink, encoder, store, metrics, reporter, shutdown, last_send, once, limits, inner }, handle)
     }
@@ -79,7 +79,7 @@ impl Lane {
     ///
     /// # Errors
     /// The store failed, or the stop came while the sink was failing.
-    pub(in crate::collector) async fn run(mut self, unfinished: Unfinished) -> Result<(), LaneError> {
+    pub(in crate::collector) async fn run(mut self, unfinished: Unfinished) -> Result<(), WorkerError> {
         self.inner.status.send_modify(|status| status.failing = Some(Instant::now()));
         self.recover(unfinished).await?;
         self.resume(None).await?;
@@ -96,7 +96,7 @@ impl Lane {
         HealthPart::new(PartKind::Sink, &self.name)
     }
 
-    async fn recover(&mut self, unfinished: Unfinished) -> Result<(), LaneError> {
+    async fn recover(&mut self, unfinished: Unfinished) -> Result<(), WorkerError> {
         match unfinished {
             Unfinished::Nothing => Ok(()),
             Unfinished::Sealed { sealed, manifest, batch } => {
@@ -115,7 +115,7 @@ impl Lane {
                     None => match batch.make().await? {
                         Rebuilt::Same(batch) => self.deliver(&batch).await?,
                         Rebuilt::Lost => return self.take_back(sealed, &manifest).await,
-                        Rebuilt::Stopped => return Err(LaneError::Stopped),
+                        Rebuilt::Stopped => return Err(WorkerError::Stopped),
                     },
                 };
                 self.commit(&sealed, &receipt).await
@@ -124,7 +124,7 @@ impl Lane {
     }
 
     /// The batch under way cannot be made again: its objects are read anew from where the sink stood before it.
-    async fn take_back(&mut self, sealed: Sealed, manifest: &Manifest) -> Result<(), LaneError> {
+    async fn take_back(&mut self, sealed: Sealed, manifest: &Manifest) -> Result<(), WorkerError> {
         self.metrics.unreproducible.inc();
         warn!(sink = %self.name, batch = sealed.id(), "the batch that was under way cannot be made again; its objects are read anew");
         let mut backoff = Backoff::default();
@@ -140,7 +140,7 @@ impl Lane {
     }
 
     /// Has the sink go on where the last process stood.
-    async fn resume(&mut self, under_way: Option<&Manifest>) -> Result<(), LaneError> {
+    async fn resume(&mut self, under_way: Option<&Manifest>) -> Result<(), WorkerError> {
         let mut backoff = Backoff::default();
         loop {
             match self.sink.resume(under_way, clock::now_ms()).await {
@@ -152,7 +152,7 @@ impl Lane {
     }
 
     /// The sink goes on elsewhere: notes that before it writes anything there.
-    async fn remember(&mut self, moved: Moved) -> Result<(), LaneError> {
+    async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
         match &moved.why {
             Why::Foreign { bytes } => {
                 self.metrics.foreign_bytes.add([&self.name], *bytes);
@@ -185,7 +185,7 @@ impl Lane {
         self.inner.status.send_modify(|status| status.sending = Some((Instant::now(), Arc::new(objects))));
     }
 
-    /// Waits for the next batch's worth of parts; nothing when the lane is closed.
+    /// Waits for the next batch's worth of parts; nothing when the worker is closed.
     async fn gather(&mut self) -> Option<Vec<Offer>> {
         let first = self.inner.offers.recv().await?;
         let began = Instant::now();
@@ -213,7 +213,7 @@ impl Lane {
     }
 
     /// One batch from its parts to its commit.
-    async fn carry(&mut self, offers: Vec<Offer>) -> Result<(), LaneError> {
+    async fn carry(&mut self, offers: Vec<Offer>) -> Result<(), WorkerError> {
         let offers: Vec<Offer> = offers.into_iter().filter(|offer| offer.tracker.take()).collect();
         self.sending(offers.iter().map(|offer| offer.part.advance.object.clone()).collect());
         let Some((sealed, batch, offers)) = self.seal(offers).await? else {
@@ -231,7 +231,7 @@ impl Lane {
     }
 
     /// Seals what the store accepts. A part whose object has moved on is left out, and its job reads again.
-    async fn seal(&mut self, mut offers: Vec<Offer>) -> Result<Option<(Sealed, Batch, Vec<Offer>)>, LaneError> {
+    async fn seal(&mut self, mut offers: Vec<Offer>) -> Result<Option<(Sealed, Batch, Vec<Offer>)>, WorkerError> {
         let mut backoff = Backoff::default();
         while !offers.is_empty() {
             let parts: Arc<[Part]> = offers.iter().map(|offer| offer.part.clone()).collect();
@@ -257,7 +257,7 @@ impl Lane {
     }
 
     /// Sends a batch until the sink has it.
-    async fn deliver(&mut self, batch: &Batch) -> Result<Receipt, LaneError> {
+    async fn deliver(&mut self, batch: &Batch) -> Result<Receipt, WorkerError> {
         let mut backoff = Backoff::default();
         if let Some(receipt) = Receipt::nothing(batch) {
             return Ok(receipt);
@@ -267,7 +267,7 @@ impl Lane {
                 biased;
                 sent = self.sink.deliver(batch, clock::now_ms()) => sent,
                 // What was sealed is sent after the next start.
-                () = self.shutdown.requested_for(self.last_send) => return Err(LaneError::Stopped),
+                () = self.shutdown.requested_for(self.last_send) => return Err(WorkerError::Stopped),
             };
             match sent {
                 Ok(Delivery::Moved(moved)) => self.remember(moved).await?,
@@ -282,7 +282,7 @@ impl Lane {
         }
     }
 
-    async fn commit(&mut self, sealed: &Sealed, receipt: &Receipt) -> Result<(), LaneError> {
+    async fn commit(&mut self, sealed: &Sealed, receipt: &Receipt) -> Result<(), WorkerError> {
         let mut backoff = Backoff::default();
         loop {
             let began = Instant::now();

@@ -1,11 +1,10 @@
-//! What a lane does while its sink, or the store, does not take what it is given.
+//! What a sink worker does while its sink, or the store, does not take what it is given.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Lane;
-use super::LaneError;
+use super::{SinkWorker, WorkerError};
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::report::limited;
@@ -15,9 +14,9 @@ use crate::telemetry::health::{Activity, Failure, Part, Patience};
 /// How often a sink that needs mending is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
-impl Lane {
+impl SinkWorker {
     /// The sink did not take the batch: says so, and waits before the next try.
-    pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), LaneError> {
+    pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
         let (outcome, wait) = match error {
             DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
             DeliveryError::Misconfigured(_) => ("misconfigured", PARKED_RETRY.min(backoff.wait() * 8)),
@@ -38,7 +37,7 @@ impl Lane {
         self.wait(wait).await
     }
 
-    pub(super) async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), LaneError> {
+    pub(super) async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), WorkerError> {
         if self.once {
             return Err(StoreError::Full.into());
         }
@@ -66,11 +65,11 @@ impl Lane {
         self.inner.status.send_if_modified(|status| status.failing.take().is_some());
     }
 
-    async fn wait(&mut self, wait: Duration) -> Result<(), LaneError> {
+    async fn wait(&mut self, wait: Duration) -> Result<(), WorkerError> {
         self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
         tokio::select! {
             biased;
-            () = self.shutdown.requested() => Err(LaneError::Stopped),
+            () = self.shutdown.requested() => Err(WorkerError::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }

@@ -96,7 +96,7 @@ async fn round(
             };
             let Ok(slot) = slot else { break 'all };
             round.ordered += 1;
-            let object = feeds.0[feed].canonical(name.object);
+            let object = feeds[feed].canonical(name.object);
             let change = ObjectChange::of(object);
             let ack = AckHandle::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
             // A closed dispatcher drops the ack handle, and the name stays.

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::checkpoint::NoFeed;
 use crate::collector::feeds::{Feed, Feeds};
+use crate::collector::ids::FeedId;
 use crate::config::closest;
 use crate::notification::ObjectId;
 
@@ -38,7 +39,7 @@ enum Place {
     /// A bucket and the first part of a key.
     Prefix(Arc<str>, Box<str>),
     /// A feed and how the names of its objects end.
-    Keys(Option<usize>, Box<str>),
+    Keys(Option<FeedId>, Box<str>),
 }
 
 /// Whether something is told of.
@@ -58,7 +59,7 @@ impl Told {
         feeds: &Feeds,
         object: &ObjectId,
         why: NoFeed,
-        nearest: Option<usize>,
+        nearest: Option<FeedId>,
     ) {
         match news(&self.places, place(object, why, nearest)) {
             News::New => {}
@@ -72,7 +73,7 @@ impl Told {
                 return;
             }
         }
-        let feed = nearest.map(|at| &*feeds.0[at]);
+        let feed = nearest.map(|at| &*feeds[at]);
         let suggestion = suggestion(feeds, object, why, feed);
         let feed = feed.map_or("", |feed| &*feed.name);
         let why = why.name();
@@ -111,7 +112,7 @@ fn news<T: Eq + Hash>(known: &Mutex<HashSet<T>>, one: T) -> News {
     if known.len() > KNOWN_MAX { News::TooMany } else { News::New }
 }
 
-fn place(object: &ObjectId, why: NoFeed, nearest: Option<usize>) -> Place {
+fn place(object: &ObjectId, why: NoFeed, nearest: Option<FeedId>) -> Place {
     match why {
         NoFeed::Bucket => Place::Bucket(Arc::clone(&object.bucket)),
         NoFeed::Prefix => Place::Prefix(Arc::clone(&object.bucket), first_part(&object.key).into()),
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_place_is_a_bucket_a_first_part_or_an_ending() {
-        let of = |key: &str, why| place(&ObjectId::new("b", key), why, Some(1));
+        let of = |key: &str, why| place(&ObjectId::new("b", key), why, Some(FeedId(1)));
         for (why, same, other) in [
             (NoFeed::Bucket, ["a/1", "z"], None),
             (NoFeed::Prefix, ["a/1", "a/b/2"], Some("c/1")),
