@@ -30,6 +30,8 @@ mod scanner;
 
 mod schedule;
 
+mod services;
+
 pub mod shutdown;
 
 mod start;
@@ -47,10 +49,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
-use crate::collector::job::Services;
 use crate::collector::report::Reporter;
 use crate::collector::scanner::ScannerError;
 use crate::collector::schedule::{Dispatcher, Ended, ReadRequest};
+use crate::collector::services::Services;
 use crate::collector::shutdown::{Shutdown, Stop};
 use crate::config::Config;
 use crate::identity::IdentityError;

@@ -11,9 +11,10 @@ use crate::checkpoint::{Further, RefusedRecord};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
-use crate::collector::job::{JobEnd, JobError, Services, Task};
+use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
 use crate::collector::report::limited;
+use crate::collector::services::Services;
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, Reading};
 

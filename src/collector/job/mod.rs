@@ -1,100 +1,21 @@
 //! One object's journey: looked up, opened, read, delivered, finished.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+pub(in crate::collector) mod task;
 
-use tokio::time::Instant;
+use std::sync::Arc;
+
 use tracing::debug;
 
-use crate::checkpoint::{CheckpointStore, Finish, ObjectPosition, StoreError};
-use crate::collector::delivery::queue::WorkerHandle;
+use crate::checkpoint::{Finish, ObjectPosition, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
-use crate::collector::feeds::{Feed, Feeds};
-use crate::collector::ids::{PerSink, SinkId};
+use crate::collector::ids::SinkId;
+use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::reading::{self, Read};
 use crate::collector::redelivery::Redelivery;
-use crate::collector::report::{Reporter, limited};
-use crate::collector::shutdown::Shutdown;
+use crate::collector::report::limited;
+use crate::collector::services::Services;
 use crate::collector::{clock, freshness};
-use crate::config::Limits;
-use crate::identity::fault::FaultKind;
-use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
-use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
-
-/// What every job works with.
-pub(super) struct Services {
-    pub feeds: Arc<Feeds>,
-    pub workers: PerSink<WorkerHandle>,
-    pub store: CheckpointStore,
-    pub metrics: Arc<Metrics>,
-    pub health: Arc<Health>,
-    pub reporter: Reporter,
-    pub limits: Limits,
-    pub shutdown: Shutdown,
-    pub began: Instant,
-}
-
-impl Services {
-    /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
-    /// give back what is in hand. Cancel-safe.
-    pub(crate) async fn stopped_for_long(&self) {
-        self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
-    }
-
-    /// Where a task's object stands, with the sinks it is brought to.
-    fn position(&self, task: &Task) -> Result<ObjectPosition, StoreError> {
-        let names: Vec<Arc<str>> = task.sinks.iter().map(|&sink| Arc::clone(&self.workers[sink].name)).collect();
-        self.store.position(&task.object, &names)
-    }
-
-    /// The supervisor turns, and health sees it.
-    pub(super) fn beat(&self) {
-        self.health.beat(clock::since_ms(self.began));
-    }
-}
-
-/// One object to be brought to some sinks.
-pub(super) struct Task {
-    pub feed: Arc<Feed>,
-    pub object: ObjectId,
-    /// The entity tag that every change which asked for it names.
-    pub etag: Option<Box<str>>,
-    /// Which sinks, by their position among all.
-    pub sinks: Vec<SinkId>,
-    /// Grows while the job makes progress.
-    pub progress: Arc<AtomicU64>,
-}
-
-/// How a job ended that did not fail.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct JobEnd {
-    /// Everything the object holds is accepted, and noted so.
-    pub finished: bool,
-    /// Lanes that have not had all of it, by their position among all.
-    pub deferred: Vec<SinkId>,
-    /// What was requeued of it wants a job for all of its feed's sinks.
-    pub again: bool,
-}
-
-/// Why a job failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum JobError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The version with this entity tag will never read, or not before it is restored.
-    #[error("{object} cannot be read: {reason}")]
-    Unreadable { object: ObjectId, etag: Box<str>, kind: FaultKind, reason: String },
-    /// The checkpoint moved on while the object was read.
-    #[error("the checkpoint moved on while the object was read")]
-    Overtaken,
-    /// The decoder panicked over the version with this entity tag.
-    #[error("the decoder failed over the object")]
-    Panicked { etag: Box<str> },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Brings one object to its sinks.
 ///
@@ -150,7 +71,7 @@ struct Delivered {
 
 impl Announced {
     fn look_up(services: Arc<Services>, task: Task) -> Result<Self, JobError> {
-        let position = services.position(&task)?;
+        let position = task.position(&services)?;
         Ok(Self { services, task, position })
     }
 
@@ -164,7 +85,7 @@ impl Announced {
             %object, feed = %feed.name, was, family
         );
         match self.services.store.begin_anew(object.clone(), family).await {
-            Ok(()) => self.position = self.services.position(&self.task)?,
+            Ok(()) => self.position = self.task.position(&self.services)?,
             Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
             Err(error) => return Err(error.into()),
         }
@@ -271,39 +192,6 @@ impl Compared {
             }
         }
         Delivered { job, read, deferred, overtaken }
-    }
-}
-
-impl Services {
-    /// Whether the sink committed all of the object's parts that its job offered. Given up once the sink has not moved for
-    /// its patience.
-    pub(super) async fn wait_for(
-        &self,
-        sink: SinkId,
-        tracker: &Tracker,
-        object: &ObjectId,
-        progress: &AtomicU64,
-    ) -> bool {
-        let patience = self.limits.sink_patience;
-        let mut moved = tracker.progress();
-        loop {
-            tokio::select! {
-                biased;
-                () = tracker.done() => return true,
-                () = self.stopped_for_long() => return false,
-                () = tokio::time::sleep(patience) => {}
-            }
-            let now = tracker.progress();
-            if now == moved || self.workers[sink].is_failing() {
-                let name = &self.workers[sink].name;
-                limited!(
-                    self.reporter, WARN, name, "going on without a sink that is slow or failing", %object, sink = %name
-                );
-                return false;
-            }
-            moved = now;
-            progress.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::checkpoint::Places;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::ids::EncoderId;
-use crate::collector::job::Services;
+use crate::collector::services::Services;
 use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
 use crate::family::{Context, Refusal, encode_record};

@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 
 use crate::checkpoint::{Further, FurtherRecord, ObjectPosition, RefusedRecord};
 use crate::collector::feeds::Feed;
-use crate::collector::job::{JobError, Services};
-use crate::collector::reading::comparison_failed;
+use crate::collector::job::task::JobError;
 use crate::collector::reading::fan_out::{FanOut, Placed, too_long};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::requeued::decode;
 use crate::collector::reading::source::Source;
+use crate::collector::services::Services;
 use crate::delta::Place;
 use crate::family::Refusal;
 use crate::notification::ObjectId;
@@ -155,7 +155,7 @@ impl Pass<'_, '_> {
             for item in block.items() {
                 let Some(record) = self.record(&item) else { break };
                 let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-                let place = place.map_err(|error| comparison_failed(self.context.object, error))?;
+                let place = place.map_err(|error| JobError::comparing(self.context.object, error))?;
                 if let Place::Known { index, occurrence } = place
                     && !each(&Placed { index, occurrence, ..record })?
                 {

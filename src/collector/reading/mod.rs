@@ -20,17 +20,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 use tracing::warn;
 
-use crate::checkpoint::{ObjectPosition, StoreError};
+use crate::checkpoint::ObjectPosition;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
-use crate::collector::job::{JobError, Services};
+use crate::collector::job::task::JobError;
 use crate::collector::reading::fan_out::{Counts, FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::{Ended, Pass};
 use crate::collector::reading::source::Source;
 use crate::collector::report::limited;
-use crate::delta::ledger::LedgerError;
-use crate::delta::{DeltaError, Growth, Progress};
+use crate::collector::services::Services;
+use crate::delta::{Growth, Progress};
 use crate::notification::ObjectId;
 use crate::object::{Place, Snapshot, Version};
 
@@ -194,15 +194,4 @@ fn tell_of_no_record(work: &Work, ended: &Ended) {
         _ => "its last line has no end and cannot be decoded: is it cut off, or another family's object?",
     };
     warn!(feed = %name, %object, family, content_bytes, skipped_lines, suggestion, "an object that is not empty gives no record; of this feed no other such object is told");
-}
-
-/// What the store found wrong stays what it is: damage, or a disk that failed.
-fn comparison_failed(object: &ObjectId, error: DeltaError) -> JobError {
-    JobError::Store(match error {
-        DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
-            Ok(error) => *error,
-            Err(source) => StoreError::Failed(format!("{object}: {source}")),
-        },
-        DeltaError::Incomplete { .. } => StoreError::Corrupt { row: format!("{object}: {error}") },
-    })
 }

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::checkpoint::{CheckpointStore, StoreError};
-use crate::collector::job::JobError;
-use crate::collector::reading::comparison_failed;
+use crate::collector::job::task::JobError;
 use crate::collector::reading::fan_out::{FanOut, Placed};
 use crate::collector::reading::scratch::Scratch;
 use crate::collector::reading::source::{Content, Source};
@@ -113,7 +112,7 @@ impl<'a> Pass<'_, 'a> {
     fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
         let comparison = Comparison::again(self.before, growth, self.ledger(), limit)
-            .map_err(|error| comparison_failed(self.context.object, error))?;
+            .map_err(|error| JobError::comparing(self.context.object, error))?;
         let content = self.content()?;
         self.streamed(content, comparison, wanted)
     }
@@ -242,7 +241,7 @@ impl<'a> Pass<'_, 'a> {
                 return Ok(false);
             }
             let place = comparison.place(record.hash.fingerprint(), item.end_offset());
-            let (index, occurrence) = match place.map_err(|error| comparison_failed(self.context.object, error))? {
+            let (index, occurrence) = match place.map_err(|error| JobError::comparing(self.context.object, error))? {
                 Place::Known { index, .. } if index < wanted.known_from => continue,
                 Place::Known { index, occurrence } | Place::New { index, occurrence } => (index, occurrence),
             };
@@ -333,7 +332,7 @@ impl<'a> Pass<'_, 'a> {
     pub(super) fn whole(&self) -> Result<Comparison, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
         let comparison = Comparison::whole(self.before, growth, self.ledger(), limit);
-        comparison.map_err(|error| comparison_failed(self.context.object, error))
+        comparison.map_err(|error| JobError::comparing(self.context.object, error))
     }
 
     fn ledger(&self) -> Box<dyn crate::delta::ledger::Ledger> {

@@ -9,7 +9,7 @@ use crate::batch::{Advance, Part};
 use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::EncoderId;
-use crate::collector::job::JobError;
+use crate::collector::job::task::JobError;
 use crate::collector::reading::fan_out::{FanOut, SinkOutput, Target};
 use crate::collector::reading::pass::Pass;
 use crate::collector::reading::source::Source;

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::runtime::Handle;
 
-use crate::collector::job::JobError;
+use crate::collector::job::task::JobError;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::inflate::{Inflate, InflateError};

@@ -10,7 +10,7 @@ use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::clock;
 use crate::collector::ids::SinkId;
 use crate::collector::intake::in_flight::{AckHandle, Proof};
-use crate::collector::job::{JobEnd, JobError};
+use crate::collector::job::task::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::retry::{self, Verdict};
 use crate::identity::fault::FaultKind;

@@ -21,8 +21,10 @@ use crate::checkpoint::StoreError;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::ids::{FeedId, PerSink, SinkId};
 use crate::collector::intake::in_flight::AckHandle;
-use crate::collector::job::{self, JobEnd, JobError, Services, Task};
+use crate::collector::job;
+use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::schedule::backlog::Backlog;
+use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::{ObjectChange, ObjectId};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::collector::job::JobError;
+use crate::collector::job::task::JobError;
 use crate::config::Limits;
 use crate::identity::fault::FaultKind;
 use crate::object::ReadError;

@@ -1,0 +1,76 @@
+//! What a job is given, and how it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::checkpoint::{ObjectPosition, StoreError};
+use crate::collector::feeds::Feed;
+use crate::collector::ids::SinkId;
+use crate::collector::services::Services;
+use crate::delta::DeltaError;
+use crate::delta::ledger::LedgerError;
+use crate::identity::fault::FaultKind;
+use crate::notification::ObjectId;
+use crate::object::ReadError;
+
+/// One object to be brought to some sinks.
+pub(in crate::collector) struct Task {
+    pub feed: Arc<Feed>,
+    pub object: ObjectId,
+    /// The entity tag that every change which asked for it names.
+    pub etag: Option<Box<str>>,
+    /// Which sinks, by their position among all.
+    pub sinks: Vec<SinkId>,
+    /// Grows while the job makes progress.
+    pub progress: Arc<AtomicU64>,
+}
+
+impl Task {
+    /// Where the object stands, and the sinks it is brought to with it.
+    pub(super) fn position(&self, services: &Services) -> Result<ObjectPosition, StoreError> {
+        let names: Vec<Arc<str>> = self.sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
+        services.store.position(&self.object, &names)
+    }
+}
+
+/// How a job ended that did not fail.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(in crate::collector) struct JobEnd {
+    /// Everything the object holds is accepted, and noted so.
+    pub finished: bool,
+    /// Sinks that have not had all of it, by their position among all.
+    pub deferred: Vec<SinkId>,
+    /// What was requeued of it wants a job for all of its feed's sinks.
+    pub again: bool,
+}
+
+/// Why a job failed.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::collector) enum JobError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The version with this entity tag will never read, or not before it is restored.
+    #[error("{object} cannot be read: {reason}")]
+    Unreadable { object: ObjectId, etag: Box<str>, kind: FaultKind, reason: String },
+    /// The checkpoint moved on while the object was read.
+    #[error("the checkpoint moved on while the object was read")]
+    Overtaken,
+    /// The decoder panicked over the version with this entity tag.
+    #[error("the decoder failed over the object")]
+    Panicked { etag: Box<str> },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl JobError {
+    /// The records could not be compared. What the store found wrong stays what it is: damage, or a disk that failed.
+    pub(in crate::collector) fn comparing(object: &ObjectId, error: DeltaError) -> Self {
+        Self::Store(match error {
+            DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
+                Ok(error) => *error,
+                Err(source) => StoreError::Failed(format!("{object}: {source}")),
+            },
+            DeltaError::Incomplete { .. } => StoreError::Corrupt { row: format!("{object}: {error}") },
+        })
+    }
+}

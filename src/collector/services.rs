@@ -1,0 +1,76 @@
+//! What every job works with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+use crate::checkpoint::CheckpointStore;
+use crate::collector::clock;
+use crate::collector::delivery::queue::WorkerHandle;
+use crate::collector::delivery::tracker::Tracker;
+use crate::collector::feeds::Feeds;
+use crate::collector::ids::{PerSink, SinkId};
+use crate::collector::report::{Reporter, limited};
+use crate::collector::shutdown::Shutdown;
+use crate::config::Limits;
+use crate::notification::ObjectId;
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+/// Shared by all that runs.
+pub(super) struct Services {
+    pub feeds: Arc<Feeds>,
+    pub workers: PerSink<WorkerHandle>,
+    pub store: CheckpointStore,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub reporter: Reporter,
+    pub limits: Limits,
+    pub shutdown: Shutdown,
+    pub began: Instant,
+}
+
+impl Services {
+    /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
+    /// give back what is in hand. Cancel-safe.
+    pub(crate) async fn stopped_for_long(&self) {
+        self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
+    }
+
+    /// The supervisor turns, and health sees it.
+    pub(super) fn beat(&self) {
+        self.health.beat(clock::since_ms(self.began));
+    }
+
+    /// Whether the sink committed all of the object's parts that its job offered. Given up once the sink has not moved for
+    /// its patience.
+    pub(super) async fn wait_for(
+        &self,
+        sink: SinkId,
+        tracker: &Tracker,
+        object: &ObjectId,
+        progress: &AtomicU64,
+    ) -> bool {
+        let patience = self.limits.sink_patience;
+        let mut moved = tracker.progress();
+        loop {
+            tokio::select! {
+                biased;
+                () = tracker.done() => return true,
+                () = self.stopped_for_long() => return false,
+                () = tokio::time::sleep(patience) => {}
+            }
+            let now = tracker.progress();
+            if now == moved || self.workers[sink].is_failing() {
+                let name = &self.workers[sink].name;
+                limited!(
+                    self.reporter, WARN, name, "going on without a sink that is slow or failing", %object, sink = %name
+                );
+                return false;
+            }
+            moved = now;
+            progress.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
