@@ -1,5 +1,6 @@
 //! Positions among feeds, sinks and a feed's encoders: types of their own, so that none is taken for another.
 
+use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};
 
 /// A feed's position among all.
@@ -14,36 +15,57 @@ pub(super) struct SinkId(pub(super) usize);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(super) struct EncoderId(pub(super) usize);
 
-/// One of something for each sink.
-#[derive(Debug)]
-pub(super) struct PerSink<T>(Vec<T>);
+impl From<FeedId> for usize {
+    fn from(id: FeedId) -> Self {
+        id.0
+    }
+}
 
-impl<T> PerSink<T> {
+impl From<SinkId> for usize {
+    fn from(id: SinkId) -> Self {
+        id.0
+    }
+}
+
+/// One of something for each feed, or each sink.
+#[derive(Debug)]
+pub(super) struct Per<I, T>(Vec<T>, PhantomData<I>);
+
+pub(super) type PerFeed<T> = Per<FeedId, T>;
+pub(super) type PerSink<T> = Per<SinkId, T>;
+
+impl<I, T> Per<I, T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T> PerSink<T> {
     pub(super) fn ids(&self) -> impl Iterator<Item = SinkId> + use<T> {
         (0..self.0.len()).map(SinkId)
     }
 }
 
-impl<T> FromIterator<T> for PerSink<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        Self(items.into_iter().collect())
+impl<I, T> FromIterator<T> for Per<I, T> {
+    fn from_iter<S: IntoIterator<Item = T>>(items: S) -> Self {
+        Self(items.into_iter().collect(), PhantomData)
     }
 }
 
-impl<T> Index<SinkId> for PerSink<T> {
+impl<I: Into<usize>, T> Index<I> for Per<I, T> {
     type Output = T;
 
-    fn index(&self, sink: SinkId) -> &T {
-        &self.0[sink.0]
+    fn index(&self, id: I) -> &T {
+        &self.0[id.into()]
     }
 }
 
-impl<T> IndexMut<SinkId> for PerSink<T> {
-    fn index_mut(&mut self, sink: SinkId) -> &mut T {
-        &mut self.0[sink.0]
+impl<I: Into<usize>, T> IndexMut<I> for Per<I, T> {
+    fn index_mut(&mut self, id: I) -> &mut T {
+        &mut self.0[id.into()]
     }
 }

@@ -99,7 +99,7 @@ pub enum LogFormat {
 pub struct Limits {
     /// Bytes of encoded events in flight, over all sinks. Default: 32 MiB.
     pub in_flight_bytes: usize,
-    /// Objects worked on at once. Default: 8.
+    /// Objects worked on at once. Each feed always has one of its own; the rest is lent to whoever asks. Default: 8.
     pub objects_at_once: usize,
     /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
     pub line_bytes_max: usize,

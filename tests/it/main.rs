@@ -16,6 +16,7 @@ mod directory;
 mod emulators;
 mod encodings;
 mod events;
+mod fairness;
 mod file_sink;
 mod forged;
 mod identity;

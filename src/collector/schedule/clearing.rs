@@ -32,6 +32,9 @@ impl Dispatcher {
 
     /// Starts the job that clears the oldest entry of one backlog, the sinks taking turns. Says whether there was one.
     pub(super) fn start_catching_up(&mut self) -> Result<bool, StoreError> {
+        if !self.shares.may_any_catch_up() {
+            return Ok(false);
+        }
         let from = self.backlogs.ids().skip(self.next_sink.0);
         for sink in from.chain(self.backlogs.ids().take(self.next_sink.0)) {
             while let Some((object, feed)) = self.next_of(sink)? {
@@ -49,7 +52,9 @@ impl Dispatcher {
         if !self.backlogs[sink].is_behind() || handle.is_stuck(self.services.limits.sink_patience) {
             return Ok(None);
         }
-        let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object);
+        let feeds = &self.services.feeds;
+        let may_start = |object: &ObjectId| feeds.position(object).is_none_or(|feed| self.shares.may_catch_up(feed));
+        let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object) || !may_start(object);
         self.backlogs[sink].next(&self.services.store, busy)
     }
 

@@ -29,13 +29,14 @@ impl Dispatcher {
         };
         let Some(Running { pending, sinks, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
         pending.acks.iter().for_each(AckHandle::touch);
+        self.shares.ended(pending.feed, is_catching_up);
         match result {
             Ok(end) => self.passed(&object, pending, &sinks, is_catching_up, &end).await?,
             Err(JobError::Store(error)) => return Err(error),
             Err(error) => self.failed(&object, pending, &sinks, is_catching_up, &error).await?,
         }
-        if self.waiting.get(&object).is_some_and(|pending| pending.not_before.is_none()) {
-            self.ready.push_back(object);
+        if let Some(pending) = self.waiting.get(&object).filter(|pending| pending.not_before.is_none()) {
+            self.shares.push(pending.feed, object);
         }
         Ok(())
     }

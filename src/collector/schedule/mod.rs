@@ -6,9 +6,11 @@ mod clearing;
 
 mod ends;
 
+mod fairness;
+
 mod retry;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::collector::intake::in_flight::AckHandle;
 use crate::collector::job;
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::schedule::backlog::Backlog;
+use crate::collector::schedule::fairness::Shares;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::{ObjectChange, ObjectId};
@@ -87,15 +90,14 @@ pub(super) struct Dispatcher {
     services: Arc<Services>,
     once: bool,
     waiting: HashMap<ObjectId, PendingChange>,
-    ready: VecDeque<ObjectId>,
+    /// What is ready, and which feed may have one more job.
+    shares: Shares,
     delayed: BTreeSet<(Instant, ObjectId)>,
     running: HashMap<ObjectId, Running>,
     awaiting_ack: HashMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
     /// Whose backlog is next.
     next_sink: SinkId,
-    /// Whether the last job that was started clears a backlog.
-    caught_up_last: bool,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// The first failure that ended an object's work with `--once`.
     failed: Option<String>,
@@ -114,17 +116,17 @@ impl Dispatcher {
     pub(super) fn new(services: Arc<Services>, once: bool) -> Result<Self, StoreError> {
         let workers = services.workers.iter();
         let backlogs = workers.map(|worker| Backlog::new(&services.store, &worker.name)).collect::<Result<_, _>>()?;
+        let shares = Shares::new(services.feeds.0.len(), services.limits.objects_at_once);
         Ok(Self {
             services,
             once,
             waiting: HashMap::new(),
-            ready: VecDeque::new(),
+            shares,
             delayed: BTreeSet::new(),
             running: HashMap::new(),
             awaiting_ack: HashMap::new(),
             backlogs,
             next_sink: SinkId(0),
-            caught_up_last: false,
             jobs: JoinSet::new(),
             failed: None,
         })
@@ -201,32 +203,19 @@ impl Dispatcher {
         pending.etag =
             if new { change.etag } else { pending.etag.take().filter(|etag| change.etag.as_ref() == Some(etag)) };
         if new && !self.running.contains_key(&object) {
-            self.ready.push_back(object);
+            self.shares.push(feed, object);
         }
     }
 
-    /// Starts as many jobs as there is room for. Backlogs get up to half of it, so that neither waits for the other's end.
+    /// Starts as many jobs as there is room for.
     fn start_jobs(&mut self) -> Result<(), StoreError> {
-        let most = self.services.limits.objects_at_once;
-        while self.running.len() < most {
-            let catching_up = self.running.values().filter(|running| running.is_catching_up).count();
-            let may_catch_up = catching_up < (most / 2).max(1);
-            // Where there is room for one only, they take turns.
-            let catches_up_first = may_catch_up && (most > 1 || !self.caught_up_last);
-            let started = match catches_up_first {
-                true => self.start_catching_up()? || self.start_next()?,
-                false => self.start_next()? || may_catch_up && self.start_catching_up()?,
-            };
-            if !started {
-                break;
-            }
-        }
+        while self.start_catching_up()? || self.start_next()? {}
         Ok(())
     }
 
     /// Starts the job of the next object that changed. Says whether there was one.
     fn start_next(&mut self) -> Result<bool, StoreError> {
-        while let Some(object) = self.ready.pop_front() {
+        while let Some(object) = self.shares.pop() {
             if self.running.contains_key(&object) {
                 continue;
             }
@@ -266,7 +255,7 @@ impl Dispatcher {
             progress: Arc::new(AtomicU64::new(0)),
         };
         let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
-        self.caught_up_last = is_catching_up;
+        self.shares.started(pending.feed, is_catching_up);
         self.running.insert(object.clone(), Running { pending, sinks, is_catching_up, progress });
         let services = Arc::clone(&self.services);
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
@@ -312,7 +301,7 @@ impl Dispatcher {
             let Some((_, object)) = self.delayed.pop_first() else { return };
             if let Some(pending) = self.waiting.get_mut(&object) {
                 pending.not_before = None;
-                self.ready.push_back(object);
+                self.shares.push(pending.feed, object);
             }
         }
     }
