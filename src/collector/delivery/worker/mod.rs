@@ -22,6 +22,9 @@ use crate::sink::{Delivery, Manifest, Moved, Receipt, Sink, Why};
 use crate::telemetry::health::{Activity, Part as HealthPart, PartKind};
 use crate::telemetry::metrics::Metrics;
 
+/// A batch is cut when nothing was added to it for as long, though more may come.
+const IDLE: Duration = Duration::from_millis(20);
+
 /// Why a sink worker ended before it was closed.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::collector) enum WorkerError {
@@ -207,7 +210,12 @@ impl SinkWorker {
                     None => return Some(builder.take()),
                 },
                 () = self.inner.producers.gone() => {}
-                () = tokio::time::sleep(builder.patience(began.elapsed())) => {}
+                () = tokio::time::sleep(builder.patience(began.elapsed()).min(IDLE)) => {
+                    // A source that is slow does not hold up what others have brought.
+                    if self.inner.offers.is_empty() {
+                        return Some(builder.take());
+                    }
+                }
             }
         }
     }
