@@ -8,6 +8,30 @@
 //! The modules below stand in the order in which data passes them, and a module uses only modules above it. `collector`
 //! moves one change along the whole path; it alone spawns tasks, sleeps, retries, reads the clock and logs. What stands
 //! between (records, delta, event, family, batch, and what each sink encodes and classifies) is plain functions.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | feed | one configured source: a family of log, a place, an identity, a queue, the sinks it goes to |
+//! | object | a bucket and a key, or a file below a feed's directory; it *changes* when it is written again |
+//! | record | one line or row as the source wrote it; records are *read* |
+//! | event | a normalized record; events are *sent* |
+//! | delta | the records of an object's content that were not accepted before |
+//! | accepted sequence | an object's records in the order in which they were first seen; each sink has a *cursor* in it |
+//! | position | what is known of an object, and where each sink stands with it |
+//! | part | encoded events of one stretch of one object, for one sink |
+//! | batch | parts for one sink, *sealed* before they are sent and *committed* when the sink has them |
+//! | backlog | objects that a sink has not had: their messages wait, or are settled once the entry is written down |
+//! | in-flight message | a message received and not yet deleted; an *ack handle* is one change's share in it |
+//! | read request, pending change | what asks for an object to be read; what of that waits for the object's next job |
+//! | job | one reading of one object, brought to some sinks |
+//! | tracker | a job's account with one sink: parts offered, sealed, committed |
+//! | sink worker | one sink's task: makes batches, seals, sends, commits |
+//! | fan-out | from records to each sink's parts, each record encoded once per encoding |
+//! | scratch | records kept on disk while they come in another order than they were accepted in |
+//! | rebuild | making a sealed batch again after a crash, byte for byte |
+//! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 
 pub mod secret;
 
