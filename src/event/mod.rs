@@ -65,7 +65,7 @@ pub struct Event<'a> {
     pub action: Text<'a>,
     /// The caption of an activity 99 that is not the action.
     pub caption: Option<Text<'a>>,
-    /// Milliseconds since the epoch, between the years 2000 and 2100. See [`moment`](crate::event::moment).
+    /// Milliseconds since the epoch, between the years 2000 and 2100. See [`moment`].
     pub time_ms: i64,
     pub start_time_ms: Option<i64>,
     pub end_time_ms: Option<i64>,
