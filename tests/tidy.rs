@@ -21,7 +21,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
         &["src/collector/", "src/identity/provider.rs"],
     ),
     (&["rusqlite"], &["src/checkpoint/"]),
-    (&["aws_sdk_s3"], &["src/object/s3.rs", "src/notification/scan.rs"]),
+    (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
     (&["aws_sdk_sts"], &["src/identity/"]),
     (&["aws_config"], &["src/identity/", "src/notification/", "src/object/"]),
