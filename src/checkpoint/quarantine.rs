@@ -7,13 +7,11 @@ use rusqlite::{Connection, params};
 use super::CheckpointStore;
 use super::StoreError;
 use super::further;
+use super::refused::bounded;
 use super::requeue;
 use super::rows::{ObjectRow, count, int};
 use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
-
-/// A reason kept is at most as long.
-const REASON_CHARS_MAX: usize = 1024;
 
 /// How much the quarantine holds. What is past it is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -237,9 +235,4 @@ fn record(
             now_ms
         ])?;
     Ok(())
-}
-
-/// As much of a reason as is kept.
-pub(super) fn bounded(reason: &str) -> String {
-    reason.chars().take(REASON_CHARS_MAX).collect()
 }
