@@ -18,8 +18,6 @@ mod pages;
 
 mod shape;
 
-mod texts;
-
 mod write;
 
 use std::io::{self, Read};
@@ -209,7 +207,7 @@ impl<R: Ranges> Rows<R> {
         let group = self.footer.metadata.row_group(index);
         let descrs = group.schema_descr().columns();
         let columns =
-            unpanicked(|| descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect())?;
+            unpanicked(|| Ok(descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect()))?;
         Ok(Group { columns, rows_left: u64::try_from(group.num_rows()).unwrap_or(0), rows_at_once })
     }
 
