@@ -8,8 +8,8 @@ use parquet::basic::Encoding;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::records::rows::compact::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Fault, PageHead};
+use crate::records::rows::input::{Limits, Ranges, RowsError};
 use crate::records::rows::pages::{Codec, Pages, Shelf, StoredPage};
-use crate::records::rows::{Limits, Ranges, RowsError};
 
 /// No page header is longer: some hold a value's beginning as a statistic.
 const HEAD_BYTES_MAX: usize = 1 << 20;

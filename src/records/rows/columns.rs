@@ -9,8 +9,8 @@ use parquet::data_type::{
 use parquet::errors::ParquetError;
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::records::rows::RowsError;
 use crate::records::rows::chunk::Chunk;
+use crate::records::rows::input::RowsError;
 
 /// A column, and its values of the rows at hand.
 pub(super) struct Column {

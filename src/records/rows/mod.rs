@@ -18,23 +18,23 @@ mod pages;
 
 mod shape;
 
+mod text;
+
 mod write;
 
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::columns::{Column, Stored};
-use crate::records::rows::footer::Footer;
+use crate::records::rows::footer::{Footer, MAGIC};
+use crate::records::rows::input::unpanicked;
 use crate::records::rows::shape::{Format, Kind};
-use crate::records::rows::write::{write_member, write_text, write_value};
+use crate::records::rows::text::write_text;
+use crate::records::rows::write::{write_member, write_value};
 
 pub use input::{Limits, Ranges, RowsError};
-
-/// What a Parquet file begins and ends with.
-const MAGIC: &[u8] = b"PAR1";
 
 /// Rows decoded at once, at most.
 const ROWS_AT_ONCE: u64 = 1024;
@@ -327,12 +327,6 @@ impl<R> std::fmt::Debug for Rows<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows").field("count", &self.footer.rows).finish_non_exhaustive()
     }
-}
-
-/// Calls into the decoder, which may panic over a damaged page that it does not expect.
-fn unpanicked<T>(decode: impl FnOnce() -> Result<T, RowsError>) -> Result<T, RowsError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(RowsError::damaged("a page is not what its header says".to_owned())))
 }
 
 #[cfg(test)]
