@@ -8,8 +8,6 @@ mod databricks;
 
 mod envelope;
 
-mod find;
-
 mod immuta;
 
 mod lakefs;
