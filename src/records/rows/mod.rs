@@ -333,8 +333,9 @@ impl<R> std::fmt::Debug for Rows<R> {
 mod tests {
     use std::sync::Arc;
 
-    use parquet::basic::{Compression, Encoding};
+    use parquet::basic::{BrotliLevel, Compression, Encoding};
     use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+    use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
@@ -533,9 +534,7 @@ mod tests {
     #[test]
     fn a_file_whose_last_row_group_is_damaged_gives_out_no_row() {
         let mut whole = fixture("pyarrow-3-row-groups-snappy.parquet").to_vec();
-        let metadata = parquet::file::metadata::ParquetMetaDataReader::new()
-            .parse_and_finish(&Bytes::from(whole.clone()))
-            .unwrap();
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(whole.clone())).unwrap();
         let (start, length) = metadata.row_group(2).column(6).byte_range();
         let end = usize::try_from(start + length).unwrap();
         whole[end - 40..end].fill(0xff);
@@ -550,6 +549,32 @@ mod tests {
         changed[at] = b'C';
         let refused = Rows::open(Bytes::from(changed), Limits::default()).unwrap_err();
         assert!(refused.to_string().contains("checksum"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_compressed_with_what_is_not_read_is_refused_and_its_codec_named() {
+        let whole = fixture("pyarrow-plain-snappy.parquet");
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&whole).unwrap();
+        let brotli = Compression::BROTLI(BrotliLevel::default());
+        for (codec, name) in [
+            (Compression::LZ4, "LZ4"),
+            (Compression::LZ4_RAW, "LZ4_RAW"),
+            (brotli, "BROTLI"),
+            (Compression::LZO, "LZO"),
+        ] {
+            // The same file with another codec in its footer.
+            let mut group = metadata.row_group(0).clone().into_builder();
+            let mut columns = group.take_columns();
+            columns[0] = columns[0].clone().into_builder().set_compression(codec).build().unwrap();
+            let group = group.set_column_metadata(columns).build().unwrap();
+            let named = metadata.clone().into_builder().set_row_groups(vec![group]).build();
+            let mut file = whole.to_vec();
+            ParquetMetaDataWriter::new(&mut file, &named).finish().unwrap();
+            let refused = Rows::open(Bytes::from(file), Limits::default()).unwrap_err();
+            let reason = refused.to_string();
+            assert!(matches!(refused, RowsError::Damaged { .. }) && reason.contains(name), "{reason}");
+            assert!(reason.ends_with("which is not read"), "{reason}");
+        }
     }
 
     #[test]
