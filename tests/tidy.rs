@@ -1,6 +1,7 @@
 //! The rules of the layout, checked: the order of the folders, the size of files and functions, who may touch what.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The most lines a file has before its tests.
@@ -21,7 +22,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
         &["src/collector/", "src/identity/provider.rs"],
     ),
     (&["rusqlite"], &["src/checkpoint/"]),
-    (&["aws_sdk_s3"], &["src/object/s3.rs", "src/notification/scan.rs"]),
+    (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
     (&["aws_sdk_sts"], &["src/identity/"]),
     (&["aws_config"], &["src/identity/", "src/notification/", "src/object/"]),
@@ -107,6 +108,91 @@ impl Import {
     }
 }
 
+impl Source {
+    /// The paths that the code writes out in place of importing them, such as `crate::batch::Batch`.
+    fn written_paths(&self) -> Vec<String> {
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
+        let mut paths = Vec::new();
+        for (_, line) in self.code_lines() {
+            for root in ["crate::", "self::", "super::"] {
+                for (at, _) in line.match_indices(root) {
+                    // `self::x` within `crate::x::self::y` does not begin a path, and `pub(in crate::x)` uses nothing.
+                    let begins = line[..at].chars().next_back().is_none_or(|before| !is_part(before));
+                    if begins && !line[..at].ends_with("pub(in ") {
+                        let path = line[at..].split(|letter| !is_part(letter)).next().unwrap();
+                        paths.push(path.trim_end_matches(':').to_owned());
+                    }
+                }
+            }
+        }
+        paths
+    }
+}
+
+/// The files of `src`, each by the path of its module below `crate`, which has no path itself.
+fn modules(sources: &[Source]) -> BTreeMap<String, &Source> {
+    let name = |path: &str| {
+        let path = path.trim_start_matches("src/").trim_end_matches(".rs");
+        if path == "lib" { String::new() } else { path.trim_end_matches("/mod").replace('/', "::") }
+    };
+    let sources = sources.iter().filter(|source| source.path != "src/main.rs");
+    sources.map(|source| (name(&source.path), source)).collect()
+}
+
+/// The module whose file holds what a path in `module` names; nothing where the path is another crate's.
+fn module_of(modules: &BTreeMap<String, &Source>, module: &str, path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
+    let mut rest = path.split("::").peekable();
+    match rest.next()? {
+        "crate" => parts.clear(),
+        "self" => {}
+        "super" => {
+            parts.pop();
+            while rest.next_if_eq(&"super").is_some() {
+                parts.pop();
+            }
+        }
+        // The path of a module of its own, or of another crate.
+        first => {
+            parts.push(first);
+            modules.get(&parts.join("::"))?;
+        }
+    }
+    parts.extend(rest);
+    while !parts.is_empty() && !modules.contains_key(&parts.join("::")) {
+        parts.pop();
+    }
+    Some(parts.join("::"))
+}
+
+/// Which modules each module uses. What it gives out of modules of its own is no use of them.
+fn uses(modules: &BTreeMap<String, &Source>) -> BTreeMap<String, BTreeSet<String>> {
+    let of = |(module, source): (&String, &&Source)| {
+        let is_below = |other: &String| other.starts_with(&format!("{module}::"));
+        let mut used = BTreeSet::new();
+        for Import { visibility, paths, .. } in source.imports() {
+            let found = paths.iter().filter_map(|path| module_of(modules, module, path));
+            used.extend(found.filter(|other| visibility.is_empty() || !is_below(other)));
+        }
+        used.extend(source.written_paths().iter().filter_map(|path| module_of(modules, module, path)));
+        used.retain(|other| other != module && !other.is_empty());
+        (module.clone(), used)
+    };
+    modules.iter().map(of).collect()
+}
+
+/// What can be reached from a module by one use or more.
+fn reached<'u>(uses: &'u BTreeMap<String, BTreeSet<String>>, module: &str) -> BTreeSet<&'u str> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<&str> = uses[module].iter().map(String::as_str).collect();
+    while let Some(other) = next.pop() {
+        if reached.insert(other) {
+            next.extend(uses[other].iter().map(String::as_str));
+        }
+    }
+    reached
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -160,6 +246,25 @@ fn a_folder_uses_only_folders_before_it() {
     }
     assert!(order.len() > 10, "the map names the folders");
     none(found, "data goes from left to right");
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = sources("src");
+    let modules = modules(&sources);
+    let uses = uses(&modules);
+    let mut found = Vec::new();
+    for (module, used) in &uses {
+        let source = modules[module];
+        // It is in a circle with those that it reaches and that reach it.
+        let back: Vec<&str> =
+            used.iter().map(String::as_str).filter(|other| reached(&uses, other).contains(module.as_str())).collect();
+        if !back.is_empty() {
+            found.push(format!("{}: {module} uses {}, and is used by them", source.path, back.join(", ")));
+        }
+    }
+    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 500, "the imports are found");
+    none(found, "files use each other in one direction");
 }
 
 #[test]

@@ -5,44 +5,14 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::batches::{self, LaneState, Seal, Sealed, SealedBatch};
 use super::freshness::{self, Freshness};
 use super::rows::{self, ObjectRow};
-use super::{CheckpointStore, StoreError, backlog, batches};
-use super::{quarantine, requeue};
-use crate::batch::{Acceptance, Advance, Part};
+use super::{CheckpointStore, StoreError, backlog, quarantine, requeue};
+use crate::batch::{Acceptance, Part};
 use crate::delta::{Fingerprint, Progress};
 use crate::notification::ObjectId;
-use crate::sink::{Manifest, Position, Receipt};
-
-/// What is written before a batch is sent.
-pub struct Seal {
-    pub sink: Arc<str>,
-    /// Which program and encoding made the bytes: the same makes the same again.
-    pub encoder: String,
-    pub parts: Arc<[Part]>,
-    pub manifest: Manifest,
-    /// Milliseconds since the epoch.
-    pub now_ms: i64,
-}
-
-/// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Debug)]
-pub struct Sealed {
-    pub(super) sink: Arc<str>,
-    pub(super) id: String,
-    pub(super) seq: u64,
-}
-
-impl Sealed {
-    /// The batch's id; a repeat carries the same.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-}
+use crate::sink::{Position, Receipt};
 
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
@@ -78,38 +48,6 @@ pub struct Finish {
     pub fresh: Option<Freshness>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
-}
-
-/// Where a sink stands in its own sequence.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LaneState {
-    /// The last batch's number.
-    pub seq: u64,
-    /// Where its file ends, for sinks that hold a position.
-    pub position: Option<Position>,
-    /// Which file that is. A position that older programs wrote has none.
-    pub file: Option<PathBuf>,
-}
-
-/// A batch that was sealed and not committed before the process ended.
-#[derive(Debug)]
-pub struct SealedBatch {
-    pub sealed: Sealed,
-    pub encoder: String,
-    pub manifest: Manifest,
-    pub parts: Vec<SealedPart>,
-}
-
-/// What a part of such a batch was made from.
-#[derive(Clone, Debug)]
-pub struct SealedPart {
-    pub advance: Advance,
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    /// BLAKE3 of the part's bytes.
-    pub hash: [u8; 32],
-    /// The number in quarantine of the record it was made from, if it was.
-    pub redelivers: Option<u64>,
 }
 
 impl CheckpointStore {

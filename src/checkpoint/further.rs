@@ -5,8 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::places::Places;
-use super::quarantine::bounded;
-use super::requeue::RefusedRecord;
+use super::refused::{RefusedRecord, bounded};
 use super::rows::{count, int};
 use super::{CheckpointStore, StoreError};
 use crate::batch::{Part, Refused};

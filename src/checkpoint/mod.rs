@@ -30,6 +30,8 @@ mod prune;
 
 mod quarantine;
 
+mod refused;
+
 mod requeue;
 
 mod rows;
@@ -51,9 +53,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
-pub use advance::{Committed, Finish, LaneState, Passed, Seal, Sealed, SealedBatch, SealedPart};
+pub use advance::{Committed, Finish, Passed};
 pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
+pub use batches::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
@@ -61,7 +64,8 @@ pub use overflow::StoreLedger;
 pub use places::Places;
 pub use position::{ObjectPosition, UnreadableVersion};
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
-pub use requeue::{Asked, RefusedRecord, Request};
+pub use refused::RefusedRecord;
+pub use requeue::{Asked, Request};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 
 /// The database's name in the state directory.

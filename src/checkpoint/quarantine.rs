@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
+use super::refused::bounded;
 use super::rows::{ObjectRow, count, int};
 use super::{CheckpointStore, StoreError, further, requeue};
 use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
-
-/// A reason kept is at most as long.
-const REASON_CHARS_MAX: usize = 1024;
 
 /// How much the quarantine holds. What is past it is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -234,9 +232,4 @@ fn record(
             now_ms
         ])?;
     Ok(())
-}
-
-/// As much of a reason as is kept.
-pub(super) fn bounded(reason: &str) -> String {
-    reason.chars().take(REASON_CHARS_MAX).collect()
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::places::Places;
-use super::quarantine::bounded;
+use super::refused::{RECORD, RefusedRecord, bounded};
 use super::rows::{self, ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
 use super::{CheckpointStore, StoreError, further};
-use crate::delta::{Fingerprint, RecordHash};
+use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
 /// What an operator asked to try again.
@@ -32,42 +32,6 @@ pub enum Asked {
     Object { object: ObjectId },
     /// A message of this queue.
     Message { queue: Arc<str> },
-}
-
-/// A refused record that is to be tried again.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RefusedRecord {
-    /// Its number in quarantine.
-    pub id: u64,
-    pub ordinal: u64,
-    /// Its number in the object's accepted sequence.
-    pub place: u64,
-    pub occurrence: u64,
-    pub hash: RecordHash,
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    /// Whether its bytes are in quarantine; if not, they are looked for in its object.
-    pub has_body: bool,
-    /// The sinks that have had it out of quarantine.
-    pub had: Vec<Arc<str>>,
-}
-
-const RECORD: &str = "id, ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd IS NOT NULL";
-
-impl RefusedRecord {
-    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: count(row.get(0)?),
-            ordinal: count(row.get(1)?),
-            place: count(row.get(2)?),
-            occurrence: count(row.get(3)?),
-            hash: RecordHash(row.get(4)?),
-            etag: row.get::<_, Option<String>>(5)?.unwrap_or_default().into(),
-            last_modified_ms: row.get(6)?,
-            has_body: row.get(7)?,
-            had: Vec::new(),
-        })
-    }
 }
 
 impl CheckpointStore {
@@ -385,7 +349,7 @@ mod tests {
     use super::*;
     use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
     use crate::checkpoint::{Entry, FurtherRecord, Inspection, QuarantineLimits, Refusal, Seal, Sealed, Selection};
-    use crate::delta::Progress;
+    use crate::delta::{Progress, RecordHash};
     use crate::object::Version;
     use crate::sink::{Delivered, Delivery, Manifest, Sink};
 

@@ -1,59 +1,13 @@
 //! Checks a configuration whose values have the right types: that names exist, numbers are in range, parts fit together.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
-use std::ops::RangeInclusive;
-use std::path::{Component, Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::value::KeyPath;
+use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
 use crate::config::{Config, check_feed, places};
 use crate::notification::queue;
 use crate::sink;
-
-/// The names that were written, those of faulty parts too: a feed may refer to a sink that has a fault of its own.
-pub(super) struct Names {
-    pub(super) feeds: BTreeSet<String>,
-    pub(super) sinks: BTreeSet<String>,
-    pub(super) queues: BTreeSet<String>,
-    pub(super) identities: BTreeSet<String>,
-}
-
-/// What was found.
-#[derive(Default)]
-pub(super) struct Found {
-    pub(super) problems: Vec<(KeyPath, String)>,
-    pub(super) warnings: Vec<String>,
-}
-
-impl Found {
-    pub(super) fn problem(&mut self, at: &[&str], message: impl Into<String>) {
-        self.problems.push((at.iter().map(|key| (*key).to_owned()).collect(), message.into()));
-    }
-
-    /// A value outside of its range.
-    pub(super) fn range<T: PartialOrd + Display>(&mut self, at: &[&str], value: T, range: RangeInclusive<T>) {
-        if !range.contains(&value) {
-            self.problem(at, format!("expected {} to {}, found {value}", range.start(), range.end()));
-        }
-    }
-
-    /// A reference to something that has no table of its own.
-    pub(super) fn reference(&mut self, at: &[&str], what: &str, name: &str, known: &BTreeSet<String>) {
-        if !known.contains(name) {
-            let hint = did_you_mean(name, known.iter().map(String::as_str));
-            self.problem(at, format!("there is no [{what}.{name}]{hint}"));
-        }
-    }
-
-    pub(super) fn endpoint(&mut self, at: &[&str], url: Option<&str>) {
-        let Some(url) = url else { return };
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        if host.is_none_or(|host| host.is_empty() || host.contains(char::is_whitespace)) {
-            self.problem(at, "expected a URL that begins with https:// or http://");
-        }
-    }
-}
 
 /// Says everything that is wrong with the configuration, without asking anyone outside.
 pub(super) fn check(config: &Config, names: &Names) -> Found {
@@ -177,18 +131,6 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
     found.range(&at("poison_receives_max"), queue.poison_receives_max, 1..=1000);
 }
 
-/// A queue's URL or name that ends in `.fifo`.
-pub(super) fn refuse_fifo(at: &[&str], queue: &str, found: &mut Found) {
-    if queue.ends_with(".fifo") {
-        found.problem(at, "expected a standard queue: S3 cannot publish notifications to a FIFO queue");
-    }
-}
-
-/// The names SQS allows (CreateQueue), FIFO queues apart.
-pub(super) fn is_queue_name(name: &str) -> bool {
-    (1..=80).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-}
-
 fn sinks(config: &Config, found: &mut Found) {
     let mut paths: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let mut console: Option<&str> = None;
@@ -240,21 +182,6 @@ fn numbered_by<'a>(path: &Path, config: &'a Config) -> Option<&'a str> {
     })
 }
 
-/// The path without `.` and `..`, by its text alone: what it names need not exist yet.
-pub(super) fn lexical(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                plain.pop();
-            }
-            other => plain.push(other),
-        }
-    }
-    plain
-}
-
 fn unused(config: &Config, found: &mut Found) {
     for name in config.sink.keys() {
         if !config.feed.values().any(|feed| feed.sinks.contains(name)) {
@@ -272,25 +199,4 @@ fn unused(config: &Config, found: &mut Found) {
             found.warnings.push(format!("[identity.{name}] is used by no feed and no queue"));
         }
     }
-}
-
-/// The end of a sentence about an unknown name: the one that was probably meant, or those there are.
-pub(super) fn did_you_mean<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    match (closest(given, known.iter().copied()), known.as_slice()) {
-        (Some(name), _) => format!("; did you mean `{name}`?"),
-        (None, []) => "; there are none".to_owned(),
-        (None, [only]) => format!("; expected `{only}`"),
-        (None, several) => format!("; expected one of `{}`", several.join("`, `")),
-    }
-}
-
-/// The name that was probably meant.
-pub(crate) fn closest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = given.to_lowercase();
-    let distances = known.into_iter().map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name));
-    let close = distances
-        .filter(|(distance, name)| *distance <= (name.chars().count().max(lower.chars().count()) / 3).max(1))
-        .min();
-    close.map(|(_, name)| name)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use globset::Glob;
 
-use crate::config::check::{Found, Names, did_you_mean, is_queue_name, refuse_fifo};
+use crate::config::found::{Found, Names, did_you_mean, is_queue_name, nested, refuse_fifo};
 use crate::config::{Config, feed};
 use crate::family;
 use crate::users;
@@ -166,11 +166,6 @@ fn check_users(name: &str, feed: &feed::Config, users: &users::Config, found: &m
         found.problem(&at("max_age"), format!("expected at least `lifetime` ({:?})", users.lifetime));
     }
     found.range(&at("users_max"), users.users_max, 1..=1_000_000);
-}
-
-/// Whether one of the two begins with the other.
-pub(super) fn nested(one: &str, other: &str) -> bool {
-    one.starts_with(other) || other.starts_with(one)
 }
 
 fn is_account(text: &str) -> bool {

@@ -9,7 +9,7 @@ use config::{Map, Value, ValueKind};
 
 use crate::config::layers::{self, Layers};
 use crate::config::value::{self, Complaint, Fault, KeyPath};
-use crate::config::{Admin, Config, Listen, check};
+use crate::config::{Admin, Config, Listen, check, found};
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -156,14 +156,14 @@ fn locate(layers: &Layers, at: &[String], message: String) -> Problem {
 /// Reads the tree again and again, each time without what was found faulty, so that all faults are told at once.
 ///
 /// The configuration that is left lacks those parts: it serves to check the others, not to run.
-fn typed(layers: &Layers) -> (Option<(Config, check::Names)>, Vec<Fault>) {
+fn typed(layers: &Layers) -> (Option<(Config, found::Names)>, Vec<Fault>) {
     let mut tree = match layers.merged() {
         Ok(tree) => tree,
         Err(error) => {
             return (None, vec![Fault { at: KeyPath::new(), complaint: Complaint::Other(error.to_string()) }]);
         }
     };
-    let names = check::Names {
+    let names = found::Names {
         feeds: keys_of(&tree, "feed"),
         sinks: keys_of(&tree, "sink"),
         queues: keys_of(&tree, "queue"),
@@ -246,10 +246,10 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
 fn sentence(fault: &Fault) -> String {
     match &fault.complaint {
         Complaint::UnknownKey { key, expected } => {
-            format!("{}{}", fault.complaint, check::did_you_mean(key, expected.iter().copied()))
+            format!("{}{}", fault.complaint, found::did_you_mean(key, expected.iter().copied()))
         }
         Complaint::UnknownChoice { given, expected } => {
-            format!("{}{}", fault.complaint, check::did_you_mean(given, expected.iter().copied()))
+            format!("{}{}", fault.complaint, found::did_you_mean(given, expected.iter().copied()))
         }
         _ => fault.complaint.to_string(),
     }

@@ -12,6 +12,8 @@ mod check;
 
 mod check_feed;
 
+mod found;
+
 mod layers;
 
 mod places;
@@ -33,7 +35,7 @@ use crate::notification;
 use crate::sink;
 
 pub use admin::{Admin, Listen};
-pub(crate) use check::closest;
+pub(crate) use found::closest;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::check::{Found, lexical};
-use crate::config::check_feed::nested;
+use crate::config::found::{Found, lexical, nested};
 use crate::config::{Config, feed};
 use crate::sink;
 

@@ -8,8 +8,6 @@ mod databricks;
 
 mod envelope;
 
-mod find;
-
 mod immuta;
 
 mod lakefs;
@@ -20,6 +18,8 @@ mod partitions;
 
 mod redaction;
 
+mod refusal;
+
 mod s3_access;
 
 mod settings;
@@ -27,9 +27,6 @@ mod settings;
 mod sql;
 
 mod ydb;
-
-use std::borrow::Cow;
-use std::fmt;
 
 use crate::delta::{Growth, RecordHash};
 use crate::event::{Encoded, Encoder, Event, Mapping, Namespace, Origin, Rows, Scope, Seen, Text};
@@ -42,6 +39,7 @@ use envelope::Sought;
 
 pub use partitions::Partitions;
 pub use redaction::{Action, Redaction, RedactionConfig, RedactionError};
+pub use refusal::Refusal;
 pub use settings::Settings;
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
@@ -160,27 +158,6 @@ impl<'a> Context<'a> {
         Origin { source: &self.source, last_modified_ms: self.last_modified_ms, feed: self.feed }
     }
 }
-
-/// Why a record cannot be decoded. It goes to quarantine with its coordinates.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// Short, and without the record's content.
-    pub reason: Cow<'static, str>,
-}
-
-impl Refusal {
-    pub fn new(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: reason.into() }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// Decodes one record once, and appends it to every encoder's output; `out` has one [`Encoded`] for each encoder. What the
 /// context's redaction names is taken out before; `hash` is that of the record as its source wrote it.

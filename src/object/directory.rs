@@ -1,18 +1,21 @@
 //! Objects that are files below a directory.
 
+pub(super) mod body;
+
 use std::fs::Metadata;
 use std::io::{self, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::io::AsyncSeekExt as _;
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::notification::directory::{Directory, file_etag, modified_ms};
-use crate::object::s3::check_range;
-use crate::object::{Body, CHUNK_BYTES_MAX, Condition, Objects, Part, Range, ReadError, Reading, Snapshot, Version};
+use crate::object::Objects;
+use crate::object::body::{Body, Snapshot};
+use crate::object::directory::body::{FileBody, failed};
+use crate::object::version::{Condition, Part, Range, ReadError, Reading, Version, check_range};
 
 /// The files below one directory.
 #[derive(Clone, Debug)]
@@ -62,11 +65,11 @@ impl DirectoryObjects {
 }
 
 impl Objects for DirectoryObjects {
-    async fn read(&self, object: &ObjectId, condition: Condition) -> Result<Reading, ReadError> {
+    async fn read(&self, object: &ObjectId, condition: Condition) -> Result<Reading<Snapshot>, ReadError> {
         let Some((file, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
-        let body = body(object, file, &version, 0, version.size_bytes);
+        let body = FileBody::new(object, file, &version, 0, version.size_bytes);
         Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
     }
 
@@ -91,7 +94,7 @@ impl Objects for DirectoryObjects {
         }
         file.seek(SeekFrom::Start(start)).await.map_err(|error| failed(object, &error))?;
         let mut bytes = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or_default());
-        let mut body = body(object, file, &version, start, end);
+        let mut body = FileBody::new(object, file, &version, start, end);
         while let Some(chunk) = body.next().await {
             bytes.extend_from_slice(&chunk?);
         }
@@ -104,80 +107,12 @@ impl Objects for DirectoryObjects {
     }
 }
 
-/// The bytes a file had when it was opened.
-///
-/// A file that was replaced meanwhile is read to its old end; one that grew, up to where it ended before. One that
-/// shrank, or was written to without growing, has changed. A file cut off and written again beyond its old length while
-/// it is read cannot be told from one that grew: writers should replace files, not rewrite them.
-#[derive(Debug)]
-pub struct FileBody {
-    object: ObjectId,
-    /// `None` when all is given, or an error was.
-    file: Option<File>,
-    etag: Box<str>,
-    /// When it was last written, in milliseconds since the epoch.
-    modified_ms: Option<i64>,
-    at: u64,
-    end: u64,
-}
-
-impl FileBody {
-    pub(super) async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
-        let file = self.file.as_mut()?;
-        let result = if self.at < self.end {
-            let length = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
-            let mut chunk = BytesMut::with_capacity(length).limit(length);
-            match file.read_buf(&mut chunk).await {
-                Ok(0) => Err(ReadError::Changed { object: self.object.clone() }),
-                Ok(_) => Ok(chunk.into_inner().freeze()),
-                Err(error) => Err(failed(&self.object, &error)),
-            }
-        } else {
-            let now = file.metadata().await;
-            match now {
-                Ok(now) if now.len() > self.end || self.is_same(&now) => {
-                    self.file = None;
-                    return None;
-                }
-                Ok(_) => Err(ReadError::Changed { object: self.object.clone() }),
-                Err(error) => Err(failed(&self.object, &error)),
-            }
-        };
-        match &result {
-            Ok(chunk) => self.at += chunk.len() as u64,
-            Err(_) => self.file = None,
-        }
-        Some(result)
-    }
-
-    /// Whether nobody has written to the file. That its last name was taken away is a change of the file too.
-    fn is_same(&self, now: &Metadata) -> bool {
-        let was_replaced = now.nlink() == 0 && now.len() == self.end && modified_ms(now) == self.modified_ms;
-        was_replaced || *file_etag(now) == *self.etag
-    }
-}
-
-fn body(object: &ObjectId, file: File, version: &Version, at: u64, end: u64) -> FileBody {
-    let (etag, modified_ms) = (version.etag.clone(), version.last_modified_ms);
-    FileBody { object: object.clone(), file: Some(file), etag, modified_ms, at, end }
-}
-
 fn version(metadata: &Metadata) -> Version {
     Version {
         etag: file_etag(metadata),
         version_id: None,
         last_modified_ms: modified_ms(metadata),
         size_bytes: metadata.len(),
-    }
-}
-
-fn failed(object: &ObjectId, error: &io::Error) -> ReadError {
-    let (object, kind, reason) = (object.clone(), FaultKind::of_file(error), error.to_string());
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::NotFound { object },
-        io::ErrorKind::PermissionDenied => ReadError::Denied { object, kind, reason },
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => ReadError::Damaged { object, reason },
-        _ => ReadError::Unavailable { object, kind, reason },
     }
 }
 
@@ -190,6 +125,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::object::CHUNK_BYTES_MAX;
 
     struct World {
         place: TempDir,

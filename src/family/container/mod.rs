@@ -12,9 +12,9 @@ mod split;
 use std::borrow::Cow;
 
 use crate::event::{Fault, Json, Mask, Members, Reader, Text, Value};
-use crate::family::Refusal;
 use crate::family::container::runtime::{Joined, Runtime, first_line, last_line};
 use crate::family::envelope::{self, Sought};
+use crate::family::refusal::Refusal;
 use crate::records::{Around, Asked, LineRole, Record, Stream};
 
 pub(super) use redact::{copies, redacted, redacted_json};

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use crate::event::{Fault, Json, Reader, Text, unescape};
-use crate::family::Refusal;
 use crate::family::container::cut;
 use crate::family::container::runtime::{Joined, Runtime, first_line};
 use crate::family::envelope::{self, Sought, Values, is_shipped, with_whole_pairs, without_line_end};
 use crate::family::redaction::{Action, Edit, MASKED, Redaction, Rest, applied, matching, offset_in};
+use crate::family::refusal::Refusal;
 
 /// Redacts a line, or gives nothing when none of it is concerned.
 pub(in crate::family) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;

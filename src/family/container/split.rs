@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::event::{Fault, Json, Reader, Text, unescape};
-use crate::family::Refusal;
 use crate::family::container::runtime::{Docker, Joined, Runtime, first_line};
 use crate::family::envelope::{
     DEPTH_MAX, LIST, Opened, Piece, Sought, Values, escaped, is_shipped, may_begin, opened, with_whole_pairs,
     without_line_end,
 };
+use crate::family::refusal::Refusal;
 
 /// What stands around several records stands in each of their lines up to so many bytes. What is longer stands in the first:
 /// else a line of many records would be read as often as it is long.

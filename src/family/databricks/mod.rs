@@ -12,7 +12,8 @@ use crate::event::{
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{self, Redaction};
-use crate::family::{Context, Family, Refusal};
+use crate::family::refusal::Refusal;
+use crate::family::{Context, Family};
 use crate::records::{Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {

@@ -19,7 +19,8 @@ use crate::event::{
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Action, Redaction};
-use crate::family::{Context, Family, Refusal, address, sql};
+use crate::family::refusal::Refusal;
+use crate::family::{Context, Family, address, sql};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {

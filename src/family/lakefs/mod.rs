@@ -22,11 +22,12 @@ use crate::family::lakefs::line::{Line, Name, read};
 use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::{Operation, Source, user_of};
 use crate::family::redaction::{self, Redaction};
-use crate::family::{Context, Family, Partitions, Refusal, address};
+use crate::family::refusal::Refusal;
+use crate::family::{Context, Family, Partitions, address};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
-    name: "lakefs",
+    name: targets::NAME,
     growth: Growth::Once,
     framing: Framing::Rows(role),
     // `etl/v1/data/region=<r>/organization=org-<o>/year=<YY>/month=<MM>/day=<DD>/hour=<HH>/<name>-snappy.parquet`.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use crate::event::Text;
-use crate::family::find::place_of;
 
 /// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
@@ -76,10 +75,10 @@ impl<'a> RequestPath<'a> {
     pub(super) fn parameter(&self, name: &str) -> Option<Text<'a>> {
         let mut from = self.path_bytes + 1;
         while from <= self.whole.len() {
-            let to = place_of(b'&', self.whole.as_bytes(), from);
+            let to = memchr::memchr(b'&', &self.whole.as_bytes()[from..]).map_or(self.whole.len(), |at| from + at);
             let pair = self.whole.get(from..to)?;
             if let Some(value) = pair.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
-                if place_of(b'+', value.as_bytes(), 0) < value.len() {
+                if value.contains('+') {
                     return Some(Text::from(percent_decoded(&value.replace('+', " ")).into_owned()));
                 }
                 return (!value.is_empty()).then(|| self.decoded(to - value.len(), to));
@@ -118,7 +117,7 @@ impl<'a> RequestPath<'a> {
             if ended {
                 return None;
             }
-            let to = place_of(b'/', path, from);
+            let to = memchr::memchr(b'/', &path[from..]).map_or(path.len(), |at| from + at);
             let segment = (from, to);
             ended = to == path.len();
             from = to + 1;
@@ -128,9 +127,7 @@ impl<'a> RequestPath<'a> {
 
     fn decoded(&self, from: usize, to: usize) -> Text<'a> {
         match self.whole.get(from..to) {
-            Some(piece) if place_of(b'%', piece.as_bytes(), 0) < piece.len() => {
-                Text::from(percent_decoded(piece).into_owned())
-            }
+            Some(piece) if piece.contains('%') => Text::from(percent_decoded(piece).into_owned()),
             _ => self.piece(from, to),
         }
     }
@@ -146,10 +143,7 @@ impl<'a> RequestPath<'a> {
 /// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
-    let mut at = place_of(b'%', rest, 0);
-    if at == rest.len() {
-        return Cow::Borrowed(text);
-    }
+    let Some(mut at) = memchr::memchr(b'%', rest) else { return Cow::Borrowed(text) };
     let digit = |hex: u8| char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);
     let mut decoded = Vec::with_capacity(rest.len());
     loop {
@@ -166,7 +160,7 @@ fn percent_decoded(text: &str) -> Cow<'_, str> {
             }
             [] => break,
         }
-        at = place_of(b'%', rest, 0);
+        at = memchr::memchr(b'%', rest).unwrap_or(rest.len());
     }
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use crate::event::{Databucket, Event, File, Group, Mapping, Resource, Role, Row, Rows, Slot, Text, User, UserKind};
-use crate::family::lakefs::FAMILY;
 use crate::family::lakefs::path::RequestPath;
 
-static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_in().family(FAMILY.name));
+/// What the configuration and the mapping call the family.
+pub(super) const NAME: &str = "lakefs";
+
+static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_in().family(NAME));
 
 /// No operation has more bytes that are compared, its service's included.
 const KEY_BYTES_MAX: usize = 96;

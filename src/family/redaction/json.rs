@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::event::{Fault, Json, Reader, Text, mend_surrogates};
-use crate::family::Refusal;
 use crate::family::redaction::{Action, Edit, Redaction};
+use crate::family::refusal::Refusal;
 
 impl Redaction {
     /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use crate::event::Text;
-use crate::family::Refusal;
 use crate::family::redaction::{HASHED, MASKED};
+use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::reading::{Reading, search};
 use crate::family::s3_access::tail::Tail;

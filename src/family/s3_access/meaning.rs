@@ -6,13 +6,14 @@ use crate::event::{
     Activity, Class, Cloud, Databucket, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata, Product,
     Resource, Role, Row, Status, Target, Text, User, UserKind, Value, moment,
 };
+use crate::family::Context;
+use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request::{self, Cut, Request};
 use crate::family::s3_access::shown::{self, Shown};
 use crate::family::s3_access::{percent, place};
-use crate::family::{Context, Refusal};
 use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };

@@ -30,10 +30,11 @@ use std::borrow::Cow;
 
 use crate::delta::Growth;
 use crate::event::{Event, Members, Text, Value};
+use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field};
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::referrer::Referrer;
-use crate::family::{Context, Family, Refusal};
+use crate::family::{Context, Family};
 use crate::records::{Framing, LineRole, Record};
 
 pub(super) use redact::dropped_keys;

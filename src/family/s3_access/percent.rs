@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use crate::family::find::place_of;
-
 /// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
 pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
     match bytes(encoded) {
@@ -33,7 +31,7 @@ pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
 
 /// Whether the text ends within an escape, or within a character whose bytes are escaped.
 pub(super) fn is_cut(encoded: &str) -> bool {
-    place_of(b'%', encoded.as_bytes(), 0) < encoded.len() && decode_cut(encoded).len() < decode(encoded).len()
+    encoded.contains('%') && decode_cut(encoded).len() < decode(encoded).len()
 }
 
 /// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
@@ -58,7 +56,7 @@ pub(super) fn decode_key(key: &str) -> Option<String> {
 /// of them.
 fn undo(text: &mut Vec<u8>, first: usize) -> bool {
     let mut is_ascii = true;
-    let mut from = place_of(b'%', text, first);
+    let mut from = memchr::memchr(b'%', &text[first..]).map_or(text.len(), |at| first + at);
     let mut to = from;
     while from < text.len() {
         from += match text[from..] {
@@ -73,7 +71,7 @@ fn undo(text: &mut Vec<u8>, first: usize) -> bool {
             }
         };
         to += 1;
-        let plain = place_of(b'%', text, from) - from;
+        let plain = memchr::memchr(b'%', &text[from..]).unwrap_or(text.len() - from);
         text.copy_within(from..from + plain, to);
         (from, to) = (from + plain, to + plain);
     }
@@ -84,10 +82,7 @@ fn undo(text: &mut Vec<u8>, first: usize) -> bool {
 /// The bytes that the text stands for; none when it has no escape.
 fn bytes(encoded: &str) -> Option<Vec<u8>> {
     let mut rest = encoded.as_bytes();
-    let mut at = place_of(b'%', rest, 0);
-    if at == rest.len() {
-        return None;
-    }
+    let mut at = memchr::memchr(b'%', rest)?;
     let mut bytes = Vec::with_capacity(encoded.len());
     loop {
         bytes.extend_from_slice(&rest[..at]);

@@ -1,7 +1,5 @@
 //! Which account and region a log is of, by the names that it carries.
 
-use crate::family::find::place_of;
-
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").
 pub(super) fn of_key(key: &str) -> Option<(&str, &str)> {
@@ -23,18 +21,13 @@ pub(super) fn of_arn(arn: &str) -> Option<&str> {
 
 /// The account and the resource of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, whose resource may be missing.
 pub(super) fn of_principal(arn: &str) -> Option<(&str, &str)> {
-    let bytes = arn.as_bytes();
-    let mut from = bytes.starts_with(b"arn:").then_some("arn:".len())?;
-    for _ in ["partition", "service", "region"] {
-        from = place_of(b':', bytes, from) + 1;
-    }
-    let account_end = place_of(b':', bytes, from);
-    Some((arn.get(from..account_end)?, arn.get(account_end + 1..).unwrap_or_default()))
+    let mut fields = arn.strip_prefix("arn:")?.splitn(5, ':').skip(["partition", "service", "region"].len());
+    Some((fields.next()?, fields.next().unwrap_or_default()))
 }
 
 /// The region of one of S3's own host names, such as `bucket.s3.eu-west-2.amazonaws.com`.
 pub(super) fn of_host(host: &str) -> Option<&str> {
-    let host = &host[..place_of(b':', host.as_bytes(), 0)];
+    let host = host.split_once(':').map_or(host, |(name, _port)| name);
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
     // Regions are too short for a search of many bytes at once.
     let last = name.bytes().rposition(|byte| byte == b'.').map_or(name, |dot| &name[dot + 1..]);

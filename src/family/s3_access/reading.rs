@@ -1,6 +1,6 @@
 //! Finds the ways to read a line whose quotes may be a client's, and the best of them.
 
-use crate::family::Refusal;
+use crate::family::refusal::Refusal;
 use crate::family::s3_access::tail::{Rank, Tail};
 use crate::family::s3_access::token::Cursor;
 

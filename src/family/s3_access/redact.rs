@@ -1,11 +1,12 @@
 //! Redacts lines of an access log in place: the field's text is replaced, and a dropped one is the log's own `-`.
 
+use crate::family::Context;
 use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
+use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{Field, NAMES};
 use crate::family::s3_access::line::Line;
 use crate::family::s3_access::token::holds_time;
 use crate::family::s3_access::{referrer, text};
-use crate::family::{Context, Refusal};
 use crate::records::Record;
 
 /// Fields that hold what nothing else can stand for: a time, an operation, numbers. They can only be dropped.

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::family::Settings;
-use crate::family::find::place_of;
 use crate::family::s3_access::percent;
 use crate::family::s3_access::piece::{ID, JI, KNOWN, PR, Piece, TS, is_ordered, ordered, rank};
 use crate::family::s3_access::request::Cut;
@@ -271,7 +270,7 @@ fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -
     let mut doubtful = false;
     let mut start = 0;
     while start <= query.len() {
-        let end = place_of(b'&', query.as_bytes(), start);
+        let end = memchr::memchr(b'&', &query.as_bytes()[start..]).map_or(query.len(), |at| start + at);
         let key = key_of(&query[start..end]);
         if let Some(key) = key.filter(|_| pieces.len() < PAIRS_MAX) {
             let rank = rank(key);

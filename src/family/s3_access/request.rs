@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::family::address::{self, End};
-use crate::family::find::place_of;
 use crate::family::s3_access::token::holds_quote;
 
 const SHOWN: &str = "***";
@@ -21,19 +20,13 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// None when the line is not what a client sends that keeps to the rules.
     pub(super) fn read(uri: &'a str) -> Option<Self> {
-        let bytes = uri.as_bytes();
-        let method_end = place_of(b' ', bytes, 0);
-        let target_end = place_of(b' ', bytes, method_end + 1);
-        if target_end >= uri.len() {
-            return None;
-        }
-        let (method, target, version) = (&uri[..method_end], &uri[method_end + 1..target_end], &uri[target_end + 1..]);
+        let (method, rest) = uri.split_once(' ')?;
+        let (target, version) = rest.split_once(' ')?;
         let is_plain = is_method(method) && target.starts_with('/') && version.starts_with("HTTP/");
         if !is_plain || version.contains(' ') || holds_quote(target) {
             return None;
         }
-        let path_end = place_of(b'?', target.as_bytes(), 0);
-        let (path, query) = (&target[..path_end], target.get(path_end + 1..));
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         // An empty query would be lost.
         (query != Some("")).then_some(Self { method, path, query, version })
     }

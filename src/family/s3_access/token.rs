@@ -2,8 +2,6 @@
 
 use wide::u8x16;
 
-use crate::family::find::place_of;
-
 /// What a field says; none for `-` and `"-"`.
 pub(super) type Value<'a> = Option<&'a str>;
 
@@ -63,9 +61,10 @@ impl<'a> Cursor<'a> {
     /// The field up to the next space, with its quotes.
     #[inline]
     pub(super) fn field(&mut self) -> Option<&'a str> {
-        let end = place_of(b' ', self.text.as_bytes(), self.at);
-        let field = self.text.get(self.at..end).filter(|field| !field.is_empty())?;
-        self.at = end + 1;
+        let rest = self.text.get(self.at..)?;
+        let length = memchr::memchr(b' ', rest.as_bytes()).unwrap_or(rest.len());
+        let field = Some(&rest[..length]).filter(|field| !field.is_empty())?;
+        self.at += length + 1;
         Some(field)
     }
 
@@ -78,13 +77,13 @@ impl<'a> Cursor<'a> {
         }
         let from = self.at + 1;
         let inside = &bytes[from..bytes.len().min(self.at + LENGTH_MAX)];
-        let end = place_of(b']', inside, 0);
-        let time = self.text.get(from..from + end).filter(|_| end < inside.len())?;
+        let end = memchr::memchr(b']', inside)?;
+        let time = self.text.get(from..from + end)?;
         self.at = match bytes.get(from + end + 1) {
             Some(b' ') => from + end + 2,
             _ => self.text.len() + 1,
         };
-        (place_of(b'[', time.as_bytes(), 0) == end).then_some(Some(time))
+        (!time.contains('[')).then_some(Some(time))
     }
 
     /// A field that may be quoted, up to its first quote that a space or the line's end follows.

@@ -1,18 +1,21 @@
 //! The events of a YDB record: one for each operation, and one for each access entry of an operation.
 
 use crate::event::{
-    Activity, Actor, Api, Class, Event, HttpRequest, Mask, Members, Secrets, Status, Text, Value, moment,
+    Activity, Actor, Api, Class, Event, HttpRequest, Mask, Members, Product, Secrets, Status, Text, Value, moment,
 };
+use crate::family::Context;
+use crate::family::refusal::Refusal;
 use crate::family::ydb::access::Entry;
 use crate::family::ydb::members::{no_path, others, places};
+use crate::family::ydb::names;
 use crate::family::ydb::party::{endpoint, user};
 use crate::family::ydb::schemeshard::{Operation, Transaction};
 use crate::family::ydb::sequence::{Sequence, events_of};
 use crate::family::ydb::stream::Parts;
 use crate::family::ydb::targets::{self, Objects};
 use crate::family::ydb::words::Words;
-use crate::family::ydb::{PRODUCT, names};
-use crate::family::{Context, Refusal};
+
+const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
 
 /// What YDB's monitoring leaves at the end of a request's body that it cut short.
 pub(super) const TRUNCATED: &str = "**TRUNCATED_BY_YDB**";

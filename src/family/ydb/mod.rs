@@ -36,9 +36,10 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::delta::Growth;
-use crate::event::{Event, Fault, Fields, Json, Mask, Product, Reader, SHOWN_AGAIN_BYTES_MAX, Secrets, Text, Value};
+use crate::event::{Event, Fault, Fields, Json, Mask, Reader, SHOWN_AGAIN_BYTES_MAX, Secrets, Text, Value};
 use crate::family::envelope::{self, Sought};
-use crate::family::{Context, Family, Refusal, address, container, sql};
+use crate::family::refusal::Refusal;
+use crate::family::{Context, Family, address, container, sql};
 use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
@@ -61,8 +62,6 @@ pub(super) const FAMILY: Family = Family {
 };
 
 static SOUGHT: Sought = Sought::of(is_record);
-
-const PRODUCT: Product = Product { name: "YDB", vendor: "YDB", log_name: "ydb.audit" };
 
 /// The field that holds a query without its address.
 static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));

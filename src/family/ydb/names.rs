@@ -1,4 +1,6 @@
-//! The names that the audit stream is known to use for its fields, found without comparing each.
+//! The names that the audit stream is known to use for its fields.
+
+use std::sync::LazyLock;
 
 /// A name of the stream's, by its place among them: [`PLAIN`], then [`FREE`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,48 +115,21 @@ pub(super) const TABLE: Name = Name::known("table");
 pub(super) const TX_ID: Name = Name::known("tx_id");
 pub(super) const URL: Name = Name::known("url");
 
-/// Where a name is looked for first.
-const SLOTS: usize = 256;
-
-/// In a slot that holds no name.
-const NONE: u8 = u8::MAX;
-
-/// By slot, the names: each in its own, or in the next that was free.
-static TABLE_OF_NAMES: [u8; SLOTS] = {
-    let mut table = [NONE; SLOTS];
-    let mut place = 0;
-    while place < NAMES {
-        let mut at = slot(Name(place as u8).text().as_bytes());
-        while table[at] != NONE {
-            at = (at + 1) % SLOTS;
-        }
-        table[at] = place as u8;
-        place += 1;
+/// The names in a list for each length: few are as long as another.
+static NAMED: LazyLock<Vec<Vec<Name>>> = LazyLock::new(|| {
+    let mut named = Vec::new();
+    for name in (0..NAMES).map(|place| Name(place as u8)) {
+        let length = name.text().len();
+        named.resize(named.len().max(length + 1), Vec::new());
+        named[length].push(name);
     }
-    table
-};
-
-/// By length, and first, middle and last byte.
-const fn slot(name: &[u8]) -> usize {
-    let [first, .., last] = *name else { return 0 };
-    let middle = name[name.len() / 2];
-    (name.len() + first as usize * 5 + middle as usize * 23 + last as usize * 61) % SLOTS
-}
+    named
+});
 
 impl Name {
     /// The name that is spelled so, if the stream is known to use it.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let mut at = slot(text.as_bytes());
-        loop {
-            let found = Self(TABLE_OF_NAMES[at]);
-            if found.0 == NONE {
-                return None;
-            }
-            if found.text() == text {
-                return Some(found);
-            }
-            at = (at + 1) % SLOTS;
-        }
+        NAMED.get(text.len())?.iter().copied().find(|name| name.text() == text)
     }
 
     /// The same where it is known that there is one; else this does not compile.

@@ -1,10 +1,11 @@
 //! Redacts YDB's records, each in its own form, so that the record that is left reads as the same but for that.
 
 use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
+use crate::family::refusal::Refusal;
 use crate::family::ydb::schemeshard::Transaction;
 use crate::family::ydb::words::Words;
 use crate::family::ydb::{Form, Line, SOUGHT, is_record, stream};
-use crate::family::{Context, Refusal, container};
+use crate::family::{Context, container};
 use crate::records::Record;
 
 /// What a record is told by, and its lines by their grammar: they hold nothing of anybody's.

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::family::Refusal;
+use crate::family::refusal::Refusal;
 use crate::family::ydb::label::{Label, label, next_label, pairs};
 use crate::family::ydb::proto::{Path, Proto};
 

@@ -1,6 +1,6 @@
 //! How many events a record gives, and how much of it they may repeat.
 
-use crate::family::Refusal;
+use crate::family::refusal::Refusal;
 use crate::family::ydb::targets;
 
 /// What the events of one record may repeat of it in all, in bytes, and how often they may repeat a longer record: each

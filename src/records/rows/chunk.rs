@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use parquet::basic::{Encoding, Type};
+use parquet::basic::Encoding;
 use parquet::file::metadata::ColumnChunkMetaData;
 
 use crate::records::rows::compact::{DATA_PAGE, DATA_PAGE_V2, DICTIONARY_PAGE, Fault, PageHead};
-use crate::records::rows::pages::{Codec, PLAIN, Pages, Shelf, StoredPage};
-use crate::records::rows::texts::PLACE_BYTES;
-use crate::records::rows::{Limits, Ranges, RowsError};
+use crate::records::rows::input::{Limits, Ranges, RowsError};
+use crate::records::rows::pages::{Codec, Pages, Shelf, StoredPage};
 
 /// No page header is longer: some hold a value's beginning as a statistic.
 const HEAD_BYTES_MAX: usize = 1 << 20;
@@ -40,8 +39,6 @@ pub(super) struct Chunk {
     /// Whether a value's bytes may be made of those of the values before it.
     is_delta_coded: bool,
     is_nested: bool,
-    /// Of texts that are decoded as their places: the definition level of one that is there.
-    places: Option<i16>,
     /// The most that a page may inflate to.
     page_bytes_max: u64,
 }
@@ -83,7 +80,6 @@ impl Chunk {
             dictionary_cost: 0,
             is_delta_coded,
             is_nested,
-            places: (!is_nested && has_places(meta)).then(|| meta.column_descr().max_def_level()),
             page_bytes_max: if is_delta_coded { inflated.min(limits.page_bytes_max) } else { limits.page_bytes_max },
         })
     }
@@ -129,7 +125,6 @@ impl Chunk {
                 DATA_PAGE | DATA_PAGE_V2 => {
                     let lengths = match head.encoding {
                         DELTA_LENGTH_BYTE_ARRAY | DELTA_BYTE_ARRAY => 8 * u64::from(head.values),
-                        PLAIN if self.places.is_some() => PLACE_BYTES * u64::from(head.values),
                         _ => 0,
                     };
                     ahead += u64::from(head.values);
@@ -208,16 +203,7 @@ impl Chunk {
 
     /// What gives the decoder the chunk's pages.
     pub(super) fn pages(&self) -> Pages {
-        Pages { shelf: self.shelf.clone(), codec: self.codec, places: self.places, numbered: 0 }
-    }
-
-    pub(super) fn shelf(&self) -> Shelf {
-        self.shelf.clone()
-    }
-
-    /// Whether its pages give places of texts.
-    pub(super) const fn gives_places(&self) -> bool {
-        self.places.is_some()
+        Pages { shelf: self.shelf.clone(), codec: self.codec }
     }
 
     /// Whether there are values that were given to the decoder and not read.
@@ -241,21 +227,4 @@ impl Chunk {
     pub(super) fn damaged(&self, what: &str) -> RowsError {
         RowsError::damaged(format!("column {} {what}", self.name))
     }
-}
-
-/// Whether a column holds texts whose bytes stand in its pages as they are.
-fn has_places(meta: &ColumnChunkMetaData) -> bool {
-    #[expect(deprecated, reason = "old files hold it")]
-    let is_plain = |encoding: Encoding| {
-        matches!(
-            encoding,
-            Encoding::PLAIN
-                | Encoding::PLAIN_DICTIONARY
-                | Encoding::RLE_DICTIONARY
-                | Encoding::RLE
-                | Encoding::BIT_PACKED
-        )
-    };
-    // A footer that names none leaves it open.
-    meta.column_type() == Type::BYTE_ARRAY && meta.encodings().next().is_some() && meta.encodings().all(is_plain)
 }

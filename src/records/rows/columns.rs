@@ -9,10 +9,8 @@ use parquet::data_type::{
 use parquet::errors::ParquetError;
 use parquet::schema::types::ColumnDescPtr;
 
-use crate::records::rows::RowsError;
 use crate::records::rows::chunk::Chunk;
-use crate::records::rows::pages::Pages;
-use crate::records::rows::texts::Texts;
+use crate::records::rows::input::RowsError;
 
 /// A column, and its values of the rows at hand.
 pub(super) struct Column {
@@ -30,9 +28,9 @@ pub(super) struct Column {
 }
 
 /// Values of one physical type.
-pub(super) struct Typed<T: DataType> {
+struct Typed<T: DataType> {
     reader: ColumnReaderImpl<T>,
-    pub(super) values: Vec<T::T>,
+    values: Vec<T::T>,
 }
 
 enum Decoder {
@@ -42,9 +40,7 @@ enum Decoder {
     Int96(Typed<Int96Type>),
     Float(Typed<FloatType>),
     Double(Typed<DoubleType>),
-    /// Texts that are made of one another, or lie in lists.
     Bytes(Typed<ByteArrayType>),
-    Texts(Texts),
     Fixed(Typed<FixedLenByteArrayType>),
 }
 
@@ -61,11 +57,11 @@ pub(super) enum Stored<'a> {
 }
 
 impl<T: DataType> Typed<T> {
-    pub(super) fn new(descr: &ColumnDescPtr, pages: Pages) -> Self {
-        Self { reader: ColumnReaderImpl::new(descr.clone(), Box::new(pages)), values: Vec::new() }
+    fn new(descr: &ColumnDescPtr, chunk: &Chunk) -> Self {
+        Self { reader: ColumnReaderImpl::new(descr.clone(), Box::new(chunk.pages())), values: Vec::new() }
     }
 
-    pub(super) fn read(
+    fn read(
         &mut self,
         rows: usize,
         defs: &mut Vec<i16>,
@@ -77,23 +73,18 @@ impl<T: DataType> Typed<T> {
 }
 
 impl Column {
-    pub(super) fn new(descr: &ColumnDescPtr, chunk: Chunk) -> Result<Self, RowsError> {
-        let pages = chunk.pages();
+    pub(super) fn new(descr: &ColumnDescPtr, chunk: Chunk) -> Self {
         let decoder = match descr.physical_type() {
-            Type::BOOLEAN => Decoder::Bool(Typed::new(descr, pages)),
-            Type::INT32 => Decoder::Int32(Typed::new(descr, pages)),
-            Type::INT64 => Decoder::Int64(Typed::new(descr, pages)),
-            Type::INT96 => Decoder::Int96(Typed::new(descr, pages)),
-            Type::FLOAT => Decoder::Float(Typed::new(descr, pages)),
-            Type::DOUBLE => Decoder::Double(Typed::new(descr, pages)),
-            Type::BYTE_ARRAY if chunk.gives_places() => {
-                let texts = Texts::new(descr, &chunk);
-                Decoder::Texts(texts.map_err(|error| chunk.damaged(&format!("cannot be decoded: {error}")))?)
-            }
-            Type::BYTE_ARRAY => Decoder::Bytes(Typed::new(descr, pages)),
-            Type::FIXED_LEN_BYTE_ARRAY => Decoder::Fixed(Typed::new(descr, pages)),
+            Type::BOOLEAN => Decoder::Bool(Typed::new(descr, &chunk)),
+            Type::INT32 => Decoder::Int32(Typed::new(descr, &chunk)),
+            Type::INT64 => Decoder::Int64(Typed::new(descr, &chunk)),
+            Type::INT96 => Decoder::Int96(Typed::new(descr, &chunk)),
+            Type::FLOAT => Decoder::Float(Typed::new(descr, &chunk)),
+            Type::DOUBLE => Decoder::Double(Typed::new(descr, &chunk)),
+            Type::BYTE_ARRAY => Decoder::Bytes(Typed::new(descr, &chunk)),
+            Type::FIXED_LEN_BYTE_ARRAY => Decoder::Fixed(Typed::new(descr, &chunk)),
         };
-        Ok(Self {
+        Self {
             chunk,
             decoder,
             max_def: descr.max_def_level(),
@@ -103,7 +94,7 @@ impl Column {
             entries: 0,
             entry: 0,
             value: 0,
-        })
+        }
     }
 
     /// Decodes the next `rows` rows, whose pages were supplied.
@@ -119,7 +110,6 @@ impl Column {
             Decoder::Float(typed) => typed.read(rows, defs, reps),
             Decoder::Double(typed) => typed.read(rows, defs, reps),
             Decoder::Bytes(typed) => typed.read(rows, defs, reps),
-            Decoder::Texts(texts) => texts.read(rows, defs, reps),
             Decoder::Fixed(typed) => typed.read(rows, defs, reps),
         };
         let (records, _, levels) = read.map_err(|error| self.chunk.damaged(&format!("cannot be decoded: {error}")))?;
@@ -168,7 +158,6 @@ impl Column {
             Decoder::Float(typed) => Stored::Float(*typed.values.get(at)?),
             Decoder::Double(typed) => Stored::Double(*typed.values.get(at)?),
             Decoder::Bytes(typed) => Stored::Bytes(typed.values.get(at)?.data()),
-            Decoder::Texts(texts) => Stored::Bytes(texts.get(at)?),
             Decoder::Fixed(typed) => Stored::Bytes(typed.values.get(at)?.data()),
         })
     }
@@ -184,7 +173,6 @@ impl Column {
     pub(super) fn text_bytes(&self) -> u64 {
         match &self.decoder {
             Decoder::Bytes(typed) => typed.values.iter().map(|value| value.len() as u64).sum(),
-            Decoder::Texts(texts) => texts.bytes(),
             Decoder::Fixed(typed) => typed.values.iter().map(|value| value.len() as u64).sum(),
             _ => 0,
         }

@@ -3,8 +3,11 @@
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::records::rows::compact::Extent;
+use crate::records::rows::input::{Limits, Ranges, RowsError, unpanicked};
 use crate::records::rows::shape::Shape;
-use crate::records::rows::{Limits, MAGIC, Ranges, RowsError, unpanicked};
+
+/// What a Parquet file begins and ends with.
+pub(super) const MAGIC: &[u8] = b"PAR1";
 
 /// Read at first from the end: mostly the whole footer.
 const TAIL_BYTES: u64 = 64 << 10;

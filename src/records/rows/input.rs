@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Bytes, BytesMut};
 
@@ -122,4 +123,10 @@ impl From<RowsError> for io::Error {
             error => Self::other(error),
         }
     }
+}
+
+/// Calls into the decoder, which may panic over a damaged page that it does not expect.
+pub(super) fn unpanicked<T>(decode: impl FnOnce() -> Result<T, RowsError>) -> Result<T, RowsError> {
+    catch_unwind(AssertUnwindSafe(decode))
+        .unwrap_or_else(|_| Err(RowsError::damaged("a page is not what its header says".to_owned())))
 }

@@ -18,25 +18,23 @@ mod pages;
 
 mod shape;
 
-mod texts;
+mod text;
 
 mod write;
 
 use std::io::{self, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::columns::{Column, Stored};
-use crate::records::rows::footer::Footer;
+use crate::records::rows::footer::{Footer, MAGIC};
+use crate::records::rows::input::unpanicked;
 use crate::records::rows::shape::{Format, Kind};
-use crate::records::rows::write::{write_member, write_text, write_value};
+use crate::records::rows::text::write_text;
+use crate::records::rows::write::{write_member, write_value};
 
 pub use input::{Limits, Ranges, RowsError};
-
-/// What a Parquet file begins and ends with.
-const MAGIC: &[u8] = b"PAR1";
 
 /// Rows decoded at once, at most.
 const ROWS_AT_ONCE: u64 = 1024;
@@ -209,7 +207,7 @@ impl<R: Ranges> Rows<R> {
         let group = self.footer.metadata.row_group(index);
         let descrs = group.schema_descr().columns();
         let columns =
-            unpanicked(|| descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect())?;
+            unpanicked(|| Ok(descrs.iter().zip(chunks).map(|(descr, chunk)| Column::new(descr, chunk)).collect()))?;
         Ok(Group { columns, rows_left: u64::try_from(group.num_rows()).unwrap_or(0), rows_at_once })
     }
 
@@ -331,18 +329,13 @@ impl<R> std::fmt::Debug for Rows<R> {
     }
 }
 
-/// Calls into the decoder, which may panic over a damaged page that it does not expect.
-fn unpanicked<T>(decode: impl FnOnce() -> Result<T, RowsError>) -> Result<T, RowsError> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(RowsError::damaged("a page is not what its header says".to_owned())))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use parquet::basic::{Compression, Encoding};
+    use parquet::basic::{BrotliLevel, Compression, Encoding};
     use parquet::data_type::{ByteArray, ByteArrayType, Int32Type};
+    use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
     use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
@@ -541,9 +534,7 @@ mod tests {
     #[test]
     fn a_file_whose_last_row_group_is_damaged_gives_out_no_row() {
         let mut whole = fixture("pyarrow-3-row-groups-snappy.parquet").to_vec();
-        let metadata = parquet::file::metadata::ParquetMetaDataReader::new()
-            .parse_and_finish(&Bytes::from(whole.clone()))
-            .unwrap();
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(whole.clone())).unwrap();
         let (start, length) = metadata.row_group(2).column(6).byte_range();
         let end = usize::try_from(start + length).unwrap();
         whole[end - 40..end].fill(0xff);
@@ -558,6 +549,32 @@ mod tests {
         changed[at] = b'C';
         let refused = Rows::open(Bytes::from(changed), Limits::default()).unwrap_err();
         assert!(refused.to_string().contains("checksum"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_compressed_with_what_is_not_read_is_refused_and_its_codec_named() {
+        let whole = fixture("pyarrow-plain-snappy.parquet");
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&whole).unwrap();
+        let brotli = Compression::BROTLI(BrotliLevel::default());
+        for (codec, name) in [
+            (Compression::LZ4, "LZ4"),
+            (Compression::LZ4_RAW, "LZ4_RAW"),
+            (brotli, "BROTLI"),
+            (Compression::LZO, "LZO"),
+        ] {
+            // The same file with another codec in its footer.
+            let mut group = metadata.row_group(0).clone().into_builder();
+            let mut columns = group.take_columns();
+            columns[0] = columns[0].clone().into_builder().set_compression(codec).build().unwrap();
+            let group = group.set_column_metadata(columns).build().unwrap();
+            let named = metadata.clone().into_builder().set_row_groups(vec![group]).build();
+            let mut file = whole.to_vec();
+            ParquetMetaDataWriter::new(&mut file, &named).finish().unwrap();
+            let refused = Rows::open(Bytes::from(file), Limits::default()).unwrap_err();
+            let reason = refused.to_string();
+            assert!(matches!(refused, RowsError::Damaged { .. }) && reason.contains(name), "{reason}");
+            assert!(reason.ends_with("which is not read"), "{reason}");
+        }
     }
 
     #[test]

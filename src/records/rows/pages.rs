@@ -12,7 +12,6 @@ use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::errors::ParquetError;
 
 use crate::records::rows::compact::{DATA_PAGE_V2, DICTIONARY_PAGE, PageHead};
-use crate::records::rows::texts::{DICTIONARY, PLACE_BYTES, write_places};
 
 /// What is read of the codecs that Parquet knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,8 +75,6 @@ struct Shelved {
     pages: VecDeque<StoredPage>,
     /// Values in pages that may still be taken before the next allowance.
     values_left: u64,
-    /// Pages of texts, by their numbers, that places were written of since somebody asked.
-    inflated: Vec<(u32, Bytes)>,
 }
 
 impl Shelf {
@@ -90,10 +87,6 @@ impl Shelf {
         self.lock().values_left = values;
     }
 
-    pub(super) fn take_inflated(&self) -> Vec<(u32, Bytes)> {
-        std::mem::take(&mut self.lock().inflated)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Shelved> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,14 +96,10 @@ impl Shelf {
 pub(super) struct Pages {
     pub(super) shelf: Shelf,
     pub(super) codec: Codec,
-    /// Of texts that are decoded as their places: the definition level of one that is there.
-    pub(super) places: Option<i16>,
-    /// Pages whose places were written, the dictionary not counted.
-    pub(super) numbered: u32,
 }
 
 impl Pages {
-    fn page(&mut self, stored: &StoredPage) -> Result<Page, ParquetError> {
+    fn page(&self, stored: &StoredPage) -> Result<Page, ParquetError> {
         let head = &stored.head;
         if head.checksum.is_some_and(|checksum| checksum != checksum_of(&stored.bytes)) {
             return Err(ParquetError::General("a page is not what its checksum says".to_owned()));
@@ -134,10 +123,6 @@ impl Pages {
                 whole.extend_from_slice(&codec.inflate(&values, left)?);
                 whole.into()
             }
-        };
-        let buf = match self.places {
-            Some(max_def) if head.values > 0 => self.with_places(head, buf, max_def)?,
-            _ => buf,
         };
         Ok(match head.kind {
             DICTIONARY_PAGE => Page::DictionaryPage {
@@ -167,45 +152,6 @@ impl Pages {
             },
         })
     }
-
-    /// The page with the places of its texts in their stead. Where it refers to the dictionary it is left as it is.
-    fn with_places(&mut self, head: &PageHead, page: Bytes, max_def: i16) -> Result<Bytes, ParquetError> {
-        let is_dictionary = head.kind == DICTIONARY_PAGE;
-        match (head.encoding, is_dictionary) {
-            (PLAIN, _) | (PLAIN_DICTIONARY, true) => {}
-            (PLAIN_DICTIONARY | RLE_DICTIONARY, false) => return Ok(page),
-            _ => return Err(ParquetError::General("texts are coded otherwise than the footer says".to_owned())),
-        }
-        let levels = match head.kind {
-            DICTIONARY_PAGE => Some(0),
-            DATA_PAGE_V2 => Some(head.def_bytes as usize + head.rep_bytes as usize),
-            _ if max_def == 0 => Some(0),
-            _ => level_bytes(head, &page, max_def),
-        };
-        let levels = levels.filter(|levels| *levels <= page.len());
-        let levels =
-            levels.ok_or_else(|| ParquetError::General("a page's levels are longer than the page".to_owned()))?;
-        let number = if is_dictionary { DICTIONARY } else { self.numbered + 1 };
-        // No more than there are lengths in the page.
-        let count = u64::from(head.values).min((page.len() - levels) as u64 / 4);
-        let mut written = Vec::with_capacity(levels + (count * PLACE_BYTES) as usize);
-        written.extend_from_slice(&page[..levels]);
-        write_places(&mut written, number, &page, levels, head.values);
-        self.numbered += u32::from(!is_dictionary);
-        self.shelf.lock().inflated.push((number, page));
-        Ok(written.into())
-    }
-}
-
-/// What the definition levels take of a page of version 1.
-fn level_bytes(head: &PageHead, page: &[u8], max_def: i16) -> Option<usize> {
-    if head.def_encoding == RLE {
-        let length = u32::from_le_bytes(*page.first_chunk()?);
-        return (length as usize).checked_add(4);
-    }
-    let bits = i16::BITS - max_def.leading_zeros();
-    let bits = u64::from(head.values) * u64::from(bits);
-    (head.def_encoding == BIT_PACKED).then(|| usize::try_from(bits.div_ceil(8)).ok())?
 }
 
 impl Iterator for Pages {
@@ -252,13 +198,6 @@ fn checksum_of(bytes: &[u8]) -> u32 {
     crc.update(bytes);
     crc.sum()
 }
-
-/// `parquet.thrift`, `Encoding`: those of texts that are decoded as their places, and of their levels.
-pub(super) const PLAIN: u32 = 0;
-const PLAIN_DICTIONARY: u32 = 2;
-const RLE: u32 = 3;
-const BIT_PACKED: u32 = 4;
-const RLE_DICTIONARY: u32 = 8;
 
 /// `parquet.thrift`, `Encoding`.
 fn encoding(number: u32) -> Result<Encoding, ParquetError> {

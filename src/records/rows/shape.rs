@@ -6,8 +6,8 @@ use std::ops::Range;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
-use crate::records::rows::RowsError;
-use crate::records::rows::write::write_text;
+use crate::records::rows::input::RowsError;
+use crate::records::rows::text::write_text;
 
 /// The members of a row, in the file's order.
 #[derive(Debug)]

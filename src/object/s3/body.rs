@@ -1,0 +1,203 @@
+//! The bytes of one version in S3 as they arrive, and the requests for them.
+
+use std::sync::Arc;
+
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+
+use crate::identity::fault::{Fault, chained};
+use crate::notification::ObjectId;
+use crate::notification::scan::S3Client;
+use crate::object::s3::failure::{failed, unavailable};
+use crate::object::version::{CHUNK_BYTES_MAX, Condition, Range, ReadError, Version};
+
+/// A broken body is asked for again, from where it broke, as often in a row without getting on.
+const RESUMES_MAX: u32 = 5;
+/// Getting on means as many bytes: a connection that breaks after every few bytes is no better than a dead one.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// The entity tag without its quotes, as a reply names it.
+pub(super) fn plain_etag(object: &ObjectId, etag: Option<&str>) -> Result<Box<str>, ReadError> {
+    let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"')).filter(|etag| !etag.is_empty());
+    Ok(etag.ok_or_else(|| unavailable(object, "the reply names no entity tag"))?.into())
+}
+
+/// The beginning of a reply: its head is read, its body is not.
+pub(super) struct Opened {
+    pub(super) version: Version,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    stream: ByteStream,
+}
+
+impl Opened {
+    pub(super) fn new(object: &ObjectId, reply: GetObjectOutput, range: Option<Range>) -> Result<Self, ReadError> {
+        let length = reply.content_length.and_then(|length| u64::try_from(length).ok());
+        let length = length.ok_or_else(|| unavailable(object, "the reply does not tell its length"))?;
+        let etag = plain_etag(object, reply.e_tag.as_deref())?;
+        let (start, size_bytes) = match range {
+            None => (0, length),
+            Some(_) => {
+                let told = reply.content_range.as_deref().and_then(content_range);
+                let told = told.filter(|(first, last, size)| first + length == last + 1 && last < size);
+                let (start, _, size) =
+                    told.ok_or_else(|| unavailable(object, "the reply is not the range asked for"))?;
+                (start, size)
+            }
+        };
+        let version = Version {
+            etag,
+            // What S3 calls `null` is the one version of an object from before its bucket kept any.
+            version_id: reply.version_id.filter(|id| id != "null").map(Into::into),
+            last_modified_ms: reply.last_modified.and_then(|at| at.to_millis().ok()),
+            size_bytes,
+        };
+        Ok(Self { version, start, end: start + length, stream: reply.body })
+    }
+}
+
+/// The bytes of one version as they arrive; resumed where the connection breaks.
+#[derive(Debug)]
+pub struct S3Body {
+    client: Arc<S3Client>,
+    object: ObjectId,
+    etag: Box<str>,
+    /// `None` when all is given, or an error was.
+    stream: Option<ByteStream>,
+    /// Received, not yet given.
+    received: Bytes,
+    /// Up to where bytes were received.
+    at: u64,
+    end: u64,
+    resumes: u32,
+    resumed_at: u64,
+}
+
+impl S3Body {
+    pub(super) fn new(client: Arc<S3Client>, object: ObjectId, opened: Opened) -> Self {
+        Self {
+            client,
+            object,
+            etag: opened.version.etag,
+            stream: Some(opened.stream),
+            received: Bytes::new(),
+            at: opened.start,
+            end: opened.end,
+            resumes: 0,
+            resumed_at: opened.start,
+        }
+    }
+
+    pub(in crate::object) async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        loop {
+            if !self.received.is_empty() {
+                return Some(Ok(self.received.split_to(self.received.len().min(CHUNK_BYTES_MAX))));
+            }
+            let broken = match self.stream.as_mut()?.next().await {
+                Some(Ok(bytes)) if bytes.len() as u64 <= self.end - self.at => {
+                    self.at += bytes.len() as u64;
+                    self.received = bytes;
+                    continue;
+                }
+                Some(Ok(_)) => return Some(self.give_up("the reply is longer than it said")),
+                // The SDK compares the checksum, where S3 keeps one, when the last byte was given.
+                Some(Err(error)) if self.at == self.end => return Some(self.give_up(&chained(&error))),
+                Some(Err(error)) => chained(&error),
+                None if self.at == self.end => {
+                    self.stream = None;
+                    return None;
+                }
+                None => "the reply is shorter than it said".to_owned(),
+            };
+            if let Err(error) = self.resume(&broken).await {
+                self.stream = None;
+                return Some(Err(error));
+            }
+        }
+    }
+
+    async fn resume(&mut self, broken: &str) -> Result<(), ReadError> {
+        if self.at - self.resumed_at >= PROGRESS_BYTES {
+            self.resumes = 0;
+        }
+        self.resumes += 1;
+        self.resumed_at = self.at;
+        if self.resumes > RESUMES_MAX {
+            let reason = format!("its body broke {} times in a row, at byte {}: {broken}", self.resumes, self.at);
+            return Err(unavailable(&self.object, &reason));
+        }
+        let range = Range::Between(self.at, self.end);
+        let request = conditional(request(&self.client, &self.object), &Condition::OnlyEtag(self.etag.clone()));
+        let reply = request.range(header(range)).send().await;
+        let reply = reply.map_err(|error| failed(&self.client, &self.object, &Fault::of(&error)))?;
+        let opened = Opened::new(&self.object, reply, Some(range))?;
+        if opened.version.etag != self.etag {
+            return Err(ReadError::Changed { object: self.object.clone() });
+        }
+        if (opened.start, opened.end) != (self.at, self.end) {
+            return Err(unavailable(&self.object, "the reply is not the range asked for"));
+        }
+        self.stream = Some(opened.stream);
+        Ok(())
+    }
+
+    fn give_up(&mut self, reason: &str) -> Result<Bytes, ReadError> {
+        self.stream = None;
+        Err(unavailable(&self.object, reason))
+    }
+}
+
+pub(super) fn request(client: &S3Client, object: &ObjectId) -> GetObjectFluentBuilder {
+    client
+        .sdk
+        .get_object()
+        .bucket(client.address(&object.bucket))
+        .key(&*object.key)
+        .set_expected_bucket_owner(client.expected_bucket_owner.clone())
+}
+
+pub(super) fn conditional(request: GetObjectFluentBuilder, condition: &Condition) -> GetObjectFluentBuilder {
+    match condition {
+        Condition::Any => request,
+        Condition::UnlessEtag(etag) => request.if_none_match(format!("\"{etag}\"")),
+        Condition::OnlyEtag(etag) => request.if_match(format!("\"{etag}\"")),
+    }
+}
+
+pub(super) fn header(range: Range) -> String {
+    match range {
+        Range::Between(start, end) => format!("bytes={start}-{}", end.saturating_sub(1)),
+        Range::Last(length) => format!("bytes=-{length}"),
+    }
+}
+
+/// First byte, last byte and the object's size out of `bytes 0-9/443`.
+fn content_range(text: &str) -> Option<(u64, u64, u64)> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse::<u64>().ok().filter(|last| *last < u64::MAX)?);
+    (first <= last).then_some((first, last, size.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_range_is_read_whole_or_not_at_all() {
+        assert_eq!(content_range("bytes 0-9/443"), Some((0, 9, 443)));
+        assert_eq!(content_range("bytes 9-0/443"), None);
+        assert_eq!(content_range("bytes */443"), None);
+        assert_eq!(content_range("bytes 0-9/*"), None);
+        assert_eq!(content_range("0-9/443"), None);
+        assert_eq!(content_range("bytes 0-18446744073709551615/1"), None);
+    }
+
+    #[test]
+    fn a_range_is_asked_for_by_its_first_and_last_byte() {
+        assert_eq!(header(Range::Between(5, 10)), "bytes=5-9");
+        assert_eq!(header(Range::Last(8)), "bytes=-8");
+    }
+}
