@@ -70,7 +70,7 @@ impl Source {
         for (number, line) in self.code_lines() {
             match &mut open {
                 Some((_, import)) => import.push_str(line.trim()),
-                None if line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ") => {
+                None if is_import(line) => {
                     open = Some((number, line.to_owned()));
                 }
                 None => {}
@@ -81,6 +81,11 @@ impl Source {
         }
         imports
     }
+}
+
+/// Whether a `use` begins on the line.
+fn is_import(line: &str) -> bool {
+    line.starts_with("use ") || line.starts_with("pub") && line.contains(" use ")
 }
 
 /// One `use`.
@@ -113,7 +118,7 @@ impl Source {
     fn written_paths(&self) -> Vec<String> {
         let is_part = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':';
         let mut paths = Vec::new();
-        for (_, line) in self.code_lines() {
+        for (_, line) in self.code_lines().filter(|(_, line)| !is_import(line)) {
             for root in ["crate::", "self::", "super::"] {
                 for (at, _) in line.match_indices(root) {
                     // `self::x` within `crate::x::self::y` does not begin a path, and `pub(in crate::x)` uses nothing.
