@@ -98,10 +98,11 @@ impl CheckpointStore {
 
     /// Forgets a sealed batch that cannot be made again. Its sink stands where it stood, and gets the batch's records when
     /// their objects are next read.
-    pub async fn unseal(&self, sealed: Sealed) -> Result<(), StoreError> {
+    pub async fn unseal(&self, sealed: &Sealed) -> Result<(), StoreError> {
+        let (sink, id) = (Arc::clone(&sealed.sink), sealed.id.clone());
         let unseal = move |connection: &Connection| {
             let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
-            statement.execute(params![&*sealed.sink, sealed.id])?;
+            statement.execute(params![&*sink, id])?;
             Ok(())
         };
         self.writer.write(unseal).await

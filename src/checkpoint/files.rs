@@ -16,6 +16,9 @@ const UNNAMED: &str = "new";
 /// With less than this a store cannot even be opened.
 const ROOM_BYTES_MIN: u64 = 128 << 10;
 
+/// No database is shorter.
+const DATABASE_BYTES_MIN: u64 = 512;
+
 /// So many files are made beside the lock.
 const FILES_MIN: u64 = 3;
 
@@ -56,8 +59,9 @@ pub(super) fn make_database(database: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: database.to_owned(), source };
     match fs::metadata(database) {
         Ok(_) => return refuse_empty(database),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io(error)),
+        // A link to a disk that is not there.
+        Err(error) if error.kind() != ErrorKind::NotFound || database.is_symlink() => return Err(io(error)),
+        Err(_absent) => {}
     }
     let [log, index] = logs(database);
     if fs::metadata(&log).is_ok_and(|file| file.len() > 0) {
@@ -78,11 +82,16 @@ pub(super) fn make_database(database: &Path) -> Result<(), OpenError> {
 }
 
 /// # Errors
-/// The database is there and holds nothing, not even what an empty database holds.
+/// The database is there and holds less than an empty database does.
 pub(super) fn refuse_empty(database: &Path) -> Result<(), OpenError> {
     match fs::metadata(database) {
-        Ok(file) if file.len() == 0 => {
-            Err(OpenError::Corrupt { path: database.to_owned(), reason: "it is empty: 0 bytes".to_owned() })
+        // SQLite takes what is shorter than its smallest page for a new database.
+        Ok(file) if file.len() < DATABASE_BYTES_MIN => {
+            let reason = match file.len() {
+                0 => "it is empty: 0 bytes".to_owned(),
+                bytes => format!("only {bytes} bytes of it are left"),
+            };
+            Err(OpenError::Corrupt { path: database.to_owned(), reason })
         }
         Ok(_) => Ok(()),
         Err(source) => Err(OpenError::Io { path: database.to_owned(), source }),
@@ -197,11 +206,27 @@ mod tests {
         assert_eq!(fs::metadata(&database).unwrap().len(), 0, "nothing was made of it");
         let looked = crate::checkpoint::Inspection::look(directory.path());
         assert!(matches!(looked, Err(OpenError::Corrupt { .. })));
+        for rest in [&b"S"[..], b"SQLite format 3\0", &[0; 99]] {
+            fs::write(&database, rest).unwrap();
+            let refused = CheckpointStore::open(directory.path(), 0);
+            assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "{} bytes were taken", rest.len());
+            assert_eq!(fs::read(&database).unwrap(), rest);
+        }
         fs::remove_file(&database).unwrap();
         fs::write(database.with_extension("sqlite-wal"), "what was committed").unwrap();
         let refused = CheckpointStore::open(directory.path(), 0);
         let Err(OpenError::Corrupt { reason, .. }) = refused else { panic!("taken for a new store") };
         assert!(reason.contains("sqlite-wal"), "{reason}");
+    }
+
+    #[test]
+    fn a_database_that_is_a_link_to_nothing_is_not_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join(DATABASE);
+        std::os::unix::fs::symlink(directory.path().join("unmounted/db"), &database).unwrap();
+        let refused = CheckpointStore::open(directory.path(), 0);
+        assert!(matches!(refused, Err(OpenError::Io { path, .. }) if path == database));
+        assert!(database.is_symlink());
     }
 
     #[test]

@@ -640,7 +640,7 @@ mod tests {
         let fingerprint = |n: u64| RecordHash::of(format!("record {n}").as_bytes()).fingerprint();
         let retract = |from, kept| store.retract(object(), 5, from, kept);
         assert!(matches!(retract(3, vec![]).await, Err(StoreError::Overtaken { .. })), "a batch is under way");
-        store.unseal(sealed).await.unwrap();
+        store.unseal(&sealed).await.unwrap();
         assert_eq!(cursors(&store), (5, vec![2, 0]), "unsealed, the records stay accepted");
         assert!(!retract(1, vec![]).await.unwrap(), "the sink has had number 1");
         assert!(retract(2, vec![fingerprint(3)]).await.unwrap());

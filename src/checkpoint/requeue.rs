@@ -514,7 +514,7 @@ mod tests {
         let (directory, store) = opened(1000);
         let records = ["!a", "x", "!b", "!a", "y", "!c"];
         let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
-        store.unseal(sealed).await.unwrap();
+        store.unseal(&sealed).await.unwrap();
         assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
         // "x" and "!b" are gone, and everything from the second record on moves up.
         let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
@@ -638,7 +638,7 @@ mod tests {
     async fn what_is_taken_back_places_further_records_anew() {
         let (directory, store) = opened(entries_of(100, 1));
         let sealed = seal(&store, "a", vec![accepting(&["!a", "x", "!b", "!a", "y", "!c"])]).await.unwrap();
-        store.unseal(sealed).await.unwrap();
+        store.unseal(&sealed).await.unwrap();
         assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
         // "x" and "!b" are gone, and everything from the second record on moves up.
         let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::checkpoint::StoreError;
 use crate::collector::clock;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
@@ -98,7 +99,28 @@ impl Reporter {
     fn again(&self, part: &Part, activity: Activity, stood_still_ms: Option<u64>) {
         let Some(stood_still_ms) = stood_still_ms else { return };
         let (subject, after_secs) = (format!("{part} {}", activity.word()), stood_still_ms / 1000);
-        limited!(self, INFO, &subject, "works again", %part, activity = activity.word(), after_secs);
+        match activity {
+            Activity::Deliver => limited!(self, INFO, &subject, "the sink takes events again", %part, after_secs),
+            _ => limited!(self, INFO, &subject, "works again", %part, activity = activity.word(), after_secs),
+        }
+    }
+
+    /// The checkpoint store's disk is full. Whoever calls this tries again later.
+    pub(super) fn store_is_full(&self) {
+        limited!(
+            self,
+            ERROR,
+            "checkpoints",
+            "the checkpoint store's disk is full; what cannot be written is tried again",
+            hint = "make room on the disk of state_dir"
+        );
+        let failure = Failure { kind: "disk_full", reason: StoreError::Full.to_string() };
+        self.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
+    }
+
+    /// The checkpoint store took what it was given.
+    pub(super) fn stored(&self) {
+        self.worked(&Part::store(), Activity::Commit);
     }
 
     /// The queue did not do what it was asked for.

@@ -13,6 +13,7 @@ use crate::collector::clock;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
 use crate::collector::reading::inflated;
+use crate::collector::report::Reporter;
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::{Notice, Written, parse};
@@ -33,6 +34,7 @@ pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
     pub metrics: Arc<Metrics>,
+    pub reporter: Reporter,
     pub read_requests: mpsc::Sender<ReadRequest>,
     /// How many names of objects that no feed takes are kept.
     pub unrouted_max: u64,
@@ -45,7 +47,14 @@ impl Requeues {
     pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let (mut taken, mut began) = (0, Instant::now());
         loop {
-            taken = self.take_up(taken, &shutdown).await?;
+            taken = match self.take_up(taken, &shutdown).await {
+                Err(StoreError::Full) if !self.once => {
+                    // Taking a request up twice is the same as once.
+                    self.reporter.store_is_full();
+                    taken
+                }
+                taken => taken?,
+            };
             if self.once {
                 return Ok(());
             }

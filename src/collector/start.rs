@@ -135,6 +135,7 @@ pub(super) fn requeues(
         feeds: Arc::clone(&services.feeds),
         store: services.store.clone(),
         metrics: Arc::clone(&services.metrics),
+        reporter: services.reporter.clone(),
         read_requests: read_requests.clone(),
         unrouted_max: services.limits.unrouted_objects_max,
         once,

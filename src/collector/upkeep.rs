@@ -52,8 +52,15 @@ pub(super) async fn run(
     let mut forget_at = Instant::now();
     loop {
         if Instant::now() >= forget_at {
-            forget(&services).await?;
-            forget_at = Instant::now() + FORGET_EVERY;
+            match forget(&services).await {
+                // It is tried again with the next look.
+                Err(StoreError::Full) => services.reporter.store_is_full(),
+                forgot => {
+                    forgot?;
+                    services.reporter.stored();
+                    forget_at = Instant::now() + FORGET_EVERY;
+                }
+            }
         }
         services.metrics.checkpoint_db_bytes.set(i64::try_from(services.store.size_bytes()).unwrap_or(i64::MAX));
         for (kind, entries, body_bytes) in services.store.quarantine_size()?.kinds {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::support::aws::Aws;
 use super::support::daemon::Daemon;
-use super::support::proxy::Proxy;
+use super::support::proxy::{Fault, Proxy};
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{Place, World};
@@ -86,8 +86,23 @@ impl Scene {
         let state = self.world.state();
         let disk = "mount -t tmpfs -o size=4m none \"$0\" && exec \"$@\"";
         let unshared = format!("exec unshare --mount --map-root-user /bin/sh -c '{disk}' {state:?} \"$@\"");
-        let expected = ["state_dir may not last", "the checkpoint store's disk is full"];
+        let expected = [
+            "state_dir may not last",
+            "the checkpoint store's disk is full",
+            "an object cannot be read and is quarantined",
+        ];
         self.world.run(&[]).after(&unshared).expecting(&SINK_IS_AWAY).expecting(&expected).ready()
+    }
+
+    /// Takes all the space on the daemon's small disk. Returns the file that takes it.
+    fn fills_the_disk(&self, daemon: &Daemon) -> PathBuf {
+        let state = self.world.state();
+        // The disk as the daemon sees it.
+        let disk = PathBuf::from(format!("/proc/{}/root", daemon.id())).join(state.strip_prefix("/").unwrap());
+        let ballast = disk.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        while std::io::Write::write_all(&mut file, &[b'x'; 4096]).is_ok() {}
+        ballast
     }
 
     /// The daemon has found that its last sink stands still, with objects it has not had.
@@ -169,18 +184,32 @@ fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_
     scene.writes(1);
     scene.world.comes_to("out", 2);
     scene.place.queue.drained();
-    // The disk as the daemon sees it.
-    let state = scene.world.state();
-    let disk = PathBuf::from(format!("/proc/{}/root", daemon.id())).join(state.strip_prefix("/").unwrap());
-    let ballast = disk.join("ballast");
-    let mut file = std::fs::File::create(&ballast).unwrap();
-    while std::io::Write::write_all(&mut file, &[b'x'; 4096]).is_ok() {}
+    let ballast = scene.fills_the_disk(&daemon);
     scene.writes(4);
     let told = ["the checkpoint store's disk is full", "going on without a sink"];
     eventually("the full disk is told", SOON, || told.iter().all(|part| daemon.log.text().contains(part)));
-    drop(file);
     std::fs::remove_file(ballast).unwrap();
     scene.comes_to_peace(daemon);
+}
+
+/// What is written without a sink: an object that gave nothing new, and one that goes to quarantine.
+#[test]
+fn what_no_sink_waits_for_waits_for_space_in_the_checkpoint_store() {
+    for content in [&b""[..], b"\x1f\x8b\x08\0garbage"] {
+        let mut scene = Scene::with_sinks(&["out"], "", "");
+        let mut daemon = scene.start_on_a_small_disk();
+        scene.writes(1);
+        scene.world.comes_to("out", 2);
+        scene.place.queue.drained();
+        let ballast = scene.fills_the_disk(&daemon);
+        scene.place.bucket.put("workspaceId=2/date=2026-01-01/0.json", content);
+        let told = "the checkpoint store's disk is full";
+        eventually("the full disk is told", SOON, || daemon.log.text().contains(told));
+        moment(PEACE);
+        assert!(!daemon.has_ended(), "{}", daemon.log.end());
+        std::fs::remove_file(ballast).unwrap();
+        scene.comes_to_peace(daemon);
+    }
 }
 
 #[test]
@@ -194,5 +223,27 @@ fn a_stream_of_new_objects_goes_on_beside_the_backlog_and_fills_no_queue() {
     scene.is_behind(&daemon);
     away.comes_back();
     scene.writes(60);
+    scene.comes_to_peace(daemon);
+}
+
+#[test]
+fn a_sink_whose_batch_cannot_be_made_again_yet_says_why() {
+    let mut scene = Scene::with_sinks(&["out"], "", "");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to("out", 2);
+    let away = scene.leaves();
+    scene.writes(1);
+    scene.is_behind(&daemon);
+    assert!(daemon.stop().success());
+    away.comes_back();
+    scene.proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 1000]);
+    let expected = ["an object of a batch that was under way cannot be read now", "a read failed and is tried again"];
+    let daemon = scene.world.run(&[]).expecting(&expected).at_work();
+    let readiness = || daemon.page("/readyz").text().to_owned();
+    let says_why = |line: &str| line.starts_with("failing: sink out (deliver)") && line.contains(": denied: ");
+    eventually("/readyz says why the sink stands still", SOON, || readiness().lines().any(says_why));
+    scene.proxy.heals();
+    eventually("the sink works again", SOON, || readiness() == "ready\n");
     scene.comes_to_peace(daemon);
 }

@@ -17,6 +17,7 @@ use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
 use crate::sink::Manifest;
+use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 use tokio::runtime::Handle;
 
 /// How often an object is asked for before its part counts as lost.
@@ -39,6 +40,8 @@ pub(in crate::collector) struct Rebuild {
     seq: u64,
     parts: Vec<SealedPart>,
     sink: SinkId,
+    /// The sink, as health knows it: it stands still until the batch is made.
+    health: HealthPart,
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
@@ -62,6 +65,7 @@ pub(in crate::collector) fn look_up(
         seq: found.sealed.seq(),
         parts: found.parts,
         sink,
+        health: HealthPart::new(PartKind::Sink, name),
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
@@ -134,6 +138,8 @@ impl Rebuild {
                 Err(reading::RebuildError::Read(error)) => {
                     let kind = error.kind();
                     self.reporter.read_failed(&feed.name, kind, &error);
+                    let failure = Failure { kind: kind.word(), reason: error.to_string() };
+                    self.reporter.failed(&self.health, Activity::Deliver, failure, Patience::NONE);
                     limited!(
                         self.reporter, WARN, &feed.name,
                         "an object of a batch that was under way cannot be read now; trying again",

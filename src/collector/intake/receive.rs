@@ -213,8 +213,14 @@ impl<Q: Queue> Intake<Q> {
             let some: Vec<Nobodys> = nobodys.drain(..nobodys.len().min(NAMES_AT_ONCE)).collect();
             let objects = some.iter().map(|nobodys| nobodys.unrouted.clone()).collect();
             let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, clock::now_ms()).await {
-                Ok(proofs) => (proofs, "limits.unrouted_objects_max is reached".to_owned()),
-                Err(error @ StoreError::Full) => (some.iter().map(|_| None).collect(), error.to_string()),
+                Ok(proofs) => {
+                    self.reporter.stored();
+                    (proofs, "limits.unrouted_objects_max is reached".to_owned())
+                }
+                Err(error @ StoreError::Full) => {
+                    self.reporter.store_is_full();
+                    (some.iter().map(|_| None).collect(), error.to_string())
+                }
                 Err(error) => return Err(error),
             };
             for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
@@ -250,14 +256,23 @@ impl<Q: Queue> Intake<Q> {
             drop(AckHandle::on(held));
             return Ok(());
         }
+        let body = message.body.as_bytes();
+        let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
+        let name = self.name.to_string();
+        let proof = match self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await {
+            Err(StoreError::Full) if !self.once => {
+                // The message comes again.
+                self.reporter.store_is_full();
+                drop(AckHandle::on(held));
+                return Ok(());
+            }
+            proof => proof?,
+        };
+        self.reporter.stored();
         limited!(
             self.reporter, ERROR, queue, "a message cannot be understood and is quarantined",
             %queue, message_id = %id, reason, receives
         );
-        let body = message.body.as_bytes();
-        let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
-        let name = self.name.to_string();
-        let proof = self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await?;
         self.metrics.records_quarantined.add([&self.name, "message"], 1);
         AckHandle::on(held).settle(Proof::Quarantined(proof));
         Ok(())

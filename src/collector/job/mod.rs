@@ -221,6 +221,7 @@ impl Delivered {
             now_ms: clock::now_ms(),
         };
         let finished = job.services.store.finish(finish).await?;
+        job.services.reporter.stored();
         let result = match (finished, read.new_records) {
             (false, _) => "deferred",
             (true, 0) if read.framed_bytes == 0 => "empty",

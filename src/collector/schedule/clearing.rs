@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ends::SPACE_WAIT_MAX;
 use super::{Dispatcher, PendingChange};
 use crate::checkpoint::StoreError;
 use crate::collector::clock;
@@ -94,7 +95,16 @@ impl Dispatcher {
         let stored = self.backlogs[sink].is_stored(&self.services.store, object)?;
         if stored {
             let name = Arc::clone(&self.services.workers[sink].name);
-            self.services.store.clear_from_backlog(name, object.clone()).await?;
+            match self.services.store.clear_from_backlog(name, object.clone()).await {
+                Err(StoreError::Full) if !self.once => {
+                    // It stays owed, is found unchanged when its turn comes, and leaves the backlog then.
+                    self.services.reporter.store_is_full();
+                    self.backlogs[sink].rest(object, SPACE_WAIT_MAX);
+                    return Ok(());
+                }
+                paid => paid?,
+            }
+            self.services.reporter.stored();
         }
         self.backlogs[sink].had(object, stored);
         Ok(())
@@ -113,8 +123,16 @@ impl Dispatcher {
             (Arc::clone(&self.services.feeds[*feed].name), object.clone(), now_ms - waited_ms)
         });
         let reporter = &self.services.reporter;
+        match self.services.store.add_to_backlog(Arc::clone(&name), objects.collect()).await {
+            Err(StoreError::Full) if !self.once => {
+                // The messages stay in hand until it is written.
+                reporter.store_is_full();
+                return Ok(());
+            }
+            owed => owed?,
+        }
+        reporter.stored();
         limited!(reporter, INFO, &name, "objects are written into a sink's backlog", sink = %name, objects = due.len());
-        self.services.store.add_to_backlog(Arc::clone(&name), objects.collect()).await?;
         for Due { object, .. } in due {
             self.backlogs[sink].written_down(&object);
             if !self.running.contains_key(&object) {

@@ -16,6 +16,10 @@ use crate::collector::schedule::retry::{self, Verdict};
 use crate::identity::fault::FaultKind;
 use crate::notification::{ObjectChange, ObjectId};
 
+/// How soon what did not fit on the checkpoint store's disk is tried again, and how late.
+const SPACE_WAIT_MIN: Duration = Duration::from_secs(1);
+pub(super) const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
+
 impl Dispatcher {
     /// A job ended: settles what it finished, and decides about the rest.
     pub(super) async fn end(
@@ -32,6 +36,9 @@ impl Dispatcher {
         self.shares.ended(pending.feed, is_catching_up);
         match result {
             Ok(end) => self.passed(&object, pending, &sinks, is_catching_up, &end).await?,
+            Err(JobError::Store(StoreError::Full)) if !self.once => {
+                self.wait_for_space(&object, pending, &sinks, is_catching_up);
+            }
             Err(JobError::Store(error)) => return Err(error),
             Err(error) => self.failed(&object, pending, &sinks, is_catching_up, &error).await?,
         }
@@ -121,51 +128,95 @@ impl Dispatcher {
                     self.catch_up_later(object, sinks, Duration::from_secs(60));
                 }
             }
-            Verdict::Vanished => {
-                self.services.metrics.objects.add(["vanished"], 1);
-                self.services.store.refuse_requeued(object.clone(), error.to_string()).await?;
-                for &sink in &feed.sinks {
-                    self.had(sink, object).await?;
-                }
-                for ack in pending.acks.into_iter().chain(self.take_acks(object)) {
-                    ack.settle(Proof::Vanished);
-                }
-            }
-            Verdict::Quarantine(etag) => {
-                self.services.metrics.objects.add(["quarantined"], 1);
-                self.services.metrics.records_quarantined.add([&feed.name, "object"], 1);
-                self.quarantine(object, &feed.name, pending, etag, error).await?;
+            Verdict::Vanished => match self.vanished(object, &mut pending, error).await {
+                Err(StoreError::Full) if !self.once => self.wait_for_space(object, pending, sinks, is_catching_up),
+                ended => ended?,
+            },
+            Verdict::Quarantine(etag) => match self.quarantine(object, &mut pending, etag, error).await {
+                Err(StoreError::Full) if !self.once => self.wait_for_space(object, pending, sinks, is_catching_up),
+                ended => ended?,
+            },
+        }
+        Ok(())
+    }
+
+    /// The object is gone. Where that cannot be written nothing has changed.
+    async fn vanished(
+        &mut self,
+        object: &ObjectId,
+        pending: &mut PendingChange,
+        error: &JobError,
+    ) -> Result<(), StoreError> {
+        self.services.store.refuse_requeued(object.clone(), error.to_string()).await?;
+        self.services.metrics.objects.add(["vanished"], 1);
+        self.no_sink_waits(object, pending).await?;
+        for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {
+            ack.settle(Proof::Vanished);
+        }
+        Ok(())
+    }
+
+    /// This version of the object will never read. Where that cannot be written nothing has changed.
+    async fn quarantine(
+        &mut self,
+        object: &ObjectId,
+        pending: &mut PendingChange,
+        etag: Box<str>,
+        error: &JobError,
+    ) -> Result<(), StoreError> {
+        let feed = Arc::clone(&self.services.feeds[pending.feed].name);
+        let refusal = || Refusal {
+            feed: Arc::clone(&feed),
+            object: object.clone(),
+            etag: etag.clone(),
+            is_archived: matches!(error, JobError::Unreadable { kind: FaultKind::Archived, .. }),
+            reason: error.to_string(),
+            now_ms: clock::now_ms(),
+        };
+        let mut proof = Some(self.services.store.quarantine_object(refusal()).await?);
+        self.services.reporter.stored();
+        self.services.metrics.objects.add(["quarantined"], 1);
+        self.services.metrics.records_quarantined.add([&feed, "object"], 1);
+        self.no_sink_waits(object, pending).await?;
+        for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {
+            let proof = match proof.take() {
+                Some(first) => Ok(first),
+                None => self.services.store.quarantine_object(refusal()).await,
+            };
+            match proof {
+                Ok(proof) => ack.settle(Proof::Quarantined(proof)),
+                // Its message comes again.
+                Err(StoreError::Full) if !self.once => drop(ack),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    async fn quarantine(
-        &mut self,
-        object: &ObjectId,
-        feed: &Arc<str>,
-        pending: PendingChange,
-        etag: Box<str>,
-        error: &JobError,
-    ) -> Result<(), StoreError> {
+    /// No sink waits for the object any more.
+    async fn no_sink_waits(&mut self, object: &ObjectId, pending: &PendingChange) -> Result<(), StoreError> {
         for sink in self.services.feeds[pending.feed].sinks.clone() {
             self.had(sink, object).await?;
         }
-        for ack in pending.acks.into_iter().chain(self.take_acks(object)).map(Some).chain([None]) {
-            let refusal = Refusal {
-                feed: Arc::clone(feed),
-                object: object.clone(),
-                etag: etag.clone(),
-                is_archived: matches!(error, JobError::Unreadable { kind: FaultKind::Archived, .. }),
-                reason: error.to_string(),
-                now_ms: clock::now_ms(),
-            };
-            let proof = self.services.store.quarantine_object(refusal).await?;
-            if let Some(ack) = ack {
-                ack.settle(Proof::Quarantined(proof));
-            }
-        }
         Ok(())
+    }
+
+    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in hand until then.
+    fn wait_for_space(
+        &mut self,
+        object: &ObjectId,
+        mut pending: PendingChange,
+        sinks: &[SinkId],
+        is_catching_up: bool,
+    ) {
+        self.services.reporter.store_is_full();
+        let wait = (pending.since.elapsed() / 2).clamp(SPACE_WAIT_MIN, SPACE_WAIT_MAX);
+        pending.attempts = 0;
+        if is_catching_up {
+            sinks.iter().for_each(|&sink| self.backlogs[sink].rest(object, wait));
+        } else {
+            self.again(object, pending, wait);
+        }
     }
 
     fn catch_up_later(&mut self, object: &ObjectId, sinks: &[SinkId], wait: Duration) {

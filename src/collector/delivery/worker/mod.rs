@@ -138,8 +138,12 @@ impl SinkWorker {
                 Err(error) => self.pause(&error, &mut backoff).await?,
             }
         }
-        self.store.unseal(sealed).await?;
-        Ok(())
+        loop {
+            match self.store.unseal(&sealed).await {
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                unsealed => return Ok(unsealed?),
+            }
+        }
     }
 
     /// Has the sink go on where the last process stood.

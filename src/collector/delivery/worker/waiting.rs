@@ -14,6 +14,9 @@ use crate::telemetry::health::{Activity, Failure, Part, Patience};
 /// How often a sink that needs mending is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
+/// How often at least it is looked whether the checkpoint store's disk has space again.
+const SPACE_RETRY: Duration = Duration::from_secs(5);
+
 impl SinkWorker {
     /// The sink did not take the batch: says so, and waits before the next try.
     pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
@@ -41,7 +44,7 @@ impl SinkWorker {
         if self.once {
             return Err(StoreError::Full.into());
         }
-        let wait = backoff.wait();
+        let wait = backoff.wait().min(SPACE_RETRY);
         let (reporter, sink) = (&self.reporter, &self.name);
         limited!(
             reporter, ERROR, sink, "the checkpoint store's disk is full; nothing is delivered until there is space",
