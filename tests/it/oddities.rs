@@ -252,3 +252,23 @@ fn a_number_is_a_time_in_the_unit_that_its_size_says_in_every_family() {
         assert_eq!(event(family, &line("1629775584.891"))["time"], 1_629_775_584_891_i64, "{family}");
     }
 }
+
+/// Whoever names an agent could hide the record otherwise.
+#[test]
+fn a_record_is_seen_to_be_one_though_half_a_surrogate_pair_stands_before_what_tells_it() {
+    for (family, line) in [
+        ("immuta", r#"{"userAgent":"\ud800","recordType":"x","dateTime":1747037350123,"userId":"a"}"#),
+        (
+            "ydb",
+            r#"{"reason":"\udc00","@log_type":"audit","component":"c","operation":"o","@timestamp":"2025-05-12T08:09:10Z"}"#,
+        ),
+        ("lakefs", r#"{"client":"\ud83d","log_audit":true,"time":"2025-05-12T08:09:10Z","operation_id":"x"}"#),
+        ("databricks", r#"{"userAgent":"\ud800","timestamp":1747037350123,"serviceName":"a","actionName":"b"}"#),
+        ("lakefs", r#"{"\u006cog_audit":true,"time":"2025-05-12T08:09:10Z","operation_id":"x"}"#),
+        ("lakefs", r#"{"\u0064ata_operation_id":"x","data_time":1747037350}"#),
+    ] {
+        let found = read(family, format!("{line}\n").as_bytes());
+        assert_eq!((found.records.len(), found.others), (1, 0), "{line}");
+        assert_eq!(found.records[0].as_ref().unwrap().len(), 1, "{line}");
+    }
+}
