@@ -8,24 +8,28 @@ use crate::family::redaction::{Action, Edit, Redaction};
 
 impl Redaction {
     /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their
-    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant.
+    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant. In an object that `is_record`
+    /// tells to be a record of its own, the paths begin anew.
     ///
     /// # Errors
     /// When the text is no JSON.
-    pub(in crate::family) fn json(&self, text: &str) -> Result<Vec<Edit>, Refusal> {
-        let found = match self.find(text) {
+    pub(in crate::family) fn json(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Refusal> {
+        let found = match self.find(text, is_record) {
             // Nothing moves: what is found in the one stands there in the other.
-            Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text)),
+            Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text), is_record),
             found => found,
         };
         found.map_err(|fault| Refusal::new(fault.to_string()))
     }
 
-    fn find(&self, text: &str) -> Result<Vec<Edit>, Fault> {
+    fn find(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Fault> {
         let rests: Vec<Rest<'_>> = self.rests().collect();
-        let mut walk = Walk { redaction: self, edits: Vec::new() };
+        let mut walk = Walk { redaction: self, is_record, edits: Vec::new() };
         let mut reader = Reader::new(text);
-        walk.value(&mut reader, &rests)?;
+        match reader.peek() {
+            Some(b'{') => walk.object(&mut reader, &rests)?,
+            _ => walk.value(&mut reader, &rests)?,
+        }
         reader.end()?;
         Ok(walk.edits)
     }
@@ -36,15 +40,27 @@ pub(in crate::family) type Rest<'r> = (&'r str, Action);
 
 struct Walk<'r> {
     redaction: &'r Redaction,
+    is_record: &'r dyn Fn(&str) -> bool,
     edits: Vec<Edit>,
 }
 
 impl<'r> Walk<'r> {
     fn value(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
         match reader.peek() {
+            Some(b'{') if self.begins_record(reader) => {
+                let anew: Vec<Rest<'r>> = rests.iter().copied().chain(self.redaction.rests()).collect();
+                self.object(reader, &anew)
+            }
             Some(b'{') => self.object(reader, rests),
             Some(b'[') => reader.array(|reader| self.value(reader, rests)),
             _ => reader.value().map(drop),
+        }
+    }
+
+    fn begins_record(&self, reader: &Reader<'_>) -> bool {
+        match Reader::new(reader.rest()).value() {
+            Ok(Json::Object(whole)) => (self.is_record)(whole),
+            _ => false,
         }
     }
 
@@ -65,10 +81,6 @@ impl<'r> Walk<'r> {
                 Some(action) => {
                     has_kept = true;
                     self.replace(reader, action)?;
-                }
-                None if inner.is_empty() => {
-                    has_kept = true;
-                    reader.value()?;
                 }
                 None => {
                     has_kept = true;
@@ -127,7 +139,7 @@ mod tests {
     }
 
     fn redacted(text: &str, drop: &[&str], mask: &[&str]) -> String {
-        applied(text, &redaction(drop, mask).json(text).unwrap())
+        applied(text, &redaction(drop, mask).json(text, &|_| false).unwrap())
     }
 
     #[test]
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused() {
         for text in ["", "{", r#"{"a":1} x"#, r#"{"a":}"#] {
-            assert!(redaction(&["b"], &[]).json(text).is_err(), "{text}");
+            assert!(redaction(&["b"], &[]).json(text, &|_| false).is_err(), "{text}");
         }
     }
 
