@@ -24,12 +24,10 @@ impl Redaction {
 
     fn find(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Fault> {
         let rests: Vec<Rest<'_>> = self.rests().collect();
-        let mut walk = Walk { redaction: self, is_record, edits: Vec::new() };
+        let mut walk = Walk { redaction: self, rests: &rests, is_record, edits: Vec::new() };
         let mut reader = Reader::new(text);
-        match reader.peek() {
-            Some(b'{') => walk.object(&mut reader, &rests)?,
-            _ => walk.value(&mut reader, &rests)?,
-        }
+        // Where the outermost object is a record, its paths begin there in any case.
+        walk.value(&mut reader, &rests)?;
         reader.end()?;
         Ok(walk.edits)
     }
@@ -40,6 +38,8 @@ pub(in crate::family) type Rest<'r> = (&'r str, Action);
 
 struct Walk<'r> {
     redaction: &'r Redaction,
+    /// The paths as they are at the beginning of a record.
+    rests: &'r [Rest<'r>],
     is_record: &'r dyn Fn(&str) -> bool,
     edits: Vec<Edit>,
 }
@@ -47,29 +47,37 @@ struct Walk<'r> {
 impl<'r> Walk<'r> {
     fn value(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
         match reader.peek() {
-            Some(b'{') if self.begins_record(reader) => {
-                let anew: Vec<Rest<'r>> = rests.iter().copied().chain(self.redaction.rests()).collect();
-                self.object(reader, &anew)
-            }
             Some(b'{') => self.object(reader, rests),
             Some(b'[') => reader.array(|reader| self.value(reader, rests)),
             _ => reader.value().map(drop),
         }
     }
 
-    fn begins_record(&self, reader: &Reader<'_>) -> bool {
-        match Reader::new(reader.rest()).value() {
+    /// Whether the text begins with an object that is a record.
+    fn begins_record(&self, text: &str) -> bool {
+        match Reader::new(text).value() {
             Ok(Json::Object(whole)) => (self.is_record)(whole),
             _ => false,
         }
     }
 
     fn object(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
+        let object = reader.rest();
+        // Asked only where it matters: else objects in objects would be read as often as they are deep.
+        let mut is_record = None;
         // Where the member begins: behind the brace or comma before it.
         let mut from = reader.at() + 1;
         let mut has_kept = false;
         reader.object(|reader, key| {
-            let (whole, inner) = matching(rests, &key);
+            let (mut whole, mut inner) = matching(rests, &key);
+            let (anew, further) = matching(self.rests, &key);
+            let mut further = further.into_iter().filter(|rest| !inner.contains(rest)).peekable();
+            let matters = whole.is_none() && (anew.is_some() || further.peek().is_some());
+            if matters && *is_record.get_or_insert_with(|| self.begins_record(object)) {
+                let further: Vec<Rest<'r>> = further.collect();
+                whole = anew;
+                inner.extend(further);
+            }
             match whole {
                 Some(Action::Drop) => {
                     reader.value()?;
@@ -181,6 +189,35 @@ mod tests {
     fn of_a_field_and_one_inside_it_the_outer_counts() {
         assert_eq!(redacted(r#"{"a":{"b":1}}"#, &["a"], &["a.b"]), "{}");
         assert_eq!(redacted(r#"{"a":{"b":1}}"#, &["a.b"], &["a"]), r#"{"a":"***"}"#);
+    }
+
+    #[test]
+    fn in_a_record_inside_of_another_the_paths_begin_anew() {
+        let shown = |text: &str, paths: &[&str]| {
+            let redaction = redaction(&[], paths);
+            applied(text, &redaction.json(text, &|object| object.contains("\"r\"")).unwrap())
+        };
+        for (text, paths, expected) in [
+            (
+                r#"{"a":1,"x":{"a":2,"r":0},"y":{"a":3}}"#,
+                &["a"][..],
+                r#"{"a":"***","x":{"a":"***","r":0},"y":{"a":3}}"#,
+            ),
+            (
+                r#"{"r":0,"x":[{"y":{"a":2,"r":0,"b":{"c":3}}}]}"#,
+                &["b.c"],
+                r#"{"r":0,"x":[{"y":{"a":2,"r":0,"b":{"c":"***"}}}]}"#,
+            ),
+            // One path leads into the record, another begins in it: neither hides the other.
+            (r#"{"x":{"k":{"m":1,"n":2},"r":0}}"#, &["x.k.m", "k.n"], r#"{"x":{"k":{"m":"***","n":"***"},"r":0}}"#),
+            (r#"{"x":{"k":1,"r":0}}"#, &["x.k", "k"], r#"{"x":{"k":"***","r":0}}"#),
+        ] {
+            assert_eq!(shown(text, paths), expected, "{text} {paths:?}");
+        }
+        let dropped = redaction(&["x.a", "b"], &[]);
+        let text = r#"{"x":{"a":1,"b":2,"c":3,"r":0}}"#;
+        let edits = dropped.json(text, &|object| object.starts_with("{\"a")).unwrap();
+        assert_eq!(applied(text, &edits), r#"{"x":{"c":3,"r":0}}"#);
     }
 
     #[test]
