@@ -247,7 +247,9 @@ pub(super) fn on_one_line(text: &str) -> Result<Cow<'_, str>, Refusal> {
     if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
     }
-    let mut reader = Reader::new(text);
+    // No place in the one is another in the other.
+    let whole = envelope::with_whole_pairs(text);
+    let mut reader = Reader::new(&whole);
     reader.value().and_then(|_| reader.end()).map_err(|fault| Refusal::new(fault.to_string()))?;
     Ok(Cow::Owned(text.replace(['\n', '\r'], " ")))
 }

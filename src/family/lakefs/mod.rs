@@ -108,7 +108,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
     let inside = container::unwrap(record, &SOUGHT)?;
-    let text = inside.text()?;
+    let text = container::on_one_line(inside.text()?)?;
+    let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
         emit(event);
@@ -126,7 +127,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT)?;
-    let mut text = Cow::Borrowed(inside.text()?);
+    let mut text = container::on_one_line(inside.text()?)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
