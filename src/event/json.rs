@@ -66,6 +66,11 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// What was not read yet.
+    pub fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// The kind of the next value, by its first byte.
     #[inline(always)]
     pub fn peek(&mut self) -> Option<u8> {

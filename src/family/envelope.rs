@@ -116,6 +116,11 @@ pub(super) fn may_begin(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(b'{' | b'[' | b'0'..=b'9'))
 }
 
+/// Whether any character may be written as an escape of its number.
+pub(super) fn has_escapes(bytes: &[u8]) -> bool {
+    UNICODE_ESCAPE.find(bytes).is_some()
+}
+
 /// The text with no half of a surrogate pair in it, in which no place is another.
 pub(super) fn with_whole_pairs(text: &str) -> Cow<'_, str> {
     // Half a surrogate pair is an escape that begins so.

@@ -252,3 +252,54 @@ fn a_number_is_a_time_in_the_unit_that_its_size_says_in_every_family() {
         assert_eq!(event(family, &line("1629775584.891"))["time"], 1_629_775_584_891_i64, "{family}");
     }
 }
+
+/// Whoever names an agent could hide the record otherwise.
+#[test]
+fn a_record_is_seen_to_be_one_though_half_a_surrogate_pair_stands_before_what_tells_it() {
+    for (family, line) in [
+        ("immuta", r#"{"userAgent":"\ud800","recordType":"x","dateTime":1747037350123,"userId":"a"}"#),
+        (
+            "ydb",
+            r#"{"reason":"\udc00","@log_type":"audit","component":"c","operation":"o","@timestamp":"2025-05-12T08:09:10Z"}"#,
+        ),
+        ("lakefs", r#"{"client":"\ud83d","log_audit":true,"time":"2025-05-12T08:09:10Z","operation_id":"x"}"#),
+        ("databricks", r#"{"userAgent":"\ud800","timestamp":1747037350123,"serviceName":"a","actionName":"b"}"#),
+        ("lakefs", r#"{"\u006cog_audit":true,"time":"2025-05-12T08:09:10Z","operation_id":"x"}"#),
+        ("lakefs", r#"{"\u0064ata_operation_id":"x","data_time":1747037350}"#),
+    ] {
+        let found = read(family, format!("{line}\n").as_bytes());
+        assert_eq!((found.records.len(), found.others), (1, 0), "{line}");
+        assert_eq!(found.records[0].as_ref().unwrap().len(), 1, "{line}");
+    }
+}
+
+/// Sinks write an event a line: a line end within one would be the end of it.
+#[test]
+fn a_record_of_several_lines_in_a_text_gives_events_of_one_line() {
+    for (family, record) in [
+        ("databricks", json!({"timestamp": 1_747_037_350_123_u64, "serviceName": "a", "actionName": "b"})),
+        ("lakefs", json!({"log_audit": true, "time": "2025-05-12T08:09:10Z", "operation_id": "x"})),
+        ("lakefs", json!({"data_operation_id": "x", "data_time": 1_747_037_350})),
+        ("immuta", json!({"recordType": "x", "dateTime": 1_747_037_350_123_u64, "userId": "a"})),
+        (
+            "ydb",
+            json!({"@log_type": "audit", "component": "c", "operation": "o", "@timestamp": "2025-05-12T08:09:10Z"}),
+        ),
+    ] {
+        for surrogate in ["1", r#""\ud800""#] {
+            let mut record = record.clone();
+            record["more"] = json!({"first": [{"a": "HERE"}], "second": {}});
+            let text = serde_json::to_string_pretty(&record).unwrap().replace("\"HERE\"", surrogate);
+            for ends in [text.clone(), text.replace('\n', "\r\n"), text.replace('\n', "\r")] {
+                let line = json!({"message": ends, "host": "h"}).to_string();
+                // Each line of what is written is read as an event.
+                let found = read(family, format!("{line}\n").as_bytes());
+                assert_eq!(found.records.len(), 1, "{line}");
+                assert_eq!(found.records[0].as_ref().unwrap().len(), 1, "{line}");
+                assert!(found.parsed[0].is_ok(), "{line}");
+                let ecs = encoded_of(family, &[line.as_bytes()], EncodingName::Ecs, Options::default());
+                assert_eq!(ecs.len(), 1, "{line}");
+            }
+        }
+    }
+}

@@ -217,10 +217,10 @@ pub(super) fn valid(bytes: &[u8]) -> &str {
 
 /// Reads the members of the JSON object that a line is, or begins with, until `member` has seen enough: it is given each
 /// name and its value. `head` is the line or its beginning. Tells whether it was read whole.
-pub(super) fn glance<'a>(head: &'a [u8], line: &[u8], mut member: impl FnMut(&str, Json<'a>) -> bool) -> bool {
-    let text = valid(head);
+pub(super) fn glance(head: &[u8], line: &[u8], mut member: impl FnMut(&str, Json<'_>) -> bool) -> bool {
+    let text = envelope::with_whole_pairs(valid(head));
     let is_cut = head.len() < line.len();
-    let read = Reader::new(text).object(|reader, key| {
+    let read = Reader::new(&text).object(|reader, key| {
         let value = reader.value()?;
         if is_cut && reader.at() == text.len() {
             // A number may go on.
@@ -247,7 +247,9 @@ pub(super) fn on_one_line(text: &str) -> Result<Cow<'_, str>, Refusal> {
     if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
     }
-    let mut reader = Reader::new(text);
+    // No place in the one is another in the other.
+    let whole = envelope::with_whole_pairs(text);
+    let mut reader = Reader::new(&whole);
     reader.value().and_then(|_| reader.end()).map_err(|fault| Refusal::new(fault.to_string()))?;
     Ok(Cow::Owned(text.replace(['\n', '\r'], " ")))
 }

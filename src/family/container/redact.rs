@@ -38,11 +38,10 @@ pub(in crate::family) fn redacted(
     }
     let line = redactor.line(&joined.bytes)?;
     let shown = line.as_deref().unwrap_or(&joined.bytes);
-    let docker = match first {
-        Runtime::Cri(_) => None,
-        Runtime::Docker(docker) => Some(docker.text),
+    let around = match first {
+        Runtime::Cri(_) => Vec::new(),
+        Runtime::Docker(docker) => redactor.around(docker.text, Some(docker.log_at()))?,
     };
-    let around = docker.map(|text| redactor.around(text, Some("log"))).transpose()?.unwrap_or_default();
     if line.is_none() && !joined.is_mixed && around.is_empty() {
         return Ok(None);
     }
@@ -59,7 +58,7 @@ pub(in crate::family) fn redacted_json(
     redaction: &Redaction,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
-    let mut edits = redaction.json(text)?;
+    let mut edits = redaction.json(text, &|object| sought.accepts(object))?;
     copies(text, sought, &|bytes| redacted_json(bytes, sought, redaction), &mut edits)?;
     Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
 }
@@ -78,7 +77,9 @@ pub(in crate::family) fn copies(
     // No place in the one is another in the other.
     let whole = with_whole_pairs(text);
     let mut found = Vec::new();
-    strings(&mut Reader::new(&whole), &mut |inside| found.push(inside)).map_err(refusal)?;
+    let may_be_record = |inside: &str| matches!(inside.as_bytes().first(), Some(b'{' | b'\\' | b' ' | b'0'..=b'9'));
+    let mut visit = |inside| found.extend(Some(inside).filter(|inside: &&str| may_be_record(inside)));
+    strings(&mut Reader::new(&whole), &mut visit).map_err(refusal)?;
     for inside in found {
         if let Some(shown) = redacted_string(inside, sought, redact)? {
             let at = offset_in(&whole, inside);
@@ -88,15 +89,13 @@ pub(in crate::family) fn copies(
     Ok(())
 }
 
-/// Hands on each string of a value that may be, or hold, JSON or a text form.
+/// Hands on each string of a value.
 fn strings<'t>(reader: &mut Reader<'t>, visit: &mut dyn FnMut(&'t str)) -> Result<(), Fault> {
     match reader.peek() {
         Some(b'{') => reader.object(|reader, _| strings(reader, visit)),
         Some(b'[') => reader.array(|reader| strings(reader, visit)),
         _ => {
-            if let Json::String(inside) = reader.value()?
-                && matches!(inside.as_bytes().first(), Some(b'{' | b'\\' | b' ' | b'0'..=b'9'))
-            {
+            if let Json::String(inside) = reader.value()? {
                 visit(inside);
             }
             Ok(())
@@ -129,8 +128,11 @@ struct Redactor<'f> {
 impl Redactor<'_> {
     /// The same of what the runtime was given.
     fn line(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        if (self.sought.accept)(bytes) || envelope::line(bytes, self.sought).is_none() {
+        if (self.sought.accept)(bytes) {
             return (self.redact)(bytes);
+        }
+        if envelope::line(bytes, self.sought).is_none() {
+            return self.unknown(bytes);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the envelope is no UTF-8"))?;
         let edits = self.around(text, None)?;
@@ -145,9 +147,28 @@ impl Redactor<'_> {
         }
     }
 
+    /// The same of a line that is not seen to be, or to hold, a record, though some families read it: a text in it may hold
+    /// a piece of one.
+    fn unknown(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let line = (self.redact)(bytes)?;
+        let text = std::str::from_utf8(line.as_deref().unwrap_or(bytes));
+        let text = text.map_err(|_| Refusal::new("the record is no UTF-8"))?;
+        let whole = with_whole_pairs(text);
+        let mut edits = Vec::new();
+        let mut visit = |inside| {
+            if !self.is_record(inside) && self.may_hold(inside) {
+                let at = offset_in(&whole, inside);
+                edits.push(Edit { at: at..at + inside.len(), shown: MASKED.to_owned() });
+            }
+        };
+        strings(&mut Reader::new(&whole), &mut visit).map_err(refusal)?;
+        Ok(if edits.is_empty() { line } else { Some(applied(text, &edits).into_bytes()) })
+    }
+
     /// What of an envelope is to be shown otherwise: every string and object in it that is a record is redacted, also those
-    /// that nobody reads, and what a path leads to is, from whichever object on. `line` names a member that is left out.
-    fn around(&self, text: &str, line: Option<&str>) -> Result<Vec<Edit>, Refusal> {
+    /// that nobody reads, and what a path leads to is, from whichever object on. `line` is where a text begins that
+    /// is left out; the member that holds it may stand twice.
+    fn around(&self, text: &str, line: Option<usize>) -> Result<Vec<Edit>, Refusal> {
         // No place in the one is another in the other.
         let whole = with_whole_pairs(text);
         let mut values = Values::of(&whole);
@@ -155,15 +176,27 @@ impl Redactor<'_> {
         let piece = piece.ok_or(Refusal::new("the envelope is no JSON"))?;
         let mut walk = Walk { redactor: self, text: &whole, edits: Vec::new(), refused: None };
         match (piece.value, line) {
-            (Json::Object(object), Some(line)) => walk.object(object, &[], |key| key != line).map_err(refusal)?,
+            (Json::Object(object), Some(line)) => {
+                let is_line = |inside: &str| offset_in(&whole, inside) == line;
+                let is_asked = |value: Json<'_>| !matches!(value, Json::String(inside) if is_line(inside));
+                walk.object(object, &[], is_asked).map_err(refusal)?;
+            }
             (value, _) => walk.value(value, &[]).map_err(refusal)?,
         }
         walk.refused.map_or(Ok(walk.edits), Err)
     }
 
-    /// Whether a text beside the record may hold a piece of one: it names what is redacted, as a field.
+    fn is_record(&self, inside: &str) -> bool {
+        self.sought.accepts(without_line_end(&unescape(inside)))
+    }
+
+    /// Whether a text beside the record may hold a piece of one: it names what is redacted, as a field, or is the rest of an
+    /// object, whose beginning may have named it.
     fn may_hold(&self, inside: &str) -> bool {
         let mut text = Text::Escaped(inside).plain().into_owned();
+        if is_rest_of_object(&text) {
+            return true;
+        }
         for _ in 0..ESCAPED_MAX {
             if self.redaction.names().any(|name| names_field(&text, name)) {
                 return true;
@@ -176,6 +209,12 @@ impl Redactor<'_> {
         // What is escaped so often nobody has looked into.
         memchr::memchr(b'\\', text.as_bytes()).is_some()
     }
+}
+
+/// Whether a text ends as an object whose beginning is not in it.
+fn is_rest_of_object(text: &str) -> bool {
+    let count = |brace| memchr::memchr_iter(brace, text.as_bytes()).count();
+    text.trim_ascii_end().ends_with('}') && text.contains('"') && count(b'}') > count(b'{')
 }
 
 /// Whether a text says something of a field of that name, in whatever notation.
@@ -205,7 +244,7 @@ impl<'w> Walk<'w, '_> {
             Json::String(inside) => {
                 match redacted_string(inside, sought, redact) {
                     Ok(Some(shown)) => self.edit(inside, shown),
-                    Ok(None) if !self.is_record(inside) && self.redactor.may_hold(inside) => {
+                    Ok(None) if !self.redactor.is_record(inside) && self.redactor.may_hold(inside) => {
                         self.edit(inside, MASKED.to_owned());
                     }
                     Ok(None) => {}
@@ -227,7 +266,7 @@ impl<'w> Walk<'w, '_> {
         }
     }
 
-    fn object(&mut self, whole: &'w str, rests: &[Rest<'_>], is_asked: impl Fn(&str) -> bool) -> Result<(), Fault> {
+    fn object(&mut self, whole: &'w str, rests: &[Rest<'_>], is_asked: impl Fn(Json<'_>) -> bool) -> Result<(), Fault> {
         let rests: Vec<Rest<'_>> = rests.iter().copied().chain(self.redactor.redaction.rests()).collect();
         let begin = offset_in(self.text, whole);
         Reader::new(whole).object(|reader, key| {
@@ -236,7 +275,7 @@ impl<'w> Walk<'w, '_> {
             let value = reader.value()?;
             let (action, inner) = matching(&rests, &key);
             match action {
-                _ if !is_asked(&key) => Ok(()),
+                _ if !is_asked(value) => Ok(()),
                 // A line stands there, or several.
                 Some(_) if is_shipped(&key) => self.value(value, &[]),
                 Some(action) => {
@@ -256,10 +295,6 @@ impl<'w> Walk<'w, '_> {
             let shown = shown.map_or_else(|| "null".to_owned(), |shown| format!("\"{shown}\""));
             self.edits.push(Edit { at, shown });
         }
-    }
-
-    fn is_record(&self, inside: &str) -> bool {
-        self.redactor.sought.accepts(without_line_end(&unescape(inside)))
     }
 
     fn edit(&mut self, part: &str, shown: String) {

@@ -52,7 +52,7 @@ impl<'a> Runtime<'a> {
             }
             Self::Docker(docker) => {
                 let inside = envelope::escaped(&format!("{}\n", String::from_utf8_lossy(line)));
-                let at = offset_in(docker.text, docker.log);
+                let at = docker.log_at();
                 around.push(Edit { at: at..at + docker.log.len(), shown: inside });
                 applied(docker.text, &around).into_bytes()
             }
@@ -230,6 +230,11 @@ impl<'a> Docker<'a> {
             text,
             may_hold_records,
         })
+    }
+
+    /// Where in the object the text of the line begins.
+    pub(super) fn log_at(&self) -> usize {
+        offset_in(self.text, self.log)
     }
 
     /// The bytes of the line or piece, and whether others follow.

@@ -117,7 +117,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
     let inside = unwrap(record)?;
-    let text = inside.text()?;
+    let text = container::on_one_line(inside.text()?)?;
+    let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
         emit(event);
@@ -134,7 +135,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = unwrap(record)?;
-    let text = inside.text()?;
+    let text = container::on_one_line(inside.text()?)?;
+    let text = &*text;
     match read(text) {
         Ok(_) => out.extend_from_slice(text.trim().as_bytes()),
         Err(Fault::HalfSurrogate(_)) => {

@@ -17,7 +17,7 @@ use crate::event::{
     Secrets, Status, Text, User, UserKind, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
-use crate::family::envelope::Sought;
+use crate::family::envelope::{self, Sought};
 use crate::family::lakefs::line::{Line, Name, read};
 use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::{Operation, Source, user_of};
@@ -69,7 +69,18 @@ fn names_audit(bytes: &[u8]) -> bool {
         let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
     };
-    OPERATION_ID.find(bytes).is_some() || is_audit()
+    OPERATION_ID.find(bytes).is_some() || is_audit() || envelope::has_escapes(bytes) && names_audit_escaped(bytes)
+}
+
+/// The same of an object that spells its names with escapes.
+fn names_audit_escaped(bytes: &[u8]) -> bool {
+    let mut is_audit = false;
+    container::glance(bytes, bytes, |key, value| {
+        is_audit |= key == "data_operation_id"
+            || key == "log_audit" && matches!(value, Json::Bool(true) | Json::String("true"));
+        is_audit
+    });
+    is_audit
 }
 
 /// What a server writes of its audit log's lines.
@@ -98,7 +109,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
     let inside = container::unwrap(record, &SOUGHT)?;
-    let text = inside.text()?;
+    let text = container::on_one_line(inside.text()?)?;
+    let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
         event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
         emit(event);
@@ -116,7 +128,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT)?;
-    let mut text = Cow::Borrowed(inside.text()?);
+    let mut text = container::on_one_line(inside.text()?)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }

@@ -8,23 +8,25 @@ use crate::family::refusal::Refusal;
 
 impl Redaction {
     /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their
-    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant.
+    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant. In an object that `is_record`
+    /// tells to be a record of its own, the paths begin anew.
     ///
     /// # Errors
     /// When the text is no JSON.
-    pub(in crate::family) fn json(&self, text: &str) -> Result<Vec<Edit>, Refusal> {
-        let found = match self.find(text) {
+    pub(in crate::family) fn json(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Refusal> {
+        let found = match self.find(text, is_record) {
             // Nothing moves: what is found in the one stands there in the other.
-            Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text)),
+            Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text), is_record),
             found => found,
         };
         found.map_err(|fault| Refusal::new(fault.to_string()))
     }
 
-    fn find(&self, text: &str) -> Result<Vec<Edit>, Fault> {
+    fn find(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Fault> {
         let rests: Vec<Rest<'_>> = self.rests().collect();
-        let mut walk = Walk { redaction: self, edits: Vec::new() };
+        let mut walk = Walk { redaction: self, rests: &rests, is_record, edits: Vec::new() };
         let mut reader = Reader::new(text);
+        // Where the outermost object is a record, its paths begin there in any case.
         walk.value(&mut reader, &rests)?;
         reader.end()?;
         Ok(walk.edits)
@@ -36,6 +38,9 @@ pub(in crate::family) type Rest<'r> = (&'r str, Action);
 
 struct Walk<'r> {
     redaction: &'r Redaction,
+    /// The paths as they are at the beginning of a record.
+    rests: &'r [Rest<'r>],
+    is_record: &'r dyn Fn(&str) -> bool,
     edits: Vec<Edit>,
 }
 
@@ -48,12 +53,31 @@ impl<'r> Walk<'r> {
         }
     }
 
+    /// Whether the text begins with an object that is a record.
+    fn begins_record(&self, text: &str) -> bool {
+        match Reader::new(text).value() {
+            Ok(Json::Object(whole)) => (self.is_record)(whole),
+            _ => false,
+        }
+    }
+
     fn object(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
+        let object = reader.rest();
+        // Asked only where it matters: else objects in objects would be read as often as they are deep.
+        let mut is_record = None;
         // Where the member begins: behind the brace or comma before it.
         let mut from = reader.at() + 1;
         let mut has_kept = false;
         reader.object(|reader, key| {
-            let (whole, inner) = matching(rests, &key);
+            let (mut whole, mut inner) = matching(rests, &key);
+            let (anew, further) = matching(self.rests, &key);
+            let mut further = further.into_iter().filter(|rest| !inner.contains(rest)).peekable();
+            let matters = whole.is_none() && (anew.is_some() || further.peek().is_some());
+            if matters && *is_record.get_or_insert_with(|| self.begins_record(object)) {
+                let further: Vec<Rest<'r>> = further.collect();
+                whole = anew;
+                inner.extend(further);
+            }
             match whole {
                 Some(Action::Drop) => {
                     reader.value()?;
@@ -65,10 +89,6 @@ impl<'r> Walk<'r> {
                 Some(action) => {
                     has_kept = true;
                     self.replace(reader, action)?;
-                }
-                None if inner.is_empty() => {
-                    has_kept = true;
-                    reader.value()?;
                 }
                 None => {
                     has_kept = true;
@@ -127,7 +147,7 @@ mod tests {
     }
 
     fn redacted(text: &str, drop: &[&str], mask: &[&str]) -> String {
-        applied(text, &redaction(drop, mask).json(text).unwrap())
+        applied(text, &redaction(drop, mask).json(text, &|_| false).unwrap())
     }
 
     #[test]
@@ -172,9 +192,38 @@ mod tests {
     }
 
     #[test]
+    fn in_a_record_inside_of_another_the_paths_begin_anew() {
+        let shown = |text: &str, paths: &[&str]| {
+            let redaction = redaction(&[], paths);
+            applied(text, &redaction.json(text, &|object| object.contains("\"r\"")).unwrap())
+        };
+        for (text, paths, expected) in [
+            (
+                r#"{"a":1,"x":{"a":2,"r":0},"y":{"a":3}}"#,
+                &["a"][..],
+                r#"{"a":"***","x":{"a":"***","r":0},"y":{"a":3}}"#,
+            ),
+            (
+                r#"{"r":0,"x":[{"y":{"a":2,"r":0,"b":{"c":3}}}]}"#,
+                &["b.c"],
+                r#"{"r":0,"x":[{"y":{"a":2,"r":0,"b":{"c":"***"}}}]}"#,
+            ),
+            // One path leads into the record, another begins in it: neither hides the other.
+            (r#"{"x":{"k":{"m":1,"n":2},"r":0}}"#, &["x.k.m", "k.n"], r#"{"x":{"k":{"m":"***","n":"***"},"r":0}}"#),
+            (r#"{"x":{"k":1,"r":0}}"#, &["x.k", "k"], r#"{"x":{"k":"***","r":0}}"#),
+        ] {
+            assert_eq!(shown(text, paths), expected, "{text} {paths:?}");
+        }
+        let dropped = redaction(&["x.a", "b"], &[]);
+        let text = r#"{"x":{"a":1,"b":2,"c":3,"r":0}}"#;
+        let edits = dropped.json(text, &|object| object.starts_with("{\"a")).unwrap();
+        assert_eq!(applied(text, &edits), r#"{"x":{"c":3,"r":0}}"#);
+    }
+
+    #[test]
     fn what_is_no_json_is_refused() {
         for text in ["", "{", r#"{"a":1} x"#, r#"{"a":}"#] {
-            assert!(redaction(&["b"], &[]).json(text).is_err(), "{text}");
+            assert!(redaction(&["b"], &[]).json(text, &|_| false).is_err(), "{text}");
         }
     }
 

@@ -181,7 +181,7 @@ impl<'a> Line<'a> {
                     Cow::Borrowed(_) => {
                         return Ok(Self { text: envelope::with_whole_pairs(text), form, time, is_bytes: false });
                     }
-                    Cow::Owned(json) => json,
+                    Cow::Owned(json) => envelope::with_whole_pairs(&json).into_owned(),
                 };
                 let colon = if stamp.is_empty() { "" } else { ": " };
                 Ok(Self { text: Cow::Owned(format!("{stamp}{colon}{json}")), form, time, is_bytes: false })

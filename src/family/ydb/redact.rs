@@ -56,7 +56,7 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
     let words = Words::of(&line.text, line.is_bytes);
     let edits = match line.form {
         Form::Json | Form::TimedJson => {
-            let mut edits = redaction.json(rest)?;
+            let mut edits = redaction.json(rest, &|object| SOUGHT.accepts(object))?;
             container::copies(rest, &SOUGHT, &|bytes| redacted_line(bytes, redaction), &mut edits)?;
             edits
         }
@@ -81,10 +81,22 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
     if same { Ok(Some(format!("{time}{head}{shown}"))) } else { Err(reads_otherwise()) }
 }
 
+/// So much of an object is looked at to tell whether it is a record.
+const OBJECT_BYTES_MAX: usize = 1024;
+
 /// Whether another record begins within the text, so that a value may be all of it.
 fn holds_record(text: &[u8]) -> bool {
     const DATE: usize = "2022-08-03".len();
+    let begins_object = |at: usize| {
+        let head = &text[at..text.len().min(at + OBJECT_BYTES_MAX)];
+        let inside = head[1..].trim_ascii_start();
+        // As a part of another's text it has its quotes escaped.
+        inside.starts_with(b"\"") && is_record(head)
+            || inside.starts_with(b"\\")
+                && is_record(&head.iter().copied().filter(|byte| *byte != b'\\').collect::<Vec<u8>>())
+    };
     memchr::memchr_iter(b'T', text).filter_map(|at| text.get(at.checked_sub(DATE)?..)).any(is_record)
+        || memchr::memchr_iter(b'{', text).any(begins_object)
 }
 
 /// A line of the forms that escape nothing may be read in several ways.
