@@ -35,17 +35,29 @@ pub(in crate::cli) struct ShowArgs {
 /// Lists entries; says on standard error how many more there are.
 pub(super) fn list(args: &ListArgs) -> Result<(), Fault> {
     let (entries, all) = look(&args.place)?.newest(&args.filter.selection(), args.limit)?;
+    write_list(&entries, all, args.place.output, line, as_json, "nothing is in quarantine that fits")
+}
+
+/// Writes what is listed, newest last; says on standard error how many of `all` are not, or that there is `none`.
+pub(super) fn write_list<T>(
+    items: &[T],
+    all: u64,
+    form: Form,
+    line: impl Fn(&T) -> String,
+    as_json: impl Fn(&T) -> Value,
+    none: &str,
+) -> Result<(), Fault> {
     let mut out = io::stdout().lock();
-    for entry in &entries {
-        let line = match args.place.output {
-            Form::Text => line(entry),
-            Form::Json => as_json(entry).to_string(),
+    for item in items {
+        let line = match form {
+            Form::Text => line(item),
+            Form::Json => as_json(item).to_string(),
         };
         writeln!(out, "{line}").map_err(Fault::Write)?;
     }
     out.flush().map_err(Fault::Write)?;
-    match all - (entries.len() as u64).min(all) {
-        0 if all == 0 && args.place.output == Form::Text => eprintln!("nothing is in quarantine that fits"),
+    match all - (items.len() as u64).min(all) {
+        0 if all == 0 && form == Form::Text => eprintln!("{none}"),
         0 => {}
         more => eprintln!("{more} older ones are not shown; --limit shows more"),
     }

@@ -1,13 +1,11 @@
 //! `auditferry quarantine unrouted`: the objects that notifications named and no feed takes, shown or forgotten.
 
-use std::io::{self, Write as _};
-
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Inspection, KeptObject, NoFeed, UnroutedSelection};
-use crate::cli::quarantine::shown::{told, visible};
-use crate::cli::quarantine::{Fault, Form, Where, change, look, milliseconds};
+use crate::cli::quarantine::shown::{told, visible, write_list};
+use crate::cli::quarantine::{Fault, Where, change, look, milliseconds};
 use crate::collector::clock;
 
 /// How many objects are forgotten with one look into the store.
@@ -107,21 +105,7 @@ pub(super) fn run(command: &Command) -> Result<(), Fault> {
 /// Lists them; says on standard error how many more there are.
 fn list(args: &ListArgs) -> Result<(), Fault> {
     let (objects, all) = look(&args.place)?.newest_unrouted(&args.filter.selection(), args.limit)?;
-    let mut out = io::stdout().lock();
-    for object in &objects {
-        let line = match args.place.output {
-            Form::Text => line(object),
-            Form::Json => as_json(object).to_string(),
-        };
-        writeln!(out, "{line}").map_err(Fault::Write)?;
-    }
-    out.flush().map_err(Fault::Write)?;
-    match all - (objects.len() as u64).min(all) {
-        0 if all == 0 && args.place.output == Form::Text => eprintln!("no object is unrouted that fits"),
-        0 => {}
-        more => eprintln!("{more} older ones are not shown; --limit shows more"),
-    }
-    Ok(())
+    write_list(&objects, all, args.place.output, line, as_json, "no object is unrouted that fits")
 }
 
 fn purge(args: &PurgeArgs) -> Result<(), Fault> {

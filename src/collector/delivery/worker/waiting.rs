@@ -57,7 +57,7 @@ impl SinkWorker {
 
     /// The store took what it was given, perhaps after it was waited for.
     pub(super) fn written(&self, waited: &Backoff) {
-        self.reporter.worked(&Part::store(), Activity::Commit);
+        self.reporter.stored();
         if waited.attempts() > 0 {
             self.takes_again();
         }
