@@ -1,6 +1,5 @@
 //! Sealed batches, their parts and the lanes they go out by: what they are, and their rows.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -8,252 +7,255 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::StoreError;
 use super::requeue;
 use super::rows::{self, Sum, count, int};
-use crate::batch::{Advance, Part};
+use crate::batch::{Advance, Lane, Manifest, Part, PieceMark, SealedPart};
 use crate::notification::ObjectId;
-use crate::sink::{Manifest, Position};
+use crate::sink::{LaneState, State};
 
 /// What is written before a batch is sent.
+#[derive(Clone)]
 pub struct Seal {
-    pub sink: Arc<str>,
-    /// Which program and encoding made the bytes: the same makes the same again.
-    pub encoder: String,
+    pub lane: Lane,
+    /// Which program, encoding and settings made the bytes: the same makes the same again.
+    pub encoder: Arc<str>,
     pub parts: Arc<[Part]>,
-    pub manifest: Manifest,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
 }
 
 /// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sealed {
-    pub(super) sink: Arc<str>,
-    pub(super) id: String,
-    pub(super) seq: u64,
+    pub(super) lane: Lane,
+    pub(super) manifest: Arc<Manifest>,
 }
 
 impl Sealed {
-    /// The batch's id; a repeat carries the same.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub fn seq(&self) -> u64 {
-        self.seq
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 }
 
-/// Where a sink stands in its own sequence.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LaneState {
-    /// The last batch's number.
-    pub seq: u64,
-    /// Where its file ends, for sinks that hold a position.
-    pub position: Option<Position>,
-    /// Which file that is. A position that older programs wrote has none.
-    pub file: Option<PathBuf>,
-}
-
-/// A batch that was sealed and not committed before the process ended.
-#[derive(Debug)]
-pub struct SealedBatch {
-    pub sealed: Sealed,
-    pub encoder: String,
-    pub manifest: Manifest,
-    pub parts: Vec<SealedPart>,
-}
-
-/// What a part of such a batch was made from.
-#[derive(Clone, Debug)]
-pub struct SealedPart {
-    pub advance: Advance,
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    /// BLAKE3 of the part's bytes.
-    pub hash: [u8; 32],
-    /// The number in quarantine of the record it was made from, if it was.
-    pub redelivers: Option<u64>,
-}
-
-fn lane_sum(sink: &str, state: &LaneState) -> Sum {
-    let mut sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
-    if let Some(Position { number, len, opened_at_ms }) = state.position {
-        sum = sum.int(int(number)).int(int(len)).int(opened_at_ms);
-    }
-    match &state.file {
-        Some(file) => sum.bytes(file.as_os_str().as_encoded_bytes()),
+fn lane_sum(lane: &Lane, state: &LaneState) -> Sum {
+    let sum = Sum::of("lane").text(Some(&lane.sink)).int(lane.number.into()).int(int(state.seq));
+    let sum = sum.text(state.last_id.as_deref());
+    match &state.state {
+        Some(State(bytes)) => sum.bytes(bytes),
         None => sum,
     }
 }
 
-pub(super) fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
+pub(super) fn lane(connection: &Connection, lane: &Lane) -> Result<LaneState, StoreError> {
     let found = connection
-        .prepare_cached(
-            "SELECT last_seq, file_number, file_len, file_opened_at_ms, sum, file_path FROM lane WHERE sink = ?1",
-        )?
-        .query_row([sink], |row| {
-            let position = match row.get::<_, Option<i64>>(1)? {
-                Some(number) => {
-                    Some(Position { number: count(number), len: count(row.get(2)?), opened_at_ms: row.get(3)? })
-                }
-                None => None,
-            };
-            let file = row.get::<_, Option<String>>(5)?.map(Into::into);
-            Ok((LaneState { seq: count(row.get(0)?), position, file }, row.get(4)?))
+        .prepare_cached("SELECT last_seq, last_id, state, sum FROM lane WHERE sink = ?1 AND lane = ?2")?
+        .query_row(params![&*lane.sink, lane.number], |row| {
+            let last_id = row.get::<_, Option<String>>(1)?.map(Into::into);
+            let state = row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| State(bytes.into()));
+            Ok((LaneState { seq: count(row.get(0)?), last_id, state }, row.get(3)?))
         })
         .optional()?;
     let Some((state, sum)) = found else { return Ok(LaneState::default()) };
-    lane_sum(sink, &state).verify(sum, || format!("the state of sink {sink}"))?;
+    lane_sum(lane, &state).verify(sum, || format!("the state of sink {}", lane.sink))?;
     Ok(state)
 }
 
-pub(super) fn set_lane(connection: &Connection, sink: &str, state: &LaneState) -> Result<(), StoreError> {
+pub(super) fn set_lane(connection: &Connection, lane: &Lane, state: &LaneState) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum, file_path)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
-                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum,
-                 file_path = excluded.file_path",
+            "INSERT INTO lane (sink, lane, last_seq, last_id, state, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, last_id = excluded.last_id,
+                 state = excluded.state, sum = excluded.sum",
         )?
         .execute(params![
-            sink,
+            &*lane.sink,
+            lane.number,
             int(state.seq),
-            state.position.map(|position| int(position.number)),
-            state.position.map(|position| int(position.len)),
-            state.position.map(|position| position.opened_at_ms),
-            lane_sum(sink, state).value(),
-            // Configurations are UTF-8.
-            state.file.as_ref().and_then(|file| file.to_str()),
+            state.last_id,
+            state.state.as_ref().map(|State(bytes)| bytes),
+            lane_sum(lane, state).value(),
         ])?;
     Ok(())
 }
 
-fn batch_sum(sink: &str, seq: u64, id: &str, encoder: &str, manifest: &Manifest) -> Sum {
-    let sum = Sum::of("batch").text(Some(sink)).int(int(seq)).text(Some(id)).text(Some(encoder));
-    sum.int(int(manifest.bytes)).bytes(manifest.hash.as_bytes())
+/// The number of the lane's next batch.
+pub(super) fn next_seq(connection: &Connection, at: &Lane) -> Result<u64, StoreError> {
+    let sealed: Option<i64> = connection
+        .prepare_cached("SELECT max(seq) FROM batch WHERE sink = ?1 AND lane = ?2")?
+        .query_row(params![&*at.sink, at.number], |row| row.get(0))?;
+    Ok(sealed.map_or(0, count).max(lane(connection, at)?.seq) + 1)
 }
 
-pub(super) fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &str) -> Result<(), StoreError> {
-    let sum = batch_sum(&seal.sink, seq, id, &seal.encoder, &seal.manifest).value();
-    connection
-        .prepare_cached(
-            "INSERT INTO batch (sink, seq, id, encoder, bytes, hash, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            &*seal.sink,
-            int(seq),
-            id,
-            seal.encoder,
-            int(seal.manifest.bytes),
-            seal.manifest.hash.as_bytes(),
-            sum
-        ])?;
-    Ok(())
+fn batch_sum(lane: &Lane, manifest: &Manifest) -> Sum {
+    let sum = Sum::of("batch").text(Some(&lane.sink)).int(lane.number.into()).int(int(manifest.seq));
+    sum.text(Some(&manifest.id)).text(Some(&manifest.encoder)).int(int(manifest.parts.len() as u64))
 }
 
-fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
-    let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
-    let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
-    let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash);
-    match part.redelivers {
-        Some(id) => sum.int(int(id)),
-        None => sum,
+fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
+    let sum = Sum::of("batch_part").text(Some(&lane.sink)).int(lane.number.into()).int(int(seq)).int(object_id);
+    let sum = sum.text(Some(&part.etag)).int(part.last_modified_ms.unwrap_or(i64::MIN));
+    let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&packed(&part.pieces));
+    sum.int(part.redelivers.map_or(-1, int))
+}
+
+/// Writes a manifest.
+///
+/// # Errors
+/// `Overtaken` names an object that does not stand where its part begins.
+pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+    insert_row(connection, lane, manifest)?;
+    for (part, ord) in manifest.parts.iter().zip(0..) {
+        let object_id = rows::ObjectRow::find(connection, &part.advance.object)?.map(|row| row.id);
+        let overtaken = || StoreError::Overtaken { object: part.advance.object.clone() };
+        let object_id = object_id.ok_or_else(overtaken)?;
+        if begins_at(connection, lane, object_id)? != part.advance.before {
+            return Err(overtaken());
+        }
+        if let Some(id) = part.redelivers
+            && !requeue::is_due(connection, id, &lane.sink, part.advance.before)?
+        {
+            return Err(overtaken());
+        }
+        insert_part(connection, lane, manifest.seq, ord, object_id, part)?;
     }
+    Ok(())
 }
 
-/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
+pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO batch (sink, lane, seq, id, encoder, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            &*lane.sink,
+            lane.number,
+            int(manifest.seq),
+            manifest.id,
+            manifest.encoder,
+            batch_sum(lane, manifest).value()
+        ])?;
+    Ok(())
+}
+
+/// Where a lane's next part of an object begins: where the last one ends that is sealed, else at the cursor.
+fn begins_at(connection: &Connection, lane: &Lane, object_id: i64) -> Result<u64, StoreError> {
+    let sealed = connection
+        .prepare_cached(
+            "SELECT after FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2
+             ORDER BY seq DESC, ord DESC LIMIT 1",
+        )?
+        .query_row(params![&*lane.sink, lane.number, object_id], |row| row.get(0))
+        .optional()?;
+    sealed.map_or_else(|| rows::cursor(connection, object_id, &lane.sink), |after| Ok(count(after)))
+}
+
 pub(super) fn insert_part(
     connection: &Connection,
-    seal: &Seal,
-    ord: usize,
+    lane: &Lane,
+    seq: u64,
+    ord: i64,
     object_id: i64,
-    part: &Part,
+    part: &SealedPart,
 ) -> Result<(), StoreError> {
-    let advance = &part.advance;
-    let before = seal.parts[..ord].iter().rev().find(|earlier| earlier.advance.object == advance.object);
-    let stands = match before {
-        Some(earlier) => earlier.advance.after,
-        None => rows::cursor(connection, object_id, &seal.sink)?,
-    };
-    if stands != advance.before {
-        return Err(StoreError::Overtaken { object: advance.object.clone() });
-    }
-    if let Some(id) = part.redelivers
-        && !requeue::is_due(connection, id, &seal.sink, stands)?
-    {
-        return Err(StoreError::Overtaken { object: advance.object.clone() });
-    }
-    let row = SealedPart {
-        advance: advance.clone(),
-        etag: part.version.etag.clone(),
-        last_modified_ms: part.version.last_modified_ms,
-        hash: part.hash(),
-        redelivers: part.redelivers,
-    };
     connection
         .prepare_cached(
-            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum, redelivers)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO batch_part (sink, lane, seq, ord, object_id, etag, last_modified_ms, before, after, pieces,
+                                     redelivers, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
-            &*seal.sink,
-            int(ord as u64),
+            &*lane.sink,
+            lane.number,
+            int(seq),
+            ord,
             object_id,
-            &*row.etag,
-            row.last_modified_ms,
-            int(advance.before),
-            int(advance.after),
-            row.hash,
-            part_sum(&seal.sink, object_id, &row).value(),
-            row.redelivers.map(int),
+            part.etag,
+            part.last_modified_ms,
+            int(part.advance.before),
+            int(part.advance.after),
+            packed(&part.pieces),
+            part.redelivers.map(int),
+            part_sum(lane, seq, object_id, part).value(),
         ])?;
     Ok(())
 }
 
-pub(super) fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, ObjectId, u64, u64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
-         WHERE sink = ?1 ORDER BY ord",
-    )?;
-    let rows = statement.query_map([sink], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        Ok((row.get(0)?, object, count(row.get(3)?), count(row.get(4)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// Each piece as 48 bytes: where it ends and how long it is, the highest byte first, and its hash.
+fn packed(pieces: &[PieceMark]) -> Vec<u8> {
+    let pack = |piece: &PieceMark| [&piece.to.to_be_bytes()[..], &piece.bytes.to_be_bytes(), &piece.hash].concat();
+    pieces.iter().flat_map(pack).collect()
 }
 
-pub(super) fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT seq, id, encoder, bytes, hash, sum FROM batch WHERE sink = ?1")?
-        .query_row([sink], |row| {
-            let hash: [u8; 32] = row.get(4)?;
-            let manifest = Manifest { bytes: count(row.get(3)?), hash: hash.into() };
-            let sealed = Sealed { sink: sink.into(), id: row.get(1)?, seq: count(row.get(0)?) };
-            Ok((sealed, row.get::<_, String>(2)?, manifest, row.get::<_, i64>(5)?))
-        })
-        .optional()?;
-    let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
-    let name = || format!("the sealed batch of sink {sink}");
-    batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
+fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
+    let mark = |piece: &[u8; 48]| {
+        let [to, bytes, hash @ ..] = piece.as_chunks::<8>().0 else { return None };
+        let mut mark = PieceMark { to: u64::from_be_bytes(*to), bytes: u64::from_be_bytes(*bytes), hash: [0; 32] };
+        mark.hash.copy_from_slice(hash.as_flattened());
+        Some(mark)
+    };
+    packed.as_chunks().0.iter().filter_map(mark).collect()
+}
+
+/// Applies the advances of a sealed batch: a part that does not begin where the sink stands is overtaken.
+pub(super) fn advance(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum,
-                redelivers
-         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
+        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord",
     )?;
-    let rows = statement.query_map([sink], |row| {
+    let mut parts = statement.query(params![&*lane.sink, lane.number, int(seq)])?;
+    while let Some(part) = parts.next()? {
+        let object_id = part.get(0)?;
+        if rows::cursor(connection, object_id, &lane.sink)? != count(part.get(3)?) {
+            let object = ObjectId::new(part.get::<_, String>(1)?, part.get::<_, String>(2)?);
+            return Err(StoreError::Overtaken { object });
+        }
+        rows::set_cursor(connection, object_id, &lane.sink, count(part.get(4)?))?;
+    }
+    Ok(())
+}
+
+/// The lane's batches that are sealed and not committed, in their order.
+pub(super) fn sealed(connection: &Connection, lane: &Lane) -> Result<Vec<Sealed>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT seq, id, encoder, sum FROM batch WHERE sink = ?1 AND lane = ?2 ORDER BY seq")?;
+    let rows = statement.query_map(params![&*lane.sink, lane.number], |row| {
+        let (id, encoder): (String, String) = (row.get(1)?, row.get(2)?);
+        let (id, encoder, parts) = (id.into(), encoder.into(), Vec::new());
+        Ok((Manifest { id, seq: count(row.get(0)?), encoder, parts }, row.get(3)?))
+    })?;
+    let mut batches = Vec::new();
+    for row in rows {
+        let (mut manifest, sum) = row?;
+        manifest.parts = parts(connection, lane, manifest.seq)?;
+        batch_sum(lane, &manifest).verify(sum, || damaged(lane))?;
+        batches.push(Sealed { lane: lane.clone(), manifest: Arc::new(manifest) });
+    }
+    Ok(batches)
+}
+
+fn damaged(lane: &Lane) -> String {
+    format!("a sealed batch of sink {}", lane.sink)
+}
+
+fn parts(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<SealedPart>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, pieces, redelivers,
+                batch_part.sum
+         FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord",
+    )?;
+    let rows = statement.query_map(params![&*lane.sink, lane.number, int(seq)], |row| {
         let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
-        let etag: String = row.get(3)?;
-        let redelivers = row.get::<_, Option<i64>>(9)?.map(count);
-        let (last_modified_ms, hash) = (row.get(4)?, row.get(7)?);
-        let part = SealedPart { advance, etag: etag.into(), last_modified_ms, hash, redelivers };
-        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
+        let part = SealedPart {
+            advance: Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) },
+            etag: row.get::<_, String>(3)?.into(),
+            last_modified_ms: row.get(4)?,
+            redelivers: row.get::<_, Option<i64>>(8)?.map(count),
+            pieces: unpacked(&row.get::<_, Vec<u8>>(7)?),
+        };
+        Ok((row.get(0)?, part, row.get(9)?))
     })?;
     let mut parts = Vec::new();
     for row in rows {
         let (object_id, part, sum) = row?;
-        part_sum(sink, object_id, &part).verify(sum, name)?;
+        part_sum(lane, seq, object_id, &part).verify(sum, || damaged(lane))?;
         parts.push(part);
     }
-    Ok(Some(SealedBatch { sealed, encoder, manifest, parts }))
+    Ok(parts)
 }

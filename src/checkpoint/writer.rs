@@ -49,7 +49,11 @@ impl Writer {
         let task: Write = Box::new(move |connection| {
             let result = in_savepoint(connection, write);
             Box::new(move |committed| {
-                let _ = reply.send(committed.and(result));
+                let _ = reply.send(match committed {
+                    // Another write of the group may have met the full disk.
+                    Err(StoreError::Full) => result.and(Err(StoreError::Full)),
+                    committed => committed.and(result),
+                });
             })
         });
         self.ask(Request::Write(task)).await?;
@@ -82,7 +86,8 @@ impl Writer {
     }
 }
 
-fn in_savepoint<T>(
+/// Applies `write` so that nothing of it remains if it fails. May be nested.
+pub(super) fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
@@ -114,7 +119,10 @@ fn run(connection: &Connection, presence: &Presence, waiting: &mpsc::Receiver<Re
                 break;
             }
         }
-        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from);
+        let committed = match begun {
+            Ok(()) if connection.is_autocommit() => Err(StoreError::Full),
+            begun => begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from),
+        };
         if committed.is_err() && !connection.is_autocommit() {
             // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
             let _ = connection.execute_batch("ROLLBACK");
@@ -135,6 +143,22 @@ fn run(connection: &Connection, presence: &Presence, waiting: &mpsc::Receiver<Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_finds_the_disk_full_before_its_commit_says_so_and_so_do_all_of_its_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join("db")).unwrap();
+        connection.execute_batch("CREATE TABLE t (n BLOB); PRAGMA max_page_count = 1").unwrap();
+        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
+        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
+        let writer = Writer::start(connection, presence).unwrap();
+        let insert = |bytes: i64| {
+            writer.write(move |connection| Ok(connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes])?))
+        };
+        let (small, large) = tokio::join!(insert(1), insert(1 << 20));
+        assert!(matches!((small, large), (Ok(1) | Err(StoreError::Full), Err(StoreError::Full))));
+        assert_eq!(insert(1).await.unwrap(), 1, "the next has room");
+    }
 
     #[tokio::test]
     async fn a_write_that_fails_leaves_nothing_and_spoils_no_other_of_its_group() {

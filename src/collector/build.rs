@@ -75,7 +75,7 @@ async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mu
         if !table.sinks.contains(sink_name) {
             continue;
         }
-        let encoder = sink_table.encoding().encoder();
+        let encoder = sink_table.encoding.encoder();
         let known = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1

@@ -10,7 +10,7 @@ use tracing::info;
 
 use super::{Error, Sources, build, clock};
 use crate::admin::{self, Listener, SocketFile};
-use crate::batch;
+use crate::batch::{self, Lane};
 use crate::checkpoint::CheckpointStore;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
@@ -29,9 +29,9 @@ use crate::collector::schedule::ReadRequest;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
-use crate::config::{Config, Listen, feed};
+use crate::config::{Config, Limits, Listen, feed};
 use crate::notification::sqs::SqsQueue;
-use crate::sink::{self, Sink};
+use crate::sink;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Now;
@@ -50,7 +50,18 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
         reading.update(said.as_bytes());
     }
     let reading = reading.finalize().to_hex();
-    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding().encoder(), &reading[..16])
+    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
+}
+
+/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. Two full ones have room.
+fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> batch::Limits {
+    let sink::BatchConfig { bytes, events, age } = table.batch;
+    let bytes = bytes.or(limits.batch_bytes).unwrap_or_else(|| table.kind.batch_bytes());
+    batch::Limits {
+        bytes: bytes.min(room_bytes / 2),
+        events: events.unwrap_or(limits.batch_events),
+        age: age.unwrap_or(limits.batch_age),
+    }
 }
 
 pub(super) fn workers(
@@ -65,17 +76,17 @@ pub(super) fn workers(
     let limits = &config.limits;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
-        let encoder = encoder_name(config, name, table);
-        let state = store.lane(name)?;
-        let sink = Sink::open(table, state.position, state.file);
-        let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
-        let unfinished = recovery::look_up(store, feeds, SinkId(position), name, limits, reporter, halt)?;
+        let encoder = encoder_name(config, name, table).into();
+        let sink = table.kind.open().map_err(|source| Error::Sink { name: name.clone(), source })?;
+        let lane = Lane::only(name.as_str().into());
+        let unfinished = recovery::look_up(store, feeds, SinkId(position), &lane, &encoder, limits, reporter, halt)?;
+        let room_bytes = limits.in_flight_bytes / config.sink.len().max(1);
         let (worker, handle) = SinkWorker::new(worker::Setup {
-            name: name.as_str().into(),
+            lane,
             sink,
             encoder,
-            limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
-            room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
+            limits: batch_limits(limits, table, room_bytes),
+            room_bytes,
             store: store.clone(),
             metrics: Arc::clone(reporter.metrics()),
             reporter: reporter.clone(),

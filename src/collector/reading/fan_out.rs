@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::batch::{Acceptance, Advance, Part, Refused};
+use crate::batch::{Acceptance, Advance, Part, Piece, Refused};
 use crate::checkpoint::Places;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::ids::EncoderId;
 use crate::collector::services::Services;
 use crate::delta::{Fingerprint, Progress, RecordHash};
-use crate::event::{Encoded, Encoder, EventId};
+use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
 use crate::object::Version;
 use crate::records::Record;
@@ -72,19 +71,6 @@ struct Open {
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
     refused: Vec<Refused>,
-}
-
-/// What one encoder wrote, shared by the sinks that take it.
-struct Written {
-    bytes: Bytes,
-    ends: Arc<[u32]>,
-    ids: Arc<[EventId]>,
-}
-
-impl From<Encoded> for Written {
-    fn from(encoded: Encoded) -> Self {
-        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), ids: encoded.ids.into() }
-    }
 }
 
 /// Everything that flows out of one reading.
@@ -191,6 +177,7 @@ impl<'a> FanOut<'a> {
     }
 
     fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        open.encoded.iter_mut().for_each(|encoded| encoded.place = record.index);
         let events = encode_record(
             self.context,
             &record.record,
@@ -243,21 +230,18 @@ impl<'a> FanOut<'a> {
             })
         });
         self.accepted = self.accepted.max(open.to);
-        let latest = open.encoded.iter().filter_map(|encoded| encoded.latest_ms).max();
+        let latest = open.encoded.iter().filter_map(Encoded::latest_ms).max();
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
-        let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
+        let pieces: Vec<Piece> = open.encoded.into_iter().map(Piece::from).collect();
         for at in open.outputs {
             let output = &mut self.outputs[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
-            let written = &encoded[which];
             let part = Part {
                 advance: Advance { object: self.context.object.clone(), before: output.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
                 redelivers: None,
-                bytes: written.bytes.clone(),
-                ends: Arc::clone(&written.ends),
-                ids: Arc::clone(&written.ids),
+                piece: pieces[which].clone(),
             };
             output.cursor = open.to;
             output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
@@ -275,9 +259,7 @@ impl<'a> FanOut<'a> {
                 version: Arc::clone(&self.version),
                 acceptance: None,
                 redelivers: None,
-                bytes: Bytes::new(),
-                ends: Arc::new([]),
-                ids: Arc::new([]),
+                piece: Encoded::default().into(),
             };
             output.cursor = to;
             output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
 
-use crate::batch::{Advance, Part};
-use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
+use crate::batch::{Advance, Piece, SealedPart};
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::EncoderId;
 use crate::collector::job::task::JobError;
@@ -48,13 +48,13 @@ impl From<JobError> for RebuildError {
     }
 }
 
-/// The part with as many of its records as the object still holds. Blocks; to be run on a worker's thread.
+/// The part's events, of as many of its records as the object still holds. Blocks; to be run on a worker's thread.
 ///
 /// # Errors
 /// The object cannot be read, now or ever.
-pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RebuildError> {
+pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -> Result<Vec<Piece>, RebuildError> {
     let RebuildWork { feed, sealed, encoder, store, limits } = work;
-    let Advance { object, before: from, after: to } = sealed.advance.clone();
+    let Advance { object, before: from, after: to } = sealed.advance;
     let position = store.position(&object, &[])?;
     let mut source = Source::new(snapshot, &object, &feed.place, runtime);
     let mut version = source.version.clone();
@@ -83,10 +83,5 @@ pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -
     let Some(SinkOutput { target: Target::Kept(parts), .. }) = fan_out.outputs.pop() else {
         return Err(RebuildError::Damaged("its parts were not kept".to_owned()));
     };
-    Ok(joined(sealed.advance, version, &parts))
-}
-
-fn joined(advance: Advance, version: Arc<crate::object::Version>, parts: &[Part]) -> Part {
-    let whole = crate::batch::Batch::of(String::new(), 0, parts);
-    Part { advance, version, acceptance: None, redelivers: None, bytes: whole.bytes, ends: whole.ends, ids: whole.ids }
+    Ok(parts.into_iter().map(|part| part.piece).collect())
 }

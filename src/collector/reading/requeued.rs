@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::runtime::Handle;
 
-use crate::batch::{Advance, Part};
+use crate::batch::{Advance, Part, Piece};
 use crate::checkpoint::{CheckpointStore, ObjectPosition, RefusedRecord};
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
@@ -107,7 +107,7 @@ impl AgainWork {
 
     /// Offers one record's events to each sink that has passed it and not had it; a refusal is noted.
     fn offer(&self, record: &RefusedRecord, bytes: &[u8], again: &mut Again, runtime: &Handle) {
-        let Decoded { version, written, looked_up } =
+        let Decoded { version, pieces, looked_up } =
             match decode(&self.feed, &self.object, record, bytes, &self.feed.encoders) {
                 Ok(decoded) => decoded,
                 Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
@@ -120,9 +120,9 @@ impl AgainWork {
                 continue;
             }
             let at = self.feed.encoder_at(sink).unwrap_or_default();
-            let part = part(&self.object, cursor, record, &version, &written[at.0]);
+            let part = part(&self.object, cursor, record, &version, &pieces[at.0]);
             if std::mem::take(&mut is_first) {
-                again.events += part.ends.len() as u64;
+                again.events += part.piece.ends.len() as u64;
                 again.looked_up += looked_up;
             }
             let (handle, services) = (handle.clone(), Arc::clone(&self.services));
@@ -143,13 +143,10 @@ pub(in crate::collector) fn rebuild_refused(
     record: &RefusedRecord,
     snapshot: Option<Snapshot>,
     runtime: &Handle,
-) -> Result<Part, RebuildError> {
+) -> Result<Vec<Piece>, RebuildError> {
     let RebuildWork { feed, sealed, encoder, store, limits } = work;
-    let Advance { object, before, .. } = sealed.advance;
-    let make = |bytes: &[u8]| {
-        let Decoded { version, written, .. } = decode(&feed, &object, record, bytes, &[encoder])?;
-        written.first().map(|written| part(&object, before, record, &version, written)).ok_or_else(not_found)
-    };
+    let object = sealed.advance.object;
+    let make = |bytes: &[u8]| decode(&feed, &object, record, bytes, &[encoder]).map(|decoded| decoded.pieces);
     let mut made = Err(not_found());
     match snapshot {
         None => made = body(&store, record)?.and_then(|bytes| make(&bytes)),
@@ -256,7 +253,7 @@ pub(super) struct Decoded {
     /// The version it was first read in.
     version: Arc<Version>,
     /// Its events, once for each encoder.
-    written: Vec<Encoded>,
+    pieces: Vec<Piece>,
     looked_up: LookedUp,
 }
 
@@ -269,7 +266,8 @@ pub(super) fn decode(
     encoders: &[Encoder],
 ) -> Result<Decoded, Refusal> {
     let context = feed.context(object, record.last_modified_ms);
-    let mut written: Vec<Encoded> = encoders.iter().map(|_| Encoded::default()).collect();
+    let mut written: Vec<Encoded> =
+        encoders.iter().map(|_| Encoded { place: record.place, ..Encoded::default() }).collect();
     let read = Record::new(record.ordinal, bytes);
     encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
     let version = Version {
@@ -278,18 +276,17 @@ pub(super) fn decode(
         last_modified_ms: record.last_modified_ms,
         size_bytes: 0,
     };
-    Ok(Decoded { version: Arc::new(version), written, looked_up: context.looked_up() })
+    let pieces = written.into_iter().map(Piece::from).collect();
+    Ok(Decoded { version: Arc::new(version), pieces, looked_up: context.looked_up() })
 }
 
-fn part(object: &ObjectId, cursor: u64, record: &RefusedRecord, version: &Arc<Version>, written: &Encoded) -> Part {
+fn part(object: &ObjectId, cursor: u64, record: &RefusedRecord, version: &Arc<Version>, piece: &Piece) -> Part {
     Part {
         advance: Advance { object: object.clone(), before: cursor, after: cursor },
         version: Arc::clone(version),
         acceptance: None,
         redelivers: Some(record.id),
-        bytes: written.bytes.clone().into(),
-        ends: written.ends.clone().into(),
-        ids: written.ids.clone().into(),
+        piece: piece.clone(),
     }
 }
 

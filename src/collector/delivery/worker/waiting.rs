@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{SinkWorker, WorkerError};
+use super::{LaneSender, WorkerError};
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::report::limited;
@@ -17,7 +17,7 @@ const PARKED_RETRY: Duration = Duration::from_secs(30);
 /// How often at least it is looked whether the checkpoint store's disk has space again.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 
-impl SinkWorker {
+impl LaneSender {
     /// The sink did not take the batch: says so, and waits before the next try.
     pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
         let (outcome, wait) = match error {
@@ -65,11 +65,11 @@ impl SinkWorker {
 
     /// The sink does not stand still any more.
     pub(super) fn takes_again(&self) {
-        self.inner.status.send_if_modified(|status| status.failing.take().is_some());
+        self.status.send_if_modified(|status| status.failing.take().is_some());
     }
 
     async fn wait(&mut self, wait: Duration) -> Result<(), WorkerError> {
-        self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
+        self.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
         tokio::select! {
             biased;
             () = self.shutdown.requested() => Err(WorkerError::Stopped),
