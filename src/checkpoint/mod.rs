@@ -60,7 +60,6 @@ pub use batches::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
-pub use overflow::StoreLedger;
 pub use places::Places;
 pub use position::{ObjectPosition, UnreadableVersion};
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};

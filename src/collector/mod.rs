@@ -18,7 +18,7 @@ mod intake;
 
 mod job;
 
-mod reading;
+mod pump;
 
 mod redelivery;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
 use crate::collector::clock;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -36,6 +37,16 @@ impl Services {
     /// give back what is in hand. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
+    }
+
+    /// Hands a part to a sink. Returns false when the sink has had no room for as long as patience lasts, or is closed.
+    pub(super) async fn offer(&self, sink: SinkId, part: Part, tracker: &Tracker) -> bool {
+        tokio::select! {
+            biased;
+            taken = self.workers[sink].offer(part, tracker) => taken,
+            () = self.stopped_for_long() => false,
+            () = tokio::time::sleep(self.limits.sink_patience) => false,
+        }
     }
 
     /// The supervisor turns, and health sees it.
