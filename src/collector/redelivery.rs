@@ -1,6 +1,6 @@
 //! The end of a job: what of its object was in quarantine and is to be tried again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -64,7 +64,7 @@ impl Redelivery {
             let records = self.services.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
             let Some(last) = records.last() else { break };
             after = last.id;
-            self.deliver(records, HashMap::new(), ended.is_ok(), &mut end.deferred).await?;
+            self.deliver(records, BTreeMap::new(), ended.is_ok(), &mut end.deferred).await?;
         }
         if ended.is_ok()
             && let Some(further) = self.services.store.requeued_further(&self.object)?
@@ -103,7 +103,7 @@ impl Redelivery {
         while let Some(found) = comes.recv().await {
             let (records, bytes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
             let places = records.iter().map(|found| found.record.place);
-            let mut bytes: HashMap<u64, Vec<u8>> = places.zip(bytes).collect();
+            let mut bytes: BTreeMap<u64, Vec<u8>> = places.zip(bytes).collect();
             let records = store.list_further(id, records).await?;
             let at_hand = records.iter().filter_map(|record| Some((record.id, bytes.remove(&record.place)?))).collect();
             self.deliver(records, at_hand, true, deferred).await?;
@@ -140,7 +140,7 @@ impl Redelivery {
     async fn deliver(
         &self,
         records: Vec<RefusedRecord>,
-        at_hand: HashMap<u64, Vec<u8>>,
+        at_hand: BTreeMap<u64, Vec<u8>>,
         is_readable: bool,
         deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {

@@ -11,9 +11,10 @@ use tracing::{debug, info, warn};
 
 use crate::checkpoint::{CheckpointStore, ObjectPosition, StoreError};
 use crate::collector::backoff::Backoff;
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::collector::feeds::Feed;
 use crate::collector::ids::FeedId;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
@@ -43,6 +44,8 @@ pub(super) struct Scanner {
     /// The feed's position among all.
     pub position: FeedId,
     pub store: CheckpointStore,
+    pub clock: Clock,
+    pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: mpsc::Sender<ReadRequest>,
@@ -167,7 +170,7 @@ impl Scanner {
                 let prefixes = if self.feed.prefixes.is_empty() { &whole[..] } else { &self.feed.prefixes };
                 for prefix in prefixes {
                     let mut listing = objects.client().list(&self.feed.bucket, prefix, None);
-                    let mut backoff = Backoff::default();
+                    let mut backoff = Backoff::new(&self.random);
                     loop {
                         let page = match listing.next_page().await {
                             Ok(Some(page)) => page,
@@ -182,7 +185,7 @@ impl Scanner {
                         if backoff.attempts() > 1 {
                             self.reporter.worked(&self.part(), Activity::List);
                         }
-                        backoff = Backoff::default();
+                        backoff.reset();
                         self.consider_page(page, horizon, &mut counts).await?;
                         if shutdown.is_requested() {
                             return Ok(());
@@ -197,7 +200,7 @@ impl Scanner {
         }
         debug!(feed = %self.feed.name, seen, changed, forgotten, "scanned");
         self.reporter.worked(&self.part(), Activity::List);
-        self.metrics.scan_last_success.set([&self.feed.name], clock::now_ms() / 1000);
+        self.metrics.scan_last_success.set([&self.feed.name], self.clock.now_ms() / 1000);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
 
 use crate::checkpoint::CheckpointStore;
-use crate::collector::clock;
+use crate::collector::clock::{self, Clock};
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feeds;
@@ -23,6 +23,7 @@ pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub workers: PerSink<WorkerHandle>,
     pub store: CheckpointStore,
+    pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,

@@ -1,6 +1,6 @@
 //! After a crash: makes the batch that was sealed and not committed again, from its sources.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Part};
@@ -8,6 +8,7 @@ use crate::checkpoint::{CheckpointStore, Sealed, SealedPart, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
+use crate::collector::random::Random;
 use crate::collector::reading;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -45,17 +46,20 @@ pub(in crate::collector) struct Rebuild {
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
+    random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
 }
 
 /// Looks up what a sink has to complete.
+#[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     sink: SinkId,
     name: &str,
     limits: &Limits,
+    random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
 ) -> Result<Unfinished, StoreError> {
@@ -69,6 +73,7 @@ pub(in crate::collector) fn look_up(
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
+        random: random.clone(),
         reporter: reporter.clone(),
         shutdown: shutdown.clone(),
     };
@@ -86,7 +91,7 @@ pub(in crate::collector) enum Rebuilt {
 
 impl Rebuild {
     /// The objects the batch holds records of.
-    pub(in crate::collector) fn objects(&self) -> HashSet<ObjectId> {
+    pub(in crate::collector) fn objects(&self) -> BTreeSet<ObjectId> {
         self.parts.iter().map(|part| part.advance.object.clone()).collect()
     }
 
@@ -116,7 +121,7 @@ impl Rebuild {
             return Ok(Some(None));
         };
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
             match self.read(feed, sealed, encoder).await {
                 Ok(part) => {

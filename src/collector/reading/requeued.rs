@@ -1,6 +1,6 @@
 //! Records out of quarantine: their bytes, kept there or found in their object, decoded once more for the sinks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,7 +43,7 @@ pub(in crate::collector) struct AgainWork {
     pub trackers: Vec<Tracker>,
     pub records: Vec<RefusedRecord>,
     /// The bytes of some of them, by their numbers in quarantine.
-    pub at_hand: HashMap<u64, Vec<u8>>,
+    pub at_hand: BTreeMap<u64, Vec<u8>>,
     /// Grows with every block that is searched.
     pub progress: Arc<AtomicU64>,
 }
@@ -192,7 +192,7 @@ impl Search<'_> {
         snapshot: Snapshot,
         mut tell: impl FnMut(&RefusedRecord, Found<'_>),
     ) -> Result<(), JobError> {
-        let mut wanted: HashMap<[u8; 32], Vec<&RefusedRecord>> = HashMap::new();
+        let mut wanted: BTreeMap<[u8; 32], Vec<&RefusedRecord>> = BTreeMap::new();
         for record in records {
             wanted.entry(record.hash.0).or_default().push(record);
         }
