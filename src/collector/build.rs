@@ -170,7 +170,7 @@ struct Names {
 fn names(table: &feed::Config, place: &Place) -> Names {
     let bucket: Arc<str> = match place {
         Place::Directory(objects) => objects.directory().bucket().into(),
-        Place::S3(_) => table.bucket.as_deref().unwrap_or_default().into(),
+        Place::S3(_) | Place::Memory(_) => table.bucket.as_deref().unwrap_or_default().into(),
     };
     let through = table.read_through.iter();
     let behind = through.map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();
