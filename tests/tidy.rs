@@ -46,9 +46,10 @@ struct Source {
 }
 
 impl Source {
-    /// What stands before the tests.
+    /// What stands before the tests; nothing, where they have a file of their own.
     fn code(&self) -> &str {
         match self.text.find("#[cfg(test)]\nmod tests") {
+            _ if self.path.ends_with("/tests.rs") => "",
             Some(at) => &self.text[..at],
             None => &self.text,
         }
