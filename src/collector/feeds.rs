@@ -1,6 +1,6 @@
 //! The feeds as they run: where each reads, which objects are its, which sinks it goes to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +30,7 @@ pub(super) struct Feed {
     /// What the bucket of its objects may be called in notifications.
     pub buckets: Vec<Arc<str>>,
     /// From an access point to the bucket that is read through it.
-    pub behind: HashMap<String, Arc<str>>,
+    pub behind: BTreeMap<String, Arc<str>>,
     pub prefixes: Vec<String>,
     pub keys: GlobSet,
     /// What `keys` was made of.
@@ -206,7 +206,7 @@ mod tests {
             place,
             bucket: bucket.into(),
             buckets: vec![bucket.into()],
-            behind: HashMap::new(),
+            behind: BTreeMap::new(),
             prefixes: texts(prefixes),
             keys: filters(&texts(keys)).unwrap(),
             globs: texts(keys),

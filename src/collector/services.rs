@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
-use crate::collector::clock;
+use crate::collector::clock::{self, Clock};
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feeds;
@@ -24,6 +24,7 @@ pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub workers: PerSink<WorkerHandle>,
     pub store: CheckpointStore,
+    pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,

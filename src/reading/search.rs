@@ -1,6 +1,6 @@
 //! Finds records of a content again, by what they are or by their places among the accepted ones.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::delta::{Progress, RecordHash};
 use crate::reading::fan_out::Placed;
@@ -39,7 +39,7 @@ impl FoundRecord {
 }
 
 /// Gives out the first record with each of the hashes, and ends when it has found all.
-pub fn by_hash(plan: Plan, mut wanted: HashSet<[u8; 32]>) -> Reader<FoundRecord, ()> {
+pub fn by_hash(plan: Plan, mut wanted: BTreeSet<[u8; 32]>) -> Reader<FoundRecord, ()> {
     Reader::new(|supply, outlet| async move {
         let mut pass = Pass::searching(&plan, supply, Progress::default());
         let found = pass.each_record(|record| {

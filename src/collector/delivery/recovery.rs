@@ -1,6 +1,6 @@
 //! After a crash: makes the batch that was sealed and not committed again, from its sources.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::batch::{Advance, Batch, Part};
@@ -10,6 +10,7 @@ use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::JobError;
 use crate::collector::pump::{Pump, Setup, on_worker};
+use crate::collector::random::Random;
 use crate::collector::redelivery::{body, bytes_of, decode, not_found};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -48,17 +49,20 @@ pub(in crate::collector) struct Rebuild {
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
+    random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
 }
 
 /// Looks up what a sink has to complete.
+#[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     sink: SinkId,
     name: &str,
     limits: &Limits,
+    random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
 ) -> Result<Unfinished, StoreError> {
@@ -72,6 +76,7 @@ pub(in crate::collector) fn look_up(
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
+        random: random.clone(),
         reporter: reporter.clone(),
         shutdown: shutdown.clone(),
     };
@@ -89,7 +94,7 @@ pub(in crate::collector) enum Rebuilt {
 
 impl Rebuild {
     /// The objects the batch holds records of.
-    pub(in crate::collector) fn objects(&self) -> HashSet<ObjectId> {
+    pub(in crate::collector) fn objects(&self) -> BTreeSet<ObjectId> {
         self.parts.iter().map(|part| part.advance.object.clone()).collect()
     }
 
@@ -119,7 +124,7 @@ impl Rebuild {
             return Ok(Some(None));
         };
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
             match self.read(feed, sealed, encoder).await {
                 Ok(part) => {
@@ -216,7 +221,7 @@ impl Rebuild {
         let bytes = match snapshot {
             None => body(&self.store, record)?,
             Some(snapshot) => {
-                let wanted = HashSet::from([record.hash.0]);
+                let wanted = BTreeSet::from([record.hash.0]);
                 let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| reading::by_hash(plan, wanted));
                 let mut found: Vec<FoundRecord> = Vec::new();
                 while pump.next(&mut found).await?.is_none() {}

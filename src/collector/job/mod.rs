@@ -10,13 +10,13 @@ use tracing::debug;
 
 use crate::checkpoint::{Finish, ObjectPosition, Places, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
+use crate::collector::freshness;
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::pump::{Pump, Setup};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
-use crate::collector::{clock, freshness};
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Deliver, Offer, Output, Summary};
 
@@ -276,7 +276,7 @@ impl Delivered {
             framed_bytes: summary.content_bytes,
             changed: new_records > 0,
             fresh: fresh.clone(),
-            now_ms: clock::now_ms(),
+            now_ms: job.services.clock.now_ms(),
         };
         let finished = job.services.store.finish(finish).await?;
         job.services.reporter.stored();
@@ -292,7 +292,7 @@ impl Delivered {
             job.services.metrics.left_out.lines.add([&job.task.feed.name], summary.skipped_lines);
         }
         if finished && deferred.is_empty() {
-            freshness::show(&job.services.metrics, fresh.as_ref(), version.last_modified_ms);
+            freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
         }
         debug!(%object, records = new_records, result, "read");
         Ok(JobEnd { finished, deferred, again: false })

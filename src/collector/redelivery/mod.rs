@@ -4,7 +4,7 @@ mod further;
 
 mod requeued;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -93,7 +93,7 @@ impl Redelivery {
             let records = self.services.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
             let Some(last) = records.last() else { break };
             after = last.id;
-            self.deliver(records, HashMap::new(), ended.is_ok(), &mut end.deferred).await?;
+            self.deliver(records, BTreeMap::new(), ended.is_ok(), &mut end.deferred).await?;
         }
         if ended.is_ok()
             && let Some(further) = self.services.store.requeued_further(&self.object)?
@@ -150,7 +150,7 @@ impl Redelivery {
     ) -> Result<(), JobError> {
         let (records, bytes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
         let places = records.iter().map(|found: &FurtherRecord| found.record.place);
-        let mut bytes: HashMap<u64, Vec<u8>> = places.zip(bytes).collect();
+        let mut bytes: BTreeMap<u64, Vec<u8>> = places.zip(bytes).collect();
         let records = self.services.store.list_further(id, records).await?;
         let at_hand = records.iter().filter_map(|record| Some((record.id, bytes.remove(&record.place)?))).collect();
         self.deliver(records, at_hand, true, deferred).await
@@ -174,7 +174,7 @@ impl Redelivery {
     async fn deliver(
         &self,
         records: Vec<RefusedRecord>,
-        at_hand: HashMap<u64, Vec<u8>>,
+        at_hand: BTreeMap<u64, Vec<u8>>,
         is_readable: bool,
         deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {
@@ -222,11 +222,11 @@ impl Redelivery {
         &self,
         to: &Receivers,
         records: &[RefusedRecord],
-        mut at_hand: HashMap<u64, Vec<u8>>,
+        mut at_hand: BTreeMap<u64, Vec<u8>>,
         is_readable: bool,
         again: &mut Again,
     ) -> Result<(), JobError> {
-        let mut missing: HashMap<[u8; 32], Vec<&RefusedRecord>> = HashMap::new();
+        let mut missing: BTreeMap<[u8; 32], Vec<&RefusedRecord>> = BTreeMap::new();
         for record in records {
             match at_hand.remove(&record.id) {
                 Some(bytes) => self.offer_one(to, record, Ok(bytes), again).await,
