@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use self::writer::Writer;
 use crate::batch::{Batch, Manifest};
-use crate::sink::{Asked, Delivery, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
+use crate::sink::{Answer, Delivery, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
 
 pub use access::{Group, Mode};
 pub use config::FileConfig;
@@ -55,15 +55,15 @@ impl Kind for FileConfig {
 struct FileSink(Mutex<Writer>);
 
 impl Sink for FileSink {
-    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Asked<'a, Resumed> {
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed> {
         Box::pin(async move { self.0.lock().await.resume(lane, sealed, now_ms).await })
     }
 
-    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Asked<'a, Delivery> {
+    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Answer<'a, Delivery> {
         Box::pin(async move { self.0.lock().await.deliver(batch, now_ms).await })
     }
 
-    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Asked<'a, Option<Moved>> {
+    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {
         Box::pin(async move { self.0.lock().await.take_back(manifest, now_ms).await })
     }
 }

@@ -1,114 +1,55 @@
-//! A receiver in memory, for tests: it keeps what it is given and its own cursor, and can be told to fail or to wait.
+//! A sink whose receiver is in this process: whoever makes the world, such as a test, says what it takes.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::watch;
+use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{Batch, Manifest};
-use crate::event::Head;
-use crate::sink::{Asked, Delivery, DeliveryError, LaneState, Moved, Receipt, Resumed, Sink};
+use crate::sink::{Answer, Delivery, LaneState, Moved, Receipt, Resumed, Sink};
 
-/// A memory sink's receiver. It outlives the sink, as a real one does, and is shared with whoever looks on.
-#[derive(Clone)]
-pub struct Delivered {
-    received: Arc<Mutex<Received>>,
-    /// Whether a delivery is answered.
-    answers: watch::Sender<bool>,
+/// Who takes what a memory sink is given.
+pub trait MemoryReceiver: Send + Sync {
+    /// Has the whole batch for good, once it returns.
+    fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()>;
+
+    /// The id of the last batch that it has. Receivers that keep no such position have none.
+    fn last(&self) -> Answer<'_, Option<Box<str>>>;
 }
 
-#[derive(Default)]
-struct Received {
-    lines: Vec<Vec<u8>>,
-    heads: Vec<Head>,
-    /// How many events each batch had.
-    batches: Vec<usize>,
-    /// The id of the last batch.
-    cursor: Option<Box<str>>,
-    failing: bool,
+/// A sink whose receiver is in this process.
+pub fn memory(receiver: impl MemoryReceiver + 'static) -> Box<dyn Sink> {
+    Box::new(MemorySink { receiver, left: Mutex::default() })
 }
 
-impl Default for Delivered {
-    fn default() -> Self {
-        Self { received: Arc::default(), answers: watch::Sender::new(true) }
-    }
+struct MemorySink<R> {
+    receiver: R,
+    /// The position of the receiver's that is left as it is, since it is none of ours: what follows begins another.
+    left: Mutex<Option<Box<str>>>,
 }
 
-impl Delivered {
-    fn received(&self) -> MutexGuard<'_, Received> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Every line delivered so far, in order.
-    pub fn lines(&self) -> Vec<Vec<u8>> {
-        self.received().lines.clone()
-    }
-
-    /// The heads of the events, in the order of their lines.
-    pub fn heads(&self) -> Vec<Head> {
-        self.received().heads.clone()
-    }
-
-    /// How many events each batch had, in order.
-    pub fn batches(&self) -> Vec<usize> {
-        self.received().batches.clone()
-    }
-
-    /// From now on deliveries fail (or work again).
-    pub fn fail(&self, failing: bool) {
-        self.received().failing = failing;
-    }
-
-    /// From now on deliveries are left without an answer (or are answered, those under way too).
-    pub fn hold(&self, holding: bool) {
-        self.answers.send_replace(!holding);
-    }
-}
-
-/// A sink that delivers to this receiver.
-pub fn memory(delivered: Delivered) -> Box<dyn Sink> {
-    Box::new(MemorySink(delivered))
-}
-
-struct MemorySink(Delivered);
-
-impl Sink for MemorySink {
-    /// The cursor is a batch's id, and is compared with the ids there are: never by its number in the sequence, which a
-    /// restored store gives to another batch.
-    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], _now_ms: i64) -> Asked<'a, Resumed> {
+impl<R: MemoryReceiver> Sink for MemorySink<R> {
+    /// Compares ids. The number in the sequence says nothing: a restored store gives it to another batch.
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
         Box::pin(async move {
-            let mut received = self.0.received();
-            let Some(last) = received.cursor.clone() else { return Ok(Resumed::Ready(Vec::new())) };
+            let Some(last) = self.receiver.last().await? else { return Ok(Resumed::Ready(Vec::new())) };
             if let Some(at) = sealed.iter().position(|manifest| manifest.id == last) {
                 return Ok(Resumed::Ready(vec![Receipt::accepted(); at + 1]));
             }
-            if lane.last_id.as_ref() == Some(&last) {
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            if lane.last_id.as_ref() == Some(&last) || left.as_ref() == Some(&last) {
                 return Ok(Resumed::Ready(Vec::new()));
             }
-            received.cursor = None;
+            *left = Some(last.clone());
             Ok(Resumed::Ahead { id: last })
         })
     }
 
-    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Asked<'a, Delivery> {
+    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
         Box::pin(async move {
-            let mut answers = self.0.answers.subscribe();
-            // Its sender is a part of the sink.
-            let _ = answers.wait_for(|answers| *answers).await;
-            let mut received = self.0.received();
-            if received.failing {
-                return Err(DeliveryError::Unavailable("told to fail".to_owned()));
-            }
-            if received.cursor.as_ref() != Some(&batch.id) {
-                received.lines.extend(batch.lines().map(<[u8]>::to_vec));
-                received.heads.extend_from_slice(&batch.heads);
-                received.batches.push(batch.events());
-                received.cursor = Some(batch.id.clone());
-            }
+            self.receiver.take(batch).await?;
             Ok(Delivery::Taken(Receipt::accepted()))
         })
     }
 
-    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Asked<'a, Option<Moved>> {
+    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
         Box::pin(async { Ok(None) })
     }
 }

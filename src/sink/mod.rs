@@ -22,11 +22,11 @@ use crate::batch::{Batch, Manifest};
 pub use config::{BatchConfig, Config, SHARED_KEYS};
 pub use encoding::Encoding;
 pub use file::{FileConfig, Group, Mode, file_state};
-pub use memory::{Delivered, memory};
+pub use memory::{MemoryReceiver, memory};
 pub use stdout::{StdoutConfig, StdoutStyle};
 
-/// What a sink is asked for, on its way.
-pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
+/// An answer that may take its time, or never come.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
 
 /// One lane of a configured sink. Each method may be called again after it failed, or was dropped before it ended.
 ///
@@ -35,14 +35,14 @@ pub trait Sink: Send + Sync {
     /// Goes on where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
     /// be asked, and what it says remembered, until the sink does not move any more. `now_ms` is the time, in milliseconds
     /// since the epoch.
-    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Asked<'a, Resumed>;
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed>;
 
     /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
     /// receiver can tell a repeat.
-    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Asked<'a, Delivery>;
+    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Answer<'a, Delivery>;
 
     /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
-    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Asked<'a, Option<Moved>>;
+    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>>;
 }
 
 /// What a kind's own keys come to: whatever is peculiar to the kind.

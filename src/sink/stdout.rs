@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::batch::{Batch, Manifest};
-use crate::sink::{Asked, Delivery, DeliveryError, Kind, LaneState, Moved, OpenError, Output, Receipt, Resumed, Sink};
+use crate::sink::{Answer, Delivery, DeliveryError, Kind, LaneState, Moved, OpenError, Output, Receipt, Resumed, Sink};
 
 /// A batch is cut when it holds as many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -52,15 +52,15 @@ struct StdoutSink {
 }
 
 impl Sink for StdoutSink {
-    fn resume<'a>(&'a self, _lane: &'a LaneState, _sealed: &'a [&'a Manifest], _now_ms: i64) -> Asked<'a, Resumed> {
+    fn resume<'a>(&'a self, _lane: &'a LaneState, _sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
         Box::pin(async { Ok(Resumed::Ready(Vec::new())) })
     }
 
-    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Asked<'a, Delivery> {
+    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
         Box::pin(self.write(batch))
     }
 
-    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Asked<'a, Option<Moved>> {
+    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
         Box::pin(async { Ok(None) })
     }
 }

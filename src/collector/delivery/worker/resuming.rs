@@ -6,7 +6,6 @@ use super::{LaneSender, WorkerError};
 use crate::batch::Manifest;
 use crate::checkpoint::{Sealed, StoreError};
 use crate::collector::backoff::Backoff;
-use crate::collector::clock;
 use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
 use crate::collector::report::limited;
 use crate::sink::{Moved, Receipt, Resumed, Why};
@@ -41,21 +40,21 @@ impl LaneSender {
     /// the sink stood before it.
     async fn take_back(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
         let manifest = sealed.manifest();
-        self.metrics.unreproducible.inc();
+        self.setup.metrics.unreproducible.inc();
         warn!(
             sink = %self.name, batch = %manifest.id, why,
             "the batch that was under way cannot be made again; its objects are read anew"
         );
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.sink.take_back(manifest, clock::now_ms()).await {
+            match self.setup.sink.take_back(manifest, self.setup.clock.now_ms()).await {
                 Ok(None) => break,
                 Ok(Some(moved)) => self.remember(moved).await?,
                 Err(error) => self.pause(&error, &mut backoff).await?,
             }
         }
         loop {
-            match self.store.unseal(&sealed).await {
+            match self.setup.store.unseal(&sealed).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 unsealed => return Ok(unsealed?),
             }
@@ -64,10 +63,10 @@ impl LaneSender {
 
     /// Has the sink go on where the last process stood. Returns the receipts of the sealed batches that it has already.
     pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            let lane = self.store.lane(&self.lane)?;
-            match self.sink.resume(&lane, sealed, clock::now_ms()).await {
+            let lane = self.setup.store.lane(&self.setup.lane)?;
+            match self.setup.sink.resume(&lane, sealed, self.setup.clock.now_ms()).await {
                 Ok(Resumed::Ready(receipts)) => return Ok(receipts),
                 Ok(Resumed::Moved(moved)) => self.remember(moved).await?,
                 Ok(Resumed::Ahead { id }) => {
@@ -86,9 +85,9 @@ impl LaneSender {
     pub(super) async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
         match &moved.why {
             Why::Foreign { bytes } => {
-                self.metrics.foreign_bytes.add([&self.name], *bytes);
+                self.setup.metrics.foreign_bytes.add([&self.name], *bytes);
                 limited!(
-                    self.reporter, WARN, &self.name,
+                    self.setup.reporter, WARN, &self.name,
                     "found bytes behind the committed end that are not ours; continuing after them",
                     sink = %self.name, bytes
                 );
@@ -98,9 +97,9 @@ impl LaneSender {
             }
             Why::Begun { before: None, .. } | Why::Named | Why::Numbered | Why::Rotated => {}
         }
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.store.set_state(self.lane.clone(), moved.state.clone()).await {
+            match self.setup.store.set_state(self.setup.lane.clone(), moved.state.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 set => {
                     set?;
