@@ -220,3 +220,13 @@ impl Encoded {
         self.heads.iter().map(|head| head.time_ms).max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_small_beside_its_event() {
+        assert_eq!(size_of::<Head>(), 40);
+    }
+}

@@ -103,10 +103,10 @@ impl Written<'_, '_> {
         close(&mut whole, b'}');
         let whole = String::from_utf8_lossy(&whole);
         match projection::project(out, &whole, schema, self.event, self.activity) {
-            Ok(moved) => {
+            Ok((class, moved)) => {
                 places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &moved);
                 close(out, b'}');
-                self.activity.class
+                class
             }
             // Every version has the class that events fall back to, which requires nothing that is not written.
             Err(_) if self.activity.class != Class::ApiActivity => {
