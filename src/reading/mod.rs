@@ -197,6 +197,7 @@ mod tests {
                 outputs: outputs.iter().map(|&cursor| Output { cursor, encoder: 0 }).collect(),
                 encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
                 quarantined: Box::new(|_| false),
+                holds_unended: false,
             };
             let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
             let (offers, ended) = driver.drive(super::deliver(plan(rules.family, content, rules.limits), deliver));
@@ -346,6 +347,7 @@ mod tests {
                 outputs: vec![Output { cursor: 0, encoder: 0 }],
                 encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
                 quarantined: Box::new(|_| false),
+                holds_unended: false,
             };
             let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), deliver);
             let mut out = Vec::new();
@@ -373,6 +375,7 @@ mod tests {
             outputs: vec![Output { cursor: 0, encoder: 0 }],
             encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
             quarantined: Box::new(|_| false),
+            holds_unended: false,
         };
         let mut reader = super::deliver(plan(&ONCE, content, LIMITS), deliver);
         let mut out = Vec::new();
