@@ -1,4 +1,5 @@
-//! A set of places in an accepted sequence, as bits: which of an object's records are in quarantine without an entry each.
+//! A set of places in an accepted sequence, as bits: which of an object's records are in quarantine without an entry each,
+//! and which of them a sink has not had.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -7,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::StoreError;
 use super::rows::{Sum, count, int};
+use crate::batch::Ranges;
 
 /// How many bytes of bits lie in one row.
 const STRETCH_BYTES: usize = 4096;
@@ -15,7 +17,7 @@ const STRETCH_BYTES: usize = 4096;
 const STRETCH_PLACES: u64 = STRETCH_BYTES as u64 * 8;
 
 /// A set of places. It costs at most a bit for each place up to the last, and next to nothing where places lie together.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     /// Stretches by their number, each compressed if that makes it shorter. None is empty.
     packed: BTreeMap<u64, Vec<u8>>,
@@ -25,11 +27,20 @@ pub struct Places {
 }
 
 /// The one stretch that is at hand.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Open {
     stretch: u64,
     bits: Vec<u8>,
     is_changed: bool,
+}
+
+/// Whose places lie in the store.
+#[derive(Clone, Copy)]
+pub(super) enum Owner<'a> {
+    /// Those that an entry in quarantine stands for.
+    Entry(i64),
+    /// Those of an object that a sink has not had.
+    Gap { object_id: i64, sink: &'a str },
 }
 
 impl Places {
@@ -84,21 +95,32 @@ impl Places {
         };
     }
 
-    /// The places of an entry within the range, and some around it.
-    pub(super) fn load(connection: &Connection, id: i64, range: RangeInclusive<u64>) -> Result<Self, StoreError> {
-        let mut statement = connection.prepare_cached(
-            "SELECT stretch, packed, sum FROM quarantine_further
-             WHERE quarantine_id = ?1 AND stretch BETWEEN ?2 AND ?3",
-        )?;
+    /// Returns how many of the places are new.
+    pub(super) fn insert_all(&mut self, places: &Ranges) -> u64 {
+        places.iter().flatten().map(|place| u64::from(self.insert(place))).sum()
+    }
+
+    /// Returns how many of the places were there.
+    pub(super) fn remove_all(&mut self, places: &Ranges) -> u64 {
+        places.iter().flatten().map(|place| u64::from(self.remove(place))).sum()
+    }
+
+    /// The owner's places within the range, and some around it.
+    pub(super) fn load(
+        connection: &Connection,
+        owner: Owner<'_>,
+        range: RangeInclusive<u64>,
+    ) -> Result<Self, StoreError> {
+        let mut statement = connection.prepare_cached(owner.select_sql())?;
         let stretches = [range.start(), range.end()].map(|place| int(place / STRETCH_PLACES));
-        let mut rows = statement.query(params![id, stretches[0], stretches[1]])?;
+        let (id, sink) = owner.key();
+        let mut rows = statement.query(params![id, sink, stretches[0], stretches[1]])?;
         let mut places = Self::default();
         while let Some(row) = rows.next()? {
             let (stretch, packed) = (count(row.get(0)?), row.get::<_, Vec<u8>>(1)?);
-            let name = || format!("the further records of entry {id} in quarantine");
-            sum(id, stretch, &packed).verify(row.get(2)?, name)?;
+            owner.sum(stretch, &packed).verify(row.get(2)?, || owner.to_string())?;
             if unpacked(&packed).is_none() {
-                return Err(StoreError::Corrupt { row: name() });
+                return Err(StoreError::Corrupt { row: owner.to_string() });
             }
             places.packed.insert(stretch, packed);
         }
@@ -106,22 +128,80 @@ impl Places {
     }
 
     /// Writes what has changed since the places were loaded.
-    pub(super) fn save(&mut self, connection: &Connection, id: i64) -> Result<(), StoreError> {
+    pub(super) fn save(&mut self, connection: &Connection, owner: Owner<'_>) -> Result<(), StoreError> {
         self.close();
+        let (id, sink) = owner.key();
         for stretch in std::mem::take(&mut self.changed) {
             match self.packed.get(&stretch) {
-                Some(packed) => connection
-                    .prepare_cached(
-                        "INSERT INTO quarantine_further (quarantine_id, stretch, packed, sum) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum",
-                    )?
-                    .execute(params![id, int(stretch), packed, sum(id, stretch, packed).value()])?,
-                None => connection
-                    .prepare_cached("DELETE FROM quarantine_further WHERE quarantine_id = ?1 AND stretch = ?2")?
-                    .execute(params![id, int(stretch)])?,
+                Some(packed) => connection.prepare_cached(owner.insert_sql())?.execute(params![
+                    id,
+                    sink,
+                    int(stretch),
+                    packed,
+                    owner.sum(stretch, packed).value()
+                ])?,
+                None => connection.prepare_cached(owner.delete_sql())?.execute(params![id, sink, int(stretch)])?,
             };
         }
         Ok(())
+    }
+}
+
+/// The statements name an owner by `?1` and `?2`.
+impl<'a> Owner<'a> {
+    fn key(self) -> (i64, Option<&'a str>) {
+        match self {
+            Self::Entry(id) => (id, None),
+            Self::Gap { object_id, sink } => (object_id, Some(sink)),
+        }
+    }
+
+    fn select_sql(self) -> &'static str {
+        match self {
+            Self::Entry(_) => {
+                "SELECT stretch, packed, sum FROM quarantine_further WHERE quarantine_id = ?1 AND stretch BETWEEN ?3 AND ?4"
+            }
+            Self::Gap { .. } => {
+                "SELECT stretch, packed, sum FROM gap WHERE object_id = ?1 AND sink = ?2 AND stretch BETWEEN ?3 AND ?4"
+            }
+        }
+    }
+
+    fn insert_sql(self) -> &'static str {
+        match self {
+            Self::Entry(_) => {
+                "INSERT INTO quarantine_further (quarantine_id, stretch, packed, sum) VALUES (?1, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
+            }
+            Self::Gap { .. } => {
+                "INSERT INTO gap (object_id, sink, stretch, packed, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
+            }
+        }
+    }
+
+    fn delete_sql(self) -> &'static str {
+        match self {
+            Self::Entry(_) => "DELETE FROM quarantine_further WHERE quarantine_id = ?1 AND stretch = ?3",
+            Self::Gap { .. } => "DELETE FROM gap WHERE object_id = ?1 AND sink = ?2 AND stretch = ?3",
+        }
+    }
+
+    fn sum(self, stretch: u64, packed: &[u8]) -> Sum {
+        let sum = match self {
+            Self::Entry(id) => Sum::of("quarantine_further").int(id),
+            Self::Gap { object_id, sink } => Sum::of("gap").int(object_id).text(Some(sink)),
+        };
+        sum.int(int(stretch)).bytes(packed)
+    }
+}
+
+impl std::fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Entry(id) => write!(f, "the further records of entry {id} in quarantine"),
+            Self::Gap { object_id, sink } => write!(f, "the gap of sink {sink} in object {object_id}"),
+        }
     }
 }
 
@@ -144,10 +224,6 @@ fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
     zstd::bulk::decompress(packed, STRETCH_BYTES).ok().filter(|bits| bits.len() == STRETCH_BYTES)
 }
 
-fn sum(id: i64, stretch: u64, packed: &[u8]) -> Sum {
-    Sum::of("quarantine_further").int(id).int(int(stretch)).bytes(packed)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -155,6 +231,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const OWNER: Owner<'static> = Owner::Entry(1);
 
     fn table() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
@@ -187,8 +265,8 @@ mod tests {
                     false => prop_assert_eq!(places.remove(*place), expected.remove(place)),
                 }
                 if saved.contains(&at) {
-                    places.save(&connection, 1).unwrap();
-                    places = Places::load(&connection, 1, 0..=u64::MAX).unwrap();
+                    places.save(&connection, OWNER).unwrap();
+                    places = Places::load(&connection, OWNER, 0..=u64::MAX).unwrap();
                 }
             }
             prop_assert!((0..200_000).filter(|place| places.contains(*place)).eq(expected.iter().copied()));
@@ -201,7 +279,7 @@ mod tests {
         let connection = table();
         let mut places = Places::default();
         (0..1_000_000).for_each(|place| assert!(places.insert(place)));
-        places.save(&connection, 1).unwrap();
+        places.save(&connection, OWNER).unwrap();
         assert!(kept(&connection).1 < 10_000, "{:?}", kept(&connection));
         let mut chance = 1_u64;
         for place in 0..1_000_000 {
@@ -210,10 +288,10 @@ mod tests {
                 places.remove(place);
             }
         }
-        places.save(&connection, 1).unwrap();
+        places.save(&connection, OWNER).unwrap();
         assert!(kept(&connection).1 <= 31 * 4096, "{:?}", kept(&connection));
         (0..1_000_000).for_each(|place| _ = places.remove(place));
-        places.save(&connection, 1).unwrap();
+        places.save(&connection, OWNER).unwrap();
         assert_eq!(kept(&connection), (0, 0));
     }
 
@@ -222,8 +300,8 @@ mod tests {
         let connection = table();
         let mut places = Places::default();
         places.insert(7);
-        places.save(&connection, 1).unwrap();
+        places.save(&connection, OWNER).unwrap();
         connection.execute("UPDATE quarantine_further SET packed = x'0102'", []).unwrap();
-        assert!(matches!(Places::load(&connection, 1, 0..=0), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(Places::load(&connection, OWNER, 0..=0), Err(StoreError::Corrupt { .. })));
     }
 }

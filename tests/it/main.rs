@@ -19,6 +19,7 @@ mod events;
 mod fairness;
 mod file_sink;
 mod forged;
+mod gap;
 mod identity;
 mod in_proportion;
 mod kill;

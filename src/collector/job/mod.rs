@@ -209,8 +209,10 @@ impl Delivered {
         let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
         job.services.reporter.read(&job.task.feed.name);
         let fresh = freshness::of(&job.task.feed, &object, read.latest_event_ms.filter(|_| deferred.is_empty()));
+        let offered = job.task.sinks.iter().filter(|sink| !deferred.contains(sink));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
+            sinks: offered.map(|&sink| Arc::clone(&job.services.workers[sink].name)).collect(),
             family: job.task.feed.family.name,
             object: object.clone(),
             etag: read.version.etag.clone(),

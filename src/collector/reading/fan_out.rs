@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use crate::batch::{Acceptance, Advance, Part, Refused};
-use crate::checkpoint::Places;
+use crate::batch::{Acceptance, Advance, Form, Part, Ranges, Refused};
+use crate::checkpoint::{Places, SinkPosition};
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::ids::EncoderId;
@@ -20,8 +20,8 @@ use crate::records::Record;
 use crate::users::LookedUp;
 
 /// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
-const PART_BYTES: usize = 256 << 10;
-const PART_RECORDS: u64 = 8192;
+pub(super) const PART_BYTES: usize = 256 << 10;
+pub(super) const PART_RECORDS: u64 = 8192;
 
 /// A refused record's body is kept with zstd's fastest level that still halves text.
 const BODY_LEVEL: i32 = 3;
@@ -43,8 +43,16 @@ pub(super) struct SinkOutput {
     pub(super) encoder: EncoderId,
     /// Where its next part begins.
     pub(super) cursor: u64,
+    /// The places before the cursor that it has not had.
+    pub(super) gap: Places,
     /// It gets nothing more in this reading.
     pub(super) deferred: bool,
+}
+
+impl SinkOutput {
+    pub(super) fn new(target: Target, encoder: EncoderId, position: SinkPosition) -> Self {
+        Self { target, encoder, cursor: position.accepted, gap: position.gap, deferred: false }
+    }
 }
 
 /// A record with its place in the object's accepted sequence.
@@ -61,9 +69,10 @@ pub(super) struct Placed<'a> {
 
 /// What has been gathered since the last cut.
 struct Open {
-    /// The accepted range it covers: from where, and up to what has been seen.
-    from: u64,
+    /// The places of its first record and behind its last one, and what is gone between.
+    first: u64,
     to: u64,
+    gap: Ranges,
     /// Which outputs get it.
     outputs: Vec<usize>,
     /// The encodings they want, and what was written of each.
@@ -75,7 +84,7 @@ struct Open {
 }
 
 /// What one encoder wrote, shared by the sinks that take it.
-struct Written {
+pub(super) struct Written {
     bytes: Bytes,
     ends: Arc<[u32]>,
     ids: Arc<[EventId]>,
@@ -148,10 +157,19 @@ impl<'a> FanOut<'a> {
         self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
-    /// Whether a part must be cut before the record with this index: another output begins there, or new records do.
+    /// Whether some receiver has not had the record at this place, nor passed it.
+    pub(super) fn is_wanted(&self, place: u64) -> bool {
+        self.least_cursor().is_some_and(|least| least <= place)
+    }
+
+    /// Whether a part must be cut before the record with this index: another output wants that one too, or it is the first
+    /// new one.
     pub(super) fn turns_at(&self, index: u64) -> bool {
-        self.open.is_some()
-            && (index == self.accepted || self.outputs.iter().any(|output| !output.deferred && output.cursor == index))
+        let Some(open) = &self.open else { return false };
+        let joins = |(at, output): (usize, &SinkOutput)| {
+            !output.deferred && output.cursor <= index && !open.outputs.contains(&at)
+        };
+        open.first < self.accepted && index >= self.accepted || self.outputs.iter().enumerate().any(joins)
     }
 
     /// Whether anything has gathered since the last cut.
@@ -162,7 +180,7 @@ impl<'a> FanOut<'a> {
     /// Whether what has gathered is enough for a part.
     pub(super) fn is_full(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
-            open.to - open.from >= PART_RECORDS || open.encoded.iter().any(|encoded| encoded.bytes.len() >= PART_BYTES)
+            open.to - open.first >= PART_RECORDS || open.encoded.iter().any(|encoded| encoded.bytes.len() >= PART_BYTES)
         })
     }
 
@@ -170,6 +188,7 @@ impl<'a> FanOut<'a> {
     pub(super) fn take(&mut self, record: &Placed<'_>) {
         let is_new = record.index >= self.accepted;
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
+        self.gone(open.to..record.index, &mut open.gap);
         open.to = record.index + 1;
         let refusal = match record.too_long {
             Some(length) => Some(too_long(length)),
@@ -208,17 +227,16 @@ impl<'a> FanOut<'a> {
         Ok(())
     }
 
-    fn begin(&self, from: u64) -> Open {
-        let gets = |output: &SinkOutput| !output.deferred && output.cursor <= from;
+    fn begin(&self, first: u64) -> Open {
+        let gets = |output: &SinkOutput| !output.deferred && output.cursor <= first;
         let outputs: Vec<usize> = (0..self.outputs.len()).filter(|&at| gets(&self.outputs[at])).collect();
-        // A gap before the first record is passed over by whoever had not had what is gone.
-        let from = outputs.iter().map(|&at| self.outputs[at].cursor).min().unwrap_or(from).min(from);
         let mut wanted: Vec<EncoderId> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
         wanted.sort_unstable();
         wanted.dedup();
         Open {
-            from,
-            to: from,
+            first,
+            to: first,
+            gap: Ranges::default(),
             outputs,
             encoders: wanted.iter().map(|&at| self.encoders[at.0]).collect(),
             encoded: wanted.iter().map(|_| Encoded::default()).collect(),
@@ -247,42 +265,40 @@ impl<'a> FanOut<'a> {
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
         let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
         for at in open.outputs {
-            let output = &mut self.outputs[at];
+            let output = &self.outputs[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
             let written = &encoded[which];
-            let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: open.to },
-                version: Arc::clone(&self.version),
-                acceptance: acceptance.clone(),
-                redelivers: None,
-                bytes: written.bytes.clone(),
-                ends: Arc::clone(&written.ends),
-                ids: Arc::clone(&written.ids),
-            };
-            output.cursor = open.to;
-            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
+            let before = output.cursor;
+            let mut gap = Ranges::default();
+            self.gone(before..open.first, &mut gap);
+            open.gap.iter().for_each(|range| gap.push(range));
+            let form = Form::Onward { gap };
+            let advance = Advance { object: self.context.object.clone(), before, after: open.to, form };
+            let part = Part { acceptance: acceptance.clone(), ..self.part(advance, written) };
+            self.offer(at, part);
         }
         self.least_cursor().is_some()
     }
 
-    /// What its receivers have not had up to `to` is gone from the source: they pass over it. Returns how many records.
-    pub(super) fn pass_over(&mut self, to: u64) -> u64 {
-        let mut gone = 0;
-        for output in self.outputs.iter_mut().filter(|output| !output.deferred && output.cursor < to) {
-            gone = gone.max(to - output.cursor);
-            let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: to },
-                version: Arc::clone(&self.version),
-                acceptance: None,
-                redelivers: None,
-                bytes: Bytes::new(),
-                ends: Arc::new([]),
-                ids: Arc::new([]),
-            };
-            output.cursor = to;
-            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
+    pub(super) fn part(&self, advance: Advance, written: &Written) -> Part {
+        Part {
+            advance,
+            version: Arc::clone(&self.version),
+            acceptance: None,
+            redelivers: None,
+            bytes: written.bytes.clone(),
+            ends: Arc::clone(&written.ends),
+            ids: Arc::clone(&written.ids),
         }
-        gone
+    }
+
+    pub(super) fn offer(&mut self, at: usize, part: Part) {
+        let output = &mut self.outputs[at];
+        match &part.advance.form {
+            Form::Onward { .. } => output.cursor = part.advance.after,
+            Form::Fill { places } => places.iter().flatten().for_each(|place| _ = output.gap.remove(place)),
+        }
+        output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
     }
 }
 

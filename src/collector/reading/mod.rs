@@ -4,6 +4,8 @@ mod further;
 
 mod fan_out;
 
+mod gaps;
+
 mod pass;
 
 mod rebuild;
@@ -83,7 +85,8 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
     fan_out.keeps_fingerprints = work.feed.family.growth == Growth::Overwritten;
     fan_out.patience = work.services.limits.sink_patience;
     fan_out.entries_per_object = work.services.limits.quarantine_entries_per_object;
-    if let Some(from) = fan_out.least_cursor().filter(|&from| from < before.accepted) {
+    let from = if fan_out.has_gap() { Some(0) } else { fan_out.least_cursor() };
+    if let Some(from) = from.filter(|&from| from < before.accepted) {
         fan_out.quarantined_positions = work.services.store.quarantined_positions(&work.object, from)?;
     }
     let mut pass = Pass {
@@ -115,17 +118,15 @@ pub(super) fn read(work: Work, snapshot: Snapshot, runtime: &Handle) -> Result<R
 }
 
 fn outputs(work: &Work) -> Vec<SinkOutput> {
-    let sinks = work.sinks.iter().zip(&work.trackers).zip(&work.position.cursors);
+    let sinks = work.sinks.iter().zip(&work.trackers).zip(&work.position.sinks);
     sinks
-        .map(|((&sink, tracker), &cursor)| SinkOutput {
-            target: Target::Sink {
+        .map(|((&sink, tracker), position)| {
+            let target = Target::Sink {
                 handle: work.services.workers[sink].clone(),
                 tracker: tracker.clone(),
                 services: Arc::clone(&work.services),
-            },
-            encoder: work.feed.encoder_at(sink).unwrap_or_default(),
-            cursor,
-            deferred: false,
+            };
+            SinkOutput::new(target, work.feed.encoder_at(sink).unwrap_or_default(), position.clone())
         })
         .collect()
 }
@@ -155,17 +156,6 @@ fn tell(work: &Work, source: &Source<'_>, ended: &Ended, counts: &Counts) {
         metrics.rewrites.inc();
         let (vanished, new) = (ended.vanished, counts.new_records);
         limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
-    }
-    if ended.gone > 0 {
-        for (output, sink) in work.position.cursors.iter().zip(&work.sinks) {
-            if *output < work.position.progress.accepted {
-                metrics.gap_records.add([&work.services.workers[*sink].name], ended.gone);
-            }
-        }
-        limited!(
-            reporter, WARN, feed, "records vanished from the source before every sink had them",
-            %feed, %object, records = ended.gone
-        );
     }
     if ended.held_lines > 0 {
         metrics.partial_lines_held.inc_by(ended.held_lines);

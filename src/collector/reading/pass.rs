@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::batch::Advance;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::job::task::JobError;
 use crate::collector::reading::fan_out::{FanOut, Placed};
@@ -11,7 +12,7 @@ use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::{self, Prefix};
-use crate::delta::{Growth, Place, Progress, RecordHash};
+use crate::delta::{Place, Progress, RecordHash};
 use crate::family::Context;
 use crate::object::inflate::{self, Compression, Inflate, InflateLimits};
 use crate::records::lines::{Block, Item, Lines, LinesError, Start};
@@ -42,8 +43,6 @@ pub(super) struct Ended {
     pub(super) rewritten: bool,
     /// Accepted records that the content does not hold any more.
     pub(super) vanished: u64,
-    /// How many of those some sink had not had.
-    pub(super) gone: u64,
     pub(super) held_lines: i64,
     /// Lines that are no records, of those behind what was read before.
     pub(super) skipped_lines: u64,
@@ -64,7 +63,8 @@ impl<'a> Pass<'_, 'a> {
     /// Reads as much as it takes to bring every sink up to the content's end.
     pub(super) fn run(&mut self) -> Result<Ended, JobError> {
         let trailing_garbage = self.prove()?;
-        let lagging = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let lags = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let has_gap = self.fan_out.has_gap();
         let mut content = self.content()?;
         let prefix = match self.before.accepted {
             0 => None,
@@ -72,7 +72,7 @@ impl<'a> Pass<'_, 'a> {
         };
         let rewritten = matches!(prefix, Some(Prefix::Broken));
         let mut ended = match prefix {
-            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lagging => {
+            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lags && !has_gap => {
                 let lines = self.lines(held.start);
                 let growth = self.context.family.growth;
                 let comparison =
@@ -84,8 +84,11 @@ impl<'a> Pass<'_, 'a> {
                     Streamed::LastLineGrew => Ended { rewritten: true, ..self.anew(false)? },
                 }
             }
-            Some(Prefix::Holds(_)) => self.catch_up(lagging)?,
-            Some(Prefix::Broken) => self.anew(lagging)?,
+            Some(Prefix::Holds(_)) if lags && !has_gap && self.before.in_order && self.before.covers_accepted() => {
+                let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
+                self.in_order(Wanted { known_from: from, to: u64::MAX })?
+            }
+            Some(_) => self.anew(lags || has_gap)?,
             None => {
                 let comparison = self.whole()?;
                 match self.stream(self.lines(Start::Beginning), content, comparison, Wanted::NEW)? {
@@ -99,15 +102,6 @@ impl<'a> Pass<'_, 'a> {
         Ok(ended)
     }
 
-    /// The known content is where it was, but some sink lags, or the order of acceptance was another.
-    fn catch_up(&mut self, lagging: bool) -> Result<Ended, JobError> {
-        if !lagging || !self.before.in_order || !self.before.covers_accepted() {
-            return self.anew(lagging);
-        }
-        let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
-        self.in_order(Wanted { known_from: from, to: u64::MAX })
-    }
-
     /// Streams content whose known part stands in the order of acceptance, from its beginning.
     fn in_order(&mut self, wanted: Wanted) -> Result<Ended, JobError> {
         let (growth, limit) = (self.context.family.growth, self.limits.fingerprints_in_memory);
@@ -117,22 +111,21 @@ impl<'a> Pass<'_, 'a> {
         self.streamed(content, comparison, wanted)
     }
 
-    /// Compares the whole content. Sinks that lag first get what they have not had, in the order of acceptance.
-    fn anew(&mut self, lagging: bool) -> Result<Ended, JobError> {
-        let mut gone = 0;
-        if lagging {
+    /// Compares the whole content. Sinks that lack known records first get those of them that it holds, in the order of
+    /// acceptance; what it does not hold is a gap.
+    fn anew(&mut self, lacking: bool) -> Result<Ended, JobError> {
+        if lacking {
             let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
-            let mut scratch = self.write_scratch(from, self.before.accepted)?;
-            if self.retract(from, &mut scratch)? {
-                return Err(JobError::Overtaken);
-            }
-            self.emit_from_scratch(scratch)?;
-            gone = self.fan_out.pass_over(self.before.accepted);
+            let mut gaps = self.fan_out.gaps();
+            let lacks = |place| place >= from || gaps.iter_mut().any(|gap| gap.contains(place));
+            let mut scratch = self.write_scratch(lacks)?;
+            self.fan_out.fill(&mut scratch).map_err(scratch_failed)?;
+            self.emit_from_scratch(&mut scratch)?;
+            self.fan_out.pass_over(self.before.accepted);
         }
         let comparison = self.whole()?;
         let content = self.content()?;
-        let ended = self.streamed(content, comparison, Wanted::NEW)?;
-        Ok(Ended { gone, ..ended })
+        self.streamed(content, comparison, Wanted::NEW)
     }
 
     fn streamed(&mut self, content: Content<'a>, comparison: Comparison, wanted: Wanted) -> Result<Ended, JobError> {
@@ -142,11 +135,11 @@ impl<'a> Pass<'_, 'a> {
         }
     }
 
-    /// Sets the known records between two places aside, in whatever order they stand.
-    fn write_scratch(&mut self, from: u64, to: u64) -> Result<Scratch, JobError> {
+    /// Sets the known records at the places wanted aside, in whatever order they stand.
+    fn write_scratch(&mut self, mut wanted: impl FnMut(u64) -> bool) -> Result<Scratch, JobError> {
         let mut scratch = Scratch::new(self.store.state_dir()).map_err(scratch_failed)?;
         self.each_known(|record| {
-            if (from..to).contains(&record.index) {
+            if wanted(record.index) {
                 scratch.put(record).map_err(scratch_failed)?;
             }
             Ok(true)
@@ -154,33 +147,21 @@ impl<'a> Pass<'_, 'a> {
         Ok(scratch)
     }
 
-    /// Lets what was set aside flow out in the order of acceptance.
-    fn emit_from_scratch(&mut self, scratch: Scratch) -> Result<(), JobError> {
+    /// Lets what was set aside flow out in the order of acceptance, to whom it lies ahead of.
+    fn emit_from_scratch(&mut self, scratch: &mut Scratch) -> Result<(), JobError> {
         let fan_out = &mut *self.fan_out;
         let unused = Progress::default();
-        let drained = scratch.drain(|record| {
+        let emitted = scratch.each(|record| {
+            if !fan_out.is_wanted(record.index) {
+                return true;
+            }
             let goes_on = !fan_out.turns_at(record.index) && !fan_out.is_full() || fan_out.cut(&unused);
             fan_out.take(record);
             goes_on
         });
-        drained.map_err(scratch_failed)?;
+        emitted.map_err(scratch_failed)?;
         fan_out.cut(&unused);
         Ok(())
-    }
-
-    /// Takes back the acceptance of records that are gone before any sink had them. Says whether that was done: then the
-    /// object is to be read again, and what comes back later is new.
-    fn retract(&mut self, from: u64, scratch: &mut Scratch) -> Result<bool, JobError> {
-        let first_gone = scratch.first_gone(from);
-        if self.context.family.growth == Growth::Once || first_gone >= self.before.accepted {
-            return Ok(false);
-        }
-        let object = self.context.object.clone();
-        let kept = scratch.fingerprints_from(first_gone);
-        match self.source.wait_for(self.store.retract(object, self.before.accepted, first_gone, kept)) {
-            Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
-            done => Ok(done?),
-        }
     }
 
     /// Takes each wanted record as it comes.
@@ -271,16 +252,17 @@ impl<'a> Pass<'_, 'a> {
         Some(Placed { record, hash, offset: item.offset(), index: 0, occurrence: 0, too_long })
     }
 
-    /// Lets the known records between two places flow out, for a part that is made again.
-    pub(super) fn again(&mut self, from: u64, to: u64) -> Result<(), JobError> {
+    /// Lets the known records that an advance was sealed with flow out, for a part that is made again.
+    pub(super) fn again(&mut self, advance: &Advance) -> Result<(), JobError> {
         self.prove()?;
         let mut content = self.content()?;
         let prefix = prefix::check(self.before, &mut content).map_err(|error| self.source.job_error(error))?;
-        if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
-            self.in_order(Wanted { known_from: from, to })?;
+        let holds = matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted();
+        if holds && advance.form.ranges().is_empty() {
+            self.in_order(Wanted { known_from: advance.before, to: advance.after })?;
         } else {
-            let scratch = self.write_scratch(from, to)?;
-            self.emit_from_scratch(scratch)?;
+            let mut scratch = self.write_scratch(|place| advance.holds(place))?;
+            self.emit_from_scratch(&mut scratch)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::runtime::Handle;
 
 use crate::batch::{Advance, Part};
-use crate::checkpoint::{CheckpointStore, SealedPart, StoreError};
+use crate::checkpoint::{CheckpointStore, SealedPart, SinkPosition, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::EncoderId;
 use crate::collector::job::task::JobError;
@@ -54,7 +54,7 @@ impl From<JobError> for RebuildError {
 /// The object cannot be read, now or ever.
 pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -> Result<Part, RebuildError> {
     let RebuildWork { feed, sealed, encoder, store, limits } = work;
-    let Advance { object, before: from, after: to } = sealed.advance.clone();
+    let Advance { object, before: from, .. } = sealed.advance.clone();
     let position = store.position(&object, &[])?;
     let mut source = Source::new(snapshot, &object, &feed.place, runtime);
     let mut version = source.version.clone();
@@ -62,8 +62,11 @@ pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -
     version.last_modified_ms = sealed.last_modified_ms;
     let version = Arc::new(version);
     let context = feed.context(&object, sealed.last_modified_ms);
-    let output =
-        SinkOutput { target: Target::Kept(Vec::new()), encoder: EncoderId::default(), cursor: from, deferred: false };
+    let output = SinkOutput::new(
+        Target::Kept(Vec::new()),
+        EncoderId::default(),
+        SinkPosition { accepted: from, ..SinkPosition::default() },
+    );
     let mut fan_out = FanOut::new(&context, Arc::clone(&version), vec![encoder], vec![output], runtime);
     fan_out.accepted = position.progress.accepted;
     fan_out.quarantined_positions = store.quarantined_positions(&object, from)?;
@@ -79,7 +82,7 @@ pub(crate) fn rebuild(work: RebuildWork, snapshot: Snapshot, runtime: &Handle) -
         progress: &progress,
         shutdown: None,
     };
-    pass.again(from, to)?;
+    pass.again(&sealed.advance)?;
     let Some(SinkOutput { target: Target::Kept(parts), .. }) = fan_out.outputs.pop() else {
         return Err(RebuildError::Damaged("its parts were not kept".to_owned()));
     };

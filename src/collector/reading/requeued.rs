@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::runtime::Handle;
 
 use crate::batch::{Advance, Part};
-use crate::checkpoint::{CheckpointStore, ObjectPosition, RefusedRecord};
+use crate::checkpoint::{CheckpointStore, ObjectPosition, RefusedRecord, SinkPosition};
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
@@ -112,9 +112,9 @@ impl AgainWork {
                 Ok(decoded) => decoded,
                 Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
             };
-        let cursors = self.sinks.iter().zip(&self.trackers).zip(&self.position.cursors);
+        let positions = self.sinks.iter().zip(&self.trackers).zip(&self.position.sinks);
         let mut is_first = record.had.is_empty();
-        for ((&sink, tracker), &cursor) in cursors {
+        for ((&sink, tracker), &SinkPosition { accepted: cursor, .. }) in positions {
             let handle = &self.services.workers[sink];
             if cursor <= record.place || record.had.contains(&handle.name) || again.deferred.contains(&sink) {
                 continue;
@@ -283,7 +283,7 @@ pub(super) fn decode(
 
 fn part(object: &ObjectId, cursor: u64, record: &RefusedRecord, version: &Arc<Version>, written: &Encoded) -> Part {
     Part {
-        advance: Advance { object: object.clone(), before: cursor, after: cursor },
+        advance: Advance::onward(object.clone(), cursor, cursor),
         version: Arc::clone(version),
         acceptance: None,
         redelivers: Some(record.id),

@@ -5,15 +5,15 @@ use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use crate::collector::reading::fan_out::Placed;
-use crate::delta::{Fingerprint, RecordHash};
+use crate::delta::RecordHash;
 use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.
 pub(super) struct Scratch {
     file: BufWriter<File>,
     written: u64,
-    /// Of each record, where it belongs, where it lies, and what it is.
-    places: Vec<(u64, u64, Fingerprint)>,
+    /// Of each record, where it belongs and where it lies.
+    places: Vec<(u64, u64)>,
 }
 
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
@@ -25,7 +25,7 @@ impl Scratch {
     }
 
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
-        self.places.push((record.index, self.written, record.hash.fingerprint()));
+        self.places.push((record.index, self.written));
         self.file.write_all(&record.hash.0)?;
         for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
@@ -35,27 +35,13 @@ impl Scratch {
         Ok(())
     }
 
-    /// The first place from `from` on that none of its records has.
-    pub(super) fn first_gone(&mut self, from: u64) -> u64 {
-        self.places.sort_unstable();
-        let places = self.places.iter().filter(|(index, ..)| *index >= from);
-        let whole = (from..).zip(places).take_while(|(expected, (index, ..))| expected == index);
-        from + whole.count() as u64
-    }
-
-    /// The fingerprints of its records from place `from` on, in order.
-    pub(super) fn fingerprints_from(&mut self, from: u64) -> Vec<Fingerprint> {
-        self.places.sort_unstable();
-        self.places.iter().filter(|(index, ..)| *index >= from).map(|(.., fingerprint)| *fingerprint).collect()
-    }
-
     /// Gives the records to `each` in the order of acceptance, until it says to stop.
-    pub(super) fn drain(self, mut each: impl FnMut(&Placed<'_>) -> bool) -> io::Result<()> {
-        let Self { file, mut places, .. } = self;
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        places.sort_unstable();
+    pub(super) fn each(&mut self, mut each: impl FnMut(&Placed<'_>) -> bool) -> io::Result<()> {
+        self.file.flush()?;
+        self.places.sort_unstable();
+        let mut file = self.file.get_ref();
         let (mut head, mut bytes) = ([0; HEAD_BYTES], Vec::new());
-        for (index, at, _) in places {
+        for &(index, at) in &self.places {
             file.seek(SeekFrom::Start(at))?;
             file.read_exact(&mut head)?;
             let mut hash = [0; 32];
@@ -66,7 +52,7 @@ impl Scratch {
                 u64::from_le_bytes(number)
             };
             bytes.clear();
-            (&file).take(number(3)).read_to_end(&mut bytes)?;
+            file.take(number(3)).read_to_end(&mut bytes)?;
             let record = Placed {
                 record: Record::new(number(0), &bytes),
                 hash: RecordHash(hash),
@@ -97,19 +83,18 @@ mod tests {
             let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
             scratch.put(&record).unwrap();
         }
-        assert_eq!([scratch.first_gone(2), scratch.first_gone(5), scratch.first_gone(1)], [3, 6, 1]);
-        let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
-        assert_eq!(scratch.fingerprints_from(3), after);
-        let mut seen = Vec::new();
-        scratch
-            .drain(|record| {
-                let Record { bytes, ordinal, .. } = record.record;
-                assert_eq!(record.hash, RecordHash::of(bytes));
-                seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
-                true
-            })
-            .unwrap();
-        let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
-        assert_eq!(seen, expected);
+        for _ in 0..2 {
+            let mut seen = Vec::new();
+            scratch
+                .each(|record| {
+                    let Record { bytes, ordinal, .. } = record.record;
+                    assert_eq!(record.hash, RecordHash::of(bytes));
+                    seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
+                    true
+                })
+                .unwrap();
+            let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
+            assert_eq!(seen, expected);
+        }
     }
 }

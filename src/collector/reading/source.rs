@@ -115,11 +115,6 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Waits for something the runtime does.
-    pub(super) fn wait_for<T>(&self, what: impl Future<Output = T>) -> T {
-        self.runtime.block_on(what)
-    }
-
     /// What an error out of the layers over this source means for the job.
     pub(super) fn job_error(&self, error: io::Error) -> JobError {
         let damaged = |reason: String| JobError::Unreadable {
