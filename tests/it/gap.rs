@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::support::aws::{Aws, told_by_s3};
+use super::support::outage::Outage;
 use super::support::proxy::Proxy;
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
@@ -37,14 +38,8 @@ impl Scene {
         self.world.output(self.sinks[self.sinks.len() - 1])
     }
 
-    fn leaves(&self) {
-        std::fs::rename(self.late(), self.late().with_extension("aside")).unwrap();
-        std::fs::create_dir(self.late()).unwrap();
-    }
-
-    fn comes_back(&self) {
-        std::fs::remove_dir(self.late()).unwrap();
-        std::fs::rename(self.late().with_extension("aside"), self.late()).unwrap();
+    fn leaves(&self) -> Outage {
+        Outage::of(&self.late())
     }
 
     /// The object holds these records now, and a process does all there is to do.
@@ -76,11 +71,11 @@ impl Scene {
 fn what_vanished_while_one_of_two_sinks_was_away_reaches_it_when_it_comes_back() {
     let scene = Scene::with(&["out", "late"]);
     scene.holds(&[1]);
-    scene.leaves();
+    let outage = scene.leaves();
     scene.holds(&[1, 2]);
     scene.holds(&[1, 2, 3]);
     scene.holds(&[1]);
-    scene.comes_back();
+    outage.end();
     scene.works();
     scene.late_has_had(&[1]);
     scene.holds(&[1, 3, 4]);
@@ -96,11 +91,11 @@ fn what_vanished_before_the_only_sink_had_it_reaches_it_when_it_comes_back() {
     let scene = Scene::with(&["out"]);
     scene.holds(&[1]);
     let daemon = scene.world.run(&[]).expecting(&EXPECTED).ready();
-    scene.leaves();
+    let outage = scene.leaves();
     scene.world.write(KEY, &object(&records([1, 2, 3])));
     eventually("a batch is sealed", SOON, || daemon.says("a batch was not delivered") > 0);
     daemon.kill();
-    scene.comes_back();
+    outage.end();
     scene.holds(&[3]);
     scene.late_has_had(&[1, 3]);
     scene.holds(&[1, 2, 3]);
@@ -113,15 +108,15 @@ fn what_vanished_before_the_only_sink_had_it_reaches_it_when_it_comes_back() {
 fn what_comes_back_while_its_sink_is_away_again_reaches_it_later() {
     let scene = Scene::with(&["out", "late"]);
     scene.holds(&[1]);
-    scene.leaves();
+    let outage = scene.leaves();
     scene.holds(&[1, 2, 3]);
     scene.holds(&[1]);
-    scene.comes_back();
+    outage.end();
     scene.works();
-    scene.leaves();
+    let outage = scene.leaves();
     // Only the other sink is there when they come back, and the sink that lacks them stands at the end.
     scene.holds(&[1, 2, 3]);
-    scene.comes_back();
+    outage.end();
     scene.works();
     scene.all_have_had(&[1, 2, 3]);
 }
@@ -130,10 +125,10 @@ fn what_comes_back_while_its_sink_is_away_again_reaches_it_later() {
 fn of_equal_records_as_many_reach_each_sink_as_were_ever_there() {
     let scene = Scene::with(&["out", "late"]);
     scene.holds(&[1, 1]);
-    scene.leaves();
+    let outage = scene.leaves();
     scene.holds(&[1, 1, 1, 2, 1, 2]);
     scene.holds(&[2]);
-    scene.comes_back();
+    outage.end();
     scene.works();
     scene.late_has_had(&[1, 1, 2]);
     scene.holds(&[2, 1, 1, 1]);

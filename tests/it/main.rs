@@ -25,6 +25,7 @@ mod in_proportion;
 mod kill;
 mod lakefs;
 mod memory;
+mod migration;
 mod model;
 mod notifications;
 mod oddities;
