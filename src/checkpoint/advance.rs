@@ -160,7 +160,9 @@ impl CheckpointStore {
             rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
             for sink in &finish.sinks {
                 let stands = SinkRow::find(connection, row.id, sink)?;
-                SinkRow { read: Some(row.read), ..stands }.save(connection, row.id, sink)?;
+                if stands.read != Some(row.read) {
+                    SinkRow { read: Some(row.read), ..stands }.save(connection, row.id, sink)?;
+                }
             }
             quarantine::heal(connection, &finish.object)?;
             if let Some(fresh) = &finish.fresh {

@@ -113,7 +113,7 @@ impl SinkPosition {
 }
 
 /// A sink's row in an object.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SinkRow {
     pub(super) accepted: u64,
     /// How many places its gap has.
@@ -122,7 +122,9 @@ pub(super) struct SinkRow {
 }
 
 impl SinkRow {
-    /// Nothing is had and nothing was offered, when the sink is not known there.
+    /// Of a sink that is not known there. It was offered all that there was before versions were counted.
+    const NEW: Self = Self { accepted: 0, gap: 0, read: Some(0) };
+
     pub(super) fn find(connection: &Connection, object_id: i64, sink: &str) -> Result<Self, StoreError> {
         let mut statement = connection
             .prepare_cached("SELECT accepted, gap, read, sum FROM cursor WHERE object_id = ?1 AND sink = ?2")?;
@@ -132,7 +134,7 @@ impl SinkRow {
                 Ok((Self { accepted: count(row.get(0)?), gap: count(row.get(1)?), read }, row.get(3)?))
             })
             .optional()?;
-        let Some((row, sum)) = found else { return Ok(Self::default()) };
+        let Some((row, sum)) = found else { return Ok(Self::NEW) };
         row.sum(object_id, sink).verify(sum, || format!("what sink {sink} has had of object {object_id}"))?;
         Ok(row)
     }
@@ -154,8 +156,9 @@ impl SinkRow {
         let sum = Sum::of("cursor").int(object_id).text(Some(sink)).int(int(self.accepted));
         let sum = if self.gap > 0 { sum.text(Some("gap")).int(int(self.gap)) } else { sum };
         match self.read {
-            Some(read) if read > 0 => sum.text(Some("read")).int(int(read)),
-            _ => sum,
+            Some(0) => sum,
+            Some(read) => sum.text(Some("read")).int(int(read)),
+            None => sum.text(Some("open")),
         }
     }
 
@@ -177,6 +180,8 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
         Form::Onward { gap } if row.accepted == advance.before => {
             row.accepted = advance.after;
             row.gap += places.insert_all(gap);
+            // It stands at the end perhaps, and was not offered all of any version.
+            row.read = row.read.filter(|_| gap.is_empty());
         }
         Form::Fill { places: filled } if places.remove_all(filled) == filled.places() => {
             row.gap = row.gap.saturating_sub(filled.places());
@@ -340,7 +345,7 @@ mod tests {
         };
         lay_out("e1").await;
         store.begin_anew(object(), "lakefs").await.unwrap();
-        assert_eq!(stands(&store), (0, vec![], None));
+        assert_eq!(stands(&store), (0, vec![], Some(0)));
         assert!(!is_settled(&store, "a"));
         lay_out("e2").await;
         assert_eq!(stands(&store), (5, vec![1, 2, 4], Some(1)));
@@ -355,6 +360,7 @@ mod tests {
         let damages = [
             "UPDATE cursor SET gap = 0",
             "UPDATE cursor SET read = 7",
+            "UPDATE cursor SET read = NULL",
             "UPDATE object SET read = 7",
             "UPDATE gap SET packed = zeroblob(4096)",
         ];

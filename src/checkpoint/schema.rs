@@ -272,11 +272,10 @@ CREATE TABLE freshness (
 CREATE INDEX freshness_noted ON freshness (noted_ms);
 ",
     "
--- How many versions of an object were read to their end, and which of them each sink was last offered whole: where that is
--- open, none. Whoever has had all that was accepted was offered all of it.
+-- How many versions of an object were read to their end, and which of them each sink was last offered whole: none where that
+-- is open.
 ALTER TABLE object ADD COLUMN read INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE cursor ADD COLUMN read INTEGER;
-UPDATE cursor SET read = 0 WHERE accepted = (SELECT accepted FROM object WHERE object.id = object_id);
+ALTER TABLE cursor ADD COLUMN read INTEGER DEFAULT 0;
 
 -- The places before its own that a sink has not had, as bits, and how many they are.
 ALTER TABLE cursor ADD COLUMN gap INTEGER NOT NULL DEFAULT 0;

@@ -1,6 +1,7 @@
 //! A checkpoint store that an older program left, with a batch under way, is gone on from without a repeat or a loss.
 
 use super::support::aws::Aws;
+use super::support::proxy::Proxy;
 use super::support::records::{assert_once_each, object, records};
 use super::support::world::{Place, World};
 
@@ -14,7 +15,8 @@ fn go_on_from(store: &str) {
     put(1, &[0, 1, 2, 3, 4, 5, 30]);
     put(2, &[6, 7]);
     put(3, &[20, 21]);
-    let feed = place.feed(&Aws::emulated().url());
+    let proxy = Proxy::to(Aws::emulated().address);
+    let feed = place.feed(&proxy.url());
     let world = World::new().with(&format!("[feed.audit]\n{feed}sinks = [\"out\", \"late\"]\n"));
     let world = world.with_file("out").with_file("late");
     std::fs::create_dir(world.state()).unwrap();
@@ -26,6 +28,9 @@ fn go_on_from(store: &str) {
         assert_once_each(&world.delivered("out"), &records([30]));
         assert_once_each(&world.delivered("late"), &records([3, 4, 5, 6, 7, 30]));
     }
+    let read: Vec<String> = proxy.reads("migrated").into_iter().map(|read| read.target).collect();
+    assert!(read.iter().any(|target| target.contains("auditlogs_2")), "{read:?}");
+    assert!(!read.iter().any(|target| target.contains("auditlogs_3")), "every sink had it: {read:?}");
 }
 
 #[test]
