@@ -2,19 +2,16 @@
 
 mod builder;
 
-mod ranges;
-
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::delta::{Fingerprint, Progress, RecordHash};
+use crate::delta::{Fingerprint, Progress, Ranges, RecordHash};
 use crate::event::EventId;
 use crate::notification::ObjectId;
 use crate::object::Version;
 
 pub use builder::{Builder, Limits};
-pub use ranges::Ranges;
 
 /// One sink's step in one object's accepted sequence.
 ///

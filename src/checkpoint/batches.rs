@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::position::{self, SinkRow};
 use super::rows::{Sum, count, int};
 use super::{StoreError, requeue};
-use crate::batch::{Advance, Form, Part, Ranges};
+use crate::batch::{Advance, Form, Part};
+use crate::delta::Ranges;
 use crate::notification::ObjectId;
 use crate::sink::{Manifest, Position};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::places::{Owner, Places};
+use super::places::{self, Owner};
 use super::rows::{self, ObjectRow, Sum, count, int};
 use super::{CheckpointStore, StoreError};
-use crate::batch::{Advance, Form, Ranges};
-use crate::delta::Progress;
+use crate::batch::{Advance, Form};
+use crate::delta::{Places, Progress, Ranges};
 use crate::notification::ObjectId;
 
 /// What the store knows of an object, and how much of it some sinks have had.
@@ -106,7 +106,7 @@ impl SinkPosition {
         let row = SinkRow::find(connection, object_id, sink)?;
         let gap = match row.gap {
             0 => Places::default(),
-            _ => Places::load(connection, Owner::Gap { object_id, sink }, 0..=row.accepted)?,
+            _ => places::load(connection, Owner::Gap { object_id, sink }, 0..=row.accepted)?,
         };
         Ok(Self { accepted: row.accepted, gap, read: row.read })
     }
@@ -189,7 +189,7 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
         _ => return Err(StoreError::Overtaken { object: advance.object.clone() }),
     }
     row.save(connection, object_id, sink)?;
-    places.save(connection, Owner::Gap { object_id, sink })
+    places::save(connection, Owner::Gap { object_id, sink }, &mut places)
 }
 
 /// Whether all of these places lie in the sink's gap.
@@ -207,7 +207,7 @@ fn gap_around(connection: &Connection, object_id: i64, sink: &str, places: &Rang
         return Ok(Places::default());
     }
     let span = places.span();
-    Places::load(connection, Owner::Gap { object_id, sink }, span.start..=span.end)
+    places::load(connection, Owner::Gap { object_id, sink }, span.start..=span.end)
 }
 
 #[cfg(test)]

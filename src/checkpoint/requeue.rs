@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::places::{Owner, Places};
+use super::places::{self, Owner};
 use super::refused::{RECORD, RefusedRecord, bounded};
 use super::rows::{ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
 use super::{CheckpointStore, StoreError, further};
+use crate::delta::Places;
 use crate::notification::ObjectId;
 
 /// What an operator asked to try again.
@@ -109,7 +110,7 @@ impl CheckpointStore {
         self.read(|connection| {
             // What gets an entry of its own between the two is in both.
             let mut places = match further::find(connection, object)? {
-                Some(id) => Places::load(connection, Owner::Entry(id), from..=u64::MAX)?,
+                Some(id) => places::load(connection, Owner::Entry(id), from..=u64::MAX)?,
                 None => Places::default(),
             };
             let mut statement = connection.prepare_cached(

@@ -1,6 +1,6 @@
 //! Says which records of an object's current content are new.
 
-pub mod ledger;
+pub mod table;
 
 pub mod digest;
 
@@ -12,11 +12,16 @@ pub mod multiset;
 
 pub mod comparison;
 
-pub mod between;
+mod places;
+
+mod ranges;
 
 use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
+
+pub use places::{Places, STRETCH_PLACES};
+pub use ranges::Ranges;
 
 /// The first 128 bits of a record's SHA-256: what the checkpoint store remembers of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,7 +109,7 @@ pub struct Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
     #[error(transparent)]
-    Ledger(#[from] ledger::LedgerError),
+    Table(#[from] table::TableError),
     /// The checkpoint store contradicts itself.
     #[error("fingerprints of {held} records are kept where {accepted} were accepted")]
     Incomplete { held: u64, accepted: u64 },

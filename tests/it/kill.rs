@@ -144,7 +144,9 @@ fn survive(world: &World, mut writer: Writer, kills: usize, write: impl Fn(usize
             }
             daemon.kill();
         }
-        outage.map(Outage::end);
+        if let Some(outage) = outage {
+            outage.end();
+        }
         over.store(true, Ordering::Relaxed);
         writing.join().unwrap()
     });

@@ -10,7 +10,7 @@ mod fairness;
 
 mod retry;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -89,12 +89,12 @@ struct AwaitingAck {
 pub(super) struct Dispatcher {
     services: Arc<Services>,
     once: bool,
-    waiting: HashMap<ObjectId, PendingChange>,
+    waiting: BTreeMap<ObjectId, PendingChange>,
     /// What is ready, and which feed may have one more job.
     shares: Shares,
     delayed: BTreeSet<(Instant, ObjectId)>,
-    running: HashMap<ObjectId, Running>,
-    awaiting_ack: HashMap<ObjectId, AwaitingAck>,
+    running: BTreeMap<ObjectId, Running>,
+    awaiting_ack: BTreeMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
     /// Whose backlog is next.
     next_sink: SinkId,
@@ -120,11 +120,11 @@ impl Dispatcher {
         Ok(Self {
             services,
             once,
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             shares,
             delayed: BTreeSet::new(),
-            running: HashMap::new(),
-            awaiting_ack: HashMap::new(),
+            running: BTreeMap::new(),
+            awaiting_ack: BTreeMap::new(),
             backlogs,
             next_sink: SinkId(0),
             jobs: JoinSet::new(),

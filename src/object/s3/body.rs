@@ -1,5 +1,6 @@
 //! The bytes of one version in S3 as they arrive, and the requests for them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -73,6 +74,17 @@ pub struct S3Body {
     end: u64,
     resumes: u32,
     resumed_at: u64,
+    /// The request for the rest, while it is under way. Whoever stops waiting for [`next`](S3Body::next) leaves it so.
+    resuming: Option<Resuming>,
+}
+
+/// A request for the rest of a body.
+struct Resuming(Pin<Box<dyn Future<Output = Result<ByteStream, ReadError>> + Send>>);
+
+impl std::fmt::Debug for Resuming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resuming").finish_non_exhaustive()
+    }
 }
 
 impl S3Body {
@@ -87,6 +99,7 @@ impl S3Body {
             end: opened.end,
             resumes: 0,
             resumed_at: opened.start,
+            resuming: None,
         }
     }
 
@@ -94,6 +107,17 @@ impl S3Body {
         loop {
             if !self.received.is_empty() {
                 return Some(Ok(self.received.split_to(self.received.len().min(CHUNK_BYTES_MAX))));
+            }
+            if let Some(Resuming(request)) = &mut self.resuming {
+                let resumed = request.await;
+                self.resuming = None;
+                match resumed {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(error) => {
+                        self.stream = None;
+                        return Some(Err(error));
+                    }
+                }
             }
             let broken = match self.stream.as_mut()?.next().await {
                 Some(Ok(bytes)) if bytes.len() as u64 <= self.end - self.at => {
@@ -111,14 +135,15 @@ impl S3Body {
                 }
                 None => "the reply is shorter than it said".to_owned(),
             };
-            if let Err(error) = self.resume(&broken).await {
+            if let Err(error) = self.resume(&broken) {
                 self.stream = None;
                 return Some(Err(error));
             }
         }
     }
 
-    async fn resume(&mut self, broken: &str) -> Result<(), ReadError> {
+    /// Has the rest asked for.
+    fn resume(&mut self, broken: &str) -> Result<(), ReadError> {
         if self.at - self.resumed_at >= PROGRESS_BYTES {
             self.resumes = 0;
         }
@@ -128,18 +153,8 @@ impl S3Body {
             let reason = format!("its body broke {} times in a row, at byte {}: {broken}", self.resumes, self.at);
             return Err(unavailable(&self.object, &reason));
         }
-        let range = Range::Between(self.at, self.end);
-        let request = conditional(request(&self.client, &self.object), &Condition::OnlyEtag(self.etag.clone()));
-        let reply = request.range(header(range)).send().await;
-        let reply = reply.map_err(|error| failed(&self.client, &self.object, &Fault::of(&error)))?;
-        let opened = Opened::new(&self.object, reply, Some(range))?;
-        if opened.version.etag != self.etag {
-            return Err(ReadError::Changed { object: self.object.clone() });
-        }
-        if (opened.start, opened.end) != (self.at, self.end) {
-            return Err(unavailable(&self.object, "the reply is not the range asked for"));
-        }
-        self.stream = Some(opened.stream);
+        let (client, object, etag) = (Arc::clone(&self.client), self.object.clone(), self.etag.clone());
+        self.resuming = Some(Resuming(Box::pin(rest(client, object, etag, self.at, self.end))));
         Ok(())
     }
 
@@ -147,6 +162,28 @@ impl S3Body {
         self.stream = None;
         Err(unavailable(&self.object, reason))
     }
+}
+
+/// The bytes of one version from `start` up to `end`.
+async fn rest(
+    client: Arc<S3Client>,
+    object: ObjectId,
+    etag: Box<str>,
+    start: u64,
+    end: u64,
+) -> Result<ByteStream, ReadError> {
+    let range = Range::Between(start, end);
+    let request = conditional(request(&client, &object), &Condition::OnlyEtag(etag.clone()));
+    let reply = request.range(header(range)).send().await;
+    let reply = reply.map_err(|error| failed(&client, &object, &Fault::of(&error)))?;
+    let opened = Opened::new(&object, reply, Some(range))?;
+    if opened.version.etag != etag {
+        return Err(ReadError::Changed { object });
+    }
+    if (opened.start, opened.end) != (start, end) {
+        return Err(unavailable(&object, "the reply is not the range asked for"));
+    }
+    Ok(opened.stream)
 }
 
 pub(super) fn request(client: &S3Client, object: &ObjectId) -> GetObjectFluentBuilder {
