@@ -36,7 +36,7 @@ impl Identities {
             return Ok(identity.clone());
         }
         let table = name.and_then(|name| config.identity.get(name)).cloned().unwrap_or_default();
-        let identity = identity::credentials(&key.0, &table, region).await?;
+        let identity = identity::credentials(&key.0, &table, region, config.limits.request_timeout).await?;
         self.0.insert(key, identity.clone());
         Ok(identity)
     }

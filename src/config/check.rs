@@ -87,6 +87,7 @@ fn limits(config: &Config, found: &mut Found) {
     for (key, time, least_ms, most_secs) in [
         ("batch_age", limits.batch_age, 1, 600),
         ("sink_patience", limits.sink_patience, 1, 3600),
+        ("request_timeout", limits.request_timeout, 100, 600),
         ("stall_after", limits.stall_after, 1000, 11 * 3600),
         ("shutdown_grace", limits.shutdown_grace, 1000, 600),
     ] {

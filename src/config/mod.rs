@@ -124,6 +124,10 @@ pub struct Limits {
     /// After how long without a sink its objects are written down as owed and their messages settled; `never` keeps
     /// them in the queue. Default: 10m.
     pub owe_after: OweAfter,
+    /// A request to S3 or SQS that is not answered for as long has failed, and so has a body of which nothing comes. A
+    /// listing has three times as long, and a long poll its wait besides. Default: 10s.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub request_timeout: Duration,
     /// A job that makes no progress for as long is given up. Default: 10m.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub stall_after: Duration,
@@ -162,6 +166,7 @@ impl Default for Limits {
             batch_age: Duration::from_secs(1),
             sink_patience: Duration::from_secs(5),
             owe_after: OweAfter::default(),
+            request_timeout: Duration::from_secs(10),
             stall_after: Duration::from_secs(600),
             read_attempts: 3,
             shutdown_grace: Duration::from_secs(25),

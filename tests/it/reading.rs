@@ -50,7 +50,7 @@ fn a_body_that_breaks_is_resumed_and_not_begun_again() {
 fn a_store_that_is_unavailable_for_a_while_costs_only_time() {
     let place = Place::new();
     let proxy = Proxy::to(Aws::emulated().address);
-    proxy.breaks(&[Fault::Status(503); 6]);
+    proxy.breaks(&[Fault::Status(503); 3]);
     let world = World::fed_through(&proxy, &place);
     place.bucket.put(KEY, &object(&records(0..3)));
     let daemon = world.run(&[]).expecting(&["failed for now"]).ready();
