@@ -271,6 +271,19 @@ CREATE TABLE freshness (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX freshness_noted ON freshness (noted_ms);
 ",
+    "
+-- Objects that could not be read, though their messages are settled: in their feed's backlog, for all of its sinks.
+CREATE TABLE unread (
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    feed TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (bucket, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unread_next ON unread (feed, kind, attempts, since_ms);
+",
 ];
 
 /// The version this program writes.

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::collector::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
-use crate::collector::ids::{EncoderId, SinkId};
+use crate::collector::ids::{EncoderId, PerFeed, SinkId};
 use crate::collector::users::UserDirectory;
 use crate::config::{Config, feed};
 use crate::event::Encoder;
@@ -153,6 +153,17 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
         queues.entry(queue.clone()).or_insert_with(|| named.unwrap_or_else(|| unnamed(queue, table)));
     }
     queues
+}
+
+/// How many messages of each feed may be in hand before they are in the way of the other feeds of its queue.
+pub(super) fn held_shares(config: &Config) -> PerFeed<usize> {
+    let queues = queues(config);
+    let share = |feed: &feed::Config| {
+        let alike = config.feed.values().filter(|other| feed.queue.is_some() && other.queue == feed.queue).count();
+        let held_max = feed.queue.as_ref().and_then(|queue| queues.get(queue)).map(|queue| queue.held_max);
+        held_max.filter(|_| alike > 1).map_or(usize::MAX, |held_max| held_max / alike)
+    };
+    config.feed.values().map(share).collect()
 }
 
 /// A queue without a table is read as the feed's bucket is: by the same identity, in the same region.

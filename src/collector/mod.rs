@@ -159,7 +159,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
     let queues =
         start::queues(&config, &mut identities, &services, read_requests, once, &halt, &mut sources, &mut tasks)
             .await?;
-    let dispatcher = Dispatcher::new(Arc::clone(&services), once)?;
+    let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &reporter, &mut background);
     if !once {

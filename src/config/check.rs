@@ -69,6 +69,7 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "batch_bytes"], limits.batch_bytes, 1..=1 << 30);
     found.range(&["limits", "batch_events"], limits.batch_events, 1..=10_000_000);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
+    found.range(&["limits", "backlog_objects_max"], limits.backlog_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
     found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_entries_max"], limits.quarantine_entries_max, 1..=1_000_000_000);

@@ -124,6 +124,9 @@ pub struct Limits {
     /// After how long without a sink its objects are written down as owed and their messages settled; `never` keeps
     /// them in the queue. Default: 10m.
     pub owe_after: OweAfter,
+    /// How many objects that could not be read a feed's backlog holds; past it their messages go back to their queue for
+    /// a while. Default: 1000000.
+    pub backlog_objects_max: u64,
     /// A request to S3 or SQS that is not answered for as long has failed, and so has a body of which nothing comes. A
     /// listing has three times as long, and a long poll its wait besides. Default: 10s.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -166,6 +169,7 @@ impl Default for Limits {
             batch_age: Duration::from_secs(1),
             sink_patience: Duration::from_secs(5),
             owe_after: OweAfter::default(),
+            backlog_objects_max: 1_000_000,
             request_timeout: Duration::from_secs(10),
             stall_after: Duration::from_secs(600),
             read_attempts: 3,
