@@ -7,7 +7,7 @@
 //!
 //! The modules below stand in the order in which data passes them, and a module uses only modules above it. `collector`
 //! moves one change along the whole path; it alone spawns tasks, sleeps, retries, reads the clock and logs. What stands
-//! between (records, delta, event, family, batch, and what each sink encodes and classifies) is plain functions.
+//! between (records, delta, event, family, batch, reading, and what each sink encodes and classifies) is plain functions.
 //!
 //! # Words
 //!
@@ -26,6 +26,7 @@
 //! | in-flight message | a message received and not yet deleted; an *ack handle* is one change's share in it |
 //! | read request, pending change | what asks for an object to be read; what of that waits for the object's next job |
 //! | job | one reading of one object, brought to some sinks |
+//! | reader, pump | one reading as a machine that asks for bytes and gives out parts; what brings it both |
 //! | tracker | a job's account with one sink: parts offered, sealed, committed |
 //! | sink worker | one sink's task: makes batches, seals, sends, commits |
 //! | fan-out | from records to each sink's parts, each record encoded once per encoding |
@@ -54,6 +55,8 @@ pub mod event;
 pub mod family;
 
 pub mod batch;
+
+pub mod reading;
 
 pub mod sink;
 

@@ -17,10 +17,10 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
     // Whether credentials have expired is asked by the SDK, which passes no time.
-    (
-        &["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"],
-        &["src/collector/", "src/identity/provider.rs"],
-    ),
+    (&["SystemTime::now", "Timestamp::now", "Zoned::now"], &["src/collector/clock.rs", "src/identity/provider.rs"]),
+    (&["Instant::now"], &["src/collector/"]),
+    // A test gives the collector its chances, by a seed.
+    (&["fastrand"], &["src/collector/random.rs"]),
     (&["rusqlite"], &["src/checkpoint/"]),
     (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
@@ -46,9 +46,10 @@ struct Source {
 }
 
 impl Source {
-    /// What stands before the tests.
+    /// What stands before the tests; nothing, where they have a file of their own.
     fn code(&self) -> &str {
         match self.text.find("#[cfg(test)]\nmod tests") {
+            _ if self.path.ends_with("/tests.rs") => "",
             Some(at) => &self.text[..at],
             None => &self.text,
         }
@@ -300,6 +301,26 @@ fn only_the_named_places_touch_what_is_dangerous() {
         }
     }
     none(found, "each of these has its place");
+}
+
+#[test]
+fn one_seed_decides_all_that_the_collector_does() {
+    let mut found = Vec::new();
+    for source in sources("src/collector") {
+        let lines: Vec<(usize, &str)> = source.code_lines().collect();
+        for (at, (number, line)) in lines.iter().enumerate() {
+            let is_biased = lines.get(at + 1).is_some_and(|(_, next)| next.trim() == "biased;");
+            if line.contains("select!") && !is_biased {
+                found.push(format!("{}:{number}: the branch that is taken is drawn", source.path));
+            }
+            // Another order in every process, where one is gone through.
+            if ["HashMap", "HashSet", "RandomState", "std::time::Instant"].iter().any(|refused| line.contains(refused))
+            {
+                found.push(format!("{}:{number}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    none(found, "what happens is the world's to say");
 }
 
 #[test]

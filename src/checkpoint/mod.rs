@@ -62,7 +62,6 @@ pub use batches::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
-pub use overflow::StoreLedger;
 pub use places::Places;
 pub use position::{ObjectPosition, UnreadableVersion};
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
@@ -70,6 +69,7 @@ pub use refused::RefusedRecord;
 pub use requeue::{Asked, Request};
 pub use unread::{Addition, UnreadCount, UnreadObject};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
+pub use writer::{CommittedGroup, Writing};
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";
@@ -168,6 +168,15 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// What a commit outlives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Durability {
+    /// The end of the machine.
+    Disk,
+    /// The end of the process alone.
+    Process,
+}
+
 /// The checkpoint store. Cheap to clone; closed when the last clone is gone.
 #[derive(Clone)]
 pub struct CheckpointStore {
@@ -195,23 +204,43 @@ impl CheckpointStore {
     /// # Errors
     /// Another process has it, it is damaged, its disk is full, or a newer program wrote it.
     pub fn open(state_dir: &Path, quarantine: impl Into<QuarantineLimits>) -> Result<Self, OpenError> {
-        let path = state_dir.join(DATABASE);
-        Self::open_at(state_dir, path.clone(), quarantine.into()).map_err(|error| error.of_database(&path))
+        let (store, writing) = Self::open_apart(state_dir, quarantine, Durability::Disk)?;
+        writing.start().map_err(|source| OpenError::Io { path: state_dir.to_owned(), source })?;
+        Ok(store)
     }
 
-    fn open_at(state_dir: &Path, path: PathBuf, quarantine: QuarantineLimits) -> Result<Self, OpenError> {
+    /// As [`open`](Self::open), and nothing is written before the caller has the [`Writing`] commit it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_apart(
+        state_dir: &Path,
+        quarantine: impl Into<QuarantineLimits>,
+        durability: Durability,
+    ) -> Result<(Self, Writing), OpenError> {
+        let path = state_dir.join(DATABASE);
+        let opened = Self::open_at(state_dir, path.clone(), quarantine.into(), durability);
+        opened.map_err(|error| error.of_database(&path))
+    }
+
+    fn open_at(
+        state_dir: &Path,
+        path: PathBuf,
+        quarantine: QuarantineLimits,
+        durability: Durability,
+    ) -> Result<(Self, Writing), OpenError> {
         let io = |source| OpenError::Io { path: state_dir.to_owned(), source };
         files::make_directory(state_dir).map_err(io)?;
         let lock = lock::Lock::take(state_dir)?;
         files::make_database(&path)?;
         let exposed = files::narrow(state_dir).map_err(io)?;
-        let (connection, instance) = begin(&path)?;
+        let (connection, instance) = begin(&path, durability)?;
         let presence = Arc::new(presence::Presence::of(state_dir, &lock).map_err(io)?);
         // The directory may have been replaced since it was locked.
         presence.check().map_err(|error| io(std::io::Error::other(error)))?;
-        let writer = writer::Writer::start(connection, Arc::clone(&presence)).map_err(io)?;
+        let (writer, writing) = writer::Writer::new(connection, Arc::clone(&presence));
         let shared = Shared { path, readers: Mutex::default(), instance, quarantine, presence, exposed, _lock: lock };
-        Ok(Self { writer, shared: Arc::new(shared) })
+        Ok((Self { writer, shared: Arc::new(shared) }, writing))
     }
 
     /// Whether the store's files are still those that were opened.
@@ -280,8 +309,11 @@ impl CheckpointStore {
 }
 
 /// Opens the database checked and up to date, and says what the store is called.
-fn begin(path: &Path) -> Result<(Connection, String), OpenError> {
+fn begin(path: &Path, durability: Durability) -> Result<(Connection, String), OpenError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    if durability == Durability::Process {
+        connection.pragma_update(None, "synchronous", "OFF")?;
+    }
     check(&connection, path)?;
     schema::migrate(&mut connection)?;
     connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;

@@ -1,31 +1,44 @@
-//! An object's accepted fingerprints for a comparison, and a temporary table for those that memory has no room for.
+//! Room on disk for a reading: a temporary table for fingerprints, and files.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{count, int};
 use super::{CheckpointStore, StoreError};
 use crate::delta::Fingerprint;
-use crate::delta::ledger::{Ledger, LedgerError};
-use crate::notification::ObjectId;
+use crate::delta::table::{ScratchTable, TableError};
+use crate::reading::Scratch;
 
-/// What the store holds of one object's fingerprints. The table beside them is made when it is first needed, lies in a
-/// nameless file, and is gone with this value.
-pub struct StoreLedger {
-    store: CheckpointStore,
-    object: ObjectId,
-    table: Option<Connection>,
-}
+/// Room in the state directory.
+struct DiskScratch(PathBuf);
 
 impl CheckpointStore {
-    /// The object's ledger, for one comparison.
-    pub fn ledger(&self, object: &ObjectId) -> StoreLedger {
-        StoreLedger { store: self.clone(), object: object.clone(), table: None }
+    /// Room on disk for readings.
+    pub fn scratch(&self) -> Arc<dyn Scratch> {
+        Arc::new(DiskScratch(self.state_dir().to_owned()))
     }
 }
 
-impl StoreLedger {
+impl Scratch for DiskScratch {
+    fn file(&self) -> std::io::Result<File> {
+        tempfile::tempfile_in(&self.0)
+    }
+
+    fn table(&self) -> Box<dyn ScratchTable> {
+        Box::<TemporaryTable>::default()
+    }
+}
+
+/// A table that is made when it is first needed, lies in a nameless file, and is gone with this value.
+#[derive(Default)]
+struct TemporaryTable(Option<Connection>);
+
+impl TemporaryTable {
     fn table(&mut self) -> Result<&Connection, StoreError> {
-        if self.table.is_none() {
+        if self.0.is_none() {
             // The empty name is SQLite's for a private database on disk that is deleted when closed.
             let connection = Connection::open("")?;
             connection.execute_batch(
@@ -35,9 +48,9 @@ impl StoreLedger {
                      STRICT, WITHOUT ROWID;
                  BEGIN",
             )?;
-            self.table = Some(connection);
+            self.0 = Some(connection);
         }
-        self.table.as_ref().ok_or(StoreError::Closed)
+        self.0.as_ref().ok_or(StoreError::Closed)
     }
 
     fn insert(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), StoreError> {
@@ -66,24 +79,20 @@ impl StoreLedger {
     }
 }
 
-fn failed(error: StoreError) -> LedgerError {
-    LedgerError(Box::new(error))
+fn failed(error: StoreError) -> TableError {
+    TableError(Box::new(error))
 }
 
-impl Ledger for StoreLedger {
-    fn accepted(&mut self, from: u64, into: &mut Vec<Fingerprint>) -> Result<(), LedgerError> {
-        self.store.fingerprints(&self.object, from, into).map_err(failed)
-    }
-
-    fn enter(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), LedgerError> {
+impl ScratchTable for TemporaryTable {
+    fn enter(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), TableError> {
         self.insert(fingerprint, index).map_err(failed)
     }
 
-    fn nth(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, LedgerError> {
+    fn nth(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, TableError> {
         self.find(fingerprint, occurrence).map_err(failed)
     }
 
-    fn count(&mut self, fingerprint: Fingerprint) -> Result<u64, LedgerError> {
+    fn count(&mut self, fingerprint: Fingerprint) -> Result<u64, TableError> {
         self.count_once_more(fingerprint).map_err(failed)
     }
 }
@@ -95,15 +104,13 @@ mod tests {
 
     #[test]
     fn the_table_counts_and_finds_as_memory_would() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let mut ledger = store.ledger(&ObjectId::new("b", "k"));
+        let mut table = TemporaryTable::default();
         let [one, two] = [&b"1"[..], b"2"].map(|record| RecordHash::of(record).fingerprint());
-        assert_eq!([one, two, one].map(|each| ledger.count(each).unwrap()), [0, 0, 1]);
+        assert_eq!([one, two, one].map(|each| table.count(each).unwrap()), [0, 0, 1]);
         for (index, each) in [one, two, one].into_iter().enumerate() {
-            ledger.enter(each, index as u64).unwrap();
+            table.enter(each, index as u64).unwrap();
         }
-        assert_eq!([0, 1, 2].map(|nth| ledger.nth(one, nth).unwrap()), [Some(0), Some(2), None]);
-        assert_eq!(ledger.nth(two, 0).unwrap(), Some(1));
+        assert_eq!([0, 1, 2].map(|nth| table.nth(one, nth).unwrap()), [Some(0), Some(2), None]);
+        assert_eq!(table.nth(two, 0).unwrap(), Some(1));
     }
 }

@@ -1,10 +1,11 @@
-//! The one thread that writes: many advances, one commit.
+//! The one that writes: many advances, one commit.
 
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::{io, thread};
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
 use super::presence::Presence;
@@ -27,17 +28,17 @@ enum Request {
     Tidy(oneshot::Sender<()>),
 }
 
-/// The way to the writer. The thread ends, and closes the store, when the last of them is gone.
+/// The way to the writer.
 #[derive(Clone)]
 pub(super) struct Writer {
-    requests: mpsc::SyncSender<Request>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, presence: Arc<Presence>) -> std::io::Result<Self> {
-        let (requests, waiting) = mpsc::sync_channel(WAITING_MAX);
-        thread::Builder::new().name("checkpoint".to_owned()).spawn(move || run(&connection, &presence, &waiting))?;
-        Ok(Self { requests })
+    /// A way to the writer, and the writer's own end.
+    pub(super) fn new(connection: Connection, presence: Arc<Presence>) -> (Self, Writing) {
+        let (requests, waiting) = mpsc::channel(WAITING_MAX);
+        (Self { requests }, Writing { connection, presence, waiting, group: VecDeque::new() })
     }
 
     /// Applies `write` and waits until it is on disk. It sees what came before it; if it fails, nothing of it remains.
@@ -52,33 +53,106 @@ impl Writer {
                 let _ = reply.send(committed.and(result));
             })
         });
-        self.ask(Request::Write(task)).await?;
+        self.requests.send(Request::Write(task)).await.map_err(|_closed| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Returns once everything written lies in the database file.
     pub(super) async fn tidy(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.ask(Request::Tidy(reply)).await.is_ok() {
+        if self.requests.send(Request::Tidy(reply)).await.is_ok() {
             // A writer that has gone has nothing left to bring in.
             let _ = answer.await;
         }
     }
+}
 
-    async fn ask(&self, request: Request) -> Result<(), StoreError> {
-        // The channel is full only while a commit is under way, which is a few milliseconds.
-        let mut request = Some(request);
-        while let Some(asked) = request.take() {
-            match self.requests.try_send(asked) {
-                Ok(()) => {}
-                Err(mpsc::TrySendError::Full(asked)) => {
-                    request = Some(asked);
-                    tokio::task::yield_now().await;
-                }
-                Err(mpsc::TrySendError::Disconnected(_)) => return Err(StoreError::Closed),
+/// The writer: commits what is asked for, one group after the other. Dropped, it closes the store.
+pub struct Writing {
+    connection: Connection,
+    presence: Arc<Presence>,
+    waiting: mpsc::Receiver<Request>,
+    group: VecDeque<Request>,
+}
+
+impl Writing {
+    /// Writes on a thread of its own, which ends when the last store is gone.
+    pub(super) fn start(mut self) -> io::Result<()> {
+        let run = move || {
+            while !self.group.is_empty() || self.waiting.blocking_recv().is_some_and(|first| self.gather(first)) {
+                self.commit().answer();
+            }
+        };
+        thread::Builder::new().name("checkpoint".to_owned()).spawn(run)?;
+        Ok(())
+    }
+
+    /// Returns once something is to be written; false when the last store is gone. Cancel-safe.
+    pub async fn asked(&mut self) -> bool {
+        !self.group.is_empty() || self.waiting.recv().await.is_some_and(|first| self.gather(first))
+    }
+
+    /// Lets the database grow no further than to so many pages, or than it is, as on a disk that is full.
+    pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        Ok(self.connection.pragma_update(None, "max_page_count", pages)?)
+    }
+
+    fn gather(&mut self, first: Request) -> bool {
+        self.group.push_back(first);
+        while self.group.len() < GROUP_MAX
+            && let Ok(next) = self.waiting.try_recv()
+        {
+            self.group.push_back(next);
+        }
+        true
+    }
+
+    /// Writes what was asked for, in one commit. Whoever asked waits for the [`CommittedGroup`] to be answered.
+    pub fn commit(&mut self) -> CommittedGroup {
+        let connection = &self.connection;
+        let begun = connection.execute_batch("BEGIN IMMEDIATE");
+        let (mut answers, mut tidied) = (Vec::new(), Vec::new());
+        while let Some(request) = self.group.pop_front() {
+            match request {
+                Request::Write(write) => answers.push(write(connection)),
+                Request::Tidy(reply) => tidied.push(reply),
+            }
+            // On a full disk SQLite has rolled the whole transaction back: what would follow must not commit alone.
+            if connection.is_autocommit() {
+                break;
             }
         }
-        Ok(())
+        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from);
+        if committed.is_err() && !connection.is_autocommit() {
+            // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        // What was written to files that are gone would be promised and not kept.
+        let committed = self.presence.check().and(committed);
+        if !tidied.is_empty() {
+            // What stays in the log is read from there.
+            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        CommittedGroup { committed, answers, tidied }
+    }
+}
+
+/// How a group's commit ended, not yet told to those who asked.
+pub struct CommittedGroup {
+    committed: Result<(), StoreError>,
+    answers: Vec<Answer>,
+    tidied: Vec<oneshot::Sender<()>>,
+}
+
+impl CommittedGroup {
+    /// Tells everyone who asked.
+    pub fn answer(self) {
+        for answer in self.answers {
+            answer(self.committed.clone());
+        }
+        for reply in self.tidied {
+            let _ = reply.send(());
+        }
     }
 }
 
@@ -100,38 +174,6 @@ fn in_savepoint<T>(
     }
 }
 
-fn run(connection: &Connection, presence: &Presence, waiting: &mpsc::Receiver<Request>) {
-    while let Ok(first) = waiting.recv() {
-        let begun = connection.execute_batch("BEGIN IMMEDIATE");
-        let (mut answers, mut tidied) = (Vec::new(), Vec::new());
-        for request in std::iter::once(first).chain(waiting.try_iter().take(GROUP_MAX - 1)) {
-            match request {
-                Request::Write(write) => answers.push(write(connection)),
-                Request::Tidy(reply) => tidied.push(reply),
-            }
-            // On a full disk SQLite has rolled the whole transaction back: what would follow must not commit alone.
-            if connection.is_autocommit() {
-                break;
-            }
-        }
-        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from);
-        if committed.is_err() && !connection.is_autocommit() {
-            // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        // What was written to files that are gone would be promised and not kept.
-        let committed = presence.check().and(committed);
-        for answer in answers {
-            answer(committed.clone());
-        }
-        for reply in tidied {
-            // What stays in the log is read from there.
-            let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            let _ = reply.send(());
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,7 +186,8 @@ mod tests {
         connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
         let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
         let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
-        let writer = Writer::start(connection, presence).unwrap();
+        let (writer, writing) = Writer::new(connection, presence);
+        writing.start().unwrap();
         let insert = |n: i64, fails: bool| {
             writer.write(move |connection| {
                 connection.execute("INSERT INTO t VALUES (?1)", [n])?;
@@ -156,5 +199,38 @@ mod tests {
         let reader = Connection::open(&path).unwrap();
         let sum: i64 = reader.query_row("SELECT sum(n) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(sum, 4);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_written_in_one_commit_and_nobody_is_answered_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
+        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
+        let (writer, mut writing) = Writer::new(connection, presence);
+        let asks = (0..3).map(|n| {
+            let writer = writer.clone();
+            tokio::spawn(async move {
+                let insert = move |connection: &Connection| Ok(connection.execute("INSERT INTO t VALUES (?1)", [n])?);
+                writer.write(insert).await
+            })
+        });
+        let asks: Vec<_> = asks.collect();
+        tokio::task::yield_now().await;
+        assert!(writing.asked().await);
+        let committed = writing.commit();
+        let reader = Connection::open(&path).unwrap();
+        let count: i64 = reader.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(count, 3);
+        tokio::task::yield_now().await;
+        assert!(asks.iter().all(|ask| !ask.is_finished()));
+        committed.answer();
+        for ask in asks {
+            assert!(ask.await.unwrap().is_ok());
+        }
+        drop(writer);
+        assert!(!writing.asked().await);
     }
 }

@@ -1,7 +1,8 @@
 //! How long to wait before the next try: twice as long each time, up to a limit, with jitter.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
+
+use crate::collector::random::Random;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -11,18 +12,22 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub struct Backoff {
     attempts: u32,
     longest: Duration,
-    chance: RandomState,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new(LONGEST)
-    }
+    random: Random,
 }
 
 impl Backoff {
-    pub fn new(longest: Duration) -> Self {
-        Self { attempts: 0, longest, chance: RandomState::new() }
+    pub fn new(random: &Random) -> Self {
+        Self { attempts: 0, longest: LONGEST, random: random.clone() }
+    }
+
+    /// No wait is longer than `longest`.
+    pub fn up_to(self, longest: Duration) -> Self {
+        Self { longest, ..self }
+    }
+
+    /// Begins with the shortest wait again.
+    pub fn reset(&mut self) {
+        self.attempts = 0;
     }
 
     /// How many waits there have been.
@@ -34,8 +39,7 @@ impl Backoff {
     pub fn wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(1 << self.attempts.min(16)).min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
-        let chance = self.chance.hash_one(self.attempts) % 1000;
-        wait / 2 + (wait / 2).mul_f64(chance as f64 / 1000.0)
+        wait / 2 + (wait / 2).mul_f64(self.random.fraction())
     }
 }
 
@@ -43,20 +47,24 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    fn waits(random: &Random) -> Vec<Duration> {
+        let mut backoff = Backoff::new(random);
+        (0..12).map(|_| backoff.wait()).collect()
+    }
+
     #[test]
     fn waits_double_up_to_the_limit_and_no_two_processes_wait_alike() {
-        let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = (0..12).map(|_| backoff.wait()).collect();
-        for (attempt, wait) in waits.iter().enumerate() {
+        let some = waits(&Random::system());
+        for (attempt, wait) in some.iter().enumerate() {
             let whole = Duration::from_millis(500 << attempt).min(LONGEST);
             assert!(*wait >= whole / 2 && *wait <= whole, "{attempt}: {wait:?}");
         }
-        let others: Vec<Duration> = (0..12)
-            .map({
-                let mut backoff = Backoff::default();
-                move |_| backoff.wait()
-            })
-            .collect();
-        assert_ne!(waits, others);
+        assert_ne!(some, waits(&Random::system()));
+    }
+
+    #[test]
+    fn one_seed_gives_the_same_waits_each_time() {
+        assert_eq!(waits(&Random::seeded(7)), waits(&Random::seeded(7)));
+        assert_ne!(waits(&Random::seeded(7)), waits(&Random::seeded(8)));
     }
 }

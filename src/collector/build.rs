@@ -1,13 +1,19 @@
 //! From the configuration to the parts that run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::collector::Error;
+use tracing::warn;
+
+use crate::checkpoint::{CheckpointStore, OpenError};
+use crate::collector::clock::Clock;
+use crate::collector::error::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
 use crate::collector::ids::{EncoderId, PerFeed, SinkId};
+use crate::collector::random::Random;
 use crate::collector::users::UserDirectory;
+use crate::collector::world::World;
 use crate::config::{Config, feed};
 use crate::event::Encoder;
 use crate::family::{self, Redaction};
@@ -15,22 +21,55 @@ use crate::identity::{self, Identity};
 use crate::notification::directory::Directory;
 use crate::notification::queue;
 use crate::notification::scan::{Access, S3Client};
+use crate::notification::sqs::SqsQueue;
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
+use crate::sink::Sink;
+
+/// The world that the configuration names.
+pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
+    let store = open_store(config)?;
+    let mut identities = Identities::default();
+    let (mut places, mut all_queues, mut sinks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (name, table) in &config.feed {
+        places.insert(name.clone(), place(config, table, &mut identities).await?);
+    }
+    for (name, table) in &config.sink {
+        let state = store.lane(name)?;
+        let sink = Sink::open(table, state.position, state.file);
+        sinks.insert(name.clone(), sink.map_err(|source| Error::Sink { name: name.clone(), source })?);
+    }
+    for (name, table) in queues(config) {
+        let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
+        all_queues.insert(name, SqsQueue::connect(&table, &identity).await?);
+    }
+    Ok(World {
+        clock: Clock::system(),
+        random: Random::system(),
+        store,
+        places,
+        queues: all_queues,
+        sinks,
+        identities: identities.0.into_values().collect(),
+    })
+}
+
+fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
+    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
+    for file in store.exposed() {
+        warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
+    }
+    Ok(store)
+}
 
 /// Identities by name and region, each made once.
 #[derive(Default)]
-pub(super) struct Identities(BTreeMap<(String, Option<String>), Identity>);
+struct Identities(BTreeMap<(String, Option<String>), Identity>);
 
 impl Identities {
     /// The identity of this name for this region; no name is the default chain.
-    pub(super) async fn get(
-        &mut self,
-        config: &Config,
-        name: Option<&str>,
-        region: Option<&str>,
-    ) -> Result<Identity, Error> {
+    async fn get(&mut self, config: &Config, name: Option<&str>, region: Option<&str>) -> Result<Identity, Error> {
         let key = (name.unwrap_or("default").to_owned(), region.map(str::to_owned));
         if let Some(identity) = self.0.get(&key) {
             return Ok(identity.clone());
@@ -40,28 +79,24 @@ impl Identities {
         self.0.insert(key, identity.clone());
         Ok(identity)
     }
-
-    pub(super) fn all(&self) -> Vec<Identity> {
-        self.0.values().cloned().collect()
-    }
 }
 
-/// All feeds, ready to run.
-pub(super) async fn feeds(config: &Config, identities: &mut Identities) -> Result<Feeds, Error> {
+/// All feeds, ready to run, each at its place.
+pub(super) fn feeds(config: &Config, mut places: BTreeMap<String, Place>) -> Result<Feeds, Error> {
     let mut all = Vec::with_capacity(config.feed.len());
     for (name, table) in &config.feed {
-        all.push(Arc::new(feed(config, name, table, identities).await?));
+        let place = places.remove(name).ok_or_else(|| Error::Config(format!("feed {name} has no place")))?;
+        all.push(Arc::new(feed(config, name, table, place)?));
     }
     Ok(Feeds(all))
 }
 
-async fn feed(config: &Config, name: &str, table: &feed::Config, identities: &mut Identities) -> Result<Feed, Error> {
+fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Result<Feed, Error> {
     let family = family::named(&table.family).ok_or_else(|| Error::Config(format!("no family {}", table.family)))?;
     let globs = table.keys.clone().unwrap_or_else(|| family.keys.iter().map(|&glob| glob.to_owned()).collect());
     let filters =
         |globs: &[String]| feeds::filters(globs).map_err(|error| Error::Config(format!("feed {name}: {error}")));
     let (keys, ignore) = (filters(&globs)?, filters(&table.ignore)?);
-    let place = place(config, table, identities).await?;
     let redaction = table.redact.as_ref().map(Redaction::new).transpose();
     let redaction = redaction.map_err(|error| Error::Config(format!("feed.{name}.redact.key: {error}")))?;
     let settings = match &table.redact {
@@ -129,13 +164,13 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
 struct Names {
     bucket: Arc<str>,
     buckets: Vec<Arc<str>>,
-    behind: HashMap<String, Arc<str>>,
+    behind: BTreeMap<String, Arc<str>>,
 }
 
 fn names(table: &feed::Config, place: &Place) -> Names {
     let bucket: Arc<str> = match place {
         Place::Directory(objects) => objects.directory().bucket().into(),
-        Place::S3(_) => table.bucket.as_deref().unwrap_or_default().into(),
+        Place::S3(_) | Place::Memory(_) => table.bucket.as_deref().unwrap_or_default().into(),
     };
     let through = table.read_through.iter();
     let behind = through.map(|(bucket, through)| (through.clone(), bucket.as_str().into())).collect();

@@ -1,6 +1,6 @@
 //! The feeds as they run: where each reads, which objects are its, which sinks it goes to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Index;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,6 +15,7 @@ use crate::event::{Encoder, Scope};
 use crate::family::{Context, Family, Redaction, Settings};
 use crate::notification::ObjectId;
 use crate::object::Place;
+use crate::reading::Contexts;
 
 /// Parts of keys that name a time.
 const TIMES: [&str; 5] = ["date", "year", "month", "day", "hour"];
@@ -29,7 +30,7 @@ pub(super) struct Feed {
     /// What the bucket of its objects may be called in notifications.
     pub buckets: Vec<Arc<str>>,
     /// From an access point to the bucket that is read through it.
-    pub behind: HashMap<String, Arc<str>>,
+    pub behind: BTreeMap<String, Arc<str>>,
     pub prefixes: Vec<String>,
     pub keys: GlobSet,
     /// What `keys` was made of.
@@ -78,19 +79,6 @@ impl Feed {
         self.encoder_at(sink).map(|at| self.encoders[at.0])
     }
 
-    /// All that the feed says of how the records of an object become events. The one place that makes a context: what is
-    /// read now, made again after a crash, or requeued must not differ.
-    pub(super) fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a> {
-        let scope = match self.scope {
-            IdentityScope::Object => Scope::Object(object),
-            IdentityScope::Record => Scope::Record,
-        };
-        Context::new(self.family, object, scope, last_modified_ms, &self.name)
-            .with_settings(&self.settings)
-            .with_redaction(self.redaction.as_ref())
-            .with_users(self.users.as_ref().map(|users| users.lookup()))
-    }
-
     /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that
     /// name a time, which would be a new series every day.
     pub(super) fn partition(&self, object: &ObjectId) -> String {
@@ -105,6 +93,19 @@ impl Feed {
             Some(bucket) => ObjectId { bucket: Arc::clone(bucket), key: object.key },
             None => object,
         }
+    }
+}
+
+impl Contexts for Feed {
+    fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a> {
+        let scope = match self.scope {
+            IdentityScope::Object => Scope::Object(object),
+            IdentityScope::Record => Scope::Record,
+        };
+        Context::new(self.family, object, scope, last_modified_ms, &self.name)
+            .with_settings(&self.settings)
+            .with_redaction(self.redaction.as_ref())
+            .with_users(self.users.as_ref().map(|users| users.lookup()))
     }
 }
 
@@ -205,7 +206,7 @@ mod tests {
             place,
             bucket: bucket.into(),
             buckets: vec![bucket.into()],
-            behind: HashMap::new(),
+            behind: BTreeMap::new(),
             prefixes: texts(prefixes),
             keys: filters(&texts(keys)).unwrap(),
             globs: texts(keys),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::checkpoint::{CheckpointStore, Freshness, StoreError};
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::collector::feeds::Feed;
 use crate::config::Config;
 use crate::notification::ObjectId;
@@ -15,7 +15,8 @@ pub(super) fn of(feed: &Feed, object: &ObjectId, latest_ms: Option<i64>) -> Opti
 }
 
 /// Shows how fresh the partition is, and how long the object took that was written at `written_ms`.
-pub(super) fn show(metrics: &Metrics, fresh: Option<&Freshness>, written_ms: Option<i64>) {
+pub(super) fn show(metrics: &Metrics, clock: &Clock, fresh: Option<&Freshness>, written_ms: Option<i64>) {
+    let secs_since = |ms: i64| Duration::from_millis(u64::try_from(clock.now_ms() - ms).unwrap_or(0)).as_secs_f64();
     if let Some(Freshness { feed, partition, event_ms }) = fresh {
         metrics.delivered(feed, partition, *event_ms);
         metrics.event_latency_seconds.observe(secs_since(*event_ms));
@@ -32,8 +33,4 @@ pub(super) fn restore(store: &CheckpointStore, config: &Config, metrics: &Metric
         metrics.delivered(&fresh.feed, &fresh.partition, fresh.event_ms);
     }
     Ok(())
-}
-
-fn secs_since(ms: i64) -> f64 {
-    Duration::from_millis(u64::try_from(clock::now_ms() - ms).unwrap_or(0)).as_secs_f64()
 }

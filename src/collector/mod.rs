@@ -8,6 +8,8 @@ pub mod clock;
 
 mod delivery;
 
+mod error;
+
 mod feeds;
 
 mod freshness;
@@ -18,7 +20,9 @@ mod intake;
 
 mod job;
 
-mod reading;
+mod pump;
+
+pub mod random;
 
 mod redelivery;
 
@@ -40,6 +44,8 @@ mod upkeep;
 
 mod users;
 
+pub mod world;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,17 +54,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
+pub use error::Error;
+
+use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::report::Reporter;
-use crate::collector::scanner::ScannerError;
 use crate::collector::schedule::{Dispatcher, Ended, ReadRequest};
 use crate::collector::services::Services;
 use crate::collector::shutdown::{Shutdown, Stop};
+use crate::collector::start::{Basis, Sources};
+use crate::collector::world::World;
 use crate::config::Config;
-use crate::identity::IdentityError;
-use crate::notification::queue::QueueError;
-use crate::notification::scan::ScanError;
-use crate::sink;
+use crate::notification::queue::Queue;
 use crate::telemetry::health::{Activity, Health, Part, PartKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::systemd;
@@ -81,108 +87,72 @@ pub enum Mode {
     Once,
 }
 
-/// Why the collector ended before it was asked to.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    #[error(transparent)]
-    Place(#[from] ScanError),
-    #[error("{0}")]
-    Config(String),
-    #[error("sink {name}: {source}")]
-    Sink { name: String, source: sink::OpenError },
-    #[error("cannot listen at admin.listen = \"{address}\": {source}")]
-    Admin { address: String, source: std::io::Error },
-    /// With `--once`: something could not be read or delivered.
-    #[error("not everything was done: {0}")]
-    Unfinished(String),
-    /// A task panicked: a fault of the program's own. What was not committed comes again.
-    #[error("a task ended in a panic: {0}")]
-    Panic(String),
-}
-
-impl From<ScannerError> for Error {
-    fn from(error: ScannerError) -> Self {
-        match error {
-            ScannerError::Store(error) => Self::Store(error),
-            ScannerError::Scan(error) => Self::Place(error),
-        }
-    }
-}
-
-/// Who tells the dispatcher of changes; when all have ended, `--once` is over.
-type Sources = JoinSet<Result<(), Error>>;
-
 /// Runs the collector until the stop, or with [`Mode::Once`] until everything there is has been delivered.
 ///
 /// # Errors
 /// What could not be opened at the start, or what failed so that nothing can be promised any more.
 pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
+    let world = build::world(&config).await?;
+    run_in(world, config, mode, shutdown).await
+}
+
+/// As [`run`], in a world that is there already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
+    let World { clock, random, store, places, queues, sinks, identities } = world;
     let began = Instant::now();
-    let metrics = Arc::new(Metrics::new(clock::now_ms()));
+    let metrics = Arc::new(Metrics::new(clock.now_ms()));
     let health = Arc::new(Health::default());
-    let store = open_store(&config)?;
     let reporter = Reporter::new(&health, &metrics, began);
     announce(&reporter, &config);
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&store, &config, &metrics)?;
-    let mut identities = build::Identities::default();
-    let feeds = Arc::new(build::feeds(&config, &mut identities).await?);
+    let feeds = Arc::new(build::feeds(&config, places)?);
     // The parts stop when asked from outside, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let workers = start::workers(&config, &feeds, &store, &reporter, &halt, once, &mut tasks)?;
+    let basis = Basis { store, clock, random, reporter, halt, once };
+    let workers = start::workers(&config, &feeds, sinks, &basis, &mut tasks)?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
         workers,
-        store: store.clone(),
+        store: basis.store.clone(),
+        clock: basis.clock.clone(),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
-        reporter: reporter.clone(),
+        reporter: basis.reporter.clone(),
         limits: config.limits.clone(),
-        shutdown: halt.clone(),
+        shutdown: basis.halt.clone(),
         began,
     });
     let (read_requests, ordered) = mpsc::channel(READ_REQUESTS_MAX);
     let mut sources = Sources::new();
-    start::scanners(&config, &services, &read_requests, once, &halt, &mut sources);
-    start::requeues(&services, &read_requests, once, &halt, &mut sources);
-    start::rerouting(&services, &read_requests, once, &halt, &mut sources);
-    let queues =
-        start::queues(&config, &mut identities, &services, read_requests, once, &halt, &mut sources, &mut tasks)
-            .await?;
+    start::scanners(&config, &services, &read_requests, &basis, &mut sources);
+    start::requeues(&services, &read_requests, &basis, &mut sources);
+    start::rerouting(&services, &read_requests, &basis, &mut sources);
+    let queues = start::queues(&config, queues, &services, read_requests, &basis, &mut sources, &mut tasks)?;
     let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once)?;
     let mut background = JoinSet::new();
-    start::user_directories(&feeds, &reporter, &mut background);
+    start::user_directories(&feeds, &basis, &mut background);
     if !once {
         // Asked for the first time by `upkeep`.
-        identities.all().iter().for_each(|identity| reporter.announce(Part::new(PartKind::Identity, identity.name())));
+        identities.iter().for_each(|identity| basis.reporter.announce(Part::new(PartKind::Identity, identity.name())));
     }
-    let guard = upkeep::guard(store.clone());
+    let guard = upkeep::guard(basis.store.clone());
     background.spawn(async move { Ok(guard.await?) });
-    let _socket = start::admin(&config, &metrics, &health, &reporter, began, &mut background).await?;
+    let _socket = start::admin(&config, &services, &mut background).await?;
     start::watchdog(health, began, &mut background);
     if !once {
-        let report = upkeep::report(Arc::clone(&services));
-        background.spawn(async move {
-            report.await;
-            Ok(())
-        });
-        let upkeep = upkeep::run(Arc::clone(&services), identities.all(), queues);
-        background.spawn(async move { Ok(upkeep.await?) });
+        start::upkeep(&services, identities, queues, &mut background);
         // Without a service manager there is nobody to tell.
         let _ = systemd::ready();
     }
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
     drop(services);
+    let Basis { store, reporter, halt, .. } = basis;
     let supervised = Supervised { store: store.clone(), dispatcher, ordered, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     store.tidy().await;
@@ -198,14 +168,6 @@ fn announce(reporter: &Reporter, config: &Config) {
     let sinks = config.sink.keys().map(|name| Part::new(PartKind::Sink, name));
     let queues = build::queues(config).into_keys().map(|name| Part::new(PartKind::Queue, &name));
     feeds.chain(sinks).chain(queues).for_each(|part| reporter.announce(part));
-}
-
-fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
-    for file in store.exposed() {
-        warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
-    }
-    Ok(store)
 }
 
 /// Everything that runs.
@@ -238,6 +200,7 @@ impl Supervised {
         tokio::pin!(last_call);
         while !dispatcher.is_empty() || !self.sources.is_empty() || !self.tasks.is_empty() {
             let failed = tokio::select! {
+                biased;
                 () = shutdown.requested(), if !stopping => None,
                 Some(end) = self.sources.join_next() => match flatten(end) {
                     // One place that cannot be scanned whole does not keep what was found from being delivered.

@@ -1,6 +1,6 @@
 //! Takes up what operators ask of the quarantine: what is to be tried again is ordered as if it had just been written.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::checkpoint::{Asked, CheckpointStore, Request, StoreError};
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
-use crate::collector::reading::inflated;
+use crate::collector::redelivery::inflated;
 use crate::collector::report::Reporter;
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
@@ -33,6 +33,7 @@ const REQUESTS_AT_ONCE: usize = 1024;
 pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
+    pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: mpsc::Sender<ReadRequest>,
@@ -71,7 +72,7 @@ impl Requeues {
 
     /// Takes up the requests after number `taken`. Returns the last one's number.
     async fn take_up(&self, mut taken: u64, shutdown: &Shutdown) -> Result<u64, StoreError> {
-        let mut ordered: HashSet<ObjectId> = HashSet::new();
+        let mut ordered: BTreeSet<ObjectId> = BTreeSet::new();
         loop {
             let requests = self.store.requests(taken, REQUESTS_AT_ONCE)?;
             let Some(last) = requests.last() else { return Ok(taken) };
@@ -149,6 +150,6 @@ impl Requeues {
         }
         let outcome = if still.is_some() { "refused" } else { "delivered" };
         self.metrics.records_requeued.add(["message", outcome], 1);
-        self.store.replace_message(id, names, unrouted, self.unrouted_max, still, clock::now_ms()).await
+        self.store.replace_message(id, names, unrouted, self.unrouted_max, still, self.clock.now_ms()).await
     }
 }

@@ -11,16 +11,17 @@ use tracing::{debug, info, warn};
 
 use crate::checkpoint::{CheckpointStore, ObjectPosition, StoreError};
 use crate::collector::backoff::Backoff;
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::collector::feeds::Feed;
 use crate::collector::ids::FeedId;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
 use crate::notification::directory::Directory;
-use crate::notification::scan::{Found, ScanError};
+use crate::notification::scan::{Found, Listing, ScanError};
 use crate::object::Place;
 use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
@@ -43,6 +44,8 @@ pub(super) struct Scanner {
     /// The feed's position among all.
     pub position: FeedId,
     pub store: CheckpointStore,
+    pub clock: Clock,
+    pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: mpsc::Sender<ReadRequest>,
@@ -163,31 +166,16 @@ impl Scanner {
                 }
             }
             Place::S3(objects) => {
-                let whole = [String::new()];
-                let prefixes = if self.feed.prefixes.is_empty() { &whole[..] } else { &self.feed.prefixes };
-                for prefix in prefixes {
-                    let mut listing = objects.client().list(&self.feed.bucket, prefix, None);
-                    let mut backoff = Backoff::default();
-                    loop {
-                        let page = match listing.next_page().await {
-                            Ok(Some(page)) => page,
-                            Ok(None) => break,
-                            Err(error @ ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
-                                self.page_failed(&error, backoff.attempts());
-                                tokio::time::sleep(backoff.wait()).await;
-                                continue;
-                            }
-                            Err(error) => return Err(error.into()),
-                        };
-                        if backoff.attempts() > 1 {
-                            self.reporter.worked(&self.part(), Activity::List);
-                        }
-                        backoff = Backoff::default();
-                        self.consider_page(page, horizon, &mut counts).await?;
-                        if shutdown.is_requested() {
-                            return Ok(());
-                        }
+                for prefix in self.prefixes() {
+                    let listing = objects.client().list(&self.feed.bucket, prefix, None);
+                    if !self.list(listing, horizon, shutdown, &mut counts).await? {
+                        return Ok(());
                     }
+                }
+            }
+            Place::Memory(place) => {
+                for prefix in self.prefixes() {
+                    self.consider_page(place.list(prefix).await?, horizon, &mut counts).await?;
                 }
             }
         }
@@ -197,8 +185,44 @@ impl Scanner {
         }
         debug!(feed = %self.feed.name, seen, changed, forgotten, "scanned");
         self.reporter.worked(&self.part(), Activity::List);
-        self.metrics.scan_last_success.set([&self.feed.name], clock::now_ms() / 1000);
+        self.metrics.scan_last_success.set([&self.feed.name], self.clock.now_ms() / 1000);
         Ok(())
+    }
+
+    fn prefixes(&self) -> impl Iterator<Item = &str> {
+        let whole = self.feed.prefixes.is_empty().then_some("");
+        whole.into_iter().chain(self.feed.prefixes.iter().map(String::as_str))
+    }
+
+    /// Looks a listing through. Returns false when the stop came before its end.
+    async fn list(
+        &self,
+        mut listing: Listing,
+        horizon: Option<i64>,
+        shutdown: &Shutdown,
+        counts: &mut Counts,
+    ) -> Result<bool, ScannerError> {
+        let mut backoff = Backoff::new(&self.random);
+        loop {
+            let page = match listing.next_page().await {
+                Ok(Some(page)) => page,
+                Ok(None) => return Ok(true),
+                Err(error @ ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
+                    self.page_failed(&error, backoff.attempts());
+                    tokio::time::sleep(backoff.wait()).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if backoff.attempts() > 1 {
+                self.reporter.worked(&self.part(), Activity::List);
+            }
+            backoff.reset();
+            self.consider_page(page, horizon, counts).await?;
+            if shutdown.is_requested() {
+                return Ok(false);
+            }
+        }
     }
 
     /// A page of the listing is asked for again, after as many attempts before this one.

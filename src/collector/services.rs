@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
-use crate::collector::clock;
+use crate::collector::clock::{self, Clock};
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feeds;
@@ -23,6 +24,7 @@ pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub workers: PerSink<WorkerHandle>,
     pub store: CheckpointStore,
+    pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,
@@ -36,6 +38,16 @@ impl Services {
     /// give back what is in hand. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
+    }
+
+    /// Hands a part to a sink. Returns false when the sink has had no room for as long as patience lasts, or is closed.
+    pub(super) async fn offer(&self, sink: SinkId, part: Part, tracker: &Tracker) -> bool {
+        tokio::select! {
+            biased;
+            taken = self.workers[sink].offer(part, tracker) => taken,
+            () = self.stopped_for_long() => false,
+            () = tokio::time::sleep(self.limits.sink_patience) => false,
+        }
     }
 
     /// The supervisor turns, and health sees it.

@@ -80,6 +80,7 @@ pub fn on_signals(stop: Stop) -> io::Result<()> {
     tokio::spawn(async move {
         loop {
             let name = tokio::select! {
+                biased;
                 Some(()) = hangup.recv() => {
                     tracing::warn!(signal = "SIGHUP", "reload is not supported yet; restart to apply changes");
                     continue;
@@ -101,6 +102,7 @@ struct Received {
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> Received {
     tokio::select! {
+        biased;
         _ = terminate.recv() => Received { name: "SIGTERM", number: 15 },
         _ = interrupt.recv() => Received { name: "SIGINT", number: 2 },
     }

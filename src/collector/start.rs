@@ -1,5 +1,6 @@
 //! Starts the parts: sink workers, scanners, queues, the admin server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +9,24 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::info;
 
-use super::{Error, Sources, build, clock};
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch;
 use crate::checkpoint::CheckpointStore;
+use crate::collector::build;
+use crate::collector::clock::{self, Clock};
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
 use crate::collector::delivery::worker::{self, SinkWorker, WorkerError};
+use crate::collector::error::Error;
 use crate::collector::feeds::Feeds;
 use crate::collector::ids::{FeedId, PerSink, SinkId};
+use crate::collector::intake::acknowledge::Acknowledge;
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::intake::receive::Intake;
 use crate::collector::intake::unrouted::Rerouting;
 use crate::collector::intake::unrouted::told::Told;
-use crate::collector::intake::{acknowledge, visibility};
+use crate::collector::intake::visibility;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
@@ -30,15 +35,30 @@ use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Listen, feed};
-use crate::notification::sqs::SqsQueue;
+use crate::identity::Identity;
+use crate::notification::queue::Queue;
 use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
-use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Now;
 use crate::telemetry::systemd;
 
 /// How long the admin server rests after a failure, out of descriptors for example.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who tells the dispatcher of changes; when all have ended, `--once` is over.
+pub(super) type Sources = JoinSet<Result<(), Error>>;
+
+/// What each part is started with.
+pub(super) struct Basis {
+    pub store: CheckpointStore,
+    pub clock: Clock,
+    pub random: Random,
+    pub reporter: Reporter,
+    /// Heard by every part.
+    pub halt: Shutdown,
+    /// Do what there is to do now, and no more.
+    pub once: bool,
+}
 
 /// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program and the sink's
 /// encoding, that is what each of its feeds says of how records are read and told apart; no secret is in it.
@@ -56,20 +76,17 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
 pub(super) fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
-    store: &CheckpointStore,
-    reporter: &Reporter,
-    halt: &Shutdown,
-    once: bool,
+    mut sinks: BTreeMap<String, Sink>,
+    basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
     let limits = &config.limits;
+    let Basis { store, clock, random, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(config, name, table);
-        let state = store.lane(name)?;
-        let sink = Sink::open(table, state.position, state.file);
-        let sink = sink.map_err(|source| Error::Sink { name: name.clone(), source })?;
-        let unfinished = recovery::look_up(store, feeds, SinkId(position), name, limits, reporter, halt)?;
+        let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
+        let unfinished = recovery::look_up(store, feeds, SinkId(position), name, limits, random, reporter, halt)?;
         let (worker, handle) = SinkWorker::new(worker::Setup {
             name: name.as_str().into(),
             sink,
@@ -77,11 +94,13 @@ pub(super) fn workers(
             limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
             room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
             store: store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
             metrics: Arc::clone(reporter.metrics()),
             reporter: reporter.clone(),
             shutdown: halt.clone(),
             last_send: limits.shutdown_grace / 3,
-            once,
+            once: *once,
         });
         tasks.spawn(async move {
             match worker.run(unfinished).await {
@@ -98,8 +117,7 @@ pub(super) fn scanners(
     config: &Config,
     services: &Services,
     read_requests: &mpsc::Sender<ReadRequest>,
-    once: bool,
-    halt: &Shutdown,
+    basis: &Basis,
     sources: &mut Sources,
 ) {
     for (position, (feed, table)) in services.feeds.0.iter().zip(config.feed.values()).enumerate() {
@@ -111,14 +129,16 @@ pub(super) fn scanners(
             feed: Arc::clone(feed),
             position: FeedId(position),
             store: services.store.clone(),
+            clock: basis.clock.clone(),
+            random: basis.random.clone(),
             metrics: Arc::clone(&services.metrics),
             reporter: services.reporter.clone(),
             read_requests: read_requests.clone(),
             at_start,
             every,
-            once,
+            once: basis.once,
         };
-        let halt = halt.clone();
+        let halt = basis.halt.clone();
         sources.spawn(async move { Ok(scanner.run(halt).await?) });
     }
 }
@@ -127,20 +147,20 @@ pub(super) fn scanners(
 pub(super) fn requeues(
     services: &Services,
     read_requests: &mpsc::Sender<ReadRequest>,
-    once: bool,
-    halt: &Shutdown,
+    basis: &Basis,
     sources: &mut Sources,
 ) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         store: services.store.clone(),
+        clock: basis.clock.clone(),
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
         read_requests: read_requests.clone(),
         unrouted_max: services.limits.unrouted_objects_max,
-        once,
+        once: basis.once,
     };
-    let halt = halt.clone();
+    let halt = basis.halt.clone();
     sources.spawn(async move { Ok(requeues.run(halt).await?) });
 }
 
@@ -148,41 +168,44 @@ pub(super) fn requeues(
 pub(super) fn rerouting(
     services: &Services,
     read_requests: &mpsc::Sender<ReadRequest>,
-    once: bool,
-    halt: &Shutdown,
+    basis: &Basis,
     sources: &mut Sources,
 ) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
         store: services.store.clone(),
         read_requests: read_requests.clone(),
-        once,
+        once: basis.once,
     };
-    let halt = halt.clone();
+    let halt = basis.halt.clone();
     sources.spawn(async move { Ok(rerouting.run(halt).await?) });
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one start, called once")]
-pub(super) async fn queues(
+pub(super) fn queues<Q: Queue>(
     config: &Config,
-    identities: &mut build::Identities,
+    mut queues: BTreeMap<String, Q>,
     services: &Arc<Services>,
     read_requests: mpsc::Sender<ReadRequest>,
-    once: bool,
-    halt: &Shutdown,
+    basis: &Basis,
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,
-) -> Result<Vec<Watched>, Error> {
+) -> Result<Vec<Watched<Q>>, Error> {
+    let Basis { store, clock, random, reporter, halt, once } = basis;
     let mut watched = Vec::new();
     for (name, table) in build::queues(config) {
-        let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
-        let name: Arc<str> = name.into();
-        let queue = Arc::new(SqsQueue::connect(&table, &identity).await?);
+        let queue = queues.remove(&name).ok_or_else(|| Error::Config(format!("queue {name} is not there")))?;
+        let (name, queue): (Arc<str>, _) = (name.into(), Arc::new(queue));
         let (ended, ends) = mpsc::unbounded_channel();
         let in_flight = InFlightMessages::default();
         let (polling, polls) = mpsc::channel(1);
-        let reporter = services.reporter.clone();
-        let settler = acknowledge::run(Arc::clone(&queue), Arc::clone(&name), ends, polls, reporter, halt.clone());
+        let acknowledge = Acknowledge {
+            queue: Arc::clone(&queue),
+            name: Arc::clone(&name),
+            random: random.clone(),
+            reporter: reporter.clone(),
+            shutdown: halt.clone(),
+        };
+        let settler = acknowledge.run(ends, polls);
         tasks.spawn(async move {
             settler.await;
             Ok(())
@@ -191,7 +214,7 @@ pub(super) async fn queues(
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
             stall_after: services.limits.stall_after,
-            reporter: services.reporter.clone(),
+            reporter: reporter.clone(),
         };
         let metrics = Arc::clone(&services.metrics);
         let lease = visibility::run(Arc::clone(&queue), terms, in_flight.clone(), metrics, halt.clone());
@@ -199,9 +222,11 @@ pub(super) async fn queues(
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
             feeds: Arc::clone(&services.feeds),
-            store: services.store.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
             metrics: Arc::clone(&services.metrics),
-            reporter: services.reporter.clone(),
+            reporter: reporter.clone(),
             read_requests: read_requests.clone(),
             ended,
             in_flight: in_flight.clone(),
@@ -211,7 +236,7 @@ pub(super) async fn queues(
             told: Told::default(),
             last_poll: services.limits.shutdown_grace / 3,
             _polling: polling,
-            once,
+            once: *once,
         });
         for _ in 0..table.receivers {
             let (intake, halt) = (Arc::clone(&intake), halt.clone());
@@ -228,14 +253,30 @@ pub(super) async fn queues(
 }
 
 /// Has the users of every feed that wants them listed, beside everything else.
-pub(super) fn user_directories(feeds: &Feeds, reporter: &Reporter, background: &mut JoinSet<Result<(), Error>>) {
+pub(super) fn user_directories(feeds: &Feeds, basis: &Basis, background: &mut JoinSet<Result<(), Error>>) {
     for directory in feeds.0.iter().filter_map(|feed| feed.users.clone()) {
-        let reporter = reporter.clone();
+        let (random, reporter) = (basis.random.clone(), basis.reporter.clone());
         background.spawn(async move {
-            directory.run(&reporter).await;
+            directory.run(&random, &reporter).await;
             Ok(())
         });
     }
+}
+
+/// Looks after what is only to be looked at now and then.
+pub(super) fn upkeep<Q: Queue>(
+    services: &Arc<Services>,
+    identities: Vec<Identity>,
+    queues: Vec<Watched<Q>>,
+    background: &mut JoinSet<Result<(), Error>>,
+) {
+    let report = upkeep::report(Arc::clone(services));
+    background.spawn(async move {
+        report.await;
+        Ok(())
+    });
+    let upkeep = upkeep::run(Arc::clone(services), identities, queues);
+    background.spawn(async move { Ok(upkeep.await?) });
 }
 
 /// Tells the service manager that the daemon turns, where it watches us.
@@ -252,10 +293,7 @@ pub(super) fn watchdog(health: Arc<Health>, began: Instant, background: &mut Joi
 /// removed when what is returned is dropped.
 pub(super) async fn admin(
     config: &Config,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
-    reporter: &Reporter,
-    began: Instant,
+    services: &Services,
     background: &mut JoinSet<Result<(), Error>>,
 ) -> Result<Option<SocketFile>, Error> {
     let address = config.admin.address().map_err(|error| Error::Config(format!("admin.listen: {error}")))?;
@@ -264,7 +302,9 @@ pub(super) async fn admin(
     let (listener, file) = Listener::bind(&listen).await.map_err(failed)?;
     let listen = listener.address().map_err(failed)?.map_or(listen, Listen::Tcp);
     info!(%listen, "admin listens");
-    let now = move || Now { wall_ms: clock::now_ms(), uptime_ms: clock::since_ms(began) };
+    let Services { metrics, health, reporter, clock, began, .. } = services;
+    let (clock, began) = (clock.clone(), *began);
+    let now = move || Now { wall_ms: clock.now_ms(), uptime_ms: clock::since_ms(began) };
     let state = admin::State { metrics: Arc::clone(metrics), health: Arc::clone(health), now: Arc::new(now) };
     let (reporter, listen) = (reporter.clone(), listen.to_string());
     background.spawn(async move {

@@ -14,7 +14,7 @@ use crate::collector::report::{Reporter, limited};
 use crate::collector::services::Services;
 use crate::identity::fault::FaultKind;
 use crate::identity::{Identity, IdentityError};
-use crate::notification::sqs::SqsQueue;
+use crate::notification::queue::Queue;
 use crate::telemetry::health::{Activity, Failure, Health, Part, PartKind, Patience};
 use crate::telemetry::{status, systemd};
 
@@ -36,18 +36,17 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// A queue and what of it is in hand.
-#[derive(Clone)]
-pub(super) struct Watched {
+pub(super) struct Watched<Q> {
     pub name: Arc<str>,
-    pub queue: Arc<SqsQueue>,
+    pub queue: Arc<Q>,
     pub in_flight: InFlightMessages,
 }
 
 /// Looks after the store, the identities and the queues until the process ends.
-pub(super) async fn run(
+pub(super) async fn run<Q: Queue>(
     services: Arc<Services>,
     identities: Vec<Identity>,
-    queues: Vec<Watched>,
+    queues: Vec<Watched<Q>>,
 ) -> Result<(), StoreError> {
     let mut forget_at = Instant::now();
     loop {
@@ -90,7 +89,7 @@ pub(super) async fn guard(store: CheckpointStore) -> Result<(), StoreError> {
 
 /// Forgets what has not changed for the configured time.
 async fn forget(services: &Services) -> Result<(), StoreError> {
-    let before_ms = clock::now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
+    let before_ms = services.clock.now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
     let mut objects = 0;
     loop {
         match services.store.forget(before_ms).await? {
@@ -140,9 +139,9 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
     }
 }
 
-async fn look_at(services: &Services, watched: &Watched) {
+async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
     let oldest_ms = watched.in_flight.all().iter().filter_map(|held| held.message().sent_at_ms).min();
-    let age_secs = oldest_ms.map_or(0, |sent_ms| (clock::now_ms() - sent_ms).max(0) / 1000);
+    let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
     services.metrics.queue_oldest_message_age_seconds.set([&watched.name], age_secs);
     // Without permission to ask, the gauges stay as they are; receiving says what is wrong.
     if let Ok(attributes) = watched.queue.attributes().await {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::collector::backoff::Backoff;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::transport::Client;
 use crate::users::{self, FetchError, Lookup, Users};
@@ -47,9 +48,9 @@ impl UserDirectory {
     }
 
     /// Lists the users again and again, until it is dropped.
-    pub(super) async fn run(&self, reporter: &Reporter) {
+    pub(super) async fn run(&self, random: &Random, reporter: &Reporter) {
         let longest = RETRY_MAX.min(self.config.lifetime);
-        let mut backoff = Backoff::new(longest);
+        let mut backoff = Backoff::new(random).up_to(longest);
         let mut client = None;
         let mut reads = false;
         loop {
@@ -63,7 +64,7 @@ impl UserDirectory {
                     }
                     let kept = Kept { users: Arc::new(users), since };
                     *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-                    backoff = Backoff::new(longest);
+                    backoff.reset();
                     self.config.lifetime
                 }
                 Err(error) => {

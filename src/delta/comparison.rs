@@ -1,9 +1,9 @@
 //! Places the records of one reading among the accepted ones, and keeps the account of it.
 
 use crate::delta::digest::ContentDigest;
-use crate::delta::ledger::Ledger;
-use crate::delta::multiset::{Accepted, Taken, each_accepted};
+use crate::delta::multiset::{Accepted, Taken};
 use crate::delta::prefix::Held;
+use crate::delta::table::ScratchTable;
 use crate::delta::tally::Tally;
 use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, Summary};
 use crate::records::lines::Block;
@@ -13,7 +13,8 @@ use crate::records::lines::Block;
 /// Give it, in the order of the content, each record ([`Comparison::place`]) and, after its records, each block
 /// ([`Comparison::pass`]). A record that is not placed is not accepted: the last line that is held back, and whatever
 /// comes after it. Every record placed as new must be accepted, in order; [`Comparison::progress`] says, whenever part of
-/// them is to be committed, what that makes of the object.
+/// them is to be committed, what that makes of the object. Before a record is placed, give it the accepted fingerprints
+/// that it wants ([`Comparison::wants_accepted`], [`Comparison::learn`]).
 pub struct Comparison {
     accepted_before: u64,
     accepted: u64,
@@ -27,31 +28,28 @@ pub struct Comparison {
     settled: Progress,
     digest: Box<ContentDigest>,
     way: Way,
-    ledger: Box<dyn Ledger>,
-    limit: usize,
+    table: Box<dyn ScratchTable>,
+    /// How many accepted fingerprints it was given, and how many it wants.
+    learned: u64,
+    wanted: u64,
 }
 
 enum Way {
     /// Records are told apart by where they stand.
     ByPosition,
     /// The accepted records stand first and in order: what follows is new, and only counted.
-    Appended(Counting),
+    Appended(Tally),
     /// Anything may stand anywhere.
     Rewritten(Accepted),
 }
 
-enum Counting {
-    /// The accepted records are not counted yet, and must be before the first new one.
-    AcceptedMissing,
-    By(Tally),
-}
-
 impl Comparison {
-    /// For reading on after a beginning that holds. `before` is what it was checked against.
-    pub fn after(held: Held, before: &Progress, growth: Growth, ledger: Box<dyn Ledger>, limit: usize) -> Self {
-        let way = match growth {
-            Growth::Once => Way::ByPosition,
-            Growth::Overwritten => Way::Appended(Counting::AcceptedMissing),
+    /// For reading on after a beginning that holds. `before` is what it was checked against; `limit`: fingerprints compared
+    /// in memory.
+    pub fn after(held: Held, before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
+        let (way, wanted) = match growth {
+            Growth::Once => (Way::ByPosition, 0),
+            Growth::Overwritten => (Way::Appended(Tally::new(limit, 0)), before.accepted),
         };
         Self {
             content_records: before.content_records,
@@ -60,43 +58,31 @@ impl Comparison {
             end_offset: before.content_bytes,
             settled: before.clone(),
             digest: held.digest,
-            ..Self::begin(before, way, ledger, limit)
+            ..Self::begin(before, way, wanted, table)
         }
     }
 
-    /// For reading from the content's beginning, when nothing is known about it, or nothing holds. `limit`: fingerprints
-    /// compared in memory.
-    ///
-    /// # Errors
-    /// The ledger's, since the accepted fingerprints are loaded; those of objects written once are not kept.
-    pub fn whole(
-        before: &Progress,
-        growth: Growth,
-        mut ledger: Box<dyn Ledger>,
-        limit: usize,
-    ) -> Result<Self, DeltaError> {
-        let way = match growth {
-            Growth::Once => Way::ByPosition,
-            Growth::Overwritten if before.accepted == 0 => Way::Appended(Counting::By(Tally::new(limit, 0))),
-            Growth::Overwritten => Way::Rewritten(Accepted::load(ledger.as_mut(), before.accepted, limit)?),
+    /// For reading from the content's beginning, when nothing is known about it, or nothing holds. The fingerprints of
+    /// objects written once are not kept.
+    pub fn whole(before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
+        let (way, wanted) = match growth {
+            Growth::Once => (Way::ByPosition, 0),
+            Growth::Overwritten if before.accepted == 0 => (Way::Appended(Tally::new(limit, 0)), 0),
+            Growth::Overwritten => (Way::Rewritten(Accepted::new(before.accepted, limit)), before.accepted),
         };
-        Ok(Self::begin(before, way, ledger, limit))
+        Self::begin(before, way, wanted, table)
     }
 
     /// For reading from the content's beginning what has just been found to hold, in this very version: known records are
     /// wanted again, for a sink that has not had them.
-    ///
-    /// # Errors
-    /// As [`Comparison::whole`].
-    pub fn again(before: &Progress, growth: Growth, ledger: Box<dyn Ledger>, limit: usize) -> Result<Self, DeltaError> {
+    pub fn again(before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
         if growth == Growth::Once || !before.in_order || !before.covers_accepted() {
-            return Self::whole(before, growth, ledger, limit);
+            return Self::whole(before, growth, table, limit);
         }
-        let counting = Counting::By(Tally::new(limit, before.accepted));
-        Ok(Self::begin(before, Way::Appended(counting), ledger, limit))
+        Self::begin(before, Way::Appended(Tally::new(limit, before.accepted)), 0, table)
     }
 
-    fn begin(before: &Progress, way: Way, ledger: Box<dyn Ledger>, limit: usize) -> Self {
+    fn begin(before: &Progress, way: Way, wanted: u64, table: Box<dyn ScratchTable>) -> Self {
         let digest = Box::<ContentDigest>::default();
         Self {
             accepted_before: before.accepted,
@@ -114,9 +100,49 @@ impl Comparison {
             },
             digest,
             way,
-            ledger,
-            limit,
+            table,
+            learned: 0,
+            wanted,
         }
+    }
+
+    /// The number of the accepted record from which on fingerprints are wanted before the next record is placed; nothing
+    /// when it has all that it needs.
+    pub fn wants_accepted(&self) -> Option<u64> {
+        (self.learned < self.wanted).then_some(self.learned)
+    }
+
+    /// Takes the accepted fingerprints from the wanted number on, some or all of them.
+    ///
+    /// # Errors
+    /// The table's; `Incomplete` when there are none.
+    pub fn learn(&mut self, fingerprints: &[Fingerprint]) -> Result<(), DeltaError> {
+        if fingerprints.is_empty() && self.learned < self.wanted {
+            return Err(self.incomplete());
+        }
+        let left = usize::try_from(self.wanted - self.learned).unwrap_or(usize::MAX);
+        if let (0, Way::Appended(tally)) = (self.learned, &mut self.way) {
+            tally.reserve(self.wanted);
+        }
+        let table = self.table.as_mut();
+        for fingerprint in fingerprints.iter().take(left) {
+            match &mut self.way {
+                Way::ByPosition => {}
+                Way::Appended(tally) => {
+                    tally.count(*fingerprint, table)?;
+                }
+                Way::Rewritten(accepted) => accepted.enter(*fingerprint, self.learned, table)?,
+            }
+            self.learned += 1;
+        }
+        if let (true, Way::Rewritten(accepted)) = (self.learned == self.wanted, &mut self.way) {
+            accepted.complete();
+        }
+        Ok(())
+    }
+
+    fn incomplete(&self) -> DeltaError {
+        DeltaError::Incomplete { held: self.learned, accepted: self.wanted }
     }
 
     /// Says of the content's next record whether it is known or new. `end_offset`: content bytes up to and including its
@@ -124,22 +150,22 @@ impl Comparison {
     /// told apart by position.
     ///
     /// # Errors
-    /// The ledger's; the reading is over then.
+    /// The table's, or accepted fingerprints are missing; the reading is over then.
     pub fn place(&mut self, fingerprint: Fingerprint, end_offset: u64) -> Result<Place, DeltaError> {
+        if self.learned < self.wanted {
+            return Err(self.incomplete());
+        }
         let ordinal = self.content_records;
         let (known, next) = (ordinal < self.accepted_before, self.accepted);
         let in_turn = |occurrence| match known {
             true => Place::Known { index: ordinal, occurrence },
             false => Place::New { index: next, occurrence },
         };
-        let ledger = self.ledger.as_mut();
+        let table = self.table.as_mut();
         let place = match &mut self.way {
             Way::ByPosition => in_turn(ordinal),
-            Way::Appended(counting) => {
-                let tally = counting.tally(ledger, self.accepted_before, self.limit)?;
-                in_turn(tally.count(fingerprint, ledger)?)
-            }
-            Way::Rewritten(accepted) => match accepted.take(fingerprint, ledger)? {
+            Way::Appended(tally) => in_turn(tally.count(fingerprint, table)?),
+            Way::Rewritten(accepted) => match accepted.take(fingerprint, table)? {
                 Taken::Known { index, occurrence } => Place::Known { index, occurrence },
                 Taken::New { occurrence } => Place::New { index: next, occurrence },
             },
@@ -198,29 +224,12 @@ impl Comparison {
     }
 }
 
-impl Counting {
-    fn tally(&mut self, ledger: &mut dyn Ledger, accepted: u64, limit: usize) -> Result<&mut Tally, DeltaError> {
-        if let Self::AcceptedMissing = self {
-            let mut tally = Tally::new(limit, accepted);
-            each_accepted(ledger, accepted, |ledger, fingerprint, _| {
-                tally.count(fingerprint, ledger)?;
-                Ok(())
-            })?;
-            *self = Self::By(tally);
-        }
-        match self {
-            Self::By(tally) => Ok(tally),
-            Self::AcceptedMissing => Err(DeltaError::Incomplete { held: 0, accepted }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::delta::RecordHash;
-    use crate::delta::ledger::MemoryLedger;
-    use crate::delta::prefix::{self, Prefix};
+    use crate::delta::prefix::{Prefix, PrefixCheck};
+    use crate::delta::table::MemoryTable;
     use crate::records::LineRole;
     use crate::records::lines::{Item, Lines, Start};
 
@@ -255,7 +264,7 @@ mod tests {
     #[test]
     fn a_reading_that_stops_inside_a_block_leaves_the_progress_it_gave_last() {
         let mut lines = Lines::new(|_, _| LineRole::Record, 1000, Start::Beginning);
-        let mut comparison = Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let mut comparison = Comparison::whole(&Progress::default(), Growth::Once, table(), 0);
         let mut source = &b"a\nb\nc\n"[..];
         let block = lines.next_block(&mut source).unwrap().unwrap();
         comparison.place(Fingerprint([0; 16]), 2).unwrap();
@@ -266,14 +275,14 @@ mod tests {
         assert_eq!(given.digest, *blake3::hash(b"a\n").as_bytes());
     }
 
-    fn no_ledger() -> Box<MemoryLedger> {
-        Box::new(MemoryLedger::default())
+    fn table() -> Box<MemoryTable> {
+        Box::default()
     }
 
     #[test]
     fn progress_at_any_record_digests_the_content_up_to_its_end() {
         let content = content();
-        let comparison = Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let comparison = Comparison::whole(&Progress::default(), Growth::Once, table(), 0);
         let all = progresses(comparison, Start::Beginning, &content);
         assert_eq!(all.len(), 42);
         for progress in &all {
@@ -287,19 +296,19 @@ mod tests {
     #[test]
     fn a_reading_that_goes_on_in_the_middle_ends_as_one_from_the_beginning() {
         let content = content();
-        let whole = || Comparison::whole(&Progress::default(), Growth::Once, no_ledger(), 0).unwrap();
+        let whole = || Comparison::whole(&Progress::default(), Growth::Once, table(), 0);
         let all = progresses(whole(), Start::Beginning, &content);
         for before in &all {
             let mut source = &content[..];
-            let Prefix::Holds(held) = prefix::check(before, &mut source).unwrap() else { panic!("{before:?}") };
+            let Prefix::Holds(held) = PrefixCheck::new(before).run(&mut source).unwrap() else { panic!("{before:?}") };
             let start = held.start;
-            let after = Comparison::after(held, before, Growth::Once, no_ledger(), 0);
+            let after = Comparison::after(held, before, Growth::Once, table(), 0);
             assert_eq!(progresses(after, start, source).last(), all.last());
         }
     }
 
     #[test]
-    fn accepted_records_are_counted_before_the_first_new_one_and_not_without_one() {
+    fn accepted_records_are_counted_before_the_first_new_one() {
         let content = b"a\nb\na\n";
         let accepted: Vec<_> = [b"a", b"b", b"a"].map(|record| RecordHash::of(record).fingerprint()).to_vec();
         let before = Progress {
@@ -309,15 +318,18 @@ mod tests {
             digest: blake3::hash(content).into(),
             in_order: true,
         };
-        let after = |ledger| {
-            let Ok(Prefix::Holds(held)) = prefix::check(&before, &mut &content[..]) else { panic!("it holds") };
-            Comparison::after(held, &before, Growth::Overwritten, ledger, 10)
-        };
-        assert_eq!(after(no_ledger()).progress_passed(), before);
-        let mut with = after(Box::new(MemoryLedger::new(accepted.clone())));
-        assert_eq!(with.place(accepted[0], 8).unwrap(), Place::New { index: 3, occurrence: 2 });
-        assert_eq!(with.place(accepted[1], 10).unwrap(), Place::New { index: 4, occurrence: 1 });
-        let missing = after(no_ledger()).place(accepted[0], 8);
-        assert!(matches!(missing, Err(DeltaError::Incomplete { held: 0, accepted: 3 })));
+        let Ok(Prefix::Holds(held)) = PrefixCheck::new(&before).run(&mut &content[..]) else { panic!("it holds") };
+        let mut after = Comparison::after(held, &before, Growth::Overwritten, table(), 10);
+        assert_eq!((after.progress_passed(), after.wants_accepted()), (before, Some(0)));
+        let early = after.place(accepted[0], 8);
+        assert!(matches!(early, Err(DeltaError::Incomplete { held: 0, accepted: 3 })));
+        after.learn(&accepted[..2]).unwrap();
+        assert_eq!(after.wants_accepted(), Some(2));
+        assert!(matches!(after.learn(&[]), Err(DeltaError::Incomplete { held: 2, accepted: 3 })));
+        // What follows the accepted ones is not counted.
+        after.learn(&[accepted[2], accepted[0]]).unwrap();
+        assert_eq!(after.wants_accepted(), None);
+        assert_eq!(after.place(accepted[0], 8).unwrap(), Place::New { index: 3, occurrence: 2 });
+        assert_eq!(after.place(accepted[1], 10).unwrap(), Place::New { index: 4, occurrence: 1 });
     }
 }

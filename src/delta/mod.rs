@@ -1,6 +1,6 @@
 //! Says which records of an object's current content are new.
 
-pub mod ledger;
+pub mod table;
 
 pub mod digest;
 
@@ -11,8 +11,6 @@ pub mod tally;
 pub mod multiset;
 
 pub mod comparison;
-
-pub mod between;
 
 use std::hash::{Hash, Hasher};
 
@@ -104,7 +102,7 @@ pub struct Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum DeltaError {
     #[error(transparent)]
-    Ledger(#[from] ledger::LedgerError),
+    Table(#[from] table::TableError),
     /// The checkpoint store contradicts itself.
     #[error("fingerprints of {held} records are kept where {accepted} were accepted")]
     Incomplete { held: u64, accepted: u64 },

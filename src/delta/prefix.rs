@@ -22,52 +22,56 @@ pub struct Held {
     pub(in crate::delta) digest: Box<ContentDigest>,
 }
 
-/// Reads as many bytes of `source`, which stands at the content's beginning, as `before` has digested, and compares.
-/// Worth doing only where [`Progress::covers_accepted`].
-///
-/// # Errors
-/// Those of `source`.
-pub fn check(before: &Progress, source: &mut impl Read) -> io::Result<Prefix> {
-    let mut digest = ContentDigest::default();
-    let mut buffer = vec![0; BLOCK_BYTES];
-    let mut last_byte = b'\n';
-    while digest.position() < before.content_bytes {
-        let left = usize::try_from(before.content_bytes - digest.position()).unwrap_or(usize::MAX);
-        let wanted = left.min(buffer.len());
-        let filled = fill(source, &mut buffer[..wanted])?;
-        digest.feed(&buffer[..filled]);
-        if filled < wanted {
-            return Ok(Prefix::Broken);
-        }
-        last_byte = buffer[filled - 1];
-    }
-    if digest.value() != before.digest {
-        return Ok(Prefix::Broken);
-    }
-    let Progress { content_records, content_bytes, .. } = *before;
-    Ok(Prefix::Holds(Held {
-        start: Start::After { content_records, content_bytes, last_byte },
-        digest: Box::new(digest),
-    }))
+/// The comparison of a content's beginning with what was accepted of it.
+pub struct PrefixCheck {
+    before: Progress,
+    digest: Box<ContentDigest>,
+    buffer: Box<[u8]>,
+    last_byte: u8,
 }
 
-/// Fills `buffer`, or as much of it as the source still has.
-fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match source.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+impl PrefixCheck {
+    /// Worth doing only where [`Progress::covers_accepted`].
+    pub fn new(before: &Progress) -> Self {
+        let buffer = vec![0; BLOCK_BYTES].into();
+        Self { before: before.clone(), digest: Box::default(), buffer, last_byte: b'\n' }
     }
-    Ok(filled)
+
+    /// Reads as many bytes of `source`, which the first time stands at the content's beginning, as were digested before,
+    /// and compares. Where `source` has no bytes yet and says so, nothing is lost: call again.
+    ///
+    /// # Errors
+    /// Those of `source`.
+    pub fn run(&mut self, source: &mut impl Read) -> io::Result<Prefix> {
+        let Progress { content_records, content_bytes, .. } = self.before;
+        while self.digest.position() < content_bytes {
+            let left = usize::try_from(content_bytes - self.digest.position()).unwrap_or(usize::MAX);
+            let wanted = left.min(self.buffer.len());
+            match source.read(&mut self.buffer[..wanted]) {
+                Ok(0) => return Ok(Prefix::Broken),
+                Ok(count) => {
+                    self.digest.feed(&self.buffer[..count]);
+                    self.last_byte = self.buffer[count - 1];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.digest.value() != self.before.digest {
+            return Ok(Prefix::Broken);
+        }
+        let start = Start::After { content_records, content_bytes, last_byte: self.last_byte };
+        Ok(Prefix::Holds(Held { start, digest: std::mem::take(&mut self.digest) }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(before: &Progress, source: &mut impl Read) -> io::Result<Prefix> {
+        PrefixCheck::new(before).run(source)
+    }
 
     fn progress_over(content: &[u8]) -> Progress {
         Progress {

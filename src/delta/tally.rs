@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::delta::Fingerprint;
-use crate::delta::ledger::{Ledger, LedgerError};
+use crate::delta::table::{ScratchTable, TableError};
 
 /// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of the
 /// table, and only the others a number.
@@ -17,25 +17,32 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts up to `limit` distinct fingerprints in memory, those past it in the ledger's table. Expects `expected` of
+    /// Counts up to `limit` distinct fingerprints in memory, those past it in the table. Expects `expected` of
     /// them.
     pub fn new(limit: usize, expected: u64) -> Self {
         let keyed = Keyed::new();
-        let room = usize::try_from(expected).unwrap_or(usize::MAX).min(limit);
-        Self { counted: HashSet::with_capacity_and_hasher(room, keyed), repeated: HashMap::with_hasher(keyed), limit }
+        let mut tally = Self { counted: HashSet::with_hasher(keyed), repeated: HashMap::with_hasher(keyed), limit };
+        tally.reserve(expected);
+        tally
+    }
+
+    /// Makes room for as many more, as far as memory may be used.
+    pub fn reserve(&mut self, expected: u64) {
+        let room = usize::try_from(expected).unwrap_or(usize::MAX).min(self.limit);
+        self.counted.reserve(room.saturating_sub(self.counted.len()));
     }
 
     /// Counts the fingerprint once more; says how often it had been counted before.
     ///
     /// # Errors
-    /// The ledger's, past the limit.
-    pub fn count(&mut self, fingerprint: Fingerprint, ledger: &mut dyn Ledger) -> Result<u64, LedgerError> {
+    /// The table's, past the limit.
+    pub fn count(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
         if self.counted.len() < self.limit {
             if self.counted.insert(fingerprint) {
                 return Ok(0);
             }
         } else if !self.counted.contains(&fingerprint) {
-            return ledger.count(fingerprint);
+            return table.count(fingerprint);
         }
         let count = self.repeated.entry(fingerprint).or_insert(1);
         *count += 1;
@@ -99,7 +106,7 @@ impl Hasher for KeyedHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delta::ledger::MemoryLedger;
+    use crate::delta::table::MemoryTable;
 
     fn fingerprint(number: u8) -> Fingerprint {
         Fingerprint([number; 16])
@@ -108,9 +115,9 @@ mod tests {
     #[test]
     fn each_fingerprint_is_counted_on_its_own_within_memory_and_past_it() {
         for limit in [0, 1, 2, 100] {
-            let mut ledger = MemoryLedger::default();
+            let mut table = MemoryTable::default();
             let mut tally = Tally::new(limit, 1_000_000);
-            let counts = [1, 2, 1, 3, 3, 1, 2, 4, 1].map(|n| tally.count(fingerprint(n), &mut ledger).unwrap());
+            let counts = [1, 2, 1, 3, 3, 1, 2, 4, 1].map(|n| tally.count(fingerprint(n), &mut table).unwrap());
             assert_eq!(counts, [0, 0, 1, 0, 1, 2, 1, 0, 3], "limit {limit}");
             assert!(tally.counted.len() <= limit);
         }

@@ -63,6 +63,24 @@ pub struct Family {
     sought: Option<&'static Sought>,
 }
 
+#[cfg(test)]
+impl Family {
+    /// A family of one's own, whose lines hold one record each.
+    pub(crate) const fn of_lines(growth: Growth, role: crate::records::Role, decode: Decode) -> Self {
+        Self {
+            name: "test",
+            growth,
+            framing: Framing::Lines(role),
+            keys: &[],
+            decode,
+            parsed: |_, _, _| Ok(()),
+            redact: |_, _, _| Ok(None),
+            redactable: |_, _| Ok(()),
+            sought: None,
+        }
+    }
+}
+
 /// Reads a record. What was handed on before a refusal does not count.
 pub type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
 

@@ -27,6 +27,32 @@ pub trait Queue: Send + Sync + 'static {
     /// Deletes the messages. One outcome for each handle, in their order. Any number of handles; an error means that
     /// not one of them was deleted. That a delete succeeded is no proof that the message never comes again.
     fn delete(&self, handles: &[ReceiptHandle]) -> impl Future<Output = Result<Vec<Outcome>, QueueError>> + Send;
+
+    /// Asks how the queue is set up and how full it is. `Denied` where that may not be asked, which nothing else needs.
+    fn attributes(&self) -> impl Future<Output = Result<Attributes, QueueError>> + Send;
+}
+
+/// How a queue is set up, and how full it is. The counts are approximate.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Attributes {
+    /// Waiting to be received.
+    pub visible_messages: u64,
+    /// Received and neither deleted nor visible again.
+    pub in_flight_messages: u64,
+    pub delayed_messages: u64,
+    /// The queue's own default, which each of our receives overrides.
+    pub visibility_secs: Option<u32>,
+    pub retention_secs: Option<u32>,
+    /// Longer notifications are refused by the queue, and lost.
+    pub message_bytes_max: Option<u64>,
+    pub redrive: Option<Redrive>,
+}
+
+/// Where messages go that come too often.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Redrive {
+    pub receives_max: u32,
+    pub dead_letter_arn: String,
 }
 
 /// One received message.

@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::identity::Identity;
 use crate::identity::fault::{Fault, FaultKind, Remedy};
-use crate::notification::queue::{Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle};
+use crate::notification::queue::{
+    Attributes, Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle, Redrive,
+};
 
 /// SQS's own limit of a long poll.
 const WAIT_SECS_MAX: u32 = 20;
@@ -26,29 +28,6 @@ pub struct SqsQueue {
     identity: Identity,
     url: String,
     visibility_secs: u32,
-}
-
-/// How a queue is set up, and how full it is. The counts are approximate.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Attributes {
-    /// Waiting to be received.
-    pub visible_messages: u64,
-    /// Received and neither deleted nor visible again.
-    pub in_flight_messages: u64,
-    pub delayed_messages: u64,
-    /// The queue's own default, which each of our receives overrides.
-    pub visibility_secs: Option<u32>,
-    pub retention_secs: Option<u32>,
-    /// Longer notifications are refused by the queue, and lost.
-    pub message_bytes_max: Option<u64>,
-    pub redrive: Option<Redrive>,
-}
-
-/// Where messages go that come too often.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Redrive {
-    pub receives_max: u32,
-    pub dead_letter_arn: String,
 }
 
 impl SqsQueue {
@@ -95,34 +74,6 @@ impl SqsQueue {
         &self.url
     }
 
-    /// Asks how the queue is set up and how full it is.
-    ///
-    /// # Errors
-    /// As any request; `Denied` where the identity may not do `sqs:GetQueueAttributes`, which nothing else needs.
-    pub async fn attributes(&self) -> Result<Attributes, QueueError> {
-        let reply = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&self.url)
-            .attribute_names(QueueAttributeName::All)
-            .send()
-            .await
-            .map_err(|error| self.failed(&Fault::of(&error)))?;
-        let told = reply.attributes.unwrap_or_default();
-        let text = |name: QueueAttributeName| told.get(&name).map(String::as_str);
-        let number = |name: QueueAttributeName| text(name).and_then(|text| text.parse::<u64>().ok());
-        let small = |name: QueueAttributeName| number(name).and_then(|number| u32::try_from(number).ok());
-        Ok(Attributes {
-            visible_messages: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
-            in_flight_messages: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).unwrap_or(0),
-            delayed_messages: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed).unwrap_or(0),
-            visibility_secs: small(QueueAttributeName::VisibilityTimeout),
-            retention_secs: small(QueueAttributeName::MessageRetentionPeriod),
-            message_bytes_max: number(QueueAttributeName::MaximumMessageSize),
-            redrive: text(QueueAttributeName::RedrivePolicy).and_then(redrive),
-        })
-    }
-
     async fn extend_some(&self, handles: &[ReceiptHandle], secs: u32) -> Result<Vec<Outcome>, QueueError> {
         let secs = i32::try_from(secs.min(VISIBILITY_SECS_MAX)).unwrap_or(i32::MAX);
         let entries = handles.iter().enumerate().map(|(index, handle)| {
@@ -160,6 +111,30 @@ impl SqsQueue {
 }
 
 impl Queue for SqsQueue {
+    async fn attributes(&self) -> Result<Attributes, QueueError> {
+        let reply = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::All)
+            .send()
+            .await
+            .map_err(|error| self.failed(&Fault::of(&error)))?;
+        let told = reply.attributes.unwrap_or_default();
+        let text = |name: QueueAttributeName| told.get(&name).map(String::as_str);
+        let number = |name: QueueAttributeName| text(name).and_then(|text| text.parse::<u64>().ok());
+        let small = |name: QueueAttributeName| number(name).and_then(|number| u32::try_from(number).ok());
+        Ok(Attributes {
+            visible_messages: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
+            in_flight_messages: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible).unwrap_or(0),
+            delayed_messages: number(QueueAttributeName::ApproximateNumberOfMessagesDelayed).unwrap_or(0),
+            visibility_secs: small(QueueAttributeName::VisibilityTimeout),
+            retention_secs: small(QueueAttributeName::MessageRetentionPeriod),
+            message_bytes_max: number(QueueAttributeName::MaximumMessageSize),
+            redrive: text(QueueAttributeName::RedrivePolicy).and_then(redrive),
+        })
+    }
+
     async fn receive(&self, max: usize, wait_secs: u32) -> Result<Vec<Message>, QueueError> {
         let max = max.clamp(1, REQUEST_MESSAGES_MAX);
         // An empty queue answers after the wait.

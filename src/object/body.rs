@@ -1,6 +1,8 @@
 //! The bytes of one version as they come, whichever place holds them.
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::pin::Pin;
 
 use bytes::Bytes;
 
@@ -15,19 +17,34 @@ pub struct Snapshot {
     pub body: Body,
 }
 
+/// An answer that may take its time, or never come.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The bytes of one version as they come.
+pub trait Chunks: Debug + Send {
+    /// As [`Body::next`].
+    fn next(&mut self) -> Answer<'_, Option<Result<Bytes, ReadError>>>;
+}
+
+/// Bytes that are there already.
+impl Chunks for VecDeque<Result<Bytes, ReadError>> {
+    fn next(&mut self) -> Answer<'_, Option<Result<Bytes, ReadError>>> {
+        Box::pin(std::future::ready(self.pop_front()))
+    }
+}
+
 /// The bytes of one version, in order, as stored. Reads no further ahead than a few chunks.
 #[derive(Debug)]
 pub enum Body {
     S3(Box<S3Body>),
     File(Box<FileBody>),
-    /// Bytes that are there already; for tests and generated objects.
-    Memory(VecDeque<Result<Bytes, ReadError>>),
+    Memory(Box<dyn Chunks>),
 }
 
 impl Body {
     /// A body out of memory: its chunks, an error among them if wanted.
     pub fn of(chunks: impl IntoIterator<Item = Result<Bytes, ReadError>>) -> Self {
-        Self::Memory(chunks.into_iter().collect())
+        Self::Memory(Box::new(chunks.into_iter().collect::<VecDeque<_>>()))
     }
 
     /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never
@@ -36,7 +53,7 @@ impl Body {
         match self {
             Self::S3(body) => body.next().await,
             Self::File(body) => body.next().await,
-            Self::Memory(chunks) => chunks.pop_front(),
+            Self::Memory(chunks) => chunks.next().await,
         }
     }
 }

@@ -107,32 +107,43 @@ pub struct Proof {
     pub trailing_garbage: bool,
 }
 
-/// Inflates the whole of `source` and keeps nothing: what can be proved so can afterwards be delivered without the
-/// fear that only a part of it can be read.
-///
-/// # Errors
-/// As [`InflateError`] says.
-pub fn prove(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
-    let mut inflate = Inflate::new(source, limits);
-    let mut scratch = vec![0; SCRATCH_BYTES];
-    let mut beginning = [0; BEGINNING_BYTES];
-    let mut known = 0;
-    loop {
-        let inflated = inflate.advance(&mut scratch)?;
-        if inflated == 0 {
-            break;
-        }
-        let taken = inflated.min(BEGINNING_BYTES - known);
-        beginning[known..known + taken].copy_from_slice(&scratch[..taken]);
-        known += taken;
+/// Inflates the whole of a source and keeps nothing: what can be proved so can afterwards be delivered without the fear
+/// that only a part of it can be read.
+pub struct Prover<R> {
+    inflate: Inflate<R>,
+    scratch: Box<[u8]>,
+    beginning: [u8; BEGINNING_BYTES],
+    known: usize,
+}
+
+impl<R: Read> Prover<R> {
+    pub fn new(source: R, limits: InflateLimits) -> Self {
+        let inflate = Inflate::new(source, limits);
+        Self { inflate, scratch: vec![0; SCRATCH_BYTES].into(), beginning: [0; BEGINNING_BYTES], known: 0 }
     }
-    Ok(Proof {
-        beginning,
-        compression: inflate.compression,
-        stored_bytes: inflate.stored_bytes(),
-        inflated_bytes: inflate.inflated_bytes,
-        trailing_garbage: inflate.trailing_garbage,
-    })
+
+    /// Inflates to the end. Where the source has no bytes yet and says so, nothing is lost: call again.
+    ///
+    /// # Errors
+    /// As [`InflateError`] says.
+    pub fn prove(&mut self) -> Result<Proof, InflateError> {
+        loop {
+            let inflated = self.inflate.advance(&mut self.scratch)?;
+            if inflated == 0 {
+                break;
+            }
+            let taken = inflated.min(BEGINNING_BYTES - self.known);
+            self.beginning[self.known..self.known + taken].copy_from_slice(&self.scratch[..taken]);
+            self.known += taken;
+        }
+        Ok(Proof {
+            beginning: self.beginning,
+            compression: self.inflate.compression,
+            stored_bytes: self.inflate.stored_bytes(),
+            inflated_bytes: self.inflate.inflated_bytes,
+            trailing_garbage: self.inflate.trailing_garbage,
+        })
+    }
 }
 
 /// The inflated content of `source`, as a reader: all members of a gzip file, all frames of a zstd file, anything else
@@ -159,13 +170,11 @@ enum Stage<R> {
     Gzip(Box<GzDecoder<Stored<R>>>),
     /// Inside a zstd frame.
     Zstd(ZstdDecoder<'static>, Stored<R>),
+    /// After a whole member.
+    Member(Stored<R>),
+    /// After a whole frame.
+    Frame(ZstdDecoder<'static>, Stored<R>),
     Ended,
-}
-
-/// What to do after one step of a stage.
-enum Step<R> {
-    Inflated(usize, Stage<R>),
-    Next(Stage<R>),
 }
 
 impl<R: Read> Inflate<R> {
@@ -194,110 +203,103 @@ impl<R: Read> Inflate<R> {
     /// Stored bytes used so far.
     pub fn stored_bytes(&self) -> u64 {
         match &self.stage {
-            Stage::Unread(stored) | Stage::Plain(stored) | Stage::Zstd(_, stored) => stored.used_bytes,
+            Stage::Unread(stored) | Stage::Plain(stored) | Stage::Member(stored) => stored.used_bytes,
+            Stage::Zstd(_, stored) | Stage::Frame(_, stored) => stored.used_bytes,
             Stage::Gzip(decoder) => decoder.get_ref().used_bytes,
             Stage::Ended => self.ended_stored_bytes,
         }
     }
 
-    /// Inflates into `into`; 0 at the end of the content. After an error the content has ended.
+    /// Inflates into `into`; 0 at the end of the content. After an error the content has ended, unless the source only has
+    /// no bytes yet.
     fn advance(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
-        if into.is_empty() {
-            return Ok(0);
+        let outcome = self.step(into);
+        match &outcome {
+            Err(InflateError::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.stage = Stage::Ended,
+            Ok(_) => {}
         }
-        loop {
-            let step = match std::mem::replace(&mut self.stage, Stage::Ended) {
-                Stage::Unread(stored) => Step::Next(self.begin(stored)?),
-                Stage::Plain(stored) => self.copy(stored, into)?,
-                Stage::Gzip(decoder) => self.gunzip(decoder, into)?,
-                Stage::Zstd(decoder, stored) => self.unzstd(decoder, stored, into)?,
-                Stage::Ended => return Ok(0),
-            };
-            match step {
-                Step::Inflated(count, stage) => {
-                    self.stage = stage;
+        outcome
+    }
+
+    fn step(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
+        while !into.is_empty() {
+            let count = match &mut self.stage {
+                Stage::Ended => break,
+                Stage::Unread(_) | Stage::Member(_) | Stage::Frame(..) => {
+                    self.turn()?;
+                    continue;
+                }
+                Stage::Plain(stored) => {
+                    let read = stored.read(into);
+                    read.map_err(|error| blame(stored, Compression::None, &error))?
+                }
+                Stage::Gzip(decoder) => {
+                    let read = decoder.read(into);
+                    read.map_err(|error| blame(decoder.get_mut(), Compression::Gzip, &error))?
+                }
+                Stage::Zstd(decoder, stored) => {
+                    let (count, frame_ended) = unzstd(decoder, stored, into)?;
+                    if frame_ended {
+                        self.leave();
+                    }
                     self.inflated_bytes += count as u64;
+                    if count == 0 {
+                        continue;
+                    }
                     self.judge()?;
                     return Ok(count);
                 }
-                Step::Next(stage) => self.stage = stage,
+            };
+            if count == 0 {
+                self.leave();
+                continue;
             }
+            self.inflated_bytes += count as u64;
+            self.judge()?;
+            return Ok(count);
         }
+        Ok(0)
     }
 
-    fn begin(&mut self, mut stored: Stored<R>) -> Result<Stage<R>, InflateError> {
-        let first = stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?;
-        self.compression = Compression::of(first);
-        Ok(match self.compression {
-            Compression::Gzip => Stage::Gzip(Box::new(GzDecoder::new(stored))),
-            Compression::Zstd => Stage::Zstd(zstd_decoder()?, stored),
-            Compression::None => Stage::Plain(stored),
-        })
-    }
-
-    fn copy(&mut self, mut stored: Stored<R>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
-        let count = stored.read(into).map_err(|error| blame(&mut stored, Compression::None, &error))?;
-        if count == 0 { Ok(self.end(&stored)) } else { Ok(Step::Inflated(count, Stage::Plain(stored))) }
-    }
-
-    fn gunzip(&mut self, mut decoder: Box<GzDecoder<Stored<R>>>, into: &mut [u8]) -> Result<Step<R>, InflateError> {
-        let count = match decoder.read(into) {
-            Ok(count) => count,
-            Err(error) => return Err(blame(decoder.get_mut(), Compression::Gzip, &error)),
+    /// The stream at hand has come to its end: what follows is looked at next.
+    fn leave(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Gzip(decoder) => Stage::Member(decoder.into_inner()),
+            Stage::Zstd(decoder, stored) => Stage::Frame(decoder, stored),
+            Stage::Plain(stored) => self.end(&stored),
+            stage => stage,
         };
-        if count > 0 {
-            return Ok(Step::Inflated(count, Stage::Gzip(decoder)));
-        }
-        let mut stored = decoder.into_inner();
-        let next = stored.peek(GZIP_MAGIC.len()).map_err(InflateError::Source)?;
-        if next.starts_with(GZIP_MAGIC) {
-            return Ok(Step::Next(Stage::Gzip(Box::new(GzDecoder::new(stored)))));
-        }
-        self.end_or_garbage(stored, Compression::Gzip)
     }
 
-    fn unzstd(
-        &mut self,
-        mut decoder: ZstdDecoder<'static>,
-        mut stored: Stored<R>,
-        into: &mut [u8],
-    ) -> Result<Step<R>, InflateError> {
-        let input_ended = match stored.fill_buf() {
-            Ok(input) => input.is_empty(),
-            Err(error) => return Err(blame(&mut stored, Compression::Zstd, &error)),
+    /// Looks at what begins here, and turns to it.
+    fn turn(&mut self) -> Result<(), InflateError> {
+        let (Stage::Unread(stored) | Stage::Member(stored) | Stage::Frame(_, stored)) = &mut self.stage else {
+            return Ok(());
         };
-        let mut source = InBuffer::around(stored.buffered());
-        let mut target = OutBuffer::around(into);
-        let outcome = decoder.run(&mut source, &mut target);
-        let (used, count) = (source.pos(), target.pos());
-        stored.consume(used);
-        let frame_ended = match outcome {
-            Ok(hint) => hint == 0,
-            Err(error) => return Err(blame(&mut stored, Compression::Zstd, &error)),
-        };
-        if !frame_ended {
-            if input_ended && count == 0 {
-                return Err(InflateError::Truncated { compression: Compression::Zstd });
+        let follows = Compression::of(stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?);
+        self.stage = match (std::mem::replace(&mut self.stage, Stage::Ended), follows) {
+            (Stage::Unread(stored), follows) => {
+                self.compression = follows;
+                match follows {
+                    Compression::Gzip => Stage::Gzip(Box::new(GzDecoder::new(stored))),
+                    Compression::Zstd => Stage::Zstd(zstd_decoder()?, stored),
+                    Compression::None => Stage::Plain(stored),
+                }
             }
-            let stage = Stage::Zstd(decoder, stored);
-            return Ok(if count > 0 { Step::Inflated(count, stage) } else { Step::Next(stage) });
-        }
-        let next = stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?;
-        let step = if begins_zstd_frame(next) {
-            Step::Next(Stage::Zstd(decoder, stored))
-        } else {
-            self.end_or_garbage(stored, Compression::Zstd)?
+            (Stage::Member(stored), Compression::Gzip) => Stage::Gzip(Box::new(GzDecoder::new(stored))),
+            (Stage::Frame(decoder, stored), Compression::Zstd) => Stage::Zstd(decoder, stored),
+            (Stage::Member(stored), _) => self.end_or_garbage(stored, Compression::Gzip)?,
+            (Stage::Frame(_, stored), _) => self.end_or_garbage(stored, Compression::Zstd)?,
+            (stage, _) => stage,
         };
-        match (count, step) {
-            (0, step) => Ok(step),
-            (_, Step::Next(stage) | Step::Inflated(_, stage)) => Ok(Step::Inflated(count, stage)),
-        }
+        Ok(())
     }
 
     /// After a whole member or frame that no other follows. A piece of a magic number is another one cut short.
-    fn end_or_garbage(&mut self, mut stored: Stored<R>, compression: Compression) -> Result<Step<R>, InflateError> {
+    fn end_or_garbage(&mut self, stored: Stored<R>, compression: Compression) -> Result<Stage<R>, InflateError> {
         let magic = if compression == Compression::Gzip { GZIP_MAGIC } else { ZSTD_MAGIC };
-        let rest = stored.peek(magic.len()).map_err(InflateError::Source)?;
+        let rest = stored.buffered();
         if !rest.is_empty() && rest.len() < magic.len() && magic.starts_with(rest) {
             return Err(InflateError::Truncated { compression });
         }
@@ -305,9 +307,9 @@ impl<R: Read> Inflate<R> {
         Ok(self.end(&stored))
     }
 
-    fn end(&mut self, stored: &Stored<R>) -> Step<R> {
+    fn end(&mut self, stored: &Stored<R>) -> Stage<R> {
         self.ended_stored_bytes = stored.used_bytes;
-        Step::Next(Stage::Ended)
+        Stage::Ended
     }
 
     fn judge(&mut self) -> Result<(), InflateError> {
@@ -348,6 +350,29 @@ fn blame<R>(stored: &mut Stored<R>, compression: Compression, error: &io::Error)
     match error.kind() {
         io::ErrorKind::UnexpectedEof => InflateError::Truncated { compression },
         _ => InflateError::Damaged { compression, reason: error.to_string() },
+    }
+}
+
+/// Inflates some of a zstd frame. Returns how many bytes, and whether the frame has come to its end.
+fn unzstd<R: Read>(
+    decoder: &mut ZstdDecoder<'static>,
+    stored: &mut Stored<R>,
+    into: &mut [u8],
+) -> Result<(usize, bool), InflateError> {
+    let input_ended = match stored.fill_buf() {
+        Ok(input) => input.is_empty(),
+        Err(error) => return Err(blame(stored, Compression::Zstd, &error)),
+    };
+    let mut source = InBuffer::around(stored.buffered());
+    let mut target = OutBuffer::around(into);
+    let outcome = decoder.run(&mut source, &mut target);
+    let (used, count) = (source.pos(), target.pos());
+    stored.consume(used);
+    match outcome {
+        Ok(0) => Ok((count, true)),
+        Ok(_) if input_ended && count == 0 => Err(InflateError::Truncated { compression: Compression::Zstd }),
+        Ok(_) => Ok((count, false)),
+        Err(error) => Err(blame(stored, Compression::Zstd, &error)),
     }
 }
 
@@ -414,8 +439,12 @@ mod tests {
         }
     }
 
+    fn proved(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
+        Prover::new(source, limits).prove()
+    }
+
     fn inflated(stored: &[u8]) -> Result<Vec<u8>, InflateError> {
-        let proof = prove(stored, LIMITS)?;
+        let proof = proved(stored, LIMITS)?;
         let mut all = Vec::new();
         Inflate::new(stored, LIMITS).read_to_end(&mut all).map_err(InflateError::from_read)?;
         assert_eq!(proof.inflated_bytes, all.len() as u64);
@@ -430,17 +459,75 @@ mod tests {
         Ok(all)
     }
 
+    /// Has no bytes yet each time that it is asked, then one.
+    struct Late<'a> {
+        bytes: &'a [u8],
+        is_ready: bool,
+    }
+
+    impl Read for Late<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.is_ready = !self.is_ready;
+            if !self.is_ready {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Drip { bytes: self.bytes, piece: 1, fails: false }
+                .read(into)
+                .inspect(|count| self.bytes = &self.bytes[*count..])
+        }
+    }
+
+    /// Calls again for as long as the source has no bytes yet.
+    fn patiently<T, E>(mut what: impl FnMut() -> Result<T, E>, is_late: impl Fn(&E) -> bool) -> Result<T, E> {
+        loop {
+            match what() {
+                Err(error) if is_late(&error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_without_bytes_yet_loses_nothing_wherever_it_stops() {
+        let late = |stored| Late { bytes: stored, is_ready: true };
+        let is_late = |error: &InflateError| matches!(error, InflateError::Source(error) if error.kind() == io::ErrorKind::WouldBlock);
+        let streams = [
+            content(3000),
+            [gzip(&content(3000)), gzip(b""), gzip(&content(7)), b"garbage".to_vec()].concat(),
+            [zstd(&content(3000)), zstd(b""), zstd(&content(7))].concat(),
+            gzip(&content(3000))[..100].to_vec(),
+            zstd(&content(3000))[..100].to_vec(),
+        ];
+        for stored in &streams {
+            let mut prover = Prover::new(late(stored), LIMITS);
+            let proof = patiently(|| prover.prove(), is_late).map_err(|error| error.to_string());
+            assert_eq!(proof, proved(&stored[..], LIMITS).map_err(|error| error.to_string()));
+            let mut inflate = Inflate::new(late(stored), LIMITS);
+            let mut all = Vec::new();
+            let mut piece = [0; 64];
+            while let Ok(count @ 1..) =
+                patiently(|| inflate.read(&mut piece), |error| error.kind() == io::ErrorKind::WouldBlock)
+            {
+                all.extend_from_slice(&piece[..count]);
+            }
+            let mut whole = Vec::new();
+            // What a cut stream gave before its end.
+            let _ = Inflate::new(&stored[..], LIMITS).read_to_end(&mut whole);
+            assert_eq!(all, whole);
+        }
+    }
+
     #[test]
     fn plain_bytes_pass_as_they_are() {
         for stored in [&b""[..], b"{", b"\x1f", b"\x28\xb5\x2f", b"{\"a\":1}\n{\"a\":2}\n"] {
             assert_eq!(inflated(stored).unwrap(), stored);
         }
-        assert_eq!(prove(&b"{}"[..], LIMITS).unwrap().compression, Compression::None);
+        assert_eq!(proved(&b"{}"[..], LIMITS).unwrap().compression, Compression::None);
     }
 
     #[test]
     fn no_bytes_at_all_are_empty_content() {
-        let proof = prove(&b""[..], LIMITS).unwrap();
+        let proof = proved(&b""[..], LIMITS).unwrap();
         assert_eq!((proof.inflated_bytes, proof.trailing_garbage), (0, false));
     }
 
@@ -475,7 +562,7 @@ mod tests {
     fn a_cut_between_two_members_cannot_be_seen() {
         let member = gzip(b"{}\n");
         assert_eq!(inflated(&member).unwrap(), b"{}\n");
-        let proof = prove(&[&member[..], &member].concat()[..member.len()], LIMITS).unwrap();
+        let proof = proved(&[&member[..], &member].concat()[..member.len()], LIMITS).unwrap();
         assert_eq!(proof.stored_bytes, member.len() as u64);
     }
 
@@ -498,10 +585,10 @@ mod tests {
         for (stored, garbage) in [(gzip(b"{}\n"), &b"\0\0\0"[..]), (zstd(b"{}\n"), b"<html>"), (gzip(b"{}\n"), b"x")] {
             let with_garbage = [&stored[..], garbage].concat();
             assert_eq!(inflated(&with_garbage).unwrap(), b"{}\n");
-            let proof = prove(&with_garbage[..], LIMITS).unwrap();
+            let proof = proved(&with_garbage[..], LIMITS).unwrap();
             assert!(proof.trailing_garbage);
             assert_eq!(proof.stored_bytes, stored.len() as u64);
-            assert!(!prove(&stored[..], LIMITS).unwrap().trailing_garbage);
+            assert!(!proved(&stored[..], LIMITS).unwrap().trailing_garbage);
         }
     }
 
@@ -509,19 +596,19 @@ mod tests {
     fn an_object_that_inflates_past_the_size_limit_is_refused() {
         let limits = InflateLimits { inflated_bytes_max: 1000, ..LIMITS };
         for compress in [gzip, zstd] {
-            assert!(prove(&compress(&content(1000))[..], limits).is_ok());
-            let refused = prove(&compress(&content(1001))[..], limits);
+            assert!(proved(&compress(&content(1000))[..], limits).is_ok());
+            let refused = proved(&compress(&content(1001))[..], limits);
             assert!(matches!(refused, Err(InflateError::TooLarge { bytes_max: 1000 })));
         }
-        assert!(prove(&content(1001)[..], limits).is_ok());
+        assert!(proved(&content(1001)[..], limits).is_ok());
     }
 
     #[test]
     fn a_bomb_is_refused_and_a_short_run_of_equal_lines_is_not() {
         let limits = InflateLimits { ratio_max: 100, ..LIMITS };
         for compress in [gzip, zstd] {
-            assert!(prove(&compress(&vec![b'a'; 16 << 20])[..], limits).is_ok());
-            let refused = prove(&compress(&vec![b'a'; 17 << 20])[..], limits);
+            assert!(proved(&compress(&vec![b'a'; 16 << 20])[..], limits).is_ok());
+            let refused = proved(&compress(&vec![b'a'; 17 << 20])[..], limits);
             assert!(matches!(refused, Err(InflateError::RatioTooHigh { ratio_max: 100 })));
         }
     }
@@ -540,7 +627,7 @@ mod tests {
         for stored in [gzip(&content(200_000)), zstd(&content(200_000)), content(200_000)] {
             for cut in [0, 1, 5, 12, 70_000] {
                 let broken = Drip { bytes: &stored[..cut], piece: 100, fails: true };
-                let error = prove(broken, LIMITS).unwrap_err();
+                let error = proved(broken, LIMITS).unwrap_err();
                 let InflateError::Source(source) = error else { panic!("{cut}: {error}") };
                 assert_eq!(source.kind(), io::ErrorKind::ConnectionReset);
             }

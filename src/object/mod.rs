@@ -4,6 +4,8 @@ pub mod s3;
 
 pub mod directory;
 
+mod memory;
+
 mod body;
 
 mod place;
@@ -18,7 +20,8 @@ use std::future::Future;
 
 use crate::notification::ObjectId;
 
-pub use body::{Body, Snapshot};
+pub use body::{Answer, Body, Chunks, Snapshot};
+pub use memory::MemoryPlace;
 pub use place::Place;
 pub use version::{CHUNK_BYTES_MAX, Condition, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Version};
 

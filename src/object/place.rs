@@ -1,17 +1,21 @@
 //! Where one feed's objects are read: one of the places there can be.
 
+use std::sync::Arc;
+
 use crate::notification::ObjectId;
 use crate::object::Objects;
 use crate::object::body::Snapshot;
 use crate::object::directory::DirectoryObjects;
+use crate::object::memory::MemoryPlace;
 use crate::object::s3::S3Objects;
 use crate::object::version::{Condition, Part, Range, ReadError, Reading};
 
-/// Where one feed's objects are: a bucket or a directory.
+/// Where one feed's objects are: a bucket, a directory, or a place in memory.
 #[derive(Clone, Debug)]
 pub enum Place {
     S3(S3Objects),
     Directory(DirectoryObjects),
+    Memory(Arc<dyn MemoryPlace>),
 }
 
 impl Objects for Place {
@@ -19,6 +23,7 @@ impl Objects for Place {
         match self {
             Self::S3(objects) => objects.read(object, condition).await,
             Self::Directory(objects) => objects.read(object, condition).await,
+            Self::Memory(place) => place.read(object, condition).await,
         }
     }
 
@@ -31,6 +36,7 @@ impl Objects for Place {
         match self {
             Self::S3(objects) => objects.read_range(object, condition, range).await,
             Self::Directory(objects) => objects.read_range(object, condition, range).await,
+            Self::Memory(place) => place.read_range(object, condition, range).await,
         }
     }
 
@@ -38,6 +44,7 @@ impl Objects for Place {
         match self {
             Self::S3(objects) => objects.etag(object).await,
             Self::Directory(objects) => objects.etag(object).await,
+            Self::Memory(place) => place.etag(object).await,
         }
     }
 }

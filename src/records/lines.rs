@@ -153,6 +153,7 @@ pub struct Lines {
     /// Content bytes before which others are not counted.
     others_from: u64,
     spans: Vec<Span>,
+    shown: Shown,
     skipping: Option<Skipped>,
 }
 
@@ -177,6 +178,7 @@ impl Lines {
             next_ordinal,
             others_from: 0,
             spans: Vec::new(),
+            shown: Shown::default(),
             skipping: None,
         }
     }
@@ -186,22 +188,32 @@ impl Lines {
         Self { others_from, ..self }
     }
 
-    /// Reads the next block; `None` at the end of the content. `source` gives the content's bytes in order, the first
-    /// call's from the start on.
+    /// Reads the next block; `None` at the end of the content. As [`advance`](Self::advance) and [`block`](Self::block).
+    ///
+    /// # Errors
+    /// As `advance`.
+    pub fn next_block(&mut self, source: &mut impl Read) -> Result<Option<Block<'_>>, LinesError> {
+        Ok(self.advance(source)?.then(|| self.block()))
+    }
+
+    /// Reads the next block, which [`block`](Self::block) then shows; false at the end of the content. `source` gives the
+    /// content's bytes in order, the first call's from the start on. Where `source` has no bytes yet and says so
+    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
     ///
     /// # Errors
     /// `LastLineGrew` from the first block after a start in the middle; `Source` when `source` fails.
-    pub fn next_block(&mut self, source: &mut impl Read) -> Result<Option<Block<'_>>, LinesError> {
+    pub fn advance(&mut self, source: &mut impl Read) -> Result<bool, LinesError> {
         self.make_room();
         loop {
             self.fill(source)?;
             if self.filled == 0 && self.skipping.is_none() {
-                return Ok(None);
+                return Ok(false);
             }
             let framed = if self.skipping.is_some() { self.skip() } else { self.frame()? };
             if framed.end > 0 || !self.spans.is_empty() {
                 self.start = None;
-                return Ok(Some(self.give(framed)));
+                self.give(framed);
+                return Ok(true);
             }
             let larger = self.buffer.len().saturating_mul(2);
             self.buffer.resize(larger.min(self.line_bytes_max.saturating_add(self.block_bytes)), 0);
@@ -306,21 +318,34 @@ impl Lines {
         Framed { end, others: 0 }
     }
 
-    fn give(&mut self, framed: Framed) -> Block<'_> {
-        let bytes = &self.buffer[..framed.end];
-        let block = Block {
-            offset: self.offset,
-            bytes,
-            others: framed.others,
-            first_ordinal: self.next_ordinal,
-            spans: &self.spans,
-            text: if self.spans.is_empty() { None } else { std::str::from_utf8(bytes).ok() },
-        };
-        self.offset += bytes.len() as u64;
+    fn give(&mut self, framed: Framed) {
+        self.shown = Shown { offset: self.offset, others: framed.others, first_ordinal: self.next_ordinal };
+        self.offset += framed.end as u64;
         self.next_ordinal += self.spans.len() as u64;
         self.given = framed.end;
-        block
     }
+
+    /// The block that was read last.
+    pub fn block(&self) -> Block<'_> {
+        let bytes = &self.buffer[..self.given];
+        let Shown { offset, others, first_ordinal } = self.shown;
+        Block {
+            offset,
+            bytes,
+            others,
+            first_ordinal,
+            spans: &self.spans,
+            text: if self.spans.is_empty() { None } else { std::str::from_utf8(bytes).ok() },
+        }
+    }
+}
+
+/// The block that was read last, beside its bytes and spans.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    offset: u64,
+    others: u64,
+    first_ordinal: u64,
 }
 
 /// How far the buffer has been framed.

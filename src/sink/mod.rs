@@ -19,7 +19,7 @@ use crate::event::{EncodingName, OcsfVersion};
 
 pub use encoding::Encoding;
 pub use file::{Group, Mode};
-pub use memory::Delivered;
+pub use memory::{Answer, Delivered, MemoryReceiver};
 
 /// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,9 +141,9 @@ impl Sink {
         })
     }
 
-    /// A sink that keeps what it is given, for tests.
-    pub fn memory(delivered: Delivered) -> Self {
-        Self::Memory(memory::MemorySink::new(delivered))
+    /// A sink whose receiver is in this process.
+    pub fn memory(receiver: impl MemoryReceiver + 'static) -> Self {
+        Self::Memory(memory::MemorySink::new(receiver))
     }
 
     /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
@@ -152,7 +152,7 @@ impl Sink {
         match self {
             Self::File(sink) => sink.deliver(batch, now_ms).await,
             Self::Stdout(sink) => sink.deliver(batch).await.map(Delivery::Taken),
-            Self::Memory(sink) => sink.deliver(batch).map(Delivery::Taken),
+            Self::Memory(sink) => sink.deliver(batch).await.map(Delivery::Taken),
         }
     }
 
@@ -161,7 +161,8 @@ impl Sink {
     pub async fn settled(&mut self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
         match self {
             Self::File(sink) => sink.settled(manifest).await,
-            Self::Stdout(_) | Self::Memory(_) => Ok(None),
+            Self::Memory(sink) => sink.settled(manifest).await,
+            Self::Stdout(_) => Ok(None),
         }
     }
 

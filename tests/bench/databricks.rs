@@ -1,37 +1,53 @@
 //! Databricks: an object delivered first, overwritten with a tenth more lines, and met again unchanged.
 
-use auditferry::delta::comparison::Comparison;
-use auditferry::delta::ledger::MemoryLedger;
-use auditferry::delta::prefix::{self, Prefix};
-use auditferry::delta::{Fingerprint, Growth, Place, Progress, RecordHash};
-use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use auditferry::delta::table::{MemoryTable, ScratchTable};
+use auditferry::delta::{Fingerprint, Progress, RecordHash};
+use auditferry::event::{Encoder, EncodingName, Options, Scope};
 use auditferry::family::{self, Context};
 use auditferry::notification::ObjectId;
-use auditferry::records::LineRole;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::object::Version;
+use auditferry::reading::{self, Contexts, Deliver, Input, Limits, Need, Output, Plan, Scratch, Step};
+use bytes::Bytes;
 
 use crate::content;
-use crate::delivery::{BATCH_BYTES, Delivery, count_lines, each_record, parse_values};
+use crate::delivery::{Delivery, count_lines, each_record, parse_values};
 use crate::measure::{Figure, Subject};
 
 const KEY: &str = "workspaceId=1234567890123456/date=2024-01-15/auditlogs_1.json";
 
 const RECORDS: usize = 5_000;
 const KNOWN: usize = RECORDS / 10 * 9;
-const LIMIT: usize = 1_000_000;
 
-/// What reading the known part left behind.
+/// As the daemon's by default.
+const LIMITS: Limits = Limits {
+    line_bytes_max: 16 << 20,
+    inflated_bytes_max: 16 << 30,
+    inflate_ratio_max: 1000,
+    fingerprints_in_memory: 1_000_000,
+    part_records: 8192,
+    part_bytes: 256 << 10,
+    entries_per_object: 1000,
+};
+
+/// What the body brings at once.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What a reading left behind.
+#[derive(Default)]
 struct Known {
     progress: Progress,
     fingerprints: Vec<Fingerprint>,
 }
 
 pub(crate) fn measure() {
-    let content = content::databricks(RECORDS);
+    let content = Bytes::from(content::databricks(RECORDS));
     let cut = memchr::memchr_iter(b'\n', &content).nth(KNOWN - 1).unwrap() + 1;
-    let mut fingerprints = Vec::new();
-    let progress = read(&content[..cut], None, &mut |fingerprint| fingerprints.push(fingerprint));
-    let known = Known { progress, fingerprints };
+    let nothing = Known::default();
+    let known = read(&content.slice(..cut), &nothing);
     let family = family::named("databricks").unwrap();
     let delivery = Delivery::of("databricks", KEY);
     let hash = || {
@@ -52,50 +68,75 @@ pub(crate) fn measure() {
         Figure::new("frame, hash", hash),
         Figure::new("frame, decode to raw", || delivery.raw().unhashed().run(&content)),
         Figure::new("frame, decode to OCSF", || delivery.unhashed().run(&content)),
-        Figure::new("first delivery", || read(&content, None, &mut |_| {}).accepted),
+        Figure::new("first delivery", || read(&content, &nothing).progress.accepted),
         Figure::new("first delivery, written once, with raw_data", || {
             delivery.with(Options { raw_data: true, ..Options::default() }).run(&content)
         }),
-        Figure::new("overwrite, 9/10 of the lines known", || read(&content, Some(&known), &mut |_| {}).accepted),
-        Figure::new("known lines", || read(&content[..cut], Some(&known), &mut |_| {}).accepted).of(KNOWN, cut),
+        Figure::new("overwrite, 9/10 of the lines known", || read(&content, &known).progress.accepted),
+        Figure::new("known lines", || read(&content.slice(..cut), &known).progress.accepted).of(KNOWN, cut),
     ]);
     println!("known lines are {:.1} times as fast as a first delivery", each[5] / each[8]);
 }
 
-/// Reads as the collector does: by the digest of what is known, then record by record.
-fn read(content: &[u8], known: Option<&Known>, accepted: &mut dyn FnMut(Fingerprint)) -> Progress {
-    let nothing = Progress::default();
-    let before = known.map_or(&nothing, |known| &known.progress);
-    let ledger = Box::new(MemoryLedger::new(known.map(|known| known.fingerprints.clone()).unwrap_or_default()));
-    let mut source = content;
-    let (mut comparison, start) = match known {
-        None => (Comparison::whole(before, Growth::Overwritten, ledger, LIMIT).unwrap(), Start::Beginning),
-        Some(_) => {
-            let Prefix::Holds(held) = prefix::check(before, &mut source).unwrap() else { panic!("the prefix holds") };
-            let start = held.start;
-            (Comparison::after(held, before, Growth::Overwritten, ledger, LIMIT), start)
-        }
+struct OfFeed;
+
+impl Contexts for OfFeed {
+    fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a> {
+        let family = family::named("databricks").unwrap();
+        Context::new(family, object, Scope::Object(object), last_modified_ms, "bench")
+    }
+}
+
+struct InMemory;
+
+impl Scratch for InMemory {
+    fn file(&self) -> io::Result<File> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn table(&self) -> Box<dyn ScratchTable> {
+        Box::<MemoryTable>::default()
+    }
+}
+
+/// Reads as the collector does, for one sink.
+fn read(content: &Bytes, known: &Known) -> Known {
+    let version = Version {
+        etag: "e".into(),
+        version_id: None,
+        last_modified_ms: Some(1_705_300_000_000),
+        size_bytes: content.len() as u64,
     };
     let object = ObjectId::new("audit-logs", KEY);
-    let family = family::named("databricks").unwrap();
-    let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_300_000_000), "bench");
-    let encoders = [Encoder::new(EncodingName::Ocsf, Options::default())];
-    let mut encoded = [Encoded::default()];
-    let mut lines = Lines::new(|_, _| LineRole::Record, 16 << 20, start);
-    while let Some(block) = lines.next_block(&mut source).unwrap() {
-        for item in block.items() {
-            let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { continue };
-            let hash = RecordHash::of(record.bytes);
-            let place = comparison.place(hash.fingerprint(), item.end_offset()).unwrap();
-            let Place::New { occurrence, .. } = place else { continue };
-            accepted(hash.fingerprint());
-            family::encode_record(&context, &record, &hash, occurrence, &encoders, &mut encoded).unwrap();
-            if encoded[0].bytes.len() > BATCH_BYTES {
-                std::hint::black_box(&encoded[0].bytes);
-                encoded[0].clear();
-            }
+    let plan = Plan { contexts: Arc::new(OfFeed), object, version, limits: LIMITS, scratch: Arc::new(InMemory) };
+    let before = known.progress.clone();
+    let deliver = Deliver {
+        outputs: vec![Output { cursor: before.accepted, encoder: 0 }],
+        before,
+        framed_bytes: 0,
+        encoders: vec![Encoder::new(EncodingName::Ocsf, Options::default())],
+        quarantined: Box::new(|_| false),
+    };
+    let mut reader = reading::deliver(plan, deliver);
+    let (mut offers, mut fingerprints, mut at, mut input) = (Vec::new(), Vec::new(), 0, Input::GoOn);
+    loop {
+        let step = reader.step(input, &mut offers);
+        for offer in offers.drain(..) {
+            fingerprints.extend(offer.part.acceptance.iter().flat_map(|acceptance| &acceptance.fingerprints));
+            std::hint::black_box(&offer.part.bytes);
         }
-        comparison.pass(&block);
+        input = match step {
+            Step::Done(summary) => return Known { progress: summary.unwrap().progress, fingerprints },
+            Step::Need(Need::More) if at == content.len() => Input::End,
+            Step::Need(Need::More) => {
+                let chunk = content.slice(at..content.len().min(at + CHUNK_BYTES));
+                at += chunk.len();
+                Input::Bytes(vec![chunk])
+            }
+            Step::Need(Need::Fingerprints { from }) => {
+                Input::Fingerprints(known.fingerprints[from as usize..].to_vec())
+            }
+            Step::Need(Need::Range { .. } | Need::Reopen | Need::Retract { .. }) | Step::Emit => Input::GoOn,
+        };
     }
-    comparison.progress_passed()
 }

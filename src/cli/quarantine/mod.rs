@@ -11,7 +11,7 @@ use clap::ValueEnum;
 
 use crate::checkpoint::{Inspection, Kind, OpenError, Selection, StoreError};
 use crate::cli::{Status, load_status, open_status, store_status};
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::config::load::{LoadError, load};
 
 #[derive(Debug, clap::Subcommand)]
@@ -218,7 +218,7 @@ fn requeue(args: &RequeueArgs) -> Result<(), Fault> {
 fn purge(args: &PurgeArgs) -> Result<(), Fault> {
     let mut quarantine = change(&args.place)?;
     all_there(&quarantine, &args.ids)?;
-    let before_ms = args.older_than.map(|length_ms| clock::now_ms().saturating_sub(length_ms));
+    let before_ms = args.older_than.map(|length_ms| Clock::system().now_ms().saturating_sub(length_ms));
     let selection = Selection { before_ms, ..args.filter.selection() };
     let purged = pages(&mut quarantine, &args.ids, &selection, |quarantine, ids| {
         Ok((ids.len() - quarantine.purge(ids)?.len()) as u64)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::{Inspection, KeptObject, NoFeed, UnroutedSelection};
 use crate::cli::quarantine::shown::{told, visible, write_list};
 use crate::cli::quarantine::{Fault, Where, change, look, milliseconds};
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 
 /// How many objects are forgotten with one look into the store.
 const AT_ONCE: usize = 1000;
@@ -115,7 +115,7 @@ fn purge(args: &PurgeArgs) -> Result<(), Fault> {
         told(args.place.output, "purged", (args.ids.len() - missing.len()) as u64)?;
         return if missing.is_empty() { Ok(()) } else { Err(Fault::NotUnrouted(missing)) };
     }
-    let before_ms = args.older_than.map(|length_ms| clock::now_ms().saturating_sub(length_ms));
+    let before_ms = args.older_than.map(|length_ms| Clock::system().now_ms().saturating_sub(length_ms));
     let selection = UnroutedSelection { before_ms, ..args.filter.selection() };
     told(args.place.output, "purged", purge_selected(&mut store, &selection)?)
 }

@@ -1,6 +1,6 @@
 //! What jobs hold of a sink: room to offer parts, and what it shows of itself.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(in crate::collector::delivery) struct Status {
     /// Since when its sink takes nothing.
     pub(in crate::collector::delivery) failing: Option<Instant>,
     /// Since when the batch in hand is on its way, and whose records it holds.
-    pub(in crate::collector::delivery) sending: Option<(Instant, Arc<HashSet<ObjectId>>)>,
+    pub(in crate::collector::delivery) sending: Option<(Instant, Arc<BTreeSet<ObjectId>>)>,
 }
 
 /// What jobs hold of a sink.

@@ -1,24 +1,28 @@
 //! After a crash: makes the batch that was sealed and not committed again, from its sources.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::batch::{Batch, Part};
-use crate::checkpoint::{CheckpointStore, Sealed, SealedPart, StoreError};
+use crate::batch::{Advance, Batch, Part};
+use crate::checkpoint::{CheckpointStore, RefusedRecord, Sealed, SealedPart, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
-use crate::collector::reading;
+use crate::collector::job::task::JobError;
+use crate::collector::pump::{Pump, Setup, on_worker};
+use crate::collector::random::Random;
+use crate::collector::redelivery::{body, bytes_of, decode, not_found};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::event::Encoder;
+use crate::family::Refusal;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
+use crate::reading::{self, FoundRecord, Offer};
 use crate::sink::Manifest;
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
-use tokio::runtime::Handle;
 
 /// How often an object is asked for before its part counts as lost.
 const NOT_FOUND_MAX: u32 = 3;
@@ -45,17 +49,20 @@ pub(in crate::collector) struct Rebuild {
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
+    random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
 }
 
 /// Looks up what a sink has to complete.
+#[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     sink: SinkId,
     name: &str,
     limits: &Limits,
+    random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
 ) -> Result<Unfinished, StoreError> {
@@ -69,6 +76,7 @@ pub(in crate::collector) fn look_up(
         feeds: Arc::clone(feeds),
         store: store.clone(),
         limits: limits.clone(),
+        random: random.clone(),
         reporter: reporter.clone(),
         shutdown: shutdown.clone(),
     };
@@ -86,7 +94,7 @@ pub(in crate::collector) enum Rebuilt {
 
 impl Rebuild {
     /// The objects the batch holds records of.
-    pub(in crate::collector) fn objects(&self) -> HashSet<ObjectId> {
+    pub(in crate::collector) fn objects(&self) -> BTreeSet<ObjectId> {
         self.parts.iter().map(|part| part.advance.object.clone()).collect()
     }
 
@@ -116,15 +124,15 @@ impl Rebuild {
             return Ok(Some(None));
         };
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
             match self.read(feed, sealed, encoder).await {
                 Ok(part) => {
                     self.reporter.read(&feed.name);
                     return Ok(Some(Some(part)));
                 }
-                Err(reading::RebuildError::Store(error)) => return Err(error),
-                Err(reading::RebuildError::Damaged(reason)) => {
+                Err(RebuildError::Store(error)) => return Err(error),
+                Err(RebuildError::Damaged(reason)) => {
                     limited!(
                         self.reporter, WARN, &feed.name,
                         "an object of a batch that was under way cannot be read any more",
@@ -132,10 +140,10 @@ impl Rebuild {
                     );
                     return Ok(Some(None));
                 }
-                Err(reading::RebuildError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
+                Err(RebuildError::Read(ReadError::NotFound { .. })) if backoff.attempts() >= NOT_FOUND_MAX => {
                     return Ok(Some(None));
                 }
-                Err(reading::RebuildError::Read(error)) => {
+                Err(RebuildError::Read(error)) => {
                     let kind = error.kind();
                     self.reporter.read_failed(&feed.name, kind, &error);
                     let failure = Failure { kind: kind.word(), reason: error.to_string() };
@@ -155,12 +163,7 @@ impl Rebuild {
         }
     }
 
-    async fn read(
-        &self,
-        feed: &Arc<Feed>,
-        sealed: &SealedPart,
-        encoder: Encoder,
-    ) -> Result<Part, reading::RebuildError> {
+    async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Part, RebuildError> {
         let object = &sealed.advance.object;
         let record = match sealed.redelivers {
             Some(id) => Some(self.store.refused_record(id)?.ok_or_else(left)?),
@@ -168,27 +171,118 @@ impl Rebuild {
         };
         let needs_object = record.as_ref().is_none_or(|record| !record.has_body);
         let snapshot = if needs_object { Some(open(feed, object).await?) } else { None };
-        let work = reading::RebuildWork {
-            feed: Arc::clone(feed),
-            sealed: sealed.clone(),
-            encoder,
-            store: self.store.clone(),
-            limits: self.limits.clone(),
-        };
-        let runtime = Handle::current();
-        let made = tokio::task::spawn_blocking(move || match (record, snapshot) {
-            (None, Some(snapshot)) => reading::rebuild(work, snapshot, &runtime),
-            (Some(record), snapshot) => reading::rebuild_refused(work, &record, snapshot, &runtime),
+        match (record, snapshot) {
+            (None, Some(snapshot)) => self.rebuild(feed, sealed, encoder, snapshot).await,
+            (Some(record), snapshot) => self.rebuild_refused(feed, sealed, encoder, &record, snapshot).await,
             (None, None) => Err(left()),
-        })
-        .await;
-        made.unwrap_or_else(|_panic| Err(reading::RebuildError::Damaged("the decoder failed over it".to_owned())))
+        }
+    }
+
+    /// The part with as many of its records as the object still holds.
+    async fn rebuild(
+        &self,
+        feed: &Arc<Feed>,
+        sealed: &SealedPart,
+        encoder: Encoder,
+        snapshot: Snapshot,
+    ) -> Result<Part, RebuildError> {
+        let Advance { object, before: from, after: to } = sealed.advance.clone();
+        let before = self.store.position(&object, &[])?.progress;
+        let mut places = self.store.quarantined_positions(&object, from)?;
+        let quarantined = Box::new(move |place| places.contains(place));
+        let rebuild = reading::Rebuild { before, from, to, encoder, quarantined };
+        let mut version = snapshot.version.clone();
+        version.etag = sealed.etag.clone();
+        version.last_modified_ms = sealed.last_modified_ms;
+        let sealed_version = version.clone();
+        let mut pump = Pump::new(self.setup(feed, &object, snapshot), |plan| {
+            reading::rebuild(reading::Plan { version: sealed_version, ..plan }, rebuild)
+        });
+        let (mut offers, mut parts): (Vec<Offer>, Vec<Part>) = (Vec::new(), Vec::new());
+        loop {
+            let ended = pump.next(&mut offers).await?;
+            parts.extend(offers.drain(..).map(|offer| offer.part));
+            if ended.is_some() {
+                return Ok(joined(sealed.advance.clone(), version, &parts));
+            }
+        }
+    }
+
+    /// The part that is one record's events, made again. Its bytes are in `snapshot` unless they were kept.
+    async fn rebuild_refused(
+        &self,
+        feed: &Arc<Feed>,
+        sealed: &SealedPart,
+        encoder: Encoder,
+        record: &RefusedRecord,
+        snapshot: Option<Snapshot>,
+    ) -> Result<Part, RebuildError> {
+        let Advance { object, before, .. } = &sealed.advance;
+        let bytes = match snapshot {
+            None => body(&self.store, record)?,
+            Some(snapshot) => {
+                let wanted = BTreeSet::from([record.hash.0]);
+                let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| reading::by_hash(plan, wanted));
+                let mut found: Vec<FoundRecord> = Vec::new();
+                while pump.next(&mut found).await?.is_none() {}
+                found.first().ok_or_else(not_found).and_then(|found| bytes_of(found).map(<[u8]>::to_vec))
+            }
+        };
+        let bytes = bytes.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))?;
+        let (feed, object, record, before) = (Arc::clone(feed), object.clone(), record.clone(), *before);
+        let decode = move || {
+            let decoded = decode(&feed, &object, &record, &bytes, &[encoder])?;
+            Ok(decoded.part(&object, before, &record, 0))
+        };
+        let made = on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new("the decoder failed over it")));
+        made.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))
+    }
+
+    fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup {
+        Setup {
+            feed: Arc::clone(feed),
+            object: object.clone(),
+            snapshot,
+            store: self.store.clone(),
+            limits: reading::Limits::from(&self.limits),
+            progress: Arc::default(),
+            shutdown: None,
+            accepted: 0,
+        }
     }
 }
 
+/// Why a part cannot be made again.
+#[derive(Debug, thiserror::Error)]
+enum RebuildError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the object holds now cannot be read.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+impl From<JobError> for RebuildError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Read(error) => Self::Read(error),
+            JobError::Store(error) => Self::Store(error),
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+fn joined(advance: Advance, version: Version, parts: &[Part]) -> Part {
+    let whole = Batch::of(String::new(), 0, parts);
+    let (version, bytes, ends, ids) = (Arc::new(version), whole.bytes, whole.ends, whole.ids);
+    Part { advance, version, acceptance: None, redelivers: None, bytes, ends, ids }
+}
+
 /// A record whose events were under way is not in quarantine any more.
-fn left() -> reading::RebuildError {
-    reading::RebuildError::Damaged("a record that was requeued has left the quarantine".to_owned())
+fn left() -> RebuildError {
+    RebuildError::Damaged("a record that was requeued has left the quarantine".to_owned())
 }
 
 async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {

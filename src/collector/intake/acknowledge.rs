@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::collector::backoff::Backoff;
 use crate::collector::intake::in_flight::Ended;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Message, Outcome, Queue, ReceiptHandle};
@@ -22,94 +23,129 @@ const PUT_OFF_SECS_MAX: u32 = 11 * 3600;
 /// How many ended messages one request takes.
 const AT_ONCE: usize = 10;
 
-/// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's at
-/// once, but not before the last poll is over (which `polling` tells by its end): it would be ours again, and a poll that
-/// is cut off takes messages with it.
-pub(in crate::collector) async fn run<Q: Queue>(
-    queue: Arc<Q>,
-    name: Arc<str>,
-    mut ended: mpsc::UnboundedReceiver<Ended>,
-    mut polling: mpsc::Receiver<Polling>,
-    reporter: Reporter,
-    shutdown: Shutdown,
-) {
-    let mut some = Vec::with_capacity(AT_ONCE);
-    let mut kept = Vec::new();
-    let mut polls = true;
-    loop {
-        tokio::select! {
-            biased;
-            taken = ended.recv_many(&mut some, AT_ONCE) => if taken == 0 { break },
-            _ = polling.recv(), if polls => polls = false,
-        }
-        let (mut settled, mut back) = (Vec::new(), Vec::new());
-        for end in some.drain(..) {
-            match end {
-                Ended::Settled(message, _proofs) => settled.push(message.receipt_handle),
-                Ended::GivenBack(message) => back.push((given_back_secs(&message), message)),
-                Ended::PutOff(message) => back.push((put_off_secs(&message), message)),
+/// Ends the messages of one queue.
+pub(in crate::collector) struct Acknowledge<Q> {
+    pub queue: Arc<Q>,
+    pub name: Arc<str>,
+    pub random: Random,
+    pub reporter: Reporter,
+    pub shutdown: Shutdown,
+}
+
+impl<Q: Queue> Acknowledge<Q> {
+    /// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's
+    /// at once, but not before the last poll is over (which `polling` tells by its end): it would be ours again, and a
+    /// poll that is cut off takes messages with it.
+    pub(in crate::collector) async fn run(
+        self,
+        mut ended: mpsc::UnboundedReceiver<Ended>,
+        mut polling: mpsc::Receiver<Polling>,
+    ) {
+        let mut some = Vec::with_capacity(AT_ONCE);
+        let mut kept = Vec::new();
+        let mut polls = true;
+        loop {
+            tokio::select! {
+                biased;
+                taken = ended.recv_many(&mut some, AT_ONCE) => if taken == 0 { break },
+                _ = polling.recv(), if polls => polls = false,
+            }
+            let (mut settled, mut back) = (Vec::new(), Vec::new());
+            for end in some.drain(..) {
+                match end {
+                    Ended::Settled(message, _proofs) => settled.push(message.receipt_handle),
+                    Ended::GivenBack(message) => back.push((given_back_secs(&message), message)),
+                    Ended::PutOff(message) => back.push((put_off_secs(&message), message)),
+                }
+            }
+            if !settled.is_empty() {
+                self.delete(settled).await;
+            }
+            if self.shutdown.is_requested() || !polls {
+                kept.append(&mut back);
+                if !polls {
+                    self.release(std::mem::take(&mut kept)).await;
+                }
+            } else {
+                self.give_back(back).await;
             }
         }
-        if !settled.is_empty() {
-            delete(&*queue, &name, settled, &reporter).await;
-        }
-        if shutdown.is_requested() || !polls {
-            kept.append(&mut back);
-            if !polls {
-                release(&*queue, std::mem::take(&mut kept)).await;
+        self.release(kept).await;
+    }
+
+    async fn delete(&self, mut handles: Vec<ReceiptHandle>) {
+        let (reporter, name) = (&self.reporter, &*self.name);
+        let mut backoff = Backoff::new(&self.random);
+        loop {
+            let reason = match self.queue.delete(&handles).await {
+                Ok(outcomes) => {
+                    reporter.queue_worked(name, Activity::Delete);
+                    let mut reason = String::new();
+                    let outcomes = handles.into_iter().zip(outcomes);
+                    let failed = outcomes.filter_map(|(handle, outcome)| match outcome {
+                        Outcome::Failed(why) => {
+                            reason = why;
+                            Some(handle)
+                        }
+                        Outcome::Done | Outcome::Lost => None,
+                    });
+                    handles = failed.collect();
+                    reason
+                }
+                Err(error) => {
+                    reporter.queue_failed(name, Activity::Delete, &error);
+                    error.to_string()
+                }
+            };
+            if handles.is_empty() {
+                return;
             }
-        } else {
-            give_back(&*queue, &name, back, &reporter).await;
+            if backoff.attempts() + 1 >= ATTEMPTS_MAX {
+                limited!(
+                    reporter,
+                    WARN,
+                    name,
+                    "messages were not deleted; they come again and are settled without a read",
+                    queue = name,
+                    error = reason,
+                    messages = handles.len()
+                );
+                return;
+            }
+            tokio::time::sleep(backoff.wait()).await;
         }
     }
-    release(&*queue, kept).await;
+
+    /// Each message comes again after its number of seconds.
+    async fn give_back(&self, messages: Vec<(u32, Message)>) {
+        let (reporter, name) = (&self.reporter, &*self.name);
+        for (wait_secs, message) in messages {
+            match self.queue.extend(&[message.receipt_handle], wait_secs).await {
+                Ok(_) => reporter.queue_worked(name, Activity::Visibility),
+                Err(error) => {
+                    reporter.queue_failed(name, Activity::Visibility, &error);
+                    limited!(
+                        reporter, WARN, name, "a message was not given back; it comes again when its visibility ends",
+                        queue = name, message_id = %message.id, %error
+                    );
+                }
+            }
+        }
+    }
+
+    /// Messages that anyone may have at once.
+    async fn release(&self, messages: Vec<(u32, Message)>) {
+        let handles: Vec<ReceiptHandle> = messages.into_iter().map(|(_, message)| message.receipt_handle).collect();
+        for some in handles.chunks(AT_ONCE) {
+            // Unanswered, they come again when their visibility ends.
+            let _ = self.queue.extend(some, 0).await;
+        }
+    }
 }
 
 /// Held by each receiver; nothing is ever sent.
 #[derive(Clone, Debug)]
 pub(in crate::collector) enum Polling {}
-
-async fn delete<Q: Queue>(queue: &Q, name: &str, mut handles: Vec<ReceiptHandle>, reporter: &Reporter) {
-    let mut backoff = Backoff::default();
-    loop {
-        let reason = match queue.delete(&handles).await {
-            Ok(outcomes) => {
-                reporter.queue_worked(name, Activity::Delete);
-                let mut reason = String::new();
-                let outcomes = handles.into_iter().zip(outcomes);
-                let failed = outcomes.filter_map(|(handle, outcome)| match outcome {
-                    Outcome::Failed(why) => {
-                        reason = why;
-                        Some(handle)
-                    }
-                    Outcome::Done | Outcome::Lost => None,
-                });
-                handles = failed.collect();
-                reason
-            }
-            Err(error) => {
-                reporter.queue_failed(name, Activity::Delete, &error);
-                error.to_string()
-            }
-        };
-        if handles.is_empty() {
-            return;
-        }
-        if backoff.attempts() + 1 >= ATTEMPTS_MAX {
-            limited!(
-                reporter,
-                WARN,
-                name,
-                "messages were not deleted; they come again and are settled without a read",
-                queue = name,
-                error = reason,
-                messages = handles.len()
-            );
-            return;
-        }
-        tokio::time::sleep(backoff.wait()).await;
-    }
-}
 
 /// Messages that were given up come again soon, but not at once: the later the oftener they came.
 fn given_back_secs(message: &Message) -> u32 {
@@ -119,28 +155,4 @@ fn given_back_secs(message: &Message) -> u32 {
 /// Each receive brings a message nearer to the dead-letter queue: the more have been, the later is the next.
 fn put_off_secs(message: &Message) -> u32 {
     PUT_OFF_SECS_MIN.saturating_mul(1 << message.receive_count.saturating_sub(1).min(16)).min(PUT_OFF_SECS_MAX)
-}
-
-async fn give_back<Q: Queue>(queue: &Q, name: &str, messages: Vec<(u32, Message)>, reporter: &Reporter) {
-    for (wait_secs, message) in messages {
-        match queue.extend(&[message.receipt_handle], wait_secs).await {
-            Ok(_) => reporter.queue_worked(name, Activity::Visibility),
-            Err(error) => {
-                reporter.queue_failed(name, Activity::Visibility, &error);
-                limited!(
-                    reporter, WARN, name, "a message was not given back; it comes again when its visibility ends",
-                    queue = name, message_id = %message.id, %error
-                );
-            }
-        }
-    }
-}
-
-/// Messages that anyone may have at once.
-async fn release<Q: Queue>(queue: &Q, messages: Vec<(u32, Message)>) {
-    let handles: Vec<ReceiptHandle> = messages.into_iter().map(|(_, message)| message.receipt_handle).collect();
-    for some in handles.chunks(AT_ONCE) {
-        // Unanswered, they come again when their visibility ends.
-        let _ = queue.extend(some, 0).await;
-    }
 }

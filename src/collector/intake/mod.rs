@@ -9,3 +9,6 @@ pub(super) mod receive;
 pub(super) mod unrouted;
 
 pub(super) mod visibility;
+
+#[cfg(test)]
+mod tests;

@@ -7,15 +7,17 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
+use crate::collector::clock::Clock;
+use crate::collector::error::Error;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::ids::FeedId;
 use crate::collector::intake::acknowledge::Polling;
 use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMessages, Proof};
 use crate::collector::intake::unrouted::told::Told;
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
-use crate::collector::{Error, clock};
 use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
 use crate::notification::queue::{Message, Queue, QueueError};
 use crate::telemetry::health::Activity;
@@ -41,6 +43,8 @@ pub(in crate::collector) struct Intake<Q> {
     pub name: Arc<str>,
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
+    pub clock: Clock,
+    pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: mpsc::Sender<ReadRequest>,
@@ -74,7 +78,7 @@ impl<Q: Queue> Intake<Q> {
     /// # Errors
     /// The store failed; with `once`, the queue could not be read either.
     pub(in crate::collector) async fn run(self: Arc<Self>, shutdown: Shutdown) -> Result<(), Error> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         let mut empty = 0;
         let is_empty = |empty: u32| self.once && empty >= EMPTY_POLLS;
         while !shutdown.is_requested() && !is_empty(empty) {
@@ -92,7 +96,7 @@ impl<Q: Queue> Intake<Q> {
             };
             match received {
                 Ok(messages) => {
-                    backoff = Backoff::default();
+                    backoff.reset();
                     self.reporter.queue_worked(&self.name, Activity::Receive);
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
                     let mut nobodys = Vec::new();
@@ -222,7 +226,7 @@ impl<Q: Queue> Intake<Q> {
         while !nobodys.is_empty() {
             let some: Vec<Nobodys> = nobodys.drain(..nobodys.len().min(NAMES_AT_ONCE)).collect();
             let objects = some.iter().map(|nobodys| nobodys.unrouted.clone()).collect();
-            let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, clock::now_ms()).await {
+            let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, self.clock.now_ms()).await {
                 Ok(proofs) => {
                     self.reporter.stored();
                     (proofs, "limits.unrouted_objects_max is reached".to_owned())
@@ -269,7 +273,7 @@ impl<Q: Queue> Intake<Q> {
         let body = message.body.as_bytes();
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();
-        let proof = match self.store.quarantine_message(name, reason.to_owned(), body, clock::now_ms()).await {
+        let proof = match self.store.quarantine_message(name, reason.to_owned(), body, self.clock.now_ms()).await {
             Err(StoreError::Full) if !self.once => {
                 // The message comes again.
                 self.reporter.store_is_full();

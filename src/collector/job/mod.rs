@@ -1,21 +1,24 @@
 //! One object's journey: looked up, opened, read, delivered, finished.
 
+mod outcome;
+
 pub(in crate::collector) mod task;
 
 use std::sync::Arc;
 
 use tracing::debug;
 
-use crate::checkpoint::{Finish, ObjectPosition, StoreError};
+use crate::checkpoint::{Finish, ObjectPosition, Places, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
+use crate::collector::freshness;
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::{JobEnd, JobError, Task};
-use crate::collector::reading::{self, Read};
+use crate::collector::pump::{Pump, Setup};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
-use crate::collector::{clock, freshness};
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
+use crate::reading::{self, Deliver, Offer, Output, Summary};
 
 /// Brings one object to its sinks.
 ///
@@ -57,14 +60,17 @@ struct Opened {
 /// A job that read all of its object and offered the sinks what each has not had.
 struct Compared {
     job: Announced,
-    read: Read,
+    version: Version,
+    summary: Summary,
+    deferred: Vec<SinkId>,
     trackers: Vec<Tracker>,
 }
 
 /// A job whose sinks have what they were offered, but for those deferred.
 struct Delivered {
     job: Announced,
-    read: Read,
+    version: Version,
+    summary: Summary,
     deferred: Vec<SinkId>,
     overtaken: bool,
 }
@@ -141,42 +147,92 @@ impl Announced {
 }
 
 impl Opened {
-    /// Reads, compares and offers, on a worker's thread.
+    /// Reads, compares and offers.
     async fn read(self) -> Result<Compared, JobError> {
         let Self { job, snapshot } = self;
-        let etag = snapshot.version.etag.clone();
+        let version = snapshot.version.clone();
         let trackers: Vec<Tracker> = job.task.sinks.iter().map(|_| Tracker::default()).collect();
         let producing: Vec<_> = job.task.sinks.iter().map(|&sink| job.services.workers[sink].producing()).collect();
-        let work = reading::Work {
-            services: Arc::clone(&job.services),
-            feed: Arc::clone(&job.task.feed),
-            object: job.task.object.clone(),
-            position: job.position.clone(),
-            sinks: job.task.sinks.clone(),
-            trackers: trackers.clone(),
-            progress: Arc::clone(&job.task.progress),
-        };
-        let runtime = tokio::runtime::Handle::current();
-        let result = tokio::task::spawn_blocking(move || reading::read(work, snapshot, &runtime)).await;
+        let mut deferred = Vec::new();
+        let result = job.pump(snapshot, &trackers, &mut deferred).await;
         drop(producing);
-        let failure = match result {
-            Ok(Ok(read)) => return Ok(Compared { job, read, trackers }),
-            Ok(Err(error)) => error,
-            Err(_panic) => JobError::Panicked { etag },
-        };
-        // Nothing unsealed may outlive the job: the next one reads the object anew.
-        for tracker in &trackers {
-            tracker.abandon().await;
+        match result {
+            Ok(summary) => Ok(Compared { job, version, summary, deferred, trackers }),
+            Err(error) => {
+                // Nothing unsealed may outlive the job: the next one reads the object anew.
+                for tracker in &trackers {
+                    tracker.abandon().await;
+                }
+                Err(error)
+            }
         }
-        Err(failure)
+    }
+}
+
+impl Announced {
+    /// Reads the object to its end, and offers each sink what it has not had. A sink that has no room for as long as
+    /// patience lasts is deferred.
+    async fn pump(
+        &self,
+        snapshot: Snapshot,
+        trackers: &[Tracker],
+        deferred: &mut Vec<SinkId>,
+    ) -> Result<Summary, JobError> {
+        let deliver = self.deliver()?;
+        let setup = Setup {
+            feed: Arc::clone(&self.task.feed),
+            object: self.task.object.clone(),
+            snapshot,
+            store: self.services.store.clone(),
+            limits: reading::Limits::from(&self.services.limits),
+            progress: Arc::clone(&self.task.progress),
+            shutdown: Some(self.services.shutdown.clone()),
+            accepted: self.position.progress.accepted,
+        };
+        let mut pump = Pump::new(setup, |plan| reading::deliver(plan, deliver));
+        let mut offers = Vec::new();
+        loop {
+            let ended = pump.next(&mut offers).await?;
+            for Offer { output, part } in offers.drain(..) {
+                let sink = self.task.sinks[output];
+                if !deferred.contains(&sink) && !self.services.offer(sink, part, &trackers[output]).await {
+                    deferred.push(sink);
+                    pump.without(output);
+                }
+            }
+            if let Some(summary) = ended {
+                outcome::report(self, &summary, pump.fetched_bytes);
+                return Ok(summary);
+            }
+        }
+    }
+
+    /// What the reading is to know.
+    fn deliver(&self) -> Result<Deliver, StoreError> {
+        let Task { feed, object, sinks, .. } = &self.task;
+        let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
+        let outputs = sinks.iter().zip(&self.position.cursors);
+        let outputs: Vec<Output> = outputs.map(|(sink, &cursor)| Output { cursor, encoder: encoder(sink) }).collect();
+        let accepted = self.position.progress.accepted;
+        let least = outputs.iter().map(|output| output.cursor).min().filter(|&from| from < accepted);
+        let mut places = match least {
+            Some(from) => self.services.store.quarantined_positions(object, from)?,
+            None => Places::default(),
+        };
+        Ok(Deliver {
+            before: self.position.progress.clone(),
+            framed_bytes: self.position.framed_bytes,
+            outputs,
+            encoders: feed.encoders.clone(),
+            quarantined: Box::new(move |place| places.contains(place)),
+        })
     }
 }
 
 impl Compared {
     /// Waits until each sink has what it was offered; not for one that stands still.
     async fn deliver(self) -> Delivered {
-        let Self { job, read, trackers } = self;
-        let mut deferred = read.deferred.clone();
+        let Self { job, version, summary, mut deferred, trackers } = self;
         let mut overtaken = false;
         for (&sink, tracker) in job.task.sinks.iter().zip(&trackers) {
             let (object, progress) = (&job.task.object, &job.task.progress);
@@ -191,52 +247,54 @@ impl Compared {
                 tracker::Outcome::UnderWay => deferred.push(sink),
             }
         }
-        Delivered { job, read, deferred, overtaken }
+        Delivered { job, version, summary, deferred, overtaken }
     }
 }
 
 impl Delivered {
     /// Notes that the object was read to its end, if the store has accepted all of it.
     async fn finish(self) -> Result<JobEnd, JobError> {
-        let Self { job, read, deferred, overtaken } = self;
+        let Self { job, version, summary, deferred, overtaken } = self;
         if overtaken {
             return Err(JobError::Overtaken);
         }
-        if !read.complete {
+        if !summary.is_complete {
             return Ok(JobEnd { deferred, ..JobEnd::default() });
         }
         let object = job.task.object.clone();
-        let holds_none = read.progress.content_records == 0 && read.framed_bytes > 0;
+        let new_records = summary.counts.new_records;
+        let holds_none = summary.progress.content_records == 0 && summary.content_bytes > 0;
         job.services.reporter.read(&job.task.feed.name);
-        let fresh = freshness::of(&job.task.feed, &object, read.latest_event_ms.filter(|_| deferred.is_empty()));
+        let fresh =
+            freshness::of(&job.task.feed, &object, summary.counts.latest_event_ms.filter(|_| deferred.is_empty()));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
             family: job.task.feed.family.name,
             object: object.clone(),
-            etag: read.version.etag.clone(),
-            progress: read.progress,
-            framed_bytes: read.framed_bytes,
-            changed: read.new_records > 0,
+            etag: version.etag.clone(),
+            progress: summary.progress,
+            framed_bytes: summary.content_bytes,
+            changed: new_records > 0,
             fresh: fresh.clone(),
-            now_ms: clock::now_ms(),
+            now_ms: job.services.clock.now_ms(),
         };
         let finished = job.services.store.finish(finish).await?;
         job.services.reporter.stored();
-        let result = match (finished, read.new_records) {
+        let result = match (finished, new_records) {
             (false, _) => "deferred",
-            (true, 0) if read.framed_bytes == 0 => "empty",
+            (true, 0) if summary.content_bytes == 0 => "empty",
             (true, 0) if holds_none => "no_record",
             (true, 0) => "unchanged",
             (true, _) => "delivered",
         };
         job.services.metrics.objects.add([result], 1);
         if finished {
-            job.services.metrics.left_out.lines.add([&job.task.feed.name], read.skipped_lines);
+            job.services.metrics.left_out.lines.add([&job.task.feed.name], summary.skipped_lines);
         }
         if finished && deferred.is_empty() {
-            freshness::show(&job.services.metrics, fresh.as_ref(), read.version.last_modified_ms);
+            freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
         }
-        debug!(%object, records = read.new_records, result, "read");
+        debug!(%object, records = new_records, result, "read");
         Ok(JobEnd { finished, deferred, again: false })
     }
 }

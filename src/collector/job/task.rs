@@ -8,7 +8,7 @@ use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::services::Services;
 use crate::delta::DeltaError;
-use crate::delta::ledger::LedgerError;
+use crate::delta::table::TableError;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::ReadError;
@@ -66,7 +66,7 @@ impl JobError {
     /// The records could not be compared. What the store found wrong stays what it is: damage, or a disk that failed.
     pub(in crate::collector) fn comparing(object: &ObjectId, error: DeltaError) -> Self {
         Self::Store(match error {
-            DeltaError::Ledger(LedgerError(source)) => match source.downcast::<StoreError>() {
+            DeltaError::Table(TableError(source)) => match source.downcast::<StoreError>() {
                 Ok(error) => *error,
                 Err(source) => StoreError::Failed(format!("{object}: {source}")),
             },

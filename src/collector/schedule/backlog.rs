@@ -2,7 +2,7 @@
 //!
 //! Being behind is a fact of one object and one sink. It keeps no other object from the sink.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(in crate::collector) struct Due {
 #[derive(Debug)]
 pub(in crate::collector) struct Backlog {
     sink: Arc<str>,
-    entries: HashMap<ObjectId, Entry>,
+    entries: BTreeMap<ObjectId, Entry>,
     order: BTreeMap<u64, ObjectId>,
     next_order: u64,
     /// Entries in the store, and those of them in `entries`.
@@ -62,7 +62,7 @@ impl Backlog {
     pub(in crate::collector) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             order: BTreeMap::new(),
             next_order: 0,
             stored: store.backlog_len(sink)?,
@@ -233,7 +233,6 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::clock;
 
     const OTHERS: fn(&ObjectId) -> bool = |_| false;
 
@@ -250,7 +249,7 @@ mod tests {
     }
 
     async fn write_down(store: &CheckpointStore, number: usize) {
-        let objects = vec![("f".into(), object(number), clock::now_ms())];
+        let objects = vec![("f".into(), object(number), 1)];
         store.add_to_backlog("s".into(), objects).await.unwrap();
     }
 

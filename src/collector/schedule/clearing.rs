@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::ends::SPACE_WAIT_MAX;
 use super::{Dispatcher, Origin, PendingChange};
 use crate::checkpoint::StoreError;
-use crate::collector::clock;
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::report::limited;
 use crate::collector::schedule::backlog::Due;
@@ -130,7 +129,7 @@ impl Dispatcher {
             return Ok(());
         }
         let name = Arc::clone(&self.services.workers[sink].name);
-        let now_ms = clock::now_ms();
+        let now_ms = self.services.clock.now_ms();
         let objects = due.iter().map(|Due { object, feed, waited }| {
             let waited_ms = i64::try_from(waited.as_millis()).unwrap_or(0);
             (Arc::clone(&self.services.feeds[*feed].name), object.clone(), now_ms - waited_ms)

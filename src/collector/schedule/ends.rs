@@ -7,7 +7,6 @@ use tracing::debug;
 
 use super::{AwaitingAck, Dispatcher, Origin, PendingChange, ReadRequest, Running, TICK};
 use crate::checkpoint::{Refusal, StoreError};
-use crate::collector::clock;
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::task::{JobEnd, JobError};
@@ -227,13 +226,14 @@ impl Dispatcher {
         error: &JobError,
     ) -> Result<(), StoreError> {
         let feed = Arc::clone(&self.services.feeds[pending.feed].name);
+        let now_ms = self.services.clock.now_ms();
         let refusal = || Refusal {
             feed: Arc::clone(&feed),
             object: object.clone(),
             etag: etag.clone(),
             is_archived: matches!(error, JobError::Unreadable { kind: FaultKind::Archived, .. }),
             reason: error.to_string(),
-            now_ms: clock::now_ms(),
+            now_ms,
         };
         let mut proof = Some(self.services.store.quarantine_object(refusal()).await?);
         self.services.reporter.stored();

@@ -16,7 +16,7 @@ mod retry;
 
 mod unread;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -119,12 +119,12 @@ struct AwaitingAck {
 pub(super) struct Dispatcher {
     services: Arc<Services>,
     once: bool,
-    waiting: HashMap<ObjectId, PendingChange>,
+    waiting: BTreeMap<ObjectId, PendingChange>,
     /// What is ready, and which feed may have one more job.
     shares: Shares,
     delayed: BTreeSet<(Instant, ObjectId)>,
-    running: HashMap<ObjectId, Running>,
-    awaiting_ack: HashMap<ObjectId, AwaitingAck>,
+    running: BTreeMap<ObjectId, Running>,
+    awaiting_ack: BTreeMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
     /// Whose backlog is next.
     next_sink: SinkId,
@@ -159,11 +159,11 @@ impl Dispatcher {
         Ok(Self {
             services,
             once,
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             shares,
             delayed: BTreeSet::new(),
-            running: HashMap::new(),
-            awaiting_ack: HashMap::new(),
+            running: BTreeMap::new(),
+            awaiting_ack: BTreeMap::new(),
             backlogs,
             next_sink: SinkId(0),
             unread,
@@ -267,18 +267,9 @@ impl Dispatcher {
 
     /// Starts a job out of a backlog, those of sinks and of feeds in turn. Says whether there was one.
     fn start_older(&mut self) -> Result<bool, StoreError> {
-        let mut backlogs: [fn(&mut Self) -> Result<bool, StoreError>; 2] =
-            [Self::start_unread, Self::start_catching_up];
-        if !self.is_unread_next {
-            backlogs.reverse();
-        }
         self.is_unread_next = !self.is_unread_next;
-        for start in backlogs {
-            if start(self)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        let started = if self.is_unread_next { self.start_unread()? } else { self.start_catching_up()? };
+        Ok(started || if self.is_unread_next { self.start_catching_up()? } else { self.start_unread()? })
     }
 
     /// Starts the job of the next object that changed. Says whether there was one.

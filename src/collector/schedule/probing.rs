@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{Dispatcher, Entering, Origin, PendingChange};
 use crate::checkpoint::{Addition, StoreError, UnreadObject};
-use crate::collector::clock;
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::AckHandle;
 use crate::collector::report::limited;
@@ -68,7 +67,7 @@ impl Dispatcher {
         let services = Arc::clone(&self.services);
         let (name, reporter) = (&services.feeds[feed].name, &services.reporter);
         let room = services.limits.backlog_objects_max.saturating_sub(self.unread.len(feed));
-        let now_ms = clock::now_ms();
+        let now_ms = services.clock.now_ms();
         let objects = some.iter().map(|Entering { object, kind, pending }| UnreadObject {
             object: object.clone(),
             kind: Arc::clone(kind),

@@ -1,5 +1,6 @@
 //! The bytes of one version in S3 as they arrive, and the requests for them.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
@@ -83,6 +84,17 @@ pub struct S3Body {
     breaks: u32,
     resumes: u32,
     resumed_at: u64,
+    /// The request for the rest, while it is under way. Whoever stops waiting for [`next`](S3Body::next) leaves it so.
+    resuming: Option<Resuming>,
+}
+
+/// A request for the rest of a body.
+struct Resuming(Pin<Box<dyn Future<Output = Result<ByteStream, ReadError>> + Send>>);
+
+impl std::fmt::Debug for Resuming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resuming").finish_non_exhaustive()
+    }
 }
 
 impl S3Body {
@@ -98,6 +110,7 @@ impl S3Body {
             breaks: 0,
             resumes: 0,
             resumed_at: opened.start,
+            resuming: None,
         }
     }
 
@@ -105,6 +118,21 @@ impl S3Body {
         loop {
             if !self.received.is_empty() {
                 return Some(Ok(self.received.split_to(self.received.len().min(CHUNK_BYTES_MAX))));
+            }
+            if let Some(Resuming(request)) = &mut self.resuming {
+                let resumed = request.await;
+                self.resuming = None;
+                match resumed {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(ReadError::Unavailable { kind, reason, .. }) => match self.resume(Broken { kind, reason }) {
+                        Ok(()) => continue,
+                        Err(error) => return Some(Err(error)),
+                    },
+                    Err(error) => {
+                        self.stream = None;
+                        return Some(Err(error));
+                    }
+                }
             }
             let patience = self.client.identity.request_timeout();
             let broken = match tokio::time::timeout(patience, self.stream.as_mut()?.next()).await {
@@ -130,46 +158,27 @@ impl S3Body {
                     Broken { kind: FaultKind::Timeout, reason }
                 }
             };
-            if let Err(error) = self.resume(broken).await {
-                self.stream = None;
+            if let Err(error) = self.resume(broken) {
                 return Some(Err(error));
             }
         }
     }
 
-    async fn resume(&mut self, mut broken: Broken) -> Result<(), ReadError> {
+    /// Has the rest asked for, unless that was in vain too often.
+    fn resume(&mut self, Broken { kind, reason }: Broken) -> Result<(), ReadError> {
         if self.at - self.resumed_at >= PROGRESS_BYTES {
             (self.resumes, self.breaks) = (0, 0);
         }
         self.resumed_at = self.at;
-        loop {
-            let Broken { kind, reason } = broken;
-            self.breaks += 1;
-            self.resumes += if kind == FaultKind::Timeout { SILENCE_RESUMES } else { 1 };
-            if self.resumes > RESUMES_MAX {
-                let reason = format!("its body broke {} times in a row, at byte {}: {reason}", self.breaks, self.at);
-                return Err(ReadError::Unavailable { object: self.object.clone(), kind, reason });
-            }
-            broken = match self.reopen().await {
-                Err(ReadError::Unavailable { kind, reason, .. }) => Broken { kind, reason },
-                opened => return opened,
-            };
+        self.breaks += 1;
+        self.resumes += if kind == FaultKind::Timeout { SILENCE_RESUMES } else { 1 };
+        if self.resumes > RESUMES_MAX {
+            self.stream = None;
+            let reason = format!("its body broke {} times in a row, at byte {}: {reason}", self.breaks, self.at);
+            return Err(ReadError::Unavailable { object: self.object.clone(), kind, reason });
         }
-    }
-
-    async fn reopen(&mut self) -> Result<(), ReadError> {
-        let range = Range::Between(self.at, self.end);
-        let request = conditional(request(&self.client, &self.object), &Condition::OnlyEtag(self.etag.clone()));
-        let reply = request.range(header(range)).send().await;
-        let reply = reply.map_err(|error| failed(&self.client, &self.object, &Fault::of(&error)))?;
-        let opened = Opened::new(&self.object, reply, Some(range))?;
-        if opened.version.etag != self.etag {
-            return Err(ReadError::Changed { object: self.object.clone() });
-        }
-        if (opened.start, opened.end) != (self.at, self.end) {
-            return Err(unavailable(&self.object, "the reply is not the range asked for"));
-        }
-        self.stream = Some(opened.stream);
+        let (client, object, etag) = (Arc::clone(&self.client), self.object.clone(), self.etag.clone());
+        self.resuming = Some(Resuming(Box::pin(rest(client, object, etag, self.at, self.end))));
         Ok(())
     }
 
@@ -177,6 +186,28 @@ impl S3Body {
         self.stream = None;
         Err(unavailable(&self.object, reason))
     }
+}
+
+/// The bytes of one version from `start` up to `end`.
+async fn rest(
+    client: Arc<S3Client>,
+    object: ObjectId,
+    etag: Box<str>,
+    start: u64,
+    end: u64,
+) -> Result<ByteStream, ReadError> {
+    let range = Range::Between(start, end);
+    let request = conditional(request(&client, &object), &Condition::OnlyEtag(etag.clone()));
+    let reply = request.range(header(range)).send().await;
+    let reply = reply.map_err(|error| failed(&client, &object, &Fault::of(&error)))?;
+    let opened = Opened::new(&object, reply, Some(range))?;
+    if opened.version.etag != etag {
+        return Err(ReadError::Changed { object });
+    }
+    if (opened.start, opened.end) != (start, end) {
+        return Err(unavailable(&object, "the reply is not the range asked for"));
+    }
+    Ok(opened.stream)
 }
 
 pub(super) fn request(client: &S3Client, object: &ObjectId) -> GetObjectFluentBuilder {

@@ -116,9 +116,9 @@ impl Chunk {
         // How many rows a nested column's values make up is known only when they are decoded.
         while self.next < self.end && (ahead < rows || self.is_nested) {
             let head = self.head(ranges)?;
-            self.next += head.head_bytes as u64;
-            let bytes = self.bytes(ranges, u64::from(head.stored_bytes))?;
-            self.next += bytes.len() as u64;
+            // Not before all of the page has come: where it has not yet, this is called again.
+            let bytes = self.bytes(ranges, head.head_bytes as u64, u64::from(head.stored_bytes))?;
+            self.next += head.head_bytes as u64 + bytes.len() as u64;
             let cost = u64::from(head.inflated_bytes) + bytes.len() as u64;
             match head.kind {
                 DICTIONARY_PAGE => self.dictionary_cost += cost + ENTRY_BYTES * u64::from(head.values),
@@ -167,18 +167,20 @@ impl Chunk {
         Ok(head)
     }
 
-    /// The next `length` bytes of the chunk.
-    fn bytes(&mut self, ranges: &mut dyn Ranges, length: u64) -> Result<Bytes, RowsError> {
-        if length > self.end - self.next.min(self.end) {
+    /// The `length` bytes of the chunk after the next `skipped`.
+    fn bytes(&mut self, ranges: &mut dyn Ranges, skipped: u64, length: u64) -> Result<Bytes, RowsError> {
+        let wanted = skipped.saturating_add(length);
+        if wanted > self.end - self.next.min(self.end) {
             return Err(self.damaged("has a page that is longer than the column"));
         }
-        if (self.in_memory().len() as u64) < length {
-            self.fetch(ranges, length)?;
+        if (self.in_memory().len() as u64) < wanted {
+            self.fetch(ranges, wanted)?;
         }
+        let page = usize::try_from(skipped).ok().zip(usize::try_from(wanted).ok());
         let from = usize::try_from(self.next - self.window_start).unwrap_or(usize::MAX);
-        let to = usize::try_from(length).ok().and_then(|length| from.checked_add(length));
-        match to {
-            Some(to) if to <= self.window.len() => Ok(self.window.slice(from..to)),
+        let page = page.and_then(|(skipped, wanted)| Some(from.checked_add(skipped)?..from.checked_add(wanted)?));
+        match page {
+            Some(page) if page.end <= self.window.len() => Ok(self.window.slice(page)),
             _ => Err(self.damaged("lies outside what was read")),
         }
     }

@@ -68,6 +68,8 @@ pub struct Rows<R> {
     ranges: R,
     limits: Limits,
     footer: Footer,
+    /// Text met so far while everything is decoded once.
+    text_bytes: u64,
     /// Row groups that were fetched at once and are kept for the second reading.
     kept: Vec<(u64, Bytes)>,
     kept_bytes: u64,
@@ -80,6 +82,48 @@ pub struct Rows<R> {
     row_begun: bool,
     out: Vec<u8>,
     given: usize,
+}
+
+/// A file that has not been decoded once yet.
+pub struct Unproved<R> {
+    limits: Limits,
+    stage: Stage<R>,
+}
+
+enum Stage<R> {
+    /// The footer is wanted.
+    Unread(R),
+    /// Everything is decoded once.
+    Trying(Box<Rows<R>>),
+    /// The rows were given out.
+    Over,
+}
+
+impl<R: Ranges> Unproved<R> {
+    pub fn new(ranges: R, limits: Limits) -> Self {
+        Self { limits, stage: Stage::Unread(ranges) }
+    }
+
+    /// Reads the footer and decodes the whole file once. Where `ranges` has no bytes yet and says so
+    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
+    ///
+    /// # Errors
+    /// As [`Rows::open`].
+    pub fn prove(&mut self) -> Result<Rows<R>, RowsError> {
+        if let Stage::Unread(ranges) = &mut self.stage {
+            let footer = Footer::read(ranges, &self.limits)?;
+            if let Stage::Unread(ranges) = std::mem::replace(&mut self.stage, Stage::Over) {
+                self.stage = Stage::Trying(Box::new(Rows::new(ranges, self.limits, footer)));
+            }
+        }
+        if let Stage::Trying(rows) = &mut self.stage {
+            rows.try_all()?;
+        }
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Trying(rows) => Ok(*rows),
+            Stage::Unread(_) | Stage::Over => Err(RowsError::damaged("it was given out already".to_owned())),
+        }
+    }
 }
 
 /// The row group that is being read.
@@ -95,12 +139,16 @@ impl<R: Ranges> Rows<R> {
     ///
     /// # Errors
     /// `Damaged` and `TooLarge` when any of it cannot be given out; `Source` when `ranges` fails.
-    pub fn open(mut ranges: R, limits: Limits) -> Result<Self, RowsError> {
-        let footer = Footer::read(&mut ranges, &limits)?;
-        let mut rows = Self {
+    pub fn open(ranges: R, limits: Limits) -> Result<Self, RowsError> {
+        Unproved::new(ranges, limits).prove()
+    }
+
+    fn new(ranges: R, limits: Limits, footer: Footer) -> Self {
+        Self {
             ranges,
             limits,
             footer,
+            text_bytes: 0,
             kept: Vec::new(),
             kept_bytes: 0,
             next_group: 0,
@@ -111,9 +159,7 @@ impl<R: Ranges> Rows<R> {
             row_begun: false,
             out: Vec::new(),
             given: 0,
-        };
-        rows.try_all()?;
-        Ok(rows)
+        }
     }
 
     /// How many rows the file has.
@@ -123,11 +169,10 @@ impl<R: Ranges> Rows<R> {
 
     /// Decodes everything, and writes for nobody what could still fail while it is written.
     fn try_all(&mut self) -> Result<(), RowsError> {
-        let mut text_bytes: u64 = 0;
         let mut scratch = Vec::new();
         while self.next_rows()? {
-            text_bytes += self.group.columns.iter().map(Column::text_bytes).sum::<u64>();
-            if text_bytes > self.limits.text_bytes_max {
+            self.text_bytes += self.group.columns.iter().map(Column::text_bytes).sum::<u64>();
+            if self.text_bytes > self.limits.text_bytes_max {
                 return Err(RowsError::TooLarge { what: "its text", bytes_max: self.limits.text_bytes_max });
             }
             if self.footer.shape.is_nested {
@@ -355,6 +400,54 @@ mod tests {
         rows.read_to_string(&mut content).map_err(RowsError::from_read)?;
         assert_eq!(rows.count(), content.lines().count() as u64);
         Ok(content)
+    }
+
+    /// Has a range only once it was asked for it before.
+    struct Late {
+        file: Bytes,
+        asked: Vec<(u64, usize)>,
+    }
+
+    impl Ranges for Late {
+        fn size_bytes(&self) -> u64 {
+            self.file.len() as u64
+        }
+
+        fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes> {
+            if !self.asked.contains(&(start, length)) {
+                self.asked.push((start, length));
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ranges::read(&mut self.file, start, length)
+        }
+    }
+
+    #[test]
+    fn ranges_that_come_late_lose_nothing() {
+        for (name, fetch_bytes_max) in
+            [("pyarrow-3-row-groups-snappy.parquet", 8 << 20), ("pyarrow-3-row-groups-snappy.parquet", 0)]
+        {
+            let (file, limits) = (fixture(name), Limits { fetch_bytes_max, ..Limits::default() });
+            let mut unproved = Unproved::new(Late { file: file.clone(), asked: Vec::new() }, limits);
+            let mut stops = 0;
+            let mut rows = loop {
+                match unproved.prove() {
+                    Err(RowsError::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => stops += 1,
+                    proved => break proved.unwrap(),
+                }
+            };
+            let (mut content, mut piece) = (Vec::new(), [0; 1000]);
+            loop {
+                match rows.read(&mut piece) {
+                    Ok(0) => break,
+                    Ok(count) => content.extend_from_slice(&piece[..count]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => stops += 1,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert!(stops >= 2, "{name}: {stops}");
+            assert_eq!(String::from_utf8(content).unwrap(), content_of(file, limits).unwrap());
+        }
     }
 
     fn content(bytes: Bytes) -> Result<String, RowsError> {

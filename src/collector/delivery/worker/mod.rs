@@ -2,7 +2,7 @@
 
 mod waiting;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use tracing::{info, warn};
 use crate::batch::{Batch, Builder, Limits, Part};
 use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
-use crate::collector::clock;
+use crate::collector::clock::Clock;
 use crate::collector::delivery::queue::{Inner, Offer, Status, WorkerHandle};
 use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
+use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectId;
@@ -41,6 +42,8 @@ pub(in crate::collector) struct SinkWorker {
     sink: Sink,
     encoder: String,
     store: CheckpointStore,
+    clock: Clock,
+    random: Random,
     metrics: Arc<Metrics>,
     reporter: Reporter,
     shutdown: Shutdown,
@@ -60,6 +63,8 @@ pub(in crate::collector) struct Setup {
     /// Bytes of encoded events that may wait for the worker.
     pub room_bytes: usize,
     pub store: CheckpointStore,
+    pub clock: Clock,
+    pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub shutdown: Shutdown,
@@ -73,8 +78,37 @@ impl SinkWorker {
     pub(in crate::collector) fn new(setup: Setup) -> (Self, WorkerHandle) {
         let room_bytes = setup.room_bytes.max(2 * setup.limits.bytes);
         let (handle, inner) = WorkerHandle::new(Arc::clone(&setup.name), room_bytes);
-        let Setup { name, sink, encoder, limits, store, metrics, reporter, shutdown, last_send, once, .. } = setup;
-        (Self { name, sink, encoder, store, metrics, reporter, shutdown, last_send, once, limits, inner }, handle)
+        let Setup {
+            name,
+            sink,
+            encoder,
+            limits,
+            store,
+            clock,
+            random,
+            metrics,
+            reporter,
+            shutdown,
+            last_send,
+            once,
+            ..
+        } = setup;
+        let worker = Self {
+            name,
+            sink,
+            encoder,
+            store,
+            clock,
+            random,
+            metrics,
+            reporter,
+            shutdown,
+            last_send,
+            once,
+            limits,
+            inner,
+        };
+        (worker, handle)
     }
 
     /// Runs until every handle is gone and all that was offered is committed. `unfinished` is the batch that was sealed
@@ -105,7 +139,7 @@ impl SinkWorker {
             Unfinished::Sealed { sealed, manifest, batch } => {
                 self.sending(batch.objects());
                 self.resume(Some(&manifest)).await?;
-                let mut backoff = Backoff::default();
+                let mut backoff = Backoff::new(&self.random);
                 let settled = loop {
                     match self.sink.settled(&manifest).await {
                         Ok(settled) => break settled,
@@ -130,9 +164,9 @@ impl SinkWorker {
     async fn take_back(&mut self, sealed: Sealed, manifest: &Manifest) -> Result<(), WorkerError> {
         self.metrics.unreproducible.inc();
         warn!(sink = %self.name, batch = sealed.id(), "the batch that was under way cannot be made again; its objects are read anew");
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
-            match self.sink.take_back(manifest, clock::now_ms()).await {
+            match self.sink.take_back(manifest, self.clock.now_ms()).await {
                 Ok(None) => break,
                 Ok(Some(moved)) => self.remember(moved).await?,
                 Err(error) => self.pause(&error, &mut backoff).await?,
@@ -148,9 +182,9 @@ impl SinkWorker {
 
     /// Has the sink go on where the last process stood.
     async fn resume(&mut self, under_way: Option<&Manifest>) -> Result<(), WorkerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
-            match self.sink.resume(under_way, clock::now_ms()).await {
+            match self.sink.resume(under_way, self.clock.now_ms()).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(moved)) => self.remember(moved).await?,
                 Err(error) => self.pause(&error, &mut backoff).await?,
@@ -174,7 +208,7 @@ impl SinkWorker {
             }
             Why::Begun { before: None } | Why::Named | Why::Numbered | Why::Rotated => {}
         }
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
             match self.store.place_lane(Arc::clone(&self.name), moved.position, moved.file.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
@@ -188,7 +222,7 @@ impl SinkWorker {
     }
 
     /// Shows which objects the batch in hand holds.
-    fn sending(&self, objects: HashSet<ObjectId>) {
+    fn sending(&self, objects: BTreeSet<ObjectId>) {
         self.inner.status.send_modify(|status| status.sending = Some((Instant::now(), Arc::new(objects))));
     }
 
@@ -209,6 +243,7 @@ impl SinkWorker {
                 return Some(builder.take());
             }
             tokio::select! {
+                biased;
                 offer = self.inner.offers.recv() => match offer {
                     Some(offer) => push(&mut builder, offer),
                     None => return Some(builder.take()),
@@ -244,12 +279,12 @@ impl SinkWorker {
 
     /// Seals what the store accepts. A part whose object has moved on is left out, and its job reads again.
     async fn seal(&mut self, mut offers: Vec<Offer>) -> Result<Option<(Sealed, Batch, Vec<Offer>)>, WorkerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         while !offers.is_empty() {
             let parts: Arc<[Part]> = offers.iter().map(|offer| offer.part.clone()).collect();
             let mut batch = Batch::of(String::new(), 0, &parts);
             let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
-            let now_ms = clock::now_ms();
+            let now_ms = self.clock.now_ms();
             let seal = Seal { sink: Arc::clone(&self.name), encoder: self.encoder.clone(), parts, manifest, now_ms };
             match self.store.seal(seal).await {
                 Ok(sealed) => {
@@ -270,14 +305,14 @@ impl SinkWorker {
 
     /// Sends a batch until the sink has it.
     async fn deliver(&mut self, batch: &Batch) -> Result<Receipt, WorkerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         if let Some(receipt) = Receipt::nothing(batch) {
             return Ok(receipt);
         }
         loop {
             let sent = tokio::select! {
                 biased;
-                sent = self.sink.deliver(batch, clock::now_ms()) => sent,
+                sent = self.sink.deliver(batch, self.clock.now_ms()) => sent,
                 // What was sealed is sent after the next start.
                 () = self.shutdown.requested_for(self.last_send) => return Err(WorkerError::Stopped),
             };
@@ -295,7 +330,7 @@ impl SinkWorker {
     }
 
     async fn commit(&mut self, sealed: &Sealed, receipt: &Receipt) -> Result<(), WorkerError> {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(&self.random);
         loop {
             let began = Instant::now();
             match self.store.commit(sealed, receipt).await {

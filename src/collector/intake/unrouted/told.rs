@@ -1,7 +1,6 @@
 //! Tells of notifications that no feed takes: once per place, with what to do about it.
 
-use std::collections::HashSet;
-use std::hash::Hash;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,13 +26,13 @@ const FULL_EVERY: Duration = Duration::from_secs(3600);
 /// What was told of already, for one queue.
 #[derive(Default)]
 pub(in crate::collector) struct Told {
-    places: Mutex<HashSet<Place>>,
-    events: Mutex<HashSet<Box<str>>>,
+    places: Mutex<BTreeSet<Place>>,
+    events: Mutex<BTreeSet<Box<str>>>,
     full_at: Mutex<Option<Instant>>,
 }
 
 /// What is told of once.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Place {
     Bucket(Arc<str>),
     /// A bucket and the first part of a key.
@@ -103,7 +102,7 @@ impl Told {
     }
 }
 
-fn news<T: Eq + Hash>(known: &Mutex<HashSet<T>>, one: T) -> News {
+fn news<T: Ord>(known: &Mutex<BTreeSet<T>>, one: T) -> News {
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
     if known.contains(&one) || known.len() > KNOWN_MAX {
         return News::Known;

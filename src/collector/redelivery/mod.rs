@@ -1,25 +1,54 @@
 //! The end of a job: what of its object was in quarantine and is to be tried again.
 
-use std::collections::HashMap;
+mod further;
+
+mod requeued;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-
-use crate::checkpoint::{Further, RefusedRecord};
+use crate::checkpoint::{Further, FurtherRecord, ObjectPosition, RefusedRecord};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::{JobEnd, JobError, Task};
-use crate::collector::reading::{self, Again, AgainWork, FurtherWork, SearchEnd};
+use crate::collector::pump::{Pump, Setup, on_worker};
+use crate::collector::redelivery::further::SearchEnd;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
+use crate::family::Refusal;
 use crate::notification::ObjectId;
-use crate::object::{Condition, Objects as _, Reading};
+use crate::object::{Condition, Objects as _, Reading, Snapshot};
+use crate::reading;
+use crate::users::LookedUp;
+
+pub(super) use requeued::{body, bytes_of, decode, inflated, not_found};
 
 /// How many records are tried again at once.
 const RECORDS_AT_ONCE: usize = 256;
+
+/// Why a record stays whose decoder panics.
+const DECODER_FAILED: &str = "the decoder failed over it";
+
+/// The sinks that records are brought to, the tracker with each, and where they stand with the object.
+struct Receivers {
+    sinks: Vec<SinkId>,
+    trackers: Vec<Tracker>,
+    position: ObjectPosition,
+}
+
+/// What trying again came to.
+#[derive(Default)]
+struct Again {
+    /// The records that stay in quarantine, and why.
+    refused: Vec<(u64, String)>,
+    events: u64,
+    /// Users of the records.
+    looked_up: LookedUp,
+    /// The sinks that had no room for as long as patience lasts.
+    deferred: Vec<SinkId>,
+}
 
 /// What follows a job: its sinks have, or have not had, all that its object holds.
 pub(super) struct Redelivery {
@@ -64,7 +93,7 @@ impl Redelivery {
             let records = self.services.store.requeued_records(&self.object, after, RECORDS_AT_ONCE)?;
             let Some(last) = records.last() else { break };
             after = last.id;
-            self.deliver(records, HashMap::new(), ended.is_ok(), &mut end.deferred).await?;
+            self.deliver(records, BTreeMap::new(), ended.is_ok(), &mut end.deferred).await?;
         }
         if ended.is_ok()
             && let Some(further) = self.services.store.requeued_further(&self.object)?
@@ -88,38 +117,43 @@ impl Redelivery {
         let Reading::Changed(snapshot) = self.feed.place.read(&self.object, Condition::Any).await? else {
             return Ok(());
         };
-        let id = further.id;
-        let work = FurtherWork {
-            services: Arc::clone(&self.services),
-            feed: Arc::clone(&self.feed),
-            object: self.object.clone(),
-            position: store.position(&self.object, &[])?,
-            further,
-            progress: Arc::clone(&self.progress),
-        };
-        let (found, mut comes) = mpsc::channel(1);
-        let runtime = Handle::current();
-        let search = tokio::task::spawn_blocking(move || reading::search_further(work, snapshot, &found, &runtime));
-        while let Some(found) = comes.recv().await {
-            let (records, bytes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-            let places = records.iter().map(|found| found.record.place);
-            let mut bytes: HashMap<u64, Vec<u8>> = places.zip(bytes).collect();
-            let records = store.list_further(id, records).await?;
-            let at_hand = records.iter().filter_map(|record| Some((record.id, bytes.remove(&record.place)?))).collect();
-            self.deliver(records, at_hand, true, deferred).await?;
-            if !deferred.is_empty() {
+        let Further { id, etag, last_modified_ms, mut places } = further;
+        let progress = store.position(&self.object, &[])?.progress;
+        let mut pump = Pump::new(self.setup(snapshot), |plan| {
+            reading::by_place(plan, progress, Box::new(move |place| places.contains(place)))
+        });
+        let (mut found, mut end) = (Vec::new(), SearchEnd::default());
+        loop {
+            let is_over = pump.next(&mut found).await?.is_some();
+            let some = std::mem::take(&mut found);
+            let records = end.decodable(&self.feed, &self.object, some, &etag, last_modified_ms).await;
+            if !records.is_empty() {
+                self.deliver_found(id, records, deferred).await?;
+            }
+            end.is_stopped = !deferred.is_empty() || self.services.shutdown.is_requested();
+            if is_over || end.is_stopped {
                 break;
             }
         }
-        drop(comes);
-        let end = match search.await {
-            Ok(end) => end?,
-            Err(_panic) => SearchEnd::failed(),
-        };
-        if !end.stopped {
+        if !end.is_stopped {
             self.refuse_further(id, &end).await?;
         }
         Ok(())
+    }
+
+    /// Brings records that had no entry each to the sinks.
+    async fn deliver_found(
+        &self,
+        id: u64,
+        found: Vec<(FurtherRecord, Vec<u8>)>,
+        deferred: &mut Vec<SinkId>,
+    ) -> Result<(), JobError> {
+        let (records, bytes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let places = records.iter().map(|found: &FurtherRecord| found.record.place);
+        let mut bytes: BTreeMap<u64, Vec<u8>> = places.zip(bytes).collect();
+        let records = self.services.store.list_further(id, records).await?;
+        let at_hand = records.iter().filter_map(|record| Some((record.id, bytes.remove(&record.place)?))).collect();
+        self.deliver(records, at_hand, true, deferred).await
     }
 
     /// What is left of an object's further records stays, and why is written down.
@@ -140,7 +174,7 @@ impl Redelivery {
     async fn deliver(
         &self,
         records: Vec<RefusedRecord>,
-        at_hand: HashMap<u64, Vec<u8>>,
+        at_hand: BTreeMap<u64, Vec<u8>>,
         is_readable: bool,
         deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {
@@ -154,21 +188,17 @@ impl Redelivery {
         let sinks: Vec<SinkId> = self.sinks.iter().copied().filter(|sink| !deferred.contains(sink)).collect();
         let names: Vec<Arc<str>> = sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
         let ids: Vec<u64> = records.iter().map(|record| record.id).collect();
-        let trackers: Vec<Tracker> = sinks.iter().map(|_| Tracker::default()).collect();
-        let work = AgainWork {
-            services: Arc::clone(services),
-            feed: Arc::clone(&self.feed),
-            object: self.object.clone(),
+        let to = Receivers {
+            trackers: sinks.iter().map(|_| Tracker::default()).collect(),
             position: services.store.position(&self.object, &names)?,
-            sinks: sinks.clone(),
-            trackers: trackers.clone(),
-            records,
-            at_hand,
-            progress: Arc::clone(&self.progress),
+            sinks,
         };
-        let (again, failure) = self.offer(work, is_readable).await;
+        let mut again = Again::default();
+        let producing: Vec<_> = to.sinks.iter().map(|&sink| services.workers[sink].producing()).collect();
+        let failure = self.offer(&to, &records, at_hand, is_readable, &mut again).await.err();
+        drop(producing);
         let mut overtaken = false;
-        for (&sink, tracker) in sinks.iter().zip(&trackers) {
+        for (&sink, tracker) in to.sinks.iter().zip(&to.trackers) {
             let slow = again.deferred.contains(&sink);
             if slow || !services.wait_for(sink, tracker, &self.object, &self.progress).await {
                 tracker.abandon().await;
@@ -187,32 +217,94 @@ impl Redelivery {
         }
     }
 
-    /// Offers the records on a worker's thread. What could not be looked for stays as it is, and why is told.
-    async fn offer(&self, work: AgainWork, is_readable: bool) -> (Again, Option<JobError>) {
-        let mut failure = None;
-        let snapshot = match !work.records.iter().all(|record| work.has_bytes(record)) && is_readable {
-            true => match self.feed.place.read(&self.object, Condition::Any).await {
-                Ok(Reading::Changed(snapshot)) => Some(snapshot),
-                Ok(Reading::Unchanged) => None,
-                Err(error) => {
-                    failure = Some(error.into());
-                    None
+    /// Offers the records to the sinks. What could not be looked for stays as it is, for the reason returned.
+    async fn offer(
+        &self,
+        to: &Receivers,
+        records: &[RefusedRecord],
+        mut at_hand: BTreeMap<u64, Vec<u8>>,
+        is_readable: bool,
+        again: &mut Again,
+    ) -> Result<(), JobError> {
+        let mut missing: BTreeMap<[u8; 32], Vec<&RefusedRecord>> = BTreeMap::new();
+        for record in records {
+            match at_hand.remove(&record.id) {
+                Some(bytes) => self.offer_one(to, record, Ok(bytes), again).await,
+                None if record.has_body => {
+                    let bytes = body(&self.services.store, record)?;
+                    self.offer_one(to, record, bytes, again).await;
                 }
-            },
-            false => None,
-        };
-        let sinks = work.sinks.iter();
-        let producing: Vec<_> = sinks.map(|&sink| self.services.workers[sink].producing()).collect();
-        let ids: Vec<u64> = work.records.iter().map(|record| record.id).collect();
-        let runtime = Handle::current();
-        let offered = tokio::task::spawn_blocking(move || reading::offer_again(work, snapshot, &runtime)).await;
-        drop(producing);
-        match offered {
-            Ok((again, error)) => (again, failure.or(error)),
-            Err(_panic) => {
-                let refused = ids.into_iter().map(|id| (id, "the decoder failed over it".to_owned())).collect();
-                (Again { refused, ..Again::default() }, failure)
+                None => missing.entry(record.hash.0).or_default().push(record),
             }
+        }
+        if missing.is_empty() || !is_readable {
+            return Ok(());
+        }
+        let Reading::Changed(snapshot) = self.feed.place.read(&self.object, Condition::Any).await? else {
+            return Ok(());
+        };
+        let wanted = missing.keys().copied().collect();
+        let mut pump = Pump::new(self.setup(snapshot), |plan| reading::by_hash(plan, wanted));
+        let mut found = Vec::new();
+        loop {
+            let is_over = pump.next(&mut found).await?.is_some();
+            for found in found.drain(..) {
+                for record in missing.remove(&found.hash.0).unwrap_or_default() {
+                    let bytes = bytes_of(&found).map(<[u8]>::to_vec);
+                    self.offer_one(to, record, bytes, again).await;
+                }
+            }
+            if is_over {
+                break;
+            }
+        }
+        let gone = missing.into_values().flatten();
+        again.refused.extend(gone.map(|record| (record.id, not_found().to_string())));
+        Ok(())
+    }
+
+    /// Offers one record's events to each sink that has passed it and not had it; a refusal is noted.
+    async fn offer_one(
+        &self,
+        to: &Receivers,
+        record: &RefusedRecord,
+        bytes: Result<Vec<u8>, Refusal>,
+        again: &mut Again,
+    ) {
+        let (feed, object, asked) = (Arc::clone(&self.feed), self.object.clone(), record.clone());
+        let decode = move || decode(&feed, &object, &asked, &bytes?, &feed.encoders);
+        let decoded = match on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new(DECODER_FAILED))) {
+            Ok(decoded) => decoded,
+            Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
+        };
+        let mut is_first = record.had.is_empty();
+        for ((&sink, tracker), &cursor) in to.sinks.iter().zip(&to.trackers).zip(&to.position.cursors) {
+            let handle = &self.services.workers[sink];
+            if cursor <= record.place || record.had.contains(&handle.name) || again.deferred.contains(&sink) {
+                continue;
+            }
+            let encoder = self.feed.encoder_at(sink).unwrap_or_default();
+            let part = decoded.part(&self.object, cursor, record, encoder.0);
+            if std::mem::take(&mut is_first) {
+                again.events += part.ends.len() as u64;
+                again.looked_up += decoded.looked_up;
+            }
+            if !self.services.offer(sink, part, tracker).await {
+                again.deferred.push(sink);
+            }
+        }
+    }
+
+    fn setup(&self, snapshot: Snapshot) -> Setup {
+        Setup {
+            feed: Arc::clone(&self.feed),
+            object: self.object.clone(),
+            snapshot,
+            store: self.services.store.clone(),
+            limits: reading::Limits::from(&self.services.limits),
+            progress: Arc::clone(&self.progress),
+            shutdown: None,
+            accepted: 0,
         }
     }
 

@@ -1,50 +1,44 @@
 //! From placed records to parts: encodes each record once per encoding, cuts, and offers each sink what it has not had.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 
 use crate::batch::{Acceptance, Advance, Part, Refused};
-use crate::checkpoint::Places;
-use crate::collector::delivery::queue::WorkerHandle;
-use crate::collector::delivery::tracker::Tracker;
-use crate::collector::ids::EncoderId;
-use crate::collector::services::Services;
 use crate::delta::{Fingerprint, Progress, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
 use crate::family::{Context, Refusal, encode_record};
 use crate::object::Version;
+use crate::reading::plan::{Limits, Plan};
+use crate::reading::reader::Outlet;
 use crate::records::Record;
 use crate::users::LookedUp;
-
-/// A part is cut when one of its encodings holds as many bytes, or when it holds as many records.
-const PART_BYTES: usize = 256 << 10;
-const PART_RECORDS: u64 = 8192;
 
 /// A refused record's body is kept with zstd's fastest level that still halves text.
 const BODY_LEVEL: i32 = 3;
 
-/// Where parts go.
-pub(super) enum Target {
-    Sink {
-        handle: WorkerHandle,
-        tracker: Tracker,
-        services: Arc<Services>,
-    },
-    /// Kept here, for a batch that is made again.
-    Kept(Vec<Part>),
+/// One receiver of parts and how far it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Output {
+    /// Where its next part begins.
+    pub cursor: u64,
+    /// Which of the encoders makes its bytes.
+    pub encoder: usize,
 }
 
-/// One receiver of parts and how far it is.
-pub(super) struct SinkOutput {
-    pub(super) target: Target,
-    pub(super) encoder: EncoderId,
-    /// Where its next part begins.
-    pub(super) cursor: u64,
-    /// It gets nothing more in this reading.
-    pub(super) deferred: bool,
+/// A part for one of the outputs.
+#[derive(Debug)]
+pub struct Offer {
+    /// The output by its position.
+    pub output: usize,
+    pub part: Part,
+}
+
+/// An output, and whether it gets nothing more in this reading.
+struct SinkOutput {
+    cursor: u64,
+    encoder: usize,
+    deferred: bool,
 }
 
 /// A record with its place in the object's accepted sequence.
@@ -67,7 +61,7 @@ struct Open {
     /// Which outputs get it.
     outputs: Vec<usize>,
     /// The encodings they want, and what was written of each.
-    encoder_at: Vec<EncoderId>,
+    encoder_at: Vec<usize>,
     encoders: Vec<Encoder>,
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
@@ -87,60 +81,66 @@ impl From<Encoded> for Written {
     }
 }
 
-/// Everything that flows out of one reading.
-pub(super) struct FanOut<'a> {
-    pub(super) context: &'a Context<'a>,
-    pub(super) version: Arc<Version>,
-    pub(super) encoders: Vec<Encoder>,
-    pub(super) outputs: Vec<SinkOutput>,
+/// Everything that is given out of one reading.
+pub(super) struct FanOut {
+    outlet: Outlet<Offer>,
+    version: Arc<Version>,
+    encoders: Vec<Encoder>,
+    outputs: Vec<SinkOutput>,
     /// Records accepted before this reading: from there on they are new.
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
     /// Accepted records that are in quarantine: no sink gets them before they are requeued, and then each does.
-    pub(super) quarantined_positions: Places,
-    /// How many refused records can get an entry in quarantine: what is past it needs no body.
-    pub(super) entries_per_object: u64,
-    pub(super) patience: Duration,
-    pub(super) runtime: &'a Handle,
+    pub(super) quarantined: Box<dyn FnMut(u64) -> bool + Send>,
+    limits: Limits,
     pub(super) counts: Counts,
     open: Option<Open>,
 }
 
 /// What a reading came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) new_records: u64,
-    pub(super) events: u64,
-    pub(super) refused: u64,
-    pub(super) latest_event_ms: Option<i64>,
+pub struct Counts {
+    pub new_records: u64,
+    pub events: u64,
+    /// New records that cannot be decoded.
+    pub refused: u64,
+    /// The latest time of a new event, in milliseconds since the epoch.
+    pub latest_event_ms: Option<i64>,
     /// Users of new records.
-    pub(super) looked_up: LookedUp,
+    pub looked_up: LookedUp,
 }
 
-impl<'a> FanOut<'a> {
-    /// A fan-out that knows of nothing accepted and is patient for ever; whoever makes it says otherwise.
-    pub(super) fn new(
-        context: &'a Context<'a>,
-        version: Arc<Version>,
-        encoders: Vec<Encoder>,
-        outputs: Vec<SinkOutput>,
-        runtime: &'a Handle,
-    ) -> Self {
+impl FanOut {
+    /// A fan-out that knows of nothing accepted; whoever makes it says otherwise.
+    pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: &[Output]) -> Self {
+        let outputs = outputs.iter();
         Self {
-            context,
-            version,
+            outlet,
+            version: Arc::new(plan.version.clone()),
             encoders,
-            outputs,
-            runtime,
+            outputs: outputs
+                .map(|&Output { cursor, encoder }| SinkOutput { cursor, encoder, deferred: false })
+                .collect(),
             accepted: 0,
             keeps_fingerprints: false,
-            quarantined_positions: Places::default(),
-            entries_per_object: u64::MAX,
-            patience: Duration::MAX,
+            quarantined: Box::new(|_| false),
+            limits: plan.limits,
             counts: Counts::default(),
             open: None,
         }
+    }
+
+    /// An output gets nothing more.
+    pub(super) fn defer(&mut self, output: usize) {
+        if let Some(output) = self.outputs.get_mut(output) {
+            output.deferred = true;
+        }
+    }
+
+    /// Whether nobody was there to be given anything from the start.
+    pub(super) fn has_no_outputs(&self) -> bool {
+        self.outputs.is_empty()
     }
 
     /// The least any receiver has had; nothing when all are deferred.
@@ -148,10 +148,14 @@ impl<'a> FanOut<'a> {
         self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
-    /// Whether a part must be cut before the record with this index: another output begins there, or new records do.
+    /// Whether a part must be cut before the record with this index: another output begins there or before it, or new
+    /// records do.
     pub(super) fn turns_at(&self, index: u64) -> bool {
-        self.open.is_some()
-            && (index == self.accepted || self.outputs.iter().any(|output| !output.deferred && output.cursor == index))
+        let Some(open) = &self.open else { return false };
+        let begins = |(at, output): (usize, &SinkOutput)| {
+            !output.deferred && output.cursor <= index && !open.outputs.contains(&at)
+        };
+        index == self.accepted || self.outputs.iter().enumerate().any(begins)
     }
 
     /// Whether anything has gathered since the last cut.
@@ -161,20 +165,21 @@ impl<'a> FanOut<'a> {
 
     /// Whether what has gathered is enough for a part.
     pub(super) fn is_full(&self) -> bool {
+        let Limits { part_records, part_bytes, .. } = self.limits;
         self.open.as_ref().is_some_and(|open| {
-            open.to - open.from >= PART_RECORDS || open.encoded.iter().any(|encoded| encoded.bytes.len() >= PART_BYTES)
+            open.to - open.from >= part_records || open.encoded.iter().any(|encoded| encoded.bytes.len() >= part_bytes)
         })
     }
 
     /// Takes the next record in the order of acceptance. Records between it and the one before are gone.
-    pub(super) fn take(&mut self, record: &Placed<'_>) {
+    pub(super) fn take(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let is_new = record.index >= self.accepted;
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
         open.to = record.index + 1;
         let refusal = match record.too_long {
             Some(length) => Some(too_long(length)),
-            None if !is_new && self.quarantined_positions.contains(record.index) => None,
-            None => self.encode(record, &mut open).err(),
+            None if !is_new && (self.quarantined)(record.index) => None,
+            None => self.encode(context, record, &mut open).err(),
         };
         if is_new {
             self.counts.new_records += 1;
@@ -182,7 +187,7 @@ impl<'a> FanOut<'a> {
                 open.fingerprints.push(record.hash.fingerprint());
             }
             if let Some(refusal) = refusal {
-                let keeps_body = record.too_long.is_none() && self.counts.refused < self.entries_per_object;
+                let keeps_body = record.too_long.is_none() && self.counts.refused < self.limits.entries_per_object;
                 self.counts.refused += 1;
                 open.refused.push(refused(record, &refusal, keeps_body));
             }
@@ -190,16 +195,10 @@ impl<'a> FanOut<'a> {
         self.open = Some(open);
     }
 
-    fn encode(&mut self, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
-        let events = encode_record(
-            self.context,
-            &record.record,
-            &record.hash,
-            record.occurrence,
-            &open.encoders,
-            &mut open.encoded,
-        );
-        let looked_up = self.context.looked_up();
+    fn encode(&mut self, context: &Context<'_>, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        let events =
+            encode_record(context, &record.record, &record.hash, record.occurrence, &open.encoders, &mut open.encoded);
+        let looked_up = context.looked_up();
         let events = events?;
         if record.index >= self.accepted {
             self.counts.events += u64::from(events);
@@ -213,14 +212,14 @@ impl<'a> FanOut<'a> {
         let outputs: Vec<usize> = (0..self.outputs.len()).filter(|&at| gets(&self.outputs[at])).collect();
         // A gap before the first record is passed over by whoever had not had what is gone.
         let from = outputs.iter().map(|&at| self.outputs[at].cursor).min().unwrap_or(from).min(from);
-        let mut wanted: Vec<EncoderId> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
+        let mut wanted: Vec<usize> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
         wanted.sort_unstable();
         wanted.dedup();
         Open {
             from,
             to: from,
             outputs,
-            encoders: wanted.iter().map(|&at| self.encoders[at.0]).collect(),
+            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
             encoded: wanted.iter().map(|_| Encoded::default()).collect(),
             encoder_at: wanted,
             fingerprints: Vec::new(),
@@ -228,13 +227,13 @@ impl<'a> FanOut<'a> {
         }
     }
 
-    /// Cuts a part and offers it. `progress` is what is known of the content once it is accepted. Returns false when no
+    /// Cuts a part and gives it out. `progress` is what is known of the content once it is accepted. Returns false when no
     /// receiver is left.
-    pub(super) fn cut(&mut self, progress: &Progress) -> bool {
+    pub(super) fn cut(&mut self, context: &Context<'_>, progress: &Progress) -> bool {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
         let acceptance = (open.to > self.accepted).then(|| {
             Arc::new(Acceptance {
-                feed: self.context.feed.into(),
+                feed: context.feed.into(),
                 before: self.accepted,
                 after: open.to,
                 fingerprints: open.fingerprints,
@@ -251,7 +250,7 @@ impl<'a> FanOut<'a> {
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
             let written = &encoded[which];
             let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: open.to },
+                advance: Advance { object: context.object.clone(), before: output.cursor, after: open.to },
                 version: Arc::clone(&self.version),
                 acceptance: acceptance.clone(),
                 redelivers: None,
@@ -260,18 +259,22 @@ impl<'a> FanOut<'a> {
                 ids: Arc::clone(&written.ids),
             };
             output.cursor = open.to;
-            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
+            let bytes = part.bytes.len();
+            self.outlet.put(Offer { output: at, part }, bytes);
         }
         self.least_cursor().is_some()
     }
 
     /// What its receivers have not had up to `to` is gone from the source: they pass over it. Returns how many records.
-    pub(super) fn pass_over(&mut self, to: u64) -> u64 {
+    pub(super) fn pass_over(&mut self, context: &Context<'_>, to: u64) -> u64 {
         let mut gone = 0;
-        for output in self.outputs.iter_mut().filter(|output| !output.deferred && output.cursor < to) {
+        for (at, output) in self.outputs.iter_mut().enumerate() {
+            if output.deferred || output.cursor >= to {
+                continue;
+            }
             gone = gone.max(to - output.cursor);
             let part = Part {
-                advance: Advance { object: self.context.object.clone(), before: output.cursor, after: to },
+                advance: Advance { object: context.object.clone(), before: output.cursor, after: to },
                 version: Arc::clone(&self.version),
                 acceptance: None,
                 redelivers: None,
@@ -280,32 +283,14 @@ impl<'a> FanOut<'a> {
                 ids: Arc::new([]),
             };
             output.cursor = to;
-            output.deferred = !emit(&mut output.target, part, self.patience, self.runtime);
+            self.outlet.put(Offer { output: at, part }, 0);
         }
         gone
     }
 }
 
-/// Hands a part over. Returns false when the sink has had no room for as long as patience lasts.
-pub(super) fn emit(target: &mut Target, part: Part, patience: Duration, runtime: &Handle) -> bool {
-    match target {
-        Target::Kept(parts) => {
-            parts.push(part);
-            true
-        }
-        Target::Sink { handle, tracker, services } => runtime.block_on(async {
-            tokio::select! {
-                biased;
-                taken = handle.offer(part, tracker) => taken,
-                () = services.stopped_for_long() => false,
-                () = tokio::time::sleep(patience) => false,
-            }
-        }),
-    }
-}
-
 /// Why a line of this length, in bytes, is no record.
-pub(super) fn too_long(length: u64) -> Refusal {
+pub fn too_long(length: u64) -> Refusal {
     Refusal::new(format!("the line is {length} bytes long, more than is read"))
 }
 

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
 
-use crate::collector::reading::fan_out::Placed;
 use crate::delta::{Fingerprint, RecordHash};
+use crate::reading::fan_out::Placed;
 use crate::records::Record;
 
 /// A nameless file of records, which are given back in the order of acceptance.
-pub(super) struct Scratch {
+pub(super) struct Aside {
     file: BufWriter<File>,
     written: u64,
     /// Of each record, where it belongs, where it lies, and what it is.
@@ -19,9 +18,9 @@ pub(super) struct Scratch {
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
 const HEAD_BYTES: usize = 32 + 4 * 8;
 
-impl Scratch {
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
-        Ok(Self { file: BufWriter::new(tempfile::tempfile_in(directory)?), written: 0, places: Vec::new() })
+impl Aside {
+    pub(super) fn new(file: File) -> Self {
+        Self { file: BufWriter::new(file), written: 0, places: Vec::new() }
     }
 
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
@@ -49,37 +48,45 @@ impl Scratch {
         self.places.iter().filter(|(index, ..)| *index >= from).map(|(.., fingerprint)| *fingerprint).collect()
     }
 
-    /// Gives the records to `each` in the order of acceptance, until it says to stop.
-    pub(super) fn drain(self, mut each: impl FnMut(&Placed<'_>) -> bool) -> io::Result<()> {
+    /// The records in the order of acceptance.
+    pub(super) fn in_order(self) -> io::Result<InOrder> {
         let Self { file, mut places, .. } = self;
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         places.sort_unstable();
-        let (mut head, mut bytes) = ([0; HEAD_BYTES], Vec::new());
-        for (index, at, _) in places {
-            file.seek(SeekFrom::Start(at))?;
-            file.read_exact(&mut head)?;
-            let mut hash = [0; 32];
-            hash.copy_from_slice(&head[..32]);
-            let number = |which: usize| {
-                let mut number = [0; 8];
-                number.copy_from_slice(&head[32 + 8 * which..40 + 8 * which]);
-                u64::from_le_bytes(number)
-            };
-            bytes.clear();
-            (&file).take(number(3)).read_to_end(&mut bytes)?;
-            let record = Placed {
-                record: Record::new(number(0), &bytes),
-                hash: RecordHash(hash),
-                offset: number(1),
-                index,
-                occurrence: number(2),
-                too_long: None,
-            };
-            if !each(&record) {
-                break;
-            }
-        }
-        Ok(())
+        Ok(InOrder { file, places: places.into_iter(), bytes: Vec::new() })
+    }
+}
+
+/// Records that were set aside, one after another.
+pub(super) struct InOrder {
+    file: File,
+    places: std::vec::IntoIter<(u64, u64, Fingerprint)>,
+    bytes: Vec<u8>,
+}
+
+impl InOrder {
+    pub(super) fn next(&mut self) -> io::Result<Option<Placed<'_>>> {
+        let Some((index, at, _)) = self.places.next() else { return Ok(None) };
+        self.file.seek(SeekFrom::Start(at))?;
+        let mut head = [0; HEAD_BYTES];
+        self.file.read_exact(&mut head)?;
+        let mut hash = [0; 32];
+        hash.copy_from_slice(&head[..32]);
+        let number = |which: usize| {
+            let mut number = [0; 8];
+            number.copy_from_slice(&head[32 + 8 * which..40 + 8 * which]);
+            u64::from_le_bytes(number)
+        };
+        self.bytes.clear();
+        (&self.file).take(number(3)).read_to_end(&mut self.bytes)?;
+        Ok(Some(Placed {
+            record: Record::new(number(0), &self.bytes),
+            hash: RecordHash(hash),
+            offset: number(1),
+            index,
+            occurrence: number(2),
+            too_long: None,
+        }))
     }
 }
 
@@ -89,8 +96,7 @@ mod tests {
 
     #[test]
     fn records_come_back_whole_and_in_the_order_of_acceptance() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut scratch = Scratch::new(directory.path()).unwrap();
+        let mut scratch = Aside::new(tempfile::tempfile().unwrap());
         for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
             let hash = RecordHash::of(bytes);
             let record = Record::new(index + 100, bytes);
@@ -100,15 +106,12 @@ mod tests {
         assert_eq!([scratch.first_gone(2), scratch.first_gone(5), scratch.first_gone(1)], [3, 6, 1]);
         let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
         assert_eq!(scratch.fingerprints_from(3), after);
-        let mut seen = Vec::new();
-        scratch
-            .drain(|record| {
-                let Record { bytes, ordinal, .. } = record.record;
-                assert_eq!(record.hash, RecordHash::of(bytes));
-                seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
-                true
-            })
-            .unwrap();
+        let (mut seen, mut records) = (Vec::new(), scratch.in_order().unwrap());
+        while let Some(record) = records.next().unwrap() {
+            let Record { bytes, ordinal, .. } = record.record;
+            assert_eq!(record.hash, RecordHash::of(bytes));
+            seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
+        }
         let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
         assert_eq!(seen, expected);
     }

@@ -1,0 +1,78 @@
+//! Counts and reports what reading an object came to.
+
+use std::sync::atomic::Ordering;
+
+use tracing::warn;
+
+use super::Announced;
+use crate::collector::feeds::Feed;
+use crate::collector::report::limited;
+use crate::object::Place;
+use crate::reading::Summary;
+
+/// Counts and says what the reading came to.
+pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
+    let (metrics, reporter) = (&job.services.metrics, &job.services.reporter);
+    let (feed, object, position) = (&job.task.feed.name, &job.task.object, &job.position);
+    let counts = &ended.counts;
+    metrics.bytes_fetched.inc_by(fetched_bytes);
+    metrics.bytes_decompressed.inc_by(ended.content_bytes);
+    metrics.events_received.inc_by(counts.events);
+    for (result, users) in counts.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
+        metrics.enrichment.add([feed, result], users);
+    }
+    if counts.refused > 0 {
+        metrics.records_quarantined.add([feed, "record"], counts.refused);
+        metrics.parse_errors.add([feed, "record"], counts.refused);
+        let records = counts.refused;
+        limited!(
+            reporter, WARN, feed, "records cannot be decoded and are quarantined", %feed, %object, records
+        );
+    }
+    if position.progress.accepted > 0 && counts.new_records > 0 {
+        metrics.overwrites.inc();
+    }
+    if ended.is_rewritten {
+        metrics.rewrites.inc();
+        let (vanished, new) = (ended.vanished, counts.new_records);
+        limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
+    }
+    if ended.gone > 0 {
+        for (output, sink) in position.cursors.iter().zip(&job.task.sinks) {
+            if *output < position.progress.accepted {
+                metrics.gap_records.add([&job.services.workers[*sink].name], ended.gone);
+            }
+        }
+        limited!(
+            reporter, WARN, feed, "records vanished from the source before every sink had them",
+            %feed, %object, records = ended.gone
+        );
+    }
+    if ended.held_lines > 0 {
+        metrics.partial_lines_held.inc_by(ended.held_lines);
+        limited!(reporter, INFO, feed, "the last line is not whole yet and is held back", %feed, %object);
+    }
+    if ended.is_complete && ended.progress.content_records == 0 && ended.content_bytes > 0 {
+        report_no_record(job, ended);
+    }
+    if ended.has_trailing_garbage {
+        limited!(reporter, WARN, feed, "bytes behind the compressed content were left out", %feed, %object);
+    }
+}
+
+/// An object is not empty and holds no record, not even one that cannot be decoded: once for each feed.
+fn report_no_record(job: &Announced, ended: &Summary) {
+    let Feed { name, family, place, told_no_record, .. } = &*job.task.feed;
+    // Who writes into a directory may not have come to the end of the first line.
+    let grows = ended.held_lines > 0 && matches!(place, Place::Directory(_));
+    if grows || told_no_record.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let (object, family) = (&job.task.object, family.name);
+    let (content_bytes, skipped_lines) = (ended.content_bytes, ended.skipped_lines);
+    let suggestion = match ended.held_lines {
+        0 => "no line is a record of the feed's family: is it another family's object, or in another format?",
+        _ => "its last line has no end and cannot be decoded: is it cut off, or another family's object?",
+    };
+    warn!(feed = %name, %object, family, content_bytes, skipped_lines, suggestion, "an object that is not empty gives no record; of this feed no other such object is told");
+}

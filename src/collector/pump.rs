@@ -1,0 +1,235 @@
+//! Drives a reading: brings it the bytes and the fingerprints that it asks for, and has it turned on a worker's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::collector::feeds::Feed;
+use crate::collector::job::task::JobError;
+use crate::collector::shutdown::Shutdown;
+use crate::config;
+use crate::identity::fault::FaultKind;
+use crate::notification::ObjectId;
+use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
+use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
+
+/// So much of a body is gathered before the reading goes on, or what has come in so long.
+const GATHERED_BYTES: usize = 1 << 20;
+const GATHERED_FOR: Duration = Duration::from_millis(5);
+
+/// A part is cut when it holds as much.
+const PART_BYTES: usize = 256 << 10;
+const PART_RECORDS: u64 = 8192;
+
+/// What is to be read, and by whom.
+pub(super) struct Setup {
+    pub feed: Arc<Feed>,
+    pub object: ObjectId,
+    pub snapshot: Snapshot,
+    pub store: CheckpointStore,
+    pub limits: Limits,
+    /// Grows with every step.
+    pub progress: Arc<AtomicU64>,
+    /// Ends the reading before its end, where that is of use.
+    pub shutdown: Option<Shutdown>,
+    /// How many records of the object are accepted.
+    pub accepted: u64,
+}
+
+/// A reading that gives out `I` and ends in `T`, and the version that it reads.
+pub(super) struct Pump<I, T> {
+    feed: Arc<Feed>,
+    object: ObjectId,
+    version: Version,
+    body: Option<Body>,
+    store: CheckpointStore,
+    progress: Arc<AtomicU64>,
+    shutdown: Option<Shutdown>,
+    accepted: u64,
+    /// Away only while a thread has it.
+    reader: Option<Reader<I, T>>,
+    need: Option<Need>,
+    words: Vec<Input>,
+    /// Bytes that were read of the place.
+    pub fetched_bytes: u64,
+}
+
+impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
+    /// Begins the reading that `begin` makes of the plan.
+    pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
+        let Setup { feed, object, snapshot, store, limits, progress, shutdown, accepted } = setup;
+        let Snapshot { version, body } = snapshot;
+        let plan = Plan {
+            contexts: Arc::clone(&feed) as _,
+            object: object.clone(),
+            version: version.clone(),
+            limits,
+            scratch: store.scratch(),
+        };
+        Self {
+            feed,
+            object,
+            version,
+            body: Some(body),
+            store,
+            progress,
+            shutdown,
+            accepted,
+            reader: Some(begin(plan)),
+            need: None,
+            words: Vec::new(),
+            fetched_bytes: 0,
+        }
+    }
+
+    /// Goes on until something is given out, which is appended to `out`, or until the end, which is returned.
+    ///
+    /// # Errors
+    /// The version cannot be read, now or ever; the reading is over.
+    pub(super) async fn next(&mut self, out: &mut Vec<I>) -> Result<Option<T>, JobError> {
+        loop {
+            let input = match self.need.take() {
+                Some(need) => self.answer(need).await?,
+                None => Input::GoOn,
+            };
+            let step = self.step(input, out).await?;
+            self.progress.fetch_add(1, Ordering::Relaxed);
+            match step {
+                Step::Done(Ok(ended)) => return Ok(Some(ended)),
+                Step::Done(Err(error)) => return Err(self.job_error(error)),
+                Step::Need(need) => self.need = Some(need),
+                Step::Emit => {}
+            }
+            if !out.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Nothing more is for this output.
+    pub(super) fn without(&mut self, output: usize) {
+        self.words.push(Input::WithoutSink(output));
+    }
+
+    async fn step(&mut self, input: Input, out: &mut Vec<I>) -> Result<Step<T>, JobError> {
+        let panicked = || JobError::Panicked { etag: self.version.etag.clone() };
+        let mut reader = self.reader.take().ok_or_else(panicked)?;
+        let mut words = std::mem::take(&mut self.words);
+        if self.shutdown.as_ref().is_some_and(Shutdown::is_requested) {
+            words.push(Input::Stop);
+        }
+        let mut got = std::mem::take(out);
+        let turn = move || {
+            for word in words {
+                reader.step(word, &mut got);
+            }
+            let step = reader.step(input, &mut got);
+            (reader, step, got)
+        };
+        let (reader, step, got) = on_worker(turn).await.ok_or_else(panicked)?;
+        self.reader = Some(reader);
+        *out = got;
+        Ok(step)
+    }
+
+    async fn answer(&mut self, need: Need) -> Result<Input, JobError> {
+        match need {
+            Need::More => self.gather().await,
+            Need::Range { start, length } => {
+                let only = Condition::OnlyEtag(self.version.etag.clone());
+                let range = Range::Between(start, start.saturating_add(length as u64));
+                self.fetched_bytes += length as u64;
+                match self.feed.place.read_range(&self.object, only, range).await? {
+                    Reading::Changed(part) if part.start == start => Ok(Input::Range(part.bytes)),
+                    _ => Err(ReadError::Changed { object: self.object.clone() }.into()),
+                }
+            }
+            Need::Fingerprints { from } => {
+                let mut fingerprints = Vec::new();
+                self.store.fingerprints(&self.object, from, &mut fingerprints)?;
+                Ok(Input::Fingerprints(fingerprints))
+            }
+            Need::Reopen => {
+                let only = Condition::OnlyEtag(self.version.etag.clone());
+                match self.feed.place.read(&self.object, only).await? {
+                    Reading::Changed(snapshot) => self.body = Some(snapshot.body),
+                    Reading::Unchanged => return Err(ReadError::Changed { object: self.object.clone() }.into()),
+                }
+                Ok(Input::Reopened)
+            }
+            Need::Retract { from, kept } => {
+                match self.store.retract(self.object.clone(), self.accepted, from, kept).await {
+                    Ok(false) => Ok(Input::GoOn),
+                    Ok(true) | Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
+                    Err(error) => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// The next bytes of the body: as many as make a step worth its while, or what has come soon.
+    async fn gather(&mut self) -> Result<Input, JobError> {
+        let Some(body) = &mut self.body else { return Ok(Input::End) };
+        let (mut chunks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
+        let mut soon = None;
+        while bytes < GATHERED_BYTES {
+            let next = match soon {
+                None => body.next().await,
+                Some(soon) => match tokio::time::timeout_at(soon, body.next()).await {
+                    Ok(next) => next,
+                    Err(_elapsed) => break,
+                },
+            };
+            soon.get_or_insert_with(|| Instant::now() + GATHERED_FOR);
+            match next.transpose()? {
+                Some(chunk) => {
+                    bytes += chunk.len();
+                    chunks.push(chunk);
+                }
+                None => {
+                    self.body = None;
+                    break;
+                }
+            }
+        }
+        self.fetched_bytes += bytes as u64;
+        Ok(if chunks.is_empty() { Input::End } else { Input::Bytes(chunks) })
+    }
+
+    /// What an error of the reading means for the job.
+    fn job_error(&self, error: ReadingError) -> JobError {
+        let object = self.object.clone();
+        match error {
+            ReadingError::Damaged(reason) => {
+                let etag = self.version.etag.clone();
+                JobError::Unreadable { object, etag, kind: FaultKind::Damaged, reason }
+            }
+            ReadingError::Changed => ReadError::Changed { object }.into(),
+            ReadingError::Comparing(error) => JobError::comparing(&object, error),
+            error @ ReadingError::Scratch(_) => StoreError::Failed(error.to_string()).into(),
+        }
+    }
+}
+
+/// Runs what keeps a processor busy on a worker's thread; nothing where it panics.
+pub(super) async fn on_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    tokio::task::spawn_blocking(work).await.ok()
+}
+
+impl From<&config::Limits> for Limits {
+    fn from(limits: &config::Limits) -> Self {
+        Self {
+            line_bytes_max: limits.line_bytes_max,
+            inflated_bytes_max: limits.inflated_bytes_max,
+            inflate_ratio_max: limits.inflate_ratio_max,
+            fingerprints_in_memory: limits.fingerprints_in_memory,
+            part_records: PART_RECORDS,
+            part_bytes: PART_BYTES,
+            entries_per_object: limits.quarantine_entries_per_object,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! For the sinks of a feed: which records of an object are known, which are new, and who wants them.
+
+use crate::delta::comparison::Comparison;
+use crate::delta::prefix::Prefix;
+use crate::delta::{Fingerprint, Growth, Place, Progress};
+use crate::event::Encoder;
+use crate::reading::fan_out::{Counts, FanOut, Offer, Output, Placed};
+use crate::reading::pass::{Ended, Pass};
+use crate::reading::plan::{Plan, ReadingError};
+use crate::reading::reader::Reader;
+use crate::reading::scratch::Aside;
+use crate::reading::source::Content;
+use crate::records::lines::{Block, Lines, Start};
+
+/// A reading for the sinks of a feed.
+pub struct Deliver {
+    /// What is known of the object.
+    pub before: Progress,
+    /// How many bytes of its content were split into lines before.
+    pub framed_bytes: u64,
+    pub outputs: Vec<Output>,
+    pub encoders: Vec<Encoder>,
+    /// Whether the accepted record of this number is in quarantine: no sink gets it then.
+    pub quarantined: Box<dyn FnMut(u64) -> bool + Send>,
+}
+
+/// What a reading came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Whether the content was read to its end. If not, nobody was left to take more, or the stop came.
+    pub is_complete: bool,
+    /// What is known of the content once everything given out is accepted.
+    pub progress: Progress,
+    /// The known content was not where it had been.
+    pub is_rewritten: bool,
+    /// Accepted records that the content does not hold any more.
+    pub vanished: u64,
+    /// How many of those some sink had not had.
+    pub gone: u64,
+    pub held_lines: i64,
+    /// Lines that are no records, of those behind what was read before.
+    pub skipped_lines: u64,
+    pub content_bytes: u64,
+    /// Bytes that belong to no member or frame follow the compressed content.
+    pub has_trailing_garbage: bool,
+    pub counts: Counts,
+}
+
+/// Reads as much as it takes to bring every output up to the content's end.
+pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
+    Reader::new(|supply, outlet| async move {
+        let Deliver { before, framed_bytes, outputs, encoders, quarantined } = deliver;
+        let mut fan_out = FanOut::new(outlet, &plan, encoders, &outputs);
+        fan_out.accepted = before.accepted;
+        fan_out.quarantined = quarantined;
+        let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
+        fan_out.keeps_fingerprints = context.family.growth == Growth::Overwritten;
+        let mut pass = Pass::new(&plan, context, supply, fan_out, before, framed_bytes);
+        let mut summary = pass.run().await?;
+        summary.counts = pass.fan_out.counts;
+        Ok(summary)
+    })
+}
+
+/// Which records are taken, by their place in the accepted sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// Known records from here on.
+    pub(super) known_from: u64,
+    /// Nothing from here on; the pass ends there.
+    pub(super) to: u64,
+}
+
+impl Wanted {
+    /// Nothing of what is known, all that is new.
+    const NEW: Self = Self { known_from: u64::MAX, to: u64::MAX };
+}
+
+/// How a stream ended.
+enum Streamed {
+    Ended(Summary),
+    /// Its beginning is not what it was: the last known line goes on.
+    LastLineGrew,
+}
+
+impl Pass<'_> {
+    /// Reads as much as it takes to bring every sink up to the content's end.
+    async fn run(&mut self) -> Result<Summary, ReadingError> {
+        let has_trailing_garbage = self.source.prove().await?;
+        let lagging = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let mut content = self.source.content().await?;
+        let prefix = match self.before.accepted {
+            0 => None,
+            _ => Some(self.check(&mut content).await?),
+        };
+        let is_rewritten = matches!(prefix, Some(Prefix::Broken));
+        let mut summary = match prefix {
+            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lagging => {
+                let lines = self.lines(held.start).await;
+                let comparison = Comparison::after(
+                    held,
+                    &self.before,
+                    self.growth(),
+                    self.table(),
+                    self.limits.fingerprints_in_memory,
+                );
+                match self.stream(lines, content, comparison, Wanted::NEW).await? {
+                    Streamed::Ended(ended) => {
+                        Summary { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..ended }
+                    }
+                    Streamed::LastLineGrew => Summary { is_rewritten: true, ..self.anew(false).await? },
+                }
+            }
+            Some(Prefix::Holds(_)) => self.catch_up(lagging).await?,
+            Some(Prefix::Broken) => self.anew(lagging).await?,
+            None => self.streamed(content, self.whole(), Wanted::NEW).await?,
+        };
+        summary.is_rewritten |= is_rewritten;
+        summary.has_trailing_garbage = has_trailing_garbage;
+        Ok(summary)
+    }
+
+    /// The known content is where it was, but some sink lags, or the order of acceptance was another.
+    async fn catch_up(&mut self, lagging: bool) -> Result<Summary, ReadingError> {
+        if !lagging || !self.before.in_order || !self.before.covers_accepted() {
+            return self.anew(lagging).await;
+        }
+        let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
+        self.in_order(Wanted { known_from: from, to: u64::MAX }).await
+    }
+
+    /// Streams content whose known part stands in the order of acceptance, from its beginning.
+    pub(super) async fn in_order(&mut self, wanted: Wanted) -> Result<Summary, ReadingError> {
+        let limit = self.limits.fingerprints_in_memory;
+        let comparison = Comparison::again(&self.before, self.growth(), self.table(), limit);
+        let content = self.source.content().await?;
+        self.streamed(content, comparison, wanted).await
+    }
+
+    /// Compares the whole content. Sinks that lag first get what they have not had, in the order of acceptance.
+    async fn anew(&mut self, lagging: bool) -> Result<Summary, ReadingError> {
+        let mut gone = 0;
+        if lagging {
+            let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
+            let mut aside = self.set_aside(from, self.before.accepted).await?;
+            self.retract(from, &mut aside).await?;
+            self.emit_aside(aside).await?;
+            gone = self.fan_out.pass_over(&self.context, self.before.accepted);
+        }
+        let content = self.source.content().await?;
+        let summary = self.streamed(content, self.whole(), Wanted::NEW).await?;
+        Ok(Summary { gone, ..summary })
+    }
+
+    async fn streamed(
+        &mut self,
+        content: Content,
+        comparison: Comparison,
+        wanted: Wanted,
+    ) -> Result<Summary, ReadingError> {
+        let lines = self.lines(Start::Beginning).await;
+        match self.stream(lines, content, comparison, wanted).await? {
+            Streamed::Ended(ended) => Ok(ended),
+            // From the beginning there is no line before.
+            Streamed::LastLineGrew => Err(ReadingError::Changed),
+        }
+    }
+
+    /// Sets the known records between two places aside, in whatever order they stand.
+    pub(super) async fn set_aside(&mut self, from: u64, to: u64) -> Result<Aside, ReadingError> {
+        let mut aside = Aside::new(self.scratch.file().map_err(ReadingError::Scratch)?);
+        self.each_known(|record| match (from..to).contains(&record.index) {
+            true => aside.put(record).map_err(ReadingError::Scratch),
+            false => Ok(()),
+        })
+        .await?;
+        Ok(aside)
+    }
+
+    /// Gives out what was set aside, in the order of acceptance.
+    pub(super) async fn emit_aside(&mut self, aside: Aside) -> Result<(), ReadingError> {
+        let unused = Progress::default();
+        let mut records = aside.in_order().map_err(ReadingError::Scratch)?;
+        loop {
+            {
+                let Some(record) = records.next().map_err(ReadingError::Scratch)? else { break };
+                let cuts = self.fan_out.turns_at(record.index) || self.fan_out.is_full();
+                if cuts && !self.fan_out.cut(&self.context, &unused) {
+                    break;
+                }
+                self.fan_out.take(&self.context, &record);
+            }
+            self.flush().await;
+        }
+        self.fan_out.cut(&self.context, &unused);
+        Ok(())
+    }
+
+    /// Takes back the acceptance of records that are gone before any sink had them: then the object is to be read again,
+    /// and what comes back later is new.
+    async fn retract(&mut self, from: u64, aside: &mut Aside) -> Result<(), ReadingError> {
+        let first_gone = aside.first_gone(from);
+        if self.growth() == Growth::Overwritten && first_gone < self.before.accepted {
+            let kept: Vec<Fingerprint> = aside.fingerprints_from(first_gone);
+            self.supply.retract(first_gone, kept).await;
+        }
+        Ok(())
+    }
+
+    /// Takes each wanted record as it comes.
+    async fn stream(
+        &mut self,
+        mut lines: Lines,
+        mut content: Content,
+        mut comparison: Comparison,
+        wanted: Wanted,
+    ) -> Result<Streamed, ReadingError> {
+        let mut summary = Summary { is_complete: true, ..Summary::default() };
+        loop {
+            match self.next_block(&mut lines, &mut content, &mut comparison).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Ended::LastLineGrew) => return Ok(Streamed::LastLineGrew),
+                Err(Ended::Failed(error)) => return Err(error),
+            }
+            let goes_on = {
+                let block = lines.block();
+                let goes_on = self.take_block(&block, &mut comparison, wanted, &mut summary)?;
+                summary.content_bytes = block.end_offset();
+                summary.skipped_lines += block.others;
+                if goes_on {
+                    comparison.pass(&block);
+                }
+                goes_on
+            };
+            self.flush().await;
+            if !goes_on || self.supply.is_stopped() {
+                summary.is_complete = false;
+                break;
+            }
+        }
+        summary.progress = comparison.progress_passed();
+        // A part that is still open ends where the last block did.
+        let receivers_left = self.fan_out.cut(&self.context, &summary.progress);
+        summary.is_complete &= receivers_left || self.fan_out.has_no_outputs();
+        summary.vanished = if summary.is_complete { comparison.summary().vanished } else { 0 };
+        Ok(Streamed::Ended(summary))
+    }
+
+    /// Lets what is given out be taken where it is much, and hears who takes nothing more.
+    async fn flush(&mut self) {
+        self.supply.emit().await;
+        for output in self.supply.without() {
+            self.fan_out.defer(output);
+        }
+    }
+
+    /// Takes a block's wanted records; returns whether more is wanted.
+    fn take_block(
+        &mut self,
+        block: &Block<'_>,
+        comparison: &mut Comparison,
+        wanted: Wanted,
+        summary: &mut Summary,
+    ) -> Result<bool, ReadingError> {
+        let mut end_offset = block.offset;
+        for item in block.items() {
+            let Some(record) = self.record(&item) else {
+                summary.held_lines += 1;
+                break;
+            };
+            // Reading could not go on between records that reach into one another.
+            let reaches = item.end_offset() == end_offset;
+            end_offset = item.end_offset();
+            // While the order is that of acceptance, the next record's place is its ordinal.
+            let turns = wanted.known_from != u64::MAX && self.fan_out.turns_at(record.record.ordinal);
+            let cuts = turns || self.fan_out.is_full() && !reaches;
+            if cuts && !self.fan_out.cut(&self.context, &comparison.progress(block)) {
+                return Ok(false);
+            }
+            let (index, occurrence) = match comparison.place(record.hash.fingerprint(), item.end_offset())? {
+                Place::Known { index, .. } if index < wanted.known_from => continue,
+                Place::Known { index, occurrence } | Place::New { index, occurrence } => (index, occurrence),
+            };
+            if index >= wanted.to {
+                return Ok(false);
+            }
+            self.fan_out.take(&self.context, &Placed { index, occurrence, ..record });
+        }
+        if self.fan_out.is_open() {
+            // Cut at the block's end as well, so that the digest is never wanted of a block that is gone.
+            return Ok(self.fan_out.cut(&self.context, &comparison.progress(block)));
+        }
+        Ok(true)
+    }
+}

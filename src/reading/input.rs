@@ -1,0 +1,42 @@
+//! What a reading asks for, and what it may be given.
+
+use bytes::Bytes;
+
+use crate::delta::Fingerprint;
+
+/// What a reading may be given.
+#[derive(Debug)]
+pub enum Input {
+    /// The next bytes of the body, in pieces.
+    Bytes(Vec<Bytes>),
+    /// The body has no more.
+    End,
+    /// The bytes of the range that was asked for.
+    Range(Bytes),
+    /// The accepted fingerprints from the number on that was asked for, in order: some or all of them.
+    Fingerprints(Vec<Fingerprint>),
+    /// The body begins again, of the same version.
+    Reopened,
+    /// What was given out is taken care of.
+    GoOn,
+    /// The output takes nothing more. What is asked for stays asked.
+    WithoutSink(usize),
+    /// The reading is to end at its next block. What is asked for stays asked.
+    Stop,
+}
+
+/// What a reading asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Need {
+    /// More of the body: [`Input::Bytes`] or [`Input::End`].
+    More,
+    /// Bytes of this version by their place: [`Input::Range`].
+    Range { start: u64, length: usize },
+    /// Accepted fingerprints: [`Input::Fingerprints`].
+    Fingerprints { from: u64 },
+    /// The same version from its beginning once more: [`Input::Reopened`].
+    Reopen,
+    /// The accepted sequence cut before number `from`, with `kept` after it, if no sink has had what was there. Where that
+    /// was done the reading is to be dropped; else it goes on with [`Input::GoOn`].
+    Retract { from: u64, kept: Vec<Fingerprint> },
+}

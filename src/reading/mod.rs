@@ -1,0 +1,591 @@
+//! Reads one version of one object as a machine: asks for what it needs, and gives out parts. No IO, no time, no waiting:
+//! whoever drives it brings the bytes and takes the parts.
+//!
+//! What happens inside is written as a function that waits for its answers; [`Reader::step`] turns it until it wants the
+//! next one.
+
+mod deliver;
+
+mod fan_out;
+
+mod input;
+
+mod pass;
+
+mod plan;
+
+mod reader;
+
+mod rebuild;
+
+mod room;
+
+mod scratch;
+
+mod search;
+
+mod source;
+
+mod supply;
+
+pub use deliver::{Deliver, Summary, deliver};
+pub use fan_out::{Counts, Offer, Output, too_long};
+pub use input::{Input, Need};
+pub use plan::{Contexts, Limits, Plan, ReadingError};
+pub use reader::{Reader, Step};
+pub use rebuild::{Rebuild, rebuild};
+pub use room::Scratch;
+pub use search::{FoundRecord, by_hash, by_place};
+
+#[cfg(test)]
+mod tests {
+    //! The promise, held by the loop that runs: of each record, as many are given out as any version ever held at once.
+
+    use std::collections::HashMap;
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delta::table::{MemoryTable, ScratchTable};
+    use crate::delta::{Fingerprint, Growth, Progress, RecordHash};
+    use crate::event::{Activity, Class, Encoder, EncodingName, Event, Namespace, Options, Product, Scope, Text};
+    use crate::family::{Context, Family, Refusal};
+    use crate::notification::ObjectId;
+    use crate::object::Version;
+    use crate::records::{Around, Asked, LineRole, Record, Stream};
+
+    const PRODUCT: Product = Product { name: "Test", vendor: "Test", log_name: "test" };
+
+    const LIMITS: Limits = Limits {
+        line_bytes_max: 40,
+        inflated_bytes_max: 1 << 30,
+        inflate_ratio_max: 1000,
+        fingerprints_in_memory: 1000,
+        part_records: 8192,
+        part_bytes: 1 << 20,
+        entries_per_object: 1000,
+    };
+
+    static OVERWRITTEN: Family = Family::of_lines(Growth::Overwritten, |_, _| LineRole::Record, decode);
+
+    static ONCE: Family = Family::of_lines(Growth::Once, |_, _| LineRole::Record, decode);
+
+    static ON_TWO_STREAMS: Family = Family::of_lines(Growth::Once, on_two_streams, decode);
+
+    /// Every line is a record but one that is cut off.
+    fn decode(_: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
+        if record.bytes.starts_with(b"{") && !record.bytes.ends_with(b"}") {
+            return Err(Refusal::new("it has no end"));
+        }
+        emit(&Event::new(PRODUCT, Activity::of(Class::ApiActivity, 99), Text::from("test"), 1_800_000_000_000));
+        Ok(())
+    }
+
+    /// `!` before a line puts it on the other stream, `~` makes it a piece of the next.
+    fn on_two_streams(lines: &[u8], around: &mut Around) -> LineRole {
+        let error = lines.first() == Some(&b'!');
+        around.on(if error { Stream::Error } else { Stream::Output });
+        match (around.asked(), &lines[usize::from(error)..]) {
+            (Asked::Line, [b'~', ..]) => LineRole::Piece,
+            (_, [b'~', b'#', ..] | [b'#', ..]) => LineRole::Other,
+            _ => LineRole::Record,
+        }
+    }
+
+    struct OfFamily(&'static Family);
+
+    impl Contexts for OfFamily {
+        fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a> {
+            Context::new(self.0, object, Scope::Object(object), last_modified_ms, "feed")
+        }
+    }
+
+    struct InMemory;
+
+    impl Scratch for InMemory {
+        fn file(&self) -> std::io::Result<File> {
+            tempfile::tempfile()
+        }
+
+        fn table(&self) -> Box<dyn ScratchTable> {
+            Box::<MemoryTable>::default()
+        }
+    }
+
+    fn object() -> ObjectId {
+        ObjectId::new("b", "k")
+    }
+
+    fn plan(family: &'static Family, content: &[u8], limits: Limits) -> Plan {
+        let size_bytes = content.len() as u64;
+        let version = Version { etag: "e".into(), version_id: None, last_modified_ms: None, size_bytes };
+        Plan { contexts: Arc::new(OfFamily(family)), object: object(), version, limits, scratch: Arc::new(InMemory) }
+    }
+
+    /// Brings a reading what it asks for: the body in pieces of so many bytes, and as many fingerprints at once.
+    struct Driver<'a> {
+        content: &'a [u8],
+        accepted: &'a [Fingerprint],
+        piece: usize,
+    }
+
+    impl Driver<'_> {
+        fn drive<I: Send + 'static, T>(&self, mut reader: Reader<I, T>) -> (Vec<I>, Result<T, ReadingError>) {
+            let (mut out, mut at, mut input) = (Vec::new(), 0, Input::GoOn);
+            loop {
+                input = match reader.step(input, &mut out) {
+                    Step::Done(ended) => return (out, ended),
+                    Step::Emit | Step::Need(Need::Retract { .. }) => Input::GoOn,
+                    Step::Need(Need::More) if at == self.content.len() => Input::End,
+                    Step::Need(Need::More) => {
+                        let piece = &self.content[at..self.content.len().min(at + self.piece)];
+                        at += piece.len();
+                        Input::Bytes(vec![Bytes::copy_from_slice(piece)])
+                    }
+                    Step::Need(Need::Range { start, length }) => {
+                        Input::Range(Bytes::copy_from_slice(&self.content[start as usize..][..length]))
+                    }
+                    Step::Need(Need::Fingerprints { from }) => {
+                        let rest = &self.accepted[from as usize..];
+                        Input::Fingerprints(rest[..rest.len().min(self.piece)].to_vec())
+                    }
+                    Step::Need(Need::Reopen) => {
+                        at = 0;
+                        Input::Reopened
+                    }
+                };
+            }
+        }
+    }
+
+    /// What is remembered of one object.
+    #[derive(Clone, Debug, Default)]
+    struct Known {
+        progress: Progress,
+        fingerprints: Vec<Fingerprint>,
+    }
+
+    /// How a version is read.
+    #[derive(Clone, Copy)]
+    struct Rules {
+        family: &'static Family,
+        limits: Limits,
+        piece: usize,
+        /// Only so many parts are accepted, as if the process ended then.
+        parts_max: usize,
+    }
+
+    const RULES: Rules = Rules { family: &OVERWRITTEN, limits: LIMITS, piece: 1 << 20, parts_max: usize::MAX };
+
+    /// What one reading added: each new record's text and its event's identity, and what it came to.
+    struct Delta {
+        texts: Vec<String>,
+        ids: Vec<EventIdBytes>,
+        summary: Summary,
+    }
+
+    type EventIdBytes = [u8; 16];
+
+    impl Known {
+        fn deliver(&self, content: &[u8], outputs: &[u64], rules: &Rules) -> (Vec<Offer>, Summary) {
+            let deliver = Deliver {
+                before: self.progress.clone(),
+                framed_bytes: 0,
+                outputs: outputs.iter().map(|&cursor| Output { cursor, encoder: 0 }).collect(),
+                encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
+                quarantined: Box::new(|_| false),
+            };
+            let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
+            let (offers, ended) = driver.drive(super::deliver(plan(rules.family, content, rules.limits), deliver));
+            (offers, ended.unwrap())
+        }
+
+        /// Reads a version for one sink that has had all, and accepts what is given out.
+        fn read(&mut self, content: &[u8], rules: &Rules) -> Delta {
+            let accepted = self.progress.accepted;
+            let (mut offers, summary) = self.deliver(content, &[accepted], rules);
+            let is_whole = offers.len() <= rules.parts_max;
+            offers.truncate(rules.parts_max);
+            let (mut texts, mut ids) = (Vec::new(), Vec::new());
+            for Offer { part, .. } in offers {
+                let acceptance = part.acceptance.expect("all that is given out is new");
+                assert_eq!((part.advance.before, acceptance.before), (self.progress.accepted, self.progress.accepted));
+                assert_eq!((part.advance.after, acceptance.after), (acceptance.after, acceptance.progress.accepted));
+                self.progress = acceptance.progress.clone();
+                self.fingerprints.extend(&acceptance.fingerprints);
+                texts.extend(lines(&part.bytes));
+                ids.extend(part.ids.iter().map(|id| id.0));
+            }
+            if is_whole && summary.is_complete {
+                self.progress = summary.progress.clone();
+            }
+            Delta { texts, ids, summary }
+        }
+    }
+
+    fn lines(bytes: &[u8]) -> Vec<String> {
+        std::str::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn id_of(text: &str, occurrence: u64) -> EventIdBytes {
+        Namespace::new("test", Scope::Object(&object())).event(&RecordHash::of(text.as_bytes()), occurrence, 0).0
+    }
+
+    /// The records that each version of an object delivers when the versions are read one after another.
+    fn delivered(versions: &[&str], piece: usize) -> Vec<Vec<String>> {
+        let (mut known, rules) = (Known::default(), Rules { piece, ..RULES });
+        versions.iter().map(|version| known.read(version.as_bytes(), &rules).texts).collect()
+    }
+
+    #[test]
+    fn only_the_lines_an_overwrite_adds_are_delivered() {
+        type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a [&'a str]]);
+        let cases: &[Case<'_>] = &[
+            ("appended", &["{a}\n{b}\n", "{a}\n{b}\n{c}\n", "{a}\n{b}\n{c}\n"], &[&["{a}", "{b}"], &["{c}"], &[]]),
+            ("empty first", &["", "{a}\n"], &[&[], &["{a}"]]),
+            ("inserted", &["{a}\n{c}\n", "{a}\n{b}\n{c}\n"], &[&["{a}", "{c}"], &["{b}"]]),
+            ("reordered", &["{a}\n{b}\n", "{b}\n{c}\n{a}\n"], &[&["{a}", "{b}"], &["{c}"]]),
+            ("real duplicates", &["{a}\n{a}\n", "{a}\n{a}\n{a}\n"], &[&["{a}", "{a}"], &["{a}"]]),
+            ("duplicate moved", &["{a}\n{b}\n{a}\n", "{a}\n{a}\n{b}\n"], &[&["{a}", "{b}", "{a}"], &[]]),
+            ("shrunk, regrown", &["{a}\n{b}\n", "{a}\n", "{a}\n{b}\n{c}\n"], &[&["{a}", "{b}"], &[], &["{c}"]]),
+            ("emptied, back", &["{a}\n", "", "{a}\n{b}\n"], &[&["{a}"], &[], &["{b}"]]),
+            ("last without newline", &["{a}\n{b}", "{a}\n{b}\n{c}"], &[&["{a}", "{b}"], &["{c}"]]),
+            ("partial line", &["{a}\n{b", "{a}\n{b}\n"], &[&["{a}"], &["{b}"]]),
+            ("last line grew", &["{a}\n{b}", "{a}\n{b}}\n"], &[&["{a}", "{b}"], &["{b}}"]]),
+            ("crlf now", &["{a}\n{b}\n", "{a}\r\n{b}\r\n{c}\r\n"], &[&["{a}", "{b}"], &["{c}"]]),
+            ("bom now", &["{a}\n", "\u{feff}{a}\n{b}\n"], &[&["{a}"], &["{b}"]]),
+            (
+                "all other",
+                &["{a}\n{b}\n", "{c}\n{d}\n", "{c}\n{d}\n{e}\n"],
+                &[&["{a}", "{b}"], &["{c}", "{d}"], &["{e}"]],
+            ),
+        ];
+        for (name, versions, expected) in cases {
+            for piece in [1, 2, 5, 1000] {
+                assert_eq!(delivered(versions, piece), *expected, "{name} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn records_that_reach_into_one_another_are_accepted_once_each_however_often_reading_stops() {
+        let rules = Rules { family: &ON_TWO_STREAMS, ..RULES };
+        let contents = [
+            "a\n~b\n!c\n!d\nb\ne\n",
+            "~a\n!~b\na\n~c\n!b\n!d\nc\ne\n!f\n",
+            "~#\n!a\n!b\n#\nc\n~d\n!~e\nd\n!e\n",
+            "~a\n!b\n!c\n",
+        ];
+        for content in contents {
+            let mut whole = Known::default();
+            let expected = whole.read(content.as_bytes(), &rules).ids;
+            for part_records in 1..4 {
+                let limits = Limits { part_records, ..LIMITS };
+                let rules = Rules { limits, parts_max: 1, piece: 3, ..rules };
+                let (mut known, mut accepted) = (Known::default(), Vec::new());
+                for _ in 0..=expected.len() {
+                    accepted.extend(known.read(content.as_bytes(), &rules).ids);
+                }
+                assert_eq!(accepted, expected, "{content:?} by {part_records}");
+            }
+        }
+        let (offers, _) = Known::default().deliver(contents[0].as_bytes(), &[0], &rules);
+        assert_eq!(offers[0].part.acceptance.as_ref().unwrap().after, 5, "a; ~b to b, two streams mixed; !c; !d; e");
+    }
+
+    #[test]
+    fn a_rewrite_is_told_from_growth() {
+        let mut known = Known::default();
+        let mut read = |content: &str| {
+            let Summary { is_rewritten, vanished, counts, .. } = known.read(content.as_bytes(), &RULES).summary;
+            (is_rewritten, counts.new_records, vanished)
+        };
+        assert_eq!(read("{a}\n{b}\n"), (false, 2, 0));
+        assert_eq!(read("{a}\n{b}\n{c}\n"), (false, 1, 0));
+        assert_eq!(read("{d}\n{b}\n"), (true, 1, 2));
+        assert_eq!(read("{a}\n{b}\n"), (true, 0, 2));
+        assert_eq!(read("{a}\n{b}\n{c}\n{d}\n"), (false, 0, 0));
+    }
+
+    #[test]
+    fn a_line_too_long_is_new_once_whatever_is_added() {
+        let long = "x".repeat(50);
+        let (mut known, rules) = (Known::default(), Rules { piece: 7, ..RULES });
+        let mut read = |content: String| known.read(content.as_bytes(), &rules).summary.counts.new_records;
+        assert_eq!(read(format!("{{a}}\n{long}")), 1);
+        assert_eq!(read(format!("{{a}}\n{long}\n{{b}}\n")), 2);
+        assert_eq!(read(format!("{{b}}\n{long}\n{{a}}\n")), 0);
+    }
+
+    #[test]
+    fn an_object_written_once_goes_by_position_and_keeps_no_fingerprints() {
+        let limits = Limits { part_records: 2, ..LIMITS };
+        let once = Rules { family: &ONCE, limits, parts_max: 1, ..RULES };
+        let mut first = Known::default();
+        assert_eq!(first.read(b"{a}\n{a}\n{a}\n", &once).ids, [id_of("{a}", 0), id_of("{a}", 1)]);
+        assert!(first.fingerprints.is_empty());
+        assert_eq!(first.clone().read(b"{a}\n{a}\n{a}\n", &once).ids, [id_of("{a}", 2)]);
+        let mut rewritten = first.clone();
+        let delta = rewritten.read(b"{b}\n{b}\n{b}\n", &once);
+        assert_eq!((delta.ids, delta.summary.is_rewritten), (vec![id_of("{b}", 2)], true));
+        assert_eq!(rewritten.progress.content_bytes, 12);
+        let shorter = rewritten.read(b"{c}\n", &once);
+        assert_eq!((shorter.texts.len(), shorter.summary.vanished, rewritten.progress.accepted), (0, 2, 3));
+    }
+
+    #[test]
+    fn a_reading_that_is_stopped_or_has_no_sink_left_ends_at_its_next_block() {
+        let content = "{a}\n".repeat(2_000_000);
+        for word in [Input::Stop, Input::WithoutSink(0)] {
+            let deliver = Deliver {
+                before: Progress::default(),
+                framed_bytes: 0,
+                outputs: vec![Output { cursor: 0, encoder: 0 }],
+                encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
+                quarantined: Box::new(|_| false),
+            };
+            let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), deliver);
+            let mut out = Vec::new();
+            let wants_more = reader.step(Input::GoOn, &mut out);
+            assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
+            let still = reader.step(word, &mut out);
+            assert!(matches!(still, Step::Need(Need::More)), "{still:?}");
+            let mut input = Input::Bytes(vec![Bytes::from(content.clone())]);
+            let summary = loop {
+                match reader.step(input, &mut out) {
+                    Step::Done(ended) => break ended.unwrap(),
+                    _ => input = Input::GoOn,
+                }
+            };
+            assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
+        }
+    }
+
+    #[test]
+    fn an_input_that_was_not_asked_for_changes_nothing() {
+        let content = b"{a}\n{b}\n";
+        let deliver = Deliver {
+            before: Progress::default(),
+            framed_bytes: 0,
+            outputs: vec![Output { cursor: 0, encoder: 0 }],
+            encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
+            quarantined: Box::new(|_| false),
+        };
+        let mut reader = super::deliver(plan(&ONCE, content, LIMITS), deliver);
+        let mut out = Vec::new();
+        let others =
+            [Input::GoOn, Input::Range(Bytes::from_static(b"{c}\n")), Input::Reopened, Input::Fingerprints(vec![])];
+        for other in others {
+            assert!(matches!(reader.step(other, &mut out), Step::Need(Need::More)));
+        }
+        reader.step(Input::Bytes(vec![Bytes::from_static(content)]), &mut out);
+        assert!(matches!(reader.step(Input::End, &mut out), Step::Done(Ok(_))));
+        assert_eq!(lines(&out[0].part.bytes), ["{a}", "{b}"]);
+    }
+
+    /// A record written in the object's next version, or what happens to the records before it.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Append(u8),
+        Insert(usize, u8),
+        Duplicate(usize),
+        Remove(usize),
+        Shrink(usize),
+        Reorder(usize, usize),
+        Regrow,
+    }
+
+    /// How the version ends, and how it is read.
+    #[derive(Clone, Debug)]
+    struct Written {
+        changes: Vec<Change>,
+        line_end: &'static str,
+        tail: &'static str,
+        byte_order_mark: bool,
+        part_records: u64,
+        parts_max: usize,
+        fingerprints_in_memory: usize,
+        piece: usize,
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            6 => (0..6_u8).prop_map(Change::Append),
+            2 => (any::<usize>(), 0..6_u8).prop_map(|(place, record)| Change::Insert(place, record)),
+            2 => any::<usize>().prop_map(Change::Duplicate),
+            1 => any::<usize>().prop_map(Change::Remove),
+            1 => any::<usize>().prop_map(Change::Shrink),
+            2 => (any::<usize>(), any::<usize>()).prop_map(|(one, other)| Change::Reorder(one, other)),
+            1 => Just(Change::Regrow),
+        ]
+    }
+
+    fn written() -> impl Strategy<Value = Written> {
+        let line_end = prop_oneof![9 => Just("\n"), 1 => Just("\r\n"), 1 => Just("\n\n")];
+        let tail =
+            prop_oneof![6 => Just("\n"), 2 => Just(""), 1 => Just("\r"), 1 => Just("\n{partial"), 1 => Just("\n \n")];
+        let parts_max = prop_oneof![2 => Just(usize::MAX), 1 => 0..3_usize];
+        let in_memory = prop_oneof![3 => Just(1000_usize), 1 => 0..4_usize];
+        let piece = prop_oneof![1 => Just(1000_usize), 3 => 1..8_usize];
+        let reading = (1..4_u64, parts_max, in_memory, piece);
+        (proptest::collection::vec(change(), 0..5), line_end, tail, prop::bool::weighted(0.05), reading).prop_map(
+            |(changes, line_end, tail, byte_order_mark, (part_records, parts_max, fingerprints_in_memory, piece))| {
+                Written {
+                    changes,
+                    line_end,
+                    tail,
+                    byte_order_mark,
+                    part_records,
+                    parts_max,
+                    fingerprints_in_memory,
+                    piece,
+                }
+            },
+        )
+    }
+
+    impl Written {
+        fn rules(&self) -> Rules {
+            let Self { part_records, parts_max, fingerprints_in_memory, piece, .. } = *self;
+            let limits = Limits { part_records, fingerprints_in_memory, ..LIMITS };
+            Rules { family: &OVERWRITTEN, limits, piece, parts_max }
+        }
+
+        fn apply(&self, records: &mut Vec<String>, longest: &mut Vec<String>) -> String {
+            for change in &self.changes {
+                let len = records.len().max(1);
+                match *change {
+                    Change::Append(record) => records.push(format!("{{{record}}}")),
+                    Change::Insert(place, record) => records.insert(place % len, format!("{{{record}}}")),
+                    Change::Duplicate(place) if !records.is_empty() => records.push(records[place % len].clone()),
+                    Change::Remove(place) if !records.is_empty() => drop(records.remove(place % len)),
+                    Change::Shrink(place) => records.truncate(place % len),
+                    Change::Reorder(one, other) if !records.is_empty() => records.swap(one % len, other % len),
+                    Change::Regrow => records.clone_from(longest),
+                    _ => {}
+                }
+                if records.len() > longest.len() {
+                    longest.clone_from(records);
+                }
+            }
+            let mark = if self.byte_order_mark { "\u{feff}" } else { "" };
+            match records.as_slice() {
+                [] => format!("{mark}{}", self.tail),
+                records => format!("{mark}{}{}", records.join(self.line_end), self.tail),
+            }
+        }
+    }
+
+    /// The promise, in its plainest form.
+    #[derive(Default)]
+    struct Reference {
+        accepted: Vec<String>,
+        delivered: HashMap<String, u64>,
+    }
+
+    impl Reference {
+        /// The new records as text and occurrence, at most so many.
+        fn read(&mut self, records: &[String], new_records_max: usize) -> Vec<(String, u64)> {
+            let mut seen: HashMap<&String, u64> = HashMap::new();
+            let mut new = Vec::new();
+            for record in records {
+                if new.len() == new_records_max {
+                    break;
+                }
+                let seen = seen.entry(record).or_default();
+                *seen += 1;
+                let delivered = self.delivered.entry(record.clone()).or_default();
+                if *seen > *delivered {
+                    new.push((record.clone(), *delivered));
+                    *delivered += 1;
+                    self.accepted.push(record.clone());
+                }
+            }
+            new
+        }
+
+        fn fingerprints(&self) -> Vec<Fingerprint> {
+            self.accepted.iter().map(|text| RecordHash::of(text.as_bytes()).fingerprint()).collect()
+        }
+
+        /// What a sink that has had the first `cursor` records is to get of this content: the accepted ones that it holds, equal
+        /// ones lowest number first.
+        fn missing(&self, cursor: u64, records: &[String]) -> Vec<String> {
+            let mut copies: HashMap<&String, u64> = HashMap::new();
+            records.iter().for_each(|record| *copies.entry(record).or_default() += 1);
+            let held = self.accepted.iter().enumerate().filter(|(_, record)| match copies.get_mut(record) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    true
+                }
+                _ => false,
+            });
+            held.filter(|(index, _)| *index as u64 >= cursor).map(|(_, record)| record.clone()).collect()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(3000) })]
+
+        #[test]
+        fn each_record_is_delivered_as_often_as_any_version_held_it(versions in proptest::collection::vec(written(), 1..8)) {
+            let (mut records, mut longest) = (Vec::new(), Vec::new());
+            let (mut reference, mut known) = (Reference::default(), Known::default());
+            for version in versions {
+                let content = version.apply(&mut records, &mut longest);
+                let before = known.progress.clone();
+                let Delta { texts, ids, summary } = known.read(content.as_bytes(), &version.rules());
+                let is_whole = texts.len() as u64 == summary.counts.new_records;
+                let expected = reference.read(&records, if is_whole { usize::MAX } else { texts.len() });
+                let expected_ids: Vec<_> = expected.iter().map(|(text, occurrence)| id_of(text, *occurrence)).collect();
+                prop_assert_eq!(&texts, &expected.into_iter().map(|(text, _)| text).collect::<Vec<_>>());
+                prop_assert_eq!(ids, expected_ids);
+
+                let progress = &known.progress;
+                prop_assert_eq!(progress.accepted, reference.accepted.len() as u64);
+                prop_assert_eq!(progress.accepted, before.accepted + texts.len() as u64);
+                prop_assert_eq!(&known.fingerprints, &reference.fingerprints());
+                let digested = &content.as_bytes()[..(progress.content_bytes as usize).min(content.len())];
+                if is_whole || !texts.is_empty() {
+                    prop_assert_eq!(progress.digest, *blake3::hash(digested).as_bytes());
+                    let in_order = reference.accepted.starts_with(&records[..progress.content_records as usize]);
+                    prop_assert_eq!(progress.in_order, in_order);
+                }
+            }
+        }
+
+        #[test]
+        fn sinks_that_lag_get_what_they_have_not_had_and_is_still_there(
+            versions in proptest::collection::vec(written(), 1..5), cursors in proptest::collection::vec(any::<u64>(), 1..4),
+        ) {
+            let (mut records, mut longest) = (Vec::new(), Vec::new());
+            let (mut reference, mut known) = (Reference::default(), Known::default());
+            let (last, earlier) = versions.split_last().unwrap();
+            for version in earlier {
+                let content = version.apply(&mut records, &mut longest);
+                known.read(content.as_bytes(), &RULES);
+                reference.read(&records, usize::MAX);
+            }
+            let content = last.apply(&mut records, &mut longest);
+            let accepted = known.progress.accepted;
+            let cursors: Vec<u64> = cursors.iter().map(|cursor| cursor % (accepted + 1)).collect();
+            let (offers, summary) = known.deliver(content.as_bytes(), &cursors, &last.rules());
+            let mut got = vec![Vec::new(); cursors.len()];
+            let mut at = cursors.clone();
+            for Offer { output, part } in &offers {
+                prop_assert_eq!(part.advance.before, at[*output], "parts follow one another");
+                at[*output] = part.advance.after;
+                got[*output].extend(lines(&part.bytes));
+            }
+            let missing: Vec<_> = cursors.iter().map(|&cursor| reference.missing(cursor, &records)).collect();
+            let new: Vec<String> = reference.read(&records, usize::MAX).into_iter().map(|(text, _)| text).collect();
+            for ((got, missing), at) in got.into_iter().zip(missing).zip(at) {
+                prop_assert_eq!(got, [missing, new.clone()].concat());
+                prop_assert_eq!(at, summary.progress.accepted);
+            }
+        }
+    }
+}

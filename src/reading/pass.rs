@@ -1,0 +1,179 @@
+//! One way through an object's content, block by block.
+
+use crate::delta::comparison::Comparison;
+use crate::delta::prefix::{Prefix, PrefixCheck};
+use crate::delta::table::ScratchTable;
+use crate::delta::{Growth, Place, Progress, RecordHash};
+use crate::family::Context;
+use crate::reading::fan_out::{FanOut, Placed};
+use crate::reading::plan::{Limits, Plan, ReadingError};
+use crate::reading::reader::Outlet;
+use crate::reading::room::Scratch;
+use crate::reading::source::{Content, Source};
+use crate::reading::supply::Supply;
+use crate::records::Record;
+use crate::records::lines::{Item, Lines, LinesError, Start};
+
+/// What a pass works with.
+pub(super) struct Pass<'a> {
+    pub(super) context: Context<'a>,
+    pub(super) limits: Limits,
+    pub(super) scratch: &'a dyn Scratch,
+    pub(super) supply: Supply,
+    pub(super) source: Source,
+    pub(super) fan_out: FanOut,
+    pub(super) before: Progress,
+    framed_bytes: u64,
+}
+
+impl<'a> Pass<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        context: Context<'a>,
+        supply: Supply,
+        fan_out: FanOut,
+        before: Progress,
+        framed_bytes: u64,
+    ) -> Self {
+        let (framing, key) = (context.family.framing, &plan.object.key);
+        let source = Source::new(supply.clone(), plan.version.clone(), key, framing, plan.limits);
+        let scratch = plan.scratch.as_ref();
+        Self { context, limits: plan.limits, scratch, supply, source, fan_out, before, framed_bytes }
+    }
+
+    /// A pass that gives out nothing of its own.
+    pub(super) fn searching(plan: &'a Plan, supply: Supply, before: Progress) -> Self {
+        let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
+        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), &[]);
+        Self::new(plan, context, supply, fan_out, before, 0)
+    }
+
+    /// As [`Source::prove`].
+    pub(super) async fn prove(&mut self) -> Result<bool, ReadingError> {
+        self.source.prove().await
+    }
+
+    /// Whether the content begins with what was accepted of it.
+    pub(super) async fn check(&mut self, content: &mut Content) -> Result<Prefix, ReadingError> {
+        let mut check = PrefixCheck::new(&self.before);
+        Ok(self.supply.fed(|| check.run(content)).await?)
+    }
+
+    /// Reads on to the next block, and has the comparison learn what it must know before the first of its records is
+    /// placed. False at the end of the content.
+    pub(super) async fn next_block(
+        &mut self,
+        lines: &mut Lines,
+        content: &mut Content,
+        comparison: &mut Comparison,
+    ) -> Result<bool, Ended> {
+        if !self.supply.fed(|| lines.advance(content)).await? {
+            return Ok(false);
+        }
+        while !lines.block().is_empty()
+            && let Some(from) = comparison.wants_accepted()
+        {
+            let fingerprints = self.supply.fingerprints(from).await;
+            comparison.learn(&fingerprints).map_err(|error| Ended::Failed(error.into()))?;
+        }
+        Ok(true)
+    }
+
+    /// The record an item is, with its place still open; nothing where it has not been written to its end.
+    pub(super) fn record<'r>(&self, item: &Item<'r>) -> Option<Placed<'r>> {
+        let (record, hash, too_long) = match item {
+            Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
+            Item::Unended { record, .. } => {
+                (self.context.family.decode)(&self.context, record, &mut |_| {}).ok()?;
+                (*record, RecordHash::of(record.bytes), None)
+            }
+            Item::TooLong(line) if line.unended => return None,
+            Item::TooLong(line) => (Record::new(line.ordinal, &[]), RecordHash(line.sha256), Some(line.length)),
+        };
+        Some(Placed { record, hash, offset: item.offset(), index: 0, occurrence: 0, too_long })
+    }
+
+    /// Shows every accepted record that the content holds, in the content's order.
+    pub(super) async fn each_known(
+        &mut self,
+        mut each: impl FnMut(&Placed<'_>) -> Result<(), ReadingError> + Send,
+    ) -> Result<(), ReadingError> {
+        let mut comparison = self.whole();
+        let mut content = self.source.content().await?;
+        let mut lines = self.lines(Start::Beginning).await;
+        while self.next_block(&mut lines, &mut content, &mut comparison).await? {
+            let block = lines.block();
+            for item in block.items() {
+                let Some(record) = self.record(&item) else { break };
+                let place = comparison.place(record.hash.fingerprint(), item.end_offset())?;
+                if let Place::Known { index, occurrence } = place {
+                    each(&Placed { index, occurrence, ..record })?;
+                }
+            }
+            comparison.pass(&block);
+            self.supply.emit().await;
+        }
+        Ok(())
+    }
+
+    /// Shows every record of the content, in its order and with its place open, for as long as `each` wants more.
+    pub(super) async fn each_record(
+        &mut self,
+        mut each: impl FnMut(&Placed<'_>) -> bool + Send,
+    ) -> Result<(), ReadingError> {
+        self.source.prove().await?;
+        let mut content = self.source.content().await?;
+        let mut lines = self.lines(Start::Beginning).await;
+        while self.supply.fed(|| lines.advance(&mut content)).await? {
+            for item in lines.block().items() {
+                let Some(record) = self.record(&item) else { break };
+                if !each(&record) {
+                    return Ok(());
+                }
+            }
+            self.supply.emit().await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn lines(&mut self, start: Start) -> Lines {
+        let role = self.source.role().await;
+        Lines::new(role, self.limits.line_bytes_max, start).counting_others_from(self.framed_bytes)
+    }
+
+    pub(super) fn whole(&self) -> Comparison {
+        Comparison::whole(&self.before, self.growth(), self.table(), self.limits.fingerprints_in_memory)
+    }
+
+    pub(super) fn growth(&self) -> Growth {
+        self.context.family.growth
+    }
+
+    pub(super) fn table(&self) -> Box<dyn ScratchTable> {
+        self.scratch.table()
+    }
+}
+
+/// Why there is no next block.
+pub(super) enum Ended {
+    LastLineGrew,
+    Failed(ReadingError),
+}
+
+impl From<LinesError> for Ended {
+    fn from(error: LinesError) -> Self {
+        match error {
+            LinesError::LastLineGrew => Self::LastLineGrew,
+            error @ LinesError::Source(_) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<Ended> for ReadingError {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::LastLineGrew => Self::Changed,
+            Ended::Failed(error) => error,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The machine: a function that waits for its answers, turned until it wants the next one.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::reading::input::{Input, Need};
+use crate::reading::plan::ReadingError;
+use crate::reading::supply::Supply;
+
+/// How far a step came.
+#[derive(Debug)]
+pub enum Step<T> {
+    /// It goes on when this is answered.
+    Need(Need),
+    /// There is enough to be given out: it goes on with [`Input::GoOn`].
+    Emit,
+    /// It has ended.
+    Done(Result<T, ReadingError>),
+}
+
+/// A reading under way, which gives out `I` and ends in `T`. Dropped, it has done nothing.
+pub struct Reader<I, T> {
+    supply: Supply,
+    outlet: Outlet<I>,
+    work: Pin<Box<dyn Future<Output = Result<T, ReadingError>> + Send>>,
+}
+
+impl<I: Send + 'static, T> Reader<I, T> {
+    pub(super) fn new<W>(begin: impl FnOnce(Supply, Outlet<I>) -> W) -> Self
+    where
+        W: Future<Output = Result<T, ReadingError>> + Send + 'static,
+    {
+        let supply = Supply::default();
+        let outlet = Outlet::new(&supply);
+        let work = Box::pin(begin(supply.clone(), outlet.clone()));
+        Self { supply, outlet, work }
+    }
+
+    /// Goes on with `input` as far as can be, and appends to `out` what is given out. The first step takes
+    /// [`Input::GoOn`]. An input that was not asked for changes nothing. Takes as long as the work on about a MiB of
+    /// content does, or on the range it was given.
+    pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
+        self.supply.give(input);
+        let polled = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.outlet.take(out);
+        match polled {
+            Poll::Ready(ended) => Step::Done(ended),
+            Poll::Pending => self.supply.need().map_or(Step::Emit, Step::Need),
+        }
+    }
+}
+
+/// What a reading gives out, until its driver takes it.
+pub(super) struct Outlet<I> {
+    items: Arc<Mutex<Vec<I>>>,
+    supply: Supply,
+}
+
+impl<I> Clone for Outlet<I> {
+    fn clone(&self) -> Self {
+        Self { items: Arc::clone(&self.items), supply: self.supply.clone() }
+    }
+}
+
+impl<I> Outlet<I> {
+    pub(super) fn new(supply: &Supply) -> Self {
+        Self { items: Arc::default(), supply: supply.clone() }
+    }
+
+    /// Gives something out that takes as many bytes.
+    pub(super) fn put(&self, item: I, bytes: usize) {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+        self.supply.count_out(bytes);
+    }
+
+    fn take(&self, out: &mut Vec<I>) {
+        out.append(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

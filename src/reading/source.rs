@@ -1,0 +1,131 @@
+//! One version of one object, from the beginning as often as it is needed.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
+use crate::object::Version;
+use crate::object::inflate::{Compression, Inflate, InflateLimits, Prover};
+use crate::reading::plan::{Limits, ReadingError};
+use crate::reading::supply::{BodyReader, RangeReader, Supply};
+use crate::records::rows::{self, Rows, RowsError, Unproved};
+use crate::records::{Framing, Role};
+
+/// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
+const KEPT_BYTES_MAX: u64 = 4 << 20;
+
+/// Enough to tell what an object is.
+const BEGINNING_BYTES: usize = 4;
+
+/// The bytes of one version.
+pub(super) struct Source {
+    pub(super) supply: Supply,
+    version: Version,
+    key: Box<str>,
+    framing: Framing,
+    limits: Limits,
+    /// Whether the body that came first is used up.
+    is_used: bool,
+    /// The first bytes, once they were looked at.
+    beginning: Option<Vec<u8>>,
+    kept: Option<Bytes>,
+}
+
+impl Source {
+    pub(super) fn new(supply: Supply, version: Version, key: &str, framing: Framing, limits: Limits) -> Self {
+        Self { supply, version, key: key.into(), framing, limits, is_used: false, beginning: None, kept: None }
+    }
+
+    /// The bytes from the beginning.
+    async fn open(&mut self) -> BodyReader {
+        if let Some(kept) = &self.kept {
+            return BodyReader::Kept(kept.clone());
+        }
+        if std::mem::replace(&mut self.is_used, true) {
+            self.supply.reopen().await;
+        }
+        if self.version.size_bytes > KEPT_BYTES_MAX {
+            return BodyReader::Open { supply: self.supply.clone(), chunk: Bytes::new() };
+        }
+        let kept = self.supply.whole().await;
+        self.kept = Some(kept.clone());
+        BodyReader::Kept(kept)
+    }
+
+    /// The first few bytes, fewer where the object is shorter. Asked before anything is read.
+    async fn beginning(&mut self) -> &[u8] {
+        if self.beginning.is_none() {
+            self.beginning = Some(self.supply.peek(BEGINNING_BYTES).await);
+        }
+        self.beginning.as_deref().unwrap_or_default()
+    }
+
+    /// The bytes by range.
+    async fn ranges(&mut self) -> RangeReader {
+        if self.version.size_bytes <= KEPT_BYTES_MAX {
+            self.open().await;
+        }
+        RangeReader { supply: self.supply.clone(), size_bytes: self.version.size_bytes, kept: self.kept.clone() }
+    }
+
+    /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Says
+    /// whether other bytes follow the compressed ones.
+    pub(super) async fn prove(&mut self) -> Result<bool, ReadingError> {
+        if Compression::of(self.beginning().await) == Compression::None {
+            return Ok(false);
+        }
+        let mut prover = Prover::new(self.open().await, self.inflate_limits());
+        let proof = self.supply.fed(|| prover.prove()).await?;
+        if self.reads_rows() && rows::begins_as_file(&proof.beginning) {
+            return Err(RowsError::Packed.into());
+        }
+        Ok(proof.trailing_garbage)
+    }
+
+    fn inflate_limits(&self) -> InflateLimits {
+        InflateLimits { inflated_bytes_max: self.limits.inflated_bytes_max, ratio_max: self.limits.inflate_ratio_max }
+    }
+
+    /// The content from its beginning.
+    pub(super) async fn content(&mut self) -> Result<Content, ReadingError> {
+        if !self.holds_rows().await {
+            return Ok(Content::Inflated(Box::new(Inflate::new(self.open().await, self.inflate_limits()))));
+        }
+        let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
+        let mut unproved = Unproved::new(self.ranges().await, limits);
+        let rows = self.supply.fed(|| unproved.prove()).await?;
+        Ok(Content::Rows(Box::new(rows)))
+    }
+
+    /// What the lines of the content are.
+    pub(super) async fn role(&mut self) -> Role {
+        let holds_rows = self.holds_rows().await;
+        self.framing.role(holds_rows)
+    }
+
+    /// Whether the object is a Parquet file that is read by its rows.
+    async fn holds_rows(&mut self) -> bool {
+        let is_called_so = self.key.clone();
+        self.reads_rows() && rows::are_in(&is_called_so, self.beginning().await)
+    }
+
+    /// Whether the family has Parquet files, besides lines.
+    fn reads_rows(&self) -> bool {
+        matches!(self.framing, Framing::Rows(_))
+    }
+}
+
+/// An object's content, in lines.
+pub(super) enum Content {
+    Inflated(Box<Inflate<BodyReader>>),
+    Rows(Box<Rows<RangeReader>>),
+}
+
+impl Read for Content {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Inflated(content) => content.read(into),
+            Self::Rows(content) => content.read(into),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! What a reading asks for and what it was given: the one thing that it shares with whoever drives it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use bytes::{Buf as _, Bytes};
+
+use crate::delta::Fingerprint;
+use crate::object::inflate::InflateError;
+use crate::reading::input::{Input, Need};
+use crate::records::lines::LinesError;
+use crate::records::rows::{Ranges, RowsError};
+
+/// A range up to here may be asked for again before it is used: a file's footer is read from its beginning once more when
+/// the rest of it has come.
+const KEPT_RANGE_BYTES_MAX: usize = 1 << 20;
+
+/// How many such ranges are kept.
+const KEPT_RANGES_MAX: usize = 3;
+
+/// What is given out is to be taken once it holds as many bytes.
+const OUT_BYTES: usize = 1 << 20;
+
+/// Cheap to clone. A reading asks and waits; its driver answers.
+#[derive(Clone, Default)]
+pub(super) struct Supply(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    need: Option<Need>,
+    answer: Option<Input>,
+    body: Body,
+    /// A range that a reader had no bytes of, and those that came.
+    wanted: Option<(u64, usize)>,
+    ranges: VecDeque<(u64, Bytes)>,
+    /// Sinks that take nothing more.
+    without: Vec<usize>,
+    is_stopped: bool,
+    /// Bytes given out since the last step.
+    out_bytes: usize,
+}
+
+/// The bytes of the body that is open, as far as they came.
+#[derive(Default)]
+struct Body {
+    chunks: VecDeque<Bytes>,
+    has_ended: bool,
+}
+
+impl Supply {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The driver's turn: an answer, or word of what has changed.
+    pub(super) fn give(&self, input: Input) {
+        let mut state = self.state();
+        match input {
+            Input::WithoutSink(at) => state.without.push(at),
+            Input::Stop => state.is_stopped = true,
+            answer => state.answer = Some(answer),
+        }
+    }
+
+    /// What is asked for now, if anything. What was given out is taken with it.
+    pub(super) fn need(&self) -> Option<Need> {
+        let mut state = self.state();
+        state.out_bytes = 0;
+        state.need.clone()
+    }
+
+    pub(super) fn count_out(&self, bytes: usize) {
+        self.state().out_bytes += bytes;
+    }
+
+    /// Asks, and waits for the answer.
+    async fn ask(&self, need: Option<Need>) -> Input {
+        {
+            let mut state = self.state();
+            state.need = need;
+            state.answer = None;
+        }
+        poll_fn(|_| match self.state().answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Lets the driver take what was given out, where it is much.
+    pub(super) async fn emit(&self) {
+        if self.state().out_bytes >= OUT_BYTES {
+            self.ask(None).await;
+        }
+    }
+
+    /// Asks for the acceptance of what is gone to be taken back; goes on where that cannot be.
+    pub(super) async fn retract(&self, from: u64, kept: Vec<Fingerprint>) {
+        self.ask(Some(Need::Retract { from, kept })).await;
+    }
+
+    /// Has the body begun again.
+    pub(super) async fn reopen(&self) {
+        while !matches!(self.ask(Some(Need::Reopen)).await, Input::Reopened) {}
+        self.state().body = Body::default();
+    }
+
+    /// The accepted fingerprints from number `from` on, some or all of them.
+    pub(super) async fn fingerprints(&self, from: u64) -> Vec<Fingerprint> {
+        loop {
+            if let Input::Fingerprints(fingerprints) = self.ask(Some(Need::Fingerprints { from })).await {
+                return fingerprints;
+            }
+        }
+    }
+
+    /// Waits for what a reader had no bytes of: a range, or more of the body.
+    async fn feed(&self) {
+        let wanted = self.state().wanted.take();
+        let Some((start, length)) = wanted else { return self.more().await };
+        loop {
+            if let Input::Range(bytes) = self.ask(Some(Need::Range { start, length })).await {
+                let mut state = self.state();
+                while state.ranges.len() >= KEPT_RANGES_MAX {
+                    state.ranges.pop_front();
+                }
+                return state.ranges.push_back((start, bytes));
+            }
+        }
+    }
+
+    /// Waits for more of the body.
+    async fn more(&self) {
+        loop {
+            match self.ask(Some(Need::More)).await {
+                Input::Bytes(chunks) => {
+                    self.state().body.chunks.extend(chunks.into_iter().filter(|chunk| !chunk.is_empty()));
+                    return;
+                }
+                Input::End => {
+                    self.state().body.has_ended = true;
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Calls `what` until it has had all the bytes that it needs.
+    pub(super) async fn fed<T, E: Starved>(&self, mut what: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        loop {
+            match what() {
+                Err(error) if error.is_starved() => self.feed().await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The body's first bytes, which stay; fewer than `count` only where it has no more.
+    pub(super) async fn peek(&self, count: usize) -> Vec<u8> {
+        loop {
+            {
+                let State { body, .. } = &*self.state();
+                let first: Vec<u8> = body.chunks.iter().flatten().copied().take(count).collect();
+                if first.len() == count || body.has_ended {
+                    return first;
+                }
+            }
+            self.more().await;
+        }
+    }
+
+    /// The whole body, which is at most as long as memory may hold.
+    pub(super) async fn whole(&self) -> Bytes {
+        while !self.state().body.has_ended {
+            self.more().await;
+        }
+        let chunks = std::mem::take(&mut self.state().body.chunks);
+        if let (1, Some(only)) = (chunks.len(), chunks.front()) {
+            return only.clone();
+        }
+        chunks.into_iter().flatten().collect()
+    }
+
+    /// The sinks that take nothing more, since this was last asked.
+    pub(super) fn without(&self) -> Vec<usize> {
+        std::mem::take(&mut self.state().without)
+    }
+
+    /// Whether the reading is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.state().is_stopped
+    }
+
+    fn chunk(&self) -> io::Result<Option<Bytes>> {
+        let body = &mut self.state().body;
+        match body.chunks.pop_front() {
+            Some(chunk) => Ok(Some(chunk)),
+            None if body.has_ended => Ok(None),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn range(&self, start: u64, length: usize) -> io::Result<Bytes> {
+        let mut state = self.state();
+        let Some(at) = state.ranges.iter().position(|(from, bytes)| *from == start && bytes.len() == length) else {
+            // A driver that gave another range than it was asked for will not give this one either.
+            if state.ranges.iter().any(|(from, _)| *from == start) {
+                state.ranges.retain(|(from, _)| *from != start);
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            state.wanted = Some((start, length));
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        if length <= KEPT_RANGE_BYTES_MAX {
+            return Ok(state.ranges[at].1.clone());
+        }
+        Ok(state.ranges.remove(at).map(|(_, bytes)| bytes).unwrap_or_default())
+    }
+}
+
+/// An error that may only say that there are no bytes yet.
+pub(super) trait Starved {
+    fn is_starved(&self) -> bool;
+}
+
+impl Starved for io::Error {
+    fn is_starved(&self) -> bool {
+        self.kind() == io::ErrorKind::WouldBlock
+    }
+}
+
+impl Starved for InflateError {
+    fn is_starved(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_starved())
+    }
+}
+
+impl Starved for LinesError {
+    fn is_starved(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_starved())
+    }
+}
+
+impl Starved for RowsError {
+    fn is_starved(&self) -> bool {
+        matches!(self, Self::Source(error) if error.is_starved())
+    }
+}
+
+/// A body as a reader, which says [`WouldBlock`](io::ErrorKind::WouldBlock) where it has no bytes yet.
+pub(super) enum BodyReader {
+    /// All of it is here.
+    Kept(Bytes),
+    Open {
+        supply: Supply,
+        chunk: Bytes,
+    },
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let chunk = match self {
+            Self::Kept(bytes) => bytes,
+            Self::Open { supply, chunk } => {
+                if chunk.is_empty() {
+                    *chunk = supply.chunk()?.unwrap_or_default();
+                }
+                chunk
+            }
+        };
+        let count = into.len().min(chunk.len());
+        chunk.copy_to_slice(&mut into[..count]);
+        Ok(count)
+    }
+}
+
+/// The bytes of one version by range, with the same word for what is not there yet.
+pub(super) struct RangeReader {
+    pub(super) supply: Supply,
+    pub(super) size_bytes: u64,
+    pub(super) kept: Option<Bytes>,
+}
+
+impl Ranges for RangeReader {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes> {
+        match &mut self.kept {
+            Some(kept) => Ranges::read(kept, start, length),
+            None if length == 0 => Ok(Bytes::new()),
+            None => self.supply.range(start, length),
+        }
+    }
+}
