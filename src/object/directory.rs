@@ -7,14 +7,14 @@ use std::io::{self, SeekFrom};
 
 use bytes::BytesMut;
 use tokio::fs::File;
-use tokio::io::AsyncSeekExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::notification::directory::{Directory, file_etag, modified_ms};
 use crate::object::Objects;
 use crate::object::body::{Body, Snapshot};
-use crate::object::directory::body::{FileBody, failed};
+use crate::object::directory::body::{FileBody, failed, is_same};
 use crate::object::version::{Condition, Part, Range, ReadError, Reading, Version, check_range};
 
 /// The files below one directory.
@@ -69,7 +69,7 @@ impl Objects for DirectoryObjects {
         let Some((file, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
-        let body = FileBody::new(object, file, &version, 0, version.size_bytes);
+        let body = FileBody::new(object, file.into_std().await, &version);
         Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
     }
 
@@ -93,10 +93,16 @@ impl Objects for DirectoryObjects {
             return Err(ReadError::Damaged { object: object.clone(), reason });
         }
         file.seek(SeekFrom::Start(start)).await.map_err(|error| failed(object, &error))?;
-        let mut bytes = BytesMut::with_capacity(usize::try_from(end - start).unwrap_or_default());
-        let mut body = FileBody::new(object, file, &version, start, end);
-        while let Some(chunk) = body.next().await {
-            bytes.extend_from_slice(&chunk?);
+        let mut bytes = BytesMut::zeroed(usize::try_from(end - start).unwrap_or_default());
+        let changed = || ReadError::Changed { object: object.clone() };
+        file.read_exact(&mut bytes).await.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => changed(),
+            _ => failed(object, &error),
+        })?;
+        let now = file.metadata().await.map_err(|error| failed(object, &error))?;
+        // As with a body: a file that only grew has not changed in what was read.
+        if now.len() <= size && !is_same(&now, &version.etag, size, version.last_modified_ms) {
+            return Err(changed());
         }
         Ok(Reading::Changed(Part { version, start, bytes: bytes.freeze() }))
     }
