@@ -20,6 +20,8 @@ mod intake;
 
 mod job;
 
+mod progress;
+
 mod pump;
 
 pub mod random;

@@ -24,6 +24,29 @@ fn sharing(place: &Place, through: &str, sink: &str) -> (World, Place) {
 }
 
 #[test]
+fn of_objects_whose_bytes_hardly_come_a_feed_reads_two_at_once_and_puts_off_the_third() {
+    let place = Place::new();
+    let proxy = Proxy::to(Aws::emulated().address);
+    proxy.breaks(&[Fault::Slow; 1000]);
+    let world = World::fed_through(&proxy, &place).with_limits("objects_at_once = 3");
+    let told = "a read failed and is tried again";
+    let daemon = world.run(&[]).expecting(&[told]).ready();
+    for number in 0..3 {
+        place.bucket.put(&key(number), &object(&records(number..number + 1)));
+    }
+    daemon.counts("auditferry_reads_failed_total", &["kind=\"timeout\""], 1.0);
+    let error = daemon.log.said(told).and_then(|entry| entry.field("error")).unwrap();
+    assert!(error.contains("limits.read_rate_min"), "{error}");
+    assert!(world.delivered("out").is_empty());
+    proxy.heals();
+    proxy.release();
+    world.comes_to("out", 3);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
 fn a_feed_that_cannot_be_read_leaves_the_others_their_share_of_the_queue() {
     const OBJECTS: u64 = 40;
     let place = Place::new();

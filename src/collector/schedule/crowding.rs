@@ -1,13 +1,15 @@
-//! Room in the queues: a feed whose messages are not settled must not keep those of its queue's other feeds from being
-//! received.
+//! Room for the other feeds: messages that are not settled must not keep theirs from being received, nor objects that
+//! hardly come theirs from being read.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Dispatcher;
+use super::{Dispatcher, Running};
 use crate::collector::ids::FeedId;
+use crate::collector::schedule::fairness::SLOW_MAX;
 use crate::collector::schedule::unread::WAITING;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
@@ -87,6 +89,26 @@ impl Dispatcher {
                 self.backlogs[sink].had(&object, false);
                 let acks = self.take_acks(&object);
                 self.put_off(acks);
+            }
+        }
+    }
+
+    /// Notes which bodies hardly come, and puts off those of a feed that has enough of them.
+    pub(super) fn look_at_rates(&mut self) {
+        let least = self.services.limits.read_rate_min;
+        for Running { pending, progress, rate, .. } in self.running.values_mut() {
+            if rate.look(progress, least) {
+                self.shares.slowed(pending.feed, rate.is_slow);
+            }
+        }
+        for feed in (0..self.services.feeds.0.len()).map(FeedId) {
+            let is_slow = |running: &&mut Running| running.pending.feed == feed && running.rate.is_slow;
+            let mut slow: Vec<&mut Running> = self.running.values_mut().filter(is_slow).collect();
+            // What has come furthest is the last to be given up.
+            slow.sort_by_key(|running| Reverse(running.progress.received_bytes()));
+            for running in slow.into_iter().skip(SLOW_MAX).filter(|running| !running.rate.is_put_off) {
+                running.rate.is_put_off = true;
+                running.progress.put_off();
             }
         }
     }

@@ -32,9 +32,9 @@ impl Dispatcher {
             // A panic outside a worker is a fault of the program's own; going on could lose what it held.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
-        let Some(Running { pending, sinks, origin, .. }) = self.running.remove(&object) else { return Ok(()) };
+        let Some(Running { pending, sinks, origin, rate, .. }) = self.running.remove(&object) else { return Ok(()) };
         pending.acks.iter().for_each(AckHandle::touch);
-        self.shares.ended(pending.feed, origin.is_backlog());
+        self.shares.ended(pending.feed, origin.is_backlog(), rate.is_slow);
         match result {
             Ok(end) => self.passed(&object, pending, &sinks, &origin, &end).await?,
             Err(JobError::Store(StoreError::Full)) if !self.once => {

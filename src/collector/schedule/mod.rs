@@ -12,13 +12,14 @@ mod fairness;
 
 mod probing;
 
+mod rates;
+
 mod retry;
 
 mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -31,8 +32,10 @@ use crate::collector::ids::{FeedId, PerFeed, PerSink, SinkId};
 use crate::collector::intake::in_flight::AckHandle;
 use crate::collector::job;
 use crate::collector::job::task::{JobEnd, JobError, Task};
+use crate::collector::progress::Progress;
 use crate::collector::schedule::backlog::Backlog;
 use crate::collector::schedule::fairness::Shares;
+use crate::collector::schedule::rates::Rate;
 use crate::collector::schedule::unread::Unread;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
@@ -100,13 +103,11 @@ struct Running {
     pending: PendingChange,
     sinks: Vec<SinkId>,
     origin: Origin,
-    progress: Progress,
-}
-
-/// Whether a job moves.
-struct Progress {
-    now: Arc<AtomicU64>,
-    seen: u64,
+    progress: Arc<Progress>,
+    /// Its steps when they were last looked at.
+    steps_seen: u64,
+    /// How fast its bytes come.
+    rate: Rate,
 }
 
 /// Messages of an object whose sinks have not all had it yet.
@@ -202,6 +203,7 @@ impl Dispatcher {
                 _ = tick.tick() => {
                     self.services.beat();
                     self.keep_in_hand();
+                    self.look_at_rates();
                     self.wake();
                     self.make_room();
                     self.write_entering().await?;
@@ -315,11 +317,12 @@ impl Dispatcher {
             object: object.clone(),
             etag: pending.etag.clone(),
             sinks: sinks.clone(),
-            progress: Arc::new(AtomicU64::new(0)),
+            progress: Arc::default(),
         };
-        let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
+        let progress = Arc::clone(&task.progress);
         self.shares.started(pending.feed, origin.is_backlog());
-        self.running.insert(object.clone(), Running { pending, sinks, origin, progress });
+        let (steps_seen, rate) = (0, Rate::default());
+        self.running.insert(object.clone(), Running { pending, sinks, origin, progress, steps_seen, rate });
         let services = Arc::clone(&self.services);
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }
@@ -347,8 +350,8 @@ impl Dispatcher {
     /// Messages whose work moves, or waits its turn, stay in hand.
     fn keep_in_hand(&mut self) {
         for running in self.running.values_mut() {
-            let now = running.progress.now.load(Ordering::Relaxed);
-            if std::mem::replace(&mut running.progress.seen, now) != now {
+            let now = running.progress.steps();
+            if std::mem::replace(&mut running.steps_seen, now) != now {
                 running.pending.acks.iter().for_each(AckHandle::touch);
             }
         }
