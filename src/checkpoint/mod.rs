@@ -40,6 +40,8 @@ mod schema;
 
 mod position;
 
+mod unread;
+
 mod unrouted;
 
 mod writer;
@@ -65,6 +67,7 @@ pub use prune::Forgotten;
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
 pub use refused::RefusedRecord;
 pub use requeue::{Asked, Request};
+pub use unread::{Addition, UnreadCount, UnreadObject};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 pub use writer::{CommittedGroup, Writing};
 
@@ -517,7 +520,7 @@ mod tests {
     async fn nothing_in_a_backlog_or_under_way_is_forgotten() {
         let World { directory: _directory, store } = world();
         let other = |n: u64| ObjectId::new("logs", format!("{n}"));
-        for n in 0..3 {
+        for n in 0..4 {
             let mut part = part(0, 1, true);
             part.advance.object = other(n);
             Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
@@ -527,9 +530,11 @@ mod tests {
         let mut under_way = part(1, 2, true);
         under_way.advance.object = other(1);
         store.seal(seal("a", vec![under_way])).await.unwrap();
+        let unread = UnreadObject { object: other(2), kind: "denied".into(), attempts: 1, since_ms: 1 };
+        store.add_unread("dbx".into(), vec![unread], 1).await.unwrap();
         assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 1);
         assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 0);
-        assert_eq!(store.object_count().unwrap(), 2);
+        assert_eq!(store.object_count().unwrap(), 3);
         assert_eq!(store.forgotten_before("dbx").unwrap(), Some(40 * DAY_MS));
         assert_eq!(store.forgotten_before("other").unwrap(), None);
     }

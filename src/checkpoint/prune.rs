@@ -37,6 +37,8 @@ impl CheckpointStore {
                     "SELECT id FROM object WHERE changed_at_ms < ?1
                      AND id NOT IN (SELECT object_id FROM owed)
                      AND id NOT IN (SELECT object_id FROM batch_part)
+                     AND NOT EXISTS (SELECT 1 FROM unread WHERE unread.bucket = object.bucket
+                                     AND unread.key = object.key)
                      AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.bucket = object.bucket
                                      AND quarantine.key = object.key
                                      AND (place IS NOT NULL OR EXISTS (

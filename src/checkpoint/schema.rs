@@ -293,6 +293,19 @@ CREATE TABLE gap (
 ALTER TABLE batch_part ADD COLUMN fills INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE batch_part ADD COLUMN ranges BLOB;
 ",
+    "
+-- Objects that could not be read, though their messages are settled: in their feed's backlog, for all of its sinks.
+CREATE TABLE unread (
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    feed TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (bucket, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX unread_next ON unread (feed, kind, attempts, since_ms);
+",
 ];
 
 /// The version this program writes.

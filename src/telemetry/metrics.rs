@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::identity::fault::FaultKind;
 use crate::telemetry::freshness::Freshness;
 use crate::telemetry::health::PartKind;
 
@@ -67,8 +68,9 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 /// the time passed in.
 pub struct Metrics {
     registry: Registry,
-    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`,
-    /// `no_record` (not empty, and without a record).
+    /// `objects_total{result}`: what became of objects: `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`,
+    /// `no_record` (not empty, and without a record), `deferred`; `put_off` (the message went back for a while), and with
+    /// `--once` `given_up`.
     pub objects: Counters<1>,
     /// `notifications_total{queue,disposition}`: what became of each notification.
     pub notifications: Counters<2>,
@@ -125,6 +127,9 @@ pub struct Metrics {
     pub sink_behind: Gauges<1>,
     /// `backlog_objects{sink}`: objects written down for a sink that could not take them.
     pub backlog_objects: Gauges<1>,
+    /// `unread_objects{feed,kind}`: objects written down since they could not be read, by
+    /// [`crate::identity::fault::FaultKind::word`]; `waiting` were not tried yet.
+    pub unread_objects: Gauges<2>,
     /// `checkpoint_commit_seconds`: from asking for a commit to its fsync.
     pub checkpoint_commit_seconds: Histogram,
     /// `checkpoint_db_bytes`: the size of the checkpoint store's files.
@@ -242,6 +247,7 @@ impl Metrics {
             sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),
             backlog_objects: of.gauges("backlog_objects", "Objects in a sink's backlog", ["sink"]),
+            unread_objects: of.gauges("unread_objects", "Objects that could not be read, by why", ["feed", "kind"]),
             checkpoint_commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
             checkpoint_db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
             lease_lost: of.counter("lease_lost", "Messages that became visible to others while worked on"),
@@ -288,6 +294,13 @@ impl Metrics {
     /// When an identity's credentials expire, in milliseconds since the epoch.
     pub fn credentials_expiry_ms(&self, identity: &str) -> Option<i64> {
         self.credentials_expire_ms.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
+    }
+
+    /// How many objects of a feed could not be read, by kind; those kinds of which there are any.
+    pub fn unread(&self, feed: &str) -> impl Iterator<Item = (String, i64)> {
+        let kinds = FaultKind::ALL.map(FaultKind::word).into_iter().chain(["waiting"]);
+        let counts = kinds.map(|kind| (kind.to_owned(), self.unread_objects.value([feed, kind]).unwrap_or(0)));
+        counts.filter(|(_, objects)| *objects > 0)
     }
 
     /// The gauge that says whether parts of a kind stand still.

@@ -45,6 +45,7 @@ mod sink_options;
 mod skipped;
 mod state_dir;
 mod telling;
+mod unread;
 mod unrouted;
 mod users;
 mod wrapped;

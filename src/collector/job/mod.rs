@@ -19,6 +19,7 @@ use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
 use crate::delta::Places;
+use crate::identity::fault::FaultKind;
 use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Deliver, Offer, Output, Summary};
 
@@ -122,6 +123,7 @@ impl Announced {
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
             Ok(Reading::Changed(snapshot)) => {
+                self.is_of_a_size(&snapshot.version)?;
                 if anew {
                     self.begin_anew().await?;
                 }
@@ -135,6 +137,17 @@ impl Announced {
             }
             Err(error) => Err(self.unread(error).await),
         }
+    }
+
+    /// Whether the version may be read, however it is stored.
+    fn is_of_a_size(&self, version: &Version) -> Result<(), JobError> {
+        let (bytes, most) = (version.size_bytes, self.services.limits.object_bytes_max);
+        if bytes <= most {
+            return Ok(());
+        }
+        let (object, etag) = (self.task.object.clone(), version.etag.clone());
+        let reason = format!("it has {bytes} bytes, more than limits.object_bytes_max ({most})");
+        Err(JobError::Unreadable { object, etag, kind: FaultKind::Damaged, reason })
     }
 
     /// A version that will never read better is named, so that it can be quarantined. Which one it is, is asked of the

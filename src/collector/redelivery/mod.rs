@@ -6,13 +6,13 @@ mod requeued;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::checkpoint::{Further, FurtherRecord, ObjectPosition, RefusedRecord};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::{JobEnd, JobError, Task};
+use crate::collector::progress::Progress;
 use crate::collector::pump::{Pump, Setup, on_worker};
 use crate::collector::redelivery::further::SearchEnd;
 use crate::collector::report::limited;
@@ -56,7 +56,7 @@ pub(super) struct Redelivery {
     feed: Arc<Feed>,
     object: ObjectId,
     sinks: Vec<SinkId>,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl Redelivery {

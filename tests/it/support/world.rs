@@ -19,6 +19,7 @@ const PATIENCE: &str = "60s";
 pub struct World {
     directory: tempfile::TempDir,
     sink_patience: &'static str,
+    request_timeout: &'static str,
     limits: String,
     tables: String,
     queue: String,
@@ -68,8 +69,17 @@ impl Place {
 impl World {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("auditferry-").tempdir().unwrap();
+        // Longer than an emulator on a busy machine takes to answer.
+        let request_timeout = "60s";
         let limits = "batch_age = \"20ms\"\n".to_owned();
-        Self { directory, sink_patience: PATIENCE, limits, tables: String::new(), queue: String::new() }
+        Self {
+            directory,
+            sink_patience: PATIENCE,
+            request_timeout,
+            limits,
+            tables: String::new(),
+            queue: String::new(),
+        }
     }
 
     /// Fed by the bucket and its queue, delivering to the file sink `out`.
@@ -123,6 +133,12 @@ impl World {
         self
     }
 
+    /// What is not answered for as long has failed.
+    pub fn with_request_timeout(mut self, timeout: &'static str) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
     /// More keys of `[queue.events]`.
     pub fn with_queue(mut self, keys: &str) -> Self {
         self.queue.push_str(keys);
@@ -166,8 +182,8 @@ impl World {
         std::fs::create_dir_all(&state).unwrap();
         let config = self.path("auditferry.toml");
         let text = format!(
-            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\nsink_patience = {:?}\n{}{}{}",
-            self.sink_patience, self.limits, self.tables, self.queue
+            "state_dir = {state:?}\n[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"auditferry=debug,info\"\n[limits]\nsink_patience = {:?}\nrequest_timeout = {:?}\n{}{}{}",
+            self.sink_patience, self.request_timeout, self.limits, self.tables, self.queue
         );
         std::fs::write(&config, text).unwrap();
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
