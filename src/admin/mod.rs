@@ -115,7 +115,7 @@ fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
         _ => {
             let ready = state.health.unready().is_empty();
             let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            text(status, status::readiness(&state.health, now))
+            text(status, status::readiness(&state.health, &state.metrics, now))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is written of a batch before it is sent: enough to make the same bytes again, and to tell whether they are there.
 
-use crate::batch::{Advance, Lane, Part, Piece};
+use crate::batch::{Advance, Form, Lane, Part, Piece};
 
 /// What the manifest keeps of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +76,8 @@ fn rows(parts: &[Part]) -> Vec<SealedPart> {
         let continues = |row: &SealedPart| {
             row.advance.object == advance.object
                 && row.advance.after == advance.before
+                && !row.advance.form.fills()
+                && !advance.form.fills()
                 && *row.etag == *version.etag
                 && row.last_modified_ms == version.last_modified_ms
                 && row.redelivers.or(*redelivers).is_none()
@@ -90,6 +92,9 @@ fn rows(parts: &[Part]) -> Vec<SealedPart> {
             });
         }
         if let Some(row) = rows.last_mut() {
+            if let (Form::Onward { gap }, Form::Onward { gap: more }) = (&mut row.advance.form, &advance.form) {
+                more.iter().for_each(|range| gap.push(range));
+            }
             row.advance.after = advance.after;
             let mark = PieceMark { to: advance.after, bytes: piece.bytes.len() as u64, hash: *piece.hash.as_bytes() };
             row.pieces.extend((mark.bytes > 0).then_some(mark));
@@ -115,9 +120,12 @@ fn hash(lane: &Lane, seq: u64, encoder: &str, parts: &[SealedPart]) -> blake3::H
     number(seq);
     for SealedPart { advance, last_modified_ms, redelivers, pieces, .. } in parts {
         let modified = last_modified_ms.unwrap_or(i64::MIN).cast_unsigned();
-        [advance.before, advance.after, modified, redelivers.unwrap_or(0), pieces.len() as u64]
+        let ranges = advance.form.ranges();
+        [advance.before, advance.after, advance.form.fills().into(), ranges.iter().count() as u64]
             .into_iter()
             .for_each(&mut number);
+        ranges.iter().flat_map(|range| [range.start, range.end]).for_each(&mut number);
+        [modified, redelivers.unwrap_or(0), pieces.len() as u64].into_iter().for_each(&mut number);
         for piece in pieces {
             number(piece.to);
             number(piece.bytes);
@@ -171,7 +179,7 @@ mod tests {
     fn part(key: &str, before: u64, after: u64) -> Part {
         let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1), size_bytes: 9 };
         Part {
-            advance: Advance { object: ObjectId::new("logs", key), before, after },
+            advance: Advance::onward(ObjectId::new("logs", key), before, after),
             version: Arc::new(version),
             acceptance: None,
             redelivers: None,

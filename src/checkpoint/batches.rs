@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
-use super::requeue;
-use super::rows::{self, Sum, count, int};
-use crate::batch::{Advance, Lane, Manifest, Part, PieceMark, SealedPart};
+use super::position::{self, SinkRow};
+use super::rows::{ObjectRow, Sum, count, int};
+use super::{StoreError, requeue};
+use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, SealedPart};
+use crate::delta::Ranges;
 use crate::notification::ObjectId;
 use crate::sink::{LaneState, State};
 
@@ -93,7 +94,8 @@ fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
     let sum = Sum::of("batch_part").text(Some(&lane.sink)).int(lane.number.into()).int(int(seq)).int(object_id);
     let sum = sum.text(Some(&part.etag)).int(part.last_modified_ms.unwrap_or(i64::MIN));
     let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&packed(&part.pieces));
-    sum.int(part.redelivers.map_or(-1, int))
+    let sum = sum.int(part.redelivers.map_or(-1, int)).int(i64::from(part.advance.form.fills()));
+    sum.bytes(&packed_ranges(part.advance.form.ranges()))
 }
 
 /// Writes a manifest.
@@ -103,15 +105,13 @@ fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
 pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
     insert_row(connection, lane, manifest)?;
     for (part, ord) in manifest.parts.iter().zip(0..) {
-        let object_id = rows::ObjectRow::find(connection, &part.advance.object)?.map(|row| row.id);
         let overtaken = || StoreError::Overtaken { object: part.advance.object.clone() };
-        let object_id = object_id.ok_or_else(overtaken)?;
-        if begins_at(connection, lane, object_id)? != part.advance.before {
-            return Err(overtaken());
+        let object_id = ObjectRow::find(connection, &part.advance.object)?.ok_or_else(overtaken)?.id;
+        let mut is_due = is_due(connection, lane, object_id, &part.advance.form, part.advance.before)?;
+        if let Some(id) = part.redelivers {
+            is_due &= requeue::is_due(connection, id, &lane.sink, part.advance.before)?;
         }
-        if let Some(id) = part.redelivers
-            && !requeue::is_due(connection, id, &lane.sink, part.advance.before)?
-        {
+        if !is_due {
             return Err(overtaken());
         }
         insert_part(connection, lane, manifest.seq, ord, object_id, part)?;
@@ -133,16 +133,27 @@ pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manife
     Ok(())
 }
 
-/// Where a lane's next part of an object begins: where the last one ends that is sealed, else at the cursor.
-fn begins_at(connection: &Connection, lane: &Lane, object_id: i64) -> Result<u64, StoreError> {
-    let sealed = connection
-        .prepare_cached(
-            "SELECT after FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2
-             ORDER BY seq DESC, ord DESC LIMIT 1",
-        )?
-        .query_row(params![&*lane.sink, lane.number, object_id], |row| row.get(0))
-        .optional()?;
-    sealed.map_or_else(|| rows::cursor(connection, object_id, &lane.sink), |after| Ok(count(after)))
+/// Whether a part can be applied once all that is sealed in the lane is: it begins where the last one ends, or where the sink
+/// stands; or all that it fills is in the sink's gap.
+fn is_due(connection: &Connection, lane: &Lane, object_id: i64, form: &Form, before: u64) -> Result<bool, StoreError> {
+    let mut earlier = connection.prepare_cached(
+        "SELECT after, ranges FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2 AND fills = ?4
+         ORDER BY seq DESC, ord DESC",
+    )?;
+    let mut earlier = earlier.query(params![&*lane.sink, lane.number, object_id, form.fills()])?;
+    let Form::Fill { places } = form else {
+        let stands = match earlier.next()? {
+            Some(part) => count(part.get(0)?),
+            None => SinkRow::find(connection, object_id, &lane.sink)?.accepted,
+        };
+        return Ok(stands == before);
+    };
+    while let Some(part) = earlier.next()? {
+        if unpacked_ranges(&part.get::<_, Vec<u8>>(1)?).overlap(places) {
+            return Ok(false);
+        }
+    }
+    position::has_in_gap(connection, object_id, &lane.sink, places)
 }
 
 pub(super) fn insert_part(
@@ -156,8 +167,8 @@ pub(super) fn insert_part(
     connection
         .prepare_cached(
             "INSERT INTO batch_part (sink, lane, seq, ord, object_id, etag, last_modified_ms, before, after, pieces,
-                                     redelivers, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                     redelivers, fills, ranges, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             &*lane.sink,
@@ -171,6 +182,8 @@ pub(super) fn insert_part(
             int(part.advance.after),
             packed(&part.pieces),
             part.redelivers.map(int),
+            part.advance.form.fills(),
+            packed_ranges(part.advance.form.ranges()),
             part_sum(lane, seq, object_id, part).value(),
         ])?;
     Ok(())
@@ -192,22 +205,43 @@ fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
     packed.as_chunks().0.iter().filter_map(mark).collect()
 }
 
-/// Applies the advances of a sealed batch: a part that does not begin where the sink stands is overtaken.
-pub(super) fn advance(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
-         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord",
-    )?;
-    let mut parts = statement.query(params![&*lane.sink, lane.number, int(seq)])?;
-    while let Some(part) = parts.next()? {
-        let object_id = part.get(0)?;
-        if rows::cursor(connection, object_id, &lane.sink)? != count(part.get(3)?) {
-            let object = ObjectId::new(part.get::<_, String>(1)?, part.get::<_, String>(2)?);
-            return Err(StoreError::Overtaken { object });
-        }
-        rows::set_cursor(connection, object_id, &lane.sink, count(part.get(4)?))?;
+/// First and end of each range.
+fn packed_ranges(ranges: &Ranges) -> Vec<u8> {
+    ranges.iter().flat_map(|range| [range.start, range.end]).flat_map(u64::to_le_bytes).collect()
+}
+
+pub(super) fn unpacked_ranges(packed: &[u8]) -> Ranges {
+    let mut ranges = Ranges::default();
+    let (ends, _) = packed.as_chunks::<8>();
+    for range in ends.as_chunks::<2>().0 {
+        ranges.push(u64::from_le_bytes(range[0])..u64::from_le_bytes(range[1]));
     }
-    Ok(())
+    ranges
+}
+
+/// The columns that [`advance`] reads, in their order.
+pub(super) const ADVANCE: &str = "bucket, key, before, after, fills, ranges";
+
+/// An advance from a row with these columns from number `at` on.
+pub(super) fn advance(row: &Row<'_>, at: usize) -> rusqlite::Result<Advance> {
+    let ranges = unpacked_ranges(&row.get::<_, Option<Vec<u8>>>(at + 5)?.unwrap_or_default());
+    Ok(Advance {
+        object: ObjectId::new(row.get::<_, String>(at)?, row.get::<_, String>(at + 1)?),
+        before: count(row.get(at + 2)?),
+        after: count(row.get(at + 3)?),
+        form: if row.get(at + 4)? { Form::Fill { places: ranges } } else { Form::Onward { gap: ranges } },
+    })
+}
+
+/// The advances of a sealed batch, each with its object's number.
+pub(super) fn advances(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<(i64, Advance)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT object_id, {ADVANCE} FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord"
+    ))?;
+    let key = params![&*lane.sink, lane.number, int(seq)];
+    let rows = statement.query_map(key, |row| Ok((row.get(0)?, advance(row, 1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The lane's batches that are sealed and not committed, in their order.
@@ -234,22 +268,20 @@ fn damaged(lane: &Lane) -> String {
 }
 
 fn parts(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<SealedPart>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, pieces, redelivers,
-                batch_part.sum
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT object_id, batch_part.etag, last_modified_ms, pieces, redelivers, batch_part.sum, {ADVANCE}
          FROM batch_part JOIN object ON object.id = object_id
-         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord",
-    )?;
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord"
+    ))?;
     let rows = statement.query_map(params![&*lane.sink, lane.number, int(seq)], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
         let part = SealedPart {
-            advance: Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) },
-            etag: row.get::<_, String>(3)?.into(),
-            last_modified_ms: row.get(4)?,
-            redelivers: row.get::<_, Option<i64>>(8)?.map(count),
-            pieces: unpacked(&row.get::<_, Vec<u8>>(7)?),
+            advance: advance(row, 6)?,
+            etag: row.get::<_, String>(1)?.into(),
+            last_modified_ms: row.get(2)?,
+            redelivers: row.get::<_, Option<i64>>(4)?.map(count),
+            pieces: unpacked(&row.get::<_, Vec<u8>>(3)?),
         };
-        Ok((row.get(0)?, part, row.get(9)?))
+        Ok((row.get(0)?, part, row.get(5)?))
     })?;
     let mut parts = Vec::new();
     for row in rows {

@@ -40,6 +40,8 @@ mod schema;
 
 mod position;
 
+mod unread;
+
 mod unrouted;
 
 mod writer;
@@ -53,18 +55,19 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
-pub use advance::{Committed, Finish, Passed};
+pub use advance::{Committed, Finish, GapChange, Passed};
 pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
 pub use batches::{Seal, Sealed};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
-pub use places::Places;
-pub use position::{ObjectPosition, UnreadableVersion};
+pub use position::{ObjectPosition, SinkPosition, UnreadableVersion};
+pub use prune::Forgotten;
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
 pub use refused::RefusedRecord;
 pub use requeue::{Asked, Request};
+pub use unread::{Addition, UnreadCount, UnreadObject};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 pub use writer::{CommittedGroup, Writing};
 
@@ -347,7 +350,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Acceptance, Advance, Batch, Lane, Part, Refused};
+    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
     use crate::delta::{Progress, RecordHash};
     use crate::event::Encoded;
     use crate::object::Version;
@@ -355,18 +358,18 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    struct World {
-        directory: tempfile::TempDir,
-        store: CheckpointStore,
+    pub(in crate::checkpoint) struct World {
+        pub(in crate::checkpoint) directory: tempfile::TempDir,
+        pub(in crate::checkpoint) store: CheckpointStore,
     }
 
-    fn world() -> World {
+    pub(in crate::checkpoint) fn world() -> World {
         let directory = tempfile::tempdir().unwrap();
         let store = CheckpointStore::open(directory.path(), 1 << 20).unwrap();
         World { directory, store }
     }
 
-    fn object() -> ObjectId {
+    pub(in crate::checkpoint) fn object() -> ObjectId {
         ObjectId::new("logs", "workspaceId=1/a.json")
     }
 
@@ -379,7 +382,7 @@ mod tests {
     }
 
     /// A part of the records `from..to`, which are new when `accepted` is where they begin.
-    fn part(from: u64, to: u64, is_new: bool) -> Part {
+    pub(in crate::checkpoint) fn part(from: u64, to: u64, is_new: bool) -> Part {
         let records = lines(from, to);
         let fingerprints =
             records.iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
@@ -407,7 +410,7 @@ mod tests {
             encoded.ends.push(encoded.ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
         }
         Part {
-            advance: Advance { object: object(), before: from, after: to },
+            advance: Advance::onward(object(), from, to),
             version: Arc::new(version),
             acceptance,
             redelivers: None,
@@ -432,26 +435,42 @@ mod tests {
         }
     }
 
-    fn lane(sink: &str) -> Lane {
+    pub(in crate::checkpoint) fn lane(sink: &str) -> Lane {
         Lane::only(sink.into())
     }
 
-    fn seal(sink: &str, parts: Vec<Part>) -> Seal {
+    pub(in crate::checkpoint) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
         Seal { lane: lane(sink), encoder: "test".into(), parts: parts.into(), now_ms: 1 }
     }
 
-    fn receipt(sealed: &Sealed) -> Receipt {
+    pub(in crate::checkpoint) fn receipt(sealed: &Sealed) -> Receipt {
         Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap()
     }
 
-    async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
+    pub(in crate::checkpoint) async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
         let sealed = store.seal(seal(sink, parts)).await.unwrap();
         store.commit(&sealed, &receipt(&sealed)).await.unwrap();
     }
 
+    /// Of so many accepted records, a version that these sinks were offered whole.
+    pub(in crate::checkpoint) fn finish(accepted: u64, etag: &str, sinks: &[&str]) -> Finish {
+        Finish {
+            family: "databricks",
+            feed: "dbx".into(),
+            sinks: sinks.iter().copied().map(Arc::from).collect(),
+            object: object(),
+            etag: etag.into(),
+            progress: progress(accepted),
+            framed_bytes: 0,
+            changed: true,
+            fresh: None,
+            now_ms: 1,
+        }
+    }
+
     fn cursors(store: &CheckpointStore) -> (u64, Vec<u64>) {
         let position = store.position(&object(), &["a".into(), "b".into()]).unwrap();
-        (position.progress.accepted, position.cursors)
+        (position.progress.accepted, position.sinks.iter().map(|sink| sink.accepted).collect())
     }
 
     #[tokio::test]
@@ -571,19 +590,8 @@ mod tests {
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "never read");
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_none(), "not read to its end");
-        let finish = |accepted| Finish {
-            family: "databricks",
-            feed: "dbx".into(),
-            object: object(),
-            etag: "e1".into(),
-            progress: progress(accepted),
-            framed_bytes: 0,
-            changed: true,
-            fresh: None,
-            now_ms: 1,
-        };
-        assert!(!store.finish(finish(4)).await.unwrap(), "the store has not accepted as much");
-        assert!(store.finish(finish(3)).await.unwrap());
+        assert!(!store.finish(finish(4, "e1", &["a"])).await.unwrap(), "the store has not accepted as much");
+        assert!(store.finish(finish(3, "e1", &["a"])).await.unwrap());
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_some());
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "b has had nothing");
         store.add_to_backlog("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
@@ -596,7 +604,7 @@ mod tests {
     async fn nothing_in_a_backlog_or_under_way_is_forgotten() {
         let World { directory: _directory, store } = world();
         let other = |n: u64| ObjectId::new("logs", format!("{n}"));
-        for n in 0..3 {
+        for n in 0..4 {
             let mut part = part(0, 1, true);
             part.advance.object = other(n);
             Arc::get_mut(part.acceptance.as_mut().unwrap()).unwrap().refused.clear();
@@ -606,9 +614,11 @@ mod tests {
         let mut under_way = part(1, 2, true);
         under_way.advance.object = other(1);
         store.seal(seal("a", vec![under_way])).await.unwrap();
-        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 1);
-        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 0);
-        assert_eq!(store.object_count().unwrap(), 2);
+        let unread = UnreadObject { object: other(2), kind: "denied".into(), attempts: 1, since_ms: 1 };
+        store.add_unread("dbx".into(), vec![unread], 1).await.unwrap();
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 1);
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 0);
+        assert_eq!(store.object_count().unwrap(), 3);
         assert_eq!(store.forgotten_before("dbx").unwrap(), Some(40 * DAY_MS));
         assert_eq!(store.forgotten_before("other").unwrap(), None);
     }
@@ -736,8 +746,10 @@ mod tests {
         let (of_part, whole) = ([1_u8; 32], [2_u8; 32]);
         let part = |object: i64, from: i64| {
             let sum = rows::Sum::of("batch_part").text(Some("o")).int(object).text(Some("e")).int(i64::MIN);
-            sum.int(from).int(from + 2).bytes(&of_part).value()
+            sum.int(from).int(from + 2).bytes(&of_part)
         };
+        let gap: [u8; 16] = [5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+        let with_gap = part(2, 5).text(Some("gap")).bytes(&gap).value();
         let batch = rows::Sum::of("batch").text(Some("o")).int(4).text(Some("i-o-4")).text(Some("0.1.0/old"));
         let batch = batch.int(99).bytes(&whole).value();
         let object = |id: i64, key: &str| {
@@ -751,8 +763,14 @@ mod tests {
             object(1, "a"),
             object(2, "b"),
             format!("INSERT INTO batch VALUES ('o', 4, 'i-o-4', '0.1.0/old', 99, x'{two}', {batch});"),
-            format!("INSERT INTO batch_part VALUES ('o', 0, 1, 'e', NULL, 0, 2, x'{one}', {}, NULL);", part(1, 0)),
-            format!("INSERT INTO batch_part VALUES ('o', 1, 2, 'e', NULL, 5, 7, x'{one}', {}, NULL);", part(2, 5)),
+            format!(
+                "INSERT INTO batch_part VALUES ('o', 0, 1, 'e', NULL, 0, 2, x'{one}', {}, NULL, 0, NULL);",
+                part(1, 0).value()
+            ),
+            format!(
+                "INSERT INTO batch_part VALUES ('o', 1, 2, 'e', NULL, 5, 7, x'{one}', {with_gap}, NULL, 0,
+                                                x'05000000000000000600000000000000');"
+            ),
         ]
         .concat();
         let (_directory, store) = upgraded("lane_before", &rows);
@@ -762,6 +780,8 @@ mod tests {
         let parts: Vec<_> =
             manifest.parts.iter().map(|part| (&*part.advance.object.key, part.advance.before)).collect();
         assert_eq!(parts, [("a", 0), ("b", 5)]);
+        assert!(manifest.parts[0].advance.form.ranges().is_empty());
+        assert_eq!(manifest.parts[1].advance.form, Form::Onward { gap: (5..6).into() });
         let pieces: Vec<_> = manifest.pieces().map(|piece| (piece.to, piece.bytes, piece.hash)).collect();
         assert_eq!(pieces, [(7, 99, whole)], "a sink that holds all of it finds it by the hash of the whole");
         let (_directory, store) = upgraded("lane_before", &rows.replace("'e', NULL, 5", "'e', NULL, 4"));
@@ -798,26 +818,6 @@ mod tests {
         let expected: Vec<Fingerprint> =
             lines(0, at).iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
         assert_eq!(found, expected);
-    }
-
-    #[tokio::test]
-    async fn what_is_gone_before_any_sink_had_it_is_new_when_it_comes_again() {
-        let World { directory: _directory, store } = world();
-        deliver(&store, "a", vec![part(0, 2, true)]).await;
-        let sealed = store.seal(seal("a", vec![part(2, 5, true)])).await.unwrap();
-        let fingerprint = |n: u64| RecordHash::of(format!("record {n}").as_bytes()).fingerprint();
-        let retract = |from, kept| store.retract(object(), 5, from, kept);
-        assert!(matches!(retract(3, vec![]).await, Err(StoreError::Overtaken { .. })), "a batch is under way");
-        store.unseal(&sealed).await.unwrap();
-        assert_eq!(cursors(&store), (5, vec![2, 0]), "unsealed, the records stay accepted");
-        assert!(!retract(1, vec![]).await.unwrap(), "the sink has had number 1");
-        assert!(retract(2, vec![fingerprint(3)]).await.unwrap());
-        assert_eq!(cursors(&store), (3, vec![2, 0]));
-        let mut found = Vec::new();
-        store.fingerprints(&object(), 0, &mut found).unwrap();
-        assert_eq!(found, [0, 1, 3].map(fingerprint));
-        deliver(&store, "a", vec![part(2, 3, false)]).await;
-        assert_eq!(cursors(&store), (3, vec![3, 0]));
     }
 
     #[tokio::test]

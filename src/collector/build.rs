@@ -10,7 +10,7 @@ use crate::checkpoint::{CheckpointStore, OpenError};
 use crate::collector::clock::Clock;
 use crate::collector::error::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
-use crate::collector::ids::{EncoderId, SinkId};
+use crate::collector::ids::{EncoderId, PerFeed, SinkId};
 use crate::collector::random::Random;
 use crate::collector::users::UserDirectory;
 use crate::collector::world::World;
@@ -73,7 +73,7 @@ impl Identities {
             return Ok(identity.clone());
         }
         let table = name.and_then(|name| config.identity.get(name)).cloned().unwrap_or_default();
-        let identity = identity::credentials(&key.0, &table, region).await?;
+        let identity = identity::credentials(&key.0, &table, region, config.limits.request_timeout).await?;
         self.0.insert(key, identity.clone());
         Ok(identity)
     }
@@ -186,6 +186,17 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
         queues.entry(queue.clone()).or_insert_with(|| named.unwrap_or_else(|| unnamed(queue, table)));
     }
     queues
+}
+
+/// How many messages of each feed may be in hand before they are in the way of the other feeds of its queue.
+pub(super) fn held_shares(config: &Config) -> PerFeed<usize> {
+    let queues = queues(config);
+    let share = |feed: &feed::Config| {
+        let alike = config.feed.values().filter(|other| feed.queue.is_some() && other.queue == feed.queue).count();
+        let held_max = feed.queue.as_ref().and_then(|queue| queues.get(queue)).map(|queue| queue.held_max);
+        held_max.filter(|_| alike > 1).map_or(usize::MAX, |held_max| held_max / alike)
+    };
+    config.feed.values().map(share).collect()
 }
 
 /// A queue without a table is read as the feed's bucket is: by the same identity, in the same region.

@@ -44,6 +44,12 @@ impl<I, T> Per<I, T> {
     }
 }
 
+impl<T> PerFeed<T> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = FeedId> + use<T> {
+        (0..self.0.len()).map(FeedId)
+    }
+}
+
 impl<T> PerSink<T> {
     pub(super) fn ids(&self) -> impl Iterator<Item = SinkId> + use<T> {
         (0..self.0.len()).map(SinkId)

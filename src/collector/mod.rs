@@ -20,6 +20,8 @@ mod intake;
 
 mod job;
 
+mod progress;
+
 mod pump;
 
 pub mod random;
@@ -134,7 +136,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     start::requeues(&services, &read_requests, &basis, &mut sources);
     start::rerouting(&services, &read_requests, &basis, &mut sources);
     let queues = start::queues(&config, queues, &services, read_requests, &basis, &mut sources, &mut tasks)?;
-    let dispatcher = Dispatcher::new(Arc::clone(&services), once)?;
+    let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once)?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &basis, &mut background);
     if !once {

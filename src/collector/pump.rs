@@ -1,7 +1,6 @@
 //! Drives a reading: brings it the bytes and the fingerprints that it asks for, and has it turned on a worker's thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::job::task::JobError;
+use crate::collector::progress::Progress;
 use crate::collector::shutdown::Shutdown;
 use crate::config;
 use crate::identity::fault::FaultKind;
@@ -35,12 +35,10 @@ pub(super) struct Setup {
     pub snapshot: Snapshot,
     pub store: CheckpointStore,
     pub limits: Limits,
-    /// Grows with every step.
-    pub progress: Arc<AtomicU64>,
+    /// Tells of every step, and of the bytes that come.
+    pub progress: Arc<Progress>,
     /// Ends the reading before its end, where that is of use.
     pub shutdown: Option<Shutdown>,
-    /// How many records of the object are accepted.
-    pub accepted: u64,
 }
 
 /// A reading that gives out `I` and ends in `T`, and the version that it reads.
@@ -50,9 +48,8 @@ pub(super) struct Pump<I, T> {
     version: Version,
     body: Option<Body>,
     store: CheckpointStore,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
-    accepted: u64,
     /// Away only while a thread has it.
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
@@ -64,7 +61,7 @@ pub(super) struct Pump<I, T> {
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, store, limits, progress, shutdown, accepted } = setup;
+        let Setup { feed, object, snapshot, store, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
         let plan = Plan {
             contexts: Arc::clone(&feed) as _,
@@ -81,7 +78,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             store,
             progress,
             shutdown,
-            accepted,
             reader: Some(begin(plan)),
             need: None,
             words: Vec::new(),
@@ -100,7 +96,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 None => Input::GoOn,
             };
             let step = self.step(input, out).await?;
-            self.progress.fetch_add(1, Ordering::Relaxed);
+            self.progress.step();
             match step {
                 Step::Done(Ok(ended)) => return Ok(Some(ended)),
                 Step::Done(Err(error)) => return Err(self.job_error(error)),
@@ -156,8 +152,12 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 let only = Condition::OnlyEtag(self.version.etag.clone());
                 let range = Range::Between(start, start.saturating_add(length as u64));
                 self.fetched_bytes += length as u64;
-                match self.feed.place.read_range(&self.object, only, range).await? {
-                    Reading::Changed(part) if part.start == start => Ok(Input::Range(part.bytes)),
+                let part = self.progress.wait_for(self.feed.place.read_range(&self.object, only, range)).await;
+                match part.map_err(|_put_off| too_slow(&self.object))?? {
+                    Reading::Changed(part) if part.start == start => {
+                        self.progress.received(part.bytes.len());
+                        Ok(Input::Range(part.bytes))
+                    }
                     _ => Err(ReadError::Changed { object: self.object.clone() }.into()),
                 }
             }
@@ -174,13 +174,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 }
                 Ok(Input::Reopened)
             }
-            Need::Retract { from, kept } => {
-                match self.store.retract(self.object.clone(), self.accepted, from, kept).await {
-                    Ok(false) => Ok(Input::GoOn),
-                    Ok(true) | Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
-                    Err(error) => Err(error.into()),
-                }
-            }
         }
     }
 
@@ -196,7 +189,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         let mut soon = None;
         while bytes < GATHERED_BYTES {
             let next = match soon {
-                None => body.next().await,
+                None => self.progress.wait_for(body.next()).await.map_err(|_put_off| too_slow(&self.object))?,
                 Some(soon) => match tokio::time::timeout_at(soon, body.next()).await {
                     Ok(next) => next,
                     Err(_elapsed) => break,
@@ -215,6 +208,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             }
         }
         self.fetched_bytes += bytes as u64;
+        self.progress.received(bytes);
         Ok(if chunks.is_empty() { Input::End } else { Input::Bytes(chunks) })
     }
 
@@ -258,6 +252,12 @@ fn read_file<I: Send + 'static, T>(
         step = reader.step(input, out);
     }
     (Ok(step), bytes)
+}
+
+/// Others wait for what an object whose bytes hardly come takes up.
+fn too_slow(object: &ObjectId) -> ReadError {
+    let reason = "its bytes come more slowly than limits.read_rate_min".to_owned();
+    ReadError::Unavailable { object: object.clone(), kind: FaultKind::Timeout, reason }
 }
 
 /// Runs what keeps a processor busy on a worker's thread; nothing where it panics.

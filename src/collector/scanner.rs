@@ -283,6 +283,10 @@ impl Scanner {
             counts.forgotten += 1;
             return Ok(());
         }
+        if self.store.unread_kind(&change.object)?.is_some() {
+            // It is tried out of its feed's backlog.
+            return Ok(());
+        }
         counts.changed += 1;
         // A closed dispatcher means that the process is ending.
         let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;

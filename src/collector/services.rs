@@ -1,7 +1,6 @@
 //! What every job works with.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
@@ -12,6 +11,7 @@ use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feeds;
 use crate::collector::ids::{PerSink, SinkId};
+use crate::collector::progress::Progress;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
@@ -62,7 +62,7 @@ impl Services {
         sink: SinkId,
         tracker: &Tracker,
         object: &ObjectId,
-        progress: &AtomicU64,
+        progress: &Progress,
     ) -> bool {
         let patience = self.limits.sink_patience;
         let mut moved = tracker.progress();
@@ -82,7 +82,7 @@ impl Services {
                 return false;
             }
             moved = now;
-            progress.fetch_add(1, Ordering::Relaxed);
+            progress.step();
         }
     }
 }

@@ -64,12 +64,15 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "in_flight_bytes"], limits.in_flight_bytes, 64 << 10..=1 << 40);
     found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
     found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
+    found.range(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
+    found.range(&["limits", "read_rate_min"], limits.read_rate_min, 0..=1 << 30);
     found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
     found.range(&["limits", "inflate_ratio_max"], limits.inflate_ratio_max, 2..=1_000_000);
     found.range(&["limits", "fingerprints_in_memory"], limits.fingerprints_in_memory, 1..=1_000_000_000);
     batch_size(["limits", "batch_bytes"], limits.batch_bytes, limits, found);
     found.range(&["limits", "batch_events"], limits.batch_events, BATCH_EVENTS);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
+    found.range(&["limits", "backlog_objects_max"], limits.backlog_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
     found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_entries_max"], limits.quarantine_entries_max, 1..=1_000_000_000);
@@ -84,6 +87,7 @@ fn limits(config: &Config, found: &mut Found) {
     batch_age(&["limits", "batch_age"], limits.batch_age, found);
     for (key, time, least_ms, most_secs) in [
         ("sink_patience", limits.sink_patience, 1, 3600),
+        ("request_timeout", limits.request_timeout, 100, 600),
         ("stall_after", limits.stall_after, 1000, 11 * 3600),
         ("shutdown_grace", limits.shutdown_grace, 1000, 600),
     ] {

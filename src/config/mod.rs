@@ -105,6 +105,8 @@ pub struct Limits {
     pub objects_at_once: usize,
     /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
     pub line_bytes_max: usize,
+    /// The largest object that is read, as it is stored; a larger one is quarantined. Default: 64 GiB.
+    pub object_bytes_max: u64,
     /// The most a compressed object may inflate to. Default: 16 GiB.
     pub inflated_bytes_max: u64,
     /// The highest ratio of inflated to stored bytes. Default: 1000.
@@ -124,7 +126,17 @@ pub struct Limits {
     /// After how long without a sink its objects are written down as owed and their messages settled; `never` keeps
     /// them in the queue. Default: 10m.
     pub owe_after: OweAfter,
-    /// A job that makes no progress for as long is given up. Default: 10m.
+    /// How many objects that could not be read a feed's backlog holds; past it their messages go back to their queue for
+    /// a while. Default: 1000000.
+    pub backlog_objects_max: u64,
+    /// A request to S3 or SQS that is not answered for as long has failed, and so has a body of which nothing comes. A
+    /// listing has three times as long, and a long poll its wait besides. Default: 10s.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub request_timeout: Duration,
+    /// An object of which fewer bytes come in a second takes none of the jobs that are lent to its feed, and a third such
+    /// is put off; 0: none is slow. Default: 4 KiB.
+    pub read_rate_min: u64,
+    /// A message on which there is no progress for as long is left to come again. Default: 10m.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub stall_after: Duration,
     /// How often an object that is not there is asked for again before it counts as vanished. Default: 3.
@@ -154,6 +166,7 @@ impl Default for Limits {
             in_flight_bytes: 32 << 20,
             objects_at_once: 8,
             line_bytes_max: 16 << 20,
+            object_bytes_max: 64 << 30,
             inflated_bytes_max: 16 << 30,
             inflate_ratio_max: 1000,
             fingerprints_in_memory: 1_000_000,
@@ -162,6 +175,9 @@ impl Default for Limits {
             batch_age: Duration::from_millis(200),
             sink_patience: Duration::from_secs(5),
             owe_after: OweAfter::default(),
+            backlog_objects_max: 1_000_000,
+            request_timeout: Duration::from_secs(10),
+            read_rate_min: 4 << 10,
             stall_after: Duration::from_secs(600),
             read_attempts: 3,
             shutdown_grace: Duration::from_secs(25),

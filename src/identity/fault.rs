@@ -115,7 +115,10 @@ impl FaultKind {
             Self::WrongRegion => "set `region` to that of the bucket",
             Self::Misconfigured => "check the configuration of what is named",
             Self::Throttled => "wait; if it lasts, lower limits.objects_at_once or raise the service's quota",
-            Self::Timeout | Self::Unreachable => "check the network, the firewall and `endpoint_url`",
+            Self::Timeout => {
+                "check the network, the firewall and `endpoint_url`; what is only slow needs a longer limits.request_timeout"
+            }
+            Self::Unreachable => "check the network, the firewall and `endpoint_url`",
             Self::Unavailable => "wait; if it lasts, check the state of the service or disk",
             Self::Rejected => "check `endpoint_url` and what answers there: it does not accept the request",
             Self::NotFound => "nothing, if the object was deleted on purpose",

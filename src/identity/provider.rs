@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_config::identity::IdentityCache;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -36,9 +37,9 @@ const DISTRUST_MIN: Duration = Duration::from_secs(30);
 const REFRESH_MAX: Duration = Duration::from_secs(60);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longer than SQS's longest poll of 20 s.
+/// How long STS, and what else gives credentials, may take to answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The SDK's own tries of one request, with its own backoff between them; what remains is the collector's to retry.
+/// The SDK's own tries of one request for credentials, with its own backoff between them.
 const ATTEMPTS_MAX: u32 = 3;
 
 /// Who we are: gives out credentials, and what every client of AWS is built from.
@@ -51,11 +52,17 @@ pub struct Identity {
 
 /// Prepares an identity. Nothing is asked of STS yet: `Identity::verify` does, or the first request.
 ///
-/// `default_region` is that of the feed or queue which the identity is for; without one the environment's.
+/// `default_region` is that of the feed or queue which the identity is for; without one the environment's. What clients
+/// of this identity ask is given up after `request_timeout` without an answer.
 ///
 /// # Errors
 /// `RegionMissing` when a role is to be assumed and no region is known; `Refused` when there is nothing to begin from.
-pub async fn credentials(name: &str, config: &Config, default_region: Option<&str>) -> Result<Identity, IdentityError> {
+pub async fn credentials(
+    name: &str,
+    config: &Config,
+    default_region: Option<&str>,
+    request_timeout: Duration,
+) -> Result<Identity, IdentityError> {
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS_MAX))
@@ -78,7 +85,23 @@ pub async fn credentials(name: &str, config: &Config, default_region: Option<&st
         reason: "there is no source of credentials at all".to_owned(),
     })?;
     let way = Way::new(name, &config.assume_role, base, &aws)?;
-    Ok(Identity::new(name, SharedCredentialsProvider::new(way), &aws, SystemTime::now))
+    let clients = for_clients(&aws, request_timeout);
+    Ok(Identity::new(name, SharedCredentialsProvider::new(way), &clients, SystemTime::now))
+}
+
+/// What clients are built from. They give up what is not answered in time, and try nothing again: the collector does,
+/// which knows what else waits. The time to find credentials is not part of a request's.
+fn for_clients(aws: &SdkConfig, request_timeout: Duration) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT.min(request_timeout))
+        .read_timeout(request_timeout)
+        .disable_operation_timeout()
+        .disable_operation_attempt_timeout();
+    aws.to_builder()
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts.build())
+        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(request_timeout).build())
+        .build()
 }
 
 impl Identity {
@@ -104,21 +127,35 @@ impl Identity {
     /// Credentials that a stand-in for AWS takes.
     #[cfg(test)]
     pub(crate) fn invented() -> Self {
+        Self::invented_within(Duration::from_secs(30))
+    }
+
+    /// The same, with this patience for each request.
+    #[cfg(test)]
+    pub(crate) fn invented_within(request_timeout: Duration) -> Self {
         let credentials = Credentials::new("AKIAINVENTED", "secret", None, None, "test");
-        let aws = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .retry_config(RetryConfig::disabled())
-            .build();
-        Self::new("invented", SharedCredentialsProvider::new(credentials), &aws, SystemTime::now)
+        let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let clients = for_clients(&aws, request_timeout);
+        Self::new("invented", SharedCredentialsProvider::new(credentials), &clients, SystemTime::now)
     }
 
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What clients are built from: these credentials, the region, timeouts, bounded retries.
+    /// What clients are built from: these credentials, the region, timeouts, no retries.
     pub fn aws(&self) -> &SdkConfig {
         &self.aws
+    }
+
+    /// The timeouts of a request that the service may take `more` time to answer.
+    pub fn timeouts(&self, more: Duration) -> TimeoutConfig {
+        TimeoutConfig::builder().read_timeout(self.request_timeout() + more).build()
+    }
+
+    /// How long a request may stay without an answer, and a body without a byte.
+    pub fn request_timeout(&self) -> Duration {
+        self.aws.timeout_config().and_then(TimeoutConfig::read_timeout).unwrap_or(READ_TIMEOUT)
     }
 
     pub fn provider(&self) -> SharedCredentialsProvider {

@@ -157,6 +157,9 @@ impl Listing {
         if self.done {
             return Ok(None);
         }
+        // S3 steps over what was deleted before it answers, which takes it long in a bucket with versions.
+        let identity = &self.client.identity;
+        let timeouts = identity.timeouts(2 * identity.request_timeout());
         let reply = self
             .client
             .sdk
@@ -169,6 +172,8 @@ impl Listing {
             .optional_object_attributes(OptionalObjectAttributes::RestoreStatus)
             // XML cannot carry every character that a key may have.
             .encoding_type(EncodingType::Url)
+            .customize()
+            .config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| self.failed(&Fault::of(&error)))?;
@@ -249,6 +254,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
     use std::thread::{self, JoinHandle};
+    use std::time::Duration;
 
     use super::*;
 
@@ -324,6 +330,19 @@ mod tests {
         let mut listing = client(endpoint_url).list("logs", "", None);
         assert!(listing.next_page().await.is_ok());
         assert!(matches!(listing.next_page().await, Err(ScanError::Unavailable { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_is_never_answered_is_given_up_in_time() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let access = Access {
+            endpoint_url: Some(format!("http://{}", silent.local_addr().unwrap())),
+            path_style: true,
+            ..Access::default()
+        };
+        let identity = Identity::invented_within(Duration::from_millis(100));
+        let page = S3Client::open(&access, &identity).unwrap().list("logs", "", None).next_page().await;
+        assert!(matches!(page, Err(ScanError::Unavailable { kind: FaultKind::Timeout, .. })), "{page:?}");
     }
 
     #[test]

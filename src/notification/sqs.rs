@@ -1,5 +1,7 @@
 //! A queue of notifications in SQS.
 
+use std::time::Duration;
+
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{
@@ -135,6 +137,8 @@ impl Queue for SqsQueue {
 
     async fn receive(&self, max: usize, wait_secs: u32) -> Result<Vec<Message>, QueueError> {
         let max = max.clamp(1, REQUEST_MESSAGES_MAX);
+        // An empty queue answers after the wait.
+        let timeouts = self.identity.timeouts(Duration::from_secs(wait_secs.into()));
         let reply = self
             .client
             .receive_message()
@@ -144,6 +148,8 @@ impl Queue for SqsQueue {
             .visibility_timeout(i32::try_from(self.visibility_secs).unwrap_or(i32::MAX))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .customize()
+            .config_override(aws_sdk_sqs::Config::builder().timeout_config(timeouts))
             .send()
             .await
             .map_err(|error| self.failed(&Fault::of(&error)))?;
@@ -330,6 +336,20 @@ mod tests {
         ] {
             assert_eq!(foreign_origin(url).as_deref(), origin, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_never_answers_is_given_up_and_not_before_its_long_poll_is_over() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/1/q", silent.local_addr().unwrap());
+        let config = Config { url: Some(url), ..Config::default() };
+        let identity = Identity::invented_within(Duration::from_millis(200));
+        let queue = SqsQueue::connect(&config, &identity).await.unwrap();
+        let timed_out = |error: QueueError| assert_eq!(error.kind(), FaultKind::Timeout, "{error}");
+        timed_out(queue.delete(&[ReceiptHandle("r".into())]).await.unwrap_err());
+        let asked = std::time::Instant::now();
+        timed_out(queue.receive(10, 1).await.unwrap_err());
+        assert!(asked.elapsed() >= Duration::from_secs(1));
     }
 
     #[test]

@@ -106,18 +106,21 @@ impl Objects for S3Objects {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader, Read, Write};
     use std::net::TcpListener;
     use std::sync::Mutex;
     use std::thread;
+    use std::time::Duration;
 
     use crate::identity::Identity;
+    use crate::identity::fault::FaultKind;
     use crate::notification::scan::Access;
     use crate::object::version::Version;
 
     use super::*;
 
-    /// Answers one connection after another with what it is told to, whole or broken off, and keeps what was asked.
+    /// Answers one connection after another with what it is told to, and keeps what was asked. A reply that is not whole is
+    /// broken off, or followed by silence.
     struct Stub {
         objects: S3Objects,
         asked: Arc<Mutex<Vec<String>>>,
@@ -125,18 +128,33 @@ mod tests {
 
     impl Stub {
         fn answering(answers: Vec<String>) -> Self {
+            Self::start(answers, None)
+        }
+
+        /// Says nothing more after each reply; who asks loses patience after a second.
+        fn silent_after(answers: Vec<String>) -> Self {
+            Self::start(answers, Some(Duration::from_secs(1)))
+        }
+
+        fn start(answers: Vec<String>, patience: Option<Duration>) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let endpoint_url = Some(format!("http://{}", listener.local_addr().unwrap()));
             let asked = Arc::new(Mutex::new(Vec::new()));
             let kept = Arc::clone(&asked);
             thread::spawn(move || {
+                let mut open = Vec::new();
                 for answer in answers {
                     let (mut stream, _) = listener.accept().unwrap();
                     let lines = BufReader::new(stream.try_clone().unwrap()).lines();
                     let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                     kept.lock().unwrap().push(head.join("\n").to_ascii_lowercase());
                     stream.write_all(answer.as_bytes()).unwrap();
+                    if patience.is_some() {
+                        open.push(stream);
+                    }
                 }
+                // Until the asker goes.
+                let _ = open.last_mut().map(|stream| stream.read(&mut [0]));
             });
             let access = Access {
                 endpoint_url,
@@ -145,7 +163,8 @@ mod tests {
                 read_through: [("logs".to_owned(), "logs-alias".to_owned())].into(),
                 ..Access::default()
             };
-            let client = S3Client::open(&access, &Identity::invented()).unwrap();
+            let identity = patience.map_or_else(Identity::invented, Identity::invented_within);
+            let client = S3Client::open(&access, &identity).unwrap();
             Self { objects: S3Objects::new(client), asked }
         }
 
@@ -238,6 +257,34 @@ mod tests {
         let stub = Stub::answering(answers);
         let told = bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap_err().to_string();
         assert!(told.contains("broke 6 times in a row, at byte 6"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_on_the_way_costs_a_body_no_more_than_a_break() {
+        let busy = || refusal("503 Slow Down", "SlowDown");
+        let stub =
+            Stub::answering(vec![whole_reply("e1", 10, "012"), busy(), busy(), part_reply("e1", 3, 10, "3456789")]);
+        assert_eq!(bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn who_never_answers_is_given_up_in_time() {
+        let stub = Stub::silent_after(vec![String::new(), String::new()]);
+        let read = stub.read(Condition::Any).await;
+        assert!(matches!(read, Err(ReadError::Unavailable { kind: FaultKind::Timeout, .. })), "{read:?}");
+        let etag = stub.objects.etag(&object()).await;
+        assert!(matches!(etag, Err(ReadError::Unavailable { kind: FaultKind::Timeout, .. })), "{etag:?}");
+        assert_eq!(stub.asked.lock().unwrap().len(), 2, "nothing is asked twice");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_falls_silent_goes_on_where_it_did_but_not_twice() {
+        let stub = Stub::silent_after(vec![whole_reply("e1", 10, "012"), part_reply("e1", 3, 10, "3456789")]);
+        assert_eq!(bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap(), "0123456789");
+        let stub = Stub::silent_after(vec![whole_reply("e1", 10, "012"), part_reply("e1", 3, 10, "3")]);
+        let error = bytes_of(stub.read(Condition::Any).await.unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), FaultKind::Timeout);
+        assert!(error.to_string().contains("broke 2 times in a row, at byte 4: nothing came for 1 s"), "{error}");
     }
 
     #[tokio::test]

@@ -56,7 +56,7 @@ impl<'a> Pass<'a> {
     /// A pass that gives out nothing of its own.
     pub(super) fn searching(plan: &'a Plan, supply: Supply, before: Progress) -> Self {
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
-        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), &[]);
+        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), Vec::new());
         Self::new(plan, context, supply, fan_out, before, 0)
     }
 

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::identity::fault::FaultKind;
 use crate::telemetry::freshness::Freshness;
 use crate::telemetry::health::PartKind;
 
@@ -67,8 +68,9 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 /// the time passed in.
 pub struct Metrics {
     registry: Registry,
-    /// `objects_total{result}`: objects settled; `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`, `owed`,
-    /// `no_record` (not empty, and without a record).
+    /// `objects_total{result}`: what became of objects: `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`,
+    /// `no_record` (not empty, and without a record), `deferred`; `put_off` (the message went back for a while), and with
+    /// `--once` `given_up`.
     pub objects: Counters<1>,
     /// `notifications_total{queue,disposition}`: what became of each notification.
     pub notifications: Counters<2>,
@@ -108,8 +110,13 @@ pub struct Metrics {
     pub quarantine_body_bytes: Gauges<1>,
     /// `unreproducible_total`: sealed batches that could not be made again after a restart.
     pub unreproducible: Counter,
-    /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them.
+    /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them, whether they came
+    /// back later or not.
     pub gap_records: Counters<1>,
+    /// `gap_records_filled_total{sink}`: those of them that came back and were delivered.
+    pub gap_records_filled: Counters<1>,
+    /// `gap_records_forgotten_total`: those that never came back before their object was forgotten.
+    pub gap_records_forgotten: Counter,
     /// `foreign_bytes_total{sink}`: bytes found in a sink's file that this sink did not write.
     pub foreign_bytes: Counters<1>,
     /// `sink_batches_total{sink,outcome}`: batches by what the sink said.
@@ -120,6 +127,9 @@ pub struct Metrics {
     pub sink_behind: Gauges<1>,
     /// `backlog_objects{sink}`: objects written down for a sink that could not take them.
     pub backlog_objects: Gauges<1>,
+    /// `unread_objects{feed,kind}`: objects written down since they could not be read, by
+    /// [`crate::identity::fault::FaultKind::word`]; `waiting` were not tried yet.
+    pub unread_objects: Gauges<2>,
     /// `checkpoint_commit_seconds`: from asking for a commit to its fsync.
     pub checkpoint_commit_seconds: Histogram,
     /// `checkpoint_db_bytes`: the size of the checkpoint store's files.
@@ -230,11 +240,14 @@ impl Metrics {
             records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
             unreproducible: of.counter("unreproducible", "Sealed batches that could not be made again after a restart"),
             gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),
+            gap_records_filled: of.counters("gap_records_filled", "Vanished records that came back", ["sink"]),
+            gap_records_forgotten: of.counter("gap_records_forgotten", "Vanished records of objects forgotten since"),
             foreign_bytes: of.counters("foreign_bytes", "Bytes in a sink's file that it did not write", ["sink"]),
             sink_batches: of.counters("sink_batches", "Batches, by what the sink said", ["sink", "outcome"]),
             sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),
             backlog_objects: of.gauges("backlog_objects", "Objects in a sink's backlog", ["sink"]),
+            unread_objects: of.gauges("unread_objects", "Objects that could not be read, by why", ["feed", "kind"]),
             checkpoint_commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
             checkpoint_db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
             lease_lost: of.counter("lease_lost", "Messages that became visible to others while worked on"),
@@ -281,6 +294,13 @@ impl Metrics {
     /// When an identity's credentials expire, in milliseconds since the epoch.
     pub fn credentials_expiry_ms(&self, identity: &str) -> Option<i64> {
         self.credentials_expire_ms.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
+    }
+
+    /// How many objects of a feed could not be read, by kind; those kinds of which there are any.
+    pub fn unread(&self, feed: &str) -> impl Iterator<Item = (String, i64)> {
+        let kinds = FaultKind::ALL.map(FaultKind::word).into_iter().chain(["waiting"]);
+        let counts = kinds.map(|kind| (kind.to_owned(), self.unread_objects.value([feed, kind]).unwrap_or(0)));
+        counts.filter(|(_, objects)| *objects > 0)
     }
 
     /// The gauge that says whether parts of a kind stand still.

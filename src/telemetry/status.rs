@@ -30,8 +30,9 @@ fn moment(wall_ms: i64) -> Option<Timestamp> {
     Timestamp::from_second(wall_ms.div_euclid(1000)).ok()
 }
 
-/// `ready`, or `not ready` and what is missing; then a line for each activity that fails.
-pub fn readiness(health: &Health, now: Now) -> String {
+/// `ready`, or `not ready` and what is missing; then a line for each activity that fails, and for each feed with objects
+/// that could not be read.
+pub fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String {
     let unready = health.unready();
     let mut text = match unready.as_slice() {
         [] => "ready\n".to_owned(),
@@ -43,6 +44,13 @@ pub fn readiness(health: &Health, now: Now) -> String {
             let since = now.at(since_ms).map(|since| format!(" since {since}")).unwrap_or_default();
             let (activity, kind, reason) = (activity.word(), failure.kind, failure.reason);
             text.push_str(&format!("failing: {part} ({activity}){since}: {kind}: {reason}\n"));
+        }
+    }
+    for (part, _) in health.states().into_iter().filter(|(part, _)| part.kind == PartKind::Feed) {
+        let kinds: Vec<String> =
+            metrics.unread(&part.name).map(|(kind, objects)| format!("{objects} {kind}")).collect();
+        if !kinds.is_empty() {
+            text.push_str(&format!("unread: {part}: {}\n", kinds.join(", ")));
         }
     }
     text
@@ -148,6 +156,7 @@ fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
             let failed = failed.into_iter().filter(|(_, times)| *times > 0);
             let failed: Map<String, Value> = failed.map(|(kind, times)| (kind.to_owned(), times.into())).collect();
             tell("reads_failed", Value::Object(failed));
+            tell("unread_objects", metrics.unread(name).map(|(kind, objects)| (kind, Value::from(objects))).collect());
             tell("newest_event", time(metrics.newest_event_ms(name).and_then(moment)));
             let scanned = metrics.scan_last_success.value([name]);
             tell("last_scan", time(scanned.and_then(|secs| Timestamp::from_second(secs).ok())));
@@ -186,10 +195,14 @@ mod tests {
 
     #[test]
     fn readiness_names_what_is_missing_and_what_fails_since_when_and_why() {
-        let text = readiness(&health(), NOW);
+        let metrics = Metrics::new(0);
+        for (kind, objects) in [("waiting", 1), ("denied", 1_200), ("timeout", 0)] {
+            metrics.unread_objects.set(["audit", kind], objects);
+        }
+        let text = readiness(&health(), &metrics, NOW);
         let failing =
             "failing: queue events (receive) since 2023-11-14T22:13:20Z: denied: queue q refuses: AccessDenied\n";
-        assert_eq!(text, format!("not ready: sink out\n{failing}"));
+        assert_eq!(text, format!("not ready: sink out\n{failing}unread: feed audit: 1200 denied, 1 waiting\n"));
     }
 
     #[test]
@@ -223,6 +236,7 @@ mod tests {
         metrics.reads_failed.add(["audit", "denied"], 3);
         metrics.delivered("audit", "workspaceId=1", 1_699_999_999_000);
         metrics.backlog_objects.set(["out"], 2);
+        metrics.unread_objects.set(["audit", "denied"], 7);
         let told = status(&health(), &metrics, NOW);
         assert_eq!((&told["failing"], &told["ready"]), (&json!(1), &json!(false)));
         assert_eq!(told["waiting_for"], json!(["sink out"]));
@@ -238,6 +252,7 @@ mod tests {
         let feed = &told["feeds"]["audit"];
         assert_eq!(feed["state"], "starting");
         assert_eq!(feed["reads_failed"], json!({ "denied": 3 }));
+        assert_eq!(feed["unread_objects"], json!({ "denied": 7 }));
         assert_eq!(feed["newest_event"], "2023-11-14T22:13:19Z");
         assert_eq!(told["sinks"]["out"]["backlog_objects"], 2);
         assert_eq!(told["stores"]["checkpoints"]["state"], "ok");

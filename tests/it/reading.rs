@@ -50,7 +50,7 @@ fn a_body_that_breaks_is_resumed_and_not_begun_again() {
 fn a_store_that_is_unavailable_for_a_while_costs_only_time() {
     let place = Place::new();
     let proxy = Proxy::to(Aws::emulated().address);
-    proxy.breaks(&[Fault::Status(503); 6]);
+    proxy.breaks(&[Fault::Status(503); 3]);
     let world = World::fed_through(&proxy, &place);
     place.bucket.put(KEY, &object(&records(0..3)));
     let daemon = world.run(&[]).expecting(&["failed for now"]).ready();
@@ -58,6 +58,27 @@ fn a_store_that_is_unavailable_for_a_while_costs_only_time() {
     place.queue.drained();
     assert!(daemon.stop().success());
     world.delivered_once_each(&records(0..3));
+}
+
+#[test]
+fn an_object_over_the_largest_size_is_quarantined_and_its_next_version_is_read() {
+    let place = Place::new();
+    let world = World::fed_by(&place).with_limits("object_bytes_max = 4000");
+    let daemon = world.run(&[]).expecting(&["an object cannot be read and is quarantined"]).ready();
+    let (large, small) = (object(&records(0..40)), object(&records(0..2)));
+    assert!(large.len() > 4000 && small.len() < 4000);
+    place.bucket.put(KEY, &large);
+    place.bucket.put("workspaceId=1/date=2026-01-01/small.json", &object(&records(40..42)));
+    daemon.counts("auditferry_objects_total", &["result=\"quarantined\""], 1.0);
+    let told = daemon.log.said("an object cannot be read and is quarantined").unwrap();
+    let error = told.field("error").unwrap();
+    assert!(error.contains("limits.object_bytes_max") && error.contains(&large.len().to_string()), "{error}");
+    place.queue.drained();
+    place.bucket.put(KEY, &small);
+    world.comes_to("out", 4);
+    place.queue.drained();
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records((0..2).chain(40..42)));
 }
 
 #[test]

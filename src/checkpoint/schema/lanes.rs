@@ -4,11 +4,10 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use crate::batch::{Advance, Lane, Manifest, PieceMark, SealedPart};
+use crate::batch::{Lane, Manifest, PieceMark, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{insert_part, insert_row, set_lane};
-use crate::checkpoint::rows::{Sum, count};
-use crate::notification::ObjectId;
+use crate::checkpoint::batches::{ADVANCE, advance, insert_part, insert_row, set_lane};
+use crate::checkpoint::rows::{Sum, count, int};
 use crate::sink::{LaneState, file_state};
 
 /// Makes the tables; what was in them is taken over by [`take_over`], which makes the checksums.
@@ -53,6 +52,8 @@ CREATE TABLE batch_part (
     after INTEGER NOT NULL,
     pieces BLOB NOT NULL,
     redelivers INTEGER,
+    fills INTEGER NOT NULL,
+    ranges BLOB NOT NULL,
     sum INTEGER NOT NULL,
     PRIMARY KEY (sink, lane, seq, ord),
     FOREIGN KEY (sink, lane, seq) REFERENCES batch (sink, lane, seq) ON DELETE CASCADE
@@ -134,23 +135,24 @@ fn take_over_batch(connection: &Connection, lane: &Lane) -> Result<(), StoreErro
 }
 
 fn parts_before(connection: &Connection, lane: &Lane) -> Result<Vec<(i64, SealedPart)>, StoreError> {
-    let mut statement = connection.prepare(
-        "SELECT object_id, bucket, key, part.etag, last_modified_ms, before, after, redelivers, part.hash, part.sum
-         FROM batch_part_before AS part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
-    )?;
+    let mut statement = connection.prepare(&format!(
+        "SELECT object_id, part.etag, last_modified_ms, redelivers, ranges, part.hash, part.sum, {ADVANCE}
+         FROM batch_part_before AS part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
+    ))?;
     let mut rows = statement.query([&*lane.sink])?;
     let mut parts = Vec::new();
     while let Some(row) = rows.next()? {
-        let (object_id, etag): (i64, String) = (row.get(0)?, row.get(3)?);
-        let (last_modified_ms, before, after): (Option<i64>, i64, i64) = (row.get(4)?, row.get(5)?, row.get(6)?);
-        let redelivers: Option<i64> = row.get(7)?;
+        let (object_id, etag): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (last_modified_ms, redelivers): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
+        let advance = advance(row, 7)?;
         let sum = Sum::of("batch_part").text(Some(&lane.sink)).int(object_id).text(Some(&etag));
-        let sum = sum.int(last_modified_ms.unwrap_or(i64::MIN)).int(before).int(after);
-        let sum = sum.bytes(&row.get::<_, [u8; 32]>(8)?);
-        let sum = redelivers.into_iter().fold(sum, Sum::int);
-        sum.verify(row.get(9)?, || format!("the sealed batch of sink {}", lane.sink))?;
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        let advance = Advance { object, before: count(before), after: count(after) };
+        let sum = sum.int(last_modified_ms.unwrap_or(i64::MIN)).int(int(advance.before)).int(int(advance.after));
+        let sum = redelivers.into_iter().fold(sum.bytes(&row.get::<_, [u8; 32]>(5)?), Sum::int);
+        let sum = match row.get::<_, Option<Vec<u8>>>(4)? {
+            Some(ranges) => sum.text(Some(if advance.form.fills() { "fill" } else { "gap" })).bytes(&ranges),
+            None => sum,
+        };
+        sum.verify(row.get(6)?, || format!("the sealed batch of sink {}", lane.sink))?;
         let redelivers = redelivers.map(count);
         let part = SealedPart { advance, etag: etag.into(), last_modified_ms, redelivers, pieces: Vec::new() };
         parts.push((object_id, part));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::batch::{Advance, Batch, Lane, Piece, SealedPart};
+use crate::batch::{Batch, Lane, Piece, SealedPart};
 use crate::checkpoint::{CheckpointStore, RefusedRecord, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
@@ -186,15 +186,15 @@ impl Rebuild {
         encoder: Encoder,
         snapshot: Snapshot,
     ) -> Result<Vec<Piece>, RebuildError> {
-        let Advance { object, before: from, after: to } = sealed.advance.clone();
-        let before = self.store.position(&object, &[])?.progress;
-        let mut places = self.store.quarantined_positions(&object, from)?;
-        let quarantined = Box::new(move |place| places.contains(place));
-        let rebuild = reading::Rebuild { before, from, to, encoder, quarantined };
+        let advance = sealed.advance.clone();
+        let object = &sealed.advance.object;
+        let before = self.store.position(object, &[])?.progress;
+        let quarantined = self.store.quarantined_positions(object, advance.before)?;
+        let rebuild = reading::Rebuild { before, advance, encoder, quarantined };
         let mut version = snapshot.version.clone();
         version.etag = sealed.etag.clone();
         version.last_modified_ms = sealed.last_modified_ms;
-        let mut pump = Pump::new(self.setup(feed, &object, snapshot), |plan| {
+        let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| {
             reading::rebuild(reading::Plan { version, ..plan }, rebuild)
         });
         let (mut offers, mut pieces): (Vec<Offer>, Vec<Piece>) = (Vec::new(), Vec::new());
@@ -243,7 +243,6 @@ impl Rebuild {
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,
-            accepted: 0,
         }
     }
 }

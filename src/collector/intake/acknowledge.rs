@@ -15,6 +15,11 @@ use crate::telemetry::health::Activity;
 /// How often a delete is tried. After that the message comes again, and is settled without a read.
 const ATTEMPTS_MAX: u32 = 4;
 
+/// How long what cannot be settled before long stays in the queue, the first time and at most: twice as long each time.
+/// SQS allows 12 hours from the receipt on, and it was in hand before.
+const PUT_OFF_SECS_MIN: u32 = 15 * 60;
+const PUT_OFF_SECS_MAX: u32 = 11 * 3600;
+
 /// How many ended messages one request takes.
 const AT_ONCE: usize = 10;
 
@@ -49,7 +54,8 @@ impl<Q: Queue> Acknowledge<Q> {
             for end in some.drain(..) {
                 match end {
                     Ended::Settled(message, _proofs) => settled.push(message.receipt_handle),
-                    Ended::GivenBack(message) => back.push(message),
+                    Ended::GivenBack(message) => back.push((given_back_secs(&message), message)),
+                    Ended::PutOff(message) => back.push((put_off_secs(&message), message)),
                 }
             }
             if !settled.is_empty() {
@@ -110,11 +116,10 @@ impl<Q: Queue> Acknowledge<Q> {
         }
     }
 
-    /// Messages that were given up come again soon, but not at once: the later the oftener they came.
-    async fn give_back(&self, messages: Vec<Message>) {
+    /// Each message comes again after its number of seconds.
+    async fn give_back(&self, messages: Vec<(u32, Message)>) {
         let (reporter, name) = (&self.reporter, &*self.name);
-        for message in messages {
-            let wait_secs = 5 * message.receive_count.min(60);
+        for (wait_secs, message) in messages {
             match self.queue.extend(&[message.receipt_handle], wait_secs).await {
                 Ok(_) => reporter.queue_worked(name, Activity::Visibility),
                 Err(error) => {
@@ -129,8 +134,8 @@ impl<Q: Queue> Acknowledge<Q> {
     }
 
     /// Messages that anyone may have at once.
-    async fn release(&self, messages: Vec<Message>) {
-        let handles: Vec<ReceiptHandle> = messages.into_iter().map(|message| message.receipt_handle).collect();
+    async fn release(&self, messages: Vec<(u32, Message)>) {
+        let handles: Vec<ReceiptHandle> = messages.into_iter().map(|(_, message)| message.receipt_handle).collect();
         for some in handles.chunks(AT_ONCE) {
             // Unanswered, they come again when their visibility ends.
             let _ = self.queue.extend(some, 0).await;
@@ -141,3 +146,13 @@ impl<Q: Queue> Acknowledge<Q> {
 /// Held by each receiver; nothing is ever sent.
 #[derive(Clone, Debug)]
 pub(in crate::collector) enum Polling {}
+
+/// Messages that were given up come again soon, but not at once: the later the oftener they came.
+fn given_back_secs(message: &Message) -> u32 {
+    5 * message.receive_count.min(60)
+}
+
+/// Each receive brings a message nearer to the dead-letter queue: the more have been, the later is the next.
+fn put_off_secs(message: &Message) -> u32 {
+    PUT_OFF_SECS_MIN.saturating_mul(1 << message.receive_count.saturating_sub(1).min(16)).min(PUT_OFF_SECS_MAX)
+}

@@ -32,6 +32,8 @@ pub(in crate::collector) enum Ended {
     Settled(Message, Vec<Proof>),
     /// Something of it is not: the message goes back, and comes again.
     GivenBack(Message),
+    /// Something of it cannot be settled before long: the message goes back, and comes again after a good while.
+    PutOff(Message),
 }
 
 /// A received message on which work is under way. The lease keeps it invisible as long as it exists.
@@ -41,6 +43,7 @@ pub(in crate::collector) struct InFlight {
     pub received: Instant,
     proofs: Mutex<Vec<Proof>>,
     given_up: AtomicBool,
+    is_put_off: AtomicBool,
     /// When, in milliseconds after `received`, something last happened to it.
     progress_ms: AtomicU64,
     ended: mpsc::UnboundedSender<Ended>,
@@ -59,6 +62,7 @@ impl InFlight {
             received: Instant::now(),
             proofs: Mutex::default(),
             given_up: AtomicBool::new(false),
+            is_put_off: AtomicBool::new(false),
             progress_ms: AtomicU64::new(0),
             ended,
             _slot: slot,
@@ -84,7 +88,9 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let proofs = std::mem::take(&mut *self.proofs.lock().unwrap_or_else(PoisonError::into_inner));
         let message = self.message.clone();
-        let ended = if self.given_up.load(Ordering::Acquire) || proofs.is_empty() {
+        let ended = if self.is_put_off.load(Ordering::Acquire) {
+            Ended::PutOff(message)
+        } else if self.given_up.load(Ordering::Acquire) || proofs.is_empty() {
             Ended::GivenBack(message)
         } else {
             Ended::Settled(message, proofs)
@@ -122,6 +128,13 @@ impl AckHandle {
             Some(On::Message(held)) => held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
             Some(On::Name(name)) => name.end(Some(proof)),
             None => {}
+        }
+    }
+
+    /// This change cannot be settled before long: its message is better received again later.
+    pub(in crate::collector) fn put_off(self) {
+        if let Some(On::Message(held)) = &self.on {
+            held.is_put_off.store(true, Ordering::Release);
         }
     }
 
@@ -227,6 +240,18 @@ mod tests {
         one.settle(vanished());
         drop(two);
         assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
+    }
+
+    #[tokio::test]
+    async fn one_change_put_off_puts_off_the_whole_message() {
+        let (held, mut ends) = held();
+        let changes = [(); 3].map(|()| AckHandle::on(&held));
+        drop(held);
+        let [one, two, three] = changes;
+        one.put_off();
+        two.settle(vanished());
+        drop(three);
+        assert!(matches!(ends.try_recv(), Ok(Ended::PutOff(_))));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
@@ -85,13 +85,13 @@ impl<Q: Queue> Intake<Q> {
             let slots = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Ok(()),
-                slots = Arc::clone(&self.slots).acquire_many_owned(POLL_MESSAGES as u32) => slots,
+                slots = self.free_slots() => slots,
             };
             let Ok(mut slots) = slots else { return Ok(()) };
             let wait_secs = if self.once { 1 } else { self.poll_secs() };
             let received = tokio::select! {
                 biased;
-                received = self.queue.receive(POLL_MESSAGES, wait_secs) => received,
+                received = self.queue.receive(slots.num_permits(), wait_secs) => received,
                 () = shutdown.requested_for(self.last_poll) => return Ok(()),
             };
             match received {
@@ -114,6 +114,16 @@ impl<Q: Queue> Intake<Q> {
             }
         }
         Ok(())
+    }
+
+    /// Slots for the messages of one poll: as many as are free, and at least one. Cancel-safe.
+    async fn free_slots(&self) -> Result<OwnedSemaphorePermit, AcquireError> {
+        let mut slots = Arc::clone(&self.slots).acquire_owned().await?;
+        for _ in 1..POLL_MESSAGES {
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { break };
+            slots.merge(slot);
+        }
+        Ok(slots)
     }
 
     /// So short that a poll is over well before it would be cut off.

@@ -155,6 +155,18 @@ async fn what_is_given_back_comes_again_the_later_the_oftener_it_came() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_put_off_comes_again_after_a_quarter_of_an_hour_at_first_and_eleven_hours_in_the_end() {
+    let queue = ToldQueue::new([]);
+    let ending = ending(&queue);
+    for (name, receive_count) in [("a", 1), ("b", 2), ("c", 6), ("d", 7), ("e", 500)] {
+        ending.ended.send(Ended::PutOff(message(name, receive_count))).unwrap();
+    }
+    settle().await;
+    let extended = |(name, secs): (&str, u32)| (0, Asked::Extend(name.to_owned(), secs));
+    assert_eq!(queue.asked(), [("a", 900), ("b", 1_800), ("c", 28_800), ("d", 39_600), ("e", 39_600)].map(extended));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delete_that_fails_is_tried_again_and_given_up_in_the_end() {
     let queue = ToldQueue::new([]);
     queue.0.lock().unwrap().failures = 6;
@@ -303,6 +315,7 @@ async fn what_nobody_understands_goes_back_until_it_came_too_often() {
                 assert!(matches!(proofs[..], [Proof::Quarantined(_)]), "{proofs:?}");
                 (message.id.to_string(), true)
             }
+            other @ Ended::PutOff(_) => panic!("{other:?}"),
         });
     }
     assert_eq!(ended, [("a".to_owned(), false), ("b".to_owned(), false), ("c".to_owned(), true)]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use crate::checkpoint::{Finish, ObjectPosition, Places, StoreError};
+use crate::checkpoint::{Finish, ObjectPosition, SinkPosition, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::freshness;
 use crate::collector::ids::SinkId;
@@ -18,6 +18,8 @@ use crate::collector::pump::{Pump, Setup};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
+use crate::delta::Places;
+use crate::identity::fault::FaultKind;
 use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Deliver, Offer, Output, Summary};
 
@@ -121,6 +123,7 @@ impl Announced {
         };
         match self.task.feed.place.read(&self.task.object, condition).await {
             Ok(Reading::Changed(snapshot)) => {
+                self.is_of_a_size(&snapshot.version)?;
                 if anew {
                     self.begin_anew().await?;
                 }
@@ -134,6 +137,17 @@ impl Announced {
             }
             Err(error) => Err(self.unread(error).await),
         }
+    }
+
+    /// Whether the version may be read, however it is stored.
+    fn is_of_a_size(&self, version: &Version) -> Result<(), JobError> {
+        let (bytes, most) = (version.size_bytes, self.services.limits.object_bytes_max);
+        if bytes <= most {
+            return Ok(());
+        }
+        let (object, etag) = (self.task.object.clone(), version.etag.clone());
+        let reason = format!("it has {bytes} bytes, more than limits.object_bytes_max ({most})");
+        Err(JobError::Unreadable { object, etag, kind: FaultKind::Damaged, reason })
     }
 
     /// A version that will never read better is named, so that it can be quarantined. Which one it is, is asked of the
@@ -210,7 +224,6 @@ impl Announced {
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),
-            accepted: self.position.progress.accepted,
         };
         let mut pump = Pump::new(setup, |plan| reading::deliver(plan, deliver));
         let mut offers = Vec::new();
@@ -234,11 +247,15 @@ impl Announced {
     fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
         let Task { feed, object, sinks, .. } = &self.task;
         let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
-        let outputs = sinks.iter().zip(&self.position.cursors);
-        let outputs: Vec<Output> = outputs.map(|(sink, &cursor)| Output { cursor, encoder: encoder(sink) }).collect();
-        let accepted = self.position.progress.accepted;
-        let least = outputs.iter().map(|output| output.cursor).min().filter(|&from| from < accepted);
-        let mut places = match least {
+        let output = |(sink, position): (&SinkId, &SinkPosition)| Output {
+            cursor: position.accepted,
+            gap: position.gap.clone(),
+            encoder: encoder(sink),
+        };
+        let mut outputs: Vec<Output> = sinks.iter().zip(&self.position.sinks).map(output).collect();
+        let lacks_from = |output: &mut Output| if output.gap.is_empty() { output.cursor } else { 0 };
+        let least = outputs.iter_mut().map(lacks_from).min();
+        let quarantined = match least.filter(|&from| from < self.position.progress.accepted) {
             Some(from) => self.services.store.quarantined_positions(object, from)?,
             None => Places::default(),
         };
@@ -247,7 +264,7 @@ impl Announced {
             framed_bytes: self.position.framed_bytes,
             outputs,
             encoders: feed.encoders.clone(),
-            quarantined: Box::new(move |place| places.contains(place)),
+            quarantined,
             holds_unended,
         })
     }
@@ -291,8 +308,10 @@ impl Delivered {
         job.services.reporter.read(&job.task.feed.name);
         let fresh =
             freshness::of(&job.task.feed, &object, summary.counts.latest_event_ms.filter(|_| deferred.is_empty()));
+        let offered = job.task.sinks.iter().filter(|sink| !deferred.contains(sink));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
+            sinks: offered.map(|&sink| Arc::clone(&job.services.workers[sink].name)).collect(),
             family: job.task.feed.family.name,
             object: object.clone(),
             etag: if is_young { young_etag(&version) } else { version.etag.clone() },

@@ -1,11 +1,11 @@
 //! What a job is given, and how it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::checkpoint::{ObjectPosition, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
+use crate::collector::progress::Progress;
 use crate::collector::services::Services;
 use crate::delta::DeltaError;
 use crate::delta::table::TableError;
@@ -21,8 +21,8 @@ pub(in crate::collector) struct Task {
     pub etag: Option<Box<str>>,
     /// Which sinks, by their position among all.
     pub sinks: Vec<SinkId>,
-    /// Grows while the job makes progress.
-    pub progress: Arc<AtomicU64>,
+    /// How the job gets on.
+    pub progress: Arc<Progress>,
     /// With `--once` nobody comes back to it.
     pub once: bool,
 }

@@ -6,13 +6,13 @@ mod requeued;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use crate::checkpoint::{Further, FurtherRecord, ObjectPosition, RefusedRecord};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::job::task::{JobEnd, JobError, Task};
+use crate::collector::progress::Progress;
 use crate::collector::pump::{Pump, Setup, on_worker};
 use crate::collector::redelivery::further::SearchEnd;
 use crate::collector::report::limited;
@@ -56,7 +56,7 @@ pub(super) struct Redelivery {
     feed: Arc<Feed>,
     object: ObjectId,
     sinks: Vec<SinkId>,
-    progress: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl Redelivery {
@@ -278,7 +278,8 @@ impl Redelivery {
             Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
         };
         let mut is_first = record.had.is_empty();
-        for ((&sink, tracker), &cursor) in to.sinks.iter().zip(&to.trackers).zip(&to.position.cursors) {
+        for ((&sink, tracker), position) in to.sinks.iter().zip(&to.trackers).zip(&to.position.sinks) {
+            let cursor = position.accepted;
             let handle = &self.services.workers[sink];
             if cursor <= record.place || record.had.contains(&handle.name) || again.deferred.contains(&sink) {
                 continue;
@@ -304,7 +305,6 @@ impl Redelivery {
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.progress),
             shutdown: None,
-            accepted: 0,
         }
     }
 

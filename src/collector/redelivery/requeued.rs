@@ -92,7 +92,7 @@ impl Decoded {
         encoder: usize,
     ) -> Part {
         Part {
-            advance: Advance { object: object.clone(), before: cursor, after: cursor },
+            advance: Advance::onward(object.clone(), cursor, cursor),
             version: Arc::clone(&self.version),
             acceptance: None,
             redelivers: Some(record.id),

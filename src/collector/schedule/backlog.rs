@@ -29,6 +29,8 @@ struct Entry {
     not_before: Option<Instant>,
     /// It is written down in the store: no message waits for it.
     is_stored: bool,
+    /// Its messages are in others' way: it is written down as soon as it can be.
+    is_hurried: bool,
 }
 
 /// What has waited too long to be kept in memory and in the queue.
@@ -121,7 +123,8 @@ impl Backlog {
         self.next_order += 1;
         self.stored_in_memory += u64::from(is_stored);
         self.order.insert(order, object.clone());
-        let entry = Entry { feed, since: Instant::now(), order, attempts: 0, not_before: None, is_stored };
+        let entry =
+            Entry { feed, since: Instant::now(), order, attempts: 0, not_before: None, is_stored, is_hurried: false };
         self.entries.insert(object.clone(), entry);
     }
 
@@ -158,13 +161,30 @@ impl Backlog {
         self.stored = self.stored.saturating_sub(u64::from(was_stored));
     }
 
+    /// The messages of as many of the feed's objects, the oldest first, are in others' way: they are due now. Returns
+    /// which.
+    pub(in crate::collector) fn hurry(&mut self, feed: FeedId, most: usize) -> Vec<ObjectId> {
+        let mut hurried = Vec::new();
+        for object in self.order.values() {
+            if hurried.len() == most {
+                break;
+            }
+            let Some(entry) = self.entries.get_mut(object) else { continue };
+            if entry.feed == Some(feed) && !entry.is_stored {
+                entry.is_hurried = true;
+                hurried.push(object.clone());
+            }
+        }
+        hurried
+    }
+
     /// What has waited too long to be kept in memory and in the queue, oldest first.
     pub(in crate::collector) fn due(&self, owe_after: OweAfter) -> Vec<Due> {
         let OweAfter::After(owe_after) = owe_after else { return Vec::new() };
         let fresh = self.order.values().filter_map(|object| {
             let entry = self.entries.get(object)?;
             let waited = entry.since.elapsed();
-            let feed = entry.feed.filter(|_| !entry.is_stored && waited >= owe_after)?;
+            let feed = entry.feed.filter(|_| !entry.is_stored && (waited >= owe_after || entry.is_hurried))?;
             Some(Due { object: object.clone(), feed, waited })
         });
         fresh.take(STORED_AT_ONCE).collect()

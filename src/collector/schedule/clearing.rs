@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ends::SPACE_WAIT_MAX;
-use super::{Dispatcher, PendingChange};
+use super::{Dispatcher, Origin, PendingChange};
 use crate::checkpoint::StoreError;
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::report::limited;
@@ -15,7 +15,8 @@ impl Dispatcher {
     /// Writes down what has waited too long, and reports which sinks are behind.
     pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
-            self.write_down(sink).await?;
+            let due = self.backlogs[sink].due(self.services.limits.owe_after);
+            self.write_down(sink, due).await?;
             let services = Arc::clone(&self.services);
             let name = &services.workers[sink].name;
             match self.backlogs[sink].turned() {
@@ -53,7 +54,10 @@ impl Dispatcher {
             return Ok(None);
         }
         let feeds = &self.services.feeds;
-        let may_start = |object: &ObjectId| feeds.position(object).is_none_or(|feed| self.shares.may_catch_up(feed));
+        let may_start = |object: &ObjectId| {
+            let may = |feed| self.shares.may_catch_up(feed) && self.unread.unreadable(feed).is_none();
+            feeds.position(object).is_none_or(may)
+        };
         let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object) || !may_start(object);
         self.backlogs[sink].next(&self.services.store, busy)
     }
@@ -77,7 +81,7 @@ impl Dispatcher {
             other == sink || takes && self.backlogs[other].knows(&object)
         };
         let sinks: Vec<SinkId> = services.feeds[feed].sinks.iter().copied().filter(joins).collect();
-        self.start(object, PendingChange::new(feed), sinks, true);
+        self.start(object, PendingChange::new(feed), sinks, Origin::SinkBacklog);
         true
     }
 
@@ -109,9 +113,18 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Writes down what a sink has not had for too long, and settles the messages that waited for it alone.
-    async fn write_down(&mut self, sink: SinkId) -> Result<(), StoreError> {
-        let due = self.backlogs[sink].due(self.services.limits.owe_after);
+    /// Writes down that a sink has not had an object yet.
+    pub(super) async fn write_down_one(
+        &mut self,
+        sink: SinkId,
+        object: &ObjectId,
+        feed: FeedId,
+    ) -> Result<(), StoreError> {
+        self.write_down(sink, vec![Due { object: object.clone(), feed, waited: Duration::ZERO }]).await
+    }
+
+    /// Writes down what a sink has not had, and settles the messages that waited for it alone.
+    async fn write_down(&mut self, sink: SinkId, due: Vec<Due>) -> Result<(), StoreError> {
         if due.is_empty() {
             return Ok(());
         }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::{AwaitingAck, Dispatcher, PendingChange, ReadRequest, Running, TICK};
+use super::{AwaitingAck, Dispatcher, Origin, PendingChange, ReadRequest, Running, TICK};
 use crate::checkpoint::{Refusal, StoreError};
-use crate::collector::ids::SinkId;
+use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::YOUNG;
 use crate::collector::job::task::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::retry::{self, Verdict};
+use crate::collector::schedule::unread::Outcome;
+use crate::config::OweAfter;
 use crate::identity::fault::FaultKind;
 use crate::notification::{ObjectChange, ObjectId};
 
@@ -31,16 +33,16 @@ impl Dispatcher {
             // A panic outside a worker is a fault of the program's own; going on could lose what it held.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
-        let Some(Running { pending, sinks, is_catching_up, .. }) = self.running.remove(&object) else { return Ok(()) };
+        let Some(Running { pending, sinks, origin, rate, .. }) = self.running.remove(&object) else { return Ok(()) };
         pending.acks.iter().for_each(AckHandle::touch);
-        self.shares.ended(pending.feed, is_catching_up);
+        self.shares.ended(pending.feed, origin.is_backlog(), rate.is_slow);
         match result {
-            Ok(end) => self.passed(&object, pending, &sinks, is_catching_up, &end).await?,
+            Ok(end) => self.passed(&object, pending, &sinks, &origin, &end).await?,
             Err(JobError::Store(StoreError::Full)) if !self.once => {
-                self.wait_for_space(&object, pending, &sinks, is_catching_up);
+                self.wait_for_space(&object, pending, &sinks, &origin);
             }
             Err(JobError::Store(error)) => return Err(error),
-            Err(error) => self.failed(&object, pending, &sinks, is_catching_up, &error).await?,
+            Err(error) => self.failed(&object, pending, &sinks, &origin, &error).await?,
         }
         if let Some(pending) = self.waiting.get(&object).filter(|pending| pending.not_before.is_none()) {
             self.shares.push(pending.feed, object);
@@ -53,7 +55,7 @@ impl Dispatcher {
         object: &ObjectId,
         pending: PendingChange,
         sinks: &[SinkId],
-        is_catching_up: bool,
+        origin: &Origin,
         end: &JobEnd,
     ) -> Result<(), StoreError> {
         for &sink in &end.deferred {
@@ -62,15 +64,22 @@ impl Dispatcher {
         }
         if !end.finished && end.deferred.is_empty() {
             // Stopped midway: the ack handles are dropped, and the messages come again.
+            self.unread_ended(pending.feed, origin, Outcome::Delayed);
             return Ok(());
         }
-        if end.again && is_catching_up {
+        self.unread.place_answered(pending.feed);
+        if end.again && origin.is_backlog() {
             self.take(ReadRequest { feed: pending.feed, change: ObjectChange::of(object.clone()), ack: None });
         }
         if end.finished {
             for &sink in sinks.iter().filter(|sink| !end.deferred.contains(sink)) {
                 self.had(sink, object).await?;
             }
+        }
+        match origin {
+            Origin::FeedBacklog(kind) => self.unread_read(pending.feed, object, kind).await?,
+            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(pending.feed, object).await?,
+            _ => {}
         }
         let feed = pending.feed;
         self.await_ack(object, pending);
@@ -79,6 +88,13 @@ impl Dispatcher {
             self.again(object, PendingChange::new(feed), YOUNG);
         }
         Ok(())
+    }
+
+    /// Where a job was out of a feed's backlog: it has ended so.
+    fn unread_ended(&mut self, feed: FeedId, origin: &Origin, outcome: Outcome) {
+        if let Origin::FeedBacklog(kind) = origin {
+            self.unread.ended(feed, kind, outcome);
+        }
     }
 
     /// Keeps an object's messages until every sink has had it, or what it has not had is written down.
@@ -93,14 +109,17 @@ impl Dispatcher {
     pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
         let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
         let feed = &self.services.feeds[awaiting_ack.feed];
-        if feed.sinks.iter().any(|&sink| self.backlogs[sink].is_waited_for(object)) {
+        let is_unread = self.unread_kind(awaiting_ack.feed, object)?.is_some();
+        if !is_unread && feed.sinks.iter().any(|&sink| self.backlogs[sink].is_waited_for(object)) {
             return Ok(());
         }
         let names = &feed.sink_names;
         let mut acks = self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default();
         while let Some(ack) = acks.pop() {
+            let store = &self.services.store;
+            let proof = if is_unread { store.unread_proof(object)? } else { store.passed(object, names)? };
             // Without a proof the ack handle is dropped, and its message comes again.
-            match self.services.store.passed(object, names)? {
+            match proof {
                 Some(passed) => ack.settle(Proof::Passed(passed)),
                 None => debug!(%object, "not settled: the object has moved on"),
             }
@@ -113,34 +132,77 @@ impl Dispatcher {
         object: &ObjectId,
         mut pending: PendingChange,
         sinks: &[SinkId],
-        is_catching_up: bool,
+        origin: &Origin,
         error: &JobError,
     ) -> Result<(), StoreError> {
         let failed_before = sinks.iter().map(|&sink| self.backlogs[sink].attempts(object)).max();
-        pending.attempts = 1 + if is_catching_up { failed_before.unwrap_or(0) } else { pending.attempts };
+        pending.attempts =
+            1 + if *origin == Origin::SinkBacklog { failed_before.unwrap_or(0) } else { pending.attempts };
         let limits = &self.services.limits;
         let verdict = retry::verdict(error, pending.attempts, pending.since.elapsed(), limits, self.once);
         debug!(%object, %error, ?verdict, attempts = pending.attempts, "a job failed");
         let feed = Arc::clone(&self.services.feeds[pending.feed]);
         report(&self.services.reporter, &feed.name, object, error, &verdict, pending.attempts);
-        match verdict {
-            Verdict::Again(wait) if is_catching_up => self.catch_up_later(object, sinks, wait),
-            Verdict::Again(wait) => self.again(object, pending, wait),
-            Verdict::GiveUp => {
-                self.services.metrics.objects.add(["given_up"], 1);
-                self.failed.get_or_insert_with(|| error.to_string());
-                if is_catching_up {
-                    self.catch_up_later(object, sinks, Duration::from_secs(60));
+        let kind = retry::kind(error).unwrap_or(FaultKind::Changed);
+        if kind.is_of_place() {
+            self.unread.place_failed(pending.feed, object, kind.word());
+        } else {
+            self.unread.place_answered(pending.feed);
+        }
+        let ended = match verdict {
+            Verdict::Vanished => self.vanished(object, &mut pending, error).await,
+            Verdict::Quarantine(etag) => self.quarantine(object, &mut pending, etag, error).await,
+            Verdict::Again(_) | Verdict::Backlog | Verdict::GiveUp => {
+                return self.unreadable(object, pending, sinks, origin, (error, kind, &verdict)).await;
+            }
+        };
+        match ended {
+            Err(StoreError::Full) if !self.once => self.wait_for_space(object, pending, sinks, origin),
+            ended => {
+                ended?;
+                self.unread_ended(pending.feed, origin, Outcome::Read);
+            }
+        }
+        Ok(())
+    }
+
+    /// The object cannot be read now: it is tried again by itself, or out of a backlog.
+    async fn unreadable(
+        &mut self,
+        object: &ObjectId,
+        pending: PendingChange,
+        sinks: &[SinkId],
+        origin: &Origin,
+        (error, kind, verdict): (&JobError, FaultKind, &Verdict),
+    ) -> Result<(), StoreError> {
+        let feed = pending.feed;
+        if *verdict == Verdict::GiveUp {
+            self.services.metrics.objects.add(["given_up"], 1);
+            self.failed.get_or_insert_with(|| error.to_string());
+        }
+        match (origin, verdict) {
+            (Origin::FeedBacklog(before), _) => {
+                let outcome =
+                    if kind.is_of_place() || kind.word() == &**before { Outcome::Failed } else { Outcome::Read };
+                self.unread.ended(feed, before, outcome);
+                self.unread_again(feed, object, before, kind.word().into()).await?;
+                if self.unread.is_done() {
+                    self.failed.get_or_insert_with(|| error.to_string());
                 }
             }
-            Verdict::Vanished => match self.vanished(object, &mut pending, error).await {
-                Err(StoreError::Full) if !self.once => self.wait_for_space(object, pending, sinks, is_catching_up),
-                ended => ended?,
-            },
-            Verdict::Quarantine(etag) => match self.quarantine(object, &mut pending, etag, error).await {
-                Err(StoreError::Full) if !self.once => self.wait_for_space(object, pending, sinks, is_catching_up),
-                ended => ended?,
-            },
+            (Origin::SinkBacklog, Verdict::Again(wait)) => {
+                self.catch_up_later(object, sinks, *wait);
+                // A feed that cannot be read is probed, and not with each of its objects.
+                if kind.is_of_place() && self.services.limits.owe_after != OweAfter::Never && !self.once {
+                    self.enter(object.clone(), pending, kind.word().into());
+                }
+            }
+            (Origin::SinkBacklog, _) => self.catch_up_later(object, sinks, Duration::from_secs(60)),
+            (Origin::Change, Verdict::GiveUp) => {}
+            (Origin::Change, Verdict::Again(wait)) if self.unread_kind(feed, object)?.is_none() => {
+                self.again(object, pending, *wait);
+            }
+            (Origin::Change, _) => self.enter(object.clone(), pending, kind.word().into()),
         }
         Ok(())
     }
@@ -204,24 +266,20 @@ impl Dispatcher {
         for sink in self.services.feeds[pending.feed].sinks.clone() {
             self.had(sink, object).await?;
         }
-        Ok(())
+        self.no_longer_unread(pending.feed, object).await
     }
 
     /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in hand until then.
-    fn wait_for_space(
-        &mut self,
-        object: &ObjectId,
-        mut pending: PendingChange,
-        sinks: &[SinkId],
-        is_catching_up: bool,
-    ) {
+    fn wait_for_space(&mut self, object: &ObjectId, mut pending: PendingChange, sinks: &[SinkId], origin: &Origin) {
         self.services.reporter.store_is_full();
         let wait = (pending.since.elapsed() / 2).clamp(SPACE_WAIT_MIN, SPACE_WAIT_MAX);
         pending.attempts = 0;
-        if is_catching_up {
-            sinks.iter().for_each(|&sink| self.backlogs[sink].rest(object, wait));
-        } else {
-            self.again(object, pending, wait);
+        match origin {
+            Origin::Change => self.again(object, pending, wait),
+            Origin::SinkBacklog => sinks.iter().for_each(|&sink| self.backlogs[sink].rest(object, wait)),
+            Origin::FeedBacklog(kind) => {
+                self.unread.ended(pending.feed, kind, Outcome::Delayed);
+            }
         }
     }
 
@@ -231,7 +289,7 @@ impl Dispatcher {
         }
     }
 
-    fn take_acks(&mut self, object: &ObjectId) -> Vec<AckHandle> {
+    pub(super) fn take_acks(&mut self, object: &ObjectId) -> Vec<AckHandle> {
         self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default()
     }
 }
@@ -250,6 +308,7 @@ fn report(reporter: &Reporter, feed: &Arc<str>, object: &ObjectId, error: &JobEr
                 reporter.reads_again(feed, object, kind, error, attempts);
             }
         }
+        Verdict::Backlog => {}
         Verdict::GiveUp => limited!(
             reporter, ERROR, subject, "an object cannot be read; its message is left to come again",
             %feed, %object, kind = word, %error, hint, attempts

@@ -6,16 +6,28 @@ use std::collections::VecDeque;
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
+/// As many bodies that hardly come take no job that is lent: one takes the feed's own, and one is let be.
+pub(super) const SLOW_MAX: usize = 2;
+
 /// What one feed has ready and under way.
 #[derive(Debug, Default)]
 struct Share {
     /// Objects that changed, in the order in which they are worked on.
     ready: VecDeque<ObjectId>,
     running: usize,
-    /// Of those, the jobs that clear a backlog.
+    /// Of those, the jobs whose bytes hardly come.
+    slow: usize,
+    /// Of those that run, the jobs that clear a backlog.
     catching_up: usize,
     /// Whether its last job cleared a backlog.
     caught_up_last: bool,
+}
+
+impl Share {
+    /// How many of its jobs are lent: beyond its own, and beyond slow ones that take nothing from others.
+    fn lent(&self) -> usize {
+        self.running.saturating_sub(self.slow.clamp(1, SLOW_MAX))
+    }
 }
 
 /// The shares of all feeds.
@@ -59,7 +71,7 @@ impl Shares {
     }
 
     fn may_start(&self, feed: FeedId) -> bool {
-        let lent: usize = self.feeds.iter().map(|share| share.running.saturating_sub(1)).sum();
+        let lent: usize = self.feeds.iter().map(Share::lent).sum();
         self.feeds[feed].running == 0 || lent < self.lent_max
     }
 
@@ -84,9 +96,16 @@ impl Shares {
         share.caught_up_last = catches_up;
     }
 
-    pub(super) fn ended(&mut self, feed: FeedId, caught_up: bool) {
+    /// A job's bytes hardly come, or come again.
+    pub(super) fn slowed(&mut self, feed: FeedId, is_slow: bool) {
+        let share = &mut self.feeds[feed];
+        if is_slow { share.slow += 1 } else { share.slow -= 1 }
+    }
+
+    pub(super) fn ended(&mut self, feed: FeedId, caught_up: bool, was_slow: bool) {
         let share = &mut self.feeds[feed];
         share.running -= 1;
+        share.slow -= usize::from(was_slow);
         share.catching_up -= usize::from(caught_up);
     }
 }
@@ -120,9 +139,27 @@ mod tests {
         (10..13).for_each(|number| shares.push(Z, object(number)));
         assert_eq!(start_all(&mut shares, |_| Z), [object(10)]);
         for number in 11..13 {
-            shares.ended(Z, false);
+            shares.ended(Z, false, false);
             assert_eq!(start_all(&mut shares, |_| Z), [object(number)]);
         }
+    }
+
+    #[test]
+    fn a_body_that_hardly_comes_gives_back_what_was_lent_for_it_but_only_one_does() {
+        let mut shares = Shares::new(2, 4);
+        (0..10).for_each(|number| shares.push(A, object(number)));
+        assert_eq!(start_all(&mut shares, |_| A).len(), 3);
+        shares.slowed(A, true);
+        assert_eq!(start_all(&mut shares, |_| A).len(), 0, "the feed's own job is as good as any");
+        shares.slowed(A, true);
+        assert_eq!(start_all(&mut shares, |_| A).len(), 1);
+        shares.slowed(A, true);
+        assert_eq!(start_all(&mut shares, |_| A).len(), 0);
+        shares.ended(A, false, true);
+        assert_eq!(start_all(&mut shares, |_| A).len(), 1);
+        shares.slowed(A, false);
+        shares.ended(A, false, true);
+        assert_eq!(start_all(&mut shares, |_| A).len(), 0, "one more than may be runs still");
     }
 
     #[test]
@@ -154,13 +191,13 @@ mod tests {
         assert!(!shares.may_catch_up(A));
         let mut single = Shares::new(1, 1);
         single.started(A, true);
-        single.ended(A, true);
+        single.ended(A, true, false);
         assert!(single.may_catch_up(A), "nothing else waits");
         single.push(A, object(0));
         assert!(!single.may_catch_up(A));
         assert_eq!(single.pop(), Some(object(0)));
         single.started(A, false);
-        single.ended(A, false);
+        single.ended(A, false, false);
         assert!(single.may_catch_up(A));
     }
 }

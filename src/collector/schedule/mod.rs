@@ -6,13 +6,20 @@ mod clearing;
 
 mod ends;
 
+mod crowding;
+
 mod fairness;
+
+mod probing;
+
+mod rates;
 
 mod retry;
 
+mod unread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,12 +28,15 @@ use tokio::time::Instant;
 
 use crate::checkpoint::StoreError;
 use crate::collector::delivery::queue::WorkerHandle;
-use crate::collector::ids::{FeedId, PerSink, SinkId};
+use crate::collector::ids::{FeedId, PerFeed, PerSink, SinkId};
 use crate::collector::intake::in_flight::AckHandle;
 use crate::collector::job;
 use crate::collector::job::task::{JobEnd, JobError, Task};
+use crate::collector::progress::Progress;
 use crate::collector::schedule::backlog::Backlog;
 use crate::collector::schedule::fairness::Shares;
+use crate::collector::schedule::rates::Rate;
+use crate::collector::schedule::unread::Unread;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::{ObjectChange, ObjectId};
@@ -64,19 +74,40 @@ impl PendingChange {
     }
 }
 
+/// What is about to be written into its feed's backlog.
+struct Entering {
+    object: ObjectId,
+    kind: Arc<str>,
+    pending: PendingChange,
+}
+
+/// What a job was started for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Origin {
+    /// The object changed.
+    Change,
+    /// It is in a sink's backlog, and nothing new asked for it.
+    SinkBacklog,
+    /// It is in its feed's backlog, for this kind of failure, and nothing new asked for it.
+    FeedBacklog(Arc<str>),
+}
+
+impl Origin {
+    fn is_backlog(&self) -> bool {
+        *self != Self::Change
+    }
+}
+
 /// A job that runs: what it settles, and which sinks it brings the object to.
 struct Running {
     pending: PendingChange,
     sinks: Vec<SinkId>,
-    /// It clears a backlog, and nothing new asked for it.
-    is_catching_up: bool,
-    progress: Progress,
-}
-
-/// Whether a job moves.
-struct Progress {
-    now: Arc<AtomicU64>,
-    seen: u64,
+    origin: Origin,
+    progress: Arc<Progress>,
+    /// Its steps when they were last looked at.
+    steps_seen: u64,
+    /// How fast its bytes come.
+    rate: Rate,
 }
 
 /// Messages of an object whose sinks have not all had it yet.
@@ -98,6 +129,14 @@ pub(super) struct Dispatcher {
     backlogs: PerSink<Backlog>,
     /// Whose backlog is next.
     next_sink: SinkId,
+    /// What could not be read, and what is about to be written down as such.
+    unread: Unread,
+    entering: Vec<Entering>,
+    /// Which feed's backlog is next, and whether the next job is out of one, and not out of a sink's.
+    next_unread: usize,
+    is_unread_next: bool,
+    /// How many messages of each feed may be in hand before they are in the way of its queue's other feeds.
+    held_shares: PerFeed<usize>,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// The first failure that ended an object's work with `--once`.
     failed: Option<String>,
@@ -113,10 +152,11 @@ pub(super) enum Ended {
 }
 
 impl Dispatcher {
-    pub(super) fn new(services: Arc<Services>, once: bool) -> Result<Self, StoreError> {
+    pub(super) fn new(services: Arc<Services>, held_shares: PerFeed<usize>, once: bool) -> Result<Self, StoreError> {
         let workers = services.workers.iter();
         let backlogs = workers.map(|worker| Backlog::new(&services.store, &worker.name)).collect::<Result<_, _>>()?;
         let shares = Shares::new(services.feeds.0.len(), services.limits.objects_at_once);
+        let unread = unread_of(&services, once)?;
         Ok(Self {
             services,
             once,
@@ -127,6 +167,11 @@ impl Dispatcher {
             awaiting_ack: BTreeMap::new(),
             backlogs,
             next_sink: SinkId(0),
+            unread,
+            entering: Vec::new(),
+            next_unread: 0,
+            is_unread_next: false,
+            held_shares,
             jobs: JoinSet::new(),
             failed: None,
         })
@@ -141,8 +186,12 @@ impl Dispatcher {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut closed = false;
+        self.take_over_unread().await?;
         while !closed || !self.is_idle() {
             self.start_jobs()?;
+            if self.is_entering() {
+                self.write_entering().await?;
+            }
             tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
@@ -154,7 +203,11 @@ impl Dispatcher {
                 _ = tick.tick() => {
                     self.services.beat();
                     self.keep_in_hand();
+                    self.look_at_rates();
                     self.wake();
+                    self.make_room();
+                    self.write_entering().await?;
+                    self.show_unread();
                     self.look_after_lanes().await?;
                     if self.once && closed && self.only_failing_sinks_are_left() {
                         break;
@@ -166,12 +219,13 @@ impl Dispatcher {
         while let Some(end) = self.jobs.join_next().await {
             self.end(end).await?;
         }
-        let done = self.is_idle() && self.failed.is_none() && self.backlogs.iter().all(|backlog| !backlog.is_behind());
+        let done = self.is_idle() && self.failed.is_none() && self.unread.is_empty();
         Ok(if done { Ended::Done } else { Ended::Unfinished(self.failed.take()) })
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.running.is_empty() && self.backlogs.iter().all(|backlog| !backlog.is_behind())
+        let works = !self.waiting.is_empty() || !self.running.is_empty() || !self.entering.is_empty();
+        !works && self.unread.is_done() && self.backlogs.iter().all(|backlog| !backlog.is_behind())
     }
 
     fn only_failing_sinks_are_left(&mut self) -> bool {
@@ -209,8 +263,15 @@ impl Dispatcher {
 
     /// Starts as many jobs as there is room for.
     fn start_jobs(&mut self) -> Result<(), StoreError> {
-        while self.start_catching_up()? || self.start_next()? {}
+        while self.start_older()? || self.start_next()? {}
         Ok(())
+    }
+
+    /// Starts a job out of a backlog, those of sinks and of feeds in turn. Says whether there was one.
+    fn start_older(&mut self) -> Result<bool, StoreError> {
+        self.is_unread_next = !self.is_unread_next;
+        let started = if self.is_unread_next { self.start_unread()? } else { self.start_catching_up()? };
+        Ok(started || if self.is_unread_next { self.start_catching_up()? } else { self.start_unread()? })
     }
 
     /// Starts the job of the next object that changed. Says whether there was one.
@@ -220,6 +281,10 @@ impl Dispatcher {
                 continue;
             }
             let Some(pending) = self.waiting.remove(&object) else { continue };
+            if let Some(kind) = self.unread.unreadable(pending.feed).cloned() {
+                self.enter(object, pending, kind);
+                continue;
+            }
             let services = Arc::clone(&self.services);
             let (mut sinks, mut is_held) = (Vec::new(), false);
             for &sink in &services.feeds[pending.feed].sinks {
@@ -238,26 +303,27 @@ impl Dispatcher {
                 self.await_ack(&object, pending);
                 self.settle(&object)?;
             } else {
-                self.start(object, pending, sinks, false);
+                self.start(object, pending, sinks, Origin::Change);
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn start(&mut self, object: ObjectId, pending: PendingChange, sinks: Vec<SinkId>, is_catching_up: bool) {
+    fn start(&mut self, object: ObjectId, pending: PendingChange, sinks: Vec<SinkId>, origin: Origin) {
         pending.acks.iter().for_each(AckHandle::touch);
         let task = Task {
             feed: Arc::clone(&self.services.feeds[pending.feed]),
             object: object.clone(),
             etag: pending.etag.clone(),
             sinks: sinks.clone(),
-            progress: Arc::new(AtomicU64::new(0)),
+            progress: Arc::default(),
             once: self.once,
         };
-        let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
-        self.shares.started(pending.feed, is_catching_up);
-        self.running.insert(object.clone(), Running { pending, sinks, is_catching_up, progress });
+        let progress = Arc::clone(&task.progress);
+        self.shares.started(pending.feed, origin.is_backlog());
+        let (steps_seen, rate) = (0, Rate::default());
+        self.running.insert(object.clone(), Running { pending, sinks, origin, progress, steps_seen, rate });
         let services = Arc::clone(&self.services);
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }
@@ -285,14 +351,15 @@ impl Dispatcher {
     /// Messages whose work moves, or waits its turn, stay in hand.
     fn keep_in_hand(&mut self) {
         for running in self.running.values_mut() {
-            let now = running.progress.now.load(Ordering::Relaxed);
-            if std::mem::replace(&mut running.progress.seen, now) != now {
+            let now = running.progress.steps();
+            if std::mem::replace(&mut running.steps_seen, now) != now {
                 running.pending.acks.iter().for_each(AckHandle::touch);
             }
         }
         let waiting = self.waiting.values().filter(|pending| pending.attempts == 0).map(|pending| &pending.acks);
         let awaiting_ack = self.awaiting_ack.values().map(|awaiting_ack| &awaiting_ack.acks);
         waiting.chain(awaiting_ack).flatten().for_each(AckHandle::touch);
+        self.entering.iter().flat_map(|entering| &entering.pending.acks).for_each(AckHandle::touch);
     }
 
     /// Objects whose wait is over are ready.
@@ -306,4 +373,10 @@ impl Dispatcher {
             }
         }
     }
+}
+
+/// What the store has in the backlogs of the configured feeds.
+fn unread_of(services: &Services, once: bool) -> Result<Unread, StoreError> {
+    let names = services.feeds.0.iter().map(|feed| &*feed.name);
+    Ok(Unread::new(names, &services.store.unread_counts()?, once))
 }

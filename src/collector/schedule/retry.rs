@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::collector::job::task::JobError;
-use crate::config::Limits;
+use crate::config::{Limits, OweAfter};
 use crate::identity::fault::FaultKind;
 use crate::object::ReadError;
 
@@ -18,7 +18,9 @@ const PANICS_MAX: u32 = 3;
 pub(in crate::collector) enum Verdict {
     /// Read it again after a while.
     Again(Duration),
-    /// Leave it; its message comes again, or its queue's redrive policy moves it away.
+    /// It has not been readable for too long to be kept in memory and in the queue.
+    Backlog,
+    /// With `--once`: leave it; its message comes again, or its queue's redrive policy moves it away.
     GiveUp,
     /// It is gone.
     Vanished,
@@ -34,13 +36,17 @@ pub(in crate::collector) fn verdict(
     limits: &Limits,
     once: bool,
 ) -> Verdict {
-    let last = if once { attempts >= ONCE_ATTEMPTS_MAX } else { tried_for >= limits.stall_after };
+    let patience = match limits.owe_after {
+        OweAfter::After(patience) => patience,
+        OweAfter::Never => limits.stall_after,
+    };
     let wait = Duration::from_millis(250).saturating_mul(1 << attempts.min(8)).min(Duration::from_secs(60));
     match error {
         JobError::Read(ReadError::NotFound { .. }) if attempts >= limits.read_attempts => Verdict::Vanished,
         JobError::Unreadable { etag, .. } => Verdict::Quarantine(etag.clone()),
         JobError::Panicked { etag } if attempts >= PANICS_MAX => Verdict::Quarantine(etag.clone()),
-        _ if last => Verdict::GiveUp,
+        _ if once && attempts >= ONCE_ATTEMPTS_MAX => Verdict::GiveUp,
+        _ if !once && tried_for >= patience => Verdict::Backlog,
         JobError::Read(ReadError::Changed { .. }) | JobError::Overtaken => Verdict::Again(Duration::ZERO),
         _ => Verdict::Again(wait),
     }
@@ -82,7 +88,7 @@ mod tests {
         let denied = || ReadError::Denied { object: object(), kind: FaultKind::Denied, reason: "no".into() };
         assert!(matches!(after(denied(), 1, 0), Verdict::Again(_)));
         assert!(matches!(after(denied(), 50, 599), Verdict::Again(_)));
-        assert_eq!(after(denied(), 51, 600), Verdict::GiveUp);
+        assert_eq!(after(denied(), 51, 600), Verdict::Backlog);
     }
 
     #[test]

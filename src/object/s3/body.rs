@@ -8,7 +8,7 @@ use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use crate::identity::fault::{Fault, chained};
+use crate::identity::fault::{Fault, FaultKind, chained};
 use crate::notification::ObjectId;
 use crate::notification::scan::S3Client;
 use crate::object::s3::failure::{failed, unavailable};
@@ -16,6 +16,8 @@ use crate::object::version::{CHUNK_BYTES_MAX, Condition, Range, ReadError, Versi
 
 /// A broken body is asked for again, from where it broke, as often in a row without getting on.
 const RESUMES_MAX: u32 = 5;
+/// One that fell silent has cost its timeout already, and counts for as many.
+const SILENCE_RESUMES: u32 = 3;
 /// Getting on means as many bytes: a connection that breaks after every few bytes is no better than a dead one.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
@@ -23,6 +25,12 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub(super) fn plain_etag(object: &ObjectId, etag: Option<&str>) -> Result<Box<str>, ReadError> {
     let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"')).filter(|etag| !etag.is_empty());
     Ok(etag.ok_or_else(|| unavailable(object, "the reply names no entity tag"))?.into())
+}
+
+/// Why a body has to be asked for again.
+struct Broken {
+    kind: FaultKind,
+    reason: String,
 }
 
 /// The beginning of a reply: its head is read, its body is not.
@@ -72,6 +80,8 @@ pub struct S3Body {
     /// Up to where bytes were received.
     at: u64,
     end: u64,
+    /// How often in a row it broke without getting on, and how much patience that has cost.
+    breaks: u32,
     resumes: u32,
     resumed_at: u64,
     /// The request for the rest, while it is under way. Whoever stops waiting for [`next`](S3Body::next) leaves it so.
@@ -97,6 +107,7 @@ impl S3Body {
             received: Bytes::new(),
             at: opened.start,
             end: opened.end,
+            breaks: 0,
             resumes: 0,
             resumed_at: opened.start,
             resuming: None,
@@ -113,45 +124,58 @@ impl S3Body {
                 self.resuming = None;
                 match resumed {
                     Ok(stream) => self.stream = Some(stream),
+                    Err(ReadError::Unavailable { kind, reason, .. }) => match self.resume(Broken { kind, reason }) {
+                        Ok(()) => continue,
+                        Err(error) => return Some(Err(error)),
+                    },
                     Err(error) => {
                         self.stream = None;
                         return Some(Err(error));
                     }
                 }
             }
-            let broken = match self.stream.as_mut()?.next().await {
-                Some(Ok(bytes)) if bytes.len() as u64 <= self.end - self.at => {
+            let patience = self.client.identity.request_timeout();
+            let broken = match tokio::time::timeout(patience, self.stream.as_mut()?.next()).await {
+                Ok(Some(Ok(bytes))) if bytes.len() as u64 <= self.end - self.at => {
                     self.at += bytes.len() as u64;
                     self.received = bytes;
                     continue;
                 }
-                Some(Ok(_)) => return Some(self.give_up("the reply is longer than it said")),
+                Ok(Some(Ok(_))) => return Some(self.give_up("the reply is longer than it said")),
                 // The SDK compares the checksum, where S3 keeps one, when the last byte was given.
-                Some(Err(error)) if self.at == self.end => return Some(self.give_up(&chained(&error))),
-                Some(Err(error)) => chained(&error),
-                None if self.at == self.end => {
+                Ok(Some(Err(error))) if self.at == self.end => return Some(self.give_up(&chained(&error))),
+                Ok(Some(Err(error))) => Broken { kind: FaultKind::Unavailable, reason: chained(&error) },
+                Ok(None) if self.at == self.end => {
                     self.stream = None;
                     return None;
                 }
-                None => "the reply is shorter than it said".to_owned(),
+                Ok(None) => {
+                    let reason = "the reply is shorter than it said".to_owned();
+                    Broken { kind: FaultKind::Unavailable, reason }
+                }
+                Err(_elapsed) => {
+                    let reason = format!("nothing came for {} s", patience.as_secs_f64());
+                    Broken { kind: FaultKind::Timeout, reason }
+                }
             };
-            if let Err(error) = self.resume(&broken) {
-                self.stream = None;
+            if let Err(error) = self.resume(broken) {
                 return Some(Err(error));
             }
         }
     }
 
-    /// Has the rest asked for.
-    fn resume(&mut self, broken: &str) -> Result<(), ReadError> {
+    /// Has the rest asked for, unless that was in vain too often.
+    fn resume(&mut self, Broken { kind, reason }: Broken) -> Result<(), ReadError> {
         if self.at - self.resumed_at >= PROGRESS_BYTES {
-            self.resumes = 0;
+            (self.resumes, self.breaks) = (0, 0);
         }
-        self.resumes += 1;
         self.resumed_at = self.at;
+        self.breaks += 1;
+        self.resumes += if kind == FaultKind::Timeout { SILENCE_RESUMES } else { 1 };
         if self.resumes > RESUMES_MAX {
-            let reason = format!("its body broke {} times in a row, at byte {}: {broken}", self.resumes, self.at);
-            return Err(unavailable(&self.object, &reason));
+            self.stream = None;
+            let reason = format!("its body broke {} times in a row, at byte {}: {reason}", self.breaks, self.at);
+            return Err(ReadError::Unavailable { object: self.object.clone(), kind, reason });
         }
         let (client, object, etag) = (Arc::clone(&self.client), self.object.clone(), self.etag.clone());
         self.resuming = Some(Resuming(Box::pin(rest(client, object, etag, self.at, self.end))));

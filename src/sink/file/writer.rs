@@ -424,7 +424,7 @@ mod tests {
             bytes: lines.len() as u64,
             hash: *blake3::hash(lines.as_bytes()).as_bytes(),
         });
-        let advance = Advance { object: ObjectId::new("b", "k"), before: 0, after: 1 };
+        let advance = Advance::onward(ObjectId::new("b", "k"), 0, 1);
         let (etag, last_modified_ms, redelivers) = ("e".into(), None, None);
         let part = SealedPart { advance, etag, last_modified_ms, redelivers, pieces: marks.collect() };
         Manifest { id: "b".into(), seq: 1, encoder: "e".into(), parts: vec![part] }

@@ -40,6 +40,8 @@ pub enum Fault {
     Refused(u16, &'static str),
     /// The answer waits until [`Proxy::release`].
     Held,
+    /// Of the body one byte comes each second until [`Proxy::release`].
+    Slow,
 }
 
 /// A proxy in front of one address. It passes one request on each connection; the `Host` it was sent is kept, since the
@@ -170,6 +172,9 @@ impl Shared {
         }
         self.note(exchange, status);
         client.write_all(&asked_to_close(&reply_head, b""))?;
+        if fault == Some(Fault::Slow) {
+            return self.trickle(&reply_body, upstream, client);
+        }
         let mut left = if let Some(Fault::CutAfter(bytes)) = fault { bytes } else { usize::MAX };
         forward(&reply_body, &mut client, &mut left)?;
         let mut piece = vec![0; 16 << 10];
@@ -194,6 +199,19 @@ impl Shared {
     fn note(&self, mut exchange: Exchange, status: u16) {
         exchange.status = status;
         self.state.lock().unwrap().exchanges.push(exchange);
+    }
+
+    fn trickle(&self, begun: &[u8], mut upstream: TcpStream, mut client: TcpStream) -> io::Result<()> {
+        let mut body = begun.to_vec();
+        upstream.read_to_end(&mut body)?;
+        let mut state = self.state.lock().unwrap();
+        while let Some((next, rest)) = body.split_first().filter(|_| !state.open) {
+            client.write_all(&[*next])?;
+            body = rest.to_vec();
+            state = self.released.wait_timeout(state, Duration::from_secs(1)).unwrap().0;
+        }
+        drop(state);
+        client.write_all(&body)
     }
 
     fn hold(&self) {

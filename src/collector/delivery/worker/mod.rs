@@ -1,5 +1,7 @@
 //! One sink's way: gathers parts into batches, seals, sends until the sink has them, commits.
 
+mod gaps;
+
 mod gathering;
 
 mod resuming;
@@ -235,8 +237,9 @@ impl LaneSender {
         loop {
             let began = Instant::now();
             match self.setup.store.commit(sealed, receipt).await {
-                Ok(_committed) => {
+                Ok(committed) => {
                     self.written(&backoff);
+                    self.report_gaps(&committed);
                     self.setup.metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
                     return Ok(());
                 }
@@ -259,8 +262,9 @@ impl LaneSender {
         let next = loop {
             let began = Instant::now();
             match self.setup.store.commit_and_seal(&done.sealed, receipt, self.seal_of(&offers)).await {
-                Ok((_committed, next)) => {
+                Ok((committed, next)) => {
                     self.written(&backoff);
+                    self.report_gaps(&committed);
                     self.setup.metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
                     break next;
                 }

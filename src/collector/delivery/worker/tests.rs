@@ -152,7 +152,7 @@ fn part(key: &str, from: u64, to: u64) -> Part {
     };
     let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: None, size_bytes: 9 };
     Part {
-        advance: Advance { object: object(key), before: from, after: to },
+        advance: Advance::onward(object(key), from, to),
         version: Arc::new(version),
         acceptance: Some(Arc::new(acceptance)),
         redelivers: None,
@@ -183,7 +183,7 @@ impl World {
 
     /// What the sink has had of an object.
     fn cursor(&self, key: &str) -> u64 {
-        self.store.position(&object(key), &["out".into()]).unwrap().cursors[0]
+        self.store.position(&object(key), &["out".into()]).unwrap().sinks[0].accepted
     }
 
     fn lines(&self) -> Vec<String> {

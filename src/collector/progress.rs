@@ -1,0 +1,89 @@
+//! How a job gets on: told by the job, seen by whoever decides what may run beside it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+/// Shared by a job and by who started it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    steps: AtomicU64,
+    received_bytes: AtomicU64,
+    is_waiting: AtomicBool,
+    put_off: Notify,
+}
+
+/// The bytes come too slowly to be waited for now.
+#[derive(Debug)]
+pub(super) struct PutOff;
+
+impl Progress {
+    /// The job has made one more step.
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Grows while the job makes progress.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of the object have come.
+    pub(super) fn received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.received_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits for bytes of the object, unless the job is put off. Cancel-safe where `bytes` is.
+    ///
+    /// # Errors
+    /// The job is put off.
+    pub(super) async fn wait_for<T>(&self, bytes: impl Future<Output = T>) -> Result<T, PutOff> {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let _waiting = Waiting(&self.is_waiting);
+        tokio::select! {
+            biased;
+            bytes = bytes => Ok(bytes),
+            () = self.put_off.notified() => Err(PutOff),
+        }
+    }
+
+    /// Whether the job waits for bytes of the object at this moment, and for nothing else.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Ends the job's wait for bytes, this one or its next.
+    pub(super) fn put_off(&self) {
+        self.put_off.notify_one();
+    }
+}
+
+struct Waiting<'a>(&'a AtomicBool);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_is_put_off_waits_no_longer() {
+        let progress = Progress::default();
+        assert!(matches!(progress.wait_for(std::future::ready(7)).await, Ok(7)));
+        assert!(!progress.is_waiting());
+        let (waited, ()) = tokio::join!(progress.wait_for(std::future::pending::<()>()), async {
+            assert!(progress.is_waiting());
+            progress.put_off();
+        });
+        assert!(waited.is_err());
+        assert!(!progress.is_waiting());
+    }
+}

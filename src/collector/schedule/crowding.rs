@@ -1,0 +1,115 @@
+//! Room for the other feeds: messages that are not settled must not keep theirs from being received, nor objects that
+//! hardly come theirs from being read.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Dispatcher, Running};
+use crate::collector::ids::FeedId;
+use crate::collector::schedule::fairness::SLOW_MAX;
+use crate::collector::schedule::unread::WAITING;
+use crate::config::OweAfter;
+use crate::notification::ObjectId;
+
+/// What is worked off within this time is in nobody's way.
+const WAIT_MIN: Duration = Duration::from_millis(500);
+
+impl Dispatcher {
+    /// Takes what is over its feed's share of the messages in hand out of the others' way: objects that wait to be read
+    /// into their feed's backlog, the newest first, and objects that wait for a sink into the sink's.
+    pub(super) fn make_room(&mut self) {
+        if self.once {
+            return;
+        }
+        for feed in self.held_shares.ids() {
+            let share = self.held_shares[feed];
+            if share == usize::MAX {
+                continue;
+            }
+            let over = self.held(feed).saturating_sub(share);
+            let left = self.unqueue(feed, over);
+            if left > 0 {
+                self.hurry(feed, left);
+            }
+        }
+    }
+
+    /// How many messages of the feed are in hand; one that tells of several objects counts for each.
+    fn held(&self, feed: FeedId) -> usize {
+        let waiting = self.waiting.values().filter(|pending| pending.feed == feed).map(|pending| pending.acks.len());
+        let running = self.running.values().map(|running| &running.pending);
+        let running = running.filter(|pending| pending.feed == feed).map(|pending| pending.acks.len());
+        let awaiting_ack = self.awaiting_ack.values().filter(|awaiting| awaiting.feed == feed);
+        let entering = self.entering.iter().map(|entering| &entering.pending).filter(|pending| pending.feed == feed);
+        waiting.sum::<usize>()
+            + running.sum::<usize>()
+            + awaiting_ack.map(|awaiting| awaiting.acks.len()).sum::<usize>()
+            + entering.map(|pending| pending.acks.len()).sum::<usize>()
+    }
+
+    /// Puts as many messages of objects that wait to be read into the feed's backlog. Returns how many are left.
+    fn unqueue(&mut self, feed: FeedId, over: usize) -> usize {
+        if over == 0 {
+            return 0;
+        }
+        let now = Instant::now();
+        let waits = self.waiting.iter().filter(|(object, pending)| {
+            let is_slow = now.duration_since(pending.since) >= WAIT_MIN;
+            pending.feed == feed && !pending.acks.is_empty() && is_slow && !self.running.contains_key(*object)
+        });
+        let mut newest: Vec<(Instant, ObjectId)> =
+            waits.map(|(object, pending)| (pending.since, object.clone())).collect();
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        let mut left = over;
+        for (_, object) in newest {
+            if left == 0 {
+                break;
+            }
+            let Some(pending) = self.waiting.remove(&object) else { continue };
+            left = left.saturating_sub(pending.acks.len());
+            let kind = self.unread.latest(feed).cloned().unwrap_or_else(|| Arc::from(WAITING));
+            self.enter(object, pending, kind);
+        }
+        left
+    }
+
+    /// Has as many objects that wait for sinks of the feed written down at the next opportunity, or put off where nothing
+    /// is written down.
+    fn hurry(&mut self, feed: FeedId, over: usize) {
+        let services = Arc::clone(&self.services);
+        for &sink in &services.feeds[feed].sinks {
+            let objects = self.backlogs[sink].hurry(feed, over);
+            if services.limits.owe_after != OweAfter::Never {
+                continue;
+            }
+            for object in objects {
+                self.backlogs[sink].had(&object, false);
+                let acks = self.take_acks(&object);
+                self.put_off(acks);
+            }
+        }
+    }
+
+    /// Notes which bodies hardly come, and puts off those of a feed that has enough of them.
+    pub(super) fn look_at_rates(&mut self) {
+        let least = self.services.limits.read_rate_min;
+        for Running { pending, progress, rate, .. } in self.running.values_mut() {
+            if rate.look(progress, least) {
+                self.shares.slowed(pending.feed, rate.is_slow);
+            }
+        }
+        for feed in (0..self.services.feeds.0.len()).map(FeedId) {
+            let is_slow = |running: &&mut Running| running.pending.feed == feed && running.rate.is_slow;
+            let mut slow: Vec<&mut Running> = self.running.values_mut().filter(is_slow).collect();
+            // What has come furthest is the last to be given up.
+            slow.sort_by_key(|running| Reverse(running.progress.received_bytes()));
+            for running in slow.into_iter().skip(SLOW_MAX).filter(|running| !running.rate.is_put_off) {
+                running.rate.is_put_off = true;
+                running.progress.put_off();
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Feeds' backlogs: writes down what cannot be read, tries it again, and lets it go once it was read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Dispatcher, Entering, Origin, PendingChange};
+use crate::checkpoint::{Addition, StoreError, UnreadObject};
+use crate::collector::ids::{FeedId, SinkId};
+use crate::collector::intake::in_flight::AckHandle;
+use crate::collector::report::limited;
+use crate::collector::schedule::unread::{Next, Outcome};
+use crate::config::OweAfter;
+use crate::notification::ObjectId;
+
+/// As many objects are written down with one transaction.
+const WRITTEN_AT_ONCE: usize = 256;
+
+impl Dispatcher {
+    /// The object cannot be read now: it goes into its feed's backlog, from where it is tried again, or its messages go
+    /// back to their queue for a while where nothing is written down.
+    pub(super) fn enter(&mut self, object: ObjectId, pending: PendingChange, kind: Arc<str>) {
+        match self.services.limits.owe_after {
+            OweAfter::After(_) => self.entering.push(Entering { object, kind, pending }),
+            OweAfter::Never => {
+                let name = &self.services.feeds[pending.feed].name;
+                limited!(
+                    self.services.reporter, WARN, name, "an object cannot be read now; its messages come again later",
+                    feed = %name, %object, %kind
+                );
+                self.put_off(pending.acks);
+            }
+        }
+    }
+
+    /// These messages are received again after a while.
+    pub(super) fn put_off(&self, acks: Vec<AckHandle>) {
+        if !acks.is_empty() {
+            self.services.metrics.objects.add(["put_off"], 1);
+            acks.into_iter().for_each(AckHandle::put_off);
+        }
+    }
+
+    /// Whether the next time to write down what cannot be read has come.
+    pub(super) fn is_entering(&self) -> bool {
+        self.entering.len() >= WRITTEN_AT_ONCE
+    }
+
+    /// Writes down what cannot be read, and settles its messages.
+    pub(super) async fn write_entering(&mut self) -> Result<(), StoreError> {
+        let mut by_feed: BTreeMap<FeedId, Vec<Entering>> = BTreeMap::new();
+        for entering in std::mem::take(&mut self.entering) {
+            by_feed.entry(entering.pending.feed).or_default().push(entering);
+        }
+        for (feed, mut all) in by_feed {
+            while !all.is_empty() {
+                let rest = all.split_off(all.len().min(WRITTEN_AT_ONCE));
+                if !self.write_some(feed, std::mem::replace(&mut all, rest)).await? {
+                    self.entering.append(&mut all);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes some of one feed's down. Says whether there was space; if not, they wait for the next time.
+    async fn write_some(&mut self, feed: FeedId, some: Vec<Entering>) -> Result<bool, StoreError> {
+        let services = Arc::clone(&self.services);
+        let (name, reporter) = (&services.feeds[feed].name, &services.reporter);
+        let room = services.limits.backlog_objects_max.saturating_sub(self.unread.len(feed));
+        let now_ms = services.clock.now_ms();
+        let objects = some.iter().map(|Entering { object, kind, pending }| UnreadObject {
+            object: object.clone(),
+            kind: Arc::clone(kind),
+            attempts: pending.attempts,
+            since_ms: now_ms - i64::try_from(pending.since.elapsed().as_millis()).unwrap_or(0),
+        });
+        let additions = match services.store.add_unread(Arc::clone(name), objects.collect(), room).await {
+            Err(StoreError::Full) if !self.once => {
+                reporter.store_is_full();
+                self.entering.extend(some);
+                return Ok(false);
+            }
+            additions => additions?,
+        };
+        reporter.stored();
+        for (Entering { object, kind, pending }, addition) in some.into_iter().zip(additions) {
+            match addition {
+                Addition::New => self.unread.added(feed, &kind),
+                Addition::Known => {}
+                Addition::NoRoom => {
+                    limited!(
+                        reporter, WARN, name, "the feed's backlog is full; messages come again later",
+                        feed = %name, %object, hint = "raise limits.backlog_objects_max, or mend what keeps its objects from being read"
+                    );
+                    self.put_off(pending.acks);
+                    continue;
+                }
+            }
+            limited!(
+                reporter, INFO, name, "objects that cannot be read now are written into their feed's backlog",
+                feed = %name, %object, %kind
+            );
+            self.await_ack(&object, pending);
+            self.settle(&object)?;
+        }
+        Ok(true)
+    }
+
+    /// The kind of failure for which the object is in its feed's backlog, if it is.
+    pub(super) fn unread_kind(&self, feed: FeedId, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
+        if self.unread.len(feed) == 0 { Ok(None) } else { self.services.store.unread_kind(object) }
+    }
+
+    /// Starts the job of the next object in the backlog of the next feed. Says whether there was one.
+    pub(super) fn start_unread(&mut self) -> Result<bool, StoreError> {
+        if self.unread.is_empty() {
+            return Ok(false);
+        }
+        let services = Arc::clone(&self.services);
+        let feeds = services.feeds.0.len();
+        for turn in 0..feeds {
+            let feed = FeedId((self.next_unread + turn) % feeds);
+            if !self.shares.may_catch_up(feed) {
+                continue;
+            }
+            let (sinks, standing): (Vec<SinkId>, Vec<SinkId>) = services.feeds[feed]
+                .sinks
+                .iter()
+                .partition(|&&sink| !services.workers[sink].stands_still(services.limits.sink_patience));
+            if sinks.is_empty() && !self.once {
+                continue;
+            }
+            let fetch = |kind: &str, most| services.store.unread(&services.feeds[feed].name, kind, most);
+            let is_busy = |object: &ObjectId| {
+                let is_held = sinks.iter().any(|&sink| services.workers[sink].holds(object));
+                is_held || self.running.contains_key(object) || self.waiting.contains_key(object)
+            };
+            let Some(Next { kind, object, attempts }) = self.unread.next(feed, fetch, is_busy)? else { continue };
+            for sink in standing {
+                self.defer(sink, &object, feed)?;
+            }
+            self.next_unread = feed.0 + 1;
+            if sinks.is_empty() {
+                continue;
+            }
+            self.unread.started(feed, &kind);
+            let pending = PendingChange { attempts, ..PendingChange::new(feed) };
+            self.start(object, pending, sinks, Origin::FeedBacklog(kind));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// An object out of its feed's backlog was read for the sinks that take events: what the others have not had is written
+    /// into their backlogs.
+    pub(super) async fn unread_read(
+        &mut self,
+        feed: FeedId,
+        object: &ObjectId,
+        kind: &Arc<str>,
+    ) -> Result<(), StoreError> {
+        let services = Arc::clone(&self.services);
+        for &sink in &services.feeds[feed].sinks {
+            if self.backlogs[sink].is_waited_for(object) {
+                self.write_down_one(sink, object, feed).await?;
+            }
+        }
+        let done = services.store.passed(object, &services.feeds[feed].sink_names)?.is_some()
+            && self.clear_unread(feed, object, kind).await?;
+        let outcome = if done { Outcome::Read } else { Outcome::Delayed };
+        if self.unread.ended(feed, kind, outcome) && self.unread.len(feed) > 0 {
+            let (name, objects) = (&services.feeds[feed].name, self.unread.len(feed));
+            limited!(
+                services.reporter, INFO, name, "a feed's backlog can be read again", feed = %name, %kind, objects
+            );
+        }
+        Ok(())
+    }
+
+    /// An object that is or may be in its feed's backlog needs no reading any more.
+    pub(super) async fn no_longer_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<(), StoreError> {
+        if let Some(kind) = self.unread_kind(feed, object)? {
+            self.clear_unread(feed, object, &kind).await?;
+        }
+        Ok(())
+    }
+
+    /// Says whether there was space.
+    async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId, kind: &Arc<str>) -> Result<bool, StoreError> {
+        match self.services.store.clear_unread(object.clone()).await {
+            Err(StoreError::Full) if !self.once => {
+                // It is found unchanged when its turn comes, and leaves the backlog then.
+                self.services.reporter.store_is_full();
+                return Ok(false);
+            }
+            cleared => cleared?,
+        }
+        self.services.reporter.stored();
+        self.unread.removed(feed, kind);
+        Ok(true)
+    }
+
+    /// Reading an object in its feed's backlog failed once more: it stays, as of this kind.
+    pub(super) async fn unread_again(
+        &mut self,
+        feed: FeedId,
+        object: &ObjectId,
+        before: &Arc<str>,
+        kind: Arc<str>,
+    ) -> Result<(), StoreError> {
+        match self.services.store.unread_again(object.clone(), Arc::clone(&kind)).await {
+            Err(StoreError::Full) if !self.once => self.services.reporter.store_is_full(),
+            noted => {
+                noted?;
+                self.services.reporter.stored();
+                self.unread.removed(feed, before);
+                self.unread.added(feed, &kind);
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows how much could not be read.
+    pub(super) fn show_unread(&self) {
+        let services = &self.services;
+        for (feed, name) in (0..).map(FeedId).zip(services.feeds.0.iter().map(|feed| &feed.name)) {
+            for (kind, objects) in self.unread.counts(feed) {
+                services.metrics.unread_objects.set([name, kind], i64::try_from(objects).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
+    /// What is in the backlog of a feed that is not configured any more goes to the feed that its objects belong to now.
+    pub(super) async fn take_over_unread(&mut self) -> Result<(), StoreError> {
+        let services = Arc::clone(&self.services);
+        let counts = services.store.unread_counts()?;
+        let gone = counts
+            .iter()
+            .map(|count| &*count.feed)
+            .filter(|name| services.feeds.0.iter().all(|feed| *feed.name != **name));
+        let gone: BTreeSet<&str> = gone.collect();
+        for name in &gone {
+            let (mut after, mut left) = (ObjectId::new("", ""), 0_u64);
+            loop {
+                let some = services.store.unread_names(name, &after, WRITTEN_AT_ONCE)?;
+                let Some(last) = some.last() else { break };
+                after = last.clone();
+                let found = some.len() as u64;
+                let moved: Vec<_> = some
+                    .into_iter()
+                    .filter_map(|object| {
+                        let feed = services.feeds.position(&object)?;
+                        Some((object, Arc::clone(&services.feeds[feed].name)))
+                    })
+                    .collect();
+                left += found - moved.len() as u64;
+                match services.store.move_unread(moved).await {
+                    // They are taken over at the next start.
+                    Err(StoreError::Full) if !self.once => {
+                        services.reporter.store_is_full();
+                        return Ok(());
+                    }
+                    moved => moved?,
+                }
+            }
+            if left > 0 {
+                limited!(
+                    services.reporter,
+                    WARN,
+                    name,
+                    "a backlog holds objects that belong to no feed any more",
+                    feed = name,
+                    objects = left
+                );
+            }
+        }
+        if !gone.is_empty() {
+            self.unread = super::unread_of(&services, self.once)?;
+        }
+        Ok(())
+    }
+}
