@@ -14,12 +14,15 @@ use crate::collector::shutdown::Shutdown;
 use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
+use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
 use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
 
 /// So much of a body is gathered before the reading goes on, or what has come in so long.
 const GATHERED_BYTES: usize = 1 << 20;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
+
+/// So much of a file is read in one turn.
+const FILE_BYTES: u64 = 4 << 20;
 
 /// A part is cut when it holds as much.
 const PART_BYTES: usize = 256 << 10;
@@ -119,17 +122,27 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             words.push(Input::Stop);
         }
         let mut got = std::mem::take(out);
+        let mut file = match self.body.take() {
+            Some(Body::File(file)) => Some(file),
+            body => {
+                self.body = body;
+                None
+            }
+        };
         let turn = move || {
             for word in words {
                 reader.step(word, &mut got);
             }
             let step = reader.step(input, &mut got);
-            (reader, step, got)
+            let (step, bytes) = read_file(&mut reader, &mut file, step, &mut got);
+            (reader, file, step, bytes, got)
         };
-        let (reader, step, got) = on_worker(turn).await.ok_or_else(panicked)?;
+        let (reader, file, step, bytes, got) = on_worker(turn).await.ok_or_else(panicked)?;
         self.reader = Some(reader);
+        self.body = file.map(Body::File).or(self.body.take());
+        self.fetched_bytes += bytes;
         *out = got;
-        Ok(step)
+        Ok(step?)
     }
 
     async fn answer(&mut self, need: Need) -> Result<Input, JobError> {
@@ -162,7 +175,12 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
 
     /// The next bytes of the body: as many as make a step worth its while, or what has come soon.
     async fn gather(&mut self) -> Result<Input, JobError> {
-        let Some(body) = &mut self.body else { return Ok(Input::End) };
+        let body = match &mut self.body {
+            // The next turn reads it.
+            Some(Body::File(_)) => return Ok(Input::GoOn),
+            Some(body) => body,
+            None => return Ok(Input::End),
+        };
         let (mut chunks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
         let mut soon = None;
         while bytes < GATHERED_BYTES {
@@ -202,6 +220,33 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             error @ ReadingError::Scratch(_) => StoreError::Failed(error.to_string()).into(),
         }
     }
+}
+
+/// Goes on with a file's bytes, which are read here, where that may block: until there is something to give out, or so much
+/// was read that the job should look around. Returns the last step, and how many bytes were read.
+fn read_file<I: Send + 'static, T>(
+    reader: &mut Reader<I, T>,
+    file: &mut Option<Box<FileBody>>,
+    mut step: Step<T>,
+    out: &mut Vec<I>,
+) -> (Result<Step<T>, ReadError>, u64) {
+    let mut bytes = 0;
+    while bytes < FILE_BYTES && matches!(step, Step::Need(Need::More)) {
+        let Some(body) = file else { break };
+        let input = match body.read() {
+            Some(Ok(chunk)) => {
+                bytes += chunk.len() as u64;
+                Input::Bytes(vec![chunk])
+            }
+            Some(Err(error)) => return (Err(error), bytes),
+            None => {
+                *file = None;
+                Input::End
+            }
+        };
+        step = reader.step(input, out);
+    }
+    (Ok(step), bytes)
 }
 
 /// Runs what keeps a processor busy on a worker's thread; nothing where it panics.

@@ -21,6 +21,7 @@ use std::future::Future;
 use crate::notification::ObjectId;
 
 pub use body::{Answer, Body, Chunks, Snapshot};
+pub use directory::body::FileBody;
 pub use memory::MemoryPlace;
 pub use place::Place;
 pub use version::{CHUNK_BYTES_MAX, Condition, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Version};

@@ -22,6 +22,8 @@ pub struct Deliver {
     pub encoders: Vec<Encoder>,
     /// Accepted records that are in quarantine, as far as some output has not had them: no sink gets those.
     pub quarantined: Places,
+    /// Whether a last line without a line end is held back, though it can be decoded: its writer may not have come to its end.
+    pub holds_unended: bool,
 }
 
 /// What a reading came to.
@@ -47,13 +49,14 @@ pub struct Summary {
 /// Reads as much as it takes to bring every output up to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
     Reader::new(|supply, outlet| async move {
-        let Deliver { before, framed_bytes, outputs, encoders, quarantined } = deliver;
+        let Deliver { before, framed_bytes, outputs, encoders, quarantined, holds_unended } = deliver;
         let mut fan_out = FanOut::new(outlet, &plan, encoders, outputs);
         fan_out.accepted = before.accepted;
         fan_out.quarantined = quarantined;
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
         fan_out.keeps_fingerprints = context.family.growth == Growth::Overwritten;
         let mut pass = Pass::new(&plan, context, supply, fan_out, before, framed_bytes);
+        pass.holds_unended = holds_unended;
         let mut summary = pass.run().await?;
         summary.counts = pass.fan_out.counts;
         Ok(summary)

@@ -135,6 +135,7 @@ mod tests {
             outputs,
             encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
             quarantined: Places::default(),
+            holds_unended: false,
         }
     }
 

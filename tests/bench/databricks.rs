@@ -116,6 +116,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
         framed_bytes: 0,
         encoders: vec![Encoder::new(EncodingName::Ocsf, Options::default())],
         quarantined: Places::default(),
+        holds_unended: false,
     };
     let mut reader = reading::deliver(plan, deliver);
     let (mut offers, mut fingerprints, mut at, mut input) = (Vec::new(), Vec::new(), 0, Input::GoOn);

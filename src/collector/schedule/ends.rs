@@ -9,6 +9,7 @@ use super::{AwaitingAck, Dispatcher, PendingChange, ReadRequest, Running, TICK};
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::ids::SinkId;
 use crate::collector::intake::in_flight::{AckHandle, Proof};
+use crate::collector::job::YOUNG;
 use crate::collector::job::task::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::retry::{self, Verdict};
@@ -71,8 +72,13 @@ impl Dispatcher {
                 self.had(sink, object).await?;
             }
         }
+        let feed = pending.feed;
         self.await_ack(object, pending);
-        self.settle(object)
+        self.settle(object)?;
+        if end.is_young && !self.once {
+            self.again(object, PendingChange::new(feed), YOUNG);
+        }
+        Ok(())
     }
 
     /// Keeps an object's messages until every sink has had it, or what it has not had is written down.

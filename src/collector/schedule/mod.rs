@@ -253,6 +253,7 @@ impl Dispatcher {
             etag: pending.etag.clone(),
             sinks: sinks.clone(),
             progress: Arc::new(AtomicU64::new(0)),
+            once: self.once,
         };
         let progress = Progress { now: Arc::clone(&task.progress), seen: 0 };
         self.shares.started(pending.feed, is_catching_up);

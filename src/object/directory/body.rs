@@ -1,12 +1,10 @@
 //! The bytes of one file as they are read.
 
-use std::fs::Metadata;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
+use bytes::{Bytes, BytesMut};
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
@@ -24,33 +22,48 @@ pub struct FileBody {
     /// `None` when all is given, or an error was.
     file: Option<File>,
     etag: Box<str>,
-    /// When it was last written, in milliseconds since the epoch.
+    /// When it was last written, and when it came to be what it is, in milliseconds since the epoch.
     modified_ms: Option<i64>,
+    arrived_ms: Option<i64>,
     at: u64,
     end: u64,
 }
 
 impl FileBody {
-    /// The bytes of the opened file from `at` up to, not including, `end`.
-    pub(super) fn new(object: &ObjectId, file: File, version: &Version, at: u64, end: u64) -> Self {
-        let (etag, modified_ms) = (version.etag.clone(), version.last_modified_ms);
-        Self { object: object.clone(), file: Some(file), etag, modified_ms, at, end }
+    /// The bytes that the opened file has now.
+    pub(super) fn new(object: &ObjectId, file: File, version: &Version, arrived_ms: Option<i64>) -> Self {
+        let (object, etag, modified_ms) = (object.clone(), version.etag.clone(), version.last_modified_ms);
+        Self { object, file: Some(file), etag, modified_ms, arrived_ms, at: 0, end: version.size_bytes }
     }
 
-    pub(in crate::object) async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+    /// When the file came to be what it is, in milliseconds since the epoch. Another write within the same tick of the file
+    /// system's clock, which is a few milliseconds long, would not show in its entity tag.
+    pub fn arrived_ms(&self) -> Option<i64> {
+        self.arrived_ms
+    }
+
+    /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never
+    /// sooner. Blocks while it reads: to be called on a worker's thread.
+    ///
+    /// # Errors
+    /// The file changed, or cannot be read. There is nothing more then.
+    pub fn read(&mut self) -> Option<Result<Bytes, ReadError>> {
         let file = self.file.as_mut()?;
         let result = if self.at < self.end {
             let length = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
-            let mut chunk = BytesMut::with_capacity(length).limit(length);
-            match file.read_buf(&mut chunk).await {
+            let mut chunk = BytesMut::zeroed(length);
+            match file.read(&mut chunk) {
                 Ok(0) => Err(ReadError::Changed { object: self.object.clone() }),
-                Ok(_) => Ok(chunk.into_inner().freeze()),
+                Ok(count) => {
+                    chunk.truncate(count);
+                    self.at += count as u64;
+                    Ok(chunk.freeze())
+                }
                 Err(error) => Err(failed(&self.object, &error)),
             }
         } else {
-            let now = file.metadata().await;
-            match now {
-                Ok(now) if now.len() > self.end || self.is_same(&now) => {
+            match file.metadata() {
+                Ok(now) if now.len() > self.end || is_same(&now, &self.etag, self.end, self.modified_ms) => {
                     self.file = None;
                     return None;
                 }
@@ -58,18 +71,18 @@ impl FileBody {
                 Err(error) => Err(failed(&self.object, &error)),
             }
         };
-        match &result {
-            Ok(chunk) => self.at += chunk.len() as u64,
-            Err(_) => self.file = None,
+        if result.is_err() {
+            self.file = None;
         }
         Some(result)
     }
+}
 
-    /// Whether nobody has written to the file. That its last name was taken away is a change of the file too.
-    fn is_same(&self, now: &Metadata) -> bool {
-        let was_replaced = now.nlink() == 0 && now.len() == self.end && modified_ms(now) == self.modified_ms;
-        was_replaced || *file_etag(now) == *self.etag
-    }
+/// Whether nobody has written to a file that was opened with this tag, size and time. That its last name was taken away is
+/// a change of the file too.
+pub(super) fn is_same(now: &Metadata, etag: &str, size_bytes: u64, modified_at_ms: Option<i64>) -> bool {
+    let was_replaced = now.nlink() == 0 && now.len() == size_bytes && modified_ms(now) == modified_at_ms;
+    was_replaced || *file_etag(now) == *etag
 }
 
 pub(super) fn failed(object: &ObjectId, error: &io::Error) -> ReadError {
