@@ -21,7 +21,10 @@
 //! | accepted sequence | an object's records in the order in which they were first seen; each sink has a *cursor* in it |
 //! | position | what is known of an object, and where each sink stands with it |
 //! | part | encoded events of one stretch of one object, for one sink |
-//! | batch | parts for one sink, *sealed* before they are sent and *committed* when the sink has them |
+//! | lane | one of a sink's streams of batches, with a sequence and a state of its own |
+//! | piece | the events of a part as they were encoded and hashed: what a batch is cut into, and compared by |
+//! | batch | parts for one lane, *sealed* before they are sent and *committed* when the sink has them |
+//! | manifest | what is written of a batch when it is sealed: enough to make it again |
 //! | backlog | objects that a sink has not had: their messages wait, or are settled once the entry is written down |
 //! | in-flight message | a message received and not yet deleted; an *ack handle* is one change's share in it |
 //! | read request, pending change | what asks for an object to be read; what of that waits for the object's next job |

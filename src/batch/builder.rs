@@ -1,6 +1,9 @@
-//! Says when a batch is full: by bytes, by events, by age, or when nothing more is coming.
+//! Says when a batch is cut: by bytes, by events, by age, or when nothing more is coming.
 
 use std::time::Duration;
+
+/// A batch is cut when nothing was added to it for as long, though more may come.
+const IDLE: Duration = Duration::from_millis(20);
 
 /// When a batch is cut.
 #[derive(Clone, Copy, Debug)]
@@ -34,19 +37,20 @@ impl<T> Builder<T> {
         self.items.is_empty()
     }
 
-    /// Whether the batch is cut now. `waited` is how long its first item has been here; `more` says whether anything
-    /// else is on its way.
-    pub fn is_full(&self, waited: Duration, more: bool) -> bool {
-        !self.is_empty()
-            && (!more
-                || self.bytes >= self.limits.bytes
-                || self.events >= self.limits.events
-                || waited >= self.limits.age)
+    /// Whether the batch has no room for more.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= self.limits.bytes || self.events >= self.limits.events
     }
 
-    /// How much longer the batch may wait for more.
-    pub fn patience(&self, waited: Duration) -> Duration {
-        self.limits.age.saturating_sub(waited)
+    /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` says
+    /// whether anything else is on its way. That whoever takes it is free cuts no batch.
+    pub fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
+        !self.is_empty() && (!more || self.is_full() || self.patience(waited, idle).is_zero())
+    }
+
+    /// How much longer the batch waits for more.
+    pub fn patience(&self, waited: Duration, idle: Duration) -> Duration {
+        self.limits.age.saturating_sub(waited).min(IDLE.saturating_sub(idle))
     }
 
     pub fn take(&mut self) -> Vec<T> {
@@ -60,10 +64,10 @@ impl<T> Builder<T> {
 mod tests {
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    const AGE: Duration = Duration::from_secs(1);
 
     fn builder(items: &[(usize, usize)]) -> Builder<()> {
-        let mut builder = Builder::new(Limits { bytes: 100, events: 10, age: SECOND });
+        let mut builder = Builder::new(Limits { bytes: 100, events: 10, age: AGE });
         for (bytes, events) in items {
             builder.push((), *bytes, *events);
         }
@@ -71,25 +75,28 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_cut_by_bytes_events_age_or_the_end_of_what_is_coming() {
+    fn a_batch_is_cut_by_bytes_events_age_idleness_or_the_end_of_what_is_coming() {
         let none = Duration::ZERO;
-        assert!(!builder(&[(99, 9)]).is_full(none, true));
-        assert!(builder(&[(60, 1), (40, 1)]).is_full(none, true), "bytes");
-        assert!(builder(&[(1, 5), (1, 5)]).is_full(none, true), "events");
-        assert!(builder(&[(1, 1)]).is_full(SECOND, true), "age");
-        assert!(builder(&[(1, 1)]).is_full(none, false), "nothing more is coming");
+        let almost = Duration::from_millis(19);
+        assert!(!builder(&[(99, 9)]).is_cut(AGE - almost, almost, true));
+        assert!(builder(&[(60, 1), (40, 1)]).is_cut(none, none, true), "bytes");
+        assert!(builder(&[(1, 5), (1, 5)]).is_cut(none, none, true), "events");
+        assert!(builder(&[(1, 1)]).is_cut(AGE, none, true), "age");
+        assert!(builder(&[(1, 1)]).is_cut(IDLE, IDLE, true), "nothing was added for as long");
+        assert!(builder(&[(1, 1)]).is_cut(none, none, false), "nothing more is coming");
     }
 
     #[test]
     fn an_empty_batch_is_never_cut() {
-        assert!(!builder(&[]).is_full(SECOND, false));
+        assert!(!builder(&[]).is_cut(AGE, AGE, false));
     }
 
     #[test]
     fn taking_a_batch_begins_the_next_at_nothing() {
         let mut builder = builder(&[(100, 1)]);
+        assert!(builder.is_full());
         assert_eq!(builder.take().len(), 1);
         builder.push((), 1, 1);
-        assert!(!builder.is_full(Duration::ZERO, true));
+        assert!(!builder.is_full());
     }
 }

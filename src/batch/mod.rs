@@ -2,16 +2,33 @@
 
 mod builder;
 
+mod manifest;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::delta::{Fingerprint, Progress, Ranges, RecordHash};
-use crate::event::EventId;
+use crate::event::{Encoded, Head};
 use crate::notification::ObjectId;
 use crate::object::Version;
 
 pub use builder::{Builder, Limits};
+pub use manifest::{Manifest, PieceMark, SealedPart};
+
+/// One of a sink's streams of batches. An object's records go by one lane, and each lane has a sequence of its own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lane {
+    pub sink: Arc<str>,
+    pub number: u16,
+}
+
+impl Lane {
+    /// The one lane of a sink that writes one thing at a time.
+    pub fn only(sink: Arc<str>) -> Self {
+        Self { sink, number: 0 }
+    }
+}
 
 /// One sink's step in one object's accepted sequence.
 ///
@@ -37,6 +54,11 @@ pub enum Form {
 }
 
 impl Form {
+    /// Whether the gap loses them.
+    pub fn fills(&self) -> bool {
+        matches!(self, Self::Fill { .. })
+    }
+
     /// The places that the gap gains or loses.
     pub fn ranges(&self) -> &Ranges {
         match self {
@@ -99,7 +121,33 @@ pub struct Refused {
     pub body_zstd: Option<Vec<u8>>,
 }
 
-/// Encoded events of one stretch of one object, for one sink.
+/// Events as one encoder wrote them, shared by the sinks that take it. Their bytes are hashed once, here.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Events, each ended by a newline.
+    pub bytes: Bytes,
+    /// Where each event ends in `bytes`.
+    pub ends: Arc<[u32]>,
+    pub heads: Arc<[Head]>,
+    /// BLAKE3 of `bytes`.
+    pub hash: blake3::Hash,
+}
+
+impl From<Encoded> for Piece {
+    fn from(encoded: Encoded) -> Self {
+        let hash = blake3::hash(&encoded.bytes);
+        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), heads: encoded.heads.into(), hash }
+    }
+}
+
+impl Piece {
+    /// The events one by one, each with its newline.
+    pub fn events(&self) -> impl Iterator<Item = (&Head, &[u8])> {
+        self.heads.iter().zip(lines(&self.bytes, &self.ends))
+    }
+}
+
+/// One piece of one stretch of one object, for one sink.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub advance: Advance,
@@ -110,45 +158,34 @@ pub struct Part {
     /// The number in quarantine of the one record whose events these are, which was refused when it was accepted. Such a
     /// part stands still: it begins where it ends.
     pub redelivers: Option<u64>,
-    /// Events, each ended by a newline.
-    pub bytes: Bytes,
-    /// Where each event ends in `bytes`.
-    pub ends: Arc<[u32]>,
-    pub ids: Arc<[EventId]>,
-}
-
-impl Part {
-    /// What the manifest keeps to tell later whether the same bytes came out again.
-    pub fn hash(&self) -> [u8; 32] {
-        blake3::hash(&self.bytes).into()
-    }
+    pub piece: Piece,
 }
 
 /// What is sent to a sink at once.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Deterministic: a repeat carries the same id.
-    pub id: String,
-    /// Position in the sink's sequence of batches, from 1.
+    /// As its manifest has it: a repeat carries the same.
+    pub id: Box<str>,
     pub seq: u64,
     pub bytes: Bytes,
     pub ends: Arc<[u32]>,
-    pub ids: Arc<[EventId]>,
+    pub heads: Arc<[Head]>,
 }
 
 impl Batch {
-    /// The parts' events, one after another.
-    pub fn of(id: String, seq: u64, parts: &[Part]) -> Self {
-        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.bytes.len()).sum());
-        let mut ends = Vec::with_capacity(parts.iter().map(|part| part.ends.len()).sum());
-        let mut ids = Vec::with_capacity(ends.capacity());
-        for part in parts {
+    /// The pieces' events, one after another.
+    pub fn of<'a>(manifest: &Manifest, pieces: impl Iterator<Item = &'a Piece> + Clone) -> Self {
+        let mut bytes = Vec::with_capacity(pieces.clone().map(|piece| piece.bytes.len()).sum());
+        let mut ends = Vec::with_capacity(pieces.clone().map(|piece| piece.ends.len()).sum());
+        let mut heads = Vec::with_capacity(ends.capacity());
+        for piece in pieces {
             let base = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            ends.extend(part.ends.iter().map(|end| base.saturating_add(*end)));
-            ids.extend_from_slice(&part.ids);
-            bytes.extend_from_slice(&part.bytes);
+            ends.extend(piece.ends.iter().map(|end| base.saturating_add(*end)));
+            heads.extend_from_slice(&piece.heads);
+            bytes.extend_from_slice(&piece.bytes);
         }
-        Self { id, seq, bytes: bytes.into(), ends: ends.into(), ids: ids.into() }
+        let Manifest { id, seq, .. } = manifest;
+        Self { id: id.clone(), seq: *seq, bytes: bytes.into(), ends: ends.into(), heads: heads.into() }
     }
 
     pub fn events(&self) -> usize {
@@ -157,11 +194,15 @@ impl Batch {
 
     /// The events one by one, each with its newline.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        let mut from = 0;
-        self.ends.iter().map(move |&end| {
-            let line = &self.bytes[from..end as usize];
-            from = end as usize;
-            line
-        })
+        lines(&self.bytes, &self.ends)
     }
+}
+
+fn lines<'a>(bytes: &'a [u8], ends: &'a [u32]) -> impl Iterator<Item = &'a [u8]> {
+    let mut from = 0;
+    ends.iter().map(move |&end| {
+        let line = &bytes[from..end as usize];
+        from = end as usize;
+        line
+    })
 }

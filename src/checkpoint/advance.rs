@@ -1,19 +1,19 @@
 //! Seal, commit, finish: how an object and its sinks move on.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::batches::{self, LaneState, Seal, Sealed, SealedBatch};
+use super::batches::{self, Seal, Sealed};
 use super::freshness::{self, Freshness};
 use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
+use super::writer::in_savepoint;
 use super::{CheckpointStore, StoreError, backlog, fingerprints, quarantine, requeue};
-use crate::batch::{Acceptance, Advance, Form, Part};
+use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
-use crate::sink::{Position, Receipt};
+use crate::sink::{LaneState, Receipt, State};
 
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
@@ -77,58 +77,52 @@ impl CheckpointStore {
     /// `Overtaken` names an object that does not stand where its part begins; nothing is written then.
     pub async fn seal(&self, seal: Seal) -> Result<Sealed, StoreError> {
         let store = self.clone();
-        let sealed = move |connection: &Connection| {
-            let state = batches::lane(connection, &seal.sink)?;
-            let seq = state.seq + 1;
-            let id = format!("{}-{}-{seq}", store.instance(), seal.sink);
-            batches::insert_batch(connection, &seal, seq, &id)?;
-            for (ord, part) in seal.parts.iter().enumerate() {
-                let object_id = match &part.acceptance {
-                    Some(acceptance) => accept(&store, connection, part, acceptance, seal.now_ms)?,
-                    None => known(connection, &part.advance.object)?.id,
-                };
-                batches::insert_part(connection, &seal, ord, object_id, part)?;
-            }
-            Ok(Sealed { sink: seal.sink, id, seq })
-        };
-        self.writer.write(sealed).await
+        self.writer.write(move |connection| write_seal(&store, connection, seal)).await
     }
 
     /// Applies a delivered batch's advances and forgets its manifest, in one transaction.
     pub async fn commit(&self, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
-        let (sink, id, seq) = (Arc::clone(&sealed.sink), sealed.id.clone(), sealed.seq);
-        let position = receipt.position();
-        let commit = move |connection: &Connection| {
-            let mut gaps: Vec<GapChange> = Vec::new();
-            for (object_id, advance) in batches::advances(connection, &sink)? {
-                position::apply(connection, object_id, &sink, &advance)?;
-                note_gap(&mut gaps, &advance);
-            }
-            requeue::note_delivered(connection, &sink)?;
-            let state = batches::lane(connection, &sink)?;
-            let position = position.or(state.position);
-            batches::set_lane(connection, &sink, &LaneState { seq, position, file: state.file })?;
-            let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
-            statement.execute(params![&*sink, id])?;
-            Ok(Committed(gaps))
-        };
-        self.writer.write(commit).await
+        let (sealed, receipt) = (sealed.clone(), receipt.clone());
+        self.writer.write(move |connection| write_commit(connection, &sealed, &receipt)).await
     }
 
-    /// Forgets a sealed batch that cannot be made again. Its sink stands where it stood, and gets the batch's records when
-    /// their objects are next read.
+    /// The same, and in the same transaction [seals](Self::seal) the next batch of the lane. Whether that was sealed is
+    /// told apart: a batch that was overtaken leaves the commit as it is.
+    pub async fn commit_and_seal(
+        &self,
+        sealed: &Sealed,
+        receipt: &Receipt,
+        next: Seal,
+    ) -> Result<(Committed, Result<Sealed, StoreError>), StoreError> {
+        let (store, sealed, receipt) = (self.clone(), sealed.clone(), receipt.clone());
+        let advance = move |connection: &Connection| {
+            let committed = write_commit(connection, &sealed, &receipt)?;
+            match in_savepoint(connection, |connection| write_seal(&store, connection, next)) {
+                Err(error @ StoreError::Overtaken { .. }) => Ok((committed, Err(error))),
+                sealed => Ok((committed, Ok(sealed?))),
+            }
+        };
+        self.writer.write(advance).await
+    }
+
+    /// Forgets a sealed batch that cannot be made again, and those behind it, which begin where it ends. Their sink stands
+    /// where it stood, and gets the batches' records when their objects are next read.
     pub async fn unseal(&self, sealed: &Sealed) -> Result<(), StoreError> {
-        let (sink, id) = (Arc::clone(&sealed.sink), sealed.id.clone());
+        let Sealed { lane, manifest } = sealed.clone();
         let unseal = move |connection: &Connection| {
-            for (object_id, advance) in batches::advances(connection, &sink)? {
-                // Nothing else says that it has not had all that the object holds.
-                if matches!(advance.form, Form::Fill { .. }) {
-                    let row = SinkRow::find(connection, object_id, &sink)?;
-                    SinkRow { read: None, ..row }.save(connection, object_id, &sink)?;
+            let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
+            for sealed in newer {
+                for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
+                    // Nothing else says that it has not had all that the object holds.
+                    if matches!(advance.form, Form::Fill { .. }) {
+                        let row = SinkRow::find(connection, object_id, &lane.sink)?;
+                        SinkRow { read: None, ..row }.save(connection, object_id, &lane.sink)?;
+                    }
                 }
             }
-            let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
-            statement.execute(params![&*sink, id])?;
+            connection
+                .prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq >= ?3")?
+                .execute(params![&*lane.sink, lane.number, rows::int(manifest.seq)])?;
             Ok(())
         };
         self.writer.write(unseal).await
@@ -215,28 +209,57 @@ impl CheckpointStore {
         })
     }
 
-    /// Where a sink stands.
-    pub fn lane(&self, sink: &str) -> Result<LaneState, StoreError> {
-        self.read(|connection| batches::lane(connection, sink))
+    /// Where a lane stands.
+    pub fn lane(&self, lane: &Lane) -> Result<LaneState, StoreError> {
+        self.read(|connection| batches::lane(connection, lane))
     }
 
-    /// The batch of a sink that was sealed and not committed, if there is one.
-    pub fn sealed(&self, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
-        self.read(|connection| batches::sealed_batch(connection, sink))
+    /// The batches of a lane that were sealed and not committed, in their order.
+    pub fn sealed(&self, lane: &Lane) -> Result<Vec<Sealed>, StoreError> {
+        self.read(|connection| batches::sealed(connection, lane))
     }
 
-    /// Takes a sink's position as it is told: the sink goes on elsewhere than where its last batch ended.
-    pub async fn place_lane(&self, sink: Arc<str>, position: Position, file: PathBuf) -> Result<(), StoreError> {
-        let place = move |connection: &Connection| {
-            let state = batches::lane(connection, &sink)?;
-            batches::set_lane(
-                connection,
-                &sink,
-                &LaneState { seq: state.seq, position: Some(position), file: Some(file) },
-            )
+    /// Takes a sink's state as it is told: the sink goes on elsewhere than where its last batch ended.
+    pub async fn set_state(&self, lane: Lane, state: State) -> Result<(), StoreError> {
+        let set = move |connection: &Connection| {
+            let before = batches::lane(connection, &lane)?;
+            batches::set_lane(connection, &lane, &LaneState { state: Some(state), ..before })
         };
-        self.writer.write(place).await
+        self.writer.write(set).await
     }
+}
+
+fn write_seal(store: &CheckpointStore, connection: &Connection, seal: Seal) -> Result<Sealed, StoreError> {
+    let Seal { lane, encoder, parts, now_ms } = seal;
+    for part in &*parts {
+        if let Some(acceptance) = &part.acceptance {
+            accept(store, connection, part, acceptance, now_ms)?;
+        }
+    }
+    let seq = batches::next_seq(connection, &lane)?;
+    let manifest = Manifest::new(store.instance(), &lane, seq, &encoder, &parts);
+    batches::insert(connection, &lane, &manifest)?;
+    Ok(Sealed { lane, manifest: Arc::new(manifest) })
+}
+
+fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
+    let Sealed { lane, manifest } = sealed;
+    let seq = manifest.seq;
+    let mut gaps: Vec<GapChange> = Vec::new();
+    for (object_id, advance) in batches::advances(connection, lane, seq)? {
+        position::apply(connection, object_id, &lane.sink, &advance)?;
+        note_gap(&mut gaps, &advance);
+    }
+    requeue::note_delivered(connection, lane, seq)?;
+    let before = batches::lane(connection, lane)?;
+    let state = receipt.state().cloned().or(before.state);
+    batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
+    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
+        &*lane.sink,
+        lane.number,
+        rows::int(seq)
+    ])?;
+    Ok(Committed(gaps))
 }
 
 fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance) {
@@ -265,11 +288,11 @@ fn accept(
     part: &Part,
     acceptance: &Acceptance,
     now_ms: i64,
-) -> Result<i64, StoreError> {
+) -> Result<(), StoreError> {
     let object = &part.advance.object;
     let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
     if row.progress.accepted >= acceptance.after {
-        return Ok(row.id);
+        return Ok(());
     }
     if row.progress.accepted != acceptance.before {
         return Err(StoreError::Overtaken { object: object.clone() });
@@ -281,6 +304,5 @@ fn accept(
     if !acceptance.fingerprints.is_empty() {
         fingerprints::append(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
     }
-    quarantine::records(store, connection, &acceptance.feed, part, &acceptance.refused, now_ms)?;
-    Ok(row.id)
+    quarantine::records(store, connection, &acceptance.feed, part, &acceptance.refused, now_ms)
 }

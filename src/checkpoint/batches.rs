@@ -1,178 +1,216 @@
 //! Sealed batches, their parts and the lanes they go out by: what they are, and their rows.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::position::{self, SinkRow};
-use super::rows::{Sum, count, int};
+use super::rows::{ObjectRow, Sum, count, int};
 use super::{StoreError, requeue};
-use crate::batch::{Advance, Form, Part};
+use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, SealedPart};
 use crate::delta::Ranges;
 use crate::notification::ObjectId;
-use crate::sink::{Manifest, Position};
+use crate::sink::{LaneState, State};
 
 /// What is written before a batch is sent.
+#[derive(Clone)]
 pub struct Seal {
-    pub sink: Arc<str>,
-    /// Which program and encoding made the bytes: the same makes the same again.
-    pub encoder: String,
+    pub lane: Lane,
+    /// Which program, encoding and settings made the bytes: the same makes the same again.
+    pub encoder: Arc<str>,
     pub parts: Arc<[Part]>,
-    pub manifest: Manifest,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
 }
 
 /// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sealed {
-    pub(super) sink: Arc<str>,
-    pub(super) id: String,
-    pub(super) seq: u64,
+    pub(super) lane: Lane,
+    pub(super) manifest: Arc<Manifest>,
 }
 
 impl Sealed {
-    /// The batch's id; a repeat carries the same.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    pub fn seq(&self) -> u64 {
-        self.seq
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 }
 
-/// Where a sink stands in its own sequence.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct LaneState {
-    /// The last batch's number.
-    pub seq: u64,
-    /// Where its file ends, for sinks that hold a position.
-    pub position: Option<Position>,
-    /// Which file that is. A position that older programs wrote has none.
-    pub file: Option<PathBuf>,
-}
-
-/// A batch that was sealed and not committed before the process ended.
-#[derive(Debug)]
-pub struct SealedBatch {
-    pub sealed: Sealed,
-    pub encoder: String,
-    pub manifest: Manifest,
-    pub parts: Vec<SealedPart>,
-}
-
-/// What a part of such a batch was made from.
-#[derive(Clone, Debug)]
-pub struct SealedPart {
-    pub advance: Advance,
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    /// BLAKE3 of the part's bytes.
-    pub hash: [u8; 32],
-    /// The number in quarantine of the record it was made from, if it was.
-    pub redelivers: Option<u64>,
-}
-
-fn lane_sum(sink: &str, state: &LaneState) -> Sum {
-    let mut sum = Sum::of("lane").text(Some(sink)).int(int(state.seq));
-    if let Some(Position { number, len, opened_at_ms }) = state.position {
-        sum = sum.int(int(number)).int(int(len)).int(opened_at_ms);
-    }
-    match &state.file {
-        Some(file) => sum.bytes(file.as_os_str().as_encoded_bytes()),
+fn lane_sum(lane: &Lane, state: &LaneState) -> Sum {
+    let sum = Sum::of("lane").text(Some(&lane.sink)).int(lane.number.into()).int(int(state.seq));
+    let sum = sum.text(state.last_id.as_deref());
+    match &state.state {
+        Some(State(bytes)) => sum.bytes(bytes),
         None => sum,
     }
 }
 
-pub(super) fn lane(connection: &Connection, sink: &str) -> Result<LaneState, StoreError> {
+pub(super) fn lane(connection: &Connection, lane: &Lane) -> Result<LaneState, StoreError> {
     let found = connection
-        .prepare_cached(
-            "SELECT last_seq, file_number, file_len, file_opened_at_ms, sum, file_path FROM lane WHERE sink = ?1",
-        )?
-        .query_row([sink], |row| {
-            let position = match row.get::<_, Option<i64>>(1)? {
-                Some(number) => {
-                    Some(Position { number: count(number), len: count(row.get(2)?), opened_at_ms: row.get(3)? })
-                }
-                None => None,
-            };
-            let file = row.get::<_, Option<String>>(5)?.map(Into::into);
-            Ok((LaneState { seq: count(row.get(0)?), position, file }, row.get(4)?))
+        .prepare_cached("SELECT last_seq, last_id, state, sum FROM lane WHERE sink = ?1 AND lane = ?2")?
+        .query_row(params![&*lane.sink, lane.number], |row| {
+            let last_id = row.get::<_, Option<String>>(1)?.map(Into::into);
+            let state = row.get::<_, Option<Vec<u8>>>(2)?.map(|bytes| State(bytes.into()));
+            Ok((LaneState { seq: count(row.get(0)?), last_id, state }, row.get(3)?))
         })
         .optional()?;
     let Some((state, sum)) = found else { return Ok(LaneState::default()) };
-    lane_sum(sink, &state).verify(sum, || format!("the state of sink {sink}"))?;
+    lane_sum(lane, &state).verify(sum, || format!("the state of sink {}", lane.sink))?;
     Ok(state)
 }
 
-pub(super) fn set_lane(connection: &Connection, sink: &str, state: &LaneState) -> Result<(), StoreError> {
+pub(super) fn set_lane(connection: &Connection, lane: &Lane, state: &LaneState) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO lane (sink, last_seq, file_number, file_len, file_opened_at_ms, sum, file_path)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, file_number = excluded.file_number,
-                 file_len = excluded.file_len, file_opened_at_ms = excluded.file_opened_at_ms, sum = excluded.sum,
-                 file_path = excluded.file_path",
+            "INSERT INTO lane (sink, lane, last_seq, last_id, state, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq, last_id = excluded.last_id,
+                 state = excluded.state, sum = excluded.sum",
         )?
         .execute(params![
-            sink,
+            &*lane.sink,
+            lane.number,
             int(state.seq),
-            state.position.map(|position| int(position.number)),
-            state.position.map(|position| int(position.len)),
-            state.position.map(|position| position.opened_at_ms),
-            lane_sum(sink, state).value(),
-            // Configurations are UTF-8.
-            state.file.as_ref().and_then(|file| file.to_str()),
+            state.last_id,
+            state.state.as_ref().map(|State(bytes)| bytes),
+            lane_sum(lane, state).value(),
         ])?;
     Ok(())
 }
 
-fn batch_sum(sink: &str, seq: u64, id: &str, encoder: &str, manifest: &Manifest) -> Sum {
-    let sum = Sum::of("batch").text(Some(sink)).int(int(seq)).text(Some(id)).text(Some(encoder));
-    sum.int(int(manifest.bytes)).bytes(manifest.hash.as_bytes())
+/// The number of the lane's next batch.
+pub(super) fn next_seq(connection: &Connection, at: &Lane) -> Result<u64, StoreError> {
+    let sealed: Option<i64> = connection
+        .prepare_cached("SELECT max(seq) FROM batch WHERE sink = ?1 AND lane = ?2")?
+        .query_row(params![&*at.sink, at.number], |row| row.get(0))?;
+    Ok(sealed.map_or(0, count).max(lane(connection, at)?.seq) + 1)
 }
 
-pub(super) fn insert_batch(connection: &Connection, seal: &Seal, seq: u64, id: &str) -> Result<(), StoreError> {
-    let sum = batch_sum(&seal.sink, seq, id, &seal.encoder, &seal.manifest).value();
+fn batch_sum(lane: &Lane, manifest: &Manifest) -> Sum {
+    let sum = Sum::of("batch").text(Some(&lane.sink)).int(lane.number.into()).int(int(manifest.seq));
+    sum.text(Some(&manifest.id)).text(Some(&manifest.encoder)).int(int(manifest.parts.len() as u64))
+}
+
+fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
+    let sum = Sum::of("batch_part").text(Some(&lane.sink)).int(lane.number.into()).int(int(seq)).int(object_id);
+    let sum = sum.text(Some(&part.etag)).int(part.last_modified_ms.unwrap_or(i64::MIN));
+    let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&packed(&part.pieces));
+    let sum = sum.int(part.redelivers.map_or(-1, int)).int(i64::from(part.advance.form.fills()));
+    sum.bytes(&packed_ranges(part.advance.form.ranges()))
+}
+
+/// Writes a manifest.
+///
+/// # Errors
+/// `Overtaken` names an object that does not stand where its part begins.
+pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+    insert_row(connection, lane, manifest)?;
+    for (part, ord) in manifest.parts.iter().zip(0..) {
+        let overtaken = || StoreError::Overtaken { object: part.advance.object.clone() };
+        let object_id = ObjectRow::find(connection, &part.advance.object)?.ok_or_else(overtaken)?.id;
+        let mut is_due = is_due(connection, lane, object_id, &part.advance.form, part.advance.before)?;
+        if let Some(id) = part.redelivers {
+            is_due &= requeue::is_due(connection, id, &lane.sink, part.advance.before)?;
+        }
+        if !is_due {
+            return Err(overtaken());
+        }
+        insert_part(connection, lane, manifest.seq, ord, object_id, part)?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO batch (sink, lane, seq, id, encoder, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![
+            &*lane.sink,
+            lane.number,
+            int(manifest.seq),
+            manifest.id,
+            manifest.encoder,
+            batch_sum(lane, manifest).value()
+        ])?;
+    Ok(())
+}
+
+/// Whether a part can be applied once all that is sealed in the lane is: it begins where the last one ends, or where the sink
+/// stands; or all that it fills is in the sink's gap.
+fn is_due(connection: &Connection, lane: &Lane, object_id: i64, form: &Form, before: u64) -> Result<bool, StoreError> {
+    let mut earlier = connection.prepare_cached(
+        "SELECT after, ranges FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2 AND fills = ?4
+         ORDER BY seq DESC, ord DESC",
+    )?;
+    let mut earlier = earlier.query(params![&*lane.sink, lane.number, object_id, form.fills()])?;
+    let Form::Fill { places } = form else {
+        let stands = match earlier.next()? {
+            Some(part) => count(part.get(0)?),
+            None => SinkRow::find(connection, object_id, &lane.sink)?.accepted,
+        };
+        return Ok(stands == before);
+    };
+    while let Some(part) = earlier.next()? {
+        if unpacked_ranges(&part.get::<_, Vec<u8>>(1)?).overlap(places) {
+            return Ok(false);
+        }
+    }
+    position::has_in_gap(connection, object_id, &lane.sink, places)
+}
+
+pub(super) fn insert_part(
+    connection: &Connection,
+    lane: &Lane,
+    seq: u64,
+    ord: i64,
+    object_id: i64,
+    part: &SealedPart,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT INTO batch (sink, seq, id, encoder, bytes, hash, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO batch_part (sink, lane, seq, ord, object_id, etag, last_modified_ms, before, after, pieces,
+                                     redelivers, fills, ranges, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
-            &*seal.sink,
+            &*lane.sink,
+            lane.number,
             int(seq),
-            id,
-            seal.encoder,
-            int(seal.manifest.bytes),
-            seal.manifest.hash.as_bytes(),
-            sum
+            ord,
+            object_id,
+            part.etag,
+            part.last_modified_ms,
+            int(part.advance.before),
+            int(part.advance.after),
+            packed(&part.pieces),
+            part.redelivers.map(int),
+            part.advance.form.fills(),
+            packed_ranges(part.advance.form.ranges()),
+            part_sum(lane, seq, object_id, part).value(),
         ])?;
     Ok(())
 }
 
-fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
-    let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
-    let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
-    let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash);
-    let sum = match part.redelivers {
-        Some(id) => sum.int(int(id)),
-        None => sum,
+/// Each piece as 48 bytes: where it ends and how long it is, the highest byte first, and its hash.
+fn packed(pieces: &[PieceMark]) -> Vec<u8> {
+    let pack = |piece: &PieceMark| [&piece.to.to_be_bytes()[..], &piece.bytes.to_be_bytes(), &piece.hash].concat();
+    pieces.iter().flat_map(pack).collect()
+}
+
+fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
+    let mark = |piece: &[u8; 48]| {
+        let [to, bytes, hash @ ..] = piece.as_chunks::<8>().0 else { return None };
+        let mut mark = PieceMark { to: u64::from_be_bytes(*to), bytes: u64::from_be_bytes(*bytes), hash: [0; 32] };
+        mark.hash.copy_from_slice(hash.as_flattened());
+        Some(mark)
     };
-    match &part.advance.form {
-        Form::Onward { gap } if gap.is_empty() => sum,
-        Form::Onward { gap } => sum.text(Some("gap")).bytes(&packed(gap)),
-        Form::Fill { places } => sum.text(Some("fill")).bytes(&packed(places)),
-    }
+    packed.as_chunks().0.iter().filter_map(mark).collect()
 }
 
 /// First and end of each range.
-fn packed(ranges: &Ranges) -> Vec<u8> {
+fn packed_ranges(ranges: &Ranges) -> Vec<u8> {
     ranges.iter().flat_map(|range| [range.start, range.end]).flat_map(u64::to_le_bytes).collect()
 }
 
-fn unpacked(packed: &[u8]) -> Ranges {
+pub(super) fn unpacked_ranges(packed: &[u8]) -> Ranges {
     let mut ranges = Ranges::default();
     let (ends, _) = packed.as_chunks::<8>();
     for range in ends.as_chunks::<2>().0 {
@@ -182,11 +220,11 @@ fn unpacked(packed: &[u8]) -> Ranges {
 }
 
 /// The columns that [`advance`] reads, in their order.
-const ADVANCE: &str = "bucket, key, before, after, fills, ranges";
+pub(super) const ADVANCE: &str = "bucket, key, before, after, fills, ranges";
 
 /// An advance from a row with these columns from number `at` on.
-fn advance(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Advance> {
-    let ranges = unpacked(&row.get::<_, Option<Vec<u8>>>(at + 5)?.unwrap_or_default());
+pub(super) fn advance(row: &Row<'_>, at: usize) -> rusqlite::Result<Advance> {
+    let ranges = unpacked_ranges(&row.get::<_, Option<Vec<u8>>>(at + 5)?.unwrap_or_default());
     Ok(Advance {
         object: ObjectId::new(row.get::<_, String>(at)?, row.get::<_, String>(at + 1)?),
         before: count(row.get(at + 2)?),
@@ -195,115 +233,61 @@ fn advance(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Advance> {
     })
 }
 
-/// Whether a part's advance can be applied once the parts before it in the batch are.
-fn is_due(connection: &Connection, seal: &Seal, ord: usize, object_id: i64) -> Result<bool, StoreError> {
-    let advance = &seal.parts[ord].advance;
-    let mut earlier =
-        seal.parts[..ord].iter().rev().map(|part| &part.advance).filter(|each| each.object == advance.object);
-    match &advance.form {
-        Form::Onward { .. } => {
-            let stands = match earlier.find(|each| matches!(each.form, Form::Onward { .. })) {
-                Some(before) => before.after,
-                None => SinkRow::find(connection, object_id, &seal.sink)?.accepted,
-            };
-            Ok(stands == advance.before)
-        }
-        Form::Fill { places } => {
-            let is_filled =
-                earlier.any(|each| matches!(&each.form, Form::Fill { places: filled } if filled.overlap(places)));
-            Ok(!is_filled && position::has_in_gap(connection, object_id, &seal.sink, places)?)
-        }
-    }
-}
-
-/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends; or
-/// all that it fills is in the sink's gap.
-pub(super) fn insert_part(
-    connection: &Connection,
-    seal: &Seal,
-    ord: usize,
-    object_id: i64,
-    part: &Part,
-) -> Result<(), StoreError> {
-    let advance = &part.advance;
-    let mut is_due = is_due(connection, seal, ord, object_id)?;
-    if let Some(id) = part.redelivers {
-        is_due &= requeue::is_due(connection, id, &seal.sink, advance.before)?;
-    }
-    if !is_due {
-        return Err(StoreError::Overtaken { object: advance.object.clone() });
-    }
-    let row = SealedPart {
-        advance: advance.clone(),
-        etag: part.version.etag.clone(),
-        last_modified_ms: part.version.last_modified_ms,
-        hash: part.hash(),
-        redelivers: part.redelivers,
-    };
-    connection
-        .prepare_cached(
-            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum, redelivers,
-                                     fills, ranges)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
-        .execute(params![
-            &*seal.sink,
-            int(ord as u64),
-            object_id,
-            &*row.etag,
-            row.last_modified_ms,
-            int(advance.before),
-            int(advance.after),
-            row.hash,
-            part_sum(&seal.sink, object_id, &row).value(),
-            row.redelivers.map(int),
-            matches!(advance.form, Form::Fill { .. }),
-            Some(packed(advance.form.ranges())).filter(|ranges| !ranges.is_empty()),
-        ])?;
-    Ok(())
-}
-
-/// The advances of the sink's sealed batch, each with its object's number.
-pub(super) fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, Advance)>, StoreError> {
+/// The advances of a sealed batch, each with its object's number.
+pub(super) fn advances(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<(i64, Advance)>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT object_id, {ADVANCE} FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
+        "SELECT object_id, {ADVANCE} FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord"
     ))?;
-    let rows = statement.query_map([sink], |row| Ok((row.get(0)?, advance(row, 1)?)))?;
+    let key = params![&*lane.sink, lane.number, int(seq)];
+    let rows = statement.query_map(key, |row| Ok((row.get(0)?, advance(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option<SealedBatch>, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT seq, id, encoder, bytes, hash, sum FROM batch WHERE sink = ?1")?
-        .query_row([sink], |row| {
-            let hash: [u8; 32] = row.get(4)?;
-            let manifest = Manifest { bytes: count(row.get(3)?), hash: hash.into() };
-            let sealed = Sealed { sink: sink.into(), id: row.get(1)?, seq: count(row.get(0)?) };
-            Ok((sealed, row.get::<_, String>(2)?, manifest, row.get::<_, i64>(5)?))
-        })
-        .optional()?;
-    let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
-    let name = || format!("the sealed batch of sink {sink}");
-    batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
+/// The lane's batches that are sealed and not committed, in their order.
+pub(super) fn sealed(connection: &Connection, lane: &Lane) -> Result<Vec<Sealed>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT seq, id, encoder, sum FROM batch WHERE sink = ?1 AND lane = ?2 ORDER BY seq")?;
+    let rows = statement.query_map(params![&*lane.sink, lane.number], |row| {
+        let (id, encoder): (String, String) = (row.get(1)?, row.get(2)?);
+        let (id, encoder, parts) = (id.into(), encoder.into(), Vec::new());
+        Ok((Manifest { id, seq: count(row.get(0)?), encoder, parts }, row.get(3)?))
+    })?;
+    let mut batches = Vec::new();
+    for row in rows {
+        let (mut manifest, sum) = row?;
+        manifest.parts = parts(connection, lane, manifest.seq)?;
+        batch_sum(lane, &manifest).verify(sum, || damaged(lane))?;
+        batches.push(Sealed { lane: lane.clone(), manifest: Arc::new(manifest) });
+    }
+    Ok(batches)
+}
+
+fn damaged(lane: &Lane) -> String {
+    format!("a sealed batch of sink {}", lane.sink)
+}
+
+fn parts(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<SealedPart>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT object_id, batch_part.etag, last_modified_ms, hash, batch_part.sum, redelivers, {ADVANCE}
-         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
+        "SELECT object_id, batch_part.etag, last_modified_ms, pieces, redelivers, batch_part.sum, {ADVANCE}
+         FROM batch_part JOIN object ON object.id = object_id
+         WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord"
     ))?;
-    let rows = statement.query_map([sink], |row| {
+    let rows = statement.query_map(params![&*lane.sink, lane.number, int(seq)], |row| {
         let part = SealedPart {
             advance: advance(row, 6)?,
             etag: row.get::<_, String>(1)?.into(),
             last_modified_ms: row.get(2)?,
-            hash: row.get(3)?,
-            redelivers: row.get::<_, Option<i64>>(5)?.map(count),
+            redelivers: row.get::<_, Option<i64>>(4)?.map(count),
+            pieces: unpacked(&row.get::<_, Vec<u8>>(3)?),
         };
-        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(4)?))
+        Ok((row.get(0)?, part, row.get(5)?))
     })?;
     let mut parts = Vec::new();
     for row in rows {
         let (object_id, part, sum) = row?;
-        part_sum(sink, object_id, &part).verify(sum, name)?;
+        part_sum(lane, seq, object_id, &part).verify(sum, || damaged(lane))?;
         parts.push(part);
     }
-    Ok(Some(SealedBatch { sealed, encoder, manifest, parts }))
+    Ok(parts)
 }

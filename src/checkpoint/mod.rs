@@ -60,7 +60,7 @@ use crate::notification::ObjectId;
 pub use advance::{Committed, Finish, GapChange, Passed};
 pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
-pub use batches::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
+pub use batches::{Seal, Sealed};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
@@ -352,10 +352,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
+    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
     use crate::delta::{Progress, RecordHash};
+    use crate::event::Encoded;
     use crate::object::Version;
-    use crate::sink::{Delivered, Delivery, Manifest, Position, Sink};
+    use crate::sink::{LaneState, Receipt, State, file_state};
 
     const DAY_MS: i64 = 86_400_000;
 
@@ -406,38 +407,51 @@ mod tests {
             })
         });
         let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1), size_bytes: 9 };
-        let mut ends = Vec::new();
-        let bytes = records.concat();
+        let mut encoded = Encoded { bytes: records.concat().into(), ..Encoded::default() };
         for line in &records {
-            ends.push(ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
+            encoded.ends.push(encoded.ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
         }
         Part {
             advance: Advance::onward(object(), from, to),
             version: Arc::new(version),
             acceptance,
             redelivers: None,
-            bytes: bytes.into(),
-            ends: ends.into(),
-            ids: Arc::new([]),
+            piece: encoded.into(),
         }
     }
 
-    pub(in crate::checkpoint) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
-        let batch = Batch::of(String::new(), 0, &parts);
-        let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
-        Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 }
+    impl CheckpointStore {
+        /// How many transactions were made durable: frames that end one, in the log.
+        pub(crate) fn durable_writes(&self) -> usize {
+            let log = std::fs::read(self.shared.path.with_extension("sqlite-wal")).unwrap();
+            let page_bytes = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+            log[32..].chunks(24 + page_bytes).filter(|frame| frame[4..8] != [0; 4]).count()
+        }
+
+        /// Leaves the database room for so many pages in all, as a full disk does.
+        pub(crate) async fn limit_pages(&self, most: u32) {
+            let limit = move |connection: &Connection| {
+                Ok(connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?)
+            };
+            self.writer.write(limit).await.unwrap();
+        }
     }
 
-    pub(in crate::checkpoint) async fn receipt() -> crate::sink::Receipt {
-        let mut sink = Sink::memory(Delivered::default());
-        let delivered = sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await;
-        let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
-        receipt
+    pub(in crate::checkpoint) fn lane(sink: &str) -> Lane {
+        Lane::only(sink.into())
+    }
+
+    pub(in crate::checkpoint) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
+        Seal { lane: lane(sink), encoder: "test".into(), parts: parts.into(), now_ms: 1 }
+    }
+
+    pub(in crate::checkpoint) fn receipt(sealed: &Sealed) -> Receipt {
+        Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap()
     }
 
     pub(in crate::checkpoint) async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
         let sealed = store.seal(seal(sink, parts)).await.unwrap();
-        store.commit(&sealed, &receipt().await).await.unwrap();
+        store.commit(&sealed, &receipt(&sealed)).await.unwrap();
     }
 
     /// Of so many accepted records, a version that these sinks were offered whole.
@@ -482,23 +496,93 @@ mod tests {
             let refused = store.seal(seal("a", vec![part(3, 4, true), wrong])).await;
             assert!(matches!(refused, Err(StoreError::Overtaken { .. })));
             assert_eq!(cursors(&store), (3, vec![3, 0]), "not even the part that was right");
-            assert!(store.sealed("a").unwrap().is_none());
+            assert!(store.sealed(&lane("a")).unwrap().is_empty());
         }
     }
 
     #[tokio::test]
     async fn a_sealed_batch_outlives_the_process_with_its_id() {
         let World { directory, store } = world();
-        let id = store.seal(seal("a", vec![part(0, 2, true), part(2, 3, true)])).await.unwrap().id().to_owned();
+        let sealed = store.seal(seal("a", vec![part(0, 2, true), part(2, 3, true)])).await.unwrap();
         drop(store);
         let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let found = store.sealed("a").unwrap().unwrap();
-        assert_eq!(found.sealed.id(), id);
-        assert_eq!(found.parts.iter().map(|part| part.advance.after).collect::<Vec<_>>(), [2, 3]);
+        let [found] = &store.sealed(&lane("a")).unwrap()[..] else { panic!("one batch was sealed") };
+        assert_eq!(found.manifest(), sealed.manifest());
+        let ends: Vec<u64> = found.manifest().pieces().map(|piece| piece.to).collect();
+        assert_eq!((found.manifest().parts.len(), ends), (1, vec![2, 3]), "one stretch of two pieces");
         assert_eq!(cursors(&store), (3, vec![0, 0]), "accepted, and not yet delivered");
-        store.commit(&found.sealed, &receipt().await).await.unwrap();
+        store.commit(found, &receipt(found)).await.unwrap();
         assert_eq!(cursors(&store), (3, vec![3, 0]));
-        assert_eq!(store.lane("a").unwrap().seq, 1);
+        let last_id = Some(found.manifest().id.clone());
+        assert_eq!(store.lane(&lane("a")).unwrap(), LaneState { seq: 1, last_id, state: None });
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        store.seal(seal("a", vec![part(3, 4, true)])).await.unwrap();
+        raw.execute("UPDATE batch_part SET pieces = zeroblob(48)", []).unwrap();
+        assert!(matches!(store.sealed(&lane("a")), Err(StoreError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_before_ends() {
+        let World { directory: _directory, store } = world();
+        let first = store.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        let refused = store.seal(seal("a", vec![part(0, 2, false)])).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "that is sealed already");
+        let second = store.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let other_lane = Lane { number: 1, ..lane("a") };
+        assert!(store.sealed(&other_lane).unwrap().is_empty());
+        let seqs = || store.sealed(&lane("a")).unwrap().iter().map(|one| one.manifest().seq).collect::<Vec<_>>();
+        assert_eq!(seqs(), [1, 2]);
+        let refused = store.commit(&second, &receipt(&second)).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "they are committed in their order");
+        store.commit(&first, &receipt(&first)).await.unwrap();
+        assert_eq!((cursors(&store), seqs()), ((3, vec![2, 0]), vec![2]));
+        store.commit(&second, &receipt(&second)).await.unwrap();
+        assert_eq!((cursors(&store), seqs()), ((3, vec![3, 0]), vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_cannot_be_made_again_is_unsealed_with_those_behind_it() {
+        let World { directory: _directory, store } = world();
+        let first = store.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        store.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        store.seal(seal("b", vec![part(0, 3, false)])).await.unwrap();
+        store.unseal(&first).await.unwrap();
+        assert!(store.sealed(&lane("a")).unwrap().is_empty());
+        assert_eq!(store.sealed(&lane("b")).unwrap().len(), 1);
+        assert_eq!(cursors(&store), (3, vec![0, 0]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_committed_and_the_next_sealed_in_one_durable_write() {
+        let World { directory: _directory, store } = world();
+        let before = store.durable_writes();
+        let mut sealed = store.seal(seal("a", vec![part(0, 1, true)])).await.unwrap();
+        for n in 1..4 {
+            let next = seal("a", vec![part(n, n + 1, true)]);
+            sealed = store.commit_and_seal(&sealed, &receipt(&sealed), next).await.unwrap().1.unwrap();
+            assert_eq!(cursors(&store), (n + 1, vec![n, 0]));
+        }
+        store.commit(&sealed, &receipt(&sealed)).await.unwrap();
+        assert_eq!(store.durable_writes() - before, 5, "of four batches, each sealed and committed");
+    }
+
+    #[tokio::test]
+    async fn a_next_batch_that_is_overtaken_leaves_nothing_and_keeps_no_commit_back() {
+        let World { directory: _directory, store } = world();
+        let sealed = store.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        let before = store.durable_writes();
+        let next = seal("a", vec![part(2, 3, true), part(7, 8, true)]);
+        let (_committed, next) = store.commit_and_seal(&sealed, &receipt(&sealed), next).await.unwrap();
+        assert!(matches!(next, Err(StoreError::Overtaken { object: overtaken }) if overtaken == object()));
+        assert_eq!(cursors(&store), (2, vec![2, 0]), "not even the part that was right");
+        assert!(store.sealed(&lane("a")).unwrap().is_empty());
+        assert_eq!(store.durable_writes() - before, 1);
+        // And a commit that is overtaken, out of its turn here, seals nothing.
+        store.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let second = store.seal(seal("a", vec![part(3, 4, true)])).await.unwrap();
+        let refused = store.commit_and_seal(&second, &receipt(&second), seal("a", vec![part(4, 5, true)])).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })));
+        assert_eq!((store.sealed(&lane("a")).unwrap().len(), cursors(&store)), (2, (4, vec![2, 0])));
     }
 
     #[tokio::test]
@@ -617,31 +701,93 @@ mod tests {
     #[tokio::test]
     async fn a_lanes_place_outlives_commits_and_the_process() {
         let World { directory, store } = world();
-        let position = Position { number: 3, len: 0, opened_at_ms: 0 };
-        store.place_lane("a".into(), position, "/var/log/out.ndjson".into()).await.unwrap();
+        let state = State(b"where it stands".as_slice().into());
+        store.set_state(lane("a"), state.clone()).await.unwrap();
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         drop(store);
         let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let expected = LaneState { seq: 1, position: Some(position), file: Some("/var/log/out.ndjson".into()) };
-        assert_eq!(store.lane("a").unwrap(), expected);
+        let found = store.lane(&lane("a")).unwrap();
+        assert_eq!((found.seq, found.state), (1, Some(state)));
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
-        raw.execute("UPDATE lane SET file_path = '/var/log/other'", []).unwrap();
-        assert!(matches!(store.lane("a"), Err(StoreError::Corrupt { .. })));
+        raw.execute("UPDATE lane SET state = 'elsewhere'", []).unwrap_err();
+        raw.execute("UPDATE lane SET state = CAST('elsewhere' AS BLOB)", []).unwrap();
+        assert!(matches!(store.lane(&lane("a")), Err(StoreError::Corrupt { .. })));
+    }
+
+    /// A store as a program of before wrote it, up to the step that holds this text, with these rows; opened by this one.
+    fn upgraded(before: &str, rows: &str) -> (tempfile::TempDir, Result<CheckpointStore, OpenError>) {
+        let directory = tempfile::tempdir().unwrap();
+        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
+        let steps = schema::MIGRATIONS.iter().position(|step| step.contains(before)).unwrap();
+        schema::MIGRATIONS[..steps].iter().for_each(|step| raw.execute_batch(step).unwrap());
+        raw.pragma_update(None, "user_version", u32::try_from(steps).unwrap()).unwrap();
+        raw.execute_batch(rows).unwrap();
+        drop(raw);
+        let store = CheckpointStore::open(directory.path(), 0);
+        (directory, store)
     }
 
     #[test]
-    fn a_lane_of_a_store_without_paths_is_read_as_it_was_written() {
-        let directory = tempfile::tempdir().unwrap();
-        let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
-        let before = schema::MIGRATIONS.iter().position(|step| step.contains("file_path")).unwrap();
-        schema::MIGRATIONS[..before].iter().for_each(|step| raw.execute_batch(step).unwrap());
-        raw.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
-        // As version 2 wrote it, checksum and all.
-        raw.execute("INSERT INTO lane VALUES ('o', 2, 1, 4384, 1795333046644, 4124340512510405613)", []).unwrap();
-        drop(raw);
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let position = Position { number: 1, len: 4384, opened_at_ms: 1795333046644 };
-        assert_eq!(store.lane("o").unwrap(), LaneState { seq: 2, position: Some(position), file: None });
+    fn where_the_sinks_of_an_older_store_stand_is_taken_over() {
+        // As version 2 wrote it, checksum and all; and as later ones did, which know the path too.
+        let row = "INSERT INTO lane VALUES ('o', 2, 1, 4384, 1795333046644, 4124340512510405613)";
+        let (_directory, store) = upgraded("file_path", row);
+        let state = Some(file_state(1, 4384, 1_795_333_046_644, None));
+        assert_eq!(store.unwrap().lane(&lane("o")).unwrap(), LaneState { seq: 2, last_id: None, state });
+        let sum = rows::Sum::of("lane").text(Some("o")).int(9).int(3).int(5).int(7).bytes(b"/a").value();
+        let row = format!("INSERT INTO lane VALUES ('o', 9, 3, 5, 7, {sum}, '/a')");
+        let (_directory, store) = upgraded("lane_before", &row);
+        let state = Some(file_state(3, 5, 7, Some(Path::new("/a"))));
+        assert_eq!(store.unwrap().lane(&lane("o")).unwrap(), LaneState { seq: 9, last_id: None, state });
+        let (_directory, store) = upgraded("lane_before", &row.replace("9, 3", "9, 4"));
+        assert!(matches!(store, Err(OpenError::Corrupt { reason, .. }) if reason.contains("the state of sink o")));
+    }
+
+    #[test]
+    fn a_batch_that_an_older_program_sealed_is_taken_over_whole() {
+        let (of_part, whole) = ([1_u8; 32], [2_u8; 32]);
+        let part = |object: i64, from: i64| {
+            let sum = rows::Sum::of("batch_part").text(Some("o")).int(object).text(Some("e")).int(i64::MIN);
+            sum.int(from).int(from + 2).bytes(&of_part)
+        };
+        let gap: [u8; 16] = [5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0];
+        let with_gap = part(2, 5).text(Some("gap")).bytes(&gap).value();
+        let batch = rows::Sum::of("batch").text(Some("o")).int(4).text(Some("i-o-4")).text(Some("0.1.0/old"));
+        let batch = batch.int(99).bytes(&whole).value();
+        let object = |id: i64, key: &str| {
+            format!(
+                "INSERT INTO object (id, feed, bucket, key, accepted, content_records, content_bytes, digest, in_order, state,
+                                     changed_at_ms, sum) VALUES ({id}, 'dbx', 'logs', '{key}', 0, 0, 0, x'', 1, 'reading', 1, 0);"
+            )
+        };
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        let rows = [
+            object(1, "a"),
+            object(2, "b"),
+            format!("INSERT INTO batch VALUES ('o', 4, 'i-o-4', '0.1.0/old', 99, x'{two}', {batch});"),
+            format!(
+                "INSERT INTO batch_part VALUES ('o', 0, 1, 'e', NULL, 0, 2, x'{one}', {}, NULL, 0, NULL);",
+                part(1, 0).value()
+            ),
+            format!(
+                "INSERT INTO batch_part VALUES ('o', 1, 2, 'e', NULL, 5, 7, x'{one}', {with_gap}, NULL, 0,
+                                                x'05000000000000000600000000000000');"
+            ),
+        ]
+        .concat();
+        let (_directory, store) = upgraded("lane_before", &rows);
+        let found = store.unwrap().sealed(&lane("o")).unwrap();
+        let manifest = found[0].manifest();
+        assert_eq!((&*manifest.id, manifest.seq, &*manifest.encoder), ("i-o-4", 4, "0.1.0/old"));
+        let parts: Vec<_> =
+            manifest.parts.iter().map(|part| (&*part.advance.object.key, part.advance.before)).collect();
+        assert_eq!(parts, [("a", 0), ("b", 5)]);
+        assert!(manifest.parts[0].advance.form.ranges().is_empty());
+        assert_eq!(manifest.parts[1].advance.form, Form::Onward { gap: (5..6).into() });
+        let pieces: Vec<_> = manifest.pieces().map(|piece| (piece.to, piece.bytes, piece.hash)).collect();
+        assert_eq!(pieces, [(7, 99, whole)], "a sink that holds all of it finds it by the hash of the whole");
+        let (_directory, store) = upgraded("lane_before", &rows.replace("'e', NULL, 5", "'e', NULL, 4"));
+        assert!(matches!(store, Err(OpenError::Corrupt { .. })));
     }
 
     #[test]

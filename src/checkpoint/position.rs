@@ -214,8 +214,9 @@ fn gap_around(connection: &Connection, object_id: i64, sink: &str, places: &Rang
 mod tests {
     use super::*;
     use crate::batch::Part;
-    use crate::checkpoint::tests::{World, deliver, finish, object, part, receipt, seal, world};
+    use crate::checkpoint::tests::{World, deliver, finish, lane, object, part, receipt, seal, world};
     use crate::checkpoint::{Finish, GapChange};
+    use crate::event::Encoded;
 
     fn ranges(of: &[(u64, u64)]) -> Ranges {
         let mut ranges = Ranges::default();
@@ -225,7 +226,7 @@ mod tests {
 
     /// Without events, since what a part brings is not what these tests are about.
     fn bare(advance: Advance) -> Part {
-        Part { bytes: "".into(), ends: [].into(), advance, ..part(0, 1, false) }
+        Part { piece: Encoded::default().into(), advance, ..part(0, 1, false) }
     }
 
     fn onward(before: u64, after: u64, gap: &[(u64, u64)]) -> Part {
@@ -253,7 +254,7 @@ mod tests {
     async fn is_overtaken(store: &CheckpointStore, parts: Vec<Part>) -> bool {
         let before = stands(store);
         let refused = store.seal(seal("b", parts)).await;
-        assert!(store.sealed("b").unwrap().is_none() && stands(store) == before);
+        assert!(store.sealed(&lane("b")).unwrap().is_empty() && stands(store) == before);
         matches!(refused, Err(StoreError::Overtaken { .. }))
     }
 
@@ -266,12 +267,12 @@ mod tests {
         let sealed = store.seal(seal("b", vec![fill(&[(2, 3), (6, 8)]), fill(&[(4, 5)])])).await.unwrap();
         drop(store);
         let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let found = store.sealed("b").unwrap().unwrap();
-        let forms: Vec<Form> = found.parts.iter().map(|part| part.advance.form.clone()).collect();
+        let found = store.sealed(&lane("b")).unwrap().remove(0);
+        let forms: Vec<Form> = found.manifest().parts.iter().map(|part| part.advance.form.clone()).collect();
         let expected = [&[(2, 3), (6, 8)][..], &[(4, 5)]].map(|places| Form::Fill { places: ranges(places) });
-        assert_eq!((found.sealed.id(), forms), (sealed.id(), expected.to_vec()));
+        assert_eq!((&found.manifest().id, forms), (&sealed.manifest().id, expected.to_vec()));
         assert_eq!(stands(&store).1, [1, 2, 4, 6, 7, 8], "sealed, and not yet delivered");
-        let committed = store.commit(&found.sealed, &receipt().await).await.unwrap();
+        let committed = store.commit(&found, &receipt(&found)).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 4 }]);
         assert_eq!(stands(&store), (9, vec![1, 8], None));
     }
@@ -281,7 +282,7 @@ mod tests {
         let World { directory: _directory, store } = world();
         deliver(&store, "a", vec![part(0, 9, true)]).await;
         let sealed = store.seal(seal("b", vec![onward(0, 9, &[(2, 4), (5, 7)])])).await.unwrap();
-        let committed = store.commit(&sealed, &receipt().await).await.unwrap();
+        let committed = store.commit(&sealed, &receipt(&sealed)).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 4, filled: 0 }]);
         for wrong in [fill(&[(1, 3)]), fill(&[(2, 5)]), fill(&[(2, 3), (8, 9)]), fill(&[(9, 10)])] {
             assert!(is_overtaken(&store, vec![fill(&[(6, 7)]), wrong]).await);
@@ -378,7 +379,7 @@ mod tests {
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         store.seal(seal("b", vec![onward(0, 3, &[(1, 3)])])).await.unwrap();
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
-        raw.execute("UPDATE batch_part SET ranges = NULL", []).unwrap();
-        assert!(matches!(store.sealed("b"), Err(StoreError::Corrupt { .. })));
+        raw.execute("UPDATE batch_part SET ranges = x''", []).unwrap();
+        assert!(matches!(store.sealed(&lane("b")), Err(StoreError::Corrupt { .. })));
     }
 }

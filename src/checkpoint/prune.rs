@@ -86,7 +86,7 @@ impl CheckpointStore {
     /// The sinks the store knows, whether configured still or not.
     pub fn sinks(&self) -> Result<Vec<Arc<str>>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT sink FROM lane ORDER BY sink")?;
+            let mut statement = connection.prepare_cached("SELECT DISTINCT sink FROM lane ORDER BY sink")?;
             let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
             Ok(rows.map(|sink| sink.map(Into::into)).collect::<Result<_, _>>()?)
         })

@@ -9,6 +9,7 @@ use super::refused::{RECORD, RefusedRecord, bounded};
 use super::rows::{ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
 use super::{CheckpointStore, StoreError, further};
+use crate::batch::Lane;
 use crate::delta::Places;
 use crate::notification::ObjectId;
 
@@ -258,14 +259,14 @@ pub(super) fn is_due(connection: &Connection, id: u64, sink: &str, cursor: u64) 
 }
 
 /// Within the commit of a sink's batch: it has had the records out of quarantine that are in it.
-pub(super) fn note_delivered(connection: &Connection, sink: &str) -> Result<(), StoreError> {
+pub(super) fn note_delivered(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT OR IGNORE INTO redelivered (quarantine_id, sink)
              SELECT quarantine.id, batch_part.sink FROM batch_part JOIN quarantine ON quarantine.id = redelivers
-             WHERE batch_part.sink = ?1",
+             WHERE batch_part.sink = ?1 AND lane = ?2 AND seq = ?3",
         )?
-        .execute([sink])?;
+        .execute(params![&*lane.sink, lane.number, int(seq)])?;
     Ok(())
 }
 
@@ -286,8 +287,9 @@ mod tests {
     use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
     use crate::checkpoint::{Entry, FurtherRecord, Inspection, QuarantineLimits, Refusal, Seal, Sealed, Selection};
     use crate::delta::{Progress, RecordHash};
+    use crate::event::Encoded;
     use crate::object::Version;
-    use crate::sink::{Delivered, Delivery, Manifest, Sink};
+    use crate::sink::Receipt;
 
     const BODY: &[u8] = b"compressed";
 
@@ -309,9 +311,7 @@ mod tests {
             version: version(),
             acceptance: None,
             redelivers: None,
-            bytes: "events\n".into(),
-            ends: Arc::new([7]),
-            ids: Arc::new([]),
+            piece: Encoded { bytes: b"events\n".to_vec(), ends: vec![7], ..Encoded::default() }.into(),
         }
     }
 
@@ -349,16 +349,13 @@ mod tests {
     }
 
     async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
-        let batch = Batch::of(String::new(), 0, &parts);
-        let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
-        let seal = Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 };
-        store.seal(seal).await
+        let lane = Lane::only(sink.into());
+        store.seal(Seal { lane, encoder: "test".into(), parts: parts.into(), now_ms: 1 }).await
     }
 
     async fn commit(store: &CheckpointStore, sealed: &Sealed) {
-        let delivered = Sink::memory(Delivered::default()).deliver(&Batch::of("id".into(), 1, &[part(0, 1)]), 0).await;
-        let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
-        store.commit(sealed, &receipt).await.unwrap();
+        let nothing = Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap();
+        store.commit(sealed, &nothing).await.unwrap();
     }
 
     async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
@@ -433,7 +430,7 @@ mod tests {
         let twice = seal(&store, "a", vec![redelivering(1, 3), redelivering(1, 3)]).await;
         assert!(matches!(twice, Err(StoreError::Overtaken { .. })));
         let sealed = seal(&store, "a", vec![redelivering(1, 3)]).await.unwrap();
-        assert_eq!(store.sealed("a").unwrap().unwrap().parts[0].redelivers, Some(1));
+        assert_eq!(store.sealed(&Lane::only("a".into())).unwrap()[0].manifest().parts[0].redelivers, Some(1));
         commit(&store, &sealed).await;
         assert!(seal(&store, "a", vec![redelivering(1, 3)]).await.is_err(), "a has had it");
         assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 0);

@@ -1,8 +1,10 @@
 //! The checkpoint store's tables, and how an older store becomes a newer one.
 
+mod lanes;
+
 use rusqlite::Connection;
 
-use super::OpenError;
+use super::{OpenError, StoreError};
 
 /// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -306,6 +308,7 @@ CREATE TABLE unread (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unread_next ON unread (feed, kind, attempts, since_ms);
 ",
+    lanes::STEP,
 ];
 
 /// The version this program writes.
@@ -339,6 +342,14 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
+        if *step == lanes::STEP {
+            lanes::take_over(&transaction).map_err(|error| match (error, transaction.path()) {
+                (StoreError::Full, path) => OpenError::Full { path: path.unwrap_or_default().into() },
+                (error, path) => {
+                    OpenError::Corrupt { path: path.unwrap_or_default().into(), reason: error.to_string() }
+                }
+            })?;
+        }
         transaction.pragma_update(None, "user_version", to)?;
         transaction.commit()?;
     }

@@ -50,7 +50,11 @@ impl Writer {
         let task: Write = Box::new(move |connection| {
             let result = in_savepoint(connection, write);
             Box::new(move |committed| {
-                let _ = reply.send(committed.and(result));
+                let _ = reply.send(match committed {
+                    // Another write of the group may have met the full disk.
+                    Err(StoreError::Full) => result.and(Err(StoreError::Full)),
+                    committed => committed.and(result),
+                });
             })
         });
         self.requests.send(Request::Write(task)).await.map_err(|_closed| StoreError::Closed)?;
@@ -122,7 +126,10 @@ impl Writing {
                 break;
             }
         }
-        let committed = begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from);
+        let committed = match begun {
+            Ok(()) if connection.is_autocommit() => Err(StoreError::Full),
+            begun => begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from),
+        };
         if committed.is_err() && !connection.is_autocommit() {
             // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
             let _ = connection.execute_batch("ROLLBACK");
@@ -156,7 +163,8 @@ impl CommittedGroup {
     }
 }
 
-fn in_savepoint<T>(
+/// Applies `write` so that nothing of it remains if it fails. May be nested.
+pub(super) fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
@@ -177,6 +185,31 @@ fn in_savepoint<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_finds_the_disk_full_before_its_commit_says_so_and_so_do_all_of_its_group() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join("db")).unwrap();
+        connection.execute_batch("CREATE TABLE t (n BLOB)").unwrap();
+        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
+        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
+        let (writer, mut writing) = Writer::new(connection, presence);
+        writing.limit_pages(1).unwrap();
+        let insert = |bytes: i64| {
+            writer.write(move |connection| Ok(connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes])?))
+        };
+        let commit = async {
+            assert!(writing.asked().await);
+            writing.commit().answer();
+        };
+        let (small, large, ()) = tokio::join!(insert(1), insert(1 << 20), commit);
+        assert!(matches!((small, large), (Err(StoreError::Full), Err(StoreError::Full))));
+        let (next, ()) = tokio::join!(insert(1), async {
+            assert!(writing.asked().await);
+            writing.commit().answer();
+        });
+        assert_eq!(next.unwrap(), 1, "the next has room");
+    }
 
     #[tokio::test]
     async fn a_write_that_fails_leaves_nothing_and_spoils_no_other_of_its_group() {

@@ -25,7 +25,6 @@ use crate::notification::sqs::SqsQueue;
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
-use crate::sink::Sink;
 
 /// The world that the configuration names.
 pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
@@ -36,8 +35,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         places.insert(name.clone(), place(config, table, &mut identities).await?);
     }
     for (name, table) in &config.sink {
-        let state = store.lane(name)?;
-        let sink = Sink::open(table, state.position, state.file);
+        let sink = table.kind.open();
         sinks.insert(name.clone(), sink.map_err(|source| Error::Sink { name: name.clone(), source })?);
     }
     for (name, table) in queues(config) {
@@ -110,7 +108,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         if !table.sinks.contains(sink_name) {
             continue;
         }
-        let encoder = sink_table.encoding().encoder();
+        let encoder = sink_table.encoding.encoder();
         let known = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::admin::{self, Listener, SocketFile};
-use crate::batch;
+use crate::batch::{self, Lane};
 use crate::checkpoint::CheckpointStore;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
@@ -34,7 +34,7 @@ use crate::collector::schedule::ReadRequest;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
-use crate::config::{Config, Listen, feed};
+use crate::config::{Config, Limits, Listen, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
 use crate::sink::{self, Sink};
@@ -70,13 +70,24 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
         reading.update(said.as_bytes());
     }
     let reading = reading.finalize().to_hex();
-    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding().encoder(), &reading[..16])
+    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
+}
+
+/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. Two full ones have room.
+fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> batch::Limits {
+    let sink::BatchConfig { bytes, events, age } = table.batch;
+    let bytes = bytes.or(limits.batch_bytes).unwrap_or_else(|| table.kind.batch_bytes());
+    batch::Limits {
+        bytes: bytes.min(room_bytes / 2),
+        events: events.unwrap_or(limits.batch_events),
+        age: age.unwrap_or(limits.batch_age),
+    }
 }
 
 pub(super) fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
-    mut sinks: BTreeMap<String, Sink>,
+    mut sinks: BTreeMap<String, Box<dyn Sink>>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
@@ -84,15 +95,18 @@ pub(super) fn workers(
     let Basis { store, clock, random, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
-        let encoder = encoder_name(config, name, table);
+        let encoder = encoder_name(config, name, table).into();
+        let lane = Lane::only(name.as_str().into());
+        let room_bytes = limits.in_flight_bytes / config.sink.len().max(1);
         let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
-        let unfinished = recovery::look_up(store, feeds, SinkId(position), name, limits, random, reporter, halt)?;
+        let unfinished =
+            recovery::look_up(store, feeds, SinkId(position), &lane, &encoder, limits, random, reporter, halt)?;
         let (worker, handle) = SinkWorker::new(worker::Setup {
-            name: name.as_str().into(),
+            lane,
             sink,
             encoder,
-            limits: batch::Limits { bytes: limits.batch_bytes, events: limits.batch_events, age: limits.batch_age },
-            room_bytes: limits.in_flight_bytes / config.sink.len().max(1),
+            limits: batch_limits(limits, table, room_bytes),
+            room_bytes,
             store: store.clone(),
             clock: clock.clone(),
             random: random.clone(),

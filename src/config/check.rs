@@ -1,13 +1,14 @@
 //! Checks a configuration whose values have the right types: that names exist, numbers are in range, parts fit together.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
-use crate::config::{Config, check_feed, places};
+use crate::config::{Config, Limits, check_feed, places};
 use crate::notification::queue;
-use crate::sink;
+use crate::sink::Output;
 
 /// Says everything that is wrong with the configuration, without asking anyone outside.
 pub(super) fn check(config: &Config, names: &Names) -> Found {
@@ -68,18 +69,14 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
     found.range(&["limits", "inflate_ratio_max"], limits.inflate_ratio_max, 2..=1_000_000);
     found.range(&["limits", "fingerprints_in_memory"], limits.fingerprints_in_memory, 1..=1_000_000_000);
-    found.range(&["limits", "batch_bytes"], limits.batch_bytes, 1..=1 << 30);
-    found.range(&["limits", "batch_events"], limits.batch_events, 1..=10_000_000);
+    batch_size(["limits", "batch_bytes"], limits.batch_bytes, limits, found);
+    found.range(&["limits", "batch_events"], limits.batch_events, BATCH_EVENTS);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
     found.range(&["limits", "backlog_objects_max"], limits.backlog_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
     found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_entries_max"], limits.quarantine_entries_max, 1..=1_000_000_000);
     found.range(&["limits", "quarantine_entries_per_object"], limits.quarantine_entries_per_object, 1..=1_000_000_000);
-    if limits.batch_bytes > limits.in_flight_bytes {
-        let message = format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes);
-        found.problem(&["limits", "batch_bytes"], message);
-    }
     if !(15..=36_500).contains(&limits.forget_after_days) {
         let message = format!(
             "expected 15 to 36500 days, found {}: a queue keeps a notification for up to 14",
@@ -87,8 +84,8 @@ fn limits(config: &Config, found: &mut Found) {
         );
         found.problem(&["limits", "forget_after_days"], message);
     }
+    batch_age(&["limits", "batch_age"], limits.batch_age, found);
     for (key, time, least_ms, most_secs) in [
-        ("batch_age", limits.batch_age, 1, 600),
         ("sink_patience", limits.sink_patience, 1, 3600),
         ("request_timeout", limits.request_timeout, 100, 600),
         ("stall_after", limits.stall_after, 1000, 11 * 3600),
@@ -98,6 +95,23 @@ fn limits(config: &Config, found: &mut Found) {
         if time < least || time > most {
             found.problem(&["limits", key], format!("expected {least:?} to {most:?}, found {time:?}"));
         }
+    }
+}
+
+const BATCH_EVENTS: RangeInclusive<usize> = 1..=10_000_000;
+
+fn batch_size<const N: usize>(at: [&str; N], bytes: Option<usize>, limits: &Limits, found: &mut Found) {
+    let Some(bytes) = bytes else { return };
+    found.range(&at, bytes, 1..=1 << 30);
+    if bytes > limits.in_flight_bytes {
+        found.problem(&at, format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes));
+    }
+}
+
+fn batch_age(at: &[&str], age: Duration, found: &mut Found) {
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(600));
+    if age < least || age > most {
+        found.problem(at, format!("expected {least:?} to {most:?}, found {age:?}"));
     }
 }
 
@@ -140,32 +154,30 @@ fn sinks(config: &Config, found: &mut Found) {
     let mut console: Option<&str> = None;
     for (name, sink) in &config.sink {
         check_name(&["sink", name], name, found);
-        let encoding = sink.encoding();
-        for key in encoding.without_effect() {
-            let message = format!("has no effect with encoding = \"{}\"", encoding.name.name());
+        for key in sink.encoding.without_effect() {
+            let message = format!("has no effect with encoding = \"{}\"", sink.encoding.name.name());
             found.problem(&["sink", name, key], message);
         }
-        match sink {
-            sink::Config::File(file) => {
+        batch_size(["sink", name, "batch", "bytes"], sink.batch.bytes, &config.limits, found);
+        if let Some(events) = sink.batch.events {
+            found.range(&["sink", name, "batch", "events"], events, BATCH_EVENTS);
+        }
+        if let Some(age) = sink.batch.age {
+            batch_age(&["sink", name, "batch", "age"], age, found);
+        }
+        sink.kind.check(&mut |key, message| found.problem(&["sink", name, key], message));
+        match sink.kind.output() {
+            Output::File(path) => {
                 let at = ["sink", name.as_str(), "path"];
-                if !file.path.is_absolute() || file.path.file_name().is_none() {
-                    found.problem(&at, "expected the absolute path of a file");
-                }
-                let path = lexical(&file.path);
+                let path = lexical(path);
                 if let Some(other) = numbered_by(&path, config) {
                     found.problem(&at, format!("[sink.{other}] gives its full files names such as this"));
                 }
                 if let Some(other) = paths.insert(path, name) {
                     found.problem(&at, format!("[sink.{other}] writes this file already"));
                 }
-                if file.rotate_bytes == Some(0) {
-                    found.problem(&["sink", name, "rotate_bytes"], "expected at least 1");
-                }
-                if file.rotate_after.is_some_and(|after| after < Duration::from_secs(1)) {
-                    found.problem(&["sink", name, "rotate_after"], "expected at least 1s");
-                }
             }
-            sink::Config::Stdout(_) => {
+            Output::Console => {
                 if let Some(other) = console.replace(name) {
                     found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
                 }
@@ -180,8 +192,8 @@ fn numbered_by<'a>(path: &Path, config: &'a Config) -> Option<&'a str> {
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    config.sink.iter().find_map(|(name, sink)| match sink {
-        sink::Config::File(file) if lexical(&file.path) == Path::new(stem) => Some(name.as_str()),
+    config.sink.iter().find_map(|(name, sink)| match sink.kind.output() {
+        Output::File(path) if lexical(path) == Path::new(stem) => Some(name.as_str()),
         _ => None,
     })
 }

@@ -10,6 +10,7 @@ use config::{Map, Value, ValueKind};
 use crate::config::layers::{self, Layers};
 use crate::config::value::{self, Complaint, Fault, KeyPath};
 use crate::config::{Admin, Config, Listen, check, found};
+use crate::sink;
 
 /// The largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -246,7 +247,13 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
 fn sentence(fault: &Fault) -> String {
     match &fault.complaint {
         Complaint::UnknownKey { key, expected } => {
-            format!("{}{}", fault.complaint, found::did_you_mean(key, expected.iter().copied()))
+            // A kind of sink knows no more than its own.
+            let shared = match fault.at.as_slice() {
+                [section, _, _] if section == "sink" => sink::SHARED_KEYS,
+                _ => &[],
+            };
+            let known = shared.iter().chain(*expected).copied();
+            format!("{}{}", fault.complaint, found::did_you_mean(key, known))
         }
         Complaint::UnknownChoice { given, expected } => {
             format!("{}{}", fault.complaint, found::did_you_mean(given, expected.iter().copied()))
@@ -261,7 +268,6 @@ mod tests {
 
     use super::*;
     use crate::config::OweAfter;
-    use crate::sink;
 
     const WHOLE: &str = r#"state_dir = "/var/lib/auditferry"
 [feed.dbx]
@@ -323,7 +329,7 @@ path = "/out.ndjson"
             ("AUDITFERRY__FEED__DBX__KEYS", "[\"*.json\"]"),
         ];
         let config = load_text(WHOLE, &variables).unwrap().config;
-        assert_eq!(config.limits.batch_bytes, 4096);
+        assert_eq!(config.limits.batch_bytes, Some(4096));
         assert_eq!(config.limits.owe_after, OweAfter::Never);
         assert_eq!(config.feed["dbx"].keys.as_deref(), Some(&["*.json".to_owned()][..]));
         let error = load_text(WHOLE, &[("AUDITFERRY__LIMITS__BATCH_BYTE", "1")]).unwrap_err().to_string();
@@ -394,16 +400,17 @@ path = "/out.ndjson"
         assert_eq!(config.feed["dbx"].expected_bucket_owner.as_deref(), Some("011122223333"));
         assert_eq!(config.feed["dbx"].read_through["logs"], "333");
         assert_eq!(config.queue["q"].name.as_deref(), Some("007"));
-        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
-        assert_eq!(file.path, Path::new("/2"));
-        assert_eq!(format!("{:?} {:?}", file.mode, file.group), "Some(Mode(384)) Some(Group(\"0100\"))");
+        assert_eq!(
+            format!("{:?}", config.sink["out"].kind),
+            "FileConfig { path: \"/2\", rotate_bytes: None, rotate_after: None, mode: Some(Mode(384)), group: Some(Group(\"0100\")) }"
+        );
     }
 
     #[test]
     fn a_group_in_a_file_may_be_a_bare_number() {
         let config = load_text(&with("group = 1005\n"), &[]).unwrap().config;
-        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
-        assert_eq!(format!("{:?}", file.group), "Some(Group(\"1005\"))");
+        let said = format!("{:?}", config.sink["out"].kind);
+        assert!(said.contains("group: Some(Group(\"1005\"))"), "{said}");
     }
 
     #[test]
@@ -417,14 +424,17 @@ path = "/out.ndjson"
             ("AUDITFERRY__FEED__DBX__PREFIXES", "[\"a/\", 2026, 007, true]"),
             ("AUDITFERRY__SINK__OUT__ROTATE_BYTES", "4096"),
             ("AUDITFERRY__SINK__OUT__RAW_DATA", "true"),
+            ("AUDITFERRY__SINK__OUT__BATCH__BYTES", "8192"),
         ];
         let config = load_text(WHOLE, &variables[..5]).unwrap().config;
-        assert_eq!((config.limits.batch_bytes, config.limits.batch_events), (4096, 1000));
+        assert_eq!((config.limits.batch_bytes, config.limits.batch_events), (Some(4096), 1000));
         assert_eq!(config.limits.batch_age, Duration::from_secs(2));
         assert!(config.feed["dbx"].path_style);
         let config = load_text(WHOLE, &variables[6..]).unwrap().config;
-        let sink::Config::File(file) = &config.sink["out"] else { panic!("{:?}", config.sink) };
-        assert_eq!((file.rotate_bytes, file.raw_data), (Some(4096), Some(true)));
+        let sink = &config.sink["out"];
+        assert_eq!((sink.encoding.raw_data, sink.batch.bytes), (Some(true), Some(8192)));
+        let said = format!("{:?}", sink.kind);
+        assert!(said.contains("rotate_bytes: Some(4096)"), "{said}");
         // 007 is no number of TOML, so that this is no list.
         let error = load_text(WHOLE, &variables[5..6]).unwrap_err().to_string();
         assert!(error.ends_with("feed.dbx.prefixes: expected a list, found text"), "{error}");
@@ -631,7 +641,7 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
-            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `style`"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `batch`, `style`"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

@@ -113,11 +113,11 @@ pub struct Limits {
     pub inflate_ratio_max: u64,
     /// Fingerprints of one object compared in memory; past it a temporary table does. Default: 1000000.
     pub fingerprints_in_memory: usize,
-    /// A batch is sent when it holds as many bytes. Default: 1 MiB.
-    pub batch_bytes: usize,
-    /// A batch is sent when it holds as many events. Default: 10000.
+    /// A batch is sent when it holds as many bytes. Default: what suits the sink's type, 8 MiB for `file` and `stdout`.
+    pub batch_bytes: Option<usize>,
+    /// A batch is sent when it holds as many events. Default: 100000.
     pub batch_events: usize,
-    /// A batch is sent when its first event has waited as long. Default: 1s.
+    /// A batch is sent when its first event has waited as long. Default: 200ms.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub batch_age: Duration,
     /// How long the others wait for a sink that is slow or failing before they go on without it. Default: 5s.
@@ -170,9 +170,9 @@ impl Default for Limits {
             inflated_bytes_max: 16 << 30,
             inflate_ratio_max: 1000,
             fingerprints_in_memory: 1_000_000,
-            batch_bytes: 1 << 20,
-            batch_events: 10_000,
-            batch_age: Duration::from_secs(1),
+            batch_bytes: None,
+            batch_events: 100_000,
+            batch_age: Duration::from_millis(200),
             sink_patience: Duration::from_secs(5),
             owe_after: OweAfter::default(),
             backlog_objects_max: 1_000_000,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::found::{Found, lexical, nested};
 use crate::config::{Config, feed};
-use crate::sink;
+use crate::sink::Output;
 
 pub(super) fn check(config: &Config, found: &mut Found) {
     let feeds: Vec<_> = config.feed.iter().collect();
@@ -62,8 +62,8 @@ fn check_written(name: &str, directory: &Path, config: &Config, found: &mut Foun
     let directory = lexical(directory);
     let mut written: Vec<(String, PathBuf)> = vec![("state_dir".to_owned(), lexical(&config.state_dir))];
     for (sink, sink_config) in &config.sink {
-        if let sink::Config::File(file) = sink_config {
-            written.push((format!("[sink.{sink}]"), lexical(&file.path)));
+        if let Output::File(path) = sink_config.kind.output() {
+            written.push((format!("[sink.{sink}]"), lexical(path)));
         }
     }
     for (who, path) in written {

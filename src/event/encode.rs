@@ -8,7 +8,7 @@ use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
 use crate::event::secrets::write_masked;
 use crate::event::text::write_escaped;
-use crate::event::{Event, EventId, Origin, Text, ecs, ocsf};
+use crate::event::{Class, Event, EventId, Origin, Status, Text, ecs, ocsf};
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
@@ -90,17 +90,32 @@ pub struct Encoder {
     options: Options,
 }
 
+/// What is known of an event beside its bytes: what an envelope around them needs. One for each event: kept small.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub uid: EventId,
+    /// The event's own time, in milliseconds since the epoch.
+    pub time_ms: i64,
+    /// Its record's number in the object's accepted sequence.
+    pub place: u64,
+    /// Among the events of its record, from 0.
+    pub index: u32,
+    /// As OCSF writes it; in other encodings as the mapping has it.
+    pub class: Class,
+    pub status: Status,
+}
+
 /// What an encoder wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Encoded {
+    /// The place of the record that is encoded now, which its events' heads are given.
+    pub place: u64,
     /// The events, each a line with its line end.
     pub bytes: Vec<u8>,
     /// Where in `bytes` each event ends, its line end included.
     pub ends: Vec<u32>,
-    /// The events' identities, in the order of their lines.
-    pub ids: Vec<EventId>,
-    /// The latest time of an event among them, in milliseconds since the epoch.
-    pub latest_ms: Option<i64>,
+    /// The events' heads, in the order of their lines.
+    pub heads: Vec<Head>,
 }
 
 impl Encoder {
@@ -122,8 +137,9 @@ impl Encoder {
 
     /// Appends the event. The first event of a record is `index` 0; an encoding that writes records leaves the others out.
     pub fn encode(&self, event: &Event<'_>, seen: &Seen<'_>, out: &mut Encoded) {
+        let mut class = event.activity.class;
         match self.name {
-            EncodingName::Ocsf => ocsf::write(&mut out.bytes, event, seen, self.options),
+            EncodingName::Ocsf => class = ocsf::write(&mut out.bytes, event, seen, self.options),
             EncodingName::Ecs => ecs::write(&mut out.bytes, event, seen, self.options),
             EncodingName::Raw if seen.index > 0 => return,
             EncodingName::Raw if self.options.envelope => write_envelope(&mut out.bytes, event, seen),
@@ -132,8 +148,8 @@ impl Encoder {
         out.bytes.push(b'\n');
         // `encode_record` takes back what passes 4 GiB.
         out.ends.push(u32::try_from(out.bytes.len()).unwrap_or(u32::MAX));
-        out.ids.push(seen.id);
-        out.latest_ms = out.latest_ms.max(Some(event.time_ms));
+        let Event { time_ms, status, .. } = *event;
+        out.heads.push(Head { uid: seen.id, time_ms, place: out.place, index: seen.index, class, status });
     }
 }
 
@@ -188,8 +204,7 @@ impl Encoded {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
-        self.ids.clear();
-        self.latest_ms = None;
+        self.heads.clear();
     }
 
     /// Takes back everything written after the first `events` events.
@@ -197,6 +212,21 @@ impl Encoded {
         let end = events.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end as usize);
         self.bytes.truncate(end);
         self.ends.truncate(events);
-        self.ids.truncate(events);
+        self.heads.truncate(events);
+    }
+
+    /// The latest time of an event among them, in milliseconds since the epoch.
+    pub fn latest_ms(&self) -> Option<i64> {
+        self.heads.iter().map(|head| head.time_ms).max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_small_beside_its_event() {
+        assert_eq!(size_of::<Head>(), 40);
     }
 }

@@ -31,7 +31,7 @@ mod value;
 pub(crate) use address::is_ip;
 pub use class::{Activity, Class};
 pub(crate) use encode::SHOWN_AGAIN_BYTES_MAX;
-pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Seen};
+pub use encode::{Encoded, Encoder, EncodingName, Head, OcsfVersion, Options, Seen};
 pub use fields::{Field, Fields, Key};
 pub use id::{EventId, Namespace, Scope};
 pub use json::{Fault, Json, Reader, mend_surrogates};

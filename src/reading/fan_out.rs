@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::batch::{Acceptance, Advance, Form, Part, Refused};
+use crate::batch::{Acceptance, Advance, Form, Part, Piece, Refused};
 use crate::delta::{Fingerprint, Places, Progress, Ranges, RecordHash};
-use crate::event::{Encoded, Encoder, EventId};
+use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
 use crate::object::Version;
 use crate::reading::plan::{Limits, Plan};
@@ -79,19 +77,6 @@ struct Open {
     encoded: Vec<Encoded>,
     fingerprints: Vec<Fingerprint>,
     refused: Vec<Refused>,
-}
-
-/// What one encoder wrote, shared by the sinks that take it.
-pub(super) struct Written {
-    bytes: Bytes,
-    ends: Arc<[u32]>,
-    ids: Arc<[EventId]>,
-}
-
-impl From<Encoded> for Written {
-    fn from(encoded: Encoded) -> Self {
-        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), ids: encoded.ids.into() }
-    }
 }
 
 /// Everything that is given out of one reading.
@@ -219,6 +204,7 @@ impl FanOut {
     }
 
     fn encode(&mut self, context: &Context<'_>, record: &Placed<'_>, open: &mut Open) -> Result<(), Refusal> {
+        open.encoded.iter_mut().for_each(|encoded| encoded.place = record.index);
         let events =
             encode_record(context, &record.record, &record.hash, record.occurrence, &open.encoders, &mut open.encoded);
         let looked_up = context.looked_up();
@@ -264,13 +250,12 @@ impl FanOut {
             })
         });
         self.accepted = self.accepted.max(open.to);
-        let latest = open.encoded.iter().filter_map(|encoded| encoded.latest_ms).max();
+        let latest = open.encoded.iter().filter_map(Encoded::latest_ms).max();
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
-        let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
+        let pieces: Vec<Piece> = open.encoded.into_iter().map(Piece::from).collect();
         for at in open.outputs {
             let output = &self.outputs[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
-            let written = &encoded[which];
             let before = output.cursor;
             let mut gap = Ranges::default();
             self.gone(before..open.first, &mut gap);
@@ -278,25 +263,17 @@ impl FanOut {
             let form = Form::Onward { gap };
             let advance = Advance { object: context.object.clone(), before, after: open.to, form };
             self.outputs[at].cursor = open.to;
-            self.put(at, Part { acceptance: acceptance.clone(), ..self.part(advance, written) });
+            self.put(at, Part { acceptance: acceptance.clone(), ..self.part(advance, pieces[which].clone()) });
         }
         self.least_cursor().is_some()
     }
 
-    pub(super) fn part(&self, advance: Advance, written: &Written) -> Part {
-        Part {
-            advance,
-            version: Arc::clone(&self.version),
-            acceptance: None,
-            redelivers: None,
-            bytes: written.bytes.clone(),
-            ends: Arc::clone(&written.ends),
-            ids: Arc::clone(&written.ids),
-        }
+    pub(super) fn part(&self, advance: Advance, piece: Piece) -> Part {
+        Part { advance, version: Arc::clone(&self.version), acceptance: None, redelivers: None, piece }
     }
 
     pub(super) fn put(&self, output: usize, part: Part) {
-        let bytes = part.bytes.len();
+        let bytes = part.piece.bytes.len();
         self.outlet.put(Offer { output, part }, bytes);
     }
 }

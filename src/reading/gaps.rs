@@ -50,6 +50,7 @@ impl FanOut {
             }
             let encoder = self.encoders[output.encoder];
             let Filling { places, encoded } = &mut output.filling;
+            encoded.place = place;
             let written = std::slice::from_mut(encoded);
             // What cannot be decoded any more stays in the gap.
             if encode_record(context, &record.record, &record.hash, record.occurrence, &[encoder], written).is_ok() {
@@ -69,7 +70,7 @@ impl FanOut {
     fn cut_filling(&mut self, context: &Context<'_>, at: usize) {
         let Filling { places, encoded } = std::mem::take(&mut self.outputs[at].filling);
         if !places.is_empty() && !self.outputs[at].deferred {
-            self.put(at, self.part(Advance::fill(context.object.clone(), places), &encoded.into()));
+            self.put(at, self.part(Advance::fill(context.object.clone(), places), encoded.into()));
         }
     }
 
@@ -84,7 +85,7 @@ impl FanOut {
             self.gone(before..to, &mut gap);
             let advance = Advance { object: context.object.clone(), before, after: to, form: Form::Onward { gap } };
             self.outputs[at].cursor = to;
-            self.put(at, self.part(advance, &Encoded::default().into()));
+            self.put(at, self.part(advance, Encoded::default().into()));
         }
     }
 }

@@ -228,7 +228,7 @@ mod tests {
             let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
             let (offers, ended) = driver.drive(super::rebuild(plan(rules.family, content, rules.limits), rebuild));
             ended.unwrap();
-            offers.iter().flat_map(|offer| offer.part.bytes.to_vec()).collect()
+            offers.iter().flat_map(|offer| offer.part.piece.bytes.to_vec()).collect()
         }
 
         /// Accepts what is given out, each record once.
@@ -254,8 +254,8 @@ mod tests {
                 assert_eq!((part.advance.after, acceptance.after), (acceptance.after, acceptance.progress.accepted));
                 self.progress = acceptance.progress.clone();
                 self.fingerprints.extend(&acceptance.fingerprints);
-                texts.extend(lines(&part.bytes));
-                ids.extend(part.ids.iter().map(|id| id.0));
+                texts.extend(lines(&part.piece.bytes));
+                ids.extend(part.piece.heads.iter().map(|head| head.uid.0));
             }
             if is_whole && summary.is_complete {
                 self.progress = summary.progress.clone();
@@ -429,7 +429,7 @@ mod tests {
         }
         reader.step(Input::Bytes(vec![Bytes::from_static(content)]), &mut out);
         assert!(matches!(reader.step(Input::End, &mut out), Step::Done(Ok(_))));
-        assert_eq!(lines(&out[0].part.bytes), ["{a}", "{b}"]);
+        assert_eq!(lines(&out[0].part.piece.bytes), ["{a}", "{b}"]);
     }
 
     /// A record written in the object's next version, or what happens to the records before it.
@@ -592,7 +592,7 @@ mod tests {
 
     impl Given {
         fn take(&mut self, part: &Part) {
-            let events = lines(&part.bytes).into_iter().zip(part.ids.iter().map(|id| id.0));
+            let events = lines(&part.piece.bytes).into_iter().zip(part.piece.heads.iter().map(|head| head.uid.0));
             match &part.advance.form {
                 Form::Onward { gap } => {
                     self.onward.extend(events);
@@ -692,7 +692,7 @@ mod tests {
             known.accept(&offers);
             for Offer { part, .. } in &offers {
                 let again = known.rebuild(content.as_bytes(), &part.advance, &last.rules());
-                prop_assert_eq!(lines(&again), lines(&part.bytes), "made again");
+                prop_assert_eq!(lines(&again), lines(&part.piece.bytes), "made again");
             }
         }
     }

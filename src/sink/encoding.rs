@@ -3,13 +3,18 @@
 use crate::event::{Encoder, EncodingName, OcsfVersion, Options};
 
 /// The encoding that a sink's table asks for. What it does not say is as [`Options`] has it by default.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Encoding {
     pub name: EncodingName,
+    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
     pub ocsf_version: Option<OcsfVersion>,
+    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
     pub raw_data: Option<bool>,
+    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
     pub observables: Option<bool>,
+    /// What is to be known of how an event came about. Default: true. Not with `raw`.
     pub labels: Option<bool>,
+    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
     pub envelope: Option<bool>,
 }
 
@@ -73,14 +78,7 @@ mod tests {
             envelope: true,
         };
         assert_eq!(all_said(EncodingName::Ocsf).encoder(), Encoder::new(EncodingName::Ocsf, said));
-        let nothing = Encoding {
-            name: EncodingName::Ecs,
-            ocsf_version: None,
-            raw_data: None,
-            observables: None,
-            labels: None,
-            envelope: None,
-        };
+        let nothing = Encoding { name: EncodingName::Ecs, ..Encoding::default() };
         assert_eq!(nothing.encoder(), Encoder::new(EncodingName::Ecs, Options::default()));
     }
 }

@@ -1,58 +1,55 @@
 //! A sink whose receiver is in this process: whoever makes the world, such as a test, says what it takes.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::batch::Batch;
-use crate::sink::{DeliveryError, Manifest, Receipt};
-
-/// An answer that may take its time, or never come.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
+use crate::batch::{Batch, Manifest};
+use crate::sink::{Answer, Delivery, LaneState, Moved, Receipt, Resumed, Sink};
 
 /// Who takes what a memory sink is given.
 pub trait MemoryReceiver: Send + Sync {
     /// Has the whole batch for good, once it returns.
     fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()>;
 
-    /// Whether it has all of what was sealed before the process ended. Receivers that cannot know say no.
-    fn has<'a>(&'a self, manifest: &'a Manifest) -> Answer<'a, bool>;
+    /// The id of the last batch that it has. Receivers that keep no such position have none.
+    fn last(&self) -> Answer<'_, Option<Box<str>>>;
 }
 
-/// Every line that was taken, in order; shared with whoever looks on.
-#[derive(Clone, Default)]
-pub struct Delivered(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl Delivered {
-    pub fn lines(&self) -> Vec<Vec<u8>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
+/// A sink whose receiver is in this process.
+pub fn memory(receiver: impl MemoryReceiver + 'static) -> Box<dyn Sink> {
+    Box::new(MemorySink { receiver, left: Mutex::default() })
 }
 
-impl MemoryReceiver for Delivered {
-    fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()> {
-        let lines = batch.lines().map(<[u8]>::to_vec);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(lines);
-        Box::pin(std::future::ready(Ok(())))
-    }
-
-    fn has<'a>(&'a self, _manifest: &'a Manifest) -> Answer<'a, bool> {
-        Box::pin(std::future::ready(Ok(false)))
-    }
+struct MemorySink<R> {
+    receiver: R,
+    /// The position of the receiver's that is left as it is, since it is none of ours: what follows begins another.
+    left: Mutex<Option<Box<str>>>,
 }
 
-pub struct MemorySink(Box<dyn MemoryReceiver>);
-
-impl MemorySink {
-    pub(super) fn new(receiver: impl MemoryReceiver + 'static) -> Self {
-        Self(Box::new(receiver))
+impl<R: MemoryReceiver> Sink for MemorySink<R> {
+    /// Compares ids. The number in the sequence says nothing: a restored store gives it to another batch.
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
+        Box::pin(async move {
+            let Some(last) = self.receiver.last().await? else { return Ok(Resumed::Ready(Vec::new())) };
+            if let Some(at) = sealed.iter().position(|manifest| manifest.id == last) {
+                return Ok(Resumed::Ready(vec![Receipt::accepted(); at + 1]));
+            }
+            let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+            if lane.last_id.as_ref() == Some(&last) || left.as_ref() == Some(&last) {
+                return Ok(Resumed::Ready(Vec::new()));
+            }
+            *left = Some(last.clone());
+            Ok(Resumed::Ahead { id: last })
+        })
     }
 
-    pub(super) async fn deliver(&self, batch: &Batch) -> Result<Receipt, DeliveryError> {
-        self.0.take(batch).await?;
-        Ok(Receipt::accepted())
+    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(async move {
+            self.receiver.take(batch).await?;
+            Ok(Delivery::Taken(Receipt::accepted()))
+        })
     }
 
-    pub(super) async fn settled(&self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
-        Ok(self.0.has(manifest).await?.then(Receipt::accepted))
+    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
+        Box::pin(async { Ok(None) })
     }
 }

@@ -1,4 +1,9 @@
 //! Delivers a batch, and says what became of it: taken, later, never.
+//!
+//! A sink holds its position in the receiver by itself, as bytes that nobody else reads: the checkpoint store keeps them
+//! with the sink's lane, in the transaction that commits what they stand for.
+
+mod config;
 
 mod encoding;
 
@@ -8,55 +13,106 @@ mod memory;
 
 mod stdout;
 
-use std::io;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::{fmt, io};
 
-use serde::Deserialize;
+use crate::batch::{Batch, Manifest};
 
-use crate::batch::Batch;
-use crate::event::{EncodingName, OcsfVersion};
-
+pub use config::{BatchConfig, Config, SHARED_KEYS};
 pub use encoding::Encoding;
-pub use file::{Group, Mode};
-pub use memory::{Answer, Delivered, MemoryReceiver};
+pub use file::{FileConfig, Group, Mode, file_state};
+pub use memory::{MemoryReceiver, memory};
+pub use stdout::{StdoutConfig, StdoutStyle};
 
-/// Where a sink's next batch begins in what it writes: in which file of its sequence, and after how many bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Position {
-    /// The file's number in the sequence of rotated files, from 1.
-    pub number: u64,
-    /// Its committed length in bytes.
-    pub len: u64,
-    /// When its first event was written, in milliseconds since the epoch.
-    pub opened_at_ms: i64,
+/// An answer that may take its time, or never come.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
+
+/// One lane of a configured sink. Each method may be called again after it failed, or was dropped before it ended.
+///
+/// Which sinks there are is configuration, so that this is a trait over boxed futures: a kind is a file of its own.
+pub trait Sink: Send + Sync {
+    /// Goes on where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
+    /// be asked, and what it says remembered, until the sink does not move any more. `now_ms` is the time, in milliseconds
+    /// since the epoch.
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed>;
+
+    /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
+    /// receiver can tell a repeat.
+    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Answer<'a, Delivery>;
+
+    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
+    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>>;
 }
 
-/// What was sealed: enough to tell whether a sink has all of it.
+/// What a kind's own keys come to: whatever is peculiar to the kind.
+pub trait Kind: fmt::Debug + Send + Sync {
+    /// A batch is cut when it holds as many bytes, where nobody says otherwise.
+    fn batch_bytes(&self) -> usize;
+
+    /// Where it writes. No two sinks may write to one place, and no feed read it.
+    fn output(&self) -> Output<'_>;
+
+    /// Tells of each key that has the right type and cannot be.
+    fn check(&self, problem: &mut dyn FnMut(&str, &str));
+
+    fn open(&self) -> Result<Box<dyn Sink>, OpenError>;
+}
+
+/// Where a sink writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Manifest {
-    pub bytes: u64,
-    /// BLAKE3 of the batch's bytes.
-    pub hash: blake3::Hash,
+pub enum Output<'a> {
+    /// This file, and files of the same name with a number behind it.
+    File(&'a Path),
+    Console,
+}
+
+/// A sink's own state, as its kind writes it: opaque to everybody else.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State(pub Box<[u8]>);
+
+/// Where a lane of a sink stands in its own sequence of batches.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LaneState {
+    /// The number of the last batch that was committed, and its id. Batches of older programs have no id that is compared.
+    pub seq: u64,
+    pub last_id: Option<Box<str>>,
+    pub state: Option<State>,
+}
+
+/// How a sink goes on.
+#[derive(Debug)]
+pub enum Resumed {
+    /// The receiver has the first of the sealed batches already: as many as there are receipts.
+    Ready(Vec<Receipt>),
+    /// The sink goes on elsewhere first. To be remembered, then it is asked again.
+    Moved(Moved),
+    /// The receiver's last batch is one that is neither sealed nor the last that was committed: it has more than the
+    /// checkpoint store knows of, so that this is older, a backup that was put back. The sink goes on behind it.
+    Ahead {
+        /// The id of the receiver's last batch.
+        id: Box<str>,
+    },
 }
 
 /// The proof that a sink took a batch. Only the sinks make one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::sink::Receipt { position: None };
+/// let forged = auditferry::sink::Receipt { state: None };
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Receipt {
-    position: Option<Position>,
+    state: Option<State>,
 }
 
 impl Receipt {
+    /// For sinks without a state of their own.
     fn accepted() -> Self {
-        Self { position: None }
+        Self { state: None }
     }
 
-    fn at(position: Position) -> Self {
-        Self { position: Some(position) }
+    fn at(state: State) -> Self {
+        Self { state: Some(state) }
     }
 
     /// For a batch without events, of records that gave none: there is nothing to take.
@@ -64,9 +120,9 @@ impl Receipt {
         (batch.events() == 0).then(Self::accepted)
     }
 
-    /// Where the sink's next batch begins, for sinks that hold a position.
-    pub fn position(&self) -> Option<Position> {
-        self.position
+    /// The sink's state once it has the batch, where that has changed.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
     }
 }
 
@@ -83,9 +139,7 @@ pub enum Delivery {
 /// anything else, so that after a crash the next process takes the same way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Moved {
-    pub position: Position,
-    /// The file the position lies in, before it is given its number.
-    pub file: PathBuf,
+    pub state: State,
     pub why: Why,
 }
 
@@ -93,7 +147,7 @@ pub struct Moved {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
     /// The configured file begins: it is the sink's first, or another than `before`.
-    Begun { before: Option<PathBuf> },
+    Begun { file: PathBuf, before: Option<PathBuf> },
     /// It does not: the store had no path for its position.
     Named,
     /// Behind its position lay as many bytes that are not ours; it goes on after them.
@@ -123,155 +177,4 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
-}
-
-/// One configured sink.
-pub enum Sink {
-    File(Box<file::FileSink>),
-    Stdout(stdout::StdoutSink),
-    Memory(memory::MemorySink),
-}
-
-impl Sink {
-    /// The sink a table configures, which continues at `position` of `file` where it holds one.
-    pub fn open(config: &Config, position: Option<Position>, file: Option<PathBuf>) -> Result<Self, OpenError> {
-        Ok(match config {
-            Config::File(config) => Self::File(Box::new(file::FileSink::new(config.clone(), position, file)?)),
-            Config::Stdout(config) => Self::Stdout(stdout::StdoutSink::new(config)),
-        })
-    }
-
-    /// A sink whose receiver is in this process.
-    pub fn memory(receiver: impl MemoryReceiver + 'static) -> Self {
-        Self::Memory(memory::MemorySink::new(receiver))
-    }
-
-    /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
-    /// receiver can tell a repeat. `now_ms` is the time, in milliseconds since the epoch.
-    pub async fn deliver(&mut self, batch: &Batch, now_ms: i64) -> Result<Delivery, DeliveryError> {
-        match self {
-            Self::File(sink) => sink.deliver(batch, now_ms).await,
-            Self::Stdout(sink) => sink.deliver(batch).await.map(Delivery::Taken),
-            Self::Memory(sink) => sink.deliver(batch).await.map(Delivery::Taken),
-        }
-    }
-
-    /// Whether the receiver already has all of a batch that was sealed before the process ended. Sinks that cannot know
-    /// say nothing.
-    pub async fn settled(&mut self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
-        match self {
-            Self::File(sink) => sink.settled(manifest).await,
-            Self::Memory(sink) => sink.settled(manifest).await,
-            Self::Stdout(_) => Ok(None),
-        }
-    }
-
-    /// Goes on where the process before stood. `under_way` is what it had sealed and not committed; bytes behind the
-    /// sink's position are the beginning of that, and not ours if there is nothing. To be asked, and what it says
-    /// remembered, until the sink does not move any more.
-    pub async fn resume(&mut self, under_way: Option<&Manifest>, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
-        match self {
-            Self::File(sink) => sink.resume(under_way, now_ms).await,
-            Self::Stdout(_) | Self::Memory(_) => Ok(None),
-        }
-    }
-
-    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
-    pub async fn take_back(&mut self, manifest: &Manifest, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
-        match self {
-            Self::File(sink) => sink.take_back(manifest, now_ms).await,
-            Self::Stdout(_) | Self::Memory(_) => Ok(None),
-        }
-    }
-}
-
-/// `[sink.<name>]`: where events go. The table's key `type` names the variant.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Config {
-    File(FileConfig),
-    Stdout(StdoutConfig),
-}
-
-impl Config {
-    /// How the sink's events are written.
-    pub fn encoding(&self) -> Encoding {
-        match self {
-            Self::File(config) => Encoding {
-                name: config.encoding,
-                ocsf_version: config.ocsf_version,
-                raw_data: config.raw_data,
-                observables: config.observables,
-                labels: config.labels,
-                envelope: config.envelope,
-            },
-            Self::Stdout(config) => Encoding {
-                name: config.encoding,
-                ocsf_version: config.ocsf_version,
-                raw_data: config.raw_data,
-                observables: config.observables,
-                labels: config.labels,
-                envelope: config.envelope,
-            },
-        }
-    }
-}
-
-/// A file of lines, each event once: a repeat after a crash is recognised by the committed length.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileConfig {
-    pub path: PathBuf,
-    #[serde(default)]
-    pub encoding: EncodingName,
-    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
-    pub ocsf_version: Option<OcsfVersion>,
-    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
-    pub raw_data: Option<bool>,
-    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
-    pub observables: Option<bool>,
-    /// What is to be known of how an event came about. Default: true. Not with `raw`.
-    pub labels: Option<bool>,
-    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
-    pub envelope: Option<bool>,
-    /// Begin a new file once this one holds as many bytes; the old one gets its number as a suffix. Default: never.
-    pub rotate_bytes: Option<u64>,
-    /// Begin a new file once this one is as old. Default: never.
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
-    pub rotate_after: Option<Duration>,
-    /// The files' permissions in octal digits, such as `0640`. Default: 0640 for the files that the sink creates; a file
-    /// that is there already keeps its own.
-    pub mode: Option<Mode>,
-    /// The files' group, by name or number. Default: their directory's, for the files that the sink creates and where the
-    /// daemon may set it.
-    pub group: Option<Group>,
-}
-
-/// Standard output: at least once.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StdoutConfig {
-    #[serde(default)]
-    pub encoding: EncodingName,
-    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
-    pub ocsf_version: Option<OcsfVersion>,
-    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
-    pub raw_data: Option<bool>,
-    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
-    pub observables: Option<bool>,
-    /// What is to be known of how an event came about. Default: true. Not with `raw`.
-    pub labels: Option<bool>,
-    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
-    pub envelope: Option<bool>,
-    /// Whether each event is a line to read (`readable`) or JSON (`json`, the default).
-    #[serde(default)]
-    pub style: StdoutStyle,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StdoutStyle {
-    #[default]
-    Json,
-    Readable,
 }

@@ -3,23 +3,70 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::batch::Batch;
-use crate::sink::{DeliveryError, Receipt, StdoutConfig, StdoutStyle};
+use crate::batch::{Batch, Manifest};
+use crate::sink::{Answer, Delivery, DeliveryError, Kind, LaneState, Moved, OpenError, Output, Receipt, Resumed, Sink};
+
+/// A batch is cut when it holds as many bytes.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// `type = "stdout"`. At least once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StdoutConfig {
+    /// Whether each event is a line to read (`readable`) or JSON (`json`, the default).
+    #[serde(default)]
+    pub style: StdoutStyle,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StdoutStyle {
+    #[default]
+    Json,
+    Readable,
+}
+
+impl Kind for StdoutConfig {
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES
+    }
+
+    fn output(&self) -> Output<'_> {
+        Output::Console
+    }
+
+    fn check(&self, _problem: &mut dyn FnMut(&str, &str)) {}
+
+    fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
+        Ok(Box::new(StdoutSink { style: self.style }))
+    }
+}
 
 /// Writes each batch to standard output and flushes it.
-pub struct StdoutSink {
+struct StdoutSink {
     style: StdoutStyle,
 }
 
-impl StdoutSink {
-    pub fn new(config: &StdoutConfig) -> Self {
-        Self { style: config.style }
+impl Sink for StdoutSink {
+    fn resume<'a>(&'a self, _lane: &'a LaneState, _sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
+        Box::pin(async { Ok(Resumed::Ready(Vec::new())) })
     }
 
-    pub(super) async fn deliver(&mut self, batch: &Batch) -> Result<Receipt, DeliveryError> {
+    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(self.write(batch))
+    }
+
+    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+impl StdoutSink {
+    async fn write(&self, batch: &Batch) -> Result<Delivery, DeliveryError> {
         let bytes = match self.style {
             StdoutStyle::Json => Cow::Borrowed(&batch.bytes[..]),
             StdoutStyle::Readable => Cow::Owned(batch.lines().map(readable).collect::<String>().into_bytes()),
@@ -30,7 +77,7 @@ impl StdoutSink {
             out.flush().await
         };
         match written.await {
-            Ok(()) => Ok(Receipt::accepted()),
+            Ok(()) => Ok(Delivery::Taken(Receipt::accepted())),
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Err(DeliveryError::Misconfigured("nobody reads standard output any more".to_owned()))
             }

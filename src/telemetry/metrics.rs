@@ -108,7 +108,7 @@ pub struct Metrics {
     pub quarantine_entries: Gauges<1>,
     /// `quarantine_body_bytes{kind}`: how many bytes of it are kept, compressed.
     pub quarantine_body_bytes: Gauges<1>,
-    /// `unreproducible_total`: sealed batches whose records were no longer there after a restart.
+    /// `unreproducible_total`: sealed batches that could not be made again after a restart.
     pub unreproducible: Counter,
     /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them, whether they came
     /// back later or not.
@@ -238,7 +238,7 @@ impl Metrics {
             quarantine_entries: of.gauges("quarantine_entries", "What is in quarantine", ["kind"]),
             quarantine_body_bytes: of.gauges("quarantine_body_bytes", "Bytes kept in quarantine", ["kind"]),
             records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
-            unreproducible: of.counter("unreproducible", "Sealed batches whose records were gone after a restart"),
+            unreproducible: of.counter("unreproducible", "Sealed batches that could not be made again after a restart"),
             gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),
             gap_records_filled: of.counters("gap_records_filled", "Vanished records that came back", ["sink"]),
             gap_records_forgotten: of.counter("gap_records_forgotten", "Vanished records of objects forgotten since"),

@@ -124,7 +124,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
         let step = reader.step(input, &mut offers);
         for offer in offers.drain(..) {
             fingerprints.extend(offer.part.acceptance.iter().flat_map(|acceptance| &acceptance.fingerprints));
-            std::hint::black_box(&offer.part.bytes);
+            std::hint::black_box(&offer.part.piece.bytes);
         }
         input = match step {
             Step::Done(summary) => return Known { progress: summary.unwrap().progress, fingerprints },

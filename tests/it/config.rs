@@ -170,8 +170,13 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[feed.<name>]`", keys::<feed::Config>()),
         ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),
         ("`[feed.<name>.users]`", keys::<users::Config>()),
+        (
+            "`[sink.<name>]`",
+            sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).filter(|key| key != "batch").collect(),
+        ),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
+        ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
     ];
     assert_eq!(reference.len(), expected.len(), "{:?}", reference.keys());
     for (heading, keys) in expected {
@@ -186,8 +191,11 @@ fn the_reference_names_every_key_and_no_other() {
 fn the_reference_tells_the_defaults_as_they_are() {
     let reference = reference();
     let directory = tempfile::tempdir().unwrap();
-    let limits: Vec<String> =
-        reference["`[limits]`"].iter().map(|(key, default)| format!("{key} = {}", default.trim_matches('`'))).collect();
+    let limits: Vec<String> = reference["`[limits]`"]
+        .iter()
+        .filter(|(_, default)| default.starts_with('`'))
+        .map(|(key, default)| format!("{key} = {}", default.trim_matches('`')))
+        .collect();
     let queue: Vec<String> = reference["`[queue.<name>]`"]
         .iter()
         .filter(|(_, default)| default.starts_with('`'))

@@ -7,6 +7,7 @@ use auditferry::notification::ObjectId;
 use auditferry::records::Record;
 use serde_json::{Value, json};
 
+use super::events::assert_heads_are_of_their_lines;
 use super::support::ecs::Fields;
 use super::support::ocsf::Schema;
 
@@ -30,6 +31,9 @@ pub fn encoded_of(family: &str, lines: &[&[u8]], name: EncodingName, options: Op
         let occurrence = lines[..index].iter().filter(|before| before == &line).count() as u64;
         let record = Record::new(index as u64, line);
         family::encode_record(&context, &record, &RecordHash::of(line), occurrence, &encoders, &mut out).unwrap();
+    }
+    if name == EncodingName::Ocsf {
+        assert_heads_are_of_their_lines(&out[0]);
     }
     String::from_utf8(out[0].bytes.clone()).unwrap().lines().map(str::to_owned).collect()
 }

@@ -23,14 +23,28 @@ fn encode(lines: &[&[u8]], options: Options) -> Vec<Result<String, Refusal>> {
     let encode = |(index, line): (usize, &&[u8])| {
         let occurrence = lines[..index].iter().filter(|before| before == &line).count() as u64;
         let record = Record { ordinal: index as u64, bytes: line, text: std::str::from_utf8(line).ok() };
-        let mut out = [Encoded::default()];
+        let mut out = [Encoded { place: 40 + index as u64, ..Encoded::default() }];
         let hash = RecordHash::of(line);
         let events = family::encode_record(&context, &record, &hash, occurrence, &encoders, &mut out);
         let [encoded] = out;
         assert_eq!(encoded.ends.last().map_or(0, |end| *end as usize), encoded.bytes.len());
+        assert_heads_are_of_their_lines(&encoded);
+        assert!(encoded.heads.iter().zip(0..).all(|(head, at)| (head.place, head.index) == (40 + index as u64, at)));
         events.map(|_| String::from_utf8(encoded.bytes).unwrap())
     };
     lines.iter().enumerate().map(encode).collect()
+}
+
+/// What is said beside the events, which are OCSF, is what they say.
+pub fn assert_heads_are_of_their_lines(encoded: &Encoded) {
+    assert_eq!(encoded.heads.len(), encoded.ends.len());
+    for (head, line) in encoded.heads.iter().zip(encoded.bytes.split_inclusive(|byte| *byte == b'\n')) {
+        let event: Value = serde_json::from_slice(line).unwrap();
+        assert_eq!(event["metadata"]["uid"], head.uid.to_string());
+        assert_eq!(event["time"], head.time_ms);
+        assert_eq!(event["class_uid"], head.class.uid(), "{event}");
+        assert_eq!(event["status_id"], head.status as u8);
+    }
 }
 
 fn event(line: &str, options: Options) -> Value {
@@ -113,10 +127,10 @@ fn nothing_is_left_of_a_record_that_is_refused() {
         family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, out)
     };
     assert_eq!(encode("{\"timestamp\":1705305607000}", &mut out), Ok(1));
-    let before = out.clone().map(|encoded| (encoded.bytes, encoded.ends, encoded.ids));
+    let before = out.clone().map(|encoded| (encoded.bytes, encoded.ends, encoded.heads));
     assert!(encode("{\"timestamp\":1705305607000", &mut out).is_err());
     assert!(encode("{}", &mut out).is_err_and(|refusal| refusal.reason.contains("time")));
-    assert_eq!(out.map(|encoded| (encoded.bytes, encoded.ends, encoded.ids)), before);
+    assert_eq!(out.map(|encoded| (encoded.bytes, encoded.ends, encoded.heads)), before);
     assert_eq!(before[0].0, b"{\"timestamp\":1705305607000}\n");
 }
 

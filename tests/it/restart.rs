@@ -121,12 +121,43 @@ fn from_a_copy_made_beside_a_running_daemon_only_what_came_later_is_delivered_ag
     world.write(KEY, &object(&records(0..5)));
     world.comes_to("out", 5);
     assert!(daemon.stop().success());
-    // The disk is lost, and the copy put back.
+    put_back(&world, &copy);
+    world.once_expecting(&["found bytes behind the committed end that are not ours"]);
+    assert_once_each(&world.delivered("out"), &[records(0..5), records(3..5)].concat());
+}
+
+/// The disk is lost, and the copy put back.
+fn put_back(world: &World, copy: &Path) {
     std::fs::remove_dir_all(world.state()).unwrap();
     std::fs::create_dir(world.state()).unwrap();
     std::fs::copy(copy.join("checkpoints.sqlite"), world.state().join("checkpoints.sqlite")).unwrap();
+}
+
+#[test]
+fn what_a_copy_that_was_put_back_does_not_know_of_is_not_lost_and_comes_again_under_the_same_ids() {
+    let world = World::new().with_directory_feed(&["events"]);
+    let out = world.output("events");
+    let world = world.with(&format!("[sink.events]\ntype = \"file\"\npath = {out:?}\n"));
+    let daemon = world.start();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("events", 3);
+    daemon.counts("auditferry_events_sent_total", &["sink=\"events\""], 3.0);
+    let copy = world.path("copy");
+    assert_eq!(backup(&world, &copy).0, Some(0));
+    world.write(KEY, &object(&records(0..5)));
+    world.comes_to("events", 5);
+    assert!(daemon.stop().success());
+    put_back(&world, &copy);
+    // The next batch has the number of the one that the copy does not know of, and holds more.
+    world.write(KEY, &object(&records(0..7)));
     world.once_expecting(&["found bytes behind the committed end that are not ours"]);
-    assert_once_each(&world.delivered("out"), &[records(0..5), records(3..5)].concat());
+    let uid = |line: &String| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned()
+    };
+    let uids: Vec<String> = world.delivered("events").iter().map(uid).collect();
+    assert_eq!(uids.len(), 9);
+    assert_eq!(uids[3..5], uids[5..7]);
+    assert_eq!(uids.iter().collect::<std::collections::BTreeSet<_>>().len(), 7);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::container_logs::{event, read};
-use super::redaction::{leaving, records_of, text_of};
+use super::redaction::{leaving, records_of, text_of, uids};
 use super::support::wrappers::{CASES, immuta, lines_of, s3_access, value};
 
 /// The events of one line, and their ids.
@@ -24,10 +24,10 @@ fn events_of(family: &'static Family, line: &str) -> (Vec<Value>, Vec<EventId>) 
     let record = Record::new(7, line.as_bytes());
     let events = family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 7, &encoders, &mut out)
         .unwrap_or_else(|refusal| panic!("{refusal}: {line}"));
-    assert_eq!(out[0].ids, out[1].ids, "each record gives one event, and one raw line");
-    assert_eq!(events as usize, out[0].ids.len());
+    assert_eq!(uids(&out[0]), uids(&out[1]), "each record gives one event, and one raw line");
+    assert_eq!(events as usize, out[0].heads.len());
     let written = text_of(&out[0]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    (written, out[0].ids.clone())
+    (written, uids(&out[0]))
 }
 
 /// SHA-256 of the line; of a further record that of this hash and the record's number, as the families' pages say.

@@ -142,7 +142,7 @@ impl WorkerHandle {
     /// Hands a part over once the sink has room for it. Cancel-safe: a part whose future was dropped was not offered.
     /// Returns false when the sink is closed.
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
-        let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
+        let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
         let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
         let Ok(slot) = self.offers.reserve().await else { return false };
         tracker.offer();

@@ -1,10 +1,10 @@
-//! After a crash: makes the batch that was sealed and not committed again, from its sources.
+//! After a crash: makes the batches that were sealed and not committed again, from their sources.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::batch::{Advance, Batch, Part};
-use crate::checkpoint::{CheckpointStore, RefusedRecord, Sealed, SealedPart, StoreError};
+use crate::batch::{Batch, Lane, Piece, SealedPart};
+use crate::checkpoint::{CheckpointStore, RefusedRecord, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
@@ -19,30 +19,24 @@ use crate::event::Encoder;
 use crate::family::Refusal;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
 use crate::reading::{self, FoundRecord, Offer};
-use crate::sink::Manifest;
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
 /// How often an object is asked for before its part counts as lost.
 const NOT_FOUND_MAX: u32 = 3;
 
-/// What a sink has to complete before anything else.
-pub(in crate::collector) enum Unfinished {
-    Nothing,
-    Sealed {
-        sealed: Sealed,
-        manifest: Manifest,
-        /// Makes the batch again, where the sink does not have it already.
-        batch: Box<Rebuild>,
-    },
+/// A batch that was sealed and not committed, and how it is made again where the sink does not have it already.
+pub(in crate::collector) struct Unfinished {
+    pub(in crate::collector::delivery) sealed: Sealed,
+    pub(in crate::collector::delivery) batch: Rebuild,
 }
 
 /// What is needed to make a sealed batch again.
 pub(in crate::collector) struct Rebuild {
-    id: String,
-    seq: u64,
-    parts: Vec<SealedPart>,
+    sealed: Sealed,
+    /// What makes the sink's bytes now.
+    encoder: Arc<str>,
     sink: SinkId,
     /// The sink, as health knows it: it stands still until the batch is made.
     health: HealthPart,
@@ -54,48 +48,50 @@ pub(in crate::collector) struct Rebuild {
     shutdown: Shutdown,
 }
 
-/// Looks up what a sink has to complete.
+/// Looks up what a sink has to complete before anything else, in the order in which it was sealed.
 #[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
     feeds: &Arc<Feeds>,
     sink: SinkId,
-    name: &str,
+    lane: &Lane,
+    encoder: &Arc<str>,
     limits: &Limits,
     random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
-) -> Result<Unfinished, StoreError> {
-    let Some(found) = store.sealed(name)? else { return Ok(Unfinished::Nothing) };
-    let batch = Rebuild {
-        id: found.sealed.id().to_owned(),
-        seq: found.sealed.seq(),
-        parts: found.parts,
-        sink,
-        health: HealthPart::new(PartKind::Sink, name),
-        feeds: Arc::clone(feeds),
-        store: store.clone(),
-        limits: limits.clone(),
-        random: random.clone(),
-        reporter: reporter.clone(),
-        shutdown: shutdown.clone(),
+) -> Result<Vec<Unfinished>, StoreError> {
+    let unfinished = |sealed: Sealed| {
+        let batch = Rebuild {
+            sealed: sealed.clone(),
+            encoder: Arc::clone(encoder),
+            sink,
+            health: HealthPart::new(PartKind::Sink, &lane.sink),
+            feeds: Arc::clone(feeds),
+            store: store.clone(),
+            limits: limits.clone(),
+            random: random.clone(),
+            reporter: reporter.clone(),
+            shutdown: shutdown.clone(),
+        };
+        Unfinished { sealed, batch }
     };
-    Ok(Unfinished::Sealed { sealed: found.sealed, manifest: found.manifest, batch: Box::new(batch) })
+    Ok(store.sealed(lane)?.into_iter().map(unfinished).collect())
 }
 
 /// What became of a batch that was to be made again.
 pub(in crate::collector) enum Rebuilt {
     Same(Batch),
-    /// Its sources do not hold all of it any more, or another program wrote other bytes of them.
-    Lost,
+    /// It cannot be made again, for this reason.
+    Lost(&'static str),
     /// The stop came first.
     Stopped,
 }
 
 impl Rebuild {
     /// The objects the batch holds records of.
-    pub(in crate::collector) fn objects(&self) -> BTreeSet<ObjectId> {
-        self.parts.iter().map(|part| part.advance.object.clone()).collect()
+    pub(in crate::collector) fn objects(&self) -> impl Iterator<Item = &ObjectId> {
+        self.sealed.manifest().parts.iter().map(|part| &part.advance.object)
     }
 
     /// The batch as it was sealed, byte for byte.
@@ -103,19 +99,23 @@ impl Rebuild {
     /// # Errors
     /// The store failed.
     pub(in crate::collector) async fn make(self) -> Result<Rebuilt, StoreError> {
-        let mut made: Vec<Part> = Vec::with_capacity(self.parts.len());
-        for sealed in &self.parts {
+        let manifest = self.sealed.manifest();
+        if *manifest.encoder != *self.encoder {
+            return Ok(Rebuilt::Lost("another version or configuration of the program wrote it"));
+        }
+        let mut made: Vec<Piece> = Vec::new();
+        for sealed in &manifest.parts {
             match self.part(sealed).await? {
-                Some(Some(part)) if part.hash() == sealed.hash => made.push(part),
-                Some(_) => return Ok(Rebuilt::Lost),
+                Some(Some(pieces)) if sealed.is_made_of(&pieces) => made.extend(pieces),
+                Some(_) => return Ok(Rebuilt::Lost("its objects do not hold all of it any more")),
                 None => return Ok(Rebuilt::Stopped),
             }
         }
-        Ok(Rebuilt::Same(Batch::of(self.id, self.seq, &made)))
+        Ok(Rebuilt::Same(Batch::of(manifest, made.iter())))
     }
 
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
-    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Part>>, StoreError> {
+    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Vec<Piece>>>, StoreError> {
         let object = &sealed.advance.object;
         let Some(feed) = self.feeds.position(object).map(|at| &self.feeds[at]) else {
             limited!(
@@ -127,9 +127,9 @@ impl Rebuild {
         let mut backoff = Backoff::new(&self.random);
         loop {
             match self.read(feed, sealed, encoder).await {
-                Ok(part) => {
+                Ok(pieces) => {
                     self.reporter.read(&feed.name);
-                    return Ok(Some(Some(part)));
+                    return Ok(Some(Some(pieces)));
                 }
                 Err(RebuildError::Store(error)) => return Err(error),
                 Err(RebuildError::Damaged(reason)) => {
@@ -163,7 +163,7 @@ impl Rebuild {
         }
     }
 
-    async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Part, RebuildError> {
+    async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Vec<Piece>, RebuildError> {
         let object = &sealed.advance.object;
         let record = match sealed.redelivers {
             Some(id) => Some(self.store.refused_record(id)?.ok_or_else(left)?),
@@ -178,14 +178,14 @@ impl Rebuild {
         }
     }
 
-    /// The part with as many of its records as the object still holds.
+    /// The part's events, of as many of its records as the object still holds.
     async fn rebuild(
         &self,
         feed: &Arc<Feed>,
         sealed: &SealedPart,
         encoder: Encoder,
         snapshot: Snapshot,
-    ) -> Result<Part, RebuildError> {
+    ) -> Result<Vec<Piece>, RebuildError> {
         let advance = sealed.advance.clone();
         let object = &sealed.advance.object;
         let before = self.store.position(object, &[])?.progress;
@@ -194,21 +194,20 @@ impl Rebuild {
         let mut version = snapshot.version.clone();
         version.etag = sealed.etag.clone();
         version.last_modified_ms = sealed.last_modified_ms;
-        let sealed_version = version.clone();
         let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| {
-            reading::rebuild(reading::Plan { version: sealed_version, ..plan }, rebuild)
+            reading::rebuild(reading::Plan { version, ..plan }, rebuild)
         });
-        let (mut offers, mut parts): (Vec<Offer>, Vec<Part>) = (Vec::new(), Vec::new());
+        let (mut offers, mut pieces): (Vec<Offer>, Vec<Piece>) = (Vec::new(), Vec::new());
         loop {
             let ended = pump.next(&mut offers).await?;
-            parts.extend(offers.drain(..).map(|offer| offer.part));
+            pieces.extend(offers.drain(..).map(|offer| offer.part.piece));
             if ended.is_some() {
-                return Ok(joined(sealed.advance.clone(), version, &parts));
+                return Ok(pieces);
             }
         }
     }
 
-    /// The part that is one record's events, made again. Its bytes are in `snapshot` unless they were kept.
+    /// The events of one record, made again. Its bytes are in `snapshot` unless they were kept.
     async fn rebuild_refused(
         &self,
         feed: &Arc<Feed>,
@@ -216,8 +215,8 @@ impl Rebuild {
         encoder: Encoder,
         record: &RefusedRecord,
         snapshot: Option<Snapshot>,
-    ) -> Result<Part, RebuildError> {
-        let Advance { object, before, .. } = &sealed.advance;
+    ) -> Result<Vec<Piece>, RebuildError> {
+        let object = &sealed.advance.object;
         let bytes = match snapshot {
             None => body(&self.store, record)?,
             Some(snapshot) => {
@@ -229,11 +228,8 @@ impl Rebuild {
             }
         };
         let bytes = bytes.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))?;
-        let (feed, object, record, before) = (Arc::clone(feed), object.clone(), record.clone(), *before);
-        let decode = move || {
-            let decoded = decode(&feed, &object, &record, &bytes, &[encoder])?;
-            Ok(decoded.part(&object, before, &record, 0))
-        };
+        let (feed, object, record) = (Arc::clone(feed), object.clone(), record.clone());
+        let decode = move || decode(&feed, &object, &record, &bytes, &[encoder]).map(|decoded| decoded.pieces);
         let made = on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new("the decoder failed over it")));
         made.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))
     }
@@ -271,12 +267,6 @@ impl From<JobError> for RebuildError {
             error => Self::Damaged(error.to_string()),
         }
     }
-}
-
-fn joined(advance: Advance, version: Version, parts: &[Part]) -> Part {
-    let whole = Batch::of(String::new(), 0, parts);
-    let (version, bytes, ends, ids) = (Arc::new(version), whole.bytes, whole.ends, whole.ids);
-    Part { advance, version, acceptance: None, redelivers: None, bytes, ends, ids }
 }
 
 /// A record whose events were under way is not in quarantine any more.

@@ -287,7 +287,7 @@ impl Redelivery {
             let encoder = self.feed.encoder_at(sink).unwrap_or_default();
             let part = decoded.part(&self.object, cursor, record, encoder.0);
             if std::mem::take(&mut is_first) {
-                again.events += part.ends.len() as u64;
+                again.events += part.piece.ends.len() as u64;
                 again.looked_up += decoded.looked_up;
             }
             if !self.services.offer(sink, part, tracker).await {

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use crate::batch::{Advance, Part};
+use crate::batch::{Advance, Part, Piece};
 use crate::checkpoint::{CheckpointStore, RefusedRecord, StoreError};
 use crate::collector::feeds::Feed;
 use crate::delta::RecordHash;
@@ -55,7 +55,7 @@ pub(in crate::collector) struct Decoded {
     /// The version it was first read in.
     version: Arc<Version>,
     /// Its events, once for each encoder.
-    written: Vec<Encoded>,
+    pub(in crate::collector) pieces: Vec<Piece>,
     pub(super) looked_up: LookedUp,
 }
 
@@ -68,7 +68,8 @@ pub(in crate::collector) fn decode(
     encoders: &[Encoder],
 ) -> Result<Decoded, Refusal> {
     let context = feed.context(object, record.last_modified_ms);
-    let mut written: Vec<Encoded> = encoders.iter().map(|_| Encoded::default()).collect();
+    let mut written: Vec<Encoded> =
+        encoders.iter().map(|_| Encoded { place: record.place, ..Encoded::default() }).collect();
     let read = Record::new(record.ordinal, bytes);
     encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
     let version = Version {
@@ -77,7 +78,8 @@ pub(in crate::collector) fn decode(
         last_modified_ms: record.last_modified_ms,
         size_bytes: 0,
     };
-    Ok(Decoded { version: Arc::new(version), written, looked_up: context.looked_up() })
+    let pieces = written.into_iter().map(Piece::from).collect();
+    Ok(Decoded { version: Arc::new(version), pieces, looked_up: context.looked_up() })
 }
 
 impl Decoded {
@@ -89,18 +91,12 @@ impl Decoded {
         record: &RefusedRecord,
         encoder: usize,
     ) -> Part {
-        let (bytes, ends, ids) = match self.written.get(encoder) {
-            Some(written) => (written.bytes.clone().into(), written.ends.clone().into(), written.ids.clone().into()),
-            None => Default::default(),
-        };
         Part {
             advance: Advance::onward(object.clone(), cursor, cursor),
             version: Arc::clone(&self.version),
             acceptance: None,
             redelivers: Some(record.id),
-            bytes,
-            ends,
-            ids,
+            piece: self.pieces[encoder].clone(),
         }
     }
 }

@@ -63,8 +63,8 @@ pub(crate) fn fits(class: Class, event: &Event<'_>) -> bool {
     }
 }
 
-/// Appends the event, without a line end.
-pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options) {
+/// Appends the event, without a line end. Returns the class it is written in.
+pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options) -> Class {
     let fell_back = !fits(event.activity.class, event);
     let activity = if fell_back { event.activity.as_api_activity() } else { event.activity };
     out.reserve(seen.record.len() * 3 + USUAL_BYTES);
@@ -85,16 +85,17 @@ struct Written<'w, 'a> {
 }
 
 impl Written<'_, '_> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>) -> Class {
         out.push(b'{');
         self.write_members(out);
         places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &[]);
         self.write_raw_data(out);
         close(out, b'}');
+        self.activity.class
     }
 
     /// As 1.8.0 has it and then moved, so that what 1.8.0 has and the version has not is known by name.
-    fn write_older(&self, out: &mut Vec<u8>, schema: &'static Schema) {
+    fn write_older(&self, out: &mut Vec<u8>, schema: &'static Schema) -> Class {
         let mut whole = Vec::with_capacity(WHOLE_BYTES);
         whole.push(b'{');
         self.write_members(&mut whole);
@@ -102,13 +103,14 @@ impl Written<'_, '_> {
         close(&mut whole, b'}');
         let whole = String::from_utf8_lossy(&whole);
         match projection::project(out, &whole, schema, self.event, self.activity) {
-            Ok(moved) => {
+            Ok((class, moved)) => {
                 places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &moved);
                 close(out, b'}');
+                class
             }
             // Every version has the class that events fall back to, which requires nothing that is not written.
             Err(_) if self.activity.class != Class::ApiActivity => {
-                Self { activity: self.activity.as_api_activity(), fell_back: true, ..*self }.write_older(out, schema);
+                Self { activity: self.activity.as_api_activity(), fell_back: true, ..*self }.write_older(out, schema)
             }
             Err(_) => self.write(out),
         }

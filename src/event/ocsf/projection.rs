@@ -30,7 +30,7 @@ pub(super) enum Unfit {
 }
 
 /// Appends the members of `whole`, an event of 1.8.0 without `unmapped`, each followed by a comma, after an opening
-/// brace; returns what is to be put into `unmapped`.
+/// brace; returns the class that it is written in, and what is to be put into `unmapped`.
 ///
 /// # Errors
 /// Nothing is appended then.
@@ -40,7 +40,7 @@ pub(super) fn project<'t>(
     schema: &'static Schema,
     event: &Event<'_>,
     activity: &Activity,
-) -> Result<Vec<Moved<'t>>, Unfit> {
+) -> Result<(Class, Vec<Moved<'t>>), Unfit> {
     let before = out.len();
     let shape = Shape::of(schema, event, activity);
     let Some(class) = schema.class(shape.class.uid()) else { return Err(Unfit::Lacks) };
@@ -74,7 +74,7 @@ pub(super) fn project<'t>(
             return Err(Unfit::Lacks);
         }
         if projection.profiles.len() == profiles {
-            return Ok(projection.moved);
+            return Ok((projection.shape.class, projection.moved));
         }
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{self, Gid};
 use serde::{Deserialize, Deserializer, de};
 
 use super::numbered;
-use crate::sink::{FileConfig, OpenError};
+use crate::sink::OpenError;
 
 /// The mode of a new file where the configuration gives none.
 const DEFAULT_MODE: u32 = 0o640;
@@ -121,9 +121,9 @@ pub(super) struct Access {
 
 impl Access {
     /// Looks up the configured group.
-    pub(super) fn of(config: &FileConfig) -> Result<Self, OpenError> {
-        let group_id = config.group.as_ref().map(Group::id).transpose()?;
-        Ok(Self { mode: config.mode, group: config.group.clone(), group_id })
+    pub(super) fn new(mode: Option<Mode>, group: Option<Group>) -> Result<Self, OpenError> {
+        let group_id = group.as_ref().map(Group::id).transpose()?;
+        Ok(Self { mode, group, group_id })
     }
 
     pub(super) fn is_configured(&self) -> bool {

@@ -1,15 +1,15 @@
 //! What a sink worker reports of its gaps: records that vanished from the source before the sink had them, and came back.
 
-use super::SinkWorker;
+use super::LaneSender;
 use crate::checkpoint::{Committed, GapChange};
 use crate::collector::report::limited;
 
-impl SinkWorker {
+impl LaneSender {
     pub(super) fn report_gaps(&self, committed: &Committed) {
-        let (reporter, sink) = (&self.reporter, &self.name);
+        let (reporter, sink) = (&self.setup.reporter, &self.name);
         for GapChange { object, opened, filled } in committed.gap_changes() {
             if *opened > 0 {
-                self.metrics.gap_records.add([sink], *opened);
+                self.setup.metrics.gap_records.add([sink], *opened);
                 limited!(
                     reporter, WARN, sink,
                     "records vanished from the source before the sink had them; it gets those that come back",
@@ -17,7 +17,7 @@ impl SinkWorker {
                 );
             }
             if *filled > 0 {
-                self.metrics.gap_records_filled.add([sink], *filled);
+                self.setup.metrics.gap_records_filled.add([sink], *filled);
                 limited!(
                     reporter, INFO, sink, "records that had vanished came back and were delivered",
                     %sink, %object, records = filled

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{SinkWorker, WorkerError};
+use super::{LaneSender, WorkerError};
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::report::limited;
@@ -17,16 +17,16 @@ const PARKED_RETRY: Duration = Duration::from_secs(30);
 /// How often at least it is looked whether the checkpoint store's disk has space again.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 
-impl SinkWorker {
+impl LaneSender {
     /// The sink did not take the batch: says so, and waits before the next try.
     pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
         let (outcome, wait) = match error {
             DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
             DeliveryError::Misconfigured(_) => ("misconfigured", PARKED_RETRY.min(backoff.wait() * 8)),
         };
-        self.metrics.sink_batches.add([&self.name, outcome], 1);
-        self.metrics.sink_retries.add([&self.name], 1);
-        let (reporter, sink, attempts) = (&self.reporter, &self.name, backoff.attempts());
+        self.setup.metrics.sink_batches.add([&self.name, outcome], 1);
+        self.setup.metrics.sink_retries.add([&self.name], 1);
+        let (reporter, sink, attempts) = (&self.setup.reporter, &self.name, backoff.attempts());
         match error {
             DeliveryError::Unavailable(_) => limited!(
                 reporter, WARN, sink, "a batch was not delivered; trying again", %sink, %error, attempts
@@ -41,11 +41,11 @@ impl SinkWorker {
     }
 
     pub(super) async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), WorkerError> {
-        if self.once {
+        if self.setup.once {
             return Err(StoreError::Full.into());
         }
         let wait = backoff.wait().min(SPACE_RETRY);
-        let (reporter, sink) = (&self.reporter, &self.name);
+        let (reporter, sink) = (&self.setup.reporter, &self.name);
         limited!(
             reporter, ERROR, sink, "the checkpoint store's disk is full; nothing is delivered until there is space",
             %sink
@@ -57,7 +57,7 @@ impl SinkWorker {
 
     /// The store took what it was given, perhaps after it was waited for.
     pub(super) fn written(&self, waited: &Backoff) {
-        self.reporter.stored();
+        self.setup.reporter.stored();
         if waited.attempts() > 0 {
             self.takes_again();
         }
@@ -65,14 +65,14 @@ impl SinkWorker {
 
     /// The sink does not stand still any more.
     pub(super) fn takes_again(&self) {
-        self.inner.status.send_if_modified(|status| status.failing.take().is_some());
+        self.status.send_if_modified(|status| status.failing.take().is_some());
     }
 
     async fn wait(&mut self, wait: Duration) -> Result<(), WorkerError> {
-        self.inner.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
+        self.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
         tokio::select! {
             biased;
-            () = self.shutdown.requested() => Err(WorkerError::Stopped),
+            () = self.setup.shutdown.requested() => Err(WorkerError::Stopped),
             () = tokio::time::sleep(wait) => Ok(()),
         }
     }

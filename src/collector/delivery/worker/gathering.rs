@@ -1,0 +1,89 @@
+//! What has been offered for the next batch, and when that is cut.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::batch::{Builder, Limits};
+use crate::collector::delivery::queue::{Offer, Producers};
+
+/// Gathers while a batch is under way, and while there is none.
+pub(super) struct Gathering {
+    builder: Builder<Offer>,
+    offers: mpsc::Receiver<Offer>,
+    producers: Arc<Producers>,
+    /// When the first and the last of what has gathered was added.
+    first: Instant,
+    last: Instant,
+}
+
+impl Gathering {
+    pub(super) fn new(limits: Limits, offers: mpsc::Receiver<Offer>, producers: Arc<Producers>) -> Self {
+        let now = Instant::now();
+        Self { builder: Builder::new(limits), offers, producers, first: now, last: now }
+    }
+
+    /// The next batch's worth of parts once it is cut; nothing when the worker is closed. Cancel-safe.
+    pub(super) async fn cut(&mut self) -> Option<Vec<Offer>> {
+        loop {
+            if let Some(offers) = self.cut_by_now() {
+                return Some(offers);
+            }
+            if self.builder.is_empty() {
+                let offer = self.offers.recv().await?;
+                self.push(offer);
+                continue;
+            }
+            let patience = self.patience();
+            tokio::select! {
+                biased;
+                offer = self.offers.recv() => match offer {
+                    Some(offer) => self.push(offer),
+                    None => return Some(self.builder.take()),
+                },
+                () = self.producers.gone() => {}
+                // A source that is slow does not hold up what others have brought.
+                () = sleep(patience) => {}
+            }
+        }
+    }
+
+    /// What is cut by now, if it is.
+    pub(super) fn cut_by_now(&mut self) -> Option<Vec<Offer>> {
+        while !self.builder.is_full()
+            && let Ok(offer) = self.offers.try_recv()
+        {
+            self.push(offer);
+        }
+        let more = self.producers.are_there() || !self.offers.is_empty();
+        self.builder.is_cut(self.first.elapsed(), self.last.elapsed(), more).then(|| self.builder.take())
+    }
+
+    /// Takes in what is offered, as far as the next batch has room. Never ends by itself. Cancel-safe.
+    pub(super) async fn grow(&mut self) -> Infallible {
+        while !self.builder.is_full() {
+            match self.offers.recv().await {
+                Some(offer) => self.push(offer),
+                None => break,
+            }
+        }
+        pending().await
+    }
+
+    fn patience(&self) -> Duration {
+        self.builder.patience(self.first.elapsed(), self.last.elapsed())
+    }
+
+    fn push(&mut self, offer: Offer) {
+        self.last = Instant::now();
+        if self.builder.is_empty() {
+            self.first = self.last;
+        }
+        let (bytes, events) = (offer.part.piece.bytes.len(), offer.part.piece.ends.len());
+        self.builder.push(offer, bytes, events);
+    }
+}

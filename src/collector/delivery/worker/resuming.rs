@@ -1,0 +1,112 @@
+//! What a sink worker does before anything else: goes on where the last process stood, and completes what it sealed.
+
+use tracing::{info, warn};
+
+use super::{LaneSender, WorkerError};
+use crate::batch::Manifest;
+use crate::checkpoint::{Sealed, StoreError};
+use crate::collector::backoff::Backoff;
+use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
+use crate::collector::report::limited;
+use crate::sink::{Moved, Receipt, Resumed, Why};
+
+impl LaneSender {
+    /// Completes the batches that were sealed before the process last ended.
+    pub(super) async fn recover(&mut self, unfinished: Vec<Unfinished>) -> Result<(), WorkerError> {
+        if unfinished.is_empty() {
+            return Ok(());
+        }
+        self.sending(unfinished.iter().flat_map(|one| one.batch.objects().cloned()).collect());
+        let manifests: Vec<&Manifest> = unfinished.iter().map(|one| one.sealed.manifest()).collect();
+        let mut receipts = self.resume(&manifests).await?.into_iter();
+        for Unfinished { sealed, batch } in unfinished {
+            let there = receipts.next();
+            let (sink, id) = (&self.name, &sealed.manifest().id);
+            info!(%sink, batch = %id, complete = there.is_some(), "completing the batch that was under way");
+            let receipt = match there {
+                Some(receipt) => receipt,
+                None => match batch.make().await? {
+                    Rebuilt::Same(batch) => self.deliver(&batch).await?,
+                    Rebuilt::Lost(why) => return self.take_back(sealed, why).await,
+                    Rebuilt::Stopped => return Err(WorkerError::Stopped),
+                },
+            };
+            self.commit_alone(&sealed, &receipt).await?;
+        }
+        Ok(())
+    }
+
+    /// A batch under way cannot be made again: its objects, and those of what was sealed behind it, are read anew from where
+    /// the sink stood before it.
+    async fn take_back(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
+        let manifest = sealed.manifest();
+        self.setup.metrics.unreproducible.inc();
+        warn!(
+            sink = %self.name, batch = %manifest.id, why,
+            "the batch that was under way cannot be made again; its objects are read anew"
+        );
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            match self.setup.sink.take_back(manifest, self.setup.clock.now_ms()).await {
+                Ok(None) => break,
+                Ok(Some(moved)) => self.remember(moved).await?,
+                Err(error) => self.pause(&error, &mut backoff).await?,
+            }
+        }
+        loop {
+            match self.setup.store.unseal(&sealed).await {
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                unsealed => return Ok(unsealed?),
+            }
+        }
+    }
+
+    /// Has the sink go on where the last process stood. Returns the receipts of the sealed batches that it has already.
+    pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            let lane = self.setup.store.lane(&self.setup.lane)?;
+            match self.setup.sink.resume(&lane, sealed, self.setup.clock.now_ms()).await {
+                Ok(Resumed::Ready(receipts)) => return Ok(receipts),
+                Ok(Resumed::Moved(moved)) => self.remember(moved).await?,
+                Ok(Resumed::Ahead { id }) => {
+                    warn!(
+                        sink = %self.name, batch = %id,
+                        "the sink's last batch is not known here: the checkpoint store is older, perhaps a backup that was put back; what the sink has had since is sent to it again, each event with the same uid"
+                    );
+                    return Ok(Vec::new());
+                }
+                Err(error) => self.pause(&error, &mut backoff).await?,
+            }
+        }
+    }
+
+    /// The sink goes on elsewhere: notes that before it writes anything there.
+    pub(super) async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
+        match &moved.why {
+            Why::Foreign { bytes } => {
+                self.setup.metrics.foreign_bytes.add([&self.name], *bytes);
+                limited!(
+                    self.setup.reporter, WARN, &self.name,
+                    "found bytes behind the committed end that are not ours; continuing after them",
+                    sink = %self.name, bytes
+                );
+            }
+            Why::Begun { file, before: Some(before) } => {
+                info!(sink = %self.name, before = %before.display(), file = %file.display(), "the sink's path is another; beginning the file there");
+            }
+            Why::Begun { before: None, .. } | Why::Named | Why::Numbered | Why::Rotated => {}
+        }
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            match self.setup.store.set_state(self.setup.lane.clone(), moved.state.clone()).await {
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                set => {
+                    set?;
+                    self.written(&backoff);
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
