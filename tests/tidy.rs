@@ -449,3 +449,27 @@ fn every_link_in_a_document_leads_somewhere() {
     }
     none(found, "a link leads somewhere");
 }
+
+/// What stands in backquotes and names a test: `file::name` below tests/it, or `src/file.rs::name`.
+fn tests_named(text: &str) -> Vec<(String, String)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    let named = quoted.filter_map(|quoted| quoted.rsplit_once("::"));
+    named
+        .map(|(file, name)| match file.strip_prefix("src/") {
+            Some(_) => (file.to_owned(), name.to_owned()),
+            None => (format!("tests/it/{file}.rs"), name.to_owned()),
+        })
+        .collect()
+}
+
+#[test]
+fn each_test_that_holds_a_promise_exists() {
+    let named = tests_named(&std::fs::read_to_string(root().join("tests/SEMANTICS.md")).unwrap());
+    assert!(named.len() > 30, "promises are held by tests");
+    let is_missing = |(file, name): &(String, String)| {
+        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        !text.contains(&format!("fn {name}("))
+    };
+    let missing = named.into_iter().filter(is_missing).map(|(file, name)| format!("{file}: {name}"));
+    none(missing.collect(), "each test that a promise names is there");
+}

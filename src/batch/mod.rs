@@ -6,21 +6,65 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::delta::{Fingerprint, Progress, RecordHash};
+use crate::delta::{Fingerprint, Progress, Ranges, RecordHash};
 use crate::event::EventId;
 use crate::notification::ObjectId;
 use crate::object::Version;
 
 pub use builder::{Builder, Limits};
 
-/// One sink's step along one object's accepted sequence: from record `before` to record `after`.
+/// One sink's step in one object's accepted sequence.
 ///
-/// It is applied by comparison: a checkpoint that does not stand at `before` refuses it.
+/// It is applied by comparison: a checkpoint that stands elsewhere refuses it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Advance {
     pub object: ObjectId,
+    /// The first place that it is about.
     pub before: u64,
+    /// The place behind the last one.
     pub after: u64,
+    pub form: Form,
+}
+
+/// What an advance does to the sink's position.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// The sink goes from place `before` to place `after`. The places of `gap` lie between: their records are gone from the
+    /// source, and the sink has not had them.
+    Onward { gap: Ranges },
+    /// The sink stands where it stood, and these places leave its gap: their records have come back.
+    Fill { places: Ranges },
+}
+
+impl Form {
+    /// The places that the gap gains or loses.
+    pub fn ranges(&self) -> &Ranges {
+        match self {
+            Self::Onward { gap } => gap,
+            Self::Fill { places } => places,
+        }
+    }
+}
+
+impl Advance {
+    /// From `before` to `after`, without a gap.
+    pub fn onward(object: ObjectId, before: u64, after: u64) -> Self {
+        Self { object, before, after, form: Form::Onward { gap: Ranges::default() } }
+    }
+
+    /// The places of a gap that have come back.
+    pub fn fill(object: ObjectId, places: Ranges) -> Self {
+        let span = places.span();
+        Self { object, before: span.start, after: span.end, form: Form::Fill { places } }
+    }
+
+    /// Whether its part holds the record at a place.
+    pub fn holds(&self, place: u64) -> bool {
+        match &self.form {
+            Form::Onward { gap } => (self.before..self.after).contains(&place) && !gap.contains(place),
+            Form::Fill { places } => places.contains(place),
+        }
+    }
 }
 
 /// Records that reading an object found to be new, to be remembered before they are sent.

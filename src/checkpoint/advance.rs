@@ -7,20 +7,38 @@ use rusqlite::{Connection, params};
 
 use super::batches::{self, LaneState, Seal, Sealed, SealedBatch};
 use super::freshness::{self, Freshness};
+use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
 use super::{CheckpointStore, StoreError, backlog, quarantine, requeue};
-use crate::batch::{Acceptance, Part};
-use crate::delta::{Fingerprint, Progress};
+use crate::batch::{Acceptance, Advance, Form, Part};
+use crate::delta::Progress;
 use crate::notification::ObjectId;
 use crate::sink::{Position, Receipt};
 
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Committed(());
+/// let forged = auditferry::checkpoint::Committed(Vec::new());
 /// ```
 #[derive(Debug)]
-pub struct Committed(());
+pub struct Committed(Vec<GapChange>);
+
+impl Committed {
+    /// What the batch did to its sink's gaps, once for each object.
+    pub fn gap_changes(&self) -> &[GapChange] {
+        &self.0
+    }
+}
+
+/// How the gap of a sink in an object changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GapChange {
+    pub object: ObjectId,
+    /// Records that are gone before the sink had them.
+    pub opened: u64,
+    /// Records that came back, and the sink has had them.
+    pub filled: u64,
+}
 
 /// The proof that each of a feed's sinks has had all of an object's content, or that what it has not had is written down
 /// in its backlog. Only the store makes one:
@@ -34,6 +52,8 @@ pub struct Passed(pub(super) ());
 /// An object was read to its end.
 pub struct Finish {
     pub feed: Arc<str>,
+    /// The sinks that were offered all of it, and have had what they were offered.
+    pub sinks: Vec<Arc<str>>,
     /// The name of the family it was read as.
     pub family: &'static str,
     pub object: ObjectId,
@@ -79,11 +99,10 @@ impl CheckpointStore {
         let (sink, id, seq) = (Arc::clone(&sealed.sink), sealed.id.clone(), sealed.seq);
         let position = receipt.position();
         let commit = move |connection: &Connection| {
-            for (object_id, object, before, after) in batches::advances(connection, &sink)? {
-                if rows::cursor(connection, object_id, &sink)? != before {
-                    return Err(StoreError::Overtaken { object });
-                }
-                rows::set_cursor(connection, object_id, &sink, after)?;
+            let mut gaps: Vec<GapChange> = Vec::new();
+            for (object_id, advance) in batches::advances(connection, &sink)? {
+                position::apply(connection, object_id, &sink, &advance)?;
+                note_gap(&mut gaps, &advance);
             }
             requeue::note_delivered(connection, &sink)?;
             let state = batches::lane(connection, &sink)?;
@@ -91,7 +110,7 @@ impl CheckpointStore {
             batches::set_lane(connection, &sink, &LaneState { seq, position, file: state.file })?;
             let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
             statement.execute(params![&*sink, id])?;
-            Ok(Committed(()))
+            Ok(Committed(gaps))
         };
         self.writer.write(commit).await
     }
@@ -101,6 +120,13 @@ impl CheckpointStore {
     pub async fn unseal(&self, sealed: &Sealed) -> Result<(), StoreError> {
         let (sink, id) = (Arc::clone(&sealed.sink), sealed.id.clone());
         let unseal = move |connection: &Connection| {
+            for (object_id, advance) in batches::advances(connection, &sink)? {
+                // Nothing else says that it has not had all that the object holds.
+                if matches!(advance.form, Form::Fill { .. }) {
+                    let row = SinkRow::find(connection, object_id, &sink)?;
+                    SinkRow { read: None, ..row }.save(connection, object_id, &sink)?;
+                }
+            }
             let mut statement = connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND id = ?2")?;
             statement.execute(params![&*sink, id])?;
             Ok(())
@@ -108,46 +134,8 @@ impl CheckpointStore {
         self.writer.write(unseal).await
     }
 
-    /// Takes back the acceptance of records that are gone from the object before any sink had them, so that they are new
-    /// if they come again: of the accepted sequence, `kept` stands from number `from` on. Says whether that was done; it
-    /// is not when some sink has had records from there on.
-    ///
-    /// # Errors
-    /// `Overtaken` when the store does not hold `accepted` records, or a batch is under way.
-    pub async fn retract(
-        &self,
-        object: ObjectId,
-        accepted: u64,
-        from: u64,
-        kept: Vec<Fingerprint>,
-    ) -> Result<bool, StoreError> {
-        let retract = move |connection: &Connection| {
-            let mut row = known(connection, &object)?;
-            let furthest: i64 = connection
-                .prepare_cached("SELECT coalesce(max(accepted), 0) FROM cursor WHERE object_id = ?1")?
-                .query_row([row.id], |row| row.get(0))?;
-            let under_way =
-                connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])?;
-            if row.progress.accepted != accepted || under_way {
-                return Err(StoreError::Overtaken { object });
-            }
-            if rows::count(furthest) > from {
-                return Ok(false);
-            }
-            requeue::place_anew(connection, &object, row.id, from, &kept)?;
-            rows::cut_fingerprints(connection, row.id, from)?;
-            rows::append_fingerprints(connection, row.id, from, &kept)?;
-            // What the last reading saw is not what is accepted any more.
-            row.progress = Progress { accepted: from + kept.len() as u64, ..Progress::default() };
-            row.progress.digest = blake3::hash(&[]).into();
-            row.state = "reading".to_owned();
-            row.save(connection, &object)?;
-            Ok(true)
-        };
-        self.writer.write(retract).await
-    }
-
-    /// Notes that an object was read to its end, if all it holds was accepted meanwhile. Says whether that is so.
+    /// Notes that an object was read to its end, if all it holds was accepted meanwhile, and which sinks were offered all of
+    /// it. Says whether that is so.
     pub async fn finish(&self, finish: Finish) -> Result<bool, StoreError> {
         let note = move |connection: &Connection| {
             let found = ObjectRow::find(connection, &finish.object)?;
@@ -155,6 +143,11 @@ impl CheckpointStore {
             if row.progress.accepted != finish.progress.accepted {
                 return Ok(false);
             }
+            let is_same = row.state == "whole"
+                && row.etag.as_deref() == Some(&*finish.etag)
+                && row.progress.digest == finish.progress.digest
+                && row.progress.content_bytes == finish.progress.content_bytes;
+            row.read += u64::from(!is_same);
             row.progress = finish.progress;
             row.family = Some(finish.family.to_owned());
             row.etag = Some(finish.etag.into());
@@ -165,6 +158,12 @@ impl CheckpointStore {
             }
             row.save(connection, &finish.object)?;
             rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
+            for sink in &finish.sinks {
+                let stands = SinkRow::find(connection, row.id, sink)?;
+                if stands.read != Some(row.read) {
+                    SinkRow { read: Some(row.read), ..stands }.save(connection, row.id, sink)?;
+                }
+            }
             quarantine::heal(connection, &finish.object)?;
             if let Some(fresh) = &finish.fresh {
                 freshness::note(connection, fresh, finish.now_ms)?;
@@ -200,13 +199,14 @@ impl CheckpointStore {
         self.writer.write(begin).await
     }
 
-    /// Whether each of `sinks` has had all of the object, or what it has not had is in its backlog.
+    /// Whether each of `sinks` was offered all of the last version read and has had it, or what it has not had is in its
+    /// backlog.
     pub fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Result<Option<Passed>, StoreError> {
         self.read(|connection| {
             let Some(row) = ObjectRow::find(connection, object)? else { return Ok(None) };
             for sink in sinks {
-                let whole = row.state == "whole" && rows::cursor(connection, row.id, sink)? == row.progress.accepted;
-                if !whole && !backlog::is_in_backlog(connection, sink, row.id)? {
+                let is_settled = SinkRow::find(connection, row.id, sink)?.is_settled(&row);
+                if !is_settled && !backlog::is_in_backlog(connection, sink, row.id)? {
                     return Ok(None);
                 }
             }
@@ -235,6 +235,21 @@ impl CheckpointStore {
             )
         };
         self.writer.write(place).await
+    }
+}
+
+fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance) {
+    let places = advance.form.ranges().places();
+    if places == 0 {
+        return;
+    }
+    let at = gaps.iter().position(|gap| gap.object == advance.object).unwrap_or_else(|| {
+        gaps.push(GapChange { object: advance.object.clone(), opened: 0, filled: 0 });
+        gaps.len() - 1
+    });
+    match &advance.form {
+        Form::Onward { .. } => gaps[at].opened += places,
+        Form::Fill { .. } => gaps[at].filled += places,
     }
 }
 

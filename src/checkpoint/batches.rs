@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
-use super::requeue;
-use super::rows::{self, Sum, count, int};
-use crate::batch::{Advance, Part};
+use super::position::{self, SinkRow};
+use super::rows::{Sum, count, int};
+use super::{StoreError, requeue};
+use crate::batch::{Advance, Form, Part};
+use crate::delta::Ranges;
 use crate::notification::ObjectId;
 use crate::sink::{Manifest, Position};
 
@@ -155,13 +156,68 @@ fn part_sum(sink: &str, object_id: i64, part: &SealedPart) -> Sum {
     let sum = Sum::of("batch_part").text(Some(sink)).int(object_id).text(Some(&part.etag));
     let sum = sum.int(part.last_modified_ms.unwrap_or(i64::MIN));
     let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&part.hash);
-    match part.redelivers {
+    let sum = match part.redelivers {
         Some(id) => sum.int(int(id)),
         None => sum,
+    };
+    match &part.advance.form {
+        Form::Onward { gap } if gap.is_empty() => sum,
+        Form::Onward { gap } => sum.text(Some("gap")).bytes(&packed(gap)),
+        Form::Fill { places } => sum.text(Some("fill")).bytes(&packed(places)),
     }
 }
 
-/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends.
+/// First and end of each range.
+fn packed(ranges: &Ranges) -> Vec<u8> {
+    ranges.iter().flat_map(|range| [range.start, range.end]).flat_map(u64::to_le_bytes).collect()
+}
+
+fn unpacked(packed: &[u8]) -> Ranges {
+    let mut ranges = Ranges::default();
+    let (ends, _) = packed.as_chunks::<8>();
+    for range in ends.as_chunks::<2>().0 {
+        ranges.push(u64::from_le_bytes(range[0])..u64::from_le_bytes(range[1]));
+    }
+    ranges
+}
+
+/// The columns that [`advance`] reads, in their order.
+const ADVANCE: &str = "bucket, key, before, after, fills, ranges";
+
+/// An advance from a row with these columns from number `at` on.
+fn advance(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Advance> {
+    let ranges = unpacked(&row.get::<_, Option<Vec<u8>>>(at + 5)?.unwrap_or_default());
+    Ok(Advance {
+        object: ObjectId::new(row.get::<_, String>(at)?, row.get::<_, String>(at + 1)?),
+        before: count(row.get(at + 2)?),
+        after: count(row.get(at + 3)?),
+        form: if row.get(at + 4)? { Form::Fill { places: ranges } } else { Form::Onward { gap: ranges } },
+    })
+}
+
+/// Whether a part's advance can be applied once the parts before it in the batch are.
+fn is_due(connection: &Connection, seal: &Seal, ord: usize, object_id: i64) -> Result<bool, StoreError> {
+    let advance = &seal.parts[ord].advance;
+    let mut earlier =
+        seal.parts[..ord].iter().rev().map(|part| &part.advance).filter(|each| each.object == advance.object);
+    match &advance.form {
+        Form::Onward { .. } => {
+            let stands = match earlier.find(|each| matches!(each.form, Form::Onward { .. })) {
+                Some(before) => before.after,
+                None => SinkRow::find(connection, object_id, &seal.sink)?.accepted,
+            };
+            Ok(stands == advance.before)
+        }
+        Form::Fill { places } => {
+            let is_filled =
+                earlier.any(|each| matches!(&each.form, Form::Fill { places: filled } if filled.overlap(places)));
+            Ok(!is_filled && position::has_in_gap(connection, object_id, &seal.sink, places)?)
+        }
+    }
+}
+
+/// Writes one part of the manifest. A part begins where the sink stands, or where an earlier part of the same batch ends; or
+/// all that it fills is in the sink's gap.
 pub(super) fn insert_part(
     connection: &Connection,
     seal: &Seal,
@@ -170,17 +226,11 @@ pub(super) fn insert_part(
     part: &Part,
 ) -> Result<(), StoreError> {
     let advance = &part.advance;
-    let before = seal.parts[..ord].iter().rev().find(|earlier| earlier.advance.object == advance.object);
-    let stands = match before {
-        Some(earlier) => earlier.advance.after,
-        None => rows::cursor(connection, object_id, &seal.sink)?,
-    };
-    if stands != advance.before {
-        return Err(StoreError::Overtaken { object: advance.object.clone() });
+    let mut is_due = is_due(connection, seal, ord, object_id)?;
+    if let Some(id) = part.redelivers {
+        is_due &= requeue::is_due(connection, id, &seal.sink, advance.before)?;
     }
-    if let Some(id) = part.redelivers
-        && !requeue::is_due(connection, id, &seal.sink, stands)?
-    {
+    if !is_due {
         return Err(StoreError::Overtaken { object: advance.object.clone() });
     }
     let row = SealedPart {
@@ -192,8 +242,9 @@ pub(super) fn insert_part(
     };
     connection
         .prepare_cached(
-            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum, redelivers)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO batch_part (sink, ord, object_id, etag, last_modified_ms, before, after, hash, sum, redelivers,
+                                     fills, ranges)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             &*seal.sink,
@@ -206,19 +257,18 @@ pub(super) fn insert_part(
             row.hash,
             part_sum(&seal.sink, object_id, &row).value(),
             row.redelivers.map(int),
+            matches!(advance.form, Form::Fill { .. }),
+            Some(packed(advance.form.ranges())).filter(|ranges| !ranges.is_empty()),
         ])?;
     Ok(())
 }
 
-pub(super) fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, ObjectId, u64, u64)>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, before, after FROM batch_part JOIN object ON object.id = object_id
-         WHERE sink = ?1 ORDER BY ord",
-    )?;
-    let rows = statement.query_map([sink], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        Ok((row.get(0)?, object, count(row.get(3)?), count(row.get(4)?)))
-    })?;
+/// The advances of the sink's sealed batch, each with its object's number.
+pub(super) fn advances(connection: &Connection, sink: &str) -> Result<Vec<(i64, Advance)>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT object_id, {ADVANCE} FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
+    ))?;
+    let rows = statement.query_map([sink], |row| Ok((row.get(0)?, advance(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
@@ -235,19 +285,19 @@ pub(super) fn sealed_batch(connection: &Connection, sink: &str) -> Result<Option
     let Some((sealed, encoder, manifest, sum)) = found else { return Ok(None) };
     let name = || format!("the sealed batch of sink {sink}");
     batch_sum(sink, sealed.seq, &sealed.id, &encoder, &manifest).verify(sum, name)?;
-    let mut statement = connection.prepare_cached(
-        "SELECT object_id, bucket, key, batch_part.etag, last_modified_ms, before, after, hash, batch_part.sum,
-                redelivers
-         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord",
-    )?;
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT object_id, batch_part.etag, last_modified_ms, hash, batch_part.sum, redelivers, {ADVANCE}
+         FROM batch_part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
+    ))?;
     let rows = statement.query_map([sink], |row| {
-        let object = ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?);
-        let advance = Advance { object, before: count(row.get(5)?), after: count(row.get(6)?) };
-        let etag: String = row.get(3)?;
-        let redelivers = row.get::<_, Option<i64>>(9)?.map(count);
-        let (last_modified_ms, hash) = (row.get(4)?, row.get(7)?);
-        let part = SealedPart { advance, etag: etag.into(), last_modified_ms, hash, redelivers };
-        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(8)?))
+        let part = SealedPart {
+            advance: advance(row, 6)?,
+            etag: row.get::<_, String>(1)?.into(),
+            last_modified_ms: row.get(2)?,
+            hash: row.get(3)?,
+            redelivers: row.get::<_, Option<i64>>(5)?.map(count),
+        };
+        Ok((row.get::<_, i64>(0)?, part, row.get::<_, i64>(4)?))
     })?;
     let mut parts = Vec::new();
     for row in rows {

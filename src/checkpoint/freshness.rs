@@ -83,6 +83,7 @@ mod tests {
     async fn delivered(store: &CheckpointStore, feed: &str, partition: &str, event_ms: i64, now_ms: i64) {
         let finish = Finish {
             feed: feed.into(),
+            sinks: Vec::new(),
             family: "databricks",
             object: ObjectId::new("logs", format!("{feed}/{partition}.json")),
             etag: "e1".into(),

@@ -4,11 +4,12 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::places::Places;
+use super::places::{self, Owner};
 use super::refused::{RefusedRecord, bounded};
 use super::rows::{count, int};
 use super::{CheckpointStore, StoreError};
 use crate::batch::{Part, Refused};
+use crate::delta::Places;
 use crate::notification::ObjectId;
 
 /// An object's records in quarantine that have no entry each.
@@ -47,7 +48,7 @@ impl CheckpointStore {
                 })
                 .optional()?;
             let Some(mut further) = found else { return Ok(None) };
-            further.places = Places::load(connection, int(further.id), ALL)?;
+            further.places = places::load(connection, Owner::Entry(int(further.id)), ALL)?;
             Ok(Some(further))
         })
     }
@@ -57,7 +58,7 @@ impl CheckpointStore {
     pub async fn list_further(&self, id: u64, records: Vec<FurtherRecord>) -> Result<Vec<RefusedRecord>, StoreError> {
         let list = move |connection: &Connection| {
             let Some(range) = range(records.iter().map(|found| found.record.place)) else { return Ok(Vec::new()) };
-            let mut places = Places::load(connection, int(id), range)?;
+            let mut places = places::load(connection, Owner::Entry(int(id)), range)?;
             let mut insert = connection.prepare_cached(
                 "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,
                                          occurrence, hash, reason, at_ms, request)
@@ -74,7 +75,7 @@ impl CheckpointStore {
                 let Some(entry) = insert.query_row(key, |row| row.get(0)).optional()? else { return Ok(Vec::new()) };
                 listed.push(RefusedRecord { id: count(entry), ..record });
             }
-            places.save(connection, int(id))?;
+            places::save(connection, Owner::Entry(int(id)), &mut places)?;
             connection
                 .prepare_cached("UPDATE quarantine SET further = further - ?2 WHERE id = ?1")?
                 .execute(params![int(id), int(listed.len() as u64)])?;
@@ -147,11 +148,11 @@ pub(super) fn add(
                 |row| row.get(0),
             )?,
     };
-    let mut places = Places::load(connection, id, range)?;
+    let mut places = places::load(connection, Owner::Entry(id), range)?;
     for each in refused {
         places.insert(each.place);
     }
-    places.save(connection, id)
+    places::save(connection, Owner::Entry(id), &mut places)
 }
 
 /// Counts what has no entry, and no object of its own to count it for, in the one entry of its feed (of messages, of its
@@ -188,22 +189,4 @@ pub(super) fn listed(connection: &Connection, kind: &str) -> Result<u64, StoreEr
 fn many(connection: &Connection, kind: &str) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT many FROM quarantine_size WHERE kind = ?1")?;
     Ok(count(statement.query_row([kind], |row| row.get(0))?))
-}
-
-/// Of the places of entry `id` from `from` on, only `kept` are left.
-pub(super) fn place_anew(
-    connection: &Connection,
-    id: i64,
-    from: u64,
-    old: impl IntoIterator<Item = u64>,
-    kept: &[u64],
-) -> Result<(), StoreError> {
-    let mut places = Places::load(connection, id, from..=u64::MAX)?;
-    for place in old {
-        places.remove(place);
-    }
-    for &place in kept {
-        places.insert(place);
-    }
-    places.save(connection, id)
 }

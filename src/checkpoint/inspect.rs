@@ -213,7 +213,7 @@ impl Inspection {
     }
 
     /// Asks for these to be tried again; the daemon takes that up. Returns those that cannot be: a message without its
-    /// body, a record whose acceptance was taken back or which an earlier version quarantined, and what is only counted.
+    /// body, a record that an earlier version quarantined or whose acceptance it took back, and what is only counted.
     pub fn requeue(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let request = next_request(connection)?;

@@ -55,15 +55,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::delta::Fingerprint;
 use crate::notification::ObjectId;
 
-pub use advance::{Committed, Finish, Passed};
+pub use advance::{Committed, Finish, GapChange, Passed};
 pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
 pub use batches::{LaneState, Seal, Sealed, SealedBatch, SealedPart};
 pub use freshness::Freshness;
 pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
-pub use places::Places;
-pub use position::{ObjectPosition, UnreadableVersion};
+pub use position::{ObjectPosition, SinkPosition, UnreadableVersion};
+pub use prune::Forgotten;
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
 pub use refused::RefusedRecord;
 pub use requeue::{Asked, Request};
@@ -357,18 +357,18 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    struct World {
-        directory: tempfile::TempDir,
-        store: CheckpointStore,
+    pub(in crate::checkpoint) struct World {
+        pub(in crate::checkpoint) directory: tempfile::TempDir,
+        pub(in crate::checkpoint) store: CheckpointStore,
     }
 
-    fn world() -> World {
+    pub(in crate::checkpoint) fn world() -> World {
         let directory = tempfile::tempdir().unwrap();
         let store = CheckpointStore::open(directory.path(), 1 << 20).unwrap();
         World { directory, store }
     }
 
-    fn object() -> ObjectId {
+    pub(in crate::checkpoint) fn object() -> ObjectId {
         ObjectId::new("logs", "workspaceId=1/a.json")
     }
 
@@ -381,7 +381,7 @@ mod tests {
     }
 
     /// A part of the records `from..to`, which are new when `accepted` is where they begin.
-    fn part(from: u64, to: u64, is_new: bool) -> Part {
+    pub(in crate::checkpoint) fn part(from: u64, to: u64, is_new: bool) -> Part {
         let records = lines(from, to);
         let fingerprints =
             records.iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
@@ -410,7 +410,7 @@ mod tests {
             ends.push(ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
         }
         Part {
-            advance: Advance { object: object(), before: from, after: to },
+            advance: Advance::onward(object(), from, to),
             version: Arc::new(version),
             acceptance,
             redelivers: None,
@@ -420,27 +420,43 @@ mod tests {
         }
     }
 
-    fn seal(sink: &str, parts: Vec<Part>) -> Seal {
+    pub(in crate::checkpoint) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
         let batch = Batch::of(String::new(), 0, &parts);
         let manifest = Manifest { bytes: batch.bytes.len() as u64, hash: blake3::hash(&batch.bytes) };
         Seal { sink: sink.into(), encoder: "test".into(), parts: parts.into(), manifest, now_ms: 1 }
     }
 
-    async fn receipt() -> crate::sink::Receipt {
+    pub(in crate::checkpoint) async fn receipt() -> crate::sink::Receipt {
         let mut sink = Sink::memory(Delivered::default());
         let delivered = sink.deliver(&Batch::of("id".into(), 1, &[part(0, 1, false)]), 0).await;
         let Ok(Delivery::Taken(receipt)) = delivered else { panic!("not taken") };
         receipt
     }
 
-    async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
+    pub(in crate::checkpoint) async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {
         let sealed = store.seal(seal(sink, parts)).await.unwrap();
         store.commit(&sealed, &receipt().await).await.unwrap();
     }
 
+    /// Of so many accepted records, a version that these sinks were offered whole.
+    pub(in crate::checkpoint) fn finish(accepted: u64, etag: &str, sinks: &[&str]) -> Finish {
+        Finish {
+            family: "databricks",
+            feed: "dbx".into(),
+            sinks: sinks.iter().copied().map(Arc::from).collect(),
+            object: object(),
+            etag: etag.into(),
+            progress: progress(accepted),
+            framed_bytes: 0,
+            changed: true,
+            fresh: None,
+            now_ms: 1,
+        }
+    }
+
     fn cursors(store: &CheckpointStore) -> (u64, Vec<u64>) {
         let position = store.position(&object(), &["a".into(), "b".into()]).unwrap();
-        (position.progress.accepted, position.cursors)
+        (position.progress.accepted, position.sinks.iter().map(|sink| sink.accepted).collect())
     }
 
     #[tokio::test]
@@ -490,19 +506,8 @@ mod tests {
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "never read");
         deliver(&store, "a", vec![part(0, 3, true)]).await;
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_none(), "not read to its end");
-        let finish = |accepted| Finish {
-            family: "databricks",
-            feed: "dbx".into(),
-            object: object(),
-            etag: "e1".into(),
-            progress: progress(accepted),
-            framed_bytes: 0,
-            changed: true,
-            fresh: None,
-            now_ms: 1,
-        };
-        assert!(!store.finish(finish(4)).await.unwrap(), "the store has not accepted as much");
-        assert!(store.finish(finish(3)).await.unwrap());
+        assert!(!store.finish(finish(4, "e1", &["a"])).await.unwrap(), "the store has not accepted as much");
+        assert!(store.finish(finish(3, "e1", &["a"])).await.unwrap());
         assert!(store.passed(&object(), &sinks[..1]).unwrap().is_some());
         assert!(store.passed(&object(), &sinks).unwrap().is_none(), "b has had nothing");
         store.add_to_backlog("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
@@ -527,8 +532,8 @@ mod tests {
         store.seal(seal("a", vec![under_way])).await.unwrap();
         let unread = UnreadObject { object: other(2), kind: "denied".into(), attempts: 1, since_ms: 1 };
         store.add_unread("dbx".into(), vec![unread], 1).await.unwrap();
-        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 1);
-        assert_eq!(store.forget(40 * DAY_MS).await.unwrap(), 0);
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 1);
+        assert_eq!(store.forget(40 * DAY_MS).await.unwrap().objects, 0);
         assert_eq!(store.object_count().unwrap(), 3);
         assert_eq!(store.forgotten_before("dbx").unwrap(), Some(40 * DAY_MS));
         assert_eq!(store.forgotten_before("other").unwrap(), None);
@@ -667,26 +672,6 @@ mod tests {
         let expected: Vec<Fingerprint> =
             lines(0, at).iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
         assert_eq!(found, expected);
-    }
-
-    #[tokio::test]
-    async fn what_is_gone_before_any_sink_had_it_is_new_when_it_comes_again() {
-        let World { directory: _directory, store } = world();
-        deliver(&store, "a", vec![part(0, 2, true)]).await;
-        let sealed = store.seal(seal("a", vec![part(2, 5, true)])).await.unwrap();
-        let fingerprint = |n: u64| RecordHash::of(format!("record {n}").as_bytes()).fingerprint();
-        let retract = |from, kept| store.retract(object(), 5, from, kept);
-        assert!(matches!(retract(3, vec![]).await, Err(StoreError::Overtaken { .. })), "a batch is under way");
-        store.unseal(&sealed).await.unwrap();
-        assert_eq!(cursors(&store), (5, vec![2, 0]), "unsealed, the records stay accepted");
-        assert!(!retract(1, vec![]).await.unwrap(), "the sink has had number 1");
-        assert!(retract(2, vec![fingerprint(3)]).await.unwrap());
-        assert_eq!(cursors(&store), (3, vec![2, 0]));
-        let mut found = Vec::new();
-        store.fingerprints(&object(), 0, &mut found).unwrap();
-        assert_eq!(found, [0, 1, 3].map(fingerprint));
-        deliver(&store, "a", vec![part(2, 3, false)]).await;
-        assert_eq!(cursors(&store), (3, vec![3, 0]));
     }
 
     #[tokio::test]

@@ -10,13 +10,21 @@ use super::{CheckpointStore, StoreError};
 /// One transaction forgets at most as many objects, so that it keeps nobody waiting.
 const OBJECTS_AT_ONCE: i64 = 500;
 
+/// What was forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Forgotten {
+    pub objects: u64,
+    /// Records in the gaps of their sinks, each sink's counted: should they come back they are delivered as new.
+    pub gap_records: u64,
+}
+
 impl CheckpointStore {
     /// Forgets some of the objects that have not changed since `before_ms`, in no backlog, part of no sealed batch and
     /// without records in quarantine, which could be delivered yet.
-    /// Returns how many; as long as that is not none, there may be more.
+    /// As long as that is not none, there may be more.
     ///
     /// A scan still meets objects that were forgotten; [`Self::forgotten_before`] tells it so.
-    pub async fn forget(&self, before_ms: i64) -> Result<u64, StoreError> {
+    pub async fn forget(&self, before_ms: i64) -> Result<Forgotten, StoreError> {
         let forget = move |connection: &Connection| {
             connection
                 .prepare_cached(
@@ -24,25 +32,33 @@ impl CheckpointStore {
                      ON CONFLICT DO UPDATE SET before_ms = max(before_ms, excluded.before_ms)",
                 )?
                 .execute([before_ms])?;
-            let forgotten = connection
+            let objects = connection
                 .prepare_cached(
-                    "DELETE FROM object WHERE id IN (
-                         SELECT id FROM object WHERE changed_at_ms < ?1
-                         AND id NOT IN (SELECT object_id FROM owed)
-                         AND id NOT IN (SELECT object_id FROM batch_part)
-                         AND NOT EXISTS (SELECT 1 FROM unread WHERE unread.bucket = object.bucket
-                                         AND unread.key = object.key)
-                         AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.bucket = object.bucket
-                                         AND quarantine.key = object.key
-                                         AND (place IS NOT NULL OR EXISTS (
-                                             SELECT 1 FROM quarantine_further WHERE quarantine_id = quarantine.id)))
-                         ORDER BY changed_at_ms LIMIT ?2)",
+                    "SELECT id FROM object WHERE changed_at_ms < ?1
+                     AND id NOT IN (SELECT object_id FROM owed)
+                     AND id NOT IN (SELECT object_id FROM batch_part)
+                     AND NOT EXISTS (SELECT 1 FROM unread WHERE unread.bucket = object.bucket
+                                     AND unread.key = object.key)
+                     AND NOT EXISTS (SELECT 1 FROM quarantine WHERE quarantine.bucket = object.bucket
+                                     AND quarantine.key = object.key
+                                     AND (place IS NOT NULL OR EXISTS (
+                                         SELECT 1 FROM quarantine_further WHERE quarantine_id = quarantine.id)))
+                     ORDER BY changed_at_ms LIMIT ?2",
                 )?
-                .execute(params![before_ms, OBJECTS_AT_ONCE])?;
-            Ok(forgotten as u64)
+                .query_map(params![before_ms, OBJECTS_AT_ONCE], |row| row.get(0))?
+                .collect::<Result<Vec<i64>, _>>()?;
+            let mut gap = connection.prepare_cached("SELECT sum(gap) FROM cursor WHERE object_id = ?1")?;
+            let mut delete = connection.prepare_cached("DELETE FROM object WHERE id = ?1")?;
+            let mut forgotten = Forgotten::default();
+            for object_id in objects {
+                forgotten.gap_records +=
+                    gap.query_row([object_id], |row| row.get::<_, Option<i64>>(0))?.map_or(0, count);
+                forgotten.objects += delete.execute([object_id])? as u64;
+            }
+            Ok(forgotten)
         };
         let forgotten = self.writer.write(forget).await?;
-        if forgotten == 0 {
+        if forgotten.objects == 0 {
             let vacuum = |connection: &Connection| {
                 Ok(connection.execute_batch("DELETE FROM quarantine WHERE 0; PRAGMA incremental_vacuum(2000)")?)
             };

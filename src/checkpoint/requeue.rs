@@ -1,16 +1,15 @@
 //! The way back out of quarantine: what an operator asked to try again, and what has come of it.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::places::Places;
+use super::places::{self, Owner};
 use super::refused::{RECORD, RefusedRecord, bounded};
-use super::rows::{self, ObjectRow, count, int};
+use super::rows::{ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
 use super::{CheckpointStore, StoreError, further};
-use crate::delta::Fingerprint;
+use crate::delta::Places;
 use crate::notification::ObjectId;
 
 /// What an operator asked to try again.
@@ -111,7 +110,7 @@ impl CheckpointStore {
         self.read(|connection| {
             // What gets an entry of its own between the two is in both.
             let mut places = match further::find(connection, object)? {
-                Some(id) => Places::load(connection, id, from..=u64::MAX)?,
+                Some(id) => places::load(connection, Owner::Entry(id), from..=u64::MAX)?,
                 None => Places::default(),
             };
             let mut statement = connection.prepare_cached(
@@ -281,69 +280,6 @@ pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: 
     Ok(())
 }
 
-/// Of the accepted sequence only `kept` stands from number `from` on: the refused records among them get their new places,
-/// and the others none, since they count as never seen. To be called before the fingerprints change.
-pub(super) fn place_anew(
-    connection: &Connection,
-    object: &ObjectId,
-    object_id: i64,
-    from: u64,
-    kept: &[Fingerprint],
-) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id, place FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
-    )?;
-    let listed = statement
-        .query_map(params![&*object.bucket, &*object.key, int(from)], |row| {
-            Ok((row.get::<_, i64>(0)?, count(row.get(1)?)))
-        })?
-        .collect::<Result<Vec<_>, _>>()?;
-    let entry = further::find(connection, object)?;
-    if listed.is_empty() && entry.is_none() {
-        return Ok(());
-    }
-    let mut further = match entry {
-        Some(id) => Places::load(connection, id, from..=u64::MAX)?,
-        None => Places::default(),
-    };
-    let mut before = Vec::new();
-    loop {
-        let held = before.len();
-        rows::fingerprints(connection, object_id, from + held as u64, &mut before)?;
-        if before.len() == held {
-            break;
-        }
-    }
-    // Of equal records the first to be accepted are the first that are still there.
-    let mut position: HashMap<Fingerprint, VecDeque<u64>> = HashMap::new();
-    for (old, fingerprint) in (from..).zip(&before) {
-        if further.contains(old) || listed.binary_search_by_key(&old, |(_, place)| *place).is_ok() {
-            position.entry(*fingerprint).or_default();
-        }
-    }
-    for (at, fingerprint) in (from..).zip(kept) {
-        if let Some(places) = position.get_mut(fingerprint) {
-            places.push_back(at);
-        }
-    }
-    let mut listed = listed.into_iter().peekable();
-    let (mut gone, mut came) = (Vec::new(), Vec::new());
-    let mut place = connection.prepare_cached("UPDATE quarantine SET place = ?2 WHERE id = ?1")?;
-    for (old, fingerprint) in (from..).zip(&before) {
-        let now = position.get_mut(fingerprint).and_then(VecDeque::pop_front);
-        if let Some((id, _)) = listed.next_if(|(_, place)| *place == old) {
-            place.execute(params![id, now.map(int)])?;
-        } else if further.contains(old) {
-            gone.push(old);
-            came.extend(now);
-        }
-    }
-    match entry {
-        Some(id) => further::place_anew(connection, id, from, gone, &came),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,7 +305,7 @@ mod tests {
 
     fn part(before: u64, after: u64) -> Part {
         Part {
-            advance: Advance { object: object(), before, after },
+            advance: Advance::onward(object(), before, after),
             version: version(),
             acceptance: None,
             redelivers: None,
@@ -510,20 +446,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_taken_back_places_the_refused_records_anew() {
-        let (directory, store) = opened(1000);
-        let records = ["!a", "x", "!b", "!a", "y", "!c"];
-        let sealed = seal(&store, "a", vec![accepting(&records)]).await.unwrap();
-        store.unseal(&sealed).await.unwrap();
-        assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
-        // "x" and "!b" are gone, and everything from the second record on moves up.
-        let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
-        assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
-        assert_eq!(quarantined_positions(&store), [0, 1, 3]);
-        assert_eq!(requeue(&directory).len(), 3, "what was taken back comes as new, or not at all");
-    }
-
-    #[tokio::test]
     async fn what_is_purged_makes_room_for_other_bodies() {
         let (directory, store) = opened(BODY.len() as u64);
         deliver(&store, "a", vec![accepting(&["!one", "!two"])]).await;
@@ -547,7 +469,7 @@ mod tests {
         assert_eq!(entries(&directory).iter().map(shown).collect::<Vec<_>>(), expected);
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 6);
         assert_eq!(quarantined_positions(&store), [0, 2, 3, 4, 5, 7]);
-        assert_eq!(store.forget(1000).await.unwrap(), 0);
+        assert_eq!(store.forget(1000).await.unwrap().objects, 0);
         Inspection::change(directory.path()).unwrap().purge(&[1, 2, 3]).unwrap();
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
         assert!(quarantined_positions(&store).is_empty());
@@ -634,22 +556,6 @@ mod tests {
         assert_eq!(entries(&directory).iter().filter(|entry| entry.further.is_some()).count(), 0);
     }
 
-    #[tokio::test]
-    async fn what_is_taken_back_places_further_records_anew() {
-        let (directory, store) = opened(entries_of(100, 1));
-        let sealed = seal(&store, "a", vec![accepting(&["!a", "x", "!b", "!a", "y", "!c"])]).await.unwrap();
-        store.unseal(&sealed).await.unwrap();
-        assert_eq!(quarantined_positions(&store), [0, 2, 3, 5]);
-        // "x" and "!b" are gone, and everything from the second record on moves up.
-        let kept = ["!a", "y", "!c"].map(|record| hash(record).fingerprint());
-        assert!(store.retract(object(), 6, 1, kept.to_vec()).await.unwrap());
-        assert_eq!(quarantined_positions(&store), [0, 1, 3]);
-        assert!(store.retract(object(), 4, 1, Vec::new()).await.unwrap());
-        assert_eq!(quarantined_positions(&store), [0]);
-        assert_eq!(requeue(&directory), [1], "what was taken back comes as new, or not at all");
-        assert_eq!(entries(&directory)[1].further, Some(3), "and stays counted");
-    }
-
     #[test]
     fn what_was_quarantined_without_limits_counts_against_them() {
         let directory = tempfile::tempdir().unwrap();
@@ -674,9 +580,9 @@ mod tests {
     async fn an_object_with_records_in_quarantine_is_not_forgotten() {
         let (directory, store) = opened(1000);
         deliver(&store, "a", vec![accepting(&["one", "!two"])]).await;
-        assert_eq!(store.forget(1000).await.unwrap(), 0);
+        assert_eq!(store.forget(1000).await.unwrap().objects, 0);
         Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
-        assert_eq!(store.forget(1000).await.unwrap(), 1);
+        assert_eq!(store.forget(1000).await.unwrap().objects, 1);
     }
 
     #[tokio::test]

@@ -60,6 +60,8 @@ pub(super) struct ObjectRow {
     pub(super) state: String,
     /// The version that cannot be read is archived.
     pub(super) is_archived: bool,
+    /// How many of its versions were read to their end.
+    pub(super) read: u64,
     pub(super) changed_at_ms: i64,
 }
 
@@ -83,6 +85,7 @@ impl ObjectRow {
             progress: Progress::default(),
             state: "reading".to_owned(),
             is_archived: false,
+            read: 0,
             changed_at_ms: 0,
         }
     }
@@ -104,13 +107,14 @@ impl ObjectRow {
             .int(self.changed_at_ms);
         // Rows from before these were kept carry a sum without them.
         let sum = if self.family.is_some() { sum.text(self.family.as_deref()) } else { sum };
-        if self.is_archived { sum.text(Some("archived")) } else { sum }
+        let sum = if self.is_archived { sum.text(Some("archived")) } else { sum };
+        if self.read > 0 { sum.text(Some("read")).int(int(self.read)) } else { sum }
     }
 
     pub(super) fn find(connection: &Connection, object: &ObjectId) -> Result<Option<Self>, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT id, feed, etag, sequencer, accepted, content_records, content_bytes, digest, in_order, state,
-                    changed_at_ms, sum, family, is_archived
+                    changed_at_ms, sum, family, is_archived, read
              FROM object WHERE bucket = ?1 AND key = ?2",
         )?;
         let found = statement
@@ -132,6 +136,7 @@ impl ObjectRow {
                     changed_at_ms: row.get(10)?,
                     family: row.get(12)?,
                     is_archived: row.get(13)?,
+                    read: count(row.get(14)?),
                 };
                 Ok((found, row.get(11)?))
             })
@@ -145,14 +150,14 @@ impl ObjectRow {
     pub(super) fn save(&mut self, connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO object (feed, bucket, key, etag, sequencer, accepted, content_records, content_bytes, digest,
-                                 in_order, state, changed_at_ms, sum, family, is_archived)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                                 in_order, state, changed_at_ms, sum, family, is_archived, read)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
              ON CONFLICT (bucket, key) DO UPDATE SET
                  feed = excluded.feed, etag = excluded.etag, sequencer = excluded.sequencer,
                  accepted = excluded.accepted, content_records = excluded.content_records,
                  content_bytes = excluded.content_bytes, digest = excluded.digest, in_order = excluded.in_order,
                  state = excluded.state, changed_at_ms = excluded.changed_at_ms, sum = excluded.sum,
-                 family = excluded.family, is_archived = excluded.is_archived
+                 family = excluded.family, is_archived = excluded.is_archived, read = excluded.read
              RETURNING id",
         )?;
         let progress = &self.progress;
@@ -173,6 +178,7 @@ impl ObjectRow {
                 self.sum(object).value(),
                 self.family,
                 self.is_archived,
+                int(self.read),
             ],
             |row| row.get(0),
         )?;
@@ -190,31 +196,6 @@ pub(super) fn set_framed_bytes(connection: &Connection, object_id: i64, bytes: u
     connection
         .prepare_cached("UPDATE object SET framed_bytes = max(framed_bytes, ?2) WHERE id = ?1")?
         .execute(params![object_id, int(bytes)])?;
-    Ok(())
-}
-
-fn cursor_sum(object_id: i64, sink: &str, accepted: u64) -> Sum {
-    Sum::of("cursor").int(object_id).text(Some(sink)).int(int(accepted))
-}
-
-/// How much of an object a sink has had; nothing, when it is not known there.
-pub(super) fn cursor(connection: &Connection, object_id: i64, sink: &str) -> Result<u64, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT accepted, sum FROM cursor WHERE object_id = ?1 AND sink = ?2")?;
-    let found = statement.query_row(params![object_id, sink], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((accepted, sum)) = found.map(|(accepted, sum)| (count(accepted), sum)) else { return Ok(0) };
-    cursor_sum(object_id, sink, accepted).verify(sum, || format!("what sink {sink} has had of object {object_id}"))?;
-    Ok(accepted)
-}
-
-pub(super) fn set_cursor(connection: &Connection, object_id: i64, sink: &str, accepted: u64) -> Result<(), StoreError> {
-    let sum = cursor_sum(object_id, sink, accepted).value();
-    connection
-        .prepare_cached(
-            "INSERT INTO cursor (object_id, sink, accepted, sum) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET accepted = excluded.accepted, sum = excluded.sum",
-        )?
-        .execute(params![object_id, sink, int(accepted), sum])?;
     Ok(())
 }
 
@@ -253,25 +234,6 @@ pub(super) fn append_fingerprints(
             .prepare_cached("INSERT INTO fingerprints (object_id, first, packed, sum) VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![object_id, int(first), packed, sum])?;
         first += stretch.len() as u64;
-    }
-    Ok(())
-}
-
-/// Forgets an object's fingerprints from number `from` on.
-pub(super) fn cut_fingerprints(connection: &Connection, object_id: i64, from: u64) -> Result<(), StoreError> {
-    connection
-        .prepare_cached("DELETE FROM fingerprints WHERE object_id = ?1 AND first >= ?2")?
-        .execute(params![object_id, int(from)])?;
-    let last = connection
-        .prepare_cached("SELECT first, packed FROM fingerprints WHERE object_id = ?1 ORDER BY first DESC LIMIT 1")?
-        .query_row([object_id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
-        .optional()?;
-    if let Some((first, mut packed)) = last {
-        packed.truncate(usize::try_from(from - count(first)).unwrap_or(usize::MAX).saturating_mul(16));
-        let sum = stretch_sum(object_id, first, &packed).value();
-        connection
-            .prepare_cached("UPDATE fingerprints SET packed = ?3, sum = ?4 WHERE object_id = ?1 AND first = ?2")?
-            .execute(params![object_id, first, packed, sum])?;
     }
     Ok(())
 }

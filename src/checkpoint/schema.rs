@@ -272,6 +272,28 @@ CREATE TABLE freshness (
 CREATE INDEX freshness_noted ON freshness (noted_ms);
 ",
     "
+-- How many versions of an object were read to their end, and which of them each sink was last offered whole: none where that
+-- is open.
+ALTER TABLE object ADD COLUMN read INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cursor ADD COLUMN read INTEGER DEFAULT 0;
+
+-- The places before its own that a sink has not had, as bits, and how many they are.
+ALTER TABLE cursor ADD COLUMN gap INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE gap (
+    object_id INTEGER NOT NULL,
+    sink TEXT NOT NULL,
+    stretch INTEGER NOT NULL,
+    packed BLOB NOT NULL,
+    sum INTEGER NOT NULL,
+    PRIMARY KEY (object_id, sink, stretch),
+    FOREIGN KEY (object_id, sink) REFERENCES cursor (object_id, sink) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- What a part does to its sink's gap: these places, first and end of each range, open in it; or they are filled.
+ALTER TABLE batch_part ADD COLUMN fills INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE batch_part ADD COLUMN ranges BLOB;
+",
+    "
 -- Objects that could not be read, though their messages are settled: in their feed's backlog, for all of its sinks.
 CREATE TABLE unread (
     bucket TEXT NOT NULL,

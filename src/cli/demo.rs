@@ -138,8 +138,8 @@ impl Demo {
             "  {} records were accepted, of {} in the object now",
             position.progress.accepted, position.progress.content_records
         );
-        for (sink, cursor) in sinks.iter().zip(&position.cursors) {
-            println!("  sink {sink} has had {cursor}");
+        for (sink, position) in sinks.iter().zip(&position.sinks) {
+            println!("  sink {sink} has had {}", position.accepted);
         }
         let lines = std::fs::read_to_string(self.events())?.lines().count();
         println!("The file sink holds {lines} OCSF events: each record once.");

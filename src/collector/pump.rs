@@ -39,8 +39,6 @@ pub(super) struct Setup {
     pub progress: Arc<Progress>,
     /// Ends the reading before its end, where that is of use.
     pub shutdown: Option<Shutdown>,
-    /// How many records of the object are accepted.
-    pub accepted: u64,
 }
 
 /// A reading that gives out `I` and ends in `T`, and the version that it reads.
@@ -52,7 +50,6 @@ pub(super) struct Pump<I, T> {
     store: CheckpointStore,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
-    accepted: u64,
     /// Away only while a thread has it.
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
@@ -64,7 +61,7 @@ pub(super) struct Pump<I, T> {
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, store, limits, progress, shutdown, accepted } = setup;
+        let Setup { feed, object, snapshot, store, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
         let plan = Plan {
             contexts: Arc::clone(&feed) as _,
@@ -81,7 +78,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             store,
             progress,
             shutdown,
-            accepted,
             reader: Some(begin(plan)),
             need: None,
             words: Vec::new(),
@@ -177,13 +173,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                     Reading::Unchanged => return Err(ReadError::Changed { object: self.object.clone() }.into()),
                 }
                 Ok(Input::Reopened)
-            }
-            Need::Retract { from, kept } => {
-                match self.store.retract(self.object.clone(), self.accepted, from, kept).await {
-                    Ok(false) => Ok(Input::GoOn),
-                    Ok(true) | Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
-                    Err(error) => Err(error.into()),
-                }
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{CheckpointStore, Forgotten, StoreError};
 use crate::collector::clock;
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::report::{Reporter, limited};
@@ -90,16 +90,20 @@ pub(super) async fn guard(store: CheckpointStore) -> Result<(), StoreError> {
 /// Forgets what has not changed for the configured time.
 async fn forget(services: &Services) -> Result<(), StoreError> {
     let before_ms = services.clock.now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
-    let mut objects = 0;
+    let mut all = Forgotten::default();
     loop {
-        match services.store.forget(before_ms).await? {
-            0 => break,
-            some => objects += some,
+        let Forgotten { objects, gap_records } = services.store.forget(before_ms).await?;
+        services.metrics.gap_records_forgotten.inc_by(gap_records);
+        all.objects += objects;
+        all.gap_records += gap_records;
+        if objects == 0 {
+            break;
         }
     }
     services.store.forget_partitions(before_ms).await?;
+    let Forgotten { objects, gap_records } = all;
     if objects > 0 {
-        info!(objects, "forgot the checkpoints of objects that have not changed for long");
+        info!(objects, gap_records, "forgot the checkpoints of objects that have not changed for long");
     }
     Ok(())
 }

@@ -12,9 +12,16 @@ pub mod multiset;
 
 pub mod comparison;
 
+mod places;
+
+mod ranges;
+
 use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
+
+pub use places::{Places, STRETCH_PLACES};
+pub use ranges::Ranges;
 
 /// The first 128 bits of a record's SHA-256: what the checkpoint store remembers of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

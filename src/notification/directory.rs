@@ -230,7 +230,7 @@ pub fn modified_ms(metadata: &Metadata) -> Option<i64> {
 
 /// When the file came to be what it is here, in milliseconds since the epoch: a copy may carry the time of its original's
 /// last write.
-fn arrived_ms(metadata: &Metadata) -> Option<i64> {
+pub fn arrived_ms(metadata: &Metadata) -> Option<i64> {
     let changed_ms = metadata.ctime().checked_mul(1000)?.checked_add(metadata.ctime_nsec() / 1_000_000)?;
     Some(modified_ms(metadata)?.max(changed_ms))
 }

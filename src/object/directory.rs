@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::notification::directory::{Directory, file_etag, modified_ms};
+use crate::notification::directory::{Directory, arrived_ms, file_etag, modified_ms};
 use crate::object::Objects;
 use crate::object::body::{Body, Snapshot};
 use crate::object::directory::body::{FileBody, failed, is_same};
@@ -34,7 +34,11 @@ impl DirectoryObjects {
     }
 
     /// `None` where the file still is as the condition says it must not be.
-    async fn open(&self, object: &ObjectId, condition: &Condition) -> Result<Option<(File, Version)>, ReadError> {
+    async fn open(
+        &self,
+        object: &ObjectId,
+        condition: &Condition,
+    ) -> Result<Option<(File, Metadata, Version)>, ReadError> {
         if *object.bucket != *self.directory.bucket() {
             let reason = format!("it is not below {}", self.directory.bucket());
             return Err(ReadError::Denied { object: object.clone(), kind: FaultKind::Denied, reason });
@@ -47,7 +51,7 @@ impl DirectoryObjects {
         match condition {
             Condition::UnlessEtag(etag) if *etag == version.etag => Ok(None),
             Condition::OnlyEtag(etag) if *etag != version.etag => Err(ReadError::Changed { object: object.clone() }),
-            _ => Ok(Some((file, version))),
+            _ => Ok(Some((file, metadata, version))),
         }
     }
 
@@ -66,10 +70,10 @@ impl DirectoryObjects {
 
 impl Objects for DirectoryObjects {
     async fn read(&self, object: &ObjectId, condition: Condition) -> Result<Reading<Snapshot>, ReadError> {
-        let Some((file, version)) = self.open(object, &condition).await? else {
+        let Some((file, metadata, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
-        let body = FileBody::new(object, file.into_std().await, &version);
+        let body = FileBody::new(object, file.into_std().await, &version, arrived_ms(&metadata));
         Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
     }
 
@@ -80,7 +84,7 @@ impl Objects for DirectoryObjects {
         range: Range,
     ) -> Result<Reading<Part>, ReadError> {
         check_range(object, range)?;
-        let Some((mut file, version)) = self.open(object, &condition).await? else {
+        let Some((mut file, _, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
         let size = version.size_bytes;

@@ -2,7 +2,7 @@
 
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
-use crate::delta::{Fingerprint, Growth, Place, Progress};
+use crate::delta::{Growth, Place, Places, Progress};
 use crate::event::Encoder;
 use crate::reading::fan_out::{Counts, FanOut, Offer, Output, Placed};
 use crate::reading::pass::{Ended, Pass};
@@ -20,8 +20,10 @@ pub struct Deliver {
     pub framed_bytes: u64,
     pub outputs: Vec<Output>,
     pub encoders: Vec<Encoder>,
-    /// Whether the accepted record of this number is in quarantine: no sink gets it then.
-    pub quarantined: Box<dyn FnMut(u64) -> bool + Send>,
+    /// Accepted records that are in quarantine, as far as some output has not had them: no sink gets those.
+    pub quarantined: Places,
+    /// Whether a last line without a line end is held back, though it can be decoded: its writer may not have come to its end.
+    pub holds_unended: bool,
 }
 
 /// What a reading came to.
@@ -35,8 +37,6 @@ pub struct Summary {
     pub is_rewritten: bool,
     /// Accepted records that the content does not hold any more.
     pub vanished: u64,
-    /// How many of those some sink had not had.
-    pub gone: u64,
     pub held_lines: i64,
     /// Lines that are no records, of those behind what was read before.
     pub skipped_lines: u64,
@@ -49,13 +49,14 @@ pub struct Summary {
 /// Reads as much as it takes to bring every output up to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
     Reader::new(|supply, outlet| async move {
-        let Deliver { before, framed_bytes, outputs, encoders, quarantined } = deliver;
-        let mut fan_out = FanOut::new(outlet, &plan, encoders, &outputs);
+        let Deliver { before, framed_bytes, outputs, encoders, quarantined, holds_unended } = deliver;
+        let mut fan_out = FanOut::new(outlet, &plan, encoders, outputs);
         fan_out.accepted = before.accepted;
         fan_out.quarantined = quarantined;
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
         fan_out.keeps_fingerprints = context.family.growth == Growth::Overwritten;
         let mut pass = Pass::new(&plan, context, supply, fan_out, before, framed_bytes);
+        pass.holds_unended = holds_unended;
         let mut summary = pass.run().await?;
         summary.counts = pass.fan_out.counts;
         Ok(summary)
@@ -87,7 +88,8 @@ impl Pass<'_> {
     /// Reads as much as it takes to bring every sink up to the content's end.
     async fn run(&mut self) -> Result<Summary, ReadingError> {
         let has_trailing_garbage = self.source.prove().await?;
-        let lagging = self.fan_out.least_cursor().is_some_and(|cursor| cursor < self.before.accepted);
+        let lags = self.fan_out.is_behind(self.before.accepted);
+        let has_gap = self.fan_out.has_gap();
         let mut content = self.source.content().await?;
         let prefix = match self.before.accepted {
             0 => None,
@@ -95,7 +97,7 @@ impl Pass<'_> {
         };
         let is_rewritten = matches!(prefix, Some(Prefix::Broken));
         let mut summary = match prefix {
-            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lagging => {
+            Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lags && !has_gap => {
                 let lines = self.lines(held.start).await;
                 let comparison = Comparison::after(
                     held,
@@ -111,22 +113,16 @@ impl Pass<'_> {
                     Streamed::LastLineGrew => Summary { is_rewritten: true, ..self.anew(false).await? },
                 }
             }
-            Some(Prefix::Holds(_)) => self.catch_up(lagging).await?,
-            Some(Prefix::Broken) => self.anew(lagging).await?,
+            Some(Prefix::Holds(_)) if self.before.covers_accepted() && self.before.in_order && !has_gap => {
+                let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
+                self.in_order(Wanted { known_from: from, to: u64::MAX }).await?
+            }
+            Some(_) => self.anew(lags || has_gap).await?,
             None => self.streamed(content, self.whole(), Wanted::NEW).await?,
         };
         summary.is_rewritten |= is_rewritten;
         summary.has_trailing_garbage = has_trailing_garbage;
         Ok(summary)
-    }
-
-    /// The known content is where it was, but some sink lags, or the order of acceptance was another.
-    async fn catch_up(&mut self, lagging: bool) -> Result<Summary, ReadingError> {
-        if !lagging || !self.before.in_order || !self.before.covers_accepted() {
-            return self.anew(lagging).await;
-        }
-        let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
-        self.in_order(Wanted { known_from: from, to: u64::MAX }).await
     }
 
     /// Streams content whose known part stands in the order of acceptance, from its beginning.
@@ -137,19 +133,16 @@ impl Pass<'_> {
         self.streamed(content, comparison, wanted).await
     }
 
-    /// Compares the whole content. Sinks that lag first get what they have not had, in the order of acceptance.
-    async fn anew(&mut self, lagging: bool) -> Result<Summary, ReadingError> {
-        let mut gone = 0;
-        if lagging {
-            let from = self.fan_out.least_cursor().unwrap_or(u64::MAX);
-            let mut aside = self.set_aside(from, self.before.accepted).await?;
-            self.retract(from, &mut aside).await?;
+    /// Compares the whole content. Sinks that lack known records first get those of them that it holds, in the order of
+    /// acceptance; what it does not hold is a gap.
+    async fn anew(&mut self, lacking: bool) -> Result<Summary, ReadingError> {
+        if lacking {
+            let aside = self.set_aside(self.fan_out.lacks()).await?;
             self.emit_aside(aside).await?;
-            gone = self.fan_out.pass_over(&self.context, self.before.accepted);
+            self.fan_out.pass_over(&self.context, self.before.accepted);
         }
         let content = self.source.content().await?;
-        let summary = self.streamed(content, self.whole(), Wanted::NEW).await?;
-        Ok(Summary { gone, ..summary })
+        self.streamed(content, self.whole(), Wanted::NEW).await
     }
 
     async fn streamed(
@@ -166,10 +159,13 @@ impl Pass<'_> {
         }
     }
 
-    /// Sets the known records between two places aside, in whatever order they stand.
-    pub(super) async fn set_aside(&mut self, from: u64, to: u64) -> Result<Aside, ReadingError> {
+    /// Sets the known records at the places wanted aside, in whatever order they stand.
+    pub(super) async fn set_aside(
+        &mut self,
+        mut is_wanted: impl FnMut(u64) -> bool + Send,
+    ) -> Result<Aside, ReadingError> {
         let mut aside = Aside::new(self.scratch.file().map_err(ReadingError::Scratch)?);
-        self.each_known(|record| match (from..to).contains(&record.index) {
+        self.each_known(|record| match is_wanted(record.index) {
             true => aside.put(record).map_err(ReadingError::Scratch),
             false => Ok(()),
         })
@@ -177,33 +173,26 @@ impl Pass<'_> {
         Ok(aside)
     }
 
-    /// Gives out what was set aside, in the order of acceptance.
+    /// Gives out what was set aside, in the order of acceptance: to whose gap it lies in, and to whom it lies ahead of.
     pub(super) async fn emit_aside(&mut self, aside: Aside) -> Result<(), ReadingError> {
         let unused = Progress::default();
         let mut records = aside.in_order().map_err(ReadingError::Scratch)?;
         loop {
             {
                 let Some(record) = records.next().map_err(ReadingError::Scratch)? else { break };
-                let cuts = self.fan_out.turns_at(record.index) || self.fan_out.is_full();
-                if cuts && !self.fan_out.cut(&self.context, &unused) {
-                    break;
+                self.fan_out.fill(&self.context, &record);
+                if self.fan_out.is_wanted(record.index) {
+                    let cuts = self.fan_out.turns_at(record.index) || self.fan_out.is_full();
+                    if cuts && !self.fan_out.cut(&self.context, &unused) {
+                        break;
+                    }
+                    self.fan_out.take(&self.context, &record);
                 }
-                self.fan_out.take(&self.context, &record);
             }
             self.flush().await;
         }
+        self.fan_out.cut_fillings(&self.context);
         self.fan_out.cut(&self.context, &unused);
-        Ok(())
-    }
-
-    /// Takes back the acceptance of records that are gone before any sink had them: then the object is to be read again,
-    /// and what comes back later is new.
-    async fn retract(&mut self, from: u64, aside: &mut Aside) -> Result<(), ReadingError> {
-        let first_gone = aside.first_gone(from);
-        if self.growth() == Growth::Overwritten && first_gone < self.before.accepted {
-            let kept: Vec<Fingerprint> = aside.fingerprints_from(first_gone);
-            self.supply.retract(first_gone, kept).await;
-        }
         Ok(())
     }
 

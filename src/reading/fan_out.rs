@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::batch::{Acceptance, Advance, Part, Refused};
-use crate::delta::{Fingerprint, Progress, RecordHash};
+use crate::batch::{Acceptance, Advance, Form, Part, Refused};
+use crate::delta::{Fingerprint, Places, Progress, Ranges, RecordHash};
 use crate::event::{Encoded, Encoder, EventId};
 use crate::family::{Context, Refusal, encode_record};
 use crate::object::Version;
@@ -18,10 +18,12 @@ use crate::users::LookedUp;
 const BODY_LEVEL: i32 = 3;
 
 /// One receiver of parts and how far it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Output {
     /// Where its next part begins.
     pub cursor: u64,
+    /// The places before that which it has not had: they are filled as far as their records have come back.
+    pub gap: Places,
     /// Which of the encoders makes its bytes.
     pub encoder: usize,
 }
@@ -35,10 +37,20 @@ pub struct Offer {
 }
 
 /// An output, and whether it gets nothing more in this reading.
-struct SinkOutput {
-    cursor: u64,
-    encoder: usize,
-    deferred: bool,
+pub(super) struct SinkOutput {
+    pub(super) cursor: u64,
+    pub(super) gap: Places,
+    /// What has gathered of its gap since the last cut.
+    pub(super) filling: Filling,
+    pub(super) encoder: usize,
+    pub(super) deferred: bool,
+}
+
+/// Records that have come back to an output.
+#[derive(Default)]
+pub(super) struct Filling {
+    pub(super) places: Ranges,
+    pub(super) encoded: Encoded,
 }
 
 /// A record with its place in the object's accepted sequence.
@@ -55,9 +67,10 @@ pub(super) struct Placed<'a> {
 
 /// What has been gathered since the last cut.
 struct Open {
-    /// The accepted range it covers: from where, and up to what has been seen.
-    from: u64,
+    /// The places of its first record and behind its last one, and what is gone between.
+    first: u64,
     to: u64,
+    gap: Ranges,
     /// Which outputs get it.
     outputs: Vec<usize>,
     /// The encodings they want, and what was written of each.
@@ -69,7 +82,7 @@ struct Open {
 }
 
 /// What one encoder wrote, shared by the sinks that take it.
-struct Written {
+pub(super) struct Written {
     bytes: Bytes,
     ends: Arc<[u32]>,
     ids: Arc<[EventId]>,
@@ -85,15 +98,15 @@ impl From<Encoded> for Written {
 pub(super) struct FanOut {
     outlet: Outlet<Offer>,
     version: Arc<Version>,
-    encoders: Vec<Encoder>,
-    outputs: Vec<SinkOutput>,
+    pub(super) encoders: Vec<Encoder>,
+    pub(super) outputs: Vec<SinkOutput>,
     /// Records accepted before this reading: from there on they are new.
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
     /// Accepted records that are in quarantine: no sink gets them before they are requeued, and then each does.
-    pub(super) quarantined: Box<dyn FnMut(u64) -> bool + Send>,
-    limits: Limits,
+    pub(super) quarantined: Places,
+    pub(super) limits: Limits,
     pub(super) counts: Counts,
     open: Option<Open>,
 }
@@ -113,18 +126,22 @@ pub struct Counts {
 
 impl FanOut {
     /// A fan-out that knows of nothing accepted; whoever makes it says otherwise.
-    pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: &[Output]) -> Self {
-        let outputs = outputs.iter();
+    pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: Vec<Output>) -> Self {
+        let output = |Output { cursor, gap, encoder }| SinkOutput {
+            cursor,
+            gap,
+            filling: Filling::default(),
+            encoder,
+            deferred: false,
+        };
         Self {
             outlet,
             version: Arc::new(plan.version.clone()),
             encoders,
-            outputs: outputs
-                .map(|&Output { cursor, encoder }| SinkOutput { cursor, encoder, deferred: false })
-                .collect(),
+            outputs: outputs.into_iter().map(output).collect(),
             accepted: 0,
             keeps_fingerprints: false,
-            quarantined: Box::new(|_| false),
+            quarantined: Places::default(),
             limits: plan.limits,
             counts: Counts::default(),
             open: None,
@@ -148,6 +165,11 @@ impl FanOut {
         self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
+    /// Whether some receiver has not had the record at this place, nor passed it.
+    pub(super) fn is_wanted(&self, place: u64) -> bool {
+        self.least_cursor().is_some_and(|least| least <= place)
+    }
+
     /// Whether a part must be cut before the record with this index: another output begins there or before it, or new
     /// records do.
     pub(super) fn turns_at(&self, index: u64) -> bool {
@@ -167,7 +189,7 @@ impl FanOut {
     pub(super) fn is_full(&self) -> bool {
         let Limits { part_records, part_bytes, .. } = self.limits;
         self.open.as_ref().is_some_and(|open| {
-            open.to - open.from >= part_records || open.encoded.iter().any(|encoded| encoded.bytes.len() >= part_bytes)
+            open.to - open.first >= part_records || open.encoded.iter().any(|encoded| encoded.bytes.len() >= part_bytes)
         })
     }
 
@@ -175,10 +197,11 @@ impl FanOut {
     pub(super) fn take(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let is_new = record.index >= self.accepted;
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
+        self.gone(open.to..record.index, &mut open.gap);
         open.to = record.index + 1;
         let refusal = match record.too_long {
             Some(length) => Some(too_long(length)),
-            None if !is_new && (self.quarantined)(record.index) => None,
+            None if !is_new && self.quarantined.contains(record.index) => None,
             None => self.encode(context, record, &mut open).err(),
         };
         if is_new {
@@ -207,17 +230,16 @@ impl FanOut {
         Ok(())
     }
 
-    fn begin(&self, from: u64) -> Open {
-        let gets = |output: &SinkOutput| !output.deferred && output.cursor <= from;
+    fn begin(&self, first: u64) -> Open {
+        let gets = |output: &SinkOutput| !output.deferred && output.cursor <= first;
         let outputs: Vec<usize> = (0..self.outputs.len()).filter(|&at| gets(&self.outputs[at])).collect();
-        // A gap before the first record is passed over by whoever had not had what is gone.
-        let from = outputs.iter().map(|&at| self.outputs[at].cursor).min().unwrap_or(from).min(from);
         let mut wanted: Vec<usize> = outputs.iter().map(|&at| self.outputs[at].encoder).collect();
         wanted.sort_unstable();
         wanted.dedup();
         Open {
-            from,
-            to: from,
+            first,
+            to: first,
+            gap: Ranges::default(),
             outputs,
             encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
             encoded: wanted.iter().map(|_| Encoded::default()).collect(),
@@ -246,46 +268,36 @@ impl FanOut {
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
         let encoded: Vec<Written> = open.encoded.into_iter().map(Written::from).collect();
         for at in open.outputs {
-            let output = &mut self.outputs[at];
+            let output = &self.outputs[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();
             let written = &encoded[which];
-            let part = Part {
-                advance: Advance { object: context.object.clone(), before: output.cursor, after: open.to },
-                version: Arc::clone(&self.version),
-                acceptance: acceptance.clone(),
-                redelivers: None,
-                bytes: written.bytes.clone(),
-                ends: Arc::clone(&written.ends),
-                ids: Arc::clone(&written.ids),
-            };
-            output.cursor = open.to;
-            let bytes = part.bytes.len();
-            self.outlet.put(Offer { output: at, part }, bytes);
+            let before = output.cursor;
+            let mut gap = Ranges::default();
+            self.gone(before..open.first, &mut gap);
+            open.gap.iter().for_each(|range| gap.push(range));
+            let form = Form::Onward { gap };
+            let advance = Advance { object: context.object.clone(), before, after: open.to, form };
+            self.outputs[at].cursor = open.to;
+            self.put(at, Part { acceptance: acceptance.clone(), ..self.part(advance, written) });
         }
         self.least_cursor().is_some()
     }
 
-    /// What its receivers have not had up to `to` is gone from the source: they pass over it. Returns how many records.
-    pub(super) fn pass_over(&mut self, context: &Context<'_>, to: u64) -> u64 {
-        let mut gone = 0;
-        for (at, output) in self.outputs.iter_mut().enumerate() {
-            if output.deferred || output.cursor >= to {
-                continue;
-            }
-            gone = gone.max(to - output.cursor);
-            let part = Part {
-                advance: Advance { object: context.object.clone(), before: output.cursor, after: to },
-                version: Arc::clone(&self.version),
-                acceptance: None,
-                redelivers: None,
-                bytes: Bytes::new(),
-                ends: Arc::new([]),
-                ids: Arc::new([]),
-            };
-            output.cursor = to;
-            self.outlet.put(Offer { output: at, part }, 0);
+    pub(super) fn part(&self, advance: Advance, written: &Written) -> Part {
+        Part {
+            advance,
+            version: Arc::clone(&self.version),
+            acceptance: None,
+            redelivers: None,
+            bytes: written.bytes.clone(),
+            ends: Arc::clone(&written.ends),
+            ids: Arc::clone(&written.ids),
         }
-        gone
+    }
+
+    pub(super) fn put(&self, output: usize, part: Part) {
+        let bytes = part.bytes.len();
+        self.outlet.put(Offer { output, part }, bytes);
     }
 }
 

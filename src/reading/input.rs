@@ -36,7 +36,4 @@ pub enum Need {
     Fingerprints { from: u64 },
     /// The same version from its beginning once more: [`Input::Reopened`].
     Reopen,
-    /// The accepted sequence cut before number `from`, with `kept` after it, if no sink has had what was there. Where that
-    /// was done the reading is to be dropped; else it goes on with [`Input::GoOn`].
-    Retract { from: u64, kept: Vec<Fingerprint> },
 }

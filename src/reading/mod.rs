@@ -8,6 +8,8 @@ mod deliver;
 
 mod fan_out;
 
+mod gaps;
+
 mod input;
 
 mod pass;
@@ -41,7 +43,7 @@ pub use search::{FoundRecord, by_hash, by_place};
 mod tests {
     //! The promise, held by the loop that runs: of each record, as many are given out as any version ever held at once.
 
-    use std::collections::HashMap;
+    use std::collections::{BTreeSet, HashMap};
     use std::fs::File;
     use std::sync::Arc;
 
@@ -49,8 +51,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::batch::{Advance, Form, Part};
     use crate::delta::table::{MemoryTable, ScratchTable};
-    use crate::delta::{Fingerprint, Growth, Progress, RecordHash};
+    use crate::delta::{Fingerprint, Growth, Places, Progress, RecordHash};
     use crate::event::{Activity, Class, Encoder, EncodingName, Event, Namespace, Options, Product, Scope, Text};
     use crate::family::{Context, Family, Refusal};
     use crate::notification::ObjectId;
@@ -119,6 +122,23 @@ mod tests {
         ObjectId::new("b", "k")
     }
 
+    /// An output that has had as many records, and all of them.
+    fn at(cursor: u64) -> Output {
+        Output { cursor, gap: Places::default(), encoder: 0 }
+    }
+
+    /// A reading of an object of which nothing is known.
+    fn to(outputs: Vec<Output>) -> Deliver {
+        Deliver {
+            before: Progress::default(),
+            framed_bytes: 0,
+            outputs,
+            encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
+            quarantined: Places::default(),
+            holds_unended: false,
+        }
+    }
+
     fn plan(family: &'static Family, content: &[u8], limits: Limits) -> Plan {
         let size_bytes = content.len() as u64;
         let version = Version { etag: "e".into(), version_id: None, last_modified_ms: None, size_bytes };
@@ -138,7 +158,7 @@ mod tests {
             loop {
                 input = match reader.step(input, &mut out) {
                     Step::Done(ended) => return (out, ended),
-                    Step::Emit | Step::Need(Need::Retract { .. }) => Input::GoOn,
+                    Step::Emit => Input::GoOn,
                     Step::Need(Need::More) if at == self.content.len() => Input::End,
                     Step::Need(Need::More) => {
                         let piece = &self.content[at..self.content.len().min(at + self.piece)];
@@ -190,23 +210,41 @@ mod tests {
     type EventIdBytes = [u8; 16];
 
     impl Known {
-        fn deliver(&self, content: &[u8], outputs: &[u64], rules: &Rules) -> (Vec<Offer>, Summary) {
-            let deliver = Deliver {
-                before: self.progress.clone(),
-                framed_bytes: 0,
-                outputs: outputs.iter().map(|&cursor| Output { cursor, encoder: 0 }).collect(),
-                encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
-                quarantined: Box::new(|_| false),
-            };
+        fn deliver(&self, content: &[u8], outputs: Vec<Output>, rules: &Rules) -> (Vec<Offer>, Summary) {
+            let deliver = Deliver { before: self.progress.clone(), ..to(outputs) };
             let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
             let (offers, ended) = driver.drive(super::deliver(plan(rules.family, content, rules.limits), deliver));
             (offers, ended.unwrap())
         }
 
+        /// The bytes of a part that was sealed, made again.
+        fn rebuild(&self, content: &[u8], advance: &Advance, rules: &Rules) -> Vec<u8> {
+            let rebuild = Rebuild {
+                before: self.progress.clone(),
+                advance: advance.clone(),
+                encoder: Encoder::new(EncodingName::Raw, Options::default()),
+                quarantined: Places::default(),
+            };
+            let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
+            let (offers, ended) = driver.drive(super::rebuild(plan(rules.family, content, rules.limits), rebuild));
+            ended.unwrap();
+            offers.iter().flat_map(|offer| offer.part.bytes.to_vec()).collect()
+        }
+
+        /// Accepts what is given out, each record once.
+        fn accept(&mut self, offers: &[Offer]) {
+            for acceptance in offers.iter().filter_map(|offer| offer.part.acceptance.as_ref()) {
+                if acceptance.before == self.progress.accepted {
+                    self.progress = acceptance.progress.clone();
+                    self.fingerprints.extend(&acceptance.fingerprints);
+                }
+            }
+        }
+
         /// Reads a version for one sink that has had all, and accepts what is given out.
         fn read(&mut self, content: &[u8], rules: &Rules) -> Delta {
             let accepted = self.progress.accepted;
-            let (mut offers, summary) = self.deliver(content, &[accepted], rules);
+            let (mut offers, summary) = self.deliver(content, vec![at(accepted)], rules);
             let is_whole = offers.len() <= rules.parts_max;
             offers.truncate(rules.parts_max);
             let (mut texts, mut ids) = (Vec::new(), Vec::new());
@@ -292,7 +330,7 @@ mod tests {
                 assert_eq!(accepted, expected, "{content:?} by {part_records}");
             }
         }
-        let (offers, _) = Known::default().deliver(contents[0].as_bytes(), &[0], &rules);
+        let (offers, _) = Known::default().deliver(contents[0].as_bytes(), vec![at(0)], &rules);
         assert_eq!(offers[0].part.acceptance.as_ref().unwrap().after, 5, "a; ~b to b, two streams mixed; !c; !d; e");
     }
 
@@ -340,14 +378,7 @@ mod tests {
     fn a_reading_that_is_stopped_or_has_no_sink_left_ends_at_its_next_block() {
         let content = "{a}\n".repeat(2_000_000);
         for word in [Input::Stop, Input::WithoutSink(0)] {
-            let deliver = Deliver {
-                before: Progress::default(),
-                framed_bytes: 0,
-                outputs: vec![Output { cursor: 0, encoder: 0 }],
-                encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
-                quarantined: Box::new(|_| false),
-            };
-            let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), deliver);
+            let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), to(vec![at(0)]));
             let mut out = Vec::new();
             let wants_more = reader.step(Input::GoOn, &mut out);
             assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
@@ -365,16 +396,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_quarantine_is_given_to_nobody_and_is_no_gap() {
+        let mut known = Known::default();
+        known.read(b"{a}\n{b}\n{c}\n{d}\n", &RULES);
+        let mut quarantined = Places::default();
+        assert!(quarantined.insert(1) && quarantined.insert(3));
+        let mut filling = at(4);
+        assert!(filling.gap.insert(0) && filling.gap.insert(1));
+        let (before, outputs, content) = (known.progress.clone(), vec![at(0), filling], b"{b}\n{a}\n");
+        let driver = Driver { content, accepted: &known.fingerprints, piece: 100 };
+        let deliver = Deliver { before, quarantined, ..to(outputs) };
+        let (offers, _) = driver.drive(super::deliver(plan(&OVERWRITTEN, content, LIMITS), deliver));
+        let mut given = [Given::default(), Given::default()];
+        offers.iter().for_each(|Offer { output, part }| given[*output].take(part));
+        let event = || vec![("{a}".to_owned(), id_of("{a}", 0))];
+        let expected = [
+            Given { onward: event(), opened: BTreeSet::from([2]), ..Given::default() },
+            Given { filling: event(), filled: BTreeSet::from([0]), ..Given::default() },
+        ];
+        assert_eq!(given, expected);
+    }
+
+    #[test]
     fn an_input_that_was_not_asked_for_changes_nothing() {
         let content = b"{a}\n{b}\n";
-        let deliver = Deliver {
-            before: Progress::default(),
-            framed_bytes: 0,
-            outputs: vec![Output { cursor: 0, encoder: 0 }],
-            encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
-            quarantined: Box::new(|_| false),
-        };
-        let mut reader = super::deliver(plan(&ONCE, content, LIMITS), deliver);
+        let mut reader = super::deliver(plan(&ONCE, content, LIMITS), to(vec![at(0)]));
         let mut out = Vec::new();
         let others =
             [Input::GoOn, Input::Range(Bytes::from_static(b"{c}\n")), Input::Reopened, Input::Fingerprints(vec![])];
@@ -511,19 +557,52 @@ mod tests {
             self.accepted.iter().map(|text| RecordHash::of(text.as_bytes()).fingerprint()).collect()
         }
 
-        /// What a sink that has had the first `cursor` records is to get of this content: the accepted ones that it holds, equal
-        /// ones lowest number first.
-        fn missing(&self, cursor: u64, records: &[String]) -> Vec<String> {
+        /// The numbers of the accepted records that this content holds, of equal ones the lowest.
+        fn held(&self, records: &[String]) -> BTreeSet<u64> {
             let mut copies: HashMap<&String, u64> = HashMap::new();
             records.iter().for_each(|record| *copies.entry(record).or_default() += 1);
-            let held = self.accepted.iter().enumerate().filter(|(_, record)| match copies.get_mut(record) {
+            let is_held = |record: &String| match copies.get_mut(record) {
                 Some(left) if *left > 0 => {
                     *left -= 1;
                     true
                 }
                 _ => false,
-            });
-            held.filter(|(index, _)| *index as u64 >= cursor).map(|(_, record)| record.clone()).collect()
+            };
+            let held = self.accepted.iter().map(is_held).enumerate();
+            held.filter(|(_, is_held)| *is_held).map(|(index, _)| index as u64).collect()
+        }
+
+        /// The text of an accepted record, and its event's identity.
+        fn event(&self, index: u64) -> (String, EventIdBytes) {
+            let (before, text) = (&self.accepted[..index as usize], &self.accepted[index as usize]);
+            let occurrence = before.iter().filter(|earlier| *earlier == text).count() as u64;
+            (text.clone(), id_of(text, occurrence))
+        }
+    }
+
+    /// What a sink was given: the records of the parts that go onward, and of those that fill its gap, and which places they
+    /// open and fill in it.
+    #[derive(PartialEq, Eq, Debug, Default)]
+    struct Given {
+        onward: Vec<(String, EventIdBytes)>,
+        filling: Vec<(String, EventIdBytes)>,
+        opened: BTreeSet<u64>,
+        filled: BTreeSet<u64>,
+    }
+
+    impl Given {
+        fn take(&mut self, part: &Part) {
+            let events = lines(&part.bytes).into_iter().zip(part.ids.iter().map(|id| id.0));
+            match &part.advance.form {
+                Form::Onward { gap } => {
+                    self.onward.extend(events);
+                    self.opened.extend(gap.iter().flatten());
+                }
+                Form::Fill { places } => {
+                    self.filling.extend(events);
+                    self.filled.extend(places.iter().flatten());
+                }
+            }
         }
     }
 
@@ -558,8 +637,9 @@ mod tests {
         }
 
         #[test]
-        fn sinks_that_lag_get_what_they_have_not_had_and_is_still_there(
-            versions in proptest::collection::vec(written(), 1..5), cursors in proptest::collection::vec(any::<u64>(), 1..4),
+        fn sinks_that_lag_or_have_gaps_get_what_they_have_not_had_and_is_there_now(
+            versions in proptest::collection::vec(written(), 1..5),
+            sinks in proptest::collection::vec((any::<u64>(), proptest::collection::vec(any::<u64>(), 0..4)), 1..4),
         ) {
             let (mut records, mut longest) = (Vec::new(), Vec::new());
             let (mut reference, mut known) = (Reference::default(), Known::default());
@@ -571,20 +651,48 @@ mod tests {
             }
             let content = last.apply(&mut records, &mut longest);
             let accepted = known.progress.accepted;
-            let cursors: Vec<u64> = cursors.iter().map(|cursor| cursor % (accepted + 1)).collect();
-            let (offers, summary) = known.deliver(content.as_bytes(), &cursors, &last.rules());
-            let mut got = vec![Vec::new(); cursors.len()];
-            let mut at = cursors.clone();
+            let lags = |(cursor, gap): &(u64, Vec<u64>)| {
+                let cursor = cursor % (accepted + 1);
+                (cursor, gap.iter().filter(|_| cursor > 0).map(|place| place % cursor).collect::<BTreeSet<u64>>())
+            };
+            let sinks: Vec<(u64, BTreeSet<u64>)> = sinks.iter().map(lags).collect();
+            let outputs = sinks.iter().map(|(cursor, gap)| {
+                let mut output = at(*cursor);
+                gap.iter().for_each(|place| _ = output.gap.insert(*place));
+                output
+            });
+            let (offers, summary) = known.deliver(content.as_bytes(), outputs.collect(), &last.rules());
+
+            let mut given: Vec<Given> = sinks.iter().map(|_| Given::default()).collect();
+            let mut at: Vec<u64> = sinks.iter().map(|(cursor, _)| *cursor).collect();
             for Offer { output, part } in &offers {
-                prop_assert_eq!(part.advance.before, at[*output], "parts follow one another");
-                at[*output] = part.advance.after;
-                got[*output].extend(lines(&part.bytes));
+                let Advance { before, after, form, .. } = &part.advance;
+                if let Form::Onward { .. } = form {
+                    prop_assert_eq!(*before, at[*output], "parts follow one another");
+                    at[*output] = *after;
+                }
+                given[*output].take(part);
             }
-            let missing: Vec<_> = cursors.iter().map(|&cursor| reference.missing(cursor, &records)).collect();
-            let new: Vec<String> = reference.read(&records, usize::MAX).into_iter().map(|(text, _)| text).collect();
-            for ((got, missing), at) in got.into_iter().zip(missing).zip(at) {
-                prop_assert_eq!(got, [missing, new.clone()].concat());
+            let held = reference.held(&records);
+            reference.read(&records, usize::MAX);
+            prop_assert_eq!(summary.progress.accepted, reference.accepted.len() as u64);
+            for ((given, (cursor, gap)), at) in given.into_iter().zip(sinks).zip(at) {
+                let filled: BTreeSet<u64> = gap.intersection(&held).copied().collect();
+                let onward = held.range(cursor..).copied().chain(accepted..reference.accepted.len() as u64);
+                let expected = Given {
+                    onward: onward.map(|index| reference.event(index)).collect(),
+                    filling: filled.iter().map(|index| reference.event(*index)).collect(),
+                    opened: (cursor..accepted).filter(|index| !held.contains(index)).collect(),
+                    filled,
+                };
+                prop_assert_eq!(given, expected);
                 prop_assert_eq!(at, summary.progress.accepted);
+            }
+
+            known.accept(&offers);
+            for Offer { part, .. } in &offers {
+                let again = known.rebuild(content.as_bytes(), &part.advance, &last.rules());
+                prop_assert_eq!(lines(&again), lines(&part.bytes), "made again");
             }
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Pass<'a> {
     pub(super) fan_out: FanOut,
     pub(super) before: Progress,
     framed_bytes: u64,
+    /// As in [`Deliver`](crate::reading::Deliver).
+    pub(super) holds_unended: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -38,13 +40,23 @@ impl<'a> Pass<'a> {
         let (framing, key) = (context.family.framing, &plan.object.key);
         let source = Source::new(supply.clone(), plan.version.clone(), key, framing, plan.limits);
         let scratch = plan.scratch.as_ref();
-        Self { context, limits: plan.limits, scratch, supply, source, fan_out, before, framed_bytes }
+        Self {
+            context,
+            limits: plan.limits,
+            scratch,
+            supply,
+            source,
+            fan_out,
+            before,
+            framed_bytes,
+            holds_unended: false,
+        }
     }
 
     /// A pass that gives out nothing of its own.
     pub(super) fn searching(plan: &'a Plan, supply: Supply, before: Progress) -> Self {
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
-        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), &[]);
+        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), Vec::new());
         Self::new(plan, context, supply, fan_out, before, 0)
     }
 
@@ -83,6 +95,7 @@ impl<'a> Pass<'a> {
     pub(super) fn record<'r>(&self, item: &Item<'r>) -> Option<Placed<'r>> {
         let (record, hash, too_long) = match item {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
+            Item::Unended { .. } if self.holds_unended => return None,
             Item::Unended { record, .. } => {
                 (self.context.family.decode)(&self.context, record, &mut |_| {}).ok()?;
                 (*record, RecordHash::of(record.bytes), None)

@@ -1,7 +1,8 @@
 //! For a sealed batch: a part of it, made again from what its object holds now.
 
-use crate::delta::Progress;
+use crate::batch::Advance;
 use crate::delta::prefix::Prefix;
+use crate::delta::{Places, Progress};
 use crate::event::Encoder;
 use crate::reading::deliver::Wanted;
 use crate::reading::fan_out::{FanOut, Offer, Output};
@@ -13,37 +14,37 @@ use crate::reading::reader::Reader;
 pub struct Rebuild {
     /// What is known of the object.
     pub before: Progress,
-    /// The accepted records that the part holds.
-    pub from: u64,
-    pub to: u64,
+    /// What the part was sealed with.
+    pub advance: Advance,
     pub encoder: Encoder,
     /// As in [`Deliver`].
-    pub quarantined: Box<dyn FnMut(u64) -> bool + Send>,
+    pub quarantined: Places,
 }
 
-/// Gives out the accepted records between two places, as far as the content still holds them.
+/// Gives out the accepted records that the part holds, as far as the content still holds them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     Reader::new(|supply, outlet| async move {
-        let Rebuild { before, from, to, encoder, quarantined } = rebuild;
-        let output = Output { cursor: from, encoder: 0 };
-        let mut fan_out = FanOut::new(outlet, &plan, vec![encoder], &[output]);
+        let Rebuild { before, advance, encoder, quarantined } = rebuild;
+        let output = Output { cursor: advance.before, gap: Places::default(), encoder: 0 };
+        let mut fan_out = FanOut::new(outlet, &plan, vec![encoder], vec![output]);
         fan_out.accepted = before.accepted;
         fan_out.quarantined = quarantined;
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
-        Pass::new(&plan, context, supply, fan_out, before, 0).again(from, to).await
+        Pass::new(&plan, context, supply, fan_out, before, 0).again(&advance).await
     })
 }
 
 impl Pass<'_> {
-    /// Gives out the known records between two places, for a part that is made again.
-    async fn again(&mut self, from: u64, to: u64) -> Result<(), ReadingError> {
+    /// Gives out the known records of an advance, for a part that is made again.
+    async fn again(&mut self, advance: &Advance) -> Result<(), ReadingError> {
         self.source.prove().await?;
         let mut content = self.source.content().await?;
         let prefix = self.check(&mut content).await?;
-        if matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted() {
-            self.in_order(Wanted { known_from: from, to }).await?;
+        let holds = matches!(prefix, Prefix::Holds(_)) && self.before.in_order && self.before.covers_accepted();
+        if holds && advance.form.ranges().is_empty() {
+            self.in_order(Wanted { known_from: advance.before, to: advance.after }).await?;
         } else {
-            let aside = self.set_aside(from, to).await?;
+            let aside = self.set_aside(|place| advance.holds(place)).await?;
             self.emit_aside(aside).await?;
         }
         Ok(())

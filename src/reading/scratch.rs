@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
-use crate::delta::{Fingerprint, RecordHash};
+use crate::delta::RecordHash;
 use crate::reading::fan_out::Placed;
 use crate::records::Record;
 
@@ -11,8 +11,8 @@ use crate::records::Record;
 pub(super) struct Aside {
     file: BufWriter<File>,
     written: u64,
-    /// Of each record, where it belongs, where it lies, and what it is.
-    places: Vec<(u64, u64, Fingerprint)>,
+    /// Of each record, where it belongs and where it lies.
+    places: Vec<(u64, u64)>,
 }
 
 /// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
@@ -24,7 +24,7 @@ impl Aside {
     }
 
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
-        self.places.push((record.index, self.written, record.hash.fingerprint()));
+        self.places.push((record.index, self.written));
         self.file.write_all(&record.hash.0)?;
         for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
             self.file.write_all(&number.to_le_bytes())?;
@@ -32,20 +32,6 @@ impl Aside {
         self.file.write_all(record.record.bytes)?;
         self.written += (HEAD_BYTES + record.record.bytes.len()) as u64;
         Ok(())
-    }
-
-    /// The first place from `from` on that none of its records has.
-    pub(super) fn first_gone(&mut self, from: u64) -> u64 {
-        self.places.sort_unstable();
-        let places = self.places.iter().filter(|(index, ..)| *index >= from);
-        let whole = (from..).zip(places).take_while(|(expected, (index, ..))| expected == index);
-        from + whole.count() as u64
-    }
-
-    /// The fingerprints of its records from place `from` on, in order.
-    pub(super) fn fingerprints_from(&mut self, from: u64) -> Vec<Fingerprint> {
-        self.places.sort_unstable();
-        self.places.iter().filter(|(index, ..)| *index >= from).map(|(.., fingerprint)| *fingerprint).collect()
     }
 
     /// The records in the order of acceptance.
@@ -60,13 +46,13 @@ impl Aside {
 /// Records that were set aside, one after another.
 pub(super) struct InOrder {
     file: File,
-    places: std::vec::IntoIter<(u64, u64, Fingerprint)>,
+    places: std::vec::IntoIter<(u64, u64)>,
     bytes: Vec<u8>,
 }
 
 impl InOrder {
     pub(super) fn next(&mut self) -> io::Result<Option<Placed<'_>>> {
-        let Some((index, at, _)) = self.places.next() else { return Ok(None) };
+        let Some((index, at)) = self.places.next() else { return Ok(None) };
         self.file.seek(SeekFrom::Start(at))?;
         let mut head = [0; HEAD_BYTES];
         self.file.read_exact(&mut head)?;
@@ -103,9 +89,6 @@ mod tests {
             let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
             scratch.put(&record).unwrap();
         }
-        assert_eq!([scratch.first_gone(2), scratch.first_gone(5), scratch.first_gone(1)], [3, 6, 1]);
-        let after = [&b"five"[..], b"seven"].map(|bytes| RecordHash::of(bytes).fingerprint());
-        assert_eq!(scratch.fingerprints_from(3), after);
         let (mut seen, mut records) = (Vec::new(), scratch.in_order().unwrap());
         while let Some(record) = records.next().unwrap() {
             let Record { bytes, ordinal, .. } = record.record;

@@ -97,11 +97,6 @@ impl Supply {
         }
     }
 
-    /// Asks for the acceptance of what is gone to be taken back; goes on where that cannot be.
-    pub(super) async fn retract(&self, from: u64, kept: Vec<Fingerprint>) {
-        self.ask(Some(Need::Retract { from, kept })).await;
-    }
-
     /// Has the body begun again.
     pub(super) async fn reopen(&self) {
         while !matches!(self.ask(Some(Need::Reopen)).await, Input::Reopened) {}

@@ -110,8 +110,13 @@ pub struct Metrics {
     pub quarantine_body_bytes: Gauges<1>,
     /// `unreproducible_total`: sealed batches whose records were no longer there after a restart.
     pub unreproducible: Counter,
-    /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them.
+    /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them, whether they came
+    /// back later or not.
     pub gap_records: Counters<1>,
+    /// `gap_records_filled_total{sink}`: those of them that came back and were delivered.
+    pub gap_records_filled: Counters<1>,
+    /// `gap_records_forgotten_total`: those that never came back before their object was forgotten.
+    pub gap_records_forgotten: Counter,
     /// `foreign_bytes_total{sink}`: bytes found in a sink's file that this sink did not write.
     pub foreign_bytes: Counters<1>,
     /// `sink_batches_total{sink,outcome}`: batches by what the sink said.
@@ -235,6 +240,8 @@ impl Metrics {
             records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
             unreproducible: of.counter("unreproducible", "Sealed batches whose records were gone after a restart"),
             gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),
+            gap_records_filled: of.counters("gap_records_filled", "Vanished records that came back", ["sink"]),
+            gap_records_forgotten: of.counter("gap_records_forgotten", "Vanished records of objects forgotten since"),
             foreign_bytes: of.counters("foreign_bytes", "Bytes in a sink's file that it did not write", ["sink"]),
             sink_batches: of.counters("sink_batches", "Batches, by what the sink said", ["sink", "outcome"]),
             sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),

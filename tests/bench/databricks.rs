@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use auditferry::delta::table::{MemoryTable, ScratchTable};
-use auditferry::delta::{Fingerprint, Progress, RecordHash};
+use auditferry::delta::{Fingerprint, Places, Progress, RecordHash};
 use auditferry::event::{Encoder, EncodingName, Options, Scope};
 use auditferry::family::{self, Context};
 use auditferry::notification::ObjectId;
@@ -111,11 +111,12 @@ fn read(content: &Bytes, known: &Known) -> Known {
     let plan = Plan { contexts: Arc::new(OfFeed), object, version, limits: LIMITS, scratch: Arc::new(InMemory) };
     let before = known.progress.clone();
     let deliver = Deliver {
-        outputs: vec![Output { cursor: before.accepted, encoder: 0 }],
+        outputs: vec![Output { cursor: before.accepted, gap: Places::default(), encoder: 0 }],
         before,
         framed_bytes: 0,
         encoders: vec![Encoder::new(EncodingName::Ocsf, Options::default())],
-        quarantined: Box::new(|_| false),
+        quarantined: Places::default(),
+        holds_unended: false,
     };
     let mut reader = reading::deliver(plan, deliver);
     let (mut offers, mut fingerprints, mut at, mut input) = (Vec::new(), Vec::new(), 0, Input::GoOn);
@@ -136,7 +137,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
             Step::Need(Need::Fingerprints { from }) => {
                 Input::Fingerprints(known.fingerprints[from as usize..].to_vec())
             }
-            Step::Need(Need::Range { .. } | Need::Reopen | Need::Retract { .. }) | Step::Emit => Input::GoOn,
+            Step::Need(Need::Range { .. } | Need::Reopen) | Step::Emit => Input::GoOn,
         };
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::support::aws::Aws;
 use super::support::daemon::Daemon;
+use super::support::outage::Outage;
 use super::support::proxy::{Fault, Proxy};
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually, moment};
@@ -15,29 +16,6 @@ const SINK_IS_AWAY: [&str; 2] = ["a batch was not delivered", "the sink is parke
 
 /// How long nothing may be read once a sink has caught up: as long as several rounds of the dispatcher.
 const PEACE: Duration = Duration::from_secs(3);
-
-/// A file sink whose path a directory stands on while it is away.
-struct Away {
-    path: PathBuf,
-}
-
-impl Away {
-    fn leaves(path: PathBuf) -> Self {
-        if path.exists() {
-            std::fs::rename(&path, path.with_extension("aside")).unwrap();
-        }
-        std::fs::create_dir(&path).unwrap();
-        Self { path }
-    }
-
-    fn comes_back(self) {
-        std::fs::remove_dir(&self.path).unwrap();
-        let aside = self.path.with_extension("aside");
-        if aside.exists() {
-            std::fs::rename(aside, &self.path).unwrap();
-        }
-    }
-}
 
 /// One bucket, one queue, one proxy before the bucket, and some file sinks, the last of which goes away.
 struct Scene {
@@ -77,8 +55,8 @@ impl Scene {
         self.objects += objects;
     }
 
-    fn leaves(&self) -> Away {
-        Away::leaves(self.world.output(self.late()))
+    fn leaves(&self) -> Outage {
+        Outage::of(&self.world.output(self.late()))
     }
 
     /// The daemon, whose checkpoint store lies on a disk of its own of 4 MiB, in memory.
@@ -137,7 +115,7 @@ fn an_outage(sinks: &[&'static str], limits: &str) {
     let away = scene.leaves();
     scene.writes(4);
     scene.is_behind(&daemon);
-    away.comes_back();
+    away.end();
     scene.comes_to_peace(daemon);
 }
 
@@ -171,7 +149,7 @@ fn objects_that_were_owed_leave_a_sink_that_takes_new_ones_at_once() {
     scene.writes(3);
     daemon.counts("auditferry_backlog_objects", &[], 3.0);
     scene.place.queue.drained();
-    away.comes_back();
+    away.end();
     scene.world.comes_to("out", 8);
     scene.writes(5);
     scene.comes_to_peace(daemon);
@@ -221,7 +199,7 @@ fn a_stream_of_new_objects_goes_on_beside_the_backlog_and_fills_no_queue() {
     let away = scene.leaves();
     scene.writes(5);
     scene.is_behind(&daemon);
-    away.comes_back();
+    away.end();
     scene.writes(60);
     scene.comes_to_peace(daemon);
 }
@@ -236,7 +214,7 @@ fn a_sink_whose_batch_cannot_be_made_again_yet_says_why() {
     scene.writes(1);
     scene.is_behind(&daemon);
     assert!(daemon.stop().success());
-    away.comes_back();
+    away.end();
     scene.proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 1000]);
     let expected = ["an object of a batch that was under way cannot be read now", "a read failed and is tried again"];
     let daemon = scene.world.run(&[]).expecting(&expected).at_work();

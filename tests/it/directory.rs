@@ -1,5 +1,9 @@
 //! A directory laid out like a bucket is a place like any other.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
 use super::support::records::{object, record, records};
 use super::support::world::{KEY, World};
 
@@ -17,7 +21,6 @@ fn a_file_that_changes_is_delivered_without_waiting_for_the_next_scan() {
 
 #[test]
 fn a_file_that_is_appended_to_in_place_delivers_each_line_once() {
-    use std::io::Write;
     let world = World::fed_by_directory();
     let path = world.path("source").join(KEY);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -96,4 +99,90 @@ fn a_directory_that_is_not_there_is_told_as_such() {
     std::fs::remove_dir(world.path("source")).unwrap();
     let daemon = world.run(&["--once"]).expecting(&["is not there"]).spawn();
     assert_eq!(daemon.end().code(), Some(66));
+}
+
+/// Overwrites the file in place, as a copier does that reuses it: a few KiB at a time, cut off before or after.
+fn write_in_place(path: &Path, content: &[u8], cut_first: bool) {
+    let mut file = File::options().create(true).write(true).truncate(cut_first).open(path).unwrap();
+    for piece in content.chunks(7_000) {
+        file.write_all(piece).unwrap();
+        file.flush().unwrap();
+    }
+    file.set_len(content.len() as u64).unwrap();
+}
+
+#[test]
+fn however_a_file_is_copied_over_while_it_is_read_each_line_is_delivered_once() {
+    let world = World::fed_by_directory();
+    let keys = ["cp", "inplace", "mv", "append"].map(|way| format!("workspaceId=1/date=2026-01-01/{way}.json"));
+    let [copied, in_place, moved, appended] = keys.each_ref().map(|key| world.path("source").join(key));
+    std::fs::create_dir_all(copied.parent().unwrap()).unwrap();
+    let daemon = world.run(&[]).expecting(&["held back", "was rewritten", "changed while it was read"]).ready();
+    let (all, step) = (1_000, 50);
+    // Of each file its own records.
+    let of = |file: u64, end: u64| records(file * all..file * all + end);
+    for end in (step..=all).step_by(step as usize) {
+        write_in_place(&copied, &object(&of(0, end)), true);
+        write_in_place(&in_place, &object(&of(1, end)), false);
+        let aside = world.path("aside");
+        std::fs::write(&aside, object(&of(2, end))).unwrap();
+        std::fs::rename(&aside, &moved).unwrap();
+        let mut file = File::options().create(true).append(true).open(&appended).unwrap();
+        for line in &of(3, end)[(end - step) as usize..] {
+            file.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+    }
+    world.comes_to("out", 4 * all as usize);
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..4 * all));
+}
+
+#[test]
+fn a_line_that_could_be_a_record_waits_for_its_end_while_its_file_is_young() {
+    const LINE: &str = concat!(
+        r#"79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be awsexamplebucket1 [06/Feb/2026:00:00:38 +0000] "#,
+        r#"192.0.2.3 79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be 3E57427F3EXAMPLE REST.GET.VERSIONING - "#,
+        r#""GET /awsexamplebucket1?versioning HTTP/1.1" 200 - 113 - 7 - "-" "S3Console/0.4" - "#,
+        r#"s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdtjf5mKR3/eTPFvsiP/XV/VLi31234= SigV4 ECDHE-RSA-AES128-GCM-SHA256 "#,
+        r#"AuthHeader awsexamplebucket1.s3.us-west-1.amazonaws.com TLSV1.2"#,
+    );
+    let world = World::new();
+    let source = world.path("source");
+    std::fs::create_dir_all(&source).unwrap();
+    let feed = format!(
+        "[feed.logs]\nfamily = \"s3_access\"\ndirectory = {source:?}\nkeys = [\"**\"]\nsinks = [\"out\"]\nscan_at_start = true\n"
+    );
+    let world = world.with(&feed).with_file("out");
+    let daemon = world.run(&[]).expecting(&["held back"]).ready();
+    let mut file = File::create(source.join("log")).unwrap();
+    let cut = LINE.find(" SigV4").unwrap();
+    file.write_all(&LINE.as_bytes()[..cut]).unwrap();
+    daemon.counts("auditferry_partial_lines_held", &[], 1.0);
+    file.write_all(&LINE.as_bytes()[cut..]).unwrap();
+    file.write_all(b"\n").unwrap();
+    world.comes_to("out", 1);
+    assert!(daemon.stop().success());
+    let delivered = world.delivered("out");
+    assert_eq!(delivered.len(), 1, "{delivered:?}");
+    assert!(delivered[0].contains("AuthHeader"), "{}", delivered[0]);
+}
+
+#[test]
+fn a_young_file_is_read_once_more_when_it_is_older() {
+    let world = World::fed_by_directory();
+    let daemon = world.start();
+    world.write(KEY, &object(&records(0..3)));
+    world.comes_to("out", 3);
+    daemon.counts("auditferry_objects_total", &["result=\"unchanged\""], 1.0);
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
+fn a_young_file_that_ends_without_a_line_end_is_delivered_whole_with_once() {
+    let world = World::fed_by_directory();
+    let content = object(&records(0..3));
+    world.write(KEY, content.trim_ascii_end());
+    world.once();
+    world.delivered_once_each(&records(0..3));
 }

@@ -1,5 +1,5 @@
-//! Whatever happens to objects and to the process, what is delivered is what the model says: of each line of an object, the
-//! most that a version held.
+//! Whatever happens to objects, to the process and to one of two sinks, what each sink has is what the model says: of each
+//! line of an object, the most that a version held.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 
 use super::support::chance::Chance;
-use super::support::records::{Multiset, counted, missing, object, record};
+use super::support::outage::Outage;
+use super::support::records::{Multiset, counted, lines_of, missing, object, record};
 use super::support::waiting::moment;
 use super::support::world::World;
 
@@ -35,6 +36,11 @@ enum Happening {
         object: usize,
         kept: usize,
     },
+    /// About every third line is gone, wherever it stands.
+    Lose {
+        object: usize,
+        seed: u64,
+    },
     /// All that was ever there is there again.
     Regrow {
         object: usize,
@@ -43,6 +49,8 @@ enum Happening {
     Touch {
         object: usize,
     },
+    /// The second sink goes away, or comes back.
+    Turn,
     /// The process does all there is to do.
     Run,
     /// The process dies so many milliseconds after it was begun.
@@ -53,8 +61,20 @@ enum Happening {
 
 const OBJECTS: usize = 3;
 
-/// What a process may say that follows a crash, when objects were rewritten meanwhile.
-const AFTER_A_CRASH: [&str; 3] = ["object was rewritten", "cannot be made again", "an object has moved on"];
+/// The second one goes away now and then.
+const SINKS: [&str; 2] = ["out", "late"];
+
+/// What a process may say that follows a crash or finds a sink away, when objects were rewritten meanwhile.
+const EXPECTED: [&str; 8] = [
+    "object was rewritten",
+    "records vanished from the source before the sink had them",
+    "cannot be made again",
+    "cannot be read now; trying again",
+    "an object has moved on",
+    "a batch was not delivered",
+    "the sink is parked",
+    "stopped by an error",
+];
 
 fn happening() -> impl Strategy<Value = Happening> {
     let object = || 0..OBJECTS;
@@ -64,8 +84,10 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (object(), any::<u64>()).prop_map(|(object, seed)| Happening::Reorder { object, seed }),
         2 => (object(), 0..50_usize).prop_map(|(object, line)| Happening::Duplicate { object, line }),
         2 => (object(), 0..50_usize).prop_map(|(object, kept)| Happening::Shrink { object, kept }),
-        1 => object().prop_map(|object| Happening::Regrow { object }),
+        2 => (object(), any::<u64>()).prop_map(|(object, seed)| Happening::Lose { object, seed }),
+        2 => object().prop_map(|object| Happening::Regrow { object }),
         1 => object().prop_map(|object| Happening::Touch { object }),
+        2 => Just(Happening::Turn),
         3 => Just(Happening::Run),
         3 => (0..400_u64).prop_map(|after_ms| Happening::Crash { after_ms }),
     ]
@@ -77,8 +99,8 @@ struct Model {
     content: [Vec<String>; OBJECTS],
     /// Every version that was ever there, together: the most of each line.
     ever: [Multiset; OBJECTS],
-    /// The same of the versions that were there while a process did all there was to do.
-    read: [Multiset; OBJECTS],
+    /// The same of the versions that were there while a process did all there was to do, for each sink that was there.
+    read: [[Multiset; OBJECTS]; SINKS.len()],
     written: u64,
 }
 
@@ -118,6 +140,11 @@ impl Model {
                 self.content[object].truncate(kept);
                 object
             }
+            Happening::Lose { object, seed } => {
+                let mut chance = Chance::from_seed(seed);
+                self.content[object].retain(|_| chance.below(3) > 0);
+                object
+            }
             Happening::Regrow { object } => {
                 let ever = self.ever[object].iter();
                 self.content[object] =
@@ -125,21 +152,24 @@ impl Model {
                 object
             }
             Happening::Touch { object } => object,
-            Happening::Run | Happening::Crash { .. } => return None,
+            Happening::Turn | Happening::Run | Happening::Crash { .. } => return None,
         };
         let version = counted(&self.content[changed]);
         raise(&mut self.ever[changed], &version);
         Some(changed)
     }
 
-    fn everything_was_read(&mut self) {
-        for (read, content) in self.read.iter_mut().zip(&self.content) {
-            raise(read, &counted(content));
+    /// A process did all there was to do for so many of the sinks.
+    fn everything_was_read(&mut self, sinks: usize) {
+        for reads in &mut self.read[..sinks] {
+            for (read, content) in reads.iter_mut().zip(&self.content) {
+                raise(read, &counted(content));
+            }
         }
     }
 
-    fn must(&self) -> Multiset {
-        sum(&self.read)
+    fn must(&self, sink: usize) -> Multiset {
+        sum(&self.read[sink])
     }
 
     fn may(&self) -> Multiset {
@@ -167,31 +197,75 @@ fn key(object: usize) -> String {
     format!("workspaceId={object}/date=2026-01-01/auditlogs_0-0.json")
 }
 
+/// A directory, two sinks, and the outage of the second while it lasts.
+struct Scene {
+    world: World,
+    outage: Option<Outage>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let world = World::new().patient_for("200ms").with_directory_feed(&SINKS);
+        Self { world: SINKS.iter().fold(world, |world, sink| world.with_file(sink)), outage: None }
+    }
+
+    /// What a sink's file holds, wherever it lies.
+    fn had(&self, sink: usize) -> Multiset {
+        let path = self.world.output(SINKS[sink]);
+        let aside = path.with_extension("aside");
+        counted(&lines_of(if path.is_dir() { &aside } else { &path }))
+    }
+
+    fn turn(&mut self) {
+        match self.outage.take() {
+            Some(outage) => outage.end(),
+            None => self.outage = Some(Outage::of(&self.world.output(SINKS[1]))),
+        }
+    }
+
+    /// Returns for how many sinks the process did all there was to do.
+    fn run(&self) -> usize {
+        let daemon = self.world.run(&["--once"]).expecting(&EXPECTED).spawn();
+        let log = daemon.log.clone();
+        let code = daemon.end().code();
+        let ends = if self.outage.is_some() { [Some(0), Some(75)] } else { [Some(0); 2] };
+        assert!(ends.contains(&code), "{code:?}:\n{}", log.end());
+        if self.outage.is_some() { 1 } else { SINKS.len() }
+    }
+
+    fn crash(&self, after_ms: u64) {
+        let daemon = self.world.run(&["--once"]).expecting(&EXPECTED).spawn();
+        moment(Duration::from_millis(after_ms));
+        daemon.kill();
+    }
+}
+
 fn hold(happenings: &[Happening]) -> Result<(), TestCaseError> {
-    let world = World::fed_by_directory();
+    let mut scene = Scene::new();
     let mut model = Model::default();
-    for happening in happenings.iter().chain([&Happening::Run]) {
-        if let Some(changed) = model.change(happening) {
-            world.write(&key(changed), &object(&model.content[changed]));
-        }
+    for happening in happenings.iter().map(Some).chain([None]) {
         match happening {
-            Happening::Run => {
-                world.once_expecting(&AFTER_A_CRASH);
-                model.everything_was_read();
-                let delivered = counted(&world.delivered("out"));
-                let lost = missing(&model.must(), &delivered);
-                prop_assert!(lost.is_empty(), "lost: {lost:?}");
+            Some(Happening::Turn) => scene.turn(),
+            Some(Happening::Crash { after_ms }) => scene.crash(*after_ms),
+            // In the end every sink is there.
+            None | Some(Happening::Run) => {
+                if happening.is_none() && scene.outage.is_some() {
+                    scene.turn();
+                }
+                model.everything_was_read(scene.run());
             }
-            Happening::Crash { after_ms } => {
-                let daemon = world.run(&["--once"]).expecting(&AFTER_A_CRASH).spawn();
-                moment(Duration::from_millis(*after_ms));
-                daemon.kill();
+            Some(change) => {
+                let changed = model.change(change).expect("a change of an object");
+                scene.world.write(&key(changed), &object(&model.content[changed]));
             }
-            _ => {}
         }
-        let delivered = counted(&world.delivered("out"));
-        let repeated = missing(&delivered, &model.may());
-        prop_assert!(repeated.is_empty(), "repeated or never written: {repeated:?}");
+        for (sink, name) in SINKS.iter().enumerate() {
+            let had = scene.had(sink);
+            let lost = missing(&model.must(sink), &had);
+            prop_assert!(lost.is_empty(), "lost to {name}: {lost:?}");
+            let repeated = missing(&had, &model.may());
+            prop_assert!(repeated.is_empty(), "repeated or never written, in {name}: {repeated:?}");
+        }
     }
     Ok(())
 }
@@ -209,6 +283,6 @@ fn what_is_delivered_is_the_most_that_was_ever_there() {
         failure_persistence: None,
         ..Config::default()
     };
-    let happenings = proptest::collection::vec(happening(), 1..16);
+    let happenings = proptest::collection::vec(happening(), 1..24);
     TestRunner::new(config).run(&happenings, |happenings| hold(&happenings)).unwrap();
 }

@@ -186,16 +186,16 @@ impl Rebuild {
         encoder: Encoder,
         snapshot: Snapshot,
     ) -> Result<Part, RebuildError> {
-        let Advance { object, before: from, after: to } = sealed.advance.clone();
-        let before = self.store.position(&object, &[])?.progress;
-        let mut places = self.store.quarantined_positions(&object, from)?;
-        let quarantined = Box::new(move |place| places.contains(place));
-        let rebuild = reading::Rebuild { before, from, to, encoder, quarantined };
+        let advance = sealed.advance.clone();
+        let object = &sealed.advance.object;
+        let before = self.store.position(object, &[])?.progress;
+        let quarantined = self.store.quarantined_positions(object, advance.before)?;
+        let rebuild = reading::Rebuild { before, advance, encoder, quarantined };
         let mut version = snapshot.version.clone();
         version.etag = sealed.etag.clone();
         version.last_modified_ms = sealed.last_modified_ms;
         let sealed_version = version.clone();
-        let mut pump = Pump::new(self.setup(feed, &object, snapshot), |plan| {
+        let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| {
             reading::rebuild(reading::Plan { version: sealed_version, ..plan }, rebuild)
         });
         let (mut offers, mut parts): (Vec<Offer>, Vec<Part>) = (Vec::new(), Vec::new());
@@ -247,7 +247,6 @@ impl Rebuild {
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,
-            accepted: 0,
         }
     }
 }

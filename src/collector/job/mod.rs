@@ -5,10 +5,11 @@ mod outcome;
 pub(in crate::collector) mod task;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::debug;
 
-use crate::checkpoint::{Finish, ObjectPosition, Places, StoreError};
+use crate::checkpoint::{Finish, ObjectPosition, SinkPosition, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::freshness;
 use crate::collector::ids::SinkId;
@@ -17,8 +18,9 @@ use crate::collector::pump::{Pump, Setup};
 use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
+use crate::delta::Places;
 use crate::identity::fault::FaultKind;
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
+use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Deliver, Offer, Output, Summary};
 
 /// Brings one object to its sinks.
@@ -56,11 +58,13 @@ enum Opening {
 struct Opened {
     job: Announced,
     snapshot: Snapshot,
+    is_young: bool,
 }
 
 /// A job that read all of its object and offered the sinks what each has not had.
 struct Compared {
     job: Announced,
+    is_young: bool,
     version: Version,
     summary: Summary,
     deferred: Vec<SinkId>,
@@ -70,6 +74,7 @@ struct Compared {
 /// A job whose sinks have what they were offered, but for those deferred.
 struct Delivered {
     job: Announced,
+    is_young: bool,
     version: Version,
     summary: Summary,
     deferred: Vec<SinkId>,
@@ -122,7 +127,7 @@ impl Announced {
                 if anew {
                     self.begin_anew().await?;
                 }
-                Ok(Opening::Opened(Box::new(Opened { job: self, snapshot })))
+                Ok(Opening::Opened(Box::new(Opened { is_young: self.is_young(&snapshot), job: self, snapshot })))
             }
             Ok(Reading::Unchanged) => {
                 metrics.objects.add(["unchanged"], 1);
@@ -162,15 +167,15 @@ impl Announced {
 impl Opened {
     /// Reads, compares and offers.
     async fn read(self) -> Result<Compared, JobError> {
-        let Self { job, snapshot } = self;
+        let Self { job, snapshot, is_young } = self;
         let version = snapshot.version.clone();
         let trackers: Vec<Tracker> = job.task.sinks.iter().map(|_| Tracker::default()).collect();
         let producing: Vec<_> = job.task.sinks.iter().map(|&sink| job.services.workers[sink].producing()).collect();
         let mut deferred = Vec::new();
-        let result = job.pump(snapshot, &trackers, &mut deferred).await;
+        let result = job.pump(snapshot, is_young, &trackers, &mut deferred).await;
         drop(producing);
         match result {
-            Ok(summary) => Ok(Compared { job, version, summary, deferred, trackers }),
+            Ok(summary) => Ok(Compared { job, is_young, version, summary, deferred, trackers }),
             Err(error) => {
                 // Nothing unsealed may outlive the job: the next one reads the object anew.
                 for tracker in &trackers {
@@ -182,16 +187,35 @@ impl Opened {
     }
 }
 
+/// A file that came to be what it is so short a time ago may change once more without its entity tag showing it, and its
+/// writer may not have come to the end of a line.
+pub(in crate::collector) const YOUNG: Duration = Duration::from_secs(2);
+
+/// The entity tag under which a file is noted that is read once more: it has none like it.
+fn young_etag(version: &Version) -> Box<str> {
+    format!("young:{}", version.etag).into()
+}
+
 impl Announced {
+    fn is_young(&self, snapshot: &Snapshot) -> bool {
+        let arrived_ms = match &snapshot.body {
+            Body::File(file) => file.arrived_ms(),
+            _ => None,
+        };
+        let age_ms = |arrived_ms: i64| self.services.clock.now_ms().abs_diff(arrived_ms);
+        arrived_ms.is_some_and(|arrived_ms| u128::from(age_ms(arrived_ms)) < YOUNG.as_millis())
+    }
+
     /// Reads the object to its end, and offers each sink what it has not had. A sink that has no room for as long as
     /// patience lasts is deferred.
     async fn pump(
         &self,
         snapshot: Snapshot,
+        is_young: bool,
         trackers: &[Tracker],
         deferred: &mut Vec<SinkId>,
     ) -> Result<Summary, JobError> {
-        let deliver = self.deliver()?;
+        let deliver = self.deliver(is_young && !self.task.once)?;
         let setup = Setup {
             feed: Arc::clone(&self.task.feed),
             object: self.task.object.clone(),
@@ -200,7 +224,6 @@ impl Announced {
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),
-            accepted: self.position.progress.accepted,
         };
         let mut pump = Pump::new(setup, |plan| reading::deliver(plan, deliver));
         let mut offers = Vec::new();
@@ -221,14 +244,18 @@ impl Announced {
     }
 
     /// What the reading is to know.
-    fn deliver(&self) -> Result<Deliver, StoreError> {
+    fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
         let Task { feed, object, sinks, .. } = &self.task;
         let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
-        let outputs = sinks.iter().zip(&self.position.cursors);
-        let outputs: Vec<Output> = outputs.map(|(sink, &cursor)| Output { cursor, encoder: encoder(sink) }).collect();
-        let accepted = self.position.progress.accepted;
-        let least = outputs.iter().map(|output| output.cursor).min().filter(|&from| from < accepted);
-        let mut places = match least {
+        let output = |(sink, position): (&SinkId, &SinkPosition)| Output {
+            cursor: position.accepted,
+            gap: position.gap.clone(),
+            encoder: encoder(sink),
+        };
+        let mut outputs: Vec<Output> = sinks.iter().zip(&self.position.sinks).map(output).collect();
+        let lacks_from = |output: &mut Output| if output.gap.is_empty() { output.cursor } else { 0 };
+        let least = outputs.iter_mut().map(lacks_from).min();
+        let quarantined = match least.filter(|&from| from < self.position.progress.accepted) {
             Some(from) => self.services.store.quarantined_positions(object, from)?,
             None => Places::default(),
         };
@@ -237,7 +264,8 @@ impl Announced {
             framed_bytes: self.position.framed_bytes,
             outputs,
             encoders: feed.encoders.clone(),
-            quarantined: Box::new(move |place| places.contains(place)),
+            quarantined,
+            holds_unended,
         })
     }
 }
@@ -245,7 +273,7 @@ impl Announced {
 impl Compared {
     /// Waits until each sink has what it was offered; not for one that stands still.
     async fn deliver(self) -> Delivered {
-        let Self { job, version, summary, mut deferred, trackers } = self;
+        let Self { job, is_young, version, summary, mut deferred, trackers } = self;
         let mut overtaken = false;
         for (&sink, tracker) in job.task.sinks.iter().zip(&trackers) {
             let (object, progress) = (&job.task.object, &job.task.progress);
@@ -260,14 +288,14 @@ impl Compared {
                 tracker::Outcome::UnderWay => deferred.push(sink),
             }
         }
-        Delivered { job, version, summary, deferred, overtaken }
+        Delivered { job, is_young, version, summary, deferred, overtaken }
     }
 }
 
 impl Delivered {
     /// Notes that the object was read to its end, if the store has accepted all of it.
     async fn finish(self) -> Result<JobEnd, JobError> {
-        let Self { job, version, summary, deferred, overtaken } = self;
+        let Self { job, is_young, version, summary, deferred, overtaken } = self;
         if overtaken {
             return Err(JobError::Overtaken);
         }
@@ -280,11 +308,13 @@ impl Delivered {
         job.services.reporter.read(&job.task.feed.name);
         let fresh =
             freshness::of(&job.task.feed, &object, summary.counts.latest_event_ms.filter(|_| deferred.is_empty()));
+        let offered = job.task.sinks.iter().filter(|sink| !deferred.contains(sink));
         let finish = Finish {
             feed: Arc::clone(&job.task.feed.name),
+            sinks: offered.map(|&sink| Arc::clone(&job.services.workers[sink].name)).collect(),
             family: job.task.feed.family.name,
             object: object.clone(),
-            etag: version.etag.clone(),
+            etag: if is_young { young_etag(&version) } else { version.etag.clone() },
             progress: summary.progress,
             framed_bytes: summary.content_bytes,
             changed: new_records > 0,
@@ -308,6 +338,6 @@ impl Delivered {
             freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
         }
         debug!(%object, records = new_records, result, "read");
-        Ok(JobEnd { finished, deferred, again: false })
+        Ok(JobEnd { finished, deferred, again: false, is_young })
     }
 }

@@ -37,17 +37,6 @@ pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
         let (vanished, new) = (ended.vanished, counts.new_records);
         limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
     }
-    if ended.gone > 0 {
-        for (output, sink) in position.cursors.iter().zip(&job.task.sinks) {
-            if *output < position.progress.accepted {
-                metrics.gap_records.add([&job.services.workers[*sink].name], ended.gone);
-            }
-        }
-        limited!(
-            reporter, WARN, feed, "records vanished from the source before every sink had them",
-            %feed, %object, records = ended.gone
-        );
-    }
     if ended.held_lines > 0 {
         metrics.partial_lines_held.inc_by(ended.held_lines);
         limited!(reporter, INFO, feed, "the last line is not whole yet and is held back", %feed, %object);

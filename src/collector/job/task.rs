@@ -23,6 +23,8 @@ pub(in crate::collector) struct Task {
     pub sinks: Vec<SinkId>,
     /// How the job gets on.
     pub progress: Arc<Progress>,
+    /// With `--once` nobody comes back to it.
+    pub once: bool,
 }
 
 impl Task {
@@ -42,6 +44,8 @@ pub(in crate::collector) struct JobEnd {
     pub deferred: Vec<SinkId>,
     /// What was requeued of it wants a job for all of its feed's sinks.
     pub again: bool,
+    /// The version is so new that it is to be read once more.
+    pub is_young: bool,
 }
 
 /// Why a job failed.

@@ -278,7 +278,8 @@ impl Redelivery {
             Err(refusal) => return again.refused.push((record.id, refusal.to_string())),
         };
         let mut is_first = record.had.is_empty();
-        for ((&sink, tracker), &cursor) in to.sinks.iter().zip(&to.trackers).zip(&to.position.cursors) {
+        for ((&sink, tracker), position) in to.sinks.iter().zip(&to.trackers).zip(&to.position.sinks) {
+            let cursor = position.accepted;
             let handle = &self.services.workers[sink];
             if cursor <= record.place || record.had.contains(&handle.name) || again.deferred.contains(&sink) {
                 continue;
@@ -304,7 +305,6 @@ impl Redelivery {
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.progress),
             shutdown: None,
-            accepted: 0,
         }
     }
 

@@ -94,7 +94,7 @@ impl Decoded {
             None => Default::default(),
         };
         Part {
-            advance: Advance { object: object.clone(), before: cursor, after: cursor },
+            advance: Advance::onward(object.clone(), cursor, cursor),
             version: Arc::clone(&self.version),
             acceptance: None,
             redelivers: Some(record.id),

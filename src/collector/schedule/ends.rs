@@ -9,6 +9,7 @@ use super::{AwaitingAck, Dispatcher, Origin, PendingChange, ReadRequest, Running
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
+use crate::collector::job::YOUNG;
 use crate::collector::job::task::{JobEnd, JobError};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::retry::{self, Verdict};
@@ -75,13 +76,18 @@ impl Dispatcher {
                 self.had(sink, object).await?;
             }
         }
+        let feed = pending.feed;
         match origin {
-            Origin::FeedBacklog(kind) => self.unread_read(pending.feed, object, kind).await?,
-            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(pending.feed, object).await?,
+            Origin::FeedBacklog(kind) => self.unread_read(feed, object, kind).await?,
+            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(feed, object).await?,
             _ => {}
         }
         self.await_ack(object, pending);
-        self.settle(object)
+        self.settle(object)?;
+        if end.is_young && !self.once {
+            self.again(object, PendingChange::new(feed), YOUNG);
+        }
+        Ok(())
     }
 
     /// Where a job was out of a feed's backlog: it has ended so.

@@ -318,6 +318,7 @@ impl Dispatcher {
             etag: pending.etag.clone(),
             sinks: sinks.clone(),
             progress: Arc::default(),
+            once: self.once,
         };
         let progress = Arc::clone(&task.progress);
         self.shares.started(pending.feed, origin.is_backlog());

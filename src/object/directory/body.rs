@@ -22,17 +22,24 @@ pub struct FileBody {
     /// `None` when all is given, or an error was.
     file: Option<File>,
     etag: Box<str>,
-    /// When it was last written, in milliseconds since the epoch.
+    /// When it was last written, and when it came to be what it is, in milliseconds since the epoch.
     modified_ms: Option<i64>,
+    arrived_ms: Option<i64>,
     at: u64,
     end: u64,
 }
 
 impl FileBody {
     /// The bytes that the opened file has now.
-    pub(super) fn new(object: &ObjectId, file: File, version: &Version) -> Self {
-        let (etag, modified_ms) = (version.etag.clone(), version.last_modified_ms);
-        Self { object: object.clone(), file: Some(file), etag, modified_ms, at: 0, end: version.size_bytes }
+    pub(super) fn new(object: &ObjectId, file: File, version: &Version, arrived_ms: Option<i64>) -> Self {
+        let (object, etag, modified_ms) = (object.clone(), version.etag.clone(), version.last_modified_ms);
+        Self { object, file: Some(file), etag, modified_ms, arrived_ms, at: 0, end: version.size_bytes }
+    }
+
+    /// When the file came to be what it is, in milliseconds since the epoch. Another write within the same tick of the file
+    /// system's clock, which is a few milliseconds long, would not show in its entity tag.
+    pub fn arrived_ms(&self) -> Option<i64> {
+        self.arrived_ms
     }
 
     /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never

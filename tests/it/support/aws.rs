@@ -56,9 +56,12 @@ impl Aws {
     }
 
     pub fn bucket(self) -> Bucket {
-        let bucket = Bucket { aws: self, name: fresh("audit-logs") };
-        self.s3("PUT", &format!("/{}", bucket.name), b"");
-        bucket
+        self.bucket_named(&fresh("audit-logs"))
+    }
+
+    pub fn bucket_named(self, name: &str) -> Bucket {
+        self.s3("PUT", &format!("/{name}"), b"");
+        Bucket { aws: self, name: name.to_owned() }
     }
 
     pub fn queue(self) -> Queue {

@@ -16,6 +16,8 @@ pub mod log;
 
 pub mod ocsf;
 
+pub mod outage;
+
 pub mod proxy;
 
 pub mod records;

@@ -11,8 +11,8 @@ use super::waiting::{SOON, eventually};
 /// Key of the object that most tests write.
 pub const KEY: &str = "workspaceId=3049059095686970/date=2026-01-01/auditlogs_0-0.json";
 
-/// The patience of a world whose sink is away.
-const IMPATIENT: &str = "1s";
+/// Longer than a disk that writes back everything a build left behind keeps a file waiting.
+const PATIENCE: &str = "60s";
 
 /// A directory of its own, and the configuration in it.
 #[derive(Debug)]
@@ -69,12 +69,17 @@ impl Place {
 impl World {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("auditferry-").tempdir().unwrap();
-        // Longer than a disk that writes back everything a build left behind keeps a file waiting.
-        let sink_patience = "60s";
         // Longer than an emulator on a busy machine takes to answer.
         let request_timeout = "60s";
         let limits = "batch_age = \"20ms\"\n".to_owned();
-        Self { directory, sink_patience, request_timeout, limits, tables: String::new(), queue: String::new() }
+        Self {
+            directory,
+            sink_patience: PATIENCE,
+            request_timeout,
+            limits,
+            tables: String::new(),
+            queue: String::new(),
+        }
     }
 
     /// Fed by the bucket and its queue, delivering to the file sink `out`.
@@ -118,8 +123,13 @@ impl World {
     }
 
     /// Where a sink is away, the others go on without it soon.
-    pub fn impatient(mut self) -> Self {
-        self.sink_patience = IMPATIENT;
+    pub fn impatient(self) -> Self {
+        self.patient_for("1s")
+    }
+
+    /// How long the others wait for a sink.
+    pub fn patient_for(mut self, sink_patience: &'static str) -> Self {
+        self.sink_patience = sink_patience;
         self
     }
 
@@ -179,9 +189,8 @@ impl World {
         let mut all = vec!["run", "--config", config.to_str().unwrap()];
         all.extend_from_slice(arguments);
         let start = Start::new(&all, self.directory.path());
-        // Who waits for a second only goes on without a disk that is busy for longer.
-        let expected: &[&'static str] =
-            if self.sink_patience == IMPATIENT { &["going on without a sink"] } else { &[] };
+        // Who is impatient goes on without a disk that is busy for longer.
+        let expected: &[&'static str] = if self.sink_patience == PATIENCE { &[] } else { &["going on without a sink"] };
         start.expecting(expected)
     }
 

@@ -1,5 +1,7 @@
 //! One sink's way: gathers parts into batches, seals, sends until the sink has them, commits.
 
+mod gaps;
+
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -334,8 +336,9 @@ impl SinkWorker {
         loop {
             let began = Instant::now();
             match self.store.commit(sealed, receipt).await {
-                Ok(_committed) => {
+                Ok(committed) => {
                     self.written(&backoff);
+                    self.report_gaps(&committed);
                     self.metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
                     return Ok(());
                 }

@@ -1,0 +1,28 @@
+//! What a sink worker reports of its gaps: records that vanished from the source before the sink had them, and came back.
+
+use super::SinkWorker;
+use crate::checkpoint::{Committed, GapChange};
+use crate::collector::report::limited;
+
+impl SinkWorker {
+    pub(super) fn report_gaps(&self, committed: &Committed) {
+        let (reporter, sink) = (&self.reporter, &self.name);
+        for GapChange { object, opened, filled } in committed.gap_changes() {
+            if *opened > 0 {
+                self.metrics.gap_records.add([sink], *opened);
+                limited!(
+                    reporter, WARN, sink,
+                    "records vanished from the source before the sink had them; it gets those that come back",
+                    %sink, %object, records = opened
+                );
+            }
+            if *filled > 0 {
+                self.metrics.gap_records_filled.add([sink], *filled);
+                limited!(
+                    reporter, INFO, sink, "records that had vanished came back and were delivered",
+                    %sink, %object, records = filled
+                );
+            }
+        }
+    }
+}

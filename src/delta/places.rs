@@ -1,0 +1,202 @@
+//! A set of places in an accepted sequence, as bits: which of an object's records are in quarantine, and which of them a sink
+//! has not had.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::delta::ranges::Ranges;
+
+/// How many bytes of bits lie in one stretch.
+const STRETCH_BYTES: usize = 4096;
+
+/// How many places those are.
+pub const STRETCH_PLACES: u64 = STRETCH_BYTES as u64 * 8;
+
+/// A set of places. It costs at most a bit for each place up to the last, and next to nothing where places lie together.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// Stretches by their number, each compressed if that makes it shorter. None is empty.
+    packed: BTreeMap<u64, Vec<u8>>,
+    open: Option<Open>,
+    /// The stretches that are not as they were loaded.
+    changed: BTreeSet<u64>,
+}
+
+/// The one stretch that is at hand.
+#[derive(Clone, Debug)]
+struct Open {
+    stretch: u64,
+    bits: Vec<u8>,
+    is_changed: bool,
+}
+
+impl Places {
+    /// Quick for places in their order.
+    pub fn contains(&mut self, place: u64) -> bool {
+        let (at, bit) = bit_of(place);
+        self.turn_to(place / STRETCH_PLACES).bits[at] & bit != 0
+    }
+
+    /// Returns whether it is new.
+    pub fn insert(&mut self, place: u64) -> bool {
+        let (at, bit) = bit_of(place);
+        let open = self.turn_to(place / STRETCH_PLACES);
+        let is_new = open.bits[at] & bit == 0;
+        open.bits[at] |= bit;
+        open.is_changed |= is_new;
+        is_new
+    }
+
+    /// Returns whether it was there.
+    pub fn remove(&mut self, place: u64) -> bool {
+        let (at, bit) = bit_of(place);
+        let open = self.turn_to(place / STRETCH_PLACES);
+        let was_there = open.bits[at] & bit != 0;
+        open.bits[at] &= !bit;
+        open.is_changed |= was_there;
+        was_there
+    }
+
+    pub fn is_empty(&mut self) -> bool {
+        self.close();
+        self.packed.is_empty()
+    }
+
+    fn turn_to(&mut self, stretch: u64) -> &mut Open {
+        if self.open.as_ref().is_none_or(|open| open.stretch != stretch) {
+            self.close();
+            // Rows are checked when they are loaded.
+            let bits = self.packed.get(&stretch).and_then(|packed| unpacked(packed));
+            let bits = bits.unwrap_or_else(|| vec![0; STRETCH_BYTES]);
+            self.open = Some(Open { stretch, bits, is_changed: false });
+        }
+        self.open.get_or_insert_with(|| Open { stretch, bits: vec![0; STRETCH_BYTES], is_changed: false })
+    }
+
+    fn close(&mut self) {
+        let Some(Open { stretch, bits, is_changed: true }) = self.open.take() else { return };
+        self.changed.insert(stretch);
+        match bits.iter().any(|byte| *byte != 0) {
+            true => self.packed.insert(stretch, packed(bits)),
+            false => self.packed.remove(&stretch),
+        };
+    }
+
+    /// Returns how many of the places are new.
+    pub fn insert_all(&mut self, places: &Ranges) -> u64 {
+        places.iter().flatten().map(|place| u64::from(self.insert(place))).sum()
+    }
+
+    /// Returns how many of the places were there.
+    pub fn remove_all(&mut self, places: &Ranges) -> u64 {
+        places.iter().flatten().map(|place| u64::from(self.remove(place))).sum()
+    }
+
+    /// Adds a stretch as [`Places::take_changed`] gave it. False where it is none.
+    pub fn put_stretch(&mut self, stretch: u64, packed: Vec<u8>) -> bool {
+        let is_one = unpacked(&packed).is_some();
+        self.packed.insert(stretch, packed);
+        is_one
+    }
+
+    /// The stretches that have changed since they were put or given, by their numbers; none of those that are empty now.
+    pub fn take_changed(&mut self) -> Vec<(u64, Option<Vec<u8>>)> {
+        self.close();
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed.map(|stretch| (stretch, self.packed.get(&stretch).cloned())).collect()
+    }
+}
+
+fn bit_of(place: u64) -> (usize, u8) {
+    let within = place % STRETCH_PLACES;
+    ((within / 8) as usize, 1 << (within % 8))
+}
+
+fn packed(bits: Vec<u8>) -> Vec<u8> {
+    match zstd::bulk::compress(&bits, 1) {
+        Ok(packed) if packed.len() < STRETCH_BYTES => packed,
+        _ => bits,
+    }
+}
+
+fn unpacked(packed: &[u8]) -> Option<Vec<u8>> {
+    if packed.len() == STRETCH_BYTES {
+        return Some(packed.to_vec());
+    }
+    zstd::bulk::decompress(packed, STRETCH_BYTES).ok().filter(|bits| bits.len() == STRETCH_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same places, once they were given and put.
+    fn put_again(places: &mut Places, stretches: &mut BTreeMap<u64, Vec<u8>>) -> Places {
+        for (stretch, packed) in places.take_changed() {
+            match packed {
+                Some(packed) => stretches.insert(stretch, packed),
+                None => stretches.remove(&stretch),
+            };
+        }
+        let mut again = Places::default();
+        stretches.iter().for_each(|(stretch, packed)| assert!(again.put_stretch(*stretch, packed.clone())));
+        again
+    }
+
+    /// How many bytes they take.
+    fn size(places: &mut Places) -> usize {
+        places.close();
+        places.packed.values().map(Vec::len).sum()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+        #[test]
+        fn places_are_what_was_put_in_and_not_taken_out(
+            steps in proptest::collection::vec((any::<bool>(), 0..200_000_u64), 1..300),
+            saved in proptest::collection::vec(any::<prop::sample::Index>(), 0..4),
+        ) {
+            let (mut places, mut expected) = (Places::default(), BTreeSet::new());
+            let mut stretches = BTreeMap::new();
+            let saved: BTreeSet<usize> = saved.iter().map(|at| at.index(steps.len())).collect();
+            for (at, (is_in, place)) in steps.iter().enumerate() {
+                match is_in {
+                    true => prop_assert_eq!(places.insert(*place), expected.insert(*place)),
+                    false => prop_assert_eq!(places.remove(*place), expected.remove(place)),
+                }
+                if saved.contains(&at) {
+                    places = put_again(&mut places, &mut stretches);
+                }
+            }
+            prop_assert!((0..200_000).filter(|place| places.contains(*place)).eq(expected.iter().copied()));
+            prop_assert_eq!(places.is_empty(), expected.is_empty());
+        }
+    }
+
+    #[test]
+    fn places_that_lie_together_cost_next_to_nothing_and_others_a_bit_each() {
+        let mut places = Places::default();
+        assert_eq!(places.insert_all(&Ranges::from(0..1_000_000)), 1_000_000);
+        assert!(size(&mut places) < 10_000, "{}", size(&mut places));
+        let mut chance = 1_u64;
+        for place in 0..1_000_000 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            if chance >> 63 == 1 {
+                places.remove(place);
+            }
+        }
+        assert!(size(&mut places) <= 31 * 4096, "{}", size(&mut places));
+        let left = (0..1_000_000).filter(|place| places.contains(*place)).count() as u64;
+        assert_eq!(places.remove_all(&Ranges::from(0..1_000_000)), left);
+        assert_eq!((size(&mut places), places.is_empty()), (0, true));
+    }
+
+    #[test]
+    fn what_is_no_stretch_is_told() {
+        for other in [&[1, 2][..], &[0; 4095], &zstd::bulk::compress(&[0; 4095], 1).unwrap()] {
+            assert!(!Places::default().put_stretch(0, other.to_vec()));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What an output has passed without having had it: its gap opens where known records are gone, and is filled by what comes
+//! back.
+
+use std::ops::Range;
+
+use crate::batch::{Advance, Form};
+use crate::delta::{Places, Ranges};
+use crate::event::Encoded;
+use crate::family::{Context, encode_record};
+use crate::reading::fan_out::{FanOut, Filling, Placed};
+
+impl FanOut {
+    /// Whether a receiver has passed records without having had them.
+    pub(super) fn has_gap(&mut self) -> bool {
+        self.outputs.iter_mut().any(|output| !output.deferred && !output.gap.is_empty())
+    }
+
+    /// Whether a receiver has not come to the end of what is accepted.
+    pub(super) fn is_behind(&self, accepted: u64) -> bool {
+        self.least_cursor().is_some_and(|cursor| cursor < accepted)
+    }
+
+    /// Says of a place whether some receiver lacks it.
+    pub(super) fn lacks(&self) -> impl FnMut(u64) -> bool + Send + use<> {
+        let from = self.least_cursor().unwrap_or(u64::MAX);
+        let outputs = self.outputs.iter().filter(|output| !output.deferred);
+        let mut gaps: Vec<Places> = outputs.map(|output| output.gap.clone()).collect();
+        move |place| place >= from || gaps.iter_mut().any(|gap| gap.contains(place))
+    }
+
+    /// Known records in this range are gone from the source. Those in quarantine no sink was to have.
+    pub(super) fn gone(&mut self, range: Range<u64>, gap: &mut Ranges) {
+        if self.quarantined.is_empty() {
+            return gap.push(range);
+        }
+        for place in range {
+            if !self.quarantined.contains(place) {
+                gap.push(place..place + 1);
+            }
+        }
+    }
+
+    /// Takes a known record for each receiver whose gap it lies in. To be called in the order of acceptance.
+    pub(super) fn fill(&mut self, context: &Context<'_>, record: &Placed<'_>) {
+        let place = record.index;
+        for at in 0..self.outputs.len() {
+            let output = &mut self.outputs[at];
+            if output.deferred || !output.gap.contains(place) || self.quarantined.contains(place) {
+                continue;
+            }
+            let encoder = self.encoders[output.encoder];
+            let Filling { places, encoded } = &mut output.filling;
+            let written = std::slice::from_mut(encoded);
+            // What cannot be decoded any more stays in the gap.
+            if encode_record(context, &record.record, &record.hash, record.occurrence, &[encoder], written).is_ok() {
+                places.push(place..place + 1);
+            }
+            if places.places() >= self.limits.part_records || encoded.bytes.len() >= self.limits.part_bytes {
+                self.cut_filling(context, at);
+            }
+        }
+    }
+
+    /// Cuts what has come back, and gives it out.
+    pub(super) fn cut_fillings(&mut self, context: &Context<'_>) {
+        (0..self.outputs.len()).for_each(|at| self.cut_filling(context, at));
+    }
+
+    fn cut_filling(&mut self, context: &Context<'_>, at: usize) {
+        let Filling { places, encoded } = std::mem::take(&mut self.outputs[at].filling);
+        if !places.is_empty() && !self.outputs[at].deferred {
+            self.put(at, self.part(Advance::fill(context.object.clone(), places), &encoded.into()));
+        }
+    }
+
+    /// What its receivers have not had up to `to` is gone from the source: it becomes their gap.
+    pub(super) fn pass_over(&mut self, context: &Context<'_>, to: u64) {
+        for at in 0..self.outputs.len() {
+            let before = self.outputs[at].cursor;
+            if self.outputs[at].deferred || before >= to {
+                continue;
+            }
+            let mut gap = Ranges::default();
+            self.gone(before..to, &mut gap);
+            let advance = Advance { object: context.object.clone(), before, after: to, form: Form::Onward { gap } };
+            self.outputs[at].cursor = to;
+            self.put(at, self.part(advance, &Encoded::default().into()));
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A record that vanished before a sink had it reaches that sink when it comes back, and once.
+
+use std::path::PathBuf;
+
+use super::support::aws::{Aws, told_by_s3};
+use super::support::outage::Outage;
+use super::support::proxy::Proxy;
+use super::support::records::{assert_once_each, lines_of, object, records};
+use super::support::waiting::{SOON, eventually};
+use super::support::world::{KEY, Place, World};
+
+/// What the daemon may say where a sink is away, objects are rewritten and records vanish.
+const EXPECTED: [&str; 8] = [
+    "object was rewritten",
+    "records vanished from the source before the sink had them",
+    "a batch was not delivered",
+    "the sink is parked",
+    "cannot be made again",
+    "an object has moved on",
+    "stopped by an error",
+    "completing the batch",
+];
+
+/// Sinks that are all fed by one directory. The last of them goes away and comes back.
+struct Scene {
+    world: World,
+    sinks: Vec<&'static str>,
+}
+
+impl Scene {
+    fn with(sinks: &[&'static str]) -> Self {
+        let world = World::new().impatient().with_directory_feed(sinks);
+        let world = sinks.iter().fold(world, |world, sink| world.with_file(sink));
+        Self { world, sinks: sinks.to_vec() }
+    }
+
+    fn late(&self) -> PathBuf {
+        self.world.output(self.sinks[self.sinks.len() - 1])
+    }
+
+    fn leaves(&self) -> Outage {
+        Outage::of(&self.late())
+    }
+
+    /// The object holds these records now, and a process does all there is to do.
+    fn holds(&self, numbers: &[u64]) {
+        self.world.write(KEY, &object(&records(numbers.iter().copied())));
+        self.works();
+    }
+
+    fn works(&self) {
+        let daemon = self.world.run(&["--once"]).expecting(&EXPECTED).spawn();
+        let log = daemon.log.clone();
+        let expected = if self.late().is_dir() { 75 } else { 0 };
+        assert_eq!(daemon.end().code(), Some(expected), "{}", log.end());
+    }
+
+    /// What the last sink has had, each record once.
+    fn late_has_had(&self, numbers: &[u64]) {
+        assert_once_each(&lines_of(&self.late()), &records(numbers.iter().copied()));
+    }
+
+    fn all_have_had(&self, numbers: &[u64]) {
+        for sink in &self.sinks {
+            assert_once_each(&self.world.delivered(sink), &records(numbers.iter().copied()));
+        }
+    }
+}
+
+#[test]
+fn what_vanished_while_one_of_two_sinks_was_away_reaches_it_when_it_comes_back() {
+    let scene = Scene::with(&["out", "late"]);
+    scene.holds(&[1]);
+    let outage = scene.leaves();
+    scene.holds(&[1, 2]);
+    scene.holds(&[1, 2, 3]);
+    scene.holds(&[1]);
+    outage.end();
+    scene.works();
+    scene.late_has_had(&[1]);
+    scene.holds(&[1, 3, 4]);
+    scene.late_has_had(&[1, 3, 4]);
+    scene.holds(&[1, 2, 3, 4]);
+    scene.all_have_had(&[1, 2, 3, 4]);
+    scene.holds(&[1, 2, 3, 4, 5]);
+    scene.all_have_had(&[1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn what_vanished_before_the_only_sink_had_it_reaches_it_when_it_comes_back() {
+    let scene = Scene::with(&["out"]);
+    scene.holds(&[1]);
+    let daemon = scene.world.run(&[]).expecting(&EXPECTED).ready();
+    let outage = scene.leaves();
+    scene.world.write(KEY, &object(&records([1, 2, 3])));
+    eventually("a batch is sealed", SOON, || daemon.says("a batch was not delivered") > 0);
+    daemon.kill();
+    outage.end();
+    scene.holds(&[3]);
+    scene.late_has_had(&[1, 3]);
+    scene.holds(&[1, 2, 3]);
+    scene.late_has_had(&[1, 2, 3]);
+    scene.holds(&[1, 2, 3, 4]);
+    scene.late_has_had(&[1, 2, 3, 4]);
+}
+
+#[test]
+fn what_comes_back_while_its_sink_is_away_again_reaches_it_later() {
+    let scene = Scene::with(&["out", "late"]);
+    scene.holds(&[1]);
+    let outage = scene.leaves();
+    scene.holds(&[1, 2, 3]);
+    scene.holds(&[1]);
+    outage.end();
+    scene.works();
+    let outage = scene.leaves();
+    // Only the other sink is there when they come back, and the sink that lacks them stands at the end.
+    scene.holds(&[1, 2, 3]);
+    outage.end();
+    scene.works();
+    scene.all_have_had(&[1, 2, 3]);
+}
+
+#[test]
+fn of_equal_records_as_many_reach_each_sink_as_were_ever_there() {
+    let scene = Scene::with(&["out", "late"]);
+    scene.holds(&[1, 1]);
+    let outage = scene.leaves();
+    scene.holds(&[1, 1, 1, 2, 1, 2]);
+    scene.holds(&[2]);
+    outage.end();
+    scene.works();
+    scene.late_has_had(&[1, 1, 2]);
+    scene.holds(&[2, 1, 1, 1]);
+    scene.late_has_had(&[1, 1, 1, 2]);
+    scene.holds(&[2, 2, 1, 1, 1, 1, 1]);
+    scene.all_have_had(&[1, 1, 1, 1, 1, 2, 2]);
+}
+
+#[test]
+fn what_vanished_is_told_and_keeps_no_message_and_no_reading_up() {
+    let place = Place::new();
+    let proxy = Proxy::to(Aws::emulated().address);
+    let late_path = |world: &World| world.path("away/late.ndjson");
+    let world = World::new().impatient().with_feed(&place.feed(&proxy.url()), &place, &["out", "late"]);
+    let late = late_path(&world);
+    let world =
+        world.with_file("out").with(&format!("[sink.late]\ntype = \"file\"\npath = {late:?}\nencoding = \"raw\"\n"));
+    let daemon = world.run(&[]).expecting(&EXPECTED).at_work();
+    place.bucket.put(KEY, &object(&records(1..6)));
+    world.comes_to("out", 5);
+    place.bucket.put(KEY, &object(&records(2..4)));
+    eventually("the object was read again", SOON, || daemon.metric("auditferry_rewrites_total", &[]) >= 1.0);
+    std::fs::create_dir(world.path("away")).unwrap();
+    place.queue.drained();
+    assert_once_each(&lines_of(&late), &records(2..4));
+    let of_late = ["sink=\"late\""];
+    assert_eq!(daemon.metric("auditferry_gap_records_total", &of_late), 3.0);
+    assert_eq!(daemon.metric("auditferry_gap_records_total", &["sink=\"out\""]), 0.0);
+    assert_eq!(daemon.says("records vanished from the source before the sink had them"), 1);
+    // Told of again it costs a 304: a gap is nothing that could be read.
+    let other = "d41d8cd98f00b204e9800998ecf8427e";
+    let key = KEY.replace('=', "%3D");
+    place.queue.send(&told_by_s3(&[(&place.bucket.name, &key, other, "FFFFFFFFFFFFFFFFFF")]));
+    let last_status = || proxy.reads(&place.bucket.name).last().map(|read| read.status);
+    eventually("the object is asked for again", SOON, || last_status() == Some(304));
+    place.queue.drained();
+    place.bucket.put(KEY, &object(&records(1..7)));
+    place.queue.drained();
+    assert_eq!(daemon.metric("auditferry_gap_records_filled_total", &of_late), 3.0);
+    assert_eq!(daemon.says("records that had vanished came back"), 1);
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(1..7));
+    assert_once_each(&lines_of(&late), &records(1..7));
+}

@@ -1,0 +1,43 @@
+//! A file sink that goes away and comes back.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+/// While it lasts a directory stands on the path of a file sink.
+#[derive(Debug)]
+pub struct Outage {
+    path: PathBuf,
+}
+
+impl Outage {
+    /// Begins at one moment: no process finds the path free meanwhile.
+    pub fn of(path: &Path) -> Self {
+        let outage = Self { path: path.to_owned() };
+        std::fs::create_dir(outage.aside()).unwrap();
+        if path.exists() {
+            outage.exchange()
+        } else {
+            std::fs::rename(outage.aside(), path).unwrap()
+        }
+        outage
+    }
+
+    /// Ends: what was there before is there again.
+    pub fn end(self) {
+        if self.aside().exists() {
+            self.exchange();
+            std::fs::remove_dir(self.aside()).unwrap();
+        } else {
+            std::fs::remove_dir(&self.path).unwrap();
+        }
+    }
+
+    fn aside(&self) -> PathBuf {
+        self.path.with_extension("aside")
+    }
+
+    fn exchange(&self) {
+        renameat_with(CWD, &self.path, CWD, self.aside(), RenameFlags::EXCHANGE).unwrap();
+    }
+}
