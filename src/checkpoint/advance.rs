@@ -9,7 +9,7 @@ use super::batches::{self, LaneState, Seal, Sealed, SealedBatch};
 use super::freshness::{self, Freshness};
 use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
-use super::{CheckpointStore, StoreError, backlog, quarantine, requeue};
+use super::{CheckpointStore, StoreError, backlog, fingerprints, quarantine, requeue};
 use crate::batch::{Acceptance, Advance, Form, Part};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
@@ -158,6 +158,7 @@ impl CheckpointStore {
             }
             row.save(connection, &finish.object)?;
             rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
+            fingerprints::tidy(connection, row.id, row.progress.accepted)?;
             for sink in &finish.sinks {
                 let stands = SinkRow::find(connection, row.id, sink)?;
                 if stands.read != Some(row.read) {
@@ -278,7 +279,7 @@ fn accept(
     row.changed_at_ms = now_ms;
     row.save(connection, object)?;
     if !acceptance.fingerprints.is_empty() {
-        rows::append_fingerprints(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
+        fingerprints::append(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
     }
     quarantine::records(store, connection, &acceptance.feed, part, &acceptance.refused, now_ms)?;
     Ok(row.id)

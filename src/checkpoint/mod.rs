@@ -12,6 +12,8 @@ mod backlog;
 
 mod files;
 
+mod fingerprints;
+
 mod freshness;
 
 mod further;
@@ -271,7 +273,7 @@ impl CheckpointStore {
     /// when there are no more.
     pub fn fingerprints(&self, object: &ObjectId, from: u64, into: &mut Vec<Fingerprint>) -> Result<(), StoreError> {
         self.read(|connection| match rows::ObjectRow::find(connection, object)? {
-            Some(row) => rows::fingerprints(connection, row.id, from, into),
+            Some(row) => fingerprints::read(connection, row.id, from, into),
             None => Ok(()),
         })
     }
@@ -651,27 +653,6 @@ mod tests {
         drop(raw);
         let refused = CheckpointStore::open(directory.path(), 0);
         assert!(matches!(refused, Err(OpenError::Newer { found: 99, .. })));
-    }
-
-    #[tokio::test]
-    async fn fingerprints_of_many_appends_come_back_in_order() {
-        let World { directory: _directory, store } = world();
-        let mut at = 0;
-        for step in [1, 2, 5000, 3, 4096, 1] {
-            deliver(&store, "a", vec![part(at, at + step, true)]).await;
-            at += step;
-        }
-        let mut found = Vec::new();
-        loop {
-            let before = found.len();
-            store.fingerprints(&object(), before as u64, &mut found).unwrap();
-            if found.len() == before {
-                break;
-            }
-        }
-        let expected: Vec<Fingerprint> =
-            lines(0, at).iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
-        assert_eq!(found, expected);
     }
 
     #[tokio::test]

@@ -3,11 +3,8 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::StoreError;
-use crate::delta::{Fingerprint, Progress};
+use crate::delta::Progress;
 use crate::notification::ObjectId;
-
-/// A stretch of fingerprints is added to until it holds as many; then the next begins.
-const STRETCH_MAX: usize = 4096;
 
 /// The first 64 bits of the BLAKE3 of a row's fields.
 pub(super) struct Sum(blake3::Hasher);
@@ -196,66 +193,5 @@ pub(super) fn set_framed_bytes(connection: &Connection, object_id: i64, bytes: u
     connection
         .prepare_cached("UPDATE object SET framed_bytes = max(framed_bytes, ?2) WHERE id = ?1")?
         .execute(params![object_id, int(bytes)])?;
-    Ok(())
-}
-
-fn stretch_sum(object_id: i64, first: i64, packed: &[u8]) -> Sum {
-    Sum::of("fingerprints").int(object_id).int(first).bytes(packed)
-}
-
-/// Appends to an object's fingerprints; `first` is the number of those that are there.
-pub(super) fn append_fingerprints(
-    connection: &Connection,
-    object_id: i64,
-    mut first: u64,
-    fingerprints: &[Fingerprint],
-) -> Result<(), StoreError> {
-    let mut rest = fingerprints;
-    let last = connection
-        .prepare_cached("SELECT first, packed FROM fingerprints WHERE object_id = ?1 ORDER BY first DESC LIMIT 1")?
-        .query_row([object_id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))
-        .optional()?;
-    if let Some((start, mut packed)) = last {
-        let room = STRETCH_MAX.saturating_sub(packed.len() / 16).min(rest.len());
-        if room > 0 {
-            packed.extend(rest[..room].iter().flat_map(|fingerprint| fingerprint.0));
-            rest = &rest[room..];
-            first += room as u64;
-            let sum = stretch_sum(object_id, start, &packed).value();
-            connection
-                .prepare_cached("UPDATE fingerprints SET packed = ?3, sum = ?4 WHERE object_id = ?1 AND first = ?2")?
-                .execute(params![object_id, start, packed, sum])?;
-        }
-    }
-    for stretch in rest.chunks(STRETCH_MAX) {
-        let packed: Vec<u8> = stretch.iter().flat_map(|fingerprint| fingerprint.0).collect();
-        let sum = stretch_sum(object_id, int(first), &packed).value();
-        connection
-            .prepare_cached("INSERT INTO fingerprints (object_id, first, packed, sum) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![object_id, int(first), packed, sum])?;
-        first += stretch.len() as u64;
-    }
-    Ok(())
-}
-
-/// Appends the fingerprints from number `from` on that lie in one stretch.
-pub(super) fn fingerprints(
-    connection: &Connection,
-    object_id: i64,
-    from: u64,
-    into: &mut Vec<Fingerprint>,
-) -> Result<(), StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first <= ?2 ORDER BY first DESC LIMIT 1",
-    )?;
-    let mut rows = statement.query(params![object_id, int(from)])?;
-    if let Some(row) = rows.next()? {
-        let first: i64 = row.get(0)?;
-        let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        stretch_sum(object_id, first, packed)
-            .verify(row.get(2)?, || format!("the fingerprints of object {object_id} from {first}"))?;
-        let skipped = usize::try_from(from - count(first)).unwrap_or(usize::MAX);
-        into.extend(packed.as_chunks::<16>().0.iter().skip(skipped).copied().map(Fingerprint));
-    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::support::aws::{Aws, told_by_s3};
+use super::support::aws::{Aws, Bucket, told_by_s3};
 use super::support::outage::Outage;
 use super::support::proxy::Proxy;
 use super::support::records::{assert_once_each, lines_of, object, records};
@@ -21,17 +21,21 @@ const EXPECTED: [&str; 8] = [
     "completing the batch",
 ];
 
-/// Sinks that are all fed by one directory. The last of them goes away and comes back.
+/// Sinks that are all fed by one bucket. The last of them goes away and comes back.
 struct Scene {
+    bucket: Bucket,
     world: World,
     sinks: Vec<&'static str>,
 }
 
 impl Scene {
     fn with(sinks: &[&'static str]) -> Self {
-        let world = World::new().impatient().with_directory_feed(sinks);
+        let place = Place::apart();
+        let feed = place.feed(&Aws::emulated().url());
+        let world =
+            World::new().impatient().with(&format!("[feed.audit]\n{feed}scan_every = \"1s\"\nsinks = {sinks:?}\n"));
         let world = sinks.iter().fold(world, |world, sink| world.with_file(sink));
-        Self { world, sinks: sinks.to_vec() }
+        Self { bucket: place.bucket, world, sinks: sinks.to_vec() }
     }
 
     fn late(&self) -> PathBuf {
@@ -42,9 +46,13 @@ impl Scene {
         Outage::of(&self.late())
     }
 
+    fn writes(&self, numbers: &[u64]) {
+        self.bucket.put(KEY, &object(&records(numbers.iter().copied())));
+    }
+
     /// The object holds these records now, and a process does all there is to do.
     fn holds(&self, numbers: &[u64]) {
-        self.world.write(KEY, &object(&records(numbers.iter().copied())));
+        self.writes(numbers);
         self.works();
     }
 
@@ -92,7 +100,7 @@ fn what_vanished_before_the_only_sink_had_it_reaches_it_when_it_comes_back() {
     scene.holds(&[1]);
     let daemon = scene.world.run(&[]).expecting(&EXPECTED).ready();
     let outage = scene.leaves();
-    scene.world.write(KEY, &object(&records([1, 2, 3])));
+    scene.writes(&[1, 2, 3]);
     eventually("a batch is sealed", SOON, || daemon.says("a batch was not delivered") > 0);
     daemon.kill();
     outage.end();
