@@ -76,12 +76,12 @@ impl Dispatcher {
                 self.had(sink, object).await?;
             }
         }
+        let feed = pending.feed;
         match origin {
-            Origin::FeedBacklog(kind) => self.unread_read(pending.feed, object, kind).await?,
-            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(pending.feed, object).await?,
+            Origin::FeedBacklog(kind) => self.unread_read(feed, object, kind).await?,
+            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(feed, object).await?,
             _ => {}
         }
-        let feed = pending.feed;
         self.await_ack(object, pending);
         self.settle(object)?;
         if end.is_young && !self.once {
