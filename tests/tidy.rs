@@ -12,7 +12,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// What only some places may write, and where they are: a folder, or a file by name.
 const PLACES: &[(&[&str], &[&str])] = &[
     // Who spawns, waits and reads the clock decides what happens when.
-    (&["tokio::spawn(", "spawn_blocking(", "JoinSet"], &["src/collector/"]),
+    (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
+    (&["spawn_blocking("], &["src/collector/", "src/sink/file/"]),
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
