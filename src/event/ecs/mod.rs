@@ -241,7 +241,7 @@ fn write_related(out: &mut Vec<u8>, event: &Event<'_>) {
 
 fn write_distinct<'t, 'a: 't>(out: &mut Vec<u8>, key: &str, words: impl Iterator<Item = &'t Option<Text<'a>>>) {
     let mut seen: BTreeSet<Cow<'t, str>> = BTreeSet::new();
-    let said = words.flatten().filter(|word| word.says_something());
-    let distinct: Vec<Text<'a>> = said.filter(|word| seen.insert(word.plain())).cloned().collect();
+    let words = words.flatten().filter(|word| word.says_something());
+    let distinct: Vec<Text<'a>> = words.filter(|word| seen.insert(word.plain())).cloned().collect();
     texts(out, key, &distinct);
 }

@@ -141,7 +141,7 @@ impl<'a> Inside<'a> {
         let (around, time, hides) = match first {
             Runtime::Cri(cri) => {
                 let members = [("time", cri.time), ("stream", cri.tag)];
-                let around = members.map(|(name, said)| (Text::from(name), Value::Text(Text::from(said))));
+                let around = members.map(|(name, text)| (Text::from(name), Value::Text(Text::from(text))));
                 (Members::from(around), Some(Text::from(cri.time)), false)
             }
             Runtime::Docker(docker) => docker.around(),

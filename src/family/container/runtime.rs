@@ -256,7 +256,7 @@ impl<'a> Docker<'a> {
         let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
         let mut secrets = Secrets::of(self.text);
         let others = fields.iter().filter(|field| field.key != "log");
-        let around = others.map(|field| (field.name(), secrets.carry(&field.key, field.value))).collect();
+        let around = others.map(|field| (field.name(), secrets.copy(&field.key, field.value))).collect();
         let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
         (around, time, !secrets.masks.is_empty())
     }

@@ -328,15 +328,15 @@ fn keep_once(members: &mut [Member<'_>]) {
     let is_mixed = has(true) && has(false);
     let mut before: HashSet<String> = HashSet::new();
     for member in members {
-        let said: Vec<String> = member.found.iter().map(|found| said(&found.record, is_mixed)).collect();
-        let mut is_new = said.iter().map(|said| !before.contains(said));
+        let records: Vec<String> = member.found.iter().map(|found| canonical(&found.record, is_mixed)).collect();
+        let mut is_new = records.iter().map(|record| !before.contains(record));
         member.found.retain(|_| is_new.next().unwrap_or(true));
-        before.extend(said);
+        before.extend(records);
     }
 }
 
-/// What a record says, however it is spelled where that `may_differ`.
-fn said(record: &str, may_differ: bool) -> String {
+/// A record in one spelling, where the same record may be spelled otherwise.
+fn canonical(record: &str, may_differ: bool) -> String {
     let value = may_differ.then(|| serde_json::from_str::<serde_json::Value>(record).ok()).flatten();
     value.map_or_else(|| record.to_owned(), |value| value.to_string())
 }

@@ -212,12 +212,12 @@ impl<'a> Line<'a> {
     }
 
     fn metadata(&mut self, metadata: &mut Metadata<'a>, context: &'a Context<'_>) {
-        metadata.original_uid = self.said(Name::RequestId);
-        metadata.correlation_uid = self.said(Name::RequestId);
-        metadata.feature = self.said(Name::ServiceName);
+        metadata.original_uid = self.text_of(Name::RequestId);
+        metadata.correlation_uid = self.text_of(Name::RequestId);
+        metadata.feature = self.text_of(Name::ServiceName);
         metadata.tenant_uid = organization(&context.partitions);
         metadata.log_level = self.map(Name::Level);
-        metadata.original_time = self.said(Name::Time);
+        metadata.original_time = self.text_of(Name::Time);
     }
 
     /// Which of the two servers answered: the record says it, or its path does.
@@ -286,8 +286,8 @@ impl<'a> Line<'a> {
             }
             _ => None,
         };
-        let (repository, reference) = (self.said(Name::Repository), self.said(Name::Ref));
-        let method = self.said(Name::Method);
+        let (repository, reference) = (self.text_of(Name::Repository), self.text_of(Name::Ref));
+        let method = self.text_of(Name::Method);
         let source = Source { path: path.as_ref(), user, repository, reference };
         if let Some(row) = operation.row(method.as_ref()) {
             source.fill(event, row);

@@ -88,7 +88,7 @@ const ALL: u32 = (1 << FIELDS) - 1;
 impl<'a> Source<'_, 'a> {
     /// The field's value, which the event holds from now on. An empty one says nothing, and stays where it is.
     fn take(&mut self, field: Field) -> Option<&'a str> {
-        let value = self.said(field);
+        let value = self.value_of(field);
         if value.is_some() {
             self.holds(field);
         }
@@ -101,7 +101,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// The field's value, unless it is logged as `""`.
-    fn said(&self, field: Field) -> Option<&'a str> {
+    fn value_of(&self, field: Field) -> Option<&'a str> {
         self.line.get(field).filter(|value| !value.is_empty())
     }
 
@@ -115,15 +115,16 @@ impl<'a> Source<'_, 'a> {
     fn metadata(&mut self, metadata: &mut Metadata<'a>, action: &'a str, referrer: Option<&Referrer<'a>>) {
         let line = self.line;
         let request_id = line.get(Field::RequestId).map(|id| line.text(id));
-        let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
-        metadata.event_code = Some(match told("op") {
+        let parameter = |key: &str| referrer.and_then(|referrer| referrer.get(key));
+        metadata.event_code = Some(match parameter("op") {
             Some(op) => Text::from([action, "/", op].concat()),
             None => line.text(action),
         });
         if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
             metadata.labels.push("ambiguous");
         }
-        metadata.correlation_uid = told("id").map(|span| line.text_of(span.clone())).or_else(|| request_id.clone());
+        metadata.correlation_uid =
+            parameter("id").map(|span| line.text_of(span.clone())).or_else(|| request_id.clone());
         metadata.original_uid = request_id;
         metadata.tenant_uid = self.take(Field::BucketOwner).map(|owner| line.text(owner));
         metadata.original_time = line.get(Field::Time).map(|time| line.text(time));
@@ -198,7 +199,7 @@ impl<'a> Source<'_, 'a> {
     /// Gives the event the first of the matching rows whose objects the record names, and those objects.
     fn target(&mut self, event: &mut Event<'a>, context: &Context<'_>, action: &str) {
         let Some(rows) = context.rows else { return };
-        let key = self.said(Field::Key);
+        let key = self.value_of(Field::Key);
         let fact = move |name: &str| match (name, key) {
             ("key present", Some(_)) | ("no key", None) => Some(""),
             _ => None,
@@ -227,7 +228,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn name_objects(&self, target: &mut Target<'a>, row: &Row) {
-        let bucket = self.said(Field::Bucket).map(|bucket| self.line.text(bucket));
+        let bucket = self.value_of(Field::Bucket).map(|bucket| self.line.text(bucket));
         for slot in &row.slots {
             match slot.role {
                 Role::Databucket => {
@@ -250,7 +251,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn file(&self) -> Option<File<'a>> {
-        let key = self.said(Field::Key)?;
+        let key = self.value_of(Field::Key)?;
         Some(File {
             path: self.line.text(key),
             size: self.line.get(Field::ObjectSize).and_then(|size| size.parse().ok()),
