@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::event::text::{unescape, write_escaped};
 use crate::event::{Fault, Fields, Json, Members, Reader, Text, Value};
 
-/// What is shown in a secret's place.
+/// The replacement of a secret.
 pub(crate) const MASK: &str = "***";
 
 /// A field is secret when its name ends so, whatever its case and without `_`, `-` and `.`: passwords, keys, tokens, the
@@ -52,16 +52,16 @@ const USUAL_MORE: usize = 2;
 /// What the source writes at the end of a value that it cut short.
 const TRUNCATED: &str = "... truncated";
 
-/// A secret in a record, and what is shown instead.
+/// A secret in a record, and its replacement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mask {
     /// Bytes of the record.
     pub at: Range<usize>,
     /// In the record's own notation: inside a JSON string, escaped as such.
-    pub shown: Cow<'static, str>,
+    pub replacement: Cow<'static, str>,
 }
 
-/// Appends the record with what is shown in place of its masked parts.
+/// Appends the record with its masked parts replaced.
 pub(crate) fn write_masked(out: &mut Vec<u8>, record: &[u8], masks: &[Mask], more: &[Mask]) {
     let mut masks: Vec<&Mask> = masks.iter().chain(more).collect();
     masks.sort_by_key(|mask| mask.at.start);
@@ -70,7 +70,7 @@ pub(crate) fn write_masked(out: &mut Vec<u8>, record: &[u8], masks: &[Mask], mor
         // A part inside of another is gone with it.
         let Some(between) = record.get(from..mask.at.start) else { continue };
         out.extend_from_slice(between);
-        out.extend_from_slice(mask.shown.as_bytes());
+        out.extend_from_slice(mask.replacement.as_bytes());
         from = mask.at.end;
     }
     out.extend_from_slice(record.get(from..).unwrap_or_default());
@@ -194,11 +194,11 @@ impl<'a> Secrets<'a> {
         Value::Text(Text::from(MASK))
     }
 
-    fn remember(&mut self, secret: &'a str, shown: Cow<'static, str>) {
+    fn remember(&mut self, secret: &'a str, replacement: Cow<'static, str>) {
         // Both are addresses in one text, of which the secret is a slice.
         let from = (secret.as_ptr() as usize).wrapping_sub(self.record.as_ptr() as usize);
         if from <= self.record.len() {
-            self.masks.push(Mask { at: from..from + secret.len(), shown });
+            self.masks.push(Mask { at: from..from + secret.len(), replacement });
         }
     }
 
@@ -208,11 +208,11 @@ impl<'a> Secrets<'a> {
         if !may_be_json(inside) || !mentions_secret(inside) {
             return Text::Escaped(inside);
         }
-        let shown = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
-        let mut escaped = Vec::with_capacity(shown.len() + 16);
-        write_escaped(&mut escaped, &shown);
+        let masked = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
+        let mut escaped = Vec::with_capacity(masked.len() + 16);
+        write_escaped(&mut escaped, &masked);
         self.remember(inside, Cow::Owned(String::from_utf8(escaped).unwrap_or_else(|_| MASK.to_owned())));
-        Text::from(shown)
+        Text::from(masked)
     }
 
     fn masked_text(&self, text: &str) -> Option<String> {
@@ -384,7 +384,7 @@ mod tests {
         let record = r#"{"a":[{"password":"p\"w","n":1}],"token":77}"#;
         let (out, secrets) = copied(record);
         assert_eq!(out, r#"{"a":[{"password":"***","n":1}],"token":"***"}"#);
-        let masked: Vec<_> = secrets.masks.iter().map(|mask| (&record[mask.at.clone()], &*mask.shown)).collect();
+        let masked: Vec<_> = secrets.masks.iter().map(|mask| (&record[mask.at.clone()], &*mask.replacement)).collect();
         assert_eq!(masked, [(r#"p\"w"#, "***"), ("77", "\"***\"")]);
     }
 
@@ -396,8 +396,8 @@ mod tests {
         assert_eq!(out, expected);
         assert_eq!(secrets.masks.len(), 1);
         let mask = &secrets.masks[0];
-        let shown = format!("{}{}{}", &record[..mask.at.start], mask.shown, &record[mask.at.end..]);
-        assert_eq!(shown, expected);
+        let masked = format!("{}{}{}", &record[..mask.at.start], mask.replacement, &record[mask.at.end..]);
+        assert_eq!(masked, expected);
     }
 
     #[test]

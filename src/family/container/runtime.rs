@@ -53,7 +53,7 @@ impl<'a> Runtime<'a> {
             Self::Docker(docker) => {
                 let inside = envelope::escaped(&format!("{}\n", String::from_utf8_lossy(line)));
                 let at = docker.log_at();
-                around.push(Edit { at: at..at + docker.log.len(), shown: inside });
+                around.push(Edit { at: at..at + docker.log.len(), replacement: inside });
                 applied(docker.text, &around).into_bytes()
             }
         }

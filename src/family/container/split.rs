@@ -98,7 +98,7 @@ struct Split<'s> {
 /// A record that stands in a JSON value.
 struct Found<'t> {
     /// The value as JSON, with no other record in it.
-    shown: Cow<'t, str>,
+    value: Cow<'t, str>,
     record: Cow<'t, str>,
     is_object: bool,
     /// No envelope that holds it so is opened.
@@ -107,17 +107,17 @@ struct Found<'t> {
 
 impl<'t> Found<'t> {
     fn of_object(whole: &'t str, is_bare: bool) -> Self {
-        Self { shown: Cow::Borrowed(whole), record: Cow::Borrowed(whole), is_object: true, is_bare }
+        Self { value: Cow::Borrowed(whole), record: Cow::Borrowed(whole), is_object: true, is_bare }
     }
 
-    fn of_text(record: String, shown: Cow<'t, str>) -> Self {
-        Self { shown, record: Cow::Owned(record), is_object: false, is_bare: false }
+    fn of_text(record: String, value: Cow<'t, str>) -> Self {
+        Self { value, record: Cow::Owned(record), is_object: false, is_bare: false }
     }
 
     /// The line that it is to be read as.
     fn into_line(self) -> String {
-        let is_line = !self.is_bare && self.shown.starts_with('{');
-        if is_line { self.shown.into_owned() } else { self.record.into_owned() }
+        let is_line = !self.is_bare && self.value.starts_with('{');
+        if is_line { self.value.into_owned() } else { self.record.into_owned() }
     }
 }
 
@@ -193,7 +193,7 @@ impl Split<'_> {
             Json::Array(whole) => {
                 let mut found = self.elements(name, whole, depth);
                 for found in found.iter_mut().filter(|found| !found.is_bare) {
-                    found.shown = Cow::Owned(format!("[{}]", found.shown));
+                    found.value = Cow::Owned(format!("[{}]", found.value));
                 }
                 found
             }
@@ -224,7 +224,7 @@ impl Split<'_> {
         let is_one = several.len() == 1;
         several
             .into_iter()
-            .map(|found| if is_one { Found { shown: Cow::Borrowed(raw), ..found } } else { found })
+            .map(|found| if is_one { Found { value: Cow::Borrowed(raw), ..found } } else { found })
             .collect()
     }
 
@@ -238,8 +238,8 @@ impl Split<'_> {
         }
         let of_text = |found: Found<'_>| {
             let line = found.into_line();
-            let shown = Cow::Owned(format!("\"{}\\n\"", escaped(&line)));
-            Found::of_text(line, shown)
+            let value = Cow::Owned(format!("\"{}\\n\"", escaped(&line)));
+            Found::of_text(line, value)
         };
         found.into_iter().map(of_text).collect()
     }
@@ -283,7 +283,7 @@ impl Split<'_> {
             }
         }
         if let [(_, only)] = &mut found[..] {
-            only.shown = if only.is_bare { only.record.clone() } else { Cow::Borrowed(whole) };
+            only.value = if only.is_bare { only.record.clone() } else { Cow::Borrowed(whole) };
             return found.into_iter().map(|(_, found)| found).collect();
         }
         let alone = |(index, (key, mut found)): (usize, (Cow<'t, str>, Found<'t>))| {
@@ -292,10 +292,10 @@ impl Split<'_> {
                 if index == 0 || shared.len() <= SHARED_BYTES_MAX {
                     object.extend_from_slice(&shared);
                 }
-                write_member(&mut object, &key, &found.shown);
+                write_member(&mut object, &key, &found.value);
                 object.pop();
                 object.push(b'}');
-                found.shown = Cow::Owned(String::from_utf8_lossy(&object).into_owned());
+                found.value = Cow::Owned(String::from_utf8_lossy(&object).into_owned());
             }
             found
         };

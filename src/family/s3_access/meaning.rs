@@ -10,9 +10,9 @@ use crate::family::Context;
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
+use crate::family::s3_access::masked::{self, Masked};
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request::{self, Cut, Request};
-use crate::family::s3_access::shown::{self, Shown};
 use crate::family::s3_access::{percent, place};
 use crate::records::Record;
 
@@ -47,20 +47,20 @@ pub(super) fn emit(
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
     source.target(&mut event, context, action);
-    let mut shown = Shown::of(text);
-    source.request(&mut event.http_request, &mut shown);
+    let mut masked = Masked::of(text);
+    source.request(&mut event.http_request, &mut masked);
     event.http_request.referrer = sent.map(|header| match &referrer {
         Some(referrer) => {
-            event.dropped = shown.dropped(header, &referrer.cuts);
+            event.dropped = masked.dropped(header, &referrer.cuts);
             source.cut(header, &referrer.cuts)
         }
-        None => source.cut(header, &shown.mask(header)),
+        None => source.cut(header, &masked.mask(header)),
     });
     source.take(Field::Referrer);
     event.http_request.user_agent = source.take(Field::UserAgent).map(|agent| line.text(agent));
-    event.masks = shown.masks;
+    event.masks = masked.masks;
     if record.text.is_none() {
-        shown::mend(&mut event, record, text);
+        masked::mend(&mut event, record, text);
     }
     event.unmapped = source.unmapped(referrer);
     emit(&event);
@@ -275,11 +275,11 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
-    fn request(&mut self, request: &mut HttpRequest<'a>, shown: &mut Shown<'a>) {
+    fn request(&mut self, request: &mut HttpRequest<'a>, masked: &mut Masked<'a>) {
         let line = self.line;
         let uri = line.get(Field::RequestUri).unwrap_or_default();
         let Some(own) = Request::read(uri) else {
-            shown.mask(uri);
+            masked.mask(uri);
             let method = uri.split(' ').next().filter(|method| !method.is_empty());
             request.method = method.map(|method| line.text(method));
             return;
@@ -289,7 +289,7 @@ impl<'a> Source<'_, 'a> {
             // As a secret is found in an address, from its question mark on.
             let from = uri.len() - own.version.len() - 1 - query.len();
             let address = &uri[from - 1..from + query.len()];
-            let cuts = shown.mask(address);
+            let cuts = masked.mask(address);
             line.text_of(match request::cut(address, &cuts) {
                 Cow::Borrowed(address) => Cow::Borrowed(&address[1..]),
                 Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),
