@@ -30,7 +30,7 @@ const CHANGES_MAX: u32 = 3;
 macro_rules! limited {
     ($reporter:expr, $level:ident, $subject:expr, $message:literal, $($field:tt)+) => {
         match $reporter.admit($message, $subject) {
-            $crate::telemetry::limiter::Admission::Say { held_back } => {
+            $crate::telemetry::limiter::Admission::Log { held_back } => {
                 tracing::event!(tracing::Level::$level, held_back, $($field)+, $message);
             }
             $crate::telemetry::limiter::Admission::HoldBack => tracing::debug!($($field)+, $message),
@@ -176,18 +176,18 @@ impl Reporter {
     /// Logs how many messages were held back, where none came since.
     pub(super) fn look(&self) {
         let quiet = self.limiter().quiet(self.uptime_ms());
-        quiet.iter().for_each(say);
+        quiet.iter().for_each(log_held_back);
     }
 
     /// Logs at the end how many messages were held back.
     pub(super) fn end(&self) {
         let held_back = self.limiter().end();
-        held_back.iter().for_each(say);
+        held_back.iter().for_each(log_held_back);
     }
 }
 
 /// Logs how many messages were held back. The first of them was logged at its own level.
-fn say(held_back: &HeldBack) {
+fn log_held_back(held_back: &HeldBack) {
     let HeldBack { topic, subject, times } = held_back;
     info!(topic, subject, held_back = times, "a message came again and was held back");
 }

@@ -66,7 +66,7 @@ pub(in crate::collector) struct Intake<Q> {
 }
 
 /// An object without a feed, the feed that comes nearest, and the object's share in a message.
-struct Nobodys {
+struct WithoutFeed {
     unrouted: Unrouted,
     nearest: Option<FeedId>,
     ack: AckHandle,
@@ -99,15 +99,15 @@ impl<Q: Queue> Intake<Q> {
                     backoff.reset();
                     self.reporter.queue_worked(&self.name, Activity::Receive);
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
-                    let mut nobodys = Vec::new();
+                    let mut without_feed = Vec::new();
                     for message in messages {
                         // Exactly as many slots were taken as messages can come.
                         let Some(slot) = slots.split(1) else { continue };
                         let in_flight = InFlight::new(message, self.ended.clone(), slot);
                         self.in_flight.add(&in_flight);
-                        self.take(&in_flight, &mut nobodys).await?;
+                        self.take(&in_flight, &mut without_feed).await?;
                     }
-                    self.remember(nobodys).await?;
+                    self.remember(without_feed).await?;
                 }
                 Err(error) if self.once && backoff.attempts() >= 4 => return Err(error.into()),
                 Err(error) => self.pause(&error, &mut backoff, &shutdown).await,
@@ -151,8 +151,8 @@ impl<Q: Queue> Intake<Q> {
     }
 
     /// Routes each change of a message. A change that cannot be parsed does not stop the others, but the message is not
-    /// deleted for it. Objects without a feed are added to `nobodys`.
-    async fn take(&self, in_flight: &Arc<InFlight>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
+    /// deleted for it. Objects without a feed are added to `without_feed`.
+    async fn take(&self, in_flight: &Arc<InFlight>, without_feed: &mut Vec<WithoutFeed>) -> Result<(), StoreError> {
         let notices = match parse(&in_flight.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(in_flight, &error.to_string()).await,
@@ -175,12 +175,12 @@ impl<Q: Queue> Intake<Q> {
         // message.
         let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(in_flight)).collect();
         for (notice, ack) in notices.into_iter().zip(acks) {
-            self.send(notice, ack, nobodys).await;
+            self.send(notice, ack, without_feed).await;
         }
         Ok(())
     }
 
-    async fn send(&self, notice: Notice, ack: AckHandle, nobodys: &mut Vec<Nobodys>) {
+    async fn send(&self, notice: Notice, ack: AckHandle, without_feed: &mut Vec<WithoutFeed>) {
         let written = match notice {
             Notice::Written(written) => written,
             // The whole message was given up or quarantined.
@@ -216,17 +216,17 @@ impl<Q: Queue> Intake<Q> {
                 let feed = nearest.map_or("", |at| &*self.feeds[at].name);
                 self.metrics.left_out.notifications.add([&self.name, feed, why.name()], 1);
                 let unrouted = self.feeds.unrouted(change.object, &self.name, why, nearest);
-                nobodys.push(Nobodys { unrouted, nearest, ack });
+                without_feed.push(WithoutFeed { unrouted, nearest, ack });
             }
         }
     }
 
     /// Keeps the names of objects without a feed, and settles their changes. A message with a name for which there is no
     /// room is given back: its queue's redrive policy decides what becomes of it.
-    async fn remember(&self, mut nobodys: Vec<Nobodys>) -> Result<(), StoreError> {
-        while !nobodys.is_empty() {
-            let some: Vec<Nobodys> = nobodys.drain(..nobodys.len().min(NAMES_AT_ONCE)).collect();
-            let objects = some.iter().map(|nobodys| nobodys.unrouted.clone()).collect();
+    async fn remember(&self, mut without_feed: Vec<WithoutFeed>) -> Result<(), StoreError> {
+        while !without_feed.is_empty() {
+            let some: Vec<WithoutFeed> = without_feed.drain(..without_feed.len().min(NAMES_AT_ONCE)).collect();
+            let objects = some.iter().map(|without_feed| without_feed.unrouted.clone()).collect();
             let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, self.clock.now_ms()).await {
                 Ok(proofs) => {
                     self.reporter.stored();
@@ -238,7 +238,7 @@ impl<Q: Queue> Intake<Q> {
                 }
                 Err(error) => return Err(error),
             };
-            for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
+            for (WithoutFeed { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
                 some.into_iter().zip(proofs)
             {
                 match proof {

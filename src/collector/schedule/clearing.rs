@@ -14,7 +14,7 @@ use crate::notification::ObjectId;
 
 impl Dispatcher {
     /// Writes entries to the store that waited too long, and reports which sinks have a backlog.
-    pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn look_after_backlogs(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
             let due = self.backlogs[sink].due(self.services.limits.owe_after);
             self.write_down(sink, due).await?;

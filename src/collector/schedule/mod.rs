@@ -208,7 +208,7 @@ impl Dispatcher {
                     self.make_room();
                     self.write_entering().await?;
                     self.show_unread();
-                    self.look_after_lanes().await?;
+                    self.look_after_backlogs().await?;
                     if self.once && closed && self.only_failing_sinks_are_left() {
                         break;
                     }
