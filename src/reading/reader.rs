@@ -39,8 +39,12 @@ impl<I: Send + 'static, T> Reader<I, T> {
 
     /// Goes on with `input` as far as possible, and appends what is emitted to `out`. The first step takes
     /// [`Input::GoOn`]. An input that was not asked for changes nothing. A step takes as long as the work on about a MiB
-    /// of content, or on the range it was given.
+    /// of content, or on the range it was given. An empty `out` means that all that was emitted before has been taken: where
+    /// it is not empty, the step after about a MiB of it is [`Step::Emit`].
     pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
+        if out.is_empty() {
+            self.supply.count_anew();
+        }
         self.supply.give(input);
         let polled = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.outlet.take(out);

@@ -39,7 +39,7 @@ struct State {
     /// Outputs that take nothing more.
     without: Vec<usize>,
     is_stopped: bool,
-    /// Bytes emitted since the last step.
+    /// Bytes emitted and not taken.
     out_bytes: usize,
 }
 
@@ -65,11 +65,14 @@ impl Supply {
         }
     }
 
-    /// The open request, if there is one. What was emitted counts as taken from here on.
+    /// The open request, if there is one.
     pub(super) fn need(&self) -> Option<Need> {
-        let mut state = self.state();
-        state.out_bytes = 0;
-        state.need.clone()
+        self.state().need.clone()
+    }
+
+    /// All that was emitted has been taken.
+    pub(super) fn count_anew(&self) {
+        self.state().out_bytes = 0;
     }
 
     pub(super) fn count_out(&self, bytes: usize) {
