@@ -1,8 +1,8 @@
-//! Says when a batch is cut: by bytes, by events, by age, or when nothing more is coming.
+//! Decides when a batch is cut: by bytes, by events, by age, or when nothing more is coming.
 
 use std::time::Duration;
 
-/// A batch is cut when nothing was added to it for as long, though more may come.
+/// A batch is cut when nothing was added to it for so long, though more may come.
 const IDLE: Duration = Duration::from_millis(20);
 
 /// When a batch is cut.
@@ -13,7 +13,7 @@ pub struct Limits {
     pub age: Duration,
 }
 
-/// What has gathered for the next batch, whatever carries it.
+/// The items of the next batch.
 #[derive(Debug)]
 pub struct Builder<T> {
     limits: Limits,
@@ -42,8 +42,8 @@ impl<T> Builder<T> {
         self.bytes >= self.limits.bytes || self.events >= self.limits.events
     }
 
-    /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` says
-    /// whether anything else is on its way. That whoever takes it is free cuts no batch.
+    /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` tells
+    /// whether anything else is on its way. A batch is not cut because its sink is free.
     pub fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
         !self.is_empty() && (!more || self.is_full() || self.patience(waited, idle).is_zero())
     }

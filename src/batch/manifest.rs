@@ -1,11 +1,11 @@
-//! What is written of a batch before it is sent: enough to make the same bytes again, and to tell whether they are there.
+//! What is stored of a batch before it is sent: enough to rebuild the same bytes, and to tell whether a receiver has them.
 
 use crate::batch::{Advance, Form, Lane, Part, Piece};
 
 /// What the manifest keeps of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PieceMark {
-    /// The piece holds the events of the records before this place that no earlier piece holds.
+    /// The piece has the events of the records before this place that no earlier piece has.
     pub to: u64,
     pub bytes: u64,
     /// BLAKE3 of its bytes.
@@ -20,7 +20,7 @@ pub struct SealedPart {
     pub last_modified_ms: Option<i64>,
     /// The number in quarantine of the record it was made from, if it was.
     pub redelivers: Option<u64>,
-    /// Those that hold events.
+    /// Those that have events.
     pub pieces: Vec<PieceMark>,
 }
 
@@ -31,7 +31,7 @@ pub struct Manifest {
     pub id: Box<str>,
     /// Position in the lane's sequence of batches, from 1.
     pub seq: u64,
-    /// Which program, encoding and settings made the bytes: only the same make the same again.
+    /// Which program, encoding and settings made the bytes: only the same ones can rebuild them.
     pub encoder: Box<str>,
     pub parts: Vec<SealedPart>,
 }
@@ -55,7 +55,7 @@ impl Manifest {
 }
 
 impl SealedPart {
-    /// Whether these pieces, however they are cut, hold the events that were sealed, byte for byte.
+    /// Whether these pieces, however they are cut, have the events that were sealed, byte for byte.
     pub fn is_made_of(&self, made: &[Piece]) -> bool {
         let mut events = made.iter().flat_map(Piece::events).peekable();
         let alike = self.pieces.iter().all(|mark| {
@@ -139,7 +139,7 @@ fn hash(lane: &Lane, seq: u64, encoder: &str, parts: &[SealedPart]) -> blake3::H
 /// digits has room.
 const SINK_CHARS_MAX: usize = 12;
 
-/// A sink's name as a batch's id has it. Of a longer one the beginning and the first 32 bits of its hash.
+/// A sink's name in a batch's id. A longer name is its beginning and the first 32 bits of its hash.
 fn shortened(sink: &str) -> String {
     if sink.len() <= SINK_CHARS_MAX {
         return sink.to_owned();

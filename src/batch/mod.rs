@@ -1,4 +1,4 @@
-//! Groups encoded events for one sink, and carries what delivering them settles.
+//! Groups encoded events for one sink, with the advances that delivering them makes.
 
 mod builder;
 
@@ -32,13 +32,13 @@ impl Lane {
 
 /// One sink's step in one object's accepted sequence.
 ///
-/// It is applied by comparison: a checkpoint that stands elsewhere refuses it.
+/// It is applied by comparison: a store that stands elsewhere rejects it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Advance {
     pub object: ObjectId,
-    /// The first place that it is about.
+    /// The first of its places.
     pub before: u64,
-    /// The place behind the last one.
+    /// The place behind the last of them.
     pub after: u64,
     pub form: Form,
 }
@@ -80,7 +80,7 @@ impl Advance {
         Self { object, before: span.start, after: span.end, form: Form::Fill { places } }
     }
 
-    /// Whether its part holds the record at a place.
+    /// Whether its part has the record at a place.
     pub fn holds(&self, place: u64) -> bool {
         match &self.form {
             Form::Onward { gap } => (self.before..self.after).contains(&place) && !gap.contains(place),
@@ -89,9 +89,9 @@ impl Advance {
     }
 }
 
-/// Records that reading an object found to be new, to be remembered before they are sent.
+/// New records of an object, to be stored before they are sent.
 ///
-/// All sinks of a feed share one acceptance; whichever seals first has it written.
+/// All sinks of a feed share one acceptance; the one that seals first writes it.
 #[derive(Debug)]
 pub struct Acceptance {
     pub feed: Arc<str>,
@@ -110,7 +110,7 @@ pub struct Acceptance {
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub ordinal: u64,
-    /// Its number in the object's accepted sequence, and what its events' identity would be made of.
+    /// Its place, and what its events' identity would be made of.
     pub place: u64,
     pub occurrence: u64,
     pub hash: RecordHash,
@@ -153,10 +153,10 @@ pub struct Part {
     pub advance: Advance,
     /// The version that was read; its encoded events can be made again from it.
     pub version: Arc<Version>,
-    /// What must be remembered before this part may be sent; nothing when its records are accepted already.
+    /// What must be stored before this part may be sent; nothing when its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
-    /// The number in quarantine of the one record whose events these are, which was refused when it was accepted. Such a
-    /// part stands still: it begins where it ends.
+    /// The number in quarantine of the one record whose events these are, which was refused when it was accepted. The
+    /// advance of such a part is empty: it begins where it ends.
     pub redelivers: Option<u64>,
     pub piece: Piece,
 }
@@ -164,7 +164,7 @@ pub struct Part {
 /// What is sent to a sink at once: the pieces' events, one after another.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// As its manifest has it: a repeat carries the same.
+    /// As in its manifest: a repeat has the same.
     pub id: Box<str>,
     pub seq: u64,
     pub pieces: Arc<[Piece]>,

@@ -1,4 +1,4 @@
-//! Seal, commit, finish: how an object and its sinks move on.
+//! Seal, commit, finish: how the positions of an object and its sinks advance.
 
 use std::sync::Arc;
 
@@ -34,14 +34,14 @@ impl Committed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GapChange {
     pub object: ObjectId,
-    /// Records that are gone before the sink had them.
+    /// Records that were gone before the sink had them.
     pub opened: u64,
     /// Records that came back, and the sink has had them.
     pub filled: u64,
 }
 
-/// The proof that each of a feed's sinks has had all of an object's content, or that what it has not had is written down
-/// in its backlog. Only the store makes one:
+/// The proof that each of a feed's sinks has had all of an object's content, or has the object in its backlog. Only the
+/// store makes one:
 ///
 /// ```compile_fail
 /// let forged = auditferry::checkpoint::Passed(());
@@ -64,7 +64,7 @@ pub struct Finish {
     pub framed_bytes: u64,
     /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
     pub changed: bool,
-    /// What every sink has had of it now that is fresher than what was there.
+    /// The newest event that every sink has had of it, where it is newer than the stored one.
     pub fresh: Option<Freshness>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -86,8 +86,8 @@ impl CheckpointStore {
         self.writer.write(move |connection| write_commit(connection, &sealed, &receipt)).await
     }
 
-    /// The same, and in the same transaction [seals](Self::seal) the next batch of the lane. Whether that was sealed is
-    /// told apart: a batch that was overtaken leaves the commit as it is.
+    /// The same, and in the same transaction [seals](Self::seal) the next batch of the lane. The second result is that of
+    /// the seal: a batch that was overtaken does not undo the commit.
     pub async fn commit_and_seal(
         &self,
         sealed: &Sealed,
@@ -105,15 +105,15 @@ impl CheckpointStore {
         self.writer.write(advance).await
     }
 
-    /// Forgets a sealed batch that cannot be made again, and those behind it, which begin where it ends. Their sink stands
-    /// where it stood, and gets the batches' records when their objects are next read.
+    /// Forgets a sealed batch that cannot be rebuilt, and those behind it, which begin where it ends. The sink keeps its
+    /// position, and gets the batches' records when their objects are next read.
     pub async fn unseal(&self, sealed: &Sealed) -> Result<(), StoreError> {
         let Sealed { lane, manifest } = sealed.clone();
         let unseal = move |connection: &Connection| {
             let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
             for sealed in newer {
                 for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
-                    // Nothing else says that it has not had all that the object holds.
+                    // Nothing else records that it has not had all of the object.
                     if matches!(advance.form, Form::Fill { .. }) {
                         let row = SinkRow::find(connection, object_id, &lane.sink)?;
                         SinkRow { read: None, ..row }.save(connection, object_id, &lane.sink)?;
@@ -128,8 +128,8 @@ impl CheckpointStore {
         self.writer.write(unseal).await
     }
 
-    /// Notes that an object was read to its end, if all it holds was accepted meanwhile, and which sinks were offered all of
-    /// it. Says whether that is so.
+    /// Records that an object was read to its end, if all of its content is accepted by now, and which sinks were offered
+    /// all of it. Returns whether it was.
     pub async fn finish(&self, finish: Finish) -> Result<bool, StoreError> {
         let note = move |connection: &Connection| {
             let found = ObjectRow::find(connection, &finish.object)?;
@@ -171,7 +171,7 @@ impl CheckpointStore {
     /// Forgets what was accepted of an object that was read as another family: it is read as if it were new.
     ///
     /// # Errors
-    /// `Overtaken` while a batch holds records of it.
+    /// `Overtaken` while a sealed batch has records of it.
     pub async fn begin_anew(&self, object: ObjectId, family: &'static str) -> Result<(), StoreError> {
         let begin = move |connection: &Connection| {
             let mut row = known(connection, &object)?;
@@ -181,7 +181,7 @@ impl CheckpointStore {
             for table in ["fingerprints", "cursor"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
             }
-            // What it refused is read again too.
+            // Its refused records are read again too.
             connection.execute(
                 "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind <> 'message'",
                 params![&*object.bucket, &*object.key],
@@ -209,7 +209,7 @@ impl CheckpointStore {
         })
     }
 
-    /// Where a lane stands.
+    /// A lane's state.
     pub fn lane(&self, lane: &Lane) -> Result<LaneState, StoreError> {
         self.read(|connection| batches::lane(connection, lane))
     }
@@ -219,7 +219,7 @@ impl CheckpointStore {
         self.read(|connection| batches::sealed(connection, lane))
     }
 
-    /// Takes a sink's state as it is told: the sink goes on elsewhere than where its last batch ended.
+    /// Stores a sink's state: the sink goes on elsewhere than where its last batch ended.
     pub async fn set_state(&self, lane: Lane, state: State) -> Result<(), StoreError> {
         let set = move |connection: &Connection| {
             let before = batches::lane(connection, &lane)?;
@@ -281,7 +281,7 @@ fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreE
     ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
 }
 
-/// Appends new records to the object's accepted sequence, unless another sink's batch has brought them already.
+/// Appends new records to the object's accepted sequence, unless another sink's batch has done so already.
 fn accept(
     store: &CheckpointStore,
     connection: &Connection,

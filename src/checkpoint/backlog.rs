@@ -1,4 +1,4 @@
-//! Backlogs: objects that a sink has not had, though their messages are settled.
+//! Sinks' backlogs: objects that a sink has not had, though their messages are settled.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct BacklogEntry {
 }
 
 impl BacklogEntry {
-    /// Where the entries after this one begin.
+    /// The place after this entry.
     pub fn place(&self) -> BacklogPlace {
         BacklogPlace { since_ms: self.since_ms, object_id: self.object_id }
     }
@@ -38,8 +38,8 @@ impl Default for BacklogPlace {
 }
 
 impl CheckpointStore {
-    /// Writes down that `sink` has not had these objects: of each its feed, and since when, in milliseconds since the epoch.
-    /// An object that was never read is made known first; one that is in the backlog already keeps its date.
+    /// Adds objects to the sink's backlog: of each its feed, and since when, in milliseconds since the epoch. An object
+    /// that was never read is made known first. An entry that is there already keeps its date.
     pub async fn add_to_backlog(
         &self,
         sink: Arc<str>,
@@ -97,7 +97,7 @@ impl CheckpointStore {
         })
     }
 
-    /// The sink has had the object, or the object is no more: it leaves the backlog.
+    /// Removes an object from the backlog: the sink has had it, or it is gone.
     pub async fn clear_from_backlog(&self, sink: Arc<str>, object: ObjectId) -> Result<(), StoreError> {
         let clear = move |connection: &Connection| {
             connection

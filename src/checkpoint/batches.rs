@@ -1,4 +1,4 @@
-//! Sealed batches, their parts and the lanes they go out by: what they are, and their rows.
+//! Sealed batches, their parts and their lanes, and how each is stored.
 
 use std::sync::Arc;
 
@@ -133,8 +133,8 @@ pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manife
     Ok(())
 }
 
-/// Whether a part can be applied once all that is sealed in the lane is: it begins where the last one ends, or where the sink
-/// stands; or all that it fills is in the sink's gap.
+/// Whether a part can be applied after all that is sealed in the lane: it begins where the last part of its object ends, or
+/// else at the sink's cursor; or all places that it fills are in the sink's gap.
 fn is_due(connection: &Connection, lane: &Lane, object_id: i64, form: &Form, before: u64) -> Result<bool, StoreError> {
     let mut earlier = connection.prepare_cached(
         "SELECT after, ranges FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2 AND fills = ?4

@@ -39,7 +39,7 @@ pub(super) fn make_directory(state_dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    // Whatever the umask left of it.
+    // Independent of the umask.
     fs::set_permissions(state_dir, Permissions::from_mode(0o700))
 }
 
@@ -74,7 +74,7 @@ pub(super) fn make_database(database: &Path) -> Result<(), OpenError> {
     }
     let made = fill(&unnamed).and_then(|()| fs::rename(&unnamed, database).map_err(io));
     if made.is_err() {
-        // What is left of it is in nobody's way.
+        // A leftover file does no harm.
         let _ = remove(&unnamed);
     }
     made?;

@@ -1,5 +1,6 @@
-//! The accepted fingerprints of an object, packed into stretches. They are appended as rows of their own, which become one
-//! where a stretch is full: what an object of a million records writes is twice its fingerprints, not a stretch for each part.
+//! The accepted fingerprints of an object, packed into stretches. They are appended as rows, which are merged into one row
+//! where a stretch is full: an object of a million records writes its fingerprints twice, and not a whole stretch for each
+//! part.
 
 use rusqlite::{Connection, params};
 
@@ -10,10 +11,10 @@ use crate::delta::Fingerprint;
 /// How many fingerprints a full stretch holds. It begins at a multiple of that.
 const STRETCH_MAX: u64 = 4096;
 
-/// A stretch that is not full may be in as many rows before they become one, once its object was read to its end.
+/// A stretch that is not full may have so many rows before they are merged when its object was read to its end.
 const ROWS_MAX: usize = 32;
 
-/// As many are read at once, about.
+/// About how many are read at once.
 const READ_AT_ONCE: usize = 65_536;
 
 fn sum_of(object_id: i64, first: i64, packed: &[u8]) -> Sum {

@@ -1,4 +1,4 @@
-//! How fresh each partition of each feed is: remembered, so that after a restart silence is not taken for a new start.
+//! How fresh each partition of each feed is, stored so that after a restart a silent feed does not look new.
 
 use std::sync::Arc;
 

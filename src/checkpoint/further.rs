@@ -1,4 +1,4 @@
-//! Quarantine past its limits: one entry that stands for many, and the way of its records out of it.
+//! Quarantine past its limits: one entry that stands for many records, and how they get entries of their own to be retried.
 
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ use crate::batch::{Part, Refused};
 use crate::delta::Places;
 use crate::notification::ObjectId;
 
-/// An object's records in quarantine that have no entry each.
+/// An object's records in quarantine without an entry of their own.
 #[derive(Debug)]
 pub struct Further {
     /// The number of the entry that stands for them.
@@ -53,8 +53,8 @@ impl CheckpointStore {
         })
     }
 
-    /// Gives some of the records that entry `id` stands for an entry each, to be tried again. Returns those entries: none
-    /// of a record that has left the quarantine meanwhile.
+    /// Gives some of the records that entry `id` stands for an entry of their own, to be tried again. Returns those
+    /// entries: none of a record that has left the quarantine meanwhile.
     pub async fn list_further(&self, id: u64, records: Vec<FurtherRecord>) -> Result<Vec<RefusedRecord>, StoreError> {
         let list = move |connection: &Connection| {
             let Some(range) = range(records.iter().map(|found| found.record.place)) else { return Ok(Vec::new()) };

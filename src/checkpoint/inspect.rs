@@ -127,7 +127,7 @@ impl Inspection {
         if log > 0 {
             return Self::open(&path, flags, &path);
         }
-        // Without a log nothing is to be recovered, and nobody is at work: a reader that leaves no files of its own,
+        // Without a log there is nothing to recover, and no daemon runs: open as a reader that leaves no files of its own,
         // which the daemon's user could not write.
         let mut name = String::from("file:");
         for byte in std::path::absolute(&path).unwrap_or(path.clone()).as_os_str().as_encoded_bytes() {
@@ -140,14 +140,14 @@ impl Inspection {
         Self::open(&path, flags | OpenFlags::SQLITE_OPEN_URI, Path::new(&name))
     }
 
-    /// Opens the quarantine to change what is asked of it.
+    /// Opens the quarantine to make requests.
     ///
     /// # Errors
     /// As [`Inspection::look`].
     pub fn change(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        // SQLite would open what may not be written for reading only, and say so at the first change.
+        // SQLite would open a file without write permission for reading, and report that at the first change.
         if let Err(source) = std::fs::File::options().write(true).open(&path) {
             return Err(OpenError::Io { path, source });
         }

@@ -1,6 +1,7 @@
-//! Remembered: what was delivered, to whom, of what. SQLite below, and nothing of it in the interface.
+//! The checkpoint store: what was accepted of each object, and what each sink has had. It is SQLite below, and nothing of
+//! that shows in the interface.
 //!
-//! Every change is compare-and-apply: it names the place it starts from, and is refused when the store stands elsewhere.
+//! Every change is compare-and-apply: it names where it starts, and is rejected when the store stands elsewhere.
 
 mod advance;
 
@@ -115,7 +116,7 @@ impl OpenError {
             Self::Sqlite(error) if is_full(error) => true,
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return corrupt(error.to_string()),
-                // What this program asks is right for its own tables.
+                // This program's statements are valid for its own tables.
                 Some(ErrorCode::Unknown) => return corrupt(format!("it holds other tables: {error}")),
                 Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => files::is_disk_full(path),
                 _ => false,
@@ -129,7 +130,7 @@ impl OpenError {
     }
 }
 
-/// Whether SQLite had no space. It says so in two ways: of its files, and of the memory that it shares through one.
+/// Whether SQLite had no space. It reports that in two ways: for its files, and for its shared memory, which is a file too.
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
@@ -138,7 +139,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
 /// Why a checkpoint could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Something does not stand where the change starts from: another change came first.
+    /// The store does not stand where the change starts: another change came first.
     #[error("{object} has moved on in the checkpoint store")]
     Overtaken { object: ObjectId },
     /// No space is left. Try again once there is.
@@ -170,7 +171,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// What a commit outlives.
+/// What a commit survives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
     /// The end of the machine.
@@ -258,7 +259,7 @@ impl CheckpointStore {
         &self.shared.exposed
     }
 
-    /// What names this store among others, for ever: part of each batch's id.
+    /// This store's name among all stores, for ever: part of each batch's id.
     pub fn instance(&self) -> &str {
         &self.shared.instance
     }
@@ -283,7 +284,7 @@ impl CheckpointStore {
         self.shared.path.parent().unwrap_or(Path::new("."))
     }
 
-    /// The last thing before the end: leaves one file that holds everything.
+    /// Brings everything into one file. To be called last.
     pub async fn tidy(&self) {
         self.writer.tidy().await;
     }
@@ -296,7 +297,7 @@ impl CheckpointStore {
             None => {
                 let opened =
                     connect(&self.shared.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-                // By its name another store may have been opened, or none.
+                // Another store may be at that path now, or none.
                 self.in_place()?;
                 opened?
             }
@@ -340,7 +341,7 @@ fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let result = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
     let reason = match result {
         Ok(word) if word == "ok" => return Ok(()),
-        // The first of its lines only names the database.
+        // The first line of the report only names the database.
         Ok(reason) => reason.lines().filter(|line| !line.starts_with("***")).collect::<Vec<_>>().join("; "),
         Err(error) => return Err(OpenError::Sqlite(error).of_database(path)),
     };

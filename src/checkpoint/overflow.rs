@@ -1,4 +1,4 @@
-//! Room on disk for a reading: a temporary table for fingerprints, and files.
+//! Scratch for readings: a temporary table for fingerprints, and files.
 
 use std::fs::File;
 use std::path::PathBuf;

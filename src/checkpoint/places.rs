@@ -1,4 +1,4 @@
-//! Sets of places as they lie in the store: of each, the stretches of bits that are not empty.
+//! Sets of places as they are stored: of each set, the stretches of bits that are not empty.
 
 use std::ops::RangeInclusive;
 
@@ -8,7 +8,7 @@ use super::StoreError;
 use super::rows::{Sum, count, int};
 use crate::delta::{Places, STRETCH_PLACES};
 
-/// Whose places lie in the store.
+/// Whose places are stored.
 #[derive(Clone, Copy)]
 pub(super) enum Owner<'a> {
     /// Those that an entry in quarantine stands for.

@@ -1,4 +1,4 @@
-//! Where an object stands, and each sink with it.
+//! The position of an object, and of each sink in it.
 
 use std::sync::Arc;
 
@@ -31,14 +31,14 @@ pub struct ObjectPosition {
     pub sinks: Vec<SinkPosition>,
 }
 
-/// Where a sink stands in an object.
+/// A sink's position in an object.
 #[derive(Clone, Debug, Default)]
 pub struct SinkPosition {
-    /// How far it is in the accepted sequence.
+    /// Its cursor in the accepted sequence.
     pub accepted: u64,
-    /// The places before that which it has not had: their records were gone from the source, and may come back.
+    /// The places before the cursor that it has not had: their records were gone from the source, and may come back.
     pub gap: Places,
-    /// Which of the versions that were read to their end it was last offered whole; nothing where that is open.
+    /// The number of the reading that it was last offered whole; nothing where that is open.
     pub read: Option<u64>,
 }
 
@@ -57,7 +57,7 @@ impl ObjectPosition {
         self.etag.is_some() && self.sinks.iter().all(is_settled)
     }
 
-    /// Whether it was read as another family than this one: what was accepted then says nothing now.
+    /// Whether it was read as another family than this one: what was accepted then does not count now.
     pub fn is_of_another(&self, family: &str) -> bool {
         self.family.as_deref().is_some_and(|read_as| read_as != family)
     }
@@ -180,7 +180,7 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
         Form::Onward { gap } if row.accepted == advance.before => {
             row.accepted = advance.after;
             row.gap += places.insert_all(gap);
-            // It stands at the end perhaps, and was not offered all of any version.
+            // It may stand at the end, and was still not offered any version whole.
             row.read = row.read.filter(|_| gap.is_empty());
         }
         Form::Fill { places: filled } if places.remove_all(filled) == filled.places() => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::lock::Lock;
 use super::{StoreError, files};
 
-/// The store's files, as they were when the store was opened. While it is open none of them is made anew.
+/// The store's files, as they were when the store was opened. While it is open none of them is replaced.
 #[derive(Debug)]
 pub(super) struct Presence {
     state_dir: PathBuf,
@@ -17,7 +17,7 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// `lock` is the lock that is held: whatever has its name now.
+    /// `lock` is the lock that we have, whatever file has its name now.
     pub(super) fn of(state_dir: &Path, lock: &Lock) -> io::Result<Self> {
         let [locked, others @ ..] = files::all(state_dir);
         let mut files = vec![(locked, identity(&lock.metadata()?))];
@@ -32,8 +32,8 @@ impl Presence {
     }
 
     /// # Errors
-    /// [`StoreError::Gone`] when one of them is not there by its name. What else keeps a file from being looked at keeps
-    /// SQLite from its work too, and is told there.
+    /// [`StoreError::Gone`] when one of them is not at its path. Any other fault that keeps a file from being checked keeps
+    /// SQLite from working too, and is reported there.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         for (path, opened) in &self.files {
             let what = match fs::metadata(path) {

@@ -14,7 +14,7 @@ const OBJECTS_AT_ONCE: i64 = 500;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
     pub objects: u64,
-    /// Records in the gaps of their sinks, each sink's counted: should they come back they are delivered as new.
+    /// Records in the gaps of their sinks, counted for each sink. Should they come back, they are delivered as new.
     pub gap_records: u64,
 }
 
@@ -23,7 +23,7 @@ impl CheckpointStore {
     /// without records in quarantine, which could be delivered yet.
     /// As long as that is not none, there may be more.
     ///
-    /// A scan still meets objects that were forgotten; [`Self::forgotten_before`] tells it so.
+    /// A scan still finds objects that were forgotten; [`Self::forgotten_before`] tells it which.
     pub async fn forget(&self, before_ms: i64) -> Result<Forgotten, StoreError> {
         let forget = move |connection: &Connection| {
             connection

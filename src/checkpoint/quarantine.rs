@@ -10,7 +10,7 @@ use super::{CheckpointStore, StoreError, further, requeue};
 use crate::batch::{Part, Refused};
 use crate::notification::ObjectId;
 
-/// How much the quarantine holds. What is past it is counted.
+/// The limits of the quarantine. What is past them is only counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QuarantineLimits {
     /// Bytes of all bodies, compressed. Past it bodies are left out.
@@ -37,7 +37,7 @@ impl From<u64> for QuarantineLimits {
 #[derive(Debug)]
 pub struct Quarantined(());
 
-/// An object whose stored bytes will never read, in the version with this entity tag.
+/// An object whose version with this entity tag will never be readable.
 pub struct Refusal {
     pub feed: Arc<str>,
     pub object: ObjectId,
@@ -72,7 +72,7 @@ impl QuarantineSize {
 impl CheckpointStore {
     /// Quarantines one version of an object. The next version is read as if nothing had happened.
     ///
-    /// Where a version of it is in quarantine already, that entry is now of this version: the other is no more.
+    /// Where a version of it is in quarantine already, that entry becomes this version's: the other version is gone.
     pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
         let entries_max = self.shared.quarantine.entries_max;
         let write = move |connection: &Connection| {
@@ -160,7 +160,7 @@ impl CheckpointStore {
     }
 }
 
-/// The object was read to its end: its entry as a whole is of a version that is no more.
+/// The object was read to its end: an entry for the whole object is of a version that is gone.
 pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
     connection
         .prepare_cached(

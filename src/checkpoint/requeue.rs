@@ -1,4 +1,4 @@
-//! The way back out of quarantine: what an operator asked to try again, and what has come of it.
+//! Requeue requests: what an operator asked to try again, and what became of it.
 
 use std::sync::Arc;
 
@@ -125,7 +125,7 @@ impl CheckpointStore {
         })
     }
 
-    /// What was tried again and refused again stays in quarantine, each for its new reason.
+    /// Records that were refused again stay in quarantine, each with its new reason.
     pub async fn refuse_again(&self, refused: Vec<(u64, String)>) -> Result<(), StoreError> {
         let refuse = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(
@@ -139,12 +139,12 @@ impl CheckpointStore {
         self.writer.write(refuse).await
     }
 
-    /// What of the object was to be tried again and needs its bytes stays in quarantine: they cannot be had.
+    /// Requeued records of the object that need its bytes stay in quarantine, since these cannot be read.
     pub async fn refuse_requeued(&self, object: ObjectId, reason: String) -> Result<(), StoreError> {
         self.writer.write(move |connection| refuse_object(connection, &object, &reason)).await
     }
 
-    /// Lets go of the records that each of `sinks` has had out of quarantine. Returns how many.
+    /// Removes the records that each of `sinks` has had out of quarantine. Returns how many.
     pub async fn release(&self, ids: Vec<u64>, sinks: Vec<Arc<str>>) -> Result<u64, StoreError> {
         let release = move |connection: &Connection| {
             let mut had =
@@ -179,7 +179,7 @@ impl CheckpointStore {
         self.writer.write(reconsider).await
     }
 
-    /// The object was read to its end: what was asked of it as a whole is done. Returns how many entries that settles.
+    /// The object was read to its end: a request for the whole object is done. Returns how many entries that settles.
     pub async fn settle_requeued(&self, object: ObjectId) -> Result<u64, StoreError> {
         let settle = move |connection: &Connection| {
             let settled = connection
@@ -248,7 +248,7 @@ pub(super) fn next_request(connection: &Connection) -> Result<u64, StoreError> {
     number.parse().map_err(|_| StoreError::Corrupt { row: "the number of requests".to_owned() })
 }
 
-/// Whether a sink that stands at `cursor` has passed this record, was asked to have it after all, and has not had it.
+/// Whether a sink with this cursor has passed this record, is to get it after all, and has not had it.
 pub(super) fn is_due(connection: &Connection, id: u64, sink: &str, cursor: u64) -> Result<bool, StoreError> {
     let mut due = connection.prepare_cached(
         "SELECT 1 FROM quarantine WHERE id = ?1 AND request IS NOT NULL AND place < ?3
@@ -258,7 +258,7 @@ pub(super) fn is_due(connection: &Connection, id: u64, sink: &str, cursor: u64) 
     Ok(due.exists(params![int(id), sink, int(cursor)])?)
 }
 
-/// Within the commit of a sink's batch: it has had the records out of quarantine that are in it.
+/// Within the commit of a sink's batch: records that the sink has had out of quarantine.
 pub(super) fn note_delivered(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -270,7 +270,7 @@ pub(super) fn note_delivered(connection: &Connection, lane: &Lane, seq: u64) -> 
     Ok(())
 }
 
-/// What of the object was to be tried again and needs its bytes stays in quarantine, for this reason.
+/// Requeued records of the object that need its bytes stay in quarantine, for this reason.
 pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached(

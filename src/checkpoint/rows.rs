@@ -1,4 +1,4 @@
-//! Rows as they lie in the store: each that matters carries a checksum, verified whenever it is read.
+//! Rows with checksums: each row that matters has one, verified whenever the row is read.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -37,7 +37,7 @@ impl Sum {
         i64::from_le_bytes(first)
     }
 
-    /// Compares with what the row carries.
+    /// Compares with the row's checksum.
     pub(super) fn verify(&self, stored: i64, row: impl FnOnce() -> String) -> Result<(), StoreError> {
         if self.value() == stored { Ok(()) } else { Err(StoreError::Corrupt { row: row() }) }
     }
@@ -183,7 +183,7 @@ impl ObjectRow {
     }
 }
 
-/// How many bytes of an object's content were split into lines before. Only a count of lines goes by it: no checksum.
+/// How many bytes of an object's content were split into lines before. Only a metric depends on it: no checksum.
 pub(super) fn framed_bytes(connection: &Connection, object_id: i64) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT framed_bytes FROM object WHERE id = ?1")?;
     Ok(count(statement.query_row([object_id], |row| row.get(0))?))

@@ -29,7 +29,7 @@ pub struct UnreadCount {
     pub objects: u64,
 }
 
-/// What became of an object that was to be added to its feed's backlog.
+/// The result of adding an object to its feed's backlog.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Addition {
     New,
@@ -84,7 +84,7 @@ impl CheckpointStore {
         self.writer.write(note).await
     }
 
-    /// The object was read, or is no more: it leaves its feed's backlog.
+    /// Removes an object from its feed's backlog: it was read, or is gone.
     pub async fn clear_unread(&self, object: ObjectId) -> Result<(), StoreError> {
         let clear = move |connection: &Connection| {
             connection

@@ -1,4 +1,4 @@
-//! The one that writes: many advances, one commit.
+//! The writer: one commit for many writes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const GROUP_MAX: usize = 256;
 /// How many writes may wait.
 const WAITING_MAX: usize = 1024;
 
-/// Tells the asker how the group's commit ended.
+/// Answers a write with how its group's commit ended.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// One write, which answers once it is durable.
 type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
@@ -24,24 +24,24 @@ type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 /// What the writer is asked for.
 enum Request {
     Write(Write),
-    /// Bring everything from the log into the database file, as the last thing before the end.
+    /// Bring everything from the log into the database file. The last request.
     Tidy(oneshot::Sender<()>),
 }
 
-/// The way to the writer.
+/// A handle of the writer.
 #[derive(Clone)]
 pub(super) struct Writer {
     requests: mpsc::Sender<Request>,
 }
 
 impl Writer {
-    /// A way to the writer, and the writer's own end.
+    /// A handle of the writer, and the writer itself.
     pub(super) fn new(connection: Connection, presence: Arc<Presence>) -> (Self, Writing) {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         (Self { requests }, Writing { connection, presence, waiting, group: VecDeque::new() })
     }
 
-    /// Applies `write` and waits until it is on disk. It sees what came before it; if it fails, nothing of it remains.
+    /// Applies `write` and waits until it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -51,7 +51,7 @@ impl Writer {
             let result = in_savepoint(connection, write);
             Box::new(move |committed| {
                 let _ = reply.send(match committed {
-                    // Another write of the group may have met the full disk.
+                    // Another write of the group may have found the disk full.
                     Err(StoreError::Full) => result.and(Err(StoreError::Full)),
                     committed => committed.and(result),
                 });
@@ -65,7 +65,7 @@ impl Writer {
     pub(super) async fn tidy(&self) {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request::Tidy(reply)).await.is_ok() {
-            // A writer that has gone has nothing left to bring in.
+            // A writer that has ended has nothing left to do.
             let _ = answer.await;
         }
     }
@@ -96,7 +96,7 @@ impl Writing {
         !self.group.is_empty() || self.waiting.recv().await.is_some_and(|first| self.gather(first))
     }
 
-    /// Lets the database grow no further than to so many pages, or than it is, as on a disk that is full.
+    /// Limits the database to so many pages, or to its present size, as a full disk would.
     pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
         Ok(self.connection.pragma_update(None, "max_page_count", pages)?)
     }
@@ -121,7 +121,7 @@ impl Writing {
                 Request::Write(write) => answers.push(write(connection)),
                 Request::Tidy(reply) => tidied.push(reply),
             }
-            // On a full disk SQLite has rolled the whole transaction back: what would follow must not commit alone.
+            // On a full disk SQLite has rolled the whole transaction back: later writes must not commit alone.
             if connection.is_autocommit() {
                 break;
             }
@@ -131,20 +131,20 @@ impl Writing {
             begun => begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from),
         };
         if committed.is_err() && !connection.is_autocommit() {
-            // The answers tell the failure; what cannot be rolled back is rolled back when the store is next opened.
+            // The answers report the failure. Where the rollback fails, it happens when the store is next opened.
             let _ = connection.execute_batch("ROLLBACK");
         }
-        // What was written to files that are gone would be promised and not kept.
+        // A commit to files that are gone would be a promise that is not kept.
         let committed = self.presence.check().and(committed);
         if !tidied.is_empty() {
-            // What stays in the log is read from there.
+            // Pages that stay in the log are read from there.
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
         CommittedGroup { committed, answers, tidied }
     }
 }
 
-/// How a group's commit ended, not yet told to those who asked.
+/// How a group's commit ended. Nobody is answered yet.
 pub struct CommittedGroup {
     committed: Result<(), StoreError>,
     answers: Vec<Answer>,
@@ -152,7 +152,7 @@ pub struct CommittedGroup {
 }
 
 impl CommittedGroup {
-    /// Tells everyone who asked.
+    /// Answers every write of the group.
     pub fn answer(self) {
         for answer in self.answers {
             answer(self.committed.clone());
@@ -168,14 +168,14 @@ pub(super) fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    // Where another program held the database for too long, no transaction was begun: nothing may commit alone.
+    // Where another program locked the database for too long, no transaction was begun: nothing may commit alone.
     if connection.is_autocommit() {
         return Err(StoreError::Failed("another program holds the database".to_owned()));
     }
     connection.execute_batch("SAVEPOINT one")?;
     let result = write(connection);
     let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
-    // After a full disk SQLite has rolled the whole transaction back already, the savepoint with it.
+    // On a full disk SQLite has rolled the whole transaction back already, the savepoint with it.
     match (connection.execute_batch(end), &result) {
         (Err(error), Ok(_)) => Err(error.into()),
         _ => result,

@@ -1,4 +1,4 @@
-//! From the configuration to the parts that run.
+//! Builds the parts that run from the configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
     queues
 }
 
-/// How many messages of each feed may be in hand before they are in the way of the other feeds of its queue.
+/// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
 pub(super) fn held_shares(config: &Config) -> PerFeed<usize> {
     let queues = queues(config);
     let share = |feed: &feed::Config| {

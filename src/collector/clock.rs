@@ -1,4 +1,4 @@
-//! The wall clock, for what is written down or reported; never for waiting, which goes by the monotonic clock.
+//! The wall clock, for times that are stored or reported. Waits use the monotonic clock.
 
 use std::fmt;
 use std::sync::Arc;

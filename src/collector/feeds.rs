@@ -35,20 +35,20 @@ pub(super) struct Feed {
     pub keys: GlobSet,
     /// What `keys` was made of.
     pub globs: Vec<String>,
-    /// Keys in its bucket that are left out on purpose, also outside of its prefixes.
+    /// Keys in its bucket that are ignored on purpose, also outside of its prefixes.
     pub ignore: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
     pub redaction: Option<Redaction>,
-    /// Who the users of its records are, where the feed is to say so.
+    /// The addresses of its records' users, where the feed is to add them.
     pub users: Option<Arc<UserDirectory>>,
     /// The feed's sinks, and their names.
     pub sinks: Vec<SinkId>,
     pub sink_names: Vec<Arc<str>>,
-    /// What its sinks want, each encoding once, and which of them each sink takes.
+    /// Each encoding that its sinks need once, and which of them each sink takes.
     pub encoders: Vec<Encoder>,
     pub encoder_of: Vec<EncoderId>,
-    /// It was told that an object gave no record.
+    /// Whether an object that gave no record was reported.
     pub told_no_record: AtomicBool,
 }
 
@@ -125,9 +125,9 @@ pub(super) fn filters(globs: &[String]) -> Result<GlobSet, globset::Error> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Route {
     Feed(FeedId),
-    /// To nobody: a feed of its bucket leaves it out on purpose.
+    /// To no feed: a feed of its bucket ignores it on purpose.
     Ignored,
-    /// To nobody, for this reason. Of the feeds that read its bucket, if there are any, this one is the nearest.
+    /// To no feed, for this reason. `nearest` is the feed of its bucket that comes nearest, if there is one.
     Nobody {
         why: NoFeed,
         nearest: Option<FeedId>,

@@ -1,4 +1,4 @@
-//! How fresh what was delivered is, by feed and partition: as it is remembered, and as it is shown.
+//! How fresh deliveries are, by feed and partition: stored, and shown in metrics.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn show(metrics: &Metrics, clock: &Clock, fresh: Option<&Freshness>, 
     }
 }
 
-/// Shows what was remembered before the process started: a feed that is silent since is not taken for a new one.
+/// Shows what was stored before the process started, so that a feed that is silent since does not look new.
 pub(super) fn restore(store: &CheckpointStore, config: &Config, metrics: &Metrics) -> Result<(), StoreError> {
     let remembered = store.freshness()?.into_iter();
     for fresh in remembered.filter(|fresh| config.feed.contains_key(&*fresh.feed)) {

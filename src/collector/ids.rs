@@ -1,4 +1,4 @@
-//! Positions among feeds, sinks and a feed's encoders: types of their own, so that none is taken for another.
+//! Positions among feeds, sinks and a feed's encoders, as types of their own, so that none is taken for another.
 
 use std::marker::PhantomData;
 use std::ops::{Index, IndexMut};

@@ -71,13 +71,13 @@ use crate::telemetry::health::{Activity, Health, Part, PartKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::systemd;
 
-/// Changes that may wait for the dispatcher.
+/// How many read requests may wait for the dispatcher.
 const READ_REQUESTS_MAX: usize = 1024;
 
-/// How long what is in hand may take to be given back once the store's files are gone.
+/// How long in-flight messages may take to be given back once the store's files are gone.
 const GONE_GRACE: Duration = Duration::from_secs(1);
 
-/// Longer than any process runs.
+/// Effectively never.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Whether the collector goes on or ends when there is nothing left to do.
@@ -112,7 +112,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     reporter.worked(&Part::store(), Activity::Commit);
     freshness::restore(&store, &config, &metrics)?;
     let feeds = Arc::new(build::feeds(&config, places)?);
-    // The parts stop when asked from outside, or when one of them fails.
+    // All parts stop when the process is asked to, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
@@ -159,7 +159,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     store.tidy().await;
     reporter.end();
-    // Where the store's files are gone, whatever else failed did so for that.
+    // Where the store's files are gone, that is the cause of every other failure.
     ended.map_err(|error| store.in_place().err().map_or(error, Error::Store))
 }
 
@@ -220,7 +220,7 @@ impl Supervised {
                     break;
                 }
                 () = &mut last_call => {
-                    // What is in hand is given back as it is dropped.
+                    // In-flight messages are given back as they are dropped.
                     dispatcher.abort_all();
                     self.sources.abort_all();
                     last_call.as_mut().reset(Instant::now() + NEVER);
@@ -238,9 +238,9 @@ impl Supervised {
                 // Without a service manager there is nobody to tell.
                 let _ = systemd::stopping();
                 stop.request();
-                // What is done now and then holds on to the sinks, which end when nobody does.
+                // Background tasks keep sink workers alive, which end with their last handle.
                 self.background.abort_all();
-                // Without the store nothing that is in hand can be finished: it is given back at once.
+                // Without the store no in-flight message can be settled: all are given back at once.
                 let (last, end) = match self.store.in_place() {
                     Ok(()) => (grace * 2 / 3, grace),
                     Err(_gone) => (Duration::ZERO, GONE_GRACE.min(grace)),

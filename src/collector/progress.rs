@@ -1,10 +1,10 @@
-//! How a job gets on: told by the job, seen by whoever decides what may run beside it.
+//! A job's progress: reported by the job, and seen by the scheduler.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// Shared by a job and by who started it.
+/// Shared by a job and the scheduler.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     steps: AtomicU64,
@@ -13,12 +13,12 @@ pub(super) struct Progress {
     put_off: Notify,
 }
 
-/// The bytes come too slowly to be waited for now.
+/// The job is put off: its bytes come too slowly.
 #[derive(Debug)]
 pub(super) struct PutOff;
 
 impl Progress {
-    /// The job has made one more step.
+    /// Counts one more step of the job.
     pub(super) fn step(&self) {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
@@ -28,7 +28,7 @@ impl Progress {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// So many bytes of the object have come.
+    /// Counts bytes of the object that have come.
     pub(super) fn received(&self, bytes: usize) {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
@@ -37,7 +37,7 @@ impl Progress {
         self.received_bytes.load(Ordering::Relaxed)
     }
 
-    /// Waits for bytes of the object, unless the job is put off. Cancel-safe where `bytes` is.
+    /// Awaits bytes of the object, unless the job is put off. Cancel-safe where `bytes` is.
     ///
     /// # Errors
     /// The job is put off.
@@ -51,12 +51,12 @@ impl Progress {
         }
     }
 
-    /// Whether the job waits for bytes of the object at this moment, and for nothing else.
+    /// Whether the job waits for bytes of the object at this moment.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_waiting.load(Ordering::Relaxed)
     }
 
-    /// Ends the job's wait for bytes, this one or its next.
+    /// Ends the job's current or next wait for bytes.
     pub(super) fn put_off(&self) {
         self.put_off.notify_one();
     }

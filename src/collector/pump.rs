@@ -1,4 +1,4 @@
-//! Drives a reading: brings it the bytes and the fingerprints that it asks for, and has it turned on a worker's thread.
+//! Drives a reading: brings the bytes and fingerprints that it asks for, and runs its steps on a worker thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::notification::ObjectId;
 use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
 use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
 
-/// So much of a body is gathered before the reading goes on, or what has come in so long.
+/// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
 
-/// So much of a file is read in one turn.
+/// How much of a file is read in one turn on a worker thread.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// A part is cut when it holds as much.
+/// A part is cut when it has so many bytes or records.
 const PART_BYTES: usize = 256 << 10;
 const PART_RECORDS: u64 = 8192;
 
@@ -37,11 +37,11 @@ pub(super) struct Setup {
     pub limits: Limits,
     /// Tells of every step, and of the bytes that come.
     pub progress: Arc<Progress>,
-    /// Ends the reading before its end, where that is of use.
+    /// Stops the reading early, where that is of use.
     pub shutdown: Option<Shutdown>,
 }
 
-/// A reading that gives out `I` and ends in `T`, and the version that it reads.
+/// A reading that emits `I` and ends in `T`, and the version that it reads.
 pub(super) struct Pump<I, T> {
     feed: Arc<Feed>,
     object: ObjectId,
@@ -50,7 +50,7 @@ pub(super) struct Pump<I, T> {
     store: CheckpointStore,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
-    /// Away only while a thread has it.
+    /// Absent only while a worker thread has it.
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
     words: Vec<Input>,
@@ -85,7 +85,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// Goes on until something is given out, which is appended to `out`, or until the end, which is returned.
+    /// Goes on until something is emitted, which is appended to `out`, or until the end, which is returned.
     ///
     /// # Errors
     /// The version cannot be read, now or ever; the reading is over.
@@ -109,7 +109,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// Nothing more is for this output.
+    /// This output takes nothing more.
     pub(super) fn without(&mut self, output: usize) {
         self.words.push(Input::WithoutSink(output));
     }
@@ -177,7 +177,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         }
     }
 
-    /// The next bytes of the body: as many as make a step worth its while, or what has come soon.
+    /// The next bytes of the body: enough for a step, or what has come within a short time.
     async fn gather(&mut self) -> Result<Input, JobError> {
         let body = match &mut self.body {
             // The next turn reads it.
@@ -227,8 +227,8 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     }
 }
 
-/// Goes on with a file's bytes, which are read here, where that may block: until there is something to give out, or so much
-/// was read that the job should look around. Returns the last step, and how many bytes were read.
+/// Reads a file's bytes here, where that may block, and steps on with them: until something is emitted, or a turn's bytes
+/// are read. Returns the last step, and how many bytes were read.
 fn read_file<I: Send + 'static, T>(
     reader: &mut Reader<I, T>,
     file: &mut Option<Box<FileBody>>,
@@ -254,7 +254,7 @@ fn read_file<I: Send + 'static, T>(
     (Ok(step), bytes)
 }
 
-/// Others wait for what an object whose bytes hardly come takes up.
+/// The error of an object whose bytes come too slowly: others wait for its job.
 fn too_slow(object: &ObjectId) -> ReadError {
     let reason = "its bytes come more slowly than limits.read_rate_min".to_owned();
     ReadError::Unavailable { object: object.clone(), kind: FaultKind::Timeout, reason }

@@ -1,4 +1,4 @@
-//! Chance, for waits that no two processes have alike.
+//! Random numbers, so that no two processes wait alike.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! What the collector reports of itself while it runs: log lines that may repeat, limited, and how its parts are.
+//! What the collector reports while it runs: log messages that may repeat, rate-limited, and the health of its parts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,10 +17,10 @@ use crate::telemetry::metrics::Metrics;
 /// One object may be unreadable by itself. A feed stands still when its reads fail and none succeeds between them.
 const READS: Patience = Patience { failures: 3, span_ms: 1_000 };
 
-/// Services refuse a request now and then; what needs a person is not waited for.
+/// A service refuses a request now and then. A failure that needs a person is reported at once.
 const REQUESTS: Patience = Patience { failures: 2, span_ms: 0 };
 
-/// An object that changes while it is read is nothing unusual, unless it never stops.
+/// An object that changes while it is read is usual, unless it goes on and on.
 const CHANGES_MAX: u32 = 3;
 
 /// Logs a message that may repeat: the first for its subject at once, then one a minute, with how many were held back.
@@ -30,7 +30,7 @@ const CHANGES_MAX: u32 = 3;
 macro_rules! limited {
     ($reporter:expr, $level:ident, $subject:expr, $message:literal, $($field:tt)+) => {
         match $reporter.admit($message, $subject) {
-            $crate::telemetry::limiter::Admission::Say { held_back } => {
+            $crate::telemetry::limiter::Admission::Log { held_back } => {
                 tracing::event!(tracing::Level::$level, held_back, $($field)+, $message);
             }
             $crate::telemetry::limiter::Admission::HoldBack => tracing::debug!($($field)+, $message),
@@ -74,7 +74,7 @@ impl Reporter {
         self.limiter().admit(message, subject, self.uptime_ms())
     }
 
-    /// There is such a part: it shows in health and metrics from here on.
+    /// Makes a part known: health and metrics show it from here on.
     pub(super) fn announce(&self, part: Part) {
         self.0.health.announce(part);
     }
@@ -85,7 +85,7 @@ impl Reporter {
         self.again(part, activity, stood_still_ms);
     }
 
-    /// The part has failed at this. Whoever calls this logs the failure.
+    /// The part has failed at this. The caller logs the failure.
     pub(super) fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience) {
         self.0.health.failed(part, activity, failure, patience, self.uptime_ms());
     }
@@ -105,7 +105,7 @@ impl Reporter {
         }
     }
 
-    /// The checkpoint store's disk is full. Whoever calls this tries again later.
+    /// The checkpoint store's disk is full. The caller retries later.
     pub(super) fn store_is_full(&self) {
         limited!(
             self,
@@ -118,12 +118,12 @@ impl Reporter {
         self.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
     }
 
-    /// The checkpoint store took what it was given.
+    /// A write to the checkpoint store succeeded.
     pub(super) fn stored(&self) {
         self.worked(&Part::store(), Activity::Commit);
     }
 
-    /// The queue did not do what it was asked for.
+    /// A request to the queue failed.
     pub(super) fn queue_failed(&self, queue: &str, activity: Activity, error: &QueueError) {
         let patience = match error {
             QueueError::Unavailable { .. } => REQUESTS,
@@ -142,7 +142,7 @@ impl Reporter {
         self.worked(&Part::new(PartKind::Feed, feed), Activity::Read);
     }
 
-    /// An object of the feed could not be read: counts it, and considers what that says of the feed.
+    /// An object of the feed could not be read: counts it, and updates the feed's health.
     pub(super) fn read_failed(&self, feed: &str, kind: FaultKind, error: &dyn std::error::Error) {
         self.0.metrics.reads_failed.add([feed, kind.word()], 1);
         let part = Part::new(PartKind::Feed, feed);
@@ -150,12 +150,12 @@ impl Reporter {
             let failure = Failure { kind: kind.word(), reason: error.to_string() };
             self.failed(&part, Activity::Read, failure, READS);
         } else {
-            // The place answers.
+            // The place itself answers.
             self.worked(&part, Activity::Read);
         }
     }
 
-    /// A read failed and is tried again: says so.
+    /// Logs that a read failed and is tried again.
     pub(super) fn reads_again(
         &self,
         feed: &str,
@@ -164,7 +164,7 @@ impl Reporter {
         error: &dyn std::error::Error,
         attempts: u32,
     ) {
-        // One that is not there (yet) is told once that is certain.
+        // An object that is not there (yet) is reported once that is certain.
         let ordinary = kind == FaultKind::NotFound || (kind == FaultKind::Changed && attempts < CHANGES_MAX);
         if ordinary {
             return;
@@ -173,21 +173,21 @@ impl Reporter {
         limited!(self, WARN, &subject, "a read failed and is tried again", feed, %object, kind, %error, hint, attempts);
     }
 
-    /// Reports what was held back and did not come again.
+    /// Logs how many messages were held back, where none came since.
     pub(super) fn look(&self) {
         let quiet = self.limiter().quiet(self.uptime_ms());
-        quiet.iter().for_each(say);
+        quiet.iter().for_each(log_held_back);
     }
 
-    /// The last word: what was held back until now.
+    /// Logs at the end how many messages were held back.
     pub(super) fn end(&self) {
         let held_back = self.limiter().end();
-        held_back.iter().for_each(say);
+        held_back.iter().for_each(log_held_back);
     }
 }
 
-/// Says how many messages were held back. The first of them was logged at its own level.
-fn say(held_back: &HeldBack) {
+/// Logs how many messages were held back. The first of them was logged at its own level.
+fn log_held_back(held_back: &HeldBack) {
     let HeldBack { topic, subject, times } = held_back;
     info!(topic, subject, held_back = times, "a message came again and was held back");
 }

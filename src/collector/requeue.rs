@@ -1,4 +1,4 @@
-//! Takes up what operators ask of the quarantine: what is to be tried again is ordered as if it had just been written.
+//! Takes up requeue requests: what is to be tried again is read as if it had just been written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::notification::parse::{Notice, Written, parse};
 use crate::notification::{ObjectChange, ObjectId};
 use crate::telemetry::metrics::Metrics;
 
-/// How often requests are looked for.
+/// How often the store is asked for requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// How often those that are still open are ordered again, for what failed meanwhile.
+/// How often open requests are taken up again, since some may have failed.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 
 /// How many requests are read from the store at once.
 const REQUESTS_AT_ONCE: usize = 1024;
 
-/// What is asked of the quarantine, on its way to the dispatcher.
+/// Requeue requests on their way to the dispatcher.
 pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
@@ -50,7 +50,7 @@ impl Requeues {
         loop {
             taken = match self.take_up(taken, &shutdown).await {
                 Err(StoreError::Full) if !self.once => {
-                    // Taking a request up twice is the same as once.
+                    // A request may be taken up twice.
                     self.reporter.store_is_full();
                     taken
                 }
@@ -106,7 +106,7 @@ impl Requeues {
         }
     }
 
-    /// Has the object read, if a feed still reads it; says so.
+    /// Requests a read of the object, if a feed still reads it. Returns whether one does.
     async fn order(&self, id: u64, object: &ObjectId) -> Result<bool, StoreError> {
         let Route::Feed(feed) = self.feeds.route(object) else {
             self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
@@ -118,7 +118,8 @@ impl Requeues {
         Ok(true)
     }
 
-    /// Reads a message again. What it names takes its place in quarantine until it was read, so that it is not lost.
+    /// Parses a message again. The objects that it names replace it in quarantine until they are read, so that none is
+    /// lost.
     async fn parse_again(&self, id: u64, queue: &Arc<str>) -> Result<(), StoreError> {
         let body = self.store.quarantined_body(id)?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
         let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Looks a feed's place over, at start, on a timer, or when the file system says something changed.
+//! Scans a feed's place: at start, on a timer, or when the file system reports a change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::object::Place;
 use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
 
-/// Files of a directory looked at at once.
+/// How many files of a directory make a page.
 const PAGE_MAX: usize = 1000;
 
-/// Changed paths that may wait; past it the whole directory is walked.
+/// How many changed paths may wait; past it the whole directory is walked.
 const CHANGED_MAX: usize = 1024;
 
-/// How long a new directory takes to be watched.
+/// How long it takes until a new directory is watched.
 const WATCH_DELAY: Duration = Duration::from_millis(100);
 
 /// How often a page is asked for again.
@@ -55,7 +55,7 @@ pub(super) struct Scanner {
     pub once: bool,
 }
 
-/// Why a scan with `--once` did not see everything.
+/// Why a scan with `--once` was not complete.
 #[derive(Debug, thiserror::Error)]
 pub enum ScannerError {
     #[error(transparent)]
@@ -70,7 +70,7 @@ struct Counts {
     seen: u64,
     changed: u64,
     forgotten: u64,
-    /// The first thing that may hold objects and cannot be looked at.
+    /// The first path that may have objects below it and cannot be read.
     refused: Option<ScanError>,
 }
 
@@ -114,7 +114,7 @@ impl Scanner {
         self.reporter.failed(&self.part(), Activity::List, failure, Patience::NONE);
     }
 
-    /// Waits for the next scan, and passes on what the file system tells meanwhile. Returns whether a scan is due.
+    /// Waits for the next scan, and passes on changes that the file system reports. Returns whether a scan is due.
     async fn wait(&self, watch: Option<&mut Watch>, shutdown: &Shutdown) -> Result<bool, ScannerError> {
         let timer = async {
             match self.every {
@@ -194,7 +194,7 @@ impl Scanner {
         whole.into_iter().chain(self.feed.prefixes.iter().map(String::as_str))
     }
 
-    /// Looks a listing through. Returns false when the stop came before its end.
+    /// Goes through a listing. Returns false when the stop came before its end.
     async fn list(
         &self,
         mut listing: Listing,
@@ -263,7 +263,7 @@ impl Scanner {
         Ok(())
     }
 
-    /// Orders an object unless it is as it was when every sink had all of it.
+    /// Requests a read of the object, unless every sink has had this version.
     async fn consider(
         &self,
         change: ObjectChange,
@@ -294,7 +294,7 @@ impl Scanner {
     }
 }
 
-/// Whether the version that was found is the one that every sink has had whole, or one that cannot be read now either.
+/// Whether every sink has had the version that was found, or it is quarantined as unreadable.
 fn is_known(change: &ObjectChange, position: &ObjectPosition) -> bool {
     let Some(etag) = &change.etag else { return false };
     match &position.unreadable {
@@ -304,18 +304,18 @@ fn is_known(change: &ObjectChange, position: &ObjectPosition) -> bool {
     }
 }
 
-/// What the file system tells of a directory.
+/// What the file system reports of a directory.
 struct Watch {
     directory: Directory,
     changed: mpsc::Receiver<PathBuf>,
-    /// More changed than could be told.
+    /// Changes were lost: the directory must be walked.
     lost: Arc<AtomicBool>,
     /// Ends the watch when dropped.
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
 impl Watch {
-    /// Begins to listen. Where the file system cannot tell, the timer has to do.
+    /// Begins to watch. Where the file system cannot be watched, only the timer scans.
     fn start(directory: &Directory, feed: &str) -> Self {
         let (tell, changed) = mpsc::channel(CHANGED_MAX);
         let lost = Arc::new(AtomicBool::new(false));

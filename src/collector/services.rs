@@ -34,13 +34,13 @@ pub(super) struct Services {
 }
 
 impl Services {
-    /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
-    /// give back in-flight messages. Cancel-safe.
+    /// Returns once the stop was requested so long ago that no wait may go on: the rest of the time is for giving back
+    /// in-flight messages. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }
 
-    /// Hands a part to a sink. Returns false when the sink has had no room for as long as patience lasts, or is closed.
+    /// Offers a part to a sink. Returns false when the sink had no room for as long as its patience lasts, or is closed.
     pub(super) async fn offer(&self, sink: SinkId, part: Part, tracker: &Tracker) -> bool {
         tokio::select! {
             biased;
@@ -50,13 +50,13 @@ impl Services {
         }
     }
 
-    /// The supervisor turns, and health sees it.
+    /// Shows health that the dispatcher is running.
     pub(super) fn beat(&self) {
         self.health.beat(clock::since_ms(self.began));
     }
 
-    /// Whether the sink committed all of the object's parts that its job offered. Given up once the sink has not moved for
-    /// its patience.
+    /// Whether the sink committed all of the object's parts that its job offered. Gives up once the sink made no progress
+    /// for as long as its patience lasts.
     pub(super) async fn wait_for(
         &self,
         sink: SinkId,

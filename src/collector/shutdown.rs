@@ -1,4 +1,4 @@
-//! The word to stop: asked for once, heard by every task; and the signals that are no word to stop.
+//! The stop: requested once, seen by every task; and the signals that do not stop the process.
 
 use std::io;
 use std::time::Duration;
@@ -8,22 +8,22 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Hears the word to stop.
+/// Sees that the stop was requested.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Option<Instant>>);
 
-/// Says it.
+/// Requests the stop.
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Sender<Option<Instant>>);
 
 /// The two ends.
 pub fn channel() -> (Stop, Shutdown) {
-    let (says, hears) = watch::channel(None);
-    (Stop(says), Shutdown(hears))
+    let (sender, receiver) = watch::channel(None);
+    (Stop(sender), Shutdown(receiver))
 }
 
 impl Stop {
-    /// Asks everyone to stop. Asking again changes nothing.
+    /// Requests the stop. A second request changes nothing.
     pub fn request(&self) {
         self.0.send_if_modified(|asked| {
             let first = asked.is_none();
@@ -34,15 +34,15 @@ impl Stop {
 }
 
 impl Shutdown {
-    /// Returns once the stop has been asked for; never, when nobody is left to ask. Cancel-safe.
+    /// Returns once the stop was requested; never, when every [`Stop`] is gone. Cancel-safe.
     pub async fn requested(&self) {
-        let mut hears = self.0.clone();
-        if hears.wait_for(Option::is_some).await.is_err() {
+        let mut receiver = self.0.clone();
+        if receiver.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Returns once the stop was asked for `long` ago. Cancel-safe.
+    /// Returns once the stop was requested `long` ago. Cancel-safe.
     pub async fn requested_for(&self, long: Duration) {
         self.requested().await;
         let asked = self.0.borrow().unwrap_or_else(Instant::now);
@@ -57,8 +57,8 @@ impl Shutdown {
 /// Listens for signals from here on. Of SIGTERM and SIGINT the first asks for the stop, the second ends the process at
 /// once with 128 + its number. Ending at once is safe: whatever was not committed comes again.
 ///
-/// SIGHUP, SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them, without a word: they change
-/// nothing. SIGXFSZ needs no word, because the write past the limit of a file's size fails and is reported there.
+/// SIGHUP, SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them: here they change nothing.
+/// SIGXFSZ is not logged, since the write past the limit of a file's size fails and is reported there.
 ///
 /// To be called within a runtime; fails when the handlers cannot be installed.
 pub fn on_signals(stop: Stop) -> io::Result<()> {

@@ -45,7 +45,7 @@ use crate::telemetry::systemd;
 /// How long the admin server rests after a failure, out of descriptors for example.
 const ADMIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Who tells the dispatcher of changes; when all have ended, `--once` is over.
+/// The tasks that request reads of the dispatcher; when all have ended, `--once` is over.
 pub(super) type Sources = JoinSet<Result<(), Error>>;
 
 /// What each part is started with.
@@ -54,9 +54,9 @@ pub(super) struct Basis {
     pub clock: Clock,
     pub random: Random,
     pub reporter: Reporter,
-    /// Heard by every part.
+    /// Seen by every part.
     pub halt: Shutdown,
-    /// Do what there is to do now, and no more.
+    /// Do what is to be done now, and end.
     pub once: bool,
 }
 
@@ -158,7 +158,7 @@ pub(super) fn scanners(
     }
 }
 
-/// What takes up what operators ask of the quarantine.
+/// The task that takes up requeue requests.
 pub(super) fn requeues(
     services: &Services,
     read_requests: &mpsc::Sender<ReadRequest>,
@@ -179,7 +179,7 @@ pub(super) fn requeues(
     sources.spawn(async move { Ok(requeues.run(halt).await?) });
 }
 
-/// What takes up the objects that no feed took before.
+/// The task that takes up objects that no feed took before.
 pub(super) fn rerouting(
     services: &Services,
     read_requests: &mpsc::Sender<ReadRequest>,
@@ -267,7 +267,7 @@ pub(super) fn queues<Q: Queue>(
     Ok(watched)
 }
 
-/// Has the users of every feed that wants them listed, beside everything else.
+/// Starts listing the users of every feed that needs them.
 pub(super) fn user_directories(feeds: &Feeds, basis: &Basis, background: &mut JoinSet<Result<(), Error>>) {
     for directory in feeds.0.iter().filter_map(|feed| feed.users.clone()) {
         let (random, reporter) = (basis.random.clone(), basis.reporter.clone());
@@ -278,7 +278,7 @@ pub(super) fn user_directories(feeds: &Feeds, basis: &Basis, background: &mut Jo
     }
 }
 
-/// Looks after what is only to be looked at now and then.
+/// Starts the periodic work.
 pub(super) fn upkeep<Q: Queue>(
     services: &Arc<Services>,
     identities: Vec<Identity>,
@@ -294,7 +294,7 @@ pub(super) fn upkeep<Q: Queue>(
     background.spawn(async move { Ok(upkeep.await?) });
 }
 
-/// Tells the service manager that the daemon turns, where it watches us.
+/// Tells the service manager that the daemon is alive, where it watches us.
 pub(super) fn watchdog(health: Arc<Health>, began: Instant, background: &mut JoinSet<Result<(), Error>>) {
     if let Some(every) = systemd::watchdog_every() {
         background.spawn(async move {

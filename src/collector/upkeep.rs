@@ -1,4 +1,4 @@
-//! What is done now and then: forgetting, gauges, what nobody else reports, the service manager's watchdog.
+//! Periodic work: forgetting, gauges, reports of sinks that do not answer, the service manager's watchdog.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How often old checkpoints are looked for.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
-/// How often it is looked whether the state directory is still there. Every commit looks too.
+/// How often the state directory is checked. Every commit checks it too.
 const GUARD_EVERY: Duration = Duration::from_secs(1);
 
 const DAY_MS: i64 = 86_400_000;
 
-/// How often what nobody else reports is looked for.
+/// How often sinks and held-back messages are reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// A sink that has had a batch for as long without an answer stands still.
+/// A sink that has a batch for so long without an answer stands still.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// A queue and its in-flight messages.
@@ -52,7 +52,7 @@ pub(super) async fn run<Q: Queue>(
     loop {
         if Instant::now() >= forget_at {
             match forget(&services).await {
-                // It is tried again with the next look.
+                // The next round tries again.
                 Err(StoreError::Full) => services.reporter.store_is_full(),
                 forgot => {
                     forgot?;
@@ -79,7 +79,7 @@ pub(super) async fn run<Q: Queue>(
     }
 }
 
-/// Looks whether the store's files are still those that were opened, until they are not.
+/// Checks that the store's files are still those that were opened, until they are not.
 pub(super) async fn guard(store: CheckpointStore) -> Result<(), StoreError> {
     loop {
         store.in_place()?;
@@ -147,7 +147,7 @@ async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
     let oldest_ms = watched.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
     let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
     services.metrics.queue_oldest_message_age_seconds.set([&watched.name], age_secs);
-    // Without permission to ask, the gauges stay as they are; receiving says what is wrong.
+    // Without permission to ask, the gauges stay as they are; receiving reports what is wrong.
     if let Ok(attributes) = watched.queue.attributes().await {
         let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
         services.metrics.queue_visible_messages.set([&watched.name], count(attributes.visible_messages));
@@ -155,19 +155,19 @@ async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
     }
 }
 
-/// Tells the service manager that the daemon turns, as long as it does.
+/// Tells the service manager that the daemon is alive, as long as it is.
 pub(super) async fn watchdog(health: Arc<Health>, began: Instant, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         if health.live(clock::since_ms(began)) {
-            // Where nobody listens there is nobody to tell.
+            // Without a service manager nobody listens.
             let _ = systemd::watchdog();
         }
     }
 }
 
-/// Reports what nobody else does, until it is dropped: messages that were held back and did not come again, sinks that do
-/// not answer, and the service manager's line.
+/// Reports until it is dropped: how many messages were held back, sinks that do not answer, and the service manager's
+/// status line.
 pub(super) async fn report(services: Arc<Services>) {
     let mut shown = String::new();
     loop {
@@ -175,7 +175,7 @@ pub(super) async fn report(services: Arc<Services>) {
         look_at_sinks(&services.reporter, &services);
         let summary = status::summary(&services.health);
         if shown != summary {
-            // Where nobody listens there is nobody to tell.
+            // Without a service manager nobody listens.
             let _ = systemd::status(&summary);
             shown = summary;
         }

@@ -1,4 +1,5 @@
-//! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before them.
+//! Keeps a feed's user directory fresh: lists the users at start and each lifetime, beside the events and never before
+//! them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl UserDirectory {
         Self { feed, config, kept: RwLock::default() }
     }
 
-    /// The users as they are known now; of none while nothing was listed, or for too long.
+    /// A lookup among the users listed last; among none where no listing is fresh enough.
     pub(super) fn lookup(&self) -> Lookup {
         Lookup::among(self.users())
     }

@@ -123,7 +123,7 @@ pub struct Limits {
     /// How long the others wait for a sink that is slow or failing before they go on without it. Default: 5s.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub sink_patience: Duration,
-    /// After how long without a sink its objects are written down as owed and their messages settled; `never` keeps
+    /// After how long without a sink its objects are written into its backlog and their messages settled; `never` keeps
     /// them in the queue. Default: 10m.
     pub owe_after: OweAfter,
     /// How many objects that could not be read a feed's backlog holds; past it their messages go back to their queue for

@@ -164,11 +164,11 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     int(out, "\"ordinal\":", i64::try_from(seen.ordinal).ok());
     let mut record = Vec::with_capacity(seen.record.len());
     write_masked(&mut record, seen.record, &event.dropped, &[]);
-    let shown = String::from_utf8_lossy(&record);
+    let text = String::from_utf8_lossy(&record);
     out.extend_from_slice(b"\"record\":\"");
-    write_escaped(out, &shown);
+    write_escaped(out, &text);
     out.extend_from_slice(b"\",");
-    flag(out, "\"is_lossy\":", matches!(shown, Cow::Owned(_)).then_some(true));
+    flag(out, "\"is_lossy\":", matches!(text, Cow::Owned(_)).then_some(true));
     close(out, b'}');
 }
 
@@ -190,7 +190,7 @@ pub(crate) const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
 
 impl<'a> Seen<'a> {
     /// The record, where the event is to show it.
-    pub(crate) fn shown(&self) -> Option<&'a [u8]> {
+    pub(crate) fn raw_record(&self) -> Option<&'a [u8]> {
         (self.index == 0 || self.record.len() <= SHOWN_AGAIN_BYTES_MAX).then_some(self.record)
     }
 }

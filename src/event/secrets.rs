@@ -1,4 +1,4 @@
-//! Secrets in records: which fields hold them, and how values are carried into an event without them.
+//! Secrets in records: which fields hold them, and how values are copied into an event without them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::event::text::{unescape, write_escaped};
 use crate::event::{Fault, Fields, Json, Members, Reader, Text, Value};
 
-/// What is shown in a secret's place.
+/// The replacement of a secret.
 pub(crate) const MASK: &str = "***";
 
 /// A field is secret when its name ends so, whatever its case and without `_`, `-` and `.`: passwords, keys, tokens, the
@@ -52,16 +52,16 @@ const USUAL_MORE: usize = 2;
 /// What the source writes at the end of a value that it cut short.
 const TRUNCATED: &str = "... truncated";
 
-/// A secret in a record, and what is shown instead.
+/// A secret in a record, and its replacement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mask {
     /// Bytes of the record.
     pub at: Range<usize>,
     /// In the record's own notation: inside a JSON string, escaped as such.
-    pub shown: Cow<'static, str>,
+    pub replacement: Cow<'static, str>,
 }
 
-/// Appends the record with what is shown in place of its masked parts.
+/// Appends the record with its masked parts replaced.
 pub(crate) fn write_masked(out: &mut Vec<u8>, record: &[u8], masks: &[Mask], more: &[Mask]) {
     let mut masks: Vec<&Mask> = masks.iter().chain(more).collect();
     masks.sort_by_key(|mask| mask.at.start);
@@ -70,7 +70,7 @@ pub(crate) fn write_masked(out: &mut Vec<u8>, record: &[u8], masks: &[Mask], mor
         // A part inside of another is gone with it.
         let Some(between) = record.get(from..mask.at.start) else { continue };
         out.extend_from_slice(between);
-        out.extend_from_slice(mask.shown.as_bytes());
+        out.extend_from_slice(mask.replacement.as_bytes());
         from = mask.at.end;
     }
     out.extend_from_slice(record.get(from..).unwrap_or_default());
@@ -142,33 +142,33 @@ impl<'a> Secrets<'a> {
     }
 
     /// The value of a field of that name: as it is, or masked; in objects each key once, the last value holding.
-    pub fn carry(&mut self, name: &str, value: Json<'a>) -> Value<'a> {
+    pub fn copy(&mut self, name: &str, value: Json<'a>) -> Value<'a> {
         match value {
             Json::Null => Value::Json(Cow::Borrowed("null")),
             Json::Bool(true) => Value::Json(Cow::Borrowed("true")),
             Json::Bool(false) => Value::Json(Cow::Borrowed("false")),
             _ if is_secret(name) => self.mask(value),
             Json::Number(digits) => Value::Json(Cow::Borrowed(digits)),
-            Json::String(inside) => Value::Text(self.carry_text(inside)),
+            Json::String(inside) => Value::Text(self.copy_text(inside)),
             Json::Object(whole) | Json::Array(whole) if is_clean(whole) => Value::Json(Cow::Borrowed(whole)),
-            Json::Object(whole) => self.carry_object(whole),
-            Json::Array(whole) => self.carry_array(name, whole),
+            Json::Object(whole) => self.copy_object(whole),
+            Json::Array(whole) => self.copy_array(name, whole),
         }
     }
 
-    /// The fields that have found no place in the event, each carried.
-    pub fn carry_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
+    /// The fields that have found no place in the event, each copied.
+    pub fn copy_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
         let mut members = Members::with_capacity(fields.unmapped().count() + USUAL_MORE);
         for field in fields.unmapped() {
-            members.push((field.name(), self.carry(&field.key, field.value)));
+            members.push((field.name(), self.copy(&field.key, field.value)));
         }
         members
     }
 
-    /// As [`carry`](Self::carry), for an attribute that is text: nothing when the value says nothing.
-    pub fn carry_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
+    /// As [`copy`](Self::copy), for an attribute that is text: nothing when the value says nothing.
+    pub fn copy_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
         let text = value.text()?;
-        match self.carry(name, value) {
+        match self.copy(name, value) {
             Value::Text(text) => Some(text),
             Value::Json(Cow::Borrowed(_)) => Some(text),
             changed => {
@@ -194,25 +194,25 @@ impl<'a> Secrets<'a> {
         Value::Text(Text::from(MASK))
     }
 
-    fn remember(&mut self, secret: &'a str, shown: Cow<'static, str>) {
+    fn remember(&mut self, secret: &'a str, replacement: Cow<'static, str>) {
         // Both are addresses in one text, of which the secret is a slice.
         let from = (secret.as_ptr() as usize).wrapping_sub(self.record.as_ptr() as usize);
         if from <= self.record.len() {
-            self.masks.push(Mask { at: from..from + secret.len(), shown });
+            self.masks.push(Mask { at: from..from + secret.len(), replacement });
         }
     }
 
     /// A text may hold JSON that holds secrets.
-    fn carry_text(&mut self, inside: &'a str) -> Text<'a> {
+    fn copy_text(&mut self, inside: &'a str) -> Text<'a> {
         self.truncated |= inside.ends_with(TRUNCATED);
         if !may_be_json(inside) || !mentions_secret(inside) {
             return Text::Escaped(inside);
         }
-        let shown = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
-        let mut escaped = Vec::with_capacity(shown.len() + 16);
-        write_escaped(&mut escaped, &shown);
+        let masked = self.masked_text(&unescape(inside)).unwrap_or_else(|| MASK.to_owned());
+        let mut escaped = Vec::with_capacity(masked.len() + 16);
+        write_escaped(&mut escaped, &masked);
         self.remember(inside, Cow::Owned(String::from_utf8(escaped).unwrap_or_else(|_| MASK.to_owned())));
-        Text::from(shown)
+        Text::from(masked)
     }
 
     fn masked_text(&self, text: &str) -> Option<String> {
@@ -224,21 +224,21 @@ impl<'a> Secrets<'a> {
         reader.end().ok()?;
         let mut inner = Secrets { record: text, embedded: self.embedded + 1, masks: Vec::new(), truncated: false };
         let mut out = Vec::with_capacity(text.len());
-        inner.carry("", value).write(&mut out);
+        inner.copy("", value).write(&mut out);
         String::from_utf8(out).ok()
     }
 
-    fn carry_object(&mut self, whole: &'a str) -> Value<'a> {
+    fn copy_object(&mut self, whole: &'a str) -> Value<'a> {
         let Ok(fields) = Fields::read(&mut Reader::new(whole)) else { return Value::Text(Text::from(MASK)) };
-        let members = fields.iter().map(|field| (Text::from(field.key.clone()), self.carry(&field.key, field.value)));
+        let members = fields.iter().map(|field| (Text::from(field.key.clone()), self.copy(&field.key, field.value)));
         Value::Object(members.collect())
     }
 
-    fn carry_array(&mut self, name: &str, whole: &'a str) -> Value<'a> {
+    fn copy_array(&mut self, name: &str, whole: &'a str) -> Value<'a> {
         let mut values = Vec::new();
         let read = Reader::new(whole).array(|reader| {
             let value = reader.value()?;
-            values.push(self.carry(name, value));
+            values.push(self.copy(name, value));
             Ok(())
         });
         if read.is_ok() { Value::List(values) } else { Value::Text(Text::from(MASK)) }
@@ -313,11 +313,11 @@ fn are_distinct(keys: &mut [&str]) -> bool {
 mod tests {
     use super::*;
 
-    fn carried(record: &'static str) -> (String, Secrets<'static>) {
+    fn copied(record: &'static str) -> (String, Secrets<'static>) {
         let mut secrets = Secrets::of(record);
         let value = Reader::new(record).value().unwrap();
         let mut out = Vec::new();
-        secrets.carry("", value).write(&mut out);
+        secrets.copy("", value).write(&mut out);
         (String::from_utf8(out).unwrap(), secrets)
     }
 
@@ -372,9 +372,9 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_secret_is_carried_as_it_stands() {
+    fn what_holds_no_secret_is_copied_as_it_stands() {
         let record = r#"{"a": [1.50, 9007199254740993, {"b":null}], "c" : "x\ny"}"#;
-        let (out, secrets) = carried(record);
+        let (out, secrets) = copied(record);
         assert_eq!(out, record);
         assert_eq!(secrets.masks, []);
     }
@@ -382,39 +382,39 @@ mod tests {
     #[test]
     fn a_secret_is_masked_at_any_depth_and_its_place_is_remembered() {
         let record = r#"{"a":[{"password":"p\"w","n":1}],"token":77}"#;
-        let (out, secrets) = carried(record);
+        let (out, secrets) = copied(record);
         assert_eq!(out, r#"{"a":[{"password":"***","n":1}],"token":"***"}"#);
-        let masked: Vec<_> = secrets.masks.iter().map(|mask| (&record[mask.at.clone()], &*mask.shown)).collect();
+        let masked: Vec<_> = secrets.masks.iter().map(|mask| (&record[mask.at.clone()], &*mask.replacement)).collect();
         assert_eq!(masked, [(r#"p\"w"#, "***"), ("77", "\"***\"")]);
     }
 
     #[test]
     fn a_secret_in_json_in_a_text_is_masked_there() {
         let record = r#"{"result":"{\"token_value\":\"abc\",\"more\":\"{\\\"password\\\":\\\"p\\\"}\"}"}"#;
-        let (out, secrets) = carried(record);
+        let (out, secrets) = copied(record);
         let expected = r#"{"result":"{\"token_value\":\"***\",\"more\":\"{\\\"password\\\":\\\"***\\\"}\"}"}"#;
         assert_eq!(out, expected);
         assert_eq!(secrets.masks.len(), 1);
         let mask = &secrets.masks[0];
-        let shown = format!("{}{}{}", &record[..mask.at.start], mask.shown, &record[mask.at.end..]);
-        assert_eq!(shown, expected);
+        let masked = format!("{}{}{}", &record[..mask.at.start], mask.replacement, &record[mask.at.end..]);
+        assert_eq!(masked, expected);
     }
 
     #[test]
     fn a_text_that_only_looks_like_json_is_masked_whole_when_it_mentions_a_secret() {
-        let (out, _) = carried(r#"["{\"password\": broken", "{\"harmless\": broken"]"#);
+        let (out, _) = copied(r#"["{\"password\": broken", "{\"harmless\": broken"]"#);
         assert_eq!(out, r#"["***","{\"harmless\": broken"]"#);
     }
 
     #[test]
     fn of_a_key_that_stands_twice_the_last_value_holds() {
-        let (out, _) = carried(r#"{"o":{"k":1,"x":2,"k":3,"\u006b":4}}"#);
+        let (out, _) = copied(r#"{"o":{"k":1,"x":2,"k":3,"\u006b":4}}"#);
         assert_eq!(out, r#"{"o":{"k":4,"x":2}}"#);
     }
 
     #[test]
     fn a_value_that_the_source_cut_short_is_noticed() {
-        assert!(carried(r#"{"a":{"b":"SELECT 1 ... truncated"}}"#).1.truncated);
-        assert!(!carried(r#"{"a":{"b":"SELECT 1"}}"#).1.truncated);
+        assert!(copied(r#"{"a":{"b":"SELECT 1 ... truncated"}}"#).1.truncated);
+        assert!(!copied(r#"{"a":{"b":"SELECT 1"}}"#).1.truncated);
     }
 }

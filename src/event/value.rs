@@ -1,4 +1,4 @@
-//! Values that are carried along as they came: unmapped fields, request data, results.
+//! Values that are copied as they came: unmapped fields, request data, results.
 
 use std::borrow::Cow;
 

@@ -12,7 +12,7 @@ use crate::event::is_secret;
 /// "Authenticating Requests: Using Query Parameters"), and a login's (RFC 6749, section 4.1.2).
 const PARAMETERS: &[&str] = &["x-amz-signature", "x-amz-security-token", "signature", "sig", "code"];
 
-const SHOWN: &str = "***";
+const MASK: &str = "***";
 
 /// What stands before a host, and a password at it.
 static SCHEME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("://"));
@@ -80,19 +80,19 @@ pub(super) fn masked(text: &str, queries: Option<&Finder<'_>>) -> Option<String>
     scan.queries(queries.into_iter().flat_map(|name| values(bytes, name)));
     passwords(bytes, &mut scan.found);
     let mut found = scan.found;
-    found.retain(|secret| text.get(secret.clone()).is_some_and(|secret| secret != SHOWN));
+    found.retain(|secret| text.get(secret.clone()).is_some_and(|secret| secret != MASK));
     if found.is_empty() {
         return None;
     }
-    let mut shown = String::with_capacity(text.len());
+    let mut masked = String::with_capacity(text.len());
     let mut from = 0;
     for secret in in_order(found) {
-        shown.push_str(text.get(from..secret.start)?);
-        shown.push_str(SHOWN);
+        masked.push_str(text.get(from..secret.start)?);
+        masked.push_str(MASK);
         from = secret.end;
     }
-    shown.push_str(text.get(from..)?);
-    Some(shown)
+    masked.push_str(text.get(from..)?);
+    Some(masked)
 }
 
 /// Without those that begin inside of another.

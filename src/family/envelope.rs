@@ -216,7 +216,7 @@ fn beside<'a, 't>(name: &str, value: Json<'t>, line: &str, secrets: &mut Secrets
         }
         value => {
             let mut out = Vec::new();
-            secrets.carry(name, value).write(&mut out);
+            secrets.copy(name, value).write(&mut out);
             Some(Value::Json(Cow::Owned(String::from_utf8(out).ok()?)))
         }
     }

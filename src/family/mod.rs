@@ -293,8 +293,8 @@ fn encode_one(
         Some(redaction) => (context.family.redact)(context, record, redaction)?,
         None => None,
     };
-    let shown = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
-    let record = shown.as_ref().unwrap_or(record);
+    let redacted = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
+    let record = redacted.as_ref().unwrap_or(record);
     let origin = context.origin();
     let mut index = 0;
     let decoded = (context.family.decode)(context, record, &mut |event| {

@@ -48,7 +48,7 @@ pub(super) fn masked(text: &str) -> Option<String> {
     let (json, plain) = if is_json { (bytes, &b""[..]) } else { (&b""[..], bytes) };
     let few = memchr::memchr3_iter(b'\'', b'\\', b'$', json);
     let many = Marks::of([b'\'', b'"', b'$'], plain);
-    let mut shown: Option<String> = None;
+    let mut masked: Option<String> = None;
     let (mut copied, mut from) = (0, 0);
     for mark in few.chain(many) {
         let at = match bytes[mark] {
@@ -60,15 +60,15 @@ pub(super) fn masked(text: &str) -> Option<String> {
             continue;
         }
         let Some(inside) = literal(bytes, at, is_json).filter(|inside| !inside.is_empty()) else { continue };
-        let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
-        shown.push_str(text.get(copied..inside.start)?);
-        shown.push_str("***");
+        let masked = masked.get_or_insert_with(|| String::with_capacity(text.len()));
+        masked.push_str(text.get(copied..inside.start)?);
+        masked.push_str("***");
         copied = inside.end;
         from = inside.end + 1;
     }
-    let mut shown = shown?;
-    shown.push_str(text.get(copied..)?);
-    Some(shown)
+    let mut masked = masked?;
+    masked.push_str(text.get(copied..)?);
+    Some(masked)
 }
 
 /// What a literal holds that begins at `at` and is a secret.

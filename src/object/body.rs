@@ -1,4 +1,4 @@
-//! The bytes of one version as they come, whichever place holds them.
+//! The bytes of one version as they come, from any kind of place.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;

@@ -20,13 +20,13 @@ const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
 /// The largest zstd window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// Enough to tell what inflated content is.
+/// The first bytes of the inflated content that are kept.
 const BEGINNING_BYTES: usize = 4;
 
 /// Inflated at once where nothing is kept.
 const SCRATCH_BYTES: usize = 64 << 10;
 
-/// The ratio is not judged before as much was inflated: a short log of equal lines compresses well and harms nobody.
+/// The ratio is judged only past so many inflated bytes: a short log of equal lines compresses well and does no harm.
 const UNJUDGED_BYTES: u64 = 16 << 20;
 
 /// How far an object may inflate.
@@ -51,7 +51,7 @@ pub enum InflateError {
     TooLarge { bytes_max: u64 },
     #[error("inflates to more than {ratio_max} times its size")]
     RatioTooHigh { ratio_max: u64 },
-    /// The stored bytes could not be read; nothing is said about them.
+    /// The stored bytes could not be read. They may be sound.
     #[error("the stored bytes could not be read")]
     Source(#[source] io::Error),
 }
@@ -107,8 +107,8 @@ pub struct Proof {
     pub trailing_garbage: bool,
 }
 
-/// Inflates the whole of a source and keeps nothing: what can be proved so can afterwards be delivered without the fear
-/// that only a part of it can be read.
+/// Inflates the whole of a source and keeps nothing. Content that is proved so can then be delivered: it will not turn out
+/// to be readable in part only.
 pub struct Prover<R> {
     inflate: Inflate<R>,
     scratch: Box<[u8]>,
@@ -122,7 +122,7 @@ impl<R: Read> Prover<R> {
         Self { inflate, scratch: vec![0; SCRATCH_BYTES].into(), beginning: [0; BEGINNING_BYTES], known: 0 }
     }
 
-    /// Inflates to the end. Where the source has no bytes yet and says so, nothing is lost: call again.
+    /// Inflates to the end. Where the source returns `WouldBlock`, nothing is lost: call again.
     ///
     /// # Errors
     /// As [`InflateError`] says.
@@ -149,7 +149,7 @@ impl<R: Read> Prover<R> {
 /// The inflated content of `source`, as a reader: all members of a gzip file, all frames of a zstd file, anything else
 /// as it is. No bytes at all are empty content, whatever the object's name promises.
 ///
-/// What follows the last whole member or frame without beginning another is left out, and told by `trailing_garbage`.
+/// Bytes behind the last whole member or frame that begin no other are left out, and `trailing_garbage` tells so.
 /// A cut exactly between two members cannot be noticed here; the stored size can tell.
 /// Errors are [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own
 /// come through as they are.

@@ -1,4 +1,4 @@
-//! Objects that whoever makes the world answers for, such as a test.
+//! Objects in memory, such as a test's.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use crate::notification::scan::{Found, ScanError};
 use crate::object::body::{Answer, Snapshot};
 use crate::object::version::{Condition, Part, Range, ReadError, Reading};
 
-/// A place of objects that are nowhere else. What it promises is what [`Objects`](crate::object::Objects) does.
+/// A place in memory. It keeps the promises of [`Objects`](crate::object::Objects).
 pub trait MemoryPlace: Debug + Send + Sync {
     fn read<'a>(
         &'a self,
@@ -24,6 +24,6 @@ pub trait MemoryPlace: Debug + Send + Sync {
 
     fn etag<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, Result<Box<str>, ReadError>>;
 
-    /// All that it holds below the prefix.
+    /// All of its objects below the prefix.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Result<Vec<Found>, ScanError>>;
 }

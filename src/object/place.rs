@@ -1,4 +1,4 @@
-//! Where one feed's objects are read: one of the places there can be.
+//! The place of one feed's objects, of any kind.
 
 use std::sync::Arc;
 

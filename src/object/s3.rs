@@ -28,7 +28,7 @@ impl S3Objects {
         Self { client: Arc::new(client) }
     }
 
-    /// The way these objects are read, for listings.
+    /// The S3 client, for listings.
     pub fn client(&self) -> &S3Client {
         &self.client
     }
@@ -50,7 +50,7 @@ impl S3Objects {
             }
         };
         let opened = Opened::new(object, reply, range)?;
-        // Not every look-alike of S3 heeds conditions.
+        // Some services like S3 ignore conditions.
         match condition {
             Condition::UnlessEtag(etag) if *etag == opened.version.etag => Ok(None),
             Condition::OnlyEtag(etag) if *etag != opened.version.etag => {

@@ -12,7 +12,7 @@ pub(super) struct Stored<R> {
     start: usize,
     end: usize,
     pub(super) used_bytes: u64,
-    /// The error the source returned, set aside while a decoder passes its own view of it on.
+    /// The error that the source returned, kept while a decoder passes on an error of its own.
     pub(super) failure: Option<io::Error>,
 }
 
@@ -22,7 +22,7 @@ impl<R: Read> Stored<R> {
         Self { source, buffer, start: 0, end: 0, used_bytes: 0, failure: None }
     }
 
-    /// What was read and is not used yet.
+    /// Bytes that were read and are not used yet.
     pub(super) fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -45,7 +45,7 @@ impl<R: Read> Stored<R> {
         Ok(count)
     }
 
-    /// Sets the source's failure aside and gives one of its kind to whoever asked.
+    /// Keeps the source's error and returns one of the same kind.
     fn set_aside(&mut self, failure: io::Error) -> io::Error {
         let kind = failure.kind();
         self.failure.get_or_insert(failure);
@@ -56,7 +56,7 @@ impl<R: Read> Stored<R> {
 impl<R: Read> Read for Stored<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end && into.len() >= self.buffer.len() {
-            // Nothing is gained by way of the buffer.
+            // A large read needs no buffer.
             let count = read_uninterrupted(&mut self.source, into).map_err(|failure| self.set_aside(failure))?;
             self.used_bytes += count as u64;
             return Ok(count);

@@ -35,7 +35,7 @@ pub enum Condition {
     OnlyEtag(Box<str>),
 }
 
-/// What there was to read.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Reading<T> {
     /// The version that `Condition::UnlessEtag` names is still the current one.
@@ -61,7 +61,7 @@ pub struct Part {
     pub bytes: Bytes,
 }
 
-/// Refuses a range that is empty or too long to be held in memory.
+/// Rejects a range that is empty or too long for memory.
 pub(super) fn check_range(object: &ObjectId, range: Range) -> Result<(), ReadError> {
     let length = match range {
         Range::Between(start, end) => end.saturating_sub(start),
@@ -77,10 +77,10 @@ pub(super) fn check_range(object: &ObjectId, range: Range) -> Result<(), ReadErr
 /// Why an object could not be read. The variants are what a caller does differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The object is not there (any more). Asking again may help when the writer is slow; then it has vanished.
+    /// The object is not there (any more). A retry may help where the writer is slow; after that it has vanished.
     #[error("{object} is not there")]
     NotFound { object: ObjectId },
-    /// Permissions, keys or policies refuse the read; nothing but a person can mend it. The object is kept owed.
+    /// Permissions, keys or policies refuse the read; only a person can mend it. The object stays in the backlog.
     #[error("reading {object} is refused: {reason}")]
     Denied { object: ObjectId, kind: FaultKind, reason: String },
     /// The object is archived and cannot be read without a restore.
@@ -92,13 +92,13 @@ pub enum ReadError {
     /// Throttled, timed out, reset: try again later.
     #[error("reading {object} failed for now: {reason}")]
     Unavailable { object: ObjectId, kind: FaultKind, reason: String },
-    /// The stored bytes are damaged or over a limit; the same version will never read better.
+    /// The stored bytes are damaged or over a limit; the same version will never be readable.
     #[error("{object} cannot be read: {reason}")]
     Damaged { object: ObjectId, reason: String },
 }
 
 impl ReadError {
-    /// What it is counted and reported as.
+    /// The kind that it is counted and reported as.
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::NotFound { .. } => FaultKind::NotFound,

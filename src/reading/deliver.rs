@@ -1,4 +1,4 @@
-//! For the sinks of a feed: which records of an object are known, which are new, and who wants them.
+//! A reading for a feed's sinks: which records are known, which are new, and which outputs get them.
 
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
@@ -20,25 +20,25 @@ pub struct Deliver {
     pub framed_bytes: u64,
     pub outputs: Vec<Output>,
     pub encoders: Vec<Encoder>,
-    /// Accepted records that are in quarantine, as far as some output has not had them: no sink gets those.
+    /// Accepted records that are in quarantine, as far as some output has not passed them: no sink gets those.
     pub quarantined: Places,
-    /// Whether a last line without a line end is held back, though it can be decoded: its writer may not have come to its end.
+    /// Whether a last line without a line end is held back though it can be decoded: its writer may still be writing it.
     pub holds_unended: bool,
 }
 
 /// What a reading came to.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Whether the content was read to its end. If not, nobody was left to take more, or the stop came.
+    /// Whether the content was read to its end. If not, no output was left, or the reading was stopped.
     pub is_complete: bool,
-    /// What is known of the content once everything given out is accepted.
+    /// What is known of the content once everything emitted is accepted.
     pub progress: Progress,
-    /// The known content was not where it had been.
+    /// The content does not begin with what was accepted of it.
     pub is_rewritten: bool,
-    /// Accepted records that the content does not hold any more.
+    /// Accepted records that the content does not have any more.
     pub vanished: u64,
     pub held_lines: i64,
-    /// Lines that are no records, of those behind what was read before.
+    /// Lines that are no records, counted only behind what was read before.
     pub skipped_lines: u64,
     pub content_bytes: u64,
     /// Bytes that belong to no member or frame follow the compressed content.
@@ -46,7 +46,7 @@ pub struct Summary {
     pub counts: Counts,
 }
 
-/// Reads as much as it takes to bring every output up to the content's end.
+/// Reads as much as is needed to bring every output to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
     Reader::new(|supply, outlet| async move {
         let Deliver { before, framed_bytes, outputs, encoders, quarantined, holds_unended } = deliver;
@@ -80,12 +80,12 @@ impl Wanted {
 /// How a stream ended.
 enum Streamed {
     Ended(Summary),
-    /// Its beginning is not what it was: the last known line goes on.
+    /// The last known line has become longer, so the known beginning does not hold.
     LastLineGrew,
 }
 
 impl Pass<'_> {
-    /// Reads as much as it takes to bring every sink up to the content's end.
+    /// Reads as much as is needed to bring every output to the content's end.
     async fn run(&mut self) -> Result<Summary, ReadingError> {
         let has_trailing_garbage = self.source.prove().await?;
         let lags = self.fan_out.is_behind(self.before.accepted);
@@ -125,7 +125,7 @@ impl Pass<'_> {
         Ok(summary)
     }
 
-    /// Streams content whose known part stands in the order of acceptance, from its beginning.
+    /// Streams content from its beginning, where its known part is in the order of acceptance.
     pub(super) async fn in_order(&mut self, wanted: Wanted) -> Result<Summary, ReadingError> {
         let limit = self.limits.fingerprints_in_memory;
         let comparison = Comparison::again(&self.before, self.growth(), self.table(), limit);
@@ -133,8 +133,8 @@ impl Pass<'_> {
         self.streamed(content, comparison, wanted).await
     }
 
-    /// Compares the whole content. Sinks that lack known records first get those of them that it holds, in the order of
-    /// acceptance; what it does not hold is a gap.
+    /// Compares the whole content. Outputs that lack known records first get those that are in the content, in the order
+    /// of acceptance. Those that are not become a gap.
     async fn anew(&mut self, lacking: bool) -> Result<Summary, ReadingError> {
         if lacking {
             let aside = self.set_aside(self.fan_out.lacks()).await?;
@@ -159,7 +159,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Sets the known records at the places wanted aside, in whatever order they stand.
+    /// Copies the known records at the wanted places into scratch, in the content's order.
     pub(super) async fn set_aside(
         &mut self,
         mut is_wanted: impl FnMut(u64) -> bool + Send,
@@ -173,7 +173,8 @@ impl Pass<'_> {
         Ok(aside)
     }
 
-    /// Gives out what was set aside, in the order of acceptance: to whose gap it lies in, and to whom it lies ahead of.
+    /// Emits the records in scratch in the order of acceptance: to outputs whose gap has their place, and to outputs that
+    /// are not there yet.
     pub(super) async fn emit_aside(&mut self, aside: Aside) -> Result<(), ReadingError> {
         let unused = Progress::default();
         let mut records = aside.in_order().map_err(ReadingError::Scratch)?;
@@ -236,7 +237,7 @@ impl Pass<'_> {
         Ok(Streamed::Ended(summary))
     }
 
-    /// Lets what is given out be taken where it is much, and hears who takes nothing more.
+    /// Lets the driver take what was emitted, and drops outputs that take nothing more.
     async fn flush(&mut self) {
         self.supply.emit().await;
         for output in self.supply.without() {
@@ -258,7 +259,7 @@ impl Pass<'_> {
                 summary.held_lines += 1;
                 break;
             };
-            // Reading could not go on between records that reach into one another.
+            // A reading cannot resume between records that overlap.
             let reaches = item.end_offset() == end_offset;
             end_offset = item.end_offset();
             // While the order is that of acceptance, the next record's place is its ordinal.

@@ -1,4 +1,5 @@
-//! From placed records to parts: encodes each record once per encoding, cuts, and offers each sink what it has not had.
+//! The fan-out from placed records to parts: encodes each record once per encoding, cuts parts, and emits to each output
+//! what it has not had.
 
 use std::sync::Arc;
 
@@ -15,12 +16,12 @@ use crate::users::LookedUp;
 /// A refused record's body is kept with zstd's fastest level that still halves text.
 const BODY_LEVEL: i32 = 3;
 
-/// One receiver of parts and how far it is.
+/// One receiver of parts, and its position.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Where its next part begins.
     pub cursor: u64,
-    /// The places before that which it has not had: they are filled as far as their records have come back.
+    /// The places before the cursor that it has not had. Those whose records came back are filled.
     pub gap: Places,
     /// Which of the encoders makes its bytes.
     pub encoder: usize,
@@ -38,7 +39,7 @@ pub struct Offer {
 pub(super) struct SinkOutput {
     pub(super) cursor: u64,
     pub(super) gap: Places,
-    /// What has gathered of its gap since the last cut.
+    /// Records of its gap since the last cut.
     pub(super) filling: Filling,
     pub(super) encoder: usize,
     pub(super) deferred: bool,
@@ -65,13 +66,13 @@ pub(super) struct Placed<'a> {
 
 /// What has been gathered since the last cut.
 struct Open {
-    /// The places of its first record and behind its last one, and what is gone between.
+    /// The place of its first record, the place behind its last one, and the places between that are gone.
     first: u64,
     to: u64,
     gap: Ranges,
     /// Which outputs get it.
     outputs: Vec<usize>,
-    /// The encodings they want, and what was written of each.
+    /// The encodings that they need, and what was written in each.
     encoder_at: Vec<usize>,
     encoders: Vec<Encoder>,
     encoded: Vec<Encoded>,
@@ -79,7 +80,7 @@ struct Open {
     refused: Vec<Refused>,
 }
 
-/// Everything that is given out of one reading.
+/// Everything that one reading emits.
 pub(super) struct FanOut {
     outlet: Outlet<Offer>,
     version: Arc<Version>,
@@ -89,7 +90,7 @@ pub(super) struct FanOut {
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
-    /// Accepted records that are in quarantine: no sink gets them before they are requeued, and then each does.
+    /// Accepted records that are in quarantine: each sink gets them after they are requeued.
     pub(super) quarantined: Places,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
@@ -112,7 +113,7 @@ pub struct Counts {
 }
 
 impl FanOut {
-    /// A fan-out that knows of nothing accepted; whoever makes it says otherwise.
+    /// A fan-out over an object of which nothing is accepted; the caller sets what is.
     pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: Vec<Output>) -> Self {
         let output = |Output { cursor, gap, encoder }| SinkOutput {
             cursor,
@@ -143,17 +144,17 @@ impl FanOut {
         }
     }
 
-    /// Whether nobody was there to be given anything from the start.
+    /// Whether there was no output from the start.
     pub(super) fn has_no_outputs(&self) -> bool {
         self.outputs.is_empty()
     }
 
-    /// The least any receiver has had; nothing when all are deferred.
+    /// The lowest cursor; nothing when all outputs are deferred.
     pub(super) fn least_cursor(&self) -> Option<u64> {
         self.outputs.iter().filter(|output| !output.deferred).map(|output| output.cursor).min()
     }
 
-    /// Whether some receiver has not had the record at this place, nor passed it.
+    /// Whether some output is not past this place.
     pub(super) fn is_wanted(&self, place: u64) -> bool {
         self.least_cursor().is_some_and(|least| least <= place)
     }
@@ -181,7 +182,7 @@ impl FanOut {
         })
     }
 
-    /// Takes the next record in the order of acceptance. Records between it and the one before are gone.
+    /// Takes the next record in the order of acceptance. The records between it and the one before are gone.
     pub(super) fn take(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let is_new = record.index >= self.accepted;
         let mut open = self.open.take().unwrap_or_else(|| self.begin(record.index));
@@ -256,8 +257,8 @@ impl FanOut {
         Piece::from(encoded)
     }
 
-    /// Cuts a part and gives it out. `progress` is what is known of the content once it is accepted. Returns false when no
-    /// receiver is left.
+    /// Cuts a part and emits it. `progress` is what is known of the content once the part is accepted. Returns false when
+    /// no output is left.
     pub(super) fn cut(&mut self, context: &Context<'_>, progress: &Progress) -> bool {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
         let acceptance = (open.to > self.accepted).then(|| {

@@ -1,5 +1,5 @@
-//! What an output has passed without having had it: its gap opens where known records are gone, and is filled by what comes
-//! back.
+//! Gaps: the places that an output has passed without having had their records. A gap opens where known records are gone,
+//! and is filled by records that come back.
 
 use std::ops::Range;
 
@@ -10,17 +10,17 @@ use crate::family::{Context, encode_record};
 use crate::reading::fan_out::{FanOut, Filling, Placed};
 
 impl FanOut {
-    /// Whether a receiver has passed records without having had them.
+    /// Whether some output has a gap.
     pub(super) fn has_gap(&mut self) -> bool {
         self.outputs.iter_mut().any(|output| !output.deferred && !output.gap.is_empty())
     }
 
-    /// Whether a receiver has not come to the end of what is accepted.
+    /// Whether some output is not at the end of the accepted sequence.
     pub(super) fn is_behind(&self, accepted: u64) -> bool {
         self.least_cursor().is_some_and(|cursor| cursor < accepted)
     }
 
-    /// Says of a place whether some receiver lacks it.
+    /// A function that tells whether some output lacks the record at a place.
     pub(super) fn lacks(&self) -> impl FnMut(u64) -> bool + Send + use<> {
         let from = self.least_cursor().unwrap_or(u64::MAX);
         let outputs = self.outputs.iter().filter(|output| !output.deferred);
@@ -28,7 +28,7 @@ impl FanOut {
         move |place| place >= from || gaps.iter_mut().any(|gap| gap.contains(place))
     }
 
-    /// Known records in this range are gone from the source. Those in quarantine no sink was to have.
+    /// Known records in this range are gone from the source. Those in quarantine are no gap: no sink was to have them.
     pub(super) fn gone(&mut self, range: Range<u64>, gap: &mut Ranges) {
         if self.quarantined.is_empty() {
             return gap.push(range);
@@ -40,7 +40,7 @@ impl FanOut {
         }
     }
 
-    /// Takes a known record for each receiver whose gap it lies in. To be called in the order of acceptance.
+    /// Takes a known record for each output whose gap has its place. To be called in the order of acceptance.
     pub(super) fn fill(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let place = record.index;
         for at in 0..self.outputs.len() {
@@ -62,7 +62,7 @@ impl FanOut {
         }
     }
 
-    /// Cuts what has come back, and gives it out.
+    /// Cuts and emits the records that came back.
     pub(super) fn cut_fillings(&mut self, context: &Context<'_>) {
         (0..self.outputs.len()).for_each(|at| self.cut_filling(context, at));
     }
@@ -74,7 +74,7 @@ impl FanOut {
         }
     }
 
-    /// What its receivers have not had up to `to` is gone from the source: it becomes their gap.
+    /// The records that outputs have not had up to `to` are gone from the source: they become gaps.
     pub(super) fn pass_over(&mut self, context: &Context<'_>, to: u64) {
         for at in 0..self.outputs.len() {
             let before = self.outputs[at].cursor;

@@ -13,15 +13,15 @@ pub enum Input {
     End,
     /// The bytes of the range that was asked for.
     Range(Bytes),
-    /// The accepted fingerprints from the number on that was asked for, in order: some or all of them.
+    /// Accepted fingerprints in order, from the number that was asked for: some or all of them.
     Fingerprints(Vec<Fingerprint>),
-    /// The body begins again, of the same version.
+    /// The body of the same version, from its beginning.
     Reopened,
-    /// What was given out is taken care of.
+    /// What was emitted has been taken.
     GoOn,
-    /// The output takes nothing more. What is asked for stays asked.
+    /// The output takes nothing more. The open request stays open.
     WithoutSink(usize),
-    /// The reading is to end at its next block. What is asked for stays asked.
+    /// The reading is to end at its next block. The open request stays open.
     Stop,
 }
 

@@ -1,8 +1,7 @@
-//! Reads one version of one object as a machine: asks for what it needs, and gives out parts. No IO, no time, no waiting:
-//! whoever drives it brings the bytes and takes the parts.
+//! Reads one version of one object as a machine: it asks for what it needs, and emits parts. It has no IO, no time and no
+//! waiting: its driver brings the bytes and takes the parts.
 //!
-//! What happens inside is written as a function that waits for its answers; [`Reader::step`] turns it until it wants the
-//! next one.
+//! Inside, it is a function that awaits its answers. [`Reader::step`] polls that function until it needs the next one.
 
 mod deliver;
 
@@ -580,8 +579,8 @@ mod tests {
         }
     }
 
-    /// What a sink was given: the records of the parts that go onward, and of those that fill its gap, and which places they
-    /// open and fill in it.
+    /// What a sink was given: the records of the parts that go onward, and of those that fill its gap, and which places
+    /// they open and fill in it.
     #[derive(PartialEq, Eq, Debug, Default)]
     struct Given {
         onward: Vec<(String, EventIdBytes)>,

@@ -1,4 +1,4 @@
-//! One way through an object's content, block by block.
+//! One pass over an object's content, block by block.
 
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::{Prefix, PrefixCheck};
@@ -53,7 +53,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A pass that gives out nothing of its own.
+    /// A pass that emits nothing of its own.
     pub(super) fn searching(plan: &'a Plan, supply: Supply, before: Progress) -> Self {
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
         let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), Vec::new());
@@ -71,8 +71,8 @@ impl<'a> Pass<'a> {
         Ok(self.supply.fed(|| check.run(content)).await?)
     }
 
-    /// Reads on to the next block, and has the comparison learn what it must know before the first of its records is
-    /// placed. False at the end of the content.
+    /// Reads the next block, and gives the comparison the fingerprints that it needs before the first record is placed.
+    /// False at the end of the content.
     pub(super) async fn next_block(
         &mut self,
         lines: &mut Lines,
@@ -91,7 +91,7 @@ impl<'a> Pass<'a> {
         Ok(true)
     }
 
-    /// The record an item is, with its place still open; nothing where it has not been written to its end.
+    /// The record that an item is, without a place yet; nothing where it is not written to its end.
     pub(super) fn record<'r>(&self, item: &Item<'r>) -> Option<Placed<'r>> {
         let (record, hash, too_long) = match item {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
@@ -106,7 +106,7 @@ impl<'a> Pass<'a> {
         Some(Placed { record, hash, offset: item.offset(), index: 0, occurrence: 0, too_long })
     }
 
-    /// Shows every accepted record that the content holds, in the content's order.
+    /// Calls `each` with every accepted record in the content, in the content's order.
     pub(super) async fn each_known(
         &mut self,
         mut each: impl FnMut(&Placed<'_>) -> Result<(), ReadingError> + Send,
@@ -129,7 +129,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Shows every record of the content, in its order and with its place open, for as long as `each` wants more.
+    /// Calls `each` with every record of the content, in its order and without a place, as long as `each` returns true.
     pub(super) async fn each_record(
         &mut self,
         mut each: impl FnMut(&Placed<'_>) -> bool + Send,

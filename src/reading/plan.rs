@@ -11,8 +11,8 @@ use crate::reading::room::Scratch;
 use crate::records::lines::LinesError;
 use crate::records::rows::RowsError;
 
-/// Says how records become events. The one maker of a [`Context`]: what is read now, made again after a crash, or requeued
-/// must not differ.
+/// How records become events. It is the only maker of a [`Context`]: a record that is read now, rebuilt after a crash or
+/// requeued must give the same events.
 pub trait Contexts: Send + Sync {
     /// For the records of one object.
     fn context<'a>(&'a self, object: &'a ObjectId, last_modified_ms: Option<i64>) -> Context<'a>;
@@ -31,7 +31,7 @@ pub struct Limits {
     /// A part is cut when it holds as many records, or one of its encodings as many bytes.
     pub part_records: u64,
     pub part_bytes: usize,
-    /// How many refused records of the object can get an entry in quarantine: what is past it needs no body.
+    /// How many refused records of the object can get an entry in quarantine. Further ones need no body.
     pub entries_per_object: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct Plan {
     pub scratch: Arc<dyn Scratch>,
 }
 
-/// Why a version could not be read, apart from what its place says.
+/// Why a version could not be read, other than by a fault of its place.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadingError {
     /// The version will never read better.
@@ -56,7 +56,7 @@ pub enum ReadingError {
     Changed,
     #[error(transparent)]
     Comparing(#[from] DeltaError),
-    /// Records could not be set aside, or not be had back.
+    /// Records could not be written to scratch, or not be read back.
     #[error("records cannot be set aside on disk: {0}")]
     Scratch(#[source] std::io::Error),
 }
@@ -89,7 +89,7 @@ impl From<LinesError> for ReadingError {
 }
 
 impl From<std::io::Error> for ReadingError {
-    /// An error out of the layers over the bytes. The bytes themselves never fail, but may be fewer than were asked for.
+    /// An error of the layers over the bytes. Reading the bytes never fails, but may give fewer than were asked for.
     fn from(error: std::io::Error) -> Self {
         match RowsError::from_read(error) {
             RowsError::Source(error) => match InflateError::from_read(error) {

@@ -1,4 +1,4 @@
-//! The machine: a function that waits for its answers, turned until it wants the next one.
+//! The machine: a function that awaits its answers, polled until it needs the next one.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +13,13 @@ use crate::reading::supply::Supply;
 pub enum Step<T> {
     /// It goes on when this is answered.
     Need(Need),
-    /// There is enough to be given out: it goes on with [`Input::GoOn`].
+    /// Enough is emitted to be taken: it goes on with [`Input::GoOn`].
     Emit,
     /// It has ended.
     Done(Result<T, ReadingError>),
 }
 
-/// A reading under way, which gives out `I` and ends in `T`. Dropped, it has done nothing.
+/// A reading under way, which emits `I` and ends in `T`. A reading that is dropped leaves nothing behind.
 pub struct Reader<I, T> {
     supply: Supply,
     outlet: Outlet<I>,
@@ -37,10 +37,10 @@ impl<I: Send + 'static, T> Reader<I, T> {
         Self { supply, outlet, work }
     }
 
-    /// Goes on with `input` as far as can be, and appends to `out` what is given out. The first step takes
-    /// [`Input::GoOn`]. An input that was not asked for changes nothing. Takes as long as the work on about a MiB of
-    /// content does, or on the range it was given. Where `out` is empty, all that was given out before is taken care of: while
-    /// it is not, the step after about a MiB of it is [`Step::Emit`].
+    /// Goes on with `input` as far as possible, and appends what is emitted to `out`. The first step takes
+    /// [`Input::GoOn`]. An input that was not asked for changes nothing. A step takes as long as the work on about a MiB
+    /// of content, or on the range it was given. An empty `out` means that all that was emitted before has been taken: where
+    /// it is not empty, the step after about a MiB of it is [`Step::Emit`].
     pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
         if out.is_empty() {
             self.supply.count_anew();
@@ -55,7 +55,7 @@ impl<I: Send + 'static, T> Reader<I, T> {
     }
 }
 
-/// What a reading gives out, until its driver takes it.
+/// What a reading has emitted, until its driver takes it.
 pub(super) struct Outlet<I> {
     items: Arc<Mutex<Vec<I>>>,
     supply: Supply,
@@ -72,7 +72,7 @@ impl<I> Outlet<I> {
         Self { items: Arc::default(), supply: supply.clone() }
     }
 
-    /// Gives something out that takes as many bytes.
+    /// Emits an item of so many bytes.
     pub(super) fn put(&self, item: I, bytes: usize) {
         self.items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
         self.supply.count_out(bytes);

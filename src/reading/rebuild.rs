@@ -1,4 +1,4 @@
-//! For a sealed batch: a part of it, made again from what its object holds now.
+//! A reading for a sealed batch: rebuilds one of its parts from the object's content now.
 
 use crate::batch::Advance;
 use crate::delta::prefix::Prefix;
@@ -10,18 +10,18 @@ use crate::reading::pass::Pass;
 use crate::reading::plan::{Plan, ReadingError};
 use crate::reading::reader::Reader;
 
-/// A reading for a part that was sealed.
+/// What a sealed part is rebuilt from.
 pub struct Rebuild {
     /// What is known of the object.
     pub before: Progress,
-    /// What the part was sealed with.
+    /// The advance that the part was sealed with.
     pub advance: Advance,
     pub encoder: Encoder,
     /// As in [`Deliver`].
     pub quarantined: Places,
 }
 
-/// Gives out the accepted records that the part holds, as far as the content still holds them.
+/// Emits the accepted records of the part, as far as the content still has them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     Reader::new(|supply, outlet| async move {
         let Rebuild { before, advance, encoder, quarantined } = rebuild;
@@ -35,7 +35,7 @@ pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
 }
 
 impl Pass<'_> {
-    /// Gives out the known records of an advance, for a part that is made again.
+    /// Emits the known records of an advance.
     async fn again(&mut self, advance: &Advance) -> Result<(), ReadingError> {
         self.source.prove().await?;
         let mut content = self.source.content().await?;

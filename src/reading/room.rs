@@ -1,11 +1,11 @@
-//! Room for what memory does not hold.
+//! Scratch: room on disk for one reading.
 
 use std::fs::File;
 use std::io;
 
 use crate::delta::table::ScratchTable;
 
-/// Room on disk for one reading: what is made there is empty, belongs to nobody else, and is gone when it is dropped.
+/// Room on disk for one reading. What is made there is new, unshared, and gone when it is dropped.
 pub trait Scratch: Send + Sync {
     /// A nameless file.
     fn file(&self) -> io::Result<File>;

@@ -1,4 +1,4 @@
-//! Records set aside on disk while they come in another order than they were accepted in.
+//! Records kept in scratch while they come in another order than they were accepted in.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -7,11 +7,11 @@ use crate::delta::RecordHash;
 use crate::reading::fan_out::Placed;
 use crate::records::Record;
 
-/// A nameless file of records, which are given back in the order of acceptance.
+/// A nameless file of records, which are read back in the order of acceptance.
 pub(super) struct Aside {
     file: BufWriter<File>,
     written: u64,
-    /// Of each record, where it belongs and where it lies.
+    /// Of each record, its place and its offset in the file.
     places: Vec<(u64, u64)>,
 }
 
@@ -43,7 +43,7 @@ impl Aside {
     }
 }
 
-/// Records that were set aside, one after another.
+/// The records of the file, one after another.
 pub(super) struct InOrder {
     file: File,
     places: std::vec::IntoIter<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! Finds records of a content again, by what they are or by their places among the accepted ones.
+//! Finds records in content again, by their hashes or by their places.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ pub struct FoundRecord {
     pub hash: RecordHash,
     /// Where its first byte is in the content.
     pub offset: u64,
-    /// Its number in the accepted sequence, and how many equal ones are before it; 0 where it was looked for by its hash.
+    /// Its place, and how many equal records are before it; 0 where it was searched by its hash.
     pub index: u64,
     pub occurrence: u64,
-    /// The record itself, or the length of one that is too long to be read.
+    /// The record's bytes, or the length of a record that is too long to be read.
     pub bytes: Result<Vec<u8>, u64>,
 }
 
@@ -38,7 +38,7 @@ impl FoundRecord {
     }
 }
 
-/// Gives out the first record with each of the hashes, and ends when it has found all.
+/// Emits the first record with each of the hashes, and ends when all are found.
 pub fn by_hash(plan: Plan, mut wanted: BTreeSet<[u8; 32]>) -> Reader<FoundRecord, ()> {
     Reader::new(|supply, outlet| async move {
         let mut pass = Pass::searching(&plan, supply, Progress::default());
@@ -54,7 +54,7 @@ pub fn by_hash(plan: Plan, mut wanted: BTreeSet<[u8; 32]>) -> Reader<FoundRecord
     })
 }
 
-/// Gives out the accepted records that the content still holds and whose numbers are wanted, in the content's order.
+/// Emits the accepted records whose places are wanted and that the content still has, in the content's order.
 pub fn by_place(
     plan: Plan,
     before: Progress,

@@ -11,10 +11,10 @@ use crate::reading::supply::{BodyReader, RangeReader, Supply};
 use crate::records::rows::{self, Rows, RowsError, Unproved};
 use crate::records::{Framing, Role};
 
-/// An object as small as this is kept while it is worked on, so that reading it twice asks for it once.
+/// An object up to this size is kept in memory during the reading, so that a second pass needs no second request.
 const KEPT_BYTES_MAX: u64 = 4 << 20;
 
-/// Enough to tell what an object is.
+/// The first bytes that tell how an object is compressed, or that it is Parquet.
 const BEGINNING_BYTES: usize = 4;
 
 /// The bytes of one version.
@@ -24,7 +24,7 @@ pub(super) struct Source {
     key: Box<str>,
     framing: Framing,
     limits: Limits,
-    /// Whether the body that came first is used up.
+    /// Whether the body that was opened first has been used.
     is_used: bool,
     /// The first bytes, once they were looked at.
     beginning: Option<Vec<u8>>,
@@ -52,7 +52,7 @@ impl Source {
         BodyReader::Kept(kept)
     }
 
-    /// The first few bytes, fewer where the object is shorter. Asked before anything is read.
+    /// The first few bytes, fewer where the object is shorter. To be called before anything is read.
     async fn beginning(&mut self) -> &[u8] {
         if self.beginning.is_none() {
             self.beginning = Some(self.supply.peek(BEGINNING_BYTES).await);
@@ -68,7 +68,7 @@ impl Source {
         RangeReader { supply: self.supply.clone(), size_bytes: self.version.size_bytes, kept: self.kept.clone() }
     }
 
-    /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Says
+    /// Inflates a compressed object once without keeping anything, so that nothing of a damaged one is delivered. Returns
     /// whether other bytes follow the compressed ones.
     pub(super) async fn prove(&mut self) -> Result<bool, ReadingError> {
         if Compression::of(self.beginning().await) == Compression::None {
@@ -97,7 +97,7 @@ impl Source {
         Ok(Content::Rows(Box::new(rows)))
     }
 
-    /// What the lines of the content are.
+    /// How the role of each line is decided.
     pub(super) async fn role(&mut self) -> Role {
         let holds_rows = self.holds_rows().await;
         self.framing.role(holds_rows)
@@ -109,7 +109,7 @@ impl Source {
         self.reads_rows() && rows::are_in(&is_called_so, self.beginning().await)
     }
 
-    /// Whether the family has Parquet files, besides lines.
+    /// Whether objects of the family may be Parquet files.
     fn reads_rows(&self) -> bool {
         matches!(self.framing, Framing::Rows(_))
     }

@@ -1,4 +1,4 @@
-//! What a reading asks for and what it was given: the one thing that it shares with whoever drives it.
+//! What a reading asks for and what it was given: the only thing that it shares with its driver.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -14,17 +14,17 @@ use crate::reading::input::{Input, Need};
 use crate::records::lines::LinesError;
 use crate::records::rows::{Ranges, RowsError};
 
-/// A range up to here may be asked for again before it is used: a file's footer is read from its beginning once more when
-/// the rest of it has come.
+/// A range up to this length is kept, since it may be read again: a footer is read once more from its beginning when the
+/// rest of it has come.
 const KEPT_RANGE_BYTES_MAX: usize = 1 << 20;
 
-/// How many such ranges are kept.
+/// How many ranges are kept.
 const KEPT_RANGES_MAX: usize = 3;
 
-/// What is given out is to be taken once it holds as many bytes.
+/// The driver takes what is emitted once it has so many bytes.
 const OUT_BYTES: usize = 1 << 20;
 
-/// Cheap to clone. A reading asks and waits; its driver answers.
+/// The reading asks and awaits; its driver answers. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct Supply(Arc<Mutex<State>>);
 
@@ -33,17 +33,17 @@ struct State {
     need: Option<Need>,
     answer: Option<Input>,
     body: Body,
-    /// A range that a reader had no bytes of, and those that came.
+    /// A range that a reader had no bytes of, and the ranges that came.
     wanted: Option<(u64, usize)>,
     ranges: VecDeque<(u64, Bytes)>,
-    /// Sinks that take nothing more.
+    /// Outputs that take nothing more.
     without: Vec<usize>,
     is_stopped: bool,
-    /// Bytes given out and not taken care of.
+    /// Bytes emitted and not taken.
     out_bytes: usize,
 }
 
-/// The bytes of the body that is open, as far as they came.
+/// The bytes of the open body that have come and are not read yet.
 #[derive(Default)]
 struct Body {
     chunks: VecDeque<Bytes>,
@@ -55,7 +55,7 @@ impl Supply {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver's turn: an answer, or word of what has changed.
+    /// Takes what the driver gives: an answer, or a change that was not asked for.
     pub(super) fn give(&self, input: Input) {
         let mut state = self.state();
         match input {
@@ -65,12 +65,12 @@ impl Supply {
         }
     }
 
-    /// What is asked for now, if anything.
+    /// The open request, if there is one.
     pub(super) fn need(&self) -> Option<Need> {
         self.state().need.clone()
     }
 
-    /// All that was given out is taken care of.
+    /// All that was emitted has been taken.
     pub(super) fn count_anew(&self) {
         self.state().out_bytes = 0;
     }
@@ -93,20 +93,20 @@ impl Supply {
         .await
     }
 
-    /// Lets the driver take what was given out, where it is much.
+    /// Returns control to the driver where much was emitted.
     pub(super) async fn emit(&self) {
         if self.state().out_bytes >= OUT_BYTES {
             self.ask(None).await;
         }
     }
 
-    /// Has the body begun again.
+    /// Asks for the body from its beginning.
     pub(super) async fn reopen(&self) {
         while !matches!(self.ask(Some(Need::Reopen)).await, Input::Reopened) {}
         self.state().body = Body::default();
     }
 
-    /// The accepted fingerprints from number `from` on, some or all of them.
+    /// Accepted fingerprints from number `from` on, some or all of them.
     pub(super) async fn fingerprints(&self, from: u64) -> Vec<Fingerprint> {
         loop {
             if let Input::Fingerprints(fingerprints) = self.ask(Some(Need::Fingerprints { from })).await {
@@ -115,7 +115,7 @@ impl Supply {
         }
     }
 
-    /// Waits for what a reader had no bytes of: a range, or more of the body.
+    /// Awaits what a reader had no bytes of: a range, or more of the body.
     async fn feed(&self) {
         let wanted = self.state().wanted.take();
         let Some((start, length)) = wanted else { return self.more().await };
@@ -130,7 +130,7 @@ impl Supply {
         }
     }
 
-    /// Waits for more of the body.
+    /// Awaits more of the body.
     async fn more(&self) {
         loop {
             match self.ask(Some(Need::More)).await {
@@ -147,7 +147,7 @@ impl Supply {
         }
     }
 
-    /// Calls `what` until it has had all the bytes that it needs.
+    /// Calls `what` again and again until it had all the bytes that it needs.
     pub(super) async fn fed<T, E: Starved>(&self, mut what: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         loop {
             match what() {
@@ -157,7 +157,7 @@ impl Supply {
         }
     }
 
-    /// The body's first bytes, which stay; fewer than `count` only where it has no more.
+    /// The body's first bytes, which stay unread; fewer than `count` only where it has no more.
     pub(super) async fn peek(&self, count: usize) -> Vec<u8> {
         loop {
             {
@@ -171,7 +171,7 @@ impl Supply {
         }
     }
 
-    /// The whole body, which is at most as long as memory may hold.
+    /// The whole body. Its caller bounds the length.
     pub(super) async fn whole(&self) -> Bytes {
         while !self.state().body.has_ended {
             self.more().await;
@@ -183,7 +183,7 @@ impl Supply {
         chunks.into_iter().flatten().collect()
     }
 
-    /// The sinks that take nothing more, since this was last asked.
+    /// The outputs that take nothing more, since the last call.
     pub(super) fn without(&self) -> Vec<usize> {
         std::mem::take(&mut self.state().without)
     }
@@ -205,7 +205,7 @@ impl Supply {
     fn range(&self, start: u64, length: usize) -> io::Result<Bytes> {
         let mut state = self.state();
         let Some(at) = state.ranges.iter().position(|(from, bytes)| *from == start && bytes.len() == length) else {
-            // A driver that gave another range than it was asked for will not give this one either.
+            // A driver that answered with another range will not give this one either.
             if state.ranges.iter().any(|(from, _)| *from == start) {
                 state.ranges.retain(|(from, _)| *from != start);
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -220,7 +220,7 @@ impl Supply {
     }
 }
 
-/// An error that may only say that there are no bytes yet.
+/// An error that may mean only that there are no bytes yet.
 pub(super) trait Starved {
     fn is_starved(&self) -> bool;
 }
@@ -249,7 +249,7 @@ impl Starved for RowsError {
     }
 }
 
-/// A body as a reader, which says [`WouldBlock`](io::ErrorKind::WouldBlock) where it has no bytes yet.
+/// A body as a reader. It returns [`WouldBlock`](io::ErrorKind::WouldBlock) where it has no bytes yet.
 pub(super) enum BodyReader {
     /// All of it is here.
     Kept(Bytes),
@@ -276,7 +276,7 @@ impl Read for BodyReader {
     }
 }
 
-/// The bytes of one version by range, with the same word for what is not there yet.
+/// The bytes of one version by range. It returns `WouldBlock` likewise.
 pub(super) struct RangeReader {
     pub(super) supply: Supply,
     pub(super) size_bytes: u64,

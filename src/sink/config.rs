@@ -25,15 +25,15 @@ pub struct Config {
     pub kind: Arc<dyn Kind>,
 }
 
-/// `[sink.<name>.batch]`: when this sink's batches are cut. What it does not say is as `[limits]` has it.
+/// `[sink.<name>.batch]`: when this sink's batches are cut. Keys that are not set are as in `[limits]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchConfig {
-    /// When one holds as many bytes.
+    /// When a batch has so many bytes.
     pub bytes: Option<usize>,
-    /// When one holds as many events.
+    /// When a batch has so many events.
     pub events: Option<usize>,
-    /// When its first event has waited as long.
+    /// When its first event has waited so long.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub age: Option<Duration>,
 }

@@ -1,8 +1,8 @@
-//! How a sink's events are written: what its table says of it, and what of that has no effect.
+//! How a sink's events are encoded, as its table configures it, and which keys of that have no effect.
 
 use crate::event::{Encoder, EncodingName, OcsfVersion, Options};
 
-/// The encoding that a sink's table asks for. What it does not say is as [`Options`] has it by default.
+/// The encoding that a sink's table asks for. Keys that are not set are as [`Options`] has them by default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Encoding {
     pub name: EncodingName,
@@ -19,7 +19,7 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// What writes the sink's events.
+    /// The sink's encoder.
     pub fn encoder(&self) -> Encoder {
         let default = Options::default();
         let options = Options {
@@ -32,7 +32,7 @@ impl Encoding {
         Encoder::new(self.name, options)
     }
 
-    /// The keys that were said and change nothing of what this encoding writes.
+    /// The keys that are set and have no effect with this encoding.
     pub fn without_effect(&self) -> Vec<&'static str> {
         let (is_ocsf, is_raw) = (self.name == EncodingName::Ocsf, self.name == EncodingName::Raw);
         let keys = [
@@ -42,7 +42,7 @@ impl Encoding {
             ("labels", self.labels.is_some(), !is_raw),
             ("envelope", self.envelope.is_some(), is_raw),
         ];
-        keys.into_iter().filter(|(_, is_said, has_effect)| *is_said && !has_effect).map(|(key, ..)| key).collect()
+        keys.into_iter().filter(|(_, is_set, has_effect)| *is_set && !has_effect).map(|(key, ..)| key).collect()
     }
 }
 

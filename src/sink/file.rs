@@ -22,7 +22,7 @@ pub use access::{Group, Mode};
 pub use config::FileConfig;
 pub use position::file_state;
 
-/// A batch is cut when it holds as many bytes: each costs an fsync.
+/// A batch is cut when it has so many bytes: each batch costs an fsync.
 const BATCH_BYTES: usize = 8 << 20;
 
 impl Kind for FileConfig {
@@ -51,7 +51,7 @@ impl Kind for FileConfig {
     }
 }
 
-/// One writer for one file: whoever comes second waits.
+/// One writer for one file: a second call waits.
 struct FileSink(Mutex<Writer>);
 
 impl Sink for FileSink {

@@ -1,13 +1,13 @@
-//! A sink whose receiver is in this process: whoever makes the world, such as a test, says what it takes.
+//! A sink whose receiver is in this process, such as a test's.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{Batch, Manifest};
 use crate::sink::{Answer, Delivery, LaneState, Moved, Receipt, Resumed, Sink};
 
-/// Who takes what a memory sink is given.
+/// The receiver of a memory sink.
 pub trait MemoryReceiver: Send + Sync {
-    /// Has the whole batch for good, once it returns.
+    /// Takes the whole batch. It has it for good once this returns.
     fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()>;
 
     /// The id of the last batch that it has. Receivers that keep no such position have none.
@@ -21,12 +21,12 @@ pub fn memory(receiver: impl MemoryReceiver + 'static) -> Box<dyn Sink> {
 
 struct MemorySink<R> {
     receiver: R,
-    /// The position of the receiver's that is left as it is, since it is none of ours: what follows begins another.
+    /// The receiver's last batch where that is not known here: what follows begins behind it.
     left: Mutex<Option<Box<str>>>,
 }
 
 impl<R: MemoryReceiver> Sink for MemorySink<R> {
-    /// Compares ids. The number in the sequence says nothing: a restored store gives it to another batch.
+    /// Compares ids and no numbers: a restored store gives the same number to another batch.
     fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
         Box::pin(async move {
             let Some(last) = self.receiver.last().await? else { return Ok(Resumed::Ready(Vec::new())) };

@@ -1,7 +1,7 @@
-//! Delivers a batch, and says what became of it: taken, later, never.
+//! Delivers a batch, and returns what became of it.
 //!
-//! A sink holds its position in the receiver by itself, as bytes that nobody else reads: the checkpoint store keeps them
-//! with the sink's lane, in the transaction that commits what they stand for.
+//! A sink keeps its position in the receiver as bytes that nobody else reads. The checkpoint store keeps them with the
+//! sink's lane, in the transaction that commits the batch that they belong to.
 
 mod config;
 
@@ -32,9 +32,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> +
 ///
 /// Which sinks there are is configuration, so that this is a trait over boxed futures: a kind is a file of its own.
 pub trait Sink: Send + Sync {
-    /// Goes on where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
-    /// be asked, and what it says remembered, until the sink does not move any more. `now_ms` is the time, in milliseconds
-    /// since the epoch.
+    /// Resumes where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
+    /// be called, and a `Moved` stored, until the sink does not move any more. `now_ms` is the time, in milliseconds since
+    /// the epoch.
     fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed>;
 
     /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
@@ -45,15 +45,15 @@ pub trait Sink: Send + Sync {
     fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>>;
 }
 
-/// What a kind's own keys come to: whatever is peculiar to the kind.
+/// A kind of sink, as its own keys configure it.
 pub trait Kind: fmt::Debug + Send + Sync {
-    /// A batch is cut when it holds as many bytes, where nobody says otherwise.
+    /// A batch is cut when it has so many bytes, unless it is configured.
     fn batch_bytes(&self) -> usize;
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
 
-    /// Tells of each key that has the right type and cannot be.
+    /// Reports each key whose value has the right type and is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));
 
     fn open(&self) -> Result<Box<dyn Sink>, OpenError>;
@@ -71,7 +71,7 @@ pub enum Output<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State(pub Box<[u8]>);
 
-/// Where a lane of a sink stands in its own sequence of batches.
+/// The position of a sink's lane in its own sequence of batches.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LaneState {
     /// The number of the last batch that was committed, and its id. Batches of older programs have no id that is compared.
@@ -85,10 +85,10 @@ pub struct LaneState {
 pub enum Resumed {
     /// The receiver has the first of the sealed batches already: as many as there are receipts.
     Ready(Vec<Receipt>),
-    /// The sink goes on elsewhere first. To be remembered, then it is asked again.
+    /// The sink goes on elsewhere first. To be stored, then the sink is asked again.
     Moved(Moved),
-    /// The receiver's last batch is one that is neither sealed nor the last that was committed: it has more than the
-    /// checkpoint store knows of, so that this is older, a backup that was put back. The sink goes on behind it.
+    /// The receiver's last batch is neither sealed nor the last that was committed: it has more than the checkpoint store
+    /// knows of. The store is older, a backup that was restored. The sink goes on behind that batch.
     Ahead {
         /// The id of the receiver's last batch.
         id: Box<str>,
@@ -131,12 +131,12 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
-    /// Nothing was sent: the sink goes on elsewhere first. To be remembered, then the batch is delivered again.
+    /// Nothing was sent: the sink goes on elsewhere first. To be stored, then the batch is delivered again.
     Moved(Moved),
 }
 
-/// A sink goes on elsewhere than where its last batch ended. That is to be remembered before the sink is asked for
-/// anything else, so that after a crash the next process takes the same way.
+/// A sink goes on elsewhere than where its last batch ended. That is to be stored before anything else is asked of the
+/// sink, so that the next process does the same after a crash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Moved {
     pub state: State,
@@ -148,7 +148,7 @@ pub struct Moved {
 pub enum Why {
     /// The configured file begins: it is the sink's first, or another than `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// It does not: the store had no path for its position.
+    /// The file is the same: the store had no path for its position.
     Named,
     /// Behind its position lay as many bytes that are not ours; it goes on after them.
     Foreign { bytes: u64 },

@@ -1,4 +1,4 @@
-//! Standard output, as JSON lines or as lines to read: at least once, since nobody acknowledges.
+//! Standard output, as JSON lines or as readable lines. At least once, since no reader acknowledges.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::batch::{Batch, Manifest};
 use crate::sink::{Answer, Delivery, DeliveryError, Kind, LaneState, Moved, OpenError, Output, Receipt, Resumed, Sink};
 
-/// A batch is cut when it holds as many bytes.
+/// A batch is cut when it has so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// `type = "stdout"`. At least once.

@@ -22,7 +22,7 @@ pub struct Limiter {
 
 #[derive(Debug)]
 struct Entry {
-    said_ms: u64,
+    logged_ms: u64,
     held_back: u64,
 }
 
@@ -30,7 +30,7 @@ struct Entry {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
     /// Log it, with the number of equal ones that were held back since the last, if any were.
-    Say {
+    Log {
         held_back: Option<u64>,
     },
     HoldBack,
@@ -50,28 +50,28 @@ impl Limiter {
     pub fn admit(&mut self, topic: &'static str, subject: &str, now_ms: u64) -> Admission {
         let mut key = (topic, Cow::Owned(subject.to_owned()));
         if !self.entries.contains_key(&key) && self.entries.len() >= SUBJECTS_MAX {
-            self.entries.retain(|_, entry| entry.held_back > 0 || now_ms < entry.said_ms.saturating_add(EVERY_MS));
+            self.entries.retain(|_, entry| entry.held_back > 0 || now_ms < entry.logged_ms.saturating_add(EVERY_MS));
             if self.entries.len() >= SUBJECTS_MAX {
                 key.1 = Cow::Borrowed(OTHERS);
             }
         }
         let Some(entry) = self.entries.get_mut(&key) else {
-            self.entries.insert(key, Entry { said_ms: now_ms, held_back: 0 });
-            return Admission::Say { held_back: None };
+            self.entries.insert(key, Entry { logged_ms: now_ms, held_back: 0 });
+            return Admission::Log { held_back: None };
         };
-        if now_ms < entry.said_ms.saturating_add(EVERY_MS) {
+        if now_ms < entry.logged_ms.saturating_add(EVERY_MS) {
             entry.held_back += 1;
             return Admission::HoldBack;
         }
         let held_back = Some(std::mem::take(&mut entry.held_back)).filter(|times| *times > 0);
-        *entry = Entry { said_ms: now_ms, held_back: 0 };
-        Admission::Say { held_back }
+        *entry = Entry { logged_ms: now_ms, held_back: 0 };
+        Admission::Log { held_back }
     }
 
     /// Forgets what has been quiet for two minutes, and returns what was held back of it: without this nobody would hear
     /// of the last ones. Until then the next message itself brings the number.
     pub fn quiet(&mut self, now_ms: u64) -> Vec<HeldBack> {
-        self.take(|entry| now_ms >= entry.said_ms.saturating_add(2 * EVERY_MS))
+        self.take(|entry| now_ms >= entry.logged_ms.saturating_add(2 * EVERY_MS))
     }
 
     /// Forgets everything, and returns what was held back of it.
@@ -96,44 +96,44 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    const SAID: Admission = Admission::Say { held_back: None };
+    const LOGGED: Admission = Admission::Log { held_back: None };
 
     fn admit(limiter: &mut Limiter, subject: &str, now_ms: u64) -> Admission {
         limiter.admit("failed", subject, now_ms)
     }
 
     #[test]
-    fn the_first_is_said_at_once_and_then_one_a_minute_with_the_number_held_back() {
+    fn the_first_is_logged_at_once_and_then_one_a_minute_with_the_number_held_back() {
         let mut limiter = Limiter::default();
-        assert_eq!(admit(&mut limiter, "a", 5), SAID);
+        assert_eq!(admit(&mut limiter, "a", 5), LOGGED);
         for now_ms in [5, 6, 60_004] {
             assert_eq!(admit(&mut limiter, "a", now_ms), Admission::HoldBack);
         }
-        assert_eq!(admit(&mut limiter, "a", 60_005), Admission::Say { held_back: Some(3) });
+        assert_eq!(admit(&mut limiter, "a", 60_005), Admission::Log { held_back: Some(3) });
         assert_eq!(admit(&mut limiter, "a", 60_006), Admission::HoldBack);
-        assert_eq!(admit(&mut limiter, "a", 120_005), Admission::Say { held_back: Some(1) });
-        assert_eq!(admit(&mut limiter, "a", 180_005), SAID, "none was held back");
+        assert_eq!(admit(&mut limiter, "a", 120_005), Admission::Log { held_back: Some(1) });
+        assert_eq!(admit(&mut limiter, "a", 180_005), LOGGED, "none was held back");
     }
 
     #[test]
     fn subjects_and_topics_do_not_hold_each_other_back() {
         let mut limiter = Limiter::default();
-        assert_eq!(admit(&mut limiter, "a", 0), SAID);
-        assert_eq!(admit(&mut limiter, "b", 0), SAID);
-        assert_eq!(limiter.admit("another", "a", 0), SAID);
+        assert_eq!(admit(&mut limiter, "a", 0), LOGGED);
+        assert_eq!(admit(&mut limiter, "b", 0), LOGGED);
+        assert_eq!(limiter.admit("another", "a", 0), LOGGED);
     }
 
     #[test]
-    fn what_was_held_back_last_is_told_once_it_is_quiet() {
+    fn what_was_held_back_last_is_returned_once_it_is_quiet() {
         let mut limiter = Limiter::default();
         for subject in ["a", "a", "a", "b"] {
             admit(&mut limiter, subject, 0);
         }
         assert_eq!(limiter.quiet(119_999), []);
-        let told = HeldBack { topic: "failed", subject: "a".to_owned(), times: 2 };
-        assert_eq!(limiter.quiet(120_000), [told], "of b nothing was held back");
+        let expected = HeldBack { topic: "failed", subject: "a".to_owned(), times: 2 };
+        assert_eq!(limiter.quiet(120_000), [expected], "of b nothing was held back");
         assert_eq!(limiter.quiet(120_000), []);
-        assert_eq!(admit(&mut limiter, "a", 120_001), SAID);
+        assert_eq!(admit(&mut limiter, "a", 120_001), LOGGED);
         admit(&mut limiter, "a", 120_002);
         assert_eq!(limiter.end().len(), 1);
     }
@@ -141,16 +141,16 @@ mod tests {
     #[test]
     fn more_subjects_than_are_told_apart_share_one_entry() {
         let mut limiter = Limiter::default();
-        let said = |limiter: &mut Limiter, from: usize, now_ms: u64| {
+        let logged = |limiter: &mut Limiter, from: usize, now_ms: u64| {
             let subjects = (from..from + 10_000).map(|n| n.to_string());
             subjects.filter(|subject| admit(limiter, subject, now_ms) != Admission::HoldBack).count()
         };
-        assert_eq!(said(&mut limiter, 0, 0), SUBJECTS_MAX + 1);
+        assert_eq!(logged(&mut limiter, 0, 0), SUBJECTS_MAX + 1);
         assert_eq!(limiter.entries.len(), SUBJECTS_MAX + 1);
         let held_back: u64 = limiter.entries.values().map(|entry| entry.held_back).sum();
         assert_eq!(held_back as usize, 10_000 - SUBJECTS_MAX - 1, "every one is counted");
         // What is over makes room.
-        assert!(said(&mut limiter, 10_000, 60_000) >= SUBJECTS_MAX - 1);
+        assert!(logged(&mut limiter, 10_000, 60_000) >= SUBJECTS_MAX - 1);
         assert!(limiter.entries.len() <= SUBJECTS_MAX + 1);
     }
 }

@@ -1,4 +1,4 @@
-//! To each sink: parts wait in its queue, its worker makes batches of them, seals, sends and commits.
+//! Delivery to each sink: parts wait in its queue; its worker gathers them into batches, seals, sends and commits.
 
 pub(super) mod queue;
 

@@ -1,4 +1,4 @@
-//! What jobs hold of a sink: room to offer parts, and what it shows of itself.
+//! A job's handle of a sink worker: room to offer parts, and the worker's status.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::notification::ObjectId;
 /// How many parts may wait for a sink.
 const OFFERS_MAX: usize = 256;
 
-/// One part on its way to a sink, and the memory it takes.
+/// One part on its way to a sink, and the memory that it takes.
 pub(in crate::collector) struct Offer {
     pub part: Part,
     pub tracker: Tracker,
     _room: OwnedSemaphorePermit,
 }
 
-/// What a sink shows of itself.
+/// A sink worker's status.
 #[derive(Clone, Default, Debug)]
 pub(in crate::collector::delivery) struct Status {
-    /// Since when its sink takes nothing.
+    /// Since when its sink fails.
     pub(in crate::collector::delivery) failing: Option<Instant>,
     /// Since when a batch is under way, and which objects it has records of.
     pub(in crate::collector::delivery) sending: Option<(Instant, Arc<BTreeSet<ObjectId>>)>,
 }
 
-/// What jobs hold of a sink.
+/// A job's handle of a sink worker.
 #[derive(Clone)]
 pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
@@ -42,7 +42,7 @@ pub(in crate::collector) struct WorkerHandle {
     status: watch::Receiver<Status>,
 }
 
-/// Who may offer more.
+/// The jobs that may offer more.
 #[derive(Default)]
 pub(in crate::collector::delivery) struct Producers {
     count: AtomicUsize,
@@ -71,7 +71,7 @@ impl Drop for Producing {
     }
 }
 
-/// The sink's own end of what its handles hold.
+/// The worker's end of its handles.
 pub(in crate::collector::delivery) struct Inner {
     pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
     pub(in crate::collector::delivery) producers: Arc<Producers>,
@@ -79,7 +79,7 @@ pub(in crate::collector::delivery) struct Inner {
 }
 
 impl WorkerHandle {
-    /// A handle and the sink's end of it. `room_bytes` of encoded events may wait.
+    /// A handle and the worker's end of it. `room_bytes` of encoded events may wait.
     pub(in crate::collector::delivery) fn new(name: Arc<str>, room_bytes: usize) -> (Self, Inner) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::default());
@@ -101,7 +101,7 @@ impl WorkerHandle {
         self.status.borrow().failing.is_some()
     }
 
-    /// Whether it could not do with more now: its sink fails, or has had a batch for longer than `patience`.
+    /// Whether the sink fails, or has had a batch for longer than `patience`.
     pub(in crate::collector) fn is_stuck(&self, patience: Duration) -> bool {
         let status = self.status.borrow();
         status.failing.is_some() || status.sending.as_ref().is_some_and(|(since, _)| since.elapsed() > patience)
@@ -112,8 +112,8 @@ impl WorkerHandle {
         self.status.borrow().failing.is_some_and(|since| since.elapsed() > patience)
     }
 
-    /// Whether it has taken nothing for longer than `patience`. Unlike a sink that is stuck, one that only just began to
-    /// complete the batch from before the start is none of these.
+    /// Whether the sink has taken nothing for longer than `patience`. A sink that only began to complete its sealed batches
+    /// at start is stuck and does not stand still.
     pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {
         let status = self.status.borrow();
         let since = [status.failing, status.sending.as_ref().map(|(since, _)| *since)];
@@ -139,7 +139,7 @@ impl WorkerHandle {
         Producing(Arc::clone(&self.producers))
     }
 
-    /// Hands a part over once the sink has room for it. Cancel-safe: a part whose future was dropped was not offered.
+    /// Offers a part once the sink has room for it. Cancel-safe: a part whose future was dropped was not offered.
     /// Returns false when the sink is closed.
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
         let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);

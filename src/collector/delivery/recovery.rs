@@ -1,4 +1,4 @@
-//! After a crash: makes the batches that were sealed and not committed again, from their sources.
+//! Rebuilds after a crash the batches that were sealed and not committed, from their objects.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
 use crate::reading::{self, FoundRecord, Offer};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
-/// How often an object is asked for before its part counts as lost.
+/// How often an object is read before its part counts as lost.
 const NOT_FOUND_MAX: u32 = 3;
 
-/// A batch that was sealed and not committed, and how it is made again where the sink does not have it already.
+/// A batch that was sealed and not committed, and how to rebuild it where the sink does not have it.
 pub(in crate::collector) struct Unfinished {
     pub(in crate::collector::delivery) sealed: Sealed,
     pub(in crate::collector::delivery) batch: Rebuild,
 }
 
-/// What is needed to make a sealed batch again.
+/// What is needed to rebuild a sealed batch.
 pub(in crate::collector) struct Rebuild {
     sealed: Sealed,
     /// What makes the sink's bytes now.
     encoder: Arc<str>,
     sink: SinkId,
-    /// The sink, as health knows it: it stands still until the batch is made.
+    /// The sink, as health knows it: it stands still until the batch is rebuilt.
     health: HealthPart,
     feeds: Arc<Feeds>,
     store: CheckpointStore,
@@ -48,7 +48,7 @@ pub(in crate::collector) struct Rebuild {
     shutdown: Shutdown,
 }
 
-/// Looks up what a sink has to complete before anything else, in the order in which it was sealed.
+/// The batches that a sink has to complete before anything else, in the order of their seals.
 #[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
 pub(in crate::collector) fn look_up(
     store: &CheckpointStore,
@@ -79,17 +79,17 @@ pub(in crate::collector) fn look_up(
     Ok(store.sealed(lane)?.into_iter().map(unfinished).collect())
 }
 
-/// What became of a batch that was to be made again.
+/// What became of a batch that was to be rebuilt.
 pub(in crate::collector) enum Rebuilt {
     Same(Batch),
-    /// It cannot be made again, for this reason.
+    /// It cannot be rebuilt, for this reason.
     Lost(&'static str),
     /// The stop came first.
     Stopped,
 }
 
 impl Rebuild {
-    /// The objects the batch holds records of.
+    /// The objects whose records the batch has.
     pub(in crate::collector) fn objects(&self) -> impl Iterator<Item = &ObjectId> {
         self.sealed.manifest().parts.iter().map(|part| &part.advance.object)
     }
@@ -178,7 +178,7 @@ impl Rebuild {
         }
     }
 
-    /// The part's events, of as many of its records as the object still holds.
+    /// The part's events, of as many of its records as the object still has.
     async fn rebuild(
         &self,
         feed: &Arc<Feed>,
@@ -207,7 +207,7 @@ impl Rebuild {
         }
     }
 
-    /// The events of one record, made again. Its bytes are in `snapshot` unless they were kept.
+    /// The events of one record out of quarantine. Its bytes are in `snapshot` unless they were kept.
     async fn rebuild_refused(
         &self,
         feed: &Arc<Feed>,
@@ -247,14 +247,14 @@ impl Rebuild {
     }
 }
 
-/// Why a part cannot be made again.
+/// Why a part cannot be rebuilt.
 #[derive(Debug, thiserror::Error)]
 enum RebuildError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the object holds now cannot be read.
+    /// The object's content cannot be read any more.
     #[error("{0}")]
     Damaged(String),
 }
@@ -269,7 +269,7 @@ impl From<JobError> for RebuildError {
     }
 }
 
-/// A record whose events were under way is not in quarantine any more.
+/// The record was under way, and is not in quarantine any more.
 fn left() -> RebuildError {
     RebuildError::Damaged("a record that was requeued has left the quarantine".to_owned())
 }

@@ -1,4 +1,4 @@
-//! A job's account with one sink: how many parts it offered, and how far they have come.
+//! A job's delivery tracker for one sink: how many parts it offered, and how far they are.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     offered: u64,
-    /// Taken into a batch that is being sealed: it will be sealed or overtaken, whatever the job wants.
+    /// Taken into a batch that is being sealed: they will be sealed or overtaken, whatever the job does.
     taken: u64,
     sealed: u64,
     committed: u64,
-    /// The job does not wait for the parts that are not taken; they are dropped.
+    /// The job has given up: parts that are not taken are dropped.
     abandoned: bool,
-    /// The store stood elsewhere: the job's reading is out of date.
+    /// The store stands elsewhere: the job's reading is out of date.
     overtaken: bool,
 }
 
@@ -43,7 +43,7 @@ impl Tracker {
         self.0.send_modify(|state| state.offered += 1);
     }
 
-    /// The sink takes a part into a batch; refused once the job has given the rest up.
+    /// Takes a part into a batch; false once the job has given up.
     pub(in crate::collector) fn take(&self) -> bool {
         let mut is_taken = false;
         self.0.send_modify(|state| {
@@ -81,7 +81,7 @@ impl Tracker {
         }
     }
 
-    /// How far the parts have come, to see whether they move.
+    /// How far the parts are, to see whether they make progress.
     pub(in crate::collector) fn progress(&self) -> (u64, u64) {
         let state = self.0.borrow();
         (state.sealed, state.committed)
@@ -93,8 +93,8 @@ impl Tracker {
         let _ = changes.wait_for(|state| state.overtaken || state.committed == state.offered).await;
     }
 
-    /// Gives up what no batch holds yet, and returns once what is being sealed is sealed: from then on the store says
-    /// all that will come of this job.
+    /// Gives up the parts that are in no batch yet, and returns once those being sealed are sealed: from then on the store
+    /// has all that this job will have done.
     pub(in crate::collector) async fn abandon(&self) {
         self.0.send_modify(|state| state.abandoned = true);
         let mut changes = self.0.subscribe();

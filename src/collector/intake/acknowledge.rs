@@ -1,4 +1,4 @@
-//! Deletes a message in exchange for the proofs that nothing in it is left to do; gives the others back.
+//! Deletes messages in exchange for the proofs that nothing in them is left to do, and gives the others back.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::collector::shutdown::Shutdown;
 use crate::notification::queue::{Message, Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 
-/// How often a delete is tried. After that the message comes again, and is settled without a read.
+/// How often a delete is tried. After that the message is received again, and settled without a read.
 const ATTEMPTS_MAX: u32 = 4;
 
 /// How long a message that was put off stays invisible: the first time, and at most. It doubles each time. SQS allows 12
@@ -33,8 +33,8 @@ pub(in crate::collector) struct Acknowledge<Q> {
 }
 
 impl<Q: Queue> Acknowledge<Q> {
-    /// Ends messages until the last holder of `ended`'s sender is gone. From the stop on, what is given back is anyone's
-    /// at once, but not before the last poll is over (which `polling` tells by its end): it would be ours again, and a
+    /// Ends messages until the last sender of `ended` is gone. From the stop on, messages that are given back are visible
+    /// at once, but not before the last poll is over (when `polling` closes): our own poll would receive them again, and a
     /// poll that is cut off takes messages with it.
     pub(in crate::collector) async fn run(
         self,
@@ -116,7 +116,7 @@ impl<Q: Queue> Acknowledge<Q> {
         }
     }
 
-    /// Each message comes again after its number of seconds.
+    /// Makes each message visible again after its number of seconds.
     async fn give_back(&self, messages: Vec<(u32, Message)>) {
         let (reporter, name) = (&self.reporter, &*self.name);
         for (wait_secs, message) in messages {
@@ -133,11 +133,11 @@ impl<Q: Queue> Acknowledge<Q> {
         }
     }
 
-    /// Messages that anyone may have at once.
+    /// Makes the messages visible at once.
     async fn release(&self, messages: Vec<(u32, Message)>) {
         let handles: Vec<ReceiptHandle> = messages.into_iter().map(|(_, message)| message.receipt_handle).collect();
         for some in handles.chunks(AT_ONCE) {
-            // Unanswered, they come again when their visibility ends.
+            // Where the request fails, they are received again when their visibility ends.
             let _ = self.queue.extend(some, 0).await;
         }
     }
@@ -147,12 +147,12 @@ impl<Q: Queue> Acknowledge<Q> {
 #[derive(Clone, Debug)]
 pub(in crate::collector) enum Polling {}
 
-/// Messages that were given up come again soon, but not at once: the later the oftener they came.
+/// A message that was given up becomes visible soon: the more often it was received, the later.
 fn given_back_secs(message: &Message) -> u32 {
     5 * message.receive_count.min(60)
 }
 
-/// Each receive brings a message nearer to the dead-letter queue: the more have been, the later is the next.
+/// Each receive brings a message nearer to the dead-letter queue: the more there were, the later is the next.
 fn put_off_secs(message: &Message) -> u32 {
     PUT_OFF_SECS_MIN.saturating_mul(1 << message.receive_count.saturating_sub(1).min(16)).min(PUT_OFF_SECS_MAX)
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::checkpoint::{Passed, Quarantined, Remembered};
 use crate::notification::queue::Message;
 
-/// Why one thing a message tells of needs nothing more.
+/// Why one change in a message needs nothing more.
 #[derive(Debug)]
 pub(in crate::collector) enum Proof {
     /// Every sink of the feed has had the object's content, or has it in its backlog.
@@ -30,9 +30,9 @@ pub(in crate::collector) enum Proof {
 pub(in crate::collector) enum Ended {
     /// All of it is settled: the message is deleted in exchange for the proofs.
     Settled(Message, Vec<Proof>),
-    /// Something of it is not: the message goes back, and comes again.
+    /// Some change is not: the message is given back, and received again.
     GivenBack(Message),
-    /// Something of it cannot be settled before long: the message goes back, and comes again after a good while.
+    /// Some change cannot be settled before long: the message is given back for a good while.
     PutOff(Message),
 }
 
@@ -44,7 +44,7 @@ pub(in crate::collector) struct InFlight {
     proofs: Mutex<Vec<Proof>>,
     given_up: AtomicBool,
     is_put_off: AtomicBool,
-    /// When, in milliseconds after `received`, something last happened to it.
+    /// When its work last made progress, in milliseconds after `received`.
     progress_ms: AtomicU64,
     ended: mpsc::UnboundedSender<Ended>,
     _slot: OwnedSemaphorePermit,
@@ -78,7 +78,7 @@ impl InFlight {
         self.progress_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
-    /// Milliseconds from its receipt to the last thing that happened to it.
+    /// Milliseconds from its receipt to the last progress of its work.
     pub(in crate::collector) fn progress_ms(&self) -> u64 {
         self.progress_ms.load(Ordering::Relaxed)
     }
@@ -95,13 +95,13 @@ impl Drop for InFlight {
         } else {
             Ended::Settled(message, proofs)
         };
-        // The settler outlives the messages; when it is gone the process is ending and the message comes again.
+        // The receiver outlives the messages; when it is gone the process is ending and the message is received again.
         let _ = self.ended.send(ended);
     }
 }
 
-/// One change's share in what told of it: a message, or a name that was kept. Dropped unsettled, the message goes back, and
-/// the name stays.
+/// One change's share in the message, or the kept name, that it comes from. Dropped unsettled, the message is given back,
+/// and the name stays.
 #[derive(Debug)]
 pub(in crate::collector) struct AckHandle {
     on: Option<On>,
@@ -131,14 +131,14 @@ impl AckHandle {
         }
     }
 
-    /// This change cannot be settled before long: its message is better received again later.
+    /// This change cannot be settled before long: its message is given back for a good while.
     pub(in crate::collector) fn put_off(self) {
         if let Some(On::Message(message)) = &self.on {
             message.is_put_off.store(true, Ordering::Release);
         }
     }
 
-    /// Something happened to the change: its lease goes on.
+    /// The change made progress: its message's lease goes on.
     pub(in crate::collector) fn touch(&self) {
         if let Some(On::Message(message)) = &self.on {
             message.touch();
@@ -176,7 +176,7 @@ pub(in crate::collector) struct NameEnded {
 
 impl Name {
     fn end(self, proof: Option<Proof>) {
-        // Who works on names outlives them; when it is gone the process is ending, and the name stays.
+        // The receiver outlives the names; when it is gone the process is ending, and the name stays.
         let _ = self.ended.send(NameEnded { id: self.id, proof });
     }
 }

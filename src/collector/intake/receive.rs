@@ -1,4 +1,4 @@
-//! From a queue to the dispatcher: receives, understands, and sorts out what no feed wants.
+//! From a queue to the dispatcher: receives messages, parses them, and routes each change to a feed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,10 @@ const POLL_MESSAGES: usize = 10;
 /// With `--once`, a queue is empty after as many polls without a message.
 const EMPTY_POLLS: u32 = 2;
 
-/// How much of a message nobody understands is kept: all of it, so that it can be tried again.
+/// How much of a message that cannot be parsed is kept: all of it, so that it can be tried again.
 pub(in crate::collector) const POISON_BYTES_MAX: usize = BODY_BYTES_MAX;
 
-/// How many names of objects that no feed takes are written at once.
+/// How many names of objects without a feed are stored at once.
 const NAMES_AT_ONCE: usize = 1000;
 
 /// What the receivers of one queue share.
@@ -53,20 +53,20 @@ pub(in crate::collector) struct Intake<Q> {
     /// One permit for each message that may be in flight.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
-    /// How many names of objects that no feed takes are kept.
+    /// How many names of objects without a feed are kept.
     pub unrouted_max: u64,
-    /// What was told of those.
+    /// What was reported of those.
     pub told: Told,
     /// After the stop, how long a poll under way is waited for.
     pub last_poll: Duration,
-    /// Tells, by being gone, that nobody polls any more.
+    /// Dropped when the last receiver has ended.
     pub _polling: mpsc::Sender<Polling>,
     /// Stop when the queue is empty.
     pub once: bool,
 }
 
-/// An object that no feed takes, the feed that is nearest to taking it, and its share in a message.
-struct Nobodys {
+/// An object without a feed, the feed that comes nearest, and the object's share in a message.
+struct WithoutFeed {
     unrouted: Unrouted,
     nearest: Option<FeedId>,
     ack: AckHandle,
@@ -99,15 +99,15 @@ impl<Q: Queue> Intake<Q> {
                     backoff.reset();
                     self.reporter.queue_worked(&self.name, Activity::Receive);
                     empty = if messages.is_empty() { empty + 1 } else { 0 };
-                    let mut nobodys = Vec::new();
+                    let mut without_feed = Vec::new();
                     for message in messages {
                         // Exactly as many slots were taken as messages can come.
                         let Some(slot) = slots.split(1) else { continue };
                         let in_flight = InFlight::new(message, self.ended.clone(), slot);
                         self.in_flight.add(&in_flight);
-                        self.take(&in_flight, &mut nobodys).await?;
+                        self.take(&in_flight, &mut without_feed).await?;
                     }
-                    self.remember(nobodys).await?;
+                    self.remember(without_feed).await?;
                 }
                 Err(error) if self.once && backoff.attempts() >= 4 => return Err(error.into()),
                 Err(error) => self.pause(&error, &mut backoff, &shutdown).await,
@@ -126,7 +126,7 @@ impl<Q: Queue> Intake<Q> {
         Ok(slots)
     }
 
-    /// So short that a poll is over well before it would be cut off.
+    /// So short that a poll ends well before the stop would cut it off.
     fn poll_secs(&self) -> u32 {
         u32::try_from(self.last_poll.as_secs() / 2).unwrap_or(POLL_SECS).clamp(1, POLL_SECS)
     }
@@ -150,14 +150,14 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
-    /// What no feed takes is added to `nobodys`.
-    async fn take(&self, in_flight: &Arc<InFlight>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
+    /// Routes each change of a message. A change that cannot be parsed does not stop the others, but the message is not
+    /// deleted for it. Objects without a feed are added to `without_feed`.
+    async fn take(&self, in_flight: &Arc<InFlight>, without_feed: &mut Vec<WithoutFeed>) -> Result<(), StoreError> {
         let notices = match parse(&in_flight.message().body) {
             Ok(notices) => notices,
             Err(error) => return self.poison(in_flight, &error.to_string()).await,
         };
-        // However many of its notifications cannot be understood, the message is quarantined once.
+        // However many of its notifications cannot be parsed, the message is quarantined once.
         let malformed = notices.iter().filter_map(|notice| match notice {
             Notice::Malformed(error) => Some(error),
             _ => None,
@@ -171,18 +171,19 @@ impl<Q: Queue> Intake<Q> {
             self.count("empty");
             AckHandle::on(in_flight).settle(Proof::Ignored);
         }
-        // Claimed before any is handed on: a message whose first change is settled at once must not end there.
+        // All ack handles exist before the first change is sent: otherwise a change that is settled at once would end the
+        // message.
         let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(in_flight)).collect();
         for (notice, ack) in notices.into_iter().zip(acks) {
-            self.send(notice, ack, nobodys).await;
+            self.send(notice, ack, without_feed).await;
         }
         Ok(())
     }
 
-    async fn send(&self, notice: Notice, ack: AckHandle, nobodys: &mut Vec<Nobodys>) {
+    async fn send(&self, notice: Notice, ack: AckHandle, without_feed: &mut Vec<WithoutFeed>) {
         let written = match notice {
             Notice::Written(written) => written,
-            // Its message was given up or quarantined as a whole.
+            // The whole message was given up or quarantined.
             Notice::Malformed(_) => {
                 return ack.settle(Proof::Ignored);
             }
@@ -199,7 +200,7 @@ impl<Q: Queue> Intake<Q> {
             Route::Feed(feed) => {
                 self.count("written");
                 change.object = self.feeds[feed].canonical(change.object);
-                // A closed dispatcher drops the ack handle, and the message goes back.
+                // A closed dispatcher drops the ack handle, and the message is given back.
                 let _ = self.read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
             }
             Route::Ignored => {
@@ -215,17 +216,17 @@ impl<Q: Queue> Intake<Q> {
                 let feed = nearest.map_or("", |at| &*self.feeds[at].name);
                 self.metrics.left_out.notifications.add([&self.name, feed, why.name()], 1);
                 let unrouted = self.feeds.unrouted(change.object, &self.name, why, nearest);
-                nobodys.push(Nobodys { unrouted, nearest, ack });
+                without_feed.push(WithoutFeed { unrouted, nearest, ack });
             }
         }
     }
 
-    /// Settles what no feed takes in exchange for its name being kept. A message with a name for which there is no room goes
-    /// back: whether it comes again or becomes a dead letter is its queue's to decide.
-    async fn remember(&self, mut nobodys: Vec<Nobodys>) -> Result<(), StoreError> {
-        while !nobodys.is_empty() {
-            let some: Vec<Nobodys> = nobodys.drain(..nobodys.len().min(NAMES_AT_ONCE)).collect();
-            let objects = some.iter().map(|nobodys| nobodys.unrouted.clone()).collect();
+    /// Keeps the names of objects without a feed, and settles their changes. A message with a name for which there is no
+    /// room is given back: its queue's redrive policy decides what becomes of it.
+    async fn remember(&self, mut without_feed: Vec<WithoutFeed>) -> Result<(), StoreError> {
+        while !without_feed.is_empty() {
+            let some: Vec<WithoutFeed> = without_feed.drain(..without_feed.len().min(NAMES_AT_ONCE)).collect();
+            let objects = some.iter().map(|without_feed| without_feed.unrouted.clone()).collect();
             let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, self.clock.now_ms()).await {
                 Ok(proofs) => {
                     self.reporter.stored();
@@ -237,7 +238,7 @@ impl<Q: Queue> Intake<Q> {
                 }
                 Err(error) => return Err(error),
             };
-            for (Nobodys { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
+            for (WithoutFeed { unrouted: Unrouted { object, why, .. }, nearest, ack }, proof) in
                 some.into_iter().zip(proofs)
             {
                 match proof {
@@ -255,8 +256,8 @@ impl<Q: Queue> Intake<Q> {
         Ok(())
     }
 
-    /// A message that cannot be understood is reported at its first receive and left to the queue's redrive policy, a
-    /// little longer each time. One that has come too often is quarantined here.
+    /// A message that cannot be parsed is reported at its first receive and given back, a little longer each time, for the
+    /// queue's redrive policy. A message that was received too often is quarantined here.
     async fn poison(&self, in_flight: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
         let message: &Message = in_flight.message();
         self.count("poison");
@@ -275,7 +276,7 @@ impl<Q: Queue> Intake<Q> {
         let name = self.name.to_string();
         let proof = match self.store.quarantine_message(name, reason.to_owned(), body, self.clock.now_ms()).await {
             Err(StoreError::Full) if !self.once => {
-                // The message comes again.
+                // The message is received again.
                 self.reporter.store_is_full();
                 drop(AckHandle::on(in_flight));
                 return Ok(());

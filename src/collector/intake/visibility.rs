@@ -10,15 +10,15 @@ use crate::notification::queue::{Outcome, Queue, ReceiptHandle};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
 
-/// SQS lets nobody hold a message longer than 12 hours after its receipt (SQS Developer Guide, visibility timeout).
+/// A message is in flight for at most 12 hours after its receipt (SQS Developer Guide, visibility timeout).
 const HELD_MAX: Duration = Duration::from_secs(11 * 3600 + 1800);
 
-/// What a lease goes by.
+/// The terms of a lease.
 pub(in crate::collector) struct Terms {
     pub queue: Arc<str>,
     /// How long a message is kept invisible at a time.
     pub visibility_secs: u32,
-    /// Work that shows no progress for as long is given up.
+    /// Work without progress for so long is given up.
     pub stall_after: Duration,
     pub reporter: Reporter,
 }

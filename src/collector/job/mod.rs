@@ -41,7 +41,7 @@ async fn bring(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> 
     }
 }
 
-/// A job that knows where its object stands.
+/// A job that knows its object's position.
 struct Announced {
     services: Arc<Services>,
     task: Task,
@@ -61,7 +61,7 @@ struct Opened {
     is_young: bool,
 }
 
-/// A job that read all of its object and offered the sinks what each has not had.
+/// A job that has read its object, and has offered each sink what it has not had.
 struct Compared {
     job: Announced,
     is_young: bool,
@@ -71,7 +71,7 @@ struct Compared {
     trackers: Vec<Tracker>,
 }
 
-/// A job whose sinks have what they were offered, but for those deferred.
+/// A job whose sinks have what they were offered, apart from those deferred.
 struct Delivered {
     job: Announced,
     is_young: bool,
@@ -87,7 +87,7 @@ impl Announced {
         Ok(Self { services, task, position })
     }
 
-    /// What was accepted as another family says nothing now: the object is read as if it were new.
+    /// The object was read as another family before: it is read as if it were new.
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
         let (was, family) = (self.position.family.as_deref(), feed.family.name);
@@ -104,8 +104,8 @@ impl Announced {
         Ok(())
     }
 
-    /// Whether the version that the changes name is the one that was read whole, and every sink has had it. Nothing else
-    /// that a message says spares a read: whoever can send one could make an object's later content vanish.
+    /// Whether the version that the changes name was read whole, and every sink has had it. Nothing else in a message saves
+    /// a read: whoever can send one could otherwise make an object's later content vanish.
     fn is_known(&self) -> bool {
         self.task.etag.is_some() && self.task.etag == self.position.etag && self.position.is_settled()
     }
@@ -139,7 +139,7 @@ impl Announced {
         }
     }
 
-    /// Whether the version may be read, however it is stored.
+    /// Checks the version's size as stored.
     fn is_of_a_size(&self, version: &Version) -> Result<(), JobError> {
         let (bytes, most) = (version.size_bytes, self.services.limits.object_bytes_max);
         if bytes <= most {
@@ -150,8 +150,8 @@ impl Announced {
         Err(JobError::Unreadable { object, etag, kind: FaultKind::Damaged, reason })
     }
 
-    /// A version that will never read better is named, so that it can be quarantined. Which one it is, is asked of the
-    /// place: what a message named may be another, or invented.
+    /// Names a version that will never be readable, so that it can be quarantined. The place tells which version it is: the
+    /// one that a message names may be another, or forged.
     async fn unread(&self, error: ReadError) -> JobError {
         let kind = error.kind();
         let (ReadError::Archived { object, reason } | ReadError::Damaged { object, reason }) = error else {
@@ -177,7 +177,7 @@ impl Opened {
         match result {
             Ok(summary) => Ok(Compared { job, is_young, version, summary, deferred, trackers }),
             Err(error) => {
-                // Nothing unsealed may outlive the job: the next one reads the object anew.
+                // No unsealed part may outlive the job: the next job reads the object anew.
                 for tracker in &trackers {
                     tracker.abandon().await;
                 }
@@ -187,11 +187,11 @@ impl Opened {
     }
 }
 
-/// A file that came to be what it is so short a time ago may change once more without its entity tag showing it, and its
-/// writer may not have come to the end of a line.
+/// A file that changed less than this ago may change once more under the same entity tag, and its writer may be in the
+/// middle of a line.
 pub(in crate::collector) const YOUNG: Duration = Duration::from_secs(2);
 
-/// The entity tag under which a file is noted that is read once more: it has none like it.
+/// The entity tag that is stored for a young file. No file has such a tag, so that it is read once more.
 fn young_etag(version: &Version) -> Box<str> {
     format!("young:{}", version.etag).into()
 }
@@ -206,7 +206,7 @@ impl Announced {
         arrived_ms.is_some_and(|arrived_ms| u128::from(age_ms(arrived_ms)) < YOUNG.as_millis())
     }
 
-    /// Reads the object to its end, and offers each sink what it has not had. A sink that has no room for as long as
+    /// Reads the object to its end, and offers each sink what it has not had. A sink without room for as long as its
     /// patience lasts is deferred.
     async fn pump(
         &self,
@@ -243,7 +243,7 @@ impl Announced {
         }
     }
 
-    /// What the reading is to know.
+    /// What the reading needs to know.
     fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
         let Task { feed, object, sinks, .. } = &self.task;
         let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
@@ -271,7 +271,7 @@ impl Announced {
 }
 
 impl Compared {
-    /// Waits until each sink has what it was offered; not for one that stands still.
+    /// Waits until each sink has what it was offered, but not for a sink that stands still.
     async fn deliver(self) -> Delivered {
         let Self { job, is_young, version, summary, mut deferred, trackers } = self;
         let mut overtaken = false;
@@ -293,7 +293,7 @@ impl Compared {
 }
 
 impl Delivered {
-    /// Notes that the object was read to its end, if the store has accepted all of it.
+    /// Records that the object was read to its end, if the store has accepted all of it.
     async fn finish(self) -> Result<JobEnd, JobError> {
         let Self { job, is_young, version, summary, deferred, overtaken } = self;
         if overtaken {

@@ -1,4 +1,4 @@
-//! Counts and reports what reading an object came to.
+//! Counts and reports the outcome of a reading.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::collector::report::limited;
 use crate::object::Place;
 use crate::reading::Summary;
 
-/// Counts and says what the reading came to.
+/// Counts and reports the outcome of a reading.
 pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
     let (metrics, reporter) = (&job.services.metrics, &job.services.reporter);
     let (feed, object, position) = (&job.task.feed.name, &job.task.object, &job.position);
@@ -49,10 +49,10 @@ pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
     }
 }
 
-/// An object is not empty and holds no record, not even one that cannot be decoded: once for each feed.
+/// Reports an object that is not empty and has no record, not even one that cannot be decoded: once for each feed.
 fn report_no_record(job: &Announced, ended: &Summary) {
     let Feed { name, family, place, told_no_record, .. } = &*job.task.feed;
-    // Who writes into a directory may not have come to the end of the first line.
+    // The writer of a file may be in the middle of its first line.
     let grows = ended.held_lines > 0 && matches!(place, Place::Directory(_));
     if grows || told_no_record.swap(true, Ordering::Relaxed) {
         return;
@@ -63,5 +63,5 @@ fn report_no_record(job: &Announced, ended: &Summary) {
         0 => "no line is a record of the feed's family: is it another family's object, or in another format?",
         _ => "its last line has no end and cannot be decoded: is it cut off, or another family's object?",
     };
-    warn!(feed = %name, %object, family, content_bytes, skipped_lines, suggestion, "an object that is not empty gives no record; of this feed no other such object is told");
+    warn!(feed = %name, %object, family, content_bytes, skipped_lines, suggestion, "an object that is not empty gives no record; no other such object of this feed is reported");
 }

@@ -17,18 +17,18 @@ use crate::object::ReadError;
 pub(in crate::collector) struct Task {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
-    /// The entity tag that every change which asked for it names.
+    /// The entity tag that all of its changes name; none where they differ.
     pub etag: Option<Box<str>>,
     /// Which sinks, by their position among all.
     pub sinks: Vec<SinkId>,
-    /// How the job gets on.
+    /// The job's progress.
     pub progress: Arc<Progress>,
-    /// With `--once` nobody comes back to it.
+    /// With `--once` it is not read again.
     pub once: bool,
 }
 
 impl Task {
-    /// Where the object stands, and the sinks it is brought to with it.
+    /// The object's position, with those of the task's sinks.
     pub(super) fn position(&self, services: &Services) -> Result<ObjectPosition, StoreError> {
         let names: Vec<Arc<str>> = self.sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
         services.store.position(&self.object, &names)
@@ -38,11 +38,11 @@ impl Task {
 /// How a job ended that did not fail.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::collector) struct JobEnd {
-    /// Everything the object holds is accepted, and noted so.
+    /// All of the object's content is accepted, and the store has recorded that.
     pub finished: bool,
     /// Sinks that have not had all of it, by their position among all.
     pub deferred: Vec<SinkId>,
-    /// What was requeued of it wants a job for all of its feed's sinks.
+    /// Its requeued records need a job for all of its feed's sinks.
     pub again: bool,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
@@ -67,7 +67,7 @@ pub(in crate::collector) enum JobError {
 }
 
 impl JobError {
-    /// The records could not be compared. What the store found wrong stays what it is: damage, or a disk that failed.
+    /// The records could not be compared. An error of the store stays what it is: damage, or a failed disk.
     pub(in crate::collector) fn comparing(object: &ObjectId, error: DeltaError) -> Self {
         Self::Store(match error {
             DeltaError::Table(TableError(source)) => match source.downcast::<StoreError>() {

@@ -1,4 +1,4 @@
-//! Records in quarantine that have no entry each: found again by their places, as long as their object holds them.
+//! Records in quarantine without an entry of their own: found again by their places, as long as their object has them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::collector::redelivery::requeued::{bytes_of, decode};
 use crate::notification::ObjectId;
 use crate::reading::FoundRecord;
 
-/// What a search for records without an entry each came to.
+/// The outcome of a search for records without an entry of their own.
 #[derive(Default)]
 pub(super) struct SearchEnd {
     /// The stop came, or a sink stands still: there may be more.
@@ -22,7 +22,7 @@ pub(super) struct SearchEnd {
 }
 
 impl SearchEnd {
-    /// Those of the records that can be decoded now, each with its bytes.
+    /// The records that can be decoded now, each with its bytes.
     pub(super) async fn decodable(
         &mut self,
         feed: &Arc<Feed>,

@@ -1,4 +1,4 @@
-//! The end of a job: what of its object was in quarantine and is to be tried again.
+//! After a job: retries the requeued records of its object.
 
 mod further;
 
@@ -28,17 +28,17 @@ pub(super) use requeued::{body, bytes_of, decode, inflated, not_found};
 /// How many records are tried again at once.
 const RECORDS_AT_ONCE: usize = 256;
 
-/// Why a record stays whose decoder panics.
+/// Why a record stays in quarantine whose decoder panics.
 const DECODER_FAILED: &str = "the decoder failed over it";
 
-/// The sinks that records are brought to, the tracker with each, and where they stand with the object.
+/// The sinks that records are brought to, the tracker of each, and their positions in the object.
 struct Receivers {
     sinks: Vec<SinkId>,
     trackers: Vec<Tracker>,
     position: ObjectPosition,
 }
 
-/// What trying again came to.
+/// The outcome of a retry.
 #[derive(Default)]
 struct Again {
     /// The records that stay in quarantine, and why.
@@ -50,7 +50,7 @@ struct Again {
     deferred: Vec<SinkId>,
 }
 
-/// What follows a job: its sinks have, or have not had, all that its object holds.
+/// What follows a job, whether its sinks have had all of its object or not.
 pub(super) struct Redelivery {
     services: Arc<Services>,
     feed: Arc<Feed>,
@@ -98,7 +98,7 @@ impl Redelivery {
         if ended.is_ok()
             && let Some(further) = self.services.store.requeued_further(&self.object)?
         {
-            // Each sink has to have some before others take their place.
+            // Each sink has to have had some of them before others get entries.
             end.again = !self.feed.sinks.iter().all(|sink| self.sinks.contains(sink));
             if !end.again {
                 self.deliver_further(further, &mut end.deferred).await?;
@@ -156,7 +156,7 @@ impl Redelivery {
         self.deliver(records, at_hand, true, deferred).await
     }
 
-    /// What is left of an object's further records stays, and why is written down.
+    /// The rest of an object's further records stays in quarantine, with the reason.
     async fn refuse_further(&self, id: u64, end: &SearchEnd) -> Result<(), JobError> {
         let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
         if end.refused > 0 {
@@ -180,7 +180,7 @@ impl Redelivery {
     ) -> Result<(), JobError> {
         let services = &self.services;
         for &sink in &self.sinks {
-            // What the batch in hand does to the sink's place is not known yet.
+            // A batch with records of it is under way: the sink's position is not known yet.
             if services.workers[sink].holds(&self.object) && !deferred.contains(&sink) {
                 deferred.push(sink);
             }
@@ -263,7 +263,7 @@ impl Redelivery {
         Ok(())
     }
 
-    /// Offers one record's events to each sink that has passed it and not had it; a refusal is noted.
+    /// Offers one record's events to each sink that has passed it without having had it; a decode error is noted.
     async fn offer_one(
         &self,
         to: &Receivers,
@@ -308,7 +308,7 @@ impl Redelivery {
         }
     }
 
-    /// Writes down what came of it.
+    /// Stores and reports the outcome.
     async fn note(&self, ids: Vec<u64>, again: Again) -> Result<(), JobError> {
         let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
         services.metrics.events_received.inc_by(again.events);

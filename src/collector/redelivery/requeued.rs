@@ -1,4 +1,4 @@
-//! Records out of quarantine: their bytes, kept there or found in their object, decoded once more for the sinks.
+//! Requeued records: their bytes, kept in quarantine or found in their object, decoded once more for the sinks.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::users::LookedUp;
 /// A body is refused when it inflates to more: no line may be configured to be longer.
 const BODY_BYTES_MAX: usize = 1 << 30;
 
-/// The record cannot be had any more.
+/// The record cannot be found any more.
 pub(in crate::collector) fn not_found() -> Refusal {
     Refusal::new("its object does not hold the record any more, and its bytes were not kept")
 }
@@ -35,7 +35,7 @@ pub(in crate::collector) fn body(
     Ok(bytes.ok_or_else(|| Refusal::new("its bytes in quarantine are damaged")))
 }
 
-/// What was kept compressed.
+/// Decompresses a body.
 ///
 /// # Errors
 /// It is damaged, or longer than `most` bytes.
@@ -50,7 +50,7 @@ pub(in crate::collector) fn bytes_of(found: &FoundRecord) -> Result<&[u8], Refus
     found.bytes.as_deref().map_err(|length| too_long(*length))
 }
 
-/// What a record gave.
+/// A record's events.
 pub(in crate::collector) struct Decoded {
     /// The version it was first read in.
     version: Arc<Version>,
@@ -83,7 +83,7 @@ pub(in crate::collector) fn decode(
 }
 
 impl Decoded {
-    /// The part for a sink that stands at `cursor`, of the encoder of this number.
+    /// The part for a sink with this cursor, in the encoding of this number.
     pub(in crate::collector) fn part(
         &self,
         object: &ObjectId,

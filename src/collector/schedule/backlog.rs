@@ -1,6 +1,6 @@
-//! One sink's backlog: which objects it has not had, oldest first, and when each is tried again.
+//! One sink's backlog: the objects that it has not had, oldest first, and when each is retried.
 //!
-//! Being behind is a fact of one object and one sink. It keeps no other object from the sink.
+//! An entry is about one object and one sink. It keeps no other object from the sink.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ struct Entry {
     order: u64,
     attempts: u32,
     not_before: Option<Instant>,
-    /// It is written down in the store: no message waits for it.
+    /// The store has it: no message waits for it.
     is_stored: bool,
-    /// Its messages are in others' way: it is written down as soon as it can be.
+    /// Its messages keep other feeds from receiving: it is written to the store as soon as possible.
     is_hurried: bool,
 }
 
-/// What has waited too long to be kept in memory and in the queue.
+/// An entry that is due to be written to the store.
 pub(in crate::collector) struct Due {
     pub object: ObjectId,
     /// The feed's position.
@@ -58,7 +58,7 @@ pub(in crate::collector) struct Backlog {
 }
 
 impl Backlog {
-    /// What the store has in the backlog.
+    /// The backlog as the store has it.
     pub(in crate::collector) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
@@ -72,23 +72,23 @@ impl Backlog {
         })
     }
 
-    /// Whether there is anything it has not had.
+    /// Whether the backlog has entries.
     pub(in crate::collector) fn is_behind(&self) -> bool {
         !self.entries.is_empty() || self.stored > 0
     }
 
-    /// Whether that has changed since it was last asked, and to what.
+    /// Whether that has changed since the last call, and to what.
     pub(in crate::collector) fn turned(&mut self) -> Option<bool> {
         let now = self.is_behind();
         (std::mem::replace(&mut self.reported, now) != now).then_some(now)
     }
 
-    /// Whether it has not had the object, as far as memory knows.
+    /// Whether the object is in the backlog, as far as memory knows.
     pub(in crate::collector) fn knows(&self, object: &ObjectId) -> bool {
         self.entries.contains_key(object)
     }
 
-    /// Whether it has not had the object and that is not written down: the object's messages wait for it.
+    /// Whether the object is in the backlog and not in the store: its messages wait.
     pub(in crate::collector) fn is_waited_for(&self, object: &ObjectId) -> bool {
         self.entries.get(object).is_some_and(|entry| !entry.is_stored)
     }
@@ -105,7 +105,7 @@ impl Backlog {
         }
     }
 
-    /// It has not had this object, and must get it later. What is known to be behind keeps its date.
+    /// Adds an object that the sink is to get later. An entry that is there keeps its date.
     pub(in crate::collector) fn defer(
         &mut self,
         store: &CheckpointStore,
@@ -135,12 +135,12 @@ impl Backlog {
         }
     }
 
-    /// How often reading this object for it has failed.
+    /// How often reading this object for the sink has failed.
     pub(in crate::collector) fn attempts(&self, object: &ObjectId) -> u32 {
         self.entries.get(object).map_or(0, |entry| entry.attempts)
     }
 
-    /// Reading this object failed; it is tried again after `wait`.
+    /// Reading this object failed; it is retried after `wait`.
     pub(in crate::collector) fn failed(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.attempts += 1;
@@ -148,21 +148,21 @@ impl Backlog {
         self.rest(object, wait);
     }
 
-    /// This object is not tried again before `wait` is over.
+    /// This object is not retried before `wait` is over.
     pub(in crate::collector) fn rest(&mut self, object: &ObjectId, wait: Duration) {
         if let Some(entry) = self.entries.get_mut(object) {
             entry.not_before = Some(Instant::now() + wait);
         }
     }
 
-    /// It has had the object, or the object is no more. `was_stored`: and the store, which had it written down, knows.
+    /// The sink has had the object, or the object is gone. `was_stored`: its entry was removed from the store.
     pub(in crate::collector) fn had(&mut self, object: &ObjectId, was_stored: bool) {
         self.remove(object);
         self.stored = self.stored.saturating_sub(u64::from(was_stored));
     }
 
-    /// The messages of as many of the feed's objects, the oldest first, are in others' way: they are due now. Returns
-    /// which.
+    /// Makes up to `most` of the feed's entries due at once, the oldest first, since their messages keep other feeds from
+    /// receiving. Returns their objects.
     pub(in crate::collector) fn hurry(&mut self, feed: FeedId, most: usize) -> Vec<ObjectId> {
         let mut hurried = Vec::new();
         for object in self.order.values() {
@@ -178,7 +178,7 @@ impl Backlog {
         hurried
     }
 
-    /// What has waited too long to be kept in memory and in the queue, oldest first.
+    /// The entries that are due to be written to the store, oldest first.
     pub(in crate::collector) fn due(&self, owe_after: OweAfter) -> Vec<Due> {
         let OweAfter::After(owe_after) = owe_after else { return Vec::new() };
         let fresh = self.order.values().filter_map(|object| {
@@ -190,13 +190,14 @@ impl Backlog {
         fresh.take(STORED_AT_ONCE).collect()
     }
 
-    /// The store has written the object down.
+    /// The object's entry was written to the store.
     pub(in crate::collector) fn written_down(&mut self, object: &ObjectId) {
         self.remove(object);
         self.stored += 1;
     }
 
-    /// The next object to bring it, with its feed's position where that is known; `busy` says which are worked on already.
+    /// The next object to bring to the sink, with its feed's position where that is known; `busy` tells which are worked on
+    /// already.
     pub(in crate::collector) fn next(
         &mut self,
         store: &CheckpointStore,

@@ -1,4 +1,5 @@
-//! Backlogs of sinks: writes down what has waited too long, starts what clears them, and reports who has caught up.
+//! Sinks' backlogs: writes entries to the store that waited too long, starts the jobs that clear them, and reports sinks
+//! that have caught up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::collector::schedule::backlog::Due;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
-    /// Writes down what has waited too long, and reports which sinks are behind.
-    pub(super) async fn look_after_lanes(&mut self) -> Result<(), StoreError> {
+    /// Writes entries to the store that waited too long, and reports which sinks have a backlog.
+    pub(super) async fn look_after_backlogs(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
             let due = self.backlogs[sink].due(self.services.limits.owe_after);
             self.write_down(sink, due).await?;
@@ -31,7 +32,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Starts the job that clears the oldest entry of one backlog, the sinks taking turns. Says whether there was one.
+    /// Starts the job for the oldest entry of one backlog, the sinks taking turns. Returns whether there was one.
     pub(super) fn start_catching_up(&mut self) -> Result<bool, StoreError> {
         if !self.shares.may_any_catch_up() {
             return Ok(false);
@@ -74,7 +75,7 @@ impl Dispatcher {
             self.backlogs[sink].rest(&object, Duration::from_secs(3600));
             return false;
         };
-        // One reading serves every sink that is behind with the object.
+        // One reading serves every sink that has the object in its backlog.
         let joins = |&other: &SinkId| {
             let handle = &services.workers[other];
             let takes = !handle.is_stuck(services.limits.sink_patience) && !handle.holds(&object);
@@ -85,12 +86,12 @@ impl Dispatcher {
         true
     }
 
-    /// A sink does not get this object now; it stands in its backlog.
+    /// A sink does not get this object now; it enters the sink's backlog.
     pub(super) fn defer(&mut self, sink: SinkId, object: &ObjectId, feed: FeedId) -> Result<(), StoreError> {
         self.backlogs[sink].defer(&self.services.store, object, feed)
     }
 
-    /// A sink has had the object, or the object is no more: it leaves the backlog.
+    /// A sink has had the object, or the object is gone: it leaves the sink's backlog.
     pub(super) async fn had(&mut self, sink: SinkId, object: &ObjectId) -> Result<(), StoreError> {
         if !self.backlogs[sink].is_behind() {
             return Ok(());
@@ -100,12 +101,12 @@ impl Dispatcher {
             let name = Arc::clone(&self.services.workers[sink].name);
             match self.services.store.clear_from_backlog(name, object.clone()).await {
                 Err(StoreError::Full) if !self.once => {
-                    // It stays owed, is found unchanged when its turn comes, and leaves the backlog then.
+                    // It stays in the backlog, is found unchanged when its turn comes, and leaves it then.
                     self.services.reporter.store_is_full();
                     self.backlogs[sink].rest(object, SPACE_WAIT_MAX);
                     return Ok(());
                 }
-                paid => paid?,
+                cleared => cleared?,
             }
             self.services.reporter.stored();
         }
@@ -113,7 +114,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Writes down that a sink has not had an object yet.
+    /// Writes to the store that a sink has not had an object yet.
     pub(super) async fn write_down_one(
         &mut self,
         sink: SinkId,
@@ -123,7 +124,7 @@ impl Dispatcher {
         self.write_down(sink, vec![Due { object: object.clone(), feed, waited: Duration::ZERO }]).await
     }
 
-    /// Writes down what a sink has not had, and settles the messages that waited for it alone.
+    /// Writes a sink's due entries to the store, and settles the messages that waited for this alone.
     async fn write_down(&mut self, sink: SinkId, due: Vec<Due>) -> Result<(), StoreError> {
         if due.is_empty() {
             return Ok(());
@@ -141,7 +142,7 @@ impl Dispatcher {
                 reporter.store_is_full();
                 return Ok(());
             }
-            owed => owed?,
+            added => added?,
         }
         reporter.stored();
         limited!(reporter, INFO, &name, "objects are written into a sink's backlog", sink = %name, objects = due.len());

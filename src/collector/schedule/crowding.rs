@@ -1,5 +1,5 @@
-//! Room for the other feeds: messages that are not settled must not keep theirs from being received, nor objects that
-//! hardly come theirs from being read.
+//! Room for the other feeds: a feed's unsettled messages must not keep theirs from being received, nor its slow objects
+//! theirs from being read.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::collector::schedule::unread::WAITING;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// What is worked off within this time is in nobody's way.
+/// An object that waits less than this keeps nobody from receiving.
 const WAIT_MIN: Duration = Duration::from_millis(500);
 
 impl Dispatcher {
-    /// Makes room where a feed has more than its share of the in-flight messages. Objects that wait to be read go into their
-    /// feed's backlog, the newest first; objects that wait for a sink go into the sink's.
+    /// Makes room where a feed has more than its share of the in-flight messages. Objects that wait to be read go into
+    /// their feed's backlog, the newest first; objects that wait for a sink go into the sink's.
     pub(super) fn make_room(&mut self) {
         if self.once {
             return;
@@ -50,7 +50,8 @@ impl Dispatcher {
             + entering.map(|pending| pending.acks.len()).sum::<usize>()
     }
 
-    /// Puts as many messages of objects that wait to be read into the feed's backlog. Returns how many are left.
+    /// Moves objects that wait to be read into the feed's backlog, as many as have `over` messages. Returns how many
+    /// messages are left.
     fn unqueue(&mut self, feed: FeedId, over: usize) -> usize {
         if over == 0 {
             return 0;
@@ -76,8 +77,8 @@ impl Dispatcher {
         left
     }
 
-    /// Has as many objects that wait for sinks of the feed written down at the next opportunity, or put off where nothing
-    /// is written down.
+    /// Makes up to `over` objects that wait for sinks of the feed due to be written to the store, or puts them off where
+    /// backlogs are off.
     fn hurry(&mut self, feed: FeedId, over: usize) {
         let services = Arc::clone(&self.services);
         for &sink in &services.feeds[feed].sinks {
@@ -93,7 +94,7 @@ impl Dispatcher {
         }
     }
 
-    /// Notes which bodies hardly come, and puts off those of a feed that has enough of them.
+    /// Finds bodies that come slowly, and puts off those of a feed that has too many of them.
     pub(super) fn look_at_rates(&mut self) {
         let least = self.services.limits.read_rate_min;
         for Running { pending, progress, rate, .. } in self.running.values_mut() {
@@ -104,7 +105,7 @@ impl Dispatcher {
         for feed in (0..self.services.feeds.0.len()).map(FeedId) {
             let is_slow = |running: &&mut Running| running.pending.feed == feed && running.rate.is_slow;
             let mut slow: Vec<&mut Running> = self.running.values_mut().filter(is_slow).collect();
-            // What has come furthest is the last to be given up.
+            // The one that has come furthest is given up last.
             slow.sort_by_key(|running| Reverse(running.progress.received_bytes()));
             for running in slow.into_iter().skip(SLOW_MAX).filter(|running| !running.rate.is_put_off) {
                 running.rate.is_put_off = true;

@@ -1,4 +1,4 @@
-//! What follows when a job ends: settles what it finished, and decides about the rest.
+//! The end of a job: settles what it finished, and decides about the rest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::config::OweAfter;
 use crate::identity::fault::FaultKind;
 use crate::notification::{ObjectChange, ObjectId};
 
-/// How soon what did not fit on the checkpoint store's disk is tried again, and how late.
+/// The shortest and the longest wait before a write is retried for which the checkpoint store's disk had no space.
 const SPACE_WAIT_MIN: Duration = Duration::from_secs(1);
 pub(super) const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -30,7 +30,7 @@ impl Dispatcher {
     ) -> Result<(), StoreError> {
         let (object, result) = match end {
             Ok(end) => end,
-            // A panic outside a worker is a fault of the program's own; going on could lose what it held.
+            // A panic outside a worker thread is a bug; going on could lose what the job had.
             Err(panic) => return Err(StoreError::Failed(format!("a job ended in a panic: {panic}"))),
         };
         let Some(Running { pending, sinks, origin, rate, .. }) = self.running.remove(&object) else { return Ok(()) };
@@ -90,14 +90,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Where a job was out of a feed's backlog: it has ended so.
+    /// Tells the feed's backlog how its job ended, if it was one of its jobs.
     fn unread_ended(&mut self, feed: FeedId, origin: &Origin, outcome: Outcome) {
         if let Origin::FeedBacklog(kind) = origin {
             self.unread.ended(feed, kind, outcome);
         }
     }
 
-    /// Keeps an object's messages until every sink has had it, or what it has not had is written down.
+    /// Keeps an object's messages until every sink has had it or has it in its backlog in the store.
     pub(super) fn await_ack(&mut self, object: &ObjectId, pending: PendingChange) {
         if !pending.acks.is_empty() {
             let waiting = AwaitingAck { feed: pending.feed, acks: Vec::new() };
@@ -166,7 +166,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The object cannot be read now: it is tried again by itself, or out of a backlog.
+    /// The object cannot be read now: it is retried by itself, or out of a backlog.
     async fn unreadable(
         &mut self,
         object: &ObjectId,
@@ -192,7 +192,7 @@ impl Dispatcher {
             }
             (Origin::SinkBacklog, Verdict::Again(wait)) => {
                 self.catch_up_later(object, sinks, *wait);
-                // A feed that cannot be read is probed, and not with each of its objects.
+                // A feed that cannot be read is probed with one object, and not with each.
                 if kind.is_of_place() && self.services.limits.owe_after != OweAfter::Never && !self.once {
                     self.enter(object.clone(), pending, kind.word().into());
                 }
@@ -207,7 +207,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The object is gone. Where that cannot be written nothing has changed.
+    /// The object is gone. Where the store is full nothing changes.
     async fn vanished(
         &mut self,
         object: &ObjectId,
@@ -223,7 +223,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// This version of the object will never read. Where that cannot be written nothing has changed.
+    /// This version of the object will never be readable. Where the store is full nothing changes.
     async fn quarantine(
         &mut self,
         object: &ObjectId,
@@ -261,7 +261,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// No sink waits for the object any more.
+    /// Removes the object from every backlog.
     async fn no_sink_waits(&mut self, object: &ObjectId, pending: &PendingChange) -> Result<(), StoreError> {
         for sink in self.services.feeds[pending.feed].sinks.clone() {
             self.had(sink, object).await?;
@@ -269,7 +269,8 @@ impl Dispatcher {
         self.no_longer_unread(pending.feed, object).await
     }
 
-    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in flight until then.
+    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in flight until
+    /// then.
     fn wait_for_space(&mut self, object: &ObjectId, mut pending: PendingChange, sinks: &[SinkId], origin: &Origin) {
         self.services.reporter.store_is_full();
         let wait = (pending.since.elapsed() / 2).clamp(SPACE_WAIT_MIN, SPACE_WAIT_MAX);
@@ -294,7 +295,7 @@ impl Dispatcher {
     }
 }
 
-/// Counts a failed read, considers what it says of the feed, and logs it with what is done about it.
+/// Counts a failed read, updates the feed's health, and logs the read with what follows.
 fn report(reporter: &Reporter, feed: &Arc<str>, object: &ObjectId, error: &JobError, verdict: &Verdict, attempts: u32) {
     let kind = retry::kind(error);
     if let Some(kind) = kind {

@@ -1,21 +1,21 @@
-//! Which feed may have one more job: each always has one of its own, and the rest of what is worked on at once is lent to
-//! whoever asks, the feeds in turn.
+//! Which feed may have one more job. Each feed always has one of its own; the other jobs that may run at once are lent to
+//! the feeds in turn.
 
 use std::collections::VecDeque;
 
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
-/// As many bodies that hardly come take no job that is lent: one takes the feed's own, and one is let be.
+/// So many slow bodies of a feed take no job that is lent: one takes the feed's own job, and one is tolerated.
 pub(super) const SLOW_MAX: usize = 2;
 
-/// What one feed has ready and under way.
+/// One feed's ready objects and running jobs.
 #[derive(Debug, Default)]
 struct Share {
-    /// Objects that changed, in the order in which they are worked on.
+    /// Objects that changed, in the order in which they are read.
     ready: VecDeque<ObjectId>,
     running: usize,
-    /// Of those, the jobs whose bytes hardly come.
+    /// Of those, the jobs whose bytes come slowly.
     slow: usize,
     /// Of those that run, the jobs that clear a backlog.
     catching_up: usize,
@@ -41,7 +41,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// For as many feeds, of whose objects `objects_at_once` are worked on; never fewer than one of each.
+    /// For so many feeds, with `objects_at_once` jobs in all; never fewer than one for each feed.
     pub(super) fn new(feeds: usize, objects_at_once: usize) -> Self {
         Self {
             feeds: (0..feeds).map(|_| Share::default()).collect(),
@@ -50,7 +50,7 @@ impl Shares {
         }
     }
 
-    /// The object waits for its turn among its feed's.
+    /// Puts the object at the end of its feed's ready objects.
     pub(super) fn push(&mut self, feed: FeedId, object: ObjectId) {
         self.feeds[feed].ready.push_back(object);
     }
@@ -96,7 +96,7 @@ impl Shares {
         share.caught_up_last = catches_up;
     }
 
-    /// A job's bytes hardly come, or come again.
+    /// A job's bytes come slowly, or fast enough again.
     pub(super) fn slowed(&mut self, feed: FeedId, is_slow: bool) {
         let share = &mut self.feeds[feed];
         if is_slow { share.slow += 1 } else { share.slow -= 1 }

@@ -1,4 +1,4 @@
-//! One job per object at a time: coalesces changes, starts jobs, decides what follows when one ends.
+//! The dispatcher: coalesces changes, runs at most one job per object, and decides what follows when a job ends.
 
 mod backlog;
 
@@ -44,10 +44,10 @@ use crate::notification::{ObjectChange, ObjectId};
 /// Objects that may wait for a job; past it no more requests are taken.
 const WAITING_MAX: usize = 10_000;
 
-/// How often sinks that lag are looked after.
+/// How often leases, rates and backlogs are looked after.
 const TICK: Duration = Duration::from_millis(250);
 
-/// A change, the feed it belongs to, and its share in a message.
+/// A change, its feed, and its share in a message.
 #[derive(Debug)]
 pub(super) struct ReadRequest {
     pub feed: FeedId,
@@ -55,16 +55,16 @@ pub(super) struct ReadRequest {
     pub ack: Option<AckHandle>,
 }
 
-/// What waits for an object's next job.
+/// Changes of an object that wait for its next job.
 #[derive(Debug)]
 struct PendingChange {
     feed: FeedId,
-    /// The entity tag that every change waiting names; none when they differ, or one names none.
+    /// The entity tag that all of these changes name; none when they differ, or one names none.
     etag: Option<Box<str>>,
     acks: Vec<AckHandle>,
     since: Instant,
     attempts: u32,
-    /// It failed, and is not tried again before then.
+    /// It failed, and is not retried before then.
     not_before: Option<Instant>,
 }
 
@@ -74,7 +74,7 @@ impl PendingChange {
     }
 }
 
-/// What is about to be written into its feed's backlog.
+/// An object that is about to be written into its feed's backlog.
 struct Entering {
     object: ObjectId,
     kind: Arc<str>,
@@ -106,7 +106,7 @@ struct Running {
     progress: Arc<Progress>,
     /// Its steps when they were last looked at.
     steps_seen: u64,
-    /// How fast its bytes come.
+    /// The rate at which its bytes come.
     rate: Rate,
 }
 
@@ -116,20 +116,20 @@ struct AwaitingAck {
     acks: Vec<AckHandle>,
 }
 
-/// The one place that knows which object is worked on.
+/// The scheduler: it alone knows which objects are worked on.
 pub(super) struct Dispatcher {
     services: Arc<Services>,
     once: bool,
     waiting: BTreeMap<ObjectId, PendingChange>,
-    /// What is ready, and which feed may have one more job.
+    /// Which objects are ready, and which feed may have one more job.
     shares: Shares,
     delayed: BTreeSet<(Instant, ObjectId)>,
     running: BTreeMap<ObjectId, Running>,
     awaiting_ack: BTreeMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
-    /// Whose backlog is next.
+    /// The sink whose backlog is next.
     next_sink: SinkId,
-    /// What could not be read, and what is about to be written down as such.
+    /// Feeds' backlogs, and objects that are about to enter them.
     unread: Unread,
     entering: Vec<Entering>,
     /// Which feed's backlog is next, and whether the next job is out of one, and not out of a sink's.
@@ -145,9 +145,9 @@ pub(super) struct Dispatcher {
 /// How the dispatcher ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// All that was ordered is settled.
+    /// All that was requested is settled.
     Done,
-    /// Stopped before that, or with `--once` something could not be read or delivered: what, if it is known.
+    /// Stopped before that, or with `--once` something could not be read or delivered: which, if it is known.
     Unfinished(Option<String>),
 }
 
@@ -208,7 +208,7 @@ impl Dispatcher {
                     self.make_room();
                     self.write_entering().await?;
                     self.show_unread();
-                    self.look_after_lanes().await?;
+                    self.look_after_backlogs().await?;
                     if self.once && closed && self.only_failing_sinks_are_left() {
                         break;
                     }
@@ -231,7 +231,7 @@ impl Dispatcher {
     fn only_failing_sinks_are_left(&mut self) -> bool {
         let workers = self.backlogs.iter().zip(self.services.workers.iter());
         let failing = workers.filter(|(backlog, _)| backlog.is_behind()).map(|(_, worker)| worker).collect::<Vec<_>>();
-        // One that is only slow is waited for: whoever asked for all of it once comes back for none of it.
+        // A sink that is only slow is waited for: with `--once` nobody delivers the rest later.
         let limits = &self.services.limits;
         let hopeless =
             |worker: &&WorkerHandle| worker.fails_for(limits.sink_patience) || worker.stands_still(limits.stall_after);
@@ -244,7 +244,7 @@ impl Dispatcher {
         stuck
     }
 
-    /// An object changed: it waits for its next job, together with what waits already.
+    /// An object changed: the change joins those that wait for the object's next job.
     fn take(&mut self, order: ReadRequest) {
         let ReadRequest { feed, change, ack } = order;
         let object = change.object;
@@ -267,14 +267,14 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Starts a job out of a backlog, those of sinks and of feeds in turn. Says whether there was one.
+    /// Starts a job out of a backlog, those of sinks and of feeds in turn. Returns whether there was one.
     fn start_older(&mut self) -> Result<bool, StoreError> {
         self.is_unread_next = !self.is_unread_next;
         let started = if self.is_unread_next { self.start_unread()? } else { self.start_catching_up()? };
         Ok(started || if self.is_unread_next { self.start_catching_up()? } else { self.start_unread()? })
     }
 
-    /// Starts the job of the next object that changed. Says whether there was one.
+    /// Starts the job of the next object that changed. Returns whether there was one.
     fn start_next(&mut self) -> Result<bool, StoreError> {
         while let Some(object) = self.shares.pop() {
             if self.running.contains_key(&object) {
@@ -297,7 +297,7 @@ impl Dispatcher {
                 }
             }
             if is_held {
-                // A batch with records of it is still on its way: what that settles is not known yet.
+                // A batch with records of it is under way: the sink's position in it is not known yet.
                 self.again(&object, pending, TICK);
             } else if sinks.is_empty() {
                 self.await_ack(&object, pending);
@@ -328,7 +328,7 @@ impl Dispatcher {
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
     }
 
-    /// The object is tried again after a while, with what has come for it since.
+    /// The object is retried after a while, together with changes that came since.
     fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
         match self.waiting.get_mut(object) {
             Some(newer) => {
@@ -375,7 +375,7 @@ impl Dispatcher {
     }
 }
 
-/// What the store has in the backlogs of the configured feeds.
+/// The backlogs of the configured feeds, as the store has them.
 fn unread_of(services: &Services, once: bool) -> Result<Unread, StoreError> {
     let names = services.feeds.0.iter().map(|feed| &*feed.name);
     Ok(Unread::new(names, &services.store.unread_counts()?, once))

@@ -1,4 +1,4 @@
-//! Feeds' backlogs: writes down what cannot be read, tries it again, and lets it go once it was read.
+//! Feeds' backlogs: adds objects that cannot be read, retries them, and clears them once they were read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::collector::schedule::unread::{Next, Outcome};
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
-/// As many objects are written down with one transaction.
+/// How many objects one transaction adds.
 const WRITTEN_AT_ONCE: usize = 256;
 
 impl Dispatcher {
-    /// The object cannot be read now: it goes into its feed's backlog, from where it is tried again, or its messages go
-    /// back to their queue for a while where nothing is written down.
+    /// The object cannot be read now: it enters its feed's backlog and is retried from there. Where backlogs are off its
+    /// messages go back to their queue for a while.
     pub(super) fn enter(&mut self, object: ObjectId, pending: PendingChange, kind: Arc<str>) {
         match self.services.limits.owe_after {
             OweAfter::After(_) => self.entering.push(Entering { object, kind, pending }),
@@ -32,7 +32,7 @@ impl Dispatcher {
         }
     }
 
-    /// These messages are received again after a while.
+    /// Gives the messages back for a while.
     pub(super) fn put_off(&self, acks: Vec<AckHandle>) {
         if !acks.is_empty() {
             self.services.metrics.objects.add(["put_off"], 1);
@@ -40,12 +40,12 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the next time to write down what cannot be read has come.
+    /// Whether enough objects wait to enter a backlog to be written at once.
     pub(super) fn is_entering(&self) -> bool {
         self.entering.len() >= WRITTEN_AT_ONCE
     }
 
-    /// Writes down what cannot be read, and settles its messages.
+    /// Adds objects that cannot be read to their feeds' backlogs, and settles their messages.
     pub(super) async fn write_entering(&mut self) -> Result<(), StoreError> {
         let mut by_feed: BTreeMap<FeedId, Vec<Entering>> = BTreeMap::new();
         for entering in std::mem::take(&mut self.entering) {
@@ -62,7 +62,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Writes some of one feed's down. Says whether there was space; if not, they wait for the next time.
+    /// Adds some objects to one feed's backlog. Returns whether the disk had space; if not, they wait for the next time.
     async fn write_some(&mut self, feed: FeedId, some: Vec<Entering>) -> Result<bool, StoreError> {
         let services = Arc::clone(&self.services);
         let (name, reporter) = (&services.feeds[feed].name, &services.reporter);
@@ -111,7 +111,7 @@ impl Dispatcher {
         if self.unread.len(feed) == 0 { Ok(None) } else { self.services.store.unread_kind(object) }
     }
 
-    /// Starts the job of the next object in the backlog of the next feed. Says whether there was one.
+    /// Starts the job of the next object in the backlog of the next feed. Returns whether there was one.
     pub(super) fn start_unread(&mut self) -> Result<bool, StoreError> {
         if self.unread.is_empty() {
             return Ok(false);
@@ -151,8 +151,7 @@ impl Dispatcher {
         Ok(false)
     }
 
-    /// An object out of its feed's backlog was read for the sinks that take events: what the others have not had is written
-    /// into their backlogs.
+    /// An object of its feed's backlog was read for the sinks that take events. The others get it into their backlogs.
     pub(super) async fn unread_read(
         &mut self,
         feed: FeedId,
@@ -177,7 +176,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// An object that is or may be in its feed's backlog needs no reading any more.
+    /// An object needs no reading any more: it leaves its feed's backlog, if it is there.
     pub(super) async fn no_longer_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<(), StoreError> {
         if let Some(kind) = self.unread_kind(feed, object)? {
             self.clear_unread(feed, object, &kind).await?;
@@ -185,7 +184,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Says whether there was space.
+    /// Removes an object from its feed's backlog. Returns whether the disk had space.
     async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId, kind: &Arc<str>) -> Result<bool, StoreError> {
         match self.services.store.clear_unread(object.clone()).await {
             Err(StoreError::Full) if !self.once => {
@@ -200,7 +199,7 @@ impl Dispatcher {
         Ok(true)
     }
 
-    /// Reading an object in its feed's backlog failed once more: it stays, as of this kind.
+    /// Reading an object of its feed's backlog failed once more: it stays there, under this kind.
     pub(super) async fn unread_again(
         &mut self,
         feed: FeedId,
@@ -220,7 +219,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Shows how much could not be read.
+    /// Sets the gauges of feeds' backlogs.
     pub(super) fn show_unread(&self) {
         let services = &self.services;
         for (feed, name) in (0..).map(FeedId).zip(services.feeds.0.iter().map(|feed| &feed.name)) {
@@ -230,7 +229,7 @@ impl Dispatcher {
         }
     }
 
-    /// What is in the backlog of a feed that is not configured any more goes to the feed that its objects belong to now.
+    /// Moves objects from the backlogs of feeds that are not configured any more to the feeds that they belong to now.
     pub(super) async fn take_over_unread(&mut self) -> Result<(), StoreError> {
         let services = Arc::clone(&self.services);
         let counts = services.store.unread_counts()?;

@@ -1,4 +1,4 @@
-//! How fast the bytes of objects come.
+//! The rate at which an object's bytes come.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use crate::collector::progress::Progress;
 
-/// A body is judged by what came while its job waited for it for as long.
+/// A rate is taken over so much time of waiting for bytes.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// How fast the bytes of one object come. Only the time counts in which its job waits for them: where sinks or processors
-/// are slow it waits for those.
+/// The rate of one object's bytes. Only time counts in which its job waits for bytes: where a sink or a processor is slow,
+/// it waits for that.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     looked_at: Option<Instant>,
@@ -22,7 +22,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    /// Looks at the job once more. Says whether that changed what is thought of it.
+    /// Updates the rate. Returns whether `is_slow` has changed.
     pub(super) fn look(&mut self, progress: &Progress, bytes_per_sec_min: u64) -> bool {
         let now = Instant::now();
         let since = self.looked_at.replace(now).map_or(Duration::ZERO, |before| now - before);

@@ -1,4 +1,4 @@
-//! What follows when a job fails: again, later, never.
+//! What follows when a job fails.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::config::{Limits, OweAfter};
 use crate::identity::fault::FaultKind;
 use crate::object::ReadError;
 
-/// With `--once` nobody waits for long.
+/// With `--once` an object is tried only so often.
 const ONCE_ATTEMPTS_MAX: u32 = 4;
 
-/// A worker that panics over an object as often is not given it again in this version.
+/// A version over which the decoder panicked so often is quarantined.
 const PANICS_MAX: u32 = 3;
 
 /// What is done about an object whose job failed.
@@ -18,17 +18,17 @@ const PANICS_MAX: u32 = 3;
 pub(in crate::collector) enum Verdict {
     /// Read it again after a while.
     Again(Duration),
-    /// It has not been readable for too long to be kept in memory and in the queue.
+    /// It could not be read for too long: it enters its feed's backlog.
     Backlog,
     /// With `--once`: leave it; its message comes again, or its queue's redrive policy moves it away.
     GiveUp,
     /// It is gone.
     Vanished,
-    /// The version with this entity tag will never read.
+    /// The version with this entity tag will never be readable.
     Quarantine(Box<str>),
 }
 
-/// Decides by the error, how often the object was tried, and for how long.
+/// Decides by the error, the number of attempts, and for how long the object was tried.
 pub(in crate::collector) fn verdict(
     error: &JobError,
     attempts: u32,
@@ -52,7 +52,7 @@ pub(in crate::collector) fn verdict(
     }
 }
 
-/// What a failed job is counted and reported as, where its object could not be read.
+/// The kind that a failed read is counted and reported as.
 pub(in crate::collector) fn kind(error: &JobError) -> Option<FaultKind> {
     match error {
         JobError::Read(error) => Some(error.kind()),

@@ -1,5 +1,5 @@
 //! Feeds' backlogs: objects that could not be read. Each kind of failure of a feed is probed with one object at a time;
-//! once one can be read, the others follow.
+//! once a probe succeeds, the others follow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::checkpoint::{StoreError, UnreadCount};
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
-/// The kind of what was not tried: it waited longer than its queue had room for it.
+/// The kind of objects that were not tried: they waited while their queue had no room.
 pub(super) const WAITING: &str = "waiting";
 
 /// A feed counts as unreadable once as many different objects failed in a row. One may fail by itself.
@@ -43,14 +43,14 @@ pub(super) enum Outcome {
     /// It could be read.
     Read,
     Failed,
-    /// Neither: a sink or the store was in the way.
+    /// Neither: a sink or the store was not ready.
     Delayed,
 }
 
 /// The objects of one feed that fail alike.
 #[derive(Debug)]
 struct Pile {
-    /// As many are in the store.
+    /// How many are in the store.
     objects: u64,
     /// Some of them, in the order in which they are tried.
     fetched: VecDeque<(ObjectId, u32)>,
@@ -61,7 +61,7 @@ struct Pile {
 }
 
 impl Pile {
-    /// What was there before is probed first.
+    /// Entries that were there before are probed first.
     fn new(objects: u64, failures: u32) -> Self {
         Self { objects, fetched: VecDeque::new(), running: 0, failures, not_before: Instant::now() }
     }
@@ -76,18 +76,18 @@ impl Pile {
     }
 }
 
-/// What of one feed could not be read.
+/// One feed's backlog.
 #[derive(Debug, Default)]
 struct FeedBacklog {
     piles: BTreeMap<Arc<str>, Pile>,
-    /// Whose turn was last.
+    /// The kind whose turn was last.
     last: Option<Arc<str>>,
     /// Different objects that failed since the last one that was read, and the kind of the latest failure.
     failed: Vec<ObjectId>,
     latest: Option<Arc<str>>,
 }
 
-/// What of all feeds could not be read.
+/// All feeds' backlogs.
 #[derive(Debug)]
 pub(super) struct Unread {
     feeds: PerFeed<FeedBacklog>,
@@ -95,7 +95,7 @@ pub(super) struct Unread {
 }
 
 impl Unread {
-    /// What the store holds, of feeds with these names.
+    /// The backlogs of feeds with these names, as the store has them.
     pub(super) fn new<'n>(names: impl Iterator<Item = &'n str>, counts: &[UnreadCount], once: bool) -> Self {
         let of = |name: &str| {
             let own = counts.iter().filter(|count| &*count.feed == name);
@@ -121,12 +121,12 @@ impl Unread {
         piles.all(|pile| pile.objects == 0 || (self.once && pile.is_given_up()))
     }
 
-    /// Whether anything could not be read.
+    /// Whether all backlogs are empty.
     pub(super) fn is_empty(&self) -> bool {
         self.feeds.iter().flat_map(|feed| feed.piles.values()).all(|pile| pile.objects == 0)
     }
 
-    /// For which kind of failure the feed is unreadable, if it is: further objects are not even tried.
+    /// The kind of failure for which the feed is unreadable, if it is: further objects are not even tried.
     pub(super) fn unreadable(&self, feed: FeedId) -> Option<&Arc<str>> {
         let unreadable = !self.once && self.feeds[feed].failed.len() >= FAILED_IN_A_ROW && self.len(feed) > 0;
         self.latest(feed).filter(|_| unreadable)
@@ -152,14 +152,14 @@ impl Unread {
         self.feeds[feed].failed.clear();
     }
 
-    /// The store has one more.
+    /// The store has one entry more.
     pub(super) fn added(&mut self, feed: FeedId, kind: &Arc<str>) {
         let failures = u32::from(&**kind != WAITING);
         let pile = self.feeds[feed].piles.entry(Arc::clone(kind)).or_insert_with(|| Pile::new(0, failures));
         pile.objects += 1;
     }
 
-    /// The store has one fewer.
+    /// The store has one entry fewer.
     pub(super) fn removed(&mut self, feed: FeedId, kind: &Arc<str>) {
         if let Some(pile) = self.feeds[feed].piles.get_mut(kind) {
             pile.objects = pile.objects.saturating_sub(1);
@@ -191,7 +191,7 @@ impl Unread {
                     return Ok(Some(Next { kind, object, attempts }));
                 }
             }
-            // All that is left is worked on.
+            // All the others are worked on already.
             pile.not_before = Instant::now() + PROBE_WAIT_MIN;
         }
         Ok(None)
@@ -203,7 +203,7 @@ impl Unread {
         }
     }
 
-    /// Reading an entry of this kind has ended. Says whether that is the first in a row that could be read.
+    /// Reading an entry of this kind has ended. Returns whether it is the first success after a failure.
     pub(super) fn ended(&mut self, feed: FeedId, kind: &Arc<str>, outcome: Outcome) -> bool {
         let Some(pile) = self.feeds[feed].piles.get_mut(kind) else { return false };
         pile.running = pile.running.saturating_sub(1);

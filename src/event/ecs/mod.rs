@@ -112,7 +112,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
     // ECS counts nanoseconds.
     int(out, "\"duration\":", event.duration_ms.or(latency_ms).and_then(|ms| ms.checked_mul(1_000_000)));
     if options.raw_data
-        && let Some(record) = seen.shown()
+        && let Some(record) = seen.raw_record()
     {
         write_original(out, event, record);
     }
@@ -120,10 +120,10 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_original(out: &mut Vec<u8>, event: &Event<'_>, record: &[u8]) {
-    let mut shown = Vec::with_capacity(record.len());
-    write_masked(&mut shown, record, &event.masks, &event.dropped);
+    let mut masked = Vec::with_capacity(record.len());
+    write_masked(&mut masked, record, &event.masks, &event.dropped);
     out.extend_from_slice(b"\"original\":\"");
-    write_escaped(out, &String::from_utf8_lossy(&shown));
+    write_escaped(out, &String::from_utf8_lossy(&masked));
     out.extend_from_slice(b"\",");
 }
 
@@ -241,7 +241,7 @@ fn write_related(out: &mut Vec<u8>, event: &Event<'_>) {
 
 fn write_distinct<'t, 'a: 't>(out: &mut Vec<u8>, key: &str, words: impl Iterator<Item = &'t Option<Text<'a>>>) {
     let mut seen: BTreeSet<Cow<'t, str>> = BTreeSet::new();
-    let said = words.flatten().filter(|word| word.says_something());
-    let distinct: Vec<Text<'a>> = said.filter(|word| seen.insert(word.plain())).cloned().collect();
+    let words = words.flatten().filter(|word| word.says_something());
+    let distinct: Vec<Text<'a>> = words.filter(|word| seen.insert(word.plain())).cloned().collect();
     texts(out, key, &distinct);
 }

@@ -142,7 +142,7 @@ impl Written<'_, '_> {
 
     fn write_raw_data(&self, out: &mut Vec<u8>) {
         if self.options.raw_data
-            && let Some(record) = self.seen.shown()
+            && let Some(record) = self.seen.raw_record()
         {
             write_raw_data(out, record, self.event);
         }
@@ -231,13 +231,13 @@ pub(crate) fn labels(metadata: &Metadata<'_>, fell_back: bool) -> impl Iterator<
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
-    let mut shown = Vec::with_capacity(record.len());
-    write_masked(&mut shown, record, &event.masks, &event.dropped);
-    let shown = String::from_utf8_lossy(&shown);
+    let mut masked = Vec::with_capacity(record.len());
+    write_masked(&mut masked, record, &event.masks, &event.dropped);
+    let masked = String::from_utf8_lossy(&masked);
     out.extend_from_slice(b"\"raw_data\":\"");
-    write_escaped(out, &shown);
+    write_escaped(out, &masked);
     out.extend_from_slice(b"\",");
-    int(out, "\"raw_data_size\":", i64::try_from(shown.len()).ok());
+    int(out, "\"raw_data_size\":", i64::try_from(masked.len()).ok());
 }
 
 impl HttpRequest<'_> {

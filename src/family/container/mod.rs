@@ -141,7 +141,7 @@ impl<'a> Inside<'a> {
         let (around, time, hides) = match first {
             Runtime::Cri(cri) => {
                 let members = [("time", cri.time), ("stream", cri.tag)];
-                let around = members.map(|(name, said)| (Text::from(name), Value::Text(Text::from(said))));
+                let around = members.map(|(name, text)| (Text::from(name), Value::Text(Text::from(text))));
                 (Members::from(around), Some(Text::from(cri.time)), false)
             }
             Runtime::Docker(docker) => docker.around(),
@@ -171,7 +171,7 @@ impl<'a> Inside<'a> {
     }
 
     /// Where in the record the secrets stand that were met in `text`, which is the line or, where `is_altered`, a copy
-    /// that shows less. Where places of the one are no places of the other, the whole record is shown as `text` is.
+    /// that shows less. Where places of the one are no places of the other, the whole record is masked as `text` is.
     pub(super) fn masks(&self, masks: Vec<Mask>, text: &str, is_altered: bool, record: &[u8]) -> Vec<Mask> {
         if masks.is_empty() && !is_altered && !self.hides {
             return masks;
@@ -182,7 +182,7 @@ impl<'a> Inside<'a> {
                 let moved = |mask: Mask| Mask { at: mask.at.start + offset..mask.at.end + offset, ..mask };
                 masks.into_iter().map(moved).collect()
             }
-            None => vec![Mask { at: 0..record.len(), shown: Cow::Owned(masked(text, masks)) }],
+            None => vec![Mask { at: 0..record.len(), replacement: Cow::Owned(masked(text, masks)) }],
         }
     }
 }
@@ -190,17 +190,17 @@ impl<'a> Inside<'a> {
 /// The text with its secrets replaced.
 fn masked(text: &str, mut masks: Vec<Mask>) -> String {
     masks.sort_by_key(|mask| mask.at.start);
-    let mut shown = String::with_capacity(text.len());
+    let mut masked = String::with_capacity(text.len());
     let mut from = 0;
     for mask in masks {
         // A secret inside of another is gone with it.
         let Some(between) = text.get(from..mask.at.start) else { continue };
-        shown.push_str(between);
-        shown.push_str(&mask.shown);
+        masked.push_str(between);
+        masked.push_str(&mask.replacement);
         from = mask.at.end;
     }
-    shown.push_str(text.get(from..).unwrap_or_default());
-    shown
+    masked.push_str(text.get(from..).unwrap_or_default());
+    masked
 }
 
 fn cut() -> Refusal {

@@ -37,7 +37,7 @@ pub(in crate::family) fn redacted(
         return Err(cut());
     }
     let line = redactor.line(&joined.bytes)?;
-    let shown = line.as_deref().unwrap_or(&joined.bytes);
+    let redacted = line.as_deref().unwrap_or(&joined.bytes);
     let around = match first {
         Runtime::Cri(_) => Vec::new(),
         Runtime::Docker(docker) => redactor.around(docker.text, Some(docker.log_at()))?,
@@ -45,7 +45,7 @@ pub(in crate::family) fn redacted(
     if line.is_none() && !joined.is_mixed && around.is_empty() {
         return Ok(None);
     }
-    Ok(Some(first.written_with(shown, around)))
+    Ok(Some(first.written_with(redacted, around)))
 }
 
 /// Redacts a record that is one JSON object, and the records that it holds as text.
@@ -63,7 +63,7 @@ pub(in crate::family) fn redacted_json(
     Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
 }
 
-/// What of a JSON text is to be shown otherwise since it is a record as text: shippers keep a line beside what they have
+/// What of a JSON text is to be redacted since it is a record as text: shippers keep a line beside what they have
 /// read from it.
 ///
 /// # Errors
@@ -81,9 +81,9 @@ pub(in crate::family) fn copies(
     let mut visit = |inside| found.extend(Some(inside).filter(|inside: &&str| may_be_record(inside)));
     strings(&mut Reader::new(&whole), &mut visit).map_err(refusal)?;
     for inside in found {
-        if let Some(shown) = redacted_string(inside, sought, redact)? {
+        if let Some(redacted) = redacted_string(inside, sought, redact)? {
             let at = offset_in(&whole, inside);
-            edits.push(Edit { at: at..at + inside.len(), shown });
+            edits.push(Edit { at: at..at + inside.len(), replacement: redacted });
         }
     }
     Ok(())
@@ -110,9 +110,9 @@ fn redacted_string(inside: &str, sought: &Sought, redact: RedactLine<'_>) -> Res
     if !sought.accepts(line) {
         return Ok(None);
     }
-    let shown = redact(line.as_bytes())?;
+    let redacted = redact(line.as_bytes())?;
     let end = &plain[line.len()..];
-    Ok(shown.map(|shown| envelope::escaped(&format!("{}{end}", String::from_utf8_lossy(&shown)))))
+    Ok(redacted.map(|redacted| envelope::escaped(&format!("{}{end}", String::from_utf8_lossy(&redacted)))))
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -139,10 +139,10 @@ impl Redactor<'_> {
         if edits.is_empty() {
             return Ok(None);
         }
-        let shown = applied(text, &edits).into_bytes();
+        let redacted = applied(text, &edits).into_bytes();
         // Else the envelope would be taken for the record.
-        match envelope::line(&shown, self.sought) {
-            Some(_) => Ok(Some(shown)),
+        match envelope::line(&redacted, self.sought) {
+            Some(_) => Ok(Some(redacted)),
             None => Err(Refusal::new("what is left of the record after its redaction is none")),
         }
     }
@@ -158,14 +158,14 @@ impl Redactor<'_> {
         let mut visit = |inside| {
             if !self.is_record(inside) && self.may_hold(inside) {
                 let at = offset_in(&whole, inside);
-                edits.push(Edit { at: at..at + inside.len(), shown: MASKED.to_owned() });
+                edits.push(Edit { at: at..at + inside.len(), replacement: MASKED.to_owned() });
             }
         };
         strings(&mut Reader::new(&whole), &mut visit).map_err(refusal)?;
         Ok(if edits.is_empty() { line } else { Some(applied(text, &edits).into_bytes()) })
     }
 
-    /// What of an envelope is to be shown otherwise: every string and object in it that is a record is redacted, also those
+    /// What of an envelope is to be redacted: every string and object in it that is a record is redacted, also those
     /// that nobody reads, and what a path leads to is, from whichever object on. `line` is where a text begins that
     /// is left out; the member that holds it may stand twice.
     fn around(&self, text: &str, line: Option<usize>) -> Result<Vec<Edit>, Refusal> {
@@ -243,7 +243,7 @@ impl<'w> Walk<'w, '_> {
         match value {
             Json::String(inside) => {
                 match redacted_string(inside, sought, redact) {
-                    Ok(Some(shown)) => self.edit(inside, shown),
+                    Ok(Some(redacted)) => self.edit(inside, redacted),
                     Ok(None) if !self.redactor.is_record(inside) && self.redactor.may_hold(inside) => {
                         self.edit(inside, MASKED.to_owned());
                     }
@@ -254,7 +254,7 @@ impl<'w> Walk<'w, '_> {
             }
             Json::Object(whole) if sought.accepts(whole) => {
                 match redact(whole.as_bytes()) {
-                    Ok(Some(shown)) => self.edit(whole, String::from_utf8_lossy(&shown).into_owned()),
+                    Ok(Some(redacted)) => self.edit(whole, String::from_utf8_lossy(&redacted).into_owned()),
                     Ok(None) => {}
                     Err(refusal) => self.refused = Some(refusal),
                 }
@@ -291,14 +291,14 @@ impl<'w> Walk<'w, '_> {
     fn replace(&mut self, at: Range<usize>, value: Json<'_>, action: Action) {
         let said = value.text().map(|text| text.plain().into_owned());
         if let Some(said) = said {
-            let shown = self.redactor.redaction.shown(action, &said);
-            let shown = shown.map_or_else(|| "null".to_owned(), |shown| format!("\"{shown}\""));
-            self.edits.push(Edit { at, shown });
+            let redacted = self.redactor.redaction.redacted(action, &said);
+            let redacted = redacted.map_or_else(|| "null".to_owned(), |redacted| format!("\"{redacted}\""));
+            self.edits.push(Edit { at, replacement: redacted });
         }
     }
 
-    fn edit(&mut self, part: &str, shown: String) {
+    fn edit(&mut self, part: &str, redacted: String) {
         let at = offset_in(self.text, part);
-        self.edits.push(Edit { at: at..at + part.len(), shown });
+        self.edits.push(Edit { at: at..at + part.len(), replacement: redacted });
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Runtime<'a> {
             Self::Docker(docker) => {
                 let inside = envelope::escaped(&format!("{}\n", String::from_utf8_lossy(line)));
                 let at = docker.log_at();
-                around.push(Edit { at: at..at + docker.log.len(), shown: inside });
+                around.push(Edit { at: at..at + docker.log.len(), replacement: inside });
                 applied(docker.text, &around).into_bytes()
             }
         }
@@ -256,7 +256,7 @@ impl<'a> Docker<'a> {
         let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
         let mut secrets = Secrets::of(self.text);
         let others = fields.iter().filter(|field| field.key != "log");
-        let around = others.map(|field| (field.name(), secrets.carry(&field.key, field.value))).collect();
+        let around = others.map(|field| (field.name(), secrets.copy(&field.key, field.value))).collect();
         let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
         (around, time, !secrets.masks.is_empty())
     }

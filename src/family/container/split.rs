@@ -98,7 +98,7 @@ struct Split<'s> {
 /// A record that stands in a JSON value.
 struct Found<'t> {
     /// The value as JSON, with no other record in it.
-    shown: Cow<'t, str>,
+    value: Cow<'t, str>,
     record: Cow<'t, str>,
     is_object: bool,
     /// No envelope that holds it so is opened.
@@ -107,17 +107,17 @@ struct Found<'t> {
 
 impl<'t> Found<'t> {
     fn of_object(whole: &'t str, is_bare: bool) -> Self {
-        Self { shown: Cow::Borrowed(whole), record: Cow::Borrowed(whole), is_object: true, is_bare }
+        Self { value: Cow::Borrowed(whole), record: Cow::Borrowed(whole), is_object: true, is_bare }
     }
 
-    fn of_text(record: String, shown: Cow<'t, str>) -> Self {
-        Self { shown, record: Cow::Owned(record), is_object: false, is_bare: false }
+    fn of_text(record: String, value: Cow<'t, str>) -> Self {
+        Self { value, record: Cow::Owned(record), is_object: false, is_bare: false }
     }
 
     /// The line that it is to be read as.
     fn into_line(self) -> String {
-        let is_line = !self.is_bare && self.shown.starts_with('{');
-        if is_line { self.shown.into_owned() } else { self.record.into_owned() }
+        let is_line = !self.is_bare && self.value.starts_with('{');
+        if is_line { self.value.into_owned() } else { self.record.into_owned() }
     }
 }
 
@@ -193,7 +193,7 @@ impl Split<'_> {
             Json::Array(whole) => {
                 let mut found = self.elements(name, whole, depth);
                 for found in found.iter_mut().filter(|found| !found.is_bare) {
-                    found.shown = Cow::Owned(format!("[{}]", found.shown));
+                    found.value = Cow::Owned(format!("[{}]", found.value));
                 }
                 found
             }
@@ -224,7 +224,7 @@ impl Split<'_> {
         let is_one = several.len() == 1;
         several
             .into_iter()
-            .map(|found| if is_one { Found { shown: Cow::Borrowed(raw), ..found } } else { found })
+            .map(|found| if is_one { Found { value: Cow::Borrowed(raw), ..found } } else { found })
             .collect()
     }
 
@@ -238,8 +238,8 @@ impl Split<'_> {
         }
         let of_text = |found: Found<'_>| {
             let line = found.into_line();
-            let shown = Cow::Owned(format!("\"{}\\n\"", escaped(&line)));
-            Found::of_text(line, shown)
+            let value = Cow::Owned(format!("\"{}\\n\"", escaped(&line)));
+            Found::of_text(line, value)
         };
         found.into_iter().map(of_text).collect()
     }
@@ -283,7 +283,7 @@ impl Split<'_> {
             }
         }
         if let [(_, only)] = &mut found[..] {
-            only.shown = if only.is_bare { only.record.clone() } else { Cow::Borrowed(whole) };
+            only.value = if only.is_bare { only.record.clone() } else { Cow::Borrowed(whole) };
             return found.into_iter().map(|(_, found)| found).collect();
         }
         let alone = |(index, (key, mut found)): (usize, (Cow<'t, str>, Found<'t>))| {
@@ -292,10 +292,10 @@ impl Split<'_> {
                 if index == 0 || shared.len() <= SHARED_BYTES_MAX {
                     object.extend_from_slice(&shared);
                 }
-                write_member(&mut object, &key, &found.shown);
+                write_member(&mut object, &key, &found.value);
                 object.pop();
                 object.push(b'}');
-                found.shown = Cow::Owned(String::from_utf8_lossy(&object).into_owned());
+                found.value = Cow::Owned(String::from_utf8_lossy(&object).into_owned());
             }
             found
         };
@@ -328,15 +328,15 @@ fn keep_once(members: &mut [Member<'_>]) {
     let is_mixed = has(true) && has(false);
     let mut before: HashSet<String> = HashSet::new();
     for member in members {
-        let said: Vec<String> = member.found.iter().map(|found| said(&found.record, is_mixed)).collect();
-        let mut is_new = said.iter().map(|said| !before.contains(said));
+        let records: Vec<String> = member.found.iter().map(|found| canonical(&found.record, is_mixed)).collect();
+        let mut is_new = records.iter().map(|record| !before.contains(record));
         member.found.retain(|_| is_new.next().unwrap_or(true));
-        before.extend(said);
+        before.extend(records);
     }
 }
 
-/// What a record says, however it is spelled where that `may_differ`.
-fn said(record: &str, may_differ: bool) -> String {
+/// A record in one spelling, where the same record may be spelled otherwise.
+fn canonical(record: &str, may_differ: bool) -> String {
     let value = may_differ.then(|| serde_json::from_str::<serde_json::Value>(record).ok()).flatten();
     value.map_or_else(|| record.to_owned(), |value| value.to_string())
 }

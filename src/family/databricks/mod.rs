@@ -230,8 +230,8 @@ impl<'a> Line<'a> {
         text: &'a str,
         emit: &mut dyn FnMut(&mut Event<'_>),
     ) -> Result<(), Refusal> {
-        let service = said(self.service);
-        let action = said(self.action).unwrap_or(Text::from("unknown"));
+        let service = text_of(self.service);
+        let action = text_of(self.action).unwrap_or(Text::from("unknown"));
         let mut room = [0; CODE_BYTES];
         let code = code(service.as_ref(), &action, &mut room);
         let unknown = Activity::of(Class::ApiActivity, 0);
@@ -239,23 +239,23 @@ impl<'a> Line<'a> {
         let mut event = Event::new(PRODUCT, unknown, action, time_ms);
         let mut secrets = Secrets::of(text);
         event.metadata = Metadata {
-            original_uid: said(self.event_id).or_else(|| said(self.request_id)),
-            correlation_uid: said(self.request_id),
+            original_uid: text_of(self.event_id).or_else(|| text_of(self.request_id)),
+            correlation_uid: text_of(self.request_id),
             feature: service.clone(),
-            tenant_uid: said(self.workspace_id).or_else(|| context.partitions.value("workspaceId").map(Text::from)),
-            log_version: said(self.version),
-            original_time: said(self.timestamp),
+            tenant_uid: text_of(self.workspace_id).or_else(|| context.partitions.value("workspaceId").map(Text::from)),
+            log_version: text_of(self.version),
+            original_time: text_of(self.timestamp),
             time_inferred,
             ..Metadata::default()
         };
         let user = self.acting_user();
-        event.actor = Actor { user, session_uid: said(self.session_id), ..Actor::default() };
-        event.src = said(self.source_address).and_then(Endpoint::of_address);
+        event.actor = Actor { user, session_uid: text_of(self.session_id), ..Actor::default() };
+        event.src = text_of(self.source_address).and_then(Endpoint::of_address);
         // Databricks delivers to S3 where it runs on AWS.
-        let account = said(self.account_id).map(|account| (account, "Databricks Account"));
+        let account = text_of(self.account_id).map(|account| (account, "Databricks Account"));
         event.cloud = Some(Cloud { provider: "AWS", region: None, account });
-        event.http_request = HttpRequest { user_agent: said(self.user_agent), ..HttpRequest::default() };
-        event.api = Api { service, request_uid: said(self.request_id), ..Api::default() };
+        event.http_request = HttpRequest { user_agent: text_of(self.user_agent), ..HttpRequest::default() };
+        event.api = Api { service, request_uid: text_of(self.request_id), ..Api::default() };
         self.answer(&mut event, &mut secrets);
         if let Some(rows) = context.rows {
             targets::fill(&mut event, rows, &code, &mut self.params, &self.user);
@@ -316,13 +316,13 @@ impl<'a> Line<'a> {
         event.status_code = self.response.map("statusCode");
         event.api.response_code = code.and_then(|code| i32::try_from(code).ok());
         if let Some(message) = self.response.get("errorMessage") {
-            event.status_detail = secrets.carry_as_text("errorMessage", message);
+            event.status_detail = secrets.copy_as_text("errorMessage", message);
             self.response.map("errorMessage");
         }
         if let Some(result) = self.response.get("result")
             && self.response.map("result").is_some()
         {
-            event.api.response_result = Some(secrets.carry("result", result));
+            event.api.response_result = Some(secrets.copy("result", result));
         }
         if event.status == Status::Failure && event.status_code.is_none() && event.status_detail.is_none() {
             event.status_detail = Some(event.action.clone());
@@ -333,17 +333,17 @@ impl<'a> Line<'a> {
         let mut members = Members::with_capacity(self.others.len() + 3);
         let objects = [("requestParams", &self.params), ("response", &self.response), ("userIdentity", &self.user)];
         for (name, fields) in objects {
-            let left = secrets.carry_unmapped(fields);
+            let left = secrets.copy_unmapped(fields);
             if !left.is_empty() && self.others.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
         }
-        members.extend(secrets.carry_unmapped(&self.others));
+        members.extend(secrets.copy_unmapped(&self.others));
         members
     }
 }
 
-fn said(value: Option<Json<'_>>) -> Option<Text<'_>> {
+fn text_of(value: Option<Json<'_>>) -> Option<Text<'_>> {
     value.and_then(Json::text)
 }
 

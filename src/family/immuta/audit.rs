@@ -35,7 +35,7 @@ pub(super) fn fill<'a>(
     event.metadata.event_code = Some(Text::from(code));
 }
 
-/// The time that the event has, as it stands; where none can be understood, the first that is said.
+/// The time that the event has, as it stands; where none can be understood, the first that is kind.
 fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
     let names = ["dateTime", "timestamp", "createdAt"];
     let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| time_of(time).is_some());
@@ -54,12 +54,12 @@ pub(super) fn is_cut(source: &Source<'_>) -> bool {
 
 /// What was done; where no recordType says so, the message does.
 fn record_type<'a>(source: &mut Source<'a>) -> Text<'a> {
-    if let Some(said) = source.top.map("recordType") {
-        return said;
+    if let Some(kind) = source.top.map("recordType") {
+        return kind;
     }
     match source.top.get("message") {
         Some(Json::String(message)) => match message.strip_prefix(AUDIT) {
-            Some(said) if !said.is_empty() => Text::Escaped(said),
+            Some(kind) if !kind.is_empty() => Text::Escaped(kind),
             _ => Text::from("unknown"),
         },
         _ => Text::from("unknown"),
@@ -104,7 +104,7 @@ fn placed_details<'a>(source: &mut Source<'a>, secrets: &mut Secrets<'a>, detail
     if matches!(details, Json::String(_)) {
         source.top.map("failureDetails");
     }
-    match secrets.carry("failureDetails", details) {
+    match secrets.copy("failureDetails", details) {
         Value::Text(text) => Some(text).filter(Text::says_something),
         value => {
             let mut out = Vec::new();

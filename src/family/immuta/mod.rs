@@ -304,12 +304,12 @@ impl<'a> Source<'a> {
             return if self.record.is_empty() { self.top.get(name) } else { self.record.get(name) };
         }
         let name = Key::of(name);
-        [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get_by(&name).filter(is_said))
+        [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get_by(&name).filter(is_not_null))
     }
 
     /// A field of the record's own part before any other.
     fn get_own(&self, name: &str) -> Option<Json<'a>> {
-        self.record.get(name).filter(is_said).or_else(|| self.get(name))
+        self.record.get(name).filter(is_not_null).or_else(|| self.get(name))
     }
 
     /// Says that the event holds the field whole.
@@ -321,7 +321,7 @@ impl<'a> Source<'a> {
         }
         let name = Key::of(name);
         for fields in [&mut self.top, &mut self.record, &mut self.access] {
-            if fields.get_by(&name).is_some_and(|value| is_said(&value)) {
+            if fields.get_by(&name).is_some_and(|value| is_not_null(&value)) {
                 fields.map_by(&name);
                 return;
             }
@@ -329,9 +329,9 @@ impl<'a> Source<'a> {
     }
 
     fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = secrets.carry_unmapped(&self.top);
+        let mut members = secrets.copy_unmapped(&self.top);
         for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
-            let left = secrets.carry_unmapped(fields);
+            let left = secrets.copy_unmapped(fields);
             if !left.is_empty() && self.top.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
@@ -340,7 +340,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn is_said(value: &Json<'_>) -> bool {
+fn is_not_null(value: &Json<'_>) -> bool {
     *value != Json::Null
 }
 

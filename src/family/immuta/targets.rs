@@ -94,12 +94,12 @@ impl<'s, 'a> Facts<'s, 'a> {
         let (fact, field) = FACTS[place];
         let read = self.read[place].get_or_init(|| {
             let Some(Json::String(inside)) = self.source.get_own(field) else { return None };
-            let said = unescape(inside);
+            let text = unescape(inside);
             // The document has "revoke" beside "granted".
-            Some(match &*said {
+            Some(match &*text {
                 "revoke" if fact == "action" => Cow::Borrowed("revoked"),
                 "grant" if fact == "action" => Cow::Borrowed("granted"),
-                _ => said,
+                _ => text,
             })
         });
         read.as_deref()
@@ -162,14 +162,14 @@ impl<'a> Reading<'_, 'a> {
         if names(slot, "userId") {
             return Some(self.actor.clone()).filter(User::is_known);
         }
-        let said = self.first(slot)?;
-        let plain = said.plain();
+        let text = self.first(slot)?;
+        let plain = text.plain();
         if plain.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(User { uid: Some(said.clone()), ..User::default() });
+            return Some(User { uid: Some(text.clone()), ..User::default() });
         }
         let is_address = plain.contains('@');
         let kind = if is_address { UserKind::User } else { UserKind::Unsaid };
-        Some(User { email: is_address.then(|| said.clone()), name: Some(said.clone()), kind, ..User::default() })
+        Some(User { email: is_address.then(|| text.clone()), name: Some(text.clone()), kind, ..User::default() })
     }
 
     /// `[state]` is the state of the record, another word the privilege itself.
@@ -189,7 +189,7 @@ impl<'a> Reading<'_, 'a> {
         if kind == "data_source" || kind == "project" {
             return self.named(kind);
         }
-        let said = match kind {
+        let text = match kind {
             "user" if names(slot, "userId") => {
                 let user = self.actor;
                 let named = Resource { name: user.name.clone(), uid: user.uid.clone(), ..Resource::default() };
@@ -197,7 +197,7 @@ impl<'a> Reading<'_, 'a> {
             }
             _ => self.first(slot)?,
         };
-        Some(Resource { kind: Some(Text::from(kind)), uid: Some(said), ..Resource::default() })
+        Some(Resource { kind: Some(Text::from(kind)), uid: Some(text), ..Resource::default() })
     }
 
     fn named(&mut self, kind: &'static str) -> Option<Resource<'a>> {

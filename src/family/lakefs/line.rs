@@ -124,7 +124,7 @@ impl<'a> Line<'a> {
         self.known[name as usize]
     }
 
-    pub(super) fn said(&self, name: Name) -> Option<Text<'a>> {
+    pub(super) fn text_of(&self, name: Name) -> Option<Text<'a>> {
         self.get(name).and_then(Json::text)
     }
 
@@ -138,12 +138,12 @@ impl<'a> Line<'a> {
         text
     }
 
-    /// Takes a field for mapped when the event holds the same already.
-    pub(super) fn map_if(&mut self, name: Name, held: Option<&Text<'_>>) {
-        let (Some(own), Some(held)) = (self.said(name), held) else { return };
-        let is_same = match (&own, held) {
-            (Text::Escaped(own), Text::Escaped(held)) if own == held => true,
-            _ => own.plain() == held.plain(),
+    /// Takes a field for mapped when the event has the same already.
+    pub(super) fn map_if(&mut self, name: Name, copy: Option<&Text<'_>>) {
+        let (Some(own), Some(copy)) = (self.text_of(name), copy) else { return };
+        let is_same = match (&own, copy) {
+            (Text::Escaped(own), Text::Escaped(copy)) if own == copy => true,
+            _ => own.plain() == copy.plain(),
         };
         if is_same {
             self.map(name);
@@ -160,10 +160,10 @@ impl<'a> Line<'a> {
                 continue;
             }
             let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::word(name) };
-            members.push((key, secrets.carry(name, value)));
+            members.push((key, secrets.copy(name, value)));
         }
         for field in self.others.unmapped() {
-            let value = secrets.carry(&field.key, field.value);
+            let value = secrets.copy(&field.key, field.value);
             members.push((field.name(), value));
         }
         members

@@ -212,12 +212,12 @@ impl<'a> Line<'a> {
     }
 
     fn metadata(&mut self, metadata: &mut Metadata<'a>, context: &'a Context<'_>) {
-        metadata.original_uid = self.said(Name::RequestId);
-        metadata.correlation_uid = self.said(Name::RequestId);
-        metadata.feature = self.said(Name::ServiceName);
+        metadata.original_uid = self.text_of(Name::RequestId);
+        metadata.correlation_uid = self.text_of(Name::RequestId);
+        metadata.feature = self.text_of(Name::ServiceName);
         metadata.tenant_uid = organization(&context.partitions);
         metadata.log_level = self.map(Name::Level);
-        metadata.original_time = self.said(Name::Time);
+        metadata.original_time = self.text_of(Name::Time);
     }
 
     /// Which of the two servers answered: the record says it, or its path does.
@@ -286,8 +286,8 @@ impl<'a> Line<'a> {
             }
             _ => None,
         };
-        let (repository, reference) = (self.said(Name::Repository), self.said(Name::Ref));
-        let method = self.said(Name::Method);
+        let (repository, reference) = (self.text_of(Name::Repository), self.text_of(Name::Ref));
+        let method = self.text_of(Name::Method);
         let source = Source { path: path.as_ref(), user, repository, reference };
         if let Some(row) = operation.row(method.as_ref()) {
             source.fill(event, row);
@@ -329,23 +329,23 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
 
 /// The path with its secrets masked, and where they stand in the record.
 fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
-    const SHOWN: &str = "***";
+    const MASK: &str = "***";
     // An object's own path has no query: a question mark is part of its name.
     let secrets = if inside.starts_with('/') { address::secrets(inside, address::End::OfText) } else { Vec::new() };
     if secrets.is_empty() {
         return unescaped(inside);
     }
     let at = offset_in(record, inside);
-    let mut shown = String::with_capacity(inside.len());
+    let mut masked = String::with_capacity(inside.len());
     let mut from = 0;
     for secret in secrets {
-        shown.push_str(&inside[from..secret.start]);
-        shown.push_str(SHOWN);
+        masked.push_str(&inside[from..secret.start]);
+        masked.push_str(MASK);
         from = secret.end;
-        masks.push(Mask { at: at + secret.start..at + secret.end, shown: Cow::Borrowed(SHOWN) });
+        masks.push(Mask { at: at + secret.start..at + secret.end, replacement: Cow::Borrowed(MASK) });
     }
-    shown.push_str(&inside[from..]);
-    Cow::Owned(Text::Escaped(&shown).plain().into_owned())
+    masked.push_str(&inside[from..]);
+    Cow::Owned(Text::Escaped(&masked).plain().into_owned())
 }
 
 /// Where in a text a slice of it begins.

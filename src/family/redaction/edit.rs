@@ -1,29 +1,29 @@
-//! Changes to a text: which parts of it are shown as something else.
+//! Edits of a text: which parts are replaced, and by what.
 
 use std::ops::Range;
 
-/// A part of a text, and what is shown in its place.
+/// A part of a text, and its replacement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::family) struct Edit {
     /// Bytes of the text.
     pub(in crate::family) at: Range<usize>,
-    pub(in crate::family) shown: String,
+    pub(in crate::family) replacement: String,
 }
 
 /// The text with its edits made, in the order of their places. One inside of another is gone with it.
 pub(in crate::family) fn applied(text: &str, edits: &[Edit]) -> String {
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| edit.at.start);
-    let mut shown = String::with_capacity(text.len());
+    let mut edited = String::with_capacity(text.len());
     let mut from = 0;
     for edit in edits {
         let Some(between) = text.get(from..edit.at.start) else { continue };
-        shown.push_str(between);
-        shown.push_str(&edit.shown);
+        edited.push_str(between);
+        edited.push_str(&edit.replacement);
         from = edit.at.end;
     }
-    shown.push_str(text.get(from..).unwrap_or_default());
-    shown
+    edited.push_str(text.get(from..).unwrap_or_default());
+    edited
 }
 
 /// Where in a text a slice of it begins.

@@ -7,7 +7,7 @@ use crate::family::redaction::{Action, Edit, Redaction};
 use crate::family::refusal::Refusal;
 
 impl Redaction {
-    /// What of a JSON text is to be shown otherwise. A path leads through objects, and through arrays into each of their
+    /// What of a JSON text is to be redacted. A path leads through objects, and through arrays into each of their
     /// elements; a key may hold dots itself. Of a key that stands twice each value is meant. In an object that `is_record`
     /// tells to be a record of its own, the paths begin anew.
     ///
@@ -84,7 +84,7 @@ impl<'r> Walk<'r> {
                     let is_last = reader.peek() != Some(b',');
                     // One of the two commas goes with it.
                     let at = if has_kept { from - 1..reader.at() } else { from..reader.at() + usize::from(!is_last) };
-                    self.edits.push(Edit { at, shown: String::new() });
+                    self.edits.push(Edit { at, replacement: String::new() });
                 }
                 Some(action) => {
                     has_kept = true;
@@ -112,9 +112,9 @@ impl<'r> Walk<'r> {
             Json::Number(whole) | Json::Object(whole) | Json::Array(whole) => Cow::Borrowed(whole),
             Json::String(inside) => Cow::Owned(Text::Escaped(inside).plain().into_owned()),
         };
-        // What is shown needs no escapes.
-        let shown = self.redaction.shown(action, &text).unwrap_or_default();
-        self.edits.push(Edit { at: begin..reader.at(), shown: format!("\"{shown}\"") });
+        // A replacement needs no escapes.
+        let redacted = self.redaction.redacted(action, &text).unwrap_or_default();
+        self.edits.push(Edit { at: begin..reader.at(), replacement: format!("\"{redacted}\"") });
         Ok(())
     }
 }
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn in_a_record_inside_of_another_the_paths_begin_anew() {
-        let shown = |text: &str, paths: &[&str]| {
+        let redacted = |text: &str, paths: &[&str]| {
             let redaction = redaction(&[], paths);
             applied(text, &redaction.json(text, &|object| object.contains("\"r\"")).unwrap())
         };
@@ -212,7 +212,7 @@ mod tests {
             (r#"{"x":{"k":{"m":1,"n":2},"r":0}}"#, &["x.k.m", "k.n"], r#"{"x":{"k":{"m":"***","n":"***"},"r":0}}"#),
             (r#"{"x":{"k":1,"r":0}}"#, &["x.k", "k"], r#"{"x":{"k":"***","r":0}}"#),
         ] {
-            assert_eq!(shown(text, paths), expected, "{text} {paths:?}");
+            assert_eq!(redacted(text, paths), expected, "{text} {paths:?}");
         }
         let dropped = redaction(&["x.a", "b"], &[]);
         let text = r#"{"x":{"a":1,"b":2,"c":3,"r":0}}"#;

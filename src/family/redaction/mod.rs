@@ -15,7 +15,7 @@ use crate::secret::{Reference, SecretError};
 pub(super) use edit::{Edit, applied, offset_in};
 pub(super) use json::{Rest, matching};
 
-/// What is shown in a masked value's place.
+/// The replacement of a masked value.
 pub(super) const MASKED: &str = "***";
 
 /// What a hashed value begins with; 64 hexadecimal digits follow.
@@ -117,9 +117,9 @@ impl Redaction {
         self.rules.iter().map(|(path, _)| path.rsplit('.').next().unwrap_or(path))
     }
 
-    /// What is shown of a value of that text; nothing where it is dropped. Without a key a hash is a mask: nothing may
+    /// The replacement of a value of that text; nothing where it is dropped. Without a key a hash is a mask: nothing may
     /// leave for want of one.
-    pub(super) fn shown(&self, action: Action, text: &str) -> Option<String> {
+    pub(super) fn redacted(&self, action: Action, text: &str) -> Option<String> {
         match (action, &self.key) {
             (Action::Drop, _) => None,
             (Action::Hash, Some(key)) => {
@@ -157,7 +157,7 @@ mod tests {
         let redaction = Redaction::new(&config(&path)).unwrap();
         // printf 'bob@example.com' | openssl dgst -sha256 -hmac 0123456789abcdef
         let expected = "hmac-sha256:bbc8434fd179b429f14ccaf6cb6053ca729b90169559151d0ba9f3e9770a8254";
-        assert_eq!(redaction.shown(Action::Hash, "bob@example.com").as_deref(), Some(expected));
+        assert_eq!(redaction.redacted(Action::Hash, "bob@example.com").as_deref(), Some(expected));
         assert!(!format!("{redaction:?}").contains("0123"), "{redaction:?}");
     }
 

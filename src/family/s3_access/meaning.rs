@@ -10,9 +10,9 @@ use crate::family::Context;
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
+use crate::family::s3_access::masked::{self, Masked};
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request::{self, Cut, Request};
-use crate::family::s3_access::shown::{self, Shown};
 use crate::family::s3_access::{percent, place};
 use crate::records::Record;
 
@@ -47,20 +47,20 @@ pub(super) fn emit(
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
     source.target(&mut event, context, action);
-    let mut shown = Shown::of(text);
-    source.request(&mut event.http_request, &mut shown);
+    let mut masked = Masked::of(text);
+    source.request(&mut event.http_request, &mut masked);
     event.http_request.referrer = sent.map(|header| match &referrer {
         Some(referrer) => {
-            event.dropped = shown.dropped(header, &referrer.cuts);
+            event.dropped = masked.dropped(header, &referrer.cuts);
             source.cut(header, &referrer.cuts)
         }
-        None => source.cut(header, &shown.mask(header)),
+        None => source.cut(header, &masked.mask(header)),
     });
     source.take(Field::Referrer);
     event.http_request.user_agent = source.take(Field::UserAgent).map(|agent| line.text(agent));
-    event.masks = shown.masks;
+    event.masks = masked.masks;
     if record.text.is_none() {
-        shown::mend(&mut event, record, text);
+        masked::mend(&mut event, record, text);
     }
     event.unmapped = source.unmapped(referrer);
     emit(&event);
@@ -88,7 +88,7 @@ const ALL: u32 = (1 << FIELDS) - 1;
 impl<'a> Source<'_, 'a> {
     /// The field's value, which the event holds from now on. An empty one says nothing, and stays where it is.
     fn take(&mut self, field: Field) -> Option<&'a str> {
-        let value = self.said(field);
+        let value = self.value_of(field);
         if value.is_some() {
             self.holds(field);
         }
@@ -101,7 +101,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// The field's value, unless it is logged as `""`.
-    fn said(&self, field: Field) -> Option<&'a str> {
+    fn value_of(&self, field: Field) -> Option<&'a str> {
         self.line.get(field).filter(|value| !value.is_empty())
     }
 
@@ -115,15 +115,16 @@ impl<'a> Source<'_, 'a> {
     fn metadata(&mut self, metadata: &mut Metadata<'a>, action: &'a str, referrer: Option<&Referrer<'a>>) {
         let line = self.line;
         let request_id = line.get(Field::RequestId).map(|id| line.text(id));
-        let told = |key: &str| referrer.and_then(|referrer| referrer.get(key));
-        metadata.event_code = Some(match told("op") {
+        let parameter = |key: &str| referrer.and_then(|referrer| referrer.get(key));
+        metadata.event_code = Some(match parameter("op") {
             Some(op) => Text::from([action, "/", op].concat()),
             None => line.text(action),
         });
         if line.ambiguous || referrer.is_some_and(|referrer| referrer.ambiguous) {
             metadata.labels.push("ambiguous");
         }
-        metadata.correlation_uid = told("id").map(|span| line.text_of(span.clone())).or_else(|| request_id.clone());
+        metadata.correlation_uid =
+            parameter("id").map(|span| line.text_of(span.clone())).or_else(|| request_id.clone());
         metadata.original_uid = request_id;
         metadata.tenant_uid = self.take(Field::BucketOwner).map(|owner| line.text(owner));
         metadata.original_time = line.get(Field::Time).map(|time| line.text(time));
@@ -198,7 +199,7 @@ impl<'a> Source<'_, 'a> {
     /// Gives the event the first of the matching rows whose objects the record names, and those objects.
     fn target(&mut self, event: &mut Event<'a>, context: &Context<'_>, action: &str) {
         let Some(rows) = context.rows else { return };
-        let key = self.said(Field::Key);
+        let key = self.value_of(Field::Key);
         let fact = move |name: &str| match (name, key) {
             ("key present", Some(_)) | ("no key", None) => Some(""),
             _ => None,
@@ -227,7 +228,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn name_objects(&self, target: &mut Target<'a>, row: &Row) {
-        let bucket = self.said(Field::Bucket).map(|bucket| self.line.text(bucket));
+        let bucket = self.value_of(Field::Bucket).map(|bucket| self.line.text(bucket));
         for slot in &row.slots {
             match slot.role {
                 Role::Databucket => {
@@ -250,7 +251,7 @@ impl<'a> Source<'_, 'a> {
     }
 
     fn file(&self) -> Option<File<'a>> {
-        let key = self.said(Field::Key)?;
+        let key = self.value_of(Field::Key)?;
         Some(File {
             path: self.line.text(key),
             size: self.line.get(Field::ObjectSize).and_then(|size| size.parse().ok()),
@@ -274,11 +275,11 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
-    fn request(&mut self, request: &mut HttpRequest<'a>, shown: &mut Shown<'a>) {
+    fn request(&mut self, request: &mut HttpRequest<'a>, masked: &mut Masked<'a>) {
         let line = self.line;
         let uri = line.get(Field::RequestUri).unwrap_or_default();
         let Some(own) = Request::read(uri) else {
-            shown.mask(uri);
+            masked.mask(uri);
             let method = uri.split(' ').next().filter(|method| !method.is_empty());
             request.method = method.map(|method| line.text(method));
             return;
@@ -288,7 +289,7 @@ impl<'a> Source<'_, 'a> {
             // As a secret is found in an address, from its question mark on.
             let from = uri.len() - own.version.len() - 1 - query.len();
             let address = &uri[from - 1..from + query.len()];
-            let cuts = shown.mask(address);
+            let cuts = masked.mask(address);
             line.text_of(match request::cut(address, &cuts) {
                 Cow::Borrowed(address) => Cow::Borrowed(&address[1..]),
                 Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),

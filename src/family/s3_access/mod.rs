@@ -20,7 +20,7 @@ mod referrer;
 
 mod place;
 
-mod shown;
+mod masked;
 
 mod redact;
 

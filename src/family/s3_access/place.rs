@@ -1,4 +1,4 @@
-//! Which account and region a log is of, by the names that it carries.
+//! Which account and region a log is of, by the names in its key.
 
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").

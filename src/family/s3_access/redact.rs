@@ -65,8 +65,8 @@ pub(super) fn redact(
     let mut edits = Vec::new();
     let mut replace = |value: &str, action| {
         let at = offset_in(&text, value);
-        let shown = redaction.shown(action, value).unwrap_or_else(|| NONE.to_owned());
-        edits.push(Edit { at: at..at + value.len(), shown });
+        let redacted = redaction.redacted(action, value).unwrap_or_else(|| NONE.to_owned());
+        edits.push(Edit { at: at..at + value.len(), replacement: redacted });
     };
     for (_, name, value) in line.iter() {
         if let (Some(value), Some(action)) = (value, redaction.of(name)) {
@@ -82,19 +82,19 @@ pub(super) fn redact(
             for (_, at) in values.iter().filter(|(own, _)| own == key) {
                 let decoded = super::percent::decode(&header[at.clone()]);
                 let begin = offset_in(&text, header) + at.start;
-                let shown = redaction.shown(action, &decoded).unwrap_or_default();
-                edits.push(Edit { at: begin..begin + at.len(), shown });
+                let redacted = redaction.redacted(action, &decoded).unwrap_or_default();
+                edits.push(Edit { at: begin..begin + at.len(), replacement: redacted });
             }
         }
     }
     if edits.is_empty() {
         return Ok(None);
     }
-    let shown = applied(&text, &edits);
-    if left(&Line::read(&shown)?, redaction) != left(&line, redaction) {
+    let redacted = applied(&text, &edits);
+    if left(&Line::read(&redacted)?, redaction) != left(&line, redaction) {
         return Err(Refusal::new("the line would read otherwise after its redaction"));
     }
-    Ok(Some(shown.into_bytes()))
+    Ok(Some(redacted.into_bytes()))
 }
 
 /// The values of the fields that stay. Lines escape nothing, so that one could be read in several ways.

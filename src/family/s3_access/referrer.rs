@@ -156,7 +156,7 @@ impl<'a> Referrer<'a> {
         let weigh = |piece: &Piece<'_>| {
             let value = percent::decode(&query[piece.value..piece.at.end]);
             match self.get(piece.key) {
-                Some(told) if *told == value => 4,
+                Some(known) if *known == value => 4,
                 Some(_) => 0,
                 // Requests have a principal; few have a second path.
                 None if piece.rank == Some(PR) => 3,
@@ -417,10 +417,10 @@ mod tests {
             &format!("zz=k=v&w&op=op_open&p1=s3a://b/t&pr=a&x0=custom&partial=1&id={SPAN}&ts=1620905165700"),
         );
         let referrer = read(&header);
-        let told = |key: &str| referrer.get(key).map(|value| &**value);
-        assert_eq!(told("zz"), Some("k=v&w"));
-        assert_eq!(told("x0"), Some("custom"));
-        assert_eq!(told("custom.partial"), Some("1"));
+        let value_of = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!(value_of("zz"), Some("k=v&w"));
+        assert_eq!(value_of("x0"), Some("custom"));
+        assert_eq!(value_of("custom.partial"), Some("1"));
         assert_eq!(referrer.partial, None);
     }
 
@@ -448,9 +448,9 @@ mod tests {
         );
         let header = header("op_rename", &query);
         let referrer = read(&header);
-        let told = |key: &str| referrer.get(key).map(|value| &**value);
-        assert_eq!((told("op"), told("pr"), told("id")), (Some("op_rename"), Some("alice"), Some(SPAN)));
-        assert_eq!((told("p2"), told("ps")), (Some(forged), Some("235865a0")));
+        let value_of = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!((value_of("op"), value_of("pr"), value_of("id")), (Some("op_rename"), Some("alice"), Some(SPAN)));
+        assert_eq!((value_of("p2"), value_of("ps")), (Some(forged), Some("235865a0")));
         assert!(referrer.ambiguous);
         let keys: Vec<_> = referrer.repeated.iter().map(|(key, values)| (*key, values.len())).collect();
         assert_eq!(keys, [("op", 2), ("pr", 2), ("id", 2)]);
@@ -469,9 +469,13 @@ mod tests {
             let query = format!("op=op_rename&p1={forged}&pr=alice{behind}&ps=real&id={SPAN}&t0=12&ts=1617116985923");
             let header = header("op_rename", &query);
             let referrer = read(&header);
-            let told = |key: &str| referrer.get(key).map(|value| &**value);
-            assert_eq!((told("p1"), told("pr"), told("ps")), (Some(forged), Some("alice"), Some("real")), "{query}");
-            assert_eq!(told("p2"), behind.strip_prefix("&p2="), "{query}");
+            let value_of = |key: &str| referrer.get(key).map(|value| &**value);
+            assert_eq!(
+                (value_of("p1"), value_of("pr"), value_of("ps")),
+                (Some(forged), Some("alice"), Some("real")),
+                "{query}"
+            );
+            assert_eq!(value_of("p2"), behind.strip_prefix("&p2="), "{query}");
             assert!(referrer.ambiguous);
         }
     }
@@ -482,8 +486,11 @@ mod tests {
         let query = format!("op=op_open&p1={forged}&ps=real&id={SPAN}&t0=12&fs=af59&t1=12&ts=1617116985923");
         let header = header("op_open", &query);
         let referrer = read(&header);
-        let told = |key: &str| referrer.get(key).map(|value| &**value);
-        assert_eq!((told("ps"), told("ts"), told("p1")), (Some("real"), Some("1617116985923"), Some(forged)));
+        let value_of = |key: &str| referrer.get(key).map(|value| &**value);
+        assert_eq!(
+            (value_of("ps"), value_of("ts"), value_of("p1")),
+            (Some("real"), Some("1617116985923"), Some(forged))
+        );
         assert!(referrer.ambiguous);
     }
 

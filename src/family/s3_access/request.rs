@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::family::address::{self, End};
 use crate::family::s3_access::token::holds_quote;
 
-const SHOWN: &str = "***";
+const MASK: &str = "***";
 
 /// `GET /key?query HTTP/1.1`, taken apart so that nothing is left over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,12 +37,12 @@ fn is_method(method: &str) -> bool {
     matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
 }
 
-/// A part of a text, and what is shown instead.
+/// A part of a text, and its replacement.
 pub(super) type Cut = (Range<usize>, &'static str);
 
-/// What must not be shown of an address, or of the request line that it stands in.
+/// The secrets of an address, or of the request line that it stands in.
 pub(super) fn secrets(address: &str) -> Vec<Cut> {
-    address::secrets(address, End::Space).into_iter().map(|secret| (secret, SHOWN)).collect()
+    address::secrets(address, End::Space).into_iter().map(|secret| (secret, MASK)).collect()
 }
 
 /// The text with its cuts made, which must be in order and not overlap.
@@ -52,9 +52,9 @@ pub(super) fn cut<'a>(text: &'a str, cuts: &[Cut]) -> Cow<'a, str> {
     }
     let mut left = String::with_capacity(text.len());
     let mut from = 0;
-    for (at, shown) in cuts {
+    for (at, replacement) in cuts {
         left.push_str(text.get(from..at.start).unwrap_or_default());
-        left.push_str(shown);
+        left.push_str(replacement);
         from = at.end;
     }
     left.push_str(text.get(from..).unwrap_or_default());
@@ -90,14 +90,14 @@ mod tests {
 
     #[test]
     fn what_signs_an_address_is_not_shown() {
-        let shown = |uri| cut(uri, &secrets(uri)).into_owned();
+        let masked = |uri| cut(uri, &secrets(uri)).into_owned();
         assert_eq!(
-            shown("GET /k?X-Amz-Date=1&X-Amz-Signature=abc&X-Amz-Security-Token=d%2Fe HTTP/1.1"),
+            masked("GET /k?X-Amz-Date=1&X-Amz-Signature=abc&X-Amz-Security-Token=d%2Fe HTTP/1.1"),
             "GET /k?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Security-Token=*** HTTP/1.1"
         );
-        assert_eq!(shown("/k?AWSAccessKeyId=A&Signature=x%3D"), "/k?AWSAccessKeyId=A&Signature=***");
-        assert_eq!(shown("/k?signatures=x"), "/k?signatures=x");
-        assert_eq!(shown("GET /k?token=x&password=y HTTP/1.1"), "GET /k?token=***&password=*** HTTP/1.1");
-        assert_eq!(shown("https://u:S@h/"), "https://u:***@h/");
+        assert_eq!(masked("/k?AWSAccessKeyId=A&Signature=x%3D"), "/k?AWSAccessKeyId=A&Signature=***");
+        assert_eq!(masked("/k?signatures=x"), "/k?signatures=x");
+        assert_eq!(masked("GET /k?token=x&password=y HTTP/1.1"), "GET /k?token=***&password=*** HTTP/1.1");
+        assert_eq!(masked("https://u:S@h/"), "https://u:***@h/");
     }
 }

@@ -64,8 +64,8 @@ mod tests {
             for text in [Text::from(text), Text::from(text.to_owned())] {
                 let entry = Entry::of(&text).unwrap();
                 assert_eq!((entry.is_denial, &*entry.sid.plain()), (is_denial, sid));
-                let said: Vec<_> = entry.rights.iter().map(Text::plain).collect();
-                assert_eq!(said, rights);
+                let texts: Vec<_> = entry.rights.iter().map(Text::plain).collect();
+                assert_eq!(texts, rights);
             }
         }
     }

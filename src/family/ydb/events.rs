@@ -45,8 +45,8 @@ pub(super) struct Common<'c> {
 
 impl Common<'_> {
     /// The time that the record says, or else the runtime's or the object's, and that it was inferred.
-    fn time(&self, said: Option<&str>) -> Result<(i64, bool), Refusal> {
-        if let Some(time_ms) = said.and_then(moment::of_text) {
+    fn time(&self, time: Option<&str>) -> Result<(i64, bool), Refusal> {
+        if let Some(time_ms) = time.and_then(moment::of_text) {
             return Ok((time_ms, false));
         }
         let of_runtime = self.runtime_time.and_then(|time| moment::of_text(&time.plain()));
@@ -219,7 +219,7 @@ fn left_of_parts<'a>(parts: &Parts<'a>, secrets: &mut Secrets<'a>) -> (Members<'
         if part.is_mapped && !part.may_hide() {
             continue;
         }
-        let value = parts.carried(part, secrets);
+        let value = parts.copied(part, secrets);
         if part.is_mapped {
             continue;
         }

@@ -242,7 +242,7 @@ fn write_json(out: &mut Vec<u8>, json: &str, time: Option<&str>) -> Result<(), R
 fn write_parts<'t>(out: &mut Vec<u8>, parts: &Parts<'t>, time: &'t str) {
     let mut members = vec![(Text::word("timestamp"), Value::Text(Text::from(time)))];
     let own = parts.iter().filter(|part| !part.name().is("timestamp"));
-    members.extend(own.map(|part| (part.name(), parts.carried(part, &mut Secrets::of("")))));
+    members.extend(own.map(|part| (part.name(), parts.copied(part, &mut Secrets::of("")))));
     if parts.is_ambiguous {
         members.push((Text::word("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }

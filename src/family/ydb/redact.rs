@@ -69,16 +69,16 @@ fn redacted(line: &Line<'_>, redaction: &Redaction) -> Result<Option<String>, Re
     if edits.is_empty() {
         return Ok(None);
     }
-    let shown = applied(rest, &edits);
+    let redacted = applied(rest, &edits);
     let same = match line.form {
         Form::Json | Form::TimedJson => true,
-        Form::Text => left_of_parts(rest, redaction) == left_of_parts(&shown, redaction),
+        Form::Text => left_of_parts(rest, redaction) == left_of_parts(&redacted, redaction),
         Form::Scheme => {
-            let again = line.transaction(time, &shown)?;
+            let again = line.transaction(time, &redacted)?;
             left_of_transaction(&line.transaction(time, rest)?, redaction) == left_of_transaction(&again, redaction)
         }
     };
-    if same { Ok(Some(format!("{time}{head}{shown}"))) } else { Err(reads_otherwise()) }
+    if same { Ok(Some(format!("{time}{head}{redacted}"))) } else { Err(reads_otherwise()) }
 }
 
 /// So much of an object is looked at to tell whether it is a record.
@@ -109,14 +109,15 @@ fn of_parts<'t>(text: &'t str, redaction: &Redaction, words: Words<'t>) -> Vec<E
     let mut edits = Vec::new();
     for (name, value) in stream::fields(text) {
         let Some(action) = redaction.of(name).filter(|_| value != stream::NONE) else { continue };
-        let mut shown = redaction.shown(action, &words.take(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
+        let mut redacted =
+            redaction.redacted(action, &words.take(value).plain()).unwrap_or_else(|| stream::NONE.to_owned());
         let at = offset_in(text, value);
         let at = at..at + value.len();
         // Where the product forgot the comma, the field's own semicolon ended it.
         if !matches!(&text[at.end..], rest if rest.is_empty() || rest.starts_with(", ")) {
-            shown.push(',');
+            redacted.push(',');
         }
-        edits.push(Edit { at, shown });
+        edits.push(Edit { at, replacement: redacted });
     }
     edits
 }
@@ -139,14 +140,14 @@ fn of_transaction<'t>(
         let Some(action) = redaction.of(path) else { continue };
         let begin = offset_in(text, value);
         let at = begin..begin + value.len();
-        let edit = match (redaction.shown(action, &words.take(value).plain()), path) {
+        let edit = match (redaction.redacted(action, &words.take(value).plain()), path) {
             (_, "subject") if value == NO_SUBJECT => continue,
-            (Some(shown), _) => Edit { at, shown },
-            (None, "subject") => Edit { at, shown: NO_SUBJECT.to_owned() },
+            (Some(redacted), _) => Edit { at, replacement: redacted },
+            (None, "subject") => Edit { at, replacement: NO_SUBJECT.to_owned() },
             (None, name) => {
                 let label = text[..begin].rfind(", ").unwrap_or(begin);
-                let shown = if name == "operations.path" { ", no path" } else { "" };
-                Edit { at: label..at.end, shown: shown.to_owned() }
+                let redacted = if name == "operations.path" { ", no path" } else { "" };
+                Edit { at: label..at.end, replacement: redacted.to_owned() }
             }
         };
         edits.push(edit);

@@ -16,7 +16,7 @@ static IS_OF_NAME: [bool; 256] = alphanumeric_and(b"_-.");
 /// The text with the values of secrets replaced by `***`; nothing when it has none.
 pub(super) fn masked(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
-    let mut shown: Option<String> = None;
+    let mut masked: Option<String> = None;
     let mut copied = 0;
     for colon in Marks::of([b':'], bytes) {
         if colon < copied || !is_after_secret(&text[..colon]) {
@@ -24,14 +24,14 @@ pub(super) fn masked(text: &str) -> Option<String> {
         }
         let Some((from, to)) = value_after(bytes, colon + 1) else { continue };
         let (Some(kept), true) = (text.get(copied..from), text.is_char_boundary(to)) else { continue };
-        let shown = shown.get_or_insert_with(|| String::with_capacity(text.len()));
-        shown.push_str(kept);
-        shown.push_str("***");
+        let masked = masked.get_or_insert_with(|| String::with_capacity(text.len()));
+        masked.push_str(kept);
+        masked.push_str("***");
         copied = to;
     }
-    let mut shown = shown?;
-    shown.push_str(text.get(copied..)?);
-    Some(shown)
+    let mut masked = masked?;
+    masked.push_str(text.get(copied..)?);
+    Some(masked)
 }
 
 /// Whether the word that ends before a colon is a secret's name; it may be quoted, in quoted text too.

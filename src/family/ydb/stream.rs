@@ -44,13 +44,13 @@ pub(super) struct Part<'a> {
     name: Cow<'a, str>,
     /// The name, where it is one that the stream is known to use.
     pub(super) known: Option<Name>,
-    value: Said<'a>,
+    value: PartValue<'a>,
     pub(super) is_mapped: bool,
 }
 
-/// What a record says of a field.
+/// The value of a field.
 #[derive(Clone, Copy, Debug)]
-enum Said<'a> {
+enum PartValue<'a> {
     Json(Json<'a>),
     /// In the text form.
     Piece(&'a str),
@@ -65,12 +65,12 @@ impl<'a> Parts<'a> {
         reader.object(|reader, key| {
             let value = reader.value()?;
             match Name::of(&key) {
-                Some(known) => parts.put(known, key, Said::Json(value)),
+                Some(known) => parts.put(known, key, PartValue::Json(value)),
                 None => {
                     let before = others.len();
                     others.insert(key, value);
                     if others.len() > before {
-                        parts.push(None, Cow::Borrowed(""), Said::Json(value));
+                        parts.push(None, Cow::Borrowed(""), PartValue::Json(value));
                     }
                 }
             }
@@ -80,7 +80,7 @@ impl<'a> Parts<'a> {
         // Of a name that comes twice the last value holds, which is known by now.
         let unknown = parts.parts.iter_mut().filter(|part| part.known.is_none());
         for (part, field) in unknown.zip(others.iter()) {
-            (part.name, part.value) = (field.key.clone(), Said::Json(field.value));
+            (part.name, part.value) = (field.key.clone(), PartValue::Json(field.value));
         }
         Ok(parts)
     }
@@ -119,7 +119,7 @@ impl<'a> Parts<'a> {
             if place.known.is_none() {
                 unknown.insert(name);
             }
-            parts.push(place.known, Cow::Borrowed(name), Said::Piece(""));
+            parts.push(place.known, Cow::Borrowed(name), PartValue::Piece(""));
         }
         parts.end_last(&text[from..]);
         parts
@@ -130,14 +130,14 @@ impl<'a> Parts<'a> {
     }
 
     /// Adds a field, or gives the one of that name another value.
-    fn put(&mut self, known: Name, name: Cow<'a, str>, value: Said<'a>) {
+    fn put(&mut self, known: Name, name: Cow<'a, str>, value: PartValue<'a>) {
         match self.parts.get_mut(self.places[known.place()] as usize) {
             Some(part) => part.value = value,
             None => self.push(Some(known), name, value),
         }
     }
 
-    fn push(&mut self, known: Option<Name>, name: Cow<'a, str>, value: Said<'a>) {
+    fn push(&mut self, known: Option<Name>, name: Cow<'a, str>, value: PartValue<'a>) {
         if let Some(known) = known {
             self.places[known.place()] = u32::try_from(self.parts.len()).unwrap_or(NOWHERE);
         }
@@ -146,7 +146,7 @@ impl<'a> Parts<'a> {
 
     fn end_last(&mut self, value: &'a str) {
         if let Some(last) = self.parts.last_mut() {
-            last.value = Said::Piece(value);
+            last.value = PartValue::Piece(value);
         }
     }
 
@@ -166,8 +166,8 @@ impl<'a> Parts<'a> {
 
     fn text(&self, part: &Part<'a>) -> Option<Text<'a>> {
         let text = match part.value {
-            Said::Json(json) => json.text(),
-            Said::Piece(piece) => Some(self.words.take(piece)).filter(Text::says_something),
+            PartValue::Json(json) => json.text(),
+            PartValue::Piece(piece) => Some(self.words.take(piece)).filter(Text::says_something),
         };
         text.filter(|text| !says_none(text))
     }
@@ -189,13 +189,13 @@ impl<'a> Parts<'a> {
         self.parts.iter()
     }
 
-    /// The value of one of these fields as it is carried into an event. `secrets` remembers what was masked in it.
-    pub(super) fn carried(&self, part: &Part<'a>, secrets: &mut Secrets<'a>) -> Value<'a> {
+    /// The value of one of these fields as it is copied into an event. `secrets` remembers what was masked in it.
+    pub(super) fn copied(&self, part: &Part<'a>, secrets: &mut Secrets<'a>) -> Value<'a> {
         match part.value {
             // None of the known names is a secret's.
-            Said::Json(json) if part.known.is_some() => secrets.carry("", json),
-            Said::Json(json) => secrets.carry(&part.name, json),
-            Said::Piece(piece) => Value::Text(self.words.take(piece)),
+            PartValue::Json(json) if part.known.is_some() => secrets.copy("", json),
+            PartValue::Json(json) => secrets.copy(&part.name, json),
+            PartValue::Piece(piece) => Value::Text(self.words.take(piece)),
         }
     }
 }
@@ -212,11 +212,11 @@ impl<'a> Part<'a> {
     /// Whether the value may be, or be the text of, what is masked in part.
     pub(super) fn may_hide(&self) -> bool {
         match self.value {
-            Said::Json(Json::String(inside)) if self.known.is_some() => {
+            PartValue::Json(Json::String(inside)) if self.known.is_some() => {
                 !inside.as_bytes().first().is_none_or(u8::is_ascii_alphanumeric)
             }
-            Said::Json(_) => true,
-            Said::Piece(_) => false,
+            PartValue::Json(_) => true,
+            PartValue::Piece(_) => false,
         }
     }
 }
@@ -308,7 +308,7 @@ impl<'t> Last<'t> {
 pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
     let parts = Parts::of_text(text, Words::of(text, false));
     let fields = parts.parts.into_iter().filter_map(|part| match (part.name, part.value) {
-        (Cow::Borrowed(name), Said::Piece(value)) => Some((name, value)),
+        (Cow::Borrowed(name), PartValue::Piece(value)) => Some((name, value)),
         _ => None,
     });
     fields.collect()

@@ -78,8 +78,8 @@ impl FileBody {
     }
 }
 
-/// Whether nobody has written to a file that was opened with this tag, size and time. That its last name was taken away is
-/// a change of the file too.
+/// Whether nobody has written to a file that was opened with this tag, size and time. Removing its last name is a change of
+/// the file too.
 pub(super) fn is_same(now: &Metadata, etag: &str, size_bytes: u64, modified_at_ms: Option<i64>) -> bool {
     let was_replaced = now.nlink() == 0 && now.len() == size_bytes && modified_ms(now) == modified_at_ms;
     was_replaced || *file_etag(now) == *etag

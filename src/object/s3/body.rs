@@ -14,11 +14,11 @@ use crate::notification::scan::S3Client;
 use crate::object::s3::failure::{failed, unavailable};
 use crate::object::version::{CHUNK_BYTES_MAX, Condition, Range, ReadError, Version};
 
-/// A broken body is asked for again, from where it broke, as often in a row without getting on.
+/// How often in a row a broken body is resumed from where it broke, without progress.
 const RESUMES_MAX: u32 = 5;
-/// One that fell silent has cost its timeout already, and counts for as many.
+/// A body that fell silent has cost its timeout already, and counts as so many.
 const SILENCE_RESUMES: u32 = 3;
-/// Getting on means as many bytes: a connection that breaks after every few bytes is no better than a dead one.
+/// Progress means so many bytes: a connection that breaks after every few bytes is no better than a dead one.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// The entity tag without its quotes, as a reply names it.
@@ -58,7 +58,7 @@ impl Opened {
         };
         let version = Version {
             etag,
-            // What S3 calls `null` is the one version of an object from before its bucket kept any.
+            // `null` is the version of an object from before its bucket kept versions.
             version_id: reply.version_id.filter(|id| id != "null").map(Into::into),
             last_modified_ms: reply.last_modified.and_then(|at| at.to_millis().ok()),
             size_bytes,
@@ -75,16 +75,16 @@ pub struct S3Body {
     etag: Box<str>,
     /// `None` when all is given, or an error was.
     stream: Option<ByteStream>,
-    /// Received, not yet given.
+    /// Received, and not yet returned.
     received: Bytes,
     /// Up to where bytes were received.
     at: u64,
     end: u64,
-    /// How often in a row it broke without getting on, and how much patience that has cost.
+    /// How often in a row it broke without progress, weighted by what each break cost.
     breaks: u32,
     resumes: u32,
     resumed_at: u64,
-    /// The request for the rest, while it is under way. Whoever stops waiting for [`next`](S3Body::next) leaves it so.
+    /// The request for the rest, while it is under way. It survives a caller that stops waiting for [`next`](S3Body::next).
     resuming: Option<Resuming>,
 }
 
@@ -164,7 +164,7 @@ impl S3Body {
         }
     }
 
-    /// Has the rest asked for, unless that was in vain too often.
+    /// Requests the rest, unless that failed too often.
     fn resume(&mut self, Broken { kind, reason }: Broken) -> Result<(), ReadError> {
         if self.at - self.resumed_at >= PROGRESS_BYTES {
             (self.resumes, self.breaks) = (0, 0);

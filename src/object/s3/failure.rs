@@ -1,4 +1,4 @@
-//! What S3's refusals mean for whoever reads an object, and what a person may look at first.
+//! What S3's errors mean for the reader of an object, and what a person may look at first.
 
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::ObjectId;

@@ -1,4 +1,4 @@
-//! Where a file sink stands, and how that is written: the state that the checkpoint store keeps for it.
+//! A file sink's position, and how it is encoded as the state that the checkpoint store keeps.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -28,7 +28,7 @@ impl Position {
         file_state(self.number, self.len, self.opened_at_ms, self.path.as_deref())
     }
 
-    /// The position that a state says; nothing when it is none of a file sink's, or a newer program's.
+    /// The position in a state; nothing where the state is not a file sink's, or a newer program's.
     pub(super) fn of(state: &State) -> Option<Self> {
         let (&version, rest) = state.0.split_first()?;
         let (numbers, path) = rest.split_at_checked(24)?;

@@ -37,8 +37,8 @@ impl Writer {
         Ok(Self { config, access, position: Position::default(), open: None })
     }
 
-    /// Goes on where the last process stood. Bytes behind the committed end are the beginning of what was sealed and not
-    /// committed, and else not ours. A file that is not the configured one is left as soon as nothing is under way in it.
+    /// Resumes where the last process stood. Bytes behind the committed end are the beginning of a sealed batch, or else
+    /// not ours. A file that is not the configured one is left as soon as no batch is under way in it.
     pub(super) async fn resume(
         &mut self,
         lane: &LaneState,
@@ -67,7 +67,7 @@ impl Writer {
         Ok(Resumed::Ready(receipts))
     }
 
-    /// Stands where the checkpoint store says that the last batch ended.
+    /// Takes the position where the last batch ended, as the checkpoint store has it.
     fn go_to(&mut self, lane: &LaneState) -> Result<(), DeliveryError> {
         let position = match &lane.state {
             Some(state) => Position::of(state).ok_or_else(|| {
@@ -123,13 +123,13 @@ impl Writer {
         if self.position.len == 0 {
             self.position.opened_at_ms = now_ms;
         }
-        // What somebody else wrote behind it since is told apart the next time.
+        // Bytes that somebody else wrote behind it are found the next time.
         self.position.len += batch.bytes();
         Ok(Delivery::Taken(Receipt::at(self.position.state())))
     }
 
-    /// Takes back what was written of a sealed batch that cannot be made again. More than the batch had is not ours, and
-    /// is kept.
+    /// Cuts off what was written of a sealed batch that cannot be rebuilt. Where there is more than the batch had, the
+    /// bytes are not ours, and are kept.
     pub(super) async fn take_back(&mut self, manifest: &Manifest, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         let committed = self.position.len;
         self.file().await?;
@@ -141,9 +141,9 @@ impl Writer {
         Ok(None)
     }
 
-    /// Takes what a foreign writer, or a checkpoint store older than the file, left beyond the committed length as it
-    /// is: nothing that is not known to be ours is cut off. A line without an end is given one, so that ours begin on a
-    /// line of their own.
+    /// Keeps what a foreign writer left beyond the committed length, or what an older checkpoint store does not know of:
+    /// bytes that are not known to be ours are never cut off. A line without an end gets one, so that ours begin on a line
+    /// of their own.
     async fn adopt(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         self.file().await?;
         let bytes = self.len().await? - self.position.len;

@@ -1,4 +1,5 @@
-//! What a sink worker reports of its gaps: records that vanished from the source before the sink had them, and came back.
+//! What a sink worker reports of gaps: records that vanished from the source before the sink had them, and records that
+//! came back.
 
 use super::LaneSender;
 use crate::checkpoint::{Committed, GapChange};

@@ -1,4 +1,4 @@
-//! What has been offered for the next batch, and when that is cut.
+//! Gathers the parts for the next batch, and cuts it.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -27,7 +27,7 @@ impl Gathering {
         Self { builder: Builder::new(limits), offers, producers, first: now, last: now }
     }
 
-    /// The next batch's worth of parts once it is cut; nothing when the worker is closed. Cancel-safe.
+    /// The parts of the next batch once it is cut; nothing when the worker is closed. Cancel-safe.
     pub(super) async fn cut(&mut self) -> Option<Vec<Offer>> {
         loop {
             if let Some(offers) = self.cut_by_now() {
@@ -46,13 +46,13 @@ impl Gathering {
                     None => return Some(self.builder.take()),
                 },
                 () = self.producers.gone() => {}
-                // A source that is slow does not hold up what others have brought.
+                // A slow job does not delay what others have offered.
                 () = sleep(patience) => {}
             }
         }
     }
 
-    /// What is cut by now, if it is.
+    /// The parts of the next batch, if it is cut now.
     pub(super) fn cut_by_now(&mut self) -> Option<Vec<Offer>> {
         while !self.builder.is_full()
             && let Ok(offer) = self.offers.try_recv()

@@ -1,4 +1,4 @@
-//! One sink's way: gathers parts into batches, seals, sends until the sink has them, commits.
+//! One sink worker: gathers parts into batches, seals them, sends until the sink has them, and commits.
 
 mod gaps;
 
@@ -67,7 +67,7 @@ pub(in crate::collector) struct Setup {
     pub once: bool,
 }
 
-/// Brings one batch after the other to the sink, and its advances into the checkpoint store.
+/// Sends one batch after the other to the sink, and commits it in the checkpoint store.
 struct LaneSender {
     name: Arc<str>,
     status: watch::Sender<Status>,
@@ -137,7 +137,7 @@ impl UnderWay {
     }
 }
 
-/// Of what was cut, what its jobs have not given up: from here on it will be sealed or overtaken.
+/// The parts of a cut batch whose jobs have not given up: from here on they will be sealed or overtaken.
 fn taken(cut: Vec<Offer>) -> Vec<Offer> {
     cut.into_iter().filter(|offer| offer.tracker.take()).collect()
 }
@@ -170,14 +170,14 @@ impl LaneSender {
         self.status.send_modify(|status| status.sending = None);
     }
 
-    /// Seals what was cut, as far as the store accepts it.
+    /// Seals the cut parts that the store accepts.
     async fn seal(&mut self, cut: Vec<Offer>) -> Result<Option<UnderWay>, WorkerError> {
         let offers = taken(cut);
         self.sending(objects(&offers));
         self.seal_taken(offers).await
     }
 
-    /// A part whose object has moved on is left out, and its job reads again.
+    /// Seals these parts. A part whose object has moved on is left out, and its job reads again.
     async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<Option<UnderWay>, WorkerError> {
         let mut backoff = Backoff::new(&self.setup.random);
         while !offers.is_empty() {
@@ -216,7 +216,7 @@ impl LaneSender {
             let sent = tokio::select! {
                 biased;
                 sent = self.setup.sink.deliver(batch, self.setup.clock.now_ms()) => sent,
-                // What was sealed is sent after the next start.
+                // The sealed batch is sent after the next start.
                 () = self.setup.shutdown.requested_for(self.setup.last_send) => return Err(WorkerError::Stopped),
             };
             match sent {
@@ -287,7 +287,7 @@ impl LaneSender {
         }
     }
 
-    /// Tells the jobs whose parts the sink has had.
+    /// Tells the jobs that the sink has had their parts.
     fn committed(&self, done: UnderWay) {
         let events: usize = done.offers.iter().map(|offer| offer.part.piece.ends.len()).sum();
         self.setup.metrics.events_sent.add([&self.name], events as u64);

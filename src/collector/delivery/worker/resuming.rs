@@ -1,4 +1,4 @@
-//! What a sink worker does before anything else: goes on where the last process stood, and completes what it sealed.
+//! What a sink worker does first: resumes where the last process stood, and completes the batches that it sealed.
 
 use tracing::{info, warn};
 
@@ -36,8 +36,8 @@ impl LaneSender {
         Ok(())
     }
 
-    /// A batch under way cannot be made again: its objects, and those of what was sealed behind it, are read anew from where
-    /// the sink stood before it.
+    /// A sealed batch cannot be rebuilt: its objects, and those of batches sealed behind it, are read anew from the sink's
+    /// position before it.
     async fn take_back(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
         let manifest = sealed.manifest();
         self.setup.metrics.unreproducible.inc();
@@ -61,7 +61,7 @@ impl LaneSender {
         }
     }
 
-    /// Has the sink go on where the last process stood. Returns the receipts of the sealed batches that it has already.
+    /// Resumes the sink where the last process stood. Returns the receipts of the sealed batches that it has already.
     pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
@@ -81,7 +81,7 @@ impl LaneSender {
         }
     }
 
-    /// The sink goes on elsewhere: notes that before it writes anything there.
+    /// The sink goes on elsewhere: stores that before it writes anything there.
     pub(super) async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
         match &moved.why {
             Why::Foreign { bytes } => {

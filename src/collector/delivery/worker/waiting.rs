@@ -1,4 +1,4 @@
-//! What a sink worker does while its sink, or the store, does not take what it is given.
+//! What a sink worker does while its sink, or the store, cannot take more.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::collector::report::limited;
 use crate::sink::DeliveryError;
 use crate::telemetry::health::{Activity, Failure, Part, Patience};
 
-/// How often a sink that needs mending is asked again.
+/// How often a parked sink is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
 
-/// How often at least it is looked whether the checkpoint store's disk has space again.
+/// The longest wait before a write is retried for which the checkpoint store's disk had no space.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 
 impl LaneSender {
-    /// The sink did not take the batch: says so, and waits before the next try.
+    /// The sink did not take the batch: reports that, and waits before the next try.
     pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
         let (outcome, wait) = match error {
             DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
@@ -55,7 +55,7 @@ impl LaneSender {
         self.wait(wait).await
     }
 
-    /// The store took what it was given, perhaps after it was waited for.
+    /// A write to the store succeeded, perhaps after waits.
     pub(super) fn written(&self, waited: &Backoff) {
         self.setup.reporter.stored();
         if waited.attempts() > 0 {

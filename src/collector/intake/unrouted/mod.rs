@@ -1,4 +1,4 @@
-//! Objects that no feed took when a notification named them: once a feed does, they are ordered as changes.
+//! Objects that had no feed when a notification named them: once a feed takes them, they are read like any change.
 
 pub(in crate::collector) mod told;
 
@@ -18,34 +18,34 @@ use crate::notification::ObjectChange;
 /// How many objects are worked on at once, and read from the store at once.
 const AT_ONCE: usize = 1000;
 
-/// How often those are ordered again whose work was given up.
+/// How often objects are requested again whose work was given up.
 const AGAIN_EVERY: Duration = Duration::from_secs(600);
 
-/// What was kept for want of a feed, on its way to the dispatcher.
+/// The kept names of objects without a feed, on their way to the dispatcher.
 pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
     pub store: CheckpointStore,
     pub read_requests: mpsc::Sender<ReadRequest>,
-    /// Once, and no more.
+    /// One round, and no more.
     pub once: bool,
 }
 
-/// What one round over the kept names came to.
+/// The outcome of one round over the kept names.
 #[derive(Default)]
 struct Round {
     ordered: u64,
-    /// Still nobody's.
+    /// Still without a feed.
     left: u64,
     given_up: u64,
     done: Vec<u64>,
 }
 
 impl Rerouting {
-    /// Orders what a feed takes by now, and forgets each name once nothing is left to do for its object. Which feed takes
-    /// what does not change while the process runs: this ends when all of it is done.
+    /// Requests reads of objects that a feed takes now, and forgets each name once nothing is left to do for its object.
+    /// The feeds do not change while the process runs: this ends when all of that is done.
     pub(in crate::collector) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
         let Self { feeds, store, read_requests, once } = self;
-        // With `once` the dispatcher ends when nobody asks for a read any more, and with it the last work.
+        // With `once` the dispatcher ends when no sender of read requests is left.
         let mut read_requests = Some(read_requests);
         while let Some(read_requests) = if once { read_requests.take() } else { read_requests.clone() } {
             let given_up = round(&feeds, &store, read_requests, &shutdown).await?;
@@ -62,7 +62,7 @@ impl Rerouting {
     }
 }
 
-/// Returns how many objects could not be brought to their sinks.
+/// Returns for how many objects the work was given up.
 async fn round(
     feeds: &Feeds,
     store: &CheckpointStore,
@@ -136,7 +136,7 @@ impl Round {
             return Ok(());
         }
         match store.forget_unrouted(std::mem::take(&mut self.done)).await {
-            // They stay until the next start, which finds their objects as they were read.
+            // They stay until the next start, which finds their objects unchanged.
             Err(StoreError::Full) => Ok(()),
             forgotten => forgotten,
         }

@@ -1,4 +1,4 @@
-//! Tells of notifications that no feed takes: once per place, with what to do about it.
+//! Reports notifications that no feed takes: once per place, with what to do about it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,17 +13,17 @@ use crate::collector::ids::FeedId;
 use crate::config::closest;
 use crate::notification::ObjectId;
 
-/// Whoever can send messages can name any number of places and events: no more of each are told of.
+/// Whoever can send messages can name any number of places and events: no more of each are reported.
 const KNOWN_MAX: usize = 100;
 
 /// How much of a key is repeated in a suggestion, and how many prefixes and globs of a feed.
 const PART_CHARS_MAX: usize = 100;
 const LISTED_MAX: usize = 8;
 
-/// How often it is told that there is no room.
+/// How often it is reported that there is no room.
 const FULL_EVERY: Duration = Duration::from_secs(3600);
 
-/// What was told of already, for one queue.
+/// What was reported already, for one queue.
 #[derive(Default)]
 pub(in crate::collector) struct Told {
     places: Mutex<BTreeSet<Place>>,
@@ -31,7 +31,7 @@ pub(in crate::collector) struct Told {
     full_at: Mutex<Option<Instant>>,
 }
 
-/// What is told of once.
+/// What is reported once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Place {
     Bucket(Arc<str>),
@@ -41,12 +41,12 @@ enum Place {
     Keys(Option<FeedId>, Box<str>),
 }
 
-/// Whether something is told of.
+/// Whether something is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum News {
     New,
     Known,
-    /// It would be one more than is told of; the first such.
+    /// It would be one more than is reported; the first such.
     TooMany,
 }
 
@@ -67,7 +67,7 @@ impl Told {
                 warn!(
                     queue,
                     places = KNOWN_MAX,
-                    "notifications name more places that belong to no feed than are told of; `auditferry quarantine unrouted list` shows them"
+                    "notifications name more places that belong to no feed than are reported; `auditferry quarantine unrouted list` shows them"
                 );
                 return;
             }
@@ -130,7 +130,7 @@ fn ending(key: &str) -> &str {
     name.rfind('.').map_or("", |dot| &name[dot..])
 }
 
-/// What to do about it. Text out of a message stands in it escaped and cut.
+/// What to do about it. Text of a message is escaped and cut in it.
 fn suggestion(feeds: &Feeds, object: &ObjectId, why: NoFeed, nearest: Option<&Feed>) -> String {
     let Some(feed) = nearest else {
         let buckets = feeds.0.iter().flat_map(|feed| feed.buckets.iter()).map(|bucket| &**bucket);

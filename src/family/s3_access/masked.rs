@@ -1,4 +1,4 @@
-//! What of a record is shown: its secrets are masked, and what was asked to be dropped is cut out.
+//! A record without its secrets: they are masked, and what is to be dropped is cut out.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use crate::event::{Event, Mask};
 use crate::family::s3_access::request::{self, Cut};
 use crate::records::Record;
 
-/// The record as it may be shown.
-pub(super) struct Shown<'a> {
+/// The record's masks.
+pub(super) struct Masked<'a> {
     text: &'a str,
     /// The secrets that were met so far.
     pub masks: Vec<Mask>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> Masked<'a> {
     pub(super) const fn of(text: &'a str) -> Self {
         Self { text, masks: Vec::new() }
     }
@@ -37,24 +37,27 @@ impl<'a> Shown<'a> {
         }
         // A part with something in it is a part of the text.
         let from = part.as_ptr() as usize - self.text.as_ptr() as usize;
-        let mask = |(at, shown): &Cut| Mask { at: from + at.start..from + at.end, shown: Cow::Borrowed(*shown) };
+        let mask = |(at, replacement): &Cut| Mask {
+            at: from + at.start..from + at.end,
+            replacement: Cow::Borrowed(*replacement),
+        };
         cuts.iter().map(mask).collect()
     }
 }
 
-/// Where the text is not the record's own, its places are not the record's: what is hidden is then shown by the text.
+/// Where the text is not the record's own, its places are not the record's: the whole record is then replaced by the masked text.
 pub(super) fn mend(event: &mut Event<'_>, record: &Record<'_>, text: &str) {
     let mut masks: Vec<Mask> = event.masks.drain(..).chain(event.dropped.iter().cloned()).collect();
     masks.sort_by_key(|mask| mask.at.start);
-    let mut shown = String::with_capacity(text.len());
+    let mut masked = String::with_capacity(text.len());
     let mut from = 0;
     for mask in &masks {
-        shown.push_str(text.get(from..mask.at.start).unwrap_or_default());
-        shown.push_str(&mask.shown);
+        masked.push_str(text.get(from..mask.at.start).unwrap_or_default());
+        masked.push_str(&mask.replacement);
         from = mask.at.end;
     }
-    shown.push_str(text.get(from..).unwrap_or_default());
-    let whole = Mask { at: 0..record.bytes.len(), shown: Cow::Owned(shown) };
+    masked.push_str(text.get(from..).unwrap_or_default());
+    let whole = Mask { at: 0..record.bytes.len(), replacement: Cow::Owned(masked) };
     if !event.dropped.is_empty() {
         event.dropped = vec![whole];
     } else if !masks.is_empty() {
