@@ -12,7 +12,8 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// What only some places may write, and where they are: a folder, or a file by name.
 const PLACES: &[(&[&str], &[&str])] = &[
     // Who spawns, waits and reads the clock decides what happens when.
-    (&["tokio::spawn(", "spawn_blocking(", "JoinSet"], &["src/collector/"]),
+    (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
+    (&["spawn_blocking("], &["src/collector/", "src/sink/file/"]),
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
@@ -433,7 +434,7 @@ fn nothing_is_left_undone_or_unchecked() {
 #[test]
 fn every_link_in_a_document_leads_somewhere() {
     let mut documents = vec![root().join("README.md")];
-    for folder in ["config", "deploy"] {
+    for folder in ["config", "deploy", "src", "tests"] {
         documents.extend(files(folder, "md"));
     }
     let mut found = Vec::new();
@@ -450,26 +451,52 @@ fn every_link_in_a_document_leads_somewhere() {
     none(found, "a link leads somewhere");
 }
 
-/// What stands in backquotes and names a test: `file::name` below tests/it, or `src/file.rs::name`.
-fn tests_named(text: &str) -> Vec<(String, String)> {
-    let quoted = text.split('`').skip(1).step_by(2);
-    let named = quoted.filter_map(|quoted| quoted.rsplit_once("::"));
-    named
-        .map(|(file, name)| match file.strip_prefix("src/") {
-            Some(_) => (file.to_owned(), name.to_owned()),
-            None => (format!("tests/it/{file}.rs"), name.to_owned()),
-        })
-        .collect()
+/// What stands in backquotes in a document, blocks of code too.
+fn quoted(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// What names a test: `file::name` below tests/it, or the whole path of a file and the name.
+fn tests_named(document: &str) -> Vec<(String, String)> {
+    let whole = |file: &str| match file.ends_with(".rs") {
+        true => file.to_owned(),
+        false => format!("tests/it/{file}.rs"),
+    };
+    let is_test = |name: &str| {
+        name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let quoted = quoted(document);
+    let named = quoted.iter().filter_map(|quoted| quoted.rsplit_once("::")).filter(|(_, name)| is_test(name));
+    named.map(|(file, name)| (whole(file), name.into())).collect()
 }
 
 #[test]
-fn each_test_that_holds_a_promise_exists() {
-    let named = tests_named(&std::fs::read_to_string(root().join("tests/SEMANTICS.md")).unwrap());
-    assert!(named.len() > 30, "promises are held by tests");
-    let is_missing = |(file, name): &(String, String)| {
-        let text = std::fs::read_to_string(root().join(file)).unwrap_or_default();
-        !text.contains(&format!("fn {name}("))
-    };
-    let missing = named.into_iter().filter(is_missing).map(|(file, name)| format!("{file}: {name}"));
-    none(missing.collect(), "each test that a promise names is there");
+fn each_test_that_holds_a_promise_or_an_invariant_exists() {
+    let mut missing = Vec::new();
+    for (document, least) in [("tests/SEMANTICS.md", 30), ("src/README.md", 20)] {
+        let named = tests_named(document);
+        assert!(named.len() > least, "{document} names tests");
+        for (file, name) in named {
+            let text = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
+            if !text.contains(&format!("fn {name}(")) {
+                missing.push(format!("{document}: {file}: {name}"));
+            }
+        }
+    }
+    none(missing, "each test that a document names is there");
+}
+
+#[test]
+fn each_file_that_the_architecture_names_exists() {
+    let mut missing = Vec::new();
+    for (document, least) in [("src/README.md", 50), ("tests/README.md", 10)] {
+        let quoted = quoted(document);
+        let paths = quoted.iter().filter_map(|quoted| quoted.split("::").next());
+        let paths: Vec<&str> = paths.filter(|path| path.starts_with("src/") || path.starts_with("tests/")).collect();
+        assert!(paths.len() > least, "{document} names files");
+        let is_missing = |path: &&str| !root().join(path).exists();
+        missing.extend(paths.into_iter().filter(is_missing).map(|path| format!("{document}: {path}")));
+    }
+    none(missing, "each file that a document names is there");
 }

@@ -158,40 +158,61 @@ pub struct Part {
     pub piece: Piece,
 }
 
-/// What is sent to a sink at once.
+/// What is sent to a sink at once: the pieces' events, one after another.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// As its manifest has it: a repeat carries the same.
     pub id: Box<str>,
     pub seq: u64,
-    pub bytes: Bytes,
-    pub ends: Arc<[u32]>,
-    pub heads: Arc<[Head]>,
+    pub pieces: Arc<[Piece]>,
 }
 
 impl Batch {
-    /// The pieces' events, one after another.
-    pub fn of<'a>(manifest: &Manifest, pieces: impl Iterator<Item = &'a Piece> + Clone) -> Self {
-        let mut bytes = Vec::with_capacity(pieces.clone().map(|piece| piece.bytes.len()).sum());
-        let mut ends = Vec::with_capacity(pieces.clone().map(|piece| piece.ends.len()).sum());
-        let mut heads = Vec::with_capacity(ends.capacity());
-        for piece in pieces {
-            let base = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            ends.extend(piece.ends.iter().map(|end| base.saturating_add(*end)));
-            heads.extend_from_slice(&piece.heads);
-            bytes.extend_from_slice(&piece.bytes);
-        }
+    pub fn of<'a>(manifest: &Manifest, pieces: impl Iterator<Item = &'a Piece>) -> Self {
         let Manifest { id, seq, .. } = manifest;
-        Self { id: id.clone(), seq: *seq, bytes: bytes.into(), ends: ends.into(), heads: heads.into() }
+        Self { id: id.clone(), seq: *seq, pieces: pieces.cloned().collect() }
     }
 
     pub fn events(&self) -> usize {
-        self.ends.len()
+        self.pieces.iter().map(|piece| piece.ends.len()).sum()
+    }
+
+    /// How many bytes the events take together.
+    pub fn bytes(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+    }
+
+    /// Whether its bytes begin with these.
+    pub fn begins_with(&self, mut bytes: &[u8]) -> bool {
+        for piece in &*self.pieces {
+            let (some, rest) = bytes.split_at(bytes.len().min(piece.bytes.len()));
+            if !piece.bytes.starts_with(some) {
+                return false;
+            }
+            bytes = rest;
+        }
+        bytes.is_empty()
+    }
+
+    /// Its bytes without the first `skipped`.
+    pub fn bytes_from(&self, skipped: u64) -> impl Iterator<Item = Bytes> + use<> {
+        let mut skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        let pieces = Arc::clone(&self.pieces);
+        (0..pieces.len()).filter_map(move |at| {
+            let bytes = &pieces[at].bytes;
+            let from = skipped.min(bytes.len());
+            skipped -= from;
+            (from < bytes.len()).then(|| bytes.slice(from..))
+        })
     }
 
     /// The events one by one, each with its newline.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        lines(&self.bytes, &self.ends)
+        self.pieces.iter().flat_map(|piece| lines(&piece.bytes, &piece.ends))
+    }
+
+    pub fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.pieces.iter().flat_map(|piece| &*piece.heads)
     }
 }
 

@@ -342,8 +342,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
         let path = connection.path().unwrap_or_default().into();
         return Err(OpenError::Corrupt { path, reason: "it holds other tables".to_owned() });
     }
+    if found == VERSION {
+        return Ok(());
+    }
+    // All steps or none: each is as good as a store of an older program, and one durable write is enough.
+    let transaction = connection.transaction()?;
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
-        let transaction = connection.transaction()?;
         transaction.execute_batch(step)?;
         let taken_over = match *step {
             lanes::STEP => lanes::take_over(&transaction),
@@ -355,7 +359,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
             (error, path) => OpenError::Corrupt { path: path.unwrap_or_default().into(), reason: error.to_string() },
         })?;
         transaction.pragma_update(None, "user_version", to)?;
-        transaction.commit()?;
     }
+    transaction.commit()?;
     Ok(())
 }

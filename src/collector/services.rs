@@ -35,7 +35,7 @@ pub(super) struct Services {
 
 impl Services {
     /// Returns once the stop was asked for so long ago that nothing is waited for any more, and there is time left to
-    /// give back what is in hand. Cancel-safe.
+    /// give back in-flight messages. Cancel-safe.
     pub(crate) async fn stopped_for_long(&self) {
         self.shutdown.requested_for(self.limits.shutdown_grace / 3).await;
     }

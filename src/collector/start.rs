@@ -101,12 +101,13 @@ pub(super) fn workers(
         let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let unfinished =
             recovery::look_up(store, feeds, SinkId(position), &lane, &encoder, limits, random, reporter, halt)?;
+        let batches = batch_limits(limits, table, room_bytes);
         let (worker, handle) = SinkWorker::new(worker::Setup {
             lane,
             sink,
             encoder,
-            limits: batch_limits(limits, table, room_bytes),
-            room_bytes,
+            limits: batches,
+            room_bytes: room_bytes.min(2 * batches.bytes),
             store: store.clone(),
             clock: clock.clone(),
             random: random.clone(),

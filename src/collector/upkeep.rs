@@ -35,7 +35,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A sink that has had a batch for as long without an answer stands still.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// A queue and what of it is in hand.
+/// A queue and its in-flight messages.
 pub(super) struct Watched<Q> {
     pub name: Arc<str>,
     pub queue: Arc<Q>,
@@ -118,7 +118,7 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
         {
             let (reporter, identity) = (&services.reporter, identity.name());
             limited!(
-                reporter, WARN, identity, "credentials are not renewed; those in hand are used until they expire",
+                reporter, WARN, identity, "credentials are not renewed; the current ones are used until they expire",
                 identity, %error
             );
         }
@@ -144,7 +144,7 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
 }
 
 async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
-    let oldest_ms = watched.in_flight.all().iter().filter_map(|held| held.message().sent_at_ms).min();
+    let oldest_ms = watched.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
     let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
     services.metrics.queue_oldest_message_age_seconds.set([&watched.name], age_secs);
     // Without permission to ask, the gauges stay as they are; receiving says what is wrong.

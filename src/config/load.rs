@@ -451,9 +451,9 @@ path = "/out.ndjson"
         ];
         let config = load_text(&with("[identity.a]\n"), &variables).unwrap().config;
         assert_eq!(config.feed["dbx"].prefixes, ["a/", "2026", "true", "1e5", "0x10"]);
-        let hops = &config.identity["a"].assume_role;
-        assert_eq!((hops.len(), hops[0].external_id.as_deref()), (1, Some("424242")));
-        assert_eq!(hops[0].duration, Duration::from_secs(900));
+        let roles = &config.identity["a"].assume_role;
+        assert_eq!((roles.len(), roles[0].external_id.as_deref()), (1, Some("424242")));
+        assert_eq!(roles[0].duration, Duration::from_secs(900));
     }
 
     #[test]

@@ -267,11 +267,11 @@ fn may_be_json(text: &str) -> bool {
 fn is_clean(whole: &str) -> bool {
     let mut keys = Vec::new();
     let mut reader = Reader::new(whole);
-    matches!(survey(&mut reader, &mut keys), Ok(true))
+    matches!(probe(&mut reader, &mut keys), Ok(true))
 }
 
 /// Reads one value. `keys` holds those of the objects around.
-fn survey<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, Fault> {
+fn probe<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, Fault> {
     let mut clean = true;
     match reader.peek() {
         Some(b'{') => {
@@ -281,14 +281,14 @@ fn survey<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, 
                     Cow::Borrowed(key) if clean && !is_secret(key) => keys.push(key),
                     _ => clean = false,
                 }
-                clean &= survey(reader, keys)?;
+                clean &= probe(reader, keys)?;
                 Ok(())
             })?;
             clean &= are_distinct(&mut keys[from..]);
             keys.truncate(from);
         }
         Some(b'[') => reader.array(|reader| {
-            clean &= survey(reader, keys)?;
+            clean &= probe(reader, keys)?;
             Ok(())
         })?,
         _ => {

@@ -2,7 +2,7 @@
 
 pub mod fault;
 
-mod hop;
+mod chain;
 
 mod provider;
 
@@ -25,13 +25,13 @@ pub struct Config {
     pub profile: Option<String>,
     /// The roles to assume, in order; each is assumed with the credentials of the one before.
     #[serde(default)]
-    pub assume_role: Vec<Hop>,
+    pub assume_role: Vec<RoleConfig>,
 }
 
-/// One role on the way.
+/// One step of the chain: a role to assume.
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Hop {
+pub struct RoleConfig {
     /// The role's ARN.
     pub role_arn: String,
     /// The external id its trust policy asks for.
@@ -51,10 +51,10 @@ pub struct Hop {
     pub endpoint_url: Option<String>,
 }
 
-impl fmt::Debug for Hop {
+impl fmt::Debug for RoleConfig {
     /// Without the external id, which some hold for a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hop")
+        f.debug_struct("RoleConfig")
             .field("role_arn", &self.role_arn)
             .field("duration", &self.duration)
             .finish_non_exhaustive()
@@ -79,24 +79,26 @@ pub enum IdentityError {
     #[error("identity {identity}: {step} failed for now: {reason}")]
     Unavailable { identity: String, step: Step, reason: String },
     /// Roles are to be assumed, and nothing says in which region.
-    #[error("identity {identity}: no region is known to assume {role_arn} in; set `region` in the hop or the feed")]
+    #[error(
+        "identity {identity}: no region is known to assume {role_arn} in; set `region` with that role or in the feed"
+    )]
     RegionMissing { identity: String, role_arn: String },
 }
 
-/// Which step on the way to the credentials failed.
+/// Which step of the credential chain failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// What the chain of roles begins from.
     Base,
     /// One role of the chain, the first being 1.
-    Hop { number: usize, of: usize, role_arn: String },
+    Role { number: usize, of: usize, role_arn: String },
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Base => f.write_str("finding the credentials to begin from"),
-            Self::Hop { number, of, role_arn } => write!(f, "assuming {role_arn} (hop {number} of {of})"),
+            Self::Role { number, of, role_arn } => write!(f, "assuming {role_arn} (step {number} of {of})"),
         }
     }
 }

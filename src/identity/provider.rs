@@ -17,8 +17,8 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
+use crate::identity::chain::CredentialChain;
 use crate::identity::fault::{cause, chained};
-use crate::identity::hop::Way;
 use crate::identity::{Config, IdentityError, Step};
 
 /// Credentials are refreshed as long before they expire, or at half of their life where that is later.
@@ -84,9 +84,9 @@ pub async fn credentials(
         step: Step::Base,
         reason: "there is no source of credentials at all".to_owned(),
     })?;
-    let way = Way::new(name, &config.assume_role, base, &aws)?;
+    let chain = CredentialChain::new(name, &config.assume_role, base, &aws)?;
     let clients = for_clients(&aws, request_timeout);
-    Ok(Identity::new(name, SharedCredentialsProvider::new(way), &clients, SystemTime::now))
+    Ok(Identity::new(name, SharedCredentialsProvider::new(chain), &clients, SystemTime::now))
 }
 
 /// What clients are built from. They give up what is not answered in time, and try nothing again: the collector does,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::identity::{Config, Hop};
+use crate::identity::{Config, RoleConfig};
 
 /// STS refuses shorter sessions (API reference of `AssumeRole`, as are the limits below).
 const DURATION_MIN: Duration = Duration::from_secs(900);
@@ -10,8 +10,8 @@ const DURATION_MIN: Duration = Duration::from_secs(900);
 const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
 /// No session of a role assumed from another role's session is longer.
 const CHAINED_DURATION_MAX: Duration = Duration::from_secs(3600);
-/// More hops are a mistake rather than a design.
-const HOPS_MAX: usize = 8;
+/// More roles are a mistake rather than a design.
+const ROLES_MAX: usize = 8;
 const EXTERNAL_ID_CHARS_MAX: usize = 1224;
 const SESSION_POLICY_CHARS_MAX: usize = 2048;
 
@@ -34,18 +34,18 @@ impl Config {
         if self.profile.as_deref().is_some_and(|profile| profile.trim().is_empty()) {
             return Err(wrong("profile", "expected the name of a profile, not an empty text"));
         }
-        if self.assume_role.len() > HOPS_MAX {
-            return Err(wrong("assume_role", &format!("expected at most {HOPS_MAX} roles")));
+        if self.assume_role.len() > ROLES_MAX {
+            return Err(wrong("assume_role", &format!("expected at most {ROLES_MAX} roles")));
         }
-        for (index, hop) in self.assume_role.iter().enumerate() {
+        for (index, role) in self.assume_role.iter().enumerate() {
             let at = |field: &str| format!("assume_role[{index}].{field}");
-            hop.fault(index > 0).map_or(Ok(()), |(field, problem)| Err(wrong(&at(field), &problem)))?;
+            role.fault(index > 0).map_or(Ok(()), |(field, problem)| Err(wrong(&at(field), &problem)))?;
         }
         Ok(())
     }
 }
 
-impl Hop {
+impl RoleConfig {
     fn fault(&self, chained: bool) -> Option<(&'static str, String)> {
         if let Some(problem) = duration_fault(self.duration, chained) {
             return Some(("duration", problem));
@@ -131,8 +131,8 @@ mod tests {
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/audit/reader";
 
-    fn hop() -> Hop {
-        Hop {
+    fn role() -> RoleConfig {
+        RoleConfig {
             role_arn: ROLE.to_owned(),
             external_id: None,
             session_name: "auditferry".to_owned(),
@@ -143,7 +143,7 @@ mod tests {
         }
     }
 
-    fn refused_field(assume_role: Vec<Hop>) -> Option<String> {
+    fn refused_field(assume_role: Vec<RoleConfig>) -> Option<String> {
         Config { profile: None, assume_role }.validate().err().map(|error| error.field)
     }
 
@@ -162,10 +162,10 @@ mod tests {
             (43_200, true, false),
             (43_201, false, false),
         ] {
-            let lasting = Hop { duration: Duration::from_secs(secs), ..hop() };
-            assert_eq!(refused_field(vec![lasting.clone()]).is_none(), first, "{secs} s on the first hop");
-            let refused = refused_field(vec![hop(), lasting]);
-            assert_eq!(refused.is_none(), chained, "{secs} s on the second hop");
+            let lasting = RoleConfig { duration: Duration::from_secs(secs), ..role() };
+            assert_eq!(refused_field(vec![lasting.clone()]).is_none(), first, "{secs} s on the first role");
+            let refused = refused_field(vec![role(), lasting]);
+            assert_eq!(refused.is_none(), chained, "{secs} s on the second role");
             assert!(refused.is_none_or(|field| field == "assume_role[1].duration"));
         }
     }
@@ -184,7 +184,7 @@ mod tests {
             ("reader", false),
             ("", false),
         ] {
-            let refused = refused_field(vec![Hop { role_arn: arn.to_owned(), ..hop() }]);
+            let refused = refused_field(vec![RoleConfig { role_arn: arn.to_owned(), ..role() }]);
             assert_eq!(refused.is_none(), expected, "{arn}");
         }
     }
@@ -193,31 +193,33 @@ mod tests {
     fn session_names_external_ids_and_policies_are_those_sts_takes() {
         let long = "x".repeat(65);
         for name in ["x", "two words", "slash/", "", &long] {
-            let refused = refused_field(vec![Hop { session_name: name.to_owned(), ..hop() }]);
+            let refused = refused_field(vec![RoleConfig { session_name: name.to_owned(), ..role() }]);
             assert_eq!(refused.as_deref(), Some("assume_role[0].session_name"), "{name}");
         }
         for id in ["x", "with space", ""] {
-            let refused = refused_field(vec![Hop { external_id: Some(id.to_owned()), ..hop() }]);
+            let refused = refused_field(vec![RoleConfig { external_id: Some(id.to_owned()), ..role() }]);
             assert_eq!(refused.as_deref(), Some("assume_role[0].external_id"), "{id}");
         }
         for policy in ["", "[]", "{}", "{\"Statement\":"] {
-            let refused = refused_field(vec![Hop { session_policy: Some(policy.to_owned()), ..hop() }]);
+            let refused = refused_field(vec![RoleConfig { session_policy: Some(policy.to_owned()), ..role() }]);
             assert_eq!(refused.as_deref(), Some("assume_role[0].session_policy"), "{policy}");
         }
-        let whole = Hop {
+        let whole = RoleConfig {
             external_id: Some("tenant:4711/audit".to_owned()),
             session_policy: Some(r#"{"Version":"2012-10-17","Statement":[]}"#.to_owned()),
             region: Some("eu-central-1".to_owned()),
             endpoint_url: Some("https://sts.example".to_owned()),
-            ..hop()
+            ..role()
         };
         assert_eq!(refused_field(vec![whole]), None);
     }
 
     #[test]
     fn an_external_id_is_never_repeated_in_the_problem() {
-        let config =
-            Config { profile: None, assume_role: vec![Hop { external_id: Some("se cret".to_owned()), ..hop() }] };
+        let config = Config {
+            profile: None,
+            assume_role: vec![RoleConfig { external_id: Some("se cret".to_owned()), ..role() }],
+        };
         assert!(!config.validate().expect_err("a space is not allowed").to_string().contains("se cret"));
     }
 }

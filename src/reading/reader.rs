@@ -39,8 +39,12 @@ impl<I: Send + 'static, T> Reader<I, T> {
 
     /// Goes on with `input` as far as can be, and appends to `out` what is given out. The first step takes
     /// [`Input::GoOn`]. An input that was not asked for changes nothing. Takes as long as the work on about a MiB of
-    /// content does, or on the range it was given.
+    /// content does, or on the range it was given. Where `out` is empty, all that was given out before is taken care of: while
+    /// it is not, the step after about a MiB of it is [`Step::Emit`].
     pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
+        if out.is_empty() {
+            self.supply.count_anew();
+        }
         self.supply.give(input);
         let polled = self.work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.outlet.take(out);

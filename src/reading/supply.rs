@@ -39,7 +39,7 @@ struct State {
     /// Sinks that take nothing more.
     without: Vec<usize>,
     is_stopped: bool,
-    /// Bytes given out since the last step.
+    /// Bytes given out and not taken care of.
     out_bytes: usize,
 }
 
@@ -65,11 +65,14 @@ impl Supply {
         }
     }
 
-    /// What is asked for now, if anything. What was given out is taken with it.
+    /// What is asked for now, if anything.
     pub(super) fn need(&self) -> Option<Need> {
-        let mut state = self.state();
-        state.out_bytes = 0;
-        state.need.clone()
+        self.state().need.clone()
+    }
+
+    /// All that was given out is taken care of.
+    pub(super) fn count_anew(&self) {
+        self.state().out_bytes = 0;
     }
 
     pub(super) fn count_out(&self, bytes: usize) {

@@ -1,6 +1,5 @@
 //! Standard output, as JSON lines or as lines to read: at least once, since nobody acknowledges.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Deserialize;
@@ -67,13 +66,19 @@ impl Sink for StdoutSink {
 
 impl StdoutSink {
     async fn write(&self, batch: &Batch) -> Result<Delivery, DeliveryError> {
-        let bytes = match self.style {
-            StdoutStyle::Json => Cow::Borrowed(&batch.bytes[..]),
-            StdoutStyle::Readable => Cow::Owned(batch.lines().map(readable).collect::<String>().into_bytes()),
-        };
         let mut out = tokio::io::stdout();
         let written = async {
-            out.write_all(&bytes).await?;
+            match self.style {
+                StdoutStyle::Json => {
+                    for bytes in batch.bytes_from(0) {
+                        out.write_all(&bytes).await?;
+                    }
+                }
+                StdoutStyle::Readable => {
+                    let lines: String = batch.lines().map(readable).collect();
+                    out.write_all(lines.as_bytes()).await?;
+                }
+            }
             out.flush().await
         };
         match written.await {

@@ -165,7 +165,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[log]`", keys::<Log>()),
         ("`[limits]`", keys::<Limits>()),
         ("`[identity.<name>]`", keys::<identity::Config>()),
-        ("`[[identity.<name>.assume_role]]`", keys::<identity::Hop>()),
+        ("`[[identity.<name>.assume_role]]`", keys::<identity::RoleConfig>()),
         ("`[queue.<name>]`", keys::<queue::Config>()),
         ("`[feed.<name>]`", keys::<feed::Config>()),
         ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),

@@ -27,7 +27,7 @@ fn a_chain_of_roles_is_assumed_in_order_and_the_last_one_reads_the_bucket() {
     let place = Place::new();
     let proxy = Proxy::to(aws.address);
     let roles = [aws.role(&anybody_may_assume(), &may("sts:*")), aws.role(&anybody_may_assume(), &may("s3:*"))];
-    let hop = |role: &str, more: &str| {
+    let step = |role: &str, more: &str| {
         let url = proxy.url();
         format!(
             "[[identity.customer.assume_role]]\nrole_arn = {role:?}\nendpoint_url = {url:?}\nregion = {REGION:?}\n{more}\n"
@@ -37,8 +37,8 @@ fn a_chain_of_roles_is_assumed_in_order_and_the_last_one_reads_the_bucket() {
     let world = World::new()
         .with_feed(&feed, &place, &["out"])
         .with_file("out")
-        .with(&hop(&roles[0], "session_name = \"first\""))
-        .with(&hop(&roles[1], "external_id = \"of-the-customer\"\nduration = \"15m\""));
+        .with(&step(&roles[0], "session_name = \"first\""))
+        .with(&step(&roles[1], "external_id = \"of-the-customer\"\nduration = \"15m\""));
     place.bucket.put(KEY, &object(&records(0..3)));
     let daemon = world.start();
     world.comes_to("out", 3);
@@ -113,11 +113,11 @@ impl Customer {
              identity = \"customer\"\nscan_every = \"1s\"\nsinks = [\"out\"]\n",
             self.bucket
         );
-        let hop = format!(
+        let step = format!(
             "[[identity.customer.assume_role]]\nrole_arn = {:?}\nexternal_id = {external_id:?}\nregion = {REGION:?}\nendpoint_url = {url:?}\n",
             self.role
         );
-        World::new().with(&feed).with(&hop).with_file("out")
+        World::new().with(&feed).with(&step).with_file("out")
     }
 
     fn run(&self, world: &World, arguments: &[&str]) -> super::support::daemon::Start {

@@ -286,12 +286,12 @@ fn a_role_that_is_denied_shows_at_its_identity_and_at_what_needs_it() {
         json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "s3:*", "Resource": "*" }] });
     let role = account.aws.role(&trust, &all);
     account.enforces(true);
-    let hop = format!(
+    let step = format!(
         "[[identity.customer.assume_role]]\nrole_arn = {role:?}\nregion = {REGION:?}\nendpoint_url = {:?}\n",
         account.emulator.url()
     );
     let feed = account.feed("identity = \"customer\"\nscan_every = \"1s\"");
-    let world = World::new().with(&feed).with(&hop).with_file("out");
+    let world = World::new().with(&feed).with(&step).with_file("out");
     let daemon = account.run(&world).expecting(&["no credentials", "the place could not be scanned"]).ready();
     for begin in ["failing: identity customer (credentials) since 20", "failing: feed audit (list) since 20"] {
         let line = readyz_says(&daemon, begin);

@@ -27,7 +27,7 @@ pub(in crate::collector) struct Offer {
 pub(in crate::collector::delivery) struct Status {
     /// Since when its sink takes nothing.
     pub(in crate::collector::delivery) failing: Option<Instant>,
-    /// Since when the batch in hand is on its way, and whose records it holds.
+    /// Since when a batch is under way, and which objects it has records of.
     pub(in crate::collector::delivery) sending: Option<(Instant, Arc<BTreeSet<ObjectId>>)>,
 }
 
@@ -120,15 +120,15 @@ impl WorkerHandle {
         since.into_iter().flatten().any(|since| since.elapsed() > patience)
     }
 
-    /// For how long the batch in hand has been on its way, where no delivery of it has failed.
+    /// For how long a batch has been under way, where no delivery of it has failed.
     pub(in crate::collector) fn unanswered(&self) -> Option<Duration> {
         let status = self.status.borrow();
         let sending = status.sending.as_ref().filter(|_| status.failing.is_none());
         sending.map(|(since, _)| since.elapsed())
     }
 
-    /// Whether the batch in hand, sealed and not committed, holds records of the object: where the sink stands with it
-    /// is open until then.
+    /// Whether a batch that is sealed and not committed has records of the object: until then the sink's position in it is
+    /// open.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
         self.status.borrow().sending.as_ref().is_some_and(|(_, objects)| objects.contains(object))
     }

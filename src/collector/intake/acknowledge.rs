@@ -15,8 +15,8 @@ use crate::telemetry::health::Activity;
 /// How often a delete is tried. After that the message comes again, and is settled without a read.
 const ATTEMPTS_MAX: u32 = 4;
 
-/// How long what cannot be settled before long stays in the queue, the first time and at most: twice as long each time.
-/// SQS allows 12 hours from the receipt on, and it was in hand before.
+/// How long a message that was put off stays invisible: the first time, and at most. It doubles each time. SQS allows 12
+/// hours from the receipt on, and the message was in flight before.
 const PUT_OFF_SECS_MIN: u32 = 15 * 60;
 const PUT_OFF_SECS_MAX: u32 = 11 * 3600;
 

@@ -1,5 +1,5 @@
-//! Messages in hand: each is settled once every change it tells of is, and given back otherwise. So are the objects whose
-//! names were kept.
+//! In-flight messages: each is settled once every change in it is, and given back otherwise. So are the objects whose names
+//! were kept.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -25,7 +25,7 @@ pub(in crate::collector) enum Proof {
     Remembered(Remembered),
 }
 
-/// What a message in hand has come to.
+/// How an in-flight message ended.
 #[derive(Debug)]
 pub(in crate::collector) enum Ended {
     /// All of it is settled: the message is deleted in exchange for the proofs.
@@ -51,7 +51,7 @@ pub(in crate::collector) struct InFlight {
 }
 
 impl InFlight {
-    /// Takes a message in hand. How it ends is told to `ended`; `slot` bounds how many are held at once.
+    /// A message that was received. Its end is sent to `ended`; `slot` bounds how many are in flight at once.
     pub(in crate::collector) fn new(
         message: Message,
         ended: mpsc::UnboundedSender<Ended>,
@@ -114,8 +114,8 @@ enum On {
 }
 
 impl AckHandle {
-    pub(in crate::collector) fn on(held: &Arc<InFlight>) -> Self {
-        Self { on: Some(On::Message(Arc::clone(held))) }
+    pub(in crate::collector) fn on(message: &Arc<InFlight>) -> Self {
+        Self { on: Some(On::Message(Arc::clone(message))) }
     }
 
     pub(in crate::collector) fn on_name(name: Name) -> Self {
@@ -125,7 +125,7 @@ impl AckHandle {
     /// This change needs nothing more.
     pub(in crate::collector) fn settle(mut self, proof: Proof) {
         match self.on.take() {
-            Some(On::Message(held)) => held.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
+            Some(On::Message(message)) => message.proofs.lock().unwrap_or_else(PoisonError::into_inner).push(proof),
             Some(On::Name(name)) => name.end(Some(proof)),
             None => {}
         }
@@ -133,15 +133,15 @@ impl AckHandle {
 
     /// This change cannot be settled before long: its message is better received again later.
     pub(in crate::collector) fn put_off(self) {
-        if let Some(On::Message(held)) = &self.on {
-            held.is_put_off.store(true, Ordering::Release);
+        if let Some(On::Message(message)) = &self.on {
+            message.is_put_off.store(true, Ordering::Release);
         }
     }
 
     /// Something happened to the change: its lease goes on.
     pub(in crate::collector) fn touch(&self) {
-        if let Some(On::Message(held)) = &self.on {
-            held.touch();
+        if let Some(On::Message(message)) = &self.on {
+            message.touch();
         }
     }
 }
@@ -149,7 +149,7 @@ impl AckHandle {
 impl Drop for AckHandle {
     fn drop(&mut self) {
         match self.on.take() {
-            Some(On::Message(held)) => held.given_up.store(true, Ordering::Release),
+            Some(On::Message(message)) => message.given_up.store(true, Ordering::Release),
             Some(On::Name(name)) => name.end(None),
             None => {}
         }
@@ -161,13 +161,13 @@ impl Drop for AckHandle {
 pub(in crate::collector) struct Name {
     /// Its number in the checkpoint store.
     pub id: u64,
-    /// Where its end is told.
+    /// Where its end is sent.
     pub ended: mpsc::UnboundedSender<NameEnded>,
     /// Bounds how many are worked on at once.
     pub _slot: OwnedSemaphorePermit,
 }
 
-/// What a name has come to: nothing is left to do, or the work was given up.
+/// How work on a name ended: nothing is left to do, or it was given up.
 #[derive(Debug)]
 pub(in crate::collector) struct NameEnded {
     pub id: u64,
@@ -181,19 +181,19 @@ impl Name {
     }
 }
 
-/// The messages in hand of one queue, for its lease.
+/// The in-flight messages of one queue, for its lease.
 #[derive(Clone, Debug, Default)]
 pub(in crate::collector) struct InFlightMessages(Arc<Mutex<Vec<Weak<InFlight>>>>);
 
 impl InFlightMessages {
-    pub(in crate::collector) fn add(&self, held: &Arc<InFlight>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(held));
+    pub(in crate::collector) fn add(&self, message: &Arc<InFlight>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(message));
     }
 
-    /// Those still in hand.
+    /// Those still in flight.
     pub(in crate::collector) fn all(&self) -> Vec<Arc<InFlight>> {
         let mut in_flight = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        in_flight.retain(|held| held.strong_count() > 0);
+        in_flight.retain(|message| message.strong_count() > 0);
         in_flight.iter().filter_map(Weak::upgrade).collect()
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     use crate::notification::queue::ReceiptHandle;
     use tokio::sync::Semaphore;
 
-    fn held() -> (Arc<InFlight>, mpsc::UnboundedReceiver<Ended>) {
+    fn in_flight() -> (Arc<InFlight>, mpsc::UnboundedReceiver<Ended>) {
         let message = Message {
             id: "1".into(),
             receipt_handle: ReceiptHandle("r".into()),
@@ -223,9 +223,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_is_settled_once_every_change_in_it_is() {
-        let (held, mut ends) = held();
-        let (one, two) = (AckHandle::on(&held), AckHandle::on(&held));
-        drop(held);
+        let (message, mut ends) = in_flight();
+        let (one, two) = (AckHandle::on(&message), AckHandle::on(&message));
+        drop(message);
         one.settle(vanished());
         assert!(ends.try_recv().is_err(), "the other change is still open");
         two.settle(vanished());
@@ -234,9 +234,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_given_up_gives_the_whole_message_back() {
-        let (held, mut ends) = held();
-        let (one, two) = (AckHandle::on(&held), AckHandle::on(&held));
-        drop(held);
+        let (message, mut ends) = in_flight();
+        let (one, two) = (AckHandle::on(&message), AckHandle::on(&message));
+        drop(message);
         one.settle(vanished());
         drop(two);
         assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
@@ -244,9 +244,9 @@ mod tests {
 
     #[tokio::test]
     async fn one_change_put_off_puts_off_the_whole_message() {
-        let (held, mut ends) = held();
-        let changes = [(); 3].map(|()| AckHandle::on(&held));
-        drop(held);
+        let (message, mut ends) = in_flight();
+        let changes = [(); 3].map(|()| AckHandle::on(&message));
+        drop(message);
         let [one, two, three] = changes;
         one.put_off();
         two.settle(vanished());
@@ -271,8 +271,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_nobody_claimed_goes_back() {
-        let (held, mut ends) = held();
-        drop(held);
+        let (message, mut ends) = in_flight();
+        drop(message);
         assert!(matches!(ends.try_recv(), Ok(Ended::GivenBack(_))));
     }
 }

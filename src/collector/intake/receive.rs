@@ -50,7 +50,7 @@ pub(in crate::collector) struct Intake<Q> {
     pub read_requests: mpsc::Sender<ReadRequest>,
     pub ended: mpsc::UnboundedSender<Ended>,
     pub in_flight: InFlightMessages,
-    /// One permit for each message that may be held.
+    /// One permit for each message that may be in flight.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
     /// How many names of objects that no feed takes are kept.
@@ -103,9 +103,9 @@ impl<Q: Queue> Intake<Q> {
                     for message in messages {
                         // Exactly as many slots were taken as messages can come.
                         let Some(slot) = slots.split(1) else { continue };
-                        let held = InFlight::new(message, self.ended.clone(), slot);
-                        self.in_flight.add(&held);
-                        self.take(&held, &mut nobodys).await?;
+                        let in_flight = InFlight::new(message, self.ended.clone(), slot);
+                        self.in_flight.add(&in_flight);
+                        self.take(&in_flight, &mut nobodys).await?;
                     }
                     self.remember(nobodys).await?;
                 }
@@ -152,10 +152,10 @@ impl<Q: Queue> Intake<Q> {
 
     /// Sends each change of a message its way. One that cannot be understood spares the others, but not the message.
     /// What no feed takes is added to `nobodys`.
-    async fn take(&self, held: &Arc<InFlight>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
-        let notices = match parse(&held.message().body) {
+    async fn take(&self, in_flight: &Arc<InFlight>, nobodys: &mut Vec<Nobodys>) -> Result<(), StoreError> {
+        let notices = match parse(&in_flight.message().body) {
             Ok(notices) => notices,
-            Err(error) => return self.poison(held, &error.to_string()).await,
+            Err(error) => return self.poison(in_flight, &error.to_string()).await,
         };
         // However many of its notifications cannot be understood, the message is quarantined once.
         let malformed = notices.iter().filter_map(|notice| match notice {
@@ -165,14 +165,14 @@ impl<Q: Queue> Intake<Q> {
         let more = malformed.clone().count().saturating_sub(1);
         if let Some(error) = malformed.clone().next() {
             let reason = if more > 0 { format!("{error}; and {more} more") } else { error.to_string() };
-            self.poison(held, &reason).await?;
+            self.poison(in_flight, &reason).await?;
         }
         if notices.is_empty() {
             self.count("empty");
-            AckHandle::on(held).settle(Proof::Ignored);
+            AckHandle::on(in_flight).settle(Proof::Ignored);
         }
         // Claimed before any is handed on: a message whose first change is settled at once must not end there.
-        let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(held)).collect();
+        let acks: Vec<AckHandle> = notices.iter().map(|_| AckHandle::on(in_flight)).collect();
         for (notice, ack) in notices.into_iter().zip(acks) {
             self.send(notice, ack, nobodys).await;
         }
@@ -257,8 +257,8 @@ impl<Q: Queue> Intake<Q> {
 
     /// A message that cannot be understood is reported at its first receive and left to the queue's redrive policy, a
     /// little longer each time. One that has come too often is quarantined here.
-    async fn poison(&self, held: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
-        let message: &Message = held.message();
+    async fn poison(&self, in_flight: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
+        let message: &Message = in_flight.message();
         self.count("poison");
         let (queue, id, receives) = (&self.name, &message.id, message.receive_count);
         if receives < self.poison_receives_max {
@@ -267,7 +267,7 @@ impl<Q: Queue> Intake<Q> {
                 "a message cannot be understood; it is left to the queue's redrive policy, or quarantined in the end",
                 %queue, message_id = %id, reason, receives, quarantined_at_receives = self.poison_receives_max
             );
-            drop(AckHandle::on(held));
+            drop(AckHandle::on(in_flight));
             return Ok(());
         }
         let body = message.body.as_bytes();
@@ -277,7 +277,7 @@ impl<Q: Queue> Intake<Q> {
             Err(StoreError::Full) if !self.once => {
                 // The message comes again.
                 self.reporter.store_is_full();
-                drop(AckHandle::on(held));
+                drop(AckHandle::on(in_flight));
                 return Ok(());
             }
             proof => proof?,
@@ -288,7 +288,7 @@ impl<Q: Queue> Intake<Q> {
             %queue, message_id = %id, reason, receives
         );
         self.metrics.records_quarantined.add([&self.name, "message"], 1);
-        AckHandle::on(held).settle(Proof::Quarantined(proof));
+        AckHandle::on(in_flight).settle(Proof::Quarantined(proof));
         Ok(())
     }
 

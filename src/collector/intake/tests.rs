@@ -209,9 +209,9 @@ async fn from_the_stop_on_messages_are_released_at_once_but_not_before_the_last_
 fn in_flight(name: &str, messages: &InFlightMessages) -> Arc<InFlight> {
     let (ended, _) = mpsc::unbounded_channel();
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let held = InFlight::new(message(name, 1), ended, slot);
-    messages.add(&held);
-    held
+    let in_flight = InFlight::new(message(name, 1), ended, slot);
+    messages.add(&in_flight);
+    in_flight
 }
 
 /// The seconds at which the message was kept invisible.

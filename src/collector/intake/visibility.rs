@@ -1,4 +1,4 @@
-//! Keeps every message in hand invisible while its work makes progress.
+//! Keeps every in-flight message invisible while its work makes progress.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(in crate::collector) struct Terms {
     pub reporter: Reporter,
 }
 
-/// Extends what is in hand at half the visibility, until `shutdown`.
+/// Extends in-flight messages at half the visibility, until `shutdown`.
 pub(in crate::collector) async fn run<Q: Queue>(
     queue: Arc<Q>,
     terms: Terms,
@@ -42,17 +42,20 @@ pub(in crate::collector) async fn run<Q: Queue>(
     }
 }
 
-/// Extends what is in hand once.
+/// Extends all in-flight messages once.
 pub(in crate::collector) async fn extend<Q: Queue>(
     queue: &Q,
     terms: &Terms,
     in_flight: &InFlightMessages,
     metrics: &Metrics,
 ) {
-    let held = in_flight.all();
-    let handles: Vec<ReceiptHandle> =
-        held.iter().filter(|held| is_kept(held, terms)).map(|held| held.message().receipt_handle.clone()).collect();
-    drop(held);
+    let messages = in_flight.all();
+    let handles: Vec<ReceiptHandle> = messages
+        .iter()
+        .filter(|message| is_kept(message, terms))
+        .map(|message| message.message().receipt_handle.clone())
+        .collect();
+    drop(messages);
     if handles.is_empty() {
         return;
     }
@@ -69,7 +72,7 @@ pub(in crate::collector) async fn extend<Q: Queue>(
                     }
                     Outcome::Failed(reason) => {
                         limited!(
-                            reporter, WARN, name, "a message in hand was not kept invisible", queue = %name, reason
+                            reporter, WARN, name, "an in-flight message was not kept invisible", queue = %name, reason
                         );
                         "failed"
                     }
@@ -82,21 +85,21 @@ pub(in crate::collector) async fn extend<Q: Queue>(
             reporter.queue_failed(name, Activity::Visibility, &error);
             let (messages, kind, hint) = (handles.len(), error.kind().word(), error.kind().advice());
             limited!(
-                reporter, WARN, name, "messages in hand were not kept invisible",
+                reporter, WARN, name, "in-flight messages were not kept invisible",
                 queue = %name, kind, %error, hint, messages
             );
         }
     }
 }
 
-fn is_kept(held: &InFlight, terms: &Terms) -> bool {
-    let age = held.received.elapsed();
-    let stalled = age.saturating_sub(Duration::from_millis(held.progress_ms())) > terms.stall_after;
+fn is_kept(in_flight: &InFlight, terms: &Terms) -> bool {
+    let age = in_flight.received.elapsed();
+    let stalled = age.saturating_sub(Duration::from_millis(in_flight.progress_ms())) > terms.stall_after;
     if stalled || age > HELD_MAX {
         limited!(
             terms.reporter, WARN, &terms.queue,
             "work on a message makes no progress or takes too long; the message is left to come again",
-            queue = %terms.queue, message_id = %held.message().id, held_secs = age.as_secs(), stalled
+            queue = %terms.queue, message_id = %in_flight.message().id, held_secs = age.as_secs(), stalled
         );
         return false;
     }

@@ -137,7 +137,7 @@ impl Dispatcher {
         let reporter = &self.services.reporter;
         match self.services.store.add_to_backlog(Arc::clone(&name), objects.collect()).await {
             Err(StoreError::Full) if !self.once => {
-                // The messages stay in hand until it is written.
+                // The messages stay in flight until it is written.
                 reporter.store_is_full();
                 return Ok(());
             }

@@ -18,8 +18,8 @@ use crate::notification::ObjectId;
 const WAIT_MIN: Duration = Duration::from_millis(500);
 
 impl Dispatcher {
-    /// Takes what is over its feed's share of the messages in hand out of the others' way: objects that wait to be read
-    /// into their feed's backlog, the newest first, and objects that wait for a sink into the sink's.
+    /// Makes room where a feed has more than its share of the in-flight messages. Objects that wait to be read go into their
+    /// feed's backlog, the newest first; objects that wait for a sink go into the sink's.
     pub(super) fn make_room(&mut self) {
         if self.once {
             return;
@@ -29,7 +29,7 @@ impl Dispatcher {
             if share == usize::MAX {
                 continue;
             }
-            let over = self.held(feed).saturating_sub(share);
+            let over = self.in_flight(feed).saturating_sub(share);
             let left = self.unqueue(feed, over);
             if left > 0 {
                 self.hurry(feed, left);
@@ -37,8 +37,8 @@ impl Dispatcher {
         }
     }
 
-    /// How many messages of the feed are in hand; one that tells of several objects counts for each.
-    fn held(&self, feed: FeedId) -> usize {
+    /// How many messages of the feed are in flight; one that names several objects counts for each.
+    fn in_flight(&self, feed: FeedId) -> usize {
         let waiting = self.waiting.values().filter(|pending| pending.feed == feed).map(|pending| pending.acks.len());
         let running = self.running.values().map(|running| &running.pending);
         let running = running.filter(|pending| pending.feed == feed).map(|pending| pending.acks.len());

@@ -266,7 +266,7 @@ impl Dispatcher {
         self.no_longer_unread(pending.feed, object).await
     }
 
-    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in hand until then.
+    /// The checkpoint store's disk is full: what could not be written is done again, and messages stay in flight until then.
     fn wait_for_space(&mut self, object: &ObjectId, mut pending: PendingChange, sinks: &[SinkId], origin: &Origin) {
         self.services.reporter.store_is_full();
         let wait = (pending.since.elapsed() / 2).clamp(SPACE_WAIT_MIN, SPACE_WAIT_MAX);

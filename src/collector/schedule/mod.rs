@@ -135,7 +135,7 @@ pub(super) struct Dispatcher {
     /// Which feed's backlog is next, and whether the next job is out of one, and not out of a sink's.
     next_unread: usize,
     is_unread_next: bool,
-    /// How many messages of each feed may be in hand before they are in the way of its queue's other feeds.
+    /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
     held_shares: PerFeed<usize>,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// The first failure that ended an object's work with `--once`.
@@ -202,7 +202,7 @@ impl Dispatcher {
                 },
                 _ = tick.tick() => {
                     self.services.beat();
-                    self.keep_in_hand();
+                    self.keep_leases();
                     self.look_at_rates();
                     self.wake();
                     self.make_room();
@@ -215,7 +215,7 @@ impl Dispatcher {
                 }
             }
         }
-        // Jobs in hand end at their next part, or are dropped at the end of the grace; the store says how far they came.
+        // Running jobs end at their next part, or are dropped at the end of the grace; the store says how far they came.
         while let Some(end) = self.jobs.join_next().await {
             self.end(end).await?;
         }
@@ -348,8 +348,8 @@ impl Dispatcher {
         }
     }
 
-    /// Messages whose work moves, or waits its turn, stay in hand.
-    fn keep_in_hand(&mut self) {
+    /// Keeps the leases of messages whose work makes progress, or waits for its turn.
+    fn keep_leases(&mut self) {
         for running in self.running.values_mut() {
             let now = running.progress.steps();
             if std::mem::replace(&mut running.steps_seen, now) != now {

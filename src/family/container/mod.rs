@@ -217,7 +217,7 @@ pub(super) fn valid(bytes: &[u8]) -> &str {
 
 /// Reads the members of the JSON object that a line is, or begins with, until `member` has seen enough: it is given each
 /// name and its value. `head` is the line or its beginning. Tells whether it was read whole.
-pub(super) fn glance(head: &[u8], line: &[u8], mut member: impl FnMut(&str, Json<'_>) -> bool) -> bool {
+pub(super) fn peek(head: &[u8], line: &[u8], mut member: impl FnMut(&str, Json<'_>) -> bool) -> bool {
     let text = envelope::with_whole_pairs(valid(head));
     let is_cut = head.len() < line.len();
     let read = Reader::new(&text).object(|reader, key| {

@@ -42,7 +42,7 @@ const HEAD_BYTES: usize = 256;
 fn is_record(bytes: &[u8]) -> bool {
     let decides = |head: &[u8]| {
         let mut is_record = false;
-        container::glance(head, bytes, |key, _| {
+        container::peek(head, bytes, |key, _| {
             is_record |= OWN_NAMES.contains(&key);
             is_record
         });

@@ -83,16 +83,16 @@ fn is_record(bytes: &[u8]) -> bool {
         return false;
     }
     let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-    if head.len() < bytes.len() && Glance::at(head, bytes).0.decides {
+    if head.len() < bytes.len() && Peek::at(head, bytes).0.decides {
         return true;
     }
-    let (glance, is_whole) = Glance::at(bytes, bytes);
-    glance.decides || glance.is_audit(is_whole)
+    let (peek, is_whole) = Peek::at(bytes, bytes);
+    peek.decides || peek.is_audit(is_whole)
 }
 
 /// What was seen of a line's members.
 #[derive(Default)]
-struct Glance {
+struct Peek {
     /// It is an audit record or a response, whatever follows.
     decides: bool,
     has_other_level: bool,
@@ -100,15 +100,15 @@ struct Glance {
     audit_members: usize,
 }
 
-impl Glance {
+impl Peek {
     /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
     fn at(head: &[u8], line: &[u8]) -> (Self, bool) {
-        let mut glance = Self::default();
-        let is_whole = container::glance(head, line, |key, value| {
-            glance.member(key, value);
-            glance.decides
+        let mut peek = Self::default();
+        let is_whole = container::peek(head, line, |key, value| {
+            peek.member(key, value);
+            peek.decides
         });
-        (glance, is_whole)
+        (peek, is_whole)
     }
 
     fn member(&mut self, key: &str, value: Json<'_>) {

@@ -60,7 +60,7 @@ fn is_record(bytes: &[u8]) -> bool {
 
 /// Whether what names a record is inside of an object that is none.
 fn is_around(bytes: &[u8]) -> bool {
-    container::glance(bytes, bytes, |key, _| matches!(key, "log_audit" | "data_operation_id"))
+    container::peek(bytes, bytes, |key, _| matches!(key, "log_audit" | "data_operation_id"))
 }
 
 fn names_audit(bytes: &[u8]) -> bool {
@@ -75,7 +75,7 @@ fn names_audit(bytes: &[u8]) -> bool {
 /// The same of an object that spells its names with escapes.
 fn names_audit_escaped(bytes: &[u8]) -> bool {
     let mut is_audit = false;
-    container::glance(bytes, bytes, |key, value| {
+    container::peek(bytes, bytes, |key, value| {
         is_audit |= key == "data_operation_id"
             || key == "log_audit" && matches!(value, Json::Bool(true) | Json::String("true"));
         is_audit

@@ -84,7 +84,7 @@ fn is_json_record(bytes: &[u8]) -> bool {
 fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     let (mut is_audit, mut has_component, mut has_other) = (false, false, false);
     let mut is_other = false;
-    container::glance(head, line, |key, value| {
+    container::peek(head, line, |key, value| {
         match (key, value) {
             ("@log_type", Json::String("audit")) => is_audit = true,
             ("@log_type", Json::String(_)) => is_other = true,

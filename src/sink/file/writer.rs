@@ -1,7 +1,7 @@
 //! Writes the file, completes what a crash cut short, and gives full files their numbers.
 
 use std::fs::TryLockError;
-use std::io::{ErrorKind, SeekFrom};
+use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -110,8 +110,8 @@ impl Writer {
         if let Some(moved) = self.find_file().await? {
             return Ok(Delivery::Moved(moved));
         }
-        let tail = self.tail(batch.bytes.len() as u64).await?;
-        if !batch.bytes.starts_with(&tail)
+        let tail = self.tail(batch.bytes()).await?;
+        if !batch.begins_with(&tail)
             && let Some(moved) = self.adopt(now_ms).await?
         {
             return Ok(Delivery::Moved(moved));
@@ -119,13 +119,12 @@ impl Writer {
         if tail.is_empty() && self.must_rotate(now_ms) {
             return Ok(Delivery::Moved(self.rotate().await?));
         }
-        self.append(&batch.bytes[tail.len()..]).await?;
-        self.sync().await?;
+        self.append_batch(batch, tail.len() as u64).await?;
         if self.position.len == 0 {
             self.position.opened_at_ms = now_ms;
         }
         // What somebody else wrote behind it since is told apart the next time.
-        self.position.len += batch.bytes.len() as u64;
+        self.position.len += batch.bytes();
         Ok(Delivery::Taken(Receipt::at(self.position.state())))
     }
 
@@ -337,7 +336,9 @@ impl Writer {
     /// What lies beyond the committed length, at most `limit` bytes and one more.
     async fn tail(&mut self, limit: u64) -> Result<Vec<u8>, DeliveryError> {
         let committed = self.position.len;
-        self.read(committed, limit.saturating_add(1)).await
+        self.file().await?;
+        let is_longer = self.len().await? > committed;
+        if is_longer { self.read(committed, limit.saturating_add(1)).await } else { Ok(Vec::new()) }
     }
 
     async fn ends_a_line(&mut self) -> Result<bool, DeliveryError> {
@@ -367,9 +368,24 @@ impl Writer {
         write.await.map_err(|error| self.unavailable("write", error))
     }
 
+    /// Writes the batch but for its first bytes, and waits until it is on disk: in one call that blocks.
+    async fn append_batch(&mut self, batch: &Batch, skipped: u64) -> Result<(), DeliveryError> {
+        let pieces = batch.bytes_from(skipped);
+        let file = self.file().await?.try_clone().await.map_err(|error| self.unavailable("write", error))?;
+        let mut file = file.into_std().await;
+        let write = move || {
+            file.seek(SeekFrom::End(0))?;
+            for bytes in pieces {
+                file.write_all(&bytes)?;
+            }
+            file.sync_all()
+        };
+        let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|panic| Err(panic.into()));
+        written.map_err(|error| self.unavailable("write", error))
+    }
+
     async fn sync(&mut self) -> Result<(), DeliveryError> {
-        let file = self.file().await?;
-        let synced = file.sync_all().await;
+        let synced = self.file().await?.sync_all().await;
         synced.map_err(|error| self.unavailable("sync", error))
     }
 

@@ -152,7 +152,7 @@ impl LaneSender {
         HealthPart::new(PartKind::Sink, &self.name)
     }
 
-    /// Shows which objects the batch in hand holds.
+    /// Shows which objects the batch under way has records of.
     fn sending(&self, objects: BTreeSet<ObjectId>) {
         self.status.send_modify(|status| status.sending = Some((Instant::now(), Arc::new(objects))));
     }
@@ -160,8 +160,8 @@ impl LaneSender {
     /// Shows that the next batch is being sealed too.
     fn sealing(&self, offers: &[Offer]) {
         self.status.send_modify(|status| {
-            if let Some((_, held)) = &mut status.sending {
-                Arc::make_mut(held).extend(objects(offers));
+            if let Some((_, under_way)) = &mut status.sending {
+                Arc::make_mut(under_way).extend(objects(offers));
             }
         });
     }

@@ -69,7 +69,7 @@ impl MemoryReceiver for Delivered {
                 return Err(DeliveryError::Unavailable("refused".to_owned()));
             }
             received.lines.extend(batch.lines().map(<[u8]>::to_vec));
-            received.heads.extend_from_slice(&batch.heads);
+            received.heads.extend(batch.heads().copied());
             received.batches.push(batch.events());
             received.last = Some(batch.id.clone());
             Ok(())

@@ -1,4 +1,4 @@
-//! The way to the credentials: a beginning, then one role after another.
+//! The credential chain: the credentials to begin from, then one role after another.
 
 use std::time::Duration;
 
@@ -9,56 +9,61 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
 use crate::identity::fault::{Fault, Remedy, chained};
-use crate::identity::{Hop, IdentityError, Step};
+use crate::identity::{IdentityError, RoleConfig, Step};
 
-/// All tries of one hop together.
-const HOP_SECS_MAX: u64 = 20;
+/// All tries of one step together.
+const STEP_SECS_MAX: u64 = 20;
 
-/// Walks the whole way each time it is asked; keeps nothing.
+/// Goes through the whole chain each time it is asked; keeps nothing.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct CredentialChain {
     identity: String,
     base: SharedCredentialsProvider,
-    hops: Vec<(Hop, aws_sdk_sts::Config)>,
+    roles: Vec<(RoleConfig, aws_sdk_sts::Config)>,
 }
 
-impl Way {
+impl CredentialChain {
     /// # Errors
-    /// `RegionMissing` when a role is to be assumed and neither its hop nor `aws` names a region.
+    /// `RegionMissing` when a role is to be assumed and neither that role nor `aws` names a region.
     pub(super) fn new(
         identity: &str,
-        hops: &[Hop],
+        roles: &[RoleConfig],
         base: SharedCredentialsProvider,
         aws: &SdkConfig,
     ) -> Result<Self, IdentityError> {
-        let hops = hops
+        let roles = roles
             .iter()
-            .map(|hop| sts(identity, hop, aws).map(|sts| (hop.clone(), sts)))
+            .map(|role| sts(identity, role, aws).map(|sts| (role.clone(), sts)))
             .collect::<Result<Vec<_>, IdentityError>>()?;
-        Ok(Self { identity: identity.to_owned(), base, hops })
+        Ok(Self { identity: identity.to_owned(), base, roles })
     }
 
-    async fn walk(&self) -> Result<Credentials, IdentityError> {
+    async fn assume_all(&self) -> Result<Credentials, IdentityError> {
         let mut credentials = self.base.provide_credentials().await.map_err(|error| self.base_error(&error))?;
-        for (index, (hop, sts)) in self.hops.iter().enumerate() {
+        for (index, (role, sts)) in self.roles.iter().enumerate() {
             let sts = sts.to_builder().credentials_provider(credentials).build();
-            credentials = self.assume(index, hop, aws_sdk_sts::Client::from_conf(sts)).await?;
+            credentials = self.assume(index, role, aws_sdk_sts::Client::from_conf(sts)).await?;
         }
         Ok(credentials)
     }
 
-    async fn assume(&self, index: usize, hop: &Hop, sts: aws_sdk_sts::Client) -> Result<Credentials, IdentityError> {
-        let step = || Step::Hop { number: index + 1, of: self.hops.len(), role_arn: hop.role_arn.clone() };
+    async fn assume(
+        &self,
+        index: usize,
+        role: &RoleConfig,
+        sts: aws_sdk_sts::Client,
+    ) -> Result<Credentials, IdentityError> {
+        let step = || Step::Role { number: index + 1, of: self.roles.len(), role_arn: role.role_arn.clone() };
         let reply = sts
             .assume_role()
-            .role_arn(&hop.role_arn)
-            .role_session_name(&hop.session_name)
-            .set_external_id(hop.external_id.clone())
-            .set_policy(hop.session_policy.clone())
-            .duration_seconds(i32::try_from(hop.duration.as_secs()).unwrap_or(i32::MAX))
+            .role_arn(&role.role_arn)
+            .role_session_name(&role.session_name)
+            .set_external_id(role.external_id.clone())
+            .set_policy(role.session_policy.clone())
+            .duration_seconds(i32::try_from(role.duration.as_secs()).unwrap_or(i32::MAX))
             .send()
             .await
-            .map_err(|error| self.hop_error(step(), hop, &Fault::of(&error)))?;
+            .map_err(|error| self.role_error(step(), role, &Fault::of(&error)))?;
         let session = reply.credentials.ok_or_else(|| IdentityError::Unavailable {
             identity: self.identity.clone(),
             step: step(),
@@ -88,12 +93,12 @@ impl Way {
         }
     }
 
-    fn hop_error(&self, step: Step, hop: &Hop, fault: &Fault) -> IdentityError {
+    fn role_error(&self, step: Step, role: &RoleConfig, fault: &Fault) -> IdentityError {
         let identity = self.identity.clone();
         match fault.remedy {
             Remedy::Wait => IdentityError::Unavailable { identity, step, reason: fault.reason.clone() },
             Remedy::Person => {
-                let reason = match hint(hop, &fault.code) {
+                let reason = match hint(role, &fault.code) {
                     Some(hint) => format!("{}; {hint}", fault.reason),
                     None => fault.reason.clone(),
                 };
@@ -103,23 +108,23 @@ impl Way {
     }
 }
 
-impl ProvideCredentials for Way {
+impl ProvideCredentials for CredentialChain {
     fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(async { self.walk().await.map_err(CredentialsError::provider_error) })
+        future::ProvideCredentials::new(async { self.assume_all().await.map_err(CredentialsError::provider_error) })
     }
 }
 
-fn sts(identity: &str, hop: &Hop, aws: &SdkConfig) -> Result<aws_sdk_sts::Config, IdentityError> {
-    let named = hop.region.clone().map(Region::new).or_else(|| aws.region().cloned());
-    let region = match (named, &hop.endpoint_url) {
+fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig) -> Result<aws_sdk_sts::Config, IdentityError> {
+    let named = role.region.clone().map(Region::new).or_else(|| aws.region().cloned());
+    let region = match (named, &role.endpoint_url) {
         (Some(region), _) => region,
         // What only stands in for AWS takes any region; the signature must name one.
         (None, Some(_)) => Region::from_static("us-east-1"),
         (None, None) => {
-            let (identity, role_arn) = (identity.to_owned(), hop.role_arn.clone());
+            let (identity, role_arn) = (identity.to_owned(), role.role_arn.clone());
             return Err(IdentityError::RegionMissing { identity, role_arn });
         }
     };
@@ -127,16 +132,16 @@ fn sts(identity: &str, hop: &Hop, aws: &SdkConfig) -> Result<aws_sdk_sts::Config
     let mut sts = aws_sdk_sts::config::Builder::from(aws)
         .behavior_version(BehaviorVersion::latest())
         .region(region)
-        .timeout_config(timeouts.operation_timeout(Duration::from_secs(HOP_SECS_MAX)).build());
-    if let Some(endpoint_url) = &hop.endpoint_url {
+        .timeout_config(timeouts.operation_timeout(Duration::from_secs(STEP_SECS_MAX)).build());
+    if let Some(endpoint_url) = &role.endpoint_url {
         sts = sts.endpoint_url(endpoint_url);
     }
     Ok(sts.build())
 }
 
 /// STS says only `AccessDenied`, whatever the cause; what stands in for it may not even say that.
-fn hint(hop: &Hop, code: &str) -> Option<&'static str> {
-    match (code, &hop.external_id) {
+fn hint(role: &RoleConfig, code: &str) -> Option<&'static str> {
+    match (code, &role.external_id) {
         ("AccessDenied" | "AccessDeniedException" | "", Some(_)) => Some(
             "the caller may lack sts:AssumeRole, the role's trust policy may not name the caller, or may ask for \
              another external id than the one configured",
@@ -159,8 +164,8 @@ mod tests {
     use super::*;
     use crate::identity::fault::FaultKind;
 
-    fn hop(external_id: Option<&str>) -> Hop {
-        Hop {
+    fn role(external_id: Option<&str>) -> RoleConfig {
+        RoleConfig {
             role_arn: "arn:aws:iam::123456789012:role/reader".to_owned(),
             external_id: external_id.map(str::to_owned),
             session_name: "auditferry".to_owned(),
@@ -171,9 +176,9 @@ mod tests {
         }
     }
 
-    fn way(hops: &[Hop], aws: &SdkConfig) -> Result<Way, IdentityError> {
+    fn chain(roles: &[RoleConfig], aws: &SdkConfig) -> Result<CredentialChain, IdentityError> {
         let base = SharedCredentialsProvider::new(Credentials::new("a", "b", None, None, "test"));
-        Way::new("reader", hops, base, aws)
+        CredentialChain::new("reader", roles, base, aws)
     }
 
     fn fault(remedy: Remedy, code: &str) -> Fault {
@@ -182,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_hop_is_named_with_its_role_and_what_may_be_wrong() {
+    fn a_refused_role_is_named_with_its_role_and_what_may_be_wrong() {
         let aws = SdkConfig::builder().region(Region::new("eu-west-1")).build();
-        let way = way(&[hop(None), hop(Some("x-4711"))], &aws).expect("a region is known");
-        let step = Step::Hop { number: 2, of: 2, role_arn: hop(None).role_arn };
-        let told = way.hop_error(step, &hop(Some("x-4711")), &fault(Remedy::Person, "AccessDenied")).to_string();
+        let chain = chain(&[role(None), role(Some("x-4711"))], &aws).expect("a region is known");
+        let step = Step::Role { number: 2, of: 2, role_arn: role(None).role_arn };
+        let told = chain.role_error(step, &role(Some("x-4711")), &fault(Remedy::Person, "AccessDenied")).to_string();
         assert!(told.contains("identity reader"), "{told}");
-        assert!(told.contains("arn:aws:iam::123456789012:role/reader (hop 2 of 2) is refused"), "{told}");
+        assert!(told.contains("arn:aws:iam::123456789012:role/reader (step 2 of 2) is refused"), "{told}");
         assert!(told.contains("another external id than the one configured"), "{told}");
         assert!(!told.contains("4711"), "{told}");
     }
@@ -196,26 +201,26 @@ mod tests {
     #[test]
     fn a_throttled_hop_is_tried_again() {
         let aws = SdkConfig::builder().region(Region::new("eu-west-1")).build();
-        let way = way(&[hop(None)], &aws).expect("a region is known");
-        let error = way.hop_error(Step::Base, &hop(None), &fault(Remedy::Wait, "Throttling"));
+        let chain = chain(&[role(None)], &aws).expect("a region is known");
+        let error = chain.role_error(Step::Base, &role(None), &fault(Remedy::Wait, "Throttling"));
         assert!(matches!(error, IdentityError::Unavailable { .. }));
     }
 
     #[test]
     fn a_role_needs_a_region_from_its_hop_or_its_feed() {
         let nowhere = SdkConfig::builder().build();
-        assert!(matches!(way(&[hop(None)], &nowhere), Err(IdentityError::RegionMissing { .. })));
-        let placed = Hop { region: Some("eu-west-1".to_owned()), ..hop(None) };
-        assert!(way(&[placed], &nowhere).is_ok());
-        assert!(way(&[], &nowhere).is_ok());
+        assert!(matches!(chain(&[role(None)], &nowhere), Err(IdentityError::RegionMissing { .. })));
+        let placed = RoleConfig { region: Some("eu-west-1".to_owned()), ..role(None) };
+        assert!(chain(&[placed], &nowhere).is_ok());
+        assert!(chain(&[], &nowhere).is_ok());
     }
 
     #[test]
     fn what_profiles_lack_needs_a_person_and_what_times_out_needs_time() {
-        let way = way(&[], &SdkConfig::builder().build()).expect("no role, no region");
-        let missing = way.base_error(&CredentialsError::not_loaded("no profile"));
+        let chain = chain(&[], &SdkConfig::builder().build()).expect("no role, no region");
+        let missing = chain.base_error(&CredentialsError::not_loaded("no profile"));
         assert!(matches!(missing, IdentityError::Refused { step: Step::Base, .. }));
-        let slow = way.base_error(&CredentialsError::provider_timed_out(Duration::from_secs(5)));
+        let slow = chain.base_error(&CredentialsError::provider_timed_out(Duration::from_secs(5)));
         assert!(matches!(slow, IdentityError::Unavailable { step: Step::Base, .. }));
     }
 }
