@@ -191,7 +191,7 @@ mod tests {
     use super::*;
     use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
     use crate::checkpoint::{
-        Entry, Finish, GapChange, Inspection, QuarantineLimits, Refusal, Retried, Seal, Sealed, Selection,
+        Entry, Finish, Forgotten, GapChange, Inspection, QuarantineLimits, Refusal, Retried, Seal, Sealed, Selection,
     };
     use crate::delta::{Places, Progress, Ranges, RecordHash};
     use crate::event::Encoded;
@@ -434,6 +434,17 @@ mod tests {
         commit(&store, &sealed).await;
         store.open_requeued(object()).await.unwrap();
         assert_eq!(lacks(&store, "a"), [] as [u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_on_its_way_is_not_counted_as_never_come_back() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["!0", "1"])]).await;
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0]);
+        Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
+        assert_eq!(store.forget(1000).await.unwrap(), Forgotten { objects: 1, gap_records: 0 });
     }
 
     #[tokio::test]

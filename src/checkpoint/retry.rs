@@ -152,7 +152,7 @@ impl CheckpointStore {
     }
 }
 
-fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
+pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };
     let owner = Owner::Requeued { object_id: row.id };
