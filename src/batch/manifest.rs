@@ -18,9 +18,7 @@ pub struct SealedPart {
     pub advance: Advance,
     pub etag: Box<str>,
     pub last_modified_ms: Option<i64>,
-    /// The number in quarantine of the record it was made from, if it was.
-    pub redelivers: Option<u64>,
-    /// Those that have events.
+    /// Those that hold events.
     pub pieces: Vec<PieceMark>,
 }
 
@@ -72,7 +70,7 @@ impl SealedPart {
 /// Parts that continue each other are one row.
 fn rows(parts: &[Part]) -> Vec<SealedPart> {
     let mut rows: Vec<SealedPart> = Vec::new();
-    for Part { advance, version, redelivers, piece, .. } in parts {
+    for Part { advance, version, piece, .. } in parts {
         let continues = |row: &SealedPart| {
             row.advance.object == advance.object
                 && row.advance.after == advance.before
@@ -80,14 +78,12 @@ fn rows(parts: &[Part]) -> Vec<SealedPart> {
                 && !advance.form.fills()
                 && *row.etag == *version.etag
                 && row.last_modified_ms == version.last_modified_ms
-                && row.redelivers.or(*redelivers).is_none()
         };
         if !rows.last().is_some_and(continues) {
             rows.push(SealedPart {
                 advance: advance.clone(),
                 etag: version.etag.clone(),
                 last_modified_ms: version.last_modified_ms,
-                redelivers: *redelivers,
                 pieces: Vec::new(),
             });
         }
@@ -118,14 +114,14 @@ fn hash(lane: &Lane, seq: u64, encoder: &str, parts: &[SealedPart]) -> blake3::H
     };
     number(lane.number.into());
     number(seq);
-    for SealedPart { advance, last_modified_ms, redelivers, pieces, .. } in parts {
+    for SealedPart { advance, last_modified_ms, pieces, .. } in parts {
         let modified = last_modified_ms.unwrap_or(i64::MIN).cast_unsigned();
         let ranges = advance.form.ranges();
         [advance.before, advance.after, advance.form.fills().into(), ranges.iter().count() as u64]
             .into_iter()
             .for_each(&mut number);
         ranges.iter().flat_map(|range| [range.start, range.end]).for_each(&mut number);
-        [modified, redelivers.unwrap_or(0), pieces.len() as u64].into_iter().for_each(&mut number);
+        [modified, pieces.len() as u64].into_iter().for_each(&mut number);
         for piece in pieces {
             number(piece.to);
             number(piece.bytes);
@@ -182,7 +178,6 @@ mod tests {
             advance: Advance::onward(ObjectId::new("logs", key), before, after),
             version: Arc::new(version),
             acceptance: None,
-            redelivers: None,
             piece: piece(&(before..after).collect::<Vec<_>>()),
         }
     }

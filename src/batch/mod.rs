@@ -155,9 +155,6 @@ pub struct Part {
     pub version: Arc<Version>,
     /// What must be stored before this part may be sent; nothing when its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
-    /// The number in quarantine of the one record whose events these are, which was refused when it was accepted. The
-    /// advance of such a part is empty: it begins where it ends.
-    pub redelivers: Option<u64>,
     pub piece: Piece,
 }
 

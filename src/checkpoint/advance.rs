@@ -9,7 +9,7 @@ use super::freshness::{self, Freshness};
 use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
 use super::writer::in_savepoint;
-use super::{CheckpointStore, StoreError, backlog, fingerprints, quarantine, requeue};
+use super::{CheckpointStore, StoreError, backlog, fingerprints, quarantine};
 use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
@@ -36,7 +36,7 @@ pub struct GapChange {
     pub object: ObjectId,
     /// Records that were gone before the sink had them.
     pub opened: u64,
-    /// Records that came back, and the sink has had them.
+    /// Records that came back, and the sink has had them; out of quarantine none count.
     pub filled: u64,
 }
 
@@ -113,11 +113,7 @@ impl CheckpointStore {
             let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
             for sealed in newer {
                 for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
-                    // Nothing else records that it has not had all of the object.
-                    if matches!(advance.form, Form::Fill { .. }) {
-                        let row = SinkRow::find(connection, object_id, &lane.sink)?;
-                        SinkRow { read: None, ..row }.save(connection, object_id, &lane.sink)?;
-                    }
+                    position::take_back(connection, object_id, &lane.sink, &advance)?;
                 }
             }
             connection
@@ -178,7 +174,7 @@ impl CheckpointStore {
             if connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])? {
                 return Err(StoreError::Overtaken { object });
             }
-            for table in ["fingerprints", "cursor"] {
+            for table in ["fingerprints", "cursor", "requeued"] {
                 connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
             }
             // Its refused records are read again too.
@@ -248,9 +244,8 @@ fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> 
     let mut gaps: Vec<GapChange> = Vec::new();
     for (object_id, advance) in batches::advances(connection, lane, seq)? {
         position::apply(connection, object_id, &lane.sink, &advance)?;
-        note_gap(&mut gaps, &advance);
+        note_gap(&mut gaps, &advance, position::counted(connection, object_id, &advance)?);
     }
-    requeue::note_delivered(connection, lane, seq)?;
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
     batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
@@ -262,8 +257,7 @@ fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> 
     Ok(Committed(gaps))
 }
 
-fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance) {
-    let places = advance.form.ranges().places();
+fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance, places: u64) {
     if places == 0 {
         return;
     }

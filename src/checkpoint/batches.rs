@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::StoreError;
 use super::position::{self, SinkRow};
 use super::rows::{ObjectRow, Sum, count, int};
-use super::{StoreError, requeue};
 use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, SealedPart};
 use crate::delta::Ranges;
 use crate::notification::ObjectId;
@@ -91,10 +91,21 @@ fn batch_sum(lane: &Lane, manifest: &Manifest) -> Sum {
 }
 
 fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
+    part_sum_before(lane, seq, object_id, part, None)
+}
+
+/// Earlier programs noted that a part brings one record out of quarantine, and the number of its entry.
+pub(super) fn part_sum_before(
+    lane: &Lane,
+    seq: u64,
+    object_id: i64,
+    part: &SealedPart,
+    redelivers: Option<i64>,
+) -> Sum {
     let sum = Sum::of("batch_part").text(Some(&lane.sink)).int(lane.number.into()).int(int(seq)).int(object_id);
     let sum = sum.text(Some(&part.etag)).int(part.last_modified_ms.unwrap_or(i64::MIN));
     let sum = sum.int(int(part.advance.before)).int(int(part.advance.after)).bytes(&packed(&part.pieces));
-    let sum = sum.int(part.redelivers.map_or(-1, int)).int(i64::from(part.advance.form.fills()));
+    let sum = sum.int(redelivers.unwrap_or(-1)).int(i64::from(part.advance.form.fills()));
     sum.bytes(&packed_ranges(part.advance.form.ranges()))
 }
 
@@ -107,11 +118,7 @@ pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) 
     for (part, ord) in manifest.parts.iter().zip(0..) {
         let overtaken = || StoreError::Overtaken { object: part.advance.object.clone() };
         let object_id = ObjectRow::find(connection, &part.advance.object)?.ok_or_else(overtaken)?.id;
-        let mut is_due = is_due(connection, lane, object_id, &part.advance.form, part.advance.before)?;
-        if let Some(id) = part.redelivers {
-            is_due &= requeue::is_due(connection, id, &lane.sink, part.advance.before)?;
-        }
-        if !is_due {
+        if !is_due(connection, lane, object_id, &part.advance.form, part.advance.before)? {
             return Err(overtaken());
         }
         insert_part(connection, lane, manifest.seq, ord, object_id, part)?;
@@ -167,8 +174,8 @@ pub(super) fn insert_part(
     connection
         .prepare_cached(
             "INSERT INTO batch_part (sink, lane, seq, ord, object_id, etag, last_modified_ms, before, after, pieces,
-                                     redelivers, fills, ranges, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                                     fills, ranges, sum)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             &*lane.sink,
@@ -181,7 +188,6 @@ pub(super) fn insert_part(
             int(part.advance.before),
             int(part.advance.after),
             packed(&part.pieces),
-            part.redelivers.map(int),
             part.advance.form.fills(),
             packed_ranges(part.advance.form.ranges()),
             part_sum(lane, seq, object_id, part).value(),
@@ -195,7 +201,7 @@ fn packed(pieces: &[PieceMark]) -> Vec<u8> {
     pieces.iter().flat_map(pack).collect()
 }
 
-fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
+pub(super) fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
     let mark = |piece: &[u8; 48]| {
         let [to, bytes, hash @ ..] = piece.as_chunks::<8>().0 else { return None };
         let mut mark = PieceMark { to: u64::from_be_bytes(*to), bytes: u64::from_be_bytes(*bytes), hash: [0; 32] };
@@ -231,6 +237,14 @@ pub(super) fn advance(row: &Row<'_>, at: usize) -> rusqlite::Result<Advance> {
         after: count(row.get(at + 3)?),
         form: if row.get(at + 4)? { Form::Fill { places: ranges } } else { Form::Onward { gap: ranges } },
     })
+}
+
+/// How far a sink comes in an object once all that is sealed is committed; 0 where nothing is.
+pub(super) fn passed(connection: &Connection, object_id: i64, sink: &str) -> Result<u64, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT max(after) FROM batch_part WHERE object_id = ?1 AND sink = ?2 AND NOT fills")?;
+    let passed: Option<i64> = statement.query_row(params![object_id, sink], |row| row.get(0))?;
+    Ok(passed.map_or(0, count))
 }
 
 /// The advances of a sealed batch, each with its object's number.
@@ -269,19 +283,18 @@ fn damaged(lane: &Lane) -> String {
 
 fn parts(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<SealedPart>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT object_id, batch_part.etag, last_modified_ms, pieces, redelivers, batch_part.sum, {ADVANCE}
+        "SELECT object_id, batch_part.etag, last_modified_ms, pieces, batch_part.sum, {ADVANCE}
          FROM batch_part JOIN object ON object.id = object_id
          WHERE sink = ?1 AND lane = ?2 AND seq = ?3 ORDER BY ord"
     ))?;
     let rows = statement.query_map(params![&*lane.sink, lane.number, int(seq)], |row| {
         let part = SealedPart {
-            advance: advance(row, 6)?,
+            advance: advance(row, 5)?,
             etag: row.get::<_, String>(1)?.into(),
             last_modified_ms: row.get(2)?,
-            redelivers: row.get::<_, Option<i64>>(4)?.map(count),
             pieces: unpacked(&row.get::<_, Vec<u8>>(3)?),
         };
-        Ok((row.get(0)?, part, row.get(5)?))
+        Ok((row.get(0)?, part, row.get(4)?))
     })?;
     let mut parts = Vec::new();
     for row in rows {

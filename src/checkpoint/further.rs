@@ -1,90 +1,16 @@
-//! Quarantine past its limits: one entry that stands for many records, and how they get entries of their own to be retried.
+//! Quarantine past its limits: one entry that stands for many.
 
 use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::StoreError;
 use super::places::{self, Owner};
-use super::refused::{RefusedRecord, bounded};
+use super::refused::bounded;
 use super::rows::{count, int};
-use super::{CheckpointStore, StoreError};
 use crate::batch::{Part, Refused};
 use crate::delta::Places;
 use crate::notification::ObjectId;
-
-/// An object's records in quarantine without an entry of their own.
-#[derive(Debug)]
-pub struct Further {
-    /// The number of the entry that stands for them.
-    pub id: u64,
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    /// Their places in the object's accepted sequence.
-    pub places: Places,
-}
-
-/// One of them, found again in its object.
-#[derive(Clone, Debug)]
-pub struct FurtherRecord {
-    /// It has no number in quarantine yet.
-    pub record: RefusedRecord,
-    /// Offset of its first byte in the (inflated) content.
-    pub offset: u64,
-}
-
-impl CheckpointStore {
-    /// The object's further records, if they are to be tried again.
-    pub fn requeued_further(&self, object: &ObjectId) -> Result<Option<Further>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT id, etag, last_modified_ms FROM quarantine
-                 WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND further IS NOT NULL AND request IS NOT NULL",
-            )?;
-            let found = statement
-                .query_row(params![&*object.bucket, &*object.key], |row| {
-                    let etag = row.get::<_, Option<String>>(1)?.unwrap_or_default().into();
-                    let id = count(row.get(0)?);
-                    Ok(Further { id, etag, last_modified_ms: row.get(2)?, places: Places::default() })
-                })
-                .optional()?;
-            let Some(mut further) = found else { return Ok(None) };
-            further.places = places::load(connection, Owner::Entry(int(further.id)), ALL)?;
-            Ok(Some(further))
-        })
-    }
-
-    /// Gives some of the records that entry `id` stands for an entry of their own, to be tried again. Returns those
-    /// entries: none of a record that has left the quarantine meanwhile.
-    pub async fn list_further(&self, id: u64, records: Vec<FurtherRecord>) -> Result<Vec<RefusedRecord>, StoreError> {
-        let list = move |connection: &Connection| {
-            let Some(range) = range(records.iter().map(|found| found.record.place)) else { return Ok(Vec::new()) };
-            let mut places = places::load(connection, Owner::Entry(int(id)), range)?;
-            let mut insert = connection.prepare_cached(
-                "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,
-                                         occurrence, hash, reason, at_ms, request)
-                 SELECT feed, kind, bucket, key, etag, last_modified_ms, ?2, ?3, ?4, ?5, ?6, reason, at_ms, request
-                 FROM quarantine WHERE id = ?1 AND further IS NOT NULL AND request IS NOT NULL RETURNING id",
-            )?;
-            let mut listed = Vec::with_capacity(records.len());
-            for FurtherRecord { record, offset } in records {
-                if !places.remove(record.place) {
-                    continue;
-                }
-                let RefusedRecord { ordinal, place, occurrence, hash, .. } = &record;
-                let key = params![int(id), int(*ordinal), int(offset), int(*place), int(*occurrence), hash.0];
-                let Some(entry) = insert.query_row(key, |row| row.get(0)).optional()? else { return Ok(Vec::new()) };
-                listed.push(RefusedRecord { id: count(entry), ..record });
-            }
-            places::save(connection, Owner::Entry(int(id)), &mut places)?;
-            connection
-                .prepare_cached("UPDATE quarantine SET further = further - ?2 WHERE id = ?1")?
-                .execute(params![int(id), int(listed.len() as u64)])?;
-            connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1 AND further <= 0")?.execute([int(id)])?;
-            Ok(listed)
-        };
-        self.writer.write(list).await
-    }
-}
 
 /// Every place.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
@@ -93,8 +19,18 @@ fn range(places: impl Iterator<Item = u64> + Clone) -> Option<RangeInclusive<u64
     Some(places.clone().min()?..=places.max()?)
 }
 
+/// So many of the records that entry `id` stands for have left the quarantine, and these are left.
+pub(super) fn take_out(connection: &Connection, id: u64, left: &mut Places, gone: u64) -> Result<(), StoreError> {
+    places::save(connection, Owner::Entry(int(id)), left)?;
+    connection
+        .prepare_cached("UPDATE quarantine SET further = further - ?2 WHERE id = ?1")?
+        .execute(params![int(id), int(gone)])?;
+    connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1 AND further <= 0")?.execute([int(id)])?;
+    Ok(())
+}
+
 /// The number of the entry that stands for the object's further records.
-pub(super) fn find(connection: &Connection, object: &ObjectId) -> Result<Option<i64>, StoreError> {
+fn find(connection: &Connection, object: &ObjectId) -> Result<Option<i64>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT id FROM quarantine WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND further IS NOT NULL",
     )?;

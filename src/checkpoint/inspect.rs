@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::requeue::next_request;
+use super::retry;
 use super::rows::{count, int};
 use super::schema;
 use super::{DATABASE, OpenError, StoreError, connect, files};
@@ -61,6 +62,8 @@ pub struct Entry {
     pub further: Option<u64>,
     /// Which of the object's records it is, or the first of them, from 0.
     pub ordinal: Option<u64>,
+    /// The record's number in the object's accepted sequence.
+    place: Option<u64>,
     /// Bytes (inflated) of the object's content before it.
     pub offset: Option<u64>,
     pub reason: String,
@@ -83,8 +86,7 @@ const CAN_REQUEUE: &str = "CASE WHEN further IS NOT NULL
     THEN EXISTS (SELECT 1 FROM quarantine_further WHERE quarantine_further.quarantine_id = quarantine.id)
     WHEN kind = 'record' THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
 const COLUMNS: &str = "id, at_ms, feed, kind, bucket, key, etag, ordinal, byte_offset, reason, length(body_zstd),
-    request IS NOT NULL, (SELECT group_concat(redelivered.sink, char(10)) FROM redelivered WHERE quarantine_id = quarantine.id),
-    further";
+    request IS NOT NULL, place, further";
 const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)";
 
 impl Entry {
@@ -92,7 +94,6 @@ impl Entry {
         let kind: String = row.get(3)?;
         let bucket: Option<String> = row.get(4)?;
         let key: Option<String> = row.get(5)?;
-        let had: Option<String> = row.get(12)?;
         Ok(Self {
             id: count(row.get(0)?),
             at_ms: row.get(1)?,
@@ -107,7 +108,8 @@ impl Entry {
             is_requeued: row.get(11)?,
             further: row.get::<_, Option<i64>>(13)?.map(count),
             can_requeue: row.get(14)?,
-            had: had.iter().flat_map(|sinks| sinks.split('\n')).map(str::to_owned).collect(),
+            place: row.get::<_, Option<i64>>(12)?.map(count),
+            had: Vec::new(),
         })
     }
 }
@@ -185,6 +187,7 @@ impl Inspection {
         let rows = statement.query_map(params![feed, kind, before_ms, int(most as u64)], Entry::of)?;
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
         entries.reverse();
+        entries.iter_mut().try_for_each(|entry| self.add_sinks(entry))?;
         Ok((entries, count(all)))
     }
 
@@ -192,7 +195,17 @@ impl Inspection {
     pub fn entry(&self, id: u64) -> Result<Option<Entry>, StoreError> {
         let mut statement =
             self.0.prepare_cached(&format!("SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE id = ?1"))?;
-        Ok(statement.query_row([int(id)], Entry::of).optional()?)
+        let mut entry = statement.query_row([int(id)], Entry::of).optional()?;
+        entry.iter_mut().try_for_each(|entry| self.add_sinks(entry))?;
+        Ok(entry)
+    }
+
+    /// Adds the sinks that have had the record, while it is under way.
+    fn add_sinks(&self, entry: &mut Entry) -> Result<(), StoreError> {
+        if let (true, Some(object), Some(place)) = (entry.is_requeued, &entry.object, entry.place) {
+            entry.had = retry::had(&self.0, object, place)?;
+        }
+        Ok(())
     }
 
     /// The entry's body, compressed, if it was kept.

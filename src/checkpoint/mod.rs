@@ -37,6 +37,8 @@ mod refused;
 
 mod requeue;
 
+mod retry;
+
 mod rows;
 
 mod schema;
@@ -63,13 +65,13 @@ pub use backlog::{BacklogEntry, BacklogPlace};
 pub use backup::{BackupError, back_up};
 pub use batches::{Seal, Sealed};
 pub use freshness::Freshness;
-pub use further::{Further, FurtherRecord};
 pub use inspect::{Entry, Inspection, Kind, Selection};
 pub use position::{ObjectPosition, SinkPosition, UnreadableVersion};
 pub use prune::Forgotten;
 pub use quarantine::{QuarantineLimits, QuarantineSize, Quarantined, Refusal};
-pub use refused::RefusedRecord;
+pub use refused::KeptRecord;
 pub use requeue::{Asked, Request};
+pub use retry::Retried;
 pub use unread::{Addition, UnreadCount, UnreadObject};
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted, UnroutedSelection};
 pub use writer::{CommittedGroup, Writing};
@@ -416,7 +418,6 @@ mod tests {
             advance: Advance::onward(object(), from, to),
             version: Arc::new(version),
             acceptance,
-            redelivers: None,
             piece: encoded.into(),
         }
     }

@@ -15,6 +15,8 @@ pub(super) enum Owner<'a> {
     Entry(i64),
     /// Those of an object that a sink has not had.
     Gap { object_id: i64, sink: &'a str },
+    /// Those of an object whose records were in quarantine when somebody asked for them.
+    Requeued { object_id: i64 },
 }
 
 /// The owner's places within the range, and some around it.
@@ -59,6 +61,7 @@ impl<'a> Owner<'a> {
         match self {
             Self::Entry(id) => (id, None),
             Self::Gap { object_id, sink } => (object_id, Some(sink)),
+            Self::Requeued { object_id } => (object_id, None),
         }
     }
 
@@ -69,6 +72,9 @@ impl<'a> Owner<'a> {
             }
             Self::Gap { .. } => {
                 "SELECT stretch, packed, sum FROM gap WHERE object_id = ?1 AND sink = ?2 AND stretch BETWEEN ?3 AND ?4"
+            }
+            Self::Requeued { .. } => {
+                "SELECT stretch, packed, sum FROM requeued WHERE object_id = ?1 AND stretch BETWEEN ?3 AND ?4"
             }
         }
     }
@@ -83,6 +89,10 @@ impl<'a> Owner<'a> {
                 "INSERT INTO gap (object_id, sink, stretch, packed, sum) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
             }
+            Self::Requeued { .. } => {
+                "INSERT INTO requeued (object_id, stretch, packed, sum) VALUES (?1, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
+            }
         }
     }
 
@@ -90,6 +100,7 @@ impl<'a> Owner<'a> {
         match self {
             Self::Entry(_) => "DELETE FROM quarantine_further WHERE quarantine_id = ?1 AND stretch = ?3",
             Self::Gap { .. } => "DELETE FROM gap WHERE object_id = ?1 AND sink = ?2 AND stretch = ?3",
+            Self::Requeued { .. } => "DELETE FROM requeued WHERE object_id = ?1 AND stretch = ?3",
         }
     }
 
@@ -97,6 +108,7 @@ impl<'a> Owner<'a> {
         let sum = match self {
             Self::Entry(id) => Sum::of("quarantine_further").int(id),
             Self::Gap { object_id, sink } => Sum::of("gap").int(object_id).text(Some(sink)),
+            Self::Requeued { object_id } => Sum::of("requeued").int(object_id),
         };
         sum.int(int(stretch)).bytes(packed)
     }
@@ -107,6 +119,7 @@ impl std::fmt::Display for Owner<'_> {
         match self {
             Self::Entry(id) => write!(f, "the further records of entry {id} in quarantine"),
             Self::Gap { object_id, sink } => write!(f, "the gap of sink {sink} in object {object_id}"),
+            Self::Requeued { object_id } => write!(f, "what was requeued of object {object_id}"),
         }
     }
 }
@@ -123,7 +136,9 @@ mod tests {
                 "CREATE TABLE quarantine_further (quarantine_id INTEGER, stretch INTEGER, packed BLOB, sum INTEGER,
                                                   PRIMARY KEY (quarantine_id, stretch));
                  CREATE TABLE gap (object_id INTEGER, sink TEXT, stretch INTEGER, packed BLOB, sum INTEGER,
-                                   PRIMARY KEY (object_id, sink, stretch))",
+                                   PRIMARY KEY (object_id, sink, stretch));
+                 CREATE TABLE requeued (object_id INTEGER, stretch INTEGER, packed BLOB, sum INTEGER,
+                                        PRIMARY KEY (object_id, stretch))",
             )
             .unwrap();
         let owners = [
@@ -131,6 +146,8 @@ mod tests {
             Owner::Entry(2),
             Owner::Gap { object_id: 1, sink: "a" },
             Owner::Gap { object_id: 1, sink: "b" },
+            Owner::Requeued { object_id: 1 },
+            Owner::Requeued { object_id: 2 },
         ];
         let load = |owner, range| load(&connection, owner, range);
         for (owner, place) in owners.into_iter().zip(7..) {
@@ -147,8 +164,9 @@ mod tests {
             save(&connection, owner, &mut places).unwrap();
             assert!(load(owner, 0..=99).unwrap().is_empty());
         }
-        for damaged in ["UPDATE quarantine_further SET packed = x'0102'", "UPDATE gap SET packed = x'0102'"] {
-            assert_eq!(connection.execute(damaged, []).unwrap(), 2);
+        for table in ["quarantine_further", "gap", "requeued"] {
+            let damaged = format!("UPDATE {table} SET packed = x'0102'");
+            assert_eq!(connection.execute(&damaged, []).unwrap(), 2);
         }
         for owner in owners {
             assert!(matches!(load(owner, 0..=u64::MAX), Err(StoreError::Corrupt { .. })), "{owner}");

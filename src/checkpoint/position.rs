@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::further::ALL;
 use super::places::{self, Owner};
 use super::rows::{self, ObjectRow, Sum, count, int};
 use super::{CheckpointStore, StoreError};
@@ -106,7 +107,7 @@ impl SinkPosition {
         let row = SinkRow::find(connection, object_id, sink)?;
         let gap = match row.gap {
             0 => Places::default(),
-            _ => places::load(connection, Owner::Gap { object_id, sink }, 0..=row.accepted)?,
+            _ => places::load(connection, Owner::Gap { object_id, sink }, ALL)?,
         };
         Ok(Self { accepted: row.accepted, gap, read: row.read })
     }
@@ -190,6 +191,40 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
     }
     row.save(connection, object_id, sink)?;
     places::save(connection, Owner::Gap { object_id, sink }, &mut places)
+}
+
+/// Takes an advance back that was sealed: the sink stands where it stood.
+pub(super) fn take_back(
+    connection: &Connection,
+    object_id: i64,
+    sink: &str,
+    advance: &Advance,
+) -> Result<(), StoreError> {
+    let mut row = SinkRow::find(connection, object_id, sink)?;
+    let owner = Owner::Gap { object_id, sink };
+    let mut gap = Places::default();
+    match advance.form {
+        // Nothing else says that it has not had all that the object holds.
+        Form::Fill { .. } => row.read = None,
+        // It comes to these places again, and has passed none of them.
+        Form::Onward { .. } => {
+            gap = places::load(connection, owner, advance.before..=u64::MAX)?;
+            row.gap = row.gap.saturating_sub(gap.truncate(advance.before));
+        }
+    }
+    row.save(connection, object_id, sink)?;
+    places::save(connection, owner, &mut gap)
+}
+
+/// How many places the gap gains or loses by an advance, without those whose records were requeued out of quarantine.
+pub(super) fn counted(connection: &Connection, object_id: i64, advance: &Advance) -> Result<u64, StoreError> {
+    let changed = advance.form.ranges();
+    if changed.is_empty() {
+        return Ok(0);
+    }
+    let span = changed.span();
+    let mut requeued = places::load(connection, Owner::Requeued { object_id }, span.start..=span.end)?;
+    Ok(changed.places() - requeued.remove_all(changed))
 }
 
 /// Whether all of these places lie in the sink's gap.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::rows::count;
-use super::{CheckpointStore, StoreError};
+use super::{CheckpointStore, StoreError, retry};
+use crate::notification::ObjectId;
 
 /// One transaction forgets at most as many objects, so that it keeps nobody waiting.
 const OBJECTS_AT_ONCE: i64 = 500;
@@ -48,9 +49,17 @@ impl CheckpointStore {
                 .query_map(params![before_ms, OBJECTS_AT_ONCE], |row| row.get(0))?
                 .collect::<Result<Vec<i64>, _>>()?;
             let mut gap = connection.prepare_cached("SELECT sum(gap) FROM cursor WHERE object_id = ?1")?;
+            let mut requeued = connection.prepare_cached(
+                "SELECT bucket, key FROM object JOIN requeued ON object_id = id WHERE id = ?1 LIMIT 1",
+            )?;
             let mut delete = connection.prepare_cached("DELETE FROM object WHERE id = ?1")?;
             let mut forgotten = Forgotten::default();
             for object_id in objects {
+                let named = |row: &Row<'_>| Ok(ObjectId::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+                if let Some(object) = requeued.query_row([object_id], named).optional()? {
+                    // What was purged nobody lacks.
+                    retry::open(connection, &object)?;
+                }
                 forgotten.gap_records +=
                     gap.query_row([object_id], |row| row.get::<_, Option<i64>>(0))?.map_or(0, count);
                 forgotten.objects += delete.execute([object_id])? as u64;

@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::places::{self, Owner};
-use super::refused::{RECORD, RefusedRecord, bounded};
+use super::refused::bounded;
 use super::rows::{ObjectRow, count, int};
 use super::unrouted::{self, Unrouted};
-use super::{CheckpointStore, StoreError, further};
-use crate::batch::Lane;
-use crate::delta::Places;
+use super::{CheckpointStore, StoreError};
 use crate::notification::ObjectId;
 
 /// What an operator asked to try again.
@@ -56,48 +53,6 @@ impl CheckpointStore {
         })
     }
 
-    /// Whether anything of the object is to be tried again.
-    pub fn is_requeued(&self, object: &ObjectId) -> Result<bool, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL")?;
-            Ok(statement.exists(params![&*object.bucket, &*object.key])?)
-        })
-    }
-
-    /// The object's records that are to be tried again, of those with a number in quarantine above `after`; at most `most`.
-    pub fn requeued_records(
-        &self,
-        object: &ObjectId,
-        after: u64,
-        most: usize,
-    ) -> Result<Vec<RefusedRecord>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT {RECORD} FROM quarantine
-                 WHERE bucket = ?1 AND key = ?2 AND id > ?3 AND request IS NOT NULL AND place IS NOT NULL
-                 ORDER BY id LIMIT ?4"
-            ))?;
-            let key = params![&*object.bucket, &*object.key, int(after), int(most as u64)];
-            let mut records = statement.query_map(key, RefusedRecord::of)?.collect::<Result<Vec<_>, _>>()?;
-            let mut statement = connection.prepare_cached("SELECT sink FROM redelivered WHERE quarantine_id = ?1")?;
-            for record in &mut records {
-                let sinks = statement.query_map([int(record.id)], |row| row.get::<_, String>(0))?;
-                record.had = sinks.map(|sink| sink.map(Into::into)).collect::<Result<_, _>>()?;
-            }
-            Ok(records)
-        })
-    }
-
-    /// One refused record, if it is still in quarantine.
-    pub fn refused_record(&self, id: u64) -> Result<Option<RefusedRecord>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached(&format!("SELECT {RECORD} FROM quarantine WHERE id = ?1 AND place IS NOT NULL"))?;
-            Ok(statement.query_row([int(id)], RefusedRecord::of).optional()?)
-        })
-    }
-
     /// A body kept in quarantine, compressed.
     pub fn quarantined_body(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| {
@@ -106,26 +61,7 @@ impl CheckpointStore {
         })
     }
 
-    /// The places, from `from` on at least, of the object's accepted records that are in quarantine.
-    pub fn quarantined_positions(&self, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
-        self.read(|connection| {
-            // What gets an entry of its own between the two is in both.
-            let mut places = match further::find(connection, object)? {
-                Some(id) => places::load(connection, Owner::Entry(id), from..=u64::MAX)?,
-                None => Places::default(),
-            };
-            let mut statement = connection.prepare_cached(
-                "SELECT place FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
-            )?;
-            let mut rows = statement.query(params![&*object.bucket, &*object.key, int(from)])?;
-            while let Some(row) = rows.next()? {
-                places.insert(count(row.get(0)?));
-            }
-            Ok(places)
-        })
-    }
-
-    /// Records that were refused again stay in quarantine, each with its new reason.
+    /// What was tried again and refused again stays in quarantine, each for its new reason.
     pub async fn refuse_again(&self, refused: Vec<(u64, String)>) -> Result<(), StoreError> {
         let refuse = move |connection: &Connection| {
             let mut statement = connection.prepare_cached(
@@ -142,27 +78,6 @@ impl CheckpointStore {
     /// Requeued records of the object that need its bytes stay in quarantine, since these cannot be read.
     pub async fn refuse_requeued(&self, object: ObjectId, reason: String) -> Result<(), StoreError> {
         self.writer.write(move |connection| refuse_object(connection, &object, &reason)).await
-    }
-
-    /// Removes the records that each of `sinks` has had out of quarantine. Returns how many.
-    pub async fn release(&self, ids: Vec<u64>, sinks: Vec<Arc<str>>) -> Result<u64, StoreError> {
-        let release = move |connection: &Connection| {
-            let mut had =
-                connection.prepare_cached("SELECT 1 FROM redelivered WHERE quarantine_id = ?1 AND sink = ?2")?;
-            let mut delete =
-                connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1 AND request IS NOT NULL")?;
-            let mut released = 0;
-            'each: for id in ids {
-                for sink in &sinks {
-                    if !had.exists(params![int(id), &**sink])? {
-                        continue 'each;
-                    }
-                }
-                released += delete.execute([int(id)])? as u64;
-            }
-            Ok(released)
-        };
-        self.writer.write(release).await
     }
 
     /// A damaged object counts as not read: the next reading reads it, in whatever version.
@@ -244,30 +159,20 @@ impl CheckpointStore {
 /// The number of a new request.
 pub(super) fn next_request(connection: &Connection) -> Result<u64, StoreError> {
     connection.prepare_cached("UPDATE meta SET value = value + 1 WHERE key = 'requests'")?.execute([])?;
+    last_request(connection)
+}
+
+/// The number of the last request.
+pub(super) fn last_request(connection: &Connection) -> Result<u64, StoreError> {
     let number: String = connection.query_row("SELECT value FROM meta WHERE key = 'requests'", [], |row| row.get(0))?;
     number.parse().map_err(|_| StoreError::Corrupt { row: "the number of requests".to_owned() })
 }
 
-/// Whether a sink with this cursor has passed this record, is to get it after all, and has not had it.
-pub(super) fn is_due(connection: &Connection, id: u64, sink: &str, cursor: u64) -> Result<bool, StoreError> {
-    let mut due = connection.prepare_cached(
-        "SELECT 1 FROM quarantine WHERE id = ?1 AND request IS NOT NULL AND place < ?3
-         AND NOT EXISTS (SELECT 1 FROM redelivered WHERE quarantine_id = ?1 AND sink = ?2)
-         AND NOT EXISTS (SELECT 1 FROM batch_part WHERE redelivers = ?1 AND sink = ?2)",
-    )?;
-    Ok(due.exists(params![int(id), sink, int(cursor)])?)
-}
-
-/// Within the commit of a sink's batch: records that the sink has had out of quarantine.
-pub(super) fn note_delivered(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "INSERT OR IGNORE INTO redelivered (quarantine_id, sink)
-             SELECT quarantine.id, batch_part.sink FROM batch_part JOIN quarantine ON quarantine.id = redelivers
-             WHERE batch_part.sink = ?1 AND lane = ?2 AND seq = ?3",
-        )?
-        .execute(params![&*lane.sink, lane.number, int(seq)])?;
-    Ok(())
+/// Whether anything of the object is to be tried again.
+pub(super) fn is_requeued(connection: &Connection, object: &ObjectId) -> Result<bool, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL")?;
+    Ok(statement.exists(params![&*object.bucket, &*object.key])?)
 }
 
 /// Requeued records of the object that need its bytes stay in quarantine, for this reason.
@@ -284,11 +189,14 @@ pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Acceptance, Advance, Batch, Part, Refused};
-    use crate::checkpoint::{Entry, FurtherRecord, Inspection, QuarantineLimits, Refusal, Seal, Sealed, Selection};
-    use crate::delta::{Progress, RecordHash};
+    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
+    use crate::checkpoint::{
+        Entry, Finish, Forgotten, GapChange, Inspection, QuarantineLimits, Refusal, Retried, Seal, Sealed, Selection,
+    };
+    use crate::delta::{Places, Progress, Ranges, RecordHash};
     use crate::event::Encoded;
     use crate::object::Version;
+    use crate::reading::{QuarantinedPlaces, RefusedAgain};
     use crate::sink::Receipt;
 
     const BODY: &[u8] = b"compressed";
@@ -310,7 +218,6 @@ mod tests {
             advance: Advance::onward(object(), before, after),
             version: version(),
             acceptance: None,
-            redelivers: None,
             piece: Encoded { bytes: b"events\n".to_vec(), ends: vec![7], ..Encoded::default() }.into(),
         }
     }
@@ -344,8 +251,9 @@ mod tests {
         Part { acceptance: Some(Arc::new(acceptance)), ..part(before, after) }
     }
 
-    fn redelivering(id: u64, at: u64) -> Part {
-        Part { redelivers: Some(id), ..part(at, at) }
+    /// A part that fills these places of a gap.
+    fn filling(from: u64, to: u64) -> Part {
+        Part { advance: Advance::fill(object(), Ranges::from(from..to)), ..part(from, to) }
     }
 
     async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
@@ -379,8 +287,12 @@ mod tests {
 
     /// The places of the object's records that are in quarantine.
     fn quarantined_positions(store: &CheckpointStore) -> Vec<u64> {
-        let mut places = store.quarantined_positions(&object(), 0).unwrap();
-        (0..100).filter(|place| places.contains(*place)).collect()
+        let QuarantinedPlaces { mut closed, mut withheld, listed, mut further } =
+            store.quarantined_places(&object(), 0).unwrap();
+        closed.insert_places(&mut withheld);
+        closed.insert_places(&mut further);
+        listed.into_iter().for_each(|place| _ = closed.insert(place));
+        held(closed)
     }
 
     /// A part that refuses one record of another object.
@@ -390,22 +302,6 @@ mod tests {
         part
     }
 
-    /// The record at this place, as a search finds it.
-    fn found(place: u64, text: &str) -> FurtherRecord {
-        let record = RefusedRecord {
-            id: 0,
-            ordinal: place,
-            place,
-            occurrence: 0,
-            hash: hash(text),
-            etag: "e1".into(),
-            last_modified_ms: Some(7),
-            has_body: false,
-            had: Vec::new(),
-        };
-        FurtherRecord { record, offset: place }
-    }
-
     fn requeue(directory: &tempfile::TempDir) -> Vec<u64> {
         let mut quarantine = Inspection::change(directory.path()).unwrap();
         let ids = quarantine.page(&Selection::default(), 0).unwrap();
@@ -413,33 +309,157 @@ mod tests {
         ids.into_iter().filter(|id| !impossible.contains(id)).collect()
     }
 
-    fn ids(store: &CheckpointStore) -> Vec<u64> {
-        store.requeued_records(&object(), 0, 100).unwrap().iter().map(|record| record.id).collect()
+    /// The places before its own that a sink has not had.
+    fn lacks(store: &CheckpointStore, sink: &str) -> Vec<u64> {
+        held(store.position(&object(), &[sink.into()]).unwrap().sinks.remove(0).gap)
+    }
+
+    fn held(mut places: Places) -> Vec<u64> {
+        (0..100).filter(|place| places.contains(*place)).collect()
+    }
+
+    /// How many records left the quarantine, where the sinks `a` and `b` are to have them, and how many were refused.
+    async fn retried(store: &CheckpointStore, up_to: u64, refused: RefusedAgain) -> (u64, u64) {
+        retried_of(store, &["a", "b"], up_to, refused).await
+    }
+
+    async fn retried_of(store: &CheckpointStore, sinks: &[&str], up_to: u64, refused: RefusedAgain) -> (u64, u64) {
+        let sinks = sinks.iter().copied().map(Arc::from).collect();
+        let Retried { delivered, refused } = store.note_retried(object(), sinks, up_to, refused).await.unwrap();
+        (delivered, refused)
+    }
+
+    fn finish(accepted: u64, sinks: &[&str]) -> Finish {
+        let progress = Progress { accepted, content_records: accepted, ..Progress::default() };
+        Finish { object: object(), progress, ..crate::checkpoint::tests::finish(accepted, "e1", sinks) }
     }
 
     #[tokio::test]
-    async fn a_record_is_due_once_to_each_sink_that_was_past_it_and_leaves_when_all_have_had_it() {
+    async fn a_requeued_record_is_lacked_once_by_each_sink_that_was_past_it_and_leaves_when_all_have_had_it() {
         let (directory, store) = opened(1000);
-        let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
         deliver(&store, "a", vec![accepting(&["one", "!two", "three"])]).await;
-        let early = seal(&store, "a", vec![redelivering(1, 3)]).await;
-        assert!(matches!(early, Err(StoreError::Overtaken { .. })), "nobody asked for it");
+        assert_eq!(store.open_requeued(object()).await.unwrap(), None, "nobody asked for it");
         assert_eq!(requeue(&directory), [1]);
-        let behind = seal(&store, "b", vec![redelivering(1, 0)]).await;
-        assert!(matches!(behind, Err(StoreError::Overtaken { .. })), "b gets past it first, without it");
-        let twice = seal(&store, "a", vec![redelivering(1, 3), redelivering(1, 3)]).await;
-        assert!(matches!(twice, Err(StoreError::Overtaken { .. })));
-        let sealed = seal(&store, "a", vec![redelivering(1, 3)]).await.unwrap();
-        assert_eq!(store.sealed(&Lane::only("a".into())).unwrap()[0].manifest().parts[0].redelivers, Some(1));
-        commit(&store, &sealed).await;
-        assert!(seal(&store, "a", vec![redelivering(1, 3)]).await.is_err(), "a has had it");
-        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 0);
+        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert!(held(places.closed) == [1] && places.listed.is_empty(), "not before it is taken up");
+        for _ in 0..2 {
+            assert_eq!(store.open_requeued(object()).await.unwrap(), Some(1));
+            assert_eq!((lacks(&store, "a"), lacks(&store, "b")), (vec![1], vec![]), "b comes to it first");
+        }
+        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert!(places.listed.into_iter().eq([1]) && held(places.closed).is_empty());
+        assert_eq!(store.kept_places(&object(), 0).unwrap(), [] as [u64; 0]);
+        assert_eq!(store.kept_places(&object(), 1).unwrap(), [1]);
+        assert_eq!(store.kept_record(&object(), 1).unwrap().unwrap().body_zstd, BODY);
+        deliver(&store, "a", vec![filling(1, 2)]).await;
+        assert_eq!(retried(&store, 1, RefusedAgain::default()).await, (0, 0), "b has not had it");
+        assert_eq!(entries(&directory)[0].had, ["a"]);
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [] as [u64; 0], "a has had it");
         deliver(&store, "b", vec![accepting(&["one", "!two", "three"])]).await;
-        deliver(&store, "b", vec![redelivering(1, 3)]).await;
-        assert_eq!(ids(&store), [1]);
-        assert_eq!(store.release(vec![1], sinks.to_vec()).await.unwrap(), 1);
-        assert!(!store.is_requeued(&object()).unwrap());
+        assert_eq!(retried(&store, 0, RefusedAgain::default()).await, (0, 0), "of an earlier request");
+        assert_eq!(retried(&store, 1, RefusedAgain::default()).await, (1, 0));
         assert_eq!(store.quarantine_size().unwrap().entries("record"), 0);
+        assert_eq!(store.open_requeued(object()).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_again_stays_and_is_lacked_until_somebody_asks_once_more() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["!0", "!1", "2"])]).await;
+        assert!(store.finish(finish(3, &["a"])).await.unwrap());
+        assert_eq!(requeue(&directory), [1, 2]);
+        store.open_requeued(object()).await.unwrap();
+        let listed = std::collections::BTreeMap::from([(0, "no sense".to_owned())]);
+        let refused = RefusedAgain { listed, ..RefusedAgain::default() };
+        assert_eq!(retried(&store, 2, refused).await, (0, 1), "the other may come, from the bytes kept");
+        let shown: Vec<_> = entries(&directory).into_iter().map(|entry| (entry.is_requeued, entry.reason)).collect();
+        assert_eq!(shown, [(false, "no sense".to_owned()), (true, "no JSON".to_owned())]);
+        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert!(held(places.withheld) == [0] && places.listed.into_iter().eq([1]));
+        assert_eq!(requeue(&directory), [1, 2]);
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0, 1], "each once");
+    }
+
+    #[tokio::test]
+    async fn a_version_that_was_read_whole_is_read_again_for_what_was_not_kept_alone() {
+        for (is_kept, is_known) in [(true, true), (false, false)] {
+            let (directory, store) = opened(if is_kept { 1000 } else { 0 });
+            deliver(&store, "a", vec![accepting(&["one", "!two"])]).await;
+            assert!(store.finish(finish(2, &["a"])).await.unwrap());
+            requeue(&directory);
+            store.open_requeued(object()).await.unwrap();
+            assert_eq!(store.position(&object(), &["a".into()]).unwrap().is_settled(), is_known);
+            assert_eq!(retried(&store, 1, RefusedAgain::default()).await, (0, 0));
+            assert!(store.finish(finish(2, &["a"])).await.unwrap());
+            store.finish(finish(2, &["b"])).await.unwrap();
+            assert_eq!(retried(&store, 1, RefusedAgain::default()).await, (0, 0), "b has not come to it");
+            deliver(&store, "b", vec![accepting(&["one", "!two"])]).await;
+            assert!(store.finish(finish(2, &["a", "b"])).await.unwrap());
+            assert_eq!(retried(&store, 1, RefusedAgain::default()).await, (0, u64::from(!is_kept)), "it is not there");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_passes_a_record_by_a_sealed_batch_lacks_it_once_that_is_committed_and_not_where_it_is_lost() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["one", "!two", "three"])]).await;
+        let sealed = seal(&store, "b", vec![accepting(&["one", "!two", "three"])]).await.unwrap();
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        store.unseal(&sealed).await.unwrap();
+        assert_eq!(lacks(&store, "b"), [] as [u64; 0], "it comes to it again, by the ordinary way");
+        let (directory, store) = opened(1000);
+        let sealed = seal(&store, "b", vec![accepting(&["one", "!two", "three"])]).await.unwrap();
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        let filling = seal(&store, "b", vec![filling(1, 2)]).await.unwrap();
+        commit(&store, &sealed).await;
+        assert_eq!(lacks(&store, "b"), [1]);
+        commit(&store, &filling).await;
+        assert_eq!(lacks(&store, "b"), [] as [u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_purged_on_its_way_is_lacked_by_nobody_once_no_batch_brings_it() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["!0", "!1"])]).await;
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        let sealed = seal(&store, "a", vec![filling(0, 1)]).await.unwrap();
+        Inspection::change(directory.path()).unwrap().purge(&[1, 2]).unwrap();
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0, 1]);
+        commit(&store, &sealed).await;
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [] as [u64; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_was_purged_on_its_way_is_not_counted_as_never_come_back() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["!0", "1"])]).await;
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0]);
+        Inspection::change(directory.path()).unwrap().purge(&[1]).unwrap();
+        assert_eq!(store.forget(1000).await.unwrap(), Forgotten { objects: 1, gap_records: 0 });
+    }
+
+    #[tokio::test]
+    async fn what_comes_out_of_quarantine_does_not_count_as_come_back() {
+        let (directory, store) = opened(1000);
+        deliver(&store, "a", vec![accepting(&["!0", "1", "2"])]).await;
+        let gap = Form::Onward { gap: Ranges::from(1..2) };
+        let passing = Part { advance: Advance { form: gap, ..Advance::onward(object(), 0, 3) }, ..part(0, 3) };
+        deliver(&store, "b", vec![passing]).await;
+        requeue(&directory);
+        store.open_requeued(object()).await.unwrap();
+        let sealed = seal(&store, "b", vec![filling(0, 2)]).await.unwrap();
+        let nothing = Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap();
+        let committed = store.commit(&sealed, &nothing).await.unwrap();
+        assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 1 }]);
     }
 
     #[tokio::test]
@@ -530,26 +550,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn further_records_get_entries_once_and_only_while_they_are_to_be_tried_again() {
+    async fn further_records_leave_as_they_are_had_and_what_is_left_stays_for_its_new_reason() {
         let (directory, store) = opened(entries_of(100, 1));
         deliver(&store, "a", vec![accepting(&["!0", "!1", "!2", "!3"])]).await;
-        assert!(store.requeued_further(&object()).unwrap().is_none());
-        assert!(store.list_further(2, vec![found(1, "!1")]).await.unwrap().is_empty(), "nobody asked for them");
         assert_eq!(requeue(&directory), [1, 2]);
-        let mut further = store.requeued_further(&object()).unwrap().unwrap();
-        assert_eq!((further.id, &*further.etag, further.last_modified_ms), (2, "e1", Some(7)));
-        assert!((0..5).filter(|place| further.places.contains(*place)).eq(1..4));
-        let listed = store.list_further(2, vec![found(0, "!0"), found(1, "!1"), found(3, "!3")]).await.unwrap();
-        assert_eq!(listed.iter().map(|record| record.place).collect::<Vec<_>>(), [1, 3], "0 has its own");
-        assert!(store.list_further(2, vec![found(1, "!1")]).await.unwrap().is_empty(), "it has its own by now");
-        assert_eq!(store.quarantine_size().unwrap().entries("record"), 4);
-        assert_eq!(quarantined_positions(&store), [0, 1, 2, 3]);
-        assert_eq!(ids(&store), [1, listed[0].id, listed[1].id]);
-        deliver(&store, "a", vec![redelivering(listed[0].id, 4)]).await;
-        assert_eq!(store.release(vec![listed[0].id], vec!["a".into()]).await.unwrap(), 1);
-        assert_eq!(quarantined_positions(&store), [0, 2, 3]);
-        assert_eq!(store.list_further(2, vec![found(2, "!2")]).await.unwrap().len(), 1);
-        assert!(store.requeued_further(&object()).unwrap().is_none(), "it stands for nothing any more");
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0, 1, 2, 3]);
+        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert!(places.listed.into_iter().eq([0]) && held(places.further) == [1, 2, 3]);
+        // More of them come meanwhile, of which nobody has asked for any.
+        deliver(&store, "a", vec![accepting_from(4, &["!4"]), filling(1, 2), filling(3, 4)]).await;
+        let refused = || RefusedAgain { further: 1, first_further: Some((2, "no sense".into())), ..Default::default() };
+        assert_eq!(retried_of(&store, &["a"], 2, refused()).await, (2, 0), "a was not offered all of a version");
+        let shown = |entry: &Entry| (entry.further, entry.is_requeued, entry.reason.clone());
+        assert_eq!(shown(&entries(&directory)[1]), (Some(2), true, "no JSON".to_owned()));
+        assert_eq!(quarantined_positions(&store), [0, 2, 4]);
+        assert!(store.finish(finish(5, &["a"])).await.unwrap());
+        assert_eq!(retried_of(&store, &["a"], 2, refused()).await, (0, 1));
+        let reason = "tried again, 1 are refused: record 2: no sense".to_owned();
+        assert_eq!(shown(&entries(&directory)[1]), (Some(2), false, reason));
+        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert_eq!((held(places.closed), held(places.withheld)), (vec![4], vec![2]));
+        assert_eq!(requeue(&directory), [1, 2]);
+        store.open_requeued(object()).await.unwrap();
+        assert_eq!(lacks(&store, "a"), [0, 2, 4]);
+        deliver(&store, "a", vec![filling(2, 3), filling(4, 5)]).await;
+        assert_eq!(retried_of(&store, &["a"], 4, RefusedAgain::default()).await, (2, 0));
         assert_eq!(entries(&directory).iter().filter(|entry| entry.further.is_some()).count(), 0);
     }
 

@@ -2,6 +2,8 @@
 
 mod lanes;
 
+mod requeued;
+
 use rusqlite::Connection;
 
 use super::{OpenError, StoreError};
@@ -309,6 +311,7 @@ CREATE TABLE unread (
 CREATE INDEX unread_next ON unread (feed, kind, attempts, since_ms);
 ",
     lanes::STEP,
+    requeued::STEP,
 ];
 
 /// The version this program writes.
@@ -346,14 +349,15 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let transaction = connection.transaction()?;
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         transaction.execute_batch(step)?;
-        if *step == lanes::STEP {
-            lanes::take_over(&transaction).map_err(|error| match (error, transaction.path()) {
-                (StoreError::Full, path) => OpenError::Full { path: path.unwrap_or_default().into() },
-                (error, path) => {
-                    OpenError::Corrupt { path: path.unwrap_or_default().into(), reason: error.to_string() }
-                }
-            })?;
-        }
+        let taken_over = match *step {
+            lanes::STEP => lanes::take_over(&transaction),
+            requeued::STEP => requeued::take_over(&transaction),
+            _ => Ok(()),
+        };
+        taken_over.map_err(|error| match (error, transaction.path()) {
+            (StoreError::Full, path) => OpenError::Full { path: path.unwrap_or_default().into() },
+            (error, path) => OpenError::Corrupt { path: path.unwrap_or_default().into(), reason: error.to_string() },
+        })?;
         transaction.pragma_update(None, "user_version", to)?;
     }
     transaction.commit()?;

@@ -26,8 +26,6 @@ mod pump;
 
 pub mod random;
 
-mod redelivery;
-
 mod report;
 
 mod requeue;

@@ -12,7 +12,7 @@ use crate::checkpoint::{Asked, CheckpointStore, Request, StoreError};
 use crate::collector::clock::Clock;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
-use crate::collector::redelivery::inflated;
+use crate::collector::job::kept::inflated;
 use crate::collector::report::Reporter;
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;

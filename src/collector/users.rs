@@ -10,8 +10,9 @@ use tracing::{debug, info};
 use crate::collector::backoff::Backoff;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
+use crate::telemetry::metrics::Metrics;
 use crate::transport::Client;
-use crate::users::{self, FetchError, Lookup, Users};
+use crate::users::{self, FetchError, LookedUp, Lookup, Users};
 
 /// The longest wait between two tries while the API fails; never longer than a lifetime.
 const RETRY_MAX: Duration = Duration::from_secs(300);
@@ -104,5 +105,12 @@ impl UserDirectory {
                 %feed, kind, %error
             );
         }
+    }
+}
+
+/// Counts the users of a feed's records that were looked up.
+pub(super) fn count(metrics: &Metrics, feed: &str, looked_up: LookedUp) {
+    for (result, users) in looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
+        metrics.enrichment.add([feed, result], users);
     }
 }

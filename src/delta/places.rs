@@ -91,6 +91,52 @@ impl Places {
         places.iter().flatten().map(|place| u64::from(self.remove(place))).sum()
     }
 
+    /// Adds the places of another set. Returns how many of them are new.
+    pub fn insert_places(&mut self, others: &mut Self) -> u64 {
+        self.combine(others, |own, other| own | other)
+    }
+
+    /// Takes the places of another set out. Returns how many of them were there.
+    pub fn remove_places(&mut self, others: &mut Self) -> u64 {
+        self.combine(others, |own, other| own & !other)
+    }
+
+    /// Returns how many places that adds or takes out.
+    fn combine(&mut self, others: &mut Self, bits: impl Fn(u8, u8) -> u8) -> u64 {
+        others.close();
+        let mut changed = 0;
+        for (&stretch, packed) in &others.packed {
+            let others = unpacked(packed).unwrap_or_default();
+            let open = self.turn_to(stretch);
+            let before = changed;
+            for (own, other) in open.bits.iter_mut().zip(others) {
+                let after = bits(*own, other);
+                changed += u64::from((*own ^ after).count_ones());
+                *own = after;
+            }
+            open.is_changed |= changed > before;
+        }
+        changed
+    }
+
+    /// Takes the places from `end` on out. Returns how many that are.
+    pub fn truncate(&mut self, end: u64) -> u64 {
+        self.close();
+        let mut removed = 0;
+        let stretches: Vec<u64> = self.packed.range(end / STRETCH_PLACES..).map(|(stretch, _)| *stretch).collect();
+        for stretch in stretches {
+            let open = self.turn_to(stretch);
+            let before = removed;
+            for (byte, first) in open.bits.iter_mut().zip((stretch * STRETCH_PLACES..).step_by(8)) {
+                let kept = (1_u16 << end.saturating_sub(first).min(8)) - 1;
+                removed += u64::from((u16::from(*byte) & !kept).count_ones());
+                *byte &= kept as u8;
+            }
+            open.is_changed |= removed > before;
+        }
+        removed
+    }
+
     /// Adds a stretch as [`Places::take_changed`] gave it. False where it is none.
     pub fn put_stretch(&mut self, stretch: u64, packed: Vec<u8>) -> bool {
         let is_one = unpacked(&packed).is_some();
@@ -172,6 +218,31 @@ mod tests {
             }
             prop_assert!((0..200_000).filter(|place| places.contains(*place)).eq(expected.iter().copied()));
             prop_assert_eq!(places.is_empty(), expected.is_empty());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+
+        #[test]
+        fn sets_are_joined_taken_apart_and_cut_place_by_place(
+            places in proptest::collection::btree_set(0..100_000_u64, 0..200),
+            others in proptest::collection::btree_set(0..100_000_u64, 0..200),
+            end in 0..120_000_u64,
+        ) {
+            let set = |of: &BTreeSet<u64>| {
+                let mut places = Places::default();
+                of.iter().for_each(|place| _ = places.insert(*place));
+                places
+            };
+            let held = |mut of: Places| (0..100_000).filter(|place| of.contains(*place)).collect::<BTreeSet<_>>();
+            let (mut joined, mut apart, mut cut) = (set(&places), set(&places), set(&places));
+            prop_assert_eq!(joined.insert_places(&mut set(&others)), others.difference(&places).count() as u64);
+            prop_assert_eq!(held(joined), &places | &others);
+            prop_assert_eq!(apart.remove_places(&mut set(&others)), places.intersection(&others).count() as u64);
+            prop_assert_eq!(held(apart), &places - &others);
+            prop_assert_eq!(cut.truncate(end), places.range(end..).count() as u64);
+            prop_assert_eq!(held(cut), places.range(..end).copied().collect::<BTreeSet<_>>());
         }
     }
 

@@ -2,12 +2,13 @@
 
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
-use crate::delta::{Growth, Place, Places, Progress};
+use crate::delta::{Growth, Place, Progress};
 use crate::event::Encoder;
 use crate::reading::fan_out::{Counts, FanOut, Offer, Output, Placed};
 use crate::reading::pass::{Ended, Pass};
 use crate::reading::plan::{Plan, ReadingError};
 use crate::reading::reader::Reader;
+use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
 use crate::reading::scratch::Aside;
 use crate::reading::source::Content;
 use crate::records::lines::{Block, Lines, Start};
@@ -20,9 +21,9 @@ pub struct Deliver {
     pub framed_bytes: u64,
     pub outputs: Vec<Output>,
     pub encoders: Vec<Encoder>,
-    /// Accepted records that are in quarantine, as far as some output has not passed them: no sink gets those.
-    pub quarantined: Places,
-    /// Whether a last line without a line end is held back though it can be decoded: its writer may still be writing it.
+    /// Accepted records that are in quarantine, as far as some output has not had them.
+    pub quarantined: QuarantinedPlaces,
+    /// Whether a last line without a line end is held back, though it can be decoded: its writer may not have come to its end.
     pub holds_unended: bool,
 }
 
@@ -44,12 +45,17 @@ pub struct Summary {
     /// Bytes that belong to no member or frame follow the compressed content.
     pub has_trailing_garbage: bool,
     pub counts: Counts,
+    pub refused_again: RefusedAgain,
 }
 
 /// Reads as much as is needed to bring every output to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
     Reader::new(|supply, outlet| async move {
-        let Deliver { before, framed_bytes, outputs, encoders, quarantined, holds_unended } = deliver;
+        let Deliver { before, framed_bytes, mut outputs, encoders, mut quarantined, holds_unended } = deliver;
+        for Output { gap, .. } in &mut outputs {
+            gap.remove_places(&mut quarantined.closed);
+            gap.remove_places(&mut quarantined.withheld);
+        }
         let mut fan_out = FanOut::new(outlet, &plan, encoders, outputs);
         fan_out.accepted = before.accepted;
         fan_out.quarantined = quarantined;
@@ -59,6 +65,7 @@ pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
         pass.holds_unended = holds_unended;
         let mut summary = pass.run().await?;
         summary.counts = pass.fan_out.counts;
+        summary.refused_again = pass.fan_out.refused_again;
         Ok(summary)
     })
 }
@@ -79,8 +86,8 @@ impl Wanted {
 
 /// How a stream ended.
 enum Streamed {
-    Ended(Summary),
-    /// The last known line has become longer, so the known beginning does not hold.
+    Ended(Box<Summary>),
+    /// Its beginning is not what it was: the last known line goes on.
     LastLineGrew,
 }
 
@@ -108,7 +115,7 @@ impl Pass<'_> {
                 );
                 match self.stream(lines, content, comparison, Wanted::NEW).await? {
                     Streamed::Ended(ended) => {
-                        Summary { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..ended }
+                        Summary { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..*ended }
                     }
                     Streamed::LastLineGrew => Summary { is_rewritten: true, ..self.anew(false).await? },
                 }
@@ -153,7 +160,7 @@ impl Pass<'_> {
     ) -> Result<Summary, ReadingError> {
         let lines = self.lines(Start::Beginning).await;
         match self.stream(lines, content, comparison, wanted).await? {
-            Streamed::Ended(ended) => Ok(ended),
+            Streamed::Ended(ended) => Ok(*ended),
             // From the beginning there is no line before.
             Streamed::LastLineGrew => Err(ReadingError::Changed),
         }
@@ -234,7 +241,7 @@ impl Pass<'_> {
         let receivers_left = self.fan_out.cut(&self.context, &summary.progress);
         summary.is_complete &= receivers_left || self.fan_out.has_no_outputs();
         summary.vanished = if summary.is_complete { comparison.summary().vanished } else { 0 };
-        Ok(Streamed::Ended(summary))
+        Ok(Streamed::Ended(Box::new(summary)))
     }
 
     /// Lets the driver take what was emitted, and drops outputs that take nothing more.

@@ -10,6 +10,7 @@ use crate::family::{Context, Refusal, encode_record};
 use crate::object::Version;
 use crate::reading::plan::{Limits, Plan};
 use crate::reading::reader::Outlet;
+use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
 use crate::records::Record;
 use crate::users::LookedUp;
 
@@ -90,8 +91,11 @@ pub(super) struct FanOut {
     pub(super) accepted: u64,
     /// Whether fingerprints are remembered.
     pub(super) keeps_fingerprints: bool,
-    /// Accepted records that are in quarantine: each sink gets them after they are requeued.
-    pub(super) quarantined: Places,
+    /// Accepted records that are in quarantine, and those of them that are refused again.
+    pub(super) quarantined: QuarantinedPlaces,
+    pub(super) refused_again: RefusedAgain,
+    /// The place of the last of those.
+    refused_last: Option<u64>,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
     open: Option<Open>,
@@ -130,7 +134,9 @@ impl FanOut {
             outputs: outputs.into_iter().map(output).collect(),
             accepted: 0,
             keeps_fingerprints: false,
-            quarantined: Places::default(),
+            quarantined: QuarantinedPlaces::default(),
+            refused_again: RefusedAgain::default(),
+            refused_last: None,
             limits: plan.limits,
             counts: Counts::default(),
             open: None,
@@ -189,8 +195,8 @@ impl FanOut {
         self.gone(open.to..record.index, &mut open.gap);
         open.to = record.index + 1;
         let refusal = match record.too_long {
+            _ if !is_new && self.quarantined.is_kept_back(record.index) => None,
             Some(length) => Some(too_long(length)),
-            None if !is_new && self.quarantined.contains(record.index) => None,
             None => self.encode(context, record, &mut open).err(),
         };
         if is_new {
@@ -203,6 +209,8 @@ impl FanOut {
                 self.counts.refused += 1;
                 open.refused.push(refused(record, &refusal, keeps_body));
             }
+        } else if self.lacks_now(record, refusal.as_ref()) {
+            open.gap.push(record.index..record.index + 1);
         }
         self.open = Some(open);
     }
@@ -213,11 +221,30 @@ impl FanOut {
             encode_record(context, &record.record, &record.hash, record.occurrence, &open.encoders, &mut open.encoded);
         let looked_up = context.looked_up();
         let events = events?;
-        if record.index >= self.accepted {
+        if record.index >= self.accepted || self.quarantined.is_tried_again(record.index) {
             self.counts.events += u64::from(events);
             self.counts.looked_up += looked_up;
         }
         Ok(())
+    }
+
+    /// Whether who passes a known record lacks it: it is withheld, or was tried again and refused, which is noted.
+    fn lacks_now(&mut self, record: &Placed<'_>, refusal: Option<&Refusal>) -> bool {
+        let place = record.index;
+        match refusal {
+            Some(refusal) if self.quarantined.is_tried_again(place) => {
+                self.note_refused_again(record, refusal);
+                true
+            }
+            _ => self.quarantined.withheld.contains(place),
+        }
+    }
+
+    /// Notes a record that was tried again for some output and is refused.
+    pub(super) fn note_refused_again(&mut self, record: &Placed<'_>, refusal: &Refusal) {
+        if self.refused_last.replace(record.index) != Some(record.index) {
+            self.refused_again.note(&self.quarantined, record.index, record.record.ordinal, refusal);
+        }
     }
 
     fn begin(&self, first: u64) -> Open {
@@ -292,7 +319,7 @@ impl FanOut {
     }
 
     pub(super) fn part(&self, advance: Advance, piece: Piece) -> Part {
-        Part { advance, version: Arc::clone(&self.version), acceptance: None, redelivers: None, piece }
+        Part { advance, version: Arc::clone(&self.version), acceptance: None, piece }
     }
 
     pub(super) fn put(&self, output: usize, part: Part) {

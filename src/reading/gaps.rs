@@ -6,8 +6,9 @@ use std::ops::Range;
 use crate::batch::{Advance, Form};
 use crate::delta::{Places, Ranges};
 use crate::event::Encoded;
-use crate::family::{Context, encode_record};
-use crate::reading::fan_out::{FanOut, Filling, Placed};
+use crate::family::{Context, Refusal, encode_record};
+use crate::reading::fan_out::{FanOut, Filling, Placed, too_long};
+use crate::users::LookedUp;
 
 impl FanOut {
     /// Whether some output has a gap.
@@ -30,11 +31,11 @@ impl FanOut {
 
     /// Known records in this range are gone from the source. Those in quarantine are no gap: no sink was to have them.
     pub(super) fn gone(&mut self, range: Range<u64>, gap: &mut Ranges) {
-        if self.quarantined.is_empty() {
+        if self.quarantined.closed.is_empty() {
             return gap.push(range);
         }
         for place in range {
-            if !self.quarantined.contains(place) {
+            if !self.quarantined.closed.contains(place) {
                 gap.push(place..place + 1);
             }
         }
@@ -43,22 +44,43 @@ impl FanOut {
     /// Takes a known record for each output whose gap has its place. To be called in the order of acceptance.
     pub(super) fn fill(&mut self, context: &Context<'_>, record: &Placed<'_>) {
         let place = record.index;
+        let mut given: Option<Result<(u32, LookedUp), Refusal>> = None;
         for at in 0..self.outputs.len() {
             let output = &mut self.outputs[at];
-            if output.deferred || !output.gap.contains(place) || self.quarantined.contains(place) {
+            if output.deferred || !output.gap.contains(place) {
                 continue;
             }
             let encoder = self.encoders[output.encoder];
             let Filling { places, encoded } = &mut output.filling;
             encoded.place = place;
             let written = std::slice::from_mut(encoded);
+            let events = match record.too_long {
+                Some(length) => Err(too_long(length)),
+                None => encode_record(context, &record.record, &record.hash, record.occurrence, &[encoder], written),
+            };
+            let looked_up = context.looked_up();
             // What cannot be decoded any more stays in the gap.
-            if encode_record(context, &record.record, &record.hash, record.occurrence, &[encoder], written).is_ok() {
+            if events.is_ok() {
                 places.push(place..place + 1);
             }
             if places.places() >= self.limits.part_records || encoded.bytes.len() >= self.limits.part_bytes {
                 self.cut_filling(context, at);
             }
+            given.get_or_insert(events.map(|events| (events, looked_up)));
+        }
+        match given {
+            Some(given) if self.quarantined.is_tried_again(place) => self.note_tried_again(record, given),
+            _ => {}
+        }
+    }
+
+    fn note_tried_again(&mut self, record: &Placed<'_>, given: Result<(u32, LookedUp), Refusal>) {
+        match given {
+            Ok((events, looked_up)) => {
+                self.counts.events += u64::from(events);
+                self.counts.looked_up += looked_up;
+            }
+            Err(refusal) => self.note_refused_again(record, &refusal),
         }
     }
 

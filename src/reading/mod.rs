@@ -19,11 +19,11 @@ mod reader;
 
 mod rebuild;
 
+mod retry;
+
 mod room;
 
 mod scratch;
-
-mod search;
 
 mod source;
 
@@ -35,8 +35,8 @@ pub use input::{Input, Need};
 pub use plan::{Contexts, Limits, Plan, ReadingError};
 pub use reader::{Reader, Step};
 pub use rebuild::{Rebuild, rebuild};
+pub use retry::{QuarantinedPlaces, RefusedAgain};
 pub use room::Scratch;
-pub use search::{FoundRecord, by_hash, by_place};
 
 #[cfg(test)]
 mod tests {
@@ -133,7 +133,7 @@ mod tests {
             framed_bytes: 0,
             outputs,
             encoders: vec![Encoder::new(EncodingName::Raw, Options::default())],
-            quarantined: Places::default(),
+            quarantined: QuarantinedPlaces::default(),
             holds_unended: false,
         }
     }
@@ -222,7 +222,7 @@ mod tests {
                 before: self.progress.clone(),
                 advance: advance.clone(),
                 encoder: Encoder::new(EncodingName::Raw, Options::default()),
-                quarantined: Places::default(),
+                skipped: Places::default(),
             };
             let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
             let (offers, ended) = driver.drive(super::rebuild(plan(rules.family, content, rules.limits), rebuild));
@@ -398,8 +398,8 @@ mod tests {
     fn what_is_in_quarantine_is_given_to_nobody_and_is_no_gap() {
         let mut known = Known::default();
         known.read(b"{a}\n{b}\n{c}\n{d}\n", &RULES);
-        let mut quarantined = Places::default();
-        assert!(quarantined.insert(1) && quarantined.insert(3));
+        let mut quarantined = QuarantinedPlaces::default();
+        assert!(quarantined.closed.insert(1) && quarantined.closed.insert(3));
         let mut filling = at(4);
         assert!(filling.gap.insert(0) && filling.gap.insert(1));
         let (before, outputs, content) = (known.progress.clone(), vec![at(0), filling], b"{b}\n{a}\n");
@@ -414,6 +414,46 @@ mod tests {
             Given { filling: event(), filled: BTreeSet::from([0]), ..Given::default() },
         ];
         assert_eq!(given, expected);
+    }
+
+    #[test]
+    fn what_is_tried_again_is_given_to_who_lacks_it_and_lacked_where_it_is_refused_once_more() {
+        let mut known = Known::default();
+        let content = format!("{{a}}\n{{b\n{{c}}\n{}\n{{e\n", "x".repeat(50));
+        known.read(content.as_bytes(), &RULES);
+        let mut quarantined = QuarantinedPlaces { listed: BTreeSet::from([0, 1]), ..QuarantinedPlaces::default() };
+        assert!(quarantined.withheld.insert(2) && quarantined.further.insert(3) && quarantined.closed.insert(4));
+        let closed = quarantined.closed.clone();
+        let mut filling = at(5);
+        (0..4).for_each(|place| _ = filling.gap.insert(place));
+        let driver = Driver { content: content.as_bytes(), accepted: &known.fingerprints, piece: 100 };
+        let plan = || plan(&OVERWRITTEN, content.as_bytes(), LIMITS);
+        for outputs in [vec![at(0)], vec![at(0), filling]] {
+            let mut expected = vec![Given::default(), Given::default()];
+            let event = || vec![("{a}".to_owned(), id_of("{a}", 0))];
+            expected[0] = Given { onward: event(), opened: BTreeSet::from([1, 2, 3]), ..Given::default() };
+            if outputs.len() > 1 {
+                expected[1] = Given { filling: event(), filled: BTreeSet::from([0]), ..Given::default() };
+            }
+            let (before, quarantined) = (known.progress.clone(), quarantined.clone());
+            let deliver = Deliver { before, quarantined, ..to(outputs) };
+            let (offers, summary) = driver.drive(super::deliver(plan(), deliver));
+            let mut given = vec![Given::default(), Given::default()];
+            offers.iter().for_each(|Offer { output, part }| given[*output].take(part));
+            assert_eq!(given, expected);
+            let RefusedAgain { listed, further, first_further } = summary.unwrap().refused_again;
+            assert!(listed.len() == 1 && listed[&1].contains("it has no end"), "{listed:?}");
+            let (ordinal, why) = first_further.unwrap();
+            assert!((further, ordinal) == (1, 3) && why.contains("50 bytes long"), "{further}, {ordinal}: {why}");
+            for Offer { part: Part { advance, piece, .. }, .. } in offers {
+                let encoder = Encoder::new(EncodingName::Raw, Options::default());
+                let (before, skipped) = (known.progress.clone(), closed.clone());
+                let rebuild = Rebuild { before, advance, encoder, skipped };
+                let (again, _) = driver.drive(super::rebuild(plan(), rebuild));
+                let again = again.iter().flat_map(|offer| lines(&offer.part.piece.bytes));
+                assert_eq!(again.collect::<Vec<_>>(), lines(&piece.bytes), "made again");
+            }
+        }
     }
 
     #[test]

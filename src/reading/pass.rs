@@ -7,7 +7,6 @@ use crate::delta::{Growth, Place, Progress, RecordHash};
 use crate::family::Context;
 use crate::reading::fan_out::{FanOut, Placed};
 use crate::reading::plan::{Limits, Plan, ReadingError};
-use crate::reading::reader::Outlet;
 use crate::reading::room::Scratch;
 use crate::reading::source::{Content, Source};
 use crate::reading::supply::Supply;
@@ -51,18 +50,6 @@ impl<'a> Pass<'a> {
             framed_bytes,
             holds_unended: false,
         }
-    }
-
-    /// A pass that emits nothing of its own.
-    pub(super) fn searching(plan: &'a Plan, supply: Supply, before: Progress) -> Self {
-        let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
-        let fan_out = FanOut::new(Outlet::new(&supply), plan, Vec::new(), Vec::new());
-        Self::new(plan, context, supply, fan_out, before, 0)
-    }
-
-    /// As [`Source::prove`].
-    pub(super) async fn prove(&mut self) -> Result<bool, ReadingError> {
-        self.source.prove().await
     }
 
     /// Whether the content begins with what was accepted of it.
@@ -124,26 +111,6 @@ impl<'a> Pass<'a> {
                 }
             }
             comparison.pass(&block);
-            self.supply.emit().await;
-        }
-        Ok(())
-    }
-
-    /// Calls `each` with every record of the content, in its order and without a place, as long as `each` returns true.
-    pub(super) async fn each_record(
-        &mut self,
-        mut each: impl FnMut(&Placed<'_>) -> bool + Send,
-    ) -> Result<(), ReadingError> {
-        self.source.prove().await?;
-        let mut content = self.source.content().await?;
-        let mut lines = self.lines(Start::Beginning).await;
-        while self.supply.fed(|| lines.advance(&mut content)).await? {
-            for item in lines.block().items() {
-                let Some(record) = self.record(&item) else { break };
-                if !each(&record) {
-                    return Ok(());
-                }
-            }
             self.supply.emit().await;
         }
         Ok(())

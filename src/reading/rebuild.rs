@@ -9,6 +9,7 @@ use crate::reading::fan_out::{FanOut, Offer, Output};
 use crate::reading::pass::Pass;
 use crate::reading::plan::{Plan, ReadingError};
 use crate::reading::reader::Reader;
+use crate::reading::retry::QuarantinedPlaces;
 
 /// What a sealed part is rebuilt from.
 pub struct Rebuild {
@@ -17,18 +18,18 @@ pub struct Rebuild {
     /// The advance that the part was sealed with.
     pub advance: Advance,
     pub encoder: Encoder,
-    /// As in [`Deliver`].
-    pub quarantined: Places,
+    /// Accepted records that were in quarantine when the part was sealed, and not to be tried again.
+    pub skipped: Places,
 }
 
 /// Emits the accepted records of the part, as far as the content still has them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     Reader::new(|supply, outlet| async move {
-        let Rebuild { before, advance, encoder, quarantined } = rebuild;
+        let Rebuild { before, advance, encoder, skipped } = rebuild;
         let output = Output { cursor: advance.before, gap: Places::default(), encoder: 0 };
         let mut fan_out = FanOut::new(outlet, &plan, vec![encoder], vec![output]);
         fan_out.accepted = before.accepted;
-        fan_out.quarantined = quarantined;
+        fan_out.quarantined = QuarantinedPlaces { closed: skipped, ..QuarantinedPlaces::default() };
         let context = plan.contexts.context(&plan.object, plan.version.last_modified_ms);
         Pass::new(&plan, context, supply, fan_out, before, 0).again(&advance).await
     })

@@ -15,8 +15,9 @@ pub(super) struct Aside {
     places: Vec<(u64, u64)>,
 }
 
-/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length.
-const HEAD_BYTES: usize = 32 + 4 * 8;
+/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length; and how long it is where it is
+/// too long to have bytes, or 0.
+const HEAD_BYTES: usize = 32 + 5 * 8;
 
 impl Aside {
     pub(super) fn new(file: File) -> Self {
@@ -26,7 +27,8 @@ impl Aside {
     pub(super) fn put(&mut self, record: &Placed<'_>) -> io::Result<()> {
         self.places.push((record.index, self.written));
         self.file.write_all(&record.hash.0)?;
-        for number in [record.record.ordinal, record.offset, record.occurrence, record.record.bytes.len() as u64] {
+        let (length, too_long) = (record.record.bytes.len() as u64, record.too_long.unwrap_or(0));
+        for number in [record.record.ordinal, record.offset, record.occurrence, length, too_long] {
             self.file.write_all(&number.to_le_bytes())?;
         }
         self.file.write_all(record.record.bytes)?;
@@ -71,7 +73,7 @@ impl InOrder {
             offset: number(1),
             index,
             occurrence: number(2),
-            too_long: None,
+            too_long: Some(number(4)).filter(|length| *length > 0),
         }))
     }
 }
@@ -83,19 +85,23 @@ mod tests {
     #[test]
     fn records_come_back_whole_and_in_the_order_of_acceptance() {
         let mut scratch = Aside::new(tempfile::tempfile().unwrap());
-        for (index, bytes) in [(7, &b"seven"[..]), (2, b""), (5, b"five")] {
+        for (index, bytes, too_long) in [(7, &b"seven"[..], None), (2, b"", Some(1 << 40)), (5, b"five", None)] {
             let hash = RecordHash::of(bytes);
             let record = Record::new(index + 100, bytes);
-            let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long: None };
+            let record = Placed { record, hash, offset: 9, index, occurrence: index * 2, too_long };
             scratch.put(&record).unwrap();
         }
         let (mut seen, mut records) = (Vec::new(), scratch.in_order().unwrap());
         while let Some(record) = records.next().unwrap() {
             let Record { bytes, ordinal, .. } = record.record;
             assert_eq!(record.hash, RecordHash::of(bytes));
-            seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence));
+            seen.push((record.index, bytes.to_vec(), ordinal, record.occurrence, record.too_long));
         }
-        let expected = [(2, b"".to_vec(), 102, 4), (5, b"five".to_vec(), 105, 10), (7, b"seven".to_vec(), 107, 14)];
+        let expected = [
+            (2, b"".to_vec(), 102, 4, Some(1 << 40)),
+            (5, b"five".to_vec(), 105, 10, None),
+            (7, b"seven".to_vec(), 107, 14, None),
+        ];
         assert_eq!(seen, expected);
     }
 }

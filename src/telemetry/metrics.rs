@@ -111,7 +111,7 @@ pub struct Metrics {
     /// `unreproducible_total`: sealed batches that could not be made again after a restart.
     pub unreproducible: Counter,
     /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them, whether they came
-    /// back later or not.
+    /// back later or not; none that were requeued out of quarantine.
     pub gap_records: Counters<1>,
     /// `gap_records_filled_total{sink}`: those of them that came back and were delivered.
     pub gap_records_filled: Counters<1>,

@@ -10,7 +10,9 @@ use auditferry::event::{Encoder, EncodingName, Options, Scope};
 use auditferry::family::{self, Context};
 use auditferry::notification::ObjectId;
 use auditferry::object::Version;
-use auditferry::reading::{self, Contexts, Deliver, Input, Limits, Need, Output, Plan, Scratch, Step};
+use auditferry::reading::{
+    self, Contexts, Deliver, Input, Limits, Need, Output, Plan, QuarantinedPlaces, Scratch, Step,
+};
 use bytes::Bytes;
 
 use crate::content;
@@ -115,7 +117,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
         before,
         framed_bytes: 0,
         encoders: vec![Encoder::new(EncodingName::Ocsf, Options::default())],
-        quarantined: Places::default(),
+        quarantined: QuarantinedPlaces::default(),
         holds_unended: false,
     };
     let mut reader = reading::deliver(plan, deliver);

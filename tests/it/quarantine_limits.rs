@@ -213,7 +213,7 @@ fn each_sink_gets_the_records_without_entries_once_though_one_of_them_is_away() 
     daemon.kill();
     requeue_all(&world);
     let daemon = world.run(&[]).with_environment(LINE_BYTES, HIGH).expecting(&away).at_work();
-    world.comes_to("out", 15);
+    world.comes_to("out", 30);
     std::fs::create_dir(world.path("away")).unwrap();
     eventually("both sinks have had them", SOON, || listed(&world).is_empty());
     assert!(daemon.stop().success());

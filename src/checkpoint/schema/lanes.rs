@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::batch::{Lane, Manifest, PieceMark, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{ADVANCE, advance, insert_part, insert_row, set_lane};
+use crate::checkpoint::batches::{ADVANCE, advance, insert_part, insert_row, part_sum_before, set_lane};
 use crate::checkpoint::rows::{Sum, count, int};
 use crate::sink::{LaneState, file_state};
 
@@ -125,16 +125,29 @@ fn take_over_batch(connection: &Connection, lane: &Lane) -> Result<(), StoreErro
     if let Some((_, last)) = parts.last_mut() {
         last.pieces.push(PieceMark { to: last.advance.after, bytes: count(bytes), hash });
     }
-    let (ids, parts): (Vec<i64>, Vec<SealedPart>) = parts.into_iter().unzip();
+    let (rows, parts): (Vec<RowBefore>, Vec<SealedPart>) = parts.into_iter().unzip();
     let manifest = Manifest { id: id.into(), seq: count(seq), encoder: encoder.into(), parts };
     insert_row(connection, lane, &manifest)?;
-    for ((part, object_id), ord) in manifest.parts.iter().zip(ids).zip(0..) {
+    let mut note = connection.prepare(
+        "UPDATE batch_part SET redelivers = ?4, sum = ?5 WHERE sink = ?1 AND lane = 0 AND seq = ?2 AND ord = ?3",
+    )?;
+    for ((part, RowBefore { object_id, redelivers }), ord) in manifest.parts.iter().zip(rows).zip(0..) {
         insert_part(connection, lane, manifest.seq, ord, object_id, part)?;
+        if redelivers.is_some() {
+            let sum = part_sum_before(lane, manifest.seq, object_id, part, redelivers).value();
+            note.execute(params![&*lane.sink, seq, ord, redelivers, sum])?;
+        }
     }
     Ok(())
 }
 
-fn parts_before(connection: &Connection, lane: &Lane) -> Result<Vec<(i64, SealedPart)>, StoreError> {
+/// What a part's row held besides: its object, and the entry in quarantine whose record it brings.
+struct RowBefore {
+    object_id: i64,
+    redelivers: Option<i64>,
+}
+
+fn parts_before(connection: &Connection, lane: &Lane) -> Result<Vec<(RowBefore, SealedPart)>, StoreError> {
     let mut statement = connection.prepare(&format!(
         "SELECT object_id, part.etag, last_modified_ms, redelivers, ranges, part.hash, part.sum, {ADVANCE}
          FROM batch_part_before AS part JOIN object ON object.id = object_id WHERE sink = ?1 ORDER BY ord"
@@ -153,9 +166,8 @@ fn parts_before(connection: &Connection, lane: &Lane) -> Result<Vec<(i64, Sealed
             None => sum,
         };
         sum.verify(row.get(6)?, || format!("the sealed batch of sink {}", lane.sink))?;
-        let redelivers = redelivers.map(count);
-        let part = SealedPart { advance, etag: etag.into(), last_modified_ms, redelivers, pieces: Vec::new() };
-        parts.push((object_id, part));
+        let part = SealedPart { advance, etag: etag.into(), last_modified_ms, pieces: Vec::new() };
+        parts.push((RowBefore { object_id, redelivers }, part));
     }
     Ok(parts)
 }

@@ -1,26 +1,25 @@
 //! Rebuilds after a crash the batches that were sealed and not committed, from their objects.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::batch::{Batch, Lane, Piece, SealedPart};
-use crate::checkpoint::{CheckpointStore, RefusedRecord, Sealed, StoreError};
+use crate::batch::{Batch, Form, Lane, Piece, SealedPart};
+use crate::checkpoint::{CheckpointStore, KeptRecord, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
+use crate::collector::job::kept;
 use crate::collector::job::task::JobError;
-use crate::collector::pump::{Pump, Setup, on_worker};
+use crate::collector::pump::{Pump, Setup};
 use crate::collector::random::Random;
-use crate::collector::redelivery::{body, bytes_of, decode, not_found};
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
+use crate::delta::Places;
 use crate::event::Encoder;
-use crate::family::Refusal;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
-use crate::reading::{self, FoundRecord, Offer};
+use crate::reading::{self, Offer};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
 /// How often an object is read before its part counts as lost.
@@ -38,7 +37,8 @@ pub(in crate::collector) struct Rebuild {
     /// What makes the sink's bytes now.
     encoder: Arc<str>,
     sink: SinkId,
-    /// The sink, as health knows it: it stands still until the batch is rebuilt.
+    sink_name: Arc<str>,
+    /// The sink, as health knows it: it stands still until the batch is made.
     health: HealthPart,
     feeds: Arc<Feeds>,
     store: CheckpointStore,
@@ -66,6 +66,7 @@ pub(in crate::collector) fn look_up(
             sealed: sealed.clone(),
             encoder: Arc::clone(encoder),
             sink,
+            sink_name: Arc::clone(&lane.sink),
             health: HealthPart::new(PartKind::Sink, &lane.sink),
             feeds: Arc::clone(feeds),
             store: store.clone(),
@@ -165,17 +166,16 @@ impl Rebuild {
 
     async fn read(&self, feed: &Arc<Feed>, sealed: &SealedPart, encoder: Encoder) -> Result<Vec<Piece>, RebuildError> {
         let object = &sealed.advance.object;
-        let record = match sealed.redelivers {
-            Some(id) => Some(self.store.refused_record(id)?.ok_or_else(left)?),
-            None => None,
-        };
-        let needs_object = record.as_ref().is_none_or(|record| !record.has_body);
-        let snapshot = if needs_object { Some(open(feed, object).await?) } else { None };
-        match (record, snapshot) {
-            (None, Some(snapshot)) => self.rebuild(feed, sealed, encoder, snapshot).await,
-            (Some(record), snapshot) => self.rebuild_refused(feed, sealed, encoder, &record, snapshot).await,
-            (None, None) => Err(left()),
+        if let Form::Fill { places } = &sealed.advance.form
+            && places.places() == 1
+            && let Some(record) = self.store.kept_record(object, places.span().start)?
+        {
+            let record = KeptRecord { last_modified_ms: sealed.last_modified_ms, ..record };
+            let made = kept::decode(feed, object, &Arc::new(record), vec![encoder]).await;
+            return made.map(|made| made.pieces).map_err(|refusal| RebuildError::Damaged(refusal.to_string()));
         }
+        let snapshot = open(feed, object).await?;
+        self.rebuild(feed, sealed, encoder, snapshot).await
     }
 
     /// The part's events, of as many of its records as the object still has.
@@ -188,9 +188,16 @@ impl Rebuild {
     ) -> Result<Vec<Piece>, RebuildError> {
         let advance = sealed.advance.clone();
         let object = &sealed.advance.object;
-        let before = self.store.position(object, &[])?.progress;
-        let quarantined = self.store.quarantined_positions(object, advance.before)?;
-        let rebuild = reading::Rebuild { before, advance, encoder, quarantined };
+        let mut position = self.store.position(object, std::slice::from_ref(&self.sink_name))?;
+        // What was in quarantine then, and not asked for, is so still, or is lacked since it was asked for.
+        let mut skipped = match (&advance.form, position.sinks.pop()) {
+            (Form::Onward { .. }, Some(stands)) => stands.gap,
+            _ => Places::default(),
+        };
+        if !advance.form.fills() {
+            skipped.insert_places(&mut self.store.quarantined_places(object, advance.before)?.closed);
+        }
+        let rebuild = reading::Rebuild { before: position.progress, advance, encoder, skipped };
         let mut version = snapshot.version.clone();
         version.etag = sealed.etag.clone();
         version.last_modified_ms = sealed.last_modified_ms;
@@ -205,33 +212,6 @@ impl Rebuild {
                 return Ok(pieces);
             }
         }
-    }
-
-    /// The events of one record out of quarantine. Its bytes are in `snapshot` unless they were kept.
-    async fn rebuild_refused(
-        &self,
-        feed: &Arc<Feed>,
-        sealed: &SealedPart,
-        encoder: Encoder,
-        record: &RefusedRecord,
-        snapshot: Option<Snapshot>,
-    ) -> Result<Vec<Piece>, RebuildError> {
-        let object = &sealed.advance.object;
-        let bytes = match snapshot {
-            None => body(&self.store, record)?,
-            Some(snapshot) => {
-                let wanted = BTreeSet::from([record.hash.0]);
-                let mut pump = Pump::new(self.setup(feed, object, snapshot), |plan| reading::by_hash(plan, wanted));
-                let mut found: Vec<FoundRecord> = Vec::new();
-                while pump.next(&mut found).await?.is_none() {}
-                found.first().ok_or_else(not_found).and_then(|found| bytes_of(found).map(<[u8]>::to_vec))
-            }
-        };
-        let bytes = bytes.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))?;
-        let (feed, object, record) = (Arc::clone(feed), object.clone(), record.clone());
-        let decode = move || decode(&feed, &object, &record, &bytes, &[encoder]).map(|decoded| decoded.pieces);
-        let made = on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new("the decoder failed over it")));
-        made.map_err(|refusal| RebuildError::Damaged(refusal.to_string()))
     }
 
     fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup {
@@ -267,11 +247,6 @@ impl From<JobError> for RebuildError {
             error => Self::Damaged(error.to_string()),
         }
     }
-}
-
-/// The record was under way, and is not in quarantine any more.
-fn left() -> RebuildError {
-    RebuildError::Damaged("a record that was requeued has left the quarantine".to_owned())
 }
 
 async fn open(feed: &Feed, object: &ObjectId) -> Result<Snapshot, ReadError> {

@@ -1,6 +1,10 @@
 //! One object's journey: looked up, opened, read, delivered, finished.
 
+pub(in crate::collector) mod kept;
+
 mod outcome;
+
+mod retry;
 
 pub(in crate::collector) mod task;
 
@@ -13,31 +17,38 @@ use crate::checkpoint::{Finish, ObjectPosition, SinkPosition, StoreError};
 use crate::collector::delivery::tracker::{self, Tracker};
 use crate::collector::freshness;
 use crate::collector::ids::SinkId;
+use crate::collector::job::retry::Retry;
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::pump::{Pump, Setup};
-use crate::collector::redelivery::Redelivery;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
-use crate::delta::Places;
 use crate::identity::fault::FaultKind;
 use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
-use crate::reading::{self, Deliver, Offer, Output, Summary};
+use crate::reading::{self, Deliver, Offer, Output, QuarantinedPlaces, RefusedAgain, Summary};
 
 /// Brings one object to its sinks.
 ///
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
 pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
-    let redelivery = Redelivery::new(&services, &task);
-    let ended = bring(services, task).await;
-    redelivery.follow(ended).await
+    let retry = Retry::begin(&services, &task).await?;
+    let mut refused = RefusedAgain::default();
+    let ended = bring(services, task, &mut refused).await;
+    match retry {
+        Some(retry) => retry.end(ended, refused).await,
+        None => ended,
+    }
 }
 
-async fn bring(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
+async fn bring(services: Arc<Services>, task: Task, refused: &mut RefusedAgain) -> Result<JobEnd, JobError> {
     let job = Announced::look_up(services, task)?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
-        Opening::Opened(opened) => opened.read().await?.deliver().await.finish().await,
+        Opening::Opened(opened) => {
+            let mut compared = opened.read().await?;
+            *refused = std::mem::take(&mut compared.summary.refused_again);
+            compared.deliver().await.finish().await
+        }
     }
 }
 
@@ -256,8 +267,8 @@ impl Announced {
         let lacks_from = |output: &mut Output| if output.gap.is_empty() { output.cursor } else { 0 };
         let least = outputs.iter_mut().map(lacks_from).min();
         let quarantined = match least.filter(|&from| from < self.position.progress.accepted) {
-            Some(from) => self.services.store.quarantined_positions(object, from)?,
-            None => Places::default(),
+            Some(from) => self.services.store.quarantined_places(object, from)?,
+            None => QuarantinedPlaces::default(),
         };
         Ok(Deliver {
             before: self.position.progress.clone(),
@@ -338,6 +349,6 @@ impl Delivered {
             freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
         }
         debug!(%object, records = new_records, result, "read");
-        Ok(JobEnd { finished, deferred, again: false, is_young })
+        Ok(JobEnd { finished, deferred, is_young })
     }
 }

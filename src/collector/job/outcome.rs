@@ -7,6 +7,7 @@ use tracing::warn;
 use super::Announced;
 use crate::collector::feeds::Feed;
 use crate::collector::report::limited;
+use crate::collector::users;
 use crate::object::Place;
 use crate::reading::Summary;
 
@@ -18,9 +19,7 @@ pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
     metrics.bytes_fetched.inc_by(fetched_bytes);
     metrics.bytes_decompressed.inc_by(ended.content_bytes);
     metrics.events_received.inc_by(counts.events);
-    for (result, users) in counts.looked_up.by_result().into_iter().filter(|(_, users)| *users > 0) {
-        metrics.enrichment.add([feed, result], users);
-    }
+    users::count(metrics, feed, counts.looked_up);
     if counts.refused > 0 {
         metrics.records_quarantined.add([feed, "record"], counts.refused);
         metrics.parse_errors.add([feed, "record"], counts.refused);

@@ -42,8 +42,6 @@ pub(in crate::collector) struct JobEnd {
     pub finished: bool,
     /// Sinks that have not had all of it, by their position among all.
     pub deferred: Vec<SinkId>,
-    /// Its requeued records need a job for all of its feed's sinks.
-    pub again: bool,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
 }

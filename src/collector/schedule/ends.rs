@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::{AwaitingAck, Dispatcher, Origin, PendingChange, ReadRequest, Running, TICK};
+use super::{AwaitingAck, Dispatcher, Origin, PendingChange, Running, TICK};
 use crate::checkpoint::{Refusal, StoreError};
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
@@ -16,7 +16,7 @@ use crate::collector::schedule::retry::{self, Verdict};
 use crate::collector::schedule::unread::Outcome;
 use crate::config::OweAfter;
 use crate::identity::fault::FaultKind;
-use crate::notification::{ObjectChange, ObjectId};
+use crate::notification::ObjectId;
 
 /// The shortest and the longest wait before a write is retried for which the checkpoint store's disk had no space.
 const SPACE_WAIT_MIN: Duration = Duration::from_secs(1);
@@ -68,9 +68,6 @@ impl Dispatcher {
             return Ok(());
         }
         self.unread.place_answered(pending.feed);
-        if end.again && origin.is_backlog() {
-            self.take(ReadRequest { feed: pending.feed, change: ObjectChange::of(object.clone()), ack: None });
-        }
         if end.finished {
             for &sink in sinks.iter().filter(|sink| !end.deferred.contains(sink)) {
                 self.had(sink, object).await?;

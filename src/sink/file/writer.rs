@@ -441,8 +441,7 @@ mod tests {
             hash: *blake3::hash(lines.as_bytes()).as_bytes(),
         });
         let advance = Advance::onward(ObjectId::new("b", "k"), 0, 1);
-        let (etag, last_modified_ms, redelivers) = ("e".into(), None, None);
-        let part = SealedPart { advance, etag, last_modified_ms, redelivers, pieces: marks.collect() };
+        let part = SealedPart { advance, etag: "e".into(), last_modified_ms: None, pieces: marks.collect() };
         Manifest { id: "b".into(), seq: 1, encoder: "e".into(), parts: vec![part] }
     }
 

@@ -155,7 +155,6 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         advance: Advance::onward(object(key), from, to),
         version: Arc::new(version),
         acceptance: Some(Arc::new(acceptance)),
-        redelivers: None,
         piece: encoded.into(),
     }
 }

@@ -1,0 +1,80 @@
+//! Records out of quarantine whose bytes were kept: decoded once more, whatever their object holds now.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use crate::batch::{Advance, Part, Piece};
+use crate::checkpoint::KeptRecord;
+use crate::collector::feeds::Feed;
+use crate::collector::pump::on_worker;
+use crate::delta::{Ranges, RecordHash};
+use crate::event::{Encoded, Encoder};
+use crate::family::{Refusal, encode_record};
+use crate::notification::ObjectId;
+use crate::object::Version;
+use crate::reading::Contexts as _;
+use crate::records::Record;
+use crate::users::LookedUp;
+
+/// A body is refused when it inflates to more: no line may be configured to be longer.
+const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// Why a record stays whose decoder panics.
+const DECODER_FAILED: &str = "the decoder failed over it";
+
+/// What was kept compressed.
+///
+/// # Errors
+/// It is damaged, or longer than `most` bytes.
+pub(in crate::collector) fn inflated(body_zstd: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    zstd::Decoder::new(body_zstd)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+/// What a record gave.
+pub(in crate::collector) struct Decoded {
+    /// Its events, once for each encoder.
+    pub(in crate::collector) pieces: Vec<Piece>,
+    pub(super) looked_up: LookedUp,
+}
+
+/// Decodes a record once more. Its events have the identity that they would have had.
+pub(in crate::collector) async fn decode(
+    feed: &Arc<Feed>,
+    object: &ObjectId,
+    record: &Arc<KeptRecord>,
+    encoders: Vec<Encoder>,
+) -> Result<Decoded, Refusal> {
+    let (feed, object, record) = (Arc::clone(feed), object.clone(), Arc::clone(record));
+    let decode = move || decoded(&feed, &object, &record, &encoders);
+    on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new(DECODER_FAILED)))
+}
+
+fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Encoder]) -> Result<Decoded, Refusal> {
+    let bytes = inflated(&record.body_zstd, BODY_BYTES_MAX).ok().filter(|bytes| RecordHash::of(bytes) == record.hash);
+    let bytes = bytes.ok_or_else(|| Refusal::new("its bytes in quarantine are damaged"))?;
+    let context = feed.context(object, record.last_modified_ms);
+    let mut written: Vec<Encoded> =
+        encoders.iter().map(|_| Encoded { place: record.place, ..Encoded::default() }).collect();
+    let read = Record::new(record.ordinal, &bytes);
+    encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
+    let pieces = written.into_iter().map(Piece::from).collect();
+    Ok(Decoded { pieces, looked_up: context.looked_up() })
+}
+
+/// The part that fills the record's place in a sink's gap.
+pub(super) fn part(object: &ObjectId, record: &KeptRecord, piece: Piece) -> Part {
+    let version = Version {
+        etag: record.etag.clone(),
+        version_id: None,
+        last_modified_ms: record.last_modified_ms,
+        size_bytes: 0,
+    };
+    Part {
+        advance: Advance::fill(object.clone(), Ranges::from(record.place..record.place + 1)),
+        version: Arc::new(version),
+        acceptance: None,
+        piece,
+    }
+}

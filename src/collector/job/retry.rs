@@ -1,0 +1,169 @@
+//! What of an object was requeued out of quarantine: taken up before the object is read, and accounted for after it.
+
+use std::sync::Arc;
+
+use crate::collector::delivery::tracker::{self, Tracker};
+use crate::collector::feeds::Feed;
+use crate::collector::ids::SinkId;
+use crate::collector::job::kept;
+use crate::collector::job::task::{JobEnd, JobError, Task};
+use crate::collector::progress::Progress;
+use crate::collector::report::limited;
+use crate::collector::services::Services;
+use crate::collector::users;
+use crate::notification::ObjectId;
+use crate::reading::RefusedAgain;
+
+/// How many records are offered at once.
+const RECORDS_AT_ONCE: usize = 256;
+
+/// A job of an object of which something was requeued.
+pub(super) struct Retry {
+    services: Arc<Services>,
+    feed: Arc<Feed>,
+    object: ObjectId,
+    sinks: Vec<SinkId>,
+    progress: Arc<Progress>,
+    /// The last request that was taken up.
+    up_to: u64,
+}
+
+impl Retry {
+    /// Takes up what is asked for of the object: what its sinks have passed, they lack.
+    pub(super) async fn begin(services: &Arc<Services>, task: &Task) -> Result<Option<Self>, JobError> {
+        let up_to = services.store.open_requeued(task.object.clone()).await?;
+        Ok(up_to.map(|up_to| Self {
+            services: Arc::clone(services),
+            feed: Arc::clone(&task.feed),
+            object: task.object.clone(),
+            sinks: task.sinks.clone(),
+            progress: Arc::clone(&task.progress),
+            up_to,
+        }))
+    }
+
+    /// The object was read, or could not be: its sinks get what is kept of it besides. What every sink has had leaves the
+    /// quarantine, what was refused again stays.
+    ///
+    /// # Errors
+    /// The job's own, or the store failed.
+    pub(super) async fn end(
+        mut self,
+        ended: Result<JobEnd, JobError>,
+        mut refused: RefusedAgain,
+    ) -> Result<JobEnd, JobError> {
+        let nothing_is_known = matches!(ended, Err(JobError::Store(_) | JobError::Overtaken));
+        if nothing_is_known {
+            return ended;
+        }
+        let mut deferred = ended.as_ref().map(|end| end.deferred.clone()).unwrap_or_default();
+        let is_finished = ended.as_ref().is_ok_and(|end| end.finished);
+        if is_finished && self.services.store.settle_requeued(self.object.clone()).await? > 0 {
+            self.services.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
+            let (reporter, feed, object) = (&self.services.reporter, &self.feed.name, &self.object);
+            limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
+        }
+        for places in self.services.store.kept_places(&self.object, self.up_to)?.chunks(RECORDS_AT_ONCE) {
+            self.deliver(places, &mut refused, &mut deferred).await?;
+        }
+        self.note(refused).await?;
+        ended.map(|end| JobEnd { deferred, ..end })
+    }
+
+    /// Brings records whose bytes are kept to the sinks that have passed them and not had them.
+    async fn deliver(
+        &mut self,
+        places: &[u64],
+        refused: &mut RefusedAgain,
+        deferred: &mut Vec<SinkId>,
+    ) -> Result<(), JobError> {
+        let services = &self.services;
+        for &sink in &self.sinks {
+            // What the batch in hand does to the sink's gap is not known yet.
+            if services.workers[sink].holds(&self.object) && !deferred.contains(&sink) {
+                deferred.push(sink);
+            }
+        }
+        let sinks: Vec<SinkId> = self.sinks.iter().copied().filter(|sink| !deferred.contains(sink)).collect();
+        let trackers: Vec<Tracker> = sinks.iter().map(|_| Tracker::default()).collect();
+        let producing: Vec<_> = sinks.iter().map(|&sink| services.workers[sink].producing()).collect();
+        let offered = self.offer(places, &sinks, &trackers, refused, deferred).await;
+        drop(producing);
+        let mut overtaken = false;
+        for (&sink, tracker) in sinks.iter().zip(&trackers) {
+            let slow = deferred.contains(&sink);
+            if slow || !services.wait_for(sink, tracker, &self.object, &self.progress).await {
+                tracker.abandon().await;
+            }
+            match tracker.outcome() {
+                tracker::Outcome::Committed => {}
+                tracker::Outcome::Overtaken => overtaken = true,
+                tracker::Outcome::UnderWay if slow => {}
+                tracker::Outcome::UnderWay => deferred.push(sink),
+            }
+        }
+        offered?;
+        if overtaken { Err(JobError::Overtaken) } else { Ok(()) }
+    }
+
+    async fn offer(
+        &self,
+        places: &[u64],
+        sinks: &[SinkId],
+        trackers: &[Tracker],
+        refused: &mut RefusedAgain,
+        deferred: &mut Vec<SinkId>,
+    ) -> Result<(), JobError> {
+        let services = &self.services;
+        let names: Vec<Arc<str>> = sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
+        let mut stands = services.store.position(&self.object, &names)?.sinks;
+        for &place in places {
+            let lacks: Vec<usize> = (0..sinks.len()).filter(|&at| stands[at].gap.contains(place)).collect();
+            if lacks.is_empty() {
+                continue;
+            }
+            let Some(record) = services.store.kept_record(&self.object, place)? else { continue };
+            let record = Arc::new(record);
+            let decoded = match kept::decode(&self.feed, &self.object, &record, self.feed.encoders.clone()).await {
+                Ok(decoded) => decoded,
+                Err(refusal) => {
+                    refused.listed.insert(place, refusal.to_string());
+                    continue;
+                }
+            };
+            refused.listed.remove(&place);
+            services.metrics.events_received.inc_by(decoded.pieces.first().map_or(0, |piece| piece.ends.len() as u64));
+            users::count(&services.metrics, &self.feed.name, decoded.looked_up);
+            for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {
+                let encoder = self.feed.encoder_at(sinks[at]).unwrap_or_default();
+                let part = kept::part(&self.object, &record, decoded.pieces[encoder.0].clone());
+                if !services.offer(sinks[at], part, &trackers[at]).await {
+                    deferred.push(sinks[at]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what came of it, and tells it.
+    async fn note(&self, refused: RefusedAgain) -> Result<(), JobError> {
+        let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
+        let sinks = self.feed.sink_names.clone();
+        let retried = services.store.note_retried(object.clone(), sinks, self.up_to, refused).await?;
+        if retried.refused > 0 {
+            services.metrics.records_requeued.add([feed, "refused"], retried.refused);
+            limited!(
+                services.reporter, WARN, feed, "records were tried again and stay in quarantine",
+                %feed, %object, records = retried.refused
+            );
+        }
+        if retried.delivered > 0 {
+            services.metrics.records_requeued.add([feed, "delivered"], retried.delivered);
+            limited!(
+                services.reporter, INFO, feed, "records came out of quarantine",
+                %feed, %object, records = retried.delivered
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What is requeued out of quarantine reaches each sink once, whatever befalls the sinks, the object and the process.
+
+use std::time::Duration;
+
+use super::quarantine::{HIGH, LINE_BYTES, LOW, REFUSED, listed, long, once_under, quarantine, requeue_all};
+use super::support::chance::Chance;
+use super::support::daemon::Start;
+use super::support::outage::Outage;
+use super::support::records::{assert_once_each, lines_of, object, record};
+use super::support::waiting::moment;
+use super::support::world::{KEY, World};
+
+/// What the daemon may say besides where a sink is away.
+const AWAY: [&str; 3] = ["the sink is parked", "stopped by an error", "completing the batch"];
+
+/// The sinks `out` and `late` of a feed that is read from a directory.
+fn two_sinks() -> World {
+    World::new().impatient().with_directory_feed(&["out", "late"]).with_file("out").with_file("late")
+}
+
+/// What there is, delivered to `out`; `late` is away.
+fn once_without_late(world: &World) {
+    let start = world.run(&["--once"]).with_environment(LINE_BYTES, HIGH).expecting(&REFUSED).expecting(&AWAY);
+    let daemon = start.spawn();
+    let log = daemon.log.clone();
+    assert_eq!(daemon.end().code(), Some(75), "{}", log.end());
+}
+
+fn has_had(world: &World, sink: &str, lines: &[String]) {
+    assert_once_each(&world.delivered(sink), lines);
+}
+
+#[test]
+fn each_of_two_sinks_gets_them_once_however_often_the_process_is_killed_and_one_of_them_is_away() {
+    const LINES: u64 = 240;
+    let world = two_sinks().with_limits("batch_events = 3\nquarantine_entries_per_object = 50");
+    let lines: Vec<String> = (0..LINES).map(|n| if n % 3 == 0 { record(n) } else { long(n / 2) }).collect();
+    world.write(KEY, &object(&lines));
+    once_under(&world, LOW);
+    requeue_all(&world);
+    let mut chance = Chance::of_this_run("kill, requeue");
+    let start = world.run(&[]).with_environment(LINE_BYTES, HIGH).expecting(&REFUSED).expecting(&AWAY);
+    let (mut outage, mut grown) = (None, lines);
+    for kill in 0..14 {
+        let daemon = start.at_work();
+        moment(Duration::from_millis(chance.below(200) as u64));
+        daemon.kill();
+        match kill {
+            3 => outage = Some(Outage::of(&world.output("late"))),
+            6 => {
+                // The object grows meanwhile, and its long lines come to stand elsewhere.
+                grown.insert(0, record(1000));
+                world.write(KEY, &object(&grown));
+            }
+            10 => outage.take().unwrap().end(),
+            _ => {}
+        }
+    }
+    once_under(&world, HIGH);
+    has_had(&world, "out", &grown);
+    has_had(&world, "late", &grown);
+    assert!(listed(&world).is_empty());
+}
+
+#[test]
+fn one_that_a_sink_has_had_before_it_was_refused_to_another_comes_to_that_one_alone() {
+    let world = two_sinks();
+    let lines = [record(0), long(1), record(2)];
+    world.write(KEY, &object(&lines));
+    once_under(&world, LOW);
+    requeue_all(&world);
+    let outage = Outage::of(&world.output("late"));
+    once_without_late(&world);
+    has_had(&world, "out", &lines);
+    let entries = listed(&world);
+    assert_eq!((entries.len(), entries[0]["delivered_to"].to_string()), (1, "[\"out\"]".to_owned()));
+    outage.end();
+    once_under(&world, LOW);
+    let entries = listed(&world);
+    assert_eq!((entries.len(), entries[0]["requeued"].as_bool()), (1, Some(false)), "refused once more");
+    once_under(&world, HIGH);
+    has_had(&world, "late", &[record(0), record(2)]);
+    requeue_all(&world);
+    once_under(&world, HIGH);
+    has_had(&world, "out", &lines);
+    has_had(&world, "late", &lines);
+    assert!(listed(&world).is_empty());
+}
+
+#[test]
+fn one_that_is_purged_on_its_way_reaches_no_other_sink() {
+    let world = two_sinks();
+    world.write(KEY, &object(&[record(0), long(1)]));
+    once_under(&world, LOW);
+    requeue_all(&world);
+    let outage = Outage::of(&world.output("late"));
+    // No batch is under way to the sink that is away.
+    let start = world.run(&["--once"]).with_environment(LINE_BYTES, LOW).expecting(&REFUSED).expecting(&AWAY);
+    start.spawn().end();
+    assert_eq!(quarantine(&world, &["purge", "--all"]).out.trim(), "purged 1");
+    outage.end();
+    world.write(KEY, &object(&[record(0), long(1), record(2)]));
+    once_under(&world, HIGH);
+    has_had(&world, "out", &[record(0), record(2)]);
+    has_had(&world, "late", &[record(0), record(2)]);
+}
+
+#[test]
+fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_gone() {
+    let lines: Vec<String> = std::fs::read_to_string("tests/fixtures/s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789")
+        .unwrap()
+        .lines()
+        .take(3)
+        .map(str::to_owned)
+        .collect();
+    let world = World::new().impatient();
+    let source = world.path("source");
+    std::fs::create_dir(&source).unwrap();
+    let feed = format!("directory = {source:?}\nkeys = [\"**\"]\nsinks = [\"out\", \"late\"]");
+    let world = world.with(&format!("[feed.audit]\n{feed}\n")).with_file("out").with_file("late");
+    let family = "AUDITFERRY__FEED__AUDIT__FAMILY";
+    world.write("access.log", &object(&lines));
+    // The feed was set up for another kind of log.
+    let start = |arguments: &[&str]| world.run(arguments).expecting(&REFUSED).expecting(&AWAY);
+    assert!(start(&["--once"]).with_environment(family, "databricks").spawn().end().success());
+    std::fs::remove_file(source.join("access.log")).unwrap();
+    let config = world.path("auditferry.toml");
+    let arguments = ["quarantine", "requeue", "--config", config.to_str().unwrap(), "--all"];
+    let requeue = Start::new(&arguments, config.parent().unwrap()).with_environment(family, "s3_access");
+    assert!(requeue.spawn().end().success());
+    let outage = Outage::of(&world.output("late"));
+    start(&["--once"]).with_environment(family, "s3_access").spawn().end();
+    has_had(&world, "out", &lines);
+    outage.end();
+    for _ in 0..2 {
+        start(&["--once"]).with_environment(family, "s3_access").spawn().end();
+        has_had(&world, "out", &lines);
+        assert_once_each(&lines_of(&world.output("late")), &lines);
+    }
+}
