@@ -7,7 +7,7 @@ use super::support::chance::Chance;
 use super::support::daemon::Start;
 use super::support::outage::Outage;
 use super::support::records::{assert_once_each, lines_of, object, record};
-use super::support::waiting::moment;
+use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World};
 
 /// What the daemon may say besides where a sink is away.
@@ -137,4 +137,27 @@ fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_g
         has_had(&world, "out", &lines);
         assert_once_each(&lines_of(&world.output("late")), &lines);
     }
+}
+
+#[test]
+fn a_batch_that_was_sealed_before_somebody_asked_for_a_record_in_its_midst_is_made_again_as_it_was() {
+    let world = two_sinks();
+    let daemon = world.run(&[]).with_environment(LINE_BYTES, LOW).expecting(&REFUSED).expecting(&AWAY).ready();
+    let outage = Outage::of(&world.output("late"));
+    let lines = [record(0), long(1), record(2)];
+    world.write(KEY, &object(&lines));
+    world.comes_to("out", 2);
+    eventually("a batch is sealed", SOON, || daemon.says("a batch was not delivered") > 0);
+    requeue_all(&world);
+    daemon.counts("auditferry_records_requeued_total", &["refused"], 1.0);
+    daemon.kill();
+    outage.end();
+    let daemon = world.run(&["--once"]).with_environment(LINE_BYTES, HIGH).spawn();
+    let log = daemon.log.clone();
+    assert!(daemon.end().success(), "{}", log.end());
+    has_had(&world, "late", &[record(0), record(2)]);
+    requeue_all(&world);
+    once_under(&world, HIGH);
+    has_had(&world, "out", &lines);
+    has_had(&world, "late", &lines);
 }
