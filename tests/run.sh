@@ -5,6 +5,8 @@
 #   tests/run.sh overwrite       those whose name holds "overwrite" (arguments are cargo test's)
 #   AUDITFERRY_KILLS=500 tests/run.sh kill       a longer kill test
 #   AUDITFERRY_CASES=5000 tests/run.sh damage    more damaged objects
+#   AUDITFERRY_SEEDS=20000 tests/run.sh sim      more of the simulator's seeds, from AUDITFERRY_FIRST_SEED on
+#   AUDITFERRY_SEED=N tests/run.sh sim           one of them, with its trace; AUDITFERRY_SHRINK=1 shortens it
 #   AUDITFERRY_SEED=N tests/run.sh kill          one with the chances of an earlier one, which printed its seed
 #
 # The tests start the emulators themselves, on free loopback ports, and end them.

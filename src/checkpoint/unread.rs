@@ -71,26 +71,29 @@ impl CheckpointStore {
         self.writer.write(add).await
     }
 
-    /// Reading an object in its feed's backlog has failed once more, and as this kind.
-    pub async fn unread_again(&self, object: ObjectId, kind: Arc<str>) -> Result<(), StoreError> {
+    /// Reading an object in its feed's backlog has failed once more, and as this kind. Says as which kind it was there
+    /// before; nothing where it is there no more.
+    pub async fn unread_again(&self, object: ObjectId, kind: Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
         let note = move |connection: &Connection| {
+            let before = kind_of(connection, &object)?;
             connection
                 .prepare_cached(
                     "UPDATE unread SET kind = ?3, attempts = min(attempts + 1, 1000000) WHERE bucket = ?1 AND key = ?2",
                 )?
                 .execute(params![&*object.bucket, &*object.key, &*kind])?;
-            Ok(())
+            Ok(before)
         };
         self.writer.write(note).await
     }
 
-    /// Removes an object from its feed's backlog: it was read, or is gone.
-    pub async fn clear_unread(&self, object: ObjectId) -> Result<(), StoreError> {
+    /// Removes an object from its feed's backlog: it was read, or is gone. Returns as which kind it was there, if it was.
+    pub async fn clear_unread(&self, object: ObjectId) -> Result<Option<Arc<str>>, StoreError> {
         let clear = move |connection: &Connection| {
+            let before = kind_of(connection, &object)?;
             connection
                 .prepare_cached("DELETE FROM unread WHERE bucket = ?1 AND key = ?2")?
                 .execute(params![&*object.bucket, &*object.key])?;
-            Ok(())
+            Ok(before)
         };
         self.writer.write(clear).await
     }
@@ -112,11 +115,7 @@ impl CheckpointStore {
 
     /// The kind of failure for which an object is in its feed's backlog, if it is.
     pub fn unread_kind(&self, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(KNOWN)?;
-            let kind = statement.query_row(params![&*object.bucket, &*object.key], |row| row.get::<_, String>(0));
-            Ok(kind.optional()?.map(Into::into))
-        })
+        self.read(|connection| kind_of(connection, object))
     }
 
     /// The proof that an object is in its feed's backlog, and will be read for all of the feed's sinks.
@@ -166,6 +165,12 @@ impl CheckpointStore {
 }
 
 const KNOWN: &str = "SELECT kind FROM unread WHERE bucket = ?1 AND key = ?2";
+
+fn kind_of(connection: &Connection, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
+    let mut statement = connection.prepare_cached(KNOWN)?;
+    let kind = statement.query_row(params![&*object.bucket, &*object.key], |row| row.get::<_, String>(0));
+    Ok(kind.optional()?.map(Into::into))
+}
 
 #[cfg(test)]
 mod tests {

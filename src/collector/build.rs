@@ -8,6 +8,7 @@ use tracing::warn;
 
 use crate::checkpoint::{CheckpointStore, OpenError};
 use crate::collector::clock::Clock;
+use crate::collector::compute::Compute;
 use crate::collector::error::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
 use crate::collector::ids::{EncoderId, PerFeed, SinkId};
@@ -45,6 +46,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
     Ok(World {
         clock: Clock::system(),
         random: Random::system(),
+        compute: Compute::OnThreads,
         store,
         places,
         queues: all_queues,

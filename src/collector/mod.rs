@@ -6,6 +6,8 @@ mod build;
 
 pub mod clock;
 
+pub mod compute;
+
 mod delivery;
 
 mod error;
@@ -101,7 +103,7 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
 /// # Errors
 /// As [`run`].
 pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
-    let World { clock, random, store, places, queues, sinks, identities } = world;
+    let World { clock, random, compute, store, places, queues, sinks, identities } = world;
     let began = Instant::now();
     let metrics = Arc::new(Metrics::new(clock.now_ms()));
     let health = Arc::new(Health::default());
@@ -114,13 +116,14 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let basis = Basis { store, clock, random, reporter, halt, once };
+    let basis = Basis { store, clock, random, compute, reporter, halt, once };
     let workers = start::workers(&config, &feeds, sinks, &basis, &mut tasks)?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
         workers,
         store: basis.store.clone(),
         clock: basis.clock.clone(),
+        compute,
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         reporter: basis.reporter.clone(),

@@ -1,4 +1,4 @@
-//! Drives a reading: brings the bytes and fingerprints that it asks for, and runs its steps on a worker thread.
+//! Drives a reading: brings the bytes and fingerprints that it asks for, and runs its steps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
 use crate::collector::job::task::JobError;
 use crate::collector::progress::Progress;
@@ -34,6 +35,7 @@ pub(super) struct Setup {
     pub object: ObjectId,
     pub snapshot: Snapshot,
     pub store: CheckpointStore,
+    pub compute: Compute,
     pub limits: Limits,
     /// Tells of every step, and of the bytes that come.
     pub progress: Arc<Progress>,
@@ -48,6 +50,7 @@ pub(super) struct Pump<I, T> {
     version: Version,
     body: Option<Body>,
     store: CheckpointStore,
+    compute: Compute,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
     /// Absent only while a worker thread has it.
@@ -61,7 +64,7 @@ pub(super) struct Pump<I, T> {
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, store, limits, progress, shutdown } = setup;
+        let Setup { feed, object, snapshot, store, compute, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
         let plan = Plan {
             contexts: Arc::clone(&feed) as _,
@@ -76,6 +79,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             version,
             body: Some(body),
             store,
+            compute,
             progress,
             shutdown,
             reader: Some(begin(plan)),
@@ -137,7 +141,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             let (step, bytes) = read_file(&mut reader, &mut file, step, &mut got);
             (reader, file, step, bytes, got)
         };
-        let (reader, file, step, bytes, got) = on_worker(turn).await.ok_or_else(panicked)?;
+        let (reader, file, step, bytes, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
         self.reader = Some(reader);
         self.body = file.map(Body::File).or(self.body.take());
         self.fetched_bytes += bytes;
@@ -258,11 +262,6 @@ fn read_file<I: Send + 'static, T>(
 fn too_slow(object: &ObjectId) -> ReadError {
     let reason = "its bytes come more slowly than limits.read_rate_min".to_owned();
     ReadError::Unavailable { object: object.clone(), kind: FaultKind::Timeout, reason }
-}
-
-/// Runs what keeps a processor busy on a worker's thread; nothing where it panics.
-pub(super) async fn on_worker<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    tokio::task::spawn_blocking(work).await.ok()
 }
 
 impl From<&config::Limits> for Limits {

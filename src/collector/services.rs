@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
 use crate::collector::clock::{self, Clock};
+use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feeds;
@@ -25,6 +26,7 @@ pub(super) struct Services {
     pub workers: PerSink<WorkerHandle>,
     pub store: CheckpointStore,
     pub clock: Clock,
+    pub compute: Compute,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,

@@ -14,6 +14,7 @@ use crate::batch::{self, Lane};
 use crate::checkpoint::CheckpointStore;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
+use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
 use crate::collector::delivery::worker::{self, SinkWorker, WorkerError};
@@ -53,6 +54,7 @@ pub(super) struct Basis {
     pub store: CheckpointStore,
     pub clock: Clock,
     pub random: Random,
+    pub compute: Compute,
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
@@ -92,15 +94,25 @@ pub(super) fn workers(
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
     let limits = &config.limits;
-    let Basis { store, clock, random, reporter, halt, once } = basis;
+    let Basis { store, clock, random, compute, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(config, name, table).into();
         let lane = Lane::only(name.as_str().into());
         let room_bytes = limits.in_flight_bytes / config.sink.len().max(1);
         let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
-        let unfinished =
-            recovery::look_up(store, feeds, SinkId(position), &lane, &encoder, limits, random, reporter, halt)?;
+        let unfinished = recovery::look_up(
+            store,
+            feeds,
+            SinkId(position),
+            &lane,
+            &encoder,
+            limits,
+            *compute,
+            random,
+            reporter,
+            halt,
+        )?;
         let batches = batch_limits(limits, table, room_bytes);
         let (worker, handle) = SinkWorker::new(worker::Setup {
             lane,
@@ -205,7 +217,7 @@ pub(super) fn queues<Q: Queue>(
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<Vec<Watched<Q>>, Error> {
-    let Basis { store, clock, random, reporter, halt, once } = basis;
+    let Basis { store, clock, random, reporter, halt, once, .. } = basis;
     let mut watched = Vec::new();
     for (name, table) in build::queues(config) {
         let queue = queues.remove(&name).ok_or_else(|| Error::Config(format!("queue {name} is not there")))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::CheckpointStore;
 use crate::collector::clock::Clock;
+use crate::collector::compute::Compute;
 use crate::collector::random::Random;
 use crate::identity::Identity;
 use crate::object::Place;
@@ -13,6 +14,7 @@ use crate::sink::Sink;
 pub struct World<Q> {
     pub clock: Clock,
     pub random: Random,
+    pub compute: Compute,
     pub store: CheckpointStore,
     /// Where each feed's objects are, by the feed's name.
     pub places: BTreeMap<String, Place>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, Form, Lane, Piece, SealedPart};
 use crate::checkpoint::{CheckpointStore, KeptRecord, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
+use crate::collector::compute::Compute;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
 use crate::collector::job::kept;
@@ -43,6 +44,7 @@ pub(in crate::collector) struct Rebuild {
     feeds: Arc<Feeds>,
     store: CheckpointStore,
     limits: Limits,
+    compute: Compute,
     random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
@@ -57,6 +59,7 @@ pub(in crate::collector) fn look_up(
     lane: &Lane,
     encoder: &Arc<str>,
     limits: &Limits,
+    compute: Compute,
     random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
@@ -71,6 +74,7 @@ pub(in crate::collector) fn look_up(
             feeds: Arc::clone(feeds),
             store: store.clone(),
             limits: limits.clone(),
+            compute,
             random: random.clone(),
             reporter: reporter.clone(),
             shutdown: shutdown.clone(),
@@ -171,7 +175,7 @@ impl Rebuild {
             && let Some(record) = self.store.kept_record(object, places.span().start)?
         {
             let record = KeptRecord { last_modified_ms: sealed.last_modified_ms, ..record };
-            let made = kept::decode(feed, object, &Arc::new(record), vec![encoder]).await;
+            let made = kept::decode(self.compute, feed, object, &Arc::new(record), vec![encoder]).await;
             return made.map(|made| made.pieces).map_err(|refusal| RebuildError::Damaged(refusal.to_string()));
         }
         let snapshot = open(feed, object).await?;
@@ -220,6 +224,7 @@ impl Rebuild {
             object: object.clone(),
             snapshot,
             store: self.store.clone(),
+            compute: self.compute,
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::batch::{Advance, Part, Piece};
 use crate::checkpoint::KeptRecord;
+use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
-use crate::collector::pump::on_worker;
 use crate::delta::{Ranges, RecordHash};
 use crate::event::{Encoded, Encoder};
 use crate::family::{Refusal, encode_record};
@@ -41,6 +41,7 @@ pub(in crate::collector) struct Decoded {
 
 /// Decodes a record once more. Its events have the identity that they would have had.
 pub(in crate::collector) async fn decode(
+    compute: Compute,
     feed: &Arc<Feed>,
     object: &ObjectId,
     record: &Arc<KeptRecord>,
@@ -48,7 +49,7 @@ pub(in crate::collector) async fn decode(
 ) -> Result<Decoded, Refusal> {
     let (feed, object, record) = (Arc::clone(feed), object.clone(), Arc::clone(record));
     let decode = move || decoded(&feed, &object, &record, &encoders);
-    on_worker(decode).await.unwrap_or_else(|| Err(Refusal::new(DECODER_FAILED)))
+    compute.run(decode).await.unwrap_or_else(|| Err(Refusal::new(DECODER_FAILED)))
 }
 
 fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Encoder]) -> Result<Decoded, Refusal> {

@@ -232,6 +232,7 @@ impl Announced {
             object: self.task.object.clone(),
             snapshot,
             store: self.services.store.clone(),
+            compute: self.services.compute,
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),

@@ -124,7 +124,15 @@ impl Retry {
             }
             let Some(record) = services.store.kept_record(&self.object, place)? else { continue };
             let record = Arc::new(record);
-            let decoded = match kept::decode(&self.feed, &self.object, &record, self.feed.encoders.clone()).await {
+            let decoded = match kept::decode(
+                self.services.compute,
+                &self.feed,
+                &self.object,
+                &record,
+                self.feed.encoders.clone(),
+            )
+            .await
+            {
                 Ok(decoded) => decoded,
                 Err(refusal) => {
                     refused.listed.insert(place, refusal.to_string());

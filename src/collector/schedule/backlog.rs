@@ -105,6 +105,11 @@ impl Backlog {
         }
     }
 
+    /// Whether it has not had the object.
+    pub(in crate::collector) fn has(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
+        Ok(self.knows(object) || self.is_stored(store, object)?)
+    }
+
     /// Adds an object that the sink is to get later. An entry that is there keeps its date.
     pub(in crate::collector) fn defer(
         &mut self,
@@ -112,7 +117,7 @@ impl Backlog {
         object: &ObjectId,
         feed: FeedId,
     ) -> Result<(), StoreError> {
-        if !self.knows(object) && !self.is_stored(store, object)? {
+        if !self.has(store, object)? {
             self.enter(object, Some(feed), false);
         }
         Ok(())

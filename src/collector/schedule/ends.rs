@@ -76,7 +76,9 @@ impl Dispatcher {
         let feed = pending.feed;
         match origin {
             Origin::FeedBacklog(kind) => self.unread_read(feed, object, kind).await?,
-            _ if end.finished && end.deferred.is_empty() => self.no_longer_unread(feed, object).await?,
+            _ if end.finished && self.unread_kind(feed, object)?.is_some() => {
+                self.leave_feeds_backlog(feed, object).await?;
+            }
             _ => {}
         }
         self.await_ack(object, pending);
@@ -182,7 +184,7 @@ impl Dispatcher {
                 let outcome =
                     if kind.is_of_place() || kind.word() == &**before { Outcome::Failed } else { Outcome::Read };
                 self.unread.ended(feed, before, outcome);
-                self.unread_again(feed, object, before, kind.word().into()).await?;
+                self.unread_again(feed, object, kind.word().into()).await?;
                 if self.unread.is_done() {
                     self.failed.get_or_insert_with(|| error.to_string());
                 }

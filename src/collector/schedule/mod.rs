@@ -280,21 +280,27 @@ impl Dispatcher {
             if self.running.contains_key(&object) {
                 continue;
             }
-            let Some(pending) = self.waiting.remove(&object) else { continue };
+            let Some(mut pending) = self.waiting.remove(&object) else { continue };
             if let Some(kind) = self.unread.unreadable(pending.feed).cloned() {
                 self.enter(object, pending, kind);
                 continue;
             }
+            // What is in a backlog may be a later version than the one that a message names.
+            let mut is_in_backlog = self.unread_kind(pending.feed, &object)?.is_some();
             let services = Arc::clone(&self.services);
             let (mut sinks, mut is_held) = (Vec::new(), false);
             for &sink in &services.feeds[pending.feed].sinks {
                 let handle = &services.workers[sink];
+                is_in_backlog |= self.backlogs[sink].has(&services.store, &object)?;
                 if handle.stands_still(services.limits.sink_patience) {
                     self.defer(sink, &object, pending.feed)?;
                 } else {
                     is_held |= handle.holds(&object);
                     sinks.push(sink);
                 }
+            }
+            if is_in_backlog {
+                pending.etag = None;
             }
             if is_held {
                 // A batch with records of it is under way: the sink's position in it is not known yet.

@@ -151,7 +151,7 @@ impl Dispatcher {
         Ok(false)
     }
 
-    /// An object of its feed's backlog was read for the sinks that take events. The others get it into their backlogs.
+    /// An object of its feed's backlog was read for the sinks that take events.
     pub(super) async fn unread_read(
         &mut self,
         feed: FeedId,
@@ -159,14 +159,7 @@ impl Dispatcher {
         kind: &Arc<str>,
     ) -> Result<(), StoreError> {
         let services = Arc::clone(&self.services);
-        for &sink in &services.feeds[feed].sinks {
-            if self.backlogs[sink].is_waited_for(object) {
-                self.write_down_one(sink, object, feed).await?;
-            }
-        }
-        let done = services.store.passed(object, &services.feeds[feed].sink_names)?.is_some()
-            && self.clear_unread(feed, object, kind).await?;
-        let outcome = if done { Outcome::Read } else { Outcome::Delayed };
+        let outcome = if self.leave_feeds_backlog(feed, object).await? { Outcome::Read } else { Outcome::Delayed };
         if self.unread.ended(feed, kind, outcome) && self.unread.len(feed) > 0 {
             let (name, objects) = (&services.feeds[feed].name, self.unread.len(feed));
             limited!(
@@ -176,26 +169,42 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// An object was read for some sinks. The messages of an object in its feed's backlog may be settled: it leaves that
+    /// once the other sinks have it in their own. Returns whether it left.
+    pub(super) async fn leave_feeds_backlog(&mut self, feed: FeedId, object: &ObjectId) -> Result<bool, StoreError> {
+        let services = Arc::clone(&self.services);
+        for &sink in &services.feeds[feed].sinks {
+            if self.backlogs[sink].is_waited_for(object) {
+                self.write_down_one(sink, object, feed).await?;
+            }
+        }
+        let has_passed = services.store.passed(object, &services.feeds[feed].sink_names)?.is_some();
+        Ok(has_passed && self.clear_unread(feed, object).await?)
+    }
+
     /// An object needs no reading any more: it leaves its feed's backlog, if it is there.
     pub(super) async fn no_longer_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<(), StoreError> {
-        if let Some(kind) = self.unread_kind(feed, object)? {
-            self.clear_unread(feed, object, &kind).await?;
+        if self.unread_kind(feed, object)?.is_some() {
+            self.clear_unread(feed, object).await?;
         }
         Ok(())
     }
 
     /// Removes an object from its feed's backlog. Returns whether the disk had space.
-    async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId, kind: &Arc<str>) -> Result<bool, StoreError> {
-        match self.services.store.clear_unread(object.clone()).await {
+    async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<bool, StoreError> {
+        let before = match self.services.store.clear_unread(object.clone()).await {
             Err(StoreError::Full) if !self.once => {
                 // It is found unchanged when its turn comes, and leaves the backlog then.
                 self.services.reporter.store_is_full();
                 return Ok(false);
             }
             cleared => cleared?,
-        }
+        };
         self.services.reporter.stored();
-        self.unread.removed(feed, kind);
+        // Another job may have cleared it since it was fetched.
+        if let Some(before) = before {
+            self.unread.removed(feed, &before);
+        }
         Ok(true)
     }
 
@@ -204,16 +213,17 @@ impl Dispatcher {
         &mut self,
         feed: FeedId,
         object: &ObjectId,
-        before: &Arc<str>,
         kind: Arc<str>,
     ) -> Result<(), StoreError> {
         match self.services.store.unread_again(object.clone(), Arc::clone(&kind)).await {
             Err(StoreError::Full) if !self.once => self.services.reporter.store_is_full(),
             noted => {
-                noted?;
+                let before = noted?;
                 self.services.reporter.stored();
-                self.unread.removed(feed, before);
-                self.unread.added(feed, &kind);
+                if let Some(before) = before {
+                    self.unread.removed(feed, &before);
+                    self.unread.added(feed, &kind);
+                }
             }
         }
         Ok(())

@@ -1,0 +1,35 @@
+//! What the collector logs stands in the trace, between what happens.
+
+use std::io;
+
+use tracing::subscriber::{DefaultGuard, set_default};
+
+use crate::world::{Seen, World};
+
+/// From here on, until what is returned is dropped, this thread's log goes into the trace: from INFO on, or from the level
+/// that `AUDITFERRY_LOG` names.
+pub fn into_trace(world: &World) -> DefaultGuard {
+    let level = std::env::var("AUDITFERRY_LOG").unwrap_or_else(|_| "info".to_owned());
+    // Other threads may have hold of a subscriber for a moment.
+    let seen = world.seen();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_env_filter(tracing_subscriber::EnvFilter::new(format!("auditferry={level}")))
+        .with_writer(move || Lines(seen.clone()));
+    set_default(subscriber.finish())
+}
+
+struct Lines(Seen);
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.note(String::from_utf8_lossy(line).trim_end());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

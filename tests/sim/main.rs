@@ -1,0 +1,72 @@
+//! The real collector in a world of memory, where one seed decides everything that happens.
+//!
+//! `AUDITFERRY_SEEDS=20000` runs more seeds than the default, `AUDITFERRY_SEED=n` runs one and prints its trace, and with
+//! `AUDITFERRY_SHRINK=1` its happenings are left out one by one as long as it still fails.
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod log;
+mod oracle;
+mod plan;
+mod process;
+mod run;
+mod scenes;
+mod world;
+
+#[expect(dead_code, reason = "the other tests use the rest")]
+#[path = "../it/support/chance.rs"]
+mod chance;
+#[expect(dead_code, reason = "the other tests use the rest")]
+#[path = "../it/support/records.rs"]
+mod records;
+
+use std::sync::Mutex;
+
+use crate::run::{Outcome, run, shrink};
+
+/// How many seeds `cargo test` runs.
+const SEEDS: u64 = 300;
+
+/// Seeds that found a fault once, and are run with them.
+const KEPT: [u64; 8] = [464, 1057, 1113, 1351, 1407, 1656, 2902, 3085];
+
+/// Each so many seeds one is run twice: both must go the same way.
+const TWICE_EACH: u64 = 50;
+
+/// How many failed seeds are told before the run ends.
+const FAILED_MAX: usize = 5;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+#[test]
+fn in_the_simulation_every_seed_keeps_the_promises() {
+    if let Some(seed) = number("AUDITFERRY_SEED") {
+        let outcome = if number("AUDITFERRY_SHRINK").is_some() { shrink(seed) } else { run(seed, &[]) };
+        println!("{}", outcome.trace);
+        assert!(outcome.is_good(), "{}", outcome.told());
+        return;
+    }
+    let (first, seeds) = (number("AUDITFERRY_FIRST_SEED").unwrap_or(0), number("AUDITFERRY_SEEDS").unwrap_or(SEEDS));
+    let kept = KEPT.into_iter().filter(|_| first == 0);
+    let left = Mutex::new(kept.chain(first..first + seeds));
+    let failed: Mutex<Vec<Outcome>> = Mutex::default();
+    let work = || {
+        while failed.lock().unwrap().len() < FAILED_MAX {
+            let Some(seed) = left.lock().unwrap().next() else { break };
+            let outcome = run(seed, &[]);
+            if !outcome.is_good() {
+                eprintln!("{}", outcome.told());
+                failed.lock().unwrap().push(outcome);
+            } else if seed.is_multiple_of(TWICE_EACH) {
+                let again = run(seed, &[]);
+                assert_eq!(outcome.digest, again.digest, "seed {seed} goes another way the second time");
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner().unwrap();
+    let told: Vec<String> = failed.iter().map(Outcome::told).collect();
+    assert!(failed.is_empty(), "{}", told.join("\n\n"));
+}

@@ -1,0 +1,106 @@
+//! One process: the real collector over the world, until it ends itself or a gate ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auditferry::checkpoint::{CheckpointStore, Durability, Writing};
+use auditferry::collector::clock::Clock;
+use auditferry::collector::compute::Compute;
+use auditferry::collector::random::Random;
+use auditferry::collector::shutdown::{self, Stop};
+use auditferry::collector::{self, Error, Mode, world};
+use auditferry::config::Config;
+use auditferry::object::Place as AnyPlace;
+use auditferry::sink;
+use tokio::time::Instant;
+
+use crate::log;
+use crate::plan::{BUCKET, SHELF, sink_name};
+use crate::world::World;
+use crate::world::place::Place;
+use crate::world::queue::EventQueue;
+use crate::world::receiver::Receiver;
+
+/// The most pages that a store has which is not full.
+const PAGES_MAX: u32 = 1 << 20;
+
+/// How a process ended.
+pub enum End {
+    /// At a gate.
+    Killed,
+    Itself(Result<(), Error>),
+}
+
+/// What goes on beside the collector, at its own times.
+pub trait Beside {
+    /// When the next thing happens, in milliseconds since the beginning.
+    fn next_ms(&self) -> u64;
+    /// It happens.
+    fn happen(&mut self, world: &World, stop: &Stop);
+}
+
+/// Runs a process on the state directory until it ends.
+pub fn run(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) -> End {
+    let _logging = log::into_trace(world);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let end = live(world, config, seed, beside).await;
+        // The time that is paused is known within the runtime alone.
+        world.ends();
+        end
+    })
+}
+
+async fn live(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) -> End {
+    let opened = CheckpointStore::open_apart(&config.state_dir, config.limits.quarantine(), Durability::Process);
+    let (store, writing) = opened.unwrap();
+    world.begin(store.clone());
+    let began = (Instant::now(), world.state().now_ms());
+    tokio::spawn(write(world.clone(), writing));
+    let (stop, hears) = shutdown::channel();
+    let collector = collector::run_in(around(world, config, store, seed), config.clone(), Mode::Daemon, hears);
+    tokio::pin!(collector);
+    loop {
+        let next = began.0 + Duration::from_millis(beside.next_ms().saturating_sub(began.1));
+        tokio::select! {
+            biased;
+            () = world.ended() => return End::Killed,
+            ended = &mut collector => return End::Itself(ended),
+            () = tokio::time::sleep_until(next) => beside.happen(world, &stop),
+        }
+    }
+}
+
+/// Commits what the collector asks for, when the gates let it.
+async fn write(world: World, mut writing: Writing) {
+    while writing.asked().await {
+        // A disk fails only by being full: a call that fails otherwise ends the process, rightly.
+        let _ = world.gate("commit").await;
+        let is_full = {
+            let state = world.state();
+            state.full_until_ms > state.now_ms()
+        };
+        writing.limit_pages(if is_full { 1 } else { PAGES_MAX }).unwrap();
+        let committed = writing.commit();
+        let _ = world.gate("commit's answer").await;
+        committed.answer();
+    }
+}
+
+fn around(world: &World, config: &Config, store: CheckpointStore, seed: u64) -> world::World<EventQueue> {
+    let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
+    let places = [BUCKET, SHELF].into_iter().filter(|bucket| config.feed.contains_key(*bucket));
+    let sinks =
+        (0..config.sink.len()).map(|sink| (sink_name(sink), sink::memory(Receiver { world: world.clone(), sink })));
+    let clock = world.clone();
+    world::World {
+        clock: Clock::of(move || clock.state().wall_ms()),
+        random: Random::seeded(seed),
+        compute: Compute::InPlace,
+        store,
+        places: places.map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
+        queues: [("events".to_owned(), EventQueue { world: world.clone() })].into(),
+        sinks: sinks.collect(),
+        identities: Vec::new(),
+    }
+}

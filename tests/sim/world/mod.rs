@@ -1,0 +1,267 @@
+//! Everything outside of the collector, in memory: what is there, and the gates that every call to it passes.
+
+pub mod place;
+pub mod queue;
+pub mod receiver;
+pub mod writer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use auditferry::checkpoint::CheckpointStore;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::chance::Chance;
+use crate::plan::{Rates, Setting};
+use crate::world::place::Object;
+use crate::world::queue::Messages;
+use crate::world::receiver::Received;
+
+/// When the wall clock says that a run begins: 1 January 2026.
+const BEGINS_MS: i64 = 1_767_225_600_000;
+
+/// So many gates in one run, and it spins.
+const GATES_MAX: u64 = 400_000;
+
+/// How much of a trace is kept to be shown; `AUDITFERRY_TRACE` says otherwise.
+const TRACE_LINES: usize = 60;
+
+/// The world. Cheap to clone.
+#[derive(Clone)]
+pub struct World(Arc<Mutex<State>>);
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
+}
+
+/// The world, for who does not hold it.
+#[derive(Clone)]
+pub struct Seen(Weak<Mutex<State>>);
+
+impl Seen {
+    pub fn note(&self, what: impl std::fmt::Display) {
+        if let Some(state) = self.0.upgrade() {
+            state.lock().unwrap().note(what);
+        }
+    }
+}
+
+/// What the world holds, and what of it was seen to be wrong.
+pub struct State {
+    pub setting: Setting,
+    pub chance: Chance,
+    /// What goes wrong now; nothing once the world is healed.
+    pub rates: Rates,
+    pub objects: BTreeMap<(&'static str, String), Object>,
+    pub messages: Messages,
+    pub received: Vec<Received>,
+    /// The store of the process that runs.
+    pub store: Option<CheckpointStore>,
+    pub full_until_ms: u64,
+    pub jump_ms: i64,
+    pub last_get_ms: u64,
+    pub written: u64,
+    /// The process that runs: its number, and when it began.
+    pub process: u32,
+    began: Option<Instant>,
+    began_ms: u64,
+    ended: bool,
+    /// The process ends at the gate that is so many away.
+    pub kill_in: Option<u64>,
+    end: Arc<Notify>,
+    /// Somebody waits for a message.
+    pub arrived: Arc<Notify>,
+    gates: u64,
+    pub violations: Vec<String>,
+    trace: VecDeque<String>,
+    trace_lines: usize,
+    digest: blake3::Hasher,
+}
+
+/// A call that failed at its gate.
+pub struct Failed;
+
+impl World {
+    pub fn new(setting: Setting, seed: u64) -> Self {
+        let received = setting.sinks.iter().map(|class| Received::new(*class)).collect();
+        Self(Arc::new(Mutex::new(State {
+            rates: setting.rates,
+            setting,
+            chance: Chance::from_seed(seed ^ 0x4741_5445),
+            objects: BTreeMap::new(),
+            messages: Messages::default(),
+            received,
+            store: None,
+            full_until_ms: 0,
+            jump_ms: 0,
+            last_get_ms: 0,
+            written: 0,
+            process: 0,
+            began: None,
+            began_ms: 0,
+            ended: true,
+            kill_in: None,
+            end: Arc::default(),
+            arrived: Arc::default(),
+            gates: 0,
+            violations: Vec::new(),
+            trace: VecDeque::new(),
+            trace_lines: crate::number("AUDITFERRY_TRACE").map_or(TRACE_LINES, |lines| lines as usize),
+            digest: blake3::Hasher::new(),
+        })))
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// The world as it is seen by who may outlive it.
+    pub fn seen(&self) -> Seen {
+        Seen(Arc::downgrade(&self.0))
+    }
+
+    /// How many hold the world: one, while no process runs.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
+    /// A process begins. To be called within its runtime.
+    pub fn begin(&self, store: CheckpointStore) {
+        let mut state = self.state();
+        state.process += 1;
+        state.began = Some(Instant::now());
+        state.ended = false;
+        state.kill_in = None;
+        state.end = Arc::default();
+        state.arrived = Arc::default();
+        state.store = Some(store);
+        state.note("the process begins");
+    }
+
+    /// The process has ended, and its runtime is about to go.
+    pub fn ends(&self) {
+        let mut state = self.state();
+        let now_ms = state.now_ms();
+        state.began_ms = now_ms;
+        state.began = None;
+        state.ended = true;
+        state.store = None;
+    }
+
+    /// Returns once a gate has ended the process.
+    pub async fn ended(&self) {
+        let end = Arc::clone(&self.state().end);
+        end.notified().await;
+    }
+
+    /// Passed before and after every call. Once the process has ended nothing passes any more.
+    pub async fn gate(&self, call: &str) -> Result<(), Failed> {
+        let Some((wait, fails)) = self.state().pass(call) else { return std::future::pending().await };
+        match wait {
+            Wait::No => {}
+            Wait::Others => tokio::task::yield_now().await,
+            Wait::For(time) => tokio::time::sleep(time).await,
+        }
+        let has_ended = self.state().ended;
+        if has_ended {
+            return std::future::pending().await;
+        }
+        if fails { Err(Failed) } else { Ok(()) }
+    }
+}
+
+/// What a gate has whoever passes it wait for.
+enum Wait {
+    No,
+    Others,
+    For(Duration),
+}
+
+impl State {
+    /// Milliseconds since the beginning.
+    pub fn now_ms(&self) -> u64 {
+        let since = self.began.map_or(0, |began| began.elapsed().as_millis() as u64);
+        self.began_ms + since
+    }
+
+    /// Time passes while no process runs.
+    pub fn pass_ms(&mut self, ms: u64) {
+        self.began_ms += ms;
+    }
+
+    /// What the wall clock shows.
+    pub fn wall_ms(&self) -> i64 {
+        BEGINS_MS + self.now_ms() as i64 + self.jump_ms
+    }
+
+    pub fn note(&mut self, what: impl std::fmt::Display) {
+        let now_ms = self.now_ms();
+        let line = format!("{:>9}.{:03} #{} {what}", now_ms / 1000, now_ms % 1000, self.process);
+        self.digest.update(line.as_bytes());
+        if self.trace.len() >= self.trace_lines {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(line);
+    }
+
+    pub fn violate(&mut self, what: String) {
+        self.note(format!("VIOLATION: {what}"));
+        self.violations.push(what);
+    }
+
+    pub fn trace(&self) -> String {
+        self.trace.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn digest(&self) -> blake3::Hash {
+        self.digest.finalize()
+    }
+
+    /// With a chance of so many in 1000.
+    pub fn happens(&mut self, rate: usize) -> bool {
+        rate > 0 && self.chance.below(1000) < rate
+    }
+
+    /// How the call passes; it does not where the process has ended, or ends here.
+    fn pass(&mut self, call: &str) -> Option<(Wait, bool)> {
+        if self.began.is_none() {
+            self.violate(format!("{call} is asked for while no process runs"));
+        }
+        if self.ended {
+            return None;
+        }
+        self.gates += 1;
+        if self.gates == GATES_MAX {
+            self.violate(format!("the collector spins: {GATES_MAX} calls"));
+        }
+        if self.kill_in == Some(0) || !self.violations.is_empty() {
+            self.note(format!("the process ends at {call}"));
+            self.ended = true;
+            self.end.notify_one();
+            return None;
+        }
+        self.kill_in = self.kill_in.map(|gates| gates - 1);
+        Some(self.draw(call))
+    }
+
+    fn draw(&mut self, call: &str) -> (Wait, bool) {
+        let Rates { fail, late, yields, .. } = self.rates;
+        let wait = if self.happens(late) {
+            let most_ms = [20, 500, 20_000][self.chance.below(3)];
+            Wait::For(Duration::from_millis(1 + self.chance.below(most_ms) as u64))
+        } else if self.happens(yields) {
+            Wait::Others
+        } else {
+            Wait::No
+        };
+        let fails = self.happens(fail);
+        if fails {
+            self.note(format!("{call} fails"));
+        }
+        (wait, fails)
+    }
+}
