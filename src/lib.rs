@@ -25,7 +25,7 @@
 //! | delta | the records of an object's content that were not accepted before |
 //! | accepted sequence | an object's records in the order in which they were first seen; a record's number in it is its *place* |
 //! | position | what is known of an object, and of each sink its *cursor* in the accepted sequence, its gap, and the reading it was last offered whole |
-//! | gap | places before a sink's cursor that it has not had: their records were gone, and are delivered when they come back |
+//! | gap | places before a sink's cursor that it has not had: their records were gone, or are out of quarantine; they are delivered once they are there |
 //! | advance | one step of a sink in one object, applied by comparison: from a place to a place, or filling places of its gap |
 //! | part | encoded events of one stretch of one object, for one sink |
 //! | piece | the events of a part as they were encoded and hashed: what a batch is cut into, and compared by |

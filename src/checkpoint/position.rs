@@ -37,7 +37,8 @@ pub struct ObjectPosition {
 pub struct SinkPosition {
     /// Its cursor in the accepted sequence.
     pub accepted: u64,
-    /// The places before the cursor that it has not had: their records were gone from the source, and may come back.
+    /// The places before the cursor that it has not had: their records were gone from the source, and may come back; or they
+    /// were in quarantine, and were requeued since.
     pub gap: Places,
     /// The number of the reading that it was last offered whole; nothing where that is open.
     pub read: Option<u64>,
