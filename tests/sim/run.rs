@@ -168,7 +168,9 @@ impl Beside for Course {
                 Some((_, happening)) => state.happen(&happening, stop),
                 None => {
                     state.heal();
-                    self.phase = Phase::Healed { at_ms: now_ms, looked_ms: now_ms, rests_since_ms: None };
+                    // What was put off comes again when it was to.
+                    let at_ms = state.messages.all.values().map(|sent| sent.visible_ms).max().unwrap_or(0);
+                    self.phase = Phase::Healed { at_ms: at_ms.max(now_ms), looked_ms: now_ms, rests_since_ms: None };
                 }
             },
             Phase::Healed { at_ms, looked_ms, rests_since_ms } => {
@@ -177,7 +179,7 @@ impl Beside for Course {
                 *rests_since_ms = left.is_none().then(|| rests_since_ms.unwrap_or(now_ms).max(state.last_get_ms));
                 if rests_since_ms.is_some_and(|since_ms| now_ms - since_ms >= REST_MS) {
                     oracle::at_end(&mut state);
-                } else if now_ms - *at_ms > HEALING_MS {
+                } else if now_ms > *at_ms + HEALING_MS {
                     let left = left.unwrap_or_else(|| "objects are read again and again".to_owned());
                     state.violate(format!("an hour after the healing {left}"));
                 } else {

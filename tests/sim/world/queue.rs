@@ -25,7 +25,7 @@ pub struct Sent {
     /// The object and the version that it truly tells of.
     pub of: Option<((&'static str, String), usize)>,
     /// When it can be received.
-    visible_ms: u64,
+    pub visible_ms: u64,
     sent_ms: i64,
     receives: u32,
 }
