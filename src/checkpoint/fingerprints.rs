@@ -12,7 +12,7 @@ use crate::delta::Fingerprint;
 const STRETCH_MAX: u64 = 4096;
 
 /// A stretch that is not full may have so many rows before they are merged when its object was read to its end.
-const ROWS_MAX: usize = 32;
+const ROWS_MAX: u64 = 32;
 
 /// About how many are read at once.
 const READ_AT_ONCE: usize = 65_536;
@@ -56,22 +56,23 @@ pub(super) fn tidy(connection: &Connection, object_id: i64, accepted: u64) -> Re
 }
 
 /// Makes one row of the stretch that holds number `place`, where it has more than `rows_max`.
-fn merge(connection: &Connection, object_id: i64, place: u64, rows_max: usize) -> Result<(), StoreError> {
+fn merge(connection: &Connection, object_id: i64, place: u64, rows_max: u64) -> Result<(), StoreError> {
     let from = place - place % STRETCH_MAX;
     let stretch = params![object_id, int(from), int(from + STRETCH_MAX)];
+    let mut pieces = connection
+        .prepare_cached("SELECT count(*) FROM fingerprints WHERE object_id = ?1 AND first >= ?2 AND first < ?3")?;
+    if count(pieces.query_row(stretch, |row| row.get(0))?) <= rows_max {
+        return Ok(());
+    }
     let mut statement = connection.prepare_cached(
         "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first >= ?2 AND first < ?3 ORDER BY first",
     )?;
-    let (mut whole, mut count) = (Vec::new(), 0);
+    let mut whole = Vec::new();
     let mut rows = statement.query(stretch)?;
     while let Some(row) = rows.next()? {
         whole.extend_from_slice(verified(object_id, row)?.1);
-        count += 1;
     }
     drop(rows);
-    if count <= rows_max {
-        return Ok(());
-    }
     connection
         .prepare_cached("DELETE FROM fingerprints WHERE object_id = ?1 AND first >= ?2 AND first < ?3")?
         .execute(stretch)?;

@@ -9,7 +9,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
-use crate::collector::delivery::tracker::Tracker;
+use crate::collector::delivery::tracker::{Outcome, Tracker};
 use crate::collector::feeds::Feeds;
 use crate::collector::ids::{PerSink, SinkId};
 use crate::collector::progress::Progress;
@@ -55,6 +55,32 @@ impl Services {
     /// Shows health that the dispatcher is running.
     pub(super) fn beat(&self) {
         self.health.beat(clock::since_ms(self.began));
+    }
+
+    /// Waits until each sink has what it was offered of the object, but not for a sink that stands still: that is
+    /// added to `deferred`. Returns whether a sink was overtaken.
+    pub(super) async fn wait_for_all(
+        &self,
+        sinks: &[SinkId],
+        trackers: &[Tracker],
+        deferred: &mut Vec<SinkId>,
+        object: &ObjectId,
+        progress: &Progress,
+    ) -> bool {
+        let mut overtaken = false;
+        for (&sink, tracker) in sinks.iter().zip(trackers) {
+            let committed = !deferred.contains(&sink) && self.wait_for(sink, tracker, object, progress).await;
+            if !committed {
+                tracker.abandon().await;
+            }
+            match tracker.outcome() {
+                Outcome::Committed => {}
+                Outcome::Overtaken => overtaken = true,
+                Outcome::UnderWay if deferred.contains(&sink) => {}
+                Outcome::UnderWay => deferred.push(sink),
+            }
+        }
+        overtaken
     }
 
     /// Whether the sink committed all of the object's parts that its job offered. Gives up once the sink made no progress

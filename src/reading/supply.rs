@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::delta::Fingerprint;
 use crate::object::inflate::InflateError;
@@ -180,7 +180,9 @@ impl Supply {
         if let (1, Some(only)) = (chunks.len(), chunks.front()) {
             return only.clone();
         }
-        chunks.into_iter().flatten().collect()
+        let mut whole = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+        chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+        whole.freeze()
     }
 
     /// The outputs that take nothing more, since the last call.

@@ -25,12 +25,6 @@ pub fn watchdog() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
-/// Asks for more time to start or stop.
-pub fn extend_timeout(by: Duration) -> io::Result<()> {
-    let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-    sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)])
-}
-
 /// One line for `systemctl status`; longer text is cut, line ends become spaces.
 pub fn status(line: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(line, STATUS_BYTES_MAX))])

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::checkpoint::{Finish, ObjectPosition, SinkPosition, StoreError};
-use crate::collector::delivery::tracker::{self, Tracker};
+use crate::collector::delivery::tracker::Tracker;
 use crate::collector::freshness;
 use crate::collector::ids::SinkId;
 use crate::collector::job::retry::Retry;
@@ -286,20 +286,8 @@ impl Compared {
     /// Waits until each sink has what it was offered, but not for a sink that stands still.
     async fn deliver(self) -> Delivered {
         let Self { job, is_young, version, summary, mut deferred, trackers } = self;
-        let mut overtaken = false;
-        for (&sink, tracker) in job.task.sinks.iter().zip(&trackers) {
-            let (object, progress) = (&job.task.object, &job.task.progress);
-            let committed = !deferred.contains(&sink) && job.services.wait_for(sink, tracker, object, progress).await;
-            if !committed {
-                tracker.abandon().await;
-            }
-            match tracker.outcome() {
-                tracker::Outcome::Committed => {}
-                tracker::Outcome::Overtaken => overtaken = true,
-                tracker::Outcome::UnderWay if deferred.contains(&sink) => {}
-                tracker::Outcome::UnderWay => deferred.push(sink),
-            }
-        }
+        let Task { sinks, object, progress, .. } = &job.task;
+        let overtaken = job.services.wait_for_all(sinks, &trackers, &mut deferred, object, progress).await;
         Delivered { job, is_young, version, summary, deferred, overtaken }
     }
 }

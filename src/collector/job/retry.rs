@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::collector::delivery::tracker::{self, Tracker};
+use crate::collector::delivery::tracker::Tracker;
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::job::kept;
@@ -89,19 +89,7 @@ impl Retry {
         let producing: Vec<_> = sinks.iter().map(|&sink| services.workers[sink].producing()).collect();
         let offered = self.offer(places, &sinks, &trackers, refused, deferred).await;
         drop(producing);
-        let mut overtaken = false;
-        for (&sink, tracker) in sinks.iter().zip(&trackers) {
-            let slow = deferred.contains(&sink);
-            if slow || !services.wait_for(sink, tracker, &self.object, &self.progress).await {
-                tracker.abandon().await;
-            }
-            match tracker.outcome() {
-                tracker::Outcome::Committed => {}
-                tracker::Outcome::Overtaken => overtaken = true,
-                tracker::Outcome::UnderWay if slow => {}
-                tracker::Outcome::UnderWay => deferred.push(sink),
-            }
-        }
+        let overtaken = services.wait_for_all(&sinks, &trackers, deferred, &self.object, &self.progress).await;
         offered?;
         if overtaken { Err(JobError::Overtaken) } else { Ok(()) }
     }
