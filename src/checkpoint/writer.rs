@@ -184,16 +184,23 @@ pub(super) fn in_savepoint<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    /// A database with a table `t` of one column `n` of this type.
+    fn writer(directory: &Path, kind: &str) -> (Writer, Writing) {
+        let connection = Connection::open(directory.join("db")).unwrap();
+        connection.execute_batch(&format!("CREATE TABLE t (n {kind})")).unwrap();
+        let lock = crate::checkpoint::lock::Lock::take(directory).unwrap();
+        let presence = Arc::new(Presence::of(directory, &lock).unwrap());
+        Writer::new(connection, presence)
+    }
 
     #[tokio::test]
     async fn a_write_that_finds_the_disk_full_before_its_commit_says_so_and_so_do_all_of_its_group() {
         let directory = tempfile::tempdir().unwrap();
-        let connection = Connection::open(directory.path().join("db")).unwrap();
-        connection.execute_batch("CREATE TABLE t (n BLOB)").unwrap();
-        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
-        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
-        let (writer, mut writing) = Writer::new(connection, presence);
+        let (writer, mut writing) = writer(directory.path(), "BLOB");
         writing.limit_pages(1).unwrap();
         let insert = |bytes: i64| {
             writer.write(move |connection| Ok(connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes])?))
@@ -214,12 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_write_that_fails_leaves_nothing_and_spoils_no_other_of_its_group() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("db");
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
-        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
-        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
-        let (writer, writing) = Writer::new(connection, presence);
+        let (writer, writing) = writer(directory.path(), "INTEGER");
         writing.start().unwrap();
         let insert = |n: i64, fails: bool| {
             writer.write(move |connection| {
@@ -229,7 +231,7 @@ mod tests {
         };
         let (one, two, three) = tokio::join!(insert(1, false), insert(2, true), insert(3, false));
         assert!(one.is_ok() && two.is_err() && three.is_ok());
-        let reader = Connection::open(&path).unwrap();
+        let reader = Connection::open(directory.path().join("db")).unwrap();
         let sum: i64 = reader.query_row("SELECT sum(n) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(sum, 4);
     }
@@ -237,12 +239,7 @@ mod tests {
     #[tokio::test]
     async fn what_waits_is_written_in_one_commit_and_nobody_is_answered_before() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("db");
-        let connection = Connection::open(&path).unwrap();
-        connection.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
-        let lock = crate::checkpoint::lock::Lock::take(directory.path()).unwrap();
-        let presence = Arc::new(Presence::of(directory.path(), &lock).unwrap());
-        let (writer, mut writing) = Writer::new(connection, presence);
+        let (writer, mut writing) = writer(directory.path(), "INTEGER");
         let asks = (0..3).map(|n| {
             let writer = writer.clone();
             tokio::spawn(async move {
@@ -254,7 +251,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(writing.asked().await);
         let committed = writing.commit();
-        let reader = Connection::open(&path).unwrap();
+        let reader = Connection::open(directory.path().join("db")).unwrap();
         let count: i64 = reader.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
         assert_eq!(count, 3);
         tokio::task::yield_now().await;

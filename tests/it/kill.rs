@@ -6,24 +6,10 @@ use std::time::Duration;
 
 use super::support::aws::Aws;
 use super::support::chance::Chance;
-use super::support::outage::Outage;
+use super::support::outage::{EXPECTED, Outage, SINKS};
 use super::support::records::{assert_once_each, counted, object, record};
 use super::support::waiting::{SOON, moment, within};
 use super::support::world::{Place, World};
-
-/// What a process that follows a killed one, or finds a sink away, may say.
-const EXPECTED: [&str; 7] = [
-    "object was rewritten",
-    "records vanished from the source before the sink had them",
-    "cannot be made again",
-    "cannot be read now; trying again",
-    "an object has moved on",
-    "a batch was not delivered",
-    "the sink is parked",
-];
-
-/// The second one goes away now and then.
-const SINKS: [&str; 2] = ["out", "late"];
 
 /// How often the process is killed: `AUDITFERRY_KILLS`, else `default`.
 fn kills(default: usize) -> usize {

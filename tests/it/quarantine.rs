@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::support::chance::Chance;
 use super::support::daemon::Start;
-use super::support::records::{assert_once_each, lines_of, object, record, records};
+use super::support::records::{access_lines, assert_once_each, lines_of, object, record, records};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, Place, World};
 
@@ -263,12 +263,7 @@ fn each_sink_gets_a_requeued_record_once_though_one_of_them_is_away() {
 
 #[test]
 fn a_record_whose_bytes_were_kept_comes_back_though_its_object_is_gone() {
-    let lines: Vec<String> = std::fs::read_to_string("tests/fixtures/s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789")
-        .unwrap()
-        .lines()
-        .take(3)
-        .map(str::to_owned)
-        .collect();
+    let lines = access_lines(3);
     let world = World::new();
     let source = world.path("source");
     std::fs::create_dir(&source).unwrap();

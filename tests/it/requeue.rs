@@ -6,7 +6,7 @@ use super::quarantine::{HIGH, LINE_BYTES, LOW, REFUSED, listed, long, once_under
 use super::support::chance::Chance;
 use super::support::daemon::Start;
 use super::support::outage::Outage;
-use super::support::records::{assert_once_each, lines_of, object, record};
+use super::support::records::{access_lines, assert_once_each, lines_of, object, record};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World};
 
@@ -107,12 +107,7 @@ fn one_that_is_purged_on_its_way_reaches_no_other_sink() {
 
 #[test]
 fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_gone() {
-    let lines: Vec<String> = std::fs::read_to_string("tests/fixtures/s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789")
-        .unwrap()
-        .lines()
-        .take(3)
-        .map(str::to_owned)
-        .collect();
+    let lines = access_lines(3);
     let world = World::new().impatient();
     let source = world.path("source");
     std::fs::create_dir(&source).unwrap();

@@ -4,6 +4,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+/// The second one goes away now and then.
+pub const SINKS: [&str; 2] = ["out", "late"];
+
+/// What a process that follows a killed one, or finds a sink away, may say.
+pub const EXPECTED: [&str; 7] = [
+    "object was rewritten",
+    "records vanished from the source before the sink had them",
+    "cannot be made again",
+    "cannot be read now; trying again",
+    "an object has moved on",
+    "a batch was not delivered",
+    "the sink is parked",
+];
+
 /// While it lasts a directory stands on the path of a file sink.
 #[derive(Debug)]
 pub struct Outage {

@@ -14,6 +14,12 @@ pub fn record(n: u64) -> String {
     )
 }
 
+/// The first lines of an access log, whose records are kept in quarantine whole.
+pub fn access_lines(count: usize) -> Vec<String> {
+    let log = std::fs::read_to_string("tests/fixtures/s3_access/2024-02-12-08-00-00-0A1B2C3D4E5F6789").unwrap();
+    log.lines().take(count).map(str::to_owned).collect()
+}
+
 pub fn records(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
     numbers.into_iter().map(record).collect()
 }
