@@ -38,14 +38,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// The manifest of a batch of these parts.
-    pub fn new(
-        instance: &str,
-        lane: &Lane,
-        seq: u64,
-        encoder: &str,
-        limits: RequestLimits,
-        parts: &[Part],
-    ) -> Self {
+    pub fn new(instance: &str, lane: &Lane, seq: u64, encoder: &str, limits: RequestLimits, parts: &[Part]) -> Self {
         let parts = rows(parts);
         let hash = u64::from_be_bytes(first_bytes(&hash(lane, seq, encoder, &parts)));
         let id = format!("{instance}-{}-{}-{seq}-{hash:016x}", shortened(&lane.sink), lane.number);

@@ -259,7 +259,9 @@ mod tests {
 
     async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
         let lane = Lane::only(sink.into());
-        store.seal(Seal { lane, encoder: "test".into(), limits: RequestLimits::WHOLE, parts: parts.into(), now_ms: 1 }).await
+        store
+            .seal(Seal { lane, encoder: "test".into(), limits: RequestLimits::WHOLE, parts: parts.into(), now_ms: 1 })
+            .await
     }
 
     async fn commit(store: &CheckpointStore, sealed: &Sealed) {

@@ -66,7 +66,12 @@ async fn sink(
     let wanted = table.flow().lanes;
     let lanes = store.settle_lanes(name.into(), wanted).await?;
     if lanes != wanted {
-        info!(sink = name, lanes, wanted, "the sink keeps its number of lanes until what is sealed is delivered; the next start changes it");
+        info!(
+            sink = name,
+            lanes,
+            wanted,
+            "the sink keeps its number of lanes until what is sealed is delivered; the next start changes it"
+        );
     }
     let identity = match table.kind.aws() {
         Some(Aws { identity, region }) => Some(identities.get(config, identity, region).await?),

@@ -9,10 +9,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
-use crate::sink::{Flow, Kind};
 use crate::sink::encoding::Encoding;
 use crate::sink::file::FileConfig;
 use crate::sink::stdout::StdoutConfig;
+use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
 const KINDS: &[&str] = &["file", "stdout"];

@@ -145,9 +145,8 @@ impl WorkerHandle {
     /// Whether a batch that is sealed and not committed has records of the object: until then the sink's position in it is
     /// open.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
-        let holds = |lane: &LaneHandle| {
-            lane.status.borrow().sending.iter().any(|(_, objects)| objects.contains(object))
-        };
+        let holds =
+            |lane: &LaneHandle| lane.status.borrow().sending.iter().any(|(_, objects)| objects.contains(object));
         self.lanes.iter().any(holds)
     }
 

@@ -5,6 +5,8 @@ mod gaps;
 
 mod gathering;
 
+mod requests;
+
 mod resuming;
 
 mod sealing;
@@ -26,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::gathering::Gathering;
-use self::sending::{Asking, Sending};
+use self::requests::{Asked, Asking, Sending, Sent};
 use self::storm::Storm;
 use self::window::UnderWay;
 use crate::batch::{Lane, Limits};
@@ -95,8 +97,8 @@ struct LaneSender {
 
 /// What a worker waited for.
 enum Turn {
-    Sent(sending::Sent),
-    Asked(sending::Asked),
+    Sent(Sent),
+    Asked(Asked),
     Cut(Option<Vec<Offer>>),
     /// Something may be sent, or asked for, now.
     Due,

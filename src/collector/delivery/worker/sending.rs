@@ -1,18 +1,17 @@
 //! Sends requests, as many at once as the lane may have under way, and takes their answers.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::FuturesUnordered;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::requests::{Asked, Due, Sent};
 use super::window::Run;
 use super::{LaneSender, WorkerError};
 use crate::batch::Selection;
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
-use crate::collector::delivery::gate::{Admission, Gate};
+use crate::collector::delivery::gate::Admission;
 use crate::collector::report::limited;
 use crate::sink::{Acknowledgement, Delivery, DeliveryError, Receipt, State};
 use crate::telemetry::health::Activity;
@@ -20,61 +19,6 @@ use crate::telemetry::health::Activity;
 /// The first and the longest wait before a receiver is asked again what it has yet to acknowledge.
 const ASK_FIRST: Duration = Duration::from_millis(250);
 const ASK_LONGEST: Duration = Duration::from_secs(10);
-
-/// The requests that are under way.
-pub(super) type Sending = FuturesUnordered<Pin<Box<dyn Future<Output = Sent> + Send>>>;
-
-/// How a request ended.
-pub(super) struct Sent {
-    seq: u64,
-    run: Run,
-    result: Result<Delivery, DeliveryError>,
-}
-
-/// What the receiver said of what it had yet to acknowledge.
-pub(super) struct Asked {
-    states: Vec<State>,
-    result: Result<Vec<Acknowledgement>, DeliveryError>,
-}
-
-/// The questions about what is to be acknowledged, one at a time.
-#[derive(Default)]
-pub(super) struct Asking {
-    under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Asked> + Send>>>,
-    wait: Duration,
-    not_before: Option<Instant>,
-}
-
-impl Asking {
-    pub(super) async fn next(&mut self) -> Option<Asked> {
-        futures_util::StreamExt::next(&mut self.under_way).await
-    }
-}
-
-/// When something is to be done that nobody announces.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Due {
-    at: Option<Instant>,
-    /// Something waits for the gate.
-    waits_for_gate: bool,
-}
-
-impl Due {
-    /// Returns when it is time. Cancel-safe.
-    pub(super) async fn reached(self, gate: &mut Gate) {
-        let at = async {
-            match self.at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = gate.turned(), if self.waits_for_gate => {}
-            () = at => {}
-        }
-    }
-}
 
 impl LaneSender {
     /// Sends what may be sent now, and asks what is to be asked.

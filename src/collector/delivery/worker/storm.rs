@@ -18,7 +18,11 @@ pub(super) struct Storm {
 impl Storm {
     /// Whether one reason refuses more than half of the last events, those of this batch counted: `refused` are the
     /// numbers and reasons of `events` events, in their order. If so they are not remembered, since they are sent again.
-    pub(super) fn breaks<'a>(&mut self, events: usize, refused: impl Iterator<Item = (u32, &'a str)>) -> Option<&'a str> {
+    pub(super) fn breaks<'a>(
+        &mut self,
+        events: usize,
+        refused: impl Iterator<Item = (u32, &'a str)>,
+    ) -> Option<&'a str> {
         let mut refused = refused.peekable();
         if refused.peek().is_none() {
             (0..events.min(EVENTS)).for_each(|_| self.push(None));

@@ -49,10 +49,9 @@ pub(super) struct Run {
 
 impl UnderWay {
     pub(super) fn new(sealed: Sealed, offers: Vec<Offer>) -> Self {
-        let parts = offers.iter().map(|offer| BatchPart {
-            provenance: Arc::clone(&offer.part.provenance),
-            piece: offer.part.piece.clone(),
-        });
+        let parts = offers
+            .iter()
+            .map(|offer| BatchPart { provenance: Arc::clone(&offer.part.provenance), piece: offer.part.piece.clone() });
         let batch = Batch::new(sealed.manifest(), parts);
         Self::of(sealed, offers, batch)
     }
