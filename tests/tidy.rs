@@ -15,14 +15,14 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
     (&["spawn_blocking("], &["src/collector/compute.rs", "src/sink/file/"]),
     // The one thread that owns the connection to the checkpoint store.
-    (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
+    (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/sqlite/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
     // Whether credentials have expired is asked by the SDK, which passes no time.
     (&["SystemTime::now", "Timestamp::now", "Zoned::now"], &["src/collector/clock.rs", "src/identity/provider.rs"]),
     (&["Instant::now"], &["src/collector/"]),
     // A test gives the collector its chances, by a seed.
     (&["fastrand"], &["src/collector/random.rs"]),
-    (&["rusqlite"], &["src/checkpoint/"]),
+    (&["rusqlite"], &["src/checkpoint/sqlite/"]),
     (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
     (&["aws_sdk_sts"], &["src/identity/"]),

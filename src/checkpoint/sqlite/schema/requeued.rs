@@ -6,10 +6,10 @@ use rusqlite::{Connection, params};
 
 use crate::batch::{Advance, Lane, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{self, ADVANCE, advance, unpacked};
-use crate::checkpoint::places::{self, Owner};
-use crate::checkpoint::position::SinkRow;
-use crate::checkpoint::rows::count;
+use crate::checkpoint::sqlite::batches::{self, ADVANCE, advance, unpacked};
+use crate::checkpoint::sqlite::places::{self, Owner};
+use crate::checkpoint::sqlite::position::SinkRow;
+use crate::checkpoint::sqlite::rows::count;
 use crate::delta::Ranges;
 
 /// Makes the table. What is under way is taken over by [`take_over`], which makes the checksums and drops what is replaced.
@@ -125,9 +125,9 @@ mod tests {
 
     use super::*;
     use crate::batch::{Form, Manifest, PieceMark};
-    use crate::checkpoint::rows::{ObjectRow, int};
-    use crate::checkpoint::schema::{MIGRATIONS, lanes};
-    use crate::checkpoint::tests::{lane, object, receipt};
+    use crate::checkpoint::sqlite::rows::{ObjectRow, int};
+    use crate::checkpoint::sqlite::schema::{MIGRATIONS, lanes};
+    use crate::checkpoint::sqlite::tests::{lane, object, receipt};
     use crate::checkpoint::{CheckpointStore, OpenError};
     use crate::delta::{Places, Progress};
 

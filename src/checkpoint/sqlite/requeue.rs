@@ -331,7 +331,7 @@ mod tests {
 
     fn finish(accepted: u64, sinks: &[&str]) -> Finish {
         let progress = Progress { accepted, content_records: accepted, ..Progress::default() };
-        Finish { object: object(), progress, ..crate::checkpoint::tests::finish(accepted, "e1", sinks) }
+        Finish { object: object(), progress, ..crate::checkpoint::sqlite::tests::finish(accepted, "e1", sinks) }
     }
 
     #[tokio::test]
@@ -583,7 +583,7 @@ mod tests {
     fn what_was_quarantined_without_limits_counts_against_them() {
         let directory = tempfile::tempdir().unwrap();
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
-        let steps = crate::checkpoint::schema::MIGRATIONS;
+        let steps = crate::checkpoint::sqlite::schema::MIGRATIONS;
         let before = steps.iter().position(|step| step.contains("quarantine_further")).unwrap();
         steps[..before].iter().for_each(|step| raw.execute_batch(step).unwrap());
         raw.pragma_update(None, "user_version", u32::try_from(before).unwrap()).unwrap();
@@ -634,7 +634,7 @@ mod tests {
     fn what_the_first_version_quarantined_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
-        raw.execute_batch(crate::checkpoint::schema::MIGRATIONS[0]).unwrap();
+        raw.execute_batch(crate::checkpoint::sqlite::schema::MIGRATIONS[0]).unwrap();
         raw.execute_batch(
             "INSERT INTO quarantine (feed, kind, bucket, key, ordinal, byte_offset, reason, body_zstd, at_ms)
              VALUES ('dbx', 'record', 'logs', 'a.json', 3, 40, 'no JSON', x'0102', 9); PRAGMA user_version = 1",

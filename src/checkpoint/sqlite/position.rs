@@ -250,7 +250,7 @@ fn gap_around(connection: &Connection, object_id: i64, sink: &str, places: &Rang
 mod tests {
     use super::*;
     use crate::batch::Part;
-    use crate::checkpoint::tests::{World, deliver, finish, lane, object, part, receipt, seal, world};
+    use crate::checkpoint::sqlite::tests::{World, deliver, finish, lane, object, part, receipt, seal, world};
     use crate::checkpoint::{Finish, GapChange};
     use crate::event::Encoded;
 
