@@ -1,8 +1,61 @@
-//! The checkpoint store: what was accepted of each object, and what each sink has had. It is SQLite below, and nothing of
-//! that shows in the interface.
+//! The checkpoint store: what was accepted of each object, and what each sink has had. The traits say what a store does for
+//! those who use it, and nothing of how it is kept; `src/checkpoint/sqlite/mod.rs` is the one implementation.
 //!
-//! Every change is compare-and-apply: it names where it starts, and is rejected when the store stands elsewhere.
+//! Every change is compare-and-apply: it names where it starts, and is rejected when the store stands elsewhere. It is on
+//! disk before it is answered, or nothing of it is there.
+
+mod backlog;
+
+mod error;
+
+mod positions;
+
+mod quarantine;
+
+mod unrouted;
+
+mod upkeep;
 
 mod sqlite;
 
-pub use sqlite::*;
+#[cfg(test)]
+mod conformance;
+
+use std::sync::Arc;
+
+pub use backlog::{Addition, Backlog, BacklogEntry, BacklogPlace, UnreadCount, UnreadObject};
+pub use error::{Answer, StoreError};
+pub use positions::{
+    Committed, Finish, GapChange, ObjectPosition, Passed, Positions, Seal, Sealed, SinkPosition, UnreadableVersion,
+};
+pub use quarantine::{
+    Asked, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement, Request,
+    Retried,
+};
+pub use sqlite::{
+    BackupError, CommittedGroup, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection, SqliteStore,
+    UnroutedSelection, Writing, back_up,
+};
+pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
+pub use upkeep::{Forgotten, Freshness, Upkeep};
+
+/// A checkpoint store, by what it does for whom. Cheap to clone; closed when the last clone is gone.
+#[derive(Clone)]
+pub struct Store {
+    pub positions: Arc<dyn Positions>,
+    pub backlog: Arc<dyn Backlog>,
+    pub quarantine: Arc<dyn Quarantine>,
+    pub upkeep: Arc<dyn Upkeep>,
+}
+
+impl Store {
+    pub fn new(store: impl Positions + Backlog + Quarantine + Upkeep + 'static) -> Self {
+        let store = Arc::new(store);
+        Self {
+            positions: Arc::clone(&store) as _,
+            backlog: Arc::clone(&store) as _,
+            quarantine: Arc::clone(&store) as _,
+            upkeep: store,
+        }
+    }
+}

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
@@ -38,6 +38,7 @@ use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
+use crate::reading::Scratch;
 use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
@@ -51,7 +52,8 @@ pub(super) type Sources = JoinSet<Result<(), Error>>;
 
 /// What each part is started with.
 pub(super) struct Basis {
-    pub store: CheckpointStore,
+    pub store: Store,
+    pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
@@ -86,7 +88,7 @@ fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> bat
     }
 }
 
-pub(super) fn workers(
+pub(super) async fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
     mut sinks: BTreeMap<String, Box<dyn Sink>>,
@@ -94,7 +96,7 @@ pub(super) fn workers(
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
     let limits = &config.limits;
-    let Basis { store, clock, random, compute, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(config, name, table).into();
@@ -103,6 +105,7 @@ pub(super) fn workers(
         let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let unfinished = recovery::look_up(
             store,
+            scratch,
             feeds,
             SinkId(position),
             &lane,
@@ -112,7 +115,8 @@ pub(super) fn workers(
             random,
             reporter,
             halt,
-        )?;
+        )
+        .await?;
         let batches = batch_limits(limits, table, room_bytes);
         let (worker, handle) = SinkWorker::new(worker::Setup {
             lane,
@@ -120,7 +124,7 @@ pub(super) fn workers(
             encoder,
             limits: batches,
             room_bytes: room_bytes.min(2 * batches.bytes),
-            store: store.clone(),
+            positions: Arc::clone(&store.positions),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(reporter.metrics()),
@@ -179,7 +183,7 @@ pub(super) fn requeues(
 ) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         clock: basis.clock.clone(),
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
@@ -200,7 +204,7 @@ pub(super) fn rerouting(
 ) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         read_requests: read_requests.clone(),
         once: basis.once,
     };
@@ -249,7 +253,7 @@ pub(super) fn queues<Q: Queue>(
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
             feeds: Arc::clone(&services.feeds),
-            store: store.clone(),
+            quarantine: Arc::clone(&store.quarantine),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(&services.metrics),

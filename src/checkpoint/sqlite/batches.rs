@@ -4,37 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
 use super::position::{self, SinkRow};
 use super::rows::{ObjectRow, Sum, count, int};
-use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, SealedPart};
+use crate::batch::{Advance, Form, Lane, Manifest, PieceMark, SealedPart};
+use crate::checkpoint::{Sealed, StoreError};
 use crate::delta::Ranges;
 use crate::notification::ObjectId;
 use crate::sink::{LaneState, State};
-
-/// What is written before a batch is sent.
-#[derive(Clone)]
-pub struct Seal {
-    pub lane: Lane,
-    /// Which program, encoding and settings made the bytes: the same makes the same again.
-    pub encoder: Arc<str>,
-    pub parts: Arc<[Part]>,
-    /// Milliseconds since the epoch.
-    pub now_ms: i64,
-}
-
-/// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Clone, Debug)]
-pub struct Sealed {
-    pub(super) lane: Lane,
-    pub(super) manifest: Arc<Manifest>,
-}
-
-impl Sealed {
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-}
 
 fn lane_sum(lane: &Lane, state: &LaneState) -> Sum {
     let sum = Sum::of("lane").text(Some(&lane.sink)).int(lane.number.into()).int(int(state.seq));

@@ -6,139 +6,45 @@ use rusqlite::{Connection, params};
 
 use super::refused::bounded;
 use super::rows::{ObjectRow, count, int};
-use super::{CheckpointStore, StoreError, further, requeue};
+use super::{SqliteStore, further, requeue, retry, unrouted};
 use crate::batch::{Part, Refused};
+use crate::checkpoint::{
+    Answer, KeptObject, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Remembered,
+    Replacement, Request, Retried, StoreError, Unrouted,
+};
 use crate::notification::ObjectId;
+use crate::reading::{QuarantinedPlaces, RefusedAgain};
 
-/// The limits of the quarantine. What is past them is only counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct QuarantineLimits {
-    /// Bytes of all bodies, compressed. Past it bodies are left out.
-    pub bytes_max: u64,
-    /// Entries of each kind. Past it the further records of an object share one entry, for as many objects again.
-    pub entries_max: u64,
-    /// Entries of one object's records.
-    pub entries_per_object: u64,
-}
-
-impl QuarantineLimits {
-    pub const ENTRIES_MAX: u64 = 100_000;
-    pub const ENTRIES_PER_OBJECT: u64 = 1000;
-}
-
-/// As many bytes of bodies, and the default numbers of entries.
-impl From<u64> for QuarantineLimits {
-    fn from(bytes_max: u64) -> Self {
-        Self { bytes_max, entries_max: Self::ENTRIES_MAX, entries_per_object: Self::ENTRIES_PER_OBJECT }
-    }
-}
-
-/// The proof that something was put into quarantine. Only the store makes one.
-#[derive(Debug)]
-pub struct Quarantined(());
-
-/// An object whose version with this entity tag will never be readable.
-pub struct Refusal {
-    pub feed: Arc<str>,
-    pub object: ObjectId,
-    pub etag: Box<str>,
-    /// It can be read once it is restored.
-    pub is_archived: bool,
-    pub reason: String,
-    /// Milliseconds since the epoch.
-    pub now_ms: i64,
-}
-
-/// How much is in quarantine.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct QuarantineSize {
-    /// Of each kind (`record`, `object`, `message`): how many, those that share an entry included, and the bytes of their
-    /// compressed bodies.
-    pub kinds: Vec<(String, u64, u64)>,
-}
-
-impl QuarantineSize {
-    /// How many of this kind.
-    pub fn entries(&self, kind: &str) -> u64 {
-        self.kinds.iter().find(|(name, ..)| name == kind).map_or(0, |(_, entries, _)| *entries)
+impl Quarantine for SqliteStore {
+    fn quarantine_object(&self, refusal: Refusal) -> Answer<'_, Quarantined> {
+        let limits = self.shared.quarantine;
+        self.write(move |connection| object(connection, limits, &refusal))
     }
 
-    /// The bytes of all bodies, compressed.
-    pub fn body_bytes(&self) -> u64 {
-        self.kinds.iter().map(|(.., bytes)| bytes).sum()
-    }
-}
-
-impl CheckpointStore {
-    /// Quarantines one version of an object. The next version is read as if nothing had happened.
-    ///
-    /// Where a version of it is in quarantine already, that entry becomes this version's: the other version is gone.
-    pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
-        let entries_max = self.shared.quarantine.entries_max;
-        let write = move |connection: &Connection| {
-            let Refusal { feed, object, etag, is_archived, reason, now_ms } = refusal;
-            let found = ObjectRow::find(connection, &object)?;
-            let mut row = found.unwrap_or_else(|| ObjectRow::new(&feed));
-            requeue::refuse_object(connection, &object, &reason)?;
-            if row.state == "damaged" && row.etag.as_deref() == Some(&etag) && row.is_archived == is_archived {
-                return Ok(Quarantined(()));
-            }
-            row.etag = Some(etag.to_string());
-            row.state = "damaged".to_owned();
-            row.is_archived = is_archived;
-            row.changed_at_ms = row.changed_at_ms.max(now_ms);
-            row.save(connection, &object)?;
-            let known = connection
-                .prepare_cached(
-                    "UPDATE quarantine SET etag = ?3, reason = ?4, at_ms = ?5
-                     WHERE bucket = ?1 AND key = ?2 AND kind = 'object'",
-                )?
-                .execute(params![&*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
-            if known > 0 {
-                return Ok(Quarantined(()));
-            }
-            if further::listed(connection, "object")? >= entries_max {
-                further::count_for_feed(connection, &feed, "object", 1, &reason, now_ms)?;
-                return Ok(Quarantined(()));
-            }
-            connection
-                .prepare_cached(
-                    "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
-                     VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![&*feed, &*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
-            Ok(Quarantined(()))
-        };
-        self.writer.write(write).await
-    }
-
-    /// Quarantines a message that cannot be understood; `body_zstd` is its body, compressed. Past the limit it is counted.
-    pub async fn quarantine_message(
+    fn quarantine_message(
         &self,
         queue: String,
         reason: String,
         body_zstd: Vec<u8>,
         now_ms: i64,
-    ) -> Result<Quarantined, StoreError> {
-        let store = self.clone();
-        let write = move |connection: &Connection| {
-            if further::listed(connection, "message")? >= store.shared.quarantine.entries_max {
+    ) -> Answer<'_, Quarantined> {
+        let limits = self.shared.quarantine;
+        self.write(move |connection| {
+            if further::listed(connection, "message")? >= limits.entries_max {
                 further::count_for_feed(connection, &queue, "message", 1, &reason, now_ms)?;
                 return Ok(Quarantined(()));
             }
-            let body = store.room_for(connection, Some(&body_zstd))?;
+            let body = room_for(connection, limits, Some(&body_zstd))?;
             connection
                 .prepare_cached(
                     "INSERT INTO quarantine (feed, kind, reason, body_zstd, at_ms) VALUES (?1, 'message', ?2, ?3, ?4)",
                 )?
                 .execute(params![queue, bounded(&reason), body, now_ms])?;
             Ok(Quarantined(()))
-        };
-        self.writer.write(write).await
+        })
     }
 
-    /// How many records, objects and messages are in quarantine.
-    pub fn quarantine_size(&self) -> Result<QuarantineSize, StoreError> {
+    fn quarantine_size(&self) -> Answer<'_, QuarantineSize> {
         self.read(|connection| {
             let mut statement =
                 connection.prepare_cached("SELECT kind, entries, body_bytes FROM quarantine_size ORDER BY kind")?;
@@ -147,17 +53,131 @@ impl CheckpointStore {
         })
     }
 
-    /// The body, if the quarantine still has room for it; its coordinates are kept in any case.
-    fn room_for<'a>(
-        &self,
-        connection: &Connection,
-        body: Option<&'a Vec<u8>>,
-    ) -> Result<Option<&'a Vec<u8>>, StoreError> {
-        let Some(body) = body else { return Ok(None) };
-        let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
-        let held = count(statement.query_row([], |row| row.get(0))?);
-        Ok((held + body.len() as u64 <= self.shared.quarantine.bytes_max).then_some(body))
+    fn requests(&self, after: u64, most: usize) -> Answer<'_, Vec<Request>> {
+        self.read(move |connection| requeue::requests(connection, after, most))
     }
+
+    fn quarantined_body(&self, id: u64) -> Answer<'_, Option<Vec<u8>>> {
+        self.read(move |connection| requeue::body(connection, id))
+    }
+
+    fn refuse_again(&self, refused: Vec<(u64, String)>) -> Answer<'_, ()> {
+        self.write(move |connection| requeue::refuse_again(connection, &refused))
+    }
+
+    fn refuse_requeued(&self, object: ObjectId, reason: String) -> Answer<'_, ()> {
+        self.write(move |connection| requeue::refuse_object(connection, &object, &reason))
+    }
+
+    fn reconsider(&self, object: ObjectId) -> Answer<'_, ()> {
+        self.write(move |connection| requeue::reconsider(connection, &object))
+    }
+
+    fn settle_requeued(&self, object: ObjectId) -> Answer<'_, u64> {
+        self.write(move |connection| requeue::settle(connection, &object))
+    }
+
+    fn replace_message(&self, replacement: Replacement) -> Answer<'_, ()> {
+        self.write(move |connection| requeue::replace_message(connection, &replacement))
+    }
+
+    fn open_requeued(&self, object: ObjectId) -> Answer<'_, Option<u64>> {
+        Box::pin(async move {
+            let asked = object.clone();
+            if self.read(move |connection| retry::is_idle(connection, &asked)).await? {
+                return Ok(None);
+            }
+            self.write(move |connection| retry::open(connection, &object)).await
+        })
+    }
+
+    fn quarantined_places(&self, object: &ObjectId, from: u64) -> Answer<'_, QuarantinedPlaces> {
+        let object = object.clone();
+        self.read(move |connection| retry::places(connection, &object, from))
+    }
+
+    fn kept_places(&self, object: &ObjectId, up_to: u64) -> Answer<'_, Vec<u64>> {
+        let object = object.clone();
+        self.read(move |connection| retry::kept_places(connection, &object, up_to))
+    }
+
+    fn kept_record(&self, object: &ObjectId, place: u64) -> Answer<'_, Option<KeptRecord>> {
+        let object = object.clone();
+        self.read(move |connection| retry::kept_record(connection, &object, place))
+    }
+
+    fn note_retried(
+        &self,
+        object: ObjectId,
+        sinks: Vec<Arc<str>>,
+        up_to: u64,
+        refused: RefusedAgain,
+    ) -> Answer<'_, Retried> {
+        self.write(move |connection| retry::note(connection, &object, &sinks, up_to, refused))
+    }
+
+    fn remember(&self, objects: Vec<Unrouted>, most: u64, now_ms: i64) -> Answer<'_, Vec<Option<Remembered>>> {
+        self.write(move |connection| unrouted::remember(connection, &objects, most, now_ms))
+    }
+
+    fn unrouted(&self, after: u64, limit: usize) -> Answer<'_, Vec<KeptObject>> {
+        self.read(move |connection| unrouted::kept(connection, after, limit))
+    }
+
+    fn unrouted_count(&self) -> Answer<'_, u64> {
+        self.read(unrouted::entries)
+    }
+
+    fn forget_unrouted(&self, ids: Vec<u64>) -> Answer<'_, ()> {
+        self.write(move |connection| unrouted::forget(connection, &ids))
+    }
+}
+
+fn object(connection: &Connection, limits: QuarantineLimits, refusal: &Refusal) -> Result<Quarantined, StoreError> {
+    let Refusal { feed, object, etag, is_archived, reason, now_ms } = refusal;
+    let found = ObjectRow::find(connection, object)?;
+    let mut row = found.unwrap_or_else(|| ObjectRow::new(feed));
+    requeue::refuse_object(connection, object, reason)?;
+    if row.state == "damaged" && row.etag.as_deref() == Some(etag) && row.is_archived == *is_archived {
+        return Ok(Quarantined(()));
+    }
+    row.etag = Some(etag.to_string());
+    row.state = "damaged".to_owned();
+    row.is_archived = *is_archived;
+    row.changed_at_ms = row.changed_at_ms.max(*now_ms);
+    row.save(connection, object)?;
+    let known = connection
+        .prepare_cached(
+            "UPDATE quarantine SET etag = ?3, reason = ?4, at_ms = ?5
+             WHERE bucket = ?1 AND key = ?2 AND kind = 'object'",
+        )?
+        .execute(params![&*object.bucket, &*object.key, &**etag, bounded(reason), now_ms])?;
+    if known > 0 {
+        return Ok(Quarantined(()));
+    }
+    if further::listed(connection, "object")? >= limits.entries_max {
+        further::count_for_feed(connection, feed, "object", 1, reason, *now_ms)?;
+        return Ok(Quarantined(()));
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
+             VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![&**feed, &*object.bucket, &*object.key, &**etag, bounded(reason), now_ms])?;
+    Ok(Quarantined(()))
+}
+
+/// The body, if the quarantine still has room for it; its coordinates are kept in any case.
+fn room_for<'a>(
+    connection: &Connection,
+    limits: QuarantineLimits,
+    body: Option<&'a Vec<u8>>,
+) -> Result<Option<&'a Vec<u8>>, StoreError> {
+    let Some(body) = body else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
+    let held = count(statement.query_row([], |row| row.get(0))?);
+    Ok((held + body.len() as u64 <= limits.bytes_max).then_some(body))
 }
 
 /// The object was read to its end: an entry for the whole object is of a version that is gone.
@@ -173,7 +193,7 @@ pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), Sto
 /// Quarantines records, within the transaction that accepts them as the part's: each with an entry of its own as long as
 /// the limits leave room for it.
 pub(super) fn records(
-    store: &CheckpointStore,
+    limits: QuarantineLimits,
     connection: &Connection,
     feed: &str,
     part: &Part,
@@ -183,7 +203,7 @@ pub(super) fn records(
     if refused.is_empty() {
         return Ok(());
     }
-    let QuarantineLimits { entries_max, entries_per_object, .. } = store.shared.quarantine;
+    let QuarantineLimits { entries_max, entries_per_object, .. } = limits;
     let object = &part.advance.object;
     let of_object: i64 = connection
         .prepare_cached(
@@ -195,20 +215,20 @@ pub(super) fn records(
     let room = room.min(entries_max.saturating_sub(further::listed(connection, "record")?));
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(refused.len());
     for each in &refused[..room] {
-        record(store, connection, feed, part, each, now_ms)?;
+        record(limits, connection, feed, part, each, now_ms)?;
     }
     further::add(connection, feed, part, &refused[room..], entries_max, now_ms)
 }
 
 fn record(
-    store: &CheckpointStore,
+    limits: QuarantineLimits,
     connection: &Connection,
     feed: &str,
     part: &Part,
     refused: &Refused,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let body = store.room_for(connection, refused.body_zstd.as_ref())?;
+    let body = room_for(connection, limits, refused.body_zstd.as_ref())?;
     let (object, version) = (&part.advance.object, &part.version);
     connection
         .prepare_cached(

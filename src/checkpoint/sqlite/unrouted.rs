@@ -1,73 +1,11 @@
 //! Objects that notifications named and no feed takes: their names are kept until a feed takes them.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, params};
 
+use super::Inspection;
 use super::rows::{count, int};
-use super::{CheckpointStore, Inspection, StoreError};
+use crate::checkpoint::{KeptObject, NoFeed, Remembered, StoreError, Unrouted};
 use crate::notification::ObjectId;
-
-/// Why no feed takes an object.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum NoFeed {
-    /// No feed reads its bucket.
-    Bucket,
-    /// It lies outside of every prefix of the feeds that read its bucket.
-    Prefix,
-    /// It lies where a feed reads, and matches none of that feed's `keys`.
-    Keys,
-}
-
-impl NoFeed {
-    pub const ALL: [Self; 3] = [Self::Bucket, Self::Prefix, Self::Keys];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Bucket => "bucket",
-            Self::Prefix => "prefix",
-            Self::Keys => "keys",
-        }
-    }
-
-    fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|each| each.name() == name).unwrap_or(Self::Bucket)
-    }
-}
-
-/// An object that a notification named and no feed takes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unrouted {
-    pub object: ObjectId,
-    /// The queue that the notification came from.
-    pub queue: Arc<str>,
-    /// The feed that it nearly belongs to: the one that reads its bucket.
-    pub feed: Option<Arc<str>>,
-    pub why: NoFeed,
-}
-
-/// The proof that an object's name is kept. Only the store makes one:
-///
-/// ```compile_fail
-/// let forged = auditferry::checkpoint::Remembered(());
-/// ```
-#[derive(Debug)]
-pub struct Remembered(());
-
-/// An unrouted object as it is kept.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeptObject {
-    pub id: u64,
-    pub object: ObjectId,
-    pub queue: String,
-    pub feed: Option<String>,
-    pub why: NoFeed,
-    /// When the first notification of it came, in milliseconds since the epoch, and when the last one.
-    pub first_ms: i64,
-    pub last_ms: i64,
-    /// How many notifications named it.
-    pub notifications: u64,
-}
 
 /// Which unrouted objects are meant: those that all of it holds of.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,6 +21,10 @@ const COLUMNS: &str = "id, bucket, key, queue, feed, why, first_ms, last_ms, not
 const SELECTED: &str = "(?1 IS NULL OR why = ?1) AND (?2 IS NULL OR bucket = ?2)
     AND (?3 IS NULL OR substr(key, 1, length(?3)) = ?3) AND (?4 IS NULL OR last_ms < ?4)";
 
+fn no_feed(name: &str) -> NoFeed {
+    NoFeed::ALL.into_iter().find(|each| each.name() == name).unwrap_or(NoFeed::Bucket)
+}
+
 impl KeptObject {
     fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
@@ -90,7 +32,7 @@ impl KeptObject {
             object: ObjectId::new(row.get::<_, String>(1)?, row.get::<_, String>(2)?),
             queue: row.get(3)?,
             feed: row.get(4)?,
-            why: NoFeed::named(&row.get::<_, String>(5)?),
+            why: no_feed(&row.get::<_, String>(5)?),
             first_ms: row.get(6)?,
             last_ms: row.get(7)?,
             notifications: count(row.get(8)?),
@@ -98,47 +40,23 @@ impl KeptObject {
     }
 }
 
-impl CheckpointStore {
-    /// Keeps the names of these objects, in one transaction. Of each in turn: the proof, or nothing where it was not kept
-    /// before and `most` others are already.
-    pub async fn remember(
-        &self,
-        objects: Vec<Unrouted>,
-        most: u64,
-        now_ms: i64,
-    ) -> Result<Vec<Option<Remembered>>, StoreError> {
-        self.writer.write(move |connection| remember(connection, &objects, most, now_ms)).await
-    }
-
-    /// The objects with numbers above `after`, in order, at most `limit`.
-    pub fn unrouted(&self, after: u64, limit: usize) -> Result<Vec<KeptObject>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM unrouted WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
-            let rows = statement.query_map(params![int(after), int(limit as u64)], KeptObject::of)?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
-
-    /// How many unrouted objects are kept.
-    pub fn unrouted_count(&self) -> Result<u64, StoreError> {
-        self.read(entries)
-    }
-
-    /// Forgets objects that a feed takes by now and that need nothing more.
-    pub async fn forget_unrouted(&self, ids: Vec<u64>) -> Result<(), StoreError> {
-        let forget = move |connection: &Connection| {
-            let mut delete = connection.prepare_cached("DELETE FROM unrouted WHERE id = ?1")?;
-            for id in ids {
-                delete.execute([int(id)])?;
-            }
-            Ok(())
-        };
-        self.writer.write(forget).await
-    }
+/// The objects with numbers above `after`, in order, at most `limit`.
+pub(super) fn kept(connection: &Connection, after: u64, limit: usize) -> Result<Vec<KeptObject>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM unrouted WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+    let rows = statement.query_map(params![int(after), int(limit as u64)], KeptObject::of)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Keeps the names of these objects within a transaction, as [`CheckpointStore::remember`] does.
+pub(super) fn forget(connection: &Connection, ids: &[u64]) -> Result<(), StoreError> {
+    let mut delete = connection.prepare_cached("DELETE FROM unrouted WHERE id = ?1")?;
+    for id in ids {
+        delete.execute([int(*id)])?;
+    }
+    Ok(())
+}
+
+/// Keeps the names of these objects, at most `most` in all.
 pub(super) fn remember(
     connection: &Connection,
     objects: &[Unrouted],
@@ -170,7 +88,8 @@ pub(super) fn remember(
     Ok(proofs)
 }
 
-fn entries(connection: &Connection) -> Result<u64, StoreError> {
+/// How many are kept.
+pub(super) fn entries(connection: &Connection) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT entries FROM unrouted_size")?;
     Ok(count(statement.query_row([], |row| row.get(0))?))
 }
@@ -226,62 +145,13 @@ impl Inspection {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn unrouted(bucket: &str, key: &str, why: NoFeed) -> Unrouted {
-        let feed = (why != NoFeed::Bucket).then(|| "dbx".into());
-        Unrouted { object: ObjectId::new(bucket, key), queue: "events".into(), feed, why }
-    }
-
-    fn kept(proofs: &[Option<Remembered>]) -> Vec<bool> {
-        proofs.iter().map(Option::is_some).collect()
-    }
-
-    #[tokio::test]
-    async fn an_object_is_kept_once_with_the_reason_told_last() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let objects = vec![unrouted("b", "k", NoFeed::Bucket), unrouted("b", "k\0\u{1b}\u{e9}", NoFeed::Keys)];
-        assert_eq!(kept(&store.remember(objects.clone(), 9, 5).await.unwrap()), [true, true]);
-        store.remember(vec![unrouted("b", "k", NoFeed::Prefix)], 9, 7).await.unwrap();
-        drop(store);
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let found = store.unrouted(0, 10).unwrap();
-        assert_eq!(store.unrouted_count().unwrap(), 2);
-        let expected = KeptObject {
-            id: 1,
-            object: objects[0].object.clone(),
-            queue: "events".into(),
-            feed: Some("dbx".into()),
-            why: NoFeed::Prefix,
-            first_ms: 5,
-            last_ms: 7,
-            notifications: 2,
-        };
-        assert_eq!(found[0], expected);
-        assert_eq!((&found[1].object, found[1].why, found[1].notifications), (&objects[1].object, NoFeed::Keys, 1));
-        assert_eq!(store.unrouted(1, 10).unwrap(), found[1..]);
-    }
-
-    #[tokio::test]
-    async fn past_the_bound_only_what_is_kept_already_is_remembered() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        let objects = |keys: &[&str]| keys.iter().map(|key| unrouted("b", key, NoFeed::Keys)).collect::<Vec<_>>();
-        assert_eq!(
-            kept(&store.remember(objects(&["a", "b", "a", "c"]), 2, 1).await.unwrap()),
-            [true, true, true, false]
-        );
-        assert_eq!(kept(&store.remember(objects(&["c", "b"]), 2, 1).await.unwrap()), [false, true]);
-        store.forget_unrouted(vec![store.unrouted(0, 1).unwrap()[0].id]).await.unwrap();
-        assert_eq!(kept(&store.remember(objects(&["c", "a"]), 2, 1).await.unwrap()), [true, false]);
-        assert_eq!(store.unrouted_count().unwrap(), 2);
-        assert_eq!(kept(&store.remember(objects(&["z"]), 0, 1).await.unwrap()), [false]);
-    }
+    use crate::checkpoint::conformance::quarantine::unrouted;
+    use crate::checkpoint::{Quarantine as _, SqliteStore};
 
     #[tokio::test]
     async fn an_operator_selects_by_reason_bucket_prefix_and_age() {
         let directory = tempfile::tempdir().unwrap();
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let store = SqliteStore::open(directory.path(), 0).unwrap();
         for (at, (bucket, key, why)) in (1..).zip([
             ("a", "x/1", NoFeed::Keys),
             ("a", "x/2", NoFeed::Prefix),
@@ -310,6 +180,6 @@ mod tests {
         assert_eq!((newest[0].id, count), (4, 4));
         assert_eq!(inspection.unrouted_page(&all, 2, 1).unwrap(), [3]);
         assert_eq!(inspection.purge_unrouted(&[2, 9]).unwrap(), [9]);
-        assert_eq!(store.unrouted_count().unwrap(), 3);
+        assert_eq!(store.unrouted_count().await.unwrap(), 3);
     }
 }

@@ -7,8 +7,8 @@ use std::{io, thread};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
 use super::presence::Presence;
+use crate::checkpoint::StoreError;
 
 /// How many writes one commit gathers at most.
 const GROUP_MAX: usize = 256;

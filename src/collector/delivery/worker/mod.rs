@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::gathering::Gathering;
 use crate::batch::{Batch, Lane, Limits};
-use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
+use crate::checkpoint::{Positions, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock::Clock;
 use crate::collector::delivery::queue::{Offer, Status, WorkerHandle};
@@ -55,7 +55,7 @@ pub(in crate::collector) struct Setup {
     pub limits: Limits,
     /// Bytes of encoded events that may wait for the worker: two full batches.
     pub room_bytes: usize,
-    pub store: CheckpointStore,
+    pub positions: Arc<dyn Positions>,
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,
@@ -181,7 +181,7 @@ impl LaneSender {
     async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<Option<UnderWay>, WorkerError> {
         let mut backoff = Backoff::new(&self.setup.random);
         while !offers.is_empty() {
-            match self.setup.store.seal(self.seal_of(&offers)).await {
+            match self.setup.positions.seal(self.seal_of(&offers)).await {
                 Ok(sealed) => {
                     self.written(&backoff);
                     offers.iter().for_each(|offer| offer.tracker.sealed());
@@ -236,7 +236,7 @@ impl LaneSender {
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
             let began = Instant::now();
-            match self.setup.store.commit(sealed, receipt).await {
+            match self.setup.positions.commit(sealed, receipt).await {
                 Ok(committed) => {
                     self.written(&backoff);
                     self.report_gaps(&committed);
@@ -261,7 +261,7 @@ impl LaneSender {
         let mut backoff = Backoff::new(&self.setup.random);
         let next = loop {
             let began = Instant::now();
-            match self.setup.store.commit_and_seal(&done.sealed, receipt, self.seal_of(&offers)).await {
+            match self.setup.positions.commit_and_seal(&done.sealed, receipt, self.seal_of(&offers)).await {
                 Ok((committed, next)) => {
                     self.written(&backoff);
                     self.report_gaps(&committed);
