@@ -39,9 +39,13 @@ pub trait Positions: Send + Sync {
         next: Seal,
     ) -> Answer<'_, (Committed, Result<Sealed, StoreError>)>;
 
-    /// Forgets a sealed batch that cannot be rebuilt, and those behind it, which begin where it ends. The sink keeps its
-    /// position, and gets the batches' records when their objects are next read.
-    fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()>;
+    /// Commits, in its turn, a batch that the sink never had and that cannot be rebuilt: what it lacks by that becomes its
+    /// gap, and the batch's objects enter its backlog. Batches that are sealed behind it stand. `now_ms` is the time, in
+    /// milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    fn commit_not_had(&self, sealed: &Sealed, now_ms: i64) -> Answer<'_, ()>;
 
     /// Writes down how far the receiver has a sealed batch.
     fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()>;

@@ -56,20 +56,9 @@ impl Positions for SqliteStore {
         })
     }
 
-    fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()> {
-        let Sealed { lane, manifest, .. } = sealed.clone();
-        self.write(move |connection| {
-            let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
-            for sealed in newer {
-                for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
-                    position::take_back(connection, object_id, &lane.sink, &advance)?;
-                }
-            }
-            connection
-                .prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq >= ?3")?
-                .execute(params![&*lane.sink, lane.number, rows::int(manifest.seq)])?;
-            Ok(())
-        })
+    fn commit_not_had(&self, sealed: &Sealed, now_ms: i64) -> Answer<'_, ()> {
+        let sealed = sealed.clone();
+        self.write(move |connection| write_not_had(connection, &sealed, now_ms))
     }
 
     fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()> {
@@ -145,12 +134,19 @@ fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> 
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
     batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
-    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
-        &*lane.sink,
-        lane.number,
-        rows::int(seq)
-    ])?;
+    batches::remove(connection, lane, seq)?;
     Ok(Committed(gaps))
+}
+
+fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Result<(), StoreError> {
+    let Sealed { lane, manifest, .. } = sealed;
+    for (object_id, advance) in batches::advances(connection, lane, manifest.seq)? {
+        position::pass_over(connection, object_id, &lane.sink, &advance)?;
+        backlog::add(connection, &lane.sink, object_id, now_ms)?;
+    }
+    let before = batches::lane(connection, lane)?;
+    batches::set_lane(connection, lane, &LaneState { seq: manifest.seq, ..before })?;
+    batches::remove(connection, lane, manifest.seq)
 }
 
 fn write_finish(connection: &Connection, finish: Finish) -> Result<bool, StoreError> {

@@ -92,12 +92,12 @@ pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &
     connection
         .prepare_cached("UPDATE batch SET progress = ?4, sum = ?5 WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?
         .execute(params![
-            &*lane.sink,
-            lane.number,
-            int(manifest.seq),
-            progress,
-            batch_sum(lane, manifest, Some(&progress)).value(),
-        ])?;
+        &*lane.sink,
+        lane.number,
+        int(manifest.seq),
+        progress,
+        batch_sum(lane, manifest, Some(&progress)).value(),
+    ])?;
     Ok(())
 }
 
@@ -173,6 +173,16 @@ pub(super) fn insert_row_before(connection: &Connection, lane: &Lane, manifest: 
             manifest.encoder,
             batch_sum(lane, manifest, None).value()
         ])?;
+    Ok(())
+}
+
+/// Forgets a sealed batch.
+pub(super) fn remove(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
+        &*lane.sink,
+        lane.number,
+        int(seq)
+    ])?;
     Ok(())
 }
 

@@ -119,6 +119,11 @@ pub(super) fn kept_record(
 }
 
 /// Takes up what is asked for of the object.
+/// The object's records that are in quarantine, from some place on.
+pub(super) fn in_quarantine(connection: &Connection, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
+    Ok(InQuarantine::load(connection, object, from, u64::MAX)?.all)
+}
+
 pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };

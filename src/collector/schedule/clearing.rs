@@ -16,6 +16,10 @@ impl Dispatcher {
     /// Writes entries to the store that waited too long, and reports which sinks have a backlog.
     pub(super) async fn look_after_backlogs(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
+            if self.services.workers[sink].took_owed() {
+                let stored = self.services.store.backlog.backlog_len(&self.services.workers[sink].name).await?;
+                self.backlogs[sink].stored_are(stored);
+            }
             let due = self.backlogs[sink].due(self.services.limits.owe_after);
             self.write_down(sink, due).await?;
             let services = Arc::clone(&self.services);
@@ -152,7 +156,9 @@ impl Dispatcher {
                 self.settle(&object).await?;
             }
         }
-        let entries = i64::try_from(self.services.store.backlog.backlog_len(&name).await?).unwrap_or(i64::MAX);
+        let stored = self.services.store.backlog.backlog_len(&name).await?;
+        self.backlogs[sink].stored_are(stored);
+        let entries = i64::try_from(stored).unwrap_or(i64::MAX);
         self.services.metrics.backlog_objects.set([&name], entries);
         Ok(())
     }

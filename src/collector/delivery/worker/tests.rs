@@ -344,14 +344,19 @@ async fn a_batch_that_was_taken_before_the_crash_is_committed_and_not_sent_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_another_program_encoded_is_taken_back_and_read_anew() {
+async fn a_batch_that_another_program_encoded_is_committed_as_not_had_and_its_records_are_delivered_out_of_the_gap() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let parts: Arc<[Part]> = [part("a", 0, 2)].into();
     let limits = RequestLimits::WHOLE;
     store.seal(Seal { lane: lane(), encoder: "older".into(), limits, parts, now_ms: 0 }).await.unwrap();
+    let shared = Store::new(store.clone());
     let world = start(store, &Delivered::default(), "newer").await;
-    world.deliver(part("a", 0, 2)).await;
+    until("the end of the older batch", || world.handle.took_owed()).await;
+    assert!(shared.backlog.is_in_backlog("out", &object("a")).await.unwrap());
+    let Part { advance, .. } = part("a", 0, 2);
+    let advance = Advance::fill(advance.object, (0..2).into());
+    world.deliver(Part { advance, acceptance: None, ..part("a", 0, 2) }).await;
     assert_eq!(world.metrics.unreproducible.get(), 1);
     assert_eq!(world.lines(), ["a 0", "a 1"]);
     assert!(world.store.sealed(&lane()).await.unwrap().is_empty());
