@@ -7,12 +7,12 @@ use rusqlite::{Connection, params};
 use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
 use super::writer::in_savepoint;
-use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine};
+use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine, retry};
 use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
 use crate::checkpoint::{
     Answer, Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineLimits, Seal, Sealed, StoreError,
 };
-use crate::delta::{Fingerprint, Progress};
+use crate::delta::{Fingerprint, Progress, Ranges};
 use crate::notification::ObjectId;
 use crate::sink::{self, LaneState, Receipt, State};
 
@@ -141,12 +141,29 @@ fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> 
 fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Result<(), StoreError> {
     let Sealed { lane, manifest, .. } = sealed;
     for (object_id, advance) in batches::advances(connection, lane, manifest.seq)? {
-        position::pass_over(connection, object_id, &lane.sink, &advance)?;
+        pass_over(connection, object_id, &lane.sink, &advance)?;
         backlog::add(connection, &lane.sink, object_id, now_ms)?;
     }
     let before = batches::lane(connection, lane)?;
     batches::set_lane(connection, lane, &LaneState { seq: manifest.seq, ..before })?;
     batches::remove(connection, lane, manifest.seq)
+}
+
+/// Applies the advance of a batch that the sink never had: the places of its records become part of the gap, but for those
+/// in quarantine, which every sink passes.
+fn pass_over(connection: &Connection, object_id: i64, sink: &str, advance: &Advance) -> Result<(), StoreError> {
+    let Form::Onward { gap } = &advance.form else {
+        // Nothing else says that it has not had all that the object holds.
+        return SinkRow { read: None, ..SinkRow::find(connection, object_id, sink)? }.save(connection, object_id, sink);
+    };
+    let mut passed = retry::in_quarantine(connection, &advance.object, advance.before)?;
+    let mut lacked = Ranges::default();
+    for place in advance.before..advance.after {
+        if gap.contains(place) || !passed.contains(place) {
+            lacked.push(place..place + 1);
+        }
+    }
+    position::apply(connection, object_id, sink, &Advance { form: Form::Onward { gap: lacked }, ..advance.clone() })
 }
 
 fn write_finish(connection: &Connection, finish: Finish) -> Result<bool, StoreError> {

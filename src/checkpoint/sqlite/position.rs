@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::further::ALL;
 use super::places::{self, Owner};
-use super::retry;
 use super::rows::{self, ObjectRow, Sum, count, int};
 use crate::batch::{Advance, Form};
 use crate::checkpoint::{ObjectPosition, SinkPosition, StoreError, UnreadableVersion};
@@ -140,28 +139,6 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
     }
     row.save(connection, object_id, sink)?;
     places::save(connection, Owner::Gap { object_id, sink }, &mut places)
-}
-
-/// Applies the advance of a batch that the sink never had: the places of its records become part of the gap, but for those
-/// in quarantine, which every sink passes.
-pub(super) fn pass_over(
-    connection: &Connection,
-    object_id: i64,
-    sink: &str,
-    advance: &Advance,
-) -> Result<(), StoreError> {
-    let Form::Onward { gap } = &advance.form else {
-        // Nothing else says that it has not had all that the object holds.
-        return SinkRow { read: None, ..SinkRow::find(connection, object_id, sink)? }.save(connection, object_id, sink);
-    };
-    let mut passed = retry::in_quarantine(connection, &advance.object, advance.before)?;
-    let mut lacked = Ranges::default();
-    for place in advance.before..advance.after {
-        if gap.contains(place) || !passed.contains(place) {
-            lacked.push(place..place + 1);
-        }
-    }
-    apply(connection, object_id, sink, &Advance { form: Form::Onward { gap: lacked }, ..advance.clone() })
 }
 
 /// How many places the gap gains or loses by an advance, without those whose records were requeued out of quarantine.
