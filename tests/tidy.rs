@@ -30,7 +30,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["toml_edit", "config::Value"], &["src/config/"]),
     (&["prometheus_client"], &["src/telemetry/"]),
     (&["hyper::", "hyper_util"], &["src/admin/", "src/sink/"]),
-    (&["reqwest", "rustls"], &["src/transport.rs"]),
+    (&["reqwest", "rustls"], &["src/transport/"]),
     (&["clap::"], &["src/cli/"]),
     (&["notify::Watcher", "notify::RecommendedWatcher"], &["src/collector/"]),
     // Who handles an error logs it.

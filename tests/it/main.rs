@@ -46,6 +46,7 @@ mod sink_options;
 mod skipped;
 mod state_dir;
 mod telling;
+mod transport;
 mod unread;
 mod unrouted;
 mod users;
