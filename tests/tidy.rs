@@ -13,7 +13,10 @@ const FUNCTION_LINES_MAX: usize = 70;
 const PLACES: &[(&[&str], &[&str])] = &[
     // Who spawns, waits and reads the clock decides what happens when.
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
-    (&["spawn_blocking("], &["src/checkpoint/sqlite/mod.rs", "src/collector/compute.rs", "src/sink/file/"]),
+    (
+        &["spawn_blocking("],
+        &["src/checkpoint/sqlite/mod.rs", "src/collector/compute.rs", "src/sink/file/", "src/sink/http/"],
+    ),
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/sqlite/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
@@ -30,7 +33,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["toml_edit", "config::Value"], &["src/config/"]),
     (&["prometheus_client"], &["src/telemetry/"]),
     (&["hyper::", "hyper_util"], &["src/admin/", "src/sink/"]),
-    (&["reqwest", "rustls"], &["src/transport.rs"]),
+    (&["reqwest", "rustls"], &["src/transport/"]),
     (&["clap::"], &["src/cli/"]),
     (&["notify::Watcher", "notify::RecommendedWatcher"], &["src/collector/"]),
     // Who handles an error logs it.

@@ -13,8 +13,9 @@ use serde_json::Value;
 use super::support::daemon::{Daemon, Start};
 use super::support::ecs;
 use super::support::ocsf::Schema;
+use super::support::receiver::root;
 use super::support::records::lines_of;
-use super::support::user_api::{Answer, Asked, UserApi, root};
+use super::support::user_api::{Answer, Asked, UserApi};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, write_whole};
 

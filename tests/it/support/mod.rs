@@ -20,6 +20,8 @@ pub mod outage;
 
 pub mod proxy;
 
+pub mod receiver;
+
 pub mod records;
 
 pub mod service_manager;
