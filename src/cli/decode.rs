@@ -84,20 +84,21 @@ fn version_named(name: &str) -> Result<OcsfVersion, String> {
 
 impl Args {
     /// What is asked for, as a sink's table would say it; nothing where records are only parsed.
-    fn encoding(&self) -> Option<sink::Encoding> {
+    fn encoding(&self) -> Option<sink::EncodingConfig> {
         let name = match self.encoding {
             Encoding::Parsed => return None,
             Encoding::Raw => EncodingName::Raw,
             Encoding::Ocsf => EncodingName::Ocsf,
             Encoding::Ecs => EncodingName::Ecs,
         };
-        Some(sink::Encoding {
+        Some(sink::EncodingConfig {
             name,
             ocsf_version: self.ocsf_version,
             raw_data: self.raw_data.then_some(true),
             observables: self.no_observables.then_some(false),
             labels: self.no_labels.then_some(false),
             envelope: self.envelope.then_some(true),
+            ..sink::EncodingConfig::default()
         })
     }
 
@@ -244,7 +245,7 @@ struct Report {
 
 impl Report {
     fn new(args: &Args) -> Result<Self, Fault> {
-        let encoders: Vec<Encoder> = args.encoding().iter().map(sink::Encoding::encoder).collect();
+        let encoders: Vec<Encoder> = args.encoding().iter().map(sink::EncodingConfig::encoder).collect();
         let quarantine = args.quarantine.as_ref().map(|path| match File::create(path) {
             Ok(file) => Ok((path.clone(), BufWriter::new(file))),
             Err(source) => Err(Fault::Quarantine { path: path.clone(), source }),

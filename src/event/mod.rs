@@ -2,13 +2,21 @@
 
 mod address;
 
+mod attribute;
+
+mod choice;
+
 mod class;
+
+mod columns;
 
 mod ecs;
 
 mod encode;
 
 mod fields;
+
+mod filter;
 
 mod id;
 
@@ -28,11 +36,17 @@ mod text;
 
 mod value;
 
+use crate::notification::ObjectId;
+
 pub(crate) use address::is_ip;
-pub use class::{Activity, Class};
+pub use attribute::Attribute;
+pub use choice::{Choice, Choices};
+pub use class::{Activity, Class, Severity};
+pub use columns::{Column, ColumnError, Columns};
 pub(crate) use encode::SHOWN_AGAIN_BYTES_MAX;
-pub use encode::{Encoded, Encoder, EncodingName, Head, OcsfVersion, Options, Seen};
+pub use encode::{Encoded, Encoder, EncodingName, Filtered, Head, Mark, OcsfVersion, Options, Seen};
 pub use fields::{Field, Fields, Key};
+pub use filter::{Classes, Conditions, Filter, Pattern, PatternError};
 pub use id::{EventId, Namespace, Scope};
 pub use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::{Mapping, MappingError, Parts, Role, Row, Rows, Slot};
@@ -45,6 +59,7 @@ pub use value::{Members, Value};
 /// Where a record was read: what all events of one object share.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
+    pub object: &'a ObjectId,
     /// `s3://bucket/key` or `file:///directory/path`, as the inside of a JSON string.
     pub source: &'a str,
     /// When the object was last written, in milliseconds since the epoch.
@@ -89,7 +104,8 @@ pub struct Event<'a> {
     pub unmapped: Members<'a>,
     /// Secrets of the record, and what is written in their place wherever the record itself is shown.
     pub masks: Vec<Mask>,
-    /// Parts of the record that must not leave at all, not even where the record is written as it came.
+    /// Parts of the record that must not leave at all, not even where the record is written as it came: the same in each of
+    /// its events.
     pub dropped: Vec<Mask>,
 }
 

@@ -1,5 +1,6 @@
 //! `[sink.<name>]`: what every sink has in common, and the kinds, each of which adds keys of its own.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,9 +10,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
+use crate::event::Encoder;
 use crate::sink::Kind;
-use crate::sink::encoding::Encoding;
+use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
+use crate::sink::filter::FilterConfig;
 use crate::sink::stdout::StdoutConfig;
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
@@ -20,7 +23,8 @@ const KINDS: &[&str] = &["file", "stdout"];
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub encoding: Encoding,
+    pub encoding: EncodingConfig,
+    pub filter: FilterConfig,
     pub batch: BatchConfig,
     pub kind: Arc<dyn Kind>,
 }
@@ -38,27 +42,33 @@ pub struct BatchConfig {
     pub age: Option<Duration>,
 }
 
+impl Config {
+    /// What makes the sink's bytes of a feed's records.
+    pub fn encoder(&self, feed: &str, family: &str) -> Encoder {
+        let filter = self.filter.of_feed(feed, family);
+        self.encoding.encoder().with_filter(filter).with_choices(self.kind.choices())
+    }
+}
+
 /// The keys that the tables of all sinks have, besides `type`.
-pub const SHARED_KEYS: &[&str] =
-    &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch"];
+pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch"];
+
+/// What stood beside `encoding` before that was a table.
+const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
 
 #[derive(Default)]
 struct Shared {
     encoding: Encoding,
+    filter: FilterConfig,
     batch: BatchConfig,
 }
 
 impl Shared {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let Self { encoding, batch } = self;
         match key {
-            "encoding" => encoding.name = map.next_value()?,
-            "ocsf_version" => encoding.ocsf_version = map.next_value()?,
-            "raw_data" => encoding.raw_data = map.next_value()?,
-            "observables" => encoding.observables = map.next_value()?,
-            "labels" => encoding.labels = map.next_value()?,
-            "envelope" => encoding.envelope = map.next_value()?,
-            _ => *batch = map.next_value()?,
+            "encoding" => self.encoding = map.next_value()?,
+            "filter" => self.filter = map.next_value()?,
+            _ => self.batch = map.next_value()?,
         }
         Ok(())
     }
@@ -111,8 +121,8 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
         let own = K::deserialize(MapAccessDeserializer::new(Own { map, shared: &mut shared }))?;
-        let Shared { encoding, batch } = shared;
-        Ok(Config { encoding, batch, kind: Arc::new(own) })
+        let Shared { encoding: Encoding(encoding), filter, batch } = shared;
+        Ok(Config { encoding, filter, batch, kind: Arc::new(own) })
     }
 }
 
@@ -127,6 +137,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Own<'_, A> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         while let Some(key) = self.map.next_key::<String>()? {
+            if MOVED_KEYS.contains(&key.as_str()) {
+                return self.map.next_value_seed(Moved(&key)).map(|never| match never {});
+            }
             if !SHARED_KEYS.contains(&key.as_str()) {
                 return seed.deserialize(key.into_deserializer()).map(Some);
             }
@@ -137,5 +150,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Own<'_, A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         self.map.next_value_seed(seed)
+    }
+}
+
+/// Refuses the value of a key that has moved, so that the fault is told where the key stands.
+struct Moved<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Moved<'_> {
+    type Value = Infallible;
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<Infallible, D::Error> {
+        Err(de::Error::custom(format_args!("stands in the table `encoding` now: encoding = {{ {} = .. }}", self.0)))
     }
 }

@@ -9,6 +9,8 @@ mod encoding;
 
 mod file;
 
+mod filter;
+
 mod memory;
 
 mod stdout;
@@ -18,10 +20,12 @@ use std::pin::Pin;
 use std::{fmt, io};
 
 use crate::batch::{Batch, Manifest};
+use crate::event::Choices;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS};
-pub use encoding::Encoding;
+pub use encoding::EncodingConfig;
 pub use file::{FileConfig, Group, Mode, file_state};
+pub use filter::FilterConfig;
 pub use memory::{MemoryReceiver, memory};
 pub use stdout::{StdoutConfig, StdoutStyle};
 
@@ -52,6 +56,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
+
+    /// What its templates tell events apart by, beside their feed, family, class and date.
+    fn choices(&self) -> Choices {
+        Choices::default()
+    }
 
     /// Reports each key whose value has the right type and is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));

@@ -16,7 +16,7 @@ fn bytes_of(family: &str, line: &str) -> Option<usize> {
     let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
     let encoders = [EncodingName::Ocsf, EncodingName::Ecs, EncodingName::Raw]
         .map(|name| Encoder::new(name, Options { raw_data: true, ..Options::default() }));
-    let mut out = encoders.map(|_| Encoded::default());
+    let mut out = encoders.each_ref().map(|_| Encoded::default());
     let record = Record::new(0, line.as_bytes());
     family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, &mut out).ok()?;
     Some(out.iter().map(|own| own.bytes.len()).sum())

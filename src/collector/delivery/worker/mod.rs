@@ -16,12 +16,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::gathering::Gathering;
-use crate::batch::{Batch, Lane, Limits};
+use crate::batch::{Batch, Lane, Limits, Part};
 use crate::checkpoint::{CheckpointStore, Seal, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock::Clock;
 use crate::collector::delivery::queue::{Offer, Status, WorkerHandle};
 use crate::collector::delivery::recovery::Unfinished;
+use crate::collector::feeds::Feeds;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -56,6 +57,7 @@ pub(in crate::collector) struct Setup {
     /// Bytes of encoded events that may wait for the worker: two full batches.
     pub room_bytes: usize,
     pub store: CheckpointStore,
+    pub feeds: Arc<Feeds>,
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,
@@ -292,7 +294,17 @@ impl LaneSender {
         let events: usize = done.offers.iter().map(|offer| offer.part.piece.ends.len()).sum();
         self.setup.metrics.events_sent.add([&self.name], events as u64);
         for offer in done.offers {
+            self.count_filtered(&offer.part);
             offer.tracker.committed();
+        }
+    }
+
+    fn count_filtered(&self, part: &Part) {
+        let feeds = &self.setup.feeds;
+        if part.piece.filtered > 0
+            && let Some(feed) = feeds.position(&part.advance.object)
+        {
+            self.setup.metrics.events_filtered.add([&self.name, &feeds[feed].name], part.piece.filtered);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::collector::feeds::Feeds;
 use crate::collector::ids::SinkId;
 use crate::collector::shutdown::{self, Stop};
 use crate::delta::{Progress, RecordHash};
-use crate::event::{Class, Encoded, EventId, Head, Status as EventStatus};
+use crate::event::{Class, Encoded, EventId, Head, Severity, Status as EventStatus};
 use crate::object::Version;
 use crate::sink::{Answer, DeliveryError, MemoryReceiver, memory};
 use crate::telemetry::health::Health;
@@ -118,6 +118,7 @@ fn start(store: CheckpointStore, delivered: &Delivered, encoder: &str) -> World 
         limits: LIMITS,
         room_bytes: 2 * LIMITS.bytes,
         store: store.clone(),
+        feeds: Arc::new(Feeds(Vec::new())),
         clock: Clock::of(|| 0),
         random: random.clone(),
         metrics: Arc::clone(&metrics),
@@ -142,7 +143,8 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
         let uid = EventId(RecordHash::of(format!("{key} {place}").as_bytes()).fingerprint().0);
         let (class, status) = (Class::ApiActivity, EventStatus::Unknown);
-        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, status });
+        let severity = Severity::Informational;
+        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, severity, status, choice: 0 });
     }
     let fingerprints = encoded.heads.iter().map(|head| crate::delta::Fingerprint(head.uid.0)).collect();
     let acceptance = Acceptance {
