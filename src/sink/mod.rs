@@ -15,6 +15,8 @@ mod memory;
 
 mod stdout;
 
+mod template;
+
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::{fmt, io};
@@ -28,6 +30,7 @@ pub use file::{FileConfig, Group, Mode, file_state};
 pub use filter::FilterConfig;
 pub use memory::{MemoryReceiver, memory};
 pub use stdout::{StdoutConfig, StdoutStyle};
+pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError, TemplateSource};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
