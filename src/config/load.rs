@@ -624,7 +624,7 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"stdout\"\nencoding = \"osf\"\n".to_owned(), "11 sink.two.encoding: unknown value `osf`; did you mean `ocsf`?"),
             ("[sink.two]\ntype = \"stdout\"\nencoding = \"columns\"\n".to_owned(), "11 sink.two.encoding: expected `table` or `columns`: which columns are written"),
             ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"columns\", table = \"databricks\" }\n".to_owned(), "11 sink.two.encoding.table: unknown table `databricks`; expected `databricks_audit`"),
-            ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"columns\", columns = { A = \"@nothing\" } }\n".to_owned(), "11 sink.two.encoding.columns.A: unknown `@nothing`; expected one of `@uid`, `@time`, `@place`, `@class`, `@class_uid`, `@severity_id`, `@status`, `@feed`, `@bucket`, `@key`"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"columns\", columns = { A = \"@nothing\" } }\n".to_owned(), "11 sink.two.encoding.columns.A: unknown `@nothing`; expected one of `@record`, `@uid`, `@time`, `@place`, `@class`, `@class_uid`, `@severity_id`, `@status`, `@feed`, `@bucket`, `@key`"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclases = []\n".to_owned(), "12 sink.two.filter.clases: unknown key `clases`; did you mean `classes`?"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclasses = []\n".to_owned(), "12 sink.two.filter.classes: expected a list that is not empty; leave the key out to take all"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclasses = [\"authentification\"]\n".to_owned(), "12 sink.two.filter.classes.0: unknown value `authentification`; did you mean `authentication`?"),

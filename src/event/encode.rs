@@ -270,7 +270,7 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &E
 pub struct Seen<'a> {
     pub origin: Origin<'a>,
     pub record: &'a [u8],
-    /// The record as its source names it, as one JSON object. Empty where no encoder reads it.
+    /// The record as its source names it, as one JSON object without its secrets. Empty where no encoder reads it.
     pub parsed: &'a str,
     /// The record's position in its object, from 0.
     pub ordinal: u64,

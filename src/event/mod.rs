@@ -36,6 +36,8 @@ mod text;
 
 mod value;
 
+use std::borrow::Cow;
+
 use crate::notification::ObjectId;
 
 pub(crate) use address::is_ip;
@@ -51,7 +53,7 @@ pub use id::{EventId, Namespace, Scope};
 pub use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::{Mapping, MappingError, Parts, Role, Row, Rows, Slot};
 pub use secrets::{Mask, Secrets};
-pub(crate) use secrets::{is_secret, may_be_secret};
+pub(crate) use secrets::{is_secret, may_be_secret, write_masked};
 pub use text::Text;
 pub(crate) use text::{next_special, unescape};
 pub use value::{Members, Value};
@@ -113,6 +115,16 @@ impl<'a> Event<'a> {
     /// Whether the event has all that its class requires. Where it has not, it is written as API Activity.
     pub fn fits(&self, class: Class) -> bool {
         ocsf::fits(class, self)
+    }
+
+    /// The record without its secrets and without what must not leave.
+    pub fn masked<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
+        if self.masks.is_empty() && self.dropped.is_empty() {
+            return Cow::Borrowed(record);
+        }
+        let mut masked = Vec::with_capacity(record.len());
+        write_masked(&mut masked, record, &self.masks, &self.dropped);
+        Cow::Owned(masked)
     }
 
     /// An event that says no more than what was done and when.

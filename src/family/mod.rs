@@ -296,24 +296,25 @@ fn encode_one(
     };
     let redacted = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
     let record = redacted.as_ref().unwrap_or(record);
-    let parsed = match encoders.iter().any(Encoder::reads_parsed) {
-        true => parsed(context, record)?,
-        false => String::new(),
-    };
     let origin = context.origin();
     let mut index = 0;
+    let mut parsed = Ok(String::new());
     let decoded = (context.family.decode)(context, record, &mut |event| {
+        if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
+            parsed = masked_parsed(context, record, event);
+        }
+        let parsed = parsed.as_deref().unwrap_or_default();
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: record.bytes, parsed: &parsed, ordinal: record.ordinal, id, index };
+        let seen = Seen { origin, record: record.bytes, parsed, ordinal: record.ordinal, id, index };
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
             encoder.encode(event, &seen, encoded);
         }
         index += 1;
     });
     let passed = out.iter().any(|encoded| encoded.bytes.len() > ENCODED_BYTES_MAX);
-    let refused = match decoded {
-        Ok(()) if !passed => return Ok(index),
-        Ok(()) => Refusal::new("the record gives more than 4 GiB of events"),
+    let refused = match decoded.and(parsed) {
+        Ok(_) if !passed => return Ok(index),
+        Ok(_) => Refusal::new("the record gives more than 4 GiB of events"),
         Err(refusal) => refusal,
     };
     if index > 0 {
@@ -322,9 +323,10 @@ fn encode_one(
     Err(refused)
 }
 
-/// The record as its source names it.
-fn parsed(context: &Context<'_>, record: &Record<'_>) -> Result<String, Refusal> {
+/// The record as its source names it, without its secrets.
+fn masked_parsed(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
+    let masked = event.masked(record.bytes);
     let mut out = Vec::new();
-    (context.family.parsed)(context, record, &mut out)?;
+    (context.family.parsed)(context, &Record::new(record.ordinal, &masked), &mut out)?;
     String::from_utf8(out).map_err(|_| Refusal::new("the record is no UTF-8"))
 }

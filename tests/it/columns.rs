@@ -7,19 +7,20 @@ use auditferry::notification::ObjectId;
 use auditferry::records::Record;
 use serde_json::{Value, json};
 
+use super::redaction::whole_record;
 use super::support::records::{object, records};
 use super::support::world::{KEY, World};
 
 const BUCKET: &str = "audit-logs";
 
 /// The rows of one line, and how many events it gives.
-fn rows(family: &str, columns: Columns, line: &str) -> (Vec<Value>, u32) {
+fn rows(family: &str, columns: Columns, line: &[u8]) -> (Vec<Value>, u32) {
     let object = ObjectId::new(BUCKET, KEY);
     let family = family::named(family).unwrap();
     // 2024-01-15T08:00:00Z.
     let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "dbx");
     let mut out = [Encoded::default()];
-    let (record, hash) = (Record::new(0, line.as_bytes()), RecordHash::of(line.as_bytes()));
+    let (record, hash) = (Record::new(0, line), RecordHash::of(line));
     let encoders = [Encoder::of_columns(columns)];
     let events = family::encode_record(&context, &record, &hash, 0, &encoders, &mut out).unwrap();
     let [Encoded { bytes, heads, .. }] = out;
@@ -29,9 +30,21 @@ fn rows(family: &str, columns: Columns, line: &str) -> (Vec<Value>, u32) {
     (rows, events)
 }
 
+/// The whole record in a column is without its secrets, and has what it should.
+///
+/// # Panics
+/// With the row.
+pub fn assert_row_without_secret(family: &str, line: &[u8], secret: &str, kept: &str) {
+    let (rows, _) = rows(family, whole_record(), line);
+    for row in rows {
+        let row = row.to_string();
+        assert!(row.contains(kept) && !row.contains(secret), "{}\n{row}", String::from_utf8_lossy(line));
+    }
+}
+
 /// The row of one record in the table that the Microsoft Sentinel solution "Databricks" reads.
 fn audit_row(line: &str) -> Value {
-    let (mut rows, _) = rows("databricks", Columns::of_table("databricks_audit").unwrap(), line);
+    let (mut rows, _) = rows("databricks", Columns::of_table("databricks_audit").unwrap(), line.as_bytes());
     assert_eq!(rows.len(), 1, "{line}");
     rows.remove(0)
 }
@@ -74,7 +87,7 @@ fn what_a_shipper_put_around_a_record_shows_in_no_column() {
     let wrapped = json!({"host": "h", "message": line}).to_string();
     assert_eq!(audit_row(&wrapped), audit_row(line));
     let two = json!({"logEvents": [{"message": line}, {"message": records(1..2)[0]}]}).to_string();
-    let (rows, _) = rows("databricks", Columns::of_table("databricks_audit").unwrap(), &two);
+    let (rows, _) = rows("databricks", Columns::of_table("databricks_audit").unwrap(), two.as_bytes());
     assert_eq!(
         rows.iter().map(|row| row["RequestId"].as_str().unwrap()).collect::<Vec<_>>(),
         ["request-0", "request-1"]
@@ -87,7 +100,7 @@ fn a_record_of_several_events_is_one_row() {
     let column = |name: &str, held| (name.to_owned(), Column::new(held).unwrap());
     let columns =
         Columns::default().with([column("Who", "subject"), column("What", "operation"), column("Class", "@class")]);
-    let (rows, events) = rows("ydb", columns, line);
+    let (rows, events) = rows("ydb", columns, line.as_bytes());
     assert!(rows.len() == 1 && events > 1, "{events} events");
     assert_eq!([&rows[0]["Who"], &rows[0]["What"]], ["ann", "CREATE RESOURCE POOL"]);
 }

@@ -78,6 +78,11 @@ fn decode_writes_what_a_sink_of_the_same_options_gets() {
             &["--encoding", "ecs", "--raw-data", "--no-labels"],
         ),
         ("raw", "encoding = { name = \"raw\", envelope = true }", &["--encoding", "raw", "--envelope"]),
+        (
+            "columns",
+            "encoding = { name = \"columns\", table = \"databricks_audit\" }",
+            &["--encoding", "columns", "--table", "databricks_audit"],
+        ),
     ];
     let sinks: Vec<(&str, &str)> = cases.iter().map(|(name, keys, _)| (*name, *keys)).collect();
     let world = world(&sinks);
@@ -93,7 +98,7 @@ fn decode_writes_what_a_sink_of_the_same_options_gets() {
                     table.remove(key);
                 }
             }
-            for key in ["uid", "object", "feed"] {
+            for key in ["uid", "object", "feed", "S3Bucket"] {
                 event.as_object_mut().unwrap().remove(key);
             }
             if let Some(ocsf) = event.pointer_mut("/unmapped/ocsf").and_then(Value::as_object_mut) {

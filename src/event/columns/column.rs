@@ -6,7 +6,7 @@ use crate::event::id::hyphenated;
 use crate::event::secrets::{MASK, is_secret};
 use crate::event::{Fields, Head, Json, Reader, Secrets, Seen, Status, Text, Value, moment};
 
-/// Written as `path`, `@member` or `=text`; `a | b` is the first that has a value; `as string`, `as int` or `as datetime`
+/// Written as `path`, `@record`, `@member` or `=text`; `a | b` is the first that has a value; `as string`, `as int` or `as datetime`
 /// at the end is its type. Without a type a value of the record stays as it stands there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
@@ -22,7 +22,7 @@ pub enum ColumnError {
     #[error("unknown type `{0}`; expected one of `string`, `int`, `datetime`")]
     Kind(String),
     #[error(
-        "unknown `{0}`; expected one of `@uid`, `@time`, `@place`, `@class`, `@class_uid`, `@severity_id`, `@status`, \
+        "unknown `{0}`; expected one of `@record`, `@uid`, `@time`, `@place`, `@class`, `@class_uid`, `@severity_id`, `@status`, \
          `@feed`, `@bucket`, `@key`"
     )]
     Member(String),
@@ -32,6 +32,8 @@ pub enum ColumnError {
 enum Source {
     /// In the record as its source names it.
     Path(Box<str>),
+    /// The whole record.
+    Record,
     Member(Member),
     Fixed(Box<str>),
 }
@@ -74,6 +76,10 @@ impl Column {
     pub(super) fn write(&self, out: &mut Vec<u8>, head: &Head, seen: &Seen<'_>, record: &Fields<'_>) -> bool {
         self.sources.iter().any(|source| match source {
             Source::Path(path) => find(record, path).is_some_and(|found| self.kind.write(out, found, seen.parsed)),
+            Source::Record => {
+                let value = Reader::new(seen.parsed).value();
+                value.is_ok_and(|value| self.kind.write(out, Found { name: "", value }, seen.parsed))
+            }
             Source::Member(member) => {
                 let token = member.token(head, seen);
                 Reader::new(&token).value().is_ok_and(|json| self.kind.write_json(out, json))
@@ -91,6 +97,7 @@ impl Source {
         match text.as_bytes() {
             [] => Err(ColumnError::Empty),
             [b'=', ..] => Ok(Self::Fixed(text[1..].into())),
+            b"@record" => Ok(Self::Record),
             [b'@', ..] => Member::named(text).map(Self::Member).ok_or_else(|| ColumnError::Member(text.to_owned())),
             _ => Ok(Self::Path(text.into())),
         }

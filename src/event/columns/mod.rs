@@ -69,6 +69,9 @@ mod tests {
     const RECORD: &str = r#"{"a":1,"b":"-","n":null,"e":"","t":1704067200000,"o":{"k":[{"x":true}],"token":"s3cr3t"},
         "s":"{\"token\":\"s3cr3t\"}","token":"s3cr3t","d.t":"dotted","num":"41.0","big":12345678901234567890,"a":2}"#;
 
+    /// The same, each key once and without its secrets.
+    const RECORD_MASKED: &str = r#"{"a":2,"b":"-","n":null,"e":"","t":1704067200000,"o":{"k":[{"x":true}],"token":"***"},"s":"{\"token\":\"***\"}","token":"***","d.t":"dotted","num":"41.0","big":12345678901234567890}"#;
+
     /// What columns that hold this write of the record.
     fn row(held: &[&str]) -> String {
         let columns = held.iter().zip(0..).map(|(held, at): (_, u32)| (format!("c{at}"), Column::new(held).unwrap()));
@@ -100,6 +103,7 @@ mod tests {
             ("num as int", "41"),
             ("o.k", "[{\"x\":true}]"),
             ("o.k as string", "\"[{\\\"x\\\":true}]\""),
+            ("@record | =none", RECORD_MASKED),
             ("t as datetime", "\"2024-01-01T00:00:00.000Z\""),
             ("d.t", "\"dotted\""),
             ("n | e | b | a", "2"),
@@ -135,7 +139,17 @@ mod tests {
 
     #[test]
     fn secrets_show_in_no_column() {
-        for held in ["o", "o.token", "token", "token as string", "s", "s as string", "o as string"] {
+        for held in [
+            "@record",
+            "@record as string",
+            "o",
+            "o.token",
+            "token",
+            "token as string",
+            "s",
+            "s as string",
+            "o as string",
+        ] {
             let row = row(&[held]);
             assert!(row.contains("***") && !row.contains("s3cr3t"), "{held}: {row}");
         }
