@@ -13,7 +13,7 @@ use super::{CheckpointStore, StoreError, backlog, fingerprints, quarantine};
 use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
-use crate::sink::{LaneState, Receipt, State};
+use crate::sink::{self, LaneState, Receipt, State};
 
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
@@ -105,10 +105,16 @@ impl CheckpointStore {
         self.writer.write(advance).await
     }
 
+    /// Writes down how far the receiver has a sealed batch.
+    pub async fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Result<(), StoreError> {
+        let sealed = sealed.clone();
+        self.writer.write(move |connection| batches::set_progress(connection, &sealed, &progress)).await
+    }
+
     /// Forgets a sealed batch that cannot be rebuilt, and those behind it, which begin where it ends. The sink keeps its
     /// position, and gets the batches' records when their objects are next read.
     pub async fn unseal(&self, sealed: &Sealed) -> Result<(), StoreError> {
-        let Sealed { lane, manifest } = sealed.clone();
+        let Sealed { lane, manifest, .. } = sealed.clone();
         let unseal = move |connection: &Connection| {
             let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
             for sealed in newer {
@@ -215,6 +221,12 @@ impl CheckpointStore {
         self.read(|connection| batches::sealed(connection, lane))
     }
 
+    /// How many lanes a sink has from now on: as many as are wanted, unless batches are sealed under another number, which
+    /// it keeps then.
+    pub async fn settle_lanes(&self, sink: Arc<str>, wanted: u16) -> Result<u16, StoreError> {
+        self.writer.write(move |connection| batches::settle_lanes(connection, &sink, wanted)).await
+    }
+
     /// Stores a sink's state: the sink goes on elsewhere than where its last batch ended.
     pub async fn set_state(&self, lane: Lane, state: State) -> Result<(), StoreError> {
         let set = move |connection: &Connection| {
@@ -226,20 +238,20 @@ impl CheckpointStore {
 }
 
 fn write_seal(store: &CheckpointStore, connection: &Connection, seal: Seal) -> Result<Sealed, StoreError> {
-    let Seal { lane, encoder, parts, now_ms } = seal;
+    let Seal { lane, encoder, limits, parts, now_ms } = seal;
     for part in &*parts {
         if let Some(acceptance) = &part.acceptance {
             accept(store, connection, part, acceptance, now_ms)?;
         }
     }
     let seq = batches::next_seq(connection, &lane)?;
-    let manifest = Manifest::new(store.instance(), &lane, seq, &encoder, &parts);
+    let manifest = Manifest::new(store.instance(), &lane, seq, &encoder, limits, &parts);
     batches::insert(connection, &lane, &manifest)?;
-    Ok(Sealed { lane, manifest: Arc::new(manifest) })
+    Ok(Sealed { lane, manifest: Arc::new(manifest), progress: sink::Progress::default() })
 }
 
 fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
-    let Sealed { lane, manifest } = sealed;
+    let Sealed { lane, manifest, .. } = sealed;
     let seq = manifest.seq;
     let mut gaps: Vec<GapChange> = Vec::new();
     for (object_id, advance) in batches::advances(connection, lane, seq)? {

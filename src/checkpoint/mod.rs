@@ -355,7 +355,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
+    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Provenance, Refused, RequestLimits};
     use crate::delta::{Progress, RecordHash};
     use crate::event::Encoded;
     use crate::object::Version;
@@ -414,9 +414,10 @@ mod tests {
         for line in &records {
             encoded.ends.push(encoded.ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
         }
+        let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object(), version };
         Part {
             advance: Advance::onward(object(), from, to),
-            version: Arc::new(version),
+            provenance: Arc::new(provenance),
             acceptance,
             piece: encoded.into(),
         }
@@ -444,11 +445,12 @@ mod tests {
     }
 
     pub(in crate::checkpoint) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
-        Seal { lane: lane(sink), encoder: "test".into(), parts: parts.into(), now_ms: 1 }
+        let (lane, encoder, limits) = (lane(sink), "test".into(), RequestLimits::WHOLE);
+        Seal { lane, encoder, limits, parts: parts.into(), now_ms: 1 }
     }
 
     pub(in crate::checkpoint) fn receipt(sealed: &Sealed) -> Receipt {
-        Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap()
+        Receipt::nothing(&Batch::new(sealed.manifest(), [])).unwrap()
     }
 
     pub(in crate::checkpoint) async fn deliver(store: &CheckpointStore, sink: &str, parts: Vec<Part>) {

@@ -209,7 +209,7 @@ fn record(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let body = store.room_for(connection, refused.body_zstd.as_ref())?;
-    let (object, version) = (&part.advance.object, &part.version);
+    let (object, version) = (&part.advance.object, &part.provenance.version);
     connection
         .prepare_cached(
             "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,

@@ -189,7 +189,7 @@ pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Refused};
+    use crate::batch::{Acceptance, Advance, Batch, Form, Lane, Part, Provenance, Refused, RequestLimits};
     use crate::checkpoint::{
         Entry, Finish, Forgotten, GapChange, Inspection, QuarantineLimits, Refusal, Retried, Seal, Sealed, Selection,
     };
@@ -209,14 +209,15 @@ mod tests {
         RecordHash::of(text.as_bytes())
     }
 
-    fn version() -> Arc<Version> {
-        Arc::new(Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 })
+    fn provenance() -> Arc<Provenance> {
+        let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 };
+        Arc::new(Provenance { feed: "dbx".into(), family: "databricks", object: object(), version })
     }
 
     fn part(before: u64, after: u64) -> Part {
         Part {
             advance: Advance::onward(object(), before, after),
-            version: version(),
+            provenance: provenance(),
             acceptance: None,
             piece: Encoded { bytes: b"events\n".to_vec(), ends: vec![7], ..Encoded::default() }.into(),
         }
@@ -258,11 +259,13 @@ mod tests {
 
     async fn seal(store: &CheckpointStore, sink: &str, parts: Vec<Part>) -> Result<Sealed, StoreError> {
         let lane = Lane::only(sink.into());
-        store.seal(Seal { lane, encoder: "test".into(), parts: parts.into(), now_ms: 1 }).await
+        store
+            .seal(Seal { lane, encoder: "test".into(), limits: RequestLimits::WHOLE, parts: parts.into(), now_ms: 1 })
+            .await
     }
 
     async fn commit(store: &CheckpointStore, sealed: &Sealed) {
-        let nothing = Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap();
+        let nothing = Receipt::nothing(&Batch::new(sealed.manifest(), [])).unwrap();
         store.commit(sealed, &nothing).await.unwrap();
     }
 
@@ -457,7 +460,7 @@ mod tests {
         requeue(&directory);
         store.open_requeued(object()).await.unwrap();
         let sealed = seal(&store, "b", vec![filling(0, 2)]).await.unwrap();
-        let nothing = Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap();
+        let nothing = Receipt::nothing(&Batch::new(sealed.manifest(), [])).unwrap();
         let committed = store.commit(&sealed, &nothing).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 1 }]);
     }

@@ -11,11 +11,11 @@ use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAcc
 use serde::{Deserialize, Deserializer};
 
 use crate::event::Encoder;
-use crate::sink::Kind;
 use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::stdout::StdoutConfig;
+use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
 const KINDS: &[&str] = &["file", "stdout"];
@@ -26,7 +26,20 @@ pub struct Config {
     pub encoding: EncodingConfig,
     pub filter: FilterConfig,
     pub batch: BatchConfig,
+    /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
+    pub lanes: Option<u16>,
+    pub in_flight: Option<u16>,
     pub kind: Arc<dyn Kind>,
+}
+
+impl Config {
+    /// As its kind has it, where nothing else is configured.
+    pub fn flow(&self) -> Flow {
+        let flow = self.kind.flow();
+        let lanes = self.lanes.filter(|_| !flow.is_serial()).unwrap_or(flow.lanes);
+        let in_flight = self.in_flight.filter(|_| !flow.is_serial()).unwrap_or(flow.in_flight);
+        Flow { lanes: lanes.max(1), in_flight: in_flight.max(1), ..flow }
+    }
 }
 
 /// `[sink.<name>.batch]`: when this sink's batches are cut. Keys that are not set are as in `[limits]`.
@@ -51,7 +64,7 @@ impl Config {
 }
 
 /// The keys that the tables of all sinks have, besides `type`.
-pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch"];
+pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight"];
 
 /// What stood beside `encoding` before that was a table.
 const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
@@ -61,6 +74,8 @@ struct Shared {
     encoding: Encoding,
     filter: FilterConfig,
     batch: BatchConfig,
+    lanes: Option<u16>,
+    in_flight: Option<u16>,
 }
 
 impl Shared {
@@ -68,6 +83,8 @@ impl Shared {
         match key {
             "encoding" => self.encoding = map.next_value()?,
             "filter" => self.filter = map.next_value()?,
+            "lanes" => self.lanes = map.next_value()?,
+            "in_flight" => self.in_flight = map.next_value()?,
             _ => self.batch = map.next_value()?,
         }
         Ok(())
@@ -121,8 +138,8 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
         let own = K::deserialize(MapAccessDeserializer::new(Own { map, shared: &mut shared }))?;
-        let Shared { encoding: Encoding(encoding), filter, batch } = shared;
-        Ok(Config { encoding, filter, batch, kind: Arc::new(own) })
+        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight } = shared;
+        Ok(Config { encoding, filter, batch, lanes, in_flight, kind: Arc::new(own) })
     }
 }
 

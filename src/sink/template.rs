@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::batch::Provenance;
 use crate::event::{Attribute, Choice, Class, Head, moment};
 use crate::family;
 
@@ -106,14 +107,6 @@ pub enum TemplateError {
     Long(usize, usize),
 }
 
-/// Where the records of a part were read, as far as a name says it.
-#[derive(Clone, Copy, Debug)]
-pub struct TemplateSource<'a> {
-    pub feed: &'a str,
-    pub family: &'a str,
-    pub last_modified_ms: Option<i64>,
-}
-
 impl Template {
     fn new(table: Table, purpose: Purpose) -> Result<Self, TemplateError> {
         let Table { template, values, otherwise } = table;
@@ -191,16 +184,16 @@ impl Template {
     }
 
     /// The name for an event. `chosen` is the position of its value among those that are listed.
-    pub fn render(&self, source: &TemplateSource<'_>, head: &Head, chosen: Option<usize>) -> String {
+    pub fn render(&self, from: &Provenance, head: &Head, chosen: Option<usize>) -> String {
         let mut date = Vec::new();
-        moment::write(&mut date, dated(head.time_ms, source.last_modified_ms));
+        moment::write(&mut date, dated(head.time_ms, from.version.last_modified_ms));
         let date = String::from_utf8_lossy(&date);
         let mut name = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => name.push_str(text),
-                Part::Feed => name.push_str(&self.purpose.escaped(source.feed)),
-                Part::Family => name.push_str(&self.purpose.escaped(source.family)),
+                Part::Feed => name.push_str(&self.purpose.escaped(&from.feed)),
+                Part::Family => name.push_str(&self.purpose.escaped(from.family)),
                 Part::Class => name.push_str(head.class.name()),
                 Part::Date(range) => name.push_str(date.get(range.clone()).unwrap_or_default()),
                 Part::Value => {
@@ -350,6 +343,8 @@ mod tests {
 
     use super::*;
     use crate::event::{EventId, Severity, Status};
+    use crate::notification::ObjectId;
+    use crate::object::Version;
 
     /// 2024-01-15T08:30:00Z.
     const TIME_MS: i64 = 1_705_307_400_000;
@@ -367,8 +362,9 @@ mod tests {
         }
     }
 
-    fn of_feed(feed: &str) -> TemplateSource<'_> {
-        TemplateSource { feed, family: "s3_access", last_modified_ms: Some(TIME_MS) }
+    fn of_feed(feed: &str) -> Provenance {
+        let version = Version { etag: "e".into(), version_id: None, last_modified_ms: Some(TIME_MS), size_bytes: 1 };
+        Provenance { feed: feed.into(), family: "s3_access", object: ObjectId::new("b", "k"), version }
     }
 
     fn index(template: serde_json::Value) -> Result<Template, String> {
@@ -410,7 +406,8 @@ mod tests {
             let name = template.render(&of_feed("f"), &head(TIME_MS + days * DAY_MS), None);
             assert_eq!(name, expected, "{days}");
         }
-        let unknown = TemplateSource { last_modified_ms: None, ..of_feed("f") };
+        let mut unknown = of_feed("f");
+        unknown.version.last_modified_ms = None;
         assert_eq!(template.render(&unknown, &head(TIME_MS - 500 * DAY_MS), None), "a-20220902");
     }
 

@@ -7,11 +7,17 @@ use auditferry::notification::ObjectId;
 use auditferry::records::Record;
 use serde_json::{Value, json};
 
-use super::redaction::whole_record;
 use super::support::records::{object, records};
 use super::support::world::{KEY, World};
 
 const BUCKET: &str = "audit-logs";
+
+/// A row that holds the whole record, and what is known of it.
+pub fn whole_record() -> Columns {
+    let column = |name: &str, held| (name.to_owned(), Column::new(held).unwrap());
+    let more = [column("Record", "@record"), column("Text", "@record as string"), column("Uid", "@uid")];
+    Columns::of_table("databricks_audit").unwrap().with(more)
+}
 
 /// The rows of one line, and how many events it gives.
 fn rows(family: &str, columns: Columns, line: &[u8]) -> (Vec<Value>, u32) {

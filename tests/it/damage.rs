@@ -8,7 +8,7 @@ use auditferry::records::lines::{Item, Lines, Start};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::redaction::whole_record;
+use super::columns::whole_record;
 use super::support::verdict;
 
 /// An object of each family, as its fixtures have it.

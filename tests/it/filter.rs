@@ -1,8 +1,12 @@
 //! A sink gets the events that its filter takes, each once; those that it leaves out are passed and counted.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::support::chance::Chance;
 use super::support::records::{object, record, records};
+use super::support::waiting::moment;
 use super::support::world::{KEY, World};
 
 /// A login of a user.
@@ -62,6 +66,33 @@ fn each_sink_gets_what_its_filter_takes_and_each_event_once() {
     ] {
         assert_eq!(requests(&world, sink), expected, "{sink}");
     }
+}
+
+#[test]
+fn however_often_the_process_is_killed_a_filtered_sink_gets_each_event_once() {
+    let filter = "filter = { match = { \"actor.user.name\" = [\"ann@*\"] } }";
+    let world = world(&[("ann", filter), ("raw", &format!("encoding = \"raw\"\n{filter}"))]);
+    let world = world.with_limits("batch_events = 7");
+    let mut chance = Chance::of_this_run("a filtered sink");
+    let start = world.run(&[]);
+    let (mut lines, mut expected) = (Vec::new(), Vec::new());
+    for _ in 0..12 {
+        for n in lines.len() as u64..lines.len() as u64 + 40 {
+            if chance.below(3) == 0 {
+                lines.push(login(n, "ann@example.com"));
+                expected.push(n.to_string());
+            } else {
+                lines.push(record(n));
+            }
+        }
+        let daemon = start.ready();
+        world.write(KEY, &object(&lines));
+        moment(Duration::from_millis(chance.below(300) as u64));
+        daemon.kill();
+    }
+    world.once();
+    assert_eq!(requests(&world, "ann"), expected);
+    assert_eq!(requests(&world, "raw"), expected);
 }
 
 #[test]

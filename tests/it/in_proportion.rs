@@ -7,7 +7,7 @@ use auditferry::notification::ObjectId;
 use auditferry::records::Record;
 use serde_json::{Value, json};
 
-use super::redaction::whole_record;
+use super::columns::whole_record;
 
 const YDB: &str = "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: a, status: S";
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use auditferry::delta::RecordHash;
-use auditferry::event::{Column, Columns, Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
+use auditferry::event::{Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
 use auditferry::family::{self, Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings};
 use auditferry::notification::ObjectId;
 use auditferry::records::Record;
@@ -12,6 +12,7 @@ use auditferry::secret::Reference;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::columns::whole_record;
 use super::support::records::record;
 
 const OBJECT_KEY: &str = "logs/a";
@@ -83,13 +84,6 @@ fn encoders() -> Vec<Encoder> {
         Encoder::of_columns(whole_record()),
     ];
     ocsf.into_iter().chain(others).collect()
-}
-
-/// A row that holds the whole record, and what is known of it.
-pub fn whole_record() -> Columns {
-    let column = |name: &str, held| (name.to_owned(), Column::new(held).unwrap());
-    let more = [column("Record", "@record"), column("Text", "@record as string"), column("Uid", "@uid")];
-    Columns::of_table("databricks_audit").unwrap().with(more)
 }
 
 /// What leaves of a record under a redaction, by encoder.
