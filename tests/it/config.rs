@@ -170,12 +170,11 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[feed.<name>]`", keys::<feed::Config>()),
         ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),
         ("`[feed.<name>.users]`", keys::<users::Config>()),
-        (
-            "`[sink.<name>]`",
-            sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).filter(|key| key != "batch").collect(),
-        ),
+        ("`[sink.<name>]`", sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).collect()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
+        ("`[sink.<name>.encoding]`", keys::<sink::EncodingConfig>()),
+        ("`[sink.<name>.filter]`", keys::<sink::FilterConfig>()),
         ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
     ];
     assert_eq!(reference.len(), expected.len(), "{:?}", reference.keys());

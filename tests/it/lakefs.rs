@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use super::columns::assert_row_without_secret;
 use super::support::ocsf::Schema;
 use super::support::world::World;
 
@@ -228,6 +229,7 @@ fn credentials_in_a_path_show_neither_in_the_event_nor_in_its_raw_data() {
     );
     let raw: Value = serde_json::from_str(event["raw_data"].as_str().unwrap()).unwrap();
     assert_eq!(raw["data_path"], format!("/lake/main/a?{query}"));
+    assert_row_without_secret("lakefs", record.as_bytes(), "hush", query);
 }
 
 #[test]

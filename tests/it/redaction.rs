@@ -12,6 +12,7 @@ use auditferry::secret::Reference;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::columns::whole_record;
 use super::support::records::record;
 
 const OBJECT_KEY: &str = "logs/a";
@@ -80,6 +81,7 @@ fn encoders() -> Vec<Encoder> {
         Encoder::new(EncodingName::Ecs, options),
         Encoder::new(EncodingName::Raw, options),
         Encoder::new(EncodingName::Raw, Options { envelope: true, ..options }),
+        Encoder::of_columns(whole_record()),
     ];
     ocsf.into_iter().chain(others).collect()
 }
