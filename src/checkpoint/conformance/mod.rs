@@ -35,6 +35,9 @@ pub(super) trait Site {
     /// Opens the store, or opens it again. To be called within a runtime.
     fn open_with(&self, limits: QuarantineLimits) -> Store;
 
+    /// Another instance opens it for writing, while this one has it.
+    fn take_over(&self);
+
     /// What an operator sees in quarantine, oldest first.
     fn entries(&self) -> Vec<Entry>;
 

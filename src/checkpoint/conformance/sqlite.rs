@@ -43,6 +43,11 @@ impl Site for SqliteSite {
         Store::new(store)
     }
 
+    fn take_over(&self) {
+        let raw = rusqlite::Connection::open(self.directory.path().join("checkpoints.sqlite")).unwrap();
+        assert_eq!(raw.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", []).unwrap(), 1);
+    }
+
     fn entries(&self) -> Vec<Entry> {
         Inspection::look(self.directory.path()).unwrap().newest(&Selection::default(), 1000).unwrap().0
     }
