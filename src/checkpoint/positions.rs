@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::upkeep::Freshness;
 use super::{Answer, StoreError};
-use crate::batch::{Lane, Manifest, Part};
+use crate::batch::{Lane, Manifest, Part, RequestLimits};
 use crate::delta::{Fingerprint, Places, Progress};
 use crate::notification::ObjectId;
-use crate::sink::{LaneState, Receipt, State};
+use crate::sink::{self, LaneState, Receipt, State};
 
 /// What brings records to sinks asks of the store.
 pub trait Positions: Send + Sync {
@@ -45,6 +45,13 @@ pub trait Positions: Send + Sync {
     /// Forgets a sealed batch that cannot be rebuilt, and those behind it, which begin where it ends. The sink keeps its
     /// position, and gets the batches' records when their objects are next read.
     fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()>;
+
+    /// Writes down how far the receiver has a sealed batch.
+    fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()>;
+
+    /// How many lanes a sink has from now on: as many as are wanted, unless batches are sealed under another number, which
+    /// it keeps then.
+    fn settle_lanes(&self, sink: Arc<str>, wanted: u16) -> Answer<'_, u16>;
 
     /// The batches of a lane that were sealed and not committed, in their order.
     fn sealed(&self, lane: &Lane) -> Answer<'_, Vec<Sealed>>;
@@ -133,6 +140,8 @@ pub struct Seal {
     pub lane: Lane,
     /// Which program, encoding and settings made the bytes: the same makes the same again.
     pub encoder: Arc<str>,
+    /// How the batch is cut into requests.
+    pub limits: RequestLimits,
     pub parts: Arc<[Part]>,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
@@ -143,18 +152,29 @@ pub struct Seal {
 /// ```compile_fail
 /// use auditferry::{batch::{Lane, Manifest}, checkpoint::Sealed};
 /// fn forged(lane: Lane, manifest: std::sync::Arc<Manifest>) -> Sealed {
-///     Sealed { lane, manifest }
+///     Sealed { lane, manifest, progress: Default::default() }
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sealed {
     pub(super) lane: Lane,
     pub(super) manifest: Arc<Manifest>,
+    pub(super) progress: sink::Progress,
 }
 
 impl Sealed {
+    #[cfg(test)]
+    pub(crate) fn of(lane: Lane, manifest: Manifest) -> Self {
+        Self { lane, manifest: Arc::new(manifest), progress: sink::Progress::default() }
+    }
+
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// How far its receiver had it when that was last written down.
+    pub fn progress(&self) -> &sink::Progress {
+        &self.progress
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::checkpoint::{DiskScratch, OpenError, SqliteStore, Store};
 use crate::collector::clock::Clock;
@@ -26,6 +26,7 @@ use crate::notification::sqs::SqsQueue;
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
+use crate::sink::{self, Aws, Sink};
 
 /// The world that the configuration names.
 pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
@@ -36,8 +37,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         places.insert(name.clone(), place(config, table, &mut identities).await?);
     }
     for (name, table) in &config.sink {
-        let sink = table.kind.open();
-        sinks.insert(name.clone(), sink.map_err(|source| Error::Sink { name: name.clone(), source })?);
+        sinks.insert(name.clone(), sink(config, name, table, &store, &mut identities).await?);
     }
     for (name, table) in queues(config) {
         let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
@@ -54,6 +54,31 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         sinks,
         identities: identities.0.into_values().collect(),
     })
+}
+
+/// The lanes of a sink: as many as are configured, once nothing is sealed under another number.
+async fn sink(
+    config: &Config,
+    name: &str,
+    table: &sink::Config,
+    store: &Store,
+    identities: &mut Identities,
+) -> Result<Vec<Box<dyn Sink>>, Error> {
+    let wanted = table.flow().lanes;
+    let lanes = store.positions.settle_lanes(name.into(), wanted).await?;
+    if lanes != wanted {
+        info!(
+            sink = name,
+            lanes,
+            wanted,
+            "the sink keeps its number of lanes until what is sealed is delivered; the next start changes it"
+        );
+    }
+    let identity = match table.kind.aws() {
+        Some(Aws { identity, region }) => Some(identities.get(config, identity, region).await?),
+        None => None,
+    };
+    table.kind.open(lanes, identity.as_ref()).map_err(|source| Error::Sink { name: name.to_owned(), source })
 }
 
 fn open_store(config: &Config) -> Result<Store, OpenError> {

@@ -24,7 +24,8 @@ pub struct World<Q> {
     pub places: BTreeMap<String, Place>,
     /// By the name that feeds call them by.
     pub queues: BTreeMap<String, Q>,
-    pub sinks: BTreeMap<String, Box<dyn Sink>>,
+    /// The lanes of each.
+    pub sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     /// Whose credentials are looked after.
     pub identities: Vec<Identity>,
 }

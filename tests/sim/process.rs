@@ -91,8 +91,8 @@ async fn write(world: World, mut writing: Writing) {
 fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
     let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
     let places = [BUCKET, SHELF].into_iter().filter(|bucket| config.feed.contains_key(*bucket));
-    let sinks =
-        (0..config.sink.len()).map(|sink| (sink_name(sink), sink::memory(Receiver { world: world.clone(), sink })));
+    let sinks = (0..config.sink.len())
+        .map(|sink| (sink_name(sink), vec![sink::memory(Receiver { world: world.clone(), sink })]));
     let clock = world.clone();
     world::World {
         clock: Clock::of(move || clock.state().wall_ms()),

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::sqlite::SqliteSite;
 use super::{Entry, Finish, QuarantineLimits, Seal, Sealed, Store};
-use crate::batch::{Acceptance, Advance, Batch, Lane, Part, Refused};
+use crate::batch::{Acceptance, Advance, Batch, Lane, Part, Provenance, Refused, RequestLimits};
 use crate::delta::{Places, Progress, RecordHash};
 use crate::event::Encoded;
 use crate::notification::ObjectId;
@@ -96,7 +96,9 @@ pub(super) fn part(from: u64, to: u64, is_new: bool) -> Part {
     for line in &records {
         encoded.ends.push(encoded.ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
     }
-    Part { advance: Advance::onward(object(), from, to), version: Arc::new(version), acceptance, piece: encoded.into() }
+    let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object(), version };
+    let advance = Advance::onward(object(), from, to);
+    Part { advance, provenance: Arc::new(provenance), acceptance, piece: encoded.into() }
 }
 
 pub(super) fn lane(sink: &str) -> Lane {
@@ -104,11 +106,12 @@ pub(super) fn lane(sink: &str) -> Lane {
 }
 
 pub(super) fn seal(sink: &str, parts: Vec<Part>) -> Seal {
-    Seal { lane: lane(sink), encoder: "test".into(), parts: parts.into(), now_ms: 1 }
+    let (lane, encoder, limits) = (lane(sink), "test".into(), RequestLimits::WHOLE);
+    Seal { lane, encoder, limits, parts: parts.into(), now_ms: 1 }
 }
 
 pub(super) fn receipt(sealed: &Sealed) -> Receipt {
-    Receipt::nothing(&Batch::of(sealed.manifest(), [].iter())).unwrap()
+    Receipt::nothing(&Batch::new(sealed.manifest(), [])).unwrap()
 }
 
 pub(super) async fn commit(store: &Store, sealed: &Sealed) {

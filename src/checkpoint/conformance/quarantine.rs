@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{commit, deliver, held, receipt, seal, sites};
-use crate::batch::{Acceptance, Advance, Form, Part, Refused};
+use crate::batch::{Acceptance, Advance, Form, Part, Provenance, Refused};
 use crate::checkpoint::{
     Asked, Entry, Finish, Forgotten, GapChange, KeptObject, NoFeed, QuarantineLimits, Refusal, Remembered, Replacement,
     Retried, Sealed, Store, Unrouted,
@@ -28,14 +28,15 @@ fn hash(text: &str) -> RecordHash {
     RecordHash::of(text.as_bytes())
 }
 
-fn version() -> Arc<Version> {
-    Arc::new(Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 })
+fn provenance() -> Arc<Provenance> {
+    let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(7), size_bytes: 9 };
+    Arc::new(Provenance { feed: "dbx".into(), family: "databricks", object: object(), version })
 }
 
 fn part(before: u64, after: u64) -> Part {
     Part {
         advance: Advance::onward(object(), before, after),
-        version: version(),
+        provenance: provenance(),
         acceptance: None,
         piece: Encoded { bytes: b"events\n".to_vec(), ends: vec![7], ..Encoded::default() }.into(),
     }

@@ -14,7 +14,7 @@ use crate::checkpoint::{
 };
 use crate::delta::{Fingerprint, Progress};
 use crate::notification::ObjectId;
-use crate::sink::{LaneState, Receipt, State};
+use crate::sink::{self, LaneState, Receipt, State};
 
 impl Positions for SqliteStore {
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition> {
@@ -62,7 +62,7 @@ impl Positions for SqliteStore {
     }
 
     fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()> {
-        let Sealed { lane, manifest } = sealed.clone();
+        let Sealed { lane, manifest, .. } = sealed.clone();
         self.write(move |connection| {
             let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
             for sealed in newer {
@@ -75,6 +75,15 @@ impl Positions for SqliteStore {
                 .execute(params![&*lane.sink, lane.number, rows::int(manifest.seq)])?;
             Ok(())
         })
+    }
+
+    fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()> {
+        let sealed = sealed.clone();
+        self.write(move |connection| batches::set_progress(connection, &sealed, &progress))
+    }
+
+    fn settle_lanes(&self, sink: Arc<str>, wanted: u16) -> Answer<'_, u16> {
+        self.write(move |connection| batches::settle_lanes(connection, &sink, wanted))
     }
 
     fn sealed(&self, lane: &Lane) -> Answer<'_, Vec<Sealed>> {
@@ -118,20 +127,20 @@ impl Positions for SqliteStore {
 }
 
 fn write_seal(shared: &Shared, connection: &Connection, seal: Seal) -> Result<Sealed, StoreError> {
-    let Seal { lane, encoder, parts, now_ms } = seal;
+    let Seal { lane, encoder, limits, parts, now_ms } = seal;
     for part in &*parts {
         if let Some(acceptance) = &part.acceptance {
             accept(shared.quarantine, connection, part, acceptance, now_ms)?;
         }
     }
     let seq = batches::next_seq(connection, &lane)?;
-    let manifest = Manifest::new(&shared.instance, &lane, seq, &encoder, &parts);
+    let manifest = Manifest::new(&shared.instance, &lane, seq, &encoder, limits, &parts);
     batches::insert(connection, &lane, &manifest)?;
-    Ok(Sealed { lane, manifest: Arc::new(manifest) })
+    Ok(Sealed { lane, manifest: Arc::new(manifest), progress: sink::Progress::default() })
 }
 
 fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
-    let Sealed { lane, manifest } = sealed;
+    let Sealed { lane, manifest, .. } = sealed;
     let seq = manifest.seq;
     let mut gaps: Vec<GapChange> = Vec::new();
     for (object_id, advance) in batches::advances(connection, lane, seq)? {

@@ -50,7 +50,7 @@ pub(super) fn add(
     let (Some(first), Some(range)) = (refused.first(), range(refused.iter().map(|each| each.place))) else {
         return Ok(());
     };
-    let (object, version) = (&part.advance.object, &part.version);
+    let (object, version) = (&part.advance.object, &part.provenance.version);
     let records = int(refused.len() as u64);
     let id = match find(connection, object)? {
         Some(id) => {

@@ -223,7 +223,7 @@ fn record(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let body = room_for(connection, limits, refused.body_zstd.as_ref())?;
-    let (object, version) = (&part.advance.object, &part.version);
+    let (object, version) = (&part.advance.object, &part.provenance.version);
     connection
         .prepare_cached(
             "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Form, Lane, Piece, SealedPart};
+use crate::batch::{Batch, BatchPart, Form, Lane, Piece, Provenance, SealedPart};
 use crate::checkpoint::{KeptRecord, Sealed, Store, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::compute::Compute;
@@ -19,7 +19,7 @@ use crate::delta::Places;
 use crate::event::Encoder;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, Offer, Scratch};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
@@ -87,6 +87,21 @@ pub(in crate::collector) async fn look_up(
     Ok(store.positions.sealed(lane).await?.into_iter().map(unfinished).collect())
 }
 
+/// A part as it was rebuilt.
+type Made = (Arc<Provenance>, Vec<Piece>);
+
+/// As it was when the part was sealed.
+fn provenance(feed: &Feed, sealed: &SealedPart) -> Provenance {
+    let version = Version {
+        etag: sealed.etag.clone(),
+        version_id: None,
+        last_modified_ms: sealed.last_modified_ms,
+        size_bytes: 0,
+    };
+    let object = sealed.advance.object.clone();
+    Provenance { feed: Arc::clone(&feed.name), family: feed.family.name, object, version }
+}
+
 /// What became of a batch that was to be rebuilt.
 pub(in crate::collector) enum Rebuilt {
     Same(Batch),
@@ -111,19 +126,22 @@ impl Rebuild {
         if *manifest.encoder != *self.encoder {
             return Ok(Rebuilt::Lost("another version or configuration of the program wrote it"));
         }
-        let mut made: Vec<Piece> = Vec::new();
+        let mut made: Vec<BatchPart> = Vec::new();
         for sealed in &manifest.parts {
             match self.part(sealed).await? {
-                Some(Some(pieces)) if sealed.is_made_of(&pieces) => made.extend(pieces),
+                Some(Some((provenance, pieces))) if sealed.is_made_of(&pieces) => {
+                    let part = |piece| BatchPart { provenance: Arc::clone(&provenance), piece };
+                    made.extend(pieces.into_iter().map(part));
+                }
                 Some(_) => return Ok(Rebuilt::Lost("its objects do not hold all of it any more")),
                 None => return Ok(Rebuilt::Stopped),
             }
         }
-        Ok(Rebuilt::Same(Batch::of(manifest, made.iter())))
+        Ok(Rebuilt::Same(Batch::new(manifest, made)))
     }
 
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
-    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Vec<Piece>>>, StoreError> {
+    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Made>>, StoreError> {
         let object = &sealed.advance.object;
         let Some(feed) = self.feeds.position(object).map(|at| &self.feeds[at]) else {
             limited!(
@@ -137,7 +155,7 @@ impl Rebuild {
             match self.read(feed, sealed, encoder).await {
                 Ok(pieces) => {
                     self.reporter.read(&feed.name);
-                    return Ok(Some(Some(pieces)));
+                    return Ok(Some(Some((Arc::new(provenance(feed, sealed)), pieces))));
                 }
                 Err(RebuildError::Store(error)) => return Err(error),
                 Err(RebuildError::Damaged(reason)) => {

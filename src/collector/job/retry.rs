@@ -133,7 +133,7 @@ impl Retry {
             users::count(&services.metrics, &self.feed.name, decoded.looked_up);
             for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {
                 let encoder = self.feed.encoder_at(sinks[at]).unwrap_or_default();
-                let part = kept::part(&self.object, &record, decoded.pieces[encoder.0].clone());
+                let part = kept::part(&self.feed, &self.object, &record, decoded.pieces[encoder.0].clone());
                 if !services.offer(sinks[at], part, &trackers[at]).await {
                     deferred.push(sinks[at]);
                 }

@@ -124,7 +124,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Form, Manifest, PieceMark};
+    use crate::batch::{Form, Manifest, PieceMark, RequestLimits};
     use crate::checkpoint::conformance::{commit, lane, object};
     use crate::checkpoint::sqlite::rows::{ObjectRow, int};
     use crate::checkpoint::sqlite::schema::{MIGRATIONS, lanes};
@@ -141,8 +141,9 @@ mod tests {
             pieces: pieces.clone(),
         };
         let (id, encoder) = (sink.into(), "older".into());
-        let manifest = Manifest { id, seq: 1, encoder, parts: parts.iter().map(part).collect() };
-        batches::insert_row(connection, &lane(sink), &manifest).unwrap();
+        let (sealed, limits) = (parts.iter().map(part).collect(), RequestLimits::WHOLE);
+        let manifest = Manifest { id, seq: 1, encoder, limits, parts: sealed };
+        batches::insert_row_before(connection, &lane(sink), &manifest).unwrap();
         for ((part, (_, redelivers)), ord) in manifest.parts.iter().zip(parts).zip(0..) {
             batches::insert_part(connection, &lane(sink), 1, ord, object_id, part).unwrap();
             let sum = batches::part_sum_before(&lane(sink), 1, object_id, part, *redelivers).value();

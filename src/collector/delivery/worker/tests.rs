@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::batch::{Acceptance, Advance, Part};
-use crate::checkpoint::{DiskScratch, SqliteStore, Store, back_up};
+use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits};
+use crate::checkpoint::{DiskScratch, Seal, SqliteStore, Store, back_up};
 use crate::collector::compute::Compute;
+use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery::look_up;
 use crate::collector::delivery::tracker::{Outcome, Tracker};
 use crate::collector::feeds::Feeds;
@@ -16,6 +17,7 @@ use crate::collector::ids::SinkId;
 use crate::collector::shutdown::{self, Stop};
 use crate::delta::{Progress, RecordHash};
 use crate::event::{Class, Encoded, EventId, Head, Status as EventStatus};
+use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::reading::Scratch;
 use crate::sink::{Answer, DeliveryError, MemoryReceiver, memory};
@@ -68,7 +70,7 @@ impl MemoryReceiver for Delivered {
             self.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
             let mut received = self.received();
             if received.refuses {
-                return Err(DeliveryError::Unavailable("refused".to_owned()));
+                return Err(DeliveryError::unavailable("refused"));
             }
             received.lines.extend(batch.lines().map(<[u8]>::to_vec));
             received.heads.extend(batch.heads().copied());
@@ -125,12 +127,14 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         &halt,
     );
     let unfinished = unfinished.await.unwrap();
-    let (worker, handle) = SinkWorker::new(Setup {
+    let (handle, mut ends) = WorkerHandle::new("out".into(), 1, 2 * LIMITS.bytes);
+    let setup = Setup {
         lane,
-        sink: memory(delivered.clone()),
+        sink: memory(delivered.clone()).into(),
+        gate: Gate::new(&random),
         encoder,
         limits: LIMITS,
-        room_bytes: 2 * LIMITS.bytes,
+        flow: Flow::serial(LIMITS.bytes),
         positions: shared.positions,
         clock: Clock::of(|| 0),
         random: random.clone(),
@@ -139,7 +143,8 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         shutdown: halt,
         last_send: Duration::from_secs(1),
         once: false,
-    });
+    };
+    let worker = SinkWorker::new(setup, ends.remove(0));
     let ended = tokio::spawn(worker.run(unfinished));
     World { store, delivered: delivered.clone(), metrics, handle, ended, _stop: stop }
 }
@@ -168,9 +173,10 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         refused: Vec::new(),
     };
     let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: None, size_bytes: 9 };
+    let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object(key), version };
     Part {
         advance: Advance::onward(object(key), from, to),
-        version: Arc::new(version),
+        provenance: Arc::new(provenance),
         acceptance: Some(Arc::new(acceptance)),
         piece: encoded.into(),
     }
@@ -329,8 +335,9 @@ async fn a_batch_that_was_taken_before_the_crash_is_committed_and_not_sent_again
     let sealed = world.store.sealed(&lane()).await.unwrap().remove(0);
     world.ended.abort();
     delivered.hold(false);
-    let batch = Batch::of(sealed.manifest(), [&part("a", 0, 2).piece].into_iter());
-    memory(delivered.clone()).deliver(&batch, 0).await.unwrap();
+    let Part { provenance, piece, .. } = part("a", 0, 2);
+    let batch = Batch::new(sealed.manifest(), [BatchPart { provenance, piece }]);
+    memory(delivered.clone()).deliver(&Request::of(&batch, (0..2).into()), 0).await.unwrap();
     let world = start(world.store, &delivered, "e").await;
     world.deliver(part("a", 2, 3)).await;
     assert_eq!((world.lines(), world.cursor("a").await), (["a 0", "a 1", "a 2"].map(str::to_owned).to_vec(), 3));
@@ -341,7 +348,8 @@ async fn a_batch_that_another_program_encoded_is_taken_back_and_read_anew() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let parts: Arc<[Part]> = [part("a", 0, 2)].into();
-    store.seal(Seal { lane: lane(), encoder: "older".into(), parts, now_ms: 0 }).await.unwrap();
+    let limits = RequestLimits::WHOLE;
+    store.seal(Seal { lane: lane(), encoder: "older".into(), limits, parts, now_ms: 0 }).await.unwrap();
     let world = start(store, &Delivered::default(), "newer").await;
     world.deliver(part("a", 0, 2)).await;
     assert_eq!(world.metrics.unreproducible.get(), 1);
