@@ -54,7 +54,7 @@ pub(super) trait Site {
 
 /// A place for a store of each kind.
 pub(super) fn sites() -> impl Iterator<Item = Box<dyn Site>> {
-    [SqliteSite::new(false), SqliteSite::new(true)].into_iter().inspect(|site| eprintln!("over {}", site.kind()))
+    [SqliteSite::boxed(false), SqliteSite::boxed(true)].into_iter().inspect(|site| eprintln!("over {}", site.kind()))
 }
 
 pub(super) fn object() -> ObjectId {

@@ -11,7 +11,7 @@ pub(super) struct SqliteSite {
 }
 
 impl SqliteSite {
-    pub(super) fn new(is_apart: bool) -> Box<dyn Site> {
+    pub(super) fn boxed(is_apart: bool) -> Box<dyn Site> {
         Box::new(Self { directory: tempfile::tempdir().unwrap(), is_apart })
     }
 
@@ -26,7 +26,7 @@ impl Site for SqliteSite {
     }
 
     fn another(&self) -> Box<dyn Site> {
-        Self::new(self.is_apart)
+        Self::boxed(self.is_apart)
     }
 
     fn open_with(&self, limits: QuarantineLimits) -> Store {

@@ -92,12 +92,12 @@ pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &
     connection
         .prepare_cached("UPDATE batch SET progress = ?4, sum = ?5 WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?
         .execute(params![
-            &*lane.sink,
-            lane.number,
-            int(manifest.seq),
-            progress,
-            batch_sum(lane, manifest, Some(&progress)).value(),
-        ])?;
+        &*lane.sink,
+        lane.number,
+        int(manifest.seq),
+        progress,
+        batch_sum(lane, manifest, Some(&progress)).value(),
+    ])?;
     Ok(())
 }
 
