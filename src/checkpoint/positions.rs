@@ -14,6 +14,9 @@ pub trait Positions: Send + Sync {
     /// What is known of an object, and how much of it each of `sinks` has had.
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition>;
 
+    /// The same of several objects, in their order.
+    fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>>;
+
     /// The object's accepted fingerprints from number `from` on, in order: some of them, and none only when there are no
     /// more.
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>>;
@@ -94,6 +97,10 @@ pub struct ObjectPosition {
     pub read: u64,
     /// The last version, where it could not be read and is quarantined.
     pub unreadable: Option<UnreadableVersion>,
+    /// It is in its feed's backlog: it could not be read.
+    pub is_unread: bool,
+    /// Something of it was requeued out of quarantine, and is not all accounted for.
+    pub is_requeued: bool,
     /// Where each of the sinks asked for stands, in the order asked.
     pub sinks: Vec<SinkPosition>,
 }
