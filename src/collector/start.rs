@@ -69,7 +69,8 @@ pub(super) struct Basis {
 /// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut said_by = blake3::Hasher::new();
-    said_by.update(format!("{:?} {:?}\n", table.encoding.encoder(), table.filter).as_bytes());
+    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
         let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
@@ -164,7 +165,7 @@ async fn sink_workers(
             }
         });
     }
-    Ok(handle)
+    Ok(handle.required(table.required))
 }
 
 pub(super) fn scanners(

@@ -31,6 +31,8 @@ pub struct Config {
     /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
     pub lanes: Option<u16>,
     pub in_flight: Option<u16>,
+    /// Whether messages wait for it. What a best-effort sink has not had enters its backlog at once. Default: true.
+    pub required: bool,
     pub kind: Arc<dyn Kind>,
 }
 
@@ -66,7 +68,7 @@ impl Config {
 }
 
 /// The keys that the tables of all sinks have, besides `type`.
-pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight"];
+pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight", "required"];
 
 /// What stood beside `encoding` before that was a table.
 const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
@@ -78,6 +80,7 @@ struct Shared {
     batch: BatchConfig,
     lanes: Option<u16>,
     in_flight: Option<u16>,
+    required: Option<bool>,
 }
 
 impl TableKeys for Shared {
@@ -92,6 +95,7 @@ impl TableKeys for Shared {
             "filter" => self.filter = map.next_value()?,
             "lanes" => self.lanes = map.next_value()?,
             "in_flight" => self.in_flight = map.next_value()?,
+            "required" => self.required = map.next_value()?,
             _ => self.batch = map.next_value()?,
         }
         Ok(())
@@ -149,8 +153,9 @@ impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
         let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
-        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight } = shared;
-        Ok(Config { encoding, filter, batch, lanes, in_flight, kind: Arc::new(own) })
+        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight, required } = shared;
+        let required = required.unwrap_or(true);
+        Ok(Config { encoding, filter, batch, lanes, in_flight, required, kind: Arc::new(own) })
     }
 }
 

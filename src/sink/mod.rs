@@ -84,6 +84,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
     fn flow(&self) -> Flow;
 
+    /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
+    /// is not sent again as it is. No secret is in it.
+    fn envelope(&self) -> String {
+        String::new()
+    }
+
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
 
