@@ -249,10 +249,10 @@ fn sentence(fault: &Fault) -> String {
         Complaint::UnknownKey { key, expected } => {
             // A kind of sink knows no more than its own.
             let shared = match fault.at.as_slice() {
-                [section, _, _] if section == "sink" => sink::SHARED_KEYS,
+                [section, _, _] if section == "sink" => &[sink::SHARED_KEYS, sink::NETWORK_KEYS][..],
                 _ => &[],
             };
-            let known = shared.iter().chain(*expected).copied();
+            let known = shared.iter().copied().flatten().chain(*expected).copied();
             format!("{}{}", fault.complaint, found::did_you_mean(key, known))
         }
         Complaint::UnknownChoice { given, expected } => {
@@ -478,7 +478,11 @@ path = "/out.ndjson"
             ("FEED__DBX__PREFIXES", "[[1]]", "feed.dbx.prefixes.0: expected text, found a list"),
             ("FEED__DBX__READ_THROUGH", "point", "feed.dbx.read_through: expected a table, found text"),
             ("SINK__OUT__TYPE", "fil", "sink.out.type: unknown value `fil`; did you mean `file`?"),
-            ("SINK__OUT__TYPE", "1", "sink.out.type: unknown value `1`; expected one of `file`, `stdout`"),
+            (
+                "SINK__OUT__TYPE",
+                "1",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`",
+            ),
             (
                 "SINK__OUT__ROTATE_BYTES",
                 "big",
@@ -591,7 +595,7 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"point\"\nread_through = {{ logs = \"point\" }}\n"), "12 feed.e.bucket: feeds `dbx` and `e` would both read s3://logs/"),
             (format!("{feed}directory = \"/b\"\n{}", users("https://lake")), "13 feed.e.users: is for the family `lakefs`"),
             (format!("{lakefs}{}", users("http://lake")), "14 feed.e.users.endpoint: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"),
-            (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password, query and fragment"),
+            (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password and fragment"),
             (format!("{lakefs}{}", users("https://lake").replace("env:KEY", "AKIA")), "15 feed.e.users.access_key_id: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             (format!("{lakefs}{}lifetime = \"0s\"\n", users("https://lake")), "17 feed.e.users.lifetime: expected 1s to 604800s, found 0ns"),
             (format!("{lakefs}{}max_age = \"1m\"\n", users("https://lake")), "17 feed.e.users.max_age: expected at least `lifetime` (3600s)"),

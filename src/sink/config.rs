@@ -6,16 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAccess, VariantAccess as _};
+use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
 use crate::sink::encoding::Encoding;
 use crate::sink::file::FileConfig;
+use crate::sink::http::{HttpKind, Preset};
 use crate::sink::stdout::StdoutConfig;
+use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout"];
+const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther"];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
@@ -63,7 +65,9 @@ struct Shared {
     in_flight: Option<u16>,
 }
 
-impl Shared {
+impl TableKeys for Shared {
+    const NAMES: &'static [&'static str] = SHARED_KEYS;
+
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let Self { encoding, batch, lanes, in_flight } = self;
         match key {
@@ -100,17 +104,21 @@ impl<'de> de::Visitor<'de> for Table {
     fn visit_enum<A: EnumAccess<'de>>(self, table: A) -> Result<Config, A::Error> {
         let (name, keys) = table.variant::<String>()?;
         match name.as_str() {
-            "file" => keys.newtype_variant_seed(Keys::<FileConfig>(PhantomData)),
-            "stdout" => keys.newtype_variant_seed(Keys::<StdoutConfig>(PhantomData)),
-            _ => Err(de::Error::unknown_variant(&name, KINDS)),
+            "file" => keys.newtype_variant_seed(Keys(PhantomData::<FileConfig>)),
+            "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
+            "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
+            _ => match Preset::named(&name) {
+                Some(preset) => keys.newtype_variant_seed(Keys(preset)),
+                None => Err(de::Error::unknown_variant(&name, KINDS)),
+            },
         }
     }
 }
 
-/// Reads the keys of a table: those that all sinks have, and the kind's own.
-struct Keys<K>(PhantomData<K>);
+/// Reads the keys of a table: those that all sinks have, and what `S` makes of the kind's own.
+struct Keys<S>(S);
 
-impl<'de, K: Kind + Deserialize<'de> + 'static> DeserializeSeed<'de> for Keys<K> {
+impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> DeserializeSeed<'de> for Keys<S> {
     type Value = Config;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Config, D::Error> {
@@ -118,7 +126,7 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> DeserializeSeed<'de> for Keys<K>
     }
 }
 
-impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
+impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de> for Keys<S> {
     type Value = Config;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,32 +135,8 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
-        let own = K::deserialize(MapAccessDeserializer::new(Own { map, shared: &mut shared }))?;
+        let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
         let Shared { encoding, batch, lanes, in_flight } = shared;
         Ok(Config { encoding, batch, lanes, in_flight, kind: Arc::new(own) })
-    }
-}
-
-/// A table without the keys that all sinks have, which are taken out on the way.
-struct Own<'s, A> {
-    map: A,
-    shared: &'s mut Shared,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Own<'_, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<String>()? {
-            if !SHARED_KEYS.contains(&key.as_str()) {
-                return seed.deserialize(key.into_deserializer()).map(Some);
-            }
-            self.shared.take(&key, &mut self.map)?;
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.map.next_value_seed(seed)
     }
 }

@@ -9,11 +9,17 @@ mod encoding;
 
 mod file;
 
+mod http;
+
 mod memory;
+
+mod network;
 
 mod progress;
 
 mod stdout;
+
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -24,11 +30,14 @@ use std::{fmt, io};
 use crate::batch::{Batch, Manifest, Provenance, Request, RequestLimits, Selection};
 use crate::event::Head;
 use crate::identity::Identity;
+use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS};
 pub use encoding::Encoding;
 pub use file::{FileConfig, Group, Mode, file_state};
+pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
+pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use stdout::{StdoutConfig, StdoutStyle};
 
@@ -300,4 +309,6 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
+    #[error(transparent)]
+    Service(#[from] ServiceOpenError),
 }

@@ -56,28 +56,28 @@ impl Default for ServiceConfig {
 
 impl ServiceConfig {
     /// Reports each key whose value has the right type and is not valid. Reads no file.
-    pub fn check(&self, problem: &mut dyn FnMut(&[&str], &str)) {
-        match &self.url {
-            None => problem(&["url"], "expected where the receiver is, such as \"https://host/path\""),
-            Some(Location::Secret(_)) => {}
-            Some(Location::Url(url)) => {
-                if let Err(error) = self.endpoint(url) {
-                    let hint = if error == EndpointError::Plain { "; or `allow_plaintext = true`" } else { "" };
-                    problem(&["url"], &format!("{error}{hint}"));
-                }
-            }
+    pub fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
+        if let Some(Location::Url(url)) = &self.url
+            && let Err(error) = self.endpoint(url)
+        {
+            let hint = match error {
+                EndpointError::Plain => "; or `allow_plaintext = true`",
+                EndpointError::LinkLocal => "; or `allow_link_local = true`",
+                _ => "",
+            };
+            problem("url", &format!("{error}{hint}"));
         }
         if let Some((key, message)) = self.tls.problem() {
-            problem(&["tls", key], message);
+            problem("tls", &format!("`{key}`: {message}"));
         }
         if let Some(Err(error)) = self.proxy_endpoint() {
-            problem(&["proxy"], &error.to_string());
+            problem("proxy", &error.to_string());
         }
         if self.proxy_credentials.is_some() && self.proxy.is_none() {
-            problem(&["proxy_credentials"], "has no effect without `proxy`");
+            problem("proxy_credentials", "has no effect without `proxy`");
         }
         if self.timeout < Duration::from_secs(1) || self.timeout > Duration::from_secs(600) {
-            problem(&["timeout"], "expected 1 second to 10 minutes");
+            problem("timeout", "expected 1 second to 10 minutes");
         }
     }
 

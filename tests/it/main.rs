@@ -42,6 +42,7 @@ mod s3_access;
 mod scan;
 mod shutdown;
 mod signals;
+mod sink_http;
 mod sink_options;
 mod skipped;
 mod state_dir;

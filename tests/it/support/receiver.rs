@@ -37,7 +37,7 @@ impl Request {
         text
     }
 
-    /// The events of a body of lines.
+    /// The events of a body, one a line.
     pub fn lines(&self) -> Vec<String> {
         self.text().split_terminator('\n').map(str::to_owned).collect()
     }
@@ -98,7 +98,8 @@ pub struct Receiver {
 
 struct Shared {
     script: Script,
-    requests: Vec<Request>,
+    /// Each with the status that it was answered with, if it was.
+    requests: Vec<(Request, Option<u16>)>,
 }
 
 impl Receiver {
@@ -155,7 +156,19 @@ impl Receiver {
 
     /// Everything that was sent so far.
     pub fn requests(&self) -> Vec<Request> {
-        self.shared.lock().unwrap().requests.clone()
+        self.shared.lock().unwrap().requests.iter().map(|(request, _)| request.clone()).collect()
+    }
+
+    /// What was answered with success so far.
+    pub fn taken(&self) -> Vec<Request> {
+        let shared = self.shared.lock().unwrap();
+        let taken = shared.requests.iter().filter(|(_, status)| status.is_some_and(|status| status < 300));
+        taken.map(|(request, _)| request.clone()).collect()
+    }
+
+    /// Their events, one a line.
+    pub fn taken_lines(&self) -> Vec<String> {
+        self.taken().iter().flat_map(Request::lines).collect()
     }
 }
 
@@ -203,8 +216,10 @@ fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result
     let request = read(client)?;
     let answer = {
         let mut shared = shared.lock().unwrap();
-        shared.requests.push(request.clone());
-        (shared.script)(&request)
+        let answer = (shared.script)(&request);
+        let status = if let Answer::Reply { status, .. } = &answer { Some(*status) } else { None };
+        shared.requests.push((request, status));
+        answer
     };
     match answer {
         Answer::Reply { status, headers, body } => {
