@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use tracing::{info, warn};
 
-use crate::checkpoint::{CheckpointStore, OpenError};
+use crate::checkpoint::{DiskScratch, OpenError, SqliteStore, Store};
 use crate::collector::clock::Clock;
 use crate::collector::compute::Compute;
 use crate::collector::error::Error;
@@ -48,6 +48,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         random: Random::system(),
         compute: Compute::OnThreads,
         store,
+        scratch: Arc::new(DiskScratch(config.state_dir.clone())),
         places,
         queues: all_queues,
         sinks,
@@ -60,11 +61,11 @@ async fn sink(
     config: &Config,
     name: &str,
     table: &sink::Config,
-    store: &CheckpointStore,
+    store: &Store,
     identities: &mut Identities,
 ) -> Result<Vec<Box<dyn Sink>>, Error> {
     let wanted = table.flow().lanes;
-    let lanes = store.settle_lanes(name.into(), wanted).await?;
+    let lanes = store.positions.settle_lanes(name.into(), wanted).await?;
     if lanes != wanted {
         info!(
             sink = name,
@@ -80,12 +81,12 @@ async fn sink(
     table.kind.open(lanes, identity.as_ref()).map_err(|source| Error::Sink { name: name.to_owned(), source })
 }
 
-fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
+fn open_store(config: &Config) -> Result<Store, OpenError> {
+    let store = SqliteStore::open(&config.state_dir, config.limits.quarantine())?;
     for file in store.exposed() {
         warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
     }
-    Ok(store)
+    Ok(Store::new(store))
 }
 
 /// Identities by name and region, each made once.

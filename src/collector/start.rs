@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
@@ -39,6 +39,7 @@ use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
+use crate::reading::Scratch;
 use crate::sink::{self, Flow, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
@@ -52,7 +53,8 @@ pub(super) type Sources = JoinSet<Result<(), Error>>;
 
 /// What each part is started with.
 pub(super) struct Basis {
-    pub store: CheckpointStore,
+    pub store: Store,
+    pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
@@ -88,7 +90,7 @@ fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: u
     }
 }
 
-pub(super) fn workers(
+pub(super) async fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
     mut sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
@@ -101,7 +103,7 @@ pub(super) fn workers(
         let lanes = lanes.ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let encoder = encoder_name(config, name, table).into();
         let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, encoder, lanes };
-        handles.push(sink_workers(config, feeds, sink, basis, tasks)?);
+        handles.push(sink_workers(config, feeds, sink, basis, tasks).await?);
     }
     Ok(handles.into_iter().collect())
 }
@@ -116,7 +118,7 @@ struct SinkParts<'a> {
 }
 
 /// A sink's workers, one for each lane, and the handle of them all.
-fn sink_workers(
+async fn sink_workers(
     config: &Config,
     feeds: &Arc<Feeds>,
     SinkParts { name, id, table, encoder, lanes }: SinkParts<'_>,
@@ -124,7 +126,7 @@ fn sink_workers(
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<WorkerHandle, Error> {
     let limits = &config.limits;
-    let Basis { store, clock, random, compute, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, reporter, halt, once } = basis;
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
     let room_bytes = limits.in_flight_bytes / config.sink.len().max(1) / lanes.len();
@@ -135,7 +137,8 @@ fn sink_workers(
     for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
         let lane = Lane { sink: Arc::clone(&name), number };
         let unfinished =
-            recovery::look_up(store, feeds, id, &lane, &encoder, limits, *compute, random, reporter, halt)?;
+            recovery::look_up(store, scratch, feeds, id, &lane, &encoder, limits, *compute, random, reporter, halt)
+                .await?;
         let setup = worker::Setup {
             lane,
             sink: sink.into(),
@@ -143,7 +146,7 @@ fn sink_workers(
             encoder: Arc::clone(&encoder),
             limits: batches,
             flow,
-            store: store.clone(),
+            positions: Arc::clone(&store.positions),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(reporter.metrics()),
@@ -202,7 +205,7 @@ pub(super) fn requeues(
 ) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         clock: basis.clock.clone(),
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
@@ -223,7 +226,7 @@ pub(super) fn rerouting(
 ) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         read_requests: read_requests.clone(),
         once: basis.once,
     };
@@ -272,7 +275,7 @@ pub(super) fn queues<Q: Queue>(
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
             feeds: Arc::clone(&services.feeds),
-            store: store.clone(),
+            quarantine: Arc::clone(&store.quarantine),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(&services.metrics),

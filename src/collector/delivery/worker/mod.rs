@@ -32,7 +32,7 @@ use self::requests::{Asked, Asking, Sending, Sent};
 use self::storm::Storm;
 use self::window::UnderWay;
 use crate::batch::{Lane, Limits};
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{Positions, StoreError};
 use crate::collector::clock::Clock;
 use crate::collector::delivery::gate::Gate;
 use crate::collector::delivery::queue::{LaneEnd, Offer, Status};
@@ -69,7 +69,7 @@ pub(in crate::collector) struct Setup {
     pub encoder: Arc<str>,
     pub limits: Limits,
     pub flow: Flow,
-    pub store: CheckpointStore,
+    pub positions: Arc<dyn Positions>,
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,

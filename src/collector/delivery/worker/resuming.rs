@@ -65,7 +65,7 @@ impl LaneSender {
         }
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.store.unseal(&sealed).await {
+            match self.setup.positions.unseal(&sealed).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 unsealed => return Ok(unsealed?),
             }
@@ -75,7 +75,7 @@ impl LaneSender {
     /// Resumes the sink where the last process stood. Returns the receipts of the sealed batches that it has already.
     pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
         loop {
-            let lane = self.setup.store.lane(&self.setup.lane)?;
+            let lane = self.setup.positions.lane(&self.setup.lane).await?;
             match self.setup.sink.resume(&lane, sealed, self.setup.clock.now_ms()).await {
                 Ok(Resumed::Ready(receipts)) => return Ok(receipts),
                 Ok(Resumed::Moved(moved)) => self.remember(moved).await?,
@@ -109,7 +109,7 @@ impl LaneSender {
         }
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.store.set_state(self.setup.lane.clone(), moved.state.clone()).await {
+            match self.setup.positions.set_state(self.setup.lane.clone(), moved.state.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 set => {
                     set?;

@@ -46,7 +46,7 @@ impl LaneSender {
     async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<(), WorkerError> {
         let mut backoff = Backoff::new(&self.setup.random);
         while !offers.is_empty() {
-            match self.setup.store.seal(self.seal_of(&offers)).await {
+            match self.setup.positions.seal(self.seal_of(&offers)).await {
                 Ok(sealed) => {
                     self.sealed(UnderWay::new(sealed, std::mem::take(&mut offers)));
                 }
@@ -82,7 +82,7 @@ impl LaneSender {
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
             let began = Instant::now();
-            match self.setup.store.commit(&sealed, receipt).await {
+            match self.setup.positions.commit(&sealed, receipt).await {
                 Ok(committed) => {
                     self.written(&backoff);
                     self.committed(&committed, receipt, began);
@@ -104,7 +104,7 @@ impl LaneSender {
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
             let began = Instant::now();
-            match self.setup.store.commit_and_seal(&sealed, receipt, self.seal_of(&offers)).await {
+            match self.setup.positions.commit_and_seal(&sealed, receipt, self.seal_of(&offers)).await {
                 Ok((committed, next)) => {
                     self.written(&backoff);
                     self.committed(&committed, receipt, began);

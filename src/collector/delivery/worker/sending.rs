@@ -210,7 +210,7 @@ impl LaneSender {
         let (sealed, progress) = (self.window[at].sealed.clone(), self.window[at].progress.clone());
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.store.note_progress(&sealed, progress.clone()).await {
+            match self.setup.positions.note_progress(&sealed, progress.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 noted => {
                     noted?;

@@ -4,50 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
 use super::position::{self, SinkRow};
 use super::rows::{ObjectRow, Sum, count, int};
-use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, RequestLimits, SealedPart};
+use crate::batch::{Advance, Form, Lane, Manifest, PieceMark, RequestLimits, SealedPart};
+use crate::checkpoint::{Sealed, StoreError};
 use crate::delta::Ranges;
 use crate::notification::ObjectId;
 use crate::sink::{LaneState, Progress, State};
-
-/// What is written before a batch is sent.
-#[derive(Clone)]
-pub struct Seal {
-    pub lane: Lane,
-    /// Which program, encoding and settings made the bytes: the same makes the same again.
-    pub encoder: Arc<str>,
-    /// How the batch is cut into requests.
-    pub limits: RequestLimits,
-    pub parts: Arc<[Part]>,
-    /// Milliseconds since the epoch.
-    pub now_ms: i64,
-}
-
-/// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Clone, Debug)]
-pub struct Sealed {
-    pub(super) lane: Lane,
-    pub(super) manifest: Arc<Manifest>,
-    pub(super) progress: Progress,
-}
-
-impl Sealed {
-    #[cfg(test)]
-    pub(crate) fn of(lane: Lane, manifest: Manifest) -> Self {
-        Self { lane, manifest: Arc::new(manifest), progress: Progress::default() }
-    }
-
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// How far its receiver had it when that was last written down.
-    pub fn progress(&self) -> &Progress {
-        &self.progress
-    }
-}
 
 fn lane_sum(lane: &Lane, state: &LaneState) -> Sum {
     let sum = Sum::of("lane").text(Some(&lane.sink)).int(lane.number.into()).int(int(state.seq));
@@ -88,21 +51,6 @@ pub(super) fn set_lane(connection: &Connection, lane: &Lane, state: &LaneState) 
             lane_sum(lane, state).value(),
         ])?;
     Ok(())
-}
-
-/// As many lanes as are wanted, unless batches are sealed under another number. Stores from before had one lane each.
-pub(super) fn settle_lanes(connection: &Connection, sink: &str, wanted: u16) -> Result<u16, StoreError> {
-    let mut found = connection.prepare_cached("SELECT lanes FROM lanes WHERE sink = ?1")?;
-    let lanes: u16 = found.query_row([sink], |row| row.get(0)).optional()?.unwrap_or(1);
-    if lanes != wanted && connection.prepare_cached("SELECT 1 FROM batch WHERE sink = ?1")?.exists([sink])? {
-        return Ok(lanes);
-    }
-    connection
-        .prepare_cached(
-            "INSERT INTO lanes (sink, lanes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET lanes = excluded.lanes",
-        )?
-        .execute(params![sink, wanted])?;
-    Ok(wanted)
 }
 
 /// The number of the lane's next batch.
@@ -151,6 +99,21 @@ pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &
         batch_sum(lane, manifest, Some(&progress)).value(),
     ])?;
     Ok(())
+}
+
+/// As many lanes as are wanted, unless batches are sealed under another number. Stores from before had one lane each.
+pub(super) fn settle_lanes(connection: &Connection, sink: &str, wanted: u16) -> Result<u16, StoreError> {
+    let mut found = connection.prepare_cached("SELECT lanes FROM lanes WHERE sink = ?1")?;
+    let lanes: u16 = found.query_row([sink], |row| row.get(0)).optional()?.unwrap_or(1);
+    if lanes != wanted && connection.prepare_cached("SELECT 1 FROM batch WHERE sink = ?1")?.exists([sink])? {
+        return Ok(lanes);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO lanes (sink, lanes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET lanes = excluded.lanes",
+        )?
+        .execute(params![sink, wanted])?;
+    Ok(wanted)
 }
 
 fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {

@@ -6,7 +6,8 @@ mod requeued;
 
 use rusqlite::Connection;
 
-use super::{OpenError, StoreError};
+use super::OpenError;
+use crate::checkpoint::StoreError;
 
 /// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
 pub(super) const MIGRATIONS: &[&str] = &[

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::batch::{Lane, Manifest, PieceMark, RequestLimits, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{ADVANCE, advance, insert_part, insert_row_before, part_sum_before, set_lane};
-use crate::checkpoint::rows::{Sum, count, int};
+use crate::checkpoint::sqlite::batches::{ADVANCE, advance, insert_part, insert_row_before, part_sum_before, set_lane};
+use crate::checkpoint::sqlite::rows::{Sum, count, int};
 use crate::sink::{LaneState, file_state};
 
 /// Makes the tables; what was in them is taken over by [`take_over`], which makes the checksums.

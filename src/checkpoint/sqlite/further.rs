@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
 use super::places::{self, Owner};
 use super::refused::bounded;
 use super::rows::{count, int};
 use crate::batch::{Part, Refused};
+use crate::checkpoint::StoreError;
 use crate::delta::Places;
 use crate::notification::ObjectId;
 
