@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::sink::encoding::Encoding;
 use crate::sink::file::FileConfig;
 use crate::sink::http::{HttpKind, Preset};
+use crate::sink::network::NETWORK_KEYS;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
@@ -56,6 +57,14 @@ pub struct BatchConfig {
 /// The keys that the tables of all sinks have, besides `type`.
 pub const SHARED_KEYS: &[&str] =
     &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch", "lanes", "in_flight"];
+
+/// The keys that the table of a kind has besides its own.
+pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "file" | "stdout" => &[SHARED_KEYS],
+        _ => &[SHARED_KEYS, NETWORK_KEYS],
+    }
+}
 
 #[derive(Default)]
 struct Shared {

@@ -32,7 +32,7 @@ use crate::event::Head;
 use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
-pub use config::{BatchConfig, Config, SHARED_KEYS};
+pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use encoding::Encoding;
 pub use file::{FileConfig, Group, Mode, file_state};
 pub use http::{HttpConfig, PRESETS, Preset};
