@@ -76,7 +76,9 @@ impl fmt::Display for Problem {
 pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
     let layers = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
-    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, sentence(fault))).collect();
+    let tree = layers.merged().ok();
+    let told = |fault: &Fault| sentence(fault, tree.as_ref().map_or(&[], |tree| shared_keys(tree, &fault.at)));
+    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))).collect();
     let Some((config, names)) = config else { return Err(invalid(problems)) };
     let found = check::check(&config, &names);
     problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
@@ -98,7 +100,7 @@ pub fn load_listen(
     let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
     let admin: Admin = value::read(admin).map_err(|fault| {
         let at: KeyPath = std::iter::once("admin".to_owned()).chain(fault.at.iter().cloned()).collect();
-        located(&at, sentence(&fault))
+        located(&at, sentence(&fault, &[]))
     })?;
     admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
@@ -244,14 +246,19 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-fn sentence(fault: &Fault) -> String {
+/// What a key may be called that stands at `at` and that a kind of sink does not know: it knows no more than its own.
+fn shared_keys(tree: &Value, at: &[String]) -> &'static [&'static [&'static str]] {
+    let [section, name, _] = at else { return &[] };
+    let sink = table(tree).and_then(|root| root.get(section)).and_then(table).and_then(|sinks| sinks.get(name));
+    match sink.and_then(table).and_then(|sink| sink.get("type")).map(|kind| &kind.kind) {
+        Some(ValueKind::String(kind)) if section == "sink" => sink::shared_keys(kind),
+        _ => &[],
+    }
+}
+
+fn sentence(fault: &Fault, shared: &[&[&'static str]]) -> String {
     match &fault.complaint {
         Complaint::UnknownKey { key, expected } => {
-            // A kind of sink knows no more than its own.
-            let shared = match fault.at.as_slice() {
-                [section, _, _] if section == "sink" => &[sink::SHARED_KEYS, sink::NETWORK_KEYS][..],
-                _ => &[],
-            };
             let known = shared.iter().copied().flatten().chain(*expected).copied();
             format!("{}{}", fault.complaint, found::did_you_mean(key, known))
         }
@@ -660,7 +667,15 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
-            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `filter`, `batch`, `lanes`, `in_flight`, `required`, `url`, `auth`, `headers`, `tls`, `proxy`, `proxy_credentials`, `timeout`, `allow_plaintext`, `allow_link_local`, `style`"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `filter`, `batch`, `lanes`, `in_flight`, `required`, `style`"),
+            ("[sink.two]\ntype = \"http\"\nurll = \"https://x\"\n".to_owned(), "11 sink.two.urll: unknown key `urll`; did you mean `url`?"),
+            ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napikey = \"env:K\"\n".to_owned(), "12 sink.two.apikey: unknown key `apikey`; did you mean `api_key`?"),
+            ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napi_key = \"hush\"\n".to_owned(), "12 sink.two.api_key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            ("[sink.two]\ntype = \"sumo\"\nurl = \"/hush\"\n".to_owned(), "11 sink.two.url: expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"http://siem\"\n".to_owned(), "11 sink.two.url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plaintext = true`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nheaders = { Authorization = \"hush\" }\n".to_owned(), "12 sink.two.headers: the header field `authorization` carries a secret: give it by `auth`, as a reference"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\ntls = { min_version = \"1.1\" }\n".to_owned(), "12 sink.two.tls.min_version: unknown value `1.1`; did you mean `1.2`?"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

@@ -15,6 +15,7 @@ use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
+use crate::sink::network::NETWORK_KEYS;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
@@ -72,6 +73,14 @@ pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_f
 
 /// What stood beside `encoding` before that was a table.
 const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
+
+/// The keys that the table of a kind has besides its own.
+pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "file" | "stdout" => &[SHARED_KEYS],
+        _ => &[SHARED_KEYS, NETWORK_KEYS],
+    }
+}
 
 #[derive(Default)]
 struct Shared {

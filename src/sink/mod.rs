@@ -36,7 +36,7 @@ use crate::event::{Choices, Head};
 use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
-pub use config::{BatchConfig, Config, SHARED_KEYS};
+pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use encoding::EncodingConfig;
 pub use file::{FileConfig, Group, Mode, file_state};
 pub use filter::FilterConfig;
