@@ -154,7 +154,7 @@ pub struct Seal {
 /// A batch that may be sent: its records are accepted and its manifest is on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// use auditferry::{batch::{Lane, Manifest}, checkpoint::Sealed};
+/// use auditferry::testing::{batch::{Lane, Manifest}, checkpoint::Sealed};
 /// fn forged(lane: Lane, manifest: std::sync::Arc<Manifest>) -> Sealed {
 ///     Sealed { lane, manifest, progress: Default::default() }
 /// }
@@ -185,7 +185,7 @@ impl Sealed {
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Committed(Vec::new());
+/// let forged = auditferry::testing::checkpoint::Committed(Vec::new());
 /// ```
 #[derive(Debug)]
 pub struct Committed(pub(super) Vec<GapChange>);
@@ -211,7 +211,7 @@ pub struct GapChange {
 /// store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Passed(());
+/// let forged = auditferry::testing::checkpoint::Passed(());
 /// ```
 #[derive(Debug)]
 pub struct Passed(pub(super) ());

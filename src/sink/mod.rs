@@ -201,7 +201,7 @@ pub enum Resumed {
 /// The proof that a sink took a batch. Only the sinks make one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::sink::Receipt { state: None };
+/// let forged = auditferry::testing::sink::Receipt { state: None };
 /// ```
 #[derive(Clone, Debug)]
 pub struct Receipt {

@@ -1,11 +1,11 @@
 //! Whatever a family fills in of an event: it is valid, in every class, version and encoding.
 
-use auditferry::event::{
+use auditferry::testing::event::{
     Activity, Class, Cloud, Databucket, Encoded, Encoder, EncodingName, Endpoint, Event, EventId, File, Group,
     HttpResponse, OcsfVersion, Options, Origin, Product, Resource, Seen, Status, Tls, User, UserKind,
     Value as EventValue,
 };
-use auditferry::notification::ObjectId;
+use auditferry::testing::notification::ObjectId;
 
 use super::support::ecs::Fields;
 use super::support::ocsf::Schema;

@@ -1,10 +1,10 @@
 //! Records as rows of a receiver's own table: Microsoft's `DatabricksAudit_CL`, and tables of one's own.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Column, Columns, Encoded, Encoder, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Column, Columns, Encoded, Encoder, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::{Value, json};
 
 use super::support::records::{object, records};

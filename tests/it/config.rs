@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use auditferry::config::{Admin, Config, Limits, Log, feed};
-use auditferry::family::RedactionConfig;
-use auditferry::notification::queue;
-use auditferry::{identity, sink, transport, users};
+use auditferry::testing::config::{Admin, Config, Limits, Log, feed};
+use auditferry::testing::family::RedactionConfig;
+use auditferry::testing::notification::queue;
+use auditferry::testing::{identity, sink, transport, users};
 use serde::de::{self, DeserializeOwned};
 
 fn root() -> &'static Path {
@@ -241,7 +241,7 @@ fn the_reference_tells_the_defaults_as_they_are() {
     );
     let path = directory.path().join("defaults.toml");
     std::fs::write(&path, text).unwrap();
-    let config = auditferry::config::load::load(&[path], []).unwrap().config;
+    let config = auditferry::testing::config::load::load(&[path], []).unwrap().config;
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
     let users = |feed: &str| format!("{:?}", config.feed[feed].users);
     assert_eq!(users("said"), users("unsaid"));

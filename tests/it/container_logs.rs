@@ -3,11 +3,11 @@
 
 use std::sync::LazyLock;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
-use auditferry::family::{self, Context, Refusal};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
+use auditferry::testing::family::{self, Context, Refusal};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 use serde_json::{Value, json};
 
 use super::columns::assert_row_without_secret;

@@ -3,13 +3,13 @@
 use std::io::{Read, Write};
 use std::process::Command;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
-use auditferry::family::{self, Context, Family, Refusal};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
-use auditferry::records::rows::{self, Limits, Rows};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
+use auditferry::testing::family::{self, Context, Family, Refusal};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
+use auditferry::testing::records::rows::{self, Limits, Rows};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;

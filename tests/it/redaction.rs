@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
-use auditferry::secret::Reference;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
+use auditferry::testing::secret::Reference;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

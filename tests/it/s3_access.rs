@@ -1,10 +1,10 @@
 //! What lines of S3 access logs become: the fixture's events, word for word, each valid, and nothing that was to be dropped.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::Value;
 
 use super::columns::assert_row_without_secret;

@@ -1,10 +1,10 @@
 //! What the targets share: bytes go through a family's framing and decoding, as the collector does it.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Column, Columns, Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Column, Columns, Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 
 /// Every way in which events are written.
 fn encoders() -> Vec<Encoder> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use auditferry::identity::fault::FaultKind;
-use auditferry::notification::scan::{Found, ScanError};
-use auditferry::notification::{ObjectChange, ObjectId};
-use auditferry::object::{
+use auditferry::testing::identity::fault::FaultKind;
+use auditferry::testing::notification::scan::{Found, ScanError};
+use auditferry::testing::notification::{ObjectChange, ObjectId};
+use auditferry::testing::object::{
     Answer, Body, Chunks, Condition, MemoryPlace, Part, Range, ReadError, Reading, Snapshot, Version,
 };
 use bytes::Bytes;
