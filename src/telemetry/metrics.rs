@@ -48,10 +48,6 @@ impl<const N: usize> Gauges<N> {
         self.family.get_or_create(&labelled(self.labels, values)).set(value);
     }
 
-    pub fn add(&self, values: [&str; N], change: i64) {
-        self.family.get_or_create(&labelled(self.labels, values)).inc_by(change);
-    }
-
     /// What was last set, if anything was.
     pub fn value(&self, values: [&str; N]) -> Option<i64> {
         self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
