@@ -503,6 +503,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_batch_of_a_lane_is_the_last_that_its_receiver_has_heard_of() {
+        let World { directory: _directory, store } = world();
+        let sealed = store.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        store.commit(&sealed, &receipt(&sealed)).await.unwrap();
+        let nothing = Part { piece: Encoded::default().into(), ..part(2, 3, true) };
+        let empty = store.seal(seal("a", vec![nothing])).await.unwrap();
+        store.commit(&empty, &receipt(&empty)).await.unwrap();
+        let last_id = Some(sealed.manifest().id.clone());
+        assert_eq!(store.lane(&lane("a")).unwrap(), LaneState { seq: 2, last_id, state: None });
+    }
+
+    #[tokio::test]
     async fn a_sealed_batch_outlives_the_process_with_its_id() {
         let World { directory, store } = world();
         let sealed = store.seal(seal("a", vec![part(0, 2, true), part(2, 3, true)])).await.unwrap();
