@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use auditferry::batch::Lane;
-use auditferry::checkpoint::{CheckpointStore, SinkPosition};
+use auditferry::checkpoint::{self, SinkPosition, Store};
 use auditferry::delta::{Fingerprint, Places, RecordHash};
 use auditferry::notification::ObjectId;
 
@@ -18,26 +19,34 @@ use crate::world::writer::most;
 
 type Key = (&'static str, String);
 
+/// What the store holds. It reads where it is asked, and nothing is waited for.
+pub fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
+    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(read) => read.unwrap(),
+        Poll::Pending => panic!("the store does not read in place"),
+    }
+}
+
 /// What the store has accepted of one object, in order.
 struct Accepted(Vec<Fingerprint>);
 
 impl Accepted {
-    fn of(store: &CheckpointStore, key: &Key, object: &Object) -> Self {
+    fn of(store: &Store, key: &Key, object: &Object) -> Self {
         let (id, mut all) = (id_of(key), Vec::new());
         if key.0 == LAKE {
             // Of an object that is written once, the number of its records is kept.
-            let accepted = store.position(&id, &[]).unwrap().progress.accepted as usize;
+            let accepted = at_once(store.positions.position(&id, &[])).progress.accepted as usize;
             let lines = object.versions.first().map_or(&[][..], |first| &first.lines);
             return Self(
                 lines.iter().take(accepted).map(|line| RecordHash::of(line.as_bytes()).fingerprint()).collect(),
             );
         }
         loop {
-            let before = all.len();
-            store.fingerprints(&id, before as u64, &mut all).unwrap();
-            if all.len() == before {
+            let some = at_once(store.positions.fingerprints(&id, all.len() as u64));
+            if some.is_empty() {
                 break;
             }
+            all.extend(some);
         }
         Self(all)
     }
@@ -75,7 +84,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let accepted = Accepted::of(store, key, object);
     let id = id_of(key);
     let owed: Vec<bool> =
-        (0..state.received.len()).map(|sink| store.is_in_backlog(&sink_name(sink), &id).unwrap()).collect();
+        (0..state.received.len()).map(|sink| at_once(store.backlog.is_in_backlog(&sink_name(sink), &id))).collect();
     let is_served = |written: &&Written| {
         let counts = counted(&written.lines);
         let is_accepted = counts.iter().all(|(line, count)| accepted.copies(line) >= *count);
@@ -85,7 +94,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         is_accepted
             && sinks.all(|(received, owed)| *owed || delivered().all(|(line, count)| received.copies(line) >= *count))
     };
-    if owed.iter().all(|owed| *owed) || store.unread_kind(&id).unwrap().is_some() {
+    if owed.iter().all(|owed| *owed) || at_once(store.backlog.unread_kind(&id)).is_some() {
         return;
     }
     let mut read = may_serve.iter().filter(|written| written.was_answered && !written.is_damaged);
@@ -108,16 +117,16 @@ pub fn left(state: &State) -> Option<String> {
     if !state.messages.all.is_empty() {
         return Some(format!("{} messages are in the queue", state.messages.all.len()));
     }
-    let unread = store.unread_counts().unwrap();
+    let unread = at_once(store.backlog.unread_counts());
     if !unread.is_empty() {
         return Some(format!("feeds have a backlog: {unread:?}"));
     }
     for sink in 0..state.received.len() {
         let name = sink_name(sink);
-        if !store.sealed(&Lane::only(name.as_str().into())).unwrap().is_empty() {
+        if !at_once(store.positions.sealed(&Lane::only(name.as_str().into()))).is_empty() {
             return Some(format!("{name} has a sealed batch"));
         }
-        let owed = store.backlog_len(&name).unwrap();
+        let owed = at_once(store.backlog.backlog_len(&name));
         if owed > 0 {
             return Some(format!("{name} has {owed} objects in its backlog"));
         }
@@ -131,7 +140,7 @@ pub fn left(state: &State) -> Option<String> {
                 return Some(format!("s{sink} has not had {lost} lines that {} holds", key.1));
             }
         }
-        let unreadable = store.position(&id_of(key), &[]).unwrap().unreadable;
+        let unreadable = at_once(store.positions.position(&id_of(key), &[])).unreadable;
         let etag = object.versions.last().map(|written| &written.etag);
         if object.is_unreadable() && unreadable.map(|version| version.etag).as_ref() != etag {
             return Some(format!("{} cannot be read, and is not in quarantine", key.1));
@@ -172,11 +181,11 @@ pub fn at_end(state: &mut State) {
 }
 
 /// What the sinks have had of one object.
-fn at_end_of(state: &State, store: &CheckpointStore, key: &Key, object: &Object, wrong: &mut Vec<String>) {
+fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &mut Vec<String>) {
     let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
     let (accepted, ever, now) = (Accepted::of(store, key, object), most(&object.versions), counted(object.readable()));
-    let position = store.position(&id_of(key), &names).unwrap();
-    let mut quarantined = store.quarantined_places(&id_of(key), 0).unwrap().closed;
+    let position = at_once(store.positions.position(&id_of(key), &names));
+    let mut quarantined = at_once(store.quarantine.quarantined_places(&id_of(key), 0)).closed;
     let (mut sinks, is_there) = (position.sinks.clone(), object.is_there && !object.is_unreadable());
     if is_there && !position.is_settled() {
         wrong.push(format!("a sink is not settled with {}", key.1));

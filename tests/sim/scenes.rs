@@ -212,6 +212,13 @@ fn in_the_simulation_an_older_store_that_is_put_back_loses_nothing_and_tells_whi
 }
 
 #[test]
+fn in_the_simulation_a_sink_that_is_away_for_long_has_the_batch_that_waited_once() {
+    let setting = Setting { sinks: vec![Class::AtLeastOnce; 2], ..quiet(&[Kind::Lines]) };
+    let tally = holds(setting, 2000, vec![refuses(1, 0, 1800), write(2, 0, APPEND)]);
+    assert_eq!((tally.events, tally.repeats), (10, BTreeMap::new()));
+}
+
+#[test]
 fn in_the_simulation_outages_of_days_lose_nothing() {
     let hours = |hours: u64| hours * 3600;
     let happenings = vec![

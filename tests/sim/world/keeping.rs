@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use auditferry::batch::Lane;
-use auditferry::checkpoint::{CheckpointStore, Inspection, Selection, back_up};
+use auditferry::checkpoint::{Inspection, Selection, Store, back_up};
 
+use crate::oracle::at_once;
 use crate::plan::sink_name;
 use crate::world::State;
 use crate::world::receiver::Received;
@@ -123,10 +124,10 @@ impl State {
 }
 
 /// The sinks whose receiver has had a batch that this store does not know.
-pub fn ahead(state: &State, store: &CheckpointStore) -> BTreeSet<usize> {
+pub fn ahead(state: &State, store: &Store) -> BTreeSet<usize> {
     let is_ahead = |sink: &usize| {
         let lane = Lane::only(Arc::from(sink_name(*sink)));
-        let (last, sealed) = (store.lane(&lane).unwrap().last_id, store.sealed(&lane).unwrap());
+        let (last, sealed) = (at_once(store.positions.lane(&lane)).last_id, at_once(store.positions.sealed(&lane)));
         let known: Vec<&str> = sealed.iter().map(|sealed| &*sealed.manifest().id).chain(last.as_deref()).collect();
         state.received[*sink].is_ahead_of(&known)
     };

@@ -202,7 +202,7 @@ impl State {
 }
 
 fn unavailable(reason: &str) -> DeliveryError {
-    DeliveryError::Unavailable(reason.to_owned())
+    DeliveryError::unavailable(reason)
 }
 
 impl MemoryReceiver for Receiver {

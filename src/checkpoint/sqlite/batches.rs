@@ -4,37 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
 use super::position::{self, SinkRow};
 use super::rows::{ObjectRow, Sum, count, int};
-use crate::batch::{Advance, Form, Lane, Manifest, Part, PieceMark, SealedPart};
+use crate::batch::{Advance, Form, Lane, Manifest, PieceMark, RequestLimits, SealedPart};
+use crate::checkpoint::{Sealed, StoreError};
 use crate::delta::Ranges;
 use crate::notification::ObjectId;
-use crate::sink::{LaneState, State};
-
-/// What is written before a batch is sent.
-#[derive(Clone)]
-pub struct Seal {
-    pub lane: Lane,
-    /// Which program, encoding and settings made the bytes: the same makes the same again.
-    pub encoder: Arc<str>,
-    pub parts: Arc<[Part]>,
-    /// Milliseconds since the epoch.
-    pub now_ms: i64,
-}
-
-/// A batch that may be sent: its records are accepted and its manifest is on disk.
-#[derive(Clone, Debug)]
-pub struct Sealed {
-    pub(super) lane: Lane,
-    pub(super) manifest: Arc<Manifest>,
-}
-
-impl Sealed {
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-}
+use crate::sink::{LaneState, Progress, State};
 
 fn lane_sum(lane: &Lane, state: &LaneState) -> Sum {
     let sum = Sum::of("lane").text(Some(&lane.sink)).int(lane.number.into()).int(int(state.seq));
@@ -85,9 +61,59 @@ pub(super) fn next_seq(connection: &Connection, at: &Lane) -> Result<u64, StoreE
     Ok(sealed.map_or(0, count).max(lane(connection, at)?.seq) + 1)
 }
 
-fn batch_sum(lane: &Lane, manifest: &Manifest) -> Sum {
+fn batch_sum(lane: &Lane, manifest: &Manifest, progress: Option<&[u8]>) -> Sum {
     let sum = Sum::of("batch").text(Some(&lane.sink)).int(lane.number.into()).int(int(manifest.seq));
-    sum.text(Some(&manifest.id)).text(Some(&manifest.encoder)).int(int(manifest.parts.len() as u64))
+    let sum = sum.text(Some(&manifest.id)).text(Some(&manifest.encoder)).int(int(manifest.parts.len() as u64));
+    let sum = packed_limits(manifest.limits).iter().fold(sum, |sum, limits| sum.bytes(limits));
+    progress.iter().fold(sum, |sum, progress| sum.bytes(progress))
+}
+
+/// The highest byte of each number first; nothing where a batch is sent whole.
+fn packed_limits(limits: RequestLimits) -> Option<Vec<u8>> {
+    let RequestLimits { bytes, events, envelope_bytes, fixed_bytes } = limits;
+    let rest = [events, envelope_bytes, fixed_bytes].into_iter().flat_map(u32::to_be_bytes);
+    (limits != RequestLimits::WHOLE).then(|| bytes.to_be_bytes().into_iter().chain(rest).collect())
+}
+
+fn unpacked_limits(packed: &[u8]) -> Option<RequestLimits> {
+    let (bytes, rest) = packed.split_first_chunk()?;
+    let [events, envelope, fixed] = rest.as_chunks().0 else { return None };
+    Some(RequestLimits {
+        bytes: u64::from_be_bytes(*bytes),
+        events: u32::from_be_bytes(*events),
+        envelope_bytes: u32::from_be_bytes(*envelope),
+        fixed_bytes: u32::from_be_bytes(*fixed),
+    })
+}
+
+/// Writes down how far the receiver has a sealed batch.
+pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &Progress) -> Result<(), StoreError> {
+    let (Sealed { lane, manifest, .. }, State(progress)) = (sealed, progress.to_state());
+    connection
+        .prepare_cached("UPDATE batch SET progress = ?4, sum = ?5 WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?
+        .execute(params![
+        &*lane.sink,
+        lane.number,
+        int(manifest.seq),
+        progress,
+        batch_sum(lane, manifest, Some(&progress)).value(),
+    ])?;
+    Ok(())
+}
+
+/// As many lanes as are wanted, unless batches are sealed under another number. Stores from before had one lane each.
+pub(super) fn settle_lanes(connection: &Connection, sink: &str, wanted: u16) -> Result<u16, StoreError> {
+    let mut found = connection.prepare_cached("SELECT lanes FROM lanes WHERE sink = ?1")?;
+    let lanes: u16 = found.query_row([sink], |row| row.get(0)).optional()?.unwrap_or(1);
+    if lanes != wanted && connection.prepare_cached("SELECT 1 FROM batch WHERE sink = ?1")?.exists([sink])? {
+        return Ok(lanes);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO lanes (sink, lanes) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET lanes = excluded.lanes",
+        )?
+        .execute(params![sink, wanted])?;
+    Ok(wanted)
 }
 
 fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
@@ -126,7 +152,17 @@ pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) 
     Ok(())
 }
 
-pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
+    insert_row_before(connection, lane, manifest)?;
+    let Some(limits) = packed_limits(manifest.limits) else { return Ok(()) };
+    connection
+        .prepare_cached("UPDATE batch SET limits = ?4 WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?
+        .execute(params![&*lane.sink, lane.number, int(manifest.seq), limits])?;
+    Ok(())
+}
+
+/// The row of a batch that is sent whole, as it was before there were limits.
+pub(super) fn insert_row_before(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT INTO batch (sink, lane, seq, id, encoder, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![
@@ -135,7 +171,7 @@ pub(super) fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manife
             int(manifest.seq),
             manifest.id,
             manifest.encoder,
-            batch_sum(lane, manifest).value()
+            batch_sum(lane, manifest, None).value()
         ])?;
     Ok(())
 }
@@ -260,19 +296,32 @@ pub(super) fn advances(connection: &Connection, lane: &Lane, seq: u64) -> Result
 
 /// The lane's batches that are sealed and not committed, in their order.
 pub(super) fn sealed(connection: &Connection, lane: &Lane) -> Result<Vec<Sealed>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT seq, id, encoder, sum FROM batch WHERE sink = ?1 AND lane = ?2 ORDER BY seq")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, id, encoder, sum, limits, progress FROM batch WHERE sink = ?1 AND lane = ?2 ORDER BY seq",
+    )?;
     let rows = statement.query_map(params![&*lane.sink, lane.number], |row| {
         let (id, encoder): (String, String) = (row.get(1)?, row.get(2)?);
-        let (id, encoder, parts) = (id.into(), encoder.into(), Vec::new());
-        Ok((Manifest { id, seq: count(row.get(0)?), encoder, parts }, row.get(3)?))
+        let limits = row.get::<_, Option<Vec<u8>>>(4)?.as_deref().and_then(unpacked_limits);
+        let manifest = Manifest {
+            id: id.into(),
+            seq: count(row.get(0)?),
+            encoder: encoder.into(),
+            limits: limits.unwrap_or(RequestLimits::WHOLE),
+            parts: Vec::new(),
+        };
+        Ok((manifest, row.get(3)?, row.get::<_, Option<Vec<u8>>>(5)?))
     })?;
     let mut batches = Vec::new();
     for row in rows {
-        let (mut manifest, sum) = row?;
+        let (mut manifest, sum, progress) = row?;
         manifest.parts = parts(connection, lane, manifest.seq)?;
-        batch_sum(lane, &manifest).verify(sum, || damaged(lane))?;
-        batches.push(Sealed { lane: lane.clone(), manifest: Arc::new(manifest) });
+        batch_sum(lane, &manifest, progress.as_deref()).verify(sum, || damaged(lane))?;
+        let progress = match progress {
+            Some(progress) => Progress::from_state(&State(progress.into()))
+                .ok_or_else(|| StoreError::Corrupt { row: damaged(lane) })?,
+            None => Progress::default(),
+        };
+        batches.push(Sealed { lane: lane.clone(), manifest: Arc::new(manifest), progress });
     }
     Ok(batches)
 }

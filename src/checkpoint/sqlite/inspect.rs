@@ -8,7 +8,8 @@ use super::requeue::next_request;
 use super::retry;
 use super::rows::{count, int};
 use super::schema;
-use super::{DATABASE, OpenError, StoreError, connect, files};
+use super::{DATABASE, OpenError, connect, files};
+use crate::checkpoint::StoreError;
 use crate::notification::ObjectId;
 
 /// One transaction changes at most as many entries, so that it keeps the daemon waiting for moments only.

@@ -6,10 +6,10 @@ use rusqlite::{Connection, params};
 
 use crate::batch::{Advance, Lane, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{self, ADVANCE, advance, unpacked};
-use crate::checkpoint::places::{self, Owner};
-use crate::checkpoint::position::SinkRow;
-use crate::checkpoint::rows::count;
+use crate::checkpoint::sqlite::batches::{self, ADVANCE, advance, unpacked};
+use crate::checkpoint::sqlite::places::{self, Owner};
+use crate::checkpoint::sqlite::position::SinkRow;
+use crate::checkpoint::sqlite::rows::count;
 use crate::delta::Ranges;
 
 /// Makes the table. What is under way is taken over by [`take_over`], which makes the checksums and drops what is replaced.
@@ -124,11 +124,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::batch::{Form, Manifest, PieceMark};
-    use crate::checkpoint::rows::{ObjectRow, int};
-    use crate::checkpoint::schema::{MIGRATIONS, lanes};
-    use crate::checkpoint::tests::{lane, object, receipt};
-    use crate::checkpoint::{CheckpointStore, OpenError};
+    use crate::batch::{Form, Manifest, PieceMark, RequestLimits};
+    use crate::checkpoint::conformance::{commit, lane, object};
+    use crate::checkpoint::sqlite::rows::{ObjectRow, int};
+    use crate::checkpoint::sqlite::schema::{MIGRATIONS, lanes};
+    use crate::checkpoint::{OpenError, SqliteStore, Store};
     use crate::delta::{Places, Progress};
 
     /// A sealed batch as the program before wrote it: each part with the entry whose record it brings.
@@ -141,8 +141,9 @@ mod tests {
             pieces: pieces.clone(),
         };
         let (id, encoder) = (sink.into(), "older".into());
-        let manifest = Manifest { id, seq: 1, encoder, parts: parts.iter().map(part).collect() };
-        batches::insert_row(connection, &lane(sink), &manifest).unwrap();
+        let (sealed, limits) = (parts.iter().map(part).collect(), RequestLimits::WHOLE);
+        let manifest = Manifest { id, seq: 1, encoder, limits, parts: sealed };
+        batches::insert_row_before(connection, &lane(sink), &manifest).unwrap();
         for ((part, (_, redelivers)), ord) in manifest.parts.iter().zip(parts).zip(0..) {
             batches::insert_part(connection, &lane(sink), 1, ord, object_id, part).unwrap();
             let sum = batches::part_sum_before(&lane(sink), 1, object_id, part, *redelivers).value();
@@ -173,7 +174,7 @@ mod tests {
         write_batch(connection, "d", row.id, &[(onward(1, 5), None)]);
     }
 
-    fn opened(change: &str) -> (tempfile::TempDir, Result<CheckpointStore, OpenError>) {
+    fn opened(change: &str) -> (tempfile::TempDir, Result<Store, OpenError>) {
         let directory = tempfile::tempdir().unwrap();
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
         let steps = MIGRATIONS.iter().position(|step| *step == STEP).unwrap();
@@ -187,7 +188,7 @@ mod tests {
         write_store(&raw);
         raw.execute_batch(change).unwrap();
         drop(raw);
-        let store = CheckpointStore::open(directory.path(), 0);
+        let store = SqliteStore::open(directory.path(), 0).map(Store::new);
         (directory, store)
     }
 
@@ -196,9 +197,9 @@ mod tests {
     }
 
     /// What each sink lacks, and as of which reading it was offered all.
-    fn stand(store: &CheckpointStore) -> Vec<(Vec<u64>, Option<u64>)> {
+    async fn stand(store: &Store) -> Vec<(Vec<u64>, Option<u64>)> {
         let sinks = ["a", "b", "c", "d"].map(Arc::from);
-        let sinks = store.position(&object(), &sinks).unwrap().sinks;
+        let sinks = store.positions.position(&object(), &sinks).await.unwrap().sinks;
         sinks.into_iter().map(|sink| (held(sink.gap), sink.read)).collect()
     }
 
@@ -207,20 +208,20 @@ mod tests {
         let (_directory, store) = opened("");
         let store = store.unwrap();
         let lacking = |places: &[u64]| (places.to_vec(), None);
-        assert_eq!(stand(&store), [(vec![], Some(1)), lacking(&[0, 3]), lacking(&[0]), lacking(&[0, 3])]);
-        let places = store.quarantined_places(&object(), 0).unwrap();
+        assert_eq!(stand(&store).await, [(vec![], Some(1)), lacking(&[0, 3]), lacking(&[0]), lacking(&[0, 3])]);
+        let places = store.quarantine.quarantined_places(&object(), 0).await.unwrap();
         assert_eq!((held(places.closed), held(places.withheld)), (vec![4], vec![0]));
         assert!(places.listed.into_iter().eq([3]));
-        let sealed = store.sealed(&lane("b")).unwrap().remove(0);
+        let sealed = store.positions.sealed(&lane("b")).await.unwrap().remove(0);
         let forms: Vec<Form> = sealed.manifest().parts.iter().map(|part| part.advance.form.clone()).collect();
         let nothing = Form::Onward { gap: Ranges::default() };
         assert_eq!(forms, [Form::Fill { places: (3..4).into() }, nothing], "one record was purged");
-        store.open_requeued(object()).await.unwrap();
-        assert_eq!(stand(&store), [lacking(&[4]), lacking(&[0, 3, 4]), lacking(&[0]), lacking(&[0, 3, 4])]);
-        store.commit(&sealed, &receipt(&sealed)).await.unwrap();
-        assert_eq!(stand(&store)[1], lacking(&[0, 4]));
-        store.unseal(&store.sealed(&lane("d")).unwrap()[0]).await.unwrap();
-        assert_eq!(stand(&store)[3], lacking(&[0]), "it comes to the others by the ordinary way");
+        store.quarantine.open_requeued(object()).await.unwrap();
+        assert_eq!(stand(&store).await, [lacking(&[4]), lacking(&[0, 3, 4]), lacking(&[0]), lacking(&[0, 3, 4])]);
+        commit(&store, &sealed).await;
+        assert_eq!(stand(&store).await[1], lacking(&[0, 4]));
+        store.positions.unseal(&store.positions.sealed(&lane("d")).await.unwrap()[0]).await.unwrap();
+        assert_eq!(stand(&store).await[3], lacking(&[0]), "it comes to the others by the ordinary way");
     }
 
     #[test]

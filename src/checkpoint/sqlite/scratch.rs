@@ -2,25 +2,17 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::rows::{count, int};
-use super::{CheckpointStore, StoreError};
+use crate::checkpoint::StoreError;
 use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
 use crate::reading::Scratch;
 
-/// Room in the state directory.
-struct DiskScratch(PathBuf);
-
-impl CheckpointStore {
-    /// Room on disk for readings.
-    pub fn scratch(&self) -> Arc<dyn Scratch> {
-        Arc::new(DiskScratch(self.state_dir().to_owned()))
-    }
-}
+/// Room on the disk of this directory.
+pub struct DiskScratch(pub PathBuf);
 
 impl Scratch for DiskScratch {
     fn file(&self) -> std::io::Result<File> {

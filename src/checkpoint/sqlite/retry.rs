@@ -9,9 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::further::{self, ALL};
 use super::places::{self, Owner};
 use super::position::SinkRow;
-use super::refused::{KEPT, KeptRecord, bounded};
+use super::refused::{KEPT, bounded};
 use super::rows::{ObjectRow, count, int};
-use super::{CheckpointStore, StoreError, batches, requeue};
+use super::{batches, requeue};
+use crate::checkpoint::{KeptRecord, Retried, StoreError};
 use crate::delta::Places;
 use crate::notification::ObjectId;
 use crate::reading::{QuarantinedPlaces, RefusedAgain};
@@ -19,15 +20,6 @@ use crate::reading::{QuarantinedPlaces, RefusedAgain};
 /// Why a record stays whose object was read, and whose bytes are nowhere.
 const NOT_HELD: &str = "its object does not hold the record any more, and its bytes were not kept";
 const FURTHER_NOT_HELD: &str = "tried again; their object does not hold them any more";
-
-/// What came of records that were tried again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Retried {
-    /// Every sink has had them: they have left the quarantine.
-    pub delivered: u64,
-    /// They stay.
-    pub refused: u64,
-}
 
 /// Records of one object that are in quarantine, from some place on.
 #[derive(Default)]
@@ -83,75 +75,50 @@ impl InQuarantine {
     }
 }
 
-impl CheckpointStore {
-    /// Takes up what is asked for of the object: once for each record, every sink that has passed it comes to lack it. What
-    /// was purged since no sink lacks any more. Returns the number of the last request, if there is any. To be called
-    /// while no job works on the object.
-    pub async fn open_requeued(&self, object: ObjectId) -> Result<Option<u64>, StoreError> {
-        let is_idle = self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL
-                 UNION ALL SELECT 1 FROM object JOIN requeued ON object_id = object.id WHERE bucket = ?1 AND key = ?2",
-            )?;
-            Ok(!statement.exists(params![&*object.bucket, &*object.key])?)
-        })?;
-        if is_idle {
-            return Ok(None);
-        }
-        self.writer.write(move |connection| open(connection, &object)).await
-    }
-
-    /// The object's records in quarantine, from `from` on at least. What is asked for and not taken up yet counts as if it
-    /// were not asked for.
-    pub fn quarantined_places(&self, object: &ObjectId, from: u64) -> Result<QuarantinedPlaces, StoreError> {
-        self.read(|connection| {
-            let Some(row) = ObjectRow::find(connection, object)? else { return Ok(QuarantinedPlaces::default()) };
-            let mut found = InQuarantine::load(connection, object, from, u64::MAX)?;
-            let mut opened = places::load(connection, Owner::Requeued { object_id: row.id }, from..=u64::MAX)?;
-            let mut closed = found.all.clone();
-            closed.remove_places(&mut opened);
-            found.listed.retain(|place, _| opened.contains(*place));
-            found.further.remove_places(&mut closed);
-            let mut withheld = found.all.clone();
-            withheld.remove_places(&mut closed);
-            withheld.remove_places(&mut found.asked(false));
-            let listed = found.listed.into_keys().collect();
-            Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further })
-        })
-    }
-
-    /// The places of the object's records that are asked for by requests up to number `up_to` and whose bytes are kept.
-    pub fn kept_places(&self, object: &ObjectId, up_to: u64) -> Result<Vec<u64>, StoreError> {
-        self.read(|connection| {
-            let found = InQuarantine::load(connection, object, 0, up_to)?;
-            Ok(found.listed.into_iter().filter_map(|(place, (_, is_kept))| is_kept.then_some(place)).collect())
-        })
-    }
-
-    /// The record at a place, if it is in quarantine with its bytes.
-    pub fn kept_record(&self, object: &ObjectId, place: u64) -> Result<Option<KeptRecord>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection.prepare_cached(&format!(
-                "SELECT {KEPT} FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place = ?3 AND body_zstd IS NOT NULL"
-            ))?;
-            Ok(statement.query_row(params![&*object.bucket, &*object.key, int(place)], KeptRecord::of).optional()?)
-        })
-    }
-
-    /// Records that requests up to number `up_to` asked for leave the quarantine where each of `sinks` has had them. Those
-    /// that were refused again stay, and nobody asks for them any more; so do those that every sink was offered as far as
-    /// they are there.
-    pub async fn note_retried(
-        &self,
-        object: ObjectId,
-        sinks: Vec<Arc<str>>,
-        up_to: u64,
-        refused: RefusedAgain,
-    ) -> Result<Retried, StoreError> {
-        self.writer.write(move |connection| note(connection, &object, &sinks, up_to, refused)).await
-    }
+/// Whether nothing of the object is asked for, and nothing was.
+pub(super) fn is_idle(connection: &Connection, object: &ObjectId) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL
+         UNION ALL SELECT 1 FROM object JOIN requeued ON object_id = object.id WHERE bucket = ?1 AND key = ?2",
+    )?;
+    Ok(!statement.exists(params![&*object.bucket, &*object.key])?)
 }
 
+/// The object's records in quarantine, from `from` on at least.
+pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> Result<QuarantinedPlaces, StoreError> {
+    let Some(row) = ObjectRow::find(connection, object)? else { return Ok(QuarantinedPlaces::default()) };
+    let mut found = InQuarantine::load(connection, object, from, u64::MAX)?;
+    let mut opened = places::load(connection, Owner::Requeued { object_id: row.id }, from..=u64::MAX)?;
+    let mut closed = found.all.clone();
+    closed.remove_places(&mut opened);
+    found.listed.retain(|place, _| opened.contains(*place));
+    found.further.remove_places(&mut closed);
+    let mut withheld = found.all.clone();
+    withheld.remove_places(&mut closed);
+    withheld.remove_places(&mut found.asked(false));
+    let listed = found.listed.into_keys().collect();
+    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further })
+}
+
+/// The places of records that are asked for by requests up to number `up_to` and whose bytes are kept.
+pub(super) fn kept_places(connection: &Connection, object: &ObjectId, up_to: u64) -> Result<Vec<u64>, StoreError> {
+    let found = InQuarantine::load(connection, object, 0, up_to)?;
+    Ok(found.listed.into_iter().filter_map(|(place, (_, is_kept))| is_kept.then_some(place)).collect())
+}
+
+/// The record at a place, if it is in quarantine with its bytes.
+pub(super) fn kept_record(
+    connection: &Connection,
+    object: &ObjectId,
+    place: u64,
+) -> Result<Option<KeptRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {KEPT} FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place = ?3 AND body_zstd IS NOT NULL"
+    ))?;
+    Ok(statement.query_row(params![&*object.bucket, &*object.key, int(place)], KeptRecord::of).optional()?)
+}
+
+/// Takes up what is asked for of the object.
 pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };
@@ -200,7 +167,8 @@ fn sinks(connection: &Connection, object_id: i64) -> Result<Vec<String>, StoreEr
     Ok(sinks.collect::<Result<_, _>>()?)
 }
 
-fn note(
+/// Accounts for records that requests up to number `up_to` asked for.
+pub(super) fn note(
     connection: &Connection,
     object: &ObjectId,
     sinks: &[Arc<str>],

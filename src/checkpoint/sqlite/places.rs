@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::rows::{Sum, count, int};
+use crate::checkpoint::StoreError;
 use crate::delta::{Places, STRETCH_PLACES};
 
 /// Whose places are stored.

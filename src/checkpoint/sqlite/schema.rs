@@ -6,7 +6,8 @@ mod requeued;
 
 use rusqlite::Connection;
 
-use super::{OpenError, StoreError};
+use super::OpenError;
+use crate::checkpoint::StoreError;
 
 /// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
 pub(super) const MIGRATIONS: &[&str] = &[
@@ -312,6 +313,13 @@ CREATE INDEX unread_next ON unread (feed, kind, attempts, since_ms);
 ",
     lanes::STEP,
     requeued::STEP,
+    "
+-- How a batch is cut into requests (none: it is sent whole), and how far its receiver has it.
+ALTER TABLE batch ADD COLUMN limits BLOB;
+ALTER TABLE batch ADD COLUMN progress BLOB;
+-- How many lanes a sink has. It changes once nothing is sealed under another number.
+CREATE TABLE lanes (sink TEXT PRIMARY KEY, lanes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The version this program writes.

@@ -1,24 +1,11 @@
 //! A record in quarantine, and the reason that is kept of anything there.
 
 use super::rows::count;
+use crate::checkpoint::KeptRecord;
 use crate::delta::RecordHash;
 
 /// A reason kept is at most as long.
 const REASON_CHARS_MAX: usize = 1024;
-
-/// A refused record whose bytes are in quarantine.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct KeptRecord {
-    pub ordinal: u64,
-    /// Its number in the object's accepted sequence.
-    pub place: u64,
-    pub occurrence: u64,
-    pub hash: RecordHash,
-    /// The version it was first read in.
-    pub etag: Box<str>,
-    pub last_modified_ms: Option<i64>,
-    pub body_zstd: Vec<u8>,
-}
 
 /// The columns that [`KeptRecord::of`] reads, in their order.
 pub(super) const KEPT: &str = "ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd";

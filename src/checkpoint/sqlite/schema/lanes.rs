@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::batch::{Lane, Manifest, PieceMark, SealedPart};
+use crate::batch::{Lane, Manifest, PieceMark, RequestLimits, SealedPart};
 use crate::checkpoint::StoreError;
-use crate::checkpoint::batches::{ADVANCE, advance, insert_part, insert_row, part_sum_before, set_lane};
-use crate::checkpoint::rows::{Sum, count, int};
+use crate::checkpoint::sqlite::batches::{ADVANCE, advance, insert_part, insert_row_before, part_sum_before, set_lane};
+use crate::checkpoint::sqlite::rows::{Sum, count, int};
 use crate::sink::{LaneState, file_state};
 
 /// Makes the tables; what was in them is taken over by [`take_over`], which makes the checksums.
@@ -126,8 +126,9 @@ fn take_over_batch(connection: &Connection, lane: &Lane) -> Result<(), StoreErro
         last.pieces.push(PieceMark { to: last.advance.after, bytes: count(bytes), hash });
     }
     let (rows, parts): (Vec<RowBefore>, Vec<SealedPart>) = parts.into_iter().unzip();
-    let manifest = Manifest { id: id.into(), seq: count(seq), encoder: encoder.into(), parts };
-    insert_row(connection, lane, &manifest)?;
+    let (id, encoder, limits) = (id.into(), encoder.into(), RequestLimits::WHOLE);
+    let manifest = Manifest { id, seq: count(seq), encoder, limits, parts };
+    insert_row_before(connection, lane, &manifest)?;
     let mut note = connection.prepare(
         "UPDATE batch_part SET redelivers = ?4, sum = ?5 WHERE sink = ?1 AND lane = 0 AND seq = ?2 AND ord = ?3",
     )?;

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
+use crate::checkpoint::StoreError;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 

@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::StoreError;
 use super::places::{self, Owner};
 use super::refused::bounded;
 use super::rows::{count, int};
 use crate::batch::{Part, Refused};
+use crate::checkpoint::StoreError;
 use crate::delta::Places;
 use crate::notification::ObjectId;
 
@@ -50,7 +50,7 @@ pub(super) fn add(
     let (Some(first), Some(range)) = (refused.first(), range(refused.iter().map(|each| each.place))) else {
         return Ok(());
     };
-    let (object, version) = (&part.advance.object, &part.version);
+    let (object, version) = (&part.advance.object, &part.provenance.version);
     let records = int(refused.len() as u64);
     let id = match find(connection, object)? {
         Some(id) => {

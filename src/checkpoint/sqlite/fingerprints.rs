@@ -4,8 +4,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::StoreError;
 use super::rows::{Sum, count, int};
+use crate::checkpoint::StoreError;
 use crate::delta::Fingerprint;
 
 /// How many fingerprints a full stretch holds. It begins at a multiple of that.
@@ -88,29 +88,24 @@ fn verified<'r>(object_id: i64, row: &'r rusqlite::Row<'_>) -> Result<(i64, &'r 
     Ok((first, packed))
 }
 
-/// Appends the fingerprints from number `from` on: some of them, and none only when there are no more.
-pub(super) fn read(
-    connection: &Connection,
-    object_id: i64,
-    from: u64,
-    into: &mut Vec<Fingerprint>,
-) -> Result<(), StoreError> {
+/// The fingerprints from number `from` on: some of them, and none only when there are no more.
+pub(super) fn read(connection: &Connection, object_id: i64, from: u64) -> Result<Vec<Fingerprint>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first >= coalesce(
              (SELECT max(first) FROM fingerprints WHERE object_id = ?1 AND first <= ?2), ?2)
          ORDER BY first",
     )?;
     let mut rows = statement.query(params![object_id, int(from)])?;
-    let (before, mut next) = (into.len(), from);
+    let (mut found, mut next) = (Vec::new(), from);
     while let Some(row) = rows.next()?
-        && into.len() - before < READ_AT_ONCE
+        && found.len() < READ_AT_ONCE
     {
         let (first, packed) = verified(object_id, row)?;
         let skipped = usize::try_from(next.saturating_sub(count(first))).unwrap_or(usize::MAX);
-        into.extend(packed.as_chunks::<16>().0.iter().skip(skipped).copied().map(Fingerprint));
+        found.extend(packed.as_chunks::<16>().0.iter().skip(skipped).copied().map(Fingerprint));
         next = next.max(count(first) + packed.len() as u64 / 16);
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -174,9 +169,9 @@ mod tests {
         let connection = table();
         let accepted = append_many(&connection, &[1, 2, 5000, 3, 100_000, 4096, 1]);
         for from in [0, 1, 2, 4095, 4096, 5002, accepted - 1, accepted] {
-            let (mut found, mut at) = (Vec::new(), from);
+            let (mut found, mut at): (Vec<Fingerprint>, u64) = (Vec::new(), from);
             loop {
-                read(&connection, 7, at, &mut found).unwrap();
+                found.extend(read(&connection, 7, at).unwrap());
                 if from + found.len() as u64 == at {
                     break;
                 }
@@ -191,6 +186,6 @@ mod tests {
         let connection = table();
         append_many(&connection, &[10]);
         connection.execute("UPDATE fingerprints SET packed = zeroblob(160)", []).unwrap();
-        assert!(matches!(read(&connection, 7, 0, &mut Vec::new()), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(read(&connection, 7, 0), Err(StoreError::Corrupt { .. })));
     }
 }

@@ -5,8 +5,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::files;
 use super::lock::Lock;
-use super::{StoreError, files};
+use crate::checkpoint::StoreError;
 
 /// The store's files, as they were when the store was opened. While it is open none of them is replaced.
 #[derive(Debug)]
@@ -41,8 +42,11 @@ impl Presence {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => "is gone",
                 _ => continue,
             };
-            let what = format!("{} {what}", path.display());
-            return Err(StoreError::Gone { state_dir: self.state_dir.clone(), what });
+            return Err(StoreError::Gone(format!(
+                "the state directory {} was removed or replaced while the daemon ran ({} {what}); put it back, or restore a backup of it, and start again; without it everything is delivered again",
+                self.state_dir.display(),
+                path.display()
+            )));
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::{io, thread};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::StoreError;
 use super::presence::Presence;
+use crate::checkpoint::StoreError;
 
 /// How many writes one commit gathers at most.
 const GROUP_MAX: usize = 256;
@@ -192,7 +192,7 @@ mod tests {
     fn writer(directory: &Path, kind: &str) -> (Writer, Writing) {
         let connection = Connection::open(directory.join("db")).unwrap();
         connection.execute_batch(&format!("CREATE TABLE t (n {kind})")).unwrap();
-        let lock = crate::checkpoint::lock::Lock::take(directory).unwrap();
+        let lock = crate::checkpoint::sqlite::lock::Lock::take(directory).unwrap();
         let presence = Arc::new(Presence::of(directory, &lock).unwrap());
         Writer::new(connection, presence)
     }

@@ -154,7 +154,8 @@ pub(super) fn is_disk_full(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::CheckpointStore;
+    use crate::checkpoint::conformance::object;
+    use crate::checkpoint::{Positions as _, SqliteStore};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -164,7 +165,7 @@ mod tests {
     fn a_new_store_is_for_its_owner_alone() {
         let root = tempfile::tempdir().unwrap();
         let state_dir = root.path().join("a/state");
-        let _store = CheckpointStore::open(&state_dir, 0).unwrap();
+        let _store = SqliteStore::open(&state_dir, 0).unwrap();
         assert_eq!(mode(&state_dir), 0o700);
         for path in all(&state_dir) {
             assert_eq!(mode(&path), 0o600, "{}", path.display());
@@ -175,7 +176,7 @@ mod tests {
     fn files_that_others_may_read_are_narrowed() {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let store = SqliteStore::open(directory.path(), 0).unwrap();
         // A process that was killed leaves its log behind.
         let [_, _, log, index] = all(directory.path());
         let kept = [fs::read(&log).unwrap(), fs::read(&index).unwrap()];
@@ -188,7 +189,7 @@ mod tests {
         for path in all(directory.path()) {
             fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         }
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
+        let store = SqliteStore::open(directory.path(), 0).unwrap();
         for path in all(directory.path()) {
             assert_eq!(mode(&path), 0o600, "{}", path.display());
         }
@@ -201,20 +202,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join(DATABASE);
         fs::write(&database, "").unwrap();
-        let refused = CheckpointStore::open(directory.path(), 0);
+        let refused = SqliteStore::open(directory.path(), 0);
         assert!(matches!(refused, Err(OpenError::Corrupt { path, .. }) if path == database));
         assert_eq!(fs::metadata(&database).unwrap().len(), 0, "nothing was made of it");
         let looked = crate::checkpoint::Inspection::look(directory.path());
         assert!(matches!(looked, Err(OpenError::Corrupt { .. })));
         for rest in [&b"S"[..], b"SQLite format 3\0", &[0; 99]] {
             fs::write(&database, rest).unwrap();
-            let refused = CheckpointStore::open(directory.path(), 0);
+            let refused = SqliteStore::open(directory.path(), 0);
             assert!(matches!(refused, Err(OpenError::Corrupt { .. })), "{} bytes were taken", rest.len());
             assert_eq!(fs::read(&database).unwrap(), rest);
         }
         fs::remove_file(&database).unwrap();
         fs::write(database.with_extension("sqlite-wal"), "what was committed").unwrap();
-        let refused = CheckpointStore::open(directory.path(), 0);
+        let refused = SqliteStore::open(directory.path(), 0);
         let Err(OpenError::Corrupt { reason, .. }) = refused else { panic!("taken for a new store") };
         assert!(reason.contains("sqlite-wal"), "{reason}");
     }
@@ -224,21 +225,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join(DATABASE);
         std::os::unix::fs::symlink(directory.path().join("unmounted/db"), &database).unwrap();
-        let refused = CheckpointStore::open(directory.path(), 0);
+        let refused = SqliteStore::open(directory.path(), 0);
         assert!(matches!(refused, Err(OpenError::Io { path, .. }) if path == database));
         assert!(database.is_symlink());
     }
 
-    #[test]
-    fn a_first_start_that_was_cut_short_begins_anew() {
+    #[tokio::test]
+    async fn a_first_start_that_was_cut_short_begins_anew() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join(DATABASE);
         fs::write(database.with_extension(UNNAMED), "half of a database").unwrap();
         for leftover in logs(&database) {
             fs::write(leftover, "").unwrap();
         }
-        let store = CheckpointStore::open(directory.path(), 0).unwrap();
-        assert_eq!(store.object_count().unwrap(), 0);
+        let store = SqliteStore::open(directory.path(), 0).unwrap();
+        assert!(!store.position(&object(), &[]).await.unwrap().known);
         assert!(!database.with_extension(UNNAMED).exists());
     }
 
@@ -253,7 +254,7 @@ mod tests {
             let other = Connection::open(&database).unwrap();
             other.pragma_update(None, "user_version", version).unwrap();
             drop(other);
-            let refused = CheckpointStore::open(directory.path(), 0);
+            let refused = SqliteStore::open(directory.path(), 0);
             let Err(OpenError::Corrupt { reason, .. }) = refused else { panic!("version {version} was taken") };
             assert!(reason.contains("other tables"), "{reason}");
         }
