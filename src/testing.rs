@@ -6,7 +6,8 @@ pub mod batch {
 
 pub mod checkpoint {
     pub use crate::checkpoint::{
-        Answer, DiskScratch, Durability, Quarantine, SinkPosition, SqliteStore, Store, Writing,
+        Answer, DiskScratch, Durability, Inspection, Quarantine, Selection, SinkPosition, SqliteStore, Store, Writing,
+        back_up,
     };
 }
 

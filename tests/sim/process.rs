@@ -15,7 +15,7 @@ use auditferry::testing::sink;
 use tokio::time::Instant;
 
 use crate::log;
-use crate::plan::{BUCKET, SHELF, sink_name};
+use crate::plan::sink_name;
 use crate::world::World;
 use crate::world::place::Place;
 use crate::world::queue::EventQueue;
@@ -90,17 +90,21 @@ async fn write(world: World, mut writing: Writing) {
 
 fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
     let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
-    let places = [BUCKET, SHELF].into_iter().filter(|bucket| config.feed.contains_key(*bucket));
+    let places = world.state().setting.buckets();
     let sinks = (0..config.sink.len())
         .map(|sink| (sink_name(sink), vec![sink::memory(Receiver { world: world.clone(), sink })]));
     let clock = world.clone();
     world::World {
-        clock: Clock::of(move || clock.state().wall_ms()),
+        clock: Clock::of(move || {
+            let mut state = clock.state();
+            state.is_asked("the clock");
+            state.wall_ms()
+        }),
         random: Random::seeded(seed),
         compute: Compute::InPlace,
         store,
         scratch: Arc::new(DiskScratch(config.state_dir.clone())),
-        places: places.map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
+        places: places.into_iter().map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
         queues: [("events".to_owned(), EventQueue { world: world.clone() })].into(),
         sinks: sinks.collect(),
         identities: Vec::new(),
