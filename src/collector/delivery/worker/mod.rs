@@ -118,7 +118,7 @@ impl SinkWorker {
                 never = gathering.grow() => match never {},
             };
             drop(batch);
-            sealed = match gathering.cut_by_now() {
+            sealed = match gathering.cut_soon().await {
                 Some(next) => sender.commit_and_seal(under_way, &receipt, next).await?,
                 None => {
                     sender.commit_alone(&under_way.sealed, &receipt).await?;
