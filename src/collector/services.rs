@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::batch::Part;
 use crate::checkpoint::CheckpointStore;
+use crate::collector::budget::Budget;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -27,6 +28,7 @@ pub(super) struct Services {
     pub store: CheckpointStore,
     pub clock: Clock,
     pub compute: Compute,
+    pub budget: Budget,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
 use crate::checkpoint::CheckpointStore;
+use crate::collector::budget::Budget;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
@@ -35,7 +36,7 @@ use crate::collector::schedule::ReadRequest;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
-use crate::config::{Config, Limits, Listen, feed};
+use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
 use crate::sink::{self, Sink};
@@ -55,6 +56,7 @@ pub(super) struct Basis {
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
+    pub budget: Budget,
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
@@ -75,12 +77,11 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
 }
 
-/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. Two full ones have room.
-fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> batch::Limits {
-    let sink::BatchConfig { bytes, events, age } = table.batch;
-    let bytes = bytes.or(limits.batch_bytes).unwrap_or_else(|| table.kind.batch_bytes());
+/// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
+fn batch_limits(limits: &Limits, table: &sink::Config, share: Share) -> batch::Limits {
+    let sink::BatchConfig { events, age, .. } = table.batch;
     batch::Limits {
-        bytes: bytes.min(room_bytes / 2),
+        bytes: share.batch_bytes,
         events: events.unwrap_or(limits.batch_events),
         age: age.unwrap_or(limits.batch_age),
     }
@@ -88,19 +89,21 @@ fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> bat
 
 pub(super) fn workers(
     config: &Config,
+    shares: &BTreeMap<String, Share>,
     feeds: &Arc<Feeds>,
     mut sinks: BTreeMap<String, Box<dyn Sink>>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
     let limits = &config.limits;
-    let Basis { store, clock, random, compute, reporter, halt, once } = basis;
+    let Basis { store, clock, random, compute, budget, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let encoder = encoder_name(config, name, table).into();
         let lane = Lane::only(name.as_str().into());
-        let room_bytes = limits.in_flight_bytes / config.sink.len().max(1);
-        let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
+        let is_not_there = || Error::Config(format!("sink {name} is not there"));
+        let sink = sinks.remove(name).ok_or_else(is_not_there)?;
+        let share = *shares.get(name).ok_or_else(is_not_there)?;
         let unfinished = recovery::look_up(
             store,
             feeds,
@@ -109,17 +112,17 @@ pub(super) fn workers(
             &encoder,
             limits,
             *compute,
+            budget,
             random,
             reporter,
             halt,
         )?;
-        let batches = batch_limits(limits, table, room_bytes);
         let (worker, handle) = SinkWorker::new(worker::Setup {
             lane,
             sink,
             encoder,
-            limits: batches,
-            room_bytes: room_bytes.min(2 * batches.bytes),
+            limits: batch_limits(limits, table, share),
+            room_bytes: share.bytes,
             store: store.clone(),
             clock: clock.clone(),
             random: random.clone(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::batch::Buffers;
 use crate::delta::DeltaError;
 use crate::family::Context;
 use crate::notification::ObjectId;
@@ -10,6 +11,7 @@ use crate::object::inflate::InflateError;
 use crate::reading::room::Scratch;
 use crate::records::lines::LinesError;
 use crate::records::rows::RowsError;
+use crate::room::Room;
 
 /// How records become events. It is the only maker of a [`Context`]: a record that is read now, rebuilt after a crash or
 /// requeued must give the same events.
@@ -43,6 +45,9 @@ pub struct Plan {
     pub version: Version,
     pub limits: Limits,
     pub scratch: Arc<dyn Scratch>,
+    /// The memory that it may take.
+    pub room: Room,
+    pub buffers: Buffers,
 }
 
 /// Why a version could not be read, other than by a fault of its place.

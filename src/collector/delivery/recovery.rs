@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, Form, Lane, Piece, SealedPart};
 use crate::checkpoint::{CheckpointStore, KeptRecord, Sealed, StoreError};
 use crate::collector::backoff::Backoff;
+use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
@@ -45,6 +46,7 @@ pub(in crate::collector) struct Rebuild {
     store: CheckpointStore,
     limits: Limits,
     compute: Compute,
+    budget: Budget,
     random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
@@ -60,6 +62,7 @@ pub(in crate::collector) fn look_up(
     encoder: &Arc<str>,
     limits: &Limits,
     compute: Compute,
+    budget: &Budget,
     random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
@@ -75,6 +78,7 @@ pub(in crate::collector) fn look_up(
             store: store.clone(),
             limits: limits.clone(),
             compute,
+            budget: budget.clone(),
             random: random.clone(),
             reporter: reporter.clone(),
             shutdown: shutdown.clone(),
@@ -218,13 +222,14 @@ impl Rebuild {
         }
     }
 
-    fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup {
+    fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup<'_> {
         Setup {
             feed: Arc::clone(feed),
             object: object.clone(),
             snapshot,
             store: self.store.clone(),
             compute: self.compute,
+            budget: &self.budget,
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,

@@ -233,6 +233,7 @@ impl Announced {
             snapshot,
             store: self.services.store.clone(),
             compute: self.services.compute,
+            budget: &self.services.budget,
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),

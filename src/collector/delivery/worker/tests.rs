@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::*;
 use crate::batch::{Acceptance, Advance, Part};
 use crate::checkpoint::back_up;
+use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::delivery::recovery::look_up;
 use crate::collector::delivery::tracker::{Outcome, Tracker};
@@ -108,9 +109,20 @@ fn start(store: CheckpointStore, delivered: &Delivered, encoder: &str) -> World 
     let reporter = Reporter::new(&Arc::new(Health::default()), &metrics, Instant::now());
     let (encoder, random) = (encoder.into(), Random::seeded(1));
     let (feeds, limits) = (Arc::new(Feeds(Vec::new())), crate::config::Limits::default());
-    let unfinished =
-        look_up(&store, &feeds, SinkId(0), &lane(), &encoder, &limits, Compute::InPlace, &random, &reporter, &halt)
-            .unwrap();
+    let unfinished = look_up(
+        &store,
+        &feeds,
+        SinkId(0),
+        &lane(),
+        &encoder,
+        &limits,
+        Compute::InPlace,
+        &Budget::new(0),
+        &random,
+        &reporter,
+        &halt,
+    )
+    .unwrap();
     let (worker, handle) = SinkWorker::new(Setup {
         lane: lane(),
         sink: memory(delivered.clone()),
