@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::batch::BUFFER_BYTES;
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{Positions, StoreError};
 use crate::collector::budget::{Budget, Loan};
 use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
@@ -18,7 +18,7 @@ use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
-use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
+use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, Step};
 use crate::room::Room;
 
 /// A step gets so many bytes of the body, or what has come within so long.
@@ -37,7 +37,8 @@ pub(super) struct Setup<'a> {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     pub snapshot: Snapshot,
-    pub store: CheckpointStore,
+    pub positions: Arc<dyn Positions>,
+    pub scratch: Arc<dyn Scratch>,
     pub compute: Compute,
     pub budget: &'a Budget,
     pub limits: Limits,
@@ -53,7 +54,7 @@ pub(super) struct Pump<I, T> {
     object: ObjectId,
     version: Version,
     body: Option<Body>,
-    store: CheckpointStore,
+    positions: Arc<dyn Positions>,
     compute: Compute,
     loan: Loan,
     progress: Arc<Progress>,
@@ -69,7 +70,7 @@ pub(super) struct Pump<I, T> {
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup<'_>, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, store, compute, budget, limits, progress, shutdown } = setup;
+        let Setup { feed, object, snapshot, positions, scratch, compute, budget, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
         let loan = budget.begin();
         let plan = Plan {
@@ -77,7 +78,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             object: object.clone(),
             version: version.clone(),
             limits,
-            scratch: store.scratch(),
+            scratch,
             room: Room::new(Box::new(loan.clone())),
             buffers: budget.buffers.clone(),
         };
@@ -86,7 +87,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             object,
             version,
             body: Some(body),
-            store,
+            positions,
             compute,
             loan,
             progress,
@@ -175,9 +176,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 }
             }
             Need::Fingerprints { from } => {
-                let mut fingerprints = Vec::new();
-                self.store.fingerprints(&self.object, from, &mut fingerprints)?;
-                Ok(Input::Fingerprints(fingerprints))
+                Ok(Input::Fingerprints(self.positions.fingerprints(&self.object, from).await?))
             }
             Need::Room(bytes) => {
                 self.loan.wait(bytes).await;

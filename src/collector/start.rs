@@ -11,11 +11,12 @@ use tracing::info;
 
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::budget::Budget;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
+use crate::collector::delivery::gate::Gate;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
 use crate::collector::delivery::worker::{self, SinkWorker, WorkerError};
@@ -39,6 +40,7 @@ use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
+use crate::reading::Scratch;
 use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
@@ -52,7 +54,8 @@ pub(super) type Sources = JoinSet<Result<(), Error>>;
 
 /// What each part is started with.
 pub(super) struct Basis {
-    pub store: CheckpointStore,
+    pub store: Store,
+    pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
@@ -87,43 +90,65 @@ fn batch_limits(limits: &Limits, table: &sink::Config, share: Share) -> batch::L
     }
 }
 
-pub(super) fn workers(
+pub(super) async fn workers(
     config: &Config,
     shares: &BTreeMap<String, Share>,
     feeds: &Arc<Feeds>,
-    mut sinks: BTreeMap<String, Box<dyn Sink>>,
+    mut sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
-    let limits = &config.limits;
-    let Basis { store, clock, random, compute, budget, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
+        let lanes = sinks.remove(name).filter(|lanes| !lanes.is_empty());
+        let share = shares.get(name).copied();
+        let (lanes, share) = lanes.zip(share).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let encoder = encoder_name(config, name, table).into();
-        let lane = Lane::only(name.as_str().into());
-        let is_not_there = || Error::Config(format!("sink {name} is not there"));
-        let sink = sinks.remove(name).ok_or_else(is_not_there)?;
-        let share = *shares.get(name).ok_or_else(is_not_there)?;
+        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, share, encoder, lanes };
+        handles.push(sink_workers(config, feeds, sink, basis, tasks).await?);
+    }
+    Ok(handles.into_iter().collect())
+}
+
+/// What one sink's workers are made of.
+struct SinkParts<'a> {
+    name: Arc<str>,
+    id: SinkId,
+    table: &'a sink::Config,
+    share: Share,
+    encoder: Arc<str>,
+    lanes: Vec<Box<dyn Sink>>,
+}
+
+/// A sink's workers, one for each lane, and the handle of them all.
+async fn sink_workers(
+    config: &Config,
+    feeds: &Arc<Feeds>,
+    SinkParts { name, id, table, share, encoder, lanes }: SinkParts<'_>,
+    basis: &Basis,
+    tasks: &mut JoinSet<Result<(), Error>>,
+) -> Result<WorkerHandle, Error> {
+    let limits = &config.limits;
+    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, once } = basis;
+    let flow = table.flow();
+    let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
+    let batches = batch_limits(limits, table, share);
+    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes);
+    let gate = Gate::new(random);
+    for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
+        let lane = Lane { sink: Arc::clone(&name), number };
         let unfinished = recovery::look_up(
-            store,
-            feeds,
-            SinkId(position),
-            &lane,
-            &encoder,
-            limits,
-            *compute,
-            budget,
-            random,
-            reporter,
-            halt,
-        )?;
-        let (worker, handle) = SinkWorker::new(worker::Setup {
+            store, scratch, feeds, id, &lane, &encoder, limits, *compute, budget, random, reporter, halt,
+        )
+        .await?;
+        let setup = worker::Setup {
             lane,
-            sink,
-            encoder,
-            limits: batch_limits(limits, table, share),
-            room_bytes: share.bytes,
-            store: store.clone(),
+            sink: sink.into(),
+            gate: gate.clone(),
+            encoder: Arc::clone(&encoder),
+            limits: batches,
+            flow,
+            positions: Arc::clone(&store.positions),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(reporter.metrics()),
@@ -131,16 +156,16 @@ pub(super) fn workers(
             shutdown: halt.clone(),
             last_send: limits.shutdown_grace / 3,
             once: *once,
-        });
+        };
+        let worker = SinkWorker::new(setup, end);
         tasks.spawn(async move {
             match worker.run(unfinished).await {
                 Ok(()) | Err(WorkerError::Stopped) => Ok(()),
                 Err(WorkerError::Store(error)) => Err(error.into()),
             }
         });
-        handles.push(handle);
     }
-    Ok(handles.into_iter().collect())
+    Ok(handle)
 }
 
 pub(super) fn scanners(
@@ -182,7 +207,7 @@ pub(super) fn requeues(
 ) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         clock: basis.clock.clone(),
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
@@ -203,7 +228,7 @@ pub(super) fn rerouting(
 ) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         read_requests: read_requests.clone(),
         once: basis.once,
     };
@@ -252,7 +277,7 @@ pub(super) fn queues<Q: Queue>(
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
             feeds: Arc::clone(&services.feeds),
-            store: store.clone(),
+            quarantine: Arc::clone(&store.quarantine),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(&services.metrics),

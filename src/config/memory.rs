@@ -21,9 +21,6 @@ const OBJECT_BYTES: usize = 5 << 20;
 /// A sink's share is no smaller, unless it needs less.
 const SHARE_BYTES_MIN: usize = 4 << 20;
 
-/// As many full batches of a sink have room: one under way, and one that gathers.
-const BATCHES: usize = 2;
-
 /// The budget and its parts, in bytes.
 pub struct Memory {
     /// What the sinks' events may take, by the sink's name.
@@ -35,9 +32,17 @@ pub struct Memory {
 /// A sink's share.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
-    pub bytes: usize,
+    pub lanes: usize,
+    /// What each of its lanes has: one batch more has room than the window takes.
+    pub lane_bytes: usize,
     /// A batch is full when it has so many.
     pub batch_bytes: usize,
+}
+
+impl Share {
+    pub fn bytes(&self) -> usize {
+        self.lane_bytes.saturating_mul(self.lanes)
+    }
 }
 
 impl Config {
@@ -67,9 +72,13 @@ impl Needs {
         let half = limits.memory_bytes.unwrap_or(DEFAULT_BYTES) / 2;
         let most = (half / config.sink.len().max(1)).max(SHARE_BYTES_MIN);
         let share = |table: &sink::Config| {
-            let wanted = table.batch.bytes.or(limits.batch_bytes).unwrap_or_else(|| table.kind.batch_bytes());
-            let bytes = wanted.saturating_add(BUFFER_BYTES).saturating_mul(BATCHES).min(most);
-            Share { bytes, batch_bytes: wanted.min(bytes / BATCHES - BUFFER_BYTES) }
+            let flow = table.flow();
+            let (lanes, batches) = (usize::from(flow.lanes), usize::from(flow.window) + 1);
+            let wanted = table.batch.bytes.or(limits.batch_bytes).unwrap_or(flow.batch_bytes);
+            // The last part of a batch may go beyond it.
+            let each = wanted.saturating_add(BUFFER_BYTES).min(most / lanes / batches);
+            let batch_bytes = wanted.min((each / 2).max(each.saturating_sub(BUFFER_BYTES)));
+            Share { lanes, lane_bytes: each * batches, batch_bytes }
         };
         let rows = rows::Limits::default();
         let rows_bytes = usize::try_from(rows.decoding_bytes_max + rows.fetch_bytes_max).unwrap_or(usize::MAX);
@@ -86,7 +95,7 @@ impl Needs {
     }
 
     fn shares_bytes(&self) -> usize {
-        self.shares.values().map(|share| share.bytes).sum()
+        self.shares.values().map(Share::bytes).sum()
     }
 
     fn sum(&self) -> usize {
@@ -107,7 +116,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     let what = if needs.rows > needs.inflating { "a row group of a Parquet file" } else { "a zstd window" };
     let message = format!(
-        "expected at least {sum} ({}), found {bytes}: the checkpoint store's caches {}, two batches of each sink {}, {} \
+        "expected at least {sum} ({}), found {bytes}: the checkpoint store's caches {}, the batches of each sink {}, {} \
          objects at once {}, and for one of them the longest line {} and {what} {}; raise it, or lower \
          limits.objects_at_once, limits.line_bytes_max or batch.bytes of a sink",
         mib(sum),
@@ -144,7 +153,7 @@ mod tests {
     fn sum(config: &Config) -> usize {
         let Memory { sinks, readings } = config.memory();
         let objects = config.limits.objects_at_once.max(config.feed.len()) * OBJECT_BYTES;
-        CACHE_BYTES + sinks.values().map(|share| share.bytes).sum::<usize>() + objects + readings
+        CACHE_BYTES + sinks.values().map(Share::bytes).sum::<usize>() + objects + readings
     }
 
     #[test]
@@ -159,13 +168,14 @@ mod tests {
     #[test]
     fn two_full_batches_of_a_sink_have_room() {
         let share = |limits, sinks| config(limits, sinks).memory().sinks["sink0"];
-        assert_eq!(share("", 1), Share { bytes: 2 * (8 * MIB + BUFFER_BYTES), batch_bytes: 8 * MIB });
-        assert_eq!(share("batch_bytes = 1000", 1), Share { bytes: 2 * (1000 + BUFFER_BYTES), batch_bytes: 1000 });
+        let of = |lane_bytes, batch_bytes| Share { lanes: 1, lane_bytes, batch_bytes };
+        assert_eq!(share("", 1), of(2 * (8 * MIB + BUFFER_BYTES), 8 * MIB));
+        assert_eq!(share("batch_bytes = 1000", 1), of(2 * (1000 + BUFFER_BYTES), 1000));
         // Many sinks share half of the budget, and then have smaller batches.
         let one_of_many = share("", 12);
-        assert_eq!(one_of_many.bytes, 8 * MIB);
+        assert_eq!(one_of_many.bytes(), 8 * MIB);
         assert_eq!(one_of_many.batch_bytes, 4 * MIB - BUFFER_BYTES);
-        assert_eq!(share("", 100).bytes, SHARE_BYTES_MIN);
+        assert_eq!(share("", 100).bytes(), SHARE_BYTES_MIN);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::Buffers;
+use crate::batch::{Buffers, Provenance};
 use crate::delta::DeltaError;
 use crate::family::Context;
 use crate::notification::ObjectId;
@@ -48,6 +48,14 @@ pub struct Plan {
     /// The memory that it may take.
     pub room: Room,
     pub buffers: Buffers,
+}
+
+impl Plan {
+    pub(super) fn provenance(&self) -> Provenance {
+        let Context { feed, family, .. } = self.contexts.context(&self.object, self.version.last_modified_ms);
+        let (object, version) = (self.object.clone(), self.version.clone());
+        Provenance { feed: feed.into(), family: family.name, object, version }
+    }
 }
 
 /// Why a version could not be read, other than by a fault of its place.
