@@ -1,7 +1,7 @@
 //! What the tests, benches and fuzz targets of this crate use of it. Nothing here is promised to anybody else.
 
 pub mod batch {
-    pub use crate::batch::{Batch, Lane};
+    pub use crate::batch::{Batch, Buffers, Lane};
 }
 
 pub mod checkpoint {
@@ -112,6 +112,10 @@ pub mod records {
     pub mod rows {
         pub use crate::records::rows::{Limits, Rows, are_in};
     }
+}
+
+pub mod room {
+    pub use crate::room::Room;
 }
 
 pub mod secret {
