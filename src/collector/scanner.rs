@@ -16,7 +16,7 @@ use crate::collector::feeds::Feed;
 use crate::collector::ids::FeedId;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::shutdown::Shutdown;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectChange;
@@ -48,7 +48,7 @@ pub(super) struct Scanner {
     pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub read_requests: mpsc::Sender<ReadRequest>,
+    pub read_requests: ReadRequests,
     pub at_start: bool,
     pub every: Option<Duration>,
     /// One scan, and no more.
@@ -288,8 +288,7 @@ impl Scanner {
             return Ok(());
         }
         counts.changed += 1;
-        // A closed dispatcher means that the process is ending.
-        let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;
+        self.read_requests.send(self.position, change, None).await;
         Ok(())
     }
 }

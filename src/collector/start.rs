@@ -31,7 +31,7 @@ use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
@@ -143,7 +143,7 @@ pub(super) fn workers(
 pub(super) fn scanners(
     config: &Config,
     services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
+    read_requests: &ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
 ) {
@@ -171,12 +171,7 @@ pub(super) fn scanners(
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         store: services.store.clone(),
@@ -192,12 +187,7 @@ pub(super) fn requeues(
 }
 
 /// The task that takes up objects that no feed took before.
-pub(super) fn rerouting(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
         store: services.store.clone(),
@@ -212,7 +202,7 @@ pub(super) fn queues<Q: Queue>(
     config: &Config,
     mut queues: BTreeMap<String, Q>,
     services: &Arc<Services>,
-    read_requests: mpsc::Sender<ReadRequest>,
+    read_requests: ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,

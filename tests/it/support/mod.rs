@@ -12,6 +12,8 @@ pub mod emulator;
 
 pub mod http;
 
+pub mod inside;
+
 pub mod log;
 
 pub mod ocsf;

@@ -1,0 +1,196 @@
+//! The collector in this process, under paused time: places in memory, each with a scan, and one receiver.
+
+use std::collections::BTreeMap;
+use std::ops::Range as Span;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use auditferry::batch::Batch;
+use auditferry::checkpoint::{CheckpointStore, Durability, Writing};
+use auditferry::collector::clock::Clock;
+use auditferry::collector::compute::Compute;
+use auditferry::collector::random::Random;
+use auditferry::collector::shutdown::{self, Stop};
+use auditferry::collector::world::World;
+use auditferry::collector::{self, Mode};
+use auditferry::config::load;
+use auditferry::notification::scan::{Found, ScanError};
+use auditferry::notification::sqs::SqsQueue;
+use auditferry::notification::{ObjectChange, ObjectId};
+use auditferry::object::{
+    Answer, Body, Condition, MemoryPlace, Part, Place, Range, ReadError, Reading, Snapshot, Version,
+};
+use auditferry::sink::{self, MemoryReceiver};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::records::{object, records};
+
+/// How the objects of a place are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    AtOnce,
+    /// No read is answered.
+    Never,
+}
+
+/// The objects of one feed: each holds one of the records with these numbers.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    pub name: &'static str,
+    pub records: Span<u64>,
+    pub pace: Pace,
+    /// How long its listing takes.
+    pub listing: Duration,
+}
+
+impl Shelf {
+    pub fn new(name: &'static str, records: Span<u64>, pace: Pace) -> Self {
+        Self { name, records, pace, listing: Duration::ZERO }
+    }
+
+    fn version(&self, number: u64) -> Version {
+        let size_bytes = self.content(number).len() as u64;
+        Version { etag: format!("e{number}").into(), version_id: None, last_modified_ms: Some(1), size_bytes }
+    }
+
+    fn content(&self, number: u64) -> Bytes {
+        object(&records(number..number + 1)).into()
+    }
+
+    fn number(object: &ObjectId) -> u64 {
+        object.key.rsplit('/').next().and_then(|name| name.strip_suffix(".json")).unwrap().parse().unwrap()
+    }
+}
+
+impl MemoryPlace for Shelf {
+    fn read<'a>(
+        &'a self,
+        object: &'a ObjectId,
+        _condition: Condition,
+    ) -> Answer<'a, Result<Reading<Snapshot>, ReadError>> {
+        Box::pin(async move {
+            if self.pace == Pace::Never {
+                std::future::pending::<()>().await;
+            }
+            let number = Self::number(object);
+            let body = Body::of([Ok(self.content(number))]);
+            Ok(Reading::Changed(Snapshot { version: self.version(number), body }))
+        })
+    }
+
+    fn read_range<'a>(
+        &'a self,
+        _: &'a ObjectId,
+        _: Condition,
+        _: Range,
+    ) -> Answer<'a, Result<Reading<Part>, ReadError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn etag<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, Result<Box<str>, ReadError>> {
+        Box::pin(async { Ok(self.version(Self::number(object)).etag) })
+    }
+
+    fn list<'a>(&'a self, _prefix: &'a str) -> Answer<'a, Result<Vec<Found>, ScanError>> {
+        Box::pin(async move {
+            tokio::time::sleep(self.listing).await;
+            let change = |number| ObjectChange {
+                etag: Some(self.version(number).etag),
+                ..ObjectChange::of(ObjectId::new(self.name, format!("workspaceId=1/date=2026-01-01/{number}.json")))
+            };
+            Ok(self.records.clone().map(change).map(Found::Object).collect())
+        })
+    }
+}
+
+/// What was delivered, and when.
+#[derive(Clone, Default)]
+pub struct Delivered(Arc<Mutex<Vec<(Instant, String)>>>);
+
+impl Delivered {
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    /// Waits until as many lines were delivered. Returns how long that took.
+    ///
+    /// # Panics
+    /// They were not within so long.
+    pub async fn comes_to(&self, count: usize, within: Duration) -> Duration {
+        let began = Instant::now();
+        while self.0.lock().unwrap().len() < count {
+            assert!(began.elapsed() < within, "{} of {count} lines within {within:?}", self.lines().len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        began.elapsed()
+    }
+}
+
+impl MemoryReceiver for Delivered {
+    fn take<'a>(&'a self, batch: &'a Batch) -> sink::Answer<'a, ()> {
+        Box::pin(async move {
+            let line = |line: &[u8]| (Instant::now(), String::from_utf8(line.to_vec()).unwrap().trim_end().to_owned());
+            self.0.lock().unwrap().extend(batch.lines().map(line));
+            Ok(())
+        })
+    }
+
+    fn last(&self) -> sink::Answer<'_, Option<Box<str>>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Runs the collector over the shelves, beside what the test does until it ends. Then it is stopped. Returns how long the
+/// stop took.
+pub fn run(limits: &str, shelves: &[Shelf], test: impl AsyncFnOnce(&Delivered)) -> Duration {
+    let directory = tempfile::tempdir().unwrap();
+    let state_dir = directory.path().join("state");
+    let mut text = format!(
+        "state_dir = {state_dir:?}\n[sink.out]\ntype = \"file\"\npath = \"/nowhere/out\"\nencoding = \"raw\"\n"
+    );
+    for Shelf { name, .. } in shelves {
+        text += &format!(
+            "[feed.{name}]\nfamily = \"databricks\"\nbucket = \"{name}\"\nregion = \"eu-central-1\"\nscan_every = \"1m\"\nsinks = [\"out\"]\n"
+        );
+    }
+    text += &format!("[limits]\n{limits}\n");
+    let path = directory.path().join("auditferry.toml");
+    std::fs::write(&path, &text).unwrap();
+    let config = load::load(&[path], []).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let (store, writing) = CheckpointStore::open_apart(&state_dir, 0, Durability::Process).unwrap();
+        tokio::spawn(write(writing));
+        let delivered = Delivered::default();
+        let place = |shelf: &Shelf| (shelf.name.to_owned(), Place::Memory(Arc::new(shelf.clone())));
+        let world: World<SqsQueue> = World {
+            clock: Clock::of(|| 1_800_000_000_000),
+            random: Random::seeded(0),
+            compute: Compute::InPlace,
+            store,
+            places: shelves.iter().map(place).collect(),
+            queues: BTreeMap::new(),
+            sinks: [("out".to_owned(), sink::memory(delivered.clone()))].into(),
+            identities: Vec::new(),
+        };
+        let (stop, hears) = shutdown::channel();
+        let collector = tokio::spawn(collector::run_in(world, config, Mode::Daemon, hears));
+        test(&delivered).await;
+        ended(stop, collector).await
+    })
+}
+
+async fn ended(stop: Stop, collector: tokio::task::JoinHandle<Result<(), collector::Error>>) -> Duration {
+    let asked = Instant::now();
+    stop.request();
+    collector.await.unwrap().unwrap();
+    asked.elapsed()
+}
+
+/// Commits what is asked for at once.
+async fn write(mut writing: Writing) {
+    while writing.asked().await {
+        writing.commit().answer();
+    }
+}
