@@ -96,8 +96,11 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     pub(super) async fn next(&mut self, out: &mut Vec<I>) -> Result<Option<T>, JobError> {
         loop {
             let input = match self.need.take() {
-                Some(need) => self.answer(need).await?,
-                None => Input::GoOn,
+                Some(need) => self.answer_or_stop(need).await?,
+                None => {
+                    self.words.extend(self.is_stopped().then_some(Input::Stop));
+                    Input::GoOn
+                }
             };
             let step = self.step(input, out).await?;
             self.progress.step();
@@ -121,10 +124,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     async fn step(&mut self, input: Input, out: &mut Vec<I>) -> Result<Step<T>, JobError> {
         let panicked = || JobError::Panicked { etag: self.version.etag.clone() };
         let mut reader = self.reader.take().ok_or_else(panicked)?;
-        let mut words = std::mem::take(&mut self.words);
-        if self.shutdown.as_ref().is_some_and(Shutdown::is_requested) {
-            words.push(Input::Stop);
-        }
+        let words = std::mem::take(&mut self.words);
         let mut got = std::mem::take(out);
         let mut file = match self.body.take() {
             Some(Body::File(file)) => Some(file),
@@ -147,6 +147,20 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         self.fetched_bytes += bytes;
         *out = got;
         Ok(step?)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(Shutdown::is_requested)
+    }
+
+    /// The answer, or the stop if that comes first. What is waited for then is not worth the stop's time.
+    async fn answer_or_stop(&mut self, need: Need) -> Result<Input, JobError> {
+        let Some(shutdown) = self.shutdown.clone() else { return self.answer(need).await };
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => Ok(Input::Stop),
+            answer = self.answer(need) => answer,
+        }
     }
 
     async fn answer(&mut self, need: Need) -> Result<Input, JobError> {

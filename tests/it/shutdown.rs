@@ -1,8 +1,9 @@
 //! Asked to stop, the daemon gives back what it holds and goes, in time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::support::aws::{Aws, Depth};
+use super::support::inside::{self, Pace, Shelf};
 use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{Place, World};
@@ -60,4 +61,16 @@ fn an_idle_daemon_goes_at_once() {
     let asked = Instant::now();
     assert!(daemon.stop().success());
     assert!(asked.elapsed().as_secs() < 10, "it took {:?} to stop", asked.elapsed());
+}
+
+#[test]
+fn a_stop_waits_for_no_bytes_that_hardly_come() {
+    // The last of its records would take six minutes.
+    let slow = Shelf { records_each: 3, ..Shelf::new("slow", 0..3, Pace::LastBytes(360)) };
+    let silent = Shelf::new("silent", 3..4, Pace::Never);
+    let stopping = inside::run("", &[slow, silent], async |delivered| {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(delivered.lines().is_empty());
+    });
+    assert!(stopping < Duration::from_millis(500), "it took {stopping:?} to stop");
 }

@@ -18,7 +18,7 @@ use auditferry::notification::scan::{Found, ScanError};
 use auditferry::notification::sqs::SqsQueue;
 use auditferry::notification::{ObjectChange, ObjectId};
 use auditferry::object::{
-    Answer, Body, Condition, MemoryPlace, Part, Place, Range, ReadError, Reading, Snapshot, Version,
+    Answer, Body, Chunks, Condition, MemoryPlace, Part, Place, Range, ReadError, Reading, Snapshot, Version,
 };
 use auditferry::sink::{self, MemoryReceiver};
 use bytes::Bytes;
@@ -32,6 +32,8 @@ pub enum Pace {
     AtOnce,
     /// No read is answered.
     Never,
+    /// All but the last bytes come at once, and of those one a second.
+    LastBytes(usize),
 }
 
 /// The objects of one feed: each holds one of the records with these numbers.
@@ -39,6 +41,8 @@ pub enum Pace {
 pub struct Shelf {
     pub name: &'static str,
     pub records: Span<u64>,
+    /// How many records an object holds.
+    pub records_each: u64,
     pub pace: Pace,
     /// How long its listing takes.
     pub listing: Duration,
@@ -46,7 +50,7 @@ pub struct Shelf {
 
 impl Shelf {
     pub fn new(name: &'static str, records: Span<u64>, pace: Pace) -> Self {
-        Self { name, records, pace, listing: Duration::ZERO }
+        Self { name, records, records_each: 1, pace, listing: Duration::ZERO }
     }
 
     fn version(&self, number: u64) -> Version {
@@ -55,7 +59,7 @@ impl Shelf {
     }
 
     fn content(&self, number: u64) -> Bytes {
-        object(&records(number..number + 1)).into()
+        object(&records(number..number + self.records_each)).into()
     }
 
     fn number(object: &ObjectId) -> u64 {
@@ -74,8 +78,13 @@ impl MemoryPlace for Shelf {
                 std::future::pending::<()>().await;
             }
             let number = Self::number(object);
-            let body = Body::of([Ok(self.content(number))]);
-            Ok(Reading::Changed(Snapshot { version: self.version(number), body }))
+            let content = self.content(number);
+            let at_once = match self.pace {
+                Pace::LastBytes(slow) => content.len() - slow,
+                _ => content.len(),
+            };
+            let body = Coming { at_once: content.slice(..at_once), later: content.slice(at_once..) };
+            Ok(Reading::Changed(Snapshot { version: self.version(number), body: Body::Memory(Box::new(body)) }))
         })
     }
 
@@ -99,7 +108,29 @@ impl MemoryPlace for Shelf {
                 etag: Some(self.version(number).etag),
                 ..ObjectChange::of(ObjectId::new(self.name, format!("workspaceId=1/date=2026-01-01/{number}.json")))
             };
-            Ok(self.records.clone().map(change).map(Found::Object).collect())
+            Ok(self.records.clone().step_by(self.records_each as usize).map(change).map(Found::Object).collect())
+        })
+    }
+}
+
+/// A body whose last bytes come one a second.
+#[derive(Debug)]
+struct Coming {
+    at_once: Bytes,
+    later: Bytes,
+}
+
+impl Chunks for Coming {
+    fn next(&mut self) -> Answer<'_, Option<Result<Bytes, ReadError>>> {
+        Box::pin(async move {
+            if !self.at_once.is_empty() {
+                return Some(Ok(std::mem::take(&mut self.at_once)));
+            }
+            if self.later.is_empty() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some(Ok(self.later.split_to(1)))
         })
     }
 }
