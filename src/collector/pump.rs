@@ -186,7 +186,8 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             }
             Need::Reopen => {
                 let only = Condition::OnlyEtag(self.version.etag.clone());
-                match self.feed.place.read(&self.object, only).await? {
+                let reopened = self.progress.wait_for(self.feed.place.read(&self.object, only)).await;
+                match reopened.map_err(|_put_off| too_slow(&self.object))?? {
                     Reading::Changed(snapshot) => self.body = Some(snapshot.body),
                     Reading::Unchanged => return Err(ReadError::Changed { object: self.object.clone() }.into()),
                 }

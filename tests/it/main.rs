@@ -40,7 +40,7 @@ mod requeue;
 mod restart;
 mod s3_access;
 mod scan;
-mod scan_shares;
+mod shares;
 mod shutdown;
 mod signals;
 mod sink_options;

@@ -66,8 +66,8 @@ fn an_idle_daemon_goes_at_once() {
 #[test]
 fn a_stop_waits_for_no_bytes_that_hardly_come() {
     // The last of its records would take six minutes.
-    let slow = Shelf { records_each: 3, ..Shelf::new("slow", 0..3, Pace::LastBytes(360)) };
-    let silent = Shelf::new("silent", 3..4, Pace::Never);
+    let slow = Shelf { records_each: 3, ..Shelf::new("slow", 0..3, |_| Pace::LastBytes(360)) };
+    let silent = Shelf::new("silent", 3..4, |_| Pace::Never);
     let stopping = inside::run("", &[slow, silent], async |delivered| {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(delivered.lines().is_empty());

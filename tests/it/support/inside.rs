@@ -1,6 +1,7 @@
 //! The collector in this process, under paused time: places in memory, each with a scan, and one receiver.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::ops::Range as Span;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,11 +23,16 @@ use auditferry::object::{
 };
 use auditferry::sink::{self, MemoryReceiver};
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use tokio::time::Instant;
 
 use super::records::{object, records};
 
-/// How the objects of a place are read.
+/// Objects of more bytes are not kept in memory, but read once more where that is needed.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// How an object is read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pace {
     AtOnce,
@@ -34,23 +40,28 @@ pub enum Pace {
     Never,
     /// All but the last bytes come at once, and of those one a second.
     LastBytes(usize),
+    /// A compressed object of more than is kept in memory. It is read once, and never again.
+    OnlyOnce,
 }
 
-/// The objects of one feed: each holds one of the records with these numbers.
+/// The objects of one feed, of the records with these numbers.
 #[derive(Clone, Debug)]
 pub struct Shelf {
     pub name: &'static str,
     pub records: Span<u64>,
     /// How many records an object holds.
     pub records_each: u64,
-    pub pace: Pace,
+    /// That of the object whose first record has the number.
+    pub pace: fn(u64) -> Pace,
     /// How long its listing takes.
     pub listing: Duration,
+    /// The objects that were read.
+    pub read: Arc<Mutex<BTreeSet<u64>>>,
 }
 
 impl Shelf {
-    pub fn new(name: &'static str, records: Span<u64>, pace: Pace) -> Self {
-        Self { name, records, records_each: 1, pace, listing: Duration::ZERO }
+    pub fn new(name: &'static str, records: Span<u64>, pace: fn(u64) -> Pace) -> Self {
+        Self { name, records, records_each: 1, pace, listing: Duration::ZERO, read: Arc::default() }
     }
 
     fn version(&self, number: u64) -> Version {
@@ -59,7 +70,15 @@ impl Shelf {
     }
 
     fn content(&self, number: u64) -> Bytes {
-        object(&records(number..number + self.records_each)).into()
+        let content = object(&records(number..number + self.records_each));
+        if (self.pace)(number) != Pace::OnlyOnce {
+            return content.into();
+        }
+        let mut stored = GzEncoder::new(Vec::new(), Compression::none());
+        while stored.get_ref().len() <= KEPT_BYTES {
+            stored.write_all(&content).unwrap();
+        }
+        stored.finish().unwrap().into()
     }
 
     fn number(object: &ObjectId) -> u64 {
@@ -74,12 +93,14 @@ impl MemoryPlace for Shelf {
         _condition: Condition,
     ) -> Answer<'a, Result<Reading<Snapshot>, ReadError>> {
         Box::pin(async move {
-            if self.pace == Pace::Never {
+            let number = Self::number(object);
+            let pace = (self.pace)(number);
+            let is_first = self.read.lock().unwrap().insert(number);
+            if pace == Pace::Never || pace == Pace::OnlyOnce && !is_first {
                 std::future::pending::<()>().await;
             }
-            let number = Self::number(object);
             let content = self.content(number);
-            let at_once = match self.pace {
+            let at_once = match pace {
                 Pace::LastBytes(slow) => content.len() - slow,
                 _ => content.len(),
             };
