@@ -13,7 +13,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const PLACES: &[(&[&str], &[&str])] = &[
     // Who spawns, waits and reads the clock decides what happens when.
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
-    (&["spawn_blocking("], &["src/collector/compute.rs", "src/sink/file/"]),
+    (&["spawn_blocking("], &["src/notification/directory/calls.rs", "src/collector/compute.rs", "src/sink/file/"]),
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),

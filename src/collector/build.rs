@@ -147,7 +147,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
 
 async fn place(config: &Config, table: &feed::Config, identities: &mut Identities) -> Result<Place, Error> {
     if let Some(path) = &table.directory {
-        let directory = Directory::open(path)?;
+        let directory = Directory::open(path, config.limits.request_timeout).await?;
         return Ok(Place::Directory(DirectoryObjects::new(directory)));
     }
     let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;

@@ -46,6 +46,8 @@ mod upkeep;
 
 mod users;
 
+mod watch;
+
 pub mod world;
 
 use std::sync::Arc;

@@ -15,15 +15,12 @@ use crate::collector::shutdown::Shutdown;
 use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
+use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
 use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
 
 /// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
-
-/// How much of a file is read in one turn on a worker thread.
-const FILE_BYTES: u64 = 4 << 20;
 
 /// A part is cut when it has so many bytes or records.
 const PART_BYTES: usize = 256 << 10;
@@ -126,27 +123,17 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         let mut reader = self.reader.take().ok_or_else(panicked)?;
         let words = std::mem::take(&mut self.words);
         let mut got = std::mem::take(out);
-        let mut file = match self.body.take() {
-            Some(Body::File(file)) => Some(file),
-            body => {
-                self.body = body;
-                None
-            }
-        };
         let turn = move || {
             for word in words {
                 reader.step(word, &mut got);
             }
             let step = reader.step(input, &mut got);
-            let (step, bytes) = read_file(&mut reader, &mut file, step, &mut got);
-            (reader, file, step, bytes, got)
+            (reader, step, got)
         };
-        let (reader, file, step, bytes, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
+        let (reader, step, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
         self.reader = Some(reader);
-        self.body = file.map(Body::File).or(self.body.take());
-        self.fetched_bytes += bytes;
         *out = got;
-        Ok(step?)
+        Ok(step)
     }
 
     fn is_stopped(&self) -> bool {
@@ -198,12 +185,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
 
     /// The next bytes of the body: enough for a step, or what has come within a short time.
     async fn gather(&mut self) -> Result<Input, JobError> {
-        let body = match &mut self.body {
-            // The next turn reads it.
-            Some(Body::File(_)) => return Ok(Input::GoOn),
-            Some(body) => body,
-            None => return Ok(Input::End),
-        };
+        let Some(body) = &mut self.body else { return Ok(Input::End) };
         let (mut chunks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
         let mut soon = None;
         while bytes < GATHERED_BYTES {
@@ -244,33 +226,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             error @ ReadingError::Scratch(_) => StoreError::Failed(error.to_string()).into(),
         }
     }
-}
-
-/// Reads a file's bytes here, where that may block, and steps on with them: until something is emitted, or a turn's bytes
-/// are read. Returns the last step, and how many bytes were read.
-fn read_file<I: Send + 'static, T>(
-    reader: &mut Reader<I, T>,
-    file: &mut Option<Box<FileBody>>,
-    mut step: Step<T>,
-    out: &mut Vec<I>,
-) -> (Result<Step<T>, ReadError>, u64) {
-    let mut bytes = 0;
-    while bytes < FILE_BYTES && matches!(step, Step::Need(Need::More)) {
-        let Some(body) = file else { break };
-        let input = match body.read() {
-            Some(Ok(chunk)) => {
-                bytes += chunk.len() as u64;
-                Input::Bytes(vec![chunk])
-            }
-            Some(Err(error)) => return (Err(error), bytes),
-            None => {
-                *file = None;
-                Input::End
-            }
-        };
-        step = reader.step(input, out);
-    }
-    (Ok(step), bytes)
 }
 
 /// The error of an object whose bytes come too slowly: others wait for its job.

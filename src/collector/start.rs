@@ -163,10 +163,17 @@ pub(super) fn scanners(
             read_requests: read_requests.clone(),
             at_start,
             every,
+            watch_patience: config.limits.request_timeout,
             once: basis.once,
         };
         let halt = basis.halt.clone();
-        sources.spawn(async move { Ok(scanner.run(halt).await?) });
+        sources.spawn(async move {
+            tokio::select! {
+                biased;
+                () = halt.requested() => Ok(()),
+                ended = scanner.run() => Ok(ended?),
+            }
+        });
     }
 }
 

@@ -14,6 +14,8 @@ pub mod http;
 
 pub mod inside;
 
+pub mod lease;
+
 pub mod log;
 
 pub mod ocsf;
