@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::support::daemon::Daemon;
 use super::support::lease::Lease;
-use super::support::log::Entry;
+use super::support::log::{Entry, READ_FAILED};
 use super::support::records::{assert_once_each, object, record, records};
 use super::support::waiting::{SOON, eventually};
-use super::support::world::{KEY, World, write_whole};
+use super::support::world::{KEY, World, key, write_whole};
 
 #[test]
 fn a_file_that_changes_is_delivered_without_waiting_for_the_next_scan() {
@@ -87,7 +87,7 @@ fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered()
     let world = World::fed_by_directory();
     // So many that the scan is over long before they are delivered.
     for n in 0..50 {
-        world.write(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
+        world.write(&key(n), &object(&records(n..=n)));
     }
     // Nobody may look into a folder that is nested too deep, whoever asks.
     let deep = vec!["d"; 70].join("/");
@@ -192,13 +192,8 @@ fn a_young_file_that_ends_without_a_line_end_is_delivered_whole_with_once() {
     world.delivered_once_each(&records(0..3));
 }
 
-const FAILED: &str = "a read failed and is tried again";
-
 fn told_of_a_timeout(daemon: &Daemon) -> Entry {
-    let told = || {
-        let mut entries = daemon.log.entries().into_iter();
-        entries.find(|entry| entry.message == FAILED && entry.field("kind").as_deref() == Some("timeout"))
-    };
+    let told = || daemon.log.failed_read("timeout");
     eventually("the log tells of a file system that does not answer", SOON, || told().is_some());
     told().unwrap()
 }
@@ -210,12 +205,11 @@ fn a_file_system_that_does_not_answer_is_its_feeds_fault_and_the_others_go_on() 
     std::fs::create_dir(&second).unwrap();
     let feed = format!("family = \"databricks\"\ndirectory = {second:?}\nscan_every = \"1s\"\nsinks = [\"second\"]");
     let world = world.with(&format!("[feed.second]\n{feed}\n"));
-    let key = |number: u64| format!("workspaceId=1/date=2026-01-01/{number}.json");
     // More than may be asked for at once.
     let paths: Vec<_> = (0..8).map(|number| world.path("source").join(key(number))).collect();
     (0..8).for_each(|number| world.write(&key(number), &object(&records(number..=number))));
     let lease = Lease::on(paths.iter().map(|path| path.as_path()));
-    let expected = [FAILED, "the place could not be scanned", "work on a message makes no progress"];
+    let expected = [READ_FAILED, "the place could not be scanned", "work on a message makes no progress"];
     let daemon = world.run(&[]).expecting(&expected).ready();
     let told = told_of_a_timeout(&daemon);
     assert_eq!(told.field("feed").as_deref(), Some("audit"));
@@ -234,7 +228,7 @@ fn a_stop_waits_for_no_file_system_that_does_not_answer() {
     let world = World::fed_by_directory().with_request_timeout("1s");
     world.write(KEY, &object(&records(0..1)));
     let lease = Lease::on([world.path("source").join(KEY).as_path()]);
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
     told_of_a_timeout(&daemon);
     let asked = Instant::now();
     assert!(daemon.stop().success());

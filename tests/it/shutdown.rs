@@ -6,7 +6,7 @@ use super::support::aws::{Aws, Depth};
 use super::support::inside::{self, Pace, Shelf};
 use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually};
-use super::support::world::{Place, World};
+use super::support::world::{Place, World, key};
 
 #[test]
 fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
@@ -21,9 +21,7 @@ fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
         .with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n")
         .with_limits("shutdown_grace = \"6s\"");
     for n in 0..OBJECTS {
-        place
-            .bucket
-            .put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(1000 * n..1000 * n + 500)));
+        place.bucket.put(&key(n), &object(&records(1000 * n..1000 * n + 500)));
     }
     place.queue.holds(OBJECTS);
     let daemon = world.run(&[]).with_unread_output().ready();
@@ -40,7 +38,7 @@ fn work_in_hand_is_finished_before_the_daemon_goes() {
     let place = Place::new();
     let world = World::fed_by(&place);
     for n in 0..40 {
-        place.bucket.put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(100 * n..100 * n + 100)));
+        place.bucket.put(&key(n), &object(&records(100 * n..100 * n + 100)));
     }
     place.queue.holds(40);
     let daemon = world.start();

@@ -28,6 +28,7 @@ use flate2::write::GzEncoder;
 use tokio::time::Instant;
 
 use super::records::{object, records};
+use super::world::key;
 
 /// Objects of more bytes are not kept in memory, but read once more where that is needed.
 const KEPT_BYTES: usize = 4 << 20;
@@ -127,7 +128,7 @@ impl MemoryPlace for Shelf {
             tokio::time::sleep(self.listing).await;
             let change = |number| ObjectChange {
                 etag: Some(self.version(number).etag),
-                ..ObjectChange::of(ObjectId::new(self.name, format!("workspaceId=1/date=2026-01-01/{number}.json")))
+                ..ObjectChange::of(ObjectId::new(self.name, key(number)))
             };
             Ok(self.records.clone().step_by(self.records_each as usize).map(change).map(Found::Object).collect())
         })
