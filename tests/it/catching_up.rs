@@ -166,6 +166,9 @@ fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_
     scene.writes(4);
     let told = ["the checkpoint store's disk is full", "going on without a sink"];
     eventually("the full disk is told", SOON, || told.iter().all(|part| daemon.log.text().contains(part)));
+    let entries = daemon.log.entries().into_iter().filter(|entry| entry.message.starts_with(told[0]));
+    let hints: Vec<_> = entries.map(|entry| entry.field("hint").unwrap_or(entry.line)).collect();
+    assert!(hints.iter().all(|hint| hint == "make room on the disk of state_dir"), "whoever tells it: {hints:?}");
     std::fs::remove_file(ballast).unwrap();
     scene.comes_to_peace(daemon);
 }

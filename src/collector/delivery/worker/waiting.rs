@@ -9,7 +9,7 @@ use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
 use crate::collector::report::limited;
 use crate::sink::DeliveryError;
-use crate::telemetry::health::{Activity, Failure, Part, Patience};
+use crate::telemetry::health::{Activity, Failure, Patience};
 
 /// How often a parked sink is asked again.
 const PARKED_RETRY: Duration = Duration::from_secs(30);
@@ -45,13 +45,7 @@ impl LaneSender {
             return Err(StoreError::Full.into());
         }
         let wait = backoff.wait().min(SPACE_RETRY);
-        let (reporter, sink) = (&self.setup.reporter, &self.name);
-        limited!(
-            reporter, ERROR, sink, "the checkpoint store's disk is full; nothing is delivered until there is space",
-            %sink
-        );
-        let failure = Failure { kind: "disk_full", reason: StoreError::Full.to_string() };
-        reporter.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
+        self.setup.reporter.store_is_full();
         self.wait(wait).await
     }
 
