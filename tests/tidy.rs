@@ -13,16 +13,24 @@ const FUNCTION_LINES_MAX: usize = 70;
 const PLACES: &[(&[&str], &[&str])] = &[
     // Who spawns, waits and reads the clock decides what happens when.
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
-    (&["spawn_blocking("], &["src/notification/directory/calls.rs", "src/collector/compute.rs", "src/sink/file/"]),
+    (
+        &["spawn_blocking("],
+        &[
+            "src/notification/directory/calls.rs",
+            "src/checkpoint/sqlite/mod.rs",
+            "src/collector/compute.rs",
+            "src/sink/file/",
+        ],
+    ),
     // The one thread that owns the connection to the checkpoint store.
-    (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/writer.rs", "src/collector/"]),
+    (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/sqlite/writer.rs", "src/collector/"]),
     (&["sleep(", "sleep_until(", "time::interval"], &["src/collector/"]),
     // Whether credentials have expired is asked by the SDK, which passes no time.
     (&["SystemTime::now", "Timestamp::now", "Zoned::now"], &["src/collector/clock.rs", "src/identity/provider.rs"]),
     (&["Instant::now"], &["src/collector/"]),
     // A test gives the collector its chances, by a seed.
     (&["fastrand"], &["src/collector/random.rs"]),
-    (&["rusqlite"], &["src/checkpoint/"]),
+    (&["rusqlite"], &["src/checkpoint/sqlite/"]),
     (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
     (&["aws_sdk_sts"], &["src/identity/"]),
@@ -47,10 +55,10 @@ struct Source {
 }
 
 impl Source {
-    /// What stands before the tests; nothing, where they have a file of their own.
+    /// What stands before the tests; nothing, where they have a file or a folder of their own.
     fn code(&self) -> &str {
         match self.text.find("#[cfg(test)]\nmod tests") {
-            _ if self.path.ends_with("/tests.rs") => "",
+            _ if self.path.ends_with("/tests.rs") || self.path.contains("/conformance/") => "",
             Some(at) => &self.text[..at],
             None => &self.text,
         }

@@ -1,6 +1,6 @@
 //! What is stored of a batch before it is sent: enough to rebuild the same bytes, and to tell whether a receiver has them.
 
-use crate::batch::{Advance, Form, Lane, Part, Piece};
+use crate::batch::{Advance, Form, Lane, Part, Piece, RequestLimits};
 
 /// What the manifest keeps of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,16 +31,18 @@ pub struct Manifest {
     pub seq: u64,
     /// Which program, encoding and settings made the bytes: only the same ones can rebuild them.
     pub encoder: Box<str>,
+    /// How it is cut into requests.
+    pub limits: RequestLimits,
     pub parts: Vec<SealedPart>,
 }
 
 impl Manifest {
     /// The manifest of a batch of these parts.
-    pub fn new(instance: &str, lane: &Lane, seq: u64, encoder: &str, parts: &[Part]) -> Self {
+    pub fn new(instance: &str, lane: &Lane, seq: u64, encoder: &str, limits: RequestLimits, parts: &[Part]) -> Self {
         let parts = rows(parts);
         let hash = u64::from_be_bytes(first_bytes(&hash(lane, seq, encoder, &parts)));
         let id = format!("{instance}-{}-{}-{seq}-{hash:016x}", shortened(&lane.sink), lane.number);
-        Self { id: id.into(), seq, encoder: encoder.into(), parts }
+        Self { id: id.into(), seq, encoder: encoder.into(), limits, parts }
     }
 
     pub fn pieces(&self) -> impl Iterator<Item = &PieceMark> {
@@ -70,7 +72,8 @@ impl SealedPart {
 /// Parts that continue each other are one row.
 fn rows(parts: &[Part]) -> Vec<SealedPart> {
     let mut rows: Vec<SealedPart> = Vec::new();
-    for Part { advance, version, piece, .. } in parts {
+    for Part { advance, provenance, piece, .. } in parts {
+        let version = &provenance.version;
         let continues = |row: &SealedPart| {
             row.advance.object == advance.object
                 && row.advance.after == advance.before
@@ -155,6 +158,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::batch::Provenance;
     use crate::event::{Class, Encoded, EventId, Head, Status};
     use crate::notification::ObjectId;
     use crate::object::Version;
@@ -174,22 +178,24 @@ mod tests {
 
     fn part(key: &str, before: u64, after: u64) -> Part {
         let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1), size_bytes: 9 };
+        let object = ObjectId::new("logs", key);
+        let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object.clone(), version };
         Part {
-            advance: Advance::onward(ObjectId::new("logs", key), before, after),
-            version: Arc::new(version),
+            advance: Advance::onward(object, before, after),
+            provenance: Arc::new(provenance),
             acceptance: None,
             piece: piece(&(before..after).collect::<Vec<_>>()),
         }
     }
 
     fn manifest(sink: &str, seq: u64, parts: &[Part]) -> Manifest {
-        Manifest::new("0123456789abcdef", &Lane::only(sink.into()), seq, "test", parts)
+        Manifest::new("0123456789abcdef", &Lane::only(sink.into()), seq, "test", RequestLimits::WHOLE, parts)
     }
 
     #[test]
     fn parts_that_continue_each_other_are_one_row_with_a_piece_each() {
         let mut again = part("a", 7, 8);
-        again.version = Arc::new(Version { etag: "e2".into(), ..Version::clone(&again.version) });
+        Arc::make_mut(&mut again.provenance).version.etag = "e2".into();
         let found = manifest("out", 1, &[part("a", 0, 2), part("a", 2, 5), part("b", 0, 1), part("a", 5, 7), again]);
         let rows: Vec<_> = found
             .parts

@@ -4,9 +4,12 @@ mod builder;
 
 mod manifest;
 
+mod request;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use crate::delta::{Fingerprint, Progress, Ranges, RecordHash};
 use crate::event::{Encoded, Head};
@@ -15,6 +18,7 @@ use crate::object::Version;
 
 pub use builder::{Builder, Limits};
 pub use manifest::{Manifest, PieceMark, SealedPart};
+pub use request::{Request, RequestEvent, RequestLimits, Selection};
 
 /// One of a sink's streams of batches. An object's records go by one lane, and each lane has a sequence of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +28,20 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// Which of `lanes` an object's records go by: the first 64 bits of the SHA-256 of its name, modulo that number.
+    pub fn number(object: &ObjectId, lanes: u16) -> u16 {
+        if lanes < 2 {
+            return 0;
+        }
+        let mut hasher = Sha256::new();
+        hasher.update(object.bucket.as_bytes());
+        hasher.update([0]);
+        hasher.update(object.key.as_bytes());
+        let hash = hasher.finalize();
+        let first = hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        u16::try_from(first % u64::from(lanes)).unwrap_or(0)
+    }
+
     /// The one lane of a sink that writes one thing at a time.
     pub fn only(sink: Arc<str>) -> Self {
         Self { sink, number: 0 }
@@ -147,44 +165,66 @@ impl Piece {
     }
 }
 
+/// Where the records of a part come from. Said once for all of its events.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Provenance {
+    pub feed: Arc<str>,
+    /// The kind of log, as the configuration names it.
+    pub family: &'static str,
+    pub object: ObjectId,
+    /// The version that was read; the encoded events can be made again from it.
+    pub version: Version,
+}
+
 /// One piece of one stretch of one object, for one sink.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub advance: Advance,
-    /// The version that was read; its encoded events can be made again from it.
-    pub version: Arc<Version>,
+    pub provenance: Arc<Provenance>,
     /// What must be stored before this part may be sent; nothing when its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
     pub piece: Piece,
 }
 
-/// What is sent to a sink at once: the pieces' events, one after another.
+/// What is sealed and committed at once: the pieces' events, one after another. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// As in its manifest: a repeat has the same.
     pub id: Box<str>,
     pub seq: u64,
-    pub pieces: Arc<[Piece]>,
+    pub parts: Arc<[BatchPart]>,
+}
+
+/// The events of one part in a batch.
+#[derive(Clone, Debug)]
+pub struct BatchPart {
+    pub provenance: Arc<Provenance>,
+    pub piece: Piece,
 }
 
 impl Batch {
-    pub fn of<'a>(manifest: &Manifest, pieces: impl Iterator<Item = &'a Piece>) -> Self {
+    pub fn new(manifest: &Manifest, parts: impl IntoIterator<Item = BatchPart>) -> Self {
         let Manifest { id, seq, .. } = manifest;
-        Self { id: id.clone(), seq: *seq, pieces: pieces.cloned().collect() }
+        Self { id: id.clone(), seq: *seq, parts: parts.into_iter().collect() }
+    }
+
+    /// A batch without events, where its bytes are not needed.
+    pub fn nothing() -> Self {
+        Self { id: Box::default(), seq: 0, parts: Arc::new([]) }
     }
 
     pub fn events(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.ends.len()).sum()
+        self.pieces().map(|piece| piece.ends.len()).sum()
     }
 
     /// How many bytes the events take together.
     pub fn bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.bytes.len() as u64).sum()
+        self.pieces().map(|piece| piece.bytes.len() as u64).sum()
     }
 
     /// Whether its bytes begin with these.
     pub fn begins_with(&self, mut bytes: &[u8]) -> bool {
-        for piece in &*self.pieces {
+        for piece in self.pieces() {
             let (some, rest) = bytes.split_at(bytes.len().min(piece.bytes.len()));
             if !piece.bytes.starts_with(some) {
                 return false;
@@ -197,9 +237,9 @@ impl Batch {
     /// Its bytes without the first `skipped`.
     pub fn bytes_from(&self, skipped: u64) -> impl Iterator<Item = Bytes> + use<> {
         let mut skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-        let pieces = Arc::clone(&self.pieces);
-        (0..pieces.len()).filter_map(move |at| {
-            let bytes = &pieces[at].bytes;
+        let parts = Arc::clone(&self.parts);
+        (0..parts.len()).filter_map(move |at| {
+            let bytes = &parts[at].piece.bytes;
             let from = skipped.min(bytes.len());
             skipped -= from;
             (from < bytes.len()).then(|| bytes.slice(from..))
@@ -208,11 +248,15 @@ impl Batch {
 
     /// The events one by one, each with its newline.
     pub fn lines(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().flat_map(|piece| lines(&piece.bytes, &piece.ends))
+        self.pieces().flat_map(|piece| lines(&piece.bytes, &piece.ends))
     }
 
     pub fn heads(&self) -> impl Iterator<Item = &Head> {
-        self.pieces.iter().flat_map(|piece| &*piece.heads)
+        self.pieces().flat_map(|piece| &*piece.heads)
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.parts.iter().map(|part| &part.piece)
     }
 }
 
@@ -223,4 +267,9 @@ fn lines<'a>(bytes: &'a [u8], ends: &'a [u32]) -> impl Iterator<Item = &'a [u8]>
         from = end as usize;
         line
     })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::request::tests::batch;
 }

@@ -1,14 +1,92 @@
-//! Quarantine: what cannot be decoded or is refused for ever, with its coordinates and the reason.
+//! Quarantine: what cannot be decoded or is refused for ever, and how it is tried again.
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
-
-use super::refused::bounded;
-use super::rows::{ObjectRow, count, int};
-use super::{CheckpointStore, StoreError, further, requeue};
-use crate::batch::{Part, Refused};
+use super::Answer;
+use super::unrouted::{KeptObject, Remembered, Unrouted};
+use crate::delta::RecordHash;
 use crate::notification::ObjectId;
+use crate::reading::{QuarantinedPlaces, RefusedAgain};
+
+/// What refuses things and tries them again asks of the store. Records are quarantined by the seal that accepts them.
+pub trait Quarantine: Send + Sync {
+    /// Quarantines one version of an object. The next version is read as if nothing had happened.
+    ///
+    /// Where a version of it is in quarantine already, that entry becomes this version's: the other version is gone.
+    fn quarantine_object(&self, refusal: Refusal) -> Answer<'_, Quarantined>;
+
+    /// Quarantines a message that cannot be understood; `body_zstd` is its body, compressed. Past the limit it is counted.
+    fn quarantine_message(
+        &self,
+        queue: String,
+        reason: String,
+        body_zstd: Vec<u8>,
+        now_ms: i64,
+    ) -> Answer<'_, Quarantined>;
+
+    /// How many records, objects and messages are in quarantine.
+    fn quarantine_size(&self) -> Answer<'_, QuarantineSize>;
+
+    /// The requests after number `after`, in their order, at most `most`.
+    fn requests(&self, after: u64, most: usize) -> Answer<'_, Vec<Request>>;
+
+    /// A body kept in quarantine, compressed.
+    fn quarantined_body(&self, id: u64) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// What was tried again and refused again stays in quarantine, each for its new reason.
+    fn refuse_again(&self, refused: Vec<(u64, String)>) -> Answer<'_, ()>;
+
+    /// Requeued records of the object that need its bytes stay in quarantine, since these cannot be read.
+    fn refuse_requeued(&self, object: ObjectId, reason: String) -> Answer<'_, ()>;
+
+    /// A damaged object counts as not read: the next reading reads it, in whatever version.
+    fn reconsider(&self, object: ObjectId) -> Answer<'_, ()>;
+
+    /// The object was read to its end: a request for the whole object is done. Returns how many entries that settles.
+    fn settle_requeued(&self, object: ObjectId) -> Answer<'_, u64>;
+
+    /// A message was understood, and what it names takes its place in quarantine.
+    fn replace_message(&self, replacement: Replacement) -> Answer<'_, ()>;
+
+    /// Takes up what is asked for of the object: once for each record, every sink that has passed it comes to lack it. What
+    /// was purged since no sink lacks any more. Returns the number of the last request, if there is any. To be called
+    /// while no job works on the object.
+    fn open_requeued(&self, object: ObjectId) -> Answer<'_, Option<u64>>;
+
+    /// The object's records in quarantine, from `from` on at least. What is asked for and not taken up yet counts as if it
+    /// were not asked for.
+    fn quarantined_places(&self, object: &ObjectId, from: u64) -> Answer<'_, QuarantinedPlaces>;
+
+    /// The places of the object's records that are asked for by requests up to number `up_to` and whose bytes are kept.
+    fn kept_places(&self, object: &ObjectId, up_to: u64) -> Answer<'_, Vec<u64>>;
+
+    /// The record at a place, if it is in quarantine with its bytes.
+    fn kept_record(&self, object: &ObjectId, place: u64) -> Answer<'_, Option<KeptRecord>>;
+
+    /// Records that requests up to number `up_to` asked for leave the quarantine where each of `sinks` has had them. Those
+    /// that were refused again stay, and nobody asks for them any more; so do those that every sink was offered as far as
+    /// they are there.
+    fn note_retried(
+        &self,
+        object: ObjectId,
+        sinks: Vec<Arc<str>>,
+        up_to: u64,
+        refused: RefusedAgain,
+    ) -> Answer<'_, Retried>;
+
+    /// Keeps the names of these objects, which no feed takes, in one transaction. Of each in turn: the proof, or nothing
+    /// where it was not kept before and `most` others are already.
+    fn remember(&self, objects: Vec<Unrouted>, most: u64, now_ms: i64) -> Answer<'_, Vec<Option<Remembered>>>;
+
+    /// The unrouted objects with numbers above `after`, in order, at most `limit`.
+    fn unrouted(&self, after: u64, limit: usize) -> Answer<'_, Vec<KeptObject>>;
+
+    /// How many unrouted objects are kept.
+    fn unrouted_count(&self) -> Answer<'_, u64>;
+
+    /// Forgets objects that a feed takes by now and that need nothing more.
+    fn forget_unrouted(&self, ids: Vec<u64>) -> Answer<'_, ()>;
+}
 
 /// The limits of the quarantine. What is past them is only counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +111,13 @@ impl From<u64> for QuarantineLimits {
     }
 }
 
-/// The proof that something was put into quarantine. Only the store makes one.
+/// The proof that something was put into quarantine. Only the store makes one:
+///
+/// ```compile_fail
+/// let forged = auditferry::checkpoint::Quarantined(());
+/// ```
 #[derive(Debug)]
-pub struct Quarantined(());
+pub struct Quarantined(pub(super) ());
 
 /// An object whose version with this entity tag will never be readable.
 pub struct Refusal {
@@ -69,167 +151,61 @@ impl QuarantineSize {
     }
 }
 
-impl CheckpointStore {
-    /// Quarantines one version of an object. The next version is read as if nothing had happened.
-    ///
-    /// Where a version of it is in quarantine already, that entry becomes this version's: the other version is gone.
-    pub async fn quarantine_object(&self, refusal: Refusal) -> Result<Quarantined, StoreError> {
-        let entries_max = self.shared.quarantine.entries_max;
-        let write = move |connection: &Connection| {
-            let Refusal { feed, object, etag, is_archived, reason, now_ms } = refusal;
-            let found = ObjectRow::find(connection, &object)?;
-            let mut row = found.unwrap_or_else(|| ObjectRow::new(&feed));
-            requeue::refuse_object(connection, &object, &reason)?;
-            if row.state == "damaged" && row.etag.as_deref() == Some(&etag) && row.is_archived == is_archived {
-                return Ok(Quarantined(()));
-            }
-            row.etag = Some(etag.to_string());
-            row.state = "damaged".to_owned();
-            row.is_archived = is_archived;
-            row.changed_at_ms = row.changed_at_ms.max(now_ms);
-            row.save(connection, &object)?;
-            let known = connection
-                .prepare_cached(
-                    "UPDATE quarantine SET etag = ?3, reason = ?4, at_ms = ?5
-                     WHERE bucket = ?1 AND key = ?2 AND kind = 'object'",
-                )?
-                .execute(params![&*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
-            if known > 0 {
-                return Ok(Quarantined(()));
-            }
-            if further::listed(connection, "object")? >= entries_max {
-                further::count_for_feed(connection, &feed, "object", 1, &reason, now_ms)?;
-                return Ok(Quarantined(()));
-            }
-            connection
-                .prepare_cached(
-                    "INSERT INTO quarantine (feed, kind, bucket, key, etag, reason, at_ms)
-                     VALUES (?1, 'object', ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![&*feed, &*object.bucket, &*object.key, &*etag, bounded(&reason), now_ms])?;
-            Ok(Quarantined(()))
-        };
-        self.writer.write(write).await
-    }
-
-    /// Quarantines a message that cannot be understood; `body_zstd` is its body, compressed. Past the limit it is counted.
-    pub async fn quarantine_message(
-        &self,
-        queue: String,
-        reason: String,
-        body_zstd: Vec<u8>,
-        now_ms: i64,
-    ) -> Result<Quarantined, StoreError> {
-        let store = self.clone();
-        let write = move |connection: &Connection| {
-            if further::listed(connection, "message")? >= store.shared.quarantine.entries_max {
-                further::count_for_feed(connection, &queue, "message", 1, &reason, now_ms)?;
-                return Ok(Quarantined(()));
-            }
-            let body = store.room_for(connection, Some(&body_zstd))?;
-            connection
-                .prepare_cached(
-                    "INSERT INTO quarantine (feed, kind, reason, body_zstd, at_ms) VALUES (?1, 'message', ?2, ?3, ?4)",
-                )?
-                .execute(params![queue, bounded(&reason), body, now_ms])?;
-            Ok(Quarantined(()))
-        };
-        self.writer.write(write).await
-    }
-
-    /// How many records, objects and messages are in quarantine.
-    pub fn quarantine_size(&self) -> Result<QuarantineSize, StoreError> {
-        self.read(|connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT kind, entries, body_bytes FROM quarantine_size ORDER BY kind")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, count(row.get(1)?), count(row.get(2)?))))?;
-            Ok(QuarantineSize { kinds: rows.collect::<Result<_, _>>()? })
-        })
-    }
-
-    /// The body, if the quarantine still has room for it; its coordinates are kept in any case.
-    fn room_for<'a>(
-        &self,
-        connection: &Connection,
-        body: Option<&'a Vec<u8>>,
-    ) -> Result<Option<&'a Vec<u8>>, StoreError> {
-        let Some(body) = body else { return Ok(None) };
-        let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
-        let held = count(statement.query_row([], |row| row.get(0))?);
-        Ok((held + body.len() as u64 <= self.shared.quarantine.bytes_max).then_some(body))
-    }
+/// A refused record whose bytes are in quarantine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptRecord {
+    pub ordinal: u64,
+    /// Its number in the object's accepted sequence.
+    pub place: u64,
+    pub occurrence: u64,
+    pub hash: RecordHash,
+    /// The version it was first read in.
+    pub etag: Box<str>,
+    pub last_modified_ms: Option<i64>,
+    pub body_zstd: Vec<u8>,
 }
 
-/// The object was read to its end: an entry for the whole object is of a version that is gone.
-pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
-    connection
-        .prepare_cached(
-            "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind = 'object' AND request IS NULL",
-        )?
-        .execute(params![&*object.bucket, &*object.key])?;
-    Ok(())
+/// What an operator asked to try again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// Later requests have higher numbers.
+    pub number: u64,
+    /// The number in quarantine.
+    pub id: u64,
+    pub asked: Asked,
 }
 
-/// Quarantines records, within the transaction that accepts them as the part's: each with an entry of its own as long as
-/// the limits leave room for it.
-pub(super) fn records(
-    store: &CheckpointStore,
-    connection: &Connection,
-    feed: &str,
-    part: &Part,
-    refused: &[Refused],
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let QuarantineLimits { entries_max, entries_per_object, .. } = store.shared.quarantine;
-    let object = &part.advance.object;
-    let of_object: i64 = connection
-        .prepare_cached(
-            "SELECT count(*) FROM (SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind = 'record'
-                                   AND further IS NULL LIMIT ?3)",
-        )?
-        .query_row(params![&*object.bucket, &*object.key, int(entries_per_object)], |row| row.get(0))?;
-    let room = entries_per_object.saturating_sub(count(of_object));
-    let room = room.min(entries_max.saturating_sub(further::listed(connection, "record")?));
-    let room = usize::try_from(room).unwrap_or(usize::MAX).min(refused.len());
-    for each in &refused[..room] {
-        record(store, connection, feed, part, each, now_ms)?;
-    }
-    further::add(connection, feed, part, &refused[room..], entries_max, now_ms)
+/// What is to be tried again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A record of this object.
+    Record { object: ObjectId },
+    /// The object, of which a version could not be read.
+    Object { object: ObjectId },
+    /// A message of this queue.
+    Message { queue: Arc<str> },
 }
 
-fn record(
-    store: &CheckpointStore,
-    connection: &Connection,
-    feed: &str,
-    part: &Part,
-    refused: &Refused,
-    now_ms: i64,
-) -> Result<(), StoreError> {
-    let body = store.room_for(connection, refused.body_zstd.as_ref())?;
-    let (object, version) = (&part.advance.object, &part.version);
-    connection
-        .prepare_cached(
-            "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,
-                                     occurrence, hash, reason, body_zstd, at_ms)
-             VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?
-        .execute(params![
-            feed,
-            &*object.bucket,
-            &*object.key,
-            &*version.etag,
-            version.last_modified_ms,
-            int(refused.ordinal),
-            int(refused.offset),
-            int(refused.place),
-            int(refused.occurrence),
-            refused.hash.0,
-            bounded(&refused.reason),
-            body,
-            now_ms
-        ])?;
-    Ok(())
+/// What takes the place of a message that was understood.
+pub struct Replacement {
+    /// The message's number in quarantine. If nobody asks for it any more, nothing is done.
+    pub id: u64,
+    /// The objects that it names, with their feeds: each is to be read.
+    pub names: Vec<(Arc<str>, ObjectId)>,
+    /// Those that no feed takes: their names are kept, at most `most` in all.
+    pub unrouted: Vec<Unrouted>,
+    pub most: u64,
+    /// What of the message was not understood. It stays in quarantine then, and so it does where there is no room for a name.
+    pub still: Option<String>,
+    /// Milliseconds since the epoch.
+    pub now_ms: i64,
+}
+
+/// What came of records that were tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Retried {
+    /// Every sink has had them: they have left the quarantine.
+    pub delivered: u64,
+    /// They stay.
+    pub refused: u64,
 }

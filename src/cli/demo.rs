@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 
-use crate::checkpoint::{CheckpointStore, OpenError, StoreError};
+use crate::checkpoint::{OpenError, Positions as _, SqliteStore, StoreError};
 use crate::cli::Status;
 use crate::collector::{self, Mode, shutdown};
 use crate::config::load::{LoadError, load};
@@ -77,7 +77,7 @@ fn show() -> Result<(), DemoError> {
         runtime.block_on(collector::run(loaded.config.clone(), Mode::Once, hears))?;
         println!();
     }
-    place.account()
+    place.account(&runtime)
 }
 
 /// Where everything lies.
@@ -127,12 +127,12 @@ impl Demo {
     }
 
     /// Tells what the checkpoint store and the file say in the end.
-    fn account(&self) -> Result<(), DemoError> {
-        let store = CheckpointStore::open(&self.root.join("state"), 0)?;
+    fn account(&self, runtime: &Runtime) -> Result<(), DemoError> {
+        let store = SqliteStore::open(&self.root.join("state"), 0)?;
         let bucket = self.root.join("bucket").display().to_string();
         let object = ObjectId::new(bucket, KEY);
         let sinks = ["console", "file"].map(Arc::from);
-        let position = store.position(&object, &sinks)?;
+        let position = runtime.block_on(store.position(&object, &sinks))?;
         println!("The checkpoint store says of {KEY}:");
         println!(
             "  {} records were accepted, of {} in the object now",

@@ -147,7 +147,7 @@ fn open_status(error: &OpenError) -> Status {
 fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Corrupt { .. } => Status::Corrupt,
-        StoreError::Full | StoreError::Gone { .. } | StoreError::Failed(_) => Status::Io,
+        StoreError::Full | StoreError::Gone(_) | StoreError::Failed(_) => Status::Io,
         StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
     }
 }

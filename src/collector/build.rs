@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::checkpoint::{CheckpointStore, OpenError};
+use crate::checkpoint::{DiskScratch, OpenError, SqliteStore, Store};
 use crate::collector::clock::Clock;
 use crate::collector::compute::Compute;
 use crate::collector::error::Error;
@@ -27,6 +27,7 @@ use crate::notification::sqs::SqsQueue;
 use crate::object::Place;
 use crate::object::directory::DirectoryObjects;
 use crate::object::s3::S3Objects;
+use crate::sink::{self, Aws, Sink};
 
 /// The world that the configuration names.
 pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
@@ -37,8 +38,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         places.insert(name.clone(), place(config, table, &mut identities).await?);
     }
     for (name, table) in &config.sink {
-        let sink = table.kind.open();
-        sinks.insert(name.clone(), sink.map_err(|source| Error::Sink { name: name.clone(), source })?);
+        sinks.insert(name.clone(), sink(config, name, table, &store, &mut identities).await?);
     }
     for (name, table) in queues(config) {
         let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
@@ -49,6 +49,7 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
         random: Random::system(),
         compute: Compute::OnThreads,
         store,
+        scratch: Arc::new(DiskScratch(config.state_dir.clone())),
         places,
         queues: all_queues,
         sinks,
@@ -56,12 +57,37 @@ pub(super) async fn world(config: &Config) -> Result<World<SqsQueue>, Error> {
     })
 }
 
-fn open_store(config: &Config) -> Result<CheckpointStore, OpenError> {
-    let store = CheckpointStore::open(&config.state_dir, config.limits.quarantine())?;
+/// The lanes of a sink: as many as are configured, once nothing is sealed under another number.
+async fn sink(
+    config: &Config,
+    name: &str,
+    table: &sink::Config,
+    store: &Store,
+    identities: &mut Identities,
+) -> Result<Vec<Box<dyn Sink>>, Error> {
+    let wanted = table.flow().lanes;
+    let lanes = store.positions.settle_lanes(name.into(), wanted).await?;
+    if lanes != wanted {
+        info!(
+            sink = name,
+            lanes,
+            wanted,
+            "the sink keeps its number of lanes until what is sealed is delivered; the next start changes it"
+        );
+    }
+    let identity = match table.kind.aws() {
+        Some(Aws { identity, region }) => Some(identities.get(config, identity, region).await?),
+        None => None,
+    };
+    table.kind.open(lanes, identity.as_ref()).map_err(|source| Error::Sink { name: name.to_owned(), source })
+}
+
+fn open_store(config: &Config) -> Result<Store, OpenError> {
+    let store = SqliteStore::open(&config.state_dir, config.limits.quarantine())?;
     for file in store.exposed() {
         warn!(file = %file.display(), "others may read this file of the state directory, and its mode is not ours to change");
     }
-    Ok(store)
+    Ok(Store::new(store))
 }
 
 /// Identities by name and region, each made once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::checkpoint::{CheckpointStore, Freshness, StoreError};
+use crate::checkpoint::{Freshness, StoreError, Upkeep};
 use crate::collector::clock::Clock;
 use crate::collector::feeds::Feed;
 use crate::config::Config;
@@ -27,8 +27,8 @@ pub(super) fn show(metrics: &Metrics, clock: &Clock, fresh: Option<&Freshness>, 
 }
 
 /// Shows what was stored before the process started, so that a feed that is silent since does not look new.
-pub(super) fn restore(store: &CheckpointStore, config: &Config, metrics: &Metrics) -> Result<(), StoreError> {
-    let remembered = store.freshness()?.into_iter();
+pub(super) async fn restore(store: &dyn Upkeep, config: &Config, metrics: &Metrics) -> Result<(), StoreError> {
+    let remembered = store.freshness().await?.into_iter();
     for fresh in remembered.filter(|fresh| config.feed.contains_key(&*fresh.feed)) {
         metrics.delivered(&fresh.feed, &fresh.partition, fresh.event_ms);
     }

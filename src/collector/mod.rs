@@ -60,7 +60,7 @@ use tracing::{info, warn};
 
 pub use error::Error;
 
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{Store, StoreError};
 use crate::collector::report::Reporter;
 use crate::collector::schedule::requests::{self, ReadRequest};
 use crate::collector::schedule::{Dispatcher, Ended};
@@ -103,25 +103,26 @@ pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), E
 /// # Errors
 /// As [`run`].
 pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
-    let World { clock, random, compute, store, places, queues, sinks, identities } = world;
+    let World { clock, random, compute, store, scratch, places, queues, sinks, identities } = world;
     let began = Instant::now();
     let metrics = Arc::new(Metrics::new(clock.now_ms()));
     let health = Arc::new(Health::default());
     let reporter = Reporter::new(&health, &metrics, began);
     announce(&reporter, &config);
     reporter.worked(&Part::store(), Activity::Commit);
-    freshness::restore(&store, &config, &metrics)?;
+    freshness::restore(&*store.upkeep, &config, &metrics).await?;
     let feeds = Arc::new(build::feeds(&config, places)?);
     // All parts stop when the process is asked to, or when one of them fails.
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let basis = Basis { store, clock, random, compute, reporter, halt, once };
-    let workers = start::workers(&config, &feeds, sinks, &basis, &mut tasks)?;
+    let basis = Basis { store, scratch, clock, random, compute, reporter, halt, once };
+    let workers = start::workers(&config, &feeds, sinks, &basis, &mut tasks).await?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
         workers,
         store: basis.store.clone(),
+        scratch: Arc::clone(&basis.scratch),
         clock: basis.clock.clone(),
         compute,
         metrics: Arc::clone(&metrics),
@@ -137,14 +138,14 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     start::requeues(&services, &read_requests, &basis, &mut sources);
     start::rerouting(&services, &read_requests, &basis, &mut sources);
     let queues = start::queues(&config, queues, &services, read_requests, &basis, &mut sources, &mut tasks)?;
-    let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once)?;
+    let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once).await?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &basis, &mut background);
     if !once {
         // Asked for the first time by `upkeep`.
         identities.iter().for_each(|identity| basis.reporter.announce(Part::new(PartKind::Identity, identity.name())));
     }
-    let guard = upkeep::guard(basis.store.clone());
+    let guard = upkeep::guard(Arc::clone(&basis.store.upkeep));
     background.spawn(async move { Ok(guard.await?) });
     let _socket = start::admin(&config, &services, &mut background).await?;
     start::watchdog(health, began, &mut background);
@@ -158,10 +159,12 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let Basis { store, reporter, halt, .. } = basis;
     let supervised = Supervised { store: store.clone(), dispatcher, requested, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
-    store.tidy().await;
+    // A store that is not tidy is read as well at the next start.
+    let _ = store.upkeep.tidy().await;
     reporter.end();
-    // Where the store's files are gone, that is the cause of every other failure.
-    ended.map_err(|error| store.in_place().err().map_or(error, Error::Store))
+    let Err(error) = ended else { return Ok(()) };
+    // Where the store is gone, that is the cause of every other failure.
+    Err(store.upkeep.in_place().await.map_or_else(Error::Store, |()| error))
 }
 
 /// Makes every part known that the configuration names, so that each shows from the start.
@@ -175,7 +178,7 @@ fn announce(reporter: &Reporter, config: &Config) {
 
 /// Everything that runs.
 struct Supervised {
-    store: CheckpointStore,
+    store: Store,
     dispatcher: Dispatcher,
     requested: mpsc::Receiver<ReadRequest>,
     sources: Sources,
@@ -242,7 +245,7 @@ impl Supervised {
                 // Background tasks keep sink workers alive, which end with their last handle.
                 self.background.abort_all();
                 // Without the store no in-flight message can be settled: all are given back at once.
-                let (last, end) = match self.store.in_place() {
+                let (last, end) = match self.store.upkeep.in_place().await {
                     Ok(()) => (grace * 2 / 3, grace),
                     Err(_gone) => (Duration::ZERO, GONE_GRACE.min(grace)),
                 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{Positions, StoreError};
 use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
 use crate::collector::job::task::JobError;
@@ -16,7 +16,7 @@ use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
-use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Step};
+use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, Step};
 
 /// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
@@ -31,7 +31,8 @@ pub(super) struct Setup {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     pub snapshot: Snapshot,
-    pub store: CheckpointStore,
+    pub positions: Arc<dyn Positions>,
+    pub scratch: Arc<dyn Scratch>,
     pub compute: Compute,
     pub limits: Limits,
     /// Tells of every step, and of the bytes that come.
@@ -46,7 +47,7 @@ pub(super) struct Pump<I, T> {
     object: ObjectId,
     version: Version,
     body: Option<Body>,
-    store: CheckpointStore,
+    positions: Arc<dyn Positions>,
     compute: Compute,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
@@ -61,21 +62,21 @@ pub(super) struct Pump<I, T> {
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, store, compute, limits, progress, shutdown } = setup;
+        let Setup { feed, object, snapshot, positions, scratch, compute, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
         let plan = Plan {
             contexts: Arc::clone(&feed) as _,
             object: object.clone(),
             version: version.clone(),
             limits,
-            scratch: store.scratch(),
+            scratch,
         };
         Self {
             feed,
             object,
             version,
             body: Some(body),
-            store,
+            positions,
             compute,
             progress,
             shutdown,
@@ -167,9 +168,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 }
             }
             Need::Fingerprints { from } => {
-                let mut fingerprints = Vec::new();
-                self.store.fingerprints(&self.object, from, &mut fingerprints)?;
-                Ok(Input::Fingerprints(fingerprints))
+                Ok(Input::Fingerprints(self.positions.fingerprints(&self.object, from).await?))
             }
             Need::Reopen => {
                 let only = Condition::OnlyEtag(self.version.etag.clone());

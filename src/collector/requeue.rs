@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::checkpoint::{Asked, CheckpointStore, Request, StoreError};
+use crate::checkpoint::{Asked, Quarantine, Replacement, Request, StoreError};
 use crate::collector::clock::Clock;
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
@@ -31,7 +31,7 @@ const REQUESTS_AT_ONCE: usize = 1024;
 /// Requeue requests on their way to the dispatcher.
 pub(super) struct Requeues {
     pub feeds: Arc<Feeds>,
-    pub store: CheckpointStore,
+    pub quarantine: Arc<dyn Quarantine>,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
@@ -73,7 +73,7 @@ impl Requeues {
     async fn take_up(&self, mut taken: u64, shutdown: &Shutdown) -> Result<u64, StoreError> {
         let mut ordered: BTreeSet<ObjectId> = BTreeSet::new();
         loop {
-            let requests = self.store.requests(taken, REQUESTS_AT_ONCE)?;
+            let requests = self.quarantine.requests(taken, REQUESTS_AT_ONCE).await?;
             let Some(last) = requests.last() else { return Ok(taken) };
             taken = last.number;
             if ordered.is_empty() {
@@ -92,7 +92,7 @@ impl Requeues {
                         }
                     }
                     Asked::Object { object } => {
-                        self.store.reconsider(object.clone()).await?;
+                        self.quarantine.reconsider(object.clone()).await?;
                         if self.order(id, &object).await? {
                             ordered.insert(object);
                         }
@@ -108,7 +108,7 @@ impl Requeues {
     /// Requests a read of the object, if a feed still reads it. Returns whether one does.
     async fn order(&self, id: u64, object: &ObjectId) -> Result<bool, StoreError> {
         let Route::Feed(feed) = self.feeds.route(object) else {
-            self.store.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
+            self.quarantine.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
             return Ok(false);
         };
         self.read_requests.send(feed, ObjectChange::of(object.clone()), None).await;
@@ -118,11 +118,11 @@ impl Requeues {
     /// Parses a message again. The objects that it names replace it in quarantine until they are read, so that none is
     /// lost.
     async fn parse_again(&self, id: u64, queue: &Arc<str>) -> Result<(), StoreError> {
-        let body = self.store.quarantined_body(id)?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
+        let body = self.quarantine.quarantined_body(id).await?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
         let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();
         let notices = match parse(&body) {
             Ok(notices) => notices,
-            Err(error) => return self.store.refuse_again(vec![(id, error.to_string())]).await,
+            Err(error) => return self.quarantine.refuse_again(vec![(id, error.to_string())]).await,
         };
         let (mut names, mut unrouted, mut still) = (Vec::new(), Vec::new(), None);
         for notice in notices {
@@ -148,6 +148,7 @@ impl Requeues {
         }
         let outcome = if still.is_some() { "refused" } else { "delivered" };
         self.metrics.records_requeued.add(["message", outcome], 1);
-        self.store.replace_message(id, names, unrouted, self.unrouted_max, still, self.clock.now_ms()).await
+        let (most, now_ms) = (self.unrouted_max, self.clock.now_ms());
+        self.quarantine.replace_message(Replacement { id, names, unrouted, most, still, now_ms }).await
     }
 }

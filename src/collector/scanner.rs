@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use crate::checkpoint::{CheckpointStore, ObjectPosition, StoreError};
+use crate::checkpoint::{ObjectPosition, Store, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock::Clock;
 use crate::collector::feeds::Feed;
@@ -36,7 +36,7 @@ pub(super) struct Scanner {
     pub feed: Arc<Feed>,
     /// The feed's position among all.
     pub position: FeedId,
-    pub store: CheckpointStore,
+    pub store: Store,
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,
@@ -155,7 +155,7 @@ impl Scanner {
     }
 
     async fn scan(&self) -> Result<(), ScannerError> {
-        let horizon = self.store.forgotten_before(&self.feed.name)?;
+        let horizon = self.store.upkeep.forgotten_before(&self.feed.name).await?;
         let mut counts = Counts::default();
         match &self.feed.place {
             Place::Directory(place) => {
@@ -263,7 +263,7 @@ impl Scanner {
         if !self.feed.wants(&change.object.key) {
             return Ok(());
         }
-        let position = self.store.position(&change.object, &self.feed.sink_names)?;
+        let position = self.store.positions.position(&change.object, &self.feed.sink_names).await?;
         if !position.is_of_another(self.feed.family.name) && is_known(&change, &position) {
             return Ok(());
         }
@@ -272,7 +272,7 @@ impl Scanner {
             counts.forgotten += 1;
             return Ok(());
         }
-        if self.store.unread_kind(&change.object)?.is_some() {
+        if self.store.backlog.unread_kind(&change.object).await?.is_some() {
             // It is tried out of its feed's backlog.
             return Ok(());
         }

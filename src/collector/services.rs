@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::batch::Part;
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -17,6 +17,7 @@ use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
 use crate::config::Limits;
 use crate::notification::ObjectId;
+use crate::reading::Scratch;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
@@ -24,7 +25,8 @@ use crate::telemetry::metrics::Metrics;
 pub(super) struct Services {
     pub feeds: Arc<Feeds>,
     pub workers: PerSink<WorkerHandle>,
-    pub store: CheckpointStore,
+    pub store: Store,
+    pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub compute: Compute,
     pub metrics: Arc<Metrics>,

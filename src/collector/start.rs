@@ -11,10 +11,11 @@ use tracing::info;
 
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
+use crate::collector::delivery::gate::Gate;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery;
 use crate::collector::delivery::worker::{self, SinkWorker, WorkerError};
@@ -38,7 +39,8 @@ use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
-use crate::sink::{self, Sink};
+use crate::reading::Scratch;
+use crate::sink::{self, Flow, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
 use crate::telemetry::systemd;
@@ -51,7 +53,8 @@ pub(super) type Sources = JoinSet<Result<(), Error>>;
 
 /// What each part is started with.
 pub(super) struct Basis {
-    pub store: CheckpointStore,
+    pub store: Store,
+    pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
@@ -75,52 +78,75 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
 }
 
-/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. Two full ones have room.
-fn batch_limits(limits: &Limits, table: &sink::Config, room_bytes: usize) -> batch::Limits {
+/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. One more has room than the window
+/// takes; a lane has its part of the sink's room.
+fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: usize) -> batch::Limits {
     let sink::BatchConfig { bytes, events, age } = table.batch;
-    let bytes = bytes.or(limits.batch_bytes).unwrap_or_else(|| table.kind.batch_bytes());
+    let bytes = bytes.or(limits.batch_bytes).unwrap_or(flow.batch_bytes);
     batch::Limits {
-        bytes: bytes.min(room_bytes / 2),
+        bytes: bytes.min(room_bytes / (usize::from(flow.window) + 1)),
         events: events.unwrap_or(limits.batch_events),
         age: age.unwrap_or(limits.batch_age),
     }
 }
 
-pub(super) fn workers(
+pub(super) async fn workers(
     config: &Config,
     feeds: &Arc<Feeds>,
-    mut sinks: BTreeMap<String, Box<dyn Sink>>,
+    mut sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<PerSink<WorkerHandle>, Error> {
-    let limits = &config.limits;
-    let Basis { store, clock, random, compute, reporter, halt, once } = basis;
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
+        let lanes = sinks.remove(name).filter(|lanes| !lanes.is_empty());
+        let lanes = lanes.ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let encoder = encoder_name(config, name, table).into();
-        let lane = Lane::only(name.as_str().into());
-        let room_bytes = limits.in_flight_bytes / config.sink.len().max(1);
-        let sink = sinks.remove(name).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
-        let unfinished = recovery::look_up(
-            store,
-            feeds,
-            SinkId(position),
-            &lane,
-            &encoder,
-            limits,
-            *compute,
-            random,
-            reporter,
-            halt,
-        )?;
-        let batches = batch_limits(limits, table, room_bytes);
-        let (worker, handle) = SinkWorker::new(worker::Setup {
+        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, encoder, lanes };
+        handles.push(sink_workers(config, feeds, sink, basis, tasks).await?);
+    }
+    Ok(handles.into_iter().collect())
+}
+
+/// What one sink's workers are made of.
+struct SinkParts<'a> {
+    name: Arc<str>,
+    id: SinkId,
+    table: &'a sink::Config,
+    encoder: Arc<str>,
+    lanes: Vec<Box<dyn Sink>>,
+}
+
+/// A sink's workers, one for each lane, and the handle of them all.
+async fn sink_workers(
+    config: &Config,
+    feeds: &Arc<Feeds>,
+    SinkParts { name, id, table, encoder, lanes }: SinkParts<'_>,
+    basis: &Basis,
+    tasks: &mut JoinSet<Result<(), Error>>,
+) -> Result<WorkerHandle, Error> {
+    let limits = &config.limits;
+    let Basis { store, scratch, clock, random, compute, reporter, halt, once } = basis;
+    let flow = table.flow();
+    let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
+    let room_bytes = limits.in_flight_bytes / config.sink.len().max(1) / lanes.len();
+    let batches = batch_limits(limits, table, flow, room_bytes);
+    let room_bytes = room_bytes.min((usize::from(flow.window) + 1) * batches.bytes);
+    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, room_bytes);
+    let gate = Gate::new(random);
+    for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
+        let lane = Lane { sink: Arc::clone(&name), number };
+        let unfinished =
+            recovery::look_up(store, scratch, feeds, id, &lane, &encoder, limits, *compute, random, reporter, halt)
+                .await?;
+        let setup = worker::Setup {
             lane,
-            sink,
-            encoder,
+            sink: sink.into(),
+            gate: gate.clone(),
+            encoder: Arc::clone(&encoder),
             limits: batches,
-            room_bytes: room_bytes.min(2 * batches.bytes),
-            store: store.clone(),
+            flow,
+            positions: Arc::clone(&store.positions),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(reporter.metrics()),
@@ -128,16 +154,16 @@ pub(super) fn workers(
             shutdown: halt.clone(),
             last_send: limits.shutdown_grace / 3,
             once: *once,
-        });
+        };
+        let worker = SinkWorker::new(setup, end);
         tasks.spawn(async move {
             match worker.run(unfinished).await {
                 Ok(()) | Err(WorkerError::Stopped) => Ok(()),
                 Err(WorkerError::Store(error)) => Err(error.into()),
             }
         });
-        handles.push(handle);
     }
-    Ok(handles.into_iter().collect())
+    Ok(handle)
 }
 
 pub(super) fn scanners(
@@ -181,7 +207,7 @@ pub(super) fn scanners(
 pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         clock: basis.clock.clone(),
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
@@ -197,7 +223,7 @@ pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis:
 pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
-        store: services.store.clone(),
+        quarantine: Arc::clone(&services.store.quarantine),
         read_requests: read_requests.clone(),
         once: basis.once,
     };
@@ -246,7 +272,7 @@ pub(super) fn queues<Q: Queue>(
             queue: Arc::clone(&queue),
             name: Arc::clone(&name),
             feeds: Arc::clone(&services.feeds),
-            store: store.clone(),
+            quarantine: Arc::clone(&store.quarantine),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::clone(&services.metrics),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::checkpoint::{CheckpointStore, Forgotten, StoreError};
+use crate::checkpoint::{Forgotten, StoreError, Upkeep};
 use crate::collector::clock;
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::report::{Reporter, limited};
@@ -61,14 +61,17 @@ pub(super) async fn run<Q: Queue>(
                 }
             }
         }
-        services.metrics.checkpoint_db_bytes.set(i64::try_from(services.store.size_bytes()).unwrap_or(i64::MAX));
-        for (kind, entries, body_bytes) in services.store.quarantine_size()?.kinds {
+        let store = &services.store;
+        let size_bytes = store.upkeep.size_bytes().await?;
+        services.metrics.checkpoint_db_bytes.set(i64::try_from(size_bytes).unwrap_or(i64::MAX));
+        for (kind, entries, body_bytes) in store.quarantine.quarantine_size().await?.kinds {
             services.metrics.quarantine_entries.set([&kind], i64::try_from(entries).unwrap_or(i64::MAX));
             services.metrics.quarantine_body_bytes.set([&kind], i64::try_from(body_bytes).unwrap_or(i64::MAX));
         }
-        services.metrics.left_out.objects.set(i64::try_from(services.store.unrouted_count()?).unwrap_or(i64::MAX));
+        let unrouted = store.quarantine.unrouted_count().await?;
+        services.metrics.left_out.objects.set(i64::try_from(unrouted).unwrap_or(i64::MAX));
         for worker in services.workers.iter() {
-            let entries = i64::try_from(services.store.backlog_len(&worker.name)?).unwrap_or(i64::MAX);
+            let entries = i64::try_from(store.backlog.backlog_len(&worker.name).await?).unwrap_or(i64::MAX);
             services.metrics.backlog_objects.set([&worker.name], entries);
         }
         look_at_identities(&services, &identities).await;
@@ -79,10 +82,10 @@ pub(super) async fn run<Q: Queue>(
     }
 }
 
-/// Checks that the store's files are still those that were opened, until they are not.
-pub(super) async fn guard(store: CheckpointStore) -> Result<(), StoreError> {
+/// Checks that the store is still in its place, until it is not.
+pub(super) async fn guard(store: Arc<dyn Upkeep>) -> Result<(), StoreError> {
     loop {
-        store.in_place()?;
+        store.in_place().await?;
         tokio::time::sleep(GUARD_EVERY).await;
     }
 }
@@ -92,7 +95,7 @@ async fn forget(services: &Services) -> Result<(), StoreError> {
     let before_ms = services.clock.now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
     let mut all = Forgotten::default();
     loop {
-        let Forgotten { objects, gap_records } = services.store.forget(before_ms).await?;
+        let Forgotten { objects, gap_records } = services.store.upkeep.forget(before_ms).await?;
         services.metrics.gap_records_forgotten.inc_by(gap_records);
         all.objects += objects;
         all.gap_records += gap_records;
@@ -100,7 +103,7 @@ async fn forget(services: &Services) -> Result<(), StoreError> {
             break;
         }
     }
-    services.store.forget_partitions(before_ms).await?;
+    services.store.upkeep.forget_partitions(before_ms).await?;
     let Forgotten { objects, gap_records } = all;
     if objects > 0 {
         info!(objects, gap_records, "forgot the checkpoints of objects that have not changed for long");

@@ -1,13 +1,15 @@
-//! What the collector asks of the outside: time and chance, queues, places, sinks, and the checkpoint store.
+//! What the collector asks of the outside: time and chance, queues, places, sinks, the checkpoint store, and room on disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::Store;
 use crate::collector::clock::Clock;
 use crate::collector::compute::Compute;
 use crate::collector::random::Random;
 use crate::identity::Identity;
 use crate::object::Place;
+use crate::reading::Scratch;
 use crate::sink::Sink;
 
 /// Everything outside of the collector, made from the configuration or by a test.
@@ -15,12 +17,15 @@ pub struct World<Q> {
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
-    pub store: CheckpointStore,
+    pub store: Store,
+    /// Room for readings.
+    pub scratch: Arc<dyn Scratch>,
     /// Where each feed's objects are, by the feed's name.
     pub places: BTreeMap<String, Place>,
     /// By the name that feeds call them by.
     pub queues: BTreeMap<String, Q>,
-    pub sinks: BTreeMap<String, Box<dyn Sink>>,
+    /// The lanes of each.
+    pub sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     /// Whose credentials are looked after.
     pub identities: Vec<Identity>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
 use crate::config::{Config, Limits, check_feed, places};
 use crate::notification::queue;
-use crate::sink::Output;
+use crate::sink::{self, Output};
 
 /// Says everything that is wrong with the configuration, without asking anyone outside.
 pub(super) fn check(config: &Config, names: &Names) -> Found {
@@ -165,6 +165,7 @@ fn sinks(config: &Config, found: &mut Found) {
         if let Some(age) = sink.batch.age {
             batch_age(&["sink", name, "batch", "age"], age, found);
         }
+        check_lanes(name, sink, found);
         sink.kind.check(&mut |key, message| found.problem(&["sink", name, key], message));
         match sink.kind.output() {
             Output::File(path) => {
@@ -182,6 +183,17 @@ fn sinks(config: &Config, found: &mut Found) {
                     found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
                 }
             }
+            Output::Shared => {}
+        }
+    }
+}
+
+fn check_lanes(name: &str, sink: &sink::Config, found: &mut Found) {
+    for (key, number) in [("lanes", sink.lanes), ("in_flight", sink.in_flight)] {
+        let Some(number) = number else { continue };
+        found.range(&["sink", name, key], number, 1..=64);
+        if sink.kind.flow().is_serial() && number != 1 {
+            found.problem(&["sink", name, key], "this type of sink writes one batch after the other: expected 1");
         }
     }
 }
@@ -211,8 +223,10 @@ fn unused(config: &Config, found: &mut Found) {
     }
     for name in config.identity.keys() {
         let by_feed = config.feed.values().any(|feed| feed.identity.as_ref() == Some(name));
-        if !by_feed && !config.queue.values().any(|queue| queue.identity.as_ref() == Some(name)) {
-            found.warnings.push(format!("[identity.{name}] is used by no feed and no queue"));
+        let by_queue = config.queue.values().any(|queue| queue.identity.as_ref() == Some(name));
+        let by_sink = |sink: &sink::Config| sink.kind.aws().is_some_and(|aws| aws.identity == Some(name));
+        if !by_feed && !by_queue && !config.sink.values().any(by_sink) {
+            found.warnings.push(format!("[identity.{name}] is used by no feed, no queue and no sink"));
         }
     }
 }

@@ -641,7 +641,7 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
-            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `batch`, `style`"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `batch`, `lanes`, `in_flight`, `style`"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Acceptance, Advance, Form, Part, Piece, Refused};
+use crate::batch::{Acceptance, Advance, Form, Part, Piece, Provenance, Refused};
 use crate::delta::{Fingerprint, Places, Progress, Ranges, RecordHash};
 use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
-use crate::object::Version;
 use crate::reading::plan::{Limits, Plan};
 use crate::reading::reader::Outlet;
 use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
@@ -84,7 +83,7 @@ struct Open {
 /// Everything that one reading emits.
 pub(super) struct FanOut {
     outlet: Outlet<Offer>,
-    version: Arc<Version>,
+    provenance: Arc<Provenance>,
     pub(super) encoders: Vec<Encoder>,
     pub(super) outputs: Vec<SinkOutput>,
     /// Records accepted before this reading: from there on they are new.
@@ -128,7 +127,7 @@ impl FanOut {
         };
         Self {
             outlet,
-            version: Arc::new(plan.version.clone()),
+            provenance: Arc::new(plan.provenance()),
             written: vec![0; encoders.len()],
             encoders,
             outputs: outputs.into_iter().map(output).collect(),
@@ -319,7 +318,7 @@ impl FanOut {
     }
 
     pub(super) fn part(&self, advance: Advance, piece: Piece) -> Part {
-        Part { advance, version: Arc::clone(&self.version), acceptance: None, piece }
+        Part { advance, provenance: Arc::clone(&self.provenance), acceptance: None, piece }
     }
 
     pub(super) fn put(&self, output: usize, part: Part) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::batch::Provenance;
 use crate::delta::DeltaError;
 use crate::family::Context;
 use crate::notification::ObjectId;
@@ -43,6 +44,14 @@ pub struct Plan {
     pub version: Version,
     pub limits: Limits,
     pub scratch: Arc<dyn Scratch>,
+}
+
+impl Plan {
+    pub(super) fn provenance(&self) -> Provenance {
+        let Context { feed, family, .. } = self.contexts.context(&self.object, self.version.last_modified_ms);
+        let (object, version) = (self.object.clone(), self.version.clone());
+        Provenance { feed: feed.into(), family: family.name, object, version }
+    }
 }
 
 /// Why a version could not be read, other than by a fault of its place.

@@ -9,10 +9,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
-use crate::sink::Kind;
 use crate::sink::encoding::Encoding;
 use crate::sink::file::FileConfig;
 use crate::sink::stdout::StdoutConfig;
+use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
 const KINDS: &[&str] = &["file", "stdout"];
@@ -22,7 +22,20 @@ const KINDS: &[&str] = &["file", "stdout"];
 pub struct Config {
     pub encoding: Encoding,
     pub batch: BatchConfig,
+    /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
+    pub lanes: Option<u16>,
+    pub in_flight: Option<u16>,
     pub kind: Arc<dyn Kind>,
+}
+
+impl Config {
+    /// As its kind has it, where nothing else is configured.
+    pub fn flow(&self) -> Flow {
+        let flow = self.kind.flow();
+        let lanes = self.lanes.filter(|_| !flow.is_serial()).unwrap_or(flow.lanes);
+        let in_flight = self.in_flight.filter(|_| !flow.is_serial()).unwrap_or(flow.in_flight);
+        Flow { lanes: lanes.max(1), in_flight: in_flight.max(1), ..flow }
+    }
 }
 
 /// `[sink.<name>.batch]`: when this sink's batches are cut. Keys that are not set are as in `[limits]`.
@@ -40,17 +53,19 @@ pub struct BatchConfig {
 
 /// The keys that the tables of all sinks have, besides `type`.
 pub const SHARED_KEYS: &[&str] =
-    &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch"];
+    &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch", "lanes", "in_flight"];
 
 #[derive(Default)]
 struct Shared {
     encoding: Encoding,
     batch: BatchConfig,
+    lanes: Option<u16>,
+    in_flight: Option<u16>,
 }
 
 impl Shared {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let Self { encoding, batch } = self;
+        let Self { encoding, batch, lanes, in_flight } = self;
         match key {
             "encoding" => encoding.name = map.next_value()?,
             "ocsf_version" => encoding.ocsf_version = map.next_value()?,
@@ -58,6 +73,8 @@ impl Shared {
             "observables" => encoding.observables = map.next_value()?,
             "labels" => encoding.labels = map.next_value()?,
             "envelope" => encoding.envelope = map.next_value()?,
+            "lanes" => *lanes = map.next_value()?,
+            "in_flight" => *in_flight = map.next_value()?,
             _ => *batch = map.next_value()?,
         }
         Ok(())
@@ -111,8 +128,8 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
         let own = K::deserialize(MapAccessDeserializer::new(Own { map, shared: &mut shared }))?;
-        let Shared { encoding, batch } = shared;
-        Ok(Config { encoding, batch, kind: Arc::new(own) })
+        let Shared { encoding, batch, lanes, in_flight } = shared;
+        Ok(Config { encoding, batch, lanes, in_flight, kind: Arc::new(own) })
     }
 }
 

@@ -15,8 +15,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use self::writer::Writer;
-use crate::batch::{Batch, Manifest};
-use crate::sink::{Answer, Delivery, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
+use crate::batch::{Manifest, Request};
+use crate::identity::Identity;
+use crate::sink::{Answer, Delivery, Flow, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
 
 pub use access::{Group, Mode};
 pub use config::FileConfig;
@@ -26,8 +27,8 @@ pub use position::file_state;
 const BATCH_BYTES: usize = 8 << 20;
 
 impl Kind for FileConfig {
-    fn batch_bytes(&self) -> usize {
-        BATCH_BYTES
+    fn flow(&self) -> Flow {
+        Flow::serial(BATCH_BYTES)
     }
 
     fn output(&self) -> Output<'_> {
@@ -49,8 +50,8 @@ impl Kind for FileConfig {
         }
     }
 
-    fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
-        Ok(Box::new(FileSink(Mutex::new(Writer::new(self.clone())?))))
+    fn open(&self, _lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        Ok(vec![Box::new(FileSink(Mutex::new(Writer::new(self.clone())?)))])
     }
 }
 
@@ -62,8 +63,8 @@ impl Sink for FileSink {
         Box::pin(async move { self.0.lock().await.resume(lane, sealed, now_ms).await })
     }
 
-    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Answer<'a, Delivery> {
-        Box::pin(async move { self.0.lock().await.deliver(batch, now_ms).await })
+    fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(async move { self.0.lock().await.deliver(&request.batch, now_ms).await })
     }
 
     fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {

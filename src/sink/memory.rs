@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{Batch, Manifest};
-use crate::sink::{Answer, Delivery, LaneState, Moved, Receipt, Resumed, Sink};
+use crate::batch::{Batch, Manifest, Request};
+use crate::sink::{Answer, Delivery, LaneState, Receipt, Resumed, Sink};
 
 /// The receiver of a memory sink.
 pub trait MemoryReceiver: Send + Sync {
@@ -42,14 +42,10 @@ impl<R: MemoryReceiver> Sink for MemorySink<R> {
         })
     }
 
-    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
+    fn deliver<'a>(&'a self, request: &'a Request, _now_ms: i64) -> Answer<'a, Delivery> {
         Box::pin(async move {
-            self.receiver.take(batch).await?;
+            self.receiver.take(&request.batch).await?;
             Ok(Delivery::Taken(Receipt::accepted()))
         })
-    }
-
-    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
-        Box::pin(async { Ok(None) })
     }
 }

@@ -11,44 +11,63 @@ mod file;
 
 mod memory;
 
+mod progress;
+
 mod stdout;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
-use crate::batch::{Batch, Manifest};
+use crate::batch::{Batch, Manifest, Provenance, Request, RequestLimits, Selection};
+use crate::event::Head;
+use crate::identity::Identity;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS};
 pub use encoding::Encoding;
 pub use file::{FileConfig, Group, Mode, file_state};
 pub use memory::{MemoryReceiver, memory};
+pub use progress::Progress;
 pub use stdout::{StdoutConfig, StdoutStyle};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
 
-/// One lane of a configured sink. Each method may be called again after it failed, or was dropped before it ended.
+/// One lane of a configured sink. The lanes of a sink share what they have of the receiver: connections, tokens, secrets.
+/// Each method may be called again after it failed, or was dropped before it ended.
 ///
 /// Which sinks there are is configuration, so that this is a trait over boxed futures: a kind is a file of its own.
 pub trait Sink: Send + Sync {
     /// Resumes where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
     /// be called, and a `Moved` stored, until the sink does not move any more. `now_ms` is the time, in milliseconds since
-    /// the epoch.
-    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed>;
+    /// the epoch. A receiver that keeps no position has nothing to resume.
+    fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed> {
+        let _ = (lane, sealed, now_ms);
+        Box::pin(async { Ok(Resumed::Ready(Vec::new())) })
+    }
 
-    /// Sends a batch and waits until the receiver has it for good. Sending the same batch again is harmless where the
-    /// receiver can tell a repeat.
-    fn deliver<'a>(&'a self, batch: &'a Batch, now_ms: i64) -> Answer<'a, Delivery>;
+    /// Sends a request and waits for the receiver's answer. Sending the same request again is harmless where the receiver
+    /// can tell a repeat.
+    fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery>;
+
+    /// Asks the receiver about requests that [`Delivery::Pending`] left with it: an answer for each, in their order.
+    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+        Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
+    }
 
     /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
-    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>>;
+    fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {
+        let _ = (manifest, now_ms);
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// A kind of sink, as its own keys configure it.
 pub trait Kind: fmt::Debug + Send + Sync {
-    /// A batch is cut when it has so many bytes, unless it is configured.
-    fn batch_bytes(&self) -> usize;
+    /// How batches go to its receiver.
+    fn flow(&self) -> Flow;
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
@@ -56,7 +75,63 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// Reports each key whose value has the right type and is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));
 
-    fn open(&self) -> Result<Box<dyn Sink>, OpenError>;
+    /// Whose AWS credentials it sends with, where it needs any.
+    fn aws(&self) -> Option<Aws<'_>> {
+        None
+    }
+
+    /// Opens as many lanes, which share one receiver. `identity` is as [`Kind::aws`] asks.
+    ///
+    /// # Errors
+    /// When this machine lacks what it needs. A receiver that cannot be reached is no error here.
+    fn open(&self, lanes: u16, identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError>;
+}
+
+/// How batches go to a kind's receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flow {
+    /// A batch is cut when it has so many bytes, unless it is configured.
+    pub batch_bytes: usize,
+    pub request: RequestLimits,
+    /// How many lanes it has, unless it is configured. A serial kind has one: its events arrive in the order of the seals.
+    pub lanes: u16,
+    /// How many requests of one lane may be under way at once, unless it is configured.
+    pub in_flight: u16,
+    /// How many batches of one lane may be sealed and not committed.
+    pub window: u16,
+    /// A request that the receiver does not acknowledge for so long is sent again.
+    pub acknowledged_within: Duration,
+    /// Whether the receiver takes a request that it has had for what it is. Where it cannot, what it took of a batch is
+    /// written down before the batch is complete.
+    pub knows_repeats: bool,
+}
+
+impl Flow {
+    /// For a sink that takes one whole batch after the other, and holds the position itself.
+    pub const fn serial(batch_bytes: usize) -> Self {
+        Self {
+            batch_bytes,
+            request: RequestLimits::WHOLE,
+            lanes: 1,
+            in_flight: 1,
+            window: 1,
+            acknowledged_within: Duration::MAX,
+            knows_repeats: true,
+        }
+    }
+
+    /// Whether one request goes out at a time, in the order of the seals.
+    pub fn is_serial(&self) -> bool {
+        self.in_flight == 1
+    }
+}
+
+/// Whose AWS credentials a kind sends with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aws<'a> {
+    /// The name of an `[identity.<name>]`; nothing for what the machine has.
+    pub identity: Option<&'a str>,
+    pub region: Option<&'a str>,
 }
 
 /// Where a sink writes.
@@ -65,6 +140,8 @@ pub enum Output<'a> {
     /// This file, and files of the same name with a number behind it.
     File(&'a Path),
     Console,
+    /// Somewhere that other sinks may write to as well.
+    Shared,
 }
 
 /// A sink's own state, as its kind writes it: opaque to everybody else.
@@ -103,16 +180,32 @@ pub enum Resumed {
 #[derive(Clone, Debug)]
 pub struct Receipt {
     state: Option<State>,
+    refused: Vec<RefusedEvent>,
+}
+
+/// An event that the receiver will never take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedEvent {
+    pub provenance: Arc<Provenance>,
+    pub head: Head,
+    /// As its encoder wrote it.
+    pub encoded: Box<[u8]>,
+    pub reason: Box<str>,
 }
 
 impl Receipt {
     /// For sinks without a state of their own.
     fn accepted() -> Self {
-        Self { state: None }
+        Self { state: None, refused: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        Self::accepted()
     }
 
     fn at(state: State) -> Self {
-        Self { state: Some(state) }
+        Self { state: Some(state), refused: Vec::new() }
     }
 
     /// For a batch without events, of records that gave none: there is nothing to take.
@@ -124,15 +217,35 @@ impl Receipt {
     pub fn state(&self) -> Option<&State> {
         self.state.as_ref()
     }
+
+    /// The events that the receiver will never take.
+    pub fn refused(&self) -> &[RefusedEvent] {
+        &self.refused
+    }
 }
 
-/// What became of a batch.
+/// What became of a request.
 #[derive(Debug)]
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
-    /// Nothing was sent: the sink goes on elsewhere first. To be stored, then the batch is delivered again.
+    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`.
+    Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
+    /// The receiver has read it and says later whether it has it for good: to be asked about with this state.
+    Pending(State),
+    /// The request is larger than the receiver takes. It is cut into smaller ones.
+    TooLarge(Box<str>),
+    /// Nothing was sent: the sink goes on elsewhere first. To be stored, then the request is delivered again.
     Moved(Moved),
+}
+
+/// What a receiver says of a request that it read before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acknowledgement {
+    Taken,
+    NotYet,
+    /// It does not know the request any more, or never will have it: to be sent again.
+    Lost,
 }
 
 /// A sink goes on elsewhere than where its last batch ended. That is to be stored before anything else is asked of the
@@ -158,16 +271,26 @@ pub enum Why {
     Rotated,
 }
 
-/// Why a batch was not taken.
+/// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// Try the same batch again.
-    #[error("the sink is unavailable: {0}")]
-    Unavailable(String),
+    /// Try the same request again, not before `after` where the receiver says so.
+    #[error("the sink is unavailable: {reason}")]
+    Unavailable { reason: String, after: Option<Duration> },
+    /// The receiver takes none of the request for something that is in it, and does not say what. It is sent in halves until
+    /// what is refused stands alone.
+    #[error("the sink refuses the request: {0}")]
+    Refused(String),
     /// Trying again cannot help until a person mends the receiver or the configuration. The sink is parked and asked
     /// again now and then; no event is given up.
     #[error("the sink needs mending: {0}")]
     Misconfigured(String),
+}
+
+impl DeliveryError {
+    pub fn unavailable(reason: impl Into<String>) -> Self {
+        Self::Unavailable { reason: reason.into(), after: None }
+    }
 }
 
 /// Why a sink cannot be made as it is configured.

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::batch::{Batch, Manifest};
-use crate::sink::{Answer, Delivery, DeliveryError, Kind, LaneState, Moved, OpenError, Output, Receipt, Resumed, Sink};
+use crate::batch::{Batch, Request};
+use crate::identity::Identity;
+use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
 
 /// A batch is cut when it has so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -30,8 +31,8 @@ pub enum StdoutStyle {
 }
 
 impl Kind for StdoutConfig {
-    fn batch_bytes(&self) -> usize {
-        BATCH_BYTES
+    fn flow(&self) -> Flow {
+        Flow::serial(BATCH_BYTES)
     }
 
     fn output(&self) -> Output<'_> {
@@ -40,8 +41,8 @@ impl Kind for StdoutConfig {
 
     fn check(&self, _problem: &mut dyn FnMut(&str, &str)) {}
 
-    fn open(&self) -> Result<Box<dyn Sink>, OpenError> {
-        Ok(Box::new(StdoutSink { style: self.style }))
+    fn open(&self, _lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        Ok(vec![Box::new(StdoutSink { style: self.style })])
     }
 }
 
@@ -51,16 +52,8 @@ struct StdoutSink {
 }
 
 impl Sink for StdoutSink {
-    fn resume<'a>(&'a self, _lane: &'a LaneState, _sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
-        Box::pin(async { Ok(Resumed::Ready(Vec::new())) })
-    }
-
-    fn deliver<'a>(&'a self, batch: &'a Batch, _now_ms: i64) -> Answer<'a, Delivery> {
-        Box::pin(self.write(batch))
-    }
-
-    fn take_back<'a>(&'a self, _manifest: &'a Manifest, _now_ms: i64) -> Answer<'a, Option<Moved>> {
-        Box::pin(async { Ok(None) })
+    fn deliver<'a>(&'a self, request: &'a Request, _now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(self.write(&request.batch))
     }
 }
 
@@ -86,7 +79,7 @@ impl StdoutSink {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Err(DeliveryError::Misconfigured("nobody reads standard output any more".to_owned()))
             }
-            Err(error) => Err(DeliveryError::Unavailable(format!("cannot write to standard output: {error}"))),
+            Err(error) => Err(DeliveryError::unavailable(format!("cannot write to standard output: {error}"))),
         }
     }
 }

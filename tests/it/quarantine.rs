@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use auditferry::checkpoint::CheckpointStore;
+use auditferry::checkpoint::{Quarantine as _, SqliteStore};
 use serde_json::Value;
 
 use super::support::chance::Chance;
@@ -347,7 +347,7 @@ fn a_message_is_understood_later_and_what_it_names_is_read() {
     std::fs::create_dir_all(world.state()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let store = CheckpointStore::open(&world.state(), 1 << 20).unwrap();
+        let store = SqliteStore::open(&world.state(), 1 << 20).unwrap();
         for body in [told[0].as_bytes(), b"no notification"] {
             let body = zstd::encode_all(body, 3).unwrap();
             store.quarantine_message("events".to_owned(), "of no known shape".to_owned(), body, 1).await.unwrap();

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use auditferry::batch::Lane;
-use auditferry::checkpoint::{CheckpointStore, SinkPosition};
+use auditferry::checkpoint::{self, SinkPosition, Store};
 use auditferry::delta::{Fingerprint, RecordHash};
 use auditferry::notification::ObjectId;
 
@@ -17,18 +18,26 @@ use crate::world::writer::most;
 
 type Key = (&'static str, String);
 
+/// What the store holds. It reads where it is asked, and nothing is waited for.
+fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
+    match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(read) => read.unwrap(),
+        Poll::Pending => panic!("the store does not read in place"),
+    }
+}
+
 /// What the store has accepted of one object, in order.
 struct Accepted(Vec<Fingerprint>);
 
 impl Accepted {
-    fn of(store: &CheckpointStore, key: &Key) -> Self {
+    fn of(store: &Store, key: &Key) -> Self {
         let (object, mut all) = (ObjectId::new(key.0, key.1.as_str()), Vec::new());
         loop {
-            let before = all.len();
-            store.fingerprints(&object, before as u64, &mut all).unwrap();
-            if all.len() == before {
+            let some = at_once(store.positions.fingerprints(&object, all.len() as u64));
+            if some.is_empty() {
                 break;
             }
+            all.extend(some);
         }
         Self(all)
     }
@@ -65,7 +74,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let accepted = Accepted::of(store, key);
     let id = ObjectId::new(key.0, key.1.as_str());
     let owed: Vec<bool> =
-        (0..state.received.len()).map(|sink| store.is_in_backlog(&sink_name(sink), &id).unwrap()).collect();
+        (0..state.received.len()).map(|sink| at_once(store.backlog.is_in_backlog(&sink_name(sink), &id))).collect();
     let is_served = |written: &&&Written| {
         let counts = counted(&written.lines);
         let is_accepted = counts.iter().all(|(line, count)| accepted.copies(line) >= *count);
@@ -73,7 +82,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         is_accepted
             && sinks.all(|(received, owed)| *owed || counts.iter().all(|(line, count)| received.copies(line) >= *count))
     };
-    if owed.iter().all(|owed| *owed) || store.unread_kind(&id).unwrap().is_some() {
+    if owed.iter().all(|owed| *owed) || at_once(store.backlog.unread_kind(&id)).is_some() {
         return;
     }
     if read.is_empty() {
@@ -90,16 +99,16 @@ pub fn left(state: &State) -> Option<String> {
     if !state.messages.all.is_empty() {
         return Some(format!("{} messages are in the queue", state.messages.all.len()));
     }
-    let unread = store.unread_counts().unwrap();
+    let unread = at_once(store.backlog.unread_counts());
     if !unread.is_empty() {
         return Some(format!("feeds have a backlog: {unread:?}"));
     }
     for sink in 0..state.received.len() {
         let name = sink_name(sink);
-        if !store.sealed(&Lane::only(name.as_str().into())).unwrap().is_empty() {
+        if !at_once(store.positions.sealed(&Lane::only(name.as_str().into()))).is_empty() {
             return Some(format!("{name} has a sealed batch"));
         }
-        let owed = store.backlog_len(&name).unwrap();
+        let owed = at_once(store.backlog.backlog_len(&name));
         if owed > 0 {
             return Some(format!("{name} has {owed} objects in its backlog"));
         }
@@ -124,7 +133,7 @@ pub fn at_end(state: &mut State) {
     let mut owners = BTreeSet::new();
     for (key, object) in &state.objects {
         let (accepted, ever, now) = (Accepted::of(&store, key), most(&object.versions), counted(object.lines()));
-        let position = store.position(&ObjectId::new(key.0, key.1.as_str()), &names).unwrap();
+        let position = at_once(store.positions.position(&ObjectId::new(key.0, key.1.as_str()), &names));
         let mut sinks = position.sinks.clone();
         if object.is_there && !position.is_settled() {
             wrong.push(format!("a sink is not settled with {}", key.1));

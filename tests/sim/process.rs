@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditferry::checkpoint::{CheckpointStore, Durability, Writing};
+use auditferry::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
 use auditferry::collector::clock::Clock;
 use auditferry::collector::compute::Compute;
 use auditferry::collector::random::Random;
@@ -52,8 +52,9 @@ pub fn run(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) 
 }
 
 async fn live(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) -> End {
-    let opened = CheckpointStore::open_apart(&config.state_dir, config.limits.quarantine(), Durability::Process);
+    let opened = SqliteStore::open_apart(&config.state_dir, config.limits.quarantine(), Durability::Process);
     let (store, writing) = opened.unwrap();
+    let store = Store::new(store);
     world.begin(store.clone());
     let began = (Instant::now(), world.state().now_ms());
     tokio::spawn(write(world.clone(), writing));
@@ -87,17 +88,18 @@ async fn write(world: World, mut writing: Writing) {
     }
 }
 
-fn around(world: &World, config: &Config, store: CheckpointStore, seed: u64) -> world::World<EventQueue> {
+fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
     let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
     let places = [BUCKET, SHELF].into_iter().filter(|bucket| config.feed.contains_key(*bucket));
-    let sinks =
-        (0..config.sink.len()).map(|sink| (sink_name(sink), sink::memory(Receiver { world: world.clone(), sink })));
+    let sinks = (0..config.sink.len())
+        .map(|sink| (sink_name(sink), vec![sink::memory(Receiver { world: world.clone(), sink })]));
     let clock = world.clone();
     world::World {
         clock: Clock::of(move || clock.state().wall_ms()),
         random: Random::seeded(seed),
         compute: Compute::InPlace,
         store,
+        scratch: Arc::new(DiskScratch(config.state_dir.clone())),
         places: places.map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
         queues: [("events".to_owned(), EventQueue { world: world.clone() })].into(),
         sinks: sinks.collect(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use auditferry::checkpoint::{CheckpointStore, Durability};
+use auditferry::checkpoint::{Durability, SqliteStore};
 use auditferry::collector::shutdown::Stop;
 use auditferry::config::{Config, load};
 
@@ -122,7 +122,7 @@ fn config(text: &str, directory: &Path) -> Config {
 fn template() -> &'static [u8] {
     static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
         let directory = tempfile::tempdir_in(memory()).unwrap();
-        drop(CheckpointStore::open_apart(directory.path(), 0, Durability::Process).unwrap());
+        drop(SqliteStore::open_apart(directory.path(), 0, Durability::Process).unwrap());
         let database = directory.path().join("checkpoints.sqlite");
         // The one thing in it that chance decided.
         let named = rusqlite::Connection::open(&database).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::batch::Part;
+use crate::batch::{Lane, Part};
 use crate::collector::delivery::tracker::Tracker;
 use crate::notification::ObjectId;
 
@@ -22,19 +22,29 @@ pub(in crate::collector) struct Offer {
     _room: OwnedSemaphorePermit,
 }
 
-/// A sink worker's status.
+/// The status of one of a sink's lanes.
 #[derive(Clone, Default, Debug)]
 pub(in crate::collector::delivery) struct Status {
     /// Since when its sink fails.
     pub(in crate::collector::delivery) failing: Option<Instant>,
-    /// Since when a batch is under way, and which objects it has records of.
-    pub(in crate::collector::delivery) sending: Option<(Instant, Arc<BTreeSet<ObjectId>>)>,
+    /// Since when batches are under way, the oldest first, and which objects each has records of.
+    pub(in crate::collector::delivery) sending: Vec<(Instant, Arc<BTreeSet<ObjectId>>)>,
 }
 
-/// A job's handle of a sink worker.
+impl Status {
+    fn sending_since(&self) -> Option<Instant> {
+        self.sending.first().map(|(since, _)| *since)
+    }
+}
+
+/// A job's handle of a sink's workers, one for each lane.
 #[derive(Clone)]
 pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
+    lanes: Arc<[LaneHandle]>,
+}
+
+struct LaneHandle {
     offers: mpsc::Sender<Offer>,
     room: Arc<Semaphore>,
     room_bytes: u32,
@@ -61,90 +71,101 @@ impl Producers {
 }
 
 /// While one exists, more may be on its way to the sink.
-pub(in crate::collector) struct Producing(Arc<Producers>);
+pub(in crate::collector) struct Producing(Arc<[LaneHandle]>);
 
 impl Drop for Producing {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.gone.notify_one();
+        for lane in &*self.0 {
+            if lane.producers.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+                lane.producers.gone.notify_one();
+            }
         }
     }
 }
 
-/// The worker's end of its handles.
-pub(in crate::collector::delivery) struct Inner {
+/// A lane worker's end of the handles.
+pub(in crate::collector) struct LaneEnd {
     pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
     pub(in crate::collector::delivery) producers: Arc<Producers>,
     pub(in crate::collector::delivery) status: watch::Sender<Status>,
 }
 
-impl WorkerHandle {
-    /// A handle and the worker's end of it. `room_bytes` of encoded events may wait.
-    pub(in crate::collector::delivery) fn new(name: Arc<str>, room_bytes: usize) -> (Self, Inner) {
+impl LaneHandle {
+    fn new(room_bytes: usize) -> (Self, LaneEnd) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let producers = Arc::new(Producers::default());
         let room_bytes = u32::try_from(room_bytes).unwrap_or(u32::MAX >> 4);
-        let handle = Self {
-            name,
-            offers: sender,
-            room: Arc::new(Semaphore::new(room_bytes as usize)),
-            room_bytes,
-            producers: Arc::clone(&producers),
-            status: seen,
-        };
-        (handle, Inner { offers, producers, status })
+        let room = Arc::new(Semaphore::new(room_bytes as usize));
+        let handle = Self { offers: sender, room, room_bytes, producers: Arc::clone(&producers), status: seen };
+        (handle, LaneEnd { offers, producers, status })
+    }
+}
+
+impl WorkerHandle {
+    /// A handle and the end of each of `lanes` workers. `room_bytes` of encoded events may wait for each.
+    pub(in crate::collector) fn new(name: Arc<str>, lanes: u16, room_bytes: usize) -> (Self, Vec<LaneEnd>) {
+        let (lanes, ends): (Vec<LaneHandle>, Vec<LaneEnd>) =
+            (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes)).unzip();
+        (Self { name, lanes: lanes.into() }, ends)
+    }
+
+    fn since(&self, since: impl Fn(&Status) -> Option<Instant>) -> Option<Instant> {
+        self.lanes.iter().filter_map(|lane| since(&lane.status.borrow())).min()
     }
 
     /// Whether its last delivery failed.
     pub(in crate::collector) fn is_failing(&self) -> bool {
-        self.status.borrow().failing.is_some()
+        self.since(|status| status.failing).is_some()
     }
 
     /// Whether the sink fails, or has had a batch for longer than `patience`.
     pub(in crate::collector) fn is_stuck(&self, patience: Duration) -> bool {
-        let status = self.status.borrow();
-        status.failing.is_some() || status.sending.as_ref().is_some_and(|(since, _)| since.elapsed() > patience)
+        self.is_failing() || self.since(Status::sending_since).is_some_and(|since| since.elapsed() > patience)
     }
 
     /// Whether its deliveries have failed for longer than `patience`.
     pub(in crate::collector) fn fails_for(&self, patience: Duration) -> bool {
-        self.status.borrow().failing.is_some_and(|since| since.elapsed() > patience)
+        self.since(|status| status.failing).is_some_and(|since| since.elapsed() > patience)
     }
 
     /// Whether the sink has taken nothing for longer than `patience`. A sink that only began to complete its sealed batches
     /// at start is stuck and does not stand still.
     pub(in crate::collector) fn stands_still(&self, patience: Duration) -> bool {
-        let status = self.status.borrow();
-        let since = [status.failing, status.sending.as_ref().map(|(since, _)| *since)];
-        since.into_iter().flatten().any(|since| since.elapsed() > patience)
+        let longest = |status: &Status| status.failing.into_iter().chain(status.sending_since()).min();
+        self.since(longest).is_some_and(|since| since.elapsed() > patience)
     }
 
     /// For how long a batch has been under way, where no delivery of it has failed.
     pub(in crate::collector) fn unanswered(&self) -> Option<Duration> {
-        let status = self.status.borrow();
-        let sending = status.sending.as_ref().filter(|_| status.failing.is_none());
-        sending.map(|(since, _)| since.elapsed())
+        let sending = |status: &Status| status.sending_since().filter(|_| status.failing.is_none());
+        self.since(sending).map(|since| since.elapsed())
     }
 
     /// Whether a batch that is sealed and not committed has records of the object: until then the sink's position in it is
     /// open.
     pub(in crate::collector) fn holds(&self, object: &ObjectId) -> bool {
-        self.status.borrow().sending.as_ref().is_some_and(|(_, objects)| objects.contains(object))
+        let holds =
+            |lane: &LaneHandle| lane.status.borrow().sending.iter().any(|(_, objects)| objects.contains(object));
+        self.lanes.iter().any(holds)
     }
 
     /// Announces that parts will be offered.
     pub(in crate::collector) fn producing(&self) -> Producing {
-        self.producers.count.fetch_add(1, Ordering::AcqRel);
-        Producing(Arc::clone(&self.producers))
+        for lane in &*self.lanes {
+            lane.producers.count.fetch_add(1, Ordering::AcqRel);
+        }
+        Producing(Arc::clone(&self.lanes))
     }
 
-    /// Offers a part once the sink has room for it. Cancel-safe: a part whose future was dropped was not offered.
+    /// Offers a part once its lane has room for it. Cancel-safe: a part whose future was dropped was not offered.
     /// Returns false when the sink is closed.
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
-        let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, self.room_bytes);
-        let Ok(room) = Arc::clone(&self.room).acquire_many_owned(bytes).await else { return false };
-        let Ok(slot) = self.offers.reserve().await else { return false };
+        let number = Lane::number(&part.advance.object, u16::try_from(self.lanes.len()).unwrap_or(u16::MAX));
+        let Some(lane) = self.lanes.get(usize::from(number)) else { return false };
+        let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, lane.room_bytes);
+        let Ok(room) = Arc::clone(&lane.room).acquire_many_owned(bytes).await else { return false };
+        let Ok(slot) = lane.offers.reserve().await else { return false };
         tracker.offer();
         slot.send(Offer { part, tracker: tracker.clone(), _room: room });
         true

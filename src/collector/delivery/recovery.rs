@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, Form, Lane, Piece, SealedPart};
-use crate::checkpoint::{CheckpointStore, KeptRecord, Sealed, StoreError};
+use crate::batch::{Batch, BatchPart, Form, Lane, Piece, Provenance, SealedPart};
+use crate::checkpoint::{KeptRecord, Sealed, Store, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::compute::Compute;
 use crate::collector::feeds::{Feed, Feeds};
@@ -19,8 +19,8 @@ use crate::delta::Places;
 use crate::event::Encoder;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot};
-use crate::reading::{self, Offer};
+use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
+use crate::reading::{self, Offer, Scratch};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
 /// How often an object is read before its part counts as lost.
@@ -42,7 +42,8 @@ pub(in crate::collector) struct Rebuild {
     /// The sink, as health knows it: it stands still until the batch is made.
     health: HealthPart,
     feeds: Arc<Feeds>,
-    store: CheckpointStore,
+    store: Store,
+    scratch: Arc<dyn Scratch>,
     limits: Limits,
     compute: Compute,
     random: Random,
@@ -52,8 +53,9 @@ pub(in crate::collector) struct Rebuild {
 
 /// The batches that a sink has to complete before anything else, in the order of their seals.
 #[expect(clippy::too_many_arguments, reason = "what a batch is made again with")]
-pub(in crate::collector) fn look_up(
-    store: &CheckpointStore,
+pub(in crate::collector) async fn look_up(
+    store: &Store,
+    scratch: &Arc<dyn Scratch>,
     feeds: &Arc<Feeds>,
     sink: SinkId,
     lane: &Lane,
@@ -73,6 +75,7 @@ pub(in crate::collector) fn look_up(
             health: HealthPart::new(PartKind::Sink, &lane.sink),
             feeds: Arc::clone(feeds),
             store: store.clone(),
+            scratch: Arc::clone(scratch),
             limits: limits.clone(),
             compute,
             random: random.clone(),
@@ -81,7 +84,22 @@ pub(in crate::collector) fn look_up(
         };
         Unfinished { sealed, batch }
     };
-    Ok(store.sealed(lane)?.into_iter().map(unfinished).collect())
+    Ok(store.positions.sealed(lane).await?.into_iter().map(unfinished).collect())
+}
+
+/// A part as it was rebuilt.
+type Made = (Arc<Provenance>, Vec<Piece>);
+
+/// As it was when the part was sealed.
+fn provenance(feed: &Feed, sealed: &SealedPart) -> Provenance {
+    let version = Version {
+        etag: sealed.etag.clone(),
+        version_id: None,
+        last_modified_ms: sealed.last_modified_ms,
+        size_bytes: 0,
+    };
+    let object = sealed.advance.object.clone();
+    Provenance { feed: Arc::clone(&feed.name), family: feed.family.name, object, version }
 }
 
 /// What became of a batch that was to be rebuilt.
@@ -108,19 +126,22 @@ impl Rebuild {
         if *manifest.encoder != *self.encoder {
             return Ok(Rebuilt::Lost("another version or configuration of the program wrote it"));
         }
-        let mut made: Vec<Piece> = Vec::new();
+        let mut made: Vec<BatchPart> = Vec::new();
         for sealed in &manifest.parts {
             match self.part(sealed).await? {
-                Some(Some(pieces)) if sealed.is_made_of(&pieces) => made.extend(pieces),
+                Some(Some((provenance, pieces))) if sealed.is_made_of(&pieces) => {
+                    let part = |piece| BatchPart { provenance: Arc::clone(&provenance), piece };
+                    made.extend(pieces.into_iter().map(part));
+                }
                 Some(_) => return Ok(Rebuilt::Lost("its objects do not hold all of it any more")),
                 None => return Ok(Rebuilt::Stopped),
             }
         }
-        Ok(Rebuilt::Same(Batch::of(manifest, made.iter())))
+        Ok(Rebuilt::Same(Batch::new(manifest, made)))
     }
 
     /// One part, or `Some(None)` when its source is gone; `None` when the stop came first.
-    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Vec<Piece>>>, StoreError> {
+    async fn part(&self, sealed: &SealedPart) -> Result<Option<Option<Made>>, StoreError> {
         let object = &sealed.advance.object;
         let Some(feed) = self.feeds.position(object).map(|at| &self.feeds[at]) else {
             limited!(
@@ -139,7 +160,7 @@ impl Rebuild {
             match read {
                 Ok(pieces) => {
                     self.reporter.read(&feed.name);
-                    return Ok(Some(Some(pieces)));
+                    return Ok(Some(Some((Arc::new(provenance(feed, sealed)), pieces))));
                 }
                 Err(RebuildError::Store(error)) => return Err(error),
                 Err(RebuildError::Damaged(reason)) => {
@@ -177,7 +198,7 @@ impl Rebuild {
         let object = &sealed.advance.object;
         if let Form::Fill { places } = &sealed.advance.form
             && places.places() == 1
-            && let Some(record) = self.store.kept_record(object, places.span().start)?
+            && let Some(record) = self.store.quarantine.kept_record(object, places.span().start).await?
         {
             let record = KeptRecord { last_modified_ms: sealed.last_modified_ms, ..record };
             let made = kept::decode(self.compute, feed, object, &Arc::new(record), vec![encoder]).await;
@@ -197,14 +218,15 @@ impl Rebuild {
     ) -> Result<Vec<Piece>, RebuildError> {
         let advance = sealed.advance.clone();
         let object = &sealed.advance.object;
-        let mut position = self.store.position(object, std::slice::from_ref(&self.sink_name))?;
+        let mut position = self.store.positions.position(object, std::slice::from_ref(&self.sink_name)).await?;
         // What was in quarantine then, and not asked for, is so still, or is lacked since it was asked for.
         let mut skipped = match (&advance.form, position.sinks.pop()) {
             (Form::Onward { .. }, Some(stands)) => stands.gap,
             _ => Places::default(),
         };
         if !advance.form.fills() {
-            skipped.insert_places(&mut self.store.quarantined_places(object, advance.before)?.closed);
+            let quarantined = self.store.quarantine.quarantined_places(object, advance.before).await?;
+            skipped.insert_places(&mut { quarantined.closed });
         }
         let rebuild = reading::Rebuild { before: position.progress, advance, encoder, skipped };
         let mut version = snapshot.version.clone();
@@ -228,7 +250,8 @@ impl Rebuild {
             feed: Arc::clone(feed),
             object: object.clone(),
             snapshot,
-            store: self.store.clone(),
+            positions: Arc::clone(&self.store.positions),
+            scratch: Arc::clone(&self.scratch),
             compute: self.compute,
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::checkpoint::{CheckpointStore, NoFeed, StoreError, Unrouted};
+use crate::checkpoint::{NoFeed, Quarantine, StoreError, Unrouted};
 use crate::collector::backoff::Backoff;
 use crate::collector::clock::Clock;
 use crate::collector::error::Error;
@@ -42,7 +42,7 @@ pub(in crate::collector) struct Intake<Q> {
     pub queue: Arc<Q>,
     pub name: Arc<str>,
     pub feeds: Arc<Feeds>,
-    pub store: CheckpointStore,
+    pub quarantine: Arc<dyn Quarantine>,
     pub clock: Clock,
     pub random: Random,
     pub metrics: Arc<Metrics>,
@@ -226,7 +226,8 @@ impl<Q: Queue> Intake<Q> {
         while !without_feed.is_empty() {
             let some: Vec<WithoutFeed> = without_feed.drain(..without_feed.len().min(NAMES_AT_ONCE)).collect();
             let objects = some.iter().map(|without_feed| without_feed.unrouted.clone()).collect();
-            let (proofs, reason) = match self.store.remember(objects, self.unrouted_max, self.clock.now_ms()).await {
+            let (proofs, reason) = match self.quarantine.remember(objects, self.unrouted_max, self.clock.now_ms()).await
+            {
                 Ok(proofs) => {
                     self.reporter.stored();
                     (proofs, "limits.unrouted_objects_max is reached".to_owned())
@@ -273,7 +274,7 @@ impl<Q: Queue> Intake<Q> {
         let body = message.body.as_bytes();
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();
-        let proof = match self.store.quarantine_message(name, reason.to_owned(), body, self.clock.now_ms()).await {
+        let proof = match self.quarantine.quarantine_message(name, reason.to_owned(), body, self.clock.now_ms()).await {
             Err(StoreError::Full) if !self.once => {
                 // The message is received again.
                 self.reporter.store_is_full();

@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, advance};
 
-use crate::checkpoint::{CheckpointStore, Durability};
+use crate::checkpoint::{Durability, SqliteStore};
 use crate::collector::clock::Clock;
 use crate::collector::error::Error;
 use crate::collector::feeds::Feeds;
@@ -256,7 +256,7 @@ struct Receiving {
 
 fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
     let directory = tempfile::tempdir().unwrap();
-    let (store, mut writing) = CheckpointStore::open_apart(directory.path(), 0, Durability::Process).unwrap();
+    let (store, mut writing) = SqliteStore::open_apart(directory.path(), 0, Durability::Process).unwrap();
     tokio::spawn(async move {
         while writing.asked().await {
             writing.commit().answer();
@@ -267,7 +267,7 @@ fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
         queue: Arc::new(queue.clone()),
         name: "q".into(),
         feeds: Arc::new(Feeds(Vec::new())),
-        store,
+        quarantine: Arc::new(store),
         clock: Clock::of(|| 0),
         random: Random::seeded(1),
         metrics: Arc::new(Metrics::new(0)),

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::sync::Arc;
 
-use crate::batch::{Advance, Part, Piece};
+use crate::batch::{Advance, Part, Piece, Provenance};
 use crate::checkpoint::KeptRecord;
 use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
@@ -65,16 +65,18 @@ fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Enco
 }
 
 /// The part that fills the record's place in a sink's gap.
-pub(super) fn part(object: &ObjectId, record: &KeptRecord, piece: Piece) -> Part {
+pub(super) fn part(feed: &Feed, object: &ObjectId, record: &KeptRecord, piece: Piece) -> Part {
     let version = Version {
         etag: record.etag.clone(),
         version_id: None,
         last_modified_ms: record.last_modified_ms,
         size_bytes: 0,
     };
+    let provenance =
+        Provenance { feed: Arc::clone(&feed.name), family: feed.family.name, object: object.clone(), version };
     Part {
         advance: Advance::fill(object.clone(), Ranges::from(record.place..record.place + 1)),
-        version: Arc::new(version),
+        provenance: Arc::new(provenance),
         acceptance: None,
         piece,
     }

@@ -41,7 +41,7 @@ pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, J
 }
 
 async fn bring(services: Arc<Services>, task: Task, refused: &mut RefusedAgain) -> Result<JobEnd, JobError> {
-    let job = Announced::look_up(services, task)?;
+    let job = Announced::look_up(services, task).await?;
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
         Opening::Opened(opened) => {
@@ -93,8 +93,8 @@ struct Delivered {
 }
 
 impl Announced {
-    fn look_up(services: Arc<Services>, task: Task) -> Result<Self, JobError> {
-        let position = task.position(&services)?;
+    async fn look_up(services: Arc<Services>, task: Task) -> Result<Self, JobError> {
+        let position = task.position(&services).await?;
         Ok(Self { services, task, position })
     }
 
@@ -107,8 +107,8 @@ impl Announced {
             "an object was read as another family; it is read as if it were new",
             %object, feed = %feed.name, was, family
         );
-        match self.services.store.begin_anew(object.clone(), family).await {
-            Ok(()) => self.position = self.task.position(&self.services)?,
+        match self.services.store.positions.begin_anew(object.clone(), family).await {
+            Ok(()) => self.position = self.task.position(&self.services).await?,
             Err(StoreError::Overtaken { .. }) => return Err(JobError::Overtaken),
             Err(error) => return Err(error.into()),
         }
@@ -232,12 +232,13 @@ impl Announced {
         trackers: &[Tracker],
         deferred: &mut Vec<SinkId>,
     ) -> Result<Summary, JobError> {
-        let deliver = self.deliver(is_young && !self.task.once)?;
+        let deliver = self.deliver(is_young && !self.task.once).await?;
         let setup = Setup {
             feed: Arc::clone(&self.task.feed),
             object: self.task.object.clone(),
             snapshot,
-            store: self.services.store.clone(),
+            positions: Arc::clone(&self.services.store.positions),
+            scratch: Arc::clone(&self.services.scratch),
             compute: self.services.compute,
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
@@ -262,7 +263,7 @@ impl Announced {
     }
 
     /// What the reading needs to know.
-    fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
+    async fn deliver(&self, holds_unended: bool) -> Result<Deliver, StoreError> {
         let Task { feed, object, sinks, .. } = &self.task;
         let encoder = |sink: &SinkId| feed.encoder_at(*sink).unwrap_or_default().0;
         let output = |(sink, position): (&SinkId, &SinkPosition)| Output {
@@ -274,7 +275,7 @@ impl Announced {
         let lacks_from = |output: &mut Output| if output.gap.is_empty() { output.cursor } else { 0 };
         let least = outputs.iter_mut().map(lacks_from).min();
         let quarantined = match least.filter(|&from| from < self.position.progress.accepted) {
-            Some(from) => self.services.store.quarantined_places(object, from)?,
+            Some(from) => self.services.store.quarantine.quarantined_places(object, from).await?,
             None => QuarantinedPlaces::default(),
         };
         Ok(Deliver {
@@ -327,7 +328,7 @@ impl Delivered {
             fresh: fresh.clone(),
             now_ms: job.services.clock.now_ms(),
         };
-        let finished = job.services.store.finish(finish).await?;
+        let finished = job.services.store.positions.finish(finish).await?;
         job.services.reporter.stored();
         let result = match (finished, new_records) {
             (false, _) => "deferred",

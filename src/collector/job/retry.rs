@@ -31,7 +31,7 @@ pub(super) struct Retry {
 impl Retry {
     /// Takes up what is asked for of the object: what its sinks have passed, they lack.
     pub(super) async fn begin(services: &Arc<Services>, task: &Task) -> Result<Option<Self>, JobError> {
-        let up_to = services.store.open_requeued(task.object.clone()).await?;
+        let up_to = services.store.quarantine.open_requeued(task.object.clone()).await?;
         Ok(up_to.map(|up_to| Self {
             services: Arc::clone(services),
             feed: Arc::clone(&task.feed),
@@ -58,12 +58,13 @@ impl Retry {
         }
         let mut deferred = ended.as_ref().map(|end| end.deferred.clone()).unwrap_or_default();
         let is_finished = ended.as_ref().is_ok_and(|end| end.finished);
-        if is_finished && self.services.store.settle_requeued(self.object.clone()).await? > 0 {
+        if is_finished && self.services.store.quarantine.settle_requeued(self.object.clone()).await? > 0 {
             self.services.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
             let (reporter, feed, object) = (&self.services.reporter, &self.feed.name, &self.object);
             limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
         }
-        for places in self.services.store.kept_places(&self.object, self.up_to)?.chunks(RECORDS_AT_ONCE) {
+        let kept = self.services.store.quarantine.kept_places(&self.object, self.up_to).await?;
+        for places in kept.chunks(RECORDS_AT_ONCE) {
             self.deliver(places, &mut refused, &mut deferred).await?;
         }
         self.note(refused).await?;
@@ -104,13 +105,13 @@ impl Retry {
     ) -> Result<(), JobError> {
         let services = &self.services;
         let names: Vec<Arc<str>> = sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
-        let mut stands = services.store.position(&self.object, &names)?.sinks;
+        let mut stands = services.store.positions.position(&self.object, &names).await?.sinks;
         for &place in places {
             let lacks: Vec<usize> = (0..sinks.len()).filter(|&at| stands[at].gap.contains(place)).collect();
             if lacks.is_empty() {
                 continue;
             }
-            let Some(record) = services.store.kept_record(&self.object, place)? else { continue };
+            let Some(record) = services.store.quarantine.kept_record(&self.object, place).await? else { continue };
             let record = Arc::new(record);
             let decoded = match kept::decode(
                 self.services.compute,
@@ -132,7 +133,7 @@ impl Retry {
             users::count(&services.metrics, &self.feed.name, decoded.looked_up);
             for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {
                 let encoder = self.feed.encoder_at(sinks[at]).unwrap_or_default();
-                let part = kept::part(&self.object, &record, decoded.pieces[encoder.0].clone());
+                let part = kept::part(&self.feed, &self.object, &record, decoded.pieces[encoder.0].clone());
                 if !services.offer(sinks[at], part, &trackers[at]).await {
                     deferred.push(sinks[at]);
                 }
@@ -145,7 +146,7 @@ impl Retry {
     async fn note(&self, refused: RefusedAgain) -> Result<(), JobError> {
         let (services, feed, object) = (&self.services, &self.feed.name, &self.object);
         let sinks = self.feed.sink_names.clone();
-        let retried = services.store.note_retried(object.clone(), sinks, self.up_to, refused).await?;
+        let retried = services.store.quarantine.note_retried(object.clone(), sinks, self.up_to, refused).await?;
         if retried.refused > 0 {
             services.metrics.records_requeued.add([feed, "refused"], retried.refused);
             limited!(

@@ -29,9 +29,9 @@ pub(in crate::collector) struct Task {
 
 impl Task {
     /// The object's position, with those of the task's sinks.
-    pub(super) fn position(&self, services: &Services) -> Result<ObjectPosition, StoreError> {
+    pub(super) async fn position(&self, services: &Services) -> Result<ObjectPosition, StoreError> {
         let names: Vec<Arc<str>> = self.sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
-        services.store.position(&self.object, &names)
+        services.store.positions.position(&self.object, &names).await
     }
 }
 

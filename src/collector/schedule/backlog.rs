@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::checkpoint::{BacklogPlace, CheckpointStore, StoreError};
+use crate::checkpoint::{self, BacklogPlace, StoreError};
 use crate::collector::ids::FeedId;
 use crate::config::OweAfter;
 use crate::notification::ObjectId;
@@ -59,13 +59,16 @@ pub(in crate::collector) struct Backlog {
 
 impl Backlog {
     /// The backlog as the store has it.
-    pub(in crate::collector) fn new(store: &CheckpointStore, sink: &Arc<str>) -> Result<Self, StoreError> {
+    pub(in crate::collector) async fn new(
+        store: &dyn checkpoint::Backlog,
+        sink: &Arc<str>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             sink: Arc::clone(sink),
             entries: BTreeMap::new(),
             order: BTreeMap::new(),
             next_order: 0,
-            stored: store.backlog_len(sink)?,
+            stored: store.backlog_len(sink).await?,
             stored_in_memory: 0,
             read_to: BacklogPlace::default(),
             reported: false,
@@ -94,30 +97,34 @@ impl Backlog {
     }
 
     /// Whether the store has the object in the backlog.
-    pub(in crate::collector) fn is_stored(
+    pub(in crate::collector) async fn is_stored(
         &self,
-        store: &CheckpointStore,
+        store: &dyn checkpoint::Backlog,
         object: &ObjectId,
     ) -> Result<bool, StoreError> {
         match self.entries.get(object) {
             Some(entry) => Ok(entry.is_stored),
-            None => Ok(self.stored > self.stored_in_memory && store.is_in_backlog(&self.sink, object)?),
+            None => Ok(self.stored > self.stored_in_memory && store.is_in_backlog(&self.sink, object).await?),
         }
     }
 
     /// Whether it has not had the object.
-    pub(in crate::collector) fn has(&self, store: &CheckpointStore, object: &ObjectId) -> Result<bool, StoreError> {
-        Ok(self.knows(object) || self.is_stored(store, object)?)
+    pub(in crate::collector) async fn has(
+        &self,
+        store: &dyn checkpoint::Backlog,
+        object: &ObjectId,
+    ) -> Result<bool, StoreError> {
+        Ok(self.knows(object) || self.is_stored(store, object).await?)
     }
 
     /// Adds an object that the sink is to get later. An entry that is there keeps its date.
-    pub(in crate::collector) fn defer(
+    pub(in crate::collector) async fn defer(
         &mut self,
-        store: &CheckpointStore,
+        store: &dyn checkpoint::Backlog,
         object: &ObjectId,
         feed: FeedId,
     ) -> Result<(), StoreError> {
-        if !self.has(store, object)? {
+        if !self.has(store, object).await? {
             self.enter(object, Some(feed), false);
         }
         Ok(())
@@ -203,20 +210,20 @@ impl Backlog {
 
     /// The next object to bring to the sink, with its feed's position where that is known; `busy` tells which are worked on
     /// already.
-    pub(in crate::collector) fn next(
+    pub(in crate::collector) async fn next(
         &mut self,
-        store: &CheckpointStore,
+        store: &dyn checkpoint::Backlog,
         busy: impl Fn(&ObjectId) -> bool,
     ) -> Result<Option<(ObjectId, Option<FeedId>)>, StoreError> {
         let next = self.ready(&busy);
         if next.is_some() || self.stored <= self.stored_in_memory || self.stored_in_memory >= STORED_IN_MEMORY_MAX {
             return Ok(next);
         }
-        let found = store.backlog(&self.sink, &self.read_to, STORED_AT_ONCE)?;
+        let found = store.entries(&self.sink, self.read_to, STORED_AT_ONCE).await?;
         // After the last entry the reading begins with the first again.
-        self.read_to = found.last().map(|entry| entry.place()).unwrap_or_default();
+        self.read_to = found.last().map(|entry| entry.place).unwrap_or_default();
         if found.is_empty() && self.stored_in_memory == 0 {
-            self.stored = store.backlog_len(&self.sink)?;
+            self.stored = store.backlog_len(&self.sink).await?;
         }
         for entry in found {
             if !self.knows(&entry.object) {
@@ -239,22 +246,23 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::{Backlog as _, SqliteStore};
 
     const OTHERS: fn(&ObjectId) -> bool = |_| false;
 
-    fn store(directory: &tempfile::TempDir) -> CheckpointStore {
-        CheckpointStore::open(directory.path(), 1 << 20).unwrap()
+    fn store(directory: &tempfile::TempDir) -> SqliteStore {
+        SqliteStore::open(directory.path(), 1 << 20).unwrap()
     }
 
     fn object(number: usize) -> ObjectId {
         ObjectId::new("b", format!("k{number}"))
     }
 
-    fn behind(store: &CheckpointStore) -> Backlog {
-        Backlog::new(store, &"s".into()).unwrap()
+    async fn behind(store: &SqliteStore) -> Backlog {
+        Backlog::new(store, &"s".into()).await.unwrap()
     }
 
-    async fn write_down(store: &CheckpointStore, number: usize) {
+    async fn write_down(store: &SqliteStore, number: usize) {
         let objects = vec![("f".into(), object(number), 1)];
         store.add_to_backlog("s".into(), objects).await.unwrap();
     }
@@ -263,11 +271,11 @@ mod tests {
     async fn what_is_deferred_again_keeps_its_date() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
-        let mut behind = behind(&store);
-        behind.defer(&store, &object(1), FeedId(0)).unwrap();
+        let mut behind = behind(&store).await;
+        behind.defer(&store, &object(1), FeedId(0)).await.unwrap();
         tokio::time::advance(Duration::from_secs(5)).await;
-        behind.defer(&store, &object(1), FeedId(0)).unwrap();
-        behind.defer(&store, &object(2), FeedId(0)).unwrap();
+        behind.defer(&store, &object(1), FeedId(0)).await.unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).await.unwrap();
         let due = behind.due(OweAfter::After(Duration::from_secs(5)));
         assert_eq!(due.iter().map(|due| due.object.clone()).collect::<Vec<_>>(), [object(1)]);
         assert!(due[0].waited >= Duration::from_secs(5));
@@ -279,9 +287,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
         write_down(&store, 1).await;
-        let mut behind = behind(&store);
-        behind.defer(&store, &object(1), FeedId(0)).unwrap();
-        behind.defer(&store, &object(2), FeedId(0)).unwrap();
+        let mut behind = behind(&store).await;
+        behind.defer(&store, &object(1), FeedId(0)).await.unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).await.unwrap();
         assert!(!behind.is_waited_for(&object(1)) && behind.is_waited_for(&object(2)));
     }
 
@@ -289,13 +297,13 @@ mod tests {
     async fn one_object_that_was_had_leaves_the_others_behind_and_the_last_none() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory);
-        let mut behind = behind(&store);
-        behind.defer(&store, &object(1), FeedId(0)).unwrap();
-        behind.defer(&store, &object(2), FeedId(0)).unwrap();
+        let mut behind = behind(&store).await;
+        behind.defer(&store, &object(1), FeedId(0)).await.unwrap();
+        behind.defer(&store, &object(2), FeedId(0)).await.unwrap();
         assert_eq!(behind.turned(), Some(true));
         behind.had(&object(1), false);
         assert_eq!((behind.turned(), behind.is_waited_for(&object(1))), (None, false));
-        assert_eq!(behind.next(&store, OTHERS).unwrap().unwrap().0, object(2));
+        assert_eq!(behind.next(&store, OTHERS).await.unwrap().unwrap().0, object(2));
         behind.had(&object(2), false);
         assert_eq!(behind.turned(), Some(false));
     }
@@ -307,12 +315,12 @@ mod tests {
         let numbers = 0..STORED_AT_ONCE + 3;
         let objects = numbers.clone().map(|number| ("f".into(), object(number), number as i64)).collect();
         store.add_to_backlog("s".into(), objects).await.unwrap();
-        let mut behind = behind(&store);
+        let mut behind = behind(&store).await;
         for number in numbers.clone() {
-            assert_eq!(behind.next(&store, OTHERS).unwrap().unwrap().0, object(number));
+            assert_eq!(behind.next(&store, OTHERS).await.unwrap().unwrap().0, object(number));
             behind.failed(&object(number), Duration::from_secs(60));
         }
-        assert!(behind.next(&store, OTHERS).unwrap().is_none());
+        assert!(behind.next(&store, OTHERS).await.unwrap().is_none());
         for number in numbers {
             store.clear_from_backlog("s".into(), object(number)).await.unwrap();
             behind.had(&object(number), true);

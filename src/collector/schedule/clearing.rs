@@ -33,13 +33,13 @@ impl Dispatcher {
     }
 
     /// Starts the job for the oldest entry of one backlog, the sinks taking turns. Returns whether there was one.
-    pub(super) fn start_catching_up(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn start_catching_up(&mut self) -> Result<bool, StoreError> {
         if !self.shares.may_any_catch_up() {
             return Ok(false);
         }
         let from = self.backlogs.ids().skip(self.next_sink.0);
         for sink in from.chain(self.backlogs.ids().take(self.next_sink.0)) {
-            while let Some((object, feed)) = self.next_of(sink)? {
+            while let Some((object, feed)) = self.next_of(sink).await? {
                 if self.catch_up(sink, object, feed) {
                     self.next_sink = SinkId(sink.0 + 1);
                     return Ok(true);
@@ -49,7 +49,7 @@ impl Dispatcher {
         Ok(false)
     }
 
-    fn next_of(&mut self, sink: SinkId) -> Result<Option<(ObjectId, Option<FeedId>)>, StoreError> {
+    async fn next_of(&mut self, sink: SinkId) -> Result<Option<(ObjectId, Option<FeedId>)>, StoreError> {
         let handle = &self.services.workers[sink];
         if !self.backlogs[sink].is_behind() || handle.is_stuck(self.services.limits.sink_patience) {
             return Ok(None);
@@ -60,7 +60,7 @@ impl Dispatcher {
             feeds.position(object).is_none_or(may)
         };
         let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object) || !may_start(object);
-        self.backlogs[sink].next(&self.services.store, busy)
+        self.backlogs[sink].next(&*self.services.store.backlog, busy).await
     }
 
     fn catch_up(&mut self, sink: SinkId, object: ObjectId, feed: Option<FeedId>) -> bool {
@@ -87,8 +87,8 @@ impl Dispatcher {
     }
 
     /// A sink does not get this object now; it enters the sink's backlog.
-    pub(super) fn defer(&mut self, sink: SinkId, object: &ObjectId, feed: FeedId) -> Result<(), StoreError> {
-        self.backlogs[sink].defer(&self.services.store, object, feed)
+    pub(super) async fn defer(&mut self, sink: SinkId, object: &ObjectId, feed: FeedId) -> Result<(), StoreError> {
+        self.backlogs[sink].defer(&*self.services.store.backlog, object, feed).await
     }
 
     /// A sink has had the object, or the object is gone: it leaves the sink's backlog.
@@ -96,10 +96,10 @@ impl Dispatcher {
         if !self.backlogs[sink].is_behind() {
             return Ok(());
         }
-        let stored = self.backlogs[sink].is_stored(&self.services.store, object)?;
+        let stored = self.backlogs[sink].is_stored(&*self.services.store.backlog, object).await?;
         if stored {
             let name = Arc::clone(&self.services.workers[sink].name);
-            match self.services.store.clear_from_backlog(name, object.clone()).await {
+            match self.services.store.backlog.clear_from_backlog(name, object.clone()).await {
                 Err(StoreError::Full) if !self.once => {
                     // It stays in the backlog, is found unchanged when its turn comes, and leaves it then.
                     self.services.reporter.store_is_full();
@@ -136,7 +136,7 @@ impl Dispatcher {
             (Arc::clone(&self.services.feeds[*feed].name), object.clone(), now_ms - waited_ms)
         });
         let reporter = &self.services.reporter;
-        match self.services.store.add_to_backlog(Arc::clone(&name), objects.collect()).await {
+        match self.services.store.backlog.add_to_backlog(Arc::clone(&name), objects.collect()).await {
             Err(StoreError::Full) if !self.once => {
                 // The messages stay in flight until it is written.
                 reporter.store_is_full();
@@ -149,10 +149,10 @@ impl Dispatcher {
         for Due { object, .. } in due {
             self.backlogs[sink].written_down(&object);
             if !self.running.contains_key(&object) {
-                self.settle(&object)?;
+                self.settle(&object).await?;
             }
         }
-        let entries = i64::try_from(self.services.store.backlog_len(&name)?).unwrap_or(i64::MAX);
+        let entries = i64::try_from(self.services.store.backlog.backlog_len(&name).await?).unwrap_or(i64::MAX);
         self.services.metrics.backlog_objects.set([&name], entries);
         Ok(())
     }

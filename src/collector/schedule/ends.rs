@@ -59,7 +59,7 @@ impl Dispatcher {
         end: &JobEnd,
     ) -> Result<(), StoreError> {
         for &sink in &end.deferred {
-            self.defer(sink, object, pending.feed)?;
+            self.defer(sink, object, pending.feed).await?;
             self.backlogs[sink].rest(object, TICK);
         }
         if !end.finished && end.deferred.is_empty() {
@@ -76,13 +76,13 @@ impl Dispatcher {
         let feed = pending.feed;
         match origin {
             Origin::FeedBacklog(kind) => self.unread_read(feed, object, kind).await?,
-            _ if end.finished && self.unread_kind(feed, object)?.is_some() => {
+            _ if end.finished && self.unread_kind(feed, object).await?.is_some() => {
                 self.leave_feeds_backlog(feed, object).await?;
             }
             _ => {}
         }
         self.await_ack(object, pending);
-        self.settle(object)?;
+        self.settle(object).await?;
         if end.is_young && !self.once {
             self.again(object, PendingChange::new(feed), YOUNG);
         }
@@ -105,10 +105,10 @@ impl Dispatcher {
     }
 
     /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog.
-    pub(super) fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
+    pub(super) async fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
         let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
         let feed = &self.services.feeds[awaiting_ack.feed];
-        let is_unread = self.unread_kind(awaiting_ack.feed, object)?.is_some();
+        let is_unread = self.unread_kind(awaiting_ack.feed, object).await?.is_some();
         if !is_unread && feed.sinks.iter().any(|&sink| self.backlogs[sink].is_waited_for(object)) {
             return Ok(());
         }
@@ -116,7 +116,10 @@ impl Dispatcher {
         let mut acks = self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default();
         while let Some(ack) = acks.pop() {
             let store = &self.services.store;
-            let proof = if is_unread { store.unread_proof(object)? } else { store.passed(object, names)? };
+            let proof = match is_unread {
+                true => store.backlog.unread_proof(object).await?,
+                false => store.positions.passed(object, names).await?,
+            };
             // Without a proof the ack handle is dropped, and its message comes again.
             match proof {
                 Some(passed) => ack.settle(Proof::Passed(passed)),
@@ -198,7 +201,7 @@ impl Dispatcher {
             }
             (Origin::SinkBacklog, _) => self.catch_up_later(object, sinks, Duration::from_secs(60)),
             (Origin::Change, Verdict::GiveUp) => {}
-            (Origin::Change, Verdict::Again(wait)) if self.unread_kind(feed, object)?.is_none() => {
+            (Origin::Change, Verdict::Again(wait)) if self.unread_kind(feed, object).await?.is_none() => {
                 self.again(object, pending, *wait);
             }
             (Origin::Change, _) => self.enter(object.clone(), pending, kind.word().into()),
@@ -213,7 +216,7 @@ impl Dispatcher {
         pending: &mut PendingChange,
         error: &JobError,
     ) -> Result<(), StoreError> {
-        self.services.store.refuse_requeued(object.clone(), error.to_string()).await?;
+        self.services.store.quarantine.refuse_requeued(object.clone(), error.to_string()).await?;
         self.services.metrics.objects.add(["vanished"], 1);
         self.no_sink_waits(object, pending).await?;
         for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {
@@ -240,7 +243,7 @@ impl Dispatcher {
             reason: error.to_string(),
             now_ms,
         };
-        let mut proof = Some(self.services.store.quarantine_object(refusal()).await?);
+        let mut proof = Some(self.services.store.quarantine.quarantine_object(refusal()).await?);
         self.services.reporter.stored();
         self.services.metrics.objects.add(["quarantined"], 1);
         self.services.metrics.records_quarantined.add([&feed, "object"], 1);
@@ -248,7 +251,7 @@ impl Dispatcher {
         for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {
             let proof = match proof.take() {
                 Some(first) => Ok(first),
-                None => self.services.store.quarantine_object(refusal()).await,
+                None => self.services.store.quarantine.quarantine_object(refusal()).await,
             };
             match proof {
                 Ok(proof) => ack.settle(Proof::Quarantined(proof)),

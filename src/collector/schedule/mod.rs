@@ -146,11 +146,17 @@ pub(super) enum Ended {
 }
 
 impl Dispatcher {
-    pub(super) fn new(services: Arc<Services>, held_shares: PerFeed<usize>, once: bool) -> Result<Self, StoreError> {
-        let workers = services.workers.iter();
-        let backlogs = workers.map(|worker| Backlog::new(&services.store, &worker.name)).collect::<Result<_, _>>()?;
+    pub(super) async fn new(
+        services: Arc<Services>,
+        held_shares: PerFeed<usize>,
+        once: bool,
+    ) -> Result<Self, StoreError> {
+        let mut backlogs = Vec::new();
+        for worker in services.workers.iter() {
+            backlogs.push(Backlog::new(&*services.store.backlog, &worker.name).await?);
+        }
         let shares = Shares::new(services.feeds.0.len(), services.limits.objects_at_once);
-        let unread = unread_of(&services, once)?;
+        let unread = unread_of(&services, once).await?;
         Ok(Self {
             services,
             once,
@@ -159,7 +165,7 @@ impl Dispatcher {
             delayed: BTreeSet::new(),
             running: BTreeMap::new(),
             awaiting_ack: BTreeMap::new(),
-            backlogs,
+            backlogs: backlogs.into_iter().collect(),
             next_sink: SinkId(0),
             unread,
             entering: Vec::new(),
@@ -182,7 +188,7 @@ impl Dispatcher {
         let mut closed = false;
         self.take_over_unread().await?;
         while !closed || !self.is_idle() {
-            self.start_jobs()?;
+            self.start_jobs().await?;
             if self.is_entering() {
                 self.write_entering().await?;
             }
@@ -257,20 +263,23 @@ impl Dispatcher {
     }
 
     /// Starts as many jobs as there is room for.
-    fn start_jobs(&mut self) -> Result<(), StoreError> {
-        while self.start_older()? || self.start_next()? {}
+    async fn start_jobs(&mut self) -> Result<(), StoreError> {
+        while self.start_older().await? || self.start_next().await? {}
         Ok(())
     }
 
     /// Starts a job out of a backlog, those of sinks and of feeds in turn. Returns whether there was one.
-    fn start_older(&mut self) -> Result<bool, StoreError> {
+    async fn start_older(&mut self) -> Result<bool, StoreError> {
         self.is_unread_next = !self.is_unread_next;
-        let started = if self.is_unread_next { self.start_unread()? } else { self.start_catching_up()? };
-        Ok(started || if self.is_unread_next { self.start_catching_up()? } else { self.start_unread()? })
+        if self.is_unread_next {
+            Ok(self.start_unread().await? || self.start_catching_up().await?)
+        } else {
+            Ok(self.start_catching_up().await? || self.start_unread().await?)
+        }
     }
 
     /// Starts the job of the next object that changed. Returns whether there was one.
-    fn start_next(&mut self) -> Result<bool, StoreError> {
+    async fn start_next(&mut self) -> Result<bool, StoreError> {
         while let Some(object) = self.shares.pop() {
             if self.running.contains_key(&object) {
                 continue;
@@ -281,14 +290,14 @@ impl Dispatcher {
                 continue;
             }
             // What is in a backlog may be a later version than the one that a message names.
-            let mut is_in_backlog = self.unread_kind(pending.feed, &object)?.is_some();
+            let mut is_in_backlog = self.unread_kind(pending.feed, &object).await?.is_some();
             let services = Arc::clone(&self.services);
             let (mut sinks, mut is_held) = (Vec::new(), false);
             for &sink in &services.feeds[pending.feed].sinks {
                 let handle = &services.workers[sink];
-                is_in_backlog |= self.backlogs[sink].has(&services.store, &object)?;
+                is_in_backlog |= self.backlogs[sink].has(&*services.store.backlog, &object).await?;
                 if handle.stands_still(services.limits.sink_patience) {
-                    self.defer(sink, &object, pending.feed)?;
+                    self.defer(sink, &object, pending.feed).await?;
                 } else {
                     is_held |= handle.holds(&object);
                     sinks.push(sink);
@@ -302,7 +311,7 @@ impl Dispatcher {
                 self.again(&object, pending, TICK);
             } else if sinks.is_empty() {
                 self.await_ack(&object, pending);
-                self.settle(&object)?;
+                self.settle(&object).await?;
             } else {
                 self.start(object, pending, sinks, Origin::Change);
                 return Ok(true);
@@ -377,7 +386,7 @@ impl Dispatcher {
 }
 
 /// The backlogs of the configured feeds, as the store has them.
-fn unread_of(services: &Services, once: bool) -> Result<Unread, StoreError> {
+async fn unread_of(services: &Services, once: bool) -> Result<Unread, StoreError> {
     let names = services.feeds.0.iter().map(|feed| &*feed.name);
-    Ok(Unread::new(names, &services.store.unread_counts()?, once))
+    Ok(Unread::new(names, &services.store.backlog.unread_counts().await?, once))
 }

@@ -74,7 +74,7 @@ impl Dispatcher {
             attempts: pending.attempts,
             since_ms: now_ms - i64::try_from(pending.since.elapsed().as_millis()).unwrap_or(0),
         });
-        let additions = match services.store.add_unread(Arc::clone(name), objects.collect(), room).await {
+        let additions = match services.store.backlog.add_unread(Arc::clone(name), objects.collect(), room).await {
             Err(StoreError::Full) if !self.once => {
                 reporter.store_is_full();
                 self.entering.extend(some);
@@ -101,18 +101,18 @@ impl Dispatcher {
                 feed = %name, %object, %kind
             );
             self.await_ack(&object, pending);
-            self.settle(&object)?;
+            self.settle(&object).await?;
         }
         Ok(true)
     }
 
     /// The kind of failure for which the object is in its feed's backlog, if it is.
-    pub(super) fn unread_kind(&self, feed: FeedId, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
-        if self.unread.len(feed) == 0 { Ok(None) } else { self.services.store.unread_kind(object) }
+    pub(super) async fn unread_kind(&self, feed: FeedId, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
+        if self.unread.len(feed) == 0 { Ok(None) } else { self.services.store.backlog.unread_kind(object).await }
     }
 
     /// Starts the job of the next object in the backlog of the next feed. Returns whether there was one.
-    pub(super) fn start_unread(&mut self) -> Result<bool, StoreError> {
+    pub(super) async fn start_unread(&mut self) -> Result<bool, StoreError> {
         if self.unread.is_empty() {
             return Ok(false);
         }
@@ -130,14 +130,9 @@ impl Dispatcher {
             if sinks.is_empty() && !self.once {
                 continue;
             }
-            let fetch = |kind: &str, most| services.store.unread(&services.feeds[feed].name, kind, most);
-            let is_busy = |object: &ObjectId| {
-                let is_held = sinks.iter().any(|&sink| services.workers[sink].holds(object));
-                is_held || self.running.contains_key(object) || self.waiting.contains_key(object)
-            };
-            let Some(Next { kind, object, attempts }) = self.unread.next(feed, fetch, is_busy)? else { continue };
+            let Some((kind, object, attempts)) = self.next_object(feed, &sinks).await? else { continue };
             for sink in standing {
-                self.defer(sink, &object, feed)?;
+                self.defer(sink, &object, feed).await?;
             }
             self.next_unread = feed.0 + 1;
             if sinks.is_empty() {
@@ -149,6 +144,29 @@ impl Dispatcher {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The next object in a feed's backlog that is not worked on yet, its kind, and how often reading it has failed.
+    async fn next_object(
+        &mut self,
+        feed: FeedId,
+        sinks: &[SinkId],
+    ) -> Result<Option<(Arc<str>, ObjectId, u32)>, StoreError> {
+        loop {
+            let is_busy = |object: &ObjectId| {
+                let is_held = sinks.iter().any(|&sink| self.services.workers[sink].holds(object));
+                is_held || self.running.contains_key(object) || self.waiting.contains_key(object)
+            };
+            match self.unread.next(feed, is_busy) {
+                None => return Ok(None),
+                Some(Next::Read { kind, object, attempts }) => return Ok(Some((kind, object, attempts))),
+                Some(Next::Fetch { kind, most }) => {
+                    let name = &self.services.feeds[feed].name;
+                    let entries = self.services.store.backlog.unread(name, &kind, most).await?;
+                    self.unread.fetched(feed, &kind, entries);
+                }
+            }
+        }
     }
 
     /// An object of its feed's backlog was read for the sinks that take events.
@@ -178,13 +196,13 @@ impl Dispatcher {
                 self.write_down_one(sink, object, feed).await?;
             }
         }
-        let has_passed = services.store.passed(object, &services.feeds[feed].sink_names)?.is_some();
+        let has_passed = services.store.positions.passed(object, &services.feeds[feed].sink_names).await?.is_some();
         Ok(has_passed && self.clear_unread(feed, object).await?)
     }
 
     /// An object needs no reading any more: it leaves its feed's backlog, if it is there.
     pub(super) async fn no_longer_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<(), StoreError> {
-        if self.unread_kind(feed, object)?.is_some() {
+        if self.unread_kind(feed, object).await?.is_some() {
             self.clear_unread(feed, object).await?;
         }
         Ok(())
@@ -192,7 +210,7 @@ impl Dispatcher {
 
     /// Removes an object from its feed's backlog. Returns whether the disk had space.
     async fn clear_unread(&mut self, feed: FeedId, object: &ObjectId) -> Result<bool, StoreError> {
-        let before = match self.services.store.clear_unread(object.clone()).await {
+        let before = match self.services.store.backlog.clear_unread(object.clone()).await {
             Err(StoreError::Full) if !self.once => {
                 // It is found unchanged when its turn comes, and leaves the backlog then.
                 self.services.reporter.store_is_full();
@@ -215,7 +233,7 @@ impl Dispatcher {
         object: &ObjectId,
         kind: Arc<str>,
     ) -> Result<(), StoreError> {
-        match self.services.store.unread_again(object.clone(), Arc::clone(&kind)).await {
+        match self.services.store.backlog.unread_again(object.clone(), Arc::clone(&kind)).await {
             Err(StoreError::Full) if !self.once => self.services.reporter.store_is_full(),
             noted => {
                 let before = noted?;
@@ -242,7 +260,7 @@ impl Dispatcher {
     /// Moves objects from the backlogs of feeds that are not configured any more to the feeds that they belong to now.
     pub(super) async fn take_over_unread(&mut self) -> Result<(), StoreError> {
         let services = Arc::clone(&self.services);
-        let counts = services.store.unread_counts()?;
+        let counts = services.store.backlog.unread_counts().await?;
         let gone = counts
             .iter()
             .map(|count| &*count.feed)
@@ -251,7 +269,7 @@ impl Dispatcher {
         for name in &gone {
             let (mut after, mut left) = (ObjectId::new("", ""), 0_u64);
             loop {
-                let some = services.store.unread_names(name, &after, WRITTEN_AT_ONCE)?;
+                let some = services.store.backlog.unread_names(name, &after, WRITTEN_AT_ONCE).await?;
                 let Some(last) = some.last() else { break };
                 after = last.clone();
                 let found = some.len() as u64;
@@ -263,7 +281,7 @@ impl Dispatcher {
                     })
                     .collect();
                 left += found - moved.len() as u64;
-                match services.store.move_unread(moved).await {
+                match services.store.backlog.move_unread(moved).await {
                     // They are taken over at the next start.
                     Err(StoreError::Full) if !self.once => {
                         services.reporter.store_is_full();
@@ -284,7 +302,7 @@ impl Dispatcher {
             }
         }
         if !gone.is_empty() {
-            self.unread = super::unread_of(&services, self.once)?;
+            self.unread = super::unread_of(&services, self.once).await?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::checkpoint::{StoreError, UnreadCount};
+use crate::checkpoint::UnreadCount;
 use crate::collector::ids::{FeedId, PerFeed};
 use crate::notification::ObjectId;
 
@@ -28,13 +28,13 @@ const ONCE_PROBES_MAX: u32 = 4;
 /// How many entries are read from the store at once.
 const FETCHED_AT_ONCE: usize = 256;
 
-/// The next object to read.
+/// What is to be done next.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Next {
-    pub kind: Arc<str>,
-    pub object: ObjectId,
-    /// How often reading it has failed.
-    pub attempts: u32,
+pub(super) enum Next {
+    /// Read this object. Reading it has failed so often.
+    Read { kind: Arc<str>, object: ObjectId, attempts: u32 },
+    /// Fetch some entries of this kind out of the store, at most so many, and ask again.
+    Fetch { kind: Arc<str>, most: usize },
 }
 
 /// How reading an entry ended.
@@ -166,14 +166,8 @@ impl Unread {
         }
     }
 
-    /// The next object of the feed to read. `fetch` reads some entries of a kind out of the store; `is_busy` says which
-    /// objects are worked on already.
-    pub(super) fn next(
-        &mut self,
-        feed: FeedId,
-        fetch: impl Fn(&str, usize) -> Result<Vec<(ObjectId, u32)>, StoreError>,
-        is_busy: impl Fn(&ObjectId) -> bool,
-    ) -> Result<Option<Next>, StoreError> {
+    /// How to come to the next object of the feed; `is_busy` says which objects are worked on already.
+    pub(super) fn next(&mut self, feed: FeedId, is_busy: impl Fn(&ObjectId) -> bool) -> Option<Next> {
         let once = self.once;
         let FeedBacklog { piles, last, .. } = &mut self.feeds[feed];
         let from = last.as_ref().map_or(Bound::Unbounded, |last| Bound::Excluded(Arc::clone(last)));
@@ -183,18 +177,27 @@ impl Unread {
         for kind in kinds {
             let Some(pile) = piles.get_mut(&kind).filter(|pile| pile.may_start(once)) else { continue };
             if pile.fetched.is_empty() {
-                pile.fetched.extend(fetch(&kind, FETCHED_AT_ONCE)?);
+                return Some(Next::Fetch { kind, most: FETCHED_AT_ONCE });
             }
             while let Some((object, attempts)) = pile.fetched.pop_front() {
                 if !is_busy(&object) {
                     *last = Some(Arc::clone(&kind));
-                    return Ok(Some(Next { kind, object, attempts }));
+                    return Some(Next::Read { kind, object, attempts });
                 }
             }
             // All the others are worked on already.
             pile.not_before = Instant::now() + PROBE_WAIT_MIN;
         }
-        Ok(None)
+        None
+    }
+
+    /// Entries of a kind came out of the store, in the order in which they are tried.
+    pub(super) fn fetched(&mut self, feed: FeedId, kind: &str, entries: Vec<(ObjectId, u32)>) {
+        let Some(pile) = self.feeds[feed].piles.get_mut(kind) else { return };
+        if entries.is_empty() {
+            pile.not_before = Instant::now() + PROBE_WAIT_MIN;
+        }
+        pile.fetched.extend(entries);
     }
 
     pub(super) fn started(&mut self, feed: FeedId, kind: &Arc<str>) {
@@ -245,14 +248,20 @@ mod tests {
 
     /// The next object, started. The store holds those of each kind with these numbers.
     fn start(unread: &mut Unread, stored: &[(&str, std::ops::Range<u32>)], running: &[u32]) -> Option<(Arc<str>, u32)> {
-        let fetch = |kind: &str, most: usize| {
-            let own = stored.iter().filter(|(name, _)| *name == kind).flat_map(|(_, numbers)| numbers.clone());
-            Ok(own.take(most).map(|number| (object(number), number)).collect())
-        };
         let busy = |found: &ObjectId| running.iter().any(|&number| object(number) == *found);
-        let next = unread.next(A, fetch, busy).unwrap()?;
-        unread.started(A, &next.kind);
-        Some((next.kind, next.attempts))
+        loop {
+            match unread.next(A, busy)? {
+                Next::Fetch { kind, most } => {
+                    let own =
+                        stored.iter().filter(|(name, _)| **name == *kind).flat_map(|(_, numbers)| numbers.clone());
+                    unread.fetched(A, &kind, own.take(most).map(|number| (object(number), number)).collect());
+                }
+                Next::Read { kind, attempts, .. } => {
+                    unread.started(A, &kind);
+                    return Some((kind, attempts));
+                }
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -266,7 +266,7 @@ impl Writer {
         }
         match &mut self.open {
             Some(file) => Ok(file),
-            None => Err(DeliveryError::Unavailable("the file is not open".to_owned())),
+            None => Err(DeliveryError::unavailable("the file is not open")),
         }
     }
 
@@ -390,7 +390,7 @@ impl Writer {
     }
 
     fn unavailable(&self, what: &str, error: std::io::Error) -> DeliveryError {
-        DeliveryError::Unavailable(format!("cannot {what} {}: {error}", self.path().display()))
+        DeliveryError::unavailable(format!("cannot {what} {}: {error}", self.path().display()))
     }
 
     fn refused(&self, what: &str) -> DeliveryError {
@@ -401,8 +401,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Advance, Piece, PieceMark, SealedPart};
-    use crate::event::Encoded;
+    use crate::batch::{Advance, PieceMark, RequestLimits, SealedPart};
     use crate::notification::ObjectId;
     use crate::sink::State;
     use crate::sink::file::Mode;
@@ -425,14 +424,6 @@ mod tests {
         }
     }
 
-    fn piece(lines: &str) -> Piece {
-        let mut encoded = Encoded { bytes: lines.into(), ..Encoded::default() };
-        for line in lines.split_inclusive('\n') {
-            encoded.ends.push(encoded.ends.last().copied().unwrap_or(0) + u32::try_from(line.len()).unwrap());
-        }
-        encoded.into()
-    }
-
     /// The manifest of a batch of these pieces.
     fn manifest(pieces: &[&str]) -> Manifest {
         let marks = pieces.iter().map(|lines| PieceMark {
@@ -442,11 +433,12 @@ mod tests {
         });
         let advance = Advance::onward(ObjectId::new("b", "k"), 0, 1);
         let part = SealedPart { advance, etag: "e".into(), last_modified_ms: None, pieces: marks.collect() };
-        Manifest { id: "b".into(), seq: 1, encoder: "e".into(), parts: vec![part] }
+        let limits = RequestLimits::WHOLE;
+        Manifest { id: "b".into(), seq: 1, encoder: "e".into(), limits, parts: vec![part] }
     }
 
     fn batch(lines: &str) -> Batch {
-        Batch::of(&manifest(&[lines]), [piece(lines)].iter())
+        crate::batch::tests::batch(&[&lines.lines().collect::<Vec<_>>()])
     }
 
     fn writer(config: &FileConfig) -> Writer {
@@ -493,6 +485,7 @@ mod tests {
             match sink.deliver(&batch(lines), now_ms).await.unwrap() {
                 Delivery::Taken(receipt) => return (Position::of(receipt.state().unwrap()).unwrap(), moves),
                 Delivery::Moved(moved) => moves.push(went(&moved)),
+                other => panic!("{other:?}"),
             }
         }
     }
@@ -665,7 +658,7 @@ mod tests {
                 Resumed::Moved(moved) => Some(moved),
                 _ => match sink.deliver(&batch("two\n"), 0).await.unwrap() {
                     Delivery::Moved(moved) => Some(moved),
-                    Delivery::Taken(_) => None,
+                    _ => None,
                 },
             };
             match told {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use auditferry::batch::Batch;
-use auditferry::checkpoint::{CheckpointStore, Durability, Writing};
+use auditferry::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
 use auditferry::collector::clock::Clock;
 use auditferry::collector::compute::Compute;
 use auditferry::collector::random::Random;
@@ -213,7 +213,7 @@ pub fn run(limits: &str, shelves: &[Shelf], test: impl AsyncFnOnce(&Delivered)) 
     let config = load::load(&[path], []).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let (store, writing) = CheckpointStore::open_apart(&state_dir, 0, Durability::Process).unwrap();
+        let (store, writing) = SqliteStore::open_apart(&state_dir, 0, Durability::Process).unwrap();
         tokio::spawn(write(writing));
         let delivered = Delivered::default();
         let place = |shelf: &Shelf| (shelf.name.to_owned(), Place::Memory(Arc::new(shelf.clone())));
@@ -221,10 +221,11 @@ pub fn run(limits: &str, shelves: &[Shelf], test: impl AsyncFnOnce(&Delivered)) 
             clock: Clock::of(|| 1_800_000_000_000),
             random: Random::seeded(0),
             compute: Compute::InPlace,
-            store,
+            store: Store::new(store),
+            scratch: Arc::new(DiskScratch(state_dir)),
             places: shelves.iter().map(place).collect(),
             queues: BTreeMap::new(),
-            sinks: [("out".to_owned(), sink::memory(delivered.clone()))].into(),
+            sinks: [("out".to_owned(), vec![sink::memory(delivered.clone())])].into(),
             identities: Vec::new(),
         };
         let (stop, hears) = shutdown::channel();

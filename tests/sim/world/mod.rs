@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use auditferry::checkpoint::CheckpointStore;
+use auditferry::checkpoint::Store;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ pub struct State {
     pub messages: Messages,
     pub received: Vec<Received>,
     /// The store of the process that runs.
-    pub store: Option<CheckpointStore>,
+    pub store: Option<Store>,
     pub full_until_ms: u64,
     pub jump_ms: i64,
     pub last_get_ms: u64,
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// A process begins. To be called within its runtime.
-    pub fn begin(&self, store: CheckpointStore) {
+    pub fn begin(&self, store: Store) {
         let mut state = self.state();
         state.process += 1;
         state.began = Some(Instant::now());

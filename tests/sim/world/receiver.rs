@@ -155,7 +155,7 @@ impl State {
 }
 
 fn unavailable(reason: &str) -> DeliveryError {
-    DeliveryError::Unavailable(reason.to_owned())
+    DeliveryError::unavailable(reason)
 }
 
 impl MemoryReceiver for Receiver {

@@ -1,9 +1,13 @@
 //! What a sink worker does first: resumes where the last process stood, and completes the batches that it sealed.
 
+use std::sync::Arc;
+
+use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::window::UnderWay;
 use super::{LaneSender, WorkerError};
-use crate::batch::Manifest;
+use crate::batch::{Batch, Manifest};
 use crate::checkpoint::{Sealed, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
@@ -11,27 +15,34 @@ use crate::collector::report::limited;
 use crate::sink::{Moved, Receipt, Resumed, Why};
 
 impl LaneSender {
-    /// Completes the batches that were sealed before the process last ended.
+    /// Takes up the batches that were sealed before the process last ended: those that the sink has are committed, the others
+    /// are rebuilt and to be sent.
     pub(super) async fn recover(&mut self, unfinished: Vec<Unfinished>) -> Result<(), WorkerError> {
         if unfinished.is_empty() {
             return Ok(());
         }
-        self.sending(unfinished.iter().flat_map(|one| one.batch.objects().cloned()).collect());
+        let objects = unfinished.iter().flat_map(|one| one.batch.objects().cloned()).collect();
+        self.status.send_modify(|status| status.sending = vec![(Instant::now(), Arc::new(objects))]);
         let manifests: Vec<&Manifest> = unfinished.iter().map(|one| one.sealed.manifest()).collect();
         let mut receipts = self.resume(&manifests).await?.into_iter();
         for Unfinished { sealed, batch } in unfinished {
             let there = receipts.next();
             let (sink, id) = (&self.name, &sealed.manifest().id);
             info!(%sink, batch = %id, complete = there.is_some(), "completing the batch that was under way");
-            let receipt = match there {
-                Some(receipt) => receipt,
+            match there {
+                Some(receipt) => {
+                    self.window.push_back(UnderWay::rebuilt(sealed, Batch::nothing()));
+                    self.commit_alone(&receipt).await?;
+                }
                 None => match batch.make().await? {
-                    Rebuilt::Same(batch) => self.deliver(&batch).await?,
-                    Rebuilt::Lost(why) => return self.take_back(sealed, why).await,
+                    Rebuilt::Same(batch) => self.window.push_back(UnderWay::rebuilt(sealed, batch)),
+                    Rebuilt::Lost(why) => {
+                        self.work_off().await?;
+                        return self.take_back(sealed, why).await;
+                    }
                     Rebuilt::Stopped => return Err(WorkerError::Stopped),
                 },
-            };
-            self.commit_alone(&sealed, &receipt).await?;
+            }
         }
         Ok(())
     }
@@ -45,16 +56,16 @@ impl LaneSender {
             sink = %self.name, batch = %manifest.id, why,
             "the batch that was under way cannot be made again; its objects are read anew"
         );
-        let mut backoff = Backoff::new(&self.setup.random);
         loop {
             match self.setup.sink.take_back(manifest, self.setup.clock.now_ms()).await {
                 Ok(None) => break,
                 Ok(Some(moved)) => self.remember(moved).await?,
-                Err(error) => self.pause(&error, &mut backoff).await?,
+                Err(error) => self.pause(&error).await?,
             }
         }
+        let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.store.unseal(&sealed).await {
+            match self.setup.positions.unseal(&sealed).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 unsealed => return Ok(unsealed?),
             }
@@ -63,9 +74,8 @@ impl LaneSender {
 
     /// Resumes the sink where the last process stood. Returns the receipts of the sealed batches that it has already.
     pub(super) async fn resume(&mut self, sealed: &[&Manifest]) -> Result<Vec<Receipt>, WorkerError> {
-        let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            let lane = self.setup.store.lane(&self.setup.lane)?;
+            let lane = self.setup.positions.lane(&self.setup.lane).await?;
             match self.setup.sink.resume(&lane, sealed, self.setup.clock.now_ms()).await {
                 Ok(Resumed::Ready(receipts)) => return Ok(receipts),
                 Ok(Resumed::Moved(moved)) => self.remember(moved).await?,
@@ -76,7 +86,7 @@ impl LaneSender {
                     );
                     return Ok(Vec::new());
                 }
-                Err(error) => self.pause(&error, &mut backoff).await?,
+                Err(error) => self.pause(&error).await?,
             }
         }
     }
@@ -99,7 +109,7 @@ impl LaneSender {
         }
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.store.set_state(self.setup.lane.clone(), moved.state.clone()).await {
+            match self.setup.positions.set_state(self.setup.lane.clone(), moved.state.clone()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
                 set => {
                     set?;

@@ -6,9 +6,10 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::batch::{Acceptance, Advance, Part};
-use crate::checkpoint::back_up;
+use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits};
+use crate::checkpoint::{DiskScratch, Seal, SqliteStore, Store, back_up};
 use crate::collector::compute::Compute;
+use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery::look_up;
 use crate::collector::delivery::tracker::{Outcome, Tracker};
 use crate::collector::feeds::Feeds;
@@ -16,7 +17,9 @@ use crate::collector::ids::SinkId;
 use crate::collector::shutdown::{self, Stop};
 use crate::delta::{Progress, RecordHash};
 use crate::event::{Class, Encoded, EventId, Head, Status as EventStatus};
+use crate::notification::ObjectId;
 use crate::object::Version;
+use crate::reading::Scratch;
 use crate::sink::{Answer, DeliveryError, MemoryReceiver, memory};
 use crate::telemetry::health::Health;
 
@@ -67,7 +70,7 @@ impl MemoryReceiver for Delivered {
             self.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
             let mut received = self.received();
             if received.refuses {
-                return Err(DeliveryError::Unavailable("refused".to_owned()));
+                return Err(DeliveryError::unavailable("refused"));
             }
             received.lines.extend(batch.lines().map(<[u8]>::to_vec));
             received.heads.extend(batch.heads().copied());
@@ -86,7 +89,7 @@ const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from
 
 /// A worker at work, and what it works with.
 struct World {
-    store: CheckpointStore,
+    store: SqliteStore,
     delivered: Delivered,
     metrics: Arc<Metrics>,
     handle: WorkerHandle,
@@ -98,26 +101,41 @@ fn lane() -> Lane {
     Lane::only("out".into())
 }
 
-fn open(directory: &Path) -> CheckpointStore {
-    CheckpointStore::open(directory, 0).unwrap()
+fn open(directory: &Path) -> SqliteStore {
+    SqliteStore::open(directory, 0).unwrap()
 }
 
-fn start(store: CheckpointStore, delivered: &Delivered, encoder: &str) -> World {
+async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
     let (stop, halt) = shutdown::channel();
     let metrics = Arc::new(Metrics::new(0));
     let reporter = Reporter::new(&Arc::new(Health::default()), &metrics, Instant::now());
     let (encoder, random) = (encoder.into(), Random::seeded(1));
     let (feeds, limits) = (Arc::new(Feeds(Vec::new())), crate::config::Limits::default());
-    let unfinished =
-        look_up(&store, &feeds, SinkId(0), &lane(), &encoder, &limits, Compute::InPlace, &random, &reporter, &halt)
-            .unwrap();
-    let (worker, handle) = SinkWorker::new(Setup {
-        lane: lane(),
-        sink: memory(delivered.clone()),
+    let (shared, scratch): (_, Arc<dyn Scratch>) = (Store::new(store.clone()), Arc::new(DiskScratch("/".into())));
+    let lane = lane();
+    let unfinished = look_up(
+        &shared,
+        &scratch,
+        &feeds,
+        SinkId(0),
+        &lane,
+        &encoder,
+        &limits,
+        Compute::InPlace,
+        &random,
+        &reporter,
+        &halt,
+    );
+    let unfinished = unfinished.await.unwrap();
+    let (handle, mut ends) = WorkerHandle::new("out".into(), 1, 2 * LIMITS.bytes);
+    let setup = Setup {
+        lane,
+        sink: memory(delivered.clone()).into(),
+        gate: Gate::new(&random),
         encoder,
         limits: LIMITS,
-        room_bytes: 2 * LIMITS.bytes,
-        store: store.clone(),
+        flow: Flow::serial(LIMITS.bytes),
+        positions: shared.positions,
         clock: Clock::of(|| 0),
         random: random.clone(),
         metrics: Arc::clone(&metrics),
@@ -125,7 +143,8 @@ fn start(store: CheckpointStore, delivered: &Delivered, encoder: &str) -> World 
         shutdown: halt,
         last_send: Duration::from_secs(1),
         once: false,
-    });
+    };
+    let worker = SinkWorker::new(setup, ends.remove(0));
     let ended = tokio::spawn(worker.run(unfinished));
     World { store, delivered: delivered.clone(), metrics, handle, ended, _stop: stop }
 }
@@ -154,9 +173,10 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         refused: Vec::new(),
     };
     let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: None, size_bytes: 9 };
+    let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object(key), version };
     Part {
         advance: Advance::onward(object(key), from, to),
-        version: Arc::new(version),
+        provenance: Arc::new(provenance),
         acceptance: Some(Arc::new(acceptance)),
         piece: encoded.into(),
     }
@@ -184,8 +204,8 @@ impl World {
     }
 
     /// What the sink has had of an object.
-    fn cursor(&self, key: &str) -> u64 {
-        self.store.position(&object(key), &["out".into()]).unwrap().sinks[0].accepted
+    async fn cursor(&self, key: &str) -> u64 {
+        self.store.position(&object(key), &["out".into()]).await.unwrap().sinks[0].accepted
     }
 
     fn lines(&self) -> Vec<String> {
@@ -203,7 +223,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_cut_when_nothing_was_offered_for_a_while_and_not_because_the_sink_is_free() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     let _more = world.handle.producing();
     let began = Instant::now();
     let first = world.offer(part("a", 0, 2)).await;
@@ -218,7 +238,7 @@ async fn a_batch_is_cut_when_nothing_was_offered_for_a_while_and_not_because_the
 #[tokio::test(start_paused = true)]
 async fn a_batch_is_cut_when_its_first_event_has_waited_for_its_age_or_it_is_full() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     let _more = world.handle.producing();
     let mut last = None;
     for n in 0..25 {
@@ -236,7 +256,7 @@ async fn a_batch_is_cut_when_its_first_event_has_waited_for_its_age_or_it_is_ful
 #[tokio::test(start_paused = true)]
 async fn a_batch_grows_while_another_is_under_way_and_is_sealed_by_its_commit() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     world.delivered.hold(true);
     let first = world.offer(part("a", 0, 1)).await;
     until("the first batch's seal", || first.progress() == (1, 0)).await;
@@ -258,7 +278,7 @@ async fn a_batch_grows_while_another_is_under_way_and_is_sealed_by_its_commit() 
 #[tokio::test(start_paused = true)]
 async fn a_part_whose_object_has_moved_on_is_left_out_of_the_next_batch_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     world.delivered.hold(true);
     let first = world.offer(part("a", 0, 1)).await;
     until("the first batch's seal", || first.progress() == (1, 0)).await;
@@ -272,7 +292,7 @@ async fn a_part_whose_object_has_moved_on_is_left_out_of_the_next_batch_alone() 
 #[tokio::test(start_paused = true)]
 async fn what_a_failing_sink_was_offered_is_delivered_once_when_it_takes_events_again() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     world.delivered.refuse(true);
     let first = world.offer(part("a", 0, 2)).await;
     until("the failure", || first.progress() == (1, 0) && world.handle.is_failing()).await;
@@ -288,7 +308,7 @@ async fn what_a_failing_sink_was_offered_is_delivered_once_when_it_takes_events_
 #[tokio::test(start_paused = true)]
 async fn a_full_store_is_waited_for_and_nothing_is_sent_twice() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start(open(directory.path()), &Delivered::default(), "e");
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
     world.delivered.hold(true);
     let first = world.offer(part("a", 0, 1)).await;
     until("the first batch's seal", || first.progress() == (1, 0)).await;
@@ -297,10 +317,10 @@ async fn a_full_store_is_waited_for_and_nothing_is_sent_twice() {
     world.store.limit_pages(1).await;
     world.delivered.hold(false);
     until("the full disk", || world.handle.is_failing()).await;
-    assert_eq!((first.progress(), world.cursor("a")), ((1, 0), 0), "neither half of the write is there");
+    assert_eq!((first.progress(), world.cursor("a").await), ((1, 0), 0), "neither half of the write is there");
     world.store.limit_pages(1 << 20).await;
     second.done().await;
-    assert_eq!((world.cursor("a"), world.cursor("b")), (1, 20_000));
+    assert_eq!((world.cursor("a").await, world.cursor("b").await), (1, 20_000));
     assert_eq!(world.delivered.batches(), [1, 20_000]);
 }
 
@@ -308,18 +328,19 @@ async fn a_full_store_is_waited_for_and_nothing_is_sent_twice() {
 async fn a_batch_that_was_taken_before_the_crash_is_committed_and_not_sent_again() {
     let directory = tempfile::tempdir().unwrap();
     let delivered = Delivered::default();
-    let world = start(open(directory.path()), &delivered, "e");
+    let world = start(open(directory.path()), &delivered, "e").await;
     world.delivered.hold(true);
     let first = world.offer(part("a", 0, 2)).await;
     until("the seal", || first.progress() == (1, 0)).await;
-    let sealed = world.store.sealed(&lane()).unwrap().remove(0);
+    let sealed = world.store.sealed(&lane()).await.unwrap().remove(0);
     world.ended.abort();
     delivered.hold(false);
-    let batch = Batch::of(sealed.manifest(), [&part("a", 0, 2).piece].into_iter());
-    memory(delivered.clone()).deliver(&batch, 0).await.unwrap();
-    let world = start(world.store, &delivered, "e");
+    let Part { provenance, piece, .. } = part("a", 0, 2);
+    let batch = Batch::new(sealed.manifest(), [BatchPart { provenance, piece }]);
+    memory(delivered.clone()).deliver(&Request::of(&batch, (0..2).into()), 0).await.unwrap();
+    let world = start(world.store, &delivered, "e").await;
     world.deliver(part("a", 2, 3)).await;
-    assert_eq!((world.lines(), world.cursor("a")), (["a 0", "a 1", "a 2"].map(str::to_owned).to_vec(), 3));
+    assert_eq!((world.lines(), world.cursor("a").await), (["a 0", "a 1", "a 2"].map(str::to_owned).to_vec(), 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,12 +348,13 @@ async fn a_batch_that_another_program_encoded_is_taken_back_and_read_anew() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let parts: Arc<[Part]> = [part("a", 0, 2)].into();
-    store.seal(Seal { lane: lane(), encoder: "older".into(), parts, now_ms: 0 }).await.unwrap();
-    let world = start(store, &Delivered::default(), "newer");
+    let limits = RequestLimits::WHOLE;
+    store.seal(Seal { lane: lane(), encoder: "older".into(), limits, parts, now_ms: 0 }).await.unwrap();
+    let world = start(store, &Delivered::default(), "newer").await;
     world.deliver(part("a", 0, 2)).await;
     assert_eq!(world.metrics.unreproducible.get(), 1);
     assert_eq!(world.lines(), ["a 0", "a 1"]);
-    assert!(world.store.sealed(&lane()).unwrap().is_empty());
+    assert!(world.store.sealed(&lane()).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,21 +362,21 @@ async fn a_sink_that_has_more_than_a_restored_store_knows_of_loses_nothing_and_r
     let root = tempfile::tempdir().unwrap();
     let (state_dir, copy) = (root.path().join("state"), root.path().join("copy"));
     let delivered = Delivered::default();
-    let world = start(open(&state_dir), &delivered, "e");
+    let world = start(open(&state_dir), &delivered, "e").await;
     world.deliver(part("a", 0, 1)).await;
     back_up(&state_dir, &copy).unwrap();
     world.deliver(part("a", 1, 2)).await;
     world.deliver(part("a", 2, 3)).await;
     world.end().await;
     // What is read after the copy was put back is the second batch again by its number, and holds more.
-    let world = start(open(&copy), &delivered, "e");
+    let world = start(open(&copy), &delivered, "e").await;
     world.deliver(part("a", 1, 4)).await;
     assert_eq!(world.lines(), ["a 0", "a 1", "a 2", "a 1", "a 2", "a 3"]);
     let uids: Vec<EventId> = delivered.received().heads.iter().map(|head| head.uid).collect();
     assert_eq!(uids[1..3], uids[3..5]);
     // From there on the two agree.
     world.end().await;
-    let world = start(open(&copy), &delivered, "e");
+    let world = start(open(&copy), &delivered, "e").await;
     world.deliver(part("a", 4, 5)).await;
     assert_eq!(world.lines().len(), 7);
 }

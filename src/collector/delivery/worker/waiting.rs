@@ -7,36 +7,44 @@ use tokio::time::Instant;
 use super::{LaneSender, WorkerError};
 use crate::checkpoint::StoreError;
 use crate::collector::backoff::Backoff;
+use crate::collector::delivery::gate::Failure;
 use crate::collector::report::limited;
 use crate::sink::DeliveryError;
-use crate::telemetry::health::{Activity, Failure, Patience};
-
-/// How often a parked sink is asked again.
-const PARKED_RETRY: Duration = Duration::from_secs(30);
+use crate::telemetry::health::{self, Activity, Patience};
 
 /// The longest wait before a write is retried for which the checkpoint store's disk had no space.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
 
 impl LaneSender {
-    /// The sink did not take the batch: reports that, and waits before the next try.
-    pub(super) async fn pause(&mut self, error: &DeliveryError, backoff: &mut Backoff) -> Result<(), WorkerError> {
-        let (outcome, wait) = match error {
-            DeliveryError::Unavailable(_) => ("unavailable", backoff.wait()),
-            DeliveryError::Misconfigured(_) => ("misconfigured", PARKED_RETRY.min(backoff.wait() * 8)),
+    /// The sink did not take what it was sent: reports that. Nothing more is sent before a while has passed.
+    pub(super) fn failed(&mut self, error: &DeliveryError) -> Duration {
+        let (outcome, failure) = match error {
+            DeliveryError::Unavailable { after, .. } => ("unavailable", Failure::Transient { after: *after }),
+            DeliveryError::Refused(_) => ("refused", Failure::Transient { after: None }),
+            DeliveryError::Misconfigured(_) => ("misconfigured", Failure::Misconfigured),
         };
+        let (attempts, wait) = self.setup.gate.failed(failure);
+        self.resting_until = Some(Instant::now() + wait);
         self.setup.metrics.sink_batches.add([&self.name, outcome], 1);
         self.setup.metrics.sink_retries.add([&self.name], 1);
-        let (reporter, sink, attempts) = (&self.setup.reporter, &self.name, backoff.attempts());
-        match error {
-            DeliveryError::Unavailable(_) => limited!(
+        let (reporter, sink) = (&self.setup.reporter, &self.name);
+        match failure {
+            Failure::Transient { .. } => limited!(
                 reporter, WARN, sink, "a batch was not delivered; trying again", %sink, %error, attempts
             ),
-            DeliveryError::Misconfigured(_) => limited!(
+            Failure::Misconfigured => limited!(
                 reporter, ERROR, sink, "the sink is parked until it is mended", %sink, %error, attempts
             ),
         }
-        let failure = Failure { kind: outcome, reason: error.to_string() };
+        let failure = health::Failure { kind: outcome, reason: error.to_string() };
         reporter.failed(&self.part(), Activity::Deliver, failure, Patience::NONE);
+        self.stands_still();
+        wait
+    }
+
+    /// The same, and waits.
+    pub(super) async fn pause(&mut self, error: &DeliveryError) -> Result<(), WorkerError> {
+        let wait = self.failed(error);
         self.wait(wait).await
     }
 
@@ -62,8 +70,12 @@ impl LaneSender {
         self.status.send_if_modified(|status| status.failing.take().is_some());
     }
 
-    async fn wait(&mut self, wait: Duration) -> Result<(), WorkerError> {
+    fn stands_still(&self) {
         self.status.send_modify(|status| _ = status.failing.get_or_insert_with(Instant::now));
+    }
+
+    async fn wait(&mut self, wait: Duration) -> Result<(), WorkerError> {
+        self.stands_still();
         tokio::select! {
             biased;
             () = self.setup.shutdown.requested() => Err(WorkerError::Stopped),

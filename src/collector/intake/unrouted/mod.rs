@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::info;
 
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{Quarantine, StoreError};
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::in_flight::{AckHandle, Name, NameEnded};
 use crate::collector::schedule::requests::ReadRequests;
@@ -24,7 +24,7 @@ const AGAIN_EVERY: Duration = Duration::from_secs(600);
 /// The kept names of objects without a feed, on their way to the dispatcher.
 pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
-    pub store: CheckpointStore,
+    pub quarantine: Arc<dyn Quarantine>,
     pub read_requests: ReadRequests,
     /// One round, and no more.
     pub once: bool,
@@ -44,11 +44,11 @@ impl Rerouting {
     /// Requests reads of objects that a feed takes now, and forgets each name once nothing is left to do for its object.
     /// The feeds do not change while the process runs: this ends when all of that is done.
     pub(in crate::collector) async fn run(self, shutdown: Shutdown) -> Result<(), StoreError> {
-        let Self { feeds, store, read_requests, once } = self;
+        let Self { feeds, quarantine, read_requests, once } = self;
         // With `once` the dispatcher ends when no sender of read requests is left.
         let mut read_requests = Some(read_requests);
         while let Some(read_requests) = if once { read_requests.take() } else { read_requests.clone() } {
-            let given_up = round(&feeds, &store, read_requests, &shutdown).await?;
+            let given_up = round(&feeds, &*quarantine, read_requests, &shutdown).await?;
             if given_up == 0 || once {
                 return Ok(());
             }
@@ -65,7 +65,7 @@ impl Rerouting {
 /// Returns for how many objects the work was given up.
 async fn round(
     feeds: &Feeds,
-    store: &CheckpointStore,
+    quarantine: &dyn Quarantine,
     read_requests: ReadRequests,
     shutdown: &Shutdown,
 ) -> Result<u64, StoreError> {
@@ -74,7 +74,7 @@ async fn round(
     let mut round = Round::default();
     let mut after = 0;
     'all: loop {
-        let names = store.unrouted(after, AT_ONCE)?;
+        let names = quarantine.unrouted(after, AT_ONCE).await?;
         let Some(last) = names.last() else { break };
         after = last.id;
         for name in names {
@@ -104,7 +104,7 @@ async fn round(
         while let Ok(end) = ends.try_recv() {
             round.note(end);
         }
-        round.forget(store).await?;
+        round.forget(quarantine).await?;
         if shutdown.is_requested() {
             break;
         }
@@ -123,18 +123,18 @@ async fn round(
     let mut some = Vec::new();
     while ends.recv_many(&mut some, AT_ONCE).await > 0 {
         some.drain(..).for_each(|end| round.note(end));
-        round.forget(store).await?;
+        round.forget(quarantine).await?;
     }
     Ok(round.given_up)
 }
 
 impl Round {
     /// Forgets the names of which nothing is left to do.
-    async fn forget(&mut self, store: &CheckpointStore) -> Result<(), StoreError> {
+    async fn forget(&mut self, quarantine: &dyn Quarantine) -> Result<(), StoreError> {
         if self.done.is_empty() {
             return Ok(());
         }
-        match store.forget_unrouted(std::mem::take(&mut self.done)).await {
+        match quarantine.forget_unrouted(std::mem::take(&mut self.done)).await {
             // They stay until the next start, which finds their objects unchanged.
             Err(StoreError::Full) => Ok(()),
             forgotten => forgotten,

@@ -1,0 +1,154 @@
+//! Batches are sealed and committed, objects are finished, and messages settled.
+
+use std::sync::Arc;
+
+use super::{cursors, deliver, finish, lane, object, part, receipt, seal, sites};
+use crate::batch::Lane;
+use crate::checkpoint::StoreError;
+use crate::sink::{LaneState, State};
+
+#[tokio::test]
+async fn records_are_accepted_once_and_each_sink_moves_alone() {
+    for site in sites() {
+        let store = site.open();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        assert_eq!(cursors(&store).await, (3, vec![3, 0]));
+        deliver(&store, "b", vec![part(0, 3, true)]).await;
+        assert_eq!(cursors(&store).await, (3, vec![3, 3]));
+        let fingerprints = store.positions.fingerprints(&object(), 0).await.unwrap();
+        assert_eq!(fingerprints.len(), 3, "the second sink's batch accepts nothing again");
+        assert_eq!(
+            store.quarantine.quarantine_size().await.unwrap().entries("record"),
+            1,
+            "nor does it quarantine again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_advance_from_elsewhere_is_overtaken_and_leaves_nothing() {
+    for site in sites() {
+        let store = site.open();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        for wrong in [part(0, 2, false), part(5, 6, true), part(2, 4, true)] {
+            let refused = store.positions.seal(seal("a", vec![part(3, 4, true), wrong])).await;
+            assert!(matches!(refused, Err(StoreError::Overtaken { .. })));
+            assert_eq!(cursors(&store).await, (3, vec![3, 0]), "not even the part that was right");
+            assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_batch_outlives_the_process_with_its_id() {
+    for site in sites() {
+        let store = site.open();
+        let sealed = store.positions.seal(seal("a", vec![part(0, 2, true), part(2, 3, true)])).await.unwrap();
+        drop(store);
+        let store = site.open();
+        let found = store.positions.sealed(&lane("a")).await.unwrap();
+        let [found] = &found[..] else { panic!("one batch was sealed") };
+        assert_eq!(found.manifest(), sealed.manifest());
+        let ends: Vec<u64> = found.manifest().pieces().map(|piece| piece.to).collect();
+        assert_eq!((found.manifest().parts.len(), ends), (1, vec![2, 3]), "one stretch of two pieces");
+        assert_eq!(cursors(&store).await, (3, vec![0, 0]), "accepted, and not yet delivered");
+        store.positions.commit(found, &receipt(found)).await.unwrap();
+        assert_eq!(cursors(&store).await, (3, vec![3, 0]));
+        let last_id = Some(found.manifest().id.clone());
+        assert_eq!(store.positions.lane(&lane("a")).await.unwrap(), LaneState { seq: 1, last_id, state: None });
+    }
+}
+
+#[tokio::test]
+async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_before_ends() {
+    for site in sites() {
+        let store = site.open();
+        let first = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        let refused = store.positions.seal(seal("a", vec![part(0, 2, false)])).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "that is sealed already");
+        let second = store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let other_lane = Lane { number: 1, ..lane("a") };
+        assert!(store.positions.sealed(&other_lane).await.unwrap().is_empty());
+        let seqs = async || {
+            let sealed = store.positions.sealed(&lane("a")).await.unwrap();
+            sealed.iter().map(|one| one.manifest().seq).collect::<Vec<_>>()
+        };
+        assert_eq!(seqs().await, [1, 2]);
+        let refused = store.positions.commit(&second, &receipt(&second)).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "they are committed in their order");
+        store.positions.commit(&first, &receipt(&first)).await.unwrap();
+        assert_eq!((cursors(&store).await, seqs().await), ((3, vec![2, 0]), vec![2]));
+        store.positions.commit(&second, &receipt(&second)).await.unwrap();
+        assert_eq!((cursors(&store).await, seqs().await), ((3, vec![3, 0]), vec![]));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_made_again_is_unsealed_with_those_behind_it() {
+    for site in sites() {
+        let store = site.open();
+        let first = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        store.positions.seal(seal("b", vec![part(0, 3, false)])).await.unwrap();
+        store.positions.unseal(&first).await.unwrap();
+        assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
+        assert_eq!(store.positions.sealed(&lane("b")).await.unwrap().len(), 1);
+        assert_eq!(cursors(&store).await, (3, vec![0, 0]));
+    }
+}
+
+#[tokio::test]
+async fn a_next_batch_that_is_overtaken_leaves_nothing_and_keeps_no_commit_back() {
+    for site in sites() {
+        let store = site.open();
+        let sealed = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        let next = seal("a", vec![part(2, 3, true), part(7, 8, true)]);
+        let (_committed, next) = store.positions.commit_and_seal(&sealed, &receipt(&sealed), next).await.unwrap();
+        assert!(matches!(next, Err(StoreError::Overtaken { object: overtaken }) if overtaken == object()));
+        assert_eq!(cursors(&store).await, (2, vec![2, 0]), "not even the part that was right");
+        assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
+        // And a commit that is overtaken, out of its turn here, seals nothing.
+        store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let second = store.positions.seal(seal("a", vec![part(3, 4, true)])).await.unwrap();
+        let refused =
+            store.positions.commit_and_seal(&second, &receipt(&second), seal("a", vec![part(4, 5, true)])).await;
+        assert!(matches!(refused, Err(StoreError::Overtaken { .. })));
+        assert_eq!(
+            (store.positions.sealed(&lane("a")).await.unwrap().len(), cursors(&store).await),
+            (2, (4, vec![2, 0]))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_settled_only_when_every_sink_has_had_the_object_or_has_it_in_its_backlog() {
+    for site in sites() {
+        let store = site.open();
+        let sinks: [Arc<str>; 2] = ["a".into(), "b".into()];
+        assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_none(), "never read");
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        assert!(store.positions.passed(&object(), &sinks[..1]).await.unwrap().is_none(), "not read to its end");
+        assert!(!store.positions.finish(finish(4, "e1", &["a"])).await.unwrap(), "the store has not accepted as much");
+        assert!(store.positions.finish(finish(3, "e1", &["a"])).await.unwrap());
+        assert!(store.positions.passed(&object(), &sinks[..1]).await.unwrap().is_some());
+        assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_none(), "b has had nothing");
+        store.backlog.add_to_backlog("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
+        assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_some());
+        store.backlog.clear_from_backlog("b".into(), object()).await.unwrap();
+        assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_lanes_place_outlives_commits_and_the_process() {
+    for site in sites() {
+        let store = site.open();
+        let state = State(b"where it stands".as_slice().into());
+        store.positions.set_state(lane("a"), state.clone()).await.unwrap();
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        drop(store);
+        let store = site.open();
+        let found = store.positions.lane(&lane("a")).await.unwrap();
+        assert_eq!((found.seq, found.state), (1, Some(state)));
+    }
+}

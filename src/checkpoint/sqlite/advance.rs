@@ -1,0 +1,252 @@
+//! Seal, commit, finish: how the positions of an object and its sinks advance.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::position::{self, SinkRow};
+use super::rows::{self, ObjectRow};
+use super::writer::in_savepoint;
+use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine};
+use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
+use crate::checkpoint::{
+    Answer, Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineLimits, Seal, Sealed, StoreError,
+};
+use crate::delta::{Fingerprint, Progress};
+use crate::notification::ObjectId;
+use crate::sink::{self, LaneState, Receipt, State};
+
+impl Positions for SqliteStore {
+    fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition> {
+        let (object, sinks) = (object.clone(), sinks.to_vec());
+        self.read(move |connection| position::find(connection, &object, &sinks))
+    }
+
+    fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>> {
+        let object = object.clone();
+        self.read(move |connection| match ObjectRow::find(connection, &object)? {
+            Some(row) => fingerprints::read(connection, row.id, from),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    fn seal(&self, seal: Seal) -> Answer<'_, Sealed> {
+        let shared = Arc::clone(&self.shared);
+        self.write(move |connection| write_seal(&shared, connection, seal))
+    }
+
+    fn commit(&self, sealed: &Sealed, receipt: &Receipt) -> Answer<'_, Committed> {
+        let (sealed, receipt) = (sealed.clone(), receipt.clone());
+        self.write(move |connection| write_commit(connection, &sealed, &receipt))
+    }
+
+    fn commit_and_seal(
+        &self,
+        sealed: &Sealed,
+        receipt: &Receipt,
+        next: Seal,
+    ) -> Answer<'_, (Committed, Result<Sealed, StoreError>)> {
+        let (shared, sealed, receipt) = (Arc::clone(&self.shared), sealed.clone(), receipt.clone());
+        self.write(move |connection| {
+            let committed = write_commit(connection, &sealed, &receipt)?;
+            match in_savepoint(connection, |connection| write_seal(&shared, connection, next)) {
+                Err(error @ StoreError::Overtaken { .. }) => Ok((committed, Err(error))),
+                sealed => Ok((committed, Ok(sealed?))),
+            }
+        })
+    }
+
+    fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()> {
+        let Sealed { lane, manifest, .. } = sealed.clone();
+        self.write(move |connection| {
+            let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
+            for sealed in newer {
+                for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
+                    position::take_back(connection, object_id, &lane.sink, &advance)?;
+                }
+            }
+            connection
+                .prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq >= ?3")?
+                .execute(params![&*lane.sink, lane.number, rows::int(manifest.seq)])?;
+            Ok(())
+        })
+    }
+
+    fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()> {
+        let sealed = sealed.clone();
+        self.write(move |connection| batches::set_progress(connection, &sealed, &progress))
+    }
+
+    fn settle_lanes(&self, sink: Arc<str>, wanted: u16) -> Answer<'_, u16> {
+        self.write(move |connection| batches::settle_lanes(connection, &sink, wanted))
+    }
+
+    fn sealed(&self, lane: &Lane) -> Answer<'_, Vec<Sealed>> {
+        let lane = lane.clone();
+        self.read(move |connection| batches::sealed(connection, &lane))
+    }
+
+    fn lane(&self, lane: &Lane) -> Answer<'_, LaneState> {
+        let lane = lane.clone();
+        self.read(move |connection| batches::lane(connection, &lane))
+    }
+
+    fn set_state(&self, lane: Lane, state: State) -> Answer<'_, ()> {
+        self.write(move |connection| {
+            let before = batches::lane(connection, &lane)?;
+            batches::set_lane(connection, &lane, &LaneState { state: Some(state), ..before })
+        })
+    }
+
+    fn finish(&self, finish: Finish) -> Answer<'_, bool> {
+        self.write(move |connection| write_finish(connection, finish))
+    }
+
+    fn begin_anew(&self, object: ObjectId, family: &'static str) -> Answer<'_, ()> {
+        self.write(move |connection| write_anew(connection, &object, family))
+    }
+
+    fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, Option<Passed>> {
+        let (object, sinks) = (object.clone(), sinks.to_vec());
+        self.read(move |connection| {
+            let Some(row) = ObjectRow::find(connection, &object)? else { return Ok(None) };
+            for sink in &sinks {
+                let is_settled = SinkRow::find(connection, row.id, sink)?.is_settled(&row);
+                if !is_settled && !backlog::is_in_backlog(connection, sink, row.id)? {
+                    return Ok(None);
+                }
+            }
+            Ok(Some(Passed(())))
+        })
+    }
+}
+
+fn write_seal(shared: &Shared, connection: &Connection, seal: Seal) -> Result<Sealed, StoreError> {
+    let Seal { lane, encoder, limits, parts, now_ms } = seal;
+    for part in &*parts {
+        if let Some(acceptance) = &part.acceptance {
+            accept(shared.quarantine, connection, part, acceptance, now_ms)?;
+        }
+    }
+    let seq = batches::next_seq(connection, &lane)?;
+    let manifest = Manifest::new(&shared.instance, &lane, seq, &encoder, limits, &parts);
+    batches::insert(connection, &lane, &manifest)?;
+    Ok(Sealed { lane, manifest: Arc::new(manifest), progress: sink::Progress::default() })
+}
+
+fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
+    let Sealed { lane, manifest, .. } = sealed;
+    let seq = manifest.seq;
+    let mut gaps: Vec<GapChange> = Vec::new();
+    for (object_id, advance) in batches::advances(connection, lane, seq)? {
+        position::apply(connection, object_id, &lane.sink, &advance)?;
+        note_gap(&mut gaps, &advance, position::counted(connection, object_id, &advance)?);
+    }
+    let before = batches::lane(connection, lane)?;
+    let state = receipt.state().cloned().or(before.state);
+    batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
+    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
+        &*lane.sink,
+        lane.number,
+        rows::int(seq)
+    ])?;
+    Ok(Committed(gaps))
+}
+
+fn write_finish(connection: &Connection, finish: Finish) -> Result<bool, StoreError> {
+    let found = ObjectRow::find(connection, &finish.object)?;
+    let mut row = found.unwrap_or_else(|| ObjectRow::new(&finish.feed));
+    if row.progress.accepted != finish.progress.accepted {
+        return Ok(false);
+    }
+    let is_same = row.state == "whole"
+        && row.etag.as_deref() == Some(&*finish.etag)
+        && row.progress.digest == finish.progress.digest
+        && row.progress.content_bytes == finish.progress.content_bytes;
+    row.read += u64::from(!is_same);
+    row.progress = finish.progress;
+    row.family = Some(finish.family.to_owned());
+    row.etag = Some(finish.etag.into());
+    row.state = "whole".to_owned();
+    row.is_archived = false;
+    if finish.changed || row.changed_at_ms == 0 {
+        row.changed_at_ms = row.changed_at_ms.max(finish.now_ms);
+    }
+    row.save(connection, &finish.object)?;
+    rows::set_framed_bytes(connection, row.id, finish.framed_bytes)?;
+    fingerprints::tidy(connection, row.id, row.progress.accepted)?;
+    for sink in &finish.sinks {
+        let stands = SinkRow::find(connection, row.id, sink)?;
+        if stands.read != Some(row.read) {
+            SinkRow { read: Some(row.read), ..stands }.save(connection, row.id, sink)?;
+        }
+    }
+    quarantine::heal(connection, &finish.object)?;
+    if let Some(fresh) = &finish.fresh {
+        freshness::note(connection, fresh, finish.now_ms)?;
+    }
+    Ok(true)
+}
+
+fn write_anew(connection: &Connection, object: &ObjectId, family: &str) -> Result<(), StoreError> {
+    let mut row = known(connection, object)?;
+    if connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])? {
+        return Err(StoreError::Overtaken { object: object.clone() });
+    }
+    for table in ["fingerprints", "cursor", "requeued"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
+    }
+    // Its refused records are read again too.
+    connection.execute(
+        "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind <> 'message'",
+        params![&*object.bucket, &*object.key],
+    )?;
+    let progress = Progress { digest: blake3::hash(&[]).into(), ..Progress::default() };
+    row = ObjectRow { id: row.id, family: Some(family.to_owned()), progress, ..ObjectRow::new(&row.feed) };
+    connection.execute("UPDATE object SET framed_bytes = 0 WHERE id = ?1", [row.id])?;
+    row.save(connection, object)
+}
+
+fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance, places: u64) {
+    if places == 0 {
+        return;
+    }
+    let at = gaps.iter().position(|gap| gap.object == advance.object).unwrap_or_else(|| {
+        gaps.push(GapChange { object: advance.object.clone(), opened: 0, filled: 0 });
+        gaps.len() - 1
+    });
+    match &advance.form {
+        Form::Onward { .. } => gaps[at].opened += places,
+        Form::Fill { .. } => gaps[at].filled += places,
+    }
+}
+
+fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreError> {
+    ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
+}
+
+/// Appends new records to the object's accepted sequence, unless another sink's batch has done so already.
+fn accept(
+    limits: QuarantineLimits,
+    connection: &Connection,
+    part: &Part,
+    acceptance: &Acceptance,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let object = &part.advance.object;
+    let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
+    if row.progress.accepted >= acceptance.after {
+        return Ok(());
+    }
+    if row.progress.accepted != acceptance.before {
+        return Err(StoreError::Overtaken { object: object.clone() });
+    }
+    row.progress = acceptance.progress.clone();
+    row.state = "reading".to_owned();
+    row.changed_at_ms = now_ms;
+    row.save(connection, object)?;
+    if !acceptance.fingerprints.is_empty() {
+        fingerprints::append(connection, row.id, acceptance.before, &acceptance.fingerprints)?;
+    }
+    quarantine::records(limits, connection, &acceptance.feed, part, &acceptance.refused, now_ms)
+}

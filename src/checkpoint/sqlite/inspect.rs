@@ -1,0 +1,267 @@
+//! The quarantine of a state directory as an operator sees it, while a daemon may be at work there.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+
+use super::requeue::next_request;
+use super::retry;
+use super::rows::{count, int};
+use super::schema;
+use super::{DATABASE, OpenError, connect, files};
+use crate::checkpoint::StoreError;
+use crate::notification::ObjectId;
+
+/// One transaction changes at most as many entries, so that it keeps the daemon waiting for moments only.
+const CHANGES_AT_ONCE: u64 = 500;
+
+/// What something in quarantine is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A record that cannot be decoded.
+    Record,
+    /// An object that cannot be read.
+    Object,
+    /// A queue's message that cannot be understood.
+    Message,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Record, Self::Object, Self::Message];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Object => "object",
+            Self::Message => "message",
+        }
+    }
+}
+
+/// Which entries are meant: those that all of it holds of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// Of a message, its queue.
+    pub feed: Option<String>,
+    pub kind: Option<Kind>,
+    /// Those quarantined before, in milliseconds since the epoch.
+    pub before_ms: Option<i64>,
+}
+
+/// One entry of the quarantine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub id: u64,
+    /// When it came there, in milliseconds since the epoch.
+    pub at_ms: i64,
+    /// Of a message, its queue.
+    pub feed: String,
+    pub kind: Kind,
+    pub object: Option<ObjectId>,
+    pub etag: Option<String>,
+    /// How many it stands for, where there was no room for an entry each: of its object, or else of its feed.
+    pub further: Option<u64>,
+    /// Which of the object's records it is, or the first of them, from 0.
+    pub ordinal: Option<u64>,
+    /// The record's number in the object's accepted sequence.
+    place: Option<u64>,
+    /// Bytes (inflated) of the object's content before it.
+    pub offset: Option<u64>,
+    pub reason: String,
+    /// The length of the body that is kept, compressed.
+    pub body_zstd_bytes: Option<u64>,
+    /// It is to be tried again, and has not been yet.
+    pub is_requeued: bool,
+    /// Whether it can be tried again.
+    pub can_requeue: bool,
+    /// The sinks that have had it since.
+    pub had: Vec<String>,
+}
+
+/// The quarantine, beside the daemon that may be at work.
+pub struct Inspection(Connection);
+
+/// Whether an entry can be tried again: a record with its place, an object, a message with its body; of entries that
+/// stand for many, those whose places are known.
+const CAN_REQUEUE: &str = "CASE WHEN further IS NOT NULL
+    THEN EXISTS (SELECT 1 FROM quarantine_further WHERE quarantine_further.quarantine_id = quarantine.id)
+    WHEN kind = 'record' THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
+const COLUMNS: &str = "id, at_ms, feed, kind, bucket, key, etag, ordinal, byte_offset, reason, length(body_zstd),
+    request IS NOT NULL, place, further";
+const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)";
+
+impl Entry {
+    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let kind: String = row.get(3)?;
+        let bucket: Option<String> = row.get(4)?;
+        let key: Option<String> = row.get(5)?;
+        Ok(Self {
+            id: count(row.get(0)?),
+            at_ms: row.get(1)?,
+            feed: row.get(2)?,
+            kind: Kind::ALL.into_iter().find(|each| each.name() == kind).unwrap_or(Kind::Message),
+            object: bucket.zip(key).map(|(bucket, key)| ObjectId::new(bucket, key)),
+            etag: row.get(6)?,
+            ordinal: row.get::<_, Option<i64>>(7)?.map(count),
+            offset: row.get::<_, Option<i64>>(8)?.map(count),
+            reason: row.get(9)?,
+            body_zstd_bytes: row.get::<_, Option<i64>>(10)?.map(count),
+            is_requeued: row.get(11)?,
+            further: row.get::<_, Option<i64>>(13)?.map(count),
+            can_requeue: row.get(14)?,
+            place: row.get::<_, Option<i64>>(12)?.map(count),
+            had: Vec::new(),
+        })
+    }
+}
+
+impl Inspection {
+    /// Opens the quarantine to look at it. Nothing is changed, nothing brought up to date.
+    ///
+    /// # Errors
+    /// There is no store, or it is another version's.
+    pub fn look(state_dir: &Path) -> Result<Self, OpenError> {
+        let path = state_dir.join(DATABASE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if let Err(source) = std::fs::File::open(&path) {
+            return Err(OpenError::Io { path, source });
+        }
+        let log = std::fs::metadata(path.with_extension("sqlite-wal")).map_or(0, |file| file.len());
+        if log > 0 {
+            return Self::open(&path, flags, &path);
+        }
+        // Without a log there is nothing to recover, and no daemon runs: open as a reader that leaves no files of its own,
+        // which the daemon's user could not write.
+        let mut name = String::from("file:");
+        for byte in std::path::absolute(&path).unwrap_or(path.clone()).as_os_str().as_encoded_bytes() {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => name.push(char::from(*byte)),
+                other => name.push_str(&format!("%{other:02x}")),
+            }
+        }
+        name.push_str("?immutable=1");
+        Self::open(&path, flags | OpenFlags::SQLITE_OPEN_URI, Path::new(&name))
+    }
+
+    /// Opens the quarantine to make requests.
+    ///
+    /// # Errors
+    /// As [`Inspection::look`].
+    pub fn change(state_dir: &Path) -> Result<Self, OpenError> {
+        let path = state_dir.join(DATABASE);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // SQLite would open a file without write permission for reading, and report that at the first change.
+        if let Err(source) = std::fs::File::options().write(true).open(&path) {
+            return Err(OpenError::Io { path, source });
+        }
+        Self::open(&path, flags, &path)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    fn open(path: &Path, flags: OpenFlags, name: &Path) -> Result<Self, OpenError> {
+        let open = || {
+            files::refuse_empty(path)?;
+            let connection = connect(name, flags)?;
+            match schema::version(&connection)? {
+                found if found < schema::VERSION => Err(OpenError::Older { found, known: schema::VERSION }),
+                _ => Ok(Self(connection)),
+            }
+        };
+        open().map_err(|error| error.of_database(path))
+    }
+
+    /// The newest entries, at most `most`, oldest first; and how many there are in all.
+    pub fn newest(&self, selection: &Selection, most: usize) -> Result<(Vec<Entry>, u64), StoreError> {
+        let Selection { feed, kind, before_ms } = selection;
+        let kind = kind.map(Kind::name);
+        let all: i64 = self.0.query_row(
+            &format!("SELECT count(*) FROM quarantine WHERE {SELECTED}"),
+            params![feed, kind, before_ms],
+            |row| row.get(0),
+        )?;
+        let mut statement = self.0.prepare(&format!(
+            "SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE {SELECTED} ORDER BY id DESC LIMIT ?4"
+        ))?;
+        let rows = statement.query_map(params![feed, kind, before_ms, int(most as u64)], Entry::of)?;
+        let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
+        entries.reverse();
+        entries.iter_mut().try_for_each(|entry| self.add_sinks(entry))?;
+        Ok((entries, count(all)))
+    }
+
+    /// The entry of this number.
+    pub fn entry(&self, id: u64) -> Result<Option<Entry>, StoreError> {
+        let mut statement =
+            self.0.prepare_cached(&format!("SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE id = ?1"))?;
+        let mut entry = statement.query_row([int(id)], Entry::of).optional()?;
+        entry.iter_mut().try_for_each(|entry| self.add_sinks(entry))?;
+        Ok(entry)
+    }
+
+    /// Adds the sinks that have had the record, while it is under way.
+    fn add_sinks(&self, entry: &mut Entry) -> Result<(), StoreError> {
+        if let (true, Some(object), Some(place)) = (entry.is_requeued, &entry.object, entry.place) {
+            entry.had = retry::had(&self.0, object, place)?;
+        }
+        Ok(())
+    }
+
+    /// The entry's body, compressed, if it was kept.
+    pub fn body(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut statement = self.0.prepare_cached("SELECT body_zstd FROM quarantine WHERE id = ?1")?;
+        Ok(statement.query_row([int(id)], |row| row.get(0)).optional()?.flatten())
+    }
+
+    /// The numbers of selected entries above `after`, in order; at most as many as one transaction changes.
+    pub fn page(&self, selection: &Selection, after: u64) -> Result<Vec<u64>, StoreError> {
+        let Selection { feed, kind, before_ms } = selection;
+        let mut statement = self.0.prepare_cached(&format!(
+            "SELECT id FROM quarantine WHERE {SELECTED} AND id > ?4 ORDER BY id LIMIT {CHANGES_AT_ONCE}"
+        ))?;
+        let rows = statement
+            .query_map(params![feed, kind.map(Kind::name), before_ms, int(after)], |row| Ok(count(row.get(0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Asks for these to be tried again; the daemon takes that up. Returns those that cannot be: a message without its
+    /// body, a record that an earlier version quarantined or whose acceptance it took back, and what is only counted.
+    pub fn requeue(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
+        self.each(ids, |connection, id| {
+            let request = next_request(connection)?;
+            let asked = connection
+                .prepare_cached(&format!("UPDATE quarantine SET request = ?2 WHERE id = ?1 AND {CAN_REQUEUE}"))?
+                .execute(params![int(id), int(request)])?;
+            Ok(asked == 0)
+        })
+    }
+
+    /// Deletes these for good. Returns those that were gone already.
+    pub fn purge(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
+        self.each(ids, |connection, id| {
+            let gone = connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?.execute([int(id)])?;
+            Ok(gone == 0)
+        })
+    }
+
+    /// Does `change` to each, a few in one transaction; returns those it says yes of.
+    pub(super) fn each(
+        &mut self,
+        ids: &[u64],
+        change: impl Fn(&Connection, u64) -> Result<bool, StoreError>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut said = Vec::new();
+        for some in ids.chunks(CHANGES_AT_ONCE as usize) {
+            let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in some {
+                if change(&transaction, *id)? {
+                    said.push(*id);
+                }
+            }
+            transaction.commit()?;
+        }
+        Ok(said)
+    }
+}

@@ -1,0 +1,244 @@
+//! Records on their way out of quarantine. A sink that has passed one without it lacks it once somebody asks for it, and
+//! until it has had it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::further::{self, ALL};
+use super::places::{self, Owner};
+use super::position::SinkRow;
+use super::refused::{KEPT, bounded};
+use super::rows::{ObjectRow, count, int};
+use super::{batches, requeue};
+use crate::checkpoint::{KeptRecord, Retried, StoreError};
+use crate::delta::Places;
+use crate::notification::ObjectId;
+use crate::reading::{QuarantinedPlaces, RefusedAgain};
+
+/// Why a record stays whose object was read, and whose bytes are nowhere.
+const NOT_HELD: &str = "its object does not hold the record any more, and its bytes were not kept";
+const FURTHER_NOT_HELD: &str = "tried again; their object does not hold them any more";
+
+/// Records of one object that are in quarantine, from some place on.
+#[derive(Default)]
+struct InQuarantine {
+    all: Places,
+    /// Those that are asked for: with an entry each, by place the entry's number and whether its bytes are kept; and those
+    /// that share an entry, with its number.
+    listed: BTreeMap<u64, (u64, bool)>,
+    further: Places,
+    further_id: Option<u64>,
+}
+
+impl InQuarantine {
+    /// What is asked for by a request after number `up_to` does not count as asked for.
+    fn load(connection: &Connection, object: &ObjectId, from: u64, up_to: u64) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        let shared = connection
+            .prepare_cached(
+                "SELECT id, request <= ?3 FROM quarantine
+                 WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND further IS NOT NULL",
+            )?
+            .query_row(params![&*object.bucket, &*object.key, int(up_to)], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<bool>>(1)?))
+            })
+            .optional()?;
+        if let Some((id, is_asked)) = shared {
+            found.all = places::load(connection, Owner::Entry(id), from..=u64::MAX)?;
+            if is_asked == Some(true) {
+                (found.further, found.further_id) = (found.all.clone(), Some(count(id)));
+            }
+        }
+        let mut statement = connection.prepare_cached(
+            "SELECT place, id, body_zstd IS NOT NULL, request <= ?4 FROM quarantine
+             WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
+        )?;
+        let mut rows = statement.query(params![&*object.bucket, &*object.key, int(from), int(up_to)])?;
+        while let Some(row) = rows.next()? {
+            let place = count(row.get(0)?);
+            found.all.insert(place);
+            if row.get::<_, Option<bool>>(3)? == Some(true) {
+                found.listed.insert(place, (count(row.get(1)?), row.get(2)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those that are asked for; only those that must be read of the object, if so wanted.
+    fn asked(&self, only_unkept: bool) -> Places {
+        let mut asked = self.further.clone();
+        let listed = self.listed.iter().filter(|(_, (_, is_kept))| !only_unkept || !is_kept);
+        listed.for_each(|(place, _)| _ = asked.insert(*place));
+        asked
+    }
+}
+
+/// Whether nothing of the object is asked for, and nothing was.
+pub(super) fn is_idle(connection: &Connection, object: &ObjectId) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL
+         UNION ALL SELECT 1 FROM object JOIN requeued ON object_id = object.id WHERE bucket = ?1 AND key = ?2",
+    )?;
+    Ok(!statement.exists(params![&*object.bucket, &*object.key])?)
+}
+
+/// The object's records in quarantine, from `from` on at least.
+pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> Result<QuarantinedPlaces, StoreError> {
+    let Some(row) = ObjectRow::find(connection, object)? else { return Ok(QuarantinedPlaces::default()) };
+    let mut found = InQuarantine::load(connection, object, from, u64::MAX)?;
+    let mut opened = places::load(connection, Owner::Requeued { object_id: row.id }, from..=u64::MAX)?;
+    let mut closed = found.all.clone();
+    closed.remove_places(&mut opened);
+    found.listed.retain(|place, _| opened.contains(*place));
+    found.further.remove_places(&mut closed);
+    let mut withheld = found.all.clone();
+    withheld.remove_places(&mut closed);
+    withheld.remove_places(&mut found.asked(false));
+    let listed = found.listed.into_keys().collect();
+    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further })
+}
+
+/// The places of records that are asked for by requests up to number `up_to` and whose bytes are kept.
+pub(super) fn kept_places(connection: &Connection, object: &ObjectId, up_to: u64) -> Result<Vec<u64>, StoreError> {
+    let found = InQuarantine::load(connection, object, 0, up_to)?;
+    Ok(found.listed.into_iter().filter_map(|(place, (_, is_kept))| is_kept.then_some(place)).collect())
+}
+
+/// The record at a place, if it is in quarantine with its bytes.
+pub(super) fn kept_record(
+    connection: &Connection,
+    object: &ObjectId,
+    place: u64,
+) -> Result<Option<KeptRecord>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {KEPT} FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place = ?3 AND body_zstd IS NOT NULL"
+    ))?;
+    Ok(statement.query_row(params![&*object.bucket, &*object.key, int(place)], KeptRecord::of).optional()?)
+}
+
+/// Takes up what is asked for of the object.
+pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
+    let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
+    let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };
+    let owner = Owner::Requeued { object_id: row.id };
+    let mut opened = places::load(connection, owner, ALL)?;
+    let mut found = InQuarantine::load(connection, object, 0, u64::MAX)?;
+    let mut new = found.asked(false);
+    new.remove_places(&mut opened);
+    let mut purged = opened.clone();
+    purged.remove_places(&mut found.all);
+    let mut is_sealed = connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1 AND fills")?;
+    if is_sealed.exists([row.id])? {
+        // A batch that fills a gap can be committed only as long as the gap has all of it.
+        purged = Places::default();
+    }
+    let unkept = found.asked(true);
+    for sink in sinks(connection, row.id)? {
+        let owner = Owner::Gap { object_id: row.id, sink: &sink };
+        let stood = SinkRow::find(connection, row.id, &sink)?;
+        let (mut gap, mut stands) = (places::load(connection, owner, ALL)?, stood);
+        let mut passed = new.clone();
+        passed.truncate(batches::passed(connection, row.id, &sink)?.max(stood.accepted));
+        stands.gap += gap.insert_places(&mut passed);
+        stands.gap = stands.gap.saturating_sub(gap.remove_places(&mut purged));
+        if unkept.clone().remove_places(&mut gap) > 0 {
+            // The version that it was offered whole may hold them.
+            stands.read = None;
+        }
+        if stands != stood {
+            stands.save(connection, row.id, &sink)?;
+            places::save(connection, owner, &mut gap)?;
+        }
+    }
+    opened.insert_places(&mut new);
+    opened.remove_places(&mut purged);
+    places::save(connection, owner, &mut opened)?;
+    Ok(up_to)
+}
+
+/// The sinks that have had anything of an object, or are about to.
+fn sinks(connection: &Connection, object_id: i64) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT sink FROM cursor WHERE object_id = ?1 UNION SELECT sink FROM batch_part WHERE object_id = ?1",
+    )?;
+    let sinks = statement.query_map([object_id], |row| row.get(0))?;
+    Ok(sinks.collect::<Result<_, _>>()?)
+}
+
+/// Accounts for records that requests up to number `up_to` asked for.
+pub(super) fn note(
+    connection: &Connection,
+    object: &ObjectId,
+    sinks: &[Arc<str>],
+    up_to: u64,
+    refused: RefusedAgain,
+) -> Result<Retried, StoreError> {
+    let Some(row) = ObjectRow::find(connection, object)? else { return Ok(Retried::default()) };
+    let found = InQuarantine::load(connection, object, 0, up_to)?;
+    let owner = Owner::Requeued { object_id: row.id };
+    let mut opened = places::load(connection, owner, ALL)?;
+    let mut had = found.asked(false);
+    let mut closed = had.clone();
+    closed.remove_places(&mut opened);
+    had.remove_places(&mut closed);
+    let mut are_settled = true;
+    for sink in sinks {
+        let stands = SinkRow::find(connection, row.id, sink)?;
+        had.truncate(stands.accepted);
+        had.remove_places(&mut places::load(connection, Owner::Gap { object_id: row.id, sink }, ALL)?);
+        are_settled &= stands.is_settled(&row);
+    }
+    let mut retried = Retried::default();
+    for (place, (id, is_kept)) in found.listed {
+        let reason = refused.listed.get(&place).map(String::as_str);
+        if had.contains(place) {
+            retried.delivered += 1;
+            connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?.execute([int(id)])?;
+        } else if let Some(reason) = reason.or((are_settled && !is_kept && !closed.contains(place)).then_some(NOT_HELD))
+        {
+            retried.refused += 1;
+            refuse(connection, id, reason)?;
+        }
+    }
+    if let Some(id) = found.further_id {
+        let (mut left, before) = (found.further, retried.delivered);
+        retried.delivered += left.remove_places(&mut had);
+        further::take_out(connection, id, &mut left, retried.delivered - before)?;
+        if are_settled && !left.is_empty() {
+            retried.refused += refused.further;
+            let reason = refused
+                .first_further
+                .map(|(ordinal, why)| format!("tried again, {} are refused: record {ordinal}: {why}", refused.further));
+            refuse(connection, id, reason.as_deref().unwrap_or(FURTHER_NOT_HELD))?;
+        }
+    }
+    opened.remove_places(&mut had);
+    places::save(connection, owner, &mut opened)?;
+    Ok(retried)
+}
+
+fn refuse(connection: &Connection, id: u64, reason: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1")?
+        .execute(params![int(id), bounded(reason)])?;
+    Ok(())
+}
+
+/// The sinks that have had a requeued record.
+pub(super) fn had(connection: &Connection, object: &ObjectId, place: u64) -> Result<Vec<String>, StoreError> {
+    let Some(row) = ObjectRow::find(connection, object)? else { return Ok(Vec::new()) };
+    if !places::load(connection, Owner::Requeued { object_id: row.id }, place..=place)?.contains(place) {
+        return Ok(Vec::new());
+    }
+    let mut had = sinks(connection, row.id)?;
+    for at in (0..had.len()).rev() {
+        let owner = Owner::Gap { object_id: row.id, sink: &had[at] };
+        let lacks = places::load(connection, owner, place..=place)?.contains(place);
+        if lacks || SinkRow::find(connection, row.id, &had[at])?.accepted <= place {
+            had.remove(at);
+        }
+    }
+    Ok(had)
+}

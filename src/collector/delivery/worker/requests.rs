@@ -1,0 +1,67 @@
+//! The requests of a lane that are under way, and what is waited for besides.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::window::Run;
+use crate::collector::delivery::gate::Gate;
+use crate::sink::{Acknowledgement, Delivery, DeliveryError, State};
+
+/// The requests that are under way.
+pub(super) type Sending = FuturesUnordered<Pin<Box<dyn Future<Output = Sent> + Send>>>;
+
+/// How a request ended.
+pub(super) struct Sent {
+    pub(super) seq: u64,
+    pub(super) run: Run,
+    pub(super) result: Result<Delivery, DeliveryError>,
+}
+
+/// What the receiver said of what it had yet to acknowledge.
+pub(super) struct Asked {
+    pub(super) states: Vec<State>,
+    pub(super) result: Result<Vec<Acknowledgement>, DeliveryError>,
+}
+
+/// The questions about what is to be acknowledged, one at a time.
+#[derive(Default)]
+pub(super) struct Asking {
+    pub(super) under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Asked> + Send>>>,
+    pub(super) wait: Duration,
+    pub(super) not_before: Option<Instant>,
+}
+
+impl Asking {
+    pub(super) async fn next(&mut self) -> Option<Asked> {
+        self.under_way.next().await
+    }
+}
+
+/// When something is to be done that nobody announces.
+#[derive(Clone, Copy)]
+pub(super) struct Due {
+    pub(super) at: Option<Instant>,
+    /// Something waits for the gate.
+    pub(super) waits_for_gate: bool,
+}
+
+impl Due {
+    /// Returns when it is time. Cancel-safe.
+    pub(super) async fn reached(self, gate: &mut Gate) {
+        let at = async {
+            match self.at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = gate.turned(), if self.waits_for_gate => {}
+            () = at => {}
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Seals cut batches and commits complete ones, where both are ready in one write.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::window::UnderWay;
+use super::{LaneSender, WorkerError};
+use crate::checkpoint::{Committed, Seal, StoreError};
+use crate::collector::backoff::Backoff;
+use crate::collector::delivery::queue::Offer;
+use crate::collector::report::limited;
+use crate::notification::ObjectId;
+use crate::sink::Receipt;
+
+/// The parts of a cut batch whose jobs have not given up: from here on they will be sealed or overtaken.
+fn taken(cut: Vec<Offer>) -> Vec<Offer> {
+    cut.into_iter().filter(|offer| offer.tracker.take()).collect()
+}
+
+impl LaneSender {
+    /// Shows which objects the batches under way have records of, and those that are being sealed.
+    fn show(&self, sealing: &[Offer]) {
+        let mut under_way: Vec<_> = self.window.iter().map(|one| (one.since, Arc::clone(&one.objects))).collect();
+        if !sealing.is_empty() {
+            let objects = sealing.iter().map(|offer| offer.part.advance.object.clone()).collect();
+            under_way.push((Instant::now(), Arc::new(objects)));
+        }
+        self.status.send_modify(|status| status.sending = under_way);
+    }
+
+    /// The receipt of the first batch of the window, once it is complete.
+    pub(super) fn complete(&mut self) -> Option<Receipt> {
+        let receipt = self.window.front().and_then(UnderWay::receipt)?;
+        (!self.is_storm()).then_some(receipt)
+    }
+
+    /// Seals the cut parts that the store accepts.
+    pub(super) async fn seal(&mut self, cut: Vec<Offer>) -> Result<(), WorkerError> {
+        let offers = taken(cut);
+        self.show(&offers);
+        self.seal_taken(offers).await
+    }
+
+    /// Seals these parts. A part whose object has moved on is left out, and its job reads again.
+    async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<(), WorkerError> {
+        let mut backoff = Backoff::new(&self.setup.random);
+        while !offers.is_empty() {
+            match self.setup.positions.seal(self.seal_of(&offers)).await {
+                Ok(sealed) => {
+                    self.sealed(UnderWay::new(sealed, std::mem::take(&mut offers)));
+                }
+                Err(StoreError::Overtaken { object }) => offers = self.without(offers, &object),
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.written(&backoff);
+        self.show(&[]);
+        Ok(())
+    }
+
+    fn sealed(&mut self, under_way: UnderWay) {
+        under_way.offers.iter().for_each(|offer| offer.tracker.sealed());
+        self.window.push_back(under_way);
+    }
+
+    fn seal_of(&self, offers: &[Offer]) -> Seal {
+        Seal {
+            lane: self.setup.lane.clone(),
+            encoder: Arc::clone(&self.setup.encoder),
+            limits: self.setup.flow.request,
+            parts: offers.iter().map(|offer| offer.part.clone()).collect(),
+            now_ms: self.setup.clock.now_ms(),
+        }
+    }
+
+    /// Commits the first batch of the window.
+    pub(super) async fn commit_alone(&mut self, receipt: &Receipt) -> Result<(), WorkerError> {
+        let Some(done) = self.window.front() else { return Ok(()) };
+        let sealed = done.sealed.clone();
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            let began = Instant::now();
+            match self.setup.positions.commit(&sealed, receipt).await {
+                Ok(committed) => {
+                    self.written(&backoff);
+                    self.committed(&committed, receipt, began);
+                    self.show(&[]);
+                    return Ok(());
+                }
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Commits the first batch of the window and seals the next in one write.
+    pub(super) async fn commit_and_seal(&mut self, receipt: &Receipt, cut: Vec<Offer>) -> Result<(), WorkerError> {
+        let offers = taken(cut);
+        let Some(done) = self.window.front() else { return self.seal_taken(offers).await };
+        let sealed = done.sealed.clone();
+        self.show(&offers);
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            let began = Instant::now();
+            match self.setup.positions.commit_and_seal(&sealed, receipt, self.seal_of(&offers)).await {
+                Ok((committed, next)) => {
+                    self.written(&backoff);
+                    self.committed(&committed, receipt, began);
+                    match next {
+                        Ok(next) => self.sealed(UnderWay::new(next, offers)),
+                        Err(StoreError::Overtaken { object }) => {
+                            let offers = self.without(offers, &object);
+                            return self.seal_taken(offers).await;
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                    self.show(&[]);
+                    return Ok(());
+                }
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The first batch of the window is committed: tells the jobs that the sink has had their parts.
+    fn committed(&mut self, committed: &Committed, receipt: &Receipt, began: Instant) {
+        self.report_gaps(committed);
+        self.report_refused(receipt);
+        let metrics = &self.setup.metrics;
+        metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
+        let Some(done) = self.window.pop_front() else { return };
+        metrics.sink_batches.add([&self.name, "delivered"], u64::from(done.batch.events() > 0));
+        let events = done.batch.events().saturating_sub(receipt.refused().len());
+        metrics.events_sent.add([&self.name], events as u64);
+        for offer in done.offers {
+            offer.tracker.committed();
+        }
+    }
+
+    /// Leaves out the parts of an object that has moved on; their jobs read it again.
+    fn without(&self, offers: Vec<Offer>, object: &ObjectId) -> Vec<Offer> {
+        let (left_out, kept): (Vec<Offer>, Vec<Offer>) =
+            offers.into_iter().partition(|offer| offer.part.advance.object == *object);
+        let (reporter, sink, parts) = (&self.setup.reporter, &self.name, left_out.len());
+        limited!(reporter, WARN, sink, "an object has moved on; reading it again", %sink, %object, parts);
+        for offer in left_out {
+            offer.tracker.overtaken();
+        }
+        kept
+    }
+}

@@ -1,0 +1,255 @@
+//! Sends requests, as many at once as the lane may have under way, and takes their answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::requests::{Asked, Due, Sent};
+use super::window::Run;
+use super::{LaneSender, WorkerError};
+use crate::batch::Selection;
+use crate::checkpoint::StoreError;
+use crate::collector::backoff::Backoff;
+use crate::collector::delivery::gate::Admission;
+use crate::collector::report::limited;
+use crate::sink::{Acknowledgement, Delivery, DeliveryError, Receipt, State};
+use crate::telemetry::health::Activity;
+
+/// The first and the longest wait before a receiver is asked again what it has yet to acknowledge.
+const ASK_FIRST: Duration = Duration::from_millis(250);
+const ASK_LONGEST: Duration = Duration::from_secs(10);
+
+impl LaneSender {
+    /// Sends what may be sent now, and asks what is to be asked.
+    pub(super) fn send_more(&mut self) {
+        self.ask();
+        let most = usize::from(self.setup.flow.in_flight);
+        while self.sending.len() < most && self.resting_until.is_none_or(|until| until <= Instant::now()) {
+            let Some(at) = self.window.iter().position(|one| one.has_runs()) else { return };
+            if self.setup.gate.admit() != Admission::Send {
+                return;
+            }
+            let one = &mut self.window[at];
+            let Some(run) = one.next_run() else { return self.setup.gate.given_up() };
+            let (request, seq) = (one.request(&run), one.batch.seq);
+            let (sink, now_ms) = (Arc::clone(&self.setup.sink), self.setup.clock.now_ms());
+            self.sending.push(Box::pin(async move {
+                let result = sink.deliver(&request, now_ms).await;
+                Sent { seq, run, result }
+            }));
+        }
+    }
+
+    /// When something may be sent or asked that cannot be now.
+    pub(super) fn due(&mut self) -> Due {
+        let mut at: Option<Instant> = None;
+        let mut by = |when: Instant| at = Some(at.map_or(when, |other| other.min(when)));
+        let mut waits_for_gate = false;
+        let has_runs = self.window.iter().any(|one| one.has_runs());
+        if has_runs && self.sending.len() < usize::from(self.setup.flow.in_flight) {
+            match self.setup.gate.look() {
+                Admission::Wait(until) => by(until),
+                Admission::Probed => {}
+                Admission::Send => self.resting_until.into_iter().for_each(&mut by),
+            }
+            waits_for_gate = true;
+        }
+        if self.asking.under_way.is_empty() && self.window.iter().any(|one| !one.progress.awaited().is_empty()) {
+            by(self.asking.not_before.unwrap_or_else(Instant::now));
+        }
+        Due { at, waits_for_gate }
+    }
+
+    /// Asks the receiver what it has yet to acknowledge, all at once, unless it is too early or that is being asked.
+    fn ask(&mut self) {
+        if !self.asking.under_way.is_empty() || self.asking.not_before.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        let awaited = self.window.iter().flat_map(|one| one.progress.awaited());
+        let states: Vec<State> = awaited.cloned().collect();
+        if states.is_empty() {
+            return;
+        }
+        let sink = Arc::clone(&self.setup.sink);
+        self.asking.under_way.push(Box::pin(async move {
+            let result = sink.acknowledged(&states).await;
+            Asked { states, result }
+        }));
+    }
+
+    pub(super) async fn asked(&mut self, Asked { states, result }: Asked) -> Result<(), WorkerError> {
+        let answers = match result {
+            Ok(answers) => answers,
+            Err(error) => {
+                self.asking.not_before = Some(Instant::now() + ASK_LONGEST);
+                self.failed(&error);
+                return Ok(());
+            }
+        };
+        let is_news = answers.iter().any(|answer| *answer != Acknowledgement::NotYet);
+        let wait = if is_news { ASK_FIRST } else { (self.asking.wait * 2).clamp(ASK_FIRST, ASK_LONGEST) };
+        (self.asking.wait, self.asking.not_before) = (wait, Some(Instant::now() + wait));
+        let mut lost = 0;
+        for (state, mut answer) in states.iter().zip(answers) {
+            for one in &mut self.window {
+                if answer == Acknowledgement::NotYet && one.has_waited_for(state, self.setup.flow.acknowledged_within) {
+                    answer = Acknowledgement::Lost;
+                }
+                let events = one.acknowledged(state, answer);
+                if answer == Acknowledgement::Lost {
+                    one.reopen(&events);
+                    lost += events.count();
+                }
+            }
+        }
+        if lost > 0 {
+            let (reporter, sink) = (&self.setup.reporter, &self.name);
+            self.setup.metrics.sink_retries.add([sink], 1);
+            limited!(
+                reporter, WARN, sink,
+                "the receiver took events and does not acknowledge them; sending them again", %sink, events = lost
+            );
+        }
+        if is_news {
+            self.works();
+        }
+        Ok(())
+    }
+
+    /// A request ended.
+    pub(super) async fn sent(&mut self, Sent { seq, run, result }: Sent) -> Result<(), WorkerError> {
+        let Some(at) = self.window.iter().position(|one| one.batch.seq == seq) else { return Ok(()) };
+        self.window[at].in_flight -= 1;
+        match result {
+            Ok(Delivery::Taken(receipt)) => {
+                self.window[at].taken(&run, receipt);
+                self.works();
+                self.note(at).await
+            }
+            Ok(Delivery::Partly { taken, refused, after }) => {
+                self.partly(at, &run, &taken, refused, after);
+                self.note(at).await
+            }
+            Ok(Delivery::Pending(state)) => {
+                self.window[at].pending(&run, &state);
+                self.asking.wait = Duration::ZERO;
+                self.works();
+                self.note_surely(at).await
+            }
+            Ok(Delivery::TooLarge(reason)) => {
+                self.setup.gate.passed();
+                let reason = format!("larger than the receiver takes: {reason}");
+                self.window[at].refused(&run, reason.into());
+                Ok(())
+            }
+            Ok(Delivery::Moved(moved)) => {
+                self.setup.gate.given_up();
+                self.window[at].again(run);
+                self.remember(moved).await
+            }
+            Err(DeliveryError::Refused(reason)) => {
+                self.setup.gate.passed();
+                self.window[at].refused(&run, reason.into());
+                Ok(())
+            }
+            Err(error) => {
+                if let DeliveryError::Unavailable { reason, .. } = &error {
+                    self.window[at].failed(run, reason);
+                } else {
+                    self.window[at].again(run);
+                }
+                self.failed(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// The receiver answered for each event.
+    fn partly(
+        &mut self,
+        at: usize,
+        run: &Run,
+        taken: &Selection,
+        refused: Vec<(u32, Box<str>)>,
+        after: Option<Duration>,
+    ) {
+        let one = &mut self.window[at];
+        one.progress.taken(taken);
+        for (event, reason) in refused {
+            one.progress.refused(event, reason);
+        }
+        if taken.count() > 0 {
+            one.went_through(run);
+        }
+        let left = one.progress.open(&run.events);
+        if left.count() == run.events.count() {
+            // Nothing went through.
+            one.failed(run.clone(), "no event of the request was taken");
+        } else {
+            one.reopen(&left);
+        }
+        if left.count() > 0 {
+            let reason = format!("{} of {} events were not taken yet", left.count(), run.events.count());
+            self.failed(&DeliveryError::Unavailable { reason, after });
+        } else {
+            self.works();
+        }
+    }
+
+    /// Writes down how far a batch is, where the receiver would not know a repeat and something of it is still to be done.
+    async fn note(&mut self, at: usize) -> Result<(), WorkerError> {
+        let one = &self.window[at];
+        if self.setup.flow.knows_repeats || one.receipt().is_some() {
+            return Ok(());
+        }
+        self.note_surely(at).await
+    }
+
+    async fn note_surely(&mut self, at: usize) -> Result<(), WorkerError> {
+        let (sealed, progress) = (self.window[at].sealed.clone(), self.window[at].progress.clone());
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            match self.setup.positions.note_progress(&sealed, progress.clone()).await {
+                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
+                noted => {
+                    noted?;
+                    self.written(&backoff);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The sink did what it was asked.
+    fn works(&mut self) {
+        self.setup.gate.passed();
+        self.resting_until = None;
+        self.takes_again();
+        self.setup.reporter.worked(&self.part(), Activity::Deliver);
+    }
+
+    /// Whether the first batch of the window, which is complete, is part of a storm: the receiver refuses most of what it is
+    /// sent for one reason. Nothing is quarantined then, and the sink is parked.
+    pub(super) fn is_storm(&mut self) -> bool {
+        let Some(front) = self.window.front_mut() else { return false };
+        let reason = self.storm.breaks(front.batch.events(), front.progress.refused_events()).map(str::to_owned);
+        let Some(reason) = reason else { return false };
+        front.reopen_refused();
+        self.failed(&DeliveryError::Misconfigured(format!("it refuses most of what it is sent: {reason}")));
+        true
+    }
+
+    pub(super) fn report_refused(&self, receipt: &Receipt) {
+        let (reporter, sink) = (&self.setup.reporter, &self.name);
+        let Some(first) = receipt.refused().first() else { return };
+        let events = receipt.refused().len();
+        for event in receipt.refused() {
+            self.setup.metrics.records_quarantined.add([&event.provenance.feed, "event"], 1);
+        }
+        limited!(
+            reporter, WARN, sink, "the sink refuses events for ever; they are in quarantine",
+            %sink, events, object = %first.provenance.object, reason = %first.reason
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The batches of a lane that are sealed and not committed, and which of their events are still to be sent.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::batch::{Batch, BatchPart, Request, Selection};
+use crate::checkpoint::Sealed;
+use crate::collector::delivery::queue::Offer;
+use crate::notification::ObjectId;
+use crate::sink::{Acknowledgement, Progress, Receipt, State};
+
+/// A request that fails for so long is sent in halves: perhaps one event in it is what the receiver fails at.
+const FAILS_FOR: Duration = Duration::from_secs(600);
+
+/// A sealed batch on its way.
+pub(super) struct UnderWay {
+    pub(super) sealed: Sealed,
+    /// The parts it is made of; none where it was sealed by an earlier process.
+    pub(super) offers: Vec<Offer>,
+    pub(super) batch: Batch,
+    pub(super) objects: Arc<BTreeSet<ObjectId>>,
+    pub(super) since: Instant,
+    pub(super) progress: Progress,
+    /// What is to be sent and is not under way, in order.
+    runs: VecDeque<Run>,
+    pub(super) in_flight: usize,
+    /// The receipt of a batch that was taken whole, for a sink that holds the position itself.
+    receipt: Option<Receipt>,
+    /// Requests of which some part was taken after they were split.
+    partly_taken: BTreeSet<u32>,
+    next_request: u32,
+    /// Since when acknowledgements are waited for.
+    awaited_since: Vec<(State, Instant)>,
+}
+
+/// Events to be sent in one request.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) events: Selection,
+    /// Which request it is of: the parts of one that was split have the same.
+    request: u32,
+    is_split: bool,
+    /// Since when it fails.
+    failing: Option<Instant>,
+}
+
+impl UnderWay {
+    pub(super) fn new(sealed: Sealed, offers: Vec<Offer>) -> Self {
+        let parts = offers
+            .iter()
+            .map(|offer| BatchPart { provenance: Arc::clone(&offer.part.provenance), piece: offer.part.piece.clone() });
+        let batch = Batch::new(sealed.manifest(), parts);
+        Self::of(sealed, offers, batch)
+    }
+
+    /// A batch that an earlier process sealed, as it was rebuilt.
+    pub(super) fn rebuilt(sealed: Sealed, batch: Batch) -> Self {
+        Self::of(sealed, Vec::new(), batch)
+    }
+
+    fn of(sealed: Sealed, offers: Vec<Offer>, batch: Batch) -> Self {
+        let objects = sealed.manifest().parts.iter().map(|part| part.advance.object.clone()).collect();
+        let progress = sealed.progress().clone();
+        let mut under_way = Self {
+            sealed,
+            offers,
+            batch,
+            objects: Arc::new(objects),
+            since: Instant::now(),
+            progress,
+            runs: VecDeque::new(),
+            in_flight: 0,
+            receipt: None,
+            partly_taken: BTreeSet::new(),
+            next_request: 0,
+            awaited_since: Vec::new(),
+        };
+        under_way.refuse_what_fits_nowhere();
+        under_way.reopen(&under_way.all());
+        under_way
+    }
+
+    fn all(&self) -> Selection {
+        (0..u32::try_from(self.batch.events()).unwrap_or(u32::MAX)).into()
+    }
+
+    fn refuse_what_fits_nowhere(&mut self) {
+        let limits = self.sealed.manifest().limits;
+        let open = Request::of(&self.batch, self.progress.open(&self.all()));
+        let long: Vec<(u32, usize)> = open
+            .events()
+            .filter(|event| !limits.fits(event.encoded))
+            .map(|event| (event.number, event.encoded.len()))
+            .collect();
+        for (number, bytes) in long {
+            self.progress.refused(number, format!("longer than the receiver takes: {bytes} bytes").into());
+        }
+    }
+
+    /// Those of `events` that are not taken are to be sent, cut as the batch was sealed.
+    pub(super) fn reopen(&mut self, events: &Selection) {
+        let limits = self.sealed.manifest().limits;
+        for events in limits.cut(&self.batch, &self.progress.open(events)) {
+            self.next_request += 1;
+            self.runs.push_back(Run { events, request: self.next_request, is_split: false, failing: None });
+        }
+    }
+
+    /// What is to be sent next.
+    pub(super) fn next_run(&mut self) -> Option<Run> {
+        let run = self.runs.pop_front()?;
+        self.in_flight += 1;
+        Some(run)
+    }
+
+    pub(super) fn has_runs(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    pub(super) fn request(&self, run: &Run) -> Request {
+        Request::of(&self.batch, run.events.clone())
+    }
+
+    pub(super) fn taken(&mut self, run: &Run, receipt: Receipt) {
+        self.progress.taken(&run.events);
+        self.went_through(run);
+        self.receipt = (receipt.state().is_some()).then_some(receipt);
+    }
+
+    /// Something of the request was taken.
+    pub(super) fn went_through(&mut self, run: &Run) {
+        if run.is_split {
+            self.partly_taken.insert(run.request);
+        }
+    }
+
+    /// The receiver says later whether it has them.
+    pub(super) fn pending(&mut self, run: &Run, state: &State) {
+        self.progress.pending(&run.events, state);
+        self.awaited_since.push((state.clone(), Instant::now()));
+    }
+
+    /// Whether an acknowledgement was waited for as long. One that an earlier process waited for counts from the first time
+    /// that this one asked.
+    pub(super) fn has_waited_for(&mut self, state: &State, long: Duration) -> bool {
+        if !self.progress.awaited().contains(&state) {
+            return false;
+        }
+        match self.awaited_since.iter().find(|(own, _)| own == state) {
+            Some((_, since)) => since.elapsed() >= long,
+            None => {
+                self.awaited_since.push((state.clone(), Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// What the receiver says of events that it had yet to acknowledge. Returns them.
+    pub(super) fn acknowledged(&mut self, state: &State, answer: Acknowledgement) -> Selection {
+        if answer != Acknowledgement::NotYet {
+            self.awaited_since.retain(|(own, _)| own != state);
+        }
+        self.progress.acknowledged(state, answer)
+    }
+
+    /// What was refused is to be sent again.
+    pub(super) fn reopen_refused(&mut self) {
+        self.progress.reopen_refused();
+        self.reopen(&self.all());
+    }
+
+    /// It is sent again as it was.
+    pub(super) fn again(&mut self, run: Run) {
+        self.runs.push_front(run);
+    }
+
+    /// It failed as if it were not its fault. After a while of that it is sent in halves, until what the receiver fails at
+    /// stands alone.
+    pub(super) fn failed(&mut self, mut run: Run, reason: &str) {
+        let since = *run.failing.get_or_insert_with(Instant::now);
+        if since.elapsed() < FAILS_FOR {
+            self.again(run);
+        } else if run.events.count() > 1 {
+            self.split(&run);
+        } else if self.partly_taken.contains(&run.request) {
+            let reason = format!("never taken, while others of its request were: {reason}");
+            self.refused(&run, reason.into());
+        } else {
+            self.again(run);
+        }
+    }
+
+    /// The receiver takes none of it: an event alone is refused, several are sent in halves.
+    pub(super) fn refused(&mut self, run: &Run, reason: Box<str>) {
+        if run.events.count() > 1 {
+            self.split(run);
+        } else if let Some(event) = run.events.first() {
+            self.progress.refused(event, reason);
+        }
+    }
+
+    fn split(&mut self, run: &Run) {
+        for events in run.events.halves().into_iter().rev() {
+            self.runs.push_front(Run { events, is_split: true, ..run.clone() });
+        }
+    }
+
+    /// The proof that the receiver has all of it that it ever takes; nothing while it has not.
+    pub(super) fn receipt(&self) -> Option<Receipt> {
+        if self.in_flight > 0 || self.has_runs() {
+            return None;
+        }
+        Receipt::nothing(&self.batch).or_else(|| self.receipt.clone()).or_else(|| self.progress.receipt(&self.batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::tests::batch;
+    use crate::batch::{Lane, Manifest, RequestLimits};
+
+    fn under_way(events: &[&str], limits: RequestLimits) -> UnderWay {
+        let manifest = Manifest::new("i", &Lane::only("out".into()), 1, "e", limits, &[]);
+        UnderWay::rebuilt(Sealed::of(Lane::only("out".into()), manifest), batch(&[events]))
+    }
+
+    fn limits(events: u32) -> RequestLimits {
+        RequestLimits { bytes: 100, events, envelope_bytes: 0, fixed_bytes: 0 }
+    }
+
+    /// Sends all that is to be sent, to a receiver that refuses what holds one of these events.
+    fn send(under_way: &mut UnderWay, bad: &[u32]) -> usize {
+        let mut requests = 0;
+        while let Some(run) = under_way.next_run() {
+            requests += 1;
+            under_way.in_flight -= 1;
+            if run.events.numbers().any(|event| bad.contains(&event)) {
+                under_way.refused(&run, "bad".into());
+            } else {
+                under_way.taken(&run, Receipt::of_test());
+            }
+        }
+        requests
+    }
+
+    fn refused(under_way: &UnderWay) -> Vec<u32> {
+        under_way.progress.refused_events().map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn a_batch_is_sent_in_requests_and_is_complete_when_each_is_taken() {
+        let mut batch = under_way(&["a", "b", "c", "d", "e"], limits(2));
+        let run = batch.next_run().unwrap();
+        assert_eq!(&*batch.request(&run).id, &format!("{}.0-1", batch.batch.id));
+        batch.in_flight -= 1;
+        batch.again(run);
+        assert_eq!(send(&mut batch, &[]), 3);
+        assert!(batch.receipt().unwrap().refused().is_empty());
+    }
+
+    #[test]
+    fn what_is_refused_without_a_place_is_found_by_halves() {
+        let events: Vec<String> = (0..64).map(|number| number.to_string()).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let mut batch = under_way(&events, RequestLimits { bytes: 10_000, ..limits(64) });
+        let requests = send(&mut batch, &[13, 40]);
+        assert!(requests <= 2 * 2 * 7, "{requests}");
+        assert_eq!(refused(&batch), [13, 40]);
+        assert_eq!(batch.receipt().unwrap().refused().len(), 2);
+    }
+
+    #[test]
+    fn an_event_longer_than_the_receiver_takes_is_refused_unsent() {
+        let long = "x".repeat(101);
+        let mut batch = under_way(&["a", &long, "b"], limits(9));
+        assert_eq!(refused(&batch), [1]);
+        assert_eq!(send(&mut batch, &[]), 1);
+        assert!(batch.receipt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_never_goes_through_is_split_and_what_alone_does_not_is_refused() {
+        let mut batch = under_way(&["a", "b", "c", "d"], limits(4));
+        let mut rounds = 0;
+        while let Some(run) = batch.next_run() {
+            batch.in_flight -= 1;
+            if run.events.numbers().any(|event| event == 2) {
+                rounds += 1;
+                batch.failed(run, "HTTP 500");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            } else {
+                batch.taken(&run, Receipt::of_test());
+            }
+            assert!(rounds < 100);
+        }
+        assert_eq!(refused(&batch), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_takes_nothing_at_all_is_down_and_nothing_is_refused() {
+        let mut batch = under_way(&["a", "b"], limits(2));
+        for _ in 0..60 {
+            let run = batch.next_run().unwrap();
+            batch.in_flight -= 1;
+            batch.failed(run, "HTTP 500");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert!(refused(&batch).is_empty());
+        assert_eq!(send(&mut batch, &[]), 2);
+    }
+}
