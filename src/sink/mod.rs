@@ -5,6 +5,8 @@
 
 mod config;
 
+mod elasticsearch;
+
 mod encoding;
 
 mod file;
@@ -37,6 +39,7 @@ use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
 pub use file::{FileConfig, Group, Mode, file_state};
 pub use filter::FilterConfig;
