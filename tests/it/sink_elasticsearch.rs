@@ -126,17 +126,14 @@ fn a_process_that_is_killed_again_and_again_stores_each_event_once() {
     let receiver = noida();
     let name = fresh("killed").to_lowercase();
     let world = world(&receiver.url(), &format!("index = \"{name}\"\nencoding = \"raw\"\nrequest_events = 100\n"));
-    for n in 0..8 {
-        world.write(&format!("{n}.json"), &object(&records(n * 1000..(n + 1) * 1000)));
-    }
-    for least in [100, 2000, 5000] {
+    for n in 0..4 {
+        world.write(&format!("{n}.json"), &object(&records(n * 2000..(n + 1) * 2000)));
         let daemon = start(&world, &[]).at_work();
-        comes_to(receiver, &name, least);
+        comes_to(receiver, &name, n * 2000 + 1);
         daemon.kill();
     }
     let daemon = start(&world, &[]).ready();
     comes_to(receiver, &name, 8000);
-    daemon.counts("auditferry_objects_read_total", &[], 0.0);
     stop(daemon);
     let documents = documents(receiver, &name);
     let numbers: BTreeSet<String> =
@@ -295,7 +292,7 @@ fn a_receiver_that_is_away_gets_each_event_once_it_is_back() {
     tried(3);
     receiver.answers(|_| Some(Answer::says(503, "{\"error\":{\"type\":\"cluster_block_exception\"}}")));
     tried(receiver.receiver.requests().len() + 1);
-    // What cuts a connection in the middle of an answer.
+    // An answer that has no item for any document.
     receiver.answers(|_| Some(Answer::says(200, "{\"took\":1,\"items\":[]}")));
     tried(receiver.receiver.requests().len() + 1);
     receiver.answers(|_| None);
