@@ -13,7 +13,7 @@ use crate::plan::sink_name;
 use crate::records::counted;
 use crate::world::State;
 use crate::world::place::Written;
-use crate::world::receiver::Class;
+use crate::world::receiver::{Class, Received};
 use crate::world::writer::most;
 
 type Key = (&'static str, String);
@@ -113,6 +113,10 @@ pub fn left(state: &State) -> Option<String> {
             return Some(format!("{name} has {owed} objects in its backlog"));
         }
     }
+    let quarantined = at_once(store.quarantine.quarantine_size()).entries("event");
+    if state.is_requeued && quarantined > 0 {
+        return Some(format!("{quarantined} events are in quarantine, and were requeued"));
+    }
     for (key, object) in &state.objects {
         let content = counted(object.lines());
         for (sink, received) in state.received.iter().enumerate() {
@@ -130,7 +134,7 @@ pub fn at_end(state: &mut State) {
     let mut wrong = Vec::new();
     let Some(store) = state.store.clone() else { return };
     let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
-    let mut owners = BTreeSet::new();
+    let (mut owners, mut lacking) = (BTreeSet::new(), 0);
     for (key, object) in &state.objects {
         let (accepted, ever, now) = (Accepted::of(&store, key), most(&object.versions), counted(object.lines()));
         let position = at_once(store.positions.position(&ObjectId::new(key.0, key.1.as_str()), &names));
@@ -147,7 +151,8 @@ pub fn at_end(state: &mut State) {
             for (sink, received) in state.received.iter().enumerate() {
                 let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], line));
                 // What a receiver took before the process ended may be in the gap where nobody knows that.
-                let is_whole = had + lacks == took || received.class == Class::AtLeastOnce && had + lacks > took;
+                lacking += lacks;
+                let is_whole = had + lacks == took || received.class != Class::Exact && had + lacks > took;
                 if had > took || had < now || lacks + now > took || !is_whole {
                     let of = format!("of {took} accepted copies of a line of {}", key.1);
                     wrong.push(format!("s{sink} had {had}, and lacks {lacks}, {of}"));
@@ -159,6 +164,15 @@ pub fn at_end(state: &mut State) {
             }
             owners.insert(line.clone());
         }
+    }
+    // What a receiver refused and takes later was refused in a storm, or requeued. What it refused before the process ended
+    // may be in the gap.
+    let refused = state.received.iter().map(Received::refused);
+    let (most, least) = refused.fold((0, 0), |(all, never), (own, own_never)| (all + own, never + own_never));
+    let quarantined = at_once(store.quarantine.quarantine_size()).entries("event");
+    if quarantined > most || quarantined + lacking < least {
+        let of = format!("of {most} refused and {least} never taken, and {lacking} are lacked");
+        wrong.push(format!("{quarantined} events are in quarantine, {of}"));
     }
     for (sink, received) in state.received.iter().enumerate() {
         for line in received.lines.keys().filter(|line| !owners.contains(*line)) {

@@ -74,6 +74,8 @@ pub enum Happening {
     },
     /// The process is asked to stop.
     Stop,
+    /// What was wrong with single events is mended, and somebody asks for all of the quarantine to be tried again.
+    Requeue,
 }
 
 /// What a writer does to an object.
@@ -134,6 +136,11 @@ impl Plan {
             happenings.push((at_ms, Happening::draw(&mut chance, &setting, ends_ms)));
         }
         happenings.sort_by_key(|(at_ms, _)| *at_ms);
+        let mut setting = setting;
+        let mut chance = Chance::from_seed(seed ^ 0x5049_434b);
+        for class in setting.sinks.iter_mut().filter(|class| **class == Class::AtLeastOnce) {
+            *class = pick(&mut chance, &[Class::AtLeastOnce, Class::Picky]);
+        }
         Self { setting, happenings, ends_ms }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use auditferry::checkpoint::{Durability, SqliteStore};
+use auditferry::checkpoint::{Durability, Inspection, Selection, SqliteStore};
 use auditferry::collector::shutdown::Stop;
 use auditferry::config::{Config, load};
 
@@ -62,6 +62,7 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
     let directory = tempfile::Builder::new().prefix("sim").tempdir_in(memory()).unwrap();
     let config = config(&setting.config(&directory.path().join("state").display().to_string()), directory.path());
     let world = World::new(setting, seed);
+    world.state().state_dir = config.state_dir.clone();
     let mut course = Course { happenings, ends_ms, phase: Phase::Chaos };
     let mut chance = Chance::from_seed(seed ^ 0x444f_574e);
     let mut number = 0;
@@ -208,7 +209,17 @@ impl State {
             Happening::Forge { object, forgery } => self.forge(&self.setting.place_of(object), forgery),
             Happening::Kill { gates } => self.kill_in = Some(gates),
             Happening::Stop => stop.request(),
+            Happening::Requeue => self.requeue(),
         }
+    }
+
+    fn requeue(&mut self) {
+        self.is_requeued = true;
+        self.received.iter_mut().for_each(Received::mend);
+        let mut quarantine = Inspection::change(&self.state_dir).unwrap();
+        let ids = quarantine.page(&Selection::default(), 0).unwrap();
+        self.note(format!("{} entries are in quarantine", ids.len()));
+        assert!(quarantine.requeue(&ids).unwrap().is_empty());
     }
 
     /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more.

@@ -2,7 +2,7 @@
 
 use crate::plan::{Change, Forgery, Happening, Plan, Rates, Setting};
 use crate::run::play;
-use crate::world::receiver::Mode;
+use crate::world::receiver::{Class, Mode};
 
 const APPEND: Change = Change::Append(5);
 
@@ -69,5 +69,18 @@ fn in_the_simulation_an_old_notification_does_not_settle_a_later_version_that_a_
         let happenings = [write(2, 0, APPEND), refuses(20, 0, 45), write(21, 1, APPEND), write(40, 0, APPEND)];
         let happenings = happenings.into_iter().chain(repeats).collect();
         holds_with(restless(1, 2), 100, happenings, seed);
+    }
+}
+
+#[test]
+fn in_the_simulation_events_that_a_receiver_refuses_come_to_it_once_they_are_requeued() {
+    for seed in 0..30 {
+        let setting = Setting { sinks: vec![Class::Picky, Class::Exact], ..restless(2, 3) };
+        let writes = (0..3).map(|object| write(2, object, Change::Append(60)));
+        // Of one object the records are gone, and another is gone whole.
+        let gone = [write(200, 0, Change::Shrink(20)), write(200, 1, Change::Delete)];
+        let kill = (302_000 + seed * 100, Happening::Kill { gates: seed });
+        let happenings = writes.chain(gone).chain([(300_000, Happening::Requeue), kill]).collect();
+        holds_with(setting, 400, happenings, seed);
     }
 }

@@ -6,6 +6,7 @@ pub mod receiver;
 pub mod writer;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -59,6 +60,10 @@ pub struct State {
     pub objects: BTreeMap<(&'static str, String), Object>,
     pub messages: Messages,
     pub received: Vec<Received>,
+    /// Where the state directory is.
+    pub state_dir: PathBuf,
+    /// Somebody asked for all of the quarantine to be tried again, and every receiver takes what it is sent.
+    pub is_requeued: bool,
     /// The store of the process that runs.
     pub store: Option<Store>,
     pub full_until_ms: u64,
@@ -87,7 +92,7 @@ pub struct Failed;
 
 impl World {
     pub fn new(setting: Setting, seed: u64) -> Self {
-        let received = setting.sinks.iter().map(|class| Received::new(*class)).collect();
+        let received = setting.sinks.iter().map(|class| Received::new(*class, seed)).collect();
         Self(Arc::new(Mutex::new(State {
             rates: setting.rates,
             setting,
@@ -95,6 +100,8 @@ impl World {
             objects: BTreeMap::new(),
             messages: Messages::default(),
             received,
+            state_dir: PathBuf::new(),
+            is_requeued: false,
             store: None,
             full_until_ms: 0,
             jump_ms: 0,

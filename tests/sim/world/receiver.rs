@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditferry::batch::Batch;
-use auditferry::sink::{Answer, DeliveryError, MemoryReceiver};
+use auditferry::batch::{Request, Selection};
+use auditferry::sink::{Answer, Delivery, DeliveryError, MemoryReceiver};
 
 use crate::chance::Chance;
 use crate::world::{State, World};
@@ -19,6 +19,9 @@ pub enum Class {
     Exact,
     /// It takes everything that it is sent.
     AtLeastOnce,
+    /// The same, but for single events that it will never take. Where something of it needs mending it refuses all events
+    /// for one reason.
+    Picky,
 }
 
 /// How a receiver is.
@@ -41,6 +44,8 @@ impl Mode {
 /// What one receiver has had.
 pub struct Received {
     pub class: Class,
+    /// By this it chooses what it refuses.
+    seed: u64,
     pub mode: Mode,
     pub until_ms: u64,
     batches: Vec<Taken>,
@@ -49,11 +54,13 @@ pub struct Received {
     by_event: BTreeMap<String, usize>,
     /// Each line, and the ids that it came under.
     pub lines: BTreeMap<String, BTreeSet<String>>,
+    /// The same of what it refused.
+    refused: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// One batch.
+/// What was taken of one request.
 struct Taken {
-    id: Box<str>,
+    batch: Box<str>,
     hash: blake3::Hash,
     process: u32,
     /// The collector knows that it was taken.
@@ -61,15 +68,17 @@ struct Taken {
 }
 
 impl Received {
-    pub fn new(class: Class) -> Self {
+    pub fn new(class: Class, seed: u64) -> Self {
         Self {
             class,
+            seed,
             mode: Mode::Takes,
             until_ms: 0,
             batches: Vec::new(),
             by_id: BTreeMap::new(),
             by_event: BTreeMap::new(),
             lines: BTreeMap::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -77,16 +86,45 @@ impl Received {
         (self.mode, self.until_ms) = (Mode::Takes, 0);
     }
 
-    /// How many copies of a line it has had, repeats aside.
+    /// How many copies of a line it has had, repeats aside. What it refuses is in quarantine, and counts.
     pub fn copies(&self, line: &str) -> u64 {
-        self.lines.get(line).map_or(0, |ids| ids.len() as u64)
+        let ids = self.lines.get(line).into_iter().chain(self.refused.get(line)).flatten();
+        ids.collect::<BTreeSet<_>>().len() as u64
+    }
+
+    /// How many events it refused, and how many of them it has never taken.
+    pub fn refused(&self) -> (u64, u64) {
+        let ids: Vec<&String> = self.refused.values().flatten().collect();
+        let never_taken = ids.iter().filter(|id| !self.by_event.contains_key(**id)).count();
+        (ids.len() as u64, never_taken as u64)
+    }
+
+    /// What was wrong with events is mended.
+    pub fn mend(&mut self) {
+        if self.class == Class::Picky {
+            self.class = Class::AtLeastOnce;
+        }
+    }
+
+    /// Why it refuses an event, if it does.
+    fn refuses(&self, id: &str) -> Option<&'static str> {
+        let is_picked = || {
+            let hash = blake3::hash(format!("{}/{id}", self.seed).as_bytes());
+            hash.as_bytes()[0] < 32
+        };
+        match (self.class, self.mode) {
+            (Class::Picky, Mode::Misconfigured) => Some("no such index"),
+            (Class::Picky, _) if is_picked() => Some("no such field"),
+            _ => None,
+        }
     }
 
     /// Whether an event may come again although it was taken: nobody knows that it was.
     fn may_repeat(&self, taken: usize, process: u32) -> bool {
         let Taken { process: took, is_answered, .. } = &self.batches[taken];
         // The last batch of a process that ended may not have been committed.
-        let is_last = self.batches.iter().rposition(|other| other.process == *took) == Some(taken);
+        let last = self.batches.iter().rfind(|other| other.process == *took);
+        let is_last = last.is_some_and(|last| last.batch == self.batches[taken].batch);
         !is_answered || *took < process && is_last
     }
 }
@@ -108,47 +146,65 @@ impl State {
         received.mode
     }
 
-    /// The receiver has the batch now.
-    fn takes(&mut self, sink: usize, batch: &Batch) {
+    /// The receiver has the request now. Returns its answer, where it does not take all of it.
+    fn takes(&mut self, sink: usize, request: &Request) -> Option<Delivery> {
         let process = self.process;
         let mut bytes = blake3::Hasher::new();
-        batch.lines().for_each(|line| _ = bytes.update(line));
+        request.events().for_each(|event| _ = bytes.update(event.encoded));
         let hash = bytes.finalize();
-        self.note(format!("s{sink} takes batch {} of {} events", batch.id, batch.events()));
-        let known = self.received[sink].by_id.get(&batch.id).copied();
-        if known.is_some_and(|known| self.received[sink].batches[known].hash != hash) {
-            self.violate(format!("s{sink}: batch {} comes again with other bytes", batch.id));
+        self.note(format!("s{sink} takes request {} of {} events", request.id, request.events.count()));
+        let known = self.received[sink].by_id.get(&request.id).copied();
+        // What is left of a request has its id where it has its first and last event.
+        let may_differ = self.received[sink].class != Class::Exact;
+        if known.is_some_and(|known| !may_differ && self.received[sink].batches[known].hash != hash) {
+            self.violate(format!("s{sink}: request {} comes again with other bytes", request.id));
         }
         let received = &self.received[sink];
         if known.is_some() && received.class == Class::Exact {
-            return;
+            return None;
         }
-        let ids: Vec<String> = batch.heads().map(|head| head.uid.to_string()).collect();
+        let (mut taken, mut refused) = (Selection::default(), Vec::new());
+        let (mut ids, mut lines, mut refused_lines) = (Vec::new(), Vec::new(), Vec::new());
+        for event in request.events() {
+            let id = event.head.uid.to_string();
+            let decoded: serde_json::Value = serde_json::from_slice(event.encoded).unwrap();
+            assert_eq!(decoded["uid"], *id, "what is in the event is what is beside it");
+            let line = decoded["record"].as_str().unwrap().to_owned();
+            if let Some(reason) = received.refuses(&id) {
+                refused.push((event.number, reason.into()));
+                refused_lines.push((line, id));
+            } else {
+                taken.push(event.number);
+                ids.push(id);
+                lines.push(line);
+            }
+        }
         let repeats = ids.iter().filter_map(|id| {
             let before = *received.by_event.get(id)?;
-            let is_allowed = received.class == Class::AtLeastOnce && received.may_repeat(before, process);
+            let is_allowed = received.class != Class::Exact && received.may_repeat(before, process);
             (!is_allowed).then(|| id.clone())
         });
         let repeated: Vec<String> = repeats.collect();
         let received = &mut self.received[sink];
         let number = received.batches.len();
-        received.batches.push(Taken { id: batch.id.clone(), hash, process, is_answered: false });
-        received.by_id.insert(batch.id.clone(), number);
-        for (id, event) in ids.iter().zip(batch.lines()) {
-            let event: serde_json::Value = serde_json::from_slice(event).unwrap();
-            assert_eq!(event["uid"], **id, "what is in the event is what is beside it");
-            let line = event["record"].as_str().unwrap().to_owned();
+        received.batches.push(Taken { batch: request.batch.id.clone(), hash, process, is_answered: false });
+        received.by_id.insert(request.id.clone(), number);
+        for (line, id) in refused_lines {
+            received.refused.entry(line).or_default().insert(id);
+        }
+        for (id, line) in ids.iter().zip(lines) {
             received.by_event.insert(id.clone(), number);
             received.lines.entry(line).or_default().insert(id.clone());
         }
         if !repeated.is_empty() {
             self.violate(format!("s{sink}: {} events come again, the first is {}", repeated.len(), repeated[0]));
         }
+        (!refused.is_empty()).then_some(Delivery::Partly { taken, refused, after: None })
     }
 
-    fn answered(&mut self, sink: usize, batch: &Batch) {
+    fn answered(&mut self, sink: usize, request: &Request) {
         let received = &mut self.received[sink];
-        if let Some(&number) = received.by_id.get(&batch.id) {
+        if let Some(&number) = received.by_id.get(&request.id) {
             received.batches[number].is_answered = true;
         }
     }
@@ -159,12 +215,14 @@ fn unavailable(reason: &str) -> DeliveryError {
 }
 
 impl MemoryReceiver for Receiver {
-    fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()> {
+    fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>> {
         Box::pin(async move {
             self.world.gate("deliver").await.map_err(|_| unavailable("connection refused"))?;
             let mode = self.world.state().mode_of(self.sink);
+            let is_picky = self.world.state().received[self.sink].class == Class::Picky;
             match mode {
                 Mode::Refuses => return Err(unavailable("503")),
+                Mode::Misconfigured if is_picky => {}
                 Mode::Misconfigured => return Err(DeliveryError::Misconfigured("403".to_owned())),
                 Mode::Hangs => {
                     tokio::time::sleep(TIMEOUT).await;
@@ -173,13 +231,13 @@ impl MemoryReceiver for Receiver {
                 Mode::Takes | Mode::LosesReplies => {}
             }
             self.world.gate("deliver's arrival").await.map_err(|_| unavailable("connection reset"))?;
-            self.world.state().takes(self.sink, batch);
+            let answer = self.world.state().takes(self.sink, request);
             if mode == Mode::LosesReplies {
                 return Err(unavailable("the reply was lost"));
             }
             self.world.gate("deliver's answer").await.map_err(|_| unavailable("the reply was lost"))?;
-            self.world.state().answered(self.sink, batch);
-            Ok(())
+            self.world.state().answered(self.sink, request);
+            Ok(answer)
         })
     }
 
@@ -188,7 +246,7 @@ impl MemoryReceiver for Receiver {
             self.world.gate("ask the receiver").await.map_err(|_| unavailable("503"))?;
             let state = self.world.state();
             let received = &state.received[self.sink];
-            Ok(received.batches.last().filter(|_| received.class == Class::Exact).map(|last| last.id.clone()))
+            Ok(received.batches.last().filter(|_| received.class == Class::Exact).map(|last| last.batch.clone()))
         })
     }
 }
