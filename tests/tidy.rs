@@ -240,7 +240,10 @@ fn none(found: Vec<String>, rule: &str) {
 #[test]
 fn a_folder_uses_only_folders_before_it() {
     let map = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    let order: Vec<&str> = map.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    let order: Vec<&str> = map
+        .lines()
+        .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
     let mut found = Vec::new();
     for source in sources("src") {
         let Some(folder) = source.path.split('/').nth(1).filter(|name| order.contains(name)) else { continue };

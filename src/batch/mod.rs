@@ -147,6 +147,8 @@ pub struct Piece {
     /// Where each event ends in `bytes`.
     pub ends: Arc<[u32]>,
     pub heads: Arc<[Head]>,
+    /// How many events the encoder's filter left out beside them.
+    pub filtered: u64,
     /// BLAKE3 of `bytes`.
     pub hash: blake3::Hash,
 }
@@ -154,7 +156,8 @@ pub struct Piece {
 impl From<Encoded> for Piece {
     fn from(encoded: Encoded) -> Self {
         let hash = blake3::hash(&encoded.bytes);
-        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), heads: encoded.heads.into(), hash }
+        let Encoded { bytes, ends, heads, filtered, .. } = encoded;
+        Self { bytes: bytes.into(), ends: ends.into(), heads: heads.into(), filtered: filtered.events, hash }
     }
 }
 

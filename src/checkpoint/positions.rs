@@ -14,6 +14,9 @@ pub trait Positions: Send + Sync {
     /// What is known of an object, and how much of it each of `sinks` has had.
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition>;
 
+    /// The same of several objects, in their order.
+    fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>>;
+
     /// The object's accepted fingerprints from number `from` on, in order: some of them, and none only when there are no
     /// more.
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>>;
@@ -96,6 +99,10 @@ pub struct ObjectPosition {
     pub read: u64,
     /// The last version, where it could not be read and is quarantined.
     pub unreadable: Option<UnreadableVersion>,
+    /// It is in its feed's backlog: it could not be read.
+    pub is_unread: bool,
+    /// Something of it was requeued out of quarantine, and is not all accounted for.
+    pub is_requeued: bool,
     /// Where each of the sinks asked for stands, in the order asked.
     pub sinks: Vec<SinkPosition>,
 }
@@ -149,7 +156,7 @@ pub struct Seal {
 /// A batch that may be sent: its records are accepted and its manifest is on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// use auditferry::{batch::{Lane, Manifest}, checkpoint::Sealed};
+/// use auditferry::testing::{batch::{Lane, Manifest}, checkpoint::Sealed};
 /// fn forged(lane: Lane, manifest: std::sync::Arc<Manifest>) -> Sealed {
 ///     Sealed { lane, manifest, progress: Default::default() }
 /// }
@@ -180,7 +187,7 @@ impl Sealed {
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Committed { gaps: Vec::new(), quarantine: Vec::new() };
+/// let forged = auditferry::testing::checkpoint::Committed { gaps: Vec::new(), quarantine: Vec::new() };
 /// ```
 #[derive(Debug)]
 pub struct Committed {
@@ -232,7 +239,7 @@ impl QuarantineChange {
 /// store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Passed(());
+/// let forged = auditferry::testing::checkpoint::Passed(());
 /// ```
 #[derive(Debug)]
 pub struct Passed(pub(super) ());

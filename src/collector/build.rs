@@ -136,7 +136,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         if !table.sinks.contains(sink_name) {
             continue;
         }
-        let encoder = sink_table.encoding.encoder();
+        let encoder = sink_table.encoder(name, family.name);
         let known = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1

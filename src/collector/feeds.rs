@@ -76,7 +76,7 @@ impl Feed {
 
     /// What makes the bytes for a sink.
     pub(super) fn encoder(&self, sink: SinkId) -> Option<Encoder> {
-        self.encoder_at(sink).map(|at| self.encoders[at.0])
+        self.encoder_at(sink).map(|at| self.encoders[at.0].clone())
     }
 
     /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that

@@ -19,15 +19,18 @@ use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::ReadRequest;
 use crate::collector::shutdown::Shutdown;
 use crate::identity::fault::FaultKind;
-use crate::notification::ObjectChange;
 use crate::notification::directory::Directory;
 use crate::notification::scan::{Found, Listing, ScanError};
+use crate::notification::{ObjectChange, ObjectId};
 use crate::object::Place;
 use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
 
 /// How many files of a directory make a page.
 const PAGE_MAX: usize = 1000;
+
+/// The positions of so many objects are read from the store at once.
+const CONSIDERED_AT_ONCE: usize = 64;
 
 /// How many changed paths may wait; past it the whole directory is walked.
 const CHANGED_MAX: usize = 1024;
@@ -148,8 +151,8 @@ impl Scanner {
     }
 
     async fn look_at(&self, directory: &Directory, path: &Path) -> Result<(), ScannerError> {
-        if let Some(Found::Object(change)) = directory.find(path) {
-            self.consider(change, None, &mut Counts::default()).await?;
+        if let Some(found) = directory.find(path) {
+            self.consider_page(vec![found], None, &mut Counts::default()).await?;
         }
         Ok(())
     }
@@ -242,9 +245,15 @@ impl Scanner {
         horizon: Option<i64>,
         counts: &mut Counts,
     ) -> Result<(), ScannerError> {
+        let mut changes = Vec::new();
         for found in page {
             match found {
-                Found::Object(change) => self.consider(change, horizon, counts).await?,
+                Found::Object(change) => {
+                    counts.seen += 1;
+                    if self.feed.wants(&change.object.key) {
+                        changes.push(change);
+                    }
+                }
                 Found::Unreadable { place, reason } => {
                     let feed = &self.feed.name;
                     limited!(
@@ -260,36 +269,37 @@ impl Scanner {
                 }
             }
         }
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(CONSIDERED_AT_ONCE));
+            self.consider(std::mem::replace(&mut changes, rest), horizon, counts).await?;
+        }
         Ok(())
     }
 
-    /// Requests a read of the object, unless every sink has had this version.
+    /// Requests a read of each object of which not every sink has had this version.
     async fn consider(
         &self,
-        change: ObjectChange,
+        changes: Vec<ObjectChange>,
         horizon: Option<i64>,
         counts: &mut Counts,
     ) -> Result<(), ScannerError> {
-        counts.seen += 1;
-        if !self.feed.wants(&change.object.key) {
-            return Ok(());
+        let objects: Vec<ObjectId> = changes.iter().map(|change| change.object.clone()).collect();
+        let positions = self.store.positions.positions(&objects, &self.feed.sink_names).await?;
+        for (change, position) in changes.into_iter().zip(positions) {
+            let is_of_another = position.is_of_another(self.feed.family.name);
+            // What is in its feed's backlog is tried from there.
+            if position.is_unread || !is_of_another && is_known(&change, &position) {
+                continue;
+            }
+            let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
+            if !position.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
+                counts.forgotten += 1;
+                continue;
+            }
+            counts.changed += 1;
+            // A closed dispatcher means that the process is ending.
+            let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;
         }
-        let position = self.store.positions.position(&change.object, &self.feed.sink_names).await?;
-        if !position.is_of_another(self.feed.family.name) && is_known(&change, &position) {
-            return Ok(());
-        }
-        let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
-        if !position.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
-            counts.forgotten += 1;
-            return Ok(());
-        }
-        if self.store.backlog.unread_kind(&change.object).await?.is_some() {
-            // It is tried out of its feed's backlog.
-            return Ok(());
-        }
-        counts.changed += 1;
-        // A closed dispatcher means that the process is ending.
-        let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;
         Ok(())
     }
 }

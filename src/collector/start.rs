@@ -65,17 +65,19 @@ pub(super) struct Basis {
     pub once: bool,
 }
 
-/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program and the sink's
-/// encoding, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
+/// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
-    let mut reading = blake3::Hasher::new();
+    let mut said_by = blake3::Hasher::new();
+    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
         let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
-        reading.update(said.as_bytes());
+        said_by.update(said.as_bytes());
     }
-    let reading = reading.finalize().to_hex();
-    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
+    let hash = said_by.finalize().to_hex();
+    format!("{}/{}/{}", env!("CARGO_PKG_VERSION"), table.encoding.name.name(), &hash[..16])
 }
 
 /// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. One more has room than the window
@@ -163,7 +165,7 @@ async fn sink_workers(
             }
         });
     }
-    Ok(handle)
+    Ok(handle.required(table.required))
 }
 
 pub(super) fn scanners(
@@ -390,12 +392,21 @@ mod tests {
         let names = [
             name("", ""),
             name("", "encoding = \"ecs\""),
-            name("", "ocsf_version = \"1.3.0\""),
-            name("", "raw_data = true"),
-            name("", "observables = false"),
-            name("", "labels = false"),
+            name("", "encoding = { ocsf_version = \"1.3.0\" }"),
+            name("", "encoding = { raw_data = true }"),
+            name("", "encoding = { observables = false }"),
+            name("", "encoding = { labels = false }"),
             name("", "encoding = \"raw\""),
-            name("", "encoding = \"raw\"\nenvelope = true"),
+            name("", "encoding = { name = \"raw\", envelope = true }"),
+            name("", "encoding = { name = \"columns\", table = \"databricks_audit\" }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"a\" } }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"b\" } }"),
+            name("", "filter = { classes = [\"authentication\"] }"),
+            name("", "filter = { families = [\"ydb\"] }"),
+            name("", "filter = { severity_min = \"low\" }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann\"] } }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann*\"] } }"),
+            name("", "filter = { not_match = { \"actor.user.name\" = [\"ann\"] } }"),
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
@@ -407,6 +418,6 @@ mod tests {
         for (index, name) in names.iter().enumerate() {
             assert!(!names[..index].contains(name), "{name}");
         }
-        assert_eq!(name("", ""), name("", "labels = true\nocsf_version = \"1.8.0\""));
+        assert_eq!(name("", ""), name("", "encoding = { labels = true, ocsf_version = \"1.8.0\" }"));
     }
 }

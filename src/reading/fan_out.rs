@@ -261,7 +261,7 @@ impl FanOut {
             to: first,
             gap: Ranges::default(),
             outputs,
-            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
+            encoders: wanted.iter().map(|&at| self.encoders[at].clone()).collect(),
             encoded: wanted.iter().map(|&at| self.room_for(at)).collect(),
             encoder_at: wanted,
             fingerprints: Vec::new(),

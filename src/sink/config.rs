@@ -1,5 +1,6 @@
 //! `[sink.<name>]`: what every sink has in common, and the kinds, each of which adds keys of its own.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,9 +10,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
-use crate::sink::encoding::Encoding;
+use crate::event::Encoder;
+use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
+use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
+use crate::sink::network::NETWORK_KEYS;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
@@ -22,11 +26,14 @@ const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstri
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub encoding: Encoding,
+    pub encoding: EncodingConfig,
+    pub filter: FilterConfig,
     pub batch: BatchConfig,
     /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
     pub lanes: Option<u16>,
     pub in_flight: Option<u16>,
+    /// Whether messages wait for it. What a best-effort sink has not had enters its backlog at once. Default: true.
+    pub required: bool,
     pub kind: Arc<dyn Kind>,
 }
 
@@ -53,33 +60,52 @@ pub struct BatchConfig {
     pub age: Option<Duration>,
 }
 
+impl Config {
+    /// What makes the sink's bytes of a feed's records.
+    pub fn encoder(&self, feed: &str, family: &str) -> Encoder {
+        let filter = self.filter.of_feed(feed, family);
+        self.encoding.encoder().with_filter(filter).with_choices(self.kind.choices())
+    }
+}
+
 /// The keys that the tables of all sinks have, besides `type`.
-pub const SHARED_KEYS: &[&str] =
-    &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch", "lanes", "in_flight"];
+pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight", "required"];
+
+/// What stood beside `encoding` before that was a table.
+const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
+
+/// The keys that the table of a kind has besides its own.
+pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "file" | "stdout" => &[SHARED_KEYS],
+        _ => &[SHARED_KEYS, NETWORK_KEYS],
+    }
+}
 
 #[derive(Default)]
 struct Shared {
     encoding: Encoding,
+    filter: FilterConfig,
     batch: BatchConfig,
     lanes: Option<u16>,
     in_flight: Option<u16>,
+    required: Option<bool>,
 }
 
 impl TableKeys for Shared {
-    const NAMES: &'static [&'static str] = SHARED_KEYS;
+    fn has(key: &str) -> bool {
+        SHARED_KEYS.contains(&key) || MOVED_KEYS.contains(&key)
+    }
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let Self { encoding, batch, lanes, in_flight } = self;
         match key {
-            "encoding" => encoding.name = map.next_value()?,
-            "ocsf_version" => encoding.ocsf_version = map.next_value()?,
-            "raw_data" => encoding.raw_data = map.next_value()?,
-            "observables" => encoding.observables = map.next_value()?,
-            "labels" => encoding.labels = map.next_value()?,
-            "envelope" => encoding.envelope = map.next_value()?,
-            "lanes" => *lanes = map.next_value()?,
-            "in_flight" => *in_flight = map.next_value()?,
-            _ => *batch = map.next_value()?,
+            moved if MOVED_KEYS.contains(&moved) => match map.next_value_seed(Moved(moved))? {},
+            "encoding" => self.encoding = map.next_value()?,
+            "filter" => self.filter = map.next_value()?,
+            "lanes" => self.lanes = map.next_value()?,
+            "in_flight" => self.in_flight = map.next_value()?,
+            "required" => self.required = map.next_value()?,
+            _ => self.batch = map.next_value()?,
         }
         Ok(())
     }
@@ -136,7 +162,19 @@ impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
         let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
-        let Shared { encoding, batch, lanes, in_flight } = shared;
-        Ok(Config { encoding, batch, lanes, in_flight, kind: Arc::new(own) })
+        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight, required } = shared;
+        let required = required.unwrap_or(true);
+        Ok(Config { encoding, filter, batch, lanes, in_flight, required, kind: Arc::new(own) })
+    }
+}
+
+/// Refuses the value of a key that has moved, so that the fault is told where the key stands.
+struct Moved<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Moved<'_> {
+    type Value = Infallible;
+
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<Infallible, D::Error> {
+        Err(de::Error::custom(format_args!("stands in the table `encoding` now: encoding = {{ {} = .. }}", self.0)))
     }
 }

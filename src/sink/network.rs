@@ -22,7 +22,9 @@ pub(super) const NO_URL: &str = "expected where the receiver is, such as \"https
 struct Timeout(#[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] Duration);
 
 impl TableKeys for ServiceConfig {
-    const NAMES: &'static [&'static str] = NETWORK_KEYS;
+    fn has(key: &str) -> bool {
+        NETWORK_KEYS.contains(&key)
+    }
 
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {

@@ -4,7 +4,8 @@ use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess};
 
 /// Keys that several kinds have.
 pub(super) trait TableKeys {
-    const NAMES: &'static [&'static str];
+    /// Whether a key is one of them.
+    fn has(key: &str) -> bool;
 
     /// Reads the value of one of them.
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
@@ -21,7 +22,7 @@ impl<'de, A: MapAccess<'de>, T: TableKeys> MapAccess<'de> for Own<'_, A, T> {
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         while let Some(key) = self.map.next_key::<String>()? {
-            if !T::NAMES.contains(&key.as_str()) {
+            if !T::has(&key) {
                 return seed.deserialize(key.into_deserializer()).map(Some);
             }
             self.taken.take(&key, &mut self.map)?;

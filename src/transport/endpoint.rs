@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::secret::{NoReference, Reference};
+use crate::secret::Reference;
 use crate::transport::address;
 
 /// Where a service is asked. Holds no credentials, unless its path is one.
@@ -95,14 +95,22 @@ pub enum Location {
     Secret(Reference),
 }
 
-impl TryFrom<String> for Location {
-    type Error = NoReference;
+/// A text that is no [`Location`]. The text is left out: it may hold a secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, \
+     `file:/absolute/path` or `credential:name`"
+)]
+pub struct NoLocation;
 
-    fn try_from(text: String) -> Result<Self, NoReference> {
-        match text.split_once("://") {
-            Some(_) => Ok(Self::Url(text)),
-            None => Reference::try_from(text).map(Self::Secret),
+impl TryFrom<String> for Location {
+    type Error = NoLocation;
+
+    fn try_from(text: String) -> Result<Self, NoLocation> {
+        if text.contains("://") {
+            return Ok(Self::Url(text));
         }
+        Reference::try_from(text).map(Self::Secret).map_err(|_| NoLocation)
     }
 }
 
@@ -181,6 +189,6 @@ mod tests {
         let of = |text: &str| Location::try_from(text.to_owned());
         assert_eq!(of("https://a/b"), Ok(Location::Url("https://a/b".to_owned())));
         assert_eq!(of("env:URL"), Ok(Location::Secret(Reference::Variable("URL".to_owned()))));
-        assert_eq!(of("/run/url"), Err(NoReference));
+        assert_eq!(of("/run/url"), Err(NoLocation));
     }
 }

@@ -225,3 +225,19 @@ fn a_sink_whose_batch_cannot_be_made_again_yet_says_why() {
     eventually("the sink works again", SOON, || readiness() == "ready\n");
     scene.comes_to_peace(daemon);
 }
+
+#[test]
+fn no_message_waits_for_a_best_effort_sink_and_it_catches_up_all_the_same() {
+    let mut scene = Scene::with_sinks(&["out", "extra"], "", "");
+    scene.world = scene.world.patient_for("5m").with("required = false\n");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to("extra", 2);
+    let away = scene.leaves();
+    scene.writes(3);
+    scene.world.comes_to("out", 8);
+    scene.place.queue.drained();
+    scene.is_behind(&daemon);
+    away.end();
+    scene.comes_to_peace(daemon);
+}

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use auditferry::config::{Admin, Config, Limits, Log, feed};
-use auditferry::family::RedactionConfig;
-use auditferry::notification::queue;
-use auditferry::{identity, sink, users};
+use auditferry::testing::config::{Admin, Config, Limits, Log, feed};
+use auditferry::testing::family::RedactionConfig;
+use auditferry::testing::notification::queue;
+use auditferry::testing::{identity, sink, transport, users};
 use serde::de::{self, DeserializeOwned};
 
 fn root() -> &'static Path {
@@ -114,6 +114,10 @@ fn keys<T: DeserializeOwned>() -> BTreeSet<String> {
     told.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect()
 }
 
+fn names(keys: &[&str]) -> BTreeSet<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
 /// Reads nothing; its error is the list of the fields it was asked for.
 struct Asked;
 
@@ -170,14 +174,29 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[feed.<name>]`", keys::<feed::Config>()),
         ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),
         ("`[feed.<name>.users]`", keys::<users::Config>()),
-        (
-            "`[sink.<name>]`",
-            sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).filter(|key| key != "batch").collect(),
-        ),
+        ("`[sink.<name>]`", sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).collect()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
+        ("`[sink.<name>.encoding]`", keys::<sink::EncodingConfig>()),
+        ("`[sink.<name>.filter]`", keys::<sink::FilterConfig>()),
         ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
+        ("`[sink.<name>]`, over HTTP", names(sink::NETWORK_KEYS)),
+        ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
+        ("`status`", keys::<transport::StatusConfig>()),
+        ("`tls`", keys::<transport::TlsConfig>()),
+        ("`auth`, `type = \"bearer\"`", keys::<transport::BearerAuth>()),
+        ("`auth`, `type = \"basic\"`", keys::<transport::BasicAuth>()),
+        ("`auth`, `type = \"header\"`", keys::<transport::HeaderAuth>()),
+        ("`auth`, `type = \"hmac\"`", keys::<transport::HmacAuth>()),
+        ("`auth`, `type = \"oauth2\"`", keys::<transport::OauthConfig>()),
     ];
+    let presets: Vec<(String, &[&str])> = sink::PRESETS
+        .iter()
+        .map(|preset| (format!("`[sink.<name>]`, `type = \"{}\"`", preset.name), preset.keys()))
+        .filter(|(_, keys)| !keys.is_empty())
+        .collect();
+    let expected: Vec<(&str, BTreeSet<String>)> =
+        expected.into_iter().chain(presets.iter().map(|(heading, keys)| (&**heading, names(keys)))).collect();
     assert_eq!(reference.len(), expected.len(), "{:?}", reference.keys());
     for (heading, keys) in expected {
         assert!(!keys.is_empty(), "{heading}");
@@ -222,7 +241,7 @@ fn the_reference_tells_the_defaults_as_they_are() {
     );
     let path = directory.path().join("defaults.toml");
     std::fs::write(&path, text).unwrap();
-    let config = auditferry::config::load::load(&[path], []).unwrap().config;
+    let config = auditferry::testing::config::load::load(&[path], []).unwrap().config;
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
     let users = |feed: &str| format!("{:?}", config.feed[feed].users);
     assert_eq!(users("said"), users("unsaid"));

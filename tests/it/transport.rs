@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditferry::secret::Reference;
-use auditferry::transport::{
+use auditferry::testing::secret::Reference;
+use auditferry::testing::transport::{
     Answer as Answered, Auth, BasicAuth, BearerAuth, ClientAuth, Endpoint, FieldName, Headers, HmacAuth, Location,
     OauthConfig, Post, Service, ServiceConfig, ServiceError, TlsConfig, TlsVersion,
 };

@@ -9,7 +9,7 @@ use crate::checkpoint::{
     BacklogPlace, Committed, Entry, Forgotten, Kind, QuarantineChange, Retried, Sealed, Store, StoreError,
 };
 use crate::delta::Ranges;
-use crate::event::{Class, EventId, Head, Status};
+use crate::event::{Class, EventId, Head, Severity, Status};
 use crate::notification::ObjectId;
 use crate::reading::{LackedEvents, RefusedAgain};
 use crate::sink::{Receipt, RefusedEvent};
@@ -19,7 +19,9 @@ fn uid(place: u64, index: u32) -> EventId {
 }
 
 fn head(place: u64, index: u32) -> Head {
-    Head { uid: uid(place, index), time_ms: -5, place, index, class: Class::Authentication, status: Status::Failure }
+    let (uid, class, severity, status) =
+        (uid(place, index), Class::Authentication, Severity::High, Status::Failure);
+    Head { uid, time_ms: -5, place, index, class, severity, status, choice: 3 }
 }
 
 fn encoded(place: u64, index: u32) -> Vec<u8> {

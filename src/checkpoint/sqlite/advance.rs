@@ -23,6 +23,11 @@ impl Positions for SqliteStore {
         self.read(move |connection| position::find(connection, &object, &sinks))
     }
 
+    fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>> {
+        let (objects, sinks) = (objects.to_vec(), sinks.to_vec());
+        self.read(move |connection| objects.iter().map(|object| position::find(connection, object, &sinks)).collect())
+    }
+
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>> {
         let object = object.clone();
         self.read(move |connection| match ObjectRow::find(connection, &object)? {

@@ -13,7 +13,7 @@ use super::refused::bounded;
 use super::rows::{ObjectRow, count, int};
 use crate::checkpoint::{KeptEvent, StoreError};
 use crate::delta::Places;
-use crate::event::{Class, EventId, Head, Status};
+use crate::event::{Class, EventId, Head, Severity, Status};
 use crate::notification::ObjectId;
 use crate::reading::LackedEvents;
 
@@ -34,18 +34,20 @@ pub(super) fn stay(connection: &Connection, id: u64, reason: &str) -> Result<(),
     Ok(())
 }
 
-/// What an envelope says of an event besides its identity: its time, class and status, the highest byte of each first.
+/// What an envelope says of an event besides its identity: its time and class, the highest byte of each first, its severity and
+/// status, and what it chose of what its sink told apart then.
 pub(super) fn packed(head: &Head) -> Vec<u8> {
-    let Head { uid: _, time_ms, place: _, index: _, class, status } = *head;
-    [&time_ms.to_be_bytes()[..], &class.uid().to_be_bytes(), &[status as u8]].concat()
+    let Head { uid: _, time_ms, place: _, index: _, class, severity, status, choice } = *head;
+    [&time_ms.to_be_bytes()[..], &class.uid().to_be_bytes(), &[severity as u8, status as u8, choice]].concat()
 }
 
 fn unpacked(uid: EventId, place: u64, index: u32, packed: &[u8]) -> Option<Head> {
     let (time_ms, rest) = packed.split_first_chunk()?;
-    let &[high, low, status] = rest else { return None };
+    let &[high, low, severity, status, choice] = rest else { return None };
     let class = Class::of_uid(u16::from_be_bytes([high, low]))?;
     let status = [Status::Unknown, Status::Success, Status::Failure].into_iter().find(|each| *each as u8 == status)?;
-    Some(Head { uid, time_ms: i64::from_be_bytes(*time_ms), place, index, class, status })
+    let severity = Severity::ALL.into_iter().find(|each| *each as u8 == severity)?;
+    Some(Head { uid, time_ms: i64::from_be_bytes(*time_ms), place, index, class, severity, status, choice })
 }
 
 /// One event of a sink in quarantine.

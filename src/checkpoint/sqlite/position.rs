@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::further::ALL;
 use super::places::{self, Owner};
 use super::rows::{self, ObjectRow, Sum, count, int};
+use super::{requeue, unread};
 use crate::batch::{Advance, Form};
 use crate::checkpoint::{ObjectPosition, SinkPosition, StoreError, UnreadableVersion};
 use crate::delta::{Places, Progress, Ranges};
@@ -18,7 +19,9 @@ pub(super) fn find(
     object: &ObjectId,
     sinks: &[Arc<str>],
 ) -> Result<ObjectPosition, StoreError> {
+    let is_unread = unread::kind_of(connection, object)?.is_some();
     let Some(row) = ObjectRow::find(connection, object)? else {
+        let is_requeued = requeue::is_requeued(connection, object)?;
         return Ok(ObjectPosition {
             known: false,
             family: None,
@@ -27,6 +30,8 @@ pub(super) fn find(
             etag: None,
             read: 0,
             unreadable: None,
+            is_unread,
+            is_requeued,
             sinks: vec![SinkPosition::default(); sinks.len()],
         });
     };
@@ -38,6 +43,8 @@ pub(super) fn find(
         ("damaged", Some(etag)) => (None, Some(UnreadableVersion { etag, is_archived: row.is_archived })),
         _ => (None, None),
     };
+    let is_requeued =
+        requeue::is_requeued(connection, object)? || places::any(connection, Owner::Requeued { object_id: row.id })?;
     Ok(ObjectPosition {
         known: true,
         family: row.family.map(Into::into),
@@ -46,6 +53,8 @@ pub(super) fn find(
         etag,
         read: row.read,
         unreadable,
+        is_unread,
+        is_requeued,
         sinks,
     })
 }

@@ -41,6 +41,8 @@ impl Status {
 #[derive(Clone)]
 pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
+    /// Whether messages wait for the sink.
+    pub required: bool,
     lanes: Arc<[LaneHandle]>,
     /// A worker has added entries to the sink's backlog in the store.
     owed: Arc<AtomicBool>,
@@ -111,7 +113,12 @@ impl WorkerHandle {
         let owed = Arc::new(AtomicBool::new(false));
         let (lanes, ends): (Vec<LaneHandle>, Vec<LaneEnd>) =
             (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes, Arc::clone(&owed))).unzip();
-        (Self { name, lanes: lanes.into(), owed }, ends)
+        (Self { name, required: true, lanes: lanes.into(), owed }, ends)
+    }
+
+    /// The same for a sink that messages wait for, or not.
+    pub(in crate::collector) fn required(self, required: bool) -> Self {
+        Self { required, ..self }
     }
 
     /// Entries may have been added to the sink's backlog in the store.

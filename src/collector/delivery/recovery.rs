@@ -152,7 +152,7 @@ impl Rebuild {
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
         let mut backoff = Backoff::new(&self.random);
         loop {
-            match self.read(feed, sealed, encoder).await {
+            match self.read(feed, sealed, encoder.clone()).await {
                 Ok(pieces) => {
                     self.reporter.read(&feed.name);
                     return Ok(Some(Some((Arc::new(provenance(feed, sealed)), pieces))));

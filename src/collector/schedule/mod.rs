@@ -276,11 +276,10 @@ impl Dispatcher {
     /// Starts a job out of a backlog, those of sinks and of feeds in turn. Returns whether there was one.
     async fn start_older(&mut self) -> Result<bool, StoreError> {
         self.is_unread_next = !self.is_unread_next;
-        if self.is_unread_next {
-            Ok(self.start_unread().await? || self.start_catching_up().await?)
-        } else {
-            Ok(self.start_catching_up().await? || self.start_unread().await?)
+        if self.is_unread_next && self.start_unread().await? {
+            return Ok(true);
         }
+        Ok(self.start_catching_up().await? || !self.is_unread_next && self.start_unread().await?)
     }
 
     /// Starts the job of the next object that changed. Returns whether there was one.

@@ -79,6 +79,11 @@ impl Kind for HttpKind {
         }
     }
 
+    fn envelope(&self) -> String {
+        let Profile { format, envelope, compression, .. } = &*self.profile;
+        format!("{format:?} {envelope:?} {compression:?}")
+    }
+
     fn output(&self) -> Output<'_> {
         Output::Shared
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditferry::batch::{Request, Selection};
-use auditferry::sink::{Answer, Delivery, DeliveryError, MemoryReceiver};
+use auditferry::testing::batch::{Request, Selection};
+use auditferry::testing::sink::{Answer, Delivery, DeliveryError, MemoryReceiver};
 
 use crate::chance::Chance;
 use crate::world::{State, World};
@@ -12,15 +12,15 @@ use crate::world::{State, World};
 /// After so long a sink gives up on a receiver that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How well a receiver knows what it has.
+/// How well a receiver knows what it has, and what it takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// It knows batches by their ids, takes each once, and says which was the last.
     Exact,
     /// It takes everything that it is sent.
     AtLeastOnce,
-    /// The same, but for single events that it will never take. Where something of it needs mending it refuses all events
-    /// for one reason.
+    /// The same, but for single events that it does not take before it is mended. Where it is misconfigured, it refuses all
+    /// events for one reason.
     Picky,
 }
 
@@ -38,6 +38,16 @@ pub enum Mode {
 impl Mode {
     pub fn draw(chance: &mut Chance) -> Self {
         [Self::Refuses, Self::Refuses, Self::Misconfigured, Self::Hangs, Self::LosesReplies][chance.below(5)]
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Takes => "sink takes",
+            Self::Refuses => "sink refuses",
+            Self::Misconfigured => "sink is misconfigured",
+            Self::Hangs => "sink hangs",
+            Self::LosesReplies => "sink loses replies",
+        }
     }
 }
 
@@ -58,13 +68,16 @@ pub struct Received {
     refused: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What was taken of one request.
+/// One request, by its batch.
 struct Taken {
-    batch: Box<str>,
+    id: Box<str>,
+    /// Of the whole batch.
     hash: blake3::Hash,
     process: u32,
     /// The collector knows that it was taken.
     is_answered: bool,
+    /// The store is a copy from before it, and knows nothing of it.
+    is_forgotten: bool,
 }
 
 impl Received {
@@ -86,32 +99,27 @@ impl Received {
         (self.mode, self.until_ms) = (Mode::Takes, 0);
     }
 
-    /// How many copies of a line it has had, repeats aside. What it refuses is in quarantine, and counts.
-    pub fn copies(&self, line: &str) -> u64 {
-        let ids = self.lines.get(line).into_iter().chain(self.refused.get(line)).flatten();
-        ids.collect::<BTreeSet<_>>().len() as u64
-    }
-
-    /// How many events it refused, and how many of them it has never taken.
-    pub fn refused(&self) -> (u64, u64) {
-        let ids: Vec<&String> = self.refused.values().flatten().collect();
-        let never_taken = ids.iter().filter(|id| !self.by_event.contains_key(**id)).count();
-        (ids.len() as u64, never_taken as u64)
-    }
-
-    /// What was wrong with events is mended.
+    /// What was wrong with single events is mended.
     pub fn mend(&mut self) {
         if self.class == Class::Picky {
             self.class = Class::AtLeastOnce;
         }
     }
 
+    /// How many copies of a line it has had, repeats aside.
+    pub fn copies(&self, line: &str) -> u64 {
+        self.lines.get(line).map_or(0, |ids| ids.len() as u64)
+    }
+
+    /// How many copies of a line it has had or refused.
+    pub fn answered(&self, line: &str) -> u64 {
+        let ids = self.lines.get(line).into_iter().chain(self.refused.get(line)).flatten();
+        ids.collect::<BTreeSet<_>>().len() as u64
+    }
+
     /// Why it refuses an event, if it does.
     fn refuses(&self, id: &str) -> Option<&'static str> {
-        let is_picked = || {
-            let hash = blake3::hash(format!("{}/{id}", self.seed).as_bytes());
-            hash.as_bytes()[0] < 32
-        };
+        let is_picked = || blake3::hash(format!("{}/{id}", self.seed).as_bytes()).as_bytes()[0] < 32;
         match (self.class, self.mode) {
             (Class::Picky, Mode::Misconfigured) => Some("no such index"),
             (Class::Picky, _) if is_picked() => Some("no such field"),
@@ -119,13 +127,38 @@ impl Received {
         }
     }
 
-    /// Whether an event may come again although it was taken: nobody knows that it was.
-    fn may_repeat(&self, taken: usize, process: u32) -> bool {
-        let Taken { process: took, is_answered, .. } = &self.batches[taken];
+    /// How many batches it has taken.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Whether the last batch that it knows the id of is none of these.
+    pub fn is_ahead_of(&self, known: &[&str]) -> bool {
+        let last = self.batches.last().filter(|_| self.class == Class::Exact);
+        last.is_some_and(|last| !known.contains(&&*last.id))
+    }
+
+    /// A copy of the store is put back that was made when it had taken so many batches. The last of them may not have been
+    /// committed then.
+    pub fn forgotten_since(&mut self, batches: usize) {
+        let last = batches.checked_sub(1).map(|last| self.batches[last].id.clone());
+        let since = self.batches.iter().position(|taken| Some(&taken.id) == last.as_ref()).unwrap_or(batches);
+        self.batches[since..].iter_mut().for_each(|taken| taken.is_forgotten = true);
+    }
+
+    /// Why an event may come again although it was taken, if it may: nobody knows that it was.
+    fn may_repeat(&self, taken: usize, process: u32) -> Option<&'static str> {
+        let Taken { process: took, is_answered, is_forgotten, .. } = &self.batches[taken];
         // The last batch of a process that ended may not have been committed.
-        let last = self.batches.iter().rfind(|other| other.process == *took);
-        let is_last = last.is_some_and(|last| last.batch == self.batches[taken].batch);
-        !is_answered || *took < process && is_last
+        let last = || self.batches.iter().rfind(|other| other.process == *took);
+        let is_last = || last().is_some_and(|last| last.id == self.batches[taken].id);
+        match self.class {
+            _ if *is_forgotten => Some("an older store was put back"),
+            Class::Exact => None,
+            _ if !is_answered => Some("the reply was lost"),
+            _ if *took < process && is_last() => Some("the process ended"),
+            _ => None,
+        }
     }
 }
 
@@ -148,23 +181,27 @@ impl State {
 
     /// The receiver has the request now. Returns its answer, where it does not take all of it.
     fn takes(&mut self, sink: usize, request: &Request) -> Option<Delivery> {
-        let process = self.process;
+        let (process, batch) = (self.process, &request.batch);
         let mut bytes = blake3::Hasher::new();
-        request.events().for_each(|event| _ = bytes.update(event.encoded));
+        batch.lines().for_each(|line| _ = bytes.update(line));
         let hash = bytes.finalize();
         self.note(format!("s{sink} takes request {} of {} events", request.id, request.events.count()));
-        let known = self.received[sink].by_id.get(&request.id).copied();
-        // What is left of a request has its id where it has its first and last event.
-        let may_differ = self.received[sink].class != Class::Exact;
-        if known.is_some_and(|known| !may_differ && self.received[sink].batches[known].hash != hash) {
-            self.violate(format!("s{sink}: request {} comes again with other bytes", request.id));
+        let known = self.received[sink].by_id.get(&batch.id).copied();
+        if known.is_some_and(|known| self.received[sink].batches[known].hash != hash) {
+            self.violate(format!("s{sink}: batch {} comes again with other bytes", batch.id));
         }
-        let received = &self.received[sink];
-        if known.is_some() && received.class == Class::Exact {
+        if self.ahead.contains(&sink) {
+            self.violate(format!("s{sink} is ahead of the store, and nobody was told"));
+        }
+        if known.is_some() && self.received[sink].class == Class::Exact {
+            *self.tally.repeats.entry("recognized by the batch's id").or_default() += 1;
             return None;
         }
+        let (now_ms, born) = (self.now_ms(), std::mem::take(&mut self.born));
+        let (mut late_ms, mut wrong) = (0, None);
+        let received = &mut self.received[sink];
+        let number = received.batches.len();
         let (mut taken, mut refused) = (Selection::default(), Vec::new());
-        let (mut ids, mut lines, mut refused_lines) = (Vec::new(), Vec::new(), Vec::new());
         for event in request.events() {
             let id = event.head.uid.to_string();
             let decoded: serde_json::Value = serde_json::from_slice(event.encoded).unwrap();
@@ -172,39 +209,41 @@ impl State {
             let line = decoded["record"].as_str().unwrap().to_owned();
             if let Some(reason) = received.refuses(&id) {
                 refused.push((event.number, reason.into()));
-                refused_lines.push((line, id));
-            } else {
-                taken.push(event.number);
-                ids.push(id);
-                lines.push(line);
+                received.refused.entry(line).or_default().insert(id);
+                continue;
             }
-        }
-        let repeats = ids.iter().filter_map(|id| {
-            let before = *received.by_event.get(id)?;
-            let is_allowed = received.class != Class::Exact && received.may_repeat(before, process);
-            (!is_allowed).then(|| id.clone())
-        });
-        let repeated: Vec<String> = repeats.collect();
-        let received = &mut self.received[sink];
-        let number = received.batches.len();
-        received.batches.push(Taken { batch: request.batch.id.clone(), hash, process, is_answered: false });
-        received.by_id.insert(request.id.clone(), number);
-        for (line, id) in refused_lines {
-            received.refused.entry(line).or_default().insert(id);
-        }
-        for (id, line) in ids.iter().zip(lines) {
+            taken.push(event.number);
+            if let Some(&before) = received.by_event.get(&id) {
+                match received.may_repeat(before, process) {
+                    Some(why) => *self.tally.repeats.entry(why).or_default() += 1,
+                    None => _ = wrong.get_or_insert_with(|| id.clone()),
+                }
+            }
+            if let (Some(born_ms), false) = (born.get(&line), received.lines.contains_key(&line)) {
+                late_ms = late_ms.max(now_ms - born_ms);
+            }
             received.by_event.insert(id.clone(), number);
-            received.lines.entry(line).or_default().insert(id.clone());
+            received.lines.entry(line).or_default().insert(id);
+            self.tally.events += 1;
         }
-        if !repeated.is_empty() {
-            self.violate(format!("s{sink}: {} events come again, the first is {}", repeated.len(), repeated[0]));
+        let id = batch.id.clone();
+        received.by_id.insert(id.clone(), number);
+        received.batches.push(Taken { id, hash, process, is_answered: false, is_forgotten: false });
+        self.born = born;
+        self.delivered_late(late_ms);
+        if let Some(first) = wrong {
+            self.violate(format!("s{sink}: events come again, the first is {first}"));
         }
-        (!refused.is_empty()).then_some(Delivery::Partly { taken, refused, after: None })
+        if refused.is_empty() {
+            return None;
+        }
+        self.tally.fault("events are refused");
+        Some(Delivery::Partly { taken, refused, after: None })
     }
 
     fn answered(&mut self, sink: usize, request: &Request) {
         let received = &mut self.received[sink];
-        if let Some(&number) = received.by_id.get(&request.id) {
+        if let Some(&number) = received.by_id.get(&request.batch.id) {
             received.batches[number].is_answered = true;
         }
     }
@@ -246,7 +285,7 @@ impl MemoryReceiver for Receiver {
             self.world.gate("ask the receiver").await.map_err(|_| unavailable("503"))?;
             let state = self.world.state();
             let received = &state.received[self.sink];
-            Ok(received.batches.last().filter(|_| received.class == Class::Exact).map(|last| last.batch.clone()))
+            Ok(received.batches.last().filter(|_| received.class == Class::Exact).map(|last| last.id.clone()))
         })
     }
 }

@@ -16,7 +16,7 @@ use crate::collector::feeds::Feeds;
 use crate::collector::ids::SinkId;
 use crate::collector::shutdown::{self, Stop};
 use crate::delta::{Progress, RecordHash};
-use crate::event::{Class, Encoded, EventId, Head, Status as EventStatus};
+use crate::event::{Class, Encoded, EventId, Head, Severity, Status as EventStatus};
 use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::reading::Scratch;
@@ -182,7 +182,8 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
         let uid = EventId(RecordHash::of(format!("{key} {place}").as_bytes()).fingerprint().0);
         let (class, status) = (Class::ApiActivity, EventStatus::Unknown);
-        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, status });
+        let severity = Severity::Informational;
+        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, severity, status, choice: 0 });
     }
     let fingerprints = encoded.heads.iter().map(|head| crate::delta::Fingerprint(head.uid.0)).collect();
     let acceptance = Acceptance {
