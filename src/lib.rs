@@ -37,6 +37,7 @@
 //! | reader, pump | one reading of one version, as a machine that asks for bytes and emits parts; what drives it |
 //! | fan-out, output | from records to parts, each record encoded once per encoding; one receiver of parts |
 //! | scratch | room on disk for one reading: records that come in another order than they were accepted in, and fingerprints past memory |
+//! | room, budget | the memory of one reading: a base, and what is lent to it; what all of them have together beyond their bases |
 //! | services | what every job works with |
 //! | in-flight message, ack handle | a message received and not yet deleted; one change's share in it |
 //! | read request, pending change | what asks for an object to be read; what of that waits for the object's next job |
@@ -54,6 +55,8 @@
 mod secret;
 
 mod transport;
+
+mod room;
 
 mod identity;
 

@@ -1,12 +1,13 @@
 //! What the tests, benches and fuzz targets of this crate use of it. Nothing here is promised to anybody else.
 
 pub mod batch {
-    pub use crate::batch::{Lane, Request, Selection};
+    pub use crate::batch::{Buffers, Lane, Request, Selection};
 }
 
 pub mod checkpoint {
     pub use crate::checkpoint::{
-        Answer, DiskScratch, Durability, Quarantine, SinkPosition, SqliteStore, Store, Writing,
+        Answer, DiskScratch, Durability, Inspection, Quarantine, Selection, SinkPosition, SqliteStore, Store, Writing,
+        back_up,
     };
 }
 
@@ -113,14 +114,18 @@ pub mod records {
     }
 }
 
+pub mod room {
+    pub use crate::room::Room;
+}
+
 pub mod secret {
     pub use crate::secret::Reference;
 }
 
 pub mod sink {
     pub use crate::sink::{
-        Answer, BatchConfig, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HttpConfig, MemoryReceiver,
-        NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
+        Answer, BatchConfig, Delivery, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HttpConfig,
+        MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
     };
 }
 

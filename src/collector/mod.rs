@@ -2,6 +2,8 @@
 
 pub mod backoff;
 
+mod budget;
+
 mod build;
 
 pub mod clock;
@@ -59,6 +61,7 @@ use tracing::{info, warn};
 pub use error::Error;
 
 use crate::checkpoint::{Store, StoreError};
+use crate::collector::budget::Budget;
 use crate::collector::report::Reporter;
 use crate::collector::schedule::{Dispatcher, Ended, ReadRequest};
 use crate::collector::services::Services;
@@ -116,8 +119,10 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let (stop, halt) = shutdown::channel();
     let mut tasks: JoinSet<Result<(), Error>> = JoinSet::new();
     let once = mode == Mode::Once;
-    let basis = Basis { store, scratch, clock, random, compute, reporter, halt, once };
-    let workers = start::workers(&config, &feeds, sinks, &basis, &mut tasks).await?;
+    let memory = config.memory();
+    let budget = Budget::new(memory.readings);
+    let basis = Basis { store, scratch, clock, random, compute, budget, reporter, halt, once };
+    let workers = start::workers(&config, &memory.sinks, &feeds, sinks, &basis, &mut tasks).await?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),
         workers,
@@ -125,6 +130,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
         scratch: Arc::clone(&basis.scratch),
         clock: basis.clock.clone(),
         compute,
+        budget: basis.budget.clone(),
         metrics: Arc::clone(&metrics),
         health: Arc::clone(&health),
         reporter: basis.reporter.clone(),

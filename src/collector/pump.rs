@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::batch::BUFFER_BYTES;
 use crate::checkpoint::{Positions, StoreError};
+use crate::collector::budget::{Budget, Loan};
 use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
 use crate::collector::job::task::JobError;
@@ -17,6 +19,7 @@ use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
 use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, Step};
+use crate::room::Room;
 
 /// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
@@ -25,18 +28,19 @@ const GATHERED_FOR: Duration = Duration::from_millis(5);
 /// How much of a file is read in one turn on a worker thread.
 const FILE_BYTES: u64 = 4 << 20;
 
-/// A part is cut when it has so many bytes or records.
-const PART_BYTES: usize = 256 << 10;
+/// A part is cut when it has so many bytes or records. An event beyond that fits its buffer, unless it is a long one.
+const PART_BYTES: usize = BUFFER_BYTES - (48 << 10);
 const PART_RECORDS: u64 = 8192;
 
 /// What is to be read, and by whom.
-pub(super) struct Setup {
+pub(super) struct Setup<'a> {
     pub feed: Arc<Feed>,
     pub object: ObjectId,
     pub snapshot: Snapshot,
     pub positions: Arc<dyn Positions>,
     pub scratch: Arc<dyn Scratch>,
     pub compute: Compute,
+    pub budget: &'a Budget,
     pub limits: Limits,
     /// Tells of every step, and of the bytes that come.
     pub progress: Arc<Progress>,
@@ -52,6 +56,7 @@ pub(super) struct Pump<I, T> {
     body: Option<Body>,
     positions: Arc<dyn Positions>,
     compute: Compute,
+    loan: Loan,
     progress: Arc<Progress>,
     shutdown: Option<Shutdown>,
     /// Absent only while a worker thread has it.
@@ -64,15 +69,18 @@ pub(super) struct Pump<I, T> {
 
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
-    pub(super) fn new(setup: Setup, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, positions, scratch, compute, limits, progress, shutdown } = setup;
+    pub(super) fn new(setup: Setup<'_>, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
+        let Setup { feed, object, snapshot, positions, scratch, compute, budget, limits, progress, shutdown } = setup;
         let Snapshot { version, body } = snapshot;
+        let loan = budget.begin();
         let plan = Plan {
             contexts: Arc::clone(&feed) as _,
             object: object.clone(),
             version: version.clone(),
             limits,
             scratch,
+            room: Room::new(Box::new(loan.clone())),
+            buffers: budget.buffers.clone(),
         };
         Self {
             feed,
@@ -81,6 +89,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             body: Some(body),
             positions,
             compute,
+            loan,
             progress,
             shutdown,
             reader: Some(begin(plan)),
@@ -168,6 +177,10 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             }
             Need::Fingerprints { from } => {
                 Ok(Input::Fingerprints(self.positions.fingerprints(&self.object, from).await?))
+            }
+            Need::Room(bytes) => {
+                self.loan.wait(bytes).await;
+                Ok(Input::Room)
             }
             Need::Reopen => {
                 let only = Condition::OnlyEtag(self.version.etag.clone());

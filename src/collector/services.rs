@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::batch::Part;
 use crate::checkpoint::Store;
+use crate::collector::budget::Budget;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -33,6 +34,7 @@ pub(super) struct Services {
     pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub compute: Compute,
+    pub budget: Budget,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,

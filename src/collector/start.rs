@@ -12,6 +12,7 @@ use tracing::info;
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
 use crate::checkpoint::Store;
+use crate::collector::budget::Budget;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
@@ -36,11 +37,11 @@ use crate::collector::schedule::ReadRequest;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
-use crate::config::{Config, Limits, Listen, feed};
+use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
 use crate::reading::Scratch;
-use crate::sink::{self, Flow, Sink};
+use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
 use crate::telemetry::systemd;
@@ -58,6 +59,7 @@ pub(super) struct Basis {
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
+    pub budget: Budget,
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
@@ -80,13 +82,11 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     format!("{}/{}/{}", env!("CARGO_PKG_VERSION"), table.encoding.name.name(), &hash[..16])
 }
 
-/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. One more has room than the window
-/// takes; a lane has its part of the sink's room.
-fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: usize) -> batch::Limits {
-    let sink::BatchConfig { bytes, events, age } = table.batch;
-    let bytes = bytes.or(limits.batch_bytes).unwrap_or(flow.batch_bytes);
+/// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
+fn batch_limits(limits: &Limits, table: &sink::Config, share: Share) -> batch::Limits {
+    let sink::BatchConfig { events, age, .. } = table.batch;
     batch::Limits {
-        bytes: bytes.min(room_bytes / (usize::from(flow.window) + 1)),
+        bytes: share.batch_bytes,
         events: events.unwrap_or(limits.batch_events),
         age: age.unwrap_or(limits.batch_age),
     }
@@ -94,6 +94,7 @@ fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: u
 
 pub(super) async fn workers(
     config: &Config,
+    shares: &BTreeMap<String, Share>,
     feeds: &Arc<Feeds>,
     mut sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     basis: &Basis,
@@ -102,9 +103,10 @@ pub(super) async fn workers(
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let lanes = sinks.remove(name).filter(|lanes| !lanes.is_empty());
-        let lanes = lanes.ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
+        let share = shares.get(name).copied();
+        let (lanes, share) = lanes.zip(share).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let encoder = encoder_name(config, name, table).into();
-        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, encoder, lanes };
+        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, share, encoder, lanes };
         handles.push(sink_workers(config, feeds, sink, basis, tasks).await?);
     }
     Ok(handles.into_iter().collect())
@@ -115,6 +117,7 @@ struct SinkParts<'a> {
     name: Arc<str>,
     id: SinkId,
     table: &'a sink::Config,
+    share: Share,
     encoder: Arc<str>,
     lanes: Vec<Box<dyn Sink>>,
 }
@@ -123,24 +126,23 @@ struct SinkParts<'a> {
 async fn sink_workers(
     config: &Config,
     feeds: &Arc<Feeds>,
-    SinkParts { name, id, table, encoder, lanes }: SinkParts<'_>,
+    SinkParts { name, id, table, share, encoder, lanes }: SinkParts<'_>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<WorkerHandle, Error> {
     let limits = &config.limits;
-    let Basis { store, scratch, clock, random, compute, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, once } = basis;
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
-    let room_bytes = limits.in_flight_bytes / config.sink.len().max(1) / lanes.len();
-    let batches = batch_limits(limits, table, flow, room_bytes);
-    let room_bytes = room_bytes.min((usize::from(flow.window) + 1) * batches.bytes);
-    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, room_bytes);
+    let batches = batch_limits(limits, table, share);
+    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes);
     let gate = Gate::new(random);
     for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
         let lane = Lane { sink: Arc::clone(&name), number };
-        let unfinished =
-            recovery::look_up(store, scratch, feeds, id, &lane, &encoder, limits, *compute, random, reporter, halt)
-                .await?;
+        let unfinished = recovery::look_up(
+            store, scratch, feeds, id, &lane, &encoder, limits, *compute, budget, random, reporter, halt,
+        )
+        .await?;
         let setup = worker::Setup {
             lane,
             sink: sink.into(),

@@ -50,7 +50,8 @@ pub struct Summary {
 
 /// Reads as much as is needed to bring every output to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
-    Reader::new(|supply, outlet| async move {
+    let room = plan.room.clone();
+    Reader::new(&room, |supply, outlet| async move {
         let Deliver { before, framed_bytes, mut outputs, encoders, mut quarantined, holds_unended } = deliver;
         for Output { gap, .. } in &mut outputs {
             gap.remove_places(&mut quarantined.closed);
@@ -106,13 +107,7 @@ impl Pass<'_> {
         let mut summary = match prefix {
             Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lags && !has_gap => {
                 let lines = self.lines(held.start).await;
-                let comparison = Comparison::after(
-                    held,
-                    &self.before,
-                    self.growth(),
-                    self.table(),
-                    self.limits.fingerprints_in_memory,
-                );
+                let comparison = Comparison::after(held, &self.before, self.growth(), self.table(), self.memory());
                 match self.stream(lines, content, comparison, Wanted::NEW).await? {
                     Streamed::Ended(ended) => {
                         Summary { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..*ended }
@@ -134,8 +129,7 @@ impl Pass<'_> {
 
     /// Streams content from its beginning, where its known part is in the order of acceptance.
     pub(super) async fn in_order(&mut self, wanted: Wanted) -> Result<Summary, ReadingError> {
-        let limit = self.limits.fingerprints_in_memory;
-        let comparison = Comparison::again(&self.before, self.growth(), self.table(), limit);
+        let comparison = Comparison::again(&self.before, self.growth(), self.table(), self.memory());
         let content = self.source.content().await?;
         self.streamed(content, comparison, wanted).await
     }

@@ -50,7 +50,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::{Advance, Form, Part};
+    use crate::batch::{Advance, Buffers, Form, Part};
     use crate::delta::table::{MemoryTable, ScratchTable};
     use crate::delta::{Fingerprint, Growth, Places, Progress, RecordHash};
     use crate::event::{Activity, Class, Encoder, EncodingName, Event, Namespace, Options, Product, Scope, Text};
@@ -58,6 +58,7 @@ mod tests {
     use crate::notification::ObjectId;
     use crate::object::Version;
     use crate::records::{Around, Asked, LineRole, Record, Stream};
+    use crate::room::{Purse, Room};
 
     const PRODUCT: Product = Product { name: "Test", vendor: "Test", log_name: "test" };
 
@@ -151,7 +152,15 @@ mod tests {
     fn plan(family: &'static Family, content: &[u8], limits: Limits) -> Plan {
         let size_bytes = content.len() as u64;
         let version = Version { etag: "e".into(), version_id: None, last_modified_ms: None, size_bytes };
-        Plan { contexts: Arc::new(OfFamily(family)), object: object(), version, limits, scratch: Arc::new(InMemory) }
+        Plan {
+            contexts: Arc::new(OfFamily(family)),
+            object: object(),
+            version,
+            limits,
+            scratch: Arc::new(InMemory),
+            room: Room::default(),
+            buffers: Buffers::default(),
+        }
     }
 
     /// Brings a reading what it asks for: the body in pieces of so many bytes, and as many fingerprints at once.
@@ -181,6 +190,7 @@ mod tests {
                         let rest = &self.accepted[from as usize..];
                         Input::Fingerprints(rest[..rest.len().min(self.piece)].to_vec())
                     }
+                    Step::Need(Need::Room(_)) => Input::Room,
                     Step::Need(Need::Reopen) => {
                         at = 0;
                         Input::Reopened
@@ -286,6 +296,37 @@ mod tests {
     fn delivered(versions: &[&str], piece: usize) -> Vec<Vec<String>> {
         let (mut known, rules) = (Known::default(), Rules { piece, ..RULES });
         versions.iter().map(|version| known.read(version.as_bytes(), &rules).texts).collect()
+    }
+
+    #[test]
+    fn a_reading_asks_for_memory_beyond_its_base_and_gives_it_back() {
+        let line = "x".repeat(1 << 20);
+        let content = zstd::encode_all(format!("{line}\nshort\n").as_bytes(), 1).unwrap();
+        let (room, left) = Purse::of(0);
+        let limits = Limits { line_bytes_max: 2 << 20, ..LIMITS };
+        let plan = Plan { room, ..plan(&ONCE, &content, limits) };
+        let mut reader = super::deliver(plan, to(vec![at(0)]));
+        let (mut out, mut input, mut granted, mut rest) = (Vec::new(), Input::GoOn, 0, Some(content.clone()));
+        loop {
+            input = match reader.step(input, &mut out) {
+                Step::Done(ended) => break assert!(ended.unwrap().is_complete),
+                Step::Need(Need::More) => rest.take().map_or(Input::End, |rest| Input::Bytes(vec![rest.into()])),
+                Step::Need(Need::Room(bytes)) => {
+                    assert!(bytes <= 8 << 20, "{bytes}");
+                    assert!(
+                        matches!(reader.step(Input::GoOn, &mut out), Step::Need(Need::Room(same)) if same == bytes)
+                    );
+                    granted += bytes;
+                    Input::Room
+                }
+                Step::Need(_) | Step::Emit => Input::GoOn,
+            }
+        }
+        let texts: Vec<String> = out.iter().flat_map(|offer| lines(&offer.part.piece.bytes)).collect();
+        assert_eq!(texts, [line.as_str(), "short"]);
+        drop(reader);
+        assert!(granted > 0);
+        assert_eq!(*left.lock().unwrap(), granted);
     }
 
     #[test]
@@ -480,7 +521,7 @@ mod tests {
         [1, 2, 3].into_iter().for_each(|place| _ = output.gap.insert(place));
         let encoder = Encoder::new(EncodingName::Ocsf, Options::default());
         let before = known.progress.clone();
-        let deliver = Deliver { before: before.clone(), encoders: vec![encoder], ..to(vec![output]) };
+        let deliver = Deliver { before: before.clone(), encoders: vec![encoder.clone()], ..to(vec![output]) };
         let driver = Driver { content, accepted: &known.fingerprints, piece: 3 };
         let (offers, ended) = driver.drive(super::deliver(plan(&OF_THREE_EVENTS, content, LIMITS), deliver));
         assert!(ended.unwrap().is_complete && offers.len() == 1);

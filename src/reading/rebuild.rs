@@ -26,7 +26,8 @@ pub struct Rebuild {
 
 /// Emits the accepted records of the part, as far as the content still has them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
-    Reader::new(|supply, outlet| async move {
+    let room = plan.room.clone();
+    Reader::new(&room, |supply, outlet| async move {
         let Rebuild { before, advance, encoder, skipped, lacked } = rebuild;
         let output = match &advance.form {
             Form::Onward { .. } => Output { cursor: advance.before, ..Output::default() },

@@ -19,8 +19,7 @@ fn uid(place: u64, index: u32) -> EventId {
 }
 
 fn head(place: u64, index: u32) -> Head {
-    let (uid, class, severity, status) =
-        (uid(place, index), Class::Authentication, Severity::High, Status::Failure);
+    let (uid, class, severity, status) = (uid(place, index), Class::Authentication, Severity::High, Status::Failure);
     Head { uid, time_ms: -5, place, index, class, severity, status, choice: 3 }
 }
 

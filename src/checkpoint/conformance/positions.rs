@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::gaps::{fill, onward};
 use super::{commit, cursors, deliver, finish, held, lane, object, part, receipt, seal, sites};
-use crate::batch::Lane;
+use crate::batch::{Lane, Part};
 use crate::checkpoint::StoreError;
+use crate::event::Encoded;
 use crate::sink::{LaneState, State};
 
 #[tokio::test]
@@ -57,6 +58,19 @@ async fn a_sealed_batch_outlives_the_process_with_its_id() {
         assert_eq!(cursors(&store).await, (3, vec![3, 0]));
         let last_id = Some(found.manifest().id.clone());
         assert_eq!(store.positions.lane(&lane("a")).await.unwrap(), LaneState { seq: 1, last_id, state: None });
+    }
+}
+
+#[tokio::test]
+async fn the_last_batch_of_a_lane_is_the_last_that_its_receiver_has_heard_of() {
+    for site in sites() {
+        let store = site.open();
+        let sealed = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        commit(&store, &sealed).await;
+        let nothing = Part { piece: Encoded::default().into(), ..part(2, 3, true) };
+        deliver(&store, "a", vec![nothing]).await;
+        let last_id = Some(sealed.manifest().id.clone());
+        assert_eq!(store.positions.lane(&lane("a")).await.unwrap(), LaneState { seq: 2, last_id, state: None });
     }
 }
 

@@ -148,7 +148,9 @@ fn write_commit(
     let quarantine = refusals.refuse(receipt.refused())?;
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
-    batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
+    // The receiver never hears of a batch without events: the last that it knows is the one before.
+    let last_id = if manifest.pieces().next().is_some() { Some(manifest.id.clone()) } else { before.last_id };
+    batches::set_lane(connection, lane, &LaneState { seq, last_id, state })?;
     batches::remove(connection, lane, seq)?;
     Ok(Committed { gaps, quarantine })
 }

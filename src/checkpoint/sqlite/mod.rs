@@ -58,6 +58,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -74,6 +75,13 @@ const DATABASE: &str = "checkpoints.sqlite";
 
 /// How many reads may run at once, each over a connection of its own.
 const READERS_MAX: usize = 8;
+
+/// What the writer and each reader keep of the database in memory.
+const WRITER_CACHE_BYTES: usize = 2 << 20;
+const READER_CACHE_BYTES: usize = 256 << 10;
+
+/// What the store's caches take together.
+pub const CACHE_BYTES: usize = WRITER_CACHE_BYTES + READERS_MAX * READER_CACHE_BYTES;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -306,7 +314,15 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
-    if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+    // Else a statement is planned anew for each value that is bound to it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    let is_reader = flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let cache_bytes = if is_reader { READER_CACHE_BYTES } else { WRITER_CACHE_BYTES };
+    // Less than nothing is a number of KiB, not of pages.
+    connection.pragma_update(None, "cache_size", -i64::try_from(cache_bytes >> 10).unwrap_or(1024))?;
+    if !is_reader {
+        // What a savepoint changes is kept for its rollback: in memory, not in a file that is written to each time.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;

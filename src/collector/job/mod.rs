@@ -233,6 +233,7 @@ impl Announced {
             positions: Arc::clone(&self.services.store.positions),
             scratch: Arc::clone(&self.services.scratch),
             compute: self.services.compute,
+            budget: &self.services.budget,
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),

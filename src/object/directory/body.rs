@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
@@ -27,13 +27,24 @@ pub struct FileBody {
     arrived_ms: Option<i64>,
     at: u64,
     end: u64,
+    /// The bytes that were given last: their memory is used again once whoever got them is done.
+    given: Bytes,
 }
 
 impl FileBody {
     /// The bytes that the opened file has now.
     pub(super) fn new(object: &ObjectId, file: File, version: &Version, arrived_ms: Option<i64>) -> Self {
         let (object, etag, modified_ms) = (object.clone(), version.etag.clone(), version.last_modified_ms);
-        Self { object, file: Some(file), etag, modified_ms, arrived_ms, at: 0, end: version.size_bytes }
+        Self {
+            object,
+            file: Some(file),
+            etag,
+            modified_ms,
+            arrived_ms,
+            at: 0,
+            end: version.size_bytes,
+            given: Bytes::new(),
+        }
     }
 
     /// When the file came to be what it is, in milliseconds since the epoch. Another write within the same tick of the file
@@ -51,13 +62,15 @@ impl FileBody {
         let file = self.file.as_mut()?;
         let result = if self.at < self.end {
             let length = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
-            let mut chunk = BytesMut::zeroed(length);
+            let mut chunk = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
+            chunk.resize(length, 0);
             match file.read(&mut chunk) {
                 Ok(0) => Err(ReadError::Changed { object: self.object.clone() }),
                 Ok(count) => {
                     chunk.truncate(count);
                     self.at += count as u64;
-                    Ok(chunk.freeze())
+                    self.given = chunk.freeze();
+                    Ok(self.given.clone())
                 }
                 Err(error) => Err(failed(&self.object, &error)),
             }

@@ -216,7 +216,9 @@ impl LaneSender {
     /// Commits what is complete, and seals what is cut as far as the window has room.
     async fn advance(&mut self, gathering: &mut Gathering) -> Result<(), WorkerError> {
         while let Some(receipt) = self.complete() {
-            match gathering.cut_by_now() {
+            // What else is under way would not go on meanwhile.
+            let next = if self.window.len() > 1 { gathering.cut_by_now() } else { gathering.cut_soon().await };
+            match next {
                 Some(next) => self.commit_and_seal(&receipt, next).await?,
                 None => self.commit_alone(&receipt).await?,
             }

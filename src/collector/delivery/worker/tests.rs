@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, yield_now};
 use super::*;
 use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits, Selection};
 use crate::checkpoint::{DiskScratch, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
+use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
 use crate::collector::delivery::recovery::look_up;
@@ -134,6 +135,7 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
     let (feeds, limits) = (Arc::new(Feeds(Vec::new())), crate::config::Limits::default());
     let (shared, scratch): (_, Arc<dyn Scratch>) = (Store::new(store.clone()), Arc::new(DiskScratch("/".into())));
     let lane = lane();
+    let budget = Budget::new(0);
     let unfinished = look_up(
         &shared,
         &scratch,
@@ -143,6 +145,7 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         &encoder,
         &limits,
         Compute::InPlace,
+        &budget,
         &random,
         &reporter,
         &halt,
