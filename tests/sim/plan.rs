@@ -273,7 +273,7 @@ impl Setting {
             let name = sink_name(sink);
             let _ = writeln!(
                 text,
-                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = \"raw\"\nenvelope = true"
+                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = {{ name = \"raw\", envelope = true }}"
             );
         }
         text
