@@ -12,7 +12,7 @@ pub mod checkpoint {
 }
 
 pub mod collector {
-    pub use crate::collector::{Error, Mode, run_in, world};
+    pub use crate::collector::{Error, Mode, run_in};
 
     pub mod clock {
         pub use crate::collector::clock::Clock;
@@ -28,6 +28,10 @@ pub mod collector {
 
     pub mod shutdown {
         pub use crate::collector::shutdown::{Stop, channel};
+    }
+
+    pub mod world {
+        pub use crate::collector::world::World;
     }
 }
 
@@ -82,6 +86,10 @@ pub mod notification {
 
     pub mod scan {
         pub use crate::notification::scan::{Found, ScanError};
+    }
+
+    pub mod sqs {
+        pub use crate::notification::sqs::SqsQueue;
     }
 }
 

@@ -15,7 +15,13 @@ const PLACES: &[(&[&str], &[&str])] = &[
     (&["tokio::spawn(", "JoinSet"], &["src/collector/"]),
     (
         &["spawn_blocking("],
-        &["src/checkpoint/sqlite/mod.rs", "src/collector/compute.rs", "src/sink/file/", "src/sink/http/"],
+        &[
+            "src/notification/directory/calls.rs",
+            "src/checkpoint/sqlite/mod.rs",
+            "src/collector/compute.rs",
+            "src/sink/file/",
+            "src/sink/http/",
+        ],
     ),
     // The one thread that owns the connection to the checkpoint store.
     (&["thread::spawn(", "thread::Builder"], &["src/checkpoint/sqlite/writer.rs", "src/collector/"]),

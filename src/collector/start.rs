@@ -33,7 +33,7 @@ use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
@@ -173,7 +173,7 @@ async fn sink_workers(
 pub(super) fn scanners(
     config: &Config,
     services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
+    read_requests: &ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
 ) {
@@ -193,20 +193,22 @@ pub(super) fn scanners(
             read_requests: read_requests.clone(),
             at_start,
             every,
+            watch_patience: config.limits.request_timeout,
             once: basis.once,
         };
         let halt = basis.halt.clone();
-        sources.spawn(async move { Ok(scanner.run(halt).await?) });
+        sources.spawn(async move {
+            tokio::select! {
+                biased;
+                () = halt.requested() => Ok(()),
+                ended = scanner.run() => Ok(ended?),
+            }
+        });
     }
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -222,12 +224,7 @@ pub(super) fn requeues(
 }
 
 /// The task that takes up objects that no feed took before.
-pub(super) fn rerouting(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -242,7 +239,7 @@ pub(super) fn queues<Q: Queue>(
     config: &Config,
     mut queues: BTreeMap<String, Q>,
     services: &Arc<Services>,
-    read_requests: mpsc::Sender<ReadRequest>,
+    read_requests: ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,

@@ -12,8 +12,8 @@ use crate::event::filter::Filter;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
 use crate::event::secrets::write_masked;
-use crate::event::text::write_escaped;
 use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf};
+use crate::records::escaped::write_escaped;
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]

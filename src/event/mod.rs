@@ -55,7 +55,7 @@ pub use mapping::{Mapping, MappingError, Parts, Role, Row, Rows, Slot};
 pub use secrets::{Mask, Secrets};
 pub(crate) use secrets::{is_secret, may_be_secret, write_masked};
 pub use text::Text;
-pub(crate) use text::{next_special, unescape};
+pub(crate) use text::unescape;
 pub use value::{Members, Value};
 
 /// Where a record was read: what all events of one object share.

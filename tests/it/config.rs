@@ -77,6 +77,22 @@ fn a_wrong_configuration_ends_with_78_and_names_each_fault() {
 }
 
 #[test]
+fn a_group_that_is_not_there_is_a_wrong_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    let text = "state_dir = \"/s\"\n[feed.a]\nfamily = \"databricks\"\nbucket = \"logs\"\nsinks = [\"out\"]\n[sink.out]\ntype = \"file\"\npath = \"/out\"\ngroup = \"no-such-group\"\n";
+    std::fs::write(&path, text).unwrap();
+    for command in ["check", "run"] {
+        let output = auditferry(&[command, "--config", path.to_str().unwrap()]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{command}: {said}");
+        let expected =
+            format!("{}:9: sink.out.group: there is no group `no-such-group` on this machine", path.display());
+        assert!(said.lines().any(|line| line == expected), "{command}: {said}");
+    }
+}
+
+#[test]
 fn what_ends_the_program_is_told_by_its_code() {
     for (arguments, code) in [
         (&["check", "--config", "/not/there.toml"][..], 66),

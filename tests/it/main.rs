@@ -43,6 +43,7 @@ mod requeue;
 mod restart;
 mod s3_access;
 mod scan;
+mod shares;
 mod shutdown;
 mod signals;
 mod sink_http;

@@ -131,7 +131,13 @@ impl Announced {
             Some(etag) if !anew && self.position.is_settled() => Condition::UnlessEtag(etag.clone()),
             _ => Condition::Any,
         };
-        match self.task.feed.place.read(&self.task.object, condition).await {
+        let read = tokio::select! {
+            biased;
+            // Nothing is in hand yet.
+            () = self.services.shutdown.requested() => return Ok(Opening::Nothing(JobEnd::default())),
+            read = self.task.feed.place.read(&self.task.object, condition) => read,
+        };
+        match read {
             Ok(Reading::Changed(snapshot)) => {
                 self.is_of_a_size(&snapshot.version)?;
                 if anew {

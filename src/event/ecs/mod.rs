@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use crate::event::id::hyphenated;
 use crate::event::members::{close, int, object, text, texts};
-use crate::event::text::write_escaped;
 use crate::event::{Activity, Class, Endpoint, Event, Options, Seen, Status, Text, User, moment, ocsf};
+use crate::records::escaped::write_escaped;
 
 /// Appends the event, without a line end.
 ///

@@ -17,11 +17,11 @@ mod version;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, int, text, texts};
-use crate::event::text::write_escaped;
 use crate::event::value::write_int;
 use crate::event::{
     Activity, Class, Event, HttpRequest, Metadata, Options, Seen, Status, Text, any_says_something, moment,
 };
+use crate::records::escaped::write_escaped;
 
 use places::Attributes;
 use version::Schema;

@@ -12,6 +12,10 @@ pub mod emulator;
 
 pub mod http;
 
+pub mod inside;
+
+pub mod lease;
+
 pub mod log;
 
 pub mod ocsf;
