@@ -226,8 +226,8 @@ impl Receipt {
     }
 
     #[cfg(test)]
-    pub(crate) fn of_test() -> Self {
-        Self::accepted()
+    pub(crate) fn of_test(refused: Vec<RefusedEvent>) -> Self {
+        Self { state: None, refused }
     }
 
     fn at(state: State) -> Self {

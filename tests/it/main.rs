@@ -38,6 +38,7 @@ mod reading;
 mod redacted_wrappers;
 mod redacting_feed;
 mod redaction;
+mod refused_events;
 mod requeue;
 mod restart;
 mod s3_access;
