@@ -142,8 +142,7 @@ fn marked(table: &sink::Config, now_ms: i64) -> Result<(Batch, String), SinkTest
         .map_err(|refusal| SinkTestError::Unmade(refusal.to_string()))?;
     let piece: Piece = encoded.pop().unwrap_or_default().into();
     let uid = piece.heads.first().map(|head| head.uid.to_string()).ok_or_else(|| unmade("it gives no event"))?;
-    let version =
-        Version { etag: "sink-test".into(), version_id: None, last_modified_ms: Some(now_ms), size_bytes: 0 };
+    let version = Version { etag: "sink-test".into(), version_id: None, last_modified_ms: Some(now_ms), size_bytes: 0 };
     let provenance = Provenance { feed: "sink-test".into(), family: family.name, object, version };
     let id = format!("auditferry-sink-test-{now_ms}");
     let parts = Arc::new([BatchPart { provenance: Arc::new(provenance), piece }]);

@@ -56,7 +56,9 @@ fn a_sink_that_does_not_work_says_at_which_step_and_what_the_daemon_would_do() {
     }
     let nobody = tested("type = \"http\"\nurl = \"http://127.0.0.1:9/in\"\n");
     assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody.stderr));
-    let secret = tested("type = \"http\"\nurl = \"https://siem.invalid\"\nauth = { type = \"bearer\", token = \"file:/nowhere\" }\n");
+    let secret = tested(
+        "type = \"http\"\nurl = \"https://siem.invalid\"\nauth = { type = \"bearer\", token = \"file:/nowhere\" }\n",
+    );
     let told = said(&secret.stderr);
     assert!(secret.status.code() == Some(78) && told.contains("/nowhere"), "{told}");
     assert!(said(&secret.stdout).is_empty());
