@@ -37,6 +37,7 @@
 //! | reader, pump | one reading of one version, as a machine that asks for bytes and emits parts; what drives it |
 //! | fan-out, output | from records to parts, each record encoded once per encoding; one receiver of parts |
 //! | scratch | room on disk for one reading: records that come in another order than they were accepted in, and fingerprints past memory |
+//! | room, budget | the memory of one reading: a base, and what is lent to it; what all of them have together beyond their bases |
 //! | services | what every job works with |
 //! | in-flight message, ack handle | a message received and not yet deleted; one change's share in it |
 //! | read request, pending change | what asks for an object to be read; what of that waits for the object's next job |
@@ -51,40 +52,44 @@
 //! | decode error | why a record gives no event; it is *refused* then, and goes to quarantine |
 //! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 
-pub mod secret;
+mod secret;
 
-pub mod transport;
+mod transport;
 
-pub mod identity;
+mod room;
 
-pub mod notification;
+mod identity;
 
-pub mod object;
+mod notification;
 
-pub mod records;
+mod object;
 
-pub mod delta;
+mod records;
 
-pub mod users;
+mod delta;
 
-pub mod event;
+mod users;
 
-pub mod family;
+mod event;
 
-pub mod batch;
+mod family;
 
-pub mod reading;
+mod batch;
 
-pub mod sink;
+mod reading;
 
-pub mod checkpoint;
+mod sink;
 
-pub mod config;
+mod checkpoint;
 
-pub mod telemetry;
+mod config;
 
-pub mod admin;
+mod telemetry;
 
-pub mod collector;
+mod admin;
+
+mod collector;
 
 pub mod cli;
+
+pub mod testing;

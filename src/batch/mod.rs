@@ -1,5 +1,7 @@
 //! Groups encoded events for one sink, with the advances that delivering them makes.
 
+mod buffers;
+
 mod builder;
 
 mod manifest;
@@ -16,6 +18,7 @@ use crate::event::{Encoded, Head};
 use crate::notification::ObjectId;
 use crate::object::Version;
 
+pub use buffers::{BUFFER_BYTES, Buffers};
 pub use builder::{Builder, Limits};
 pub use manifest::{Manifest, PieceMark, SealedPart};
 pub use request::{Request, RequestEvent, RequestLimits, Selection};
@@ -147,18 +150,26 @@ pub struct Piece {
     /// Where each event ends in `bytes`.
     pub ends: Arc<[u32]>,
     pub heads: Arc<[Head]>,
+    /// How many events the encoder's filter left out beside them.
+    pub filtered: u64,
     /// BLAKE3 of `bytes`.
     pub hash: blake3::Hash,
 }
 
 impl From<Encoded> for Piece {
     fn from(encoded: Encoded) -> Self {
-        let hash = blake3::hash(&encoded.bytes);
-        Self { bytes: encoded.bytes.into(), ends: encoded.ends.into(), heads: encoded.heads.into(), hash }
+        Self::new(encoded, Bytes::from)
     }
 }
 
 impl Piece {
+    /// What was encoded; `keep` makes its bytes those of the piece.
+    pub fn new(encoded: Encoded, keep: impl FnOnce(Vec<u8>) -> Bytes) -> Self {
+        let hash = blake3::hash(&encoded.bytes);
+        let Encoded { bytes, ends, heads, filtered, .. } = encoded;
+        Self { bytes: keep(bytes), ends: ends.into(), heads: heads.into(), filtered: filtered.events, hash }
+    }
+
     /// The events one by one, each with its newline.
     pub fn events(&self) -> impl Iterator<Item = (&Head, &[u8])> {
         self.heads.iter().zip(lines(&self.bytes, &self.ends))

@@ -1,11 +1,13 @@
 //! What every job works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::batch::Part;
 use crate::checkpoint::Store;
+use crate::collector::budget::Budget;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -21,6 +23,9 @@ use crate::reading::Scratch;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
+/// A job waits no longer for a best-effort sink: for a batch of its own and the sink's answer.
+const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Shared by all that runs.
 pub(super) struct Services {
     pub feeds: Arc<Feeds>,
@@ -29,6 +34,7 @@ pub(super) struct Services {
     pub scratch: Arc<dyn Scratch>,
     pub clock: Clock,
     pub compute: Compute,
+    pub budget: Budget,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub reporter: Reporter,
@@ -50,8 +56,14 @@ impl Services {
             biased;
             taken = self.workers[sink].offer(part, tracker) => taken,
             () = self.stopped_for_long() => false,
-            () = tokio::time::sleep(self.limits.sink_patience) => false,
+            () = tokio::time::sleep(self.patience(sink)) => false,
         }
+    }
+
+    /// How long a job waits for a sink that stands still: hardly for one that no message waits for.
+    fn patience(&self, sink: SinkId) -> Duration {
+        let patience = self.limits.sink_patience;
+        if self.workers[sink].required { patience } else { patience.min(BEST_EFFORT_PATIENCE) }
     }
 
     /// Shows health that the dispatcher is running.
@@ -94,7 +106,7 @@ impl Services {
         object: &ObjectId,
         progress: &Progress,
     ) -> bool {
-        let patience = self.limits.sink_patience;
+        let patience = self.patience(sink);
         let mut moved = tracker.progress();
         loop {
             tokio::select! {

@@ -12,6 +12,7 @@ use tracing::info;
 use crate::admin::{self, Listener, SocketFile};
 use crate::batch::{self, Lane};
 use crate::checkpoint::Store;
+use crate::collector::budget::Budget;
 use crate::collector::build;
 use crate::collector::clock::{self, Clock};
 use crate::collector::compute::Compute;
@@ -32,15 +33,15 @@ use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
-use crate::config::{Config, Limits, Listen, feed};
+use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
 use crate::notification::queue::Queue;
 use crate::reading::Scratch;
-use crate::sink::{self, Flow, Sink};
+use crate::sink::{self, Sink};
 use crate::telemetry::health::Health;
 use crate::telemetry::status::Now;
 use crate::telemetry::systemd;
@@ -58,6 +59,7 @@ pub(super) struct Basis {
     pub clock: Clock,
     pub random: Random,
     pub compute: Compute,
+    pub budget: Budget,
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
@@ -65,26 +67,26 @@ pub(super) struct Basis {
     pub once: bool,
 }
 
-/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program and the sink's
-/// encoding, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
+/// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
-    let mut reading = blake3::Hasher::new();
+    let mut said_by = blake3::Hasher::new();
+    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
         let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
-        reading.update(said.as_bytes());
+        said_by.update(said.as_bytes());
     }
-    let reading = reading.finalize().to_hex();
-    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
+    let hash = said_by.finalize().to_hex();
+    format!("{}/{}/{}", env!("CARGO_PKG_VERSION"), table.encoding.name.name(), &hash[..16])
 }
 
-/// When a sink's batches are cut: as its table says, else as `[limits]`, else as its kind. One more has room than the window
-/// takes; a lane has its part of the sink's room.
-fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: usize) -> batch::Limits {
-    let sink::BatchConfig { bytes, events, age } = table.batch;
-    let bytes = bytes.or(limits.batch_bytes).unwrap_or(flow.batch_bytes);
+/// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
+fn batch_limits(limits: &Limits, table: &sink::Config, share: Share) -> batch::Limits {
+    let sink::BatchConfig { events, age, .. } = table.batch;
     batch::Limits {
-        bytes: bytes.min(room_bytes / (usize::from(flow.window) + 1)),
+        bytes: share.batch_bytes,
         events: events.unwrap_or(limits.batch_events),
         age: age.unwrap_or(limits.batch_age),
     }
@@ -92,6 +94,7 @@ fn batch_limits(limits: &Limits, table: &sink::Config, flow: Flow, room_bytes: u
 
 pub(super) async fn workers(
     config: &Config,
+    shares: &BTreeMap<String, Share>,
     feeds: &Arc<Feeds>,
     mut sinks: BTreeMap<String, Vec<Box<dyn Sink>>>,
     basis: &Basis,
@@ -100,9 +103,10 @@ pub(super) async fn workers(
     let mut handles = Vec::with_capacity(config.sink.len());
     for (position, (name, table)) in config.sink.iter().enumerate() {
         let lanes = sinks.remove(name).filter(|lanes| !lanes.is_empty());
-        let lanes = lanes.ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
+        let share = shares.get(name).copied();
+        let (lanes, share) = lanes.zip(share).ok_or_else(|| Error::Config(format!("sink {name} is not there")))?;
         let encoder = encoder_name(config, name, table).into();
-        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, encoder, lanes };
+        let sink = SinkParts { name: name.as_str().into(), id: SinkId(position), table, share, encoder, lanes };
         handles.push(sink_workers(config, feeds, sink, basis, tasks).await?);
     }
     Ok(handles.into_iter().collect())
@@ -113,6 +117,7 @@ struct SinkParts<'a> {
     name: Arc<str>,
     id: SinkId,
     table: &'a sink::Config,
+    share: Share,
     encoder: Arc<str>,
     lanes: Vec<Box<dyn Sink>>,
 }
@@ -121,24 +126,23 @@ struct SinkParts<'a> {
 async fn sink_workers(
     config: &Config,
     feeds: &Arc<Feeds>,
-    SinkParts { name, id, table, encoder, lanes }: SinkParts<'_>,
+    SinkParts { name, id, table, share, encoder, lanes }: SinkParts<'_>,
     basis: &Basis,
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<WorkerHandle, Error> {
     let limits = &config.limits;
-    let Basis { store, scratch, clock, random, compute, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, once } = basis;
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
-    let room_bytes = limits.in_flight_bytes / config.sink.len().max(1) / lanes.len();
-    let batches = batch_limits(limits, table, flow, room_bytes);
-    let room_bytes = room_bytes.min((usize::from(flow.window) + 1) * batches.bytes);
-    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, room_bytes);
+    let batches = batch_limits(limits, table, share);
+    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes);
     let gate = Gate::new(random);
     for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
         let lane = Lane { sink: Arc::clone(&name), number };
-        let unfinished =
-            recovery::look_up(store, scratch, feeds, id, &lane, &encoder, limits, *compute, random, reporter, halt)
-                .await?;
+        let unfinished = recovery::look_up(
+            store, scratch, feeds, id, &lane, &encoder, limits, *compute, budget, random, reporter, halt,
+        )
+        .await?;
         let setup = worker::Setup {
             lane,
             sink: sink.into(),
@@ -163,13 +167,13 @@ async fn sink_workers(
             }
         });
     }
-    Ok(handle)
+    Ok(handle.required(table.required))
 }
 
 pub(super) fn scanners(
     config: &Config,
     services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
+    read_requests: &ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
 ) {
@@ -189,20 +193,22 @@ pub(super) fn scanners(
             read_requests: read_requests.clone(),
             at_start,
             every,
+            watch_patience: config.limits.request_timeout,
             once: basis.once,
         };
         let halt = basis.halt.clone();
-        sources.spawn(async move { Ok(scanner.run(halt).await?) });
+        sources.spawn(async move {
+            tokio::select! {
+                biased;
+                () = halt.requested() => Ok(()),
+                ended = scanner.run() => Ok(ended?),
+            }
+        });
     }
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -218,12 +224,7 @@ pub(super) fn requeues(
 }
 
 /// The task that takes up objects that no feed took before.
-pub(super) fn rerouting(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -238,7 +239,7 @@ pub(super) fn queues<Q: Queue>(
     config: &Config,
     mut queues: BTreeMap<String, Q>,
     services: &Arc<Services>,
-    read_requests: mpsc::Sender<ReadRequest>,
+    read_requests: ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,
@@ -390,12 +391,21 @@ mod tests {
         let names = [
             name("", ""),
             name("", "encoding = \"ecs\""),
-            name("", "ocsf_version = \"1.3.0\""),
-            name("", "raw_data = true"),
-            name("", "observables = false"),
-            name("", "labels = false"),
+            name("", "encoding = { ocsf_version = \"1.3.0\" }"),
+            name("", "encoding = { raw_data = true }"),
+            name("", "encoding = { observables = false }"),
+            name("", "encoding = { labels = false }"),
             name("", "encoding = \"raw\""),
-            name("", "encoding = \"raw\"\nenvelope = true"),
+            name("", "encoding = { name = \"raw\", envelope = true }"),
+            name("", "encoding = { name = \"columns\", table = \"databricks_audit\" }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"a\" } }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"b\" } }"),
+            name("", "filter = { classes = [\"authentication\"] }"),
+            name("", "filter = { families = [\"ydb\"] }"),
+            name("", "filter = { severity_min = \"low\" }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann\"] } }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann*\"] } }"),
+            name("", "filter = { not_match = { \"actor.user.name\" = [\"ann\"] } }"),
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
@@ -407,6 +417,6 @@ mod tests {
         for (index, name) in names.iter().enumerate() {
             assert!(!names[..index].contains(name), "{name}");
         }
-        assert_eq!(name("", ""), name("", "labels = true\nocsf_version = \"1.8.0\""));
+        assert_eq!(name("", ""), name("", "encoding = { labels = true, ocsf_version = \"1.8.0\" }"));
     }
 }

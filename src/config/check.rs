@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::check_sink::{check_encoding, check_filter};
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
-use crate::config::{Config, Limits, check_feed, places};
+use crate::config::{Config, check_feed, memory, places};
 use crate::notification::queue;
 use crate::sink::{self, Output};
 
@@ -28,12 +29,13 @@ pub(super) fn check(config: &Config, names: &Names) -> Found {
         check_name(&["queue", name], name, &mut found);
         check_queue(name, queue, names, &mut found);
     }
-    sinks(config, &mut found);
+    sinks(config, names, &mut found);
     for (name, feed) in &config.feed {
         check_name(&["feed", name], name, &mut found);
         check_feed::check(name, feed, config, names, &mut found);
     }
     places::check(config, &mut found);
+    memory::check(config, &mut found);
     unused(config, &mut found);
     found
 }
@@ -61,7 +63,9 @@ fn top(config: &Config, names: &Names, found: &mut Found) {
 
 fn limits(config: &Config, found: &mut Found) {
     let limits = &config.limits;
-    found.range(&["limits", "in_flight_bytes"], limits.in_flight_bytes, 64 << 10..=1 << 40);
+    if let Some(bytes) = limits.memory_bytes {
+        found.range(&["limits", "memory_bytes"], bytes, 1 << 20..=1 << 40);
+    }
     found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
     found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
     found.range(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
@@ -69,7 +73,7 @@ fn limits(config: &Config, found: &mut Found) {
     found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
     found.range(&["limits", "inflate_ratio_max"], limits.inflate_ratio_max, 2..=1_000_000);
     found.range(&["limits", "fingerprints_in_memory"], limits.fingerprints_in_memory, 1..=1_000_000_000);
-    batch_size(["limits", "batch_bytes"], limits.batch_bytes, limits, found);
+    batch_size(["limits", "batch_bytes"], limits.batch_bytes, found);
     found.range(&["limits", "batch_events"], limits.batch_events, BATCH_EVENTS);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
     found.range(&["limits", "backlog_objects_max"], limits.backlog_objects_max, 0..=10_000_000);
@@ -100,12 +104,9 @@ fn limits(config: &Config, found: &mut Found) {
 
 const BATCH_EVENTS: RangeInclusive<usize> = 1..=10_000_000;
 
-fn batch_size<const N: usize>(at: [&str; N], bytes: Option<usize>, limits: &Limits, found: &mut Found) {
+fn batch_size<const N: usize>(at: [&str; N], bytes: Option<usize>, found: &mut Found) {
     let Some(bytes) = bytes else { return };
     found.range(&at, bytes, 1..=1 << 30);
-    if bytes > limits.in_flight_bytes {
-        found.problem(&at, format!("expected at most limits.in_flight_bytes ({})", limits.in_flight_bytes));
-    }
 }
 
 fn batch_age(at: &[&str], age: Duration, found: &mut Found) {
@@ -149,16 +150,14 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
     found.range(&at("poison_receives_max"), queue.poison_receives_max, 1..=1000);
 }
 
-fn sinks(config: &Config, found: &mut Found) {
+fn sinks(config: &Config, names: &Names, found: &mut Found) {
     let mut paths: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let mut console: Option<&str> = None;
     for (name, sink) in &config.sink {
         check_name(&["sink", name], name, found);
-        for key in sink.encoding.without_effect() {
-            let message = format!("has no effect with encoding = \"{}\"", sink.encoding.name.name());
-            found.problem(&["sink", name, key], message);
-        }
-        batch_size(["sink", name, "batch", "bytes"], sink.batch.bytes, &config.limits, found);
+        check_encoding(name, &sink.encoding, found);
+        check_filter(name, sink, config, names, found);
+        batch_size(["sink", name, "batch", "bytes"], sink.batch.bytes, found);
         if let Some(events) = sink.batch.events {
             found.range(&["sink", name, "batch", "events"], events, BATCH_EVENTS);
         }

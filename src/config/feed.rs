@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::family::{RedactionConfig, Settings};
+use crate::family::{self, RedactionConfig, Settings};
+use crate::records::Framing;
 use crate::users;
 
 /// One configured source: a family of log, a place, who reads it, what tells of changes, and the sinks it goes to.
@@ -66,6 +67,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether its objects may be Parquet files.
+    pub fn reads_rows(&self) -> bool {
+        family::named(&self.family).is_some_and(|family| matches!(family.framing, Framing::Rows(_)))
+    }
+
     /// Whether the place is scanned at start: as configured, else when there is no queue.
     pub fn scans_at_start(&self) -> bool {
         self.scan_at_start.unwrap_or(self.queue.is_none())

@@ -12,9 +12,13 @@ mod check;
 
 mod check_feed;
 
+mod check_sink;
+
 mod found;
 
 mod layers;
+
+mod memory;
 
 mod places;
 
@@ -36,6 +40,7 @@ use crate::sink;
 
 pub use admin::{Admin, Listen};
 pub(crate) use found::closest;
+pub use memory::{Memory, Share};
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]
@@ -99,8 +104,9 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Bytes of encoded events in flight, over all sinks. Default: 32 MiB.
-    pub in_flight_bytes: usize,
+    /// What the program takes beside its code and its tables: events in flight, objects being read, the store's caches.
+    /// Default: 192 MiB, or what is configured needs if that is more.
+    pub memory_bytes: Option<usize>,
     /// Objects worked on at once. Each feed always has one of its own; the rest is lent to whoever asks. Default: 8.
     pub objects_at_once: usize,
     /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
@@ -111,7 +117,8 @@ pub struct Limits {
     pub inflated_bytes_max: u64,
     /// The highest ratio of inflated to stored bytes. Default: 1000.
     pub inflate_ratio_max: u64,
-    /// Fingerprints of one object compared in memory; past it a temporary table does. Default: 1000000.
+    /// Fingerprints of one object compared in memory, as far as the budget has room; past it a temporary table does.
+    /// Default: 900000, which just fill a table of 17 MB.
     pub fingerprints_in_memory: usize,
     /// A batch is sent when it holds as many bytes. Default: what suits the sink's type, 8 MiB for `file` and `stdout`.
     pub batch_bytes: Option<usize>,
@@ -163,13 +170,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            in_flight_bytes: 32 << 20,
+            memory_bytes: None,
             objects_at_once: 8,
             line_bytes_max: 16 << 20,
             object_bytes_max: 64 << 30,
             inflated_bytes_max: 16 << 30,
             inflate_ratio_max: 1000,
-            fingerprints_in_memory: 1_000_000,
+            fingerprints_in_memory: 900_000,
             batch_bytes: None,
             batch_events: 100_000,
             batch_age: Duration::from_millis(200),

@@ -4,7 +4,7 @@ use crate::delta::digest::ContentDigest;
 use crate::delta::multiset::{Accepted, Taken};
 use crate::delta::prefix::Held;
 use crate::delta::table::ScratchTable;
-use crate::delta::tally::Tally;
+use crate::delta::tally::{FingerprintMemory, Tally};
 use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, Summary};
 use crate::records::lines::Block;
 
@@ -44,12 +44,17 @@ enum Way {
 }
 
 impl Comparison {
-    /// For reading on after a beginning that holds. `before` is what it was checked against; `limit`: fingerprints compared
-    /// in memory.
-    pub fn after(held: Held, before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
+    /// For reading on after a beginning that holds. `before` is what it was checked against.
+    pub fn after(
+        held: Held,
+        before: &Progress,
+        growth: Growth,
+        table: Box<dyn ScratchTable>,
+        memory: impl Into<FingerprintMemory>,
+    ) -> Self {
         let (way, wanted) = match growth {
             Growth::Once => (Way::ByPosition, 0),
-            Growth::Overwritten => (Way::Appended(Tally::new(limit, 0)), before.accepted),
+            Growth::Overwritten => (Way::Appended(Tally::new(memory, 0)), before.accepted),
         };
         Self {
             content_records: before.content_records,
@@ -64,22 +69,32 @@ impl Comparison {
 
     /// For reading from the content's beginning, when nothing is known about it, or nothing holds. The fingerprints of
     /// objects written once are not kept.
-    pub fn whole(before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
+    pub fn whole(
+        before: &Progress,
+        growth: Growth,
+        table: Box<dyn ScratchTable>,
+        memory: impl Into<FingerprintMemory>,
+    ) -> Self {
         let (way, wanted) = match growth {
             Growth::Once => (Way::ByPosition, 0),
-            Growth::Overwritten if before.accepted == 0 => (Way::Appended(Tally::new(limit, 0)), 0),
-            Growth::Overwritten => (Way::Rewritten(Accepted::new(before.accepted, limit)), before.accepted),
+            Growth::Overwritten if before.accepted == 0 => (Way::Appended(Tally::new(memory, 0)), 0),
+            Growth::Overwritten => (Way::Rewritten(Accepted::new(before.accepted, memory.into())), before.accepted),
         };
         Self::begin(before, way, wanted, table)
     }
 
     /// For reading from the content's beginning what has just been found to hold, in this very version: known records are
     /// wanted again, for a sink that has not had them.
-    pub fn again(before: &Progress, growth: Growth, table: Box<dyn ScratchTable>, limit: usize) -> Self {
+    pub fn again(
+        before: &Progress,
+        growth: Growth,
+        table: Box<dyn ScratchTable>,
+        memory: impl Into<FingerprintMemory>,
+    ) -> Self {
         if growth == Growth::Once || !before.in_order || !before.covers_accepted() {
-            return Self::whole(before, growth, table, limit);
+            return Self::whole(before, growth, table, memory);
         }
-        Self::begin(before, Way::Appended(Tally::new(limit, before.accepted)), 0, table)
+        Self::begin(before, Way::Appended(Tally::new(memory, before.accepted)), 0, table)
     }
 
     fn begin(before: &Progress, way: Way, wanted: u64, table: Box<dyn ScratchTable>) -> Self {

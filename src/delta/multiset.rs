@@ -2,11 +2,11 @@
 
 use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
-use crate::delta::tally::Tally;
+use crate::delta::tally::{FingerprintMemory, Tally};
+use crate::room;
 
 /// An object's accepted records as a multiset of fingerprints: 24 bytes a record in memory, and what the tally takes for
 /// each new one; or the table where they are too many.
-#[derive(Debug)]
 pub enum Accepted {
     Memory {
         /// Sorted, so that equal fingerprints stand side by side in order of acceptance.
@@ -15,9 +15,13 @@ pub enum Accepted {
         taken: Vec<u32>,
         /// Those that were taken when none was left.
         new: Tally,
+        _memory: room::Taken,
     },
     Table,
 }
+
+/// What an accepted fingerprint takes in memory: its entry, and its number among those taken.
+const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
 
 /// A fingerprint and the number of the accepted record that has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,12 +40,18 @@ pub enum Taken {
 }
 
 impl Accepted {
-    /// Room for `count` accepted fingerprints; in memory if they are at most `limit`.
-    pub fn new(count: u64, limit: usize) -> Self {
-        match usize::try_from(count).ok().filter(|count| *count <= limit && u32::try_from(*count).is_ok()) {
-            Some(count) => {
-                Self::Memory { entries: Vec::with_capacity(count), taken: Vec::new(), new: Tally::new(limit, 0) }
-            }
+    /// Room for `count` accepted fingerprints; in memory if that has room for them.
+    pub fn new(count: u64, memory: FingerprintMemory) -> Self {
+        let fits = |count: &usize| *count <= memory.fingerprints_max && u32::try_from(*count).is_ok();
+        let count = usize::try_from(count).ok().filter(fits);
+        let taken = count.and_then(|count| memory.room.try_take(count.saturating_mul(ENTRY_BYTES)));
+        match count.zip(taken) {
+            Some((count, _memory)) => Self::Memory {
+                entries: Vec::with_capacity(count),
+                taken: Vec::new(),
+                new: Tally::new(memory, 0),
+                _memory,
+            },
             None => Self::Table,
         }
     }
@@ -79,7 +89,7 @@ impl Accepted {
     /// # Errors
     /// The table's, where it is used.
     pub fn take(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<Taken, TableError> {
-        let Self::Memory { entries, taken, new } = self else {
+        let Self::Memory { entries, taken, new, .. } = self else {
             let occurrence = table.count(fingerprint)?;
             return Ok(match table.nth(fingerprint, occurrence)? {
                 Some(index) => Taken::Known { index, occurrence },
@@ -115,7 +125,7 @@ mod tests {
     fn each_accepted_record_is_taken_once_in_the_order_of_acceptance() {
         for limit in [0, 4, 5] {
             let mut table = MemoryTable::default();
-            let mut accepted = Accepted::new(5, limit);
+            let mut accepted = Accepted::new(5, limit.into());
             for (index, number) in [7, 3, 7, 9, 7].into_iter().enumerate() {
                 accepted.enter(fingerprint(number), index as u64, &mut table).unwrap();
             }

@@ -5,49 +5,137 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
+use crate::room::{Room, Taken};
 
-/// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of the
-/// table, and only the others a number.
-#[derive(Debug)]
+/// How many fingerprints may be compared in memory, and the room for them.
+#[derive(Clone)]
+pub struct FingerprintMemory {
+    pub fingerprints_max: usize,
+    pub room: Room,
+}
+
+impl From<usize> for FingerprintMemory {
+    /// As many, in as much memory as they take.
+    fn from(fingerprints_max: usize) -> Self {
+        Self { fingerprints_max, room: Room::default() }
+    }
+}
+
+/// A table that grows does so in steps of this part of the whole: the copy beside it is as small.
+const SHARDS: usize = 16;
+
+/// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of a table, and
+/// only the others a number.
 pub struct Tally {
-    counted: HashSet<Fingerprint, Keyed>,
+    counted: [Shard<HashSet<Fingerprint, Keyed>>; SHARDS],
     /// How often, for those counted more than once.
-    repeated: HashMap<Fingerprint, u64, Keyed>,
-    limit: usize,
+    repeated: Shard<HashMap<Fingerprint, u64, Keyed>>,
+    distinct: usize,
+    /// Whether memory has no room for more of them.
+    is_full: bool,
+    memory: FingerprintMemory,
+}
+
+/// A table, and the memory that was taken for it.
+struct Shard<T> {
+    table: T,
+    taken: Option<Taken>,
 }
 
 impl Tally {
-    /// Counts up to `limit` distinct fingerprints in memory, those past it in the table. Expects `expected` of
-    /// them.
-    pub fn new(limit: usize, expected: u64) -> Self {
-        let keyed = Keyed::new();
-        let mut tally = Self { counted: HashSet::with_hasher(keyed), repeated: HashMap::with_hasher(keyed), limit };
+    /// Counts distinct fingerprints in memory as far as that goes, those past it in the table. Expects `expected` of them.
+    pub fn new(memory: impl Into<FingerprintMemory>, expected: u64) -> Self {
+        let (keyed, memory) = (Keyed::new(), memory.into());
+        let mut tally = Self {
+            counted: std::array::from_fn(|_| Shard { table: HashSet::with_hasher(keyed), taken: None }),
+            repeated: Shard { table: HashMap::with_hasher(keyed), taken: None },
+            distinct: 0,
+            is_full: memory.fingerprints_max == 0,
+            memory,
+        };
         tally.reserve(expected);
         tally
     }
 
     /// Makes room for as many more, as far as memory may be used.
     pub fn reserve(&mut self, expected: u64) {
-        let room = usize::try_from(expected).unwrap_or(usize::MAX).min(self.limit);
-        self.counted.reserve(room.saturating_sub(self.counted.len()));
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(self.memory.fingerprints_max);
+        // Fingerprints are spread evenly, but not quite.
+        let each = expected / SHARDS + expected / (8 * SHARDS);
+        for shard in &mut self.counted {
+            if each > shard.table.capacity() {
+                grow_set(shard, each, &self.memory.room);
+            }
+        }
     }
 
     /// Counts the fingerprint once more; says how often it had been counted before.
     ///
     /// # Errors
-    /// The table's, past the limit.
+    /// The table's, where memory has no room.
     pub fn count(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
-        if self.counted.len() < self.limit {
-            if self.counted.insert(fingerprint) {
+        let shard = &mut self.counted[usize::from(fingerprint.0[0]) % SHARDS];
+        if !self.is_full && shard.table.len() == shard.table.capacity() {
+            let twice = (2 * shard.table.capacity()).max(FIRST_CAPACITY);
+            self.is_full = !grow_set(shard, twice, &self.memory.room);
+        }
+        if !self.is_full {
+            if shard.table.insert(fingerprint) {
+                self.distinct += 1;
+                self.is_full = self.distinct >= self.memory.fingerprints_max;
                 return Ok(0);
             }
-        } else if !self.counted.contains(&fingerprint) {
+        } else if !shard.table.contains(&fingerprint) {
             return table.count(fingerprint);
         }
-        let count = self.repeated.entry(fingerprint).or_insert(1);
-        *count += 1;
-        Ok(*count - 1)
+        self.count_again(fingerprint, table)
     }
+
+    /// Counts a fingerprint that was counted in memory before.
+    fn count_again(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
+        let Shard { table: repeated, taken } = &mut self.repeated;
+        if let Some(count) = repeated.get_mut(&fingerprint) {
+            *count += 1;
+            return Ok(*count - 1);
+        }
+        if repeated.len() == repeated.capacity() {
+            let twice = (2 * repeated.capacity()).max(FIRST_CAPACITY);
+            let bytes = table_bytes::<(Fingerprint, u64)>(twice);
+            match self.memory.room.try_take(bytes).filter(|_| !self.is_full) {
+                Some(more) => {
+                    repeated.reserve(twice - repeated.len());
+                    *taken = Some(more);
+                }
+                // All but the first time it is counted there, now and from now on.
+                None => {
+                    self.is_full = true;
+                    return Ok(1 + table.count(fingerprint)?);
+                }
+            }
+        }
+        repeated.insert(fingerprint, 2);
+        Ok(1)
+    }
+}
+
+/// How many entries a table has room for at first.
+const FIRST_CAPACITY: usize = 28;
+
+/// Makes room for `capacity` fingerprints; false where there is none.
+fn grow_set(shard: &mut Shard<HashSet<Fingerprint, Keyed>>, capacity: usize, room: &Room) -> bool {
+    let more = room.try_take(table_bytes::<Fingerprint>(capacity));
+    let grows = more.is_some();
+    if grows {
+        shard.table.reserve(capacity.saturating_sub(shard.table.len()));
+        shard.taken = more;
+    }
+    grows
+}
+
+/// What a table of the standard library takes: a power of two of entries, each with a byte of its own, seven eighths of them
+/// used.
+fn table_bytes<T>(capacity: usize) -> usize {
+    (capacity.saturating_mul(8) / 7).next_power_of_two().saturating_mul(size_of::<T>() + 1)
 }
 
 /// Hashes fingerprints for a table. They are evenly spread already, but whoever writes log lines can search for ones that
@@ -107,6 +195,7 @@ impl Hasher for KeyedHasher {
 mod tests {
     use super::*;
     use crate::delta::table::MemoryTable;
+    use crate::room::{BASE_BYTES, Purse};
 
     fn fingerprint(number: u8) -> Fingerprint {
         Fingerprint([number; 16])
@@ -119,8 +208,29 @@ mod tests {
             let mut tally = Tally::new(limit, 1_000_000);
             let counts = [1, 2, 1, 3, 3, 1, 2, 4, 1].map(|n| tally.count(fingerprint(n), &mut table).unwrap());
             assert_eq!(counts, [0, 0, 1, 0, 1, 2, 1, 0, 3], "limit {limit}");
-            assert!(tally.counted.len() <= limit);
+            assert!(tally.distinct <= limit);
         }
+    }
+
+    #[test]
+    fn what_memory_has_no_room_for_is_counted_in_the_table() {
+        let each = |number: u64| {
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            Fingerprint(bytes)
+        };
+        let (room, left) = Purse::of(200_000);
+        let base = room.take(BASE_BYTES).unwrap();
+        let memory = FingerprintMemory { fingerprints_max: usize::MAX, room };
+        let (mut table, mut tally) = (MemoryTable::default(), Tally::new(memory, 0));
+        for round in 0..3 {
+            for number in 0..20_000 {
+                assert_eq!(tally.count(each(number), &mut table).unwrap(), round, "number {number}");
+            }
+        }
+        assert!(tally.is_full && tally.distinct > 1000 && tally.distinct < 20_000, "{} in memory", tally.distinct);
+        drop((tally, base));
+        assert_eq!(*left.lock().unwrap(), 200_000);
     }
 
     #[test]

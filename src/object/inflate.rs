@@ -5,20 +5,12 @@ use std::io::{self, BufRead, Read};
 use flate2::bufread::GzDecoder;
 use zstd::stream::raw::{DParameter, Decoder as ZstdDecoder, InBuffer, Operation, OutBuffer};
 
+use crate::object::frame::{self, WINDOW_LOG_MAX};
 use crate::object::stored::Stored;
+use crate::room::{Room, Taken};
 
 /// RFC 1952, section 2.3.1.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-
-/// RFC 8878, section 3.1.1.
-const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-
-/// Skippable zstd frames begin with any of 16 numbers, which differ in the low half of the first byte
-/// (RFC 8878, section 3.1.2).
-const ZSTD_SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
-
-/// The largest zstd window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
-const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
 /// The first bytes of the inflated content that are kept.
 const BEGINNING_BYTES: usize = 4;
@@ -76,7 +68,7 @@ impl Compression {
     pub fn of(first: &[u8]) -> Self {
         if first.starts_with(GZIP_MAGIC) {
             Self::Gzip
-        } else if begins_zstd_frame(first) {
+        } else if frame::begins(first) {
             Self::Zstd
         } else {
             Self::None
@@ -117,8 +109,8 @@ pub struct Prover<R> {
 }
 
 impl<R: Read> Prover<R> {
-    pub fn new(source: R, limits: InflateLimits) -> Self {
-        let inflate = Inflate::new(source, limits);
+    pub fn new(source: R, limits: InflateLimits, room: Room) -> Self {
+        let inflate = Inflate::new(source, limits).in_room(room);
         Self { inflate, scratch: vec![0; SCRATCH_BYTES].into(), beginning: [0; BEGINNING_BYTES], known: 0 }
     }
 
@@ -161,6 +153,8 @@ pub struct Inflate<R> {
     /// Stored bytes used once the stage that counted them is gone.
     ended_stored_bytes: u64,
     trailing_garbage: bool,
+    /// The memory of the window.
+    taken: Taken,
 }
 
 enum Stage<R> {
@@ -187,7 +181,13 @@ impl<R: Read> Inflate<R> {
             inflated_bytes: 0,
             ended_stored_bytes: 0,
             trailing_garbage: false,
+            taken: Taken::default(),
         }
+    }
+
+    /// A window waits for memory of this room.
+    pub fn in_room(self, room: Room) -> Self {
+        Self { taken: room.nothing(), ..self }
     }
 
     /// What the content is compressed with; `None` until the first read.
@@ -277,7 +277,11 @@ impl<R: Read> Inflate<R> {
         let (Stage::Unread(stored) | Stage::Member(stored) | Stage::Frame(_, stored)) = &mut self.stage else {
             return Ok(());
         };
-        let follows = Compression::of(stored.peek(ZSTD_MAGIC.len()).map_err(InflateError::Source)?);
+        let follows = Compression::of(stored.peek(frame::MAGIC.len()).map_err(InflateError::Source)?);
+        if follows == Compression::Zstd {
+            let head = stored.peek(frame::HEAD_BYTES).map_err(InflateError::Source)?;
+            self.taken.grow_to(frame::memory_bytes(head)).map_err(InflateError::Source)?;
+        }
         self.stage = match (std::mem::replace(&mut self.stage, Stage::Ended), follows) {
             (Stage::Unread(stored), follows) => {
                 self.compression = follows;
@@ -298,7 +302,7 @@ impl<R: Read> Inflate<R> {
 
     /// After a whole member or frame that no other follows. A piece of a magic number is another one cut short.
     fn end_or_garbage(&mut self, stored: Stored<R>, compression: Compression) -> Result<Stage<R>, InflateError> {
-        let magic = if compression == Compression::Gzip { GZIP_MAGIC } else { ZSTD_MAGIC };
+        let magic = if compression == Compression::Gzip { GZIP_MAGIC } else { frame::MAGIC };
         let rest = stored.buffered();
         if !rest.is_empty() && rest.len() < magic.len() && magic.starts_with(rest) {
             return Err(InflateError::Truncated { compression });
@@ -376,16 +380,11 @@ fn unzstd<R: Read>(
     }
 }
 
-fn begins_zstd_frame(bytes: &[u8]) -> bool {
-    bytes.starts_with(ZSTD_MAGIC)
-        || bytes.get(..4).is_some_and(|magic| magic[0] & 0xf0 == 0x50 && magic[1..] == ZSTD_SKIPPABLE_MAGIC[1..])
-}
-
 fn zstd_decoder() -> Result<ZstdDecoder<'static>, InflateError> {
     let damaged =
         |error: io::Error| InflateError::Damaged { compression: Compression::Zstd, reason: error.to_string() };
     let mut decoder = ZstdDecoder::new().map_err(damaged)?;
-    decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX)).map_err(damaged)?;
+    decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX)).map_err(damaged)?;
     Ok(decoder)
 }
 
@@ -397,6 +396,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::room::{BASE_BYTES, Purse};
 
     const LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 1 << 40, ratio_max: 1000 };
 
@@ -440,7 +440,7 @@ mod tests {
     }
 
     fn proved(source: impl Read, limits: InflateLimits) -> Result<Proof, InflateError> {
-        Prover::new(source, limits).prove()
+        Prover::new(source, limits, Room::default()).prove()
     }
 
     fn inflated(stored: &[u8]) -> Result<Vec<u8>, InflateError> {
@@ -488,6 +488,28 @@ mod tests {
     }
 
     #[test]
+    fn a_window_waits_for_its_memory() {
+        let mut encoder = ::zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(23).unwrap();
+        encoder.write_all(&content(100_000)).unwrap();
+        let stored = encoder.finish().unwrap();
+        let (room, left) = Purse::of(0);
+        let mut inflate = Inflate::new(&stored[..], LIMITS).in_room(room.clone());
+        let mut into = vec![0; 200_000];
+        for _ in 0..2 {
+            assert_eq!(inflate.read(&mut into).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        let wanted = room.wanted().unwrap();
+        assert_eq!(wanted, frame::memory_bytes(&stored) - BASE_BYTES);
+        room.grant(wanted);
+        let mut all = Vec::new();
+        inflate.read_to_end(&mut all).unwrap();
+        assert_eq!(all, content(100_000));
+        drop(inflate);
+        assert_eq!(*left.lock().unwrap(), wanted);
+    }
+
+    #[test]
     fn a_source_without_bytes_yet_loses_nothing_wherever_it_stops() {
         let late = |stored| Late { bytes: stored, is_ready: true };
         let is_late = |error: &InflateError| matches!(error, InflateError::Source(error) if error.kind() == io::ErrorKind::WouldBlock);
@@ -499,7 +521,7 @@ mod tests {
             zstd(&content(3000))[..100].to_vec(),
         ];
         for stored in &streams {
-            let mut prover = Prover::new(late(stored), LIMITS);
+            let mut prover = Prover::new(late(stored), LIMITS, Room::default());
             let proof = patiently(|| prover.prove(), is_late).map_err(|error| error.to_string());
             assert_eq!(proof, proved(&stored[..], LIMITS).map_err(|error| error.to_string()));
             let mut inflate = Inflate::new(late(stored), LIMITS);

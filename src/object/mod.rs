@@ -8,6 +8,8 @@ mod memory;
 
 mod body;
 
+mod frame;
+
 mod place;
 
 mod stored;
@@ -22,6 +24,7 @@ use crate::notification::ObjectId;
 
 pub use body::{Answer, Body, Chunks, Snapshot};
 pub use directory::body::FileBody;
+pub use frame::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
 pub use memory::MemoryPlace;
 pub use place::Place;
 pub use version::{CHUNK_BYTES_MAX, Condition, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Version};

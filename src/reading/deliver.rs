@@ -1,5 +1,9 @@
 //! A reading for a feed's sinks: which records are known, which are new, and which outputs get them.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
 use crate::delta::{Growth, Place, Progress};
@@ -50,7 +54,8 @@ pub struct Summary {
 
 /// Reads as much as is needed to bring every output to the content's end.
 pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
-    Reader::new(|supply, outlet| async move {
+    let room = plan.room.clone();
+    Reader::new(&room, |supply, outlet| async move {
         let Deliver { before, framed_bytes, mut outputs, encoders, mut quarantined, holds_unended } = deliver;
         for Output { gap, .. } in &mut outputs {
             gap.remove_places(&mut quarantined.closed);
@@ -63,7 +68,7 @@ pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
         fan_out.keeps_fingerprints = context.family.growth == Growth::Overwritten;
         let mut pass = Pass::new(&plan, context, supply, fan_out, before, framed_bytes);
         pass.holds_unended = holds_unended;
-        let mut summary = pass.run().await?;
+        let mut summary = pass.run_until_stop().await?;
         summary.counts = pass.fan_out.counts;
         summary.refused_again = pass.fan_out.refused_again;
         Ok(summary)
@@ -92,6 +97,18 @@ enum Streamed {
 }
 
 impl Pass<'_> {
+    /// Runs until the end, or until the reading is stopped while it waits: nothing that is still to come is worth a stop's
+    /// time.
+    async fn run_until_stop(&mut self) -> Result<Summary, ReadingError> {
+        let supply = self.supply.clone();
+        let mut run = pin!(self.run());
+        poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Pending if supply.ends_waiting() => Poll::Ready(Ok(Summary::default())),
+            polled => polled,
+        })
+        .await
+    }
+
     /// Reads as much as is needed to bring every output to the content's end.
     async fn run(&mut self) -> Result<Summary, ReadingError> {
         let has_trailing_garbage = self.source.prove().await?;
@@ -106,13 +123,7 @@ impl Pass<'_> {
         let mut summary = match prefix {
             Some(Prefix::Holds(held)) if self.before.covers_accepted() && !lags && !has_gap => {
                 let lines = self.lines(held.start).await;
-                let comparison = Comparison::after(
-                    held,
-                    &self.before,
-                    self.growth(),
-                    self.table(),
-                    self.limits.fingerprints_in_memory,
-                );
+                let comparison = Comparison::after(held, &self.before, self.growth(), self.table(), self.memory());
                 match self.stream(lines, content, comparison, Wanted::NEW).await? {
                     Streamed::Ended(ended) => {
                         Summary { content_bytes: ended.content_bytes.max(self.before.content_bytes), ..*ended }
@@ -134,8 +145,7 @@ impl Pass<'_> {
 
     /// Streams content from its beginning, where its known part is in the order of acceptance.
     pub(super) async fn in_order(&mut self, wanted: Wanted) -> Result<Summary, ReadingError> {
-        let limit = self.limits.fingerprints_in_memory;
-        let comparison = Comparison::again(&self.before, self.growth(), self.table(), limit);
+        let comparison = Comparison::again(&self.before, self.growth(), self.table(), self.memory());
         let content = self.source.content().await?;
         self.streamed(content, comparison, wanted).await
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Acceptance, Advance, Form, Part, Piece, Provenance, Refused};
+use crate::batch::{Acceptance, Advance, Buffers, Form, Part, Piece, Provenance, Refused};
 use crate::delta::{Fingerprint, Places, Progress, Ranges, RecordHash};
 use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
@@ -98,8 +98,7 @@ pub(super) struct FanOut {
     pub(super) limits: Limits,
     pub(super) counts: Counts,
     open: Option<Open>,
-    /// How many bytes each encoder wrote for the part before, and a few more.
-    written: Vec<usize>,
+    buffers: Buffers,
 }
 
 /// What a reading came to.
@@ -128,7 +127,6 @@ impl FanOut {
         Self {
             outlet,
             provenance: Arc::new(plan.provenance()),
-            written: vec![0; encoders.len()],
             encoders,
             outputs: outputs.into_iter().map(output).collect(),
             accepted: 0,
@@ -139,6 +137,7 @@ impl FanOut {
             limits: plan.limits,
             counts: Counts::default(),
             open: None,
+            buffers: plan.buffers.clone(),
         }
     }
 
@@ -257,30 +256,12 @@ impl FanOut {
             to: first,
             gap: Ranges::default(),
             outputs,
-            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
-            encoded: wanted.iter().map(|&at| self.room_for(at)).collect(),
+            encoders: wanted.iter().map(|&at| self.encoders[at].clone()).collect(),
+            encoded: wanted.iter().map(|_| Encoded { bytes: self.buffers.empty(), ..Encoded::default() }).collect(),
             encoder_at: wanted,
             fingerprints: Vec::new(),
             refused: Vec::new(),
         }
-    }
-
-    /// Room for as much as the encoder wrote for the part before.
-    fn room_for(&self, encoder: usize) -> Encoded {
-        let mut encoded = Encoded::default();
-        encoded.bytes.reserve_exact(self.written.get(encoder).copied().unwrap_or(0));
-        encoded
-    }
-
-    /// What an encoder wrote, in no more memory than that takes.
-    fn piece(&mut self, encoder: usize, mut encoded: Encoded) -> Piece {
-        if let Some(written) = self.written.get_mut(encoder) {
-            *written = encoded.bytes.len() + encoded.bytes.len() / 16;
-        }
-        if encoded.bytes.capacity() > encoded.bytes.len() + encoded.bytes.len() / 8 {
-            encoded.bytes.shrink_to_fit();
-        }
-        Piece::from(encoded)
     }
 
     /// Cuts a part and emits it. `progress` is what is known of the content once the part is accepted. Returns false when
@@ -300,8 +281,8 @@ impl FanOut {
         self.accepted = self.accepted.max(open.to);
         let latest = open.encoded.iter().filter_map(Encoded::latest_ms).max();
         self.counts.latest_event_ms = self.counts.latest_event_ms.max(latest);
-        let written = open.encoder_at.iter().zip(open.encoded);
-        let pieces: Vec<Piece> = written.map(|(&encoder, encoded)| self.piece(encoder, encoded)).collect();
+        let piece = |encoded| Piece::new(encoded, |bytes| self.buffers.keep(bytes));
+        let pieces: Vec<Piece> = open.encoded.into_iter().map(piece).collect();
         for at in open.outputs {
             let output = &self.outputs[at];
             let which = open.encoder_at.iter().position(|&encoder| encoder == output.encoder).unwrap_or_default();

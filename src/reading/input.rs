@@ -17,11 +17,13 @@ pub enum Input {
     Fingerprints(Vec<Fingerprint>),
     /// The body of the same version, from its beginning.
     Reopened,
+    /// The memory that was asked for may be taken.
+    Room,
     /// What was emitted has been taken.
     GoOn,
     /// The output takes nothing more. The open request stays open.
     WithoutSink(usize),
-    /// The reading is to end at its next block. The open request stays open.
+    /// The reading is to end: at once where it waits for an answer, else at its next block.
     Stop,
 }
 
@@ -36,4 +38,6 @@ pub enum Need {
     Fingerprints { from: u64 },
     /// The same version from its beginning once more: [`Input::Reopened`].
     Reopen,
+    /// So many bytes of memory: [`Input::Room`].
+    Room(usize),
 }

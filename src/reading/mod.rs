@@ -50,7 +50,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::batch::{Advance, Form, Part};
+    use crate::batch::{Advance, Buffers, Form, Part};
     use crate::delta::table::{MemoryTable, ScratchTable};
     use crate::delta::{Fingerprint, Growth, Places, Progress, RecordHash};
     use crate::event::{Activity, Class, Encoder, EncodingName, Event, Namespace, Options, Product, Scope, Text};
@@ -58,6 +58,7 @@ mod tests {
     use crate::notification::ObjectId;
     use crate::object::Version;
     use crate::records::{Around, Asked, LineRole, Record, Stream};
+    use crate::room::{Purse, Room};
 
     const PRODUCT: Product = Product { name: "Test", vendor: "Test", log_name: "test" };
 
@@ -141,7 +142,15 @@ mod tests {
     fn plan(family: &'static Family, content: &[u8], limits: Limits) -> Plan {
         let size_bytes = content.len() as u64;
         let version = Version { etag: "e".into(), version_id: None, last_modified_ms: None, size_bytes };
-        Plan { contexts: Arc::new(OfFamily(family)), object: object(), version, limits, scratch: Arc::new(InMemory) }
+        Plan {
+            contexts: Arc::new(OfFamily(family)),
+            object: object(),
+            version,
+            limits,
+            scratch: Arc::new(InMemory),
+            room: Room::default(),
+            buffers: Buffers::default(),
+        }
     }
 
     /// Brings a reading what it asks for: the body in pieces of so many bytes, and as many fingerprints at once.
@@ -171,6 +180,7 @@ mod tests {
                         let rest = &self.accepted[from as usize..];
                         Input::Fingerprints(rest[..rest.len().min(self.piece)].to_vec())
                     }
+                    Step::Need(Need::Room(_)) => Input::Room,
                     Step::Need(Need::Reopen) => {
                         at = 0;
                         Input::Reopened
@@ -278,6 +288,37 @@ mod tests {
     }
 
     #[test]
+    fn a_reading_asks_for_memory_beyond_its_base_and_gives_it_back() {
+        let line = "x".repeat(1 << 20);
+        let content = zstd::encode_all(format!("{line}\nshort\n").as_bytes(), 1).unwrap();
+        let (room, left) = Purse::of(0);
+        let limits = Limits { line_bytes_max: 2 << 20, ..LIMITS };
+        let plan = Plan { room, ..plan(&ONCE, &content, limits) };
+        let mut reader = super::deliver(plan, to(vec![at(0)]));
+        let (mut out, mut input, mut granted, mut rest) = (Vec::new(), Input::GoOn, 0, Some(content.clone()));
+        loop {
+            input = match reader.step(input, &mut out) {
+                Step::Done(ended) => break assert!(ended.unwrap().is_complete),
+                Step::Need(Need::More) => rest.take().map_or(Input::End, |rest| Input::Bytes(vec![rest.into()])),
+                Step::Need(Need::Room(bytes)) => {
+                    assert!(bytes <= 8 << 20, "{bytes}");
+                    assert!(
+                        matches!(reader.step(Input::GoOn, &mut out), Step::Need(Need::Room(same)) if same == bytes)
+                    );
+                    granted += bytes;
+                    Input::Room
+                }
+                Step::Need(_) | Step::Emit => Input::GoOn,
+            }
+        }
+        let texts: Vec<String> = out.iter().flat_map(|offer| lines(&offer.part.piece.bytes)).collect();
+        assert_eq!(texts, [line.as_str(), "short"]);
+        drop(reader);
+        assert!(granted > 0);
+        assert_eq!(*left.lock().unwrap(), granted);
+    }
+
+    #[test]
     fn only_the_lines_an_overwrite_adds_are_delivered() {
         type Case<'a> = (&'a str, &'a [&'a str], &'a [&'a [&'a str]]);
         let cases: &[Case<'_>] = &[
@@ -374,24 +415,57 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_is_stopped_or_has_no_sink_left_ends_at_its_next_block() {
+    fn a_reading_that_has_no_sink_left_ends_at_its_next_block() {
         let content = "{a}\n".repeat(2_000_000);
-        for word in [Input::Stop, Input::WithoutSink(0)] {
-            let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), to(vec![at(0)]));
-            let mut out = Vec::new();
-            let wants_more = reader.step(Input::GoOn, &mut out);
-            assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
-            let still = reader.step(word, &mut out);
-            assert!(matches!(still, Step::Need(Need::More)), "{still:?}");
-            let mut input = Input::Bytes(vec![Bytes::from(content.clone())]);
-            let summary = loop {
-                match reader.step(input, &mut out) {
-                    Step::Done(ended) => break ended.unwrap(),
-                    _ => input = Input::GoOn,
+        let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), to(vec![at(0)]));
+        let mut out = Vec::new();
+        let wants_more = reader.step(Input::GoOn, &mut out);
+        assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
+        let still = reader.step(Input::WithoutSink(0), &mut out);
+        assert!(matches!(still, Step::Need(Need::More)), "{still:?}");
+        let mut input = Input::Bytes(vec![Bytes::from(content.clone())]);
+        let summary = loop {
+            match reader.step(input, &mut out) {
+                Step::Done(ended) => break ended.unwrap(),
+                _ => input = Input::GoOn,
+            }
+        };
+        assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
+    }
+
+    #[test]
+    fn a_reading_that_is_stopped_while_it_waits_ends_at_once_and_tells_of_what_it_emitted() {
+        let content = Bytes::from("{a}\n".repeat(2_000_000));
+        for given in [0, content.len() / 2] {
+            let mut reader = super::deliver(plan(&ONCE, &content, LIMITS), to(vec![at(0)]));
+            let (mut out, mut input) = (Vec::new(), Input::GoOn);
+            let mut bytes = Some(content.slice(..given)).filter(|bytes| !bytes.is_empty());
+            loop {
+                input = match reader.step(input, &mut out) {
+                    Step::Need(Need::More) if bytes.is_none() => break,
+                    Step::Need(Need::More) => Input::Bytes(bytes.take().into_iter().collect()),
+                    _ => Input::GoOn,
                 }
-            };
-            assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
+            }
+            let Step::Done(Ok(summary)) = reader.step(Input::Stop, &mut out) else { panic!("it goes on") };
+            let emitted: u64 = out.iter().map(|Offer { part, .. }| part.advance.after - part.advance.before).sum();
+            assert_eq!((summary.is_complete, summary.counts.new_records), (false, emitted));
+            assert_eq!(emitted > 900_000, given > 0);
         }
+    }
+
+    #[test]
+    fn a_reading_that_is_stopped_before_it_goes_on_ends_at_its_next_block() {
+        let content = Bytes::from("{a}\n".repeat(2_000_000));
+        let mut reader = super::deliver(plan(&ONCE, &content, LIMITS), to(vec![at(0)]));
+        let (mut out, mut input) = (Vec::new(), Input::GoOn);
+        while !matches!(reader.step(input, &mut out), Step::Emit) {
+            input = Input::Bytes(vec![content.clone()]);
+        }
+        let stopped = reader.step(Input::Stop, &mut out);
+        assert!(matches!(stopped, Step::Emit), "{stopped:?}");
+        let Step::Done(Ok(summary)) = reader.step(Input::GoOn, &mut out) else { panic!("it goes on") };
+        assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
     }
 
     #[test]

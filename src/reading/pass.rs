@@ -3,6 +3,7 @@
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::{Prefix, PrefixCheck};
 use crate::delta::table::ScratchTable;
+use crate::delta::tally::FingerprintMemory;
 use crate::delta::{Growth, Place, Progress, RecordHash};
 use crate::family::Context;
 use crate::reading::fan_out::{FanOut, Placed};
@@ -118,11 +119,16 @@ impl<'a> Pass<'a> {
 
     pub(super) async fn lines(&mut self, start: Start) -> Lines {
         let role = self.source.role().await;
-        Lines::new(role, self.limits.line_bytes_max, start).counting_others_from(self.framed_bytes)
+        let lines = Lines::new(role, self.limits.line_bytes_max, start).in_room(self.supply.room.clone());
+        lines.counting_others_from(self.framed_bytes)
     }
 
     pub(super) fn whole(&self) -> Comparison {
-        Comparison::whole(&self.before, self.growth(), self.table(), self.limits.fingerprints_in_memory)
+        Comparison::whole(&self.before, self.growth(), self.table(), self.memory())
+    }
+
+    pub(super) fn memory(&self) -> FingerprintMemory {
+        FingerprintMemory { fingerprints_max: self.limits.fingerprints_in_memory, room: self.supply.room.clone() }
     }
 
     pub(super) fn growth(&self) -> Growth {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::Provenance;
+use crate::batch::{Buffers, Provenance};
 use crate::delta::DeltaError;
 use crate::family::Context;
 use crate::notification::ObjectId;
@@ -11,6 +11,7 @@ use crate::object::inflate::InflateError;
 use crate::reading::room::Scratch;
 use crate::records::lines::LinesError;
 use crate::records::rows::RowsError;
+use crate::room::Room;
 
 /// How records become events. It is the only maker of a [`Context`]: a record that is read now, rebuilt after a crash or
 /// requeued must give the same events.
@@ -44,6 +45,9 @@ pub struct Plan {
     pub version: Version,
     pub limits: Limits,
     pub scratch: Arc<dyn Scratch>,
+    /// The memory that it may take.
+    pub room: Room,
+    pub buffers: Buffers,
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use crate::reading::input::{Input, Need};
 use crate::reading::plan::ReadingError;
 use crate::reading::supply::Supply;
+use crate::room::Room;
 
 /// How far a step came.
 #[derive(Debug)]
@@ -27,11 +28,11 @@ pub struct Reader<I, T> {
 }
 
 impl<I: Send + 'static, T> Reader<I, T> {
-    pub(super) fn new<W>(begin: impl FnOnce(Supply, Outlet<I>) -> W) -> Self
+    pub(super) fn new<W>(room: &Room, begin: impl FnOnce(Supply, Outlet<I>) -> W) -> Self
     where
         W: Future<Output = Result<T, ReadingError>> + Send + 'static,
     {
-        let supply = Supply::default();
+        let supply = Supply::new(room.clone());
         let outlet = Outlet::new(&supply);
         let work = Box::pin(begin(supply.clone(), outlet.clone()));
         Self { supply, outlet, work }
@@ -40,7 +41,7 @@ impl<I: Send + 'static, T> Reader<I, T> {
     /// Goes on with `input` as far as possible, and appends what is emitted to `out`. The first step takes
     /// [`Input::GoOn`]. An input that was not asked for changes nothing. A step takes as long as the work on about a MiB
     /// of content, or on the range it was given. An empty `out` means that all that was emitted before has been taken: where
-    /// it is not empty, the step after about a MiB of it is [`Step::Emit`].
+    /// it is not empty, the step after 1.5 MiB of it is [`Step::Emit`].
     pub fn step(&mut self, input: Input, out: &mut Vec<I>) -> Step<T> {
         if out.is_empty() {
             self.supply.count_anew();

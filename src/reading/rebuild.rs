@@ -24,7 +24,8 @@ pub struct Rebuild {
 
 /// Emits the accepted records of the part, as far as the content still has them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
-    Reader::new(|supply, outlet| async move {
+    let room = plan.room.clone();
+    Reader::new(&room, |supply, outlet| async move {
         let Rebuild { before, advance, encoder, skipped } = rebuild;
         let output = Output { cursor: advance.before, gap: Places::default(), encoder: 0 };
         let mut fan_out = FanOut::new(outlet, &plan, vec![encoder], vec![output]);

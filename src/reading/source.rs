@@ -10,6 +10,7 @@ use crate::reading::plan::{Limits, ReadingError};
 use crate::reading::supply::{BodyReader, RangeReader, Supply};
 use crate::records::rows::{self, Rows, RowsError, Unproved};
 use crate::records::{Framing, Role};
+use crate::room::Taken;
 
 /// An object up to this size is kept in memory during the reading, so that a second pass needs no second request.
 const KEPT_BYTES_MAX: u64 = 4 << 20;
@@ -29,11 +30,23 @@ pub(super) struct Source {
     /// The first bytes, once they were looked at.
     beginning: Option<Vec<u8>>,
     kept: Option<Bytes>,
+    /// The memory of what is kept.
+    taken: Option<Taken>,
 }
 
 impl Source {
     pub(super) fn new(supply: Supply, version: Version, key: &str, framing: Framing, limits: Limits) -> Self {
-        Self { supply, version, key: key.into(), framing, limits, is_used: false, beginning: None, kept: None }
+        Self {
+            supply,
+            version,
+            key: key.into(),
+            framing,
+            limits,
+            is_used: false,
+            beginning: None,
+            kept: None,
+            taken: None,
+        }
     }
 
     /// The bytes from the beginning.
@@ -44,12 +57,20 @@ impl Source {
         if std::mem::replace(&mut self.is_used, true) {
             self.supply.reopen().await;
         }
-        if self.version.size_bytes > KEPT_BYTES_MAX {
+        if !self.is_kept() {
             return BodyReader::Open { supply: self.supply.clone(), chunk: Bytes::new() };
         }
         let kept = self.supply.whole().await;
         self.kept = Some(kept.clone());
         BodyReader::Kept(kept)
+    }
+
+    /// Whether the object is kept in memory: it is small, and there is room.
+    fn is_kept(&mut self) -> bool {
+        if self.taken.is_none() && self.version.size_bytes <= KEPT_BYTES_MAX {
+            self.taken = usize::try_from(self.version.size_bytes).ok().and_then(|size| self.supply.room.try_take(size));
+        }
+        self.taken.is_some()
     }
 
     /// The first few bytes, fewer where the object is shorter. To be called before anything is read.
@@ -62,7 +83,7 @@ impl Source {
 
     /// The bytes by range.
     async fn ranges(&mut self) -> RangeReader {
-        if self.version.size_bytes <= KEPT_BYTES_MAX {
+        if self.is_kept() {
             self.open().await;
         }
         RangeReader { supply: self.supply.clone(), size_bytes: self.version.size_bytes, kept: self.kept.clone() }
@@ -74,7 +95,7 @@ impl Source {
         if Compression::of(self.beginning().await) == Compression::None {
             return Ok(false);
         }
-        let mut prover = Prover::new(self.open().await, self.inflate_limits());
+        let mut prover = Prover::new(self.open().await, self.inflate_limits(), self.supply.room.clone());
         let proof = self.supply.fed(|| prover.prove()).await?;
         if self.reads_rows() && rows::begins_as_file(&proof.beginning) {
             return Err(RowsError::Packed.into());
@@ -89,7 +110,8 @@ impl Source {
     /// The content from its beginning.
     pub(super) async fn content(&mut self) -> Result<Content, ReadingError> {
         if !self.holds_rows().await {
-            return Ok(Content::Inflated(Box::new(Inflate::new(self.open().await, self.inflate_limits()))));
+            let inflate = Inflate::new(self.open().await, self.inflate_limits());
+            return Ok(Content::Inflated(Box::new(inflate.in_room(self.supply.room.clone()))));
         }
         let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
         let mut unproved = Unproved::new(self.ranges().await, limits);

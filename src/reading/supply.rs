@@ -13,6 +13,7 @@ use crate::object::inflate::InflateError;
 use crate::reading::input::{Input, Need};
 use crate::records::lines::LinesError;
 use crate::records::rows::{Ranges, RowsError};
+use crate::room::Room;
 
 /// A range up to this length is kept, since it may be read again: a footer is read once more from its beginning when the
 /// rest of it has come.
@@ -21,12 +22,16 @@ const KEPT_RANGE_BYTES_MAX: usize = 1 << 20;
 /// How many ranges are kept.
 const KEPT_RANGES_MAX: usize = 3;
 
-/// The driver takes what is emitted once it has so many bytes.
-const OUT_BYTES: usize = 1 << 20;
+/// The driver takes what is emitted once it has so many bytes. Each turn of its costs about ten futex calls.
+const OUT_BYTES: usize = 3 << 19;
 
 /// The reading asks and awaits; its driver answers. Cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Supply(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(super) struct Supply {
+    state: Arc<Mutex<State>>,
+    /// The memory that the reading may take.
+    pub(super) room: Room,
+}
 
 #[derive(Default)]
 struct State {
@@ -51,8 +56,12 @@ struct Body {
 }
 
 impl Supply {
+    pub(super) fn new(room: Room) -> Self {
+        Self { state: Arc::default(), room }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what the driver gives: an answer, or a change that was not asked for.
@@ -115,8 +124,12 @@ impl Supply {
         }
     }
 
-    /// Awaits what a reader had no bytes of: a range, or more of the body.
+    /// Awaits what a reader had none of: memory, a range, or more of the body.
     async fn feed(&self) {
+        if let Some(bytes) = self.room.wanted() {
+            while !matches!(self.ask(Some(Need::Room(bytes))).await, Input::Room) {}
+            return self.room.grant(bytes);
+        }
         let wanted = self.state().wanted.take();
         let Some((start, length)) = wanted else { return self.more().await };
         loop {
@@ -193,6 +206,12 @@ impl Supply {
     /// Whether the reading is to end.
     pub(super) fn is_stopped(&self) -> bool {
         self.state().is_stopped
+    }
+
+    /// Whether the reading is to end, and waits for an answer.
+    pub(super) fn ends_waiting(&self) -> bool {
+        let state = self.state();
+        state.is_stopped && state.need.is_some()
     }
 
     fn chunk(&self) -> io::Result<Option<Bytes>> {
@@ -274,6 +293,10 @@ impl Read for BodyReader {
         };
         let count = into.len().min(chunk.len());
         chunk.copy_to_slice(&mut into[..count]);
+        if chunk.is_empty() {
+            // Whoever brought it may use its memory again.
+            *chunk = Bytes::new();
+        }
         Ok(count)
     }
 }
@@ -286,6 +309,10 @@ pub(super) struct RangeReader {
 }
 
 impl Ranges for RangeReader {
+    fn room(&self) -> Room {
+        self.supply.room.clone()
+    }
+
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }

@@ -4,9 +4,13 @@ use std::io::{self, Read};
 
 use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span, TooLong};
 use crate::records::{Record, Role};
+use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
 pub const BLOCK_BYTES: usize = 256 << 10;
+
+/// A long line takes memory as often as this: itself, and what is written of it while that grows.
+pub const LONG_LINE_COPIES: usize = 3;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -155,6 +159,9 @@ pub struct Lines {
     spans: Vec<Span>,
     shown: Shown,
     skipping: Option<Skipped>,
+    room: Room,
+    /// The memory of a buffer that is longer than a block.
+    taken: Taken,
 }
 
 impl Lines {
@@ -180,7 +187,14 @@ impl Lines {
             spans: Vec::new(),
             shown: Shown::default(),
             skipping: None,
+            room: Room::default(),
+            taken: Taken::default(),
         }
+    }
+
+    /// Lines longer than a block wait for memory of this room.
+    pub fn in_room(self, room: Room) -> Self {
+        Self { taken: room.nothing(), room, ..self }
     }
 
     /// Lines that are no audit records count from this place in the content on: those before it were counted already.
@@ -197,8 +211,8 @@ impl Lines {
     }
 
     /// Reads the next block, which [`block`](Self::block) then shows; false at the end of the content. `source` gives the
-    /// content's bytes in order, the first call's from the start on. Where `source` has no bytes yet and says so
-    /// ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
+    /// content's bytes in order, the first call's from the start on. Where `source` has no bytes yet, or a long line no room,
+    /// and says so ([`WouldBlock`](io::ErrorKind::WouldBlock)), nothing is lost: call again.
     ///
     /// # Errors
     /// `LastLineGrew` from the first block after a start in the middle; `Source` when `source` fails.
@@ -215,9 +229,17 @@ impl Lines {
                 self.give(framed);
                 return Ok(true);
             }
-            let larger = self.buffer.len().saturating_mul(2);
-            self.buffer.resize(larger.min(self.line_bytes_max.saturating_add(self.block_bytes)), 0);
+            self.grow()?;
         }
+    }
+
+    /// Makes the buffer longer, for a line that is longer than it.
+    fn grow(&mut self) -> io::Result<()> {
+        let twice = self.buffer.len().saturating_mul(2);
+        let length = twice.min(self.line_bytes_max.saturating_add(self.block_bytes));
+        self.taken.grow_to(length.saturating_mul(LONG_LINE_COPIES))?;
+        self.buffer.resize(length, 0);
+        Ok(())
     }
 
     /// Forgets what was given out, and the room a long line took once it is not needed.
@@ -229,6 +251,7 @@ impl Lines {
         if self.buffer.len() > self.block_bytes && self.filled < self.block_bytes {
             self.buffer.truncate(self.block_bytes);
             self.buffer.shrink_to_fit();
+            self.taken = self.room.nothing();
         }
     }
 

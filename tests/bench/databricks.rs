@@ -4,15 +4,17 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use auditferry::delta::table::{MemoryTable, ScratchTable};
-use auditferry::delta::{Fingerprint, Places, Progress, RecordHash};
-use auditferry::event::{Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::object::Version;
-use auditferry::reading::{
+use auditferry::testing::batch::Buffers;
+use auditferry::testing::delta::table::{MemoryTable, ScratchTable};
+use auditferry::testing::delta::{Fingerprint, Places, Progress, RecordHash};
+use auditferry::testing::event::{Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::object::Version;
+use auditferry::testing::reading::{
     self, Contexts, Deliver, Input, Limits, Need, Output, Plan, QuarantinedPlaces, Scratch, Step,
 };
+use auditferry::testing::room::Room;
 use bytes::Bytes;
 
 use crate::content;
@@ -29,7 +31,7 @@ const LIMITS: Limits = Limits {
     line_bytes_max: 16 << 20,
     inflated_bytes_max: 16 << 30,
     inflate_ratio_max: 1000,
-    fingerprints_in_memory: 1_000_000,
+    fingerprints_in_memory: 900_000,
     part_records: 8192,
     part_bytes: 256 << 10,
     entries_per_object: 1000,
@@ -110,7 +112,15 @@ fn read(content: &Bytes, known: &Known) -> Known {
         size_bytes: content.len() as u64,
     };
     let object = ObjectId::new("audit-logs", KEY);
-    let plan = Plan { contexts: Arc::new(OfFeed), object, version, limits: LIMITS, scratch: Arc::new(InMemory) };
+    let plan = Plan {
+        contexts: Arc::new(OfFeed),
+        object,
+        version,
+        limits: LIMITS,
+        scratch: Arc::new(InMemory),
+        room: Room::default(),
+        buffers: Buffers::default(),
+    };
     let before = known.progress.clone();
     let deliver = Deliver {
         outputs: vec![Output { cursor: before.accepted, gap: Places::default(), encoder: 0 }],
@@ -139,6 +149,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
             Step::Need(Need::Fingerprints { from }) => {
                 Input::Fingerprints(known.fingerprints[from as usize..].to_vec())
             }
+            Step::Need(Need::Room(_)) => Input::Room,
             Step::Need(Need::Range { .. } | Need::Reopen) | Step::Emit => Input::GoOn,
         };
     }

@@ -32,3 +32,18 @@ fn a_large_object_does_not_have_to_fit_into_memory() {
     assert_eq!(lines_of(&world.output("out")).len() as u64, lines);
     assert!(resident_bytes_max > 0 && resident_bytes_max < RESIDENT_BYTES_MAX, "{resident_bytes_max} bytes resident");
 }
+
+#[test]
+fn objects_that_ask_for_more_memory_than_there_is_take_turns() {
+    let limits = "memory_bytes = 97000000\nline_bytes_max = 4000000\nobjects_at_once = 8\nbatch_bytes = 1000000\n";
+    let world = World::fed_by_directory().with_limits(limits);
+    // There is memory for the long lines of four of them.
+    let long = format!("\"requestParams\":{{\"text\":\"{}\",", "x".repeat(3_900_000));
+    for number in 0..8 {
+        let line = record(number).replacen("\"requestParams\":{", &long, 1);
+        let key = KEY.replace("01-01", &format!("01-{:02}", number + 1));
+        world.write(&key, format!("{line}\n{}\n", record(number)).as_bytes());
+    }
+    world.once();
+    assert_eq!(lines_of(&world.output("out")).len(), 16);
+}

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use auditferry::batch::Lane;
-use auditferry::checkpoint::{self, SinkPosition, Store};
-use auditferry::delta::{Fingerprint, Places, RecordHash};
-use auditferry::notification::ObjectId;
+use auditferry::testing::batch::Lane;
+use auditferry::testing::checkpoint::{self, SinkPosition, Store};
+use auditferry::testing::delta::{Fingerprint, Places, RecordHash};
+use auditferry::testing::notification::ObjectId;
 
 use crate::plan::{LAKE, sink_name};
 use crate::records::counted;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditferry::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
-use auditferry::collector::clock::Clock;
-use auditferry::collector::compute::Compute;
-use auditferry::collector::random::Random;
-use auditferry::collector::shutdown::{self, Stop};
-use auditferry::collector::{self, Error, Mode, world};
-use auditferry::config::Config;
-use auditferry::object::Place as AnyPlace;
-use auditferry::sink;
+use auditferry::testing::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
+use auditferry::testing::collector::clock::Clock;
+use auditferry::testing::collector::compute::Compute;
+use auditferry::testing::collector::random::Random;
+use auditferry::testing::collector::shutdown::{self, Stop};
+use auditferry::testing::collector::{self, Error, Mode, world};
+use auditferry::testing::config::Config;
+use auditferry::testing::object::Place as AnyPlace;
+use auditferry::testing::sink;
 use tokio::time::Instant;
 
 use crate::log;

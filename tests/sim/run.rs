@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use auditferry::checkpoint::{Durability, SqliteStore};
-use auditferry::collector::shutdown::Stop;
-use auditferry::config::{Config, load};
+use auditferry::testing::checkpoint::{Durability, SqliteStore};
+use auditferry::testing::collector::shutdown::Stop;
+use auditferry::testing::config::{Config, load};
 
 use crate::chance::Chance;
 use crate::happening::{Change, Happening};

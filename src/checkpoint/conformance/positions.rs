@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{commit, cursors, deliver, finish, lane, object, part, receipt, seal, sites};
+use super::gaps::{fill, onward};
+use super::{commit, cursors, deliver, finish, held, lane, object, part, receipt, seal, sites};
 use crate::batch::{Lane, Part};
 use crate::checkpoint::StoreError;
 use crate::event::Encoded;
@@ -98,16 +99,24 @@ async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_b
 }
 
 #[tokio::test]
-async fn a_batch_that_cannot_be_made_again_is_unsealed_with_those_behind_it() {
+async fn a_batch_that_cannot_be_made_again_is_committed_as_not_had_and_those_behind_it_stand() {
     for site in sites() {
         let store = site.open();
         let first = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
-        store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let second = store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
         store.positions.seal(seal("b", vec![part(0, 3, false)])).await.unwrap();
-        store.positions.unseal(&first).await.unwrap();
-        assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
+        assert!(matches!(store.positions.commit_not_had(&second, 5).await, Err(StoreError::Overtaken { .. })));
+        store.positions.commit_not_had(&first, 5).await.unwrap();
+        commit(&store, &second).await;
+        let position = store.positions.position(&object(), &["a".into()]).await.unwrap();
+        let stands = &position.sinks[0];
+        // The record at place 0 is in quarantine.
+        assert_eq!((stands.accepted, held(stands.gap.clone()), stands.read), (3, vec![1], None));
+        assert!(store.backlog.is_in_backlog("a", &object()).await.unwrap());
+        assert_eq!(store.positions.lane(&lane("a")).await.unwrap().seq, 2);
         assert_eq!(store.positions.sealed(&lane("b")).await.unwrap().len(), 1);
-        assert_eq!(cursors(&store).await, (3, vec![0, 0]));
+        let third = store.positions.seal(seal("a", vec![onward(3, 3, &[]), fill(&[(1, 2)])])).await.unwrap();
+        assert_eq!(third.manifest().seq, 3);
     }
 }
 

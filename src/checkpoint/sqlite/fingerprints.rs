@@ -1,6 +1,6 @@
 //! The accepted fingerprints of an object, packed into stretches. They are appended as rows, which are merged into one row
-//! where a stretch is full: an object of a million records writes its fingerprints twice, and not a whole stretch for each
-//! part.
+//! where a stretch is full of many: an object of a million records writes its fingerprints once, one that grows by single
+//! records twice, and none a whole stretch for each part.
 
 use rusqlite::{Connection, params};
 
@@ -11,7 +11,7 @@ use crate::delta::Fingerprint;
 /// How many fingerprints a full stretch holds. It begins at a multiple of that.
 const STRETCH_MAX: u64 = 4096;
 
-/// A stretch that is not full may have so many rows before they are merged when its object was read to its end.
+/// A stretch may have so many rows before they are merged, when it is full or its object was read to its end.
 const ROWS_MAX: u64 = 32;
 
 /// About how many are read at once.
@@ -42,7 +42,7 @@ pub(super) fn append(
         let packed: Vec<u8> = some.iter().flat_map(|fingerprint| fingerprint.0).collect();
         insert(connection, object_id, first, &packed)?;
         if some.len() as u64 == room && room < STRETCH_MAX {
-            merge(connection, object_id, first, 1)?;
+            merge(connection, object_id, first, ROWS_MAX)?;
         }
         first += some.len() as u64;
         fingerprints = rest;
@@ -147,10 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn a_full_stretch_is_one_row_and_the_last_one_what_was_appended() {
+    fn a_full_stretch_of_many_rows_becomes_one_and_others_stay_as_they_were_appended() {
         let connection = table();
-        append_many(&connection, &[1, 2, 5000, 3000, 4, 5]);
-        assert_eq!(rows(&connection), [(0, 4096), (4096, 907), (5003, 3000), (8003, 4), (8007, 5)]);
+        let mut steps = vec![100; 41];
+        steps.extend([5000, 4]);
+        append_many(&connection, &steps);
+        assert_eq!(rows(&connection), [(0, 4096), (4096, 4), (4100, 4092), (8192, 908), (9100, 4)]);
     }
 
     #[test]

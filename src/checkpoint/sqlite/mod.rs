@@ -12,6 +12,8 @@ mod files;
 
 mod fingerprints;
 
+mod fence;
+
 mod freshness;
 
 mod further;
@@ -52,6 +54,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
@@ -68,6 +71,13 @@ const DATABASE: &str = "checkpoints.sqlite";
 
 /// How many reads may run at once, each over a connection of its own.
 const READERS_MAX: usize = 8;
+
+/// What the writer and each reader keep of the database in memory.
+const WRITER_CACHE_BYTES: usize = 2 << 20;
+const READER_CACHE_BYTES: usize = 256 << 10;
+
+/// What the store's caches take together.
+pub const CACHE_BYTES: usize = WRITER_CACHE_BYTES + READERS_MAX * READER_CACHE_BYTES;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +169,7 @@ struct Shared {
     turns: Option<Arc<Semaphore>>,
     /// This store's name among all stores, for ever: part of each batch's id.
     instance: String,
+    fence: fence::Fence,
     quarantine: QuarantineLimits,
     presence: Arc<presence::Presence>,
     exposed: Vec<PathBuf>,
@@ -208,13 +219,13 @@ impl SqliteStore {
             let lock = lock::Lock::take(state_dir)?;
             files::make_database(&path)?;
             let exposed = files::narrow(state_dir).map_err(io)?;
-            let (connection, instance) = begin(&path, durability)?;
+            let (connection, fence, instance) = begin(&path, durability)?;
             let presence = Arc::new(presence::Presence::of(state_dir, &lock).map_err(io)?);
             // The directory may have been replaced since it was locked.
             presence.check().map_err(|error| io(std::io::Error::other(error)))?;
-            let (writer, writing) = writer::Writer::new(connection, Arc::clone(&presence));
+            let (writer, writing) = writer::Writer::new(connection, fence, Arc::clone(&presence));
             let (path, readers) = (path.clone(), Mutex::default());
-            let shared = Shared { path, readers, turns, instance, quarantine, presence, exposed, _lock: lock };
+            let shared = Shared { path, readers, turns, instance, fence, quarantine, presence, exposed, _lock: lock };
             Ok((Self { writer, shared: Arc::new(shared) }, writing))
         };
         opened().map_err(|error: OpenError| error.of_database(&path))
@@ -282,24 +293,32 @@ impl Shared {
     }
 }
 
-/// Opens the database checked and up to date, and says what the store is called.
-fn begin(path: &Path, durability: Durability) -> Result<(Connection, String), OpenError> {
+/// Opens the database checked and up to date, takes an epoch, and says what the store is called.
+fn begin(path: &Path, durability: Durability) -> Result<(Connection, fence::Fence, String), OpenError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     if durability == Durability::Process {
         connection.pragma_update(None, "synchronous", "OFF")?;
     }
     check(&connection, path)?;
     schema::migrate(&mut connection)?;
-    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    let fence = fence::Fence::take(&connection)?;
     let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-    Ok((connection, instance))
+    Ok((connection, fence, instance))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
-    if !flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY) {
+    // Else a statement is planned anew for each value that is bound to it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    let is_reader = flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let cache_bytes = if is_reader { READER_CACHE_BYTES } else { WRITER_CACHE_BYTES };
+    // Less than nothing is a number of KiB, not of pages.
+    connection.pragma_update(None, "cache_size", -i64::try_from(cache_bytes >> 10).unwrap_or(1024))?;
+    if !is_reader {
+        // What a savepoint changes is kept for its rollback: in memory, not in a file that is written to each time.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;

@@ -34,7 +34,7 @@ impl TemporaryTable {
             // The empty name is SQLite's for a private database on disk that is deleted when closed.
             let connection = Connection::open("")?;
             connection.execute_batch(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8192;
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1024;
                  CREATE TABLE counted (fingerprint BLOB PRIMARY KEY, copies INTEGER NOT NULL) STRICT, WITHOUT ROWID;
                  CREATE TABLE accepted (fingerprint BLOB, place INTEGER, PRIMARY KEY (fingerprint, place))
                      STRICT, WITHOUT ROWID;

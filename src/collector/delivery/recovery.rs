@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, BatchPart, Form, Lane, Piece, Provenance, SealedPart};
 use crate::checkpoint::{KeptRecord, Sealed, Store, StoreError};
 use crate::collector::backoff::Backoff;
+use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::feeds::{Feed, Feeds};
 use crate::collector::ids::SinkId;
@@ -46,6 +47,7 @@ pub(in crate::collector) struct Rebuild {
     scratch: Arc<dyn Scratch>,
     limits: Limits,
     compute: Compute,
+    budget: Budget,
     random: Random,
     reporter: Reporter,
     shutdown: Shutdown,
@@ -62,6 +64,7 @@ pub(in crate::collector) async fn look_up(
     encoder: &Arc<str>,
     limits: &Limits,
     compute: Compute,
+    budget: &Budget,
     random: &Random,
     reporter: &Reporter,
     shutdown: &Shutdown,
@@ -78,6 +81,7 @@ pub(in crate::collector) async fn look_up(
             scratch: Arc::clone(scratch),
             limits: limits.clone(),
             compute,
+            budget: budget.clone(),
             random: random.clone(),
             reporter: reporter.clone(),
             shutdown: shutdown.clone(),
@@ -152,7 +156,12 @@ impl Rebuild {
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
         let mut backoff = Backoff::new(&self.random);
         loop {
-            match self.read(feed, sealed, encoder).await {
+            let read = tokio::select! {
+                biased;
+                () = self.shutdown.requested() => return Ok(None),
+                read = self.read(feed, sealed, encoder.clone()) => read,
+            };
+            match read {
                 Ok(pieces) => {
                     self.reporter.read(&feed.name);
                     return Ok(Some(Some((Arc::new(provenance(feed, sealed)), pieces))));
@@ -240,7 +249,7 @@ impl Rebuild {
         }
     }
 
-    fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup {
+    fn setup(&self, feed: &Arc<Feed>, object: &ObjectId, snapshot: Snapshot) -> Setup<'_> {
         Setup {
             feed: Arc::clone(feed),
             object: object.clone(),
@@ -248,6 +257,7 @@ impl Rebuild {
             positions: Arc::clone(&self.store.positions),
             scratch: Arc::clone(&self.scratch),
             compute: self.compute,
+            budget: &self.budget,
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,

@@ -19,6 +19,7 @@ use crate::collector::intake::unrouted::told::Told;
 use crate::collector::intake::visibility::{self, Terms};
 use crate::collector::random::Random;
 use crate::collector::report::Reporter;
+use crate::collector::schedule::requests;
 use crate::collector::shutdown::{self, Stop};
 use crate::identity::fault::FaultKind;
 use crate::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
@@ -276,7 +277,7 @@ fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
         random: Random::seeded(1),
         metrics: Arc::new(Metrics::new(0)),
         reporter: reporter(),
-        read_requests: mpsc::channel(1).0,
+        read_requests: requests::channel(0, 1).0,
         ended,
         in_flight: InFlightMessages::default(),
         slots: Arc::new(Semaphore::new(held_max)),

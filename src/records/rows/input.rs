@@ -6,9 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::{Bytes, BytesMut};
 
+use crate::room::Room;
+
 /// Bytes of one version of an object, by range.
 pub trait Ranges {
     fn size_bytes(&self) -> u64;
+
+    /// The memory that reading them may take.
+    fn room(&self) -> Room {
+        Room::default()
+    }
 
     /// The `length` bytes from `start` on, which lie within the object.
     ///

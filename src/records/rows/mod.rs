@@ -26,13 +26,14 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
+use crate::records::escaped::write_escaped;
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::columns::{Column, Stored};
 use crate::records::rows::footer::{Footer, MAGIC};
 use crate::records::rows::input::unpanicked;
 use crate::records::rows::shape::{Format, Kind};
-use crate::records::rows::text::write_text;
 use crate::records::rows::write::{write_member, write_value};
+use crate::room::Taken;
 
 pub use input::{Limits, Ranges, RowsError};
 
@@ -82,6 +83,8 @@ pub struct Rows<R> {
     row_begun: bool,
     out: Vec<u8>,
     given: usize,
+    /// The memory of what is fetched and decoded at once.
+    taken: Taken,
 }
 
 /// A file that has not been decoded once yet.
@@ -145,6 +148,7 @@ impl<R: Ranges> Rows<R> {
 
     fn new(ranges: R, limits: Limits, footer: Footer) -> Self {
         Self {
+            taken: ranges.room().nothing(),
             ranges,
             limits,
             footer,
@@ -221,6 +225,9 @@ impl<R: Ranges> Rows<R> {
                 let bytes_max = self.limits.decoding_bytes_max;
                 return Err(RowsError::TooLarge { what: "what is decoded at once", bytes_max });
             }
+            let fetched = self.ranges.size_bytes().min(self.limits.fetch_bytes_max);
+            let bytes = usize::try_from(fetched + cost).unwrap_or(usize::MAX);
+            self.taken.grow_to(bytes).map_err(RowsError::Source)?;
         }
         let columns = &mut self.group.columns;
         let count = usize::try_from(rows).unwrap_or(usize::MAX);
@@ -344,7 +351,7 @@ fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize
             out.push(b'"');
         }
         let to = text.floor_char_boundary(from + PIECE_BYTES);
-        write_text(out, text.get(from..to).unwrap_or_default());
+        write_escaped(out, text.get(from..to).unwrap_or_default());
         if to < text.len() {
             return Some(to);
         }
@@ -388,6 +395,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    use crate::room::{BASE_BYTES, Purse, Room};
 
     fn fixture(name: &str) -> Bytes {
         let path = format!("{}/tests/fixtures/lakefs/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -448,6 +457,47 @@ mod tests {
             assert!(stops >= 2, "{name}: {stops}");
             assert_eq!(String::from_utf8(content).unwrap(), content_of(file, limits).unwrap());
         }
+    }
+
+    /// A file that is read within a room.
+    struct Roomed(Bytes, Room);
+
+    impl Ranges for Roomed {
+        fn size_bytes(&self) -> u64 {
+            Ranges::size_bytes(&self.0)
+        }
+
+        fn room(&self) -> Room {
+            self.1.clone()
+        }
+
+        fn read(&mut self, start: u64, length: usize) -> io::Result<Bytes> {
+            Ranges::read(&mut self.0, start, length)
+        }
+    }
+
+    #[test]
+    fn pages_wait_for_their_memory() {
+        let file = fixture("pyarrow-3-row-groups-snappy.parquet");
+        let (room, left) = Purse::of(0);
+        let base = room.take(BASE_BYTES).unwrap();
+        let mut unproved = Unproved::new(Roomed(file.clone(), room.clone()), Limits::default());
+        let mut waits = 0;
+        let mut rows = loop {
+            match unproved.prove() {
+                Err(RowsError::Source(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    room.grant(room.wanted().unwrap());
+                    waits += 1;
+                }
+                proved => break proved.unwrap(),
+            }
+        };
+        let mut content = String::new();
+        rows.read_to_string(&mut content).unwrap();
+        assert_eq!(content, content_of(file.clone(), Limits::default()).unwrap());
+        assert!(waits > 0);
+        drop((rows, base));
+        assert!(*left.lock().unwrap() as u64 >= Ranges::size_bytes(&file));
     }
 
     fn content(bytes: Bytes) -> Result<String, RowsError> {

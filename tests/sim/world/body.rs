@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use auditferry::notification::ObjectId;
-use auditferry::object::{Answer, Chunks, ReadError};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::object::{Answer, Chunks, ReadError};
 use bytes::Bytes;
 
 use crate::world::place::{Mode, Place, TIMEOUT, unavailable};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use auditferry::batch::Lane;
-use auditferry::checkpoint::{Inspection, Selection, Store, back_up};
+use auditferry::testing::batch::Lane;
+use auditferry::testing::checkpoint::{Inspection, Selection, Store, back_up};
 
 use crate::oracle::at_once;
 use crate::plan::sink_name;
@@ -118,7 +118,8 @@ impl State {
     pub fn is_quarantined(&self, key: &(&'static str, String)) -> bool {
         let quarantine = Inspection::look(&self.keeping.state_dir()).unwrap();
         let (entries, _) = quarantine.newest(&Selection::default(), 10_000).unwrap();
-        let of = |object: &auditferry::notification::ObjectId| *object.bucket == *key.0 && *object.key == *key.1;
+        let of =
+            |object: &auditferry::testing::notification::ObjectId| *object.bucket == *key.0 && *object.key == *key.1;
         entries.iter().any(|entry| entry.kind.name() == "object" && entry.object.as_ref().is_some_and(of))
     }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use auditferry::checkpoint::Store;
+use auditferry::testing::checkpoint::Store;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use auditferry::identity::fault::FaultKind;
-use auditferry::notification::scan::{Found, ScanError};
-use auditferry::notification::{ObjectChange, ObjectId};
-use auditferry::object::{Answer, Body, Condition, MemoryPlace, Part, Range, ReadError, Reading, Snapshot, Version};
+use auditferry::testing::identity::fault::FaultKind;
+use auditferry::testing::notification::scan::{Found, ScanError};
+use auditferry::testing::notification::{ObjectChange, ObjectId};
+use auditferry::testing::object::{
+    Answer, Body, Condition, MemoryPlace, Part, Range, ReadError, Reading, Snapshot, Version,
+};
 use bytes::Bytes;
 
 use crate::chance::Chance;

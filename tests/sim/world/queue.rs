@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auditferry::identity::fault::FaultKind;
-use auditferry::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
+use auditferry::testing::identity::fault::FaultKind;
+use auditferry::testing::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
 use tokio::time::Instant;
 
 use crate::happening::Forgery;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditferry::batch::Batch;
-use auditferry::sink::{Answer, DeliveryError, MemoryReceiver};
+use auditferry::testing::batch::Batch;
+use auditferry::testing::sink::{Answer, DeliveryError, MemoryReceiver};
 
 use crate::chance::Chance;
 use crate::world::{State, World};

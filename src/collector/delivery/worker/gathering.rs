@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::batch::{Builder, Limits};
 use crate::collector::delivery::queue::{Offer, Producers};
+
+/// The longest that the commit of a batch waits for the next to be cut.
+const COMMIT_WAITS: Duration = Duration::from_millis(50);
 
 /// Gathers while a batch is under way, and while there is none.
 pub(super) struct Gathering {
@@ -48,6 +51,28 @@ impl Gathering {
                 () = self.producers.gone() => {}
                 // A slow job does not delay what others have offered.
                 () = sleep(patience) => {}
+            }
+        }
+    }
+
+    /// The parts of the next batch, if it is cut soon: the commit of the batch before can take its seal with it then. Waits
+    /// only while parts keep coming. Cancel-safe.
+    pub(super) async fn cut_soon(&mut self) -> Option<Vec<Offer>> {
+        let until = Instant::now() + COMMIT_WAITS;
+        loop {
+            if let Some(offers) = self.cut_by_now() {
+                return Some(offers);
+            }
+            if self.builder.is_empty() {
+                return None;
+            }
+            let patience = self.patience();
+            tokio::select! {
+                biased;
+                offer = self.offers.recv() => self.push(offer?),
+                () = self.producers.gone() => {}
+                () = sleep(patience) => {}
+                () = sleep_until(until) => return None,
             }
         }
     }

@@ -21,6 +21,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -85,6 +86,8 @@ pub(in crate::collector) struct Setup {
 struct LaneSender {
     name: Arc<str>,
     status: watch::Sender<Status>,
+    /// Set when entries were added to the sink's backlog in the store.
+    owed: Arc<AtomicBool>,
     setup: Setup,
     /// Sealed and not committed, in the order of the seals.
     window: VecDeque<UnderWay>,
@@ -112,6 +115,7 @@ impl SinkWorker {
         let sender = LaneSender {
             name,
             status: end.status,
+            owed: end.owed,
             setup,
             window: VecDeque::new(),
             sending: Sending::default(),
@@ -212,7 +216,9 @@ impl LaneSender {
     /// Commits what is complete, and seals what is cut as far as the window has room.
     async fn advance(&mut self, gathering: &mut Gathering) -> Result<(), WorkerError> {
         while let Some(receipt) = self.complete() {
-            match gathering.cut_by_now() {
+            // What else is under way would not go on meanwhile.
+            let next = if self.window.len() > 1 { gathering.cut_by_now() } else { gathering.cut_soon().await };
+            match next {
                 Some(next) => self.commit_and_seal(&receipt, next).await?,
                 None => self.commit_alone(&receipt).await?,
             }
