@@ -27,15 +27,16 @@ use std::sync::Arc;
 pub use backlog::{Addition, Backlog, BacklogEntry, BacklogPlace, UnreadCount, UnreadObject};
 pub use error::{Answer, StoreError};
 pub use positions::{
-    Committed, Finish, GapChange, ObjectPosition, Passed, Positions, Seal, Sealed, SinkPosition, UnreadableVersion,
+    Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineChange, Seal, Sealed, SinkPosition,
+    UnreadableVersion,
 };
 pub use quarantine::{
-    Asked, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement, Request,
-    Retried,
+    Asked, KeptEvent, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement,
+    Request, Retried,
 };
 pub use sqlite::{
-    BackupError, CACHE_BYTES, CommittedGroup, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection,
-    SqliteStore, UnroutedSelection, Writing, back_up,
+    BackupError, CACHE_BYTES, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection, SqliteStore,
+    UnroutedSelection, Writing, back_up,
 };
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
 pub use upkeep::{Forgotten, Freshness, Upkeep};

@@ -27,11 +27,13 @@ pub trait Positions: Send + Sync {
     /// `Overtaken` names an object that does not stand where its part begins; nothing is written then.
     fn seal(&self, seal: Seal) -> Answer<'_, Sealed>;
 
-    /// Applies a delivered batch's advances and forgets its manifest, in one transaction.
+    /// Applies a delivered batch's advances, quarantines the events that its receiver will never take, and forgets its
+    /// manifest, in one transaction. Requeued events that it has had leave the quarantine; those refused again stay, for their
+    /// new reason.
     ///
     /// # Errors
     /// `Overtaken` names an object that does not stand where the batch was sealed; nothing is written then.
-    fn commit(&self, sealed: &Sealed, receipt: &Receipt) -> Answer<'_, Committed>;
+    fn commit(&self, sealed: &Sealed, receipt: &Receipt, now_ms: i64) -> Answer<'_, Committed>;
 
     /// The same, and in the same transaction [seals](Self::seal) the next batch of the lane. The second result is that of
     /// the seal: a batch that was overtaken does not undo the commit.
@@ -185,15 +187,23 @@ impl Sealed {
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::testing::checkpoint::Committed(Vec::new());
+/// let forged = auditferry::testing::checkpoint::Committed { gaps: Vec::new(), quarantine: Vec::new() };
 /// ```
 #[derive(Debug)]
-pub struct Committed(pub(super) Vec<GapChange>);
+pub struct Committed {
+    pub(super) gaps: Vec<GapChange>,
+    pub(super) quarantine: Vec<QuarantineChange>,
+}
 
 impl Committed {
     /// What the batch did to its sink's gaps, once for each object.
     pub fn gap_changes(&self) -> &[GapChange] {
-        &self.0
+        &self.gaps
+    }
+
+    /// Which of its events went into quarantine or came out of it, once for each object.
+    pub fn quarantine_changes(&self) -> &[QuarantineChange] {
+        &self.quarantine
     }
 }
 
@@ -205,6 +215,24 @@ pub struct GapChange {
     pub opened: u64,
     /// Records that came back, and the sink has had them; out of quarantine none count.
     pub filled: u64,
+}
+
+/// How many events of an object a batch brought into quarantine, and how many out of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QuarantineChange {
+    pub feed: Arc<str>,
+    pub object: ObjectId,
+    pub refused: u64,
+    /// They were requeued, and the sink has had them. Of those that share an entry, records are counted.
+    pub delivered: u64,
+    /// They were requeued, and are refused once more.
+    pub refused_again: u64,
+}
+
+impl QuarantineChange {
+    pub(super) fn of(feed: &str, object: &ObjectId) -> Self {
+        Self { feed: feed.into(), object: object.clone(), refused: 0, delivered: 0, refused_again: 0 }
+    }
 }
 
 /// The proof that each of a feed's sinks has had all of an object's content, or has the object in its backlog. Only the

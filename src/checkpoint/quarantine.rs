@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::Answer;
 use super::unrouted::{KeptObject, Remembered, Unrouted};
 use crate::delta::RecordHash;
+use crate::event::Head;
 use crate::notification::ObjectId;
-use crate::reading::{QuarantinedPlaces, RefusedAgain};
+use crate::reading::{LackedEvents, QuarantinedPlaces, RefusedAgain};
 
-/// What refuses things and tries them again asks of the store. Records are quarantined by the seal that accepts them.
+/// What refuses things and tries them again asks of the store. Records are quarantined by the seal that accepts them, events
+/// by the commit of the batch in which a receiver refused them.
 pub trait Quarantine: Send + Sync {
     /// Quarantines one version of an object. The next version is read as if nothing had happened.
     ///
@@ -24,7 +26,7 @@ pub trait Quarantine: Send + Sync {
         now_ms: i64,
     ) -> Answer<'_, Quarantined>;
 
-    /// How many records, objects and messages are in quarantine.
+    /// How many records, objects, messages and events are in quarantine.
     fn quarantine_size(&self) -> Answer<'_, QuarantineSize>;
 
     /// The requests after number `after`, in their order, at most `most`.
@@ -48,9 +50,9 @@ pub trait Quarantine: Send + Sync {
     /// A message was understood, and what it names takes its place in quarantine.
     fn replace_message(&self, replacement: Replacement) -> Answer<'_, ()>;
 
-    /// Takes up what is asked for of the object: once for each record, every sink that has passed it comes to lack it. What
-    /// was purged since no sink lacks any more. Returns the number of the last request, if there is any. To be called
-    /// while no job works on the object.
+    /// Takes up what is asked for of the object: once for each record, every sink that has passed it comes to lack it, and of
+    /// each event the sink that refused it, which has the object in its backlog then. What was purged since no sink lacks any
+    /// more. Returns the number of the last request, if there is any. To be called while no job works on the object.
     fn open_requeued(&self, object: ObjectId) -> Answer<'_, Option<u64>>;
 
     /// The object's records in quarantine, from `from` on at least. What is asked for and not taken up yet counts as if it
@@ -62,6 +64,14 @@ pub trait Quarantine: Send + Sync {
 
     /// The record at a place, if it is in quarantine with its bytes.
     fn kept_record(&self, object: &ObjectId, place: u64) -> Answer<'_, Option<KeptRecord>>;
+
+    /// Which events alone a sink lacks of records in its gap, since it has had the others of these records: those that it
+    /// refused and that were requeued.
+    fn lacked_events(&self, object: &ObjectId, sink: &Arc<str>) -> Answer<'_, LackedEvents>;
+
+    /// The events of the record at a place that a sink has in quarantine; none where not all of them are there with their
+    /// bytes.
+    fn kept_events(&self, object: &ObjectId, sink: &Arc<str>, place: u64) -> Answer<'_, Vec<KeptEvent>>;
 
     /// Records that requests up to number `up_to` asked for leave the quarantine where each of `sinks` has had them. Those
     /// that were refused again stay, and nobody asks for them any more; so do those that every sink was offered as far as
@@ -134,7 +144,7 @@ pub struct Refusal {
 /// How much is in quarantine.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct QuarantineSize {
-    /// Of each kind (`record`, `object`, `message`): how many, those that share an entry included, and the bytes of their
+    /// Of each kind (`record`, `object`, `message`, `event`): how many, those that share an entry included, and the bytes of their
     /// compressed bodies.
     pub kinds: Vec<(String, u64, u64)>,
 }
@@ -165,6 +175,17 @@ pub struct KeptRecord {
     pub body_zstd: Vec<u8>,
 }
 
+/// A refused event whose bytes are in quarantine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeptEvent {
+    pub head: Head,
+    /// The version that its record was read in.
+    pub etag: Box<str>,
+    pub last_modified_ms: Option<i64>,
+    /// As its encoder wrote it.
+    pub body_zstd: Vec<u8>,
+}
+
 /// What an operator asked to try again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
@@ -178,7 +199,7 @@ pub struct Request {
 /// What is to be tried again.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// A record of this object.
+    /// A record of this object, or an event.
     Record { object: ObjectId },
     /// The object, of which a version could not be read.
     Object { object: ObjectId },

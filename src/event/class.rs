@@ -66,6 +66,9 @@ const NAMES: [&str; 10] = [
 ];
 
 impl Severity {
+    pub const ALL: [Self; 7] =
+        [Self::Unknown, Self::Informational, Self::Low, Self::Medium, Self::High, Self::Critical, Self::Fatal];
+
     const fn caption(self) -> &'static str {
         match self {
             Self::Unknown => "Unknown",

@@ -304,6 +304,26 @@ impl Encoded {
         Mark { events: self.ends.len(), bytes: self.bytes.len(), filtered: self.filtered }
     }
 
+    /// Leaves out of the events from number `from` on those that are not wanted.
+    pub fn retain(&mut self, from: usize, is_wanted: impl Fn(&Head) -> bool) {
+        let mut begin = from.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end as usize);
+        let (mut kept, mut to) = (from, begin);
+        for at in from..self.heads.len() {
+            let end = self.ends[at] as usize;
+            if is_wanted(&self.heads[at]) {
+                self.bytes.copy_within(begin..end, to);
+                to += end - begin;
+                self.heads[kept] = self.heads[at];
+                self.ends[kept] = u32::try_from(to).unwrap_or(u32::MAX);
+                kept += 1;
+            }
+            begin = end;
+        }
+        self.bytes.truncate(to);
+        self.ends.truncate(kept);
+        self.heads.truncate(kept);
+    }
+
     /// Takes back everything written since.
     pub fn back_to(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
@@ -338,8 +358,28 @@ impl Filtered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Activity, Choice, Column, Conditions, Pattern, Product, attribute::Attribute};
+    use crate::event::attribute::Attribute;
+    use crate::event::filter::Pattern;
+    use crate::event::{Activity, Choice, Column, Conditions, Product};
     use crate::notification::ObjectId;
+
+    #[test]
+    fn of_the_last_events_those_that_are_not_wanted_are_left_out() {
+        let mut encoded = Encoded::default();
+        for (line, index) in ["one", "two", "three", "four", "five"].into_iter().zip(0..) {
+            encoded.bytes.extend_from_slice(format!("{line}\n").as_bytes());
+            encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
+            let (uid, class, status) = (EventId([index; 16]), Class::ApiActivity, Status::Unknown);
+            let (severity, index) = (Severity::default(), u32::from(index));
+            encoded.heads.push(Head { uid, time_ms: 0, place: 0, index, class, severity, status, choice: 0 });
+        }
+        encoded.retain(1, |head| [0, 2, 4].contains(&head.index));
+        assert_eq!(encoded.bytes, b"one\nthree\nfive\n");
+        assert_eq!(encoded.ends, [4, 10, 15]);
+        assert_eq!(encoded.heads.iter().map(|head| head.index).collect::<Vec<_>>(), [0, 2, 4]);
+        encoded.retain(0, |_| false);
+        assert!(encoded.bytes.is_empty() && encoded.ends.is_empty() && encoded.heads.is_empty());
+    }
 
     #[test]
     fn a_head_is_small_beside_its_event() {

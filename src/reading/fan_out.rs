@@ -9,7 +9,7 @@ use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
 use crate::reading::plan::{Limits, Plan};
 use crate::reading::reader::Outlet;
-use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
+use crate::reading::retry::{LackedEvents, QuarantinedPlaces, RefusedAgain};
 use crate::records::Record;
 use crate::users::LookedUp;
 
@@ -17,12 +17,14 @@ use crate::users::LookedUp;
 const BODY_LEVEL: i32 = 3;
 
 /// One receiver of parts, and its position.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Output {
     /// Where its next part begins.
     pub cursor: u64,
     /// The places before the cursor that it has not had. Those whose records came back are filled.
     pub gap: Places,
+    /// Of some of these places, the events alone that it has not had.
+    pub lacked: LackedEvents,
     /// Which of the encoders makes its bytes.
     pub encoder: usize,
 }
@@ -39,6 +41,7 @@ pub struct Offer {
 pub(super) struct SinkOutput {
     pub(super) cursor: u64,
     pub(super) gap: Places,
+    pub(super) lacked: LackedEvents,
     /// Records of its gap since the last cut.
     pub(super) filling: Filling,
     pub(super) encoder: usize,
@@ -117,9 +120,10 @@ pub struct Counts {
 impl FanOut {
     /// A fan-out over an object of which nothing is accepted; the caller sets what is.
     pub(super) fn new(outlet: Outlet<Offer>, plan: &Plan, encoders: Vec<Encoder>, outputs: Vec<Output>) -> Self {
-        let output = |Output { cursor, gap, encoder }| SinkOutput {
+        let output = |Output { cursor, gap, lacked, encoder }| SinkOutput {
             cursor,
             gap,
+            lacked,
             filling: Filling::default(),
             encoder,
             deferred: false,

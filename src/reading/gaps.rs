@@ -53,6 +53,7 @@ impl FanOut {
             let encoder = std::slice::from_ref(&self.encoders[output.encoder]);
             let Filling { places, encoded } = &mut output.filling;
             encoded.place = place;
+            let before = encoded.heads.len();
             let written = std::slice::from_mut(encoded);
             let events = match record.too_long {
                 Some(length) => Err(too_long(length)),
@@ -62,6 +63,9 @@ impl FanOut {
             // What cannot be decoded any more stays in the gap.
             if events.is_ok() {
                 places.push(place..place + 1);
+            }
+            if let Some(lacked) = output.lacked.get(&place) {
+                encoded.retain(before, |head| lacked.contains(&head.uid));
             }
             if places.places() >= self.limits.part_records || encoded.bytes.len() >= self.limits.part_bytes {
                 self.cut_filling(context, at);

@@ -30,12 +30,12 @@ mod source;
 mod supply;
 
 pub use deliver::{Deliver, Summary, deliver};
-pub use fan_out::{Counts, Offer, Output, too_long};
+pub use fan_out::{Offer, Output};
 pub use input::{Input, Need};
 pub use plan::{Contexts, Limits, Plan, ReadingError};
 pub use reader::{Reader, Step};
 pub use rebuild::{Rebuild, rebuild};
-pub use retry::{QuarantinedPlaces, RefusedAgain};
+pub use retry::{LackedEvents, QuarantinedPlaces, RefusedAgain};
 pub use room::Scratch;
 
 #[cfg(test)]
@@ -87,6 +87,16 @@ mod tests {
         Ok(())
     }
 
+    static OF_THREE_EVENTS: Family = Family::of_lines(Growth::Overwritten, |_, _| LineRole::Record, decode_to_three);
+
+    fn decode_to_three(
+        context: &Context<'_>,
+        record: &Record<'_>,
+        emit: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), Refusal> {
+        (0..3).try_for_each(|_| decode(context, record, emit))
+    }
+
     /// `!` before a line puts it on the other stream, `~` makes it a piece of the next.
     fn on_two_streams(lines: &[u8], around: &mut Around) -> LineRole {
         let error = lines.first() == Some(&b'!');
@@ -124,7 +134,7 @@ mod tests {
 
     /// An output that has had as many records, and all of them.
     fn at(cursor: u64) -> Output {
-        Output { cursor, gap: Places::default(), encoder: 0 }
+        Output { cursor, ..Output::default() }
     }
 
     /// A reading of an object of which nothing is known.
@@ -233,6 +243,7 @@ mod tests {
                 advance: advance.clone(),
                 encoder: Encoder::new(EncodingName::Raw, Options::default()),
                 skipped: Places::default(),
+                lacked: LackedEvents::default(),
             };
             let driver = Driver { content, accepted: &self.fingerprints, piece: rules.piece };
             let (offers, ended) = driver.drive(super::rebuild(plan(rules.family, content, rules.limits), rebuild));
@@ -522,12 +533,41 @@ mod tests {
             for Offer { part: Part { advance, piece, .. }, .. } in offers {
                 let encoder = Encoder::new(EncodingName::Raw, Options::default());
                 let (before, skipped) = (known.progress.clone(), closed.clone());
-                let rebuild = Rebuild { before, advance, encoder, skipped };
+                let rebuild = Rebuild { before, advance, encoder, skipped, lacked: LackedEvents::default() };
                 let (again, _) = driver.drive(super::rebuild(plan(), rebuild));
                 let again = again.iter().flat_map(|offer| lines(&offer.part.piece.bytes));
                 assert_eq!(again.collect::<Vec<_>>(), lines(&piece.bytes), "made again");
             }
         }
+    }
+
+    #[test]
+    fn of_a_record_that_a_sink_has_had_but_for_some_events_it_gets_these_alone_and_they_are_rebuilt() {
+        let rules = Rules { family: &OF_THREE_EVENTS, ..RULES };
+        let (mut known, content) = (Known::default(), b"{a}\n{b}\n{c}\n{d}\n");
+        known.read(content, &rules);
+        let id = |text: &str, index| {
+            Namespace::new("test", Scope::Object(&object())).event(&RecordHash::of(text.as_bytes()), 0, index)
+        };
+        let lacked = LackedEvents::from([(1, [id("{b}", 0), id("{b}", 2)].into()), (3, [id("{d}", 1)].into())]);
+        let mut output = Output { lacked: lacked.clone(), ..at(4) };
+        [1, 2, 3].into_iter().for_each(|place| _ = output.gap.insert(place));
+        let encoder = Encoder::new(EncodingName::Ocsf, Options::default());
+        let before = known.progress.clone();
+        let deliver = Deliver { before: before.clone(), encoders: vec![encoder.clone()], ..to(vec![output]) };
+        let driver = Driver { content, accepted: &known.fingerprints, piece: 3 };
+        let (offers, ended) = driver.drive(super::deliver(plan(&OF_THREE_EVENTS, content, LIMITS), deliver));
+        assert!(ended.unwrap().is_complete && offers.len() == 1);
+        let Part { advance, piece, .. } = &offers[0].part;
+        let ids: Vec<_> = piece.heads.iter().map(|head| head.uid).collect();
+        let whole = (0..3).map(|index| id("{c}", index));
+        let expected = [id("{b}", 0), id("{b}", 2)].into_iter().chain(whole).chain([id("{d}", 1)]);
+        assert_eq!(ids, expected.collect::<Vec<_>>());
+        let rebuild = Rebuild { before, advance: advance.clone(), encoder, skipped: Places::default(), lacked };
+        let (again, ended) = driver.drive(super::rebuild(plan(&OF_THREE_EVENTS, content, LIMITS), rebuild));
+        ended.unwrap();
+        let again: Vec<u8> = again.iter().flat_map(|offer| offer.part.piece.bytes.to_vec()).collect();
+        assert_eq!(again, piece.bytes);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A reading for a sealed batch: rebuilds one of its parts from the object's content now.
 
-use crate::batch::Advance;
+use crate::batch::{Advance, Form};
 use crate::delta::prefix::Prefix;
 use crate::delta::{Places, Progress};
 use crate::event::Encoder;
@@ -9,7 +9,7 @@ use crate::reading::fan_out::{FanOut, Offer, Output};
 use crate::reading::pass::Pass;
 use crate::reading::plan::{Plan, ReadingError};
 use crate::reading::reader::Reader;
-use crate::reading::retry::QuarantinedPlaces;
+use crate::reading::retry::{LackedEvents, QuarantinedPlaces};
 
 /// What a sealed part is rebuilt from.
 pub struct Rebuild {
@@ -20,14 +20,23 @@ pub struct Rebuild {
     pub encoder: Encoder,
     /// Accepted records that were in quarantine when the part was sealed, and not to be tried again.
     pub skipped: Places,
+    /// Of some of the records that the part fills a gap with, the events alone that it has.
+    pub lacked: LackedEvents,
 }
 
 /// Emits the accepted records of the part, as far as the content still has them.
 pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     let room = plan.room.clone();
     Reader::new(&room, |supply, outlet| async move {
-        let Rebuild { before, advance, encoder, skipped } = rebuild;
-        let output = Output { cursor: advance.before, gap: Places::default(), encoder: 0 };
+        let Rebuild { before, advance, encoder, skipped, lacked } = rebuild;
+        let output = match &advance.form {
+            Form::Onward { .. } => Output { cursor: advance.before, ..Output::default() },
+            Form::Fill { places } => {
+                let mut gap = Places::default();
+                gap.insert_all(places);
+                Output { cursor: before.accepted, gap, lacked, encoder: 0 }
+            }
+        };
         let mut fan_out = FanOut::new(outlet, &plan, vec![encoder], vec![output]);
         fan_out.accepted = before.accepted;
         fan_out.quarantined = QuarantinedPlaces { closed: skipped, ..QuarantinedPlaces::default() };

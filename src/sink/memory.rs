@@ -2,13 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::batch::{Batch, Manifest, Request};
-use crate::sink::{Answer, Delivery, LaneState, Receipt, Resumed, Sink};
+use crate::batch::{Manifest, Request};
+use crate::sink::{Acknowledgement, Answer, Delivery, LaneState, Receipt, Resumed, Sink, State};
 
 /// The receiver of a memory sink.
 pub trait MemoryReceiver: Send + Sync {
-    /// Takes the whole batch. It has it for good once this returns.
-    fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()>;
+    /// Takes a request. It has all of it for good where it returns nothing.
+    fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>>;
+
+    /// What it says of requests that it left pending.
+    fn acknowledged(&self, pending: &[State]) -> Vec<Acknowledgement> {
+        vec![Acknowledgement::Lost; pending.len()]
+    }
 
     /// The id of the last batch that it has. Receivers that keep no such position have none.
     fn last(&self) -> Answer<'_, Option<Box<str>>>;
@@ -44,8 +49,12 @@ impl<R: MemoryReceiver> Sink for MemorySink<R> {
 
     fn deliver<'a>(&'a self, request: &'a Request, _now_ms: i64) -> Answer<'a, Delivery> {
         Box::pin(async move {
-            self.receiver.take(&request.batch).await?;
-            Ok(Delivery::Taken(Receipt::accepted()))
+            let answer = self.receiver.take(request).await?;
+            Ok(answer.unwrap_or_else(|| Delivery::Taken(Receipt::accepted())))
         })
+    }
+
+    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+        Box::pin(async { Ok(self.receiver.acknowledged(pending)) })
     }
 }

@@ -41,13 +41,13 @@ use crate::transport::ServiceOpenError;
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, Group, Mode, file_state};
+pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
-pub use stdout::{StdoutConfig, StdoutStyle};
+pub use stdout::StdoutConfig;
 pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
 
 /// An answer that may take its time, or never come.
@@ -229,8 +229,8 @@ impl Receipt {
     }
 
     #[cfg(test)]
-    pub(crate) fn of_test() -> Self {
-        Self::accepted()
+    pub(crate) fn of_test(refused: Vec<RefusedEvent>) -> Self {
+        Self { state: None, refused }
     }
 
     fn at(state: State) -> Self {

@@ -1,4 +1,4 @@
-//! The one HTTP client for services other than AWS: TLS, credentials, limits on time and length, what a status means.
+//! The one HTTP client for services without an SDK: TLS, credentials, limits on time and length, what a status means.
 
 mod address;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use auditferry::testing::batch::Buffers;
 use auditferry::testing::delta::table::{MemoryTable, ScratchTable};
-use auditferry::testing::delta::{Fingerprint, Places, Progress, RecordHash};
+use auditferry::testing::delta::{Fingerprint, Progress, RecordHash};
 use auditferry::testing::event::{Encoder, EncodingName, Options, Scope};
 use auditferry::testing::family::{self, Context};
 use auditferry::testing::notification::ObjectId;
@@ -123,7 +123,7 @@ fn read(content: &Bytes, known: &Known) -> Known {
     };
     let before = known.progress.clone();
     let deliver = Deliver {
-        outputs: vec![Output { cursor: before.accepted, gap: Places::default(), encoder: 0 }],
+        outputs: vec![Output { cursor: before.accepted, ..Output::default() }],
         before,
         framed_bytes: 0,
         encoders: vec![Encoder::new(EncodingName::Ocsf, Options::default())],

@@ -38,6 +38,7 @@ mod reading;
 mod redacted_wrappers;
 mod redacting_feed;
 mod redaction;
+mod refused_events;
 mod requeue;
 mod restart;
 mod s3_access;
@@ -48,6 +49,8 @@ mod signals;
 mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
+mod sink_test;
+
 mod skipped;
 mod state_dir;
 mod telling;

@@ -50,6 +50,8 @@ pub enum Happening {
     },
     /// All that is in quarantine is to be tried again.
     Requeue,
+    /// What was wrong with the events that receivers refused is mended.
+    Mend,
     /// The store is copied.
     Backup,
     /// The process ends, and the last copy is put back.

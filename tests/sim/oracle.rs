@@ -88,11 +88,11 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let is_served = |written: &&Written| {
         let counts = counted(&written.lines);
         let is_accepted = counts.iter().all(|(line, count)| accepted.copies(line) >= *count);
-        // What is in quarantine is passed by every sink.
+        // What is in quarantine is passed by every sink, an event by the one that refused it.
         let delivered = || counts.iter().filter(|(line, _)| !is_garbled(line) && !is_long(line));
         let mut sinks = state.received.iter().zip(&owed);
         is_accepted
-            && sinks.all(|(received, owed)| *owed || delivered().all(|(line, count)| received.copies(line) >= *count))
+            && sinks.all(|(received, owed)| *owed || delivered().all(|(line, count)| received.answered(line) >= *count))
     };
     if owed.iter().all(|owed| *owed) || at_once(store.backlog.unread_kind(&id)).is_some() {
         return;
@@ -105,7 +105,12 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         None => format!("version {version} of {} was never read", key.1),
         Some(_) => format!("of version {version} of {} a sink has not had all and no backlog says so", key.1),
     };
-    if may_serve.iter().any(|written| written.was_unreadable) && state.is_quarantined(key) {
+    // It was in quarantine when its message was settled. If it is so no more, a later version or the restored one was read
+    // since, for which another message stands.
+    let unreadable = may_serve.iter().position(|written| written.was_unreadable);
+    if let Some(at) = unreadable
+        && (may_serve[at..].iter().any(|written| written.was_answered) || state.is_quarantined(key))
+    {
         return;
     }
     state.violate(format!("message {message} is deleted, and {why}"));
@@ -164,10 +169,15 @@ pub fn lost(state: &State) -> u64 {
 pub fn at_end(state: &mut State) {
     let mut wrong = Vec::new();
     let Some(store) = state.store.clone() else { return };
-    let mut owners = BTreeSet::new();
+    let (mut owners, mut lacking) = (BTreeSet::new(), 0);
     for (key, object) in &state.objects {
-        at_end_of(state, &store, key, object, &mut wrong);
+        lacking += at_end_of(state, &store, key, object, &mut wrong);
         owners.extend(object.versions.iter().flat_map(|written| &written.lines).cloned());
+    }
+    // All of them were tried again: what is left has no body, and its record is not there.
+    let events = at_once(store.quarantine.quarantine_size()).entries("event");
+    if events > lacking {
+        wrong.push(format!("{events} events are in quarantine, and sinks lack {lacking}"));
     }
     for (sink, received) in state.received.iter().enumerate() {
         for line in received.lines.keys().filter(|line| !owners.contains(*line)) {
@@ -180,8 +190,9 @@ pub fn at_end(state: &mut State) {
     }
 }
 
-/// What the sinks have had of one object.
-fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &mut Vec<String>) {
+/// What the sinks have had of one object. Returns how many records they lack.
+fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &mut Vec<String>) -> u64 {
+    let mut lacking = 0;
     let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
     let (accepted, ever, now) = (Accepted::of(store, key, object), most(&object.versions), counted(object.readable()));
     let position = at_once(store.positions.position(&id_of(key), &names));
@@ -204,7 +215,8 @@ fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &m
             let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], &mut quarantined, line));
             // What a receiver took before the process ended may be in the gap where nobody knows that; and a store that was
             // put back may never have accepted it.
-            let may_have_more = received.class == Class::AtLeastOnce || was_put_back;
+            lacking += lacks;
+            let may_have_more = received.class != Class::Exact || was_put_back;
             let is_whole = had + lacks == took || may_have_more && had + lacks > took;
             let is_right = if is_garbled(line) { had == 0 } else { had >= now && lacks + now <= took };
             if !is_whole || !is_right || had > took && !was_put_back {
@@ -217,4 +229,5 @@ fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &m
             wrong.push(format!("a line of {} has {} ids for {most} copies", key.1, ids.len()));
         }
     }
+    lacking
 }

@@ -125,6 +125,12 @@ impl Plan {
             happenings.extend([(copied_ms, Happening::Backup), (put_back_ms, Happening::PutBack)]);
         }
         happenings.sort_by_key(|(at_ms, _)| *at_ms);
+        let mut setting = setting;
+        // Drawn apart, so that what happens besides does not depend on it.
+        let mut chance = Chance::from_seed(seed ^ 0x5049_434b);
+        for class in setting.sinks.iter_mut().filter(|class| **class == Class::AtLeastOnce) {
+            *class = pick(&mut chance, &[Class::AtLeastOnce, Class::Picky]);
+        }
         Self { setting, happenings, ends_ms }
     }
 
@@ -267,7 +273,7 @@ impl Setting {
             let name = sink_name(sink);
             let _ = writeln!(
                 text,
-                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = \"raw\"\nenvelope = true"
+                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = {{ name = \"raw\", envelope = true }}"
             );
         }
         text

@@ -25,6 +25,9 @@ const REST_MS: u64 = 600_000;
 /// Messages that were put off may take the time that they were put off for, but all in all not longer than this.
 const PUT_OFF_MS: u64 = 86_400_000;
 
+/// How long after the first time what is in quarantine is tried again.
+const REQUEUE_AGAIN_MS: u64 = 120_000;
+
 /// How often it is looked whether it has come to rest.
 const LOOK_MS: u64 = 5_000;
 
@@ -174,6 +177,8 @@ struct Healed {
     rests_since_ms: Option<u64>,
     /// The process that is to be the next before what is in quarantine is tried again, under limits that are mended.
     requeues_in: Option<u32>,
+    /// Once more, for what was refused before the healing and committed after it.
+    requeues_again_ms: Option<u64>,
 }
 
 impl Beside for Course {
@@ -211,12 +216,17 @@ impl Healed {
         if self.requeues_in.is_some_and(|process| state.process >= process) {
             self.requeues_in = None;
             state.requeue();
+            self.requeues_again_ms = Some(now_ms + REQUEUE_AGAIN_MS);
+        }
+        if self.requeues_again_ms.is_some_and(|at_ms| now_ms >= at_ms) {
+            self.requeues_again_ms = None;
+            state.requeue();
         }
         if now_ms < self.began_ms + PUT_OFF_MS {
             self.at_ms = self.at_ms.max(state.put_off_until_ms());
         }
         let left = oracle::left(state);
-        let is_done = left.is_none() && self.requeues_in.is_none();
+        let is_done = left.is_none() && self.requeues_in.is_none() && self.requeues_again_ms.is_none();
         self.rests_since_ms = is_done.then(|| self.rests_since_ms.unwrap_or(now_ms).max(state.last_get_ms));
         match self.rests_since_ms {
             Some(since_ms) if now_ms >= since_ms + REST_MS => {
@@ -265,6 +275,7 @@ impl State {
                 self.tally.fault("message is forged");
             }
             Happening::Requeue => self.requeue(),
+            Happening::Mend => self.received.iter_mut().for_each(Received::mend),
             Happening::Backup => self.back_up(),
             Happening::PutBack => self.will_put_back(),
             Happening::Kill { gates } => self.kill_in = Some(gates),
@@ -283,6 +294,7 @@ impl State {
         self.places.clear();
         self.born.clear();
         self.received.iter_mut().for_each(Received::heal);
+        self.received.iter_mut().for_each(Received::mend);
         self.note("the world is healed");
         for object in 0..self.setting.objects.len() {
             let key = self.setting.place_of(object);
@@ -299,6 +311,13 @@ impl State {
         }
         let now_ms = self.now_ms();
         let requeues_in = Some(self.process + u32::from(self.setting.limits_lines));
-        Healed { began_ms: now_ms, at_ms: now_ms, looked_ms: now_ms, rests_since_ms: None, requeues_in }
+        Healed {
+            began_ms: now_ms,
+            at_ms: now_ms,
+            looked_ms: now_ms,
+            rests_since_ms: None,
+            requeues_in,
+            requeues_again_ms: None,
+        }
     }
 }

@@ -282,3 +282,22 @@ fn in_the_simulation_a_seed_goes_the_same_way_twice_and_another_seed_another() {
     assert_eq!((one.digest, &one.tally), (again.digest, &again.tally));
     assert_ne!(one.digest, other.digest);
 }
+
+#[test]
+fn in_the_simulation_events_that_a_receiver_refuses_come_to_it_once_it_is_mended_and_they_are_requeued() {
+    for seed in 0..30 {
+        let setting = Setting { sinks: vec![Class::Picky, Class::Exact], ..restless(2, 3) };
+        let writes = (0..3).map(|object| write(2, object, Change::Append(60)));
+        let happenings = writes.chain([
+            at(100, Happening::Requeue),
+            // Of one object most records are gone, and another is gone whole.
+            write(200, 0, Change::Shrink(20)),
+            write(200, 1, Change::Delete),
+            at(300, Happening::Mend),
+            at(300, Happening::Requeue),
+            (302_000 + seed * 100, Happening::Kill { gates: seed }),
+        ]);
+        let tally = holds_with(setting, 400, happenings.collect(), seed);
+        assert!(tally.faults["events are refused"] > 0, "{tally}");
+    }
+}

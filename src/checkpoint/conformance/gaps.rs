@@ -63,7 +63,7 @@ async fn what_is_gone_is_a_gap_until_it_comes_back() {
         let expected = [&[(2, 3), (6, 8)][..], &[(4, 5)]].map(|places| Form::Fill { places: ranges(places) });
         assert_eq!((&found.manifest().id, forms), (&sealed.manifest().id, expected.to_vec()));
         assert_eq!(stands(&store).await.1, [1, 2, 4, 6, 7, 8], "sealed, and not yet delivered");
-        let committed = store.positions.commit(&found, &receipt(&found)).await.unwrap();
+        let committed = store.positions.commit(&found, &receipt(&found), 1).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 4 }]);
         assert_eq!(stands(&store).await, (9, vec![1, 8], None));
     }
@@ -75,7 +75,7 @@ async fn only_what_lies_in_the_gap_is_filled_and_only_once() {
         let store = site.open();
         deliver(&store, "a", vec![part(0, 9, true)]).await;
         let sealed = store.positions.seal(seal("b", vec![onward(0, 9, &[(2, 4), (5, 7)])])).await.unwrap();
-        let committed = store.positions.commit(&sealed, &receipt(&sealed)).await.unwrap();
+        let committed = store.positions.commit(&sealed, &receipt(&sealed), 1).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 4, filled: 0 }]);
         for wrong in [fill(&[(1, 3)]), fill(&[(2, 5)]), fill(&[(2, 3), (8, 9)]), fill(&[(9, 10)])] {
             assert!(is_overtaken(&store, vec![fill(&[(6, 7)]), wrong]).await);

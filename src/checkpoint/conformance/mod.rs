@@ -3,6 +3,8 @@
 
 mod backlog;
 
+mod events;
+
 pub(super) mod gaps;
 
 mod positions;
@@ -115,7 +117,7 @@ pub(super) fn receipt(sealed: &Sealed) -> Receipt {
 }
 
 pub(super) async fn commit(store: &Store, sealed: &Sealed) {
-    store.positions.commit(sealed, &receipt(sealed)).await.unwrap();
+    store.positions.commit(sealed, &receipt(sealed), 1).await.unwrap();
 }
 
 pub(super) async fn deliver(store: &Store, sink: &str, parts: Vec<Part>) {

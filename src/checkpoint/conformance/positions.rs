@@ -54,7 +54,7 @@ async fn a_sealed_batch_outlives_the_process_with_its_id() {
         let ends: Vec<u64> = found.manifest().pieces().map(|piece| piece.to).collect();
         assert_eq!((found.manifest().parts.len(), ends), (1, vec![2, 3]), "one stretch of two pieces");
         assert_eq!(cursors(&store).await, (3, vec![0, 0]), "accepted, and not yet delivered");
-        store.positions.commit(found, &receipt(found)).await.unwrap();
+        store.positions.commit(found, &receipt(found), 1).await.unwrap();
         assert_eq!(cursors(&store).await, (3, vec![3, 0]));
         let last_id = Some(found.manifest().id.clone());
         assert_eq!(store.positions.lane(&lane("a")).await.unwrap(), LaneState { seq: 1, last_id, state: None });
@@ -89,11 +89,11 @@ async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_b
             sealed.iter().map(|one| one.manifest().seq).collect::<Vec<_>>()
         };
         assert_eq!(seqs().await, [1, 2]);
-        let refused = store.positions.commit(&second, &receipt(&second)).await;
+        let refused = store.positions.commit(&second, &receipt(&second), 1).await;
         assert!(matches!(refused, Err(StoreError::Overtaken { .. })), "they are committed in their order");
-        store.positions.commit(&first, &receipt(&first)).await.unwrap();
+        store.positions.commit(&first, &receipt(&first), 1).await.unwrap();
         assert_eq!((cursors(&store).await, seqs().await), ((3, vec![2, 0]), vec![2]));
-        store.positions.commit(&second, &receipt(&second)).await.unwrap();
+        store.positions.commit(&second, &receipt(&second), 1).await.unwrap();
         assert_eq!((cursors(&store).await, seqs().await), ((3, vec![3, 0]), vec![]));
     }
 }

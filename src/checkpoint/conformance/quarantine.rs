@@ -264,7 +264,7 @@ async fn what_comes_out_of_quarantine_does_not_count_as_come_back() {
         site.requeue();
         store.quarantine.open_requeued(object()).await.unwrap();
         let sealed = sealed_of(&store, "b", vec![filling(0, 2)]).await;
-        let committed = store.positions.commit(&sealed, &receipt(&sealed)).await.unwrap();
+        let committed = store.positions.commit(&sealed, &receipt(&sealed), 1).await.unwrap();
         assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 1 }]);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::position::{self, SinkRow};
+use super::refusals::Refusals;
 use super::rows::{self, ObjectRow};
 use super::writer::in_savepoint;
 use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine, retry};
@@ -40,9 +41,9 @@ impl Positions for SqliteStore {
         self.write(move |connection| write_seal(&shared, connection, seal))
     }
 
-    fn commit(&self, sealed: &Sealed, receipt: &Receipt) -> Answer<'_, Committed> {
-        let (sealed, receipt) = (sealed.clone(), receipt.clone());
-        self.write(move |connection| write_commit(connection, &sealed, &receipt))
+    fn commit(&self, sealed: &Sealed, receipt: &Receipt, now_ms: i64) -> Answer<'_, Committed> {
+        let (limits, sealed, receipt) = (self.shared.quarantine, sealed.clone(), receipt.clone());
+        self.write(move |connection| write_commit(limits, connection, &sealed, &receipt, now_ms))
     }
 
     fn commit_and_seal(
@@ -53,7 +54,7 @@ impl Positions for SqliteStore {
     ) -> Answer<'_, (Committed, Result<Sealed, StoreError>)> {
         let (shared, sealed, receipt) = (Arc::clone(&self.shared), sealed.clone(), receipt.clone());
         self.write(move |connection| {
-            let committed = write_commit(connection, &sealed, &receipt)?;
+            let committed = write_commit(shared.quarantine, connection, &sealed, &receipt, next.now_ms)?;
             match in_savepoint(connection, |connection| write_seal(&shared, connection, next)) {
                 Err(error @ StoreError::Overtaken { .. }) => Ok((committed, Err(error))),
                 sealed => Ok((committed, Ok(sealed?))),
@@ -128,21 +129,30 @@ fn write_seal(shared: &Shared, connection: &Connection, seal: Seal) -> Result<Se
     Ok(Sealed { lane, manifest: Arc::new(manifest), progress: sink::Progress::default() })
 }
 
-fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> Result<Committed, StoreError> {
+fn write_commit(
+    limits: QuarantineLimits,
+    connection: &Connection,
+    sealed: &Sealed,
+    receipt: &Receipt,
+    now_ms: i64,
+) -> Result<Committed, StoreError> {
     let Sealed { lane, manifest, .. } = sealed;
     let seq = manifest.seq;
     let mut gaps: Vec<GapChange> = Vec::new();
+    let mut refusals = Refusals::new(connection, limits, &lane.sink, now_ms);
     for (object_id, advance) in batches::advances(connection, lane, seq)? {
         position::apply(connection, object_id, &lane.sink, &advance)?;
-        note_gap(&mut gaps, &advance, position::counted(connection, object_id, &advance)?);
+        let counted = position::counted(connection, object_id, &advance)?;
+        note_gap(&mut gaps, &advance, counted.saturating_sub(refusals.fill(object_id, &advance)?));
     }
+    let quarantine = refusals.refuse(receipt.refused())?;
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
     // The receiver never hears of a batch without events: the last that it knows is the one before.
     let last_id = if manifest.pieces().next().is_some() { Some(manifest.id.clone()) } else { before.last_id };
     batches::set_lane(connection, lane, &LaneState { seq, last_id, state })?;
     batches::remove(connection, lane, seq)?;
-    Ok(Committed(gaps))
+    Ok(Committed { gaps, quarantine })
 }
 
 fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Result<(), StoreError> {
@@ -213,10 +223,10 @@ fn write_anew(connection: &Connection, object: &ObjectId, family: &str) -> Resul
     if connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1")?.exists([row.id])? {
         return Err(StoreError::Overtaken { object: object.clone() });
     }
-    for table in ["fingerprints", "cursor", "requeued"] {
+    for table in ["fingerprints", "cursor", "requeued", "requeued_event"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
     }
-    // Its refused records are read again too.
+    // Its refused records are read again too, and so are its events.
     connection.execute(
         "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind <> 'message'",
         params![&*object.bucket, &*object.key],

@@ -7,16 +7,31 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::places::{self, Owner};
 use super::refused::bounded;
 use super::rows::{count, int};
-use crate::batch::{Part, Refused};
 use crate::checkpoint::StoreError;
 use crate::delta::Places;
 use crate::notification::ObjectId;
+use crate::object::Version;
 
 /// Every place.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
-fn range(places: impl Iterator<Item = u64> + Clone) -> Option<RangeInclusive<u64>> {
-    Some(places.clone().min()?..=places.max()?)
+/// Which of an object's entries stands for many: that of its records, or that of a sink's events.
+#[derive(Clone, Copy)]
+pub(super) struct Which<'a> {
+    pub(super) kind: &'static str,
+    pub(super) sink: Option<&'a str>,
+    pub(super) object: &'a ObjectId,
+}
+
+/// Records of one object that have no entry of their own, or whose events have none.
+pub(super) struct Further<'a> {
+    pub(super) which: Which<'a>,
+    pub(super) feed: &'a str,
+    pub(super) version: &'a Version,
+    /// The first of them and where it begins, where that is known.
+    pub(super) first: Option<(u64, u64)>,
+    pub(super) reason: &'a str,
+    pub(super) places: Vec<u64>,
 }
 
 /// So many of the records that entry `id` stands for have left the quarantine, and these are left.
@@ -29,66 +44,63 @@ pub(super) fn take_out(connection: &Connection, id: u64, left: &mut Places, gone
     Ok(())
 }
 
-/// The number of the entry that stands for the object's further records.
-fn find(connection: &Connection, object: &ObjectId) -> Result<Option<i64>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT id FROM quarantine WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND further IS NOT NULL",
-    )?;
-    Ok(statement.query_row(params![&*object.bucket, &*object.key], |row| row.get(0)).optional()?)
+impl Which<'_> {
+    /// The number of the entry, and of the request to try it again.
+    pub(super) fn find(self, connection: &Connection) -> Result<Option<(u64, Option<u64>)>, StoreError> {
+        let mut statement = connection.prepare_cached(
+            "SELECT id, request FROM quarantine
+             WHERE kind = ?1 AND bucket = ?2 AND key = ?3 AND coalesce(sink, '') = ?4 AND further IS NOT NULL",
+        )?;
+        let key = params![self.kind, &*self.object.bucket, &*self.object.key, self.sink.unwrap_or_default()];
+        let found = statement.query_row(key, |row| Ok((count(row.get(0)?), row.get::<_, Option<i64>>(1)?.map(count))));
+        Ok(found.optional()?)
+    }
 }
 
 /// Counts records of one object, for which there is no room, in the object's one entry. Where as many objects have such an
 /// entry as may, the feed's counts them.
 pub(super) fn add(
     connection: &Connection,
-    feed: &str,
-    part: &Part,
-    refused: &[Refused],
+    further: &Further<'_>,
     entries_max: u64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let (Some(first), Some(range)) = (refused.first(), range(refused.iter().map(|each| each.place))) else {
-        return Ok(());
-    };
-    let (object, version) = (&part.advance.object, &part.provenance.version);
-    let records = int(refused.len() as u64);
-    let id = match find(connection, object)? {
-        Some(id) => {
-            connection
-                .prepare_cached("UPDATE quarantine SET further = further + ?2, at_ms = ?3 WHERE id = ?1")?
-                .execute(params![id, records, now_ms])?;
-            id
-        }
-        None if many(connection, "record")? >= entries_max => {
-            return count_for_feed(connection, feed, "record", refused.len() as u64, &first.reason, now_ms);
+    let Further { which, feed, version, first, reason, places: added } = further;
+    let (Some(&least), Some(&most)) = (added.iter().min(), added.iter().max()) else { return Ok(()) };
+    let id = match which.find(connection)? {
+        Some((id, _)) => id,
+        None if many(connection, which.kind)? >= entries_max => {
+            return count_for_feed(connection, feed, which.kind, added.len() as u64, reason, now_ms);
         }
         None => connection
             .prepare_cached(
-                "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, reason,
-                                         at_ms, further)
-                 VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) RETURNING id",
+                "INSERT INTO quarantine (feed, kind, sink, bucket, key, etag, last_modified_ms, ordinal, byte_offset,
+                                         reason, at_ms, further)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0) RETURNING id",
             )?
             .query_row(
                 params![
                     feed,
-                    &*object.bucket,
-                    &*object.key,
+                    which.kind,
+                    which.sink,
+                    &*which.object.bucket,
+                    &*which.object.key,
                     &*version.etag,
                     version.last_modified_ms,
-                    int(first.ordinal),
-                    int(first.offset),
-                    bounded(&first.reason),
-                    now_ms,
-                    records
+                    first.map(|(ordinal, _)| int(ordinal)),
+                    first.map(|(_, offset)| int(offset)),
+                    bounded(reason),
+                    now_ms
                 ],
-                |row| row.get(0),
+                |row| Ok(count(row.get(0)?)),
             )?,
     };
-    let mut places = places::load(connection, Owner::Entry(id), range)?;
-    for each in refused {
-        places.insert(each.place);
-    }
-    places::save(connection, Owner::Entry(id), &mut places)
+    let mut places = places::load(connection, Owner::Entry(int(id)), least..=most)?;
+    let records = added.iter().filter(|&&place| places.insert(place)).count();
+    connection
+        .prepare_cached("UPDATE quarantine SET further = further + ?2, at_ms = ?3 WHERE id = ?1")?
+        .execute(params![int(id), int(records as u64), now_ms])?;
+    places::save(connection, Owner::Entry(int(id)), &mut places)
 }
 
 /// Counts what has no entry, and no object of its own to count it for, in the one entry of its feed (of messages, of its

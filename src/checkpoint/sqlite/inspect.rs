@@ -10,6 +10,7 @@ use super::rows::{count, int};
 use super::schema;
 use super::{DATABASE, OpenError, connect, files};
 use crate::checkpoint::StoreError;
+use crate::event::EventId;
 use crate::notification::ObjectId;
 
 /// One transaction changes at most as many entries, so that it keeps the daemon waiting for moments only.
@@ -24,16 +25,19 @@ pub enum Kind {
     Object,
     /// A queue's message that cannot be understood.
     Message,
+    /// An event that a sink's receiver will never take.
+    Event,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Record, Self::Object, Self::Message];
+    pub const ALL: [Self; 4] = [Self::Record, Self::Object, Self::Message, Self::Event];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
             Self::Object => "object",
             Self::Message => "message",
+            Self::Event => "event",
         }
     }
 }
@@ -44,6 +48,8 @@ pub struct Selection {
     /// Of a message, its queue.
     pub feed: Option<String>,
     pub kind: Option<Kind>,
+    /// Of events, the sink that refused them.
+    pub sink: Option<String>,
     /// Those quarantined before, in milliseconds since the epoch.
     pub before_ms: Option<i64>,
 }
@@ -64,7 +70,11 @@ pub struct Entry {
     /// Which of the object's records it is, or the first of them, from 0.
     pub ordinal: Option<u64>,
     /// The record's number in the object's accepted sequence.
-    place: Option<u64>,
+    pub place: Option<u64>,
+    /// Of an event: the sink that refused it, its number among those of its record, and its identity.
+    pub sink: Option<String>,
+    pub event_index: Option<u32>,
+    pub uid: Option<EventId>,
     /// Bytes (inflated) of the object's content before it.
     pub offset: Option<u64>,
     pub reason: String,
@@ -85,10 +95,11 @@ pub struct Inspection(Connection);
 /// stand for many, those whose places are known.
 const CAN_REQUEUE: &str = "CASE WHEN further IS NOT NULL
     THEN EXISTS (SELECT 1 FROM quarantine_further WHERE quarantine_further.quarantine_id = quarantine.id)
-    WHEN kind = 'record' THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
+    WHEN kind IN ('record', 'event') THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
 const COLUMNS: &str = "id, at_ms, feed, kind, bucket, key, etag, ordinal, byte_offset, reason, length(body_zstd),
-    request IS NOT NULL, place, further";
-const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)";
+    request IS NOT NULL, place, further, sink, event_index, uid";
+const SELECTED: &str = "(?1 IS NULL OR feed = ?1) AND (?2 IS NULL OR kind = ?2) AND (?3 IS NULL OR at_ms < ?3)
+    AND (?4 IS NULL OR sink = ?4)";
 
 impl Entry {
     fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
@@ -108,8 +119,11 @@ impl Entry {
             body_zstd_bytes: row.get::<_, Option<i64>>(10)?.map(count),
             is_requeued: row.get(11)?,
             further: row.get::<_, Option<i64>>(13)?.map(count),
-            can_requeue: row.get(14)?,
+            can_requeue: row.get(17)?,
             place: row.get::<_, Option<i64>>(12)?.map(count),
+            sink: row.get(14)?,
+            event_index: row.get(15)?,
+            uid: row.get::<_, Option<[u8; 16]>>(16)?.map(EventId),
             had: Vec::new(),
         })
     }
@@ -175,17 +189,17 @@ impl Inspection {
 
     /// The newest entries, at most `most`, oldest first; and how many there are in all.
     pub fn newest(&self, selection: &Selection, most: usize) -> Result<(Vec<Entry>, u64), StoreError> {
-        let Selection { feed, kind, before_ms } = selection;
+        let Selection { feed, kind, sink, before_ms } = selection;
         let kind = kind.map(Kind::name);
         let all: i64 = self.0.query_row(
             &format!("SELECT count(*) FROM quarantine WHERE {SELECTED}"),
-            params![feed, kind, before_ms],
+            params![feed, kind, before_ms, sink],
             |row| row.get(0),
         )?;
         let mut statement = self.0.prepare(&format!(
-            "SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE {SELECTED} ORDER BY id DESC LIMIT ?4"
+            "SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE {SELECTED} ORDER BY id DESC LIMIT ?5"
         ))?;
-        let rows = statement.query_map(params![feed, kind, before_ms, int(most as u64)], Entry::of)?;
+        let rows = statement.query_map(params![feed, kind, before_ms, sink, int(most as u64)], Entry::of)?;
         let mut entries = rows.collect::<Result<Vec<_>, _>>()?;
         entries.reverse();
         entries.iter_mut().try_for_each(|entry| self.add_sinks(entry))?;
@@ -203,7 +217,8 @@ impl Inspection {
 
     /// Adds the sinks that have had the record, while it is under way.
     fn add_sinks(&self, entry: &mut Entry) -> Result<(), StoreError> {
-        if let (true, Some(object), Some(place)) = (entry.is_requeued, &entry.object, entry.place) {
+        let is_record = entry.kind == Kind::Record;
+        if let (true, Some(object), Some(place)) = (entry.is_requeued && is_record, &entry.object, entry.place) {
             entry.had = retry::had(&self.0, object, place)?;
         }
         Ok(())
@@ -217,12 +232,13 @@ impl Inspection {
 
     /// The numbers of selected entries above `after`, in order; at most as many as one transaction changes.
     pub fn page(&self, selection: &Selection, after: u64) -> Result<Vec<u64>, StoreError> {
-        let Selection { feed, kind, before_ms } = selection;
+        let Selection { feed, kind, sink, before_ms } = selection;
         let mut statement = self.0.prepare_cached(&format!(
-            "SELECT id FROM quarantine WHERE {SELECTED} AND id > ?4 ORDER BY id LIMIT {CHANGES_AT_ONCE}"
+            "SELECT id FROM quarantine WHERE {SELECTED} AND id > ?5 ORDER BY id LIMIT {CHANGES_AT_ONCE}"
         ))?;
-        let rows = statement
-            .query_map(params![feed, kind.map(Kind::name), before_ms, int(after)], |row| Ok(count(row.get(0)?)))?;
+        let rows = statement.query_map(params![feed, kind.map(Kind::name), before_ms, sink, int(after)], |row| {
+            Ok(count(row.get(0)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 

@@ -8,6 +8,8 @@ mod batches;
 
 mod backlog;
 
+mod events;
+
 mod files;
 
 mod fingerprints;
@@ -29,6 +31,8 @@ mod presence;
 mod prune;
 
 mod quarantine;
+
+mod refusals;
 
 mod refused;
 
@@ -64,7 +68,7 @@ pub use backup::{BackupError, back_up};
 pub use inspect::{Entry, Inspection, Kind, Selection};
 pub use scratch::DiskScratch;
 pub use unrouted::UnroutedSelection;
-pub use writer::{CommittedGroup, Writing};
+pub use writer::Writing;
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";
@@ -385,7 +389,7 @@ mod tests {
             sealed = store.positions.commit_and_seal(&sealed, &receipt(&sealed), next).await.unwrap().1.unwrap();
             assert_eq!(cursors(&store).await, (n + 1, vec![n, 0]));
         }
-        store.positions.commit(&sealed, &receipt(&sealed)).await.unwrap();
+        store.positions.commit(&sealed, &receipt(&sealed), 1).await.unwrap();
         assert_eq!(sqlite.durable_writes() - before, 5, "of four batches, each sealed and committed");
         let sealed = store.positions.seal(seal("a", vec![part(4, 5, true)])).await.unwrap();
         let before = sqlite.durable_writes();

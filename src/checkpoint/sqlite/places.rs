@@ -17,6 +17,8 @@ pub(super) enum Owner<'a> {
     Gap { object_id: i64, sink: &'a str },
     /// Those of an object whose records were in quarantine when somebody asked for them.
     Requeued { object_id: i64 },
+    /// Those of which a sink lacks events that were in its quarantine when somebody asked for them.
+    Events { object_id: i64, sink: &'a str },
 }
 
 /// The owner's places within the range, and some around it.
@@ -66,7 +68,7 @@ impl<'a> Owner<'a> {
     fn key(self) -> (i64, Option<&'a str>) {
         match self {
             Self::Entry(id) => (id, None),
-            Self::Gap { object_id, sink } => (object_id, Some(sink)),
+            Self::Gap { object_id, sink } | Self::Events { object_id, sink } => (object_id, Some(sink)),
             Self::Requeued { object_id } => (object_id, None),
         }
     }
@@ -81,6 +83,10 @@ impl<'a> Owner<'a> {
             }
             Self::Requeued { .. } => {
                 "SELECT stretch, packed, sum FROM requeued WHERE object_id = ?1 AND stretch BETWEEN ?3 AND ?4"
+            }
+            Self::Events { .. } => {
+                "SELECT stretch, packed, sum FROM requeued_event
+                 WHERE object_id = ?1 AND sink = ?2 AND stretch BETWEEN ?3 AND ?4"
             }
         }
     }
@@ -99,6 +105,10 @@ impl<'a> Owner<'a> {
                 "INSERT INTO requeued (object_id, stretch, packed, sum) VALUES (?1, ?3, ?4, ?5)
                  ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
             }
+            Self::Events { .. } => {
+                "INSERT INTO requeued_event (object_id, sink, stretch, packed, sum) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET packed = excluded.packed, sum = excluded.sum"
+            }
         }
     }
 
@@ -107,6 +117,7 @@ impl<'a> Owner<'a> {
             Self::Entry(_) => "DELETE FROM quarantine_further WHERE quarantine_id = ?1 AND stretch = ?3",
             Self::Gap { .. } => "DELETE FROM gap WHERE object_id = ?1 AND sink = ?2 AND stretch = ?3",
             Self::Requeued { .. } => "DELETE FROM requeued WHERE object_id = ?1 AND stretch = ?3",
+            Self::Events { .. } => "DELETE FROM requeued_event WHERE object_id = ?1 AND sink = ?2 AND stretch = ?3",
         }
     }
 
@@ -115,6 +126,7 @@ impl<'a> Owner<'a> {
             Self::Entry(id) => Sum::of("quarantine_further").int(id),
             Self::Gap { object_id, sink } => Sum::of("gap").int(object_id).text(Some(sink)),
             Self::Requeued { object_id } => Sum::of("requeued").int(object_id),
+            Self::Events { object_id, sink } => Sum::of("requeued_event").int(object_id).text(Some(sink)),
         };
         sum.int(int(stretch)).bytes(packed)
     }
@@ -126,6 +138,7 @@ impl std::fmt::Display for Owner<'_> {
             Self::Entry(id) => write!(f, "the further records of entry {id} in quarantine"),
             Self::Gap { object_id, sink } => write!(f, "the gap of sink {sink} in object {object_id}"),
             Self::Requeued { object_id } => write!(f, "what was requeued of object {object_id}"),
+            Self::Events { object_id, sink } => write!(f, "what was requeued of object {object_id} for sink {sink}"),
         }
     }
 }
@@ -144,7 +157,9 @@ mod tests {
                  CREATE TABLE gap (object_id INTEGER, sink TEXT, stretch INTEGER, packed BLOB, sum INTEGER,
                                    PRIMARY KEY (object_id, sink, stretch));
                  CREATE TABLE requeued (object_id INTEGER, stretch INTEGER, packed BLOB, sum INTEGER,
-                                        PRIMARY KEY (object_id, stretch))",
+                                        PRIMARY KEY (object_id, stretch));
+                 CREATE TABLE requeued_event (object_id INTEGER, sink TEXT, stretch INTEGER, packed BLOB, sum INTEGER,
+                                              PRIMARY KEY (object_id, sink, stretch))",
             )
             .unwrap();
         let owners = [
@@ -154,6 +169,8 @@ mod tests {
             Owner::Gap { object_id: 1, sink: "b" },
             Owner::Requeued { object_id: 1 },
             Owner::Requeued { object_id: 2 },
+            Owner::Events { object_id: 1, sink: "a" },
+            Owner::Events { object_id: 1, sink: "b" },
         ];
         let load = |owner, range| load(&connection, owner, range);
         for (owner, place) in owners.into_iter().zip(7..) {
@@ -170,7 +187,7 @@ mod tests {
             save(&connection, owner, &mut places).unwrap();
             assert!(load(owner, 0..=99).unwrap().is_empty());
         }
-        for table in ["quarantine_further", "gap", "requeued"] {
+        for table in ["quarantine_further", "gap", "requeued", "requeued_event"] {
             let damaged = format!("UPDATE {table} SET packed = x'0102'");
             assert_eq!(connection.execute(&damaged, []).unwrap(), 2);
         }

@@ -95,8 +95,10 @@ fn forget(connection: &Connection, before_ms: i64) -> Result<Forgotten, StoreErr
         .query_map(params![before_ms, OBJECTS_AT_ONCE], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
     let mut gap = connection.prepare_cached("SELECT sum(gap) FROM cursor WHERE object_id = ?1")?;
-    let mut requeued = connection
-        .prepare_cached("SELECT bucket, key FROM object JOIN requeued ON object_id = id WHERE id = ?1 LIMIT 1")?;
+    let mut requeued = connection.prepare_cached(
+        "SELECT bucket, key FROM object WHERE id = ?1 AND (EXISTS (SELECT 1 FROM requeued WHERE object_id = id)
+                                                           OR EXISTS (SELECT 1 FROM requeued_event WHERE object_id = id))",
+    )?;
     let mut delete = connection.prepare_cached("DELETE FROM object WHERE id = ?1")?;
     let mut forgotten = Forgotten::default();
     for object_id in objects {

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::refused::bounded;
+use super::further::{Further, Which};
+use super::refused::{bounded, room_for};
 use super::rows::{ObjectRow, count, int};
-use super::{SqliteStore, further, requeue, retry, unrouted};
+use super::{SqliteStore, events, further, requeue, retry, unrouted};
 use crate::batch::{Part, Refused};
 use crate::checkpoint::{
-    Answer, KeptObject, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Remembered,
-    Replacement, Request, Retried, StoreError, Unrouted,
+    Answer, KeptEvent, KeptObject, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal,
+    Remembered, Replacement, Request, Retried, StoreError, Unrouted,
 };
 use crate::notification::ObjectId;
-use crate::reading::{QuarantinedPlaces, RefusedAgain};
+use crate::reading::{LackedEvents, QuarantinedPlaces, RefusedAgain};
 
 impl Quarantine for SqliteStore {
     fn quarantine_object(&self, refusal: Refusal) -> Answer<'_, Quarantined> {
@@ -100,6 +101,16 @@ impl Quarantine for SqliteStore {
         self.read(move |connection| retry::kept_record(connection, &object, place))
     }
 
+    fn lacked_events(&self, object: &ObjectId, sink: &Arc<str>) -> Answer<'_, LackedEvents> {
+        let (object, sink) = (object.clone(), Arc::clone(sink));
+        self.read(move |connection| events::lacked(connection, &object, &sink))
+    }
+
+    fn kept_events(&self, object: &ObjectId, sink: &Arc<str>, place: u64) -> Answer<'_, Vec<KeptEvent>> {
+        let (object, sink) = (object.clone(), Arc::clone(sink));
+        self.read(move |connection| events::kept(connection, &object, &sink, place))
+    }
+
     fn note_retried(
         &self,
         object: ObjectId,
@@ -162,18 +173,6 @@ fn object(connection: &Connection, limits: QuarantineLimits, refusal: &Refusal) 
     Ok(Quarantined(()))
 }
 
-/// The body, if the quarantine still has room for it; its coordinates are kept in any case.
-fn room_for<'a>(
-    connection: &Connection,
-    limits: QuarantineLimits,
-    body: Option<&'a Vec<u8>>,
-) -> Result<Option<&'a Vec<u8>>, StoreError> {
-    let Some(body) = body else { return Ok(None) };
-    let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
-    let held = count(statement.query_row([], |row| row.get(0))?);
-    Ok((held + body.len() as u64 <= limits.bytes_max).then_some(body))
-}
-
 /// The object was read to its end: an entry for the whole object is of a version that is gone.
 pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
     connection
@@ -208,10 +207,20 @@ pub(super) fn records(
     let room = entries_per_object.saturating_sub(count(of_object));
     let room = room.min(entries_max.saturating_sub(further::listed(connection, "record")?));
     let room = usize::try_from(room).unwrap_or(usize::MAX).min(refused.len());
-    for each in &refused[..room] {
+    let (listed, rest) = refused.split_at(room);
+    for each in listed {
         record(limits, connection, feed, part, each, now_ms)?;
     }
-    further::add(connection, feed, part, &refused[room..], entries_max, now_ms)
+    let Some(first) = rest.first() else { return Ok(()) };
+    let further = Further {
+        which: Which { kind: "record", sink: None, object },
+        feed,
+        version: &part.provenance.version,
+        first: Some((first.ordinal, first.offset)),
+        reason: &first.reason,
+        places: rest.iter().map(|each| each.place).collect(),
+    };
+    further::add(connection, &further, entries_max, now_ms)
 }
 
 fn record(

@@ -1,11 +1,18 @@
-//! A record in quarantine, and the reason that is kept of anything there.
+//! What is kept of anything in quarantine: its body as far as there is room, and its reason.
+
+use std::io::Write as _;
+
+use rusqlite::Connection;
 
 use super::rows::count;
-use crate::checkpoint::KeptRecord;
+use crate::checkpoint::{KeptRecord, QuarantineLimits, StoreError};
 use crate::delta::RecordHash;
 
 /// A reason kept is at most as long.
 const REASON_CHARS_MAX: usize = 1024;
+
+/// zstd's fastest level that still halves text.
+const BODY_LEVEL: i32 = 3;
 
 /// The columns that [`KeptRecord::of`] reads, in their order.
 pub(super) const KEPT: &str = "ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd";
@@ -27,4 +34,24 @@ impl KeptRecord {
 /// As much of a reason as is kept.
 pub(super) fn bounded(reason: &str) -> String {
     reason.chars().take(REASON_CHARS_MAX).collect()
+}
+
+/// The body, if the quarantine still has room for it; its coordinates are kept in any case.
+pub(super) fn room_for<'a>(
+    connection: &Connection,
+    limits: QuarantineLimits,
+    body: Option<&'a Vec<u8>>,
+) -> Result<Option<&'a Vec<u8>>, StoreError> {
+    let Some(body) = body else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT sum(body_bytes) FROM quarantine_size")?;
+    let held = count(statement.query_row([], |row| row.get(0))?);
+    Ok((held + body.len() as u64 <= limits.bytes_max).then_some(body))
+}
+
+/// An event as its encoder wrote it, compressed and with a checksum.
+pub(super) fn compressed(encoded: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), BODY_LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.write_all(encoded)?;
+    encoder.finish()
 }

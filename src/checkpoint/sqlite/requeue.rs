@@ -18,7 +18,7 @@ pub(super) fn requests(connection: &Connection, after: u64, most: usize) -> Resu
         let text = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(column)?.unwrap_or_default());
         let object = ObjectId::new(text(3)?, text(4)?);
         let asked = match row.get::<_, String>(2)?.as_str() {
-            "record" => Asked::Record { object },
+            "record" | "event" => Asked::Record { object },
             "object" => Asked::Object { object },
             _ => Asked::Message { queue: row.get::<_, String>(5)?.into() },
         };
@@ -169,7 +169,7 @@ mod tests {
         let looked = Inspection::look(directory.path());
         assert!(matches!(looked, Err(OpenError::Older { found: 1, .. })));
         let store = Store::new(SqliteStore::open(directory.path(), 1000).unwrap());
-        assert_eq!(store.quarantine.quarantine_size().await.unwrap().kinds[2], ("record".to_owned(), 1, 2));
+        assert_eq!(store.quarantine.quarantine_size().await.unwrap().kinds[3], ("record".to_owned(), 1, 2));
         let entry = Inspection::look(directory.path()).unwrap().entry(1).unwrap().unwrap();
         assert_eq!((entry.ordinal, entry.offset, entry.at_ms, entry.can_requeue), (Some(3), Some(40), 9, false));
         assert_eq!(

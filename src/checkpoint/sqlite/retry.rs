@@ -11,7 +11,7 @@ use super::places::{self, Owner};
 use super::position::SinkRow;
 use super::refused::{KEPT, bounded};
 use super::rows::{ObjectRow, count, int};
-use super::{batches, requeue};
+use super::{batches, events, requeue};
 use crate::checkpoint::{KeptRecord, Retried, StoreError};
 use crate::delta::Places;
 use crate::notification::ObjectId;
@@ -53,7 +53,7 @@ impl InQuarantine {
         }
         let mut statement = connection.prepare_cached(
             "SELECT place, id, body_zstd IS NOT NULL, request <= ?4 FROM quarantine
-             WHERE bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
+             WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND place >= ?3 ORDER BY place",
         )?;
         let mut rows = statement.query(params![&*object.bucket, &*object.key, int(from), int(up_to)])?;
         while let Some(row) = rows.next()? {
@@ -104,17 +104,18 @@ pub(super) fn kept_record(
     place: u64,
 ) -> Result<Option<KeptRecord>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT {KEPT} FROM quarantine WHERE bucket = ?1 AND key = ?2 AND place = ?3 AND body_zstd IS NOT NULL"
+        "SELECT {KEPT} FROM quarantine
+         WHERE kind = 'record' AND bucket = ?1 AND key = ?2 AND place = ?3 AND body_zstd IS NOT NULL"
     ))?;
     Ok(statement.query_row(params![&*object.bucket, &*object.key, int(place)], KeptRecord::of).optional()?)
 }
 
-/// Takes up what is asked for of the object.
 /// The object's records that are in quarantine, from some place on.
 pub(super) fn in_quarantine(connection: &Connection, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
     Ok(InQuarantine::load(connection, object, from, u64::MAX)?.all)
 }
 
+/// Takes up what is asked for of the object.
 pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };
@@ -125,8 +126,9 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     new.remove_places(&mut opened);
     let mut purged = opened.clone();
     purged.remove_places(&mut found.all);
-    let mut is_sealed = connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1 AND fills")?;
-    if is_sealed.exists([row.id])? {
+    let mut filling = connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1 AND fills")?;
+    let is_sealed = filling.exists([row.id])?;
+    if is_sealed {
         // A batch that fills a gap can be committed only as long as the gap has all of it.
         purged = Places::default();
     }
@@ -151,6 +153,7 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     opened.insert_places(&mut new);
     opened.remove_places(&mut purged);
     places::save(connection, owner, &mut opened)?;
+    events::open(connection, object, row.id, is_sealed)?;
     Ok(up_to)
 }
 
@@ -180,13 +183,17 @@ pub(super) fn note(
     closed.remove_places(&mut opened);
     had.remove_places(&mut closed);
     let mut are_settled = true;
+    let mut retried = Retried { refused: events::note_others(connection, object, sinks, up_to)?, ..Retried::default() };
     for sink in sinks {
         let stands = SinkRow::find(connection, row.id, sink)?;
         had.truncate(stands.accepted);
         had.remove_places(&mut places::load(connection, Owner::Gap { object_id: row.id, sink }, ALL)?);
-        are_settled &= stands.is_settled(&row);
+        let is_settled = stands.is_settled(&row);
+        are_settled &= is_settled;
+        if is_settled {
+            retried.refused += events::note(connection, object, row.id, sink, up_to)?;
+        }
     }
-    let mut retried = Retried::default();
     for (place, (id, is_kept)) in found.listed {
         let reason = refused.listed.get(&place).map(String::as_str);
         if had.contains(place) {

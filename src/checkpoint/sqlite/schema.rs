@@ -1,5 +1,7 @@
 //! The checkpoint store's tables, and how an older store becomes a newer one.
 
+mod events;
+
 mod lanes;
 
 mod requeued;
@@ -320,6 +322,7 @@ ALTER TABLE batch ADD COLUMN progress BLOB;
 -- How many lanes a sink has. It changes once nothing is sealed under another number.
 CREATE TABLE lanes (sink TEXT PRIMARY KEY, lanes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ",
+    events::STEP,
 ];
 
 /// The version this program writes.

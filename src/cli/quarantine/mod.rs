@@ -1,4 +1,4 @@
-//! `auditferry quarantine`: what could not be decoded or read, shown, tried again, or deleted.
+//! `auditferry quarantine`: what could not be decoded or read, or was refused by a sink, shown, tried again, or deleted.
 
 mod shown;
 
@@ -50,6 +50,7 @@ enum KindName {
     Record,
     Object,
     Message,
+    Event,
 }
 
 impl From<KindName> for Kind {
@@ -58,6 +59,7 @@ impl From<KindName> for Kind {
             KindName::Record => Self::Record,
             KindName::Object => Self::Object,
             KindName::Message => Self::Message,
+            KindName::Event => Self::Event,
         }
     }
 }
@@ -70,11 +72,15 @@ struct Filter {
     /// Only this kind.
     #[arg(long)]
     kind: Option<KindName>,
+    /// Only the events that this sink refused.
+    #[arg(long, value_name = "SINK")]
+    sink: Option<String>,
 }
 
 impl Filter {
     fn selection(&self) -> Selection {
-        Selection { feed: self.feed.clone(), kind: self.kind.map(Kind::from), before_ms: None }
+        let (feed, sink) = (self.feed.clone(), self.sink.clone());
+        Selection { feed, kind: self.kind.map(Kind::from), sink, before_ms: None }
     }
 }
 
@@ -83,7 +89,7 @@ pub(super) struct RequeueArgs {
     #[command(flatten)]
     place: Where,
     /// The entries' numbers, as the list shows them.
-    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with_all = ["all", "feed", "kind"])]
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with_all = ["all", "feed", "kind", "sink"])]
     ids: Vec<u64>,
     /// Every entry that the other options leave.
     #[arg(long)]
@@ -100,7 +106,7 @@ pub(super) struct PurgeArgs {
     #[arg(
         value_name = "ID",
         required_unless_present = "all",
-        conflicts_with_all = ["all", "feed", "kind", "older_than"]
+        conflicts_with_all = ["all", "feed", "kind", "sink", "older_than"]
     )]
     ids: Vec<u64>,
     /// Every entry that the other options leave.

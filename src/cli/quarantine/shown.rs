@@ -140,6 +140,10 @@ fn as_json(entry: &Entry) -> Value {
         "further": entry.further,
         "ordinal": entry.ordinal,
         "offset": entry.offset,
+        "sink": entry.sink,
+        "place": entry.place,
+        "event": entry.event_index,
+        "uid": entry.uid.map(|uid| uid.to_string()),
         "reason": entry.reason,
         "body_zstd_bytes": entry.body_zstd_bytes,
         "can_requeue": entry.can_requeue,
@@ -156,17 +160,24 @@ fn at(entry: &Entry) -> String {
 fn line(entry: &Entry) -> String {
     let requeued = if entry.is_requeued { " (requeued)" } else { "" };
     let place = place(entry).map(|place| format!("  {place}")).unwrap_or_default();
+    let sink = entry.sink.as_deref().map(|sink| format!(" -> {}", visible(sink))).unwrap_or_default();
     let (id, kind, at) = (entry.id, entry.kind.name(), at(entry));
-    format!("{id}  {at}  {kind}  {}{place}  {}{requeued}", visible(&entry.feed), visible(&entry.reason))
+    format!("{id}  {at}  {kind}  {}{sink}{place}  {}{requeued}", visible(&entry.feed), visible(&entry.reason))
 }
 
-/// Where it was, for a record or an object; of an entry that stands for many, how many those are.
+/// Where it was, for a record, an object or an event; of an entry that stands for many, how many those are.
 fn place(entry: &Entry) -> Option<String> {
     let object = entry.object.as_ref().map(|object| visible(&object.to_string()));
     let of_object = object.as_deref().map(|object| format!("{object} ")).unwrap_or_default();
+    if let (None, Some(place), Some(index)) = (entry.further, entry.place, entry.event_index) {
+        return Some(format!("{of_object}event {index} of accepted record {place}"));
+    }
     match (entry.further, entry.ordinal, entry.offset) {
         (Some(further), Some(ordinal), Some(offset)) => {
             Some(format!("{of_object}{} from record {ordinal} at byte {offset} on", counted(further, entry.kind)))
+        }
+        (Some(further), ..) if entry.kind == Kind::Event && object.is_some() => {
+            Some(format!("{of_object}events of {}", counted(further, Kind::Record)))
         }
         (Some(further), ..) => Some(format!("{of_object}{}, counted and not kept", counted(further, entry.kind))),
         (None, Some(ordinal), Some(offset)) => Some(format!("{of_object}record {ordinal} at byte {offset}")),
@@ -183,6 +194,11 @@ fn counted(further: u64, kind: Kind) -> String {
 fn stands_for(entry: &Entry) -> Option<String> {
     let further = counted(entry.further?, entry.kind);
     Some(match entry.object {
+        Some(_) if entry.kind == Kind::Event => format!(
+            "events of {} of the object, past limits.quarantine_entries_per_object or quarantine_entries_max; \
+             requeue reads the object again and sends all events of each of them",
+            counted(entry.further?, Kind::Record)
+        ),
         Some(_) => format!(
             "{further} of the object, past limits.quarantine_entries_per_object or quarantine_entries_max; \
              requeue reads the object again and tries each of them"
@@ -200,7 +216,9 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
         ("kind", entry.kind.name().to_owned()),
         (source, visible(&entry.feed)),
     ];
+    lines.extend(entry.sink.as_deref().map(|sink| ("sink", visible(sink))));
     lines.extend(place(entry).map(|place| ("place", place)));
+    lines.extend(entry.uid.map(|uid| ("uid", uid.to_string())));
     lines.extend(entry.etag.as_deref().map(|etag| ("etag", visible(etag))));
     lines.extend(stands_for(entry).map(|what| ("for", what)));
     lines.push(("reason", visible(&entry.reason)));
@@ -248,6 +266,52 @@ pub(super) fn visible(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::EventId;
+    use crate::notification::ObjectId;
+
+    fn event() -> Entry {
+        Entry {
+            id: 7,
+            at_ms: 0,
+            feed: "dbx".to_owned(),
+            kind: Kind::Event,
+            object: Some(ObjectId::new("logs", "a.json")),
+            etag: Some("e1".to_owned()),
+            further: None,
+            ordinal: None,
+            place: Some(17),
+            sink: Some("siem\u{1b}".to_owned()),
+            event_index: Some(1),
+            uid: Some(EventId([0xab; 16])),
+            offset: None,
+            reason: "mapping: no such field".to_owned(),
+            body_zstd_bytes: Some(9),
+            is_requeued: false,
+            can_requeue: true,
+            had: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_event_is_shown_with_its_sink_its_identity_and_its_place() {
+        let expected = "7  1970-01-01T00:00:00Z  event  dbx -> siem\\u{1b}  s3://logs/a.json event 1 of accepted record 17  mapping: no such field";
+        assert_eq!(line(&event()), expected);
+        let body = Beginning { bytes: b"{\"a\":1}".to_vec(), is_cut: false };
+        let page = page(&event(), Some(&body));
+        for expected in [
+            "sink     siem\\u{1b}\n",
+            "place    s3://logs/a.json event 1 of accepted record 17\n",
+            "uid      abababab-abab-abab-abab-abababababab\n",
+            "\n{\"a\":1}\n",
+        ] {
+            assert!(page.contains(expected), "{page}");
+        }
+        let shown = as_json(&event());
+        assert_eq!((&shown["sink"], &shown["event"], &shown["place"]), (&json!("siem\u{1b}"), &json!(1), &json!(17)));
+        assert_eq!(shown["uid"], "abababab-abab-abab-abab-abababababab");
+        let further = Entry { further: Some(3), place: None, event_index: None, uid: None, ..event() };
+        assert!(line(&further).contains("s3://logs/a.json events of 3 further records"), "{}", line(&further));
+    }
 
     #[test]
     fn what_would_command_a_terminal_is_shown_as_an_escape() {

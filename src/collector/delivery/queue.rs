@@ -121,6 +121,11 @@ impl WorkerHandle {
         Self { required, ..self }
     }
 
+    /// Entries may have been added to the sink's backlog in the store.
+    pub(in crate::collector) fn owes(&self) {
+        self.owed.store(true, Ordering::Release);
+    }
+
     /// Whether a worker has added entries to the sink's backlog in the store since the last call.
     pub(in crate::collector) fn took_owed(&self) -> bool {
         self.owed.swap(false, Ordering::AcqRel)

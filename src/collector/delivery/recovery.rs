@@ -21,7 +21,7 @@ use crate::event::Encoder;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
-use crate::reading::{self, Offer, Scratch};
+use crate::reading::{self, LackedEvents, Offer, Scratch};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
 /// How often an object is read before its part counts as lost.
@@ -202,11 +202,18 @@ impl Rebuild {
         let object = &sealed.advance.object;
         if let Form::Fill { places } = &sealed.advance.form
             && places.places() == 1
-            && let Some(record) = self.store.quarantine.kept_record(object, places.span().start).await?
         {
-            let record = KeptRecord { last_modified_ms: sealed.last_modified_ms, ..record };
-            let made = kept::decode(self.compute, feed, object, &Arc::new(record), vec![encoder]).await;
-            return made.map(|made| made.pieces).map_err(|refusal| RebuildError::Damaged(refusal.to_string()));
+            let place = places.span().start;
+            let events = self.store.quarantine.kept_events(object, &self.sink_name, place).await?;
+            let as_kept = kept::piece(&events).map(|piece| vec![piece]);
+            if let Some(pieces) = as_kept.filter(|pieces| sealed.is_made_of(pieces)) {
+                return Ok(pieces);
+            }
+            if let Some(record) = self.store.quarantine.kept_record(object, place).await? {
+                let record = KeptRecord { last_modified_ms: sealed.last_modified_ms, ..record };
+                let made = kept::decode(self.compute, feed, object, &Arc::new(record), vec![encoder]).await;
+                return made.map(|made| made.pieces).map_err(|refusal| RebuildError::Damaged(refusal.to_string()));
+            }
         }
         let snapshot = open(feed, object).await?;
         self.rebuild(feed, sealed, encoder, snapshot).await
@@ -232,7 +239,11 @@ impl Rebuild {
             let quarantined = self.store.quarantine.quarantined_places(object, advance.before).await?;
             skipped.insert_places(&mut { quarantined.closed });
         }
-        let rebuild = reading::Rebuild { before: position.progress, advance, encoder, skipped };
+        let lacked = match advance.form.fills() {
+            true => self.store.quarantine.lacked_events(object, &self.sink_name).await?,
+            false => LackedEvents::default(),
+        };
+        let rebuild = reading::Rebuild { before: position.progress, advance, encoder, skipped, lacked };
         let mut version = snapshot.version.clone();
         version.etag = sealed.etag.clone();
         version.last_modified_ms = sealed.last_modified_ms;

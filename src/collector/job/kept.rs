@@ -1,10 +1,10 @@
-//! Records out of quarantine whose bytes were kept: decoded once more, whatever their object holds now.
+//! What is in quarantine with its bytes, whatever its object holds now: records are decoded once more, events sent as they are.
 
 use std::io::Read as _;
 use std::sync::Arc;
 
 use crate::batch::{Advance, Part, Piece, Provenance};
-use crate::checkpoint::KeptRecord;
+use crate::checkpoint::{KeptEvent, KeptRecord};
 use crate::collector::compute::Compute;
 use crate::collector::feeds::Feed;
 use crate::delta::{Ranges, RecordHash};
@@ -64,18 +64,42 @@ fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Enco
     Ok(Decoded { pieces, looked_up: context.looked_up() })
 }
 
+/// Events as they were encoded at first. Nothing where there are none, or where they are damaged.
+pub(in crate::collector) fn piece(events: &[KeptEvent]) -> Option<Piece> {
+    let mut encoded = Encoded::default();
+    for KeptEvent { head, body_zstd, .. } in events {
+        encoded.bytes.extend_from_slice(&inflated(body_zstd, BODY_BYTES_MAX).ok()?);
+        encoded.bytes.push(b'\n');
+        encoded.ends.push(u32::try_from(encoded.bytes.len()).ok()?);
+        encoded.heads.push(*head);
+    }
+    (!events.is_empty()).then(|| encoded.into())
+}
+
+/// The part that fills the place of these events' record in the gap of the sink that refused them.
+pub(super) fn part_of_events(feed: &Feed, object: &ObjectId, events: &[KeptEvent]) -> Option<Part> {
+    let (first, piece) = (events.first()?, piece(events)?);
+    Some(part(feed, object, first.head.place, first.etag.clone(), first.last_modified_ms, piece))
+}
+
 /// The part that fills the record's place in a sink's gap.
-pub(super) fn part(feed: &Feed, object: &ObjectId, record: &KeptRecord, piece: Piece) -> Part {
-    let version = Version {
-        etag: record.etag.clone(),
-        version_id: None,
-        last_modified_ms: record.last_modified_ms,
-        size_bytes: 0,
-    };
+pub(super) fn part_of_record(feed: &Feed, object: &ObjectId, record: &KeptRecord, piece: Piece) -> Part {
+    part(feed, object, record.place, record.etag.clone(), record.last_modified_ms, piece)
+}
+
+fn part(
+    feed: &Feed,
+    object: &ObjectId,
+    place: u64,
+    etag: Box<str>,
+    last_modified_ms: Option<i64>,
+    piece: Piece,
+) -> Part {
+    let version = Version { etag, version_id: None, last_modified_ms, size_bytes: 0 };
     let provenance =
         Provenance { feed: Arc::clone(&feed.name), family: feed.family.name, object: object.clone(), version };
     Part {
-        advance: Advance::fill(object.clone(), Ranges::from(record.place..record.place + 1)),
+        advance: Advance::fill(object.clone(), Ranges::from(place..place + 1)),
         provenance: Arc::new(provenance),
         acceptance: None,
         piece,

@@ -24,7 +24,7 @@ use crate::collector::report::limited;
 use crate::collector::services::Services;
 use crate::identity::fault::FaultKind;
 use crate::object::{Body, Condition, Objects as _, ReadError, Reading, Snapshot, Version};
-use crate::reading::{self, Deliver, Offer, Output, QuarantinedPlaces, RefusedAgain, Summary};
+use crate::reading::{self, Deliver, LackedEvents, Offer, Output, QuarantinedPlaces, RefusedAgain, Summary};
 
 /// Brings one object to its sinks.
 ///
@@ -269,9 +269,16 @@ impl Announced {
         let output = |(sink, position): (&SinkId, &SinkPosition)| Output {
             cursor: position.accepted,
             gap: position.gap.clone(),
+            lacked: LackedEvents::default(),
             encoder: encoder(sink),
         };
         let mut outputs: Vec<Output> = sinks.iter().zip(&self.position.sinks).map(output).collect();
+        for (output, &sink) in outputs.iter_mut().zip(sinks) {
+            if !output.gap.is_empty() {
+                let sink = &self.services.workers[sink].name;
+                output.lacked = self.services.store.quarantine.lacked_events(object, sink).await?;
+            }
+        }
         let lacks_from = |output: &mut Output| if output.gap.is_empty() { output.cursor } else { 0 };
         let least = outputs.iter_mut().map(lacks_from).min();
         let quarantined = match least.filter(|&from| from < self.position.progress.accepted) {

@@ -12,6 +12,7 @@ use crate::collector::report::limited;
 use crate::collector::services::Services;
 use crate::collector::users;
 use crate::notification::ObjectId;
+use crate::object::ReadError;
 use crate::reading::RefusedAgain;
 
 /// How many records are offered at once.
@@ -32,6 +33,9 @@ impl Retry {
     /// Takes up what is asked for of the object: what its sinks have passed, they lack.
     pub(super) async fn begin(services: &Arc<Services>, task: &Task) -> Result<Option<Self>, JobError> {
         let up_to = services.store.quarantine.open_requeued(task.object.clone()).await?;
+        if up_to.is_some() {
+            task.feed.sinks.iter().for_each(|&sink| services.workers[sink].owes());
+        }
         Ok(up_to.map(|up_to| Self {
             services: Arc::clone(services),
             feed: Arc::clone(&task.feed),
@@ -57,6 +61,11 @@ impl Retry {
             return ended;
         }
         let mut deferred = ended.as_ref().map(|end| end.deferred.clone()).unwrap_or_default();
+        let is_as_read = match &ended {
+            Ok(_) | Err(JobError::Unreadable { .. } | JobError::Read(ReadError::NotFound { .. })) => true,
+            // Its records may be there, and are read again.
+            Err(_) => false,
+        };
         let is_finished = ended.as_ref().is_ok_and(|end| end.finished);
         if is_finished && self.services.store.quarantine.settle_requeued(self.object.clone()).await? > 0 {
             self.services.metrics.records_requeued.add([&self.feed.name, "delivered"], 1);
@@ -66,6 +75,9 @@ impl Retry {
         let kept = self.services.store.quarantine.kept_places(&self.object, self.up_to).await?;
         for places in kept.chunks(RECORDS_AT_ONCE) {
             self.deliver(places, &mut refused, &mut deferred).await?;
+        }
+        if is_as_read {
+            self.deliver_events(&mut deferred).await?;
         }
         self.note(refused).await?;
         ended.map(|end| JobEnd { deferred, ..end })
@@ -133,10 +145,43 @@ impl Retry {
             users::count(&services.metrics, &self.feed.name, decoded.looked_up);
             for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {
                 let encoder = self.feed.encoder_at(sinks[at]).unwrap_or_default();
-                let part = kept::part(&self.feed, &self.object, &record, decoded.pieces[encoder.0].clone());
+                let part = kept::part_of_record(&self.feed, &self.object, &record, decoded.pieces[encoder.0].clone());
                 if !services.offer(sinks[at], part, &trackers[at]).await {
                     deferred.push(sinks[at]);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings events to the sinks that refused them and still lack them, as they were encoded then: their records were not
+    /// there to be encoded anew.
+    async fn deliver_events(&self, deferred: &mut Vec<SinkId>) -> Result<(), JobError> {
+        let Self { services, feed, object, .. } = self;
+        for &sink in self.sinks.iter().filter(|sink| !deferred.contains(sink)).collect::<Vec<_>>() {
+            let worker = &services.workers[sink];
+            let lacked = services.store.quarantine.lacked_events(object, &worker.name).await?;
+            if lacked.is_empty() {
+                continue;
+            }
+            if worker.holds(object) {
+                deferred.push(sink);
+                continue;
+            }
+            let names = [Arc::clone(&worker.name)];
+            let mut stands = services.store.positions.position(object, &names).await?.sinks;
+            let (tracker, producing) = (Tracker::default(), worker.producing());
+            for place in lacked.into_keys().filter(|place| stands[0].gap.contains(*place)).collect::<Vec<_>>() {
+                let events = services.store.quarantine.kept_events(object, &worker.name, place).await?;
+                let Some(part) = kept::part_of_events(feed, object, &events) else { continue };
+                if !services.offer(sink, part, &tracker).await {
+                    deferred.push(sink);
+                    break;
+                }
+            }
+            drop(producing);
+            if services.wait_for_all(&[sink], &[tracker], deferred, object, &self.progress).await {
+                return Err(JobError::Overtaken);
             }
         }
         Ok(())

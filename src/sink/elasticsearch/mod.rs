@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::batch::{Request, RequestLimits};
 use crate::event::Choices;
 use crate::identity::Identity;
-use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
+use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Sink};
 use crate::transport::{
     AwsSigner, FieldName, Headers, Outcome, Post, Service, ServiceConfig, ServiceError, TransportError, outcome,
 };

@@ -115,7 +115,7 @@ pub struct Failed;
 
 impl World {
     pub fn new(setting: Setting, directory: PathBuf, seed: u64) -> Self {
-        let received = setting.sinks.iter().map(|class| Received::new(*class)).collect();
+        let received = setting.sinks.iter().map(|class| Received::new(*class, seed)).collect();
         Self(Arc::new(Mutex::new(State {
             rates: setting.rates,
             setting,

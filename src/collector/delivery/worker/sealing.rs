@@ -83,7 +83,8 @@ impl LaneSender {
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
             let began = Instant::now();
-            match self.setup.positions.commit(&sealed, receipt).await {
+            let now_ms = self.setup.clock.now_ms();
+            match self.setup.positions.commit(&sealed, receipt, now_ms).await {
                 Ok(committed) => {
                     self.written(&backoff);
                     self.committed(&committed, receipt, began);
@@ -129,7 +130,7 @@ impl LaneSender {
     /// The first batch of the window is committed: tells the jobs that the sink has had their parts.
     fn committed(&mut self, committed: &Committed, receipt: &Receipt, began: Instant) {
         self.report_gaps(committed);
-        self.report_refused(receipt);
+        self.report_refused(receipt, committed);
         let metrics = &self.setup.metrics;
         metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
         let Some(done) = self.window.pop_front() else { return };

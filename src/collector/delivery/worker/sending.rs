@@ -9,7 +9,7 @@ use super::requests::{Asked, Due, Sent};
 use super::window::Run;
 use super::{LaneSender, WorkerError};
 use crate::batch::Selection;
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Committed, QuarantineChange, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::delivery::gate::Admission;
 use crate::collector::report::limited;
@@ -240,13 +240,20 @@ impl LaneSender {
         true
     }
 
-    pub(super) fn report_refused(&self, receipt: &Receipt) {
-        let (reporter, sink) = (&self.setup.reporter, &self.name);
+    pub(super) fn report_refused(&self, receipt: &Receipt, committed: &Committed) {
+        let (reporter, sink, metrics) = (&self.setup.reporter, &self.name, &self.setup.metrics);
+        for QuarantineChange { feed, object, refused, delivered, refused_again } in committed.quarantine_changes() {
+            metrics.records_quarantined.add([feed, "event"], *refused);
+            metrics.records_requeued.add([feed, "refused"], *refused_again);
+            metrics.records_requeued.add([feed, "delivered"], *delivered);
+            if *delivered > 0 {
+                limited!(
+                    reporter, INFO, sink, "events came out of quarantine", %sink, %object, events = delivered
+                );
+            }
+        }
         let Some(first) = receipt.refused().first() else { return };
         let events = receipt.refused().len();
-        for event in receipt.refused() {
-            self.setup.metrics.records_quarantined.add([&event.provenance.feed, "event"], 1);
-        }
         limited!(
             reporter, WARN, sink, "the sink refuses events for ever; they are in quarantine",
             %sink, events, object = %first.provenance.object, reason = %first.reason

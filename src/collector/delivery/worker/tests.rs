@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
-use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits};
-use crate::checkpoint::{DiskScratch, Seal, SqliteStore, Store, back_up};
+use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits, Selection};
+use crate::checkpoint::{DiskScratch, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
 use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -21,7 +21,7 @@ use crate::event::{Class, Encoded, EventId, Head, Severity, Status as EventStatu
 use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::reading::Scratch;
-use crate::sink::{Answer, DeliveryError, MemoryReceiver, memory};
+use crate::sink::{Acknowledgement, Answer, Delivery, DeliveryError, MemoryReceiver, State, memory};
 use crate::telemetry::health::Health;
 
 /// A receiver that outlives its sinks and knows the last batch that it has had. It can be told to refuse, or to be silent.
@@ -35,11 +35,16 @@ struct Delivered {
 struct Received {
     lines: Vec<Vec<u8>>,
     heads: Vec<Head>,
-    /// How many events each batch had.
+    /// How many events were taken of each request.
     batches: Vec<usize>,
     last: Option<Box<str>>,
     refuses: bool,
+    /// What is answered otherwise than that all is taken.
+    answers: Option<Answers>,
+    acknowledges: Option<Acknowledgement>,
 }
+
+type Answers = Box<dyn FnMut(&Request) -> Result<Option<Delivery>, DeliveryError> + Send>;
 
 impl Default for Delivered {
     fn default() -> Self {
@@ -60,25 +65,41 @@ impl Delivered {
         self.received().refuses = refuses;
     }
 
+    fn answer(&self, answers: impl FnMut(&Request) -> Result<Option<Delivery>, DeliveryError> + Send + 'static) {
+        self.received().answers = Some(Box::new(answers));
+    }
+
     fn hold(&self, holds: bool) {
         self.answers.send_replace(!holds);
     }
 }
 
 impl MemoryReceiver for Delivered {
-    fn take<'a>(&'a self, batch: &'a Batch) -> Answer<'a, ()> {
+    fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>> {
         Box::pin(async move {
             self.answers.subscribe().wait_for(|answers| *answers).await.unwrap();
             let mut received = self.received();
             if received.refuses {
                 return Err(DeliveryError::unavailable("refused"));
             }
-            received.lines.extend(batch.lines().map(<[u8]>::to_vec));
-            received.heads.extend(batch.heads().copied());
-            received.batches.push(batch.events());
-            received.last = Some(batch.id.clone());
-            Ok(())
+            let answer = received.answers.as_mut().map_or(Ok(None), |answers| answers(request))?;
+            let taken: Vec<u32> = match &answer {
+                None => request.events.numbers().collect(),
+                Some(Delivery::Partly { taken, .. }) => taken.numbers().collect(),
+                Some(_) => return Ok(answer),
+            };
+            for event in request.events().filter(|event| taken.contains(&event.number)) {
+                received.lines.push(event.encoded.to_vec());
+                received.heads.push(*event.head);
+            }
+            received.batches.push(taken.len());
+            received.last = Some(request.batch.id.clone());
+            Ok(answer)
         })
+    }
+
+    fn acknowledged(&self, pending: &[State]) -> Vec<Acknowledgement> {
+        vec![self.received().acknowledges.unwrap_or(Acknowledgement::Lost); pending.len()]
     }
 
     fn last(&self) -> Answer<'_, Option<Box<str>>> {
@@ -103,7 +124,7 @@ fn lane() -> Lane {
 }
 
 fn open(directory: &Path) -> SqliteStore {
-    SqliteStore::open(directory, 0).unwrap()
+    SqliteStore::open(directory, 1 << 20).unwrap()
 }
 
 async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
@@ -388,4 +409,147 @@ async fn a_sink_that_has_more_than_a_restored_store_knows_of_loses_nothing_and_r
     let world = start(open(&copy), &delivered, "e").await;
     world.deliver(part("a", 4, 5)).await;
     assert_eq!(world.lines().len(), 7);
+}
+
+/// The numbers of a request's events that hold this text, and of the others.
+fn split(request: &Request, text: &str) -> (Vec<u32>, Selection) {
+    let (mut with, mut without) = (Vec::new(), Selection::default());
+    for event in request.events() {
+        match std::str::from_utf8(event.encoded).unwrap().contains(text) {
+            true => with.push(event.number),
+            false => without.push(event.number),
+        }
+    }
+    (with, without)
+}
+
+/// Takes the events without this text, and refuses the others for a reason.
+fn refuses(request: &Request, text: &str, reason: &str) -> Delivery {
+    let (refused, taken) = split(request, text);
+    Delivery::Partly { taken, refused: refused.into_iter().map(|event| (event, reason.into())).collect(), after: None }
+}
+
+impl World {
+    async fn quarantined(&self) -> u64 {
+        Quarantine::quarantine_size(&self.store).await.unwrap().entries("event")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_the_receiver_refuses_is_in_quarantine_with_the_commit_and_the_others_are_taken() {
+    type Answering = fn(&Request) -> Result<Option<Delivery>, DeliveryError>;
+    let whole: [(Answering, &str); 3] = [
+        (|request| Ok(Some(refuses(request, "a 3", "no such field"))), "no such field"),
+        (
+            |request| match split(request, "a 3").0.is_empty() {
+                true => Ok(None),
+                false => Err(DeliveryError::Refused("400".to_owned())),
+            },
+            "400",
+        ),
+        (
+            |request| Ok((!split(request, "a 3").0.is_empty()).then(|| Delivery::TooLarge("413".into()))),
+            "larger than the receiver takes: 413",
+        ),
+    ];
+    for (answers, reason) in whole {
+        let directory = tempfile::tempdir().unwrap();
+        let world = start(open(directory.path()), &Delivered::default(), "e").await;
+        world.delivered.answer(answers);
+        world.deliver(part("a", 0, 7)).await;
+        let mut lines = world.lines();
+        lines.sort();
+        assert_eq!((lines, world.cursor("a").await), ([0, 1, 2, 4, 5, 6].map(|n| format!("a {n}")).to_vec(), 7));
+        assert_eq!(world.quarantined().await, 1);
+        let kept = world.store.kept_events(&object("a"), &"out".into(), 3).await.unwrap();
+        assert_eq!(zstd::decode_all(&kept[0].body_zstd[..]).unwrap(), b"a 3");
+        let shown = Inspection::look(directory.path()).unwrap().entry(1).unwrap().unwrap();
+        assert_eq!((shown.reason.as_str(), shown.uid, shown.place), (reason, Some(kept[0].head.uid), Some(3)));
+        assert_eq!(world.metrics.records_quarantined.value(["dbx", "event"]), 1);
+        assert!(!world.handle.is_failing());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_refuses_most_of_what_it_is_sent_quarantines_nothing_and_is_parked_until_it_takes_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.answer(|request| Ok(Some(refuses(request, "", "no such index: audit"))));
+    let part = world.offer(part("a", 0, 50)).await;
+    until("the sink is parked", || part.progress() == (1, 0) && world.handle.is_failing()).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert!(world.handle.is_failing());
+    assert_eq!((world.quarantined().await, world.lines().len(), part.progress()), (0, 0, (1, 0)));
+    assert!(world.metrics.sink_batches.value(["out", "misconfigured"]) > 20, "it is asked again and again");
+    world.delivered.answer(|request| Ok(Some(refuses(request, "a 49", "no such field"))));
+    part.done().await;
+    assert_eq!((world.quarantined().await, world.lines().len()), (1, 49));
+    assert!(!world.handle.is_failing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_neither_taken_nor_refused_is_sent_again_and_not_before_the_receiver_wants_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    let began = Instant::now();
+    world.delivered.answer(move |request| {
+        let (busy, taken) = split(request, "a 2");
+        let is_early = began.elapsed() < Duration::from_secs(40);
+        assert!(!is_early || request.events.count() == 4, "sent again too early");
+        let after = (!busy.is_empty()).then(|| Duration::from_secs(40));
+        Ok(is_early.then(|| Delivery::Partly { taken, refused: Vec::new(), after }))
+    });
+    world.deliver(part("a", 0, 4)).await;
+    assert_eq!(world.delivered.batches(), [3, 1]);
+    assert_eq!((world.lines().pop().unwrap().as_str(), world.quarantined().await), ("a 2", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_receiver_has_yet_to_acknowledge_is_asked_for_and_sent_again_only_where_it_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    let pending = |request: &Request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))));
+    world.delivered.received().acknowledges = Some(Acknowledgement::NotYet);
+    world.delivered.answer(pending);
+    let part = world.offer(part("a", 0, 2)).await;
+    until("the seal", || part.progress() == (1, 0)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(part.progress(), (1, 0), "it is not acknowledged");
+    world.delivered.received().acknowledges = Some(Acknowledgement::Lost);
+    world.delivered.answer(|_| Ok(None));
+    part.done().await;
+    assert_eq!(world.delivered.batches(), [2]);
+    world.delivered.answer(pending);
+    world.delivered.received().acknowledges = Some(Acknowledgement::Taken);
+    world.deliver(self::part("a", 2, 3)).await;
+    assert_eq!((world.delivered.batches(), world.cursor("a").await), (vec![2], 3), "not sent once more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requeued_event_that_is_refused_once_more_stays_and_one_that_is_taken_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.answer(|request| Ok(Some(refuses(request, "a 1", "no such field"))));
+    world.deliver(part("a", 0, 3)).await;
+    for (reason, left) in [(Some("still no such field"), 1), (None, 0)] {
+        assert!(Inspection::change(directory.path()).unwrap().requeue(&[1]).unwrap().is_empty());
+        world.store.open_requeued(object("a")).await.unwrap();
+        match reason {
+            Some(reason) => world.delivered.answer(move |request| Ok(Some(refuses(request, "a 1", reason)))),
+            None => world.delivered.answer(|_| Ok(None)),
+        }
+        let Part { piece, provenance, .. } = part("a", 1, 2);
+        let advance = Advance::fill(object("a"), (1..2).into());
+        world.deliver(Part { advance, provenance, acceptance: None, piece }).await;
+        assert_eq!(world.quarantined().await, left);
+        let shown = Inspection::look(directory.path()).unwrap().entry(1).unwrap();
+        assert_eq!(
+            shown.map(|entry| (entry.reason, entry.is_requeued)),
+            reason.map(|reason| (reason.to_owned(), false))
+        );
+    }
+    let requeued = |outcome| world.metrics.records_requeued.value(["dbx", outcome]);
+    assert_eq!((requeued("refused"), requeued("delivered")), (1, 1));
+    assert_eq!(world.metrics.records_quarantined.value(["dbx", "event"]), 1);
+    assert_eq!(world.lines(), ["a 0", "a 2", "a 1"]);
 }

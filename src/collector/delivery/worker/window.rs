@@ -243,7 +243,7 @@ mod tests {
             if run.events.numbers().any(|event| bad.contains(&event)) {
                 under_way.refused(&run, "bad".into());
             } else {
-                under_way.taken(&run, Receipt::of_test());
+                under_way.taken(&run, Receipt::of_test(Vec::new()));
             }
         }
         requests
@@ -295,7 +295,7 @@ mod tests {
                 batch.failed(run, "HTTP 500");
                 tokio::time::sleep(Duration::from_secs(60)).await;
             } else {
-                batch.taken(&run, Receipt::of_test());
+                batch.taken(&run, Receipt::of_test(Vec::new()));
             }
             assert!(rounds < 100);
         }
