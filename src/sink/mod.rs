@@ -48,7 +48,7 @@ pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
+pub use template::{IndexTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
