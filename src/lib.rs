@@ -52,42 +52,44 @@
 //! | decode error | why a record gives no event; it is *refused* then, and goes to quarantine |
 //! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 
-pub mod secret;
+mod secret;
 
-pub mod transport;
+mod transport;
 
-pub mod room;
+mod room;
 
-pub mod identity;
+mod identity;
 
-pub mod notification;
+mod notification;
 
-pub mod object;
+mod object;
 
-pub mod records;
+mod records;
 
-pub mod delta;
+mod delta;
 
-pub mod users;
+mod users;
 
-pub mod event;
+mod event;
 
-pub mod family;
+mod family;
 
-pub mod batch;
+mod batch;
 
-pub mod reading;
+mod reading;
 
-pub mod sink;
+mod sink;
 
-pub mod checkpoint;
+mod checkpoint;
 
-pub mod config;
+mod config;
 
-pub mod telemetry;
+mod telemetry;
 
-pub mod admin;
+mod admin;
 
-pub mod collector;
+mod collector;
 
 pub mod cli;
+
+pub mod testing;

@@ -130,6 +130,11 @@ impl Reference {
 pub struct Secret(Box<str>);
 
 impl Secret {
+    /// A secret that was not read from a reference; nothing where the text is empty.
+    pub fn new(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| Self(text.into()))
+    }
+
     /// The secret as it is, for whoever needs it.
     pub fn reveal(&self) -> &str {
         &self.0

@@ -5,7 +5,8 @@
 #   tests/run.sh overwrite       those whose name holds "overwrite" (arguments are cargo test's)
 #   AUDITFERRY_KILLS=500 tests/run.sh kill       a longer kill test
 #   AUDITFERRY_CASES=5000 tests/run.sh damage    more damaged objects
-#   AUDITFERRY_SEEDS=20000 tests/run.sh sim      more of the simulator's seeds, from AUDITFERRY_FIRST_SEED on
+#   AUDITFERRY_SEEDS=20000 tests/run.sh sim      more of the simulator's seeds, from AUDITFERRY_FIRST_SEED on; above 1000
+#                                                in a build of its own, at several times the speed, and nothing else
 #   AUDITFERRY_SEED=N tests/run.sh sim           one of them, with its trace; AUDITFERRY_SHRINK=1 shortens it
 #   AUDITFERRY_SEED=N tests/run.sh kill          one with the chances of an earlier one, which printed its seed
 #
@@ -14,6 +15,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 say() { printf '== %s\n' "$*"; }
+
+if [ "${AUDITFERRY_SEEDS:-0}" -gt 1000 ]; then
+    say "the simulator: $AUDITFERRY_SEEDS seeds"
+    exec cargo test --locked --profile sim --test sim -- --nocapture every_seed
+fi
 
 # Installs a Debian package, or says that it is missing.
 install_package() {

@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Provenance;
-    use crate::event::{Class, Encoded, EventId, Head, Status};
+    use crate::event::{Class, Encoded, EventId, Head, Severity, Status};
     use crate::notification::ObjectId;
     use crate::object::Version;
 
@@ -171,7 +171,8 @@ mod tests {
             encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
             let uid = EventId([0; 16]);
             let (class, status) = (Class::ApiActivity, Status::Unknown);
-            encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, status });
+            let severity = Severity::Informational;
+            encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, severity, status, choice: 0 });
         }
         encoded.into()
     }

@@ -150,6 +150,8 @@ pub struct Piece {
     /// Where each event ends in `bytes`.
     pub ends: Arc<[u32]>,
     pub heads: Arc<[Head]>,
+    /// How many events the encoder's filter left out beside them.
+    pub filtered: u64,
     /// BLAKE3 of `bytes`.
     pub hash: blake3::Hash,
 }
@@ -164,7 +166,8 @@ impl Piece {
     /// What was encoded; `keep` makes its bytes those of the piece.
     pub fn new(encoded: Encoded, keep: impl FnOnce(Vec<u8>) -> Bytes) -> Self {
         let hash = blake3::hash(&encoded.bytes);
-        Self { bytes: keep(encoded.bytes), ends: encoded.ends.into(), heads: encoded.heads.into(), hash }
+        let Encoded { bytes, ends, heads, filtered, .. } = encoded;
+        Self { bytes: keep(bytes), ends: ends.into(), heads: heads.into(), filtered: filtered.events, hash }
     }
 
     /// The events one by one, each with its newline.

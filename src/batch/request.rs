@@ -175,7 +175,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::batch::BatchPart;
-    use crate::event::{Class, Encoded, EventId, Status};
+    use crate::event::{Class, Encoded, EventId, Severity, Status};
     use crate::notification::ObjectId;
     use crate::object::Version;
 
@@ -187,7 +187,8 @@ pub(crate) mod tests {
                 encoded.bytes.extend_from_slice(format!("{line}\n").as_bytes());
                 encoded.ends.push(encoded.bytes.len() as u32);
                 let (uid, class, status) = (EventId([0; 16]), Class::ApiActivity, Status::Unknown);
-                encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, status });
+                let severity = Severity::Informational;
+                encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, severity, status, choice: 0 });
             }
             let version = Version { etag: "e1".into(), version_id: None, last_modified_ms: Some(1), size_bytes: 9 };
             let object = ObjectId::new("logs", "a.json");

@@ -23,6 +23,11 @@ pub enum StoreError {
     /// says what is missing, and what to do.
     #[error("{0}")]
     Gone(String),
+    /// Another instance has opened the store for writing since. Nothing more of this one is written: stop.
+    #[error(
+        "another collector has taken over the checkpoint store; this one ends, and what it had not committed is left to the other: let only one of them run"
+    )]
+    TakenOver,
     /// The disk or the database failed. Nothing can be promised any more: stop.
     #[error("the checkpoint store failed: {0}")]
     Failed(String),

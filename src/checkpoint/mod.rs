@@ -2,7 +2,8 @@
 //! those who use it, and nothing of how it is kept; `src/checkpoint/sqlite/mod.rs` is the one implementation.
 //!
 //! Every change is compare-and-apply: it names where it starts, and is rejected when the store stands elsewhere. It is on
-//! disk before it is answered, or nothing of it is there.
+//! disk before it is answered, or nothing of it is there. An instance that opens a store for writing takes a new epoch: from
+//! then on every write of an earlier instance is refused, and leaves nothing.
 
 mod backlog;
 

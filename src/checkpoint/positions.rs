@@ -14,6 +14,9 @@ pub trait Positions: Send + Sync {
     /// What is known of an object, and how much of it each of `sinks` has had.
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition>;
 
+    /// The same of several objects, in their order.
+    fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>>;
+
     /// The object's accepted fingerprints from number `from` on, in order: some of them, and none only when there are no
     /// more.
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>>;
@@ -39,9 +42,13 @@ pub trait Positions: Send + Sync {
         next: Seal,
     ) -> Answer<'_, (Committed, Result<Sealed, StoreError>)>;
 
-    /// Forgets a sealed batch that cannot be rebuilt, and those behind it, which begin where it ends. The sink keeps its
-    /// position, and gets the batches' records when their objects are next read.
-    fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()>;
+    /// Commits, in its turn, a batch that the sink never had and that cannot be rebuilt: what it lacks by that becomes its
+    /// gap, and the batch's objects enter its backlog. Batches that are sealed behind it stand. `now_ms` is the time, in
+    /// milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    fn commit_not_had(&self, sealed: &Sealed, now_ms: i64) -> Answer<'_, ()>;
 
     /// Writes down how far the receiver has a sealed batch.
     fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()>;
@@ -90,6 +97,10 @@ pub struct ObjectPosition {
     pub read: u64,
     /// The last version, where it could not be read and is quarantined.
     pub unreadable: Option<UnreadableVersion>,
+    /// It is in its feed's backlog: it could not be read.
+    pub is_unread: bool,
+    /// Something of it was requeued out of quarantine, and is not all accounted for.
+    pub is_requeued: bool,
     /// Where each of the sinks asked for stands, in the order asked.
     pub sinks: Vec<SinkPosition>,
 }
@@ -143,7 +154,7 @@ pub struct Seal {
 /// A batch that may be sent: its records are accepted and its manifest is on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// use auditferry::{batch::{Lane, Manifest}, checkpoint::Sealed};
+/// use auditferry::testing::{batch::{Lane, Manifest}, checkpoint::Sealed};
 /// fn forged(lane: Lane, manifest: std::sync::Arc<Manifest>) -> Sealed {
 ///     Sealed { lane, manifest, progress: Default::default() }
 /// }
@@ -174,7 +185,7 @@ impl Sealed {
 /// The proof that a batch's advances are on disk. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Committed(Vec::new());
+/// let forged = auditferry::testing::checkpoint::Committed(Vec::new());
 /// ```
 #[derive(Debug)]
 pub struct Committed(pub(super) Vec<GapChange>);
@@ -200,7 +211,7 @@ pub struct GapChange {
 /// store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Passed(());
+/// let forged = auditferry::testing::checkpoint::Passed(());
 /// ```
 #[derive(Debug)]
 pub struct Passed(pub(super) ());

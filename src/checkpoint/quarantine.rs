@@ -114,7 +114,7 @@ impl From<u64> for QuarantineLimits {
 /// The proof that something was put into quarantine. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Quarantined(());
+/// let forged = auditferry::testing::checkpoint::Quarantined(());
 /// ```
 #[derive(Debug)]
 pub struct Quarantined(pub(super) ());

@@ -41,7 +41,7 @@ pub struct Unrouted {
 /// The proof that an object's name is kept. Only the store makes one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::checkpoint::Remembered(());
+/// let forged = auditferry::testing::checkpoint::Remembered(());
 /// ```
 #[derive(Debug)]
 pub struct Remembered(pub(super) ());

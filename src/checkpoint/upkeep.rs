@@ -9,10 +9,10 @@ pub(super) const PARTITIONS_MAX: u32 = 1000;
 
 /// What looks after the process asks of the store.
 pub trait Upkeep: Send + Sync {
-    /// Whether the store is there still.
+    /// Whether the store is there still, and still this instance's.
     ///
     /// # Errors
-    /// [`Gone`](super::StoreError::Gone) says what is missing.
+    /// [`Gone`](super::StoreError::Gone) says what is missing; [`TakenOver`](super::StoreError::TakenOver).
     fn in_place(&self) -> Answer<'_, ()>;
 
     /// Bytes that the store takes.

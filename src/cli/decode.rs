@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use crate::cli::Status;
 use crate::cli::content::{Refused, Source, content};
 use crate::delta::{Fingerprint, Growth, RecordHash};
-use crate::event::{Encoded, Encoder, EncodingName, OcsfVersion, Scope};
+use crate::event::{Columns, Encoded, Encoder, EncodingName, OcsfVersion, Scope};
 use crate::family::{self, Context, Family, Refusal};
 use crate::notification::ObjectId;
 use crate::object::inflate::InflateError;
@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// The kind of log: databricks, lakefs, s3_access, immuta, ydb.
     #[arg(long, value_parser = family_named)]
     family: &'static Family,
-    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf, ecs.
+    /// What is written of each record: parsed (as its source names it), raw (as it came), ocsf, ecs, columns (of a table).
     #[arg(long, default_value = "ocsf")]
     encoding: Encoding,
     /// The version of OCSF. Default: 1.8.0.
@@ -47,6 +47,9 @@ pub(super) struct Args {
     /// With ocsf and ecs: without what is to be known of how an event came about.
     #[arg(long)]
     no_labels: bool,
+    /// With columns: the table whose columns are written, such as databricks_audit.
+    #[arg(long, value_name = "NAME", value_parser = table_named, required_if_eq("encoding", "columns"))]
+    table: Option<String>,
     /// With raw: each record in an envelope that says what and where it is.
     #[arg(long)]
     envelope: bool,
@@ -66,6 +69,12 @@ enum Encoding {
     Raw,
     Ocsf,
     Ecs,
+    Columns,
+}
+
+fn table_named(name: &str) -> Result<String, String> {
+    let names = || Columns::tables().collect::<Vec<_>>().join(", ");
+    Columns::of_table(name).map(|_| name.to_owned()).ok_or_else(|| format!("expected one of {}", names()))
 }
 
 fn family_named(name: &str) -> Result<&'static Family, String> {
@@ -84,20 +93,23 @@ fn version_named(name: &str) -> Result<OcsfVersion, String> {
 
 impl Args {
     /// What is asked for, as a sink's table would say it; nothing where records are only parsed.
-    fn encoding(&self) -> Option<sink::Encoding> {
+    fn encoding(&self) -> Option<sink::EncodingConfig> {
         let name = match self.encoding {
             Encoding::Parsed => return None,
             Encoding::Raw => EncodingName::Raw,
             Encoding::Ocsf => EncodingName::Ocsf,
             Encoding::Ecs => EncodingName::Ecs,
+            Encoding::Columns => EncodingName::Columns,
         };
-        Some(sink::Encoding {
+        Some(sink::EncodingConfig {
             name,
             ocsf_version: self.ocsf_version,
             raw_data: self.raw_data.then_some(true),
             observables: self.no_observables.then_some(false),
             labels: self.no_labels.then_some(false),
             envelope: self.envelope.then_some(true),
+            table: self.table.clone(),
+            ..sink::EncodingConfig::default()
         })
     }
 
@@ -109,6 +121,7 @@ impl Args {
             ("observables", "--no-observables", self.no_observables),
             ("labels", "--no-labels", self.no_labels),
             ("envelope", "--envelope", self.envelope),
+            ("table", "--table", self.table.is_some()),
         ];
         let of_encoding = self.encoding().map(|encoding| encoding.without_effect());
         let is_idle = |key: &str| of_encoding.as_ref().is_none_or(|keys| keys.contains(&key));
@@ -244,7 +257,7 @@ struct Report {
 
 impl Report {
     fn new(args: &Args) -> Result<Self, Fault> {
-        let encoders: Vec<Encoder> = args.encoding().iter().map(sink::Encoding::encoder).collect();
+        let encoders: Vec<Encoder> = args.encoding().iter().map(sink::EncodingConfig::encoder).collect();
         let quarantine = args.quarantine.as_ref().map(|path| match File::create(path) {
             Ok(file) => Ok((path.clone(), BufWriter::new(file))),
             Err(source) => Err(Fault::Quarantine { path: path.clone(), source }),
@@ -270,7 +283,7 @@ impl Report {
     ) -> Result<(), Fault> {
         let written = match self.encoding {
             Encoding::Parsed => self.parsed(context, record)?,
-            Encoding::Raw | Encoding::Ocsf | Encoding::Ecs => {
+            Encoding::Raw | Encoding::Ocsf | Encoding::Ecs | Encoding::Columns => {
                 let hash = RecordHash::of(record.bytes);
                 let occurrence = match context.family.growth {
                     Growth::Once => record.ordinal,

@@ -148,6 +148,7 @@ fn store_status(error: &StoreError) -> Status {
     match error {
         StoreError::Corrupt { .. } => Status::Corrupt,
         StoreError::Full | StoreError::Gone(_) | StoreError::Failed(_) => Status::Io,
+        StoreError::TakenOver => Status::Again,
         StoreError::Overtaken { .. } | StoreError::Closed => Status::Internal,
     }
 }

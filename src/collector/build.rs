@@ -13,6 +13,7 @@ use crate::collector::error::Error;
 use crate::collector::feeds::{self, Feed, Feeds};
 use crate::collector::ids::{EncoderId, PerFeed, SinkId};
 use crate::collector::random::Random;
+use crate::collector::schedule::requests;
 use crate::collector::users::UserDirectory;
 use crate::collector::world::World;
 use crate::config::{Config, feed};
@@ -136,7 +137,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         if !table.sinks.contains(sink_name) {
             continue;
         }
-        let encoder = sink_table.encoding.encoder();
+        let encoder = sink_table.encoder(name, family.name);
         let known = encoders.iter().position(|known| *known == encoder).unwrap_or_else(|| {
             encoders.push(encoder);
             encoders.len() - 1
@@ -172,7 +173,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
 
 async fn place(config: &Config, table: &feed::Config, identities: &mut Identities) -> Result<Place, Error> {
     if let Some(path) = &table.directory {
-        let directory = Directory::open(path)?;
+        let directory = Directory::open(path, config.limits.request_timeout).await?;
         return Ok(Place::Directory(DirectoryObjects::new(directory)));
     }
     let identity = identities.get(config, table.identity.as_deref(), table.region.as_deref()).await?;
@@ -219,12 +220,19 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
 /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
 pub(super) fn held_shares(config: &Config) -> PerFeed<usize> {
     let queues = queues(config);
+    // What waits beyond its share must leave the queue before its feed may request no more reads.
+    let share_max = waiting_share(config) / 2;
     let share = |feed: &feed::Config| {
         let alike = config.feed.values().filter(|other| feed.queue.is_some() && other.queue == feed.queue).count();
         let held_max = feed.queue.as_ref().and_then(|queue| queues.get(queue)).map(|queue| queue.held_max);
-        held_max.filter(|_| alike > 1).map_or(usize::MAX, |held_max| held_max / alike)
+        held_max.filter(|_| alike > 1).map_or(usize::MAX, |held_max| (held_max / alike).min(share_max))
     };
     config.feed.values().map(share).collect()
+}
+
+/// How many objects of each feed may wait to be read.
+pub(super) fn waiting_share(config: &Config) -> usize {
+    requests::waiting_share(config.feed.len(), config.limits.objects_at_once)
 }
 
 /// A queue without a table is read as the feed's bucket is: by the same identity, in the same region.

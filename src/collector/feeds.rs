@@ -76,7 +76,7 @@ impl Feed {
 
     /// What makes the bytes for a sink.
     pub(super) fn encoder(&self, sink: SinkId) -> Option<Encoder> {
-        self.encoder_at(sink).map(|at| self.encoders[at.0])
+        self.encoder_at(sink).map(|at| self.encoders[at.0].clone())
     }
 
     /// What the metrics call the object's partition: the key's segments of the form `name=value`, but for those that
@@ -191,15 +191,19 @@ fn alike(one: &str, other: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::family;
     use crate::notification::directory::Directory;
     use crate::object::directory::DirectoryObjects;
 
-    fn feed(name: &str, bucket: &str, prefixes: &[&str], keys: &[&str], ignore: &[&str]) -> Arc<Feed> {
+    async fn feed(name: &str, bucket: &str, prefixes: &[&str], keys: &[&str], ignore: &[&str]) -> Arc<Feed> {
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
         // Where it would read does not matter here.
-        let place = Place::Directory(DirectoryObjects::new(Directory::open("/".as_ref()).unwrap()));
+        let place = Place::Directory(DirectoryObjects::new(
+            Directory::open("/".as_ref(), Duration::from_secs(60)).await.unwrap(),
+        ));
         Arc::new(Feed {
             name: name.into(),
             family: family::named("databricks").unwrap(),
@@ -223,12 +227,12 @@ mod tests {
         })
     }
 
-    #[test]
-    fn an_object_goes_to_its_feed_or_to_nobody_for_a_reason() {
+    #[tokio::test]
+    async fn an_object_goes_to_its_feed_or_to_nobody_for_a_reason() {
         let feeds = Feeds(vec![
-            feed("a", "logs", &["audit/a/"], &["**/*.json"], &["**/_*"]),
-            feed("b", "logs", &["audit/b/", "old/"], &["**/*.json"], &["trash/**"]),
-            feed("c", "whole", &[], &["**"], &[]),
+            feed("a", "logs", &["audit/a/"], &["**/*.json"], &["**/_*"]).await,
+            feed("b", "logs", &["audit/b/", "old/"], &["**/*.json"], &["trash/**"]).await,
+            feed("c", "whole", &[], &["**"], &[]).await,
         ]);
         let nobody = |why, nearest| Route::Nobody { why, nearest };
         for (bucket, key, expected) in [

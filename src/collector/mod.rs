@@ -48,6 +48,8 @@ mod upkeep;
 
 mod users;
 
+mod watch;
+
 pub mod world;
 
 use std::sync::Arc;
@@ -63,7 +65,8 @@ pub use error::Error;
 use crate::checkpoint::{Store, StoreError};
 use crate::collector::budget::Budget;
 use crate::collector::report::Reporter;
-use crate::collector::schedule::{Dispatcher, Ended, ReadRequest};
+use crate::collector::schedule::requests::{self, ReadRequest};
+use crate::collector::schedule::{Dispatcher, Ended};
 use crate::collector::services::Services;
 use crate::collector::shutdown::{Shutdown, Stop};
 use crate::collector::start::{Basis, Sources};
@@ -73,9 +76,6 @@ use crate::notification::queue::Queue;
 use crate::telemetry::health::{Activity, Health, Part, PartKind};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::systemd;
-
-/// How many read requests may wait for the dispatcher.
-const READ_REQUESTS_MAX: usize = 1024;
 
 /// How long in-flight messages may take to be given back once the store's files are gone.
 const GONE_GRACE: Duration = Duration::from_secs(1);
@@ -138,7 +138,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
         shutdown: basis.halt.clone(),
         began,
     });
-    let (read_requests, ordered) = mpsc::channel(READ_REQUESTS_MAX);
+    let (read_requests, requested) = requests::channel(config.feed.len(), build::waiting_share(&config));
     let mut sources = Sources::new();
     start::scanners(&config, &services, &read_requests, &basis, &mut sources);
     start::requeues(&services, &read_requests, &basis, &mut sources);
@@ -163,7 +163,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     info!(feeds = config.feed.len(), sinks = config.sink.len(), version = env!("CARGO_PKG_VERSION"), "collecting");
     drop(services);
     let Basis { store, reporter, halt, .. } = basis;
-    let supervised = Supervised { store: store.clone(), dispatcher, ordered, sources, tasks, background };
+    let supervised = Supervised { store: store.clone(), dispatcher, requested, sources, tasks, background };
     let ended = supervised.run(stop, halt, shutdown, config.limits.shutdown_grace, once).await;
     // A store that is not tidy is read as well at the next start.
     let _ = store.upkeep.tidy().await;
@@ -186,7 +186,7 @@ fn announce(reporter: &Reporter, config: &Config) {
 struct Supervised {
     store: Store,
     dispatcher: Dispatcher,
-    ordered: mpsc::Receiver<ReadRequest>,
+    requested: mpsc::Receiver<ReadRequest>,
     sources: Sources,
     tasks: JoinSet<Result<(), Error>>,
     background: JoinSet<Result<(), Error>>,
@@ -203,7 +203,7 @@ impl Supervised {
         once: bool,
     ) -> Result<(), Error> {
         let mut dispatcher = JoinSet::new();
-        dispatcher.spawn(self.dispatcher.run(self.ordered, halt));
+        dispatcher.spawn(self.dispatcher.run(self.requested, halt));
         let mut failure: Option<Error> = None;
         let mut stopping = false;
         let deadline = tokio::time::sleep(NEVER);

@@ -17,16 +17,13 @@ use crate::collector::shutdown::Shutdown;
 use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::object::{Body, Condition, FileBody, Objects as _, Range, ReadError, Reading, Snapshot, Version};
+use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
 use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, Step};
 use crate::room::Room;
 
 /// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
 const GATHERED_FOR: Duration = Duration::from_millis(5);
-
-/// How much of a file is read in one turn on a worker thread.
-const FILE_BYTES: u64 = 4 << 20;
 
 /// A part is cut when it has so many bytes or records. An event beyond that fits its buffer, unless it is a long one.
 const PART_BYTES: usize = BUFFER_BYTES - (48 << 10);
@@ -106,8 +103,11 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     pub(super) async fn next(&mut self, out: &mut Vec<I>) -> Result<Option<T>, JobError> {
         loop {
             let input = match self.need.take() {
-                Some(need) => self.answer(need).await?,
-                None => Input::GoOn,
+                Some(need) => self.answer_or_stop(need).await?,
+                None => {
+                    self.words.extend(self.is_stopped().then_some(Input::Stop));
+                    Input::GoOn
+                }
             };
             let step = self.step(input, out).await?;
             self.progress.step();
@@ -131,32 +131,33 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     async fn step(&mut self, input: Input, out: &mut Vec<I>) -> Result<Step<T>, JobError> {
         let panicked = || JobError::Panicked { etag: self.version.etag.clone() };
         let mut reader = self.reader.take().ok_or_else(panicked)?;
-        let mut words = std::mem::take(&mut self.words);
-        if self.shutdown.as_ref().is_some_and(Shutdown::is_requested) {
-            words.push(Input::Stop);
-        }
+        let words = std::mem::take(&mut self.words);
         let mut got = std::mem::take(out);
-        let mut file = match self.body.take() {
-            Some(Body::File(file)) => Some(file),
-            body => {
-                self.body = body;
-                None
-            }
-        };
         let turn = move || {
             for word in words {
                 reader.step(word, &mut got);
             }
             let step = reader.step(input, &mut got);
-            let (step, bytes) = read_file(&mut reader, &mut file, step, &mut got);
-            (reader, file, step, bytes, got)
+            (reader, step, got)
         };
-        let (reader, file, step, bytes, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
+        let (reader, step, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
         self.reader = Some(reader);
-        self.body = file.map(Body::File).or(self.body.take());
-        self.fetched_bytes += bytes;
         *out = got;
-        Ok(step?)
+        Ok(step)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shutdown.as_ref().is_some_and(Shutdown::is_requested)
+    }
+
+    /// The answer, or the stop if that comes first. What is waited for then is not worth the stop's time.
+    async fn answer_or_stop(&mut self, need: Need) -> Result<Input, JobError> {
+        let Some(shutdown) = self.shutdown.clone() else { return self.answer(need).await };
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => Ok(Input::Stop),
+            answer = self.answer(need) => answer,
+        }
     }
 
     async fn answer(&mut self, need: Need) -> Result<Input, JobError> {
@@ -184,7 +185,8 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             }
             Need::Reopen => {
                 let only = Condition::OnlyEtag(self.version.etag.clone());
-                match self.feed.place.read(&self.object, only).await? {
+                let reopened = self.progress.wait_for(self.feed.place.read(&self.object, only)).await;
+                match reopened.map_err(|_put_off| too_slow(&self.object))?? {
                     Reading::Changed(snapshot) => self.body = Some(snapshot.body),
                     Reading::Unchanged => return Err(ReadError::Changed { object: self.object.clone() }.into()),
                 }
@@ -195,12 +197,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
 
     /// The next bytes of the body: enough for a step, or what has come within a short time.
     async fn gather(&mut self) -> Result<Input, JobError> {
-        let body = match &mut self.body {
-            // The next turn reads it.
-            Some(Body::File(_)) => return Ok(Input::GoOn),
-            Some(body) => body,
-            None => return Ok(Input::End),
-        };
+        let Some(body) = &mut self.body else { return Ok(Input::End) };
         let (mut chunks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), 0);
         let mut soon = None;
         while bytes < GATHERED_BYTES {
@@ -241,33 +238,6 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             error @ ReadingError::Scratch(_) => StoreError::Failed(error.to_string()).into(),
         }
     }
-}
-
-/// Reads a file's bytes here, where that may block, and steps on with them: until something is emitted, or a turn's bytes
-/// are read. Returns the last step, and how many bytes were read.
-fn read_file<I: Send + 'static, T>(
-    reader: &mut Reader<I, T>,
-    file: &mut Option<Box<FileBody>>,
-    mut step: Step<T>,
-    out: &mut Vec<I>,
-) -> (Result<Step<T>, ReadError>, u64) {
-    let mut bytes = 0;
-    while bytes < FILE_BYTES && matches!(step, Step::Need(Need::More)) {
-        let Some(body) = file else { break };
-        let input = match body.read() {
-            Some(Ok(chunk)) => {
-                bytes += chunk.len() as u64;
-                Input::Bytes(vec![chunk])
-            }
-            Some(Err(error)) => return (Err(error), bytes),
-            None => {
-                *file = None;
-                Input::End
-            }
-        };
-        step = reader.step(input, out);
-    }
-    (Ok(step), bytes)
 }
 
 /// The error of an object whose bytes come too slowly: others wait for its job.

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -14,7 +13,7 @@ use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::receive::POISON_BYTES_MAX;
 use crate::collector::job::kept::inflated;
 use crate::collector::report::Reporter;
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::{Notice, Written, parse};
 use crate::notification::{ObjectChange, ObjectId};
@@ -36,7 +35,7 @@ pub(super) struct Requeues {
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub read_requests: mpsc::Sender<ReadRequest>,
+    pub read_requests: ReadRequests,
     /// How many names of objects that no feed takes are kept.
     pub unrouted_max: u64,
     /// Take up what is asked for now, and no more.
@@ -112,9 +111,7 @@ impl Requeues {
             self.quarantine.refuse_again(vec![(id, "no feed reads its object any more".to_owned())]).await?;
             return Ok(false);
         };
-        let change = ObjectChange::of(object.clone());
-        // A closed dispatcher means that the process is ending.
-        let _ = self.read_requests.send(ReadRequest { feed, change, ack: None }).await;
+        self.read_requests.send(feed, ObjectChange::of(object.clone()), None).await;
         Ok(true)
     }
 

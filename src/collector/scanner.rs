@@ -1,13 +1,10 @@
 //! Scans a feed's place: at start, on a timer, or when the file system reports a change.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use notify::Watcher as _;
-use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use crate::checkpoint::{ObjectPosition, Store, StoreError};
 use crate::collector::backoff::Backoff;
@@ -16,12 +13,11 @@ use crate::collector::feeds::Feed;
 use crate::collector::ids::FeedId;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::schedule::ReadRequest;
-use crate::collector::shutdown::Shutdown;
+use crate::collector::schedule::requests::ReadRequests;
+use crate::collector::watch::{Change, Watch};
 use crate::identity::fault::FaultKind;
-use crate::notification::ObjectChange;
-use crate::notification::directory::Directory;
 use crate::notification::scan::{Found, Listing, ScanError};
+use crate::notification::{ObjectChange, ObjectId};
 use crate::object::Place;
 use crate::telemetry::health::{Activity, Failure, Part, PartKind, Patience};
 use crate::telemetry::metrics::Metrics;
@@ -29,8 +25,8 @@ use crate::telemetry::metrics::Metrics;
 /// How many files of a directory make a page.
 const PAGE_MAX: usize = 1000;
 
-/// How many changed paths may wait; past it the whole directory is walked.
-const CHANGED_MAX: usize = 1024;
+/// The positions of so many objects are read from the store at once.
+const CONSIDERED_AT_ONCE: usize = 64;
 
 /// How long it takes until a new directory is watched.
 const WATCH_DELAY: Duration = Duration::from_millis(100);
@@ -48,9 +44,11 @@ pub(super) struct Scanner {
     pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub read_requests: mpsc::Sender<ReadRequest>,
+    pub read_requests: ReadRequests,
     pub at_start: bool,
     pub every: Option<Duration>,
+    /// How long a file system may take to be watched before the first scan begins.
+    pub watch_patience: Duration,
     /// One scan, and no more.
     pub once: bool,
 }
@@ -75,16 +73,18 @@ struct Counts {
 }
 
 impl Scanner {
-    /// Scans as told until the stop.
-    pub(super) async fn run(self, shutdown: Shutdown) -> Result<(), ScannerError> {
+    /// Scans as told. Whatever it was about is found again by the next scan: it may be stopped at any time.
+    pub(super) async fn run(self) -> Result<(), ScannerError> {
         let mut watch = match &self.feed.place {
-            Place::Directory(place) if !self.once => Some(Watch::start(place.directory(), &self.feed.name)),
+            Place::Directory(place) if !self.once => {
+                Some(Watch::begin(place.directory(), &self.feed.name, self.watch_patience).await)
+            }
             _ => None,
         };
         let mut due = self.at_start || self.once;
-        while !shutdown.is_requested() {
+        loop {
             if due {
-                match self.scan(&shutdown).await {
+                match self.scan().await {
                     Ok(()) => {}
                     Err(ScannerError::Scan(error)) if !self.once => {
                         self.failed(&error);
@@ -100,9 +100,9 @@ impl Scanner {
             if self.once || (self.every.is_none() && watch.is_none()) {
                 return Ok(());
             }
-            due = self.wait(watch.as_mut(), &shutdown).await?;
+            self.wait(watch.as_mut()).await?;
+            due = true;
         }
-        Ok(())
     }
 
     fn part(&self) -> Part {
@@ -114,8 +114,8 @@ impl Scanner {
         self.reporter.failed(&self.part(), Activity::List, failure, Patience::NONE);
     }
 
-    /// Waits for the next scan, and passes on changes that the file system reports. Returns whether a scan is due.
-    async fn wait(&self, watch: Option<&mut Watch>, shutdown: &Shutdown) -> Result<bool, ScannerError> {
+    /// Waits until a scan is due, and passes on changes that the file system reports.
+    async fn wait(&self, mut watch: Option<&mut Watch>) -> Result<(), ScannerError> {
         let timer = async {
             match self.every {
                 Some(every) => tokio::time::sleep(every).await,
@@ -123,54 +123,55 @@ impl Scanner {
             }
         };
         tokio::pin!(timer);
-        let Some(watch) = watch else {
-            tokio::select! {
-                biased;
-                () = shutdown.requested() => return Ok(false),
-                () = &mut timer => return Ok(true),
-            }
-        };
         loop {
-            tokio::select! {
-                biased;
-                () = shutdown.requested() => return Ok(false),
-                () = &mut timer => return Ok(true),
-                path = watch.changed.recv() => match path {
-                    Some(path) => self.look_at(&watch.directory, &path).await?,
+            let changes = async {
+                match &mut watch {
+                    Some(watch) => watch.next().await,
                     None => std::future::pending().await,
-                },
-            }
-            if watch.lost.swap(false, Ordering::Relaxed) {
+                }
+            };
+            let change = tokio::select! {
+                biased;
+                () = &mut timer => return Ok(()),
+                change = changes => change,
+            };
+            let is_known = match change {
+                Change::At(path) => self.look_at(&path).await?,
+                Change::Unknown => false,
+            };
+            if !is_known {
                 tokio::time::sleep(WATCH_DELAY).await;
-                return Ok(true);
+                return Ok(());
             }
         }
     }
 
-    async fn look_at(&self, directory: &Directory, path: &Path) -> Result<(), ScannerError> {
-        if let Some(Found::Object(change)) = directory.find(path) {
-            self.consider(change, None, &mut Counts::default()).await?;
+    /// Requests a read of what is at the path. Returns whether the file system answers; the scan that follows tells why not.
+    async fn look_at(&self, path: &Path) -> Result<bool, ScannerError> {
+        let Place::Directory(place) = &self.feed.place else { return Ok(true) };
+        match place.directory().find(path).await {
+            Ok(Some(Found::Object(change))) => self.consider(vec![change], None, &mut Counts::default()).await?,
+            Ok(_) => {}
+            Err(_) => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn scan(&self, shutdown: &Shutdown) -> Result<(), ScannerError> {
+    async fn scan(&self) -> Result<(), ScannerError> {
         let horizon = self.store.upkeep.forgotten_before(&self.feed.name).await?;
         let mut counts = Counts::default();
         match &self.feed.place {
             Place::Directory(place) => {
                 let mut walk = place.directory().walk();
-                while let Some(page) = walk.next_page(PAGE_MAX)? {
+                while let Some((rest, page)) = walk.next_page(PAGE_MAX).await? {
+                    walk = rest;
                     self.consider_page(page, horizon, &mut counts).await?;
-                    tokio::task::yield_now().await;
                 }
             }
             Place::S3(objects) => {
                 for prefix in self.prefixes() {
                     let listing = objects.client().list(&self.feed.bucket, prefix, None);
-                    if !self.list(listing, horizon, shutdown, &mut counts).await? {
-                        return Ok(());
-                    }
+                    self.list(listing, horizon, &mut counts).await?;
                 }
             }
             Place::Memory(place) => {
@@ -194,19 +195,13 @@ impl Scanner {
         whole.into_iter().chain(self.feed.prefixes.iter().map(String::as_str))
     }
 
-    /// Goes through a listing. Returns false when the stop came before its end.
-    async fn list(
-        &self,
-        mut listing: Listing,
-        horizon: Option<i64>,
-        shutdown: &Shutdown,
-        counts: &mut Counts,
-    ) -> Result<bool, ScannerError> {
+    /// Goes through a listing.
+    async fn list(&self, mut listing: Listing, horizon: Option<i64>, counts: &mut Counts) -> Result<(), ScannerError> {
         let mut backoff = Backoff::new(&self.random);
         loop {
             let page = match listing.next_page().await {
                 Ok(Some(page)) => page,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(()),
                 Err(error @ ScanError::Unavailable { .. }) if backoff.attempts() < PAGE_ATTEMPTS_MAX => {
                     self.page_failed(&error, backoff.attempts());
                     tokio::time::sleep(backoff.wait()).await;
@@ -219,9 +214,6 @@ impl Scanner {
             }
             backoff.reset();
             self.consider_page(page, horizon, counts).await?;
-            if shutdown.is_requested() {
-                return Ok(false);
-            }
         }
     }
 
@@ -242,9 +234,15 @@ impl Scanner {
         horizon: Option<i64>,
         counts: &mut Counts,
     ) -> Result<(), ScannerError> {
+        let mut changes = Vec::new();
         for found in page {
             match found {
-                Found::Object(change) => self.consider(change, horizon, counts).await?,
+                Found::Object(change) => {
+                    counts.seen += 1;
+                    if self.feed.wants(&change.object.key) {
+                        changes.push(change);
+                    }
+                }
                 Found::Unreadable { place, reason } => {
                     let feed = &self.feed.name;
                     limited!(
@@ -260,36 +258,36 @@ impl Scanner {
                 }
             }
         }
+        while !changes.is_empty() {
+            let rest = changes.split_off(changes.len().min(CONSIDERED_AT_ONCE));
+            self.consider(std::mem::replace(&mut changes, rest), horizon, counts).await?;
+        }
         Ok(())
     }
 
-    /// Requests a read of the object, unless every sink has had this version.
+    /// Requests a read of each object of which not every sink has had this version.
     async fn consider(
         &self,
-        change: ObjectChange,
+        changes: Vec<ObjectChange>,
         horizon: Option<i64>,
         counts: &mut Counts,
     ) -> Result<(), ScannerError> {
-        counts.seen += 1;
-        if !self.feed.wants(&change.object.key) {
-            return Ok(());
+        let objects: Vec<ObjectId> = changes.iter().map(|change| change.object.clone()).collect();
+        let positions = self.store.positions.positions(&objects, &self.feed.sink_names).await?;
+        for (change, position) in changes.into_iter().zip(positions) {
+            let is_of_another = position.is_of_another(self.feed.family.name);
+            // What is in its feed's backlog is tried from there.
+            if position.is_unread || !is_of_another && is_known(&change, &position) {
+                continue;
+            }
+            let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
+            if !position.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
+                counts.forgotten += 1;
+                continue;
+            }
+            counts.changed += 1;
+            self.read_requests.send(self.position, change, None).await;
         }
-        let position = self.store.positions.position(&change.object, &self.feed.sink_names).await?;
-        if !position.is_of_another(self.feed.family.name) && is_known(&change, &position) {
-            return Ok(());
-        }
-        let written_at_ms = change.written_at_ms.unwrap_or(i64::MAX);
-        if !position.known && horizon.is_some_and(|horizon| written_at_ms < horizon) {
-            counts.forgotten += 1;
-            return Ok(());
-        }
-        if self.store.backlog.unread_kind(&change.object).await?.is_some() {
-            // It is tried out of its feed's backlog.
-            return Ok(());
-        }
-        counts.changed += 1;
-        // A closed dispatcher means that the process is ending.
-        let _ = self.read_requests.send(ReadRequest { feed: self.position, change, ack: None }).await;
         Ok(())
     }
 }
@@ -301,55 +299,5 @@ fn is_known(change: &ObjectChange, position: &ObjectPosition) -> bool {
         // A restored object has the tag that it had before.
         Some(version) => version.etag == *etag && (!version.is_archived || change.is_archived),
         None => position.etag.as_ref() == Some(etag) && position.is_settled(),
-    }
-}
-
-/// What the file system reports of a directory.
-struct Watch {
-    directory: Directory,
-    changed: mpsc::Receiver<PathBuf>,
-    /// Changes were lost: the directory must be walked.
-    lost: Arc<AtomicBool>,
-    /// Ends the watch when dropped.
-    _watcher: Option<notify::RecommendedWatcher>,
-}
-
-impl Watch {
-    /// Begins to watch. Where the file system cannot be watched, only the timer scans.
-    fn start(directory: &Directory, feed: &str) -> Self {
-        let (tell, changed) = mpsc::channel(CHANGED_MAX);
-        let lost = Arc::new(AtomicBool::new(false));
-        let full = Arc::clone(&lost);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| match event {
-            Ok(event) if event.need_rescan() => full.store(true, Ordering::Relaxed),
-            Ok(event) if event.kind.is_create() || event.kind.is_modify() => {
-                // What was put into a new directory before it was watched is found by a scan only.
-                if event.kind.is_create() && event.paths.iter().any(|path| path.is_dir()) {
-                    full.store(true, Ordering::Relaxed);
-                }
-                for path in event.paths {
-                    if tell.try_send(path).is_err() {
-                        full.store(true, Ordering::Relaxed);
-                    }
-                }
-            }
-            Ok(_) => {}
-            Err(_) => full.store(true, Ordering::Relaxed),
-        });
-        let watcher = watcher.and_then(|mut watcher| {
-            watcher.watch(directory.root(), notify::RecursiveMode::Recursive)?;
-            Ok(watcher)
-        });
-        let watcher = match watcher {
-            Ok(watcher) => {
-                info!(feed, directory = %directory.root().display(), "watching");
-                Some(watcher)
-            }
-            Err(error) => {
-                warn!(feed, directory = %directory.root().display(), %error, "the directory cannot be watched; it is scanned on the timer only");
-                None
-            }
-        };
-        Self { directory: directory.clone(), changed, lost, _watcher: watcher }
     }
 }

@@ -1,6 +1,7 @@
 //! What every job works with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -21,6 +22,9 @@ use crate::notification::ObjectId;
 use crate::reading::Scratch;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
+
+/// A job waits no longer for a best-effort sink: for a batch of its own and the sink's answer.
+const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Shared by all that runs.
 pub(super) struct Services {
@@ -52,8 +56,14 @@ impl Services {
             biased;
             taken = self.workers[sink].offer(part, tracker) => taken,
             () = self.stopped_for_long() => false,
-            () = tokio::time::sleep(self.limits.sink_patience) => false,
+            () = tokio::time::sleep(self.patience(sink)) => false,
         }
+    }
+
+    /// How long a job waits for a sink that stands still: hardly for one that no message waits for.
+    fn patience(&self, sink: SinkId) -> Duration {
+        let patience = self.limits.sink_patience;
+        if self.workers[sink].required { patience } else { patience.min(BEST_EFFORT_PATIENCE) }
     }
 
     /// Shows health that the dispatcher is running.
@@ -96,7 +106,7 @@ impl Services {
         object: &ObjectId,
         progress: &Progress,
     ) -> bool {
-        let patience = self.limits.sink_patience;
+        let patience = self.patience(sink);
         let mut moved = tracker.progress();
         loop {
             tokio::select! {

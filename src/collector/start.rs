@@ -33,7 +33,7 @@ use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
 use crate::collector::upkeep::{self, Watched};
@@ -67,17 +67,19 @@ pub(super) struct Basis {
     pub once: bool,
 }
 
-/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program and the sink's
-/// encoding, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+/// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
+/// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
-    let mut reading = blake3::Hasher::new();
+    let mut said_by = blake3::Hasher::new();
+    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
         let said = format!("{name:?} {family:?} {identity_scope:?} {settings:?} {redact:?} {users:?}\n");
-        reading.update(said.as_bytes());
+        said_by.update(said.as_bytes());
     }
-    let reading = reading.finalize().to_hex();
-    format!("{}/{:?}/{}", env!("CARGO_PKG_VERSION"), table.encoding.encoder(), &reading[..16])
+    let hash = said_by.finalize().to_hex();
+    format!("{}/{}/{}", env!("CARGO_PKG_VERSION"), table.encoding.name.name(), &hash[..16])
 }
 
 /// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
@@ -165,13 +167,13 @@ async fn sink_workers(
             }
         });
     }
-    Ok(handle)
+    Ok(handle.required(table.required))
 }
 
 pub(super) fn scanners(
     config: &Config,
     services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
+    read_requests: &ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
 ) {
@@ -191,20 +193,22 @@ pub(super) fn scanners(
             read_requests: read_requests.clone(),
             at_start,
             every,
+            watch_patience: config.limits.request_timeout,
             once: basis.once,
         };
         let halt = basis.halt.clone();
-        sources.spawn(async move { Ok(scanner.run(halt).await?) });
+        sources.spawn(async move {
+            tokio::select! {
+                biased;
+                () = halt.requested() => Ok(()),
+                ended = scanner.run() => Ok(ended?),
+            }
+        });
     }
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -220,12 +224,7 @@ pub(super) fn requeues(
 }
 
 /// The task that takes up objects that no feed took before.
-pub(super) fn rerouting(
-    services: &Services,
-    read_requests: &mpsc::Sender<ReadRequest>,
-    basis: &Basis,
-    sources: &mut Sources,
-) {
+pub(super) fn rerouting(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
     let rerouting = Rerouting {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -240,7 +239,7 @@ pub(super) fn queues<Q: Queue>(
     config: &Config,
     mut queues: BTreeMap<String, Q>,
     services: &Arc<Services>,
-    read_requests: mpsc::Sender<ReadRequest>,
+    read_requests: ReadRequests,
     basis: &Basis,
     sources: &mut Sources,
     tasks: &mut JoinSet<Result<(), Error>>,
@@ -392,12 +391,21 @@ mod tests {
         let names = [
             name("", ""),
             name("", "encoding = \"ecs\""),
-            name("", "ocsf_version = \"1.3.0\""),
-            name("", "raw_data = true"),
-            name("", "observables = false"),
-            name("", "labels = false"),
+            name("", "encoding = { ocsf_version = \"1.3.0\" }"),
+            name("", "encoding = { raw_data = true }"),
+            name("", "encoding = { observables = false }"),
+            name("", "encoding = { labels = false }"),
             name("", "encoding = \"raw\""),
-            name("", "encoding = \"raw\"\nenvelope = true"),
+            name("", "encoding = { name = \"raw\", envelope = true }"),
+            name("", "encoding = { name = \"columns\", table = \"databricks_audit\" }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"a\" } }"),
+            name("", "encoding = { name = \"columns\", columns = { A = \"b\" } }"),
+            name("", "filter = { classes = [\"authentication\"] }"),
+            name("", "filter = { families = [\"ydb\"] }"),
+            name("", "filter = { severity_min = \"low\" }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann\"] } }"),
+            name("", "filter = { match = { \"actor.user.name\" = [\"ann*\"] } }"),
+            name("", "filter = { not_match = { \"actor.user.name\" = [\"ann\"] } }"),
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
@@ -409,6 +417,6 @@ mod tests {
         for (index, name) in names.iter().enumerate() {
             assert!(!names[..index].contains(name), "{name}");
         }
-        assert_eq!(name("", ""), name("", "labels = true\nocsf_version = \"1.8.0\""));
+        assert_eq!(name("", ""), name("", "encoding = { labels = true, ocsf_version = \"1.8.0\" }"));
     }
 }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::check_sink::{check_encoding, check_filter};
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
 use crate::config::{Config, check_feed, memory, places};
 use crate::notification::queue;
@@ -28,7 +29,7 @@ pub(super) fn check(config: &Config, names: &Names) -> Found {
         check_name(&["queue", name], name, &mut found);
         check_queue(name, queue, names, &mut found);
     }
-    sinks(config, &mut found);
+    sinks(config, names, &mut found);
     for (name, feed) in &config.feed {
         check_name(&["feed", name], name, &mut found);
         check_feed::check(name, feed, config, names, &mut found);
@@ -149,15 +150,13 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
     found.range(&at("poison_receives_max"), queue.poison_receives_max, 1..=1000);
 }
 
-fn sinks(config: &Config, found: &mut Found) {
+fn sinks(config: &Config, names: &Names, found: &mut Found) {
     let mut paths: BTreeMap<PathBuf, &str> = BTreeMap::new();
     let mut console: Option<&str> = None;
     for (name, sink) in &config.sink {
         check_name(&["sink", name], name, found);
-        for key in sink.encoding.without_effect() {
-            let message = format!("has no effect with encoding = \"{}\"", sink.encoding.name.name());
-            found.problem(&["sink", name, key], message);
-        }
+        check_encoding(name, &sink.encoding, found);
+        check_filter(name, sink, config, names, found);
         batch_size(["sink", name, "batch", "bytes"], sink.batch.bytes, found);
         if let Some(events) = sink.batch.events {
             found.range(&["sink", name, "batch", "events"], events, BATCH_EVENTS);

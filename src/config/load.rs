@@ -76,7 +76,9 @@ impl fmt::Display for Problem {
 pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
     let layers = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
-    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, sentence(fault))).collect();
+    let tree = layers.merged().ok();
+    let told = |fault: &Fault| sentence(fault, tree.as_ref().map_or(&[], |tree| shared_keys(tree, &fault.at)));
+    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))).collect();
     let Some((config, names)) = config else { return Err(invalid(problems)) };
     let found = check::check(&config, &names);
     problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
@@ -98,7 +100,7 @@ pub fn load_listen(
     let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
     let admin: Admin = value::read(admin).map_err(|fault| {
         let at: KeyPath = std::iter::once("admin".to_owned()).chain(fault.at.iter().cloned()).collect();
-        located(&at, sentence(&fault))
+        located(&at, sentence(&fault, &[]))
     })?;
     admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
@@ -244,15 +246,20 @@ fn table(value: &Value) -> Option<&Map<String, Value>> {
     }
 }
 
-fn sentence(fault: &Fault) -> String {
+/// What a key may be called that stands at `at` and that a kind of sink does not know: it knows no more than its own.
+fn shared_keys(tree: &Value, at: &[String]) -> &'static [&'static [&'static str]] {
+    let [section, name, _] = at else { return &[] };
+    let sink = table(tree).and_then(|root| root.get(section)).and_then(table).and_then(|sinks| sinks.get(name));
+    match sink.and_then(table).and_then(|sink| sink.get("type")).map(|kind| &kind.kind) {
+        Some(ValueKind::String(kind)) if section == "sink" => sink::shared_keys(kind),
+        _ => &[],
+    }
+}
+
+fn sentence(fault: &Fault, shared: &[&[&'static str]]) -> String {
     match &fault.complaint {
         Complaint::UnknownKey { key, expected } => {
-            // A kind of sink knows no more than its own.
-            let shared = match fault.at.as_slice() {
-                [section, _, _] if section == "sink" => sink::SHARED_KEYS,
-                _ => &[],
-            };
-            let known = shared.iter().chain(*expected).copied();
+            let known = shared.iter().copied().flatten().chain(*expected).copied();
             format!("{}{}", fault.complaint, found::did_you_mean(key, known))
         }
         Complaint::UnknownChoice { given, expected } => {
@@ -393,7 +400,7 @@ path = "/out.ndjson"
             ("AUDITFERRY__SINK__OUT__PATH", "/2"),
             ("AUDITFERRY__SINK__OUT__MODE", "600"),
             ("AUDITFERRY__SINK__OUT__GROUP", "0100"),
-            ("AUDITFERRY__SINK__OUT__OCSF_VERSION", "1.1.0"),
+            ("AUDITFERRY__SINK__OUT__ENCODING__OCSF_VERSION", "1.1.0"),
         ];
         let config = load_text(&with("[queue.q]\nname = \"q\"\n"), &variables).unwrap().config;
         assert_eq!(config.feed["dbx"].bucket.as_deref(), Some("20260101"));
@@ -423,7 +430,7 @@ path = "/out.ndjson"
             ("AUDITFERRY__FEED__DBX__IDENTITY_SCOPE", "record"),
             ("AUDITFERRY__FEED__DBX__PREFIXES", "[\"a/\", 2026, 007, true]"),
             ("AUDITFERRY__SINK__OUT__ROTATE_BYTES", "4096"),
-            ("AUDITFERRY__SINK__OUT__RAW_DATA", "true"),
+            ("AUDITFERRY__SINK__OUT__ENCODING__RAW_DATA", "true"),
             ("AUDITFERRY__SINK__OUT__BATCH__BYTES", "8192"),
         ];
         let config = load_text(WHOLE, &variables[..5]).unwrap().config;
@@ -478,7 +485,11 @@ path = "/out.ndjson"
             ("FEED__DBX__PREFIXES", "[[1]]", "feed.dbx.prefixes.0: expected text, found a list"),
             ("FEED__DBX__READ_THROUGH", "point", "feed.dbx.read_through: expected a table, found text"),
             ("SINK__OUT__TYPE", "fil", "sink.out.type: unknown value `fil`; did you mean `file`?"),
-            ("SINK__OUT__TYPE", "1", "sink.out.type: unknown value `1`; expected one of `file`, `stdout`"),
+            (
+                "SINK__OUT__TYPE",
+                "1",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`",
+            ),
             (
                 "SINK__OUT__ROTATE_BYTES",
                 "big",
@@ -591,7 +602,7 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"point\"\nread_through = {{ logs = \"point\" }}\n"), "12 feed.e.bucket: feeds `dbx` and `e` would both read s3://logs/"),
             (format!("{feed}directory = \"/b\"\n{}", users("https://lake")), "13 feed.e.users: is for the family `lakefs`"),
             (format!("{lakefs}{}", users("http://lake")), "14 feed.e.users.endpoint: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"),
-            (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password, query and fragment"),
+            (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password and fragment"),
             (format!("{lakefs}{}", users("https://lake").replace("env:KEY", "AKIA")), "15 feed.e.users.access_key_id: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             (format!("{lakefs}{}lifetime = \"0s\"\n", users("https://lake")), "17 feed.e.users.lifetime: expected 1s to 604800s, found 0ns"),
             (format!("{lakefs}{}max_age = \"1m\"\n", users("https://lake")), "17 feed.e.users.max_age: expected at least `lifetime` (3600s)"),
@@ -615,12 +626,27 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson.12\"\n".to_owned(), "11 sink.two.path: [sink.out] gives its full files names such as this"),
             ("[sink.two]\npath = \"/x\"\n".to_owned(), "9 sink.two: missing key `type`"),
-            ("[sink.two]\ntype = \"stdout\"\nocsf_version = \"latest\"\n".to_owned(), "11 sink.two.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
-            ("[sink.two]\ntype = \"stdout\"\nencoding = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "12 sink.two.ocsf_version: has no effect with encoding = \"ecs\""),
-            ("[sink.two]\ntype = \"stdout\"\nencoding = \"raw\"\nraw_data = false\n".to_owned(), "12 sink.two.raw_data: has no effect with encoding = \"raw\""),
-            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nenvelope = true\n".to_owned(), "12 sink.two.envelope: has no effect with encoding = \"ocsf\""),
-            ("[sink.two]\ntype = \"stdout\"\nraw_dta = true\n".to_owned(), "11 sink.two.raw_dta: unknown key `raw_dta`; did you mean `raw_data`?"),
-            ("[sink.two]\ntype = \"stdout\"\nlabels = \"no\"\n".to_owned(), "11 sink.two.labels: expected true or false, found text"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nocsf_version = \"latest\"\n".to_owned(), "12 sink.two.encoding.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nname = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "13 sink.two.encoding.ocsf_version: has no effect with the encoding \"ecs\""),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"raw\", raw_data = false }\n".to_owned(), "11 sink.two.encoding.raw_data: has no effect with the encoding \"raw\""),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nencoding = { envelope = true }\n".to_owned(), "12 sink.two.encoding.envelope: has no effect with the encoding \"ocsf\""),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = { raw_dta = true }\n".to_owned(), "11 sink.two.encoding.raw_dta: unknown key `raw_dta`; did you mean `raw_data`?"),
+            ("[sink.two]\ntype = \"stdout\"\nraw_data = true\n".to_owned(), "11 sink.two.raw_data: stands in the table `encoding` now: encoding = { raw_data = .. }"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = \"osf\"\n".to_owned(), "11 sink.two.encoding: unknown value `osf`; did you mean `ocsf`?"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = \"columns\"\n".to_owned(), "11 sink.two.encoding: expected `table` or `columns`: which columns are written"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"columns\", table = \"databricks\" }\n".to_owned(), "11 sink.two.encoding.table: unknown table `databricks`; expected `databricks_audit`"),
+            ("[sink.two]\ntype = \"stdout\"\nencoding = { name = \"columns\", columns = { A = \"@nothing\" } }\n".to_owned(), "11 sink.two.encoding.columns.A: unknown `@nothing`; expected one of `@record`, `@uid`, `@time`, `@place`, `@class`, `@class_uid`, `@severity_id`, `@status`, `@feed`, `@bucket`, `@key`"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclases = []\n".to_owned(), "12 sink.two.filter.clases: unknown key `clases`; did you mean `classes`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclasses = []\n".to_owned(), "12 sink.two.filter.classes: expected a list that is not empty; leave the key out to take all"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclasses = [\"authentification\"]\n".to_owned(), "12 sink.two.filter.classes.0: unknown value `authentification`; did you mean `authentication`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nclasses = [3002, 6001]\n".to_owned(), "12 sink.two.filter.classes.1: unknown value `6001`; expected one of `base_event`, `account_change`, `authentication`, `authorize_session`, `entity_management`, `user_access_management`, `group_management`, `http_activity`, `api_activity`, `datastore_activity`"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nseverity_min = \"hig\"\n".to_owned(), "12 sink.two.filter.severity_min: unknown value `hig`; did you mean `high`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nfeeds = [\"dbz\"]\n".to_owned(), "12 sink.two.filter.feeds: there is no [feed.dbz]; did you mean `dbx`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter]\nfamilies = [\"databrick\"]\n".to_owned(), "12 sink.two.filter.families: unknown family `databrick`; did you mean `databricks`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter.match]\n\"actor.user.nam\" = [\"a\"]\n".to_owned(), "12 sink.two.filter.match.actor.user.nam: unknown key `actor.user.nam`; did you mean `actor.user.name`?"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter.match]\n\"actor.user.name\" = [\"a*b\"]\n".to_owned(), "12 sink.two.filter.match.actor.user.name.0: expected `*` at the beginning or the end alone"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.filter.not_match]\n\"actor.user.name\" = []\n".to_owned(), "12 sink.two.filter.not_match.actor.user.name: expected a list that is not empty; leave the key out to take all"),
+            ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nlabels = \"no\"\n".to_owned(), "12 sink.two.encoding.labels: expected true or false, found text"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a\", \"\"]\n"), "14 feed.e.redact.mask.1: expected the path of a field, such as `requestParams.user`"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a..b\"]\n"), "14 feed.e.redact.mask.0: expected the path of a field, such as `requestParams.user`"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a\"]\ndrop = [\"a\"]\n"), "14 feed.e.redact.mask.0: `a` is in `drop` already"),
@@ -642,7 +668,15 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ngroup = -1\n".to_owned(), "12 sink.two.group: expected the name or the number of a group, found a number below zero"),
-            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `ocsf_version`, `raw_data`, `observables`, `labels`, `envelope`, `batch`, `lanes`, `in_flight`, `style`"),
+            ("[sink.two]\ntype = \"stdout\"\nmode = \"0640\"\n".to_owned(), "11 sink.two.mode: unknown key `mode`; expected one of `encoding`, `filter`, `batch`, `lanes`, `in_flight`, `required`, `style`"),
+            ("[sink.two]\ntype = \"http\"\nurll = \"https://x\"\n".to_owned(), "11 sink.two.urll: unknown key `urll`; did you mean `url`?"),
+            ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napikey = \"env:K\"\n".to_owned(), "12 sink.two.apikey: unknown key `apikey`; did you mean `api_key`?"),
+            ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napi_key = \"hush\"\n".to_owned(), "12 sink.two.api_key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            ("[sink.two]\ntype = \"sumo\"\nurl = \"/hush\"\n".to_owned(), "11 sink.two.url: expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, `file:/absolute/path` or `credential:name`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"http://siem\"\n".to_owned(), "11 sink.two.url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plaintext = true`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nheaders = { Authorization = \"hush\" }\n".to_owned(), "12 sink.two.headers: the header field `authorization` carries a secret: give it by `auth`, as a reference"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\ntls = { min_version = \"1.1\" }\n".to_owned(), "12 sink.two.tls.min_version: unknown value `1.1`; did you mean `1.2`?"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/a\"\n[[identity.a.assume_role]]\nrole_arn = \"arn:aws:iam::123456789012:role/b\"\nduration = \"2h\"\n".to_owned(), "13 identity.a.assume_role.1.duration: 7200 s, but a role assumed from another role lasts at most 1 hour (role chaining); expected `1h` or less"),

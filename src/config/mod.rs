@@ -12,6 +12,8 @@ mod check;
 
 mod check_feed;
 
+mod check_sink;
+
 mod found;
 
 mod layers;

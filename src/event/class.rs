@@ -1,6 +1,9 @@
 //! The OCSF classes that audit records fall into, and their activities.
 
+use std::fmt;
 use std::sync::LazyLock;
+
+use serde::{Deserialize, Deserializer, de};
 
 /// A class of OCSF 1.8.0 that audit records fall into, and the base event for what falls into none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -17,6 +20,20 @@ pub enum Class {
     DatastoreActivity,
 }
 
+/// How grave an event is, in OCSF's order and by its ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    Unknown,
+    #[default]
+    Informational,
+    Low,
+    Medium,
+    High,
+    Critical,
+    Fatal,
+}
+
 /// The id by which OCSF calls what no caption fits; the source's own word stands beside it.
 pub(crate) const OTHER: u8 = 99;
 
@@ -27,9 +44,67 @@ pub struct Activity {
     pub id: u8,
     /// Empty for 99, where the source's own word is the caption.
     pub caption: &'static str,
+    /// Audit records do not say: all are informational.
+    pub severity: Severity,
     /// The JSON members from `class_uid` to `severity`, each followed by a comma, without the activity's name where
     /// the source names it.
     pub(crate) members: String,
+}
+
+/// What the configuration calls the classes, in the order of [`Class::ALL`].
+const NAMES: [&str; 10] = [
+    "base_event",
+    "account_change",
+    "authentication",
+    "authorize_session",
+    "entity_management",
+    "user_access_management",
+    "group_management",
+    "http_activity",
+    "api_activity",
+    "datastore_activity",
+];
+
+impl Severity {
+    const fn caption(self) -> &'static str {
+        match self {
+            Self::Unknown => "Unknown",
+            Self::Informational => "Informational",
+            Self::Low => "Low",
+            Self::Medium => "Medium",
+            Self::High => "High",
+            Self::Critical => "Critical",
+            Self::Fatal => "Fatal",
+        }
+    }
+}
+
+/// By its name or its uid.
+impl<'de> Deserialize<'de> for Class {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let given = deserializer.deserialize_any(NameOrUid)?;
+        let found = Self::ALL.into_iter().find(|class| class.name() == given || class.uid().to_string() == given);
+        found.ok_or_else(|| de::Error::unknown_variant(&given, &NAMES))
+    }
+}
+
+/// Reads a class's name or uid as text.
+struct NameOrUid;
+
+impl de::Visitor<'_> for NameOrUid {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a class's name or uid")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<String, E> {
+        Ok(name.to_owned())
+    }
+
+    fn visit_i64<E: de::Error>(self, uid: i64) -> Result<String, E> {
+        Ok(uid.to_string())
+    }
 }
 
 impl Class {
@@ -59,6 +134,11 @@ impl Class {
             Self::ApiActivity => 6003,
             Self::DatastoreActivity => 6005,
         }
+    }
+
+    /// As the configuration names it.
+    pub const fn name(self) -> &'static str {
+        NAMES[self.index()]
     }
 
     pub fn of_uid(uid: u16) -> Option<Self> {
@@ -178,16 +258,19 @@ impl Activity {
     fn new(class: Class, id: u8, caption: &'static str) -> Self {
         let (category_uid, category) = class.category();
         let name = if caption.is_empty() { "Other" } else { caption };
+        let severity = Severity::default();
         let mut members = format!(
-            r#""class_uid":{uid},"class_name":"{class}","category_uid":{category_uid},"category_name":"{category}","type_uid":{type_uid},"type_name":"{class}: {name}","severity_id":1,"severity":"Informational","activity_id":{id},"#,
+            r#""class_uid":{uid},"class_name":"{class}","category_uid":{category_uid},"category_name":"{category}","type_uid":{type_uid},"type_name":"{class}: {name}","severity_id":{severity_id},"severity":"{severity_name}","activity_id":{id},"#,
             uid = class.uid(),
             class = class.caption(),
             type_uid = u32::from(class.uid()) * 100 + u32::from(id),
+            severity_id = severity as u8,
+            severity_name = severity.caption(),
         );
         if !caption.is_empty() {
             members.push_str(&format!(r#""activity_name":"{caption}","#));
         }
-        Self { class, id, caption, members }
+        Self { class, id, caption, severity, members }
     }
 }
 
@@ -224,6 +307,7 @@ mod tests {
     fn every_class_is_found_by_its_uid() {
         for class in Class::ALL {
             assert_eq!(Class::of_uid(class.uid()), Some(class));
+            assert_eq!(class.name(), class.caption().to_lowercase().replace(' ', "_"));
         }
         assert_eq!(Class::of_uid(6001), None);
     }

@@ -1,14 +1,19 @@
 //! The encodings a sink may ask for, prepared once and applied to every event.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::event::choice::Choices;
+use crate::event::class::{Class, Severity};
+use crate::event::columns::Columns;
+use crate::event::filter::Filter;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
 use crate::event::secrets::write_masked;
-use crate::event::text::write_escaped;
-use crate::event::{Class, Event, EventId, Origin, Status, Text, ecs, ocsf};
+use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf};
+use crate::records::escaped::write_escaped;
 
 /// How events are written.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
@@ -21,6 +26,8 @@ pub enum EncodingName {
     Ecs,
     /// The source's record, as it came.
     Raw,
+    /// The columns of a table, one JSON object a record.
+    Columns,
 }
 
 /// The versions of OCSF that events are written in.
@@ -44,6 +51,7 @@ impl EncodingName {
             Self::Ocsf => "ocsf",
             Self::Ecs => "ecs",
             Self::Raw => "raw",
+            Self::Columns => "columns",
         }
     }
 }
@@ -83,11 +91,18 @@ impl Default for Options {
     }
 }
 
-/// One encoding with its options. Two sinks with equal encoders can share what one of them wrote.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// One encoding with its options, and which events it leaves out. Two sinks with equal encoders can share what one of them
+/// wrote.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoder {
     name: EncodingName,
     options: Options,
+    /// The columns of a row. Only with [`EncodingName::Columns`].
+    columns: Option<Arc<Columns>>,
+    /// Where there is none, all events are taken.
+    filter: Option<Arc<Filter>>,
+    /// What each head says of the event's attributes.
+    choices: Option<Arc<Choices>>,
 }
 
 /// What is known of an event beside its bytes: what an envelope around them needs. One for each event: kept small.
@@ -102,7 +117,10 @@ pub struct Head {
     pub index: u32,
     /// As OCSF writes it; in other encodings as the mapping has it.
     pub class: Class,
+    pub severity: Severity,
     pub status: Status,
+    /// Which of the values that its sink tells apart the event has: see [`Choices`].
+    pub choice: u8,
 }
 
 /// What an encoder wrote.
@@ -116,48 +134,123 @@ pub struct Encoded {
     pub ends: Vec<u32>,
     /// The events' heads, in the order of their lines.
     pub heads: Vec<Head>,
+    pub filtered: Filtered,
+    /// Where the lines of the last record begin.
+    pub record: Mark,
+    /// The head of a record whose events so far were filtered out, where the encoding writes records.
+    pub unwritten: Option<Head>,
+}
+
+/// What a filter left out: events, or records where the encoding writes records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Filtered {
+    pub events: u64,
+    /// The latest time of an event among them, in milliseconds since the epoch.
+    pub latest_ms: Option<i64>,
+}
+
+/// How far an encoder had written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mark {
+    events: usize,
+    bytes: usize,
+    filtered: Filtered,
 }
 
 impl Encoder {
     pub const fn new(name: EncodingName, options: Options) -> Self {
-        Self { name, options }
+        Self { name, options, columns: None, filter: None, choices: None }
+    }
+
+    /// Rows of these columns.
+    pub fn of_columns(columns: Columns) -> Self {
+        let columns = Some(Arc::new(columns));
+        Self { columns, ..Self::new(EncodingName::Columns, Options::default()) }
+    }
+
+    pub fn with_filter(self, filter: Option<Filter>) -> Self {
+        Self { filter: filter.map(Arc::new), ..self }
+    }
+
+    pub fn with_choices(self, choices: Choices) -> Self {
+        Self { choices: (!choices.is_empty()).then(|| Arc::new(choices)), ..self }
     }
 
     pub const fn name(&self) -> EncodingName {
         self.name
     }
 
-    /// How many lines a record of so many events is.
-    pub fn lines_of(&self, events: u32) -> usize {
-        match self.name {
-            EncodingName::Ocsf | EncodingName::Ecs => events as usize,
-            EncodingName::Raw => events.min(1) as usize,
+    /// Whether it reads [`Seen::parsed`].
+    pub const fn reads_parsed(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Whether a record is one line, however many events it gives.
+    fn writes_records(&self) -> bool {
+        matches!(self.name, EncodingName::Raw | EncodingName::Columns)
+    }
+
+    /// Appends the event, unless the filter leaves it out. The first event of a record is `index` 0; an encoding that writes
+    /// records writes one when the first of its events is taken, under the head of its first event.
+    pub fn encode(&self, event: &Event<'_>, seen: &Seen<'_>, out: &mut Encoded) {
+        if seen.index == 0 {
+            out.record = out.mark();
+            out.unwritten = None;
+        }
+        let is_taken = self.filter.as_ref().is_none_or(|filter| filter.takes(event));
+        match (self.writes_records(), is_taken) {
+            (false, false) => out.filtered.note(event.time_ms),
+            (false, true) => self.write(event, seen, self.head(event, seen, out.place), out),
+            (true, true) if seen.index == 0 => self.write(event, seen, self.head(event, seen, out.place), out),
+            (true, true) => {
+                if let Some(head) = out.unwritten.take() {
+                    out.filtered.events -= 1;
+                    self.write(event, seen, head, out);
+                }
+            }
+            (true, false) if seen.index == 0 => {
+                out.filtered.note(event.time_ms);
+                out.unwritten = Some(self.head(event, seen, out.place));
+            }
+            (true, false) => {}
         }
     }
 
-    /// Appends the event. The first event of a record is `index` 0; an encoding that writes records leaves the others out.
-    pub fn encode(&self, event: &Event<'_>, seen: &Seen<'_>, out: &mut Encoded) {
-        let mut class = event.activity.class;
-        match self.name {
-            EncodingName::Ocsf => class = ocsf::write(&mut out.bytes, event, seen, self.options),
-            EncodingName::Ecs => ecs::write(&mut out.bytes, event, seen, self.options),
-            EncodingName::Raw if seen.index > 0 => return,
-            EncodingName::Raw if self.options.envelope => write_envelope(&mut out.bytes, event, seen),
-            EncodingName::Raw => write_masked(&mut out.bytes, seen.record, &event.dropped, &[]),
+    fn head(&self, event: &Event<'_>, seen: &Seen<'_>, place: u64) -> Head {
+        Head {
+            uid: seen.id,
+            time_ms: event.time_ms,
+            place,
+            index: seen.index,
+            class: event.activity.class,
+            severity: event.activity.severity,
+            status: event.status,
+            choice: self.choices.as_ref().map_or(0, |choices| choices.of(event)),
+        }
+    }
+
+    fn write(&self, event: &Event<'_>, seen: &Seen<'_>, mut head: Head, out: &mut Encoded) {
+        match (self.name, &self.columns) {
+            (_, Some(columns)) => columns.write(&mut out.bytes, &head, seen),
+            (EncodingName::Ocsf, _) => head.class = ocsf::write(&mut out.bytes, event, seen, self.options),
+            (EncodingName::Ecs, _) => ecs::write(&mut out.bytes, event, seen, self.options),
+            (EncodingName::Raw, _) if self.options.envelope => write_envelope(&mut out.bytes, event, seen, &head.uid),
+            (EncodingName::Raw | EncodingName::Columns, _) => {
+                write_masked(&mut out.bytes, seen.record, &event.dropped, &[]);
+            }
         }
         out.bytes.push(b'\n');
         // `encode_record` takes back what passes 4 GiB.
         out.ends.push(u32::try_from(out.bytes.len()).unwrap_or(u32::MAX));
-        let Event { time_ms, status, .. } = *event;
-        out.heads.push(Head { uid: seen.id, time_ms, place: out.place, index: seen.index, class, status });
+        out.heads.push(head);
     }
 }
 
 /// `{"uid":...,"feed":...,"object":...,"ordinal":...,"record":...}`. A record that is no UTF-8 is marked: such bytes
 /// become U+FFFD.
-fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
+fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &EventId) {
     out.extend_from_slice(b"{\"uid\":\"");
-    out.extend_from_slice(&hyphenated(&seen.id));
+    out.extend_from_slice(&hyphenated(uid));
     out.extend_from_slice(b"\",");
     text(out, "\"feed\":", Some(&Text::from(seen.origin.feed)));
     text(out, "\"object\":", Some(&Text::Escaped(seen.origin.source)));
@@ -177,6 +270,8 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
 pub struct Seen<'a> {
     pub origin: Origin<'a>,
     pub record: &'a [u8],
+    /// The record as its source names it, as one JSON object without its secrets. Empty where no encoder reads it.
+    pub parsed: &'a str,
     /// The record's position in its object, from 0.
     pub ordinal: u64,
     pub id: EventId,
@@ -202,31 +297,132 @@ impl Encoded {
 
     /// Forgets everything written, and keeps the memory.
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-        self.heads.clear();
+        self.back_to(Mark::default());
     }
 
-    /// Takes back everything written after the first `events` events.
-    pub fn truncate(&mut self, events: usize) {
-        let end = events.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end as usize);
-        self.bytes.truncate(end);
-        self.ends.truncate(events);
-        self.heads.truncate(events);
+    pub fn mark(&self) -> Mark {
+        Mark { events: self.ends.len(), bytes: self.bytes.len(), filtered: self.filtered }
     }
 
-    /// The latest time of an event among them, in milliseconds since the epoch.
+    /// Takes back everything written since.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.ends.truncate(mark.events);
+        self.heads.truncate(mark.events);
+        self.filtered = mark.filtered;
+    }
+
+    /// Takes back the events of the record of which at least one event was encoded last.
+    pub fn without_record(&mut self) {
+        self.back_to(self.record);
+    }
+
+    /// How many bytes were written since.
+    pub fn bytes_since(&self, mark: Mark) -> usize {
+        self.bytes.len().saturating_sub(mark.bytes)
+    }
+
+    /// The latest time of an event among them and those that were left out, in milliseconds since the epoch.
     pub fn latest_ms(&self) -> Option<i64> {
-        self.heads.iter().map(|head| head.time_ms).max()
+        self.heads.iter().map(|head| head.time_ms).max().max(self.filtered.latest_ms)
+    }
+}
+
+impl Filtered {
+    fn note(&mut self, time_ms: i64) {
+        self.events += 1;
+        self.latest_ms = self.latest_ms.max(Some(time_ms));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Activity, Choice, Column, Conditions, Pattern, Product, attribute::Attribute};
+    use crate::notification::ObjectId;
 
     #[test]
     fn a_head_is_small_beside_its_event() {
         assert_eq!(size_of::<Head>(), 40);
+    }
+
+    /// Encodes a record whose events are these actions, each a millisecond after the one before.
+    fn record(encoder: &Encoder, actions: &[&'static str], out: &mut Encoded) {
+        let product = Product { name: "P", vendor: "V", log_name: "l" };
+        let object = ObjectId::new("b", "k");
+        let origin = Origin { object: &object, source: "s3://b/k", last_modified_ms: None, feed: "f" };
+        for (action, index) in actions.iter().zip(0..) {
+            let event = Event::new(product, Activity::of(Class::ApiActivity, 1), (*action).into(), i64::from(index));
+            let id = EventId([u8::try_from(index).unwrap(); 16]);
+            let seen = Seen { origin, record: b"record", parsed: "{\"a\":1}", ordinal: 0, id, index };
+            encoder.encode(&event, &seen, out);
+        }
+    }
+
+    fn only(action: &str) -> Option<Filter> {
+        let wanted: Conditions =
+            [(Attribute::named("api.operation").unwrap(), vec![Pattern::new(action).unwrap()])].into();
+        Some(Filter { wanted, ..Filter::ALL })
+    }
+
+    fn lines(out: &Encoded) -> usize {
+        assert_eq!(out.heads.len(), out.ends.len());
+        out.bytes.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    #[test]
+    fn a_filter_leaves_out_events_and_counts_them() {
+        let encoder = Encoder::new(EncodingName::Ocsf, Options::default()).with_filter(only("keep*"));
+        let mut out = Encoded::default();
+        record(&encoder, &["drop", "keep1", "drop", "keep2", "drop"], &mut out);
+        assert_eq!(lines(&out), 2);
+        assert_eq!(out.heads.iter().map(|head| head.index).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(out.filtered, Filtered { events: 3, latest_ms: Some(4) });
+        assert_eq!(out.latest_ms(), Some(4), "the feed is as fresh as what was left out");
+    }
+
+    #[test]
+    fn a_record_is_written_if_any_of_its_events_is_taken_and_as_without_a_filter() {
+        let raw = Encoder::new(EncodingName::Raw, Options { envelope: true, ..Options::default() });
+        let columns = Columns::default().with([("uid".to_owned(), Column::new("@uid").unwrap())]);
+        for plain in [raw, Encoder::of_columns(columns)] {
+            let mut expected = Encoded::default();
+            record(&plain, &["drop", "keep"], &mut expected);
+            let filtered = plain.clone().with_filter(only("keep"));
+            for actions in [&["drop", "keep", "keep"][..], &["keep", "drop"], &["drop", "drop", "keep", "drop"]] {
+                let mut out = Encoded::default();
+                record(&filtered, actions, &mut out);
+                assert_eq!((&out.bytes, &out.ends, &out.heads), (&expected.bytes, &expected.ends, &expected.heads));
+                assert_eq!(out.filtered.events, 0, "{actions:?}");
+            }
+            let mut out = Encoded::default();
+            record(&filtered, &["drop", "drop"], &mut out);
+            record(&filtered, &["keep"], &mut out);
+            record(&filtered, &["drop"], &mut out);
+            assert_eq!((lines(&out), out.filtered.events), (1, 2), "records are counted");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_back_counts_as_nothing() {
+        let encoder = Encoder::new(EncodingName::Ocsf, Options::default()).with_filter(only("keep"));
+        let mut out = Encoded::default();
+        record(&encoder, &["keep", "drop"], &mut out);
+        let (bytes, filtered) = (out.bytes.clone(), out.filtered);
+        record(&encoder, &["keep", "drop", "drop"], &mut out);
+        out.without_record();
+        assert_eq!((out.bytes, out.filtered, out.heads.len()), (bytes, filtered, 1));
+    }
+
+    #[test]
+    fn a_head_says_which_value_its_event_has() {
+        let attribute = Attribute::named("api.operation").unwrap();
+        let choice = Choice { attribute, values: vec!["a".to_owned(), "b".to_owned()] };
+        let choices = Choices::new(vec![choice]).unwrap();
+        let encoder = Encoder::new(EncodingName::Ocsf, Options::default()).with_choices(choices.clone());
+        let mut out = Encoded::default();
+        record(&encoder, &["b", "c", "a"], &mut out);
+        let chosen = out.heads.iter().map(|head| choices.chosen(head.choice, 0));
+        assert_eq!(chosen.collect::<Vec<_>>(), [Some(1), None, Some(0)]);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::event::text::{Text, hex4, next_special, unescape};
+use crate::event::text::{Text, hex4, unescape};
+use crate::records::escaped::next_special;
 
 /// One JSON value, as a slice of the text it was read from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

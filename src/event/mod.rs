@@ -2,13 +2,21 @@
 
 mod address;
 
+mod attribute;
+
+mod choice;
+
 mod class;
+
+mod columns;
 
 mod ecs;
 
 mod encode;
 
 mod fields;
+
+mod filter;
 
 mod id;
 
@@ -28,23 +36,32 @@ mod text;
 
 mod value;
 
+use std::borrow::Cow;
+
+use crate::notification::ObjectId;
+
 pub(crate) use address::is_ip;
-pub use class::{Activity, Class};
+pub use attribute::Attribute;
+pub use choice::{Choice, Choices};
+pub use class::{Activity, Class, Severity};
+pub use columns::{Column, ColumnError, Columns};
 pub(crate) use encode::SHOWN_AGAIN_BYTES_MAX;
-pub use encode::{Encoded, Encoder, EncodingName, Head, OcsfVersion, Options, Seen};
+pub use encode::{Encoded, Encoder, EncodingName, Filtered, Head, Mark, OcsfVersion, Options, Seen};
 pub use fields::{Field, Fields, Key};
+pub use filter::{Classes, Conditions, Filter, Pattern, PatternError};
 pub use id::{EventId, Namespace, Scope};
 pub use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::{Mapping, MappingError, Parts, Role, Row, Rows, Slot};
 pub use secrets::{Mask, Secrets};
-pub(crate) use secrets::{is_secret, may_be_secret};
+pub(crate) use secrets::{is_secret, may_be_secret, write_masked};
 pub use text::Text;
-pub(crate) use text::{next_special, unescape};
+pub(crate) use text::unescape;
 pub use value::{Members, Value};
 
 /// Where a record was read: what all events of one object share.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
+    pub object: &'a ObjectId,
     /// `s3://bucket/key` or `file:///directory/path`, as the inside of a JSON string.
     pub source: &'a str,
     /// When the object was last written, in milliseconds since the epoch.
@@ -89,7 +106,8 @@ pub struct Event<'a> {
     pub unmapped: Members<'a>,
     /// Secrets of the record, and what is written in their place wherever the record itself is shown.
     pub masks: Vec<Mask>,
-    /// Parts of the record that must not leave at all, not even where the record is written as it came.
+    /// Parts of the record that must not leave at all, not even where the record is written as it came: the same in each of
+    /// its events.
     pub dropped: Vec<Mask>,
 }
 
@@ -97,6 +115,16 @@ impl<'a> Event<'a> {
     /// Whether the event has all that its class requires. Where it has not, it is written as API Activity.
     pub fn fits(&self, class: Class) -> bool {
         ocsf::fits(class, self)
+    }
+
+    /// The record without its secrets and without what must not leave.
+    pub fn masked<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
+        if self.masks.is_empty() && self.dropped.is_empty() {
+            return Cow::Borrowed(record);
+        }
+        let mut masked = Vec::with_capacity(record.len());
+        write_masked(&mut masked, record, &self.masks, &self.dropped);
+        Cow::Owned(masked)
     }
 
     /// An event that says no more than what was done and when.

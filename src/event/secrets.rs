@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::event::text::{unescape, write_escaped};
+use crate::event::text::unescape;
 use crate::event::{Fault, Fields, Json, Members, Reader, Text, Value};
+use crate::records::escaped::write_escaped;
 
 /// The replacement of a secret.
 pub(crate) const MASK: &str = "***";

@@ -29,7 +29,7 @@ mod sql;
 mod ydb;
 
 use crate::delta::{Growth, RecordHash};
-use crate::event::{Encoded, Encoder, Event, Mapping, Namespace, Origin, Rows, Scope, Seen, Text};
+use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Seen, Text};
 use crate::notification::ObjectId;
 use crate::records::{Framing, Record};
 use crate::users::{LookedUp, Lookup};
@@ -173,7 +173,8 @@ impl<'a> Context<'a> {
     }
 
     pub fn origin(&self) -> Origin<'_> {
-        Origin { source: &self.source, last_modified_ms: self.last_modified_ms, feed: self.feed }
+        let Self { object, source, last_modified_ms, feed, .. } = self;
+        Origin { object, source, last_modified_ms: *last_modified_ms, feed }
     }
 }
 
@@ -260,13 +261,13 @@ fn encode_parts(
     out: &mut [Encoded],
     parts: &[Vec<u8>],
 ) -> Result<u32, Refusal> {
-    let before: Vec<(usize, usize)> = out.iter().map(|own| (own.ends.len(), own.bytes.len())).collect();
+    let before: Vec<Mark> = out.iter().map(Encoded::mark).collect();
     let mut encode = || {
         let mut events = 0;
         for (part, number) in parts.iter().zip(0..) {
             let part = Record::new(record.ordinal, part);
             events += encode_one(context, &part, &part_hash(hash, number), occurrence, encoders, out)?;
-            let grown = out.iter().zip(&before).map(|(own, (_, bytes))| own.bytes.len() - bytes).max().unwrap_or(0);
+            let grown = out.iter().zip(&before).map(|(own, mark)| own.bytes_since(*mark)).max().unwrap_or(0);
             if grown > LINE_EVENTS_BYTES_MAX {
                 return Err(Refusal::new("the records in the line give more than 256 MiB of events"));
             }
@@ -275,7 +276,7 @@ fn encode_parts(
     };
     let encoded = encode();
     if encoded.is_err() {
-        out.iter_mut().zip(&before).for_each(|(own, (events, _))| own.truncate(*events));
+        out.iter_mut().zip(before).for_each(|(own, mark)| own.back_to(mark));
     }
     encoded
 }
@@ -297,22 +298,35 @@ fn encode_one(
     let record = redacted.as_ref().unwrap_or(record);
     let origin = context.origin();
     let mut index = 0;
+    let mut parsed = Ok(String::new());
     let decoded = (context.family.decode)(context, record, &mut |event| {
+        if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
+            parsed = masked_parsed(context, record, event);
+        }
+        let parsed = parsed.as_deref().unwrap_or_default();
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: record.bytes, ordinal: record.ordinal, id, index };
+        let seen = Seen { origin, record: record.bytes, parsed, ordinal: record.ordinal, id, index };
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
             encoder.encode(event, &seen, encoded);
         }
         index += 1;
     });
     let passed = out.iter().any(|encoded| encoded.bytes.len() > ENCODED_BYTES_MAX);
-    let refused = match decoded {
-        Ok(()) if !passed => return Ok(index),
-        Ok(()) => Refusal::new("the record gives more than 4 GiB of events"),
+    let refused = match decoded.and(parsed) {
+        Ok(_) if !passed => return Ok(index),
+        Ok(_) => Refusal::new("the record gives more than 4 GiB of events"),
         Err(refusal) => refusal,
     };
-    for (encoder, encoded) in encoders.iter().zip(out) {
-        encoded.truncate(encoded.ends.len() - encoder.lines_of(index));
+    if index > 0 {
+        out.iter_mut().for_each(Encoded::without_record);
     }
     Err(refused)
+}
+
+/// The record as its source names it, without its secrets.
+fn masked_parsed(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
+    let masked = event.masked(record.bytes);
+    let mut out = Vec::new();
+    (context.family.parsed)(context, &Record::new(record.ordinal, &masked), &mut out)?;
+    String::from_utf8(out).map_err(|_| Refusal::new("the record is no UTF-8"))
 }

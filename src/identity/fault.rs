@@ -116,7 +116,7 @@ impl FaultKind {
             Self::Misconfigured => "check the configuration of what is named",
             Self::Throttled => "wait; if it lasts, lower limits.objects_at_once or raise the service's quota",
             Self::Timeout => {
-                "check the network, the firewall and `endpoint_url`; what is only slow needs a longer limits.request_timeout"
+                "check the network, the firewall and `endpoint_url`, or the mount; what is only slow needs a longer limits.request_timeout"
             }
             Self::Unreachable => "check the network, the firewall and `endpoint_url`",
             Self::Unavailable => "wait; if it lasts, check the state of the service or disk",
@@ -134,6 +134,7 @@ impl FaultKind {
         match error.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied,
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NoBucket,
+            io::ErrorKind::TimedOut => Self::Timeout,
             _ => Self::Unavailable,
         }
     }

@@ -1,15 +1,23 @@
 //! Changes from a local directory laid out like a bucket: what a walk finds, and what one path stands for.
 
+mod calls;
+
+#[cfg(test)]
+pub(crate) mod hung;
+
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::identity::fault::FaultKind;
+use crate::notification::directory::calls::Calls;
 use crate::notification::scan::{Found, ScanError};
 use crate::notification::{ObjectChange, ObjectId};
+
+pub(crate) use crate::notification::directory::calls::Steps;
 
 /// No deeper folders are walked.
 const DEPTH_MAX: usize = 64;
@@ -21,23 +29,49 @@ const ENTRIES_MAX: usize = 1_000_000;
 pub struct Directory {
     root: Arc<Path>,
     bucket: Arc<str>,
+    calls: Calls,
 }
 
 impl Directory {
+    /// A call of its file system that is not answered for as long as `timeout` has failed.
+    ///
     /// # Errors
-    /// The path leads to no directory, may not be read, or is not UTF-8.
-    pub fn open(path: &Path) -> Result<Self, ScanError> {
-        let refused = |kind, reason| ScanError::Denied { place: path.display().to_string(), kind, reason };
-        let root = path.canonicalize().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ScanError::Missing { place: path.display().to_string() },
-            _ => refused(FaultKind::of_file(&error), error.to_string()),
-        })?;
-        if !root.is_dir() {
-            return Err(refused(FaultKind::Misconfigured, "not a directory".to_owned()));
+    /// The path leads to no directory, may not be read, or is not UTF-8; the file system does not answer.
+    pub async fn open(path: &Path, timeout: Duration) -> Result<Self, ScanError> {
+        let (calls, spelled, place) = (Calls::new(timeout), path.to_owned(), path.display().to_string());
+        let resolve = move |_: &Steps| spelled.canonicalize().map(|root| (root.is_dir(), root));
+        let (is_directory, root) = match calls.run(resolve).await {
+            Ok(root) => root,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(ScanError::Missing { place }),
+            Err(error) => {
+                let (kind, reason) = (FaultKind::of_file(&error), error.to_string());
+                return Err(match kind {
+                    FaultKind::Timeout => ScanError::Unavailable { place, kind, reason },
+                    _ => ScanError::Denied { place, kind, reason },
+                });
+            }
+        };
+        let misconfigured = |reason: &str| {
+            let (kind, reason) = (FaultKind::Misconfigured, reason.to_owned());
+            ScanError::Denied { place: place.clone(), kind, reason }
+        };
+        if !is_directory {
+            return Err(misconfigured("not a directory"));
         }
-        let unnamed = || refused(FaultKind::Misconfigured, "its path is not UTF-8".to_owned());
-        let bucket = root.to_str().ok_or_else(unnamed)?.into();
-        Ok(Self { root: root.into(), bucket })
+        let bucket = root.to_str().ok_or_else(|| misconfigured("its path is not UTF-8"))?.into();
+        Ok(Self { root: root.into(), bucket, calls })
+    }
+
+    /// Runs a call of the file system on a worker thread. The result of one that is given up is dropped.
+    ///
+    /// # Errors
+    /// Those of the call; `TimedOut` where it is not answered.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Self, &Steps) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let own = self.clone();
+        self.calls.run(move |steps| call(&own, steps)).await
     }
 
     /// The absolute path, which is the bucket of its objects.
@@ -53,7 +87,7 @@ impl Directory {
     ///
     /// # Errors
     /// `PermissionDenied` where the key itself leads out of the directory.
-    pub fn spelled(&self, key: &str) -> io::Result<PathBuf> {
+    fn spelled(&self, key: &str) -> io::Result<PathBuf> {
         let inside = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         if !key.split('/').all(inside) {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the key leads out of the directory"));
@@ -65,7 +99,7 @@ impl Directory {
     ///
     /// # Errors
     /// `PermissionDenied` where a link led out of the directory.
-    pub fn inside(&self, resolved: PathBuf) -> io::Result<PathBuf> {
+    fn inside(&self, resolved: PathBuf) -> io::Result<PathBuf> {
         if resolved.starts_with(&self.root) {
             return Ok(resolved);
         }
@@ -73,10 +107,21 @@ impl Directory {
     }
 
     /// What a path (absolute, or below the root) stands for, if it is a file now. For a watcher's reports.
-    pub fn find(&self, path: &Path) -> Option<Found> {
-        let below = path.strip_prefix(&self.root).unwrap_or(path);
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub async fn find(&self, path: &Path) -> Result<Option<Found>, ScanError> {
+        let below = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
-        (plain && below.components().next().is_some()).then(|| self.at(below)).flatten()
+        if !plain || below.components().next().is_none() {
+            return Ok(None);
+        }
+        self.call(move |own, _| Ok(own.at(&below))).await.map_err(|error| self.unavailable(&error))
+    }
+
+    fn unavailable(&self, error: &io::Error) -> ScanError {
+        let (kind, reason) = (FaultKind::of_file(error), error.to_string());
+        ScanError::Unavailable { place: self.bucket.to_string(), kind, reason }
     }
 
     /// Begins to walk the directory, in the order of keys.
@@ -84,7 +129,11 @@ impl Directory {
         Walk { directory: self.clone(), open: Vec::new(), begun: false }
     }
 
-    fn resolved(&self, key: &str) -> io::Result<PathBuf> {
+    /// The path that a key leads to, links resolved. Blocks.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where it leads out of the directory.
+    pub(crate) fn resolved(&self, key: &str) -> io::Result<PathBuf> {
         self.inside(self.spelled(key)?.canonicalize()?)
     }
 
@@ -119,7 +168,7 @@ impl Directory {
     }
 }
 
-/// A walk under way. It blocks on the disk: not for the runtime's threads.
+/// A walk under way.
 #[derive(Debug)]
 pub struct Walk {
     directory: Directory,
@@ -136,18 +185,20 @@ struct Entry {
 }
 
 impl Walk {
-    /// The next at most `max` things found; `None` after the last.
+    /// The next at most `max` things found, and the rest of the walk; `None` after the last.
     ///
     /// # Errors
-    /// The directory itself cannot be read. What is wrong below it is found as unreadable.
-    pub fn next_page(&mut self, max: usize) -> Result<Option<Vec<Found>>, ScanError> {
+    /// The directory itself cannot be read, or the file system does not answer. What is wrong below it is found as
+    /// unreadable.
+    pub async fn next_page(mut self, max: usize) -> Result<Option<(Self, Vec<Found>)>, ScanError> {
+        let directory = self.directory.clone();
+        let page = directory.call(move |_, steps| Ok(self.page(max, steps)?.map(|page| (self, page))));
+        page.await.map_err(|error| directory.unavailable(&error))
+    }
+
+    fn page(&mut self, max: usize, steps: &Steps) -> io::Result<Option<Vec<Found>>> {
         if !self.begun {
-            let root = self.directory.bucket.to_string();
-            let failed = |error: io::Error| {
-                let (kind, reason) = (FaultKind::of_file(&error), error.to_string());
-                ScanError::Unavailable { place: root, kind, reason }
-            };
-            let (entries, problem) = self.entries(Path::new("")).map_err(failed)?;
+            let (entries, problem) = self.entries(Path::new(""), steps)?;
             self.begun = true;
             self.open.push(entries);
             if let Some(problem) = problem {
@@ -156,24 +207,25 @@ impl Walk {
         }
         let mut page = Vec::new();
         while page.len() < max {
+            steps.step();
             let Some(folder) = self.open.last_mut() else {
                 break;
             };
             match folder.pop() {
                 None => drop(self.open.pop()),
-                Some(entry) if entry.is_directory => page.extend(self.descend(&entry.path)),
+                Some(entry) if entry.is_directory => page.extend(self.descend(&entry.path, steps)),
                 Some(entry) => page.extend(self.directory.at(&entry.path)),
             }
         }
         Ok(if page.is_empty() && self.open.is_empty() { None } else { Some(page) })
     }
 
-    fn descend(&mut self, path: &Path) -> Option<Found> {
+    fn descend(&mut self, path: &Path, steps: &Steps) -> Option<Found> {
         let place = self.directory.root.join(path).display().to_string();
         if self.open.len() >= DEPTH_MAX {
             return Some(Found::Refused { place, reason: format!("deeper than {DEPTH_MAX} folders") });
         }
-        match self.entries(path) {
+        match self.entries(path, steps) {
             Ok((entries, problem)) => {
                 self.open.push(entries);
                 problem
@@ -184,11 +236,12 @@ impl Walk {
     }
 
     /// A folder's entries, last key first, and what kept some of them out.
-    fn entries(&self, below: &Path) -> io::Result<(Vec<Entry>, Option<Found>)> {
+    fn entries(&self, below: &Path, steps: &Steps) -> io::Result<(Vec<Entry>, Option<Found>)> {
         let place = self.directory.root.join(below);
         let mut entries = Vec::new();
         let mut problem = None;
         for entry in fs::read_dir(&place)? {
+            steps.step();
             if entries.len() == ENTRIES_MAX {
                 let reason = format!("more than {ENTRIES_MAX} entries; the rest is left out");
                 problem = Some(Found::Refused { place: place.display().to_string(), reason });
@@ -244,22 +297,28 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::notification::directory::hung::Hung;
 
-    fn laid_out(files: &[&str]) -> (TempDir, Directory) {
+    async fn open(path: &Path) -> Result<Directory, ScanError> {
+        Directory::open(path, Duration::from_secs(60)).await
+    }
+
+    async fn laid_out(files: &[&str]) -> (TempDir, Directory) {
         let place = tempfile::tempdir().unwrap();
         for file in files {
             let path = place.path().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, file.as_bytes()).unwrap();
         }
-        let directory = Directory::open(place.path()).unwrap();
+        let directory = open(place.path()).await.unwrap();
         (place, directory)
     }
 
-    fn walked(directory: &Directory, max: usize) -> Vec<String> {
+    async fn walked(directory: &Directory, max: usize) -> Vec<String> {
         let mut walk = directory.walk();
         let mut told = Vec::new();
-        while let Some(page) = walk.next_page(max).unwrap() {
+        while let Some((rest, page)) = walk.next_page(max).await.unwrap() {
+            walk = rest;
             assert!(page.len() <= max);
             told.extend(page.into_iter().map(|found| match found {
                 Found::Object(change) => change.object.key.to_string(),
@@ -269,28 +328,28 @@ mod tests {
         told
     }
 
-    #[test]
-    fn a_walk_finds_every_file_once_in_the_order_of_keys() {
+    #[tokio::test]
+    async fn a_walk_finds_every_file_once_in_the_order_of_keys() {
         let files = ["a.json", "a/1.json", "a/2/x.json", "a/b", "a0", "date=2024-01-01/part 1.json", ".hidden/f", "z"];
-        let (_place, directory) = laid_out(&files);
+        let (_place, directory) = laid_out(&files).await;
         let mut expected: Vec<&str> = files.to_vec();
         expected.sort_unstable();
         for max in [1, 2, 3, 100] {
-            assert_eq!(walked(&directory, max), expected, "pages of {max}");
+            assert_eq!(walked(&directory, max).await, expected, "pages of {max}");
         }
     }
 
-    #[test]
-    fn links_are_followed_to_files_inside_only() {
-        let (outside, _) = laid_out(&["secret"]);
-        let (place, directory) = laid_out(&["real/f"]);
+    #[tokio::test]
+    async fn links_are_followed_to_files_inside_only() {
+        let (outside, _) = laid_out(&["secret"]).await;
+        let (place, directory) = laid_out(&["real/f"]).await;
         symlink(outside.path().join("secret"), place.path().join("a-out")).unwrap();
         symlink(outside.path(), place.path().join("b-out")).unwrap();
         symlink(place.path().join("real/f"), place.path().join("c-in")).unwrap();
         symlink(place.path().join("real"), place.path().join("d-folder")).unwrap();
         symlink(place.path(), place.path().join("real/loop")).unwrap();
         assert_eq!(
-            walked(&directory, 10),
+            walked(&directory, 10).await,
             [
                 "! a link leads out of the directory",
                 "! a link leads out of the directory",
@@ -306,30 +365,30 @@ mod tests {
         assert!(directory.resolved("real/f").is_ok());
     }
 
-    #[test]
-    fn a_name_that_is_not_utf_8_is_told_and_does_not_end_the_walk() {
-        let (place, directory) = laid_out(&["a", "z"]);
+    #[tokio::test]
+    async fn a_name_that_is_not_utf_8_is_told_and_does_not_end_the_walk() {
+        let (place, directory) = laid_out(&["a", "z"]).await;
         fs::write(place.path().join(OsStr::from_bytes(b"m\xff")), b"").unwrap();
-        assert_eq!(walked(&directory, 10), ["a", "! its name is not UTF-8", "z"]);
+        assert_eq!(walked(&directory, 10).await, ["a", "! its name is not UTF-8", "z"]);
     }
 
-    #[test]
-    fn a_watcher_s_path_stands_for_the_object_a_walk_finds() {
-        let (place, directory) = laid_out(&["a/b.json"]);
+    #[tokio::test]
+    async fn a_watcher_s_path_stands_for_the_object_a_walk_finds() {
+        let (place, directory) = laid_out(&["a/b.json"]).await;
         let root = place.path().canonicalize().unwrap();
-        let Some(Found::Object(change)) = directory.find(&root.join("a/b.json")) else {
+        let Ok(Some(Found::Object(change))) = directory.find(&root.join("a/b.json")).await else {
             panic!("the file is there");
         };
         assert_eq!(change.object.to_string(), format!("file://{}/a/b.json", root.display()));
         assert_eq!(change.size_bytes, Some(8));
         for path in [root.join("a"), root.clone(), root.join("gone"), root.join("../x"), PathBuf::from("/etc/passwd")] {
-            assert!(directory.find(&path).is_none(), "{}", path.display());
+            assert!(directory.find(&path).await.unwrap().is_none(), "{}", path.display());
         }
     }
 
-    #[test]
-    fn an_entity_tag_changes_with_the_file() {
-        let (place, _) = laid_out(&["f"]);
+    #[tokio::test]
+    async fn an_entity_tag_changes_with_the_file() {
+        let (place, _) = laid_out(&["f"]).await;
         let path = place.path().join("f");
         let tag = || file_etag(&fs::metadata(&path).unwrap());
         let before = tag();
@@ -338,9 +397,9 @@ mod tests {
         assert_ne!(before, tag());
     }
 
-    #[test]
-    fn an_entity_tag_changes_though_size_and_time_of_modification_are_set_back() {
-        let (place, _) = laid_out(&["f"]);
+    #[tokio::test]
+    async fn an_entity_tag_changes_though_size_and_time_of_modification_are_set_back() {
+        let (place, _) = laid_out(&["f"]).await;
         let path = place.path().join("f");
         let tag = || file_etag(&fs::metadata(&path).unwrap());
         let (before, modified) = (tag(), fs::metadata(&path).unwrap().modified().unwrap());
@@ -352,10 +411,22 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), modified);
     }
 
-    #[test]
-    fn what_is_no_directory_is_refused() {
-        let (place, _) = laid_out(&["f"]);
-        assert!(matches!(Directory::open(&place.path().join("f")), Err(ScanError::Denied { .. })));
-        assert!(matches!(Directory::open(&place.path().join("gone")), Err(ScanError::Missing { .. })));
+    #[tokio::test]
+    async fn a_file_system_that_does_not_answer_fails_a_walk_and_a_look() {
+        let (place, directory) = laid_out(&["f"]).await;
+        let directory = Directory { calls: Calls::new(Duration::from_millis(200)), ..directory };
+        let hung = Hung::new();
+        hung.fill(&directory).await;
+        let is_timeout = |error: ScanError| error.kind() == FaultKind::Timeout;
+        assert!(directory.walk().next_page(10).await.is_err_and(is_timeout));
+        assert!(directory.find(&place.path().join("f")).await.is_err_and(is_timeout));
+        hung.release();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_directory_is_refused() {
+        let (place, _) = laid_out(&["f"]).await;
+        assert!(matches!(open(&place.path().join("f")).await, Err(ScanError::Denied { .. })));
+        assert!(matches!(open(&place.path().join("gone")).await, Err(ScanError::Missing { .. })));
     }
 }

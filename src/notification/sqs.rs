@@ -70,10 +70,6 @@ impl SqsQueue {
         Ok(Self { client, identity: identity.clone(), url, visibility_secs })
     }
 
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     async fn extend_some(&self, handles: &[ReceiptHandle], secs: u32) -> Result<Vec<Outcome>, QueueError> {
         let secs = i32::try_from(secs.min(VISIBILITY_SECS_MAX)).unwrap_or(i32::MAX);
         let entries = handles.iter().enumerate().map(|(index, handle)| {

@@ -48,11 +48,11 @@ impl Body {
     }
 
     /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never
-    /// sooner. After an error or `None` there is nothing more. Cancel-safe. Of a file it blocks: see [`FileBody::read`].
+    /// sooner. After an error or `None` there is nothing more. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
         match self {
             Self::S3(body) => body.next().await,
-            Self::File(body) => body.read(),
+            Self::File(body) => body.next().await,
             Self::Memory(chunks) => chunks.next().await,
         }
     }

@@ -2,19 +2,19 @@
 
 pub(super) mod body;
 
-use std::fs::Metadata;
-use std::io::{self, SeekFrom};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
-use bytes::BytesMut;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use bytes::{Bytes, BytesMut};
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::notification::directory::{Directory, arrived_ms, file_etag, modified_ms};
+use crate::notification::directory::{Directory, Steps, arrived_ms, file_etag, modified_ms};
 use crate::object::Objects;
 use crate::object::body::{Body, Snapshot};
-use crate::object::directory::body::{FileBody, failed, is_same};
+use crate::object::directory::body::{FileBody, STEP_BYTES, failed, is_same};
 use crate::object::version::{Condition, Part, Range, ReadError, Reading, Version, check_range};
 
 /// The files below one directory.
@@ -43,10 +43,7 @@ impl DirectoryObjects {
             let reason = format!("it is not below {}", self.directory.bucket());
             return Err(ReadError::Denied { object: object.clone(), kind: FaultKind::Denied, reason });
         }
-        let (file, metadata) = self.file(&object.key).await.map_err(|error| failed(object, &error))?;
-        if !metadata.is_file() {
-            return Err(ReadError::Damaged { object: object.clone(), reason: "it is not a file".to_owned() });
-        }
+        let (file, metadata) = self.file(object).await?;
         let version = version(&metadata);
         match condition {
             Condition::UnlessEtag(etag) if *etag == version.etag => Ok(None),
@@ -55,17 +52,34 @@ impl DirectoryObjects {
         }
     }
 
-    async fn file(&self, key: &str) -> io::Result<(File, Metadata)> {
-        let path = self.directory.inside(tokio::fs::canonicalize(self.directory.spelled(key)?).await?)?;
-        let metadata = tokio::fs::metadata(&path).await?;
-        if !metadata.is_file() {
-            // Opening a pipe would wait for its writer.
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
-        }
-        let file = File::open(&path).await?;
-        let metadata = file.metadata().await?;
-        Ok((file, metadata))
+    async fn file(&self, object: &ObjectId) -> Result<(File, Metadata), ReadError> {
+        let key = Arc::clone(&object.key);
+        let opened = self.directory.call(move |directory, _| open_file(directory, &key)).await;
+        opened.map_err(|error| failed(object, &error))
     }
+}
+
+fn open_file(directory: &Directory, key: &str) -> io::Result<(File, Metadata)> {
+    let path = directory.resolved(key)?;
+    if !path.metadata()?.is_file() {
+        // Opening a pipe would wait for its writer.
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    Ok((file, metadata))
+}
+
+/// Reads the bytes from `start` up to, not including, `end`, and what the file is after it.
+fn read_between(file: &File, start: u64, end: u64, steps: &Steps) -> io::Result<(Bytes, Metadata)> {
+    let mut bytes = BytesMut::zeroed(usize::try_from(end - start).unwrap_or_default());
+    let mut at = start;
+    for piece in bytes.chunks_mut(STEP_BYTES) {
+        file.read_exact_at(piece, at)?;
+        at += piece.len() as u64;
+        steps.step();
+    }
+    Ok((bytes.freeze(), file.metadata()?))
 }
 
 impl Objects for DirectoryObjects {
@@ -73,7 +87,7 @@ impl Objects for DirectoryObjects {
         let Some((file, metadata, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
-        let body = FileBody::new(object, file.into_std().await, &version, arrived_ms(&metadata));
+        let body = FileBody::new(object, &self.directory, file, &version, arrived_ms(&metadata));
         Ok(Reading::Changed(Snapshot { version, body: Body::File(Box::new(body)) }))
     }
 
@@ -84,7 +98,7 @@ impl Objects for DirectoryObjects {
         range: Range,
     ) -> Result<Reading<Part>, ReadError> {
         check_range(object, range)?;
-        let Some((mut file, _, version)) = self.open(object, &condition).await? else {
+        let Some((file, _, version)) = self.open(object, &condition).await? else {
             return Ok(Reading::Unchanged);
         };
         let size = version.size_bytes;
@@ -96,23 +110,21 @@ impl Objects for DirectoryObjects {
             let reason = format!("the range begins at byte {start} of {size}");
             return Err(ReadError::Damaged { object: object.clone(), reason });
         }
-        file.seek(SeekFrom::Start(start)).await.map_err(|error| failed(object, &error))?;
-        let mut bytes = BytesMut::zeroed(usize::try_from(end - start).unwrap_or_default());
         let changed = || ReadError::Changed { object: object.clone() };
-        file.read_exact(&mut bytes).await.map_err(|error| match error.kind() {
+        let read = self.directory.call(move |_, steps| read_between(&file, start, end, steps)).await;
+        let (bytes, now) = read.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => changed(),
             _ => failed(object, &error),
         })?;
-        let now = file.metadata().await.map_err(|error| failed(object, &error))?;
         // As with a body: a file that only grew has not changed in what was read.
         if now.len() <= size && !is_same(&now, &version.etag, size, version.last_modified_ms) {
             return Err(changed());
         }
-        Ok(Reading::Changed(Part { version, start, bytes: bytes.freeze() }))
+        Ok(Reading::Changed(Part { version, start, bytes }))
     }
 
     async fn etag(&self, object: &ObjectId) -> Result<Box<str>, ReadError> {
-        let (_, metadata) = self.file(&object.key).await.map_err(|error| failed(object, &error))?;
+        let (_, metadata) = self.file(object).await?;
         Ok(file_etag(&metadata))
     }
 }
@@ -131,10 +143,12 @@ mod tests {
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::symlink;
+    use std::time::Duration;
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::notification::directory::hung::Hung;
     use crate::object::CHUNK_BYTES_MAX;
 
     struct World {
@@ -143,9 +157,9 @@ mod tests {
     }
 
     impl World {
-        fn new() -> Self {
+        async fn new() -> Self {
             let place = tempfile::tempdir().unwrap();
-            let objects = DirectoryObjects::new(Directory::open(place.path()).unwrap());
+            let objects = DirectoryObjects::new(Directory::open(place.path(), Duration::from_secs(60)).await.unwrap());
             Self { place, objects }
         }
 
@@ -182,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_read_whole_in_bounded_chunks() {
-        let world = World::new();
+        let world = World::new().await;
         for size in [0, 1, CHUNK_BYTES_MAX, CHUNK_BYTES_MAX + 1, 3 * CHUNK_BYTES_MAX + 7] {
             let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             world.write("f", &content);
@@ -194,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn conditions_are_kept() {
-        let world = World::new();
+        let world = World::new().await;
         world.write("f", b"one");
         let etag = world.open("f").await.version.etag;
         let read = |condition| async { world.objects.read(&world.id("f"), condition).await };
@@ -207,7 +221,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_appended_during_a_read_is_left_to_the_next() {
-        let world = World::new();
+        let world = World::new().await;
         world.write("f", b"one\n");
         let snapshot = world.open("f").await;
         let mut file = fs::OpenOptions::new().append(true).open(world.place.path().join("f")).unwrap();
@@ -217,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_replaced_during_a_read_is_read_as_it_was() {
-        let world = World::new();
+        let world = World::new().await;
         world.write("f", b"old");
         let snapshot = world.open("f").await;
         world.write("new", b"new content");
@@ -227,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_cut_off_during_a_read_has_changed() {
-        let world = World::new();
+        let world = World::new().await;
         world.write("f", &vec![b'x'; 2 * CHUNK_BYTES_MAX]);
         let snapshot = world.open("f").await;
         world.write("f", b"short");
@@ -236,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_never_leads_out_of_the_directory() {
-        let (world, outside) = (World::new(), tempfile::tempdir().unwrap());
+        let (world, outside) = (World::new().await, tempfile::tempdir().unwrap());
         fs::write(outside.path().join("secret"), b"secret").unwrap();
         symlink(outside.path().join("secret"), world.place.path().join("link")).unwrap();
         symlink(outside.path(), world.place.path().join("folder")).unwrap();
@@ -251,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_file_is_told_apart() {
-        let world = World::new();
+        let world = World::new().await;
         fs::create_dir(world.place.path().join("folder")).unwrap();
         world.write("f", b"");
         assert!(matches!(world.error("gone").await, ReadError::NotFound { .. }));
@@ -260,8 +274,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_system_that_does_not_answer_fails_every_read() {
+        let (mut world, hung) = (World::new().await, Hung::new());
+        world.write("f", b"0123456789");
+        world.objects.directory = Directory::open(world.place.path(), Duration::from_millis(200)).await.unwrap();
+        let body = world.open("f").await.body;
+        hung.fill(world.objects.directory()).await;
+        let is_timeout = |error: ReadError| error.kind() == FaultKind::Timeout;
+        assert!(whole(body).await.is_err_and(is_timeout));
+        let (id, any) = (world.id("f"), Condition::Any);
+        assert!(world.objects.read(&id, any.clone()).await.is_err_and(is_timeout));
+        assert!(world.objects.read_range(&id, any, Range::Last(3)).await.is_err_and(is_timeout));
+        assert!(world.objects.etag(&id).await.is_err_and(is_timeout));
+        hung.release();
+    }
+
+    #[tokio::test]
     async fn ranges_are_read_from_either_end() {
-        let world = World::new();
+        let world = World::new().await;
         world.write("f", b"0123456789");
         for (range, start, expected) in [
             (Range::Between(2, 5), 2, &b"234"[..]),

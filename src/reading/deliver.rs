@@ -1,5 +1,9 @@
 //! A reading for a feed's sinks: which records are known, which are new, and which outputs get them.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
 use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
 use crate::delta::{Growth, Place, Progress};
@@ -64,7 +68,7 @@ pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
         fan_out.keeps_fingerprints = context.family.growth == Growth::Overwritten;
         let mut pass = Pass::new(&plan, context, supply, fan_out, before, framed_bytes);
         pass.holds_unended = holds_unended;
-        let mut summary = pass.run().await?;
+        let mut summary = pass.run_until_stop().await?;
         summary.counts = pass.fan_out.counts;
         summary.refused_again = pass.fan_out.refused_again;
         Ok(summary)
@@ -93,6 +97,18 @@ enum Streamed {
 }
 
 impl Pass<'_> {
+    /// Runs until the end, or until the reading is stopped while it waits: nothing that is still to come is worth a stop's
+    /// time.
+    async fn run_until_stop(&mut self) -> Result<Summary, ReadingError> {
+        let supply = self.supply.clone();
+        let mut run = pin!(self.run());
+        poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Pending if supply.ends_waiting() => Poll::Ready(Ok(Summary::default())),
+            polled => polled,
+        })
+        .await
+    }
+
     /// Reads as much as is needed to bring every output to the content's end.
     async fn run(&mut self) -> Result<Summary, ReadingError> {
         let has_trailing_garbage = self.source.prove().await?;

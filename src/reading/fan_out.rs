@@ -256,7 +256,7 @@ impl FanOut {
             to: first,
             gap: Ranges::default(),
             outputs,
-            encoders: wanted.iter().map(|&at| self.encoders[at]).collect(),
+            encoders: wanted.iter().map(|&at| self.encoders[at].clone()).collect(),
             encoded: wanted.iter().map(|_| Encoded { bytes: self.buffers.empty(), ..Encoded::default() }).collect(),
             encoder_at: wanted,
             fingerprints: Vec::new(),

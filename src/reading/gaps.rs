@@ -50,13 +50,13 @@ impl FanOut {
             if output.deferred || !output.gap.contains(place) {
                 continue;
             }
-            let encoder = self.encoders[output.encoder];
+            let encoder = std::slice::from_ref(&self.encoders[output.encoder]);
             let Filling { places, encoded } = &mut output.filling;
             encoded.place = place;
             let written = std::slice::from_mut(encoded);
             let events = match record.too_long {
                 Some(length) => Err(too_long(length)),
-                None => encode_record(context, &record.record, &record.hash, record.occurrence, &[encoder], written),
+                None => encode_record(context, &record.record, &record.hash, record.occurrence, encoder, written),
             };
             let looked_up = context.looked_up();
             // What cannot be decoded any more stays in the gap.

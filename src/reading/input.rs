@@ -23,7 +23,7 @@ pub enum Input {
     GoOn,
     /// The output takes nothing more. The open request stays open.
     WithoutSink(usize),
-    /// The reading is to end at its next block. The open request stays open.
+    /// The reading is to end: at once where it waits for an answer, else at its next block.
     Stop,
 }
 

@@ -415,24 +415,57 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_is_stopped_or_has_no_sink_left_ends_at_its_next_block() {
+    fn a_reading_that_has_no_sink_left_ends_at_its_next_block() {
         let content = "{a}\n".repeat(2_000_000);
-        for word in [Input::Stop, Input::WithoutSink(0)] {
-            let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), to(vec![at(0)]));
-            let mut out = Vec::new();
-            let wants_more = reader.step(Input::GoOn, &mut out);
-            assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
-            let still = reader.step(word, &mut out);
-            assert!(matches!(still, Step::Need(Need::More)), "{still:?}");
-            let mut input = Input::Bytes(vec![Bytes::from(content.clone())]);
-            let summary = loop {
-                match reader.step(input, &mut out) {
-                    Step::Done(ended) => break ended.unwrap(),
-                    _ => input = Input::GoOn,
+        let mut reader = super::deliver(plan(&ONCE, content.as_bytes(), LIMITS), to(vec![at(0)]));
+        let mut out = Vec::new();
+        let wants_more = reader.step(Input::GoOn, &mut out);
+        assert!(matches!(wants_more, Step::Need(Need::More)), "{wants_more:?}");
+        let still = reader.step(Input::WithoutSink(0), &mut out);
+        assert!(matches!(still, Step::Need(Need::More)), "{still:?}");
+        let mut input = Input::Bytes(vec![Bytes::from(content.clone())]);
+        let summary = loop {
+            match reader.step(input, &mut out) {
+                Step::Done(ended) => break ended.unwrap(),
+                _ => input = Input::GoOn,
+            }
+        };
+        assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
+    }
+
+    #[test]
+    fn a_reading_that_is_stopped_while_it_waits_ends_at_once_and_tells_of_what_it_emitted() {
+        let content = Bytes::from("{a}\n".repeat(2_000_000));
+        for given in [0, content.len() / 2] {
+            let mut reader = super::deliver(plan(&ONCE, &content, LIMITS), to(vec![at(0)]));
+            let (mut out, mut input) = (Vec::new(), Input::GoOn);
+            let mut bytes = Some(content.slice(..given)).filter(|bytes| !bytes.is_empty());
+            loop {
+                input = match reader.step(input, &mut out) {
+                    Step::Need(Need::More) if bytes.is_none() => break,
+                    Step::Need(Need::More) => Input::Bytes(bytes.take().into_iter().collect()),
+                    _ => Input::GoOn,
                 }
-            };
-            assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
+            }
+            let Step::Done(Ok(summary)) = reader.step(Input::Stop, &mut out) else { panic!("it goes on") };
+            let emitted: u64 = out.iter().map(|Offer { part, .. }| part.advance.after - part.advance.before).sum();
+            assert_eq!((summary.is_complete, summary.counts.new_records), (false, emitted));
+            assert_eq!(emitted > 900_000, given > 0);
         }
+    }
+
+    #[test]
+    fn a_reading_that_is_stopped_before_it_goes_on_ends_at_its_next_block() {
+        let content = Bytes::from("{a}\n".repeat(2_000_000));
+        let mut reader = super::deliver(plan(&ONCE, &content, LIMITS), to(vec![at(0)]));
+        let (mut out, mut input) = (Vec::new(), Input::GoOn);
+        while !matches!(reader.step(input, &mut out), Step::Emit) {
+            input = Input::Bytes(vec![content.clone()]);
+        }
+        let stopped = reader.step(Input::Stop, &mut out);
+        assert!(matches!(stopped, Step::Emit), "{stopped:?}");
+        let Step::Done(Ok(summary)) = reader.step(Input::GoOn, &mut out) else { panic!("it goes on") };
+        assert!(!summary.is_complete && summary.content_bytes < content.len() as u64);
     }
 
     #[test]

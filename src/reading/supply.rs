@@ -208,6 +208,12 @@ impl Supply {
         self.state().is_stopped
     }
 
+    /// Whether the reading is to end, and waits for an answer.
+    pub(super) fn ends_waiting(&self) -> bool {
+        let state = self.state();
+        state.is_stopped && state.need.is_some()
+    }
+
     fn chunk(&self) -> io::Result<Option<Bytes>> {
         let body = &mut self.state().body;
         match body.chunks.pop_front() {

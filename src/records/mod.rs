@@ -1,5 +1,7 @@
 //! Splits the bytes of an object into records, one by one.
 
+pub(crate) mod escaped;
+
 pub mod pass;
 
 pub mod lines;

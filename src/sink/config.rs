@@ -1,30 +1,39 @@
 //! `[sink.<name>]`: what every sink has in common, and the kinds, each of which adds keys of its own.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, DeserializeSeed, EnumAccess, IntoDeserializer as _, MapAccess, VariantAccess as _};
+use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, VariantAccess as _};
 use serde::{Deserialize, Deserializer};
 
-use crate::sink::encoding::Encoding;
+use crate::event::Encoder;
+use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
+use crate::sink::filter::FilterConfig;
+use crate::sink::http::{HttpKind, Preset};
+use crate::sink::network::NETWORK_KEYS;
 use crate::sink::stdout::StdoutConfig;
+use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout"];
+const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther"];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub encoding: Encoding,
+    pub encoding: EncodingConfig,
+    pub filter: FilterConfig,
     pub batch: BatchConfig,
     /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
     pub lanes: Option<u16>,
     pub in_flight: Option<u16>,
+    /// Whether messages wait for it. What a best-effort sink has not had enters its backlog at once. Default: true.
+    pub required: bool,
     pub kind: Arc<dyn Kind>,
 }
 
@@ -51,31 +60,52 @@ pub struct BatchConfig {
     pub age: Option<Duration>,
 }
 
+impl Config {
+    /// What makes the sink's bytes of a feed's records.
+    pub fn encoder(&self, feed: &str, family: &str) -> Encoder {
+        let filter = self.filter.of_feed(feed, family);
+        self.encoding.encoder().with_filter(filter).with_choices(self.kind.choices())
+    }
+}
+
 /// The keys that the tables of all sinks have, besides `type`.
-pub const SHARED_KEYS: &[&str] =
-    &["encoding", "ocsf_version", "raw_data", "observables", "labels", "envelope", "batch", "lanes", "in_flight"];
+pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight", "required"];
+
+/// What stood beside `encoding` before that was a table.
+const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
+
+/// The keys that the table of a kind has besides its own.
+pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
+    match kind {
+        "file" | "stdout" => &[SHARED_KEYS],
+        _ => &[SHARED_KEYS, NETWORK_KEYS],
+    }
+}
 
 #[derive(Default)]
 struct Shared {
     encoding: Encoding,
+    filter: FilterConfig,
     batch: BatchConfig,
     lanes: Option<u16>,
     in_flight: Option<u16>,
+    required: Option<bool>,
 }
 
-impl Shared {
+impl TableKeys for Shared {
+    fn has(key: &str) -> bool {
+        SHARED_KEYS.contains(&key) || MOVED_KEYS.contains(&key)
+    }
+
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        let Self { encoding, batch, lanes, in_flight } = self;
         match key {
-            "encoding" => encoding.name = map.next_value()?,
-            "ocsf_version" => encoding.ocsf_version = map.next_value()?,
-            "raw_data" => encoding.raw_data = map.next_value()?,
-            "observables" => encoding.observables = map.next_value()?,
-            "labels" => encoding.labels = map.next_value()?,
-            "envelope" => encoding.envelope = map.next_value()?,
-            "lanes" => *lanes = map.next_value()?,
-            "in_flight" => *in_flight = map.next_value()?,
-            _ => *batch = map.next_value()?,
+            moved if MOVED_KEYS.contains(&moved) => match map.next_value_seed(Moved(moved))? {},
+            "encoding" => self.encoding = map.next_value()?,
+            "filter" => self.filter = map.next_value()?,
+            "lanes" => self.lanes = map.next_value()?,
+            "in_flight" => self.in_flight = map.next_value()?,
+            "required" => self.required = map.next_value()?,
+            _ => self.batch = map.next_value()?,
         }
         Ok(())
     }
@@ -100,17 +130,21 @@ impl<'de> de::Visitor<'de> for Table {
     fn visit_enum<A: EnumAccess<'de>>(self, table: A) -> Result<Config, A::Error> {
         let (name, keys) = table.variant::<String>()?;
         match name.as_str() {
-            "file" => keys.newtype_variant_seed(Keys::<FileConfig>(PhantomData)),
-            "stdout" => keys.newtype_variant_seed(Keys::<StdoutConfig>(PhantomData)),
-            _ => Err(de::Error::unknown_variant(&name, KINDS)),
+            "file" => keys.newtype_variant_seed(Keys(PhantomData::<FileConfig>)),
+            "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
+            "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
+            _ => match Preset::named(&name) {
+                Some(preset) => keys.newtype_variant_seed(Keys(preset)),
+                None => Err(de::Error::unknown_variant(&name, KINDS)),
+            },
         }
     }
 }
 
-/// Reads the keys of a table: those that all sinks have, and the kind's own.
-struct Keys<K>(PhantomData<K>);
+/// Reads the keys of a table: those that all sinks have, and what `S` makes of the kind's own.
+struct Keys<S>(S);
 
-impl<'de, K: Kind + Deserialize<'de> + 'static> DeserializeSeed<'de> for Keys<K> {
+impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> DeserializeSeed<'de> for Keys<S> {
     type Value = Config;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Config, D::Error> {
@@ -118,7 +152,7 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> DeserializeSeed<'de> for Keys<K>
     }
 }
 
-impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
+impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de> for Keys<S> {
     type Value = Config;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,32 +161,20 @@ impl<'de, K: Kind + Deserialize<'de> + 'static> de::Visitor<'de> for Keys<K> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
-        let own = K::deserialize(MapAccessDeserializer::new(Own { map, shared: &mut shared }))?;
-        let Shared { encoding, batch, lanes, in_flight } = shared;
-        Ok(Config { encoding, batch, lanes, in_flight, kind: Arc::new(own) })
+        let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
+        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight, required } = shared;
+        let required = required.unwrap_or(true);
+        Ok(Config { encoding, filter, batch, lanes, in_flight, required, kind: Arc::new(own) })
     }
 }
 
-/// A table without the keys that all sinks have, which are taken out on the way.
-struct Own<'s, A> {
-    map: A,
-    shared: &'s mut Shared,
-}
+/// Refuses the value of a key that has moved, so that the fault is told where the key stands.
+struct Moved<'k>(&'k str);
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Own<'_, A> {
-    type Error = A::Error;
+impl<'de> DeserializeSeed<'de> for Moved<'_> {
+    type Value = Infallible;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        while let Some(key) = self.map.next_key::<String>()? {
-            if !SHARED_KEYS.contains(&key.as_str()) {
-                return seed.deserialize(key.into_deserializer()).map(Some);
-            }
-            self.shared.take(&key, &mut self.map)?;
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.map.next_value_seed(seed)
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<Infallible, D::Error> {
+        Err(de::Error::custom(format_args!("stands in the table `encoding` now: encoding = {{ {} = .. }}", self.0)))
     }
 }

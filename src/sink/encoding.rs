@@ -1,26 +1,45 @@
-//! How a sink's events are encoded, as its table configures it, and which keys of that have no effect.
+//! `[sink.<name>.encoding]`: how a sink's events are encoded, and which of its keys have no effect.
 
-use crate::event::{Encoder, EncodingName, OcsfVersion, Options};
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::event::{Column, Columns, Encoder, EncodingName, OcsfVersion, Options};
 
 /// The encoding that a sink's table asks for. Keys that are not set are as [`Options`] has them by default.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Encoding {
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EncodingConfig {
     pub name: EncodingName,
     /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
     pub ocsf_version: Option<OcsfVersion>,
-    /// The record itself as text, secrets masked. Default: false. Not with `raw`.
+    /// The record itself as text, secrets masked. Default: false. Only with `ocsf` and `ecs`.
     pub raw_data: Option<bool>,
-    /// The names and addresses of an event once more, as a list to search. Default: true. Not with `raw`.
+    /// The names and addresses of an event once more, as a list to search. Default: true. Only with `ocsf` and `ecs`.
     pub observables: Option<bool>,
-    /// What is to be known of how an event came about. Default: true. Not with `raw`.
+    /// What is to be known of how an event came about. Default: true. Only with `ocsf` and `ecs`.
     pub labels: Option<bool>,
     /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
     pub envelope: Option<bool>,
+    /// The name of a table whose columns are written. Only with `columns`, which needs this or `columns`.
+    pub table: Option<String>,
+    /// Further columns and what they hold. Only with `columns`.
+    pub columns: Option<BTreeMap<String, Column>>,
 }
 
-impl Encoding {
-    /// The sink's encoder.
+/// The encoding as it is written: as a table, or by its name alone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Encoding(pub(super) EncodingConfig);
+
+impl EncodingConfig {
+    /// The sink's encoder, without a filter.
     pub fn encoder(&self) -> Encoder {
+        if self.name == EncodingName::Columns {
+            let table = self.table.as_deref().and_then(Columns::of_table).unwrap_or_default();
+            return Encoder::of_columns(table.with(self.columns.clone().unwrap_or_default()));
+        }
         let default = Options::default();
         let options = Options {
             raw_data: self.raw_data.unwrap_or(default.raw_data),
@@ -34,15 +53,44 @@ impl Encoding {
 
     /// The keys that are set and have no effect with this encoding.
     pub fn without_effect(&self) -> Vec<&'static str> {
-        let (is_ocsf, is_raw) = (self.name == EncodingName::Ocsf, self.name == EncodingName::Raw);
+        let only = |names: &[EncodingName]| names.contains(&self.name);
+        let is_event = only(&[EncodingName::Ocsf, EncodingName::Ecs]);
+        let is_columns = only(&[EncodingName::Columns]);
         let keys = [
-            ("ocsf_version", self.ocsf_version.is_some(), is_ocsf),
-            ("raw_data", self.raw_data.is_some(), !is_raw),
-            ("observables", self.observables.is_some(), !is_raw),
-            ("labels", self.labels.is_some(), !is_raw),
-            ("envelope", self.envelope.is_some(), is_raw),
+            ("ocsf_version", self.ocsf_version.is_some(), only(&[EncodingName::Ocsf])),
+            ("raw_data", self.raw_data.is_some(), is_event),
+            ("observables", self.observables.is_some(), is_event),
+            ("labels", self.labels.is_some(), is_event),
+            ("envelope", self.envelope.is_some(), only(&[EncodingName::Raw])),
+            ("table", self.table.is_some(), is_columns),
+            ("columns", self.columns.is_some(), is_columns),
         ];
         keys.into_iter().filter(|(_, is_set, has_effect)| *is_set && !has_effect).map(|(key, ..)| key).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NameOrTable).map(Self)
+    }
+}
+
+struct NameOrTable;
+
+impl<'de> de::Visitor<'de> for NameOrTable {
+    type Value = EncodingConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an encoding's name or a table")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<EncodingConfig, E> {
+        let name = EncodingName::deserialize(StrDeserializer::new(name))?;
+        Ok(EncodingConfig { name, ..EncodingConfig::default() })
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, table: A) -> Result<EncodingConfig, A::Error> {
+        EncodingConfig::deserialize(MapAccessDeserializer::new(table))
     }
 }
 
@@ -50,22 +98,29 @@ impl Encoding {
 mod tests {
     use super::*;
 
-    fn all_said(name: EncodingName) -> Encoding {
-        Encoding {
+    fn all_said(name: EncodingName) -> EncodingConfig {
+        EncodingConfig {
             name,
             ocsf_version: Some(OcsfVersion::V1_3),
             raw_data: Some(true),
             observables: Some(false),
             labels: Some(false),
             envelope: Some(true),
+            table: Some("databricks_audit".to_owned()),
+            columns: Some([("Uid".to_owned(), Column::new("@uid").unwrap())].into()),
         }
     }
 
     #[test]
     fn what_changes_nothing_in_an_encoding_is_told() {
-        assert_eq!(all_said(EncodingName::Ocsf).without_effect(), ["envelope"]);
-        assert_eq!(all_said(EncodingName::Ecs).without_effect(), ["ocsf_version", "envelope"]);
-        assert_eq!(all_said(EncodingName::Raw).without_effect(), ["ocsf_version", "raw_data", "observables", "labels"]);
+        for (name, expected) in [
+            (EncodingName::Ocsf, &["envelope", "table", "columns"][..]),
+            (EncodingName::Ecs, &["ocsf_version", "envelope", "table", "columns"]),
+            (EncodingName::Raw, &["ocsf_version", "raw_data", "observables", "labels", "table", "columns"]),
+            (EncodingName::Columns, &["ocsf_version", "raw_data", "observables", "labels", "envelope"]),
+        ] {
+            assert_eq!(all_said(name).without_effect(), expected, "{name:?}");
+        }
     }
 
     #[test]
@@ -78,7 +133,10 @@ mod tests {
             envelope: true,
         };
         assert_eq!(all_said(EncodingName::Ocsf).encoder(), Encoder::new(EncodingName::Ocsf, said));
-        let nothing = Encoding { name: EncodingName::Ecs, ..Encoding::default() };
+        let nothing = EncodingConfig { name: EncodingName::Ecs, ..EncodingConfig::default() };
         assert_eq!(nothing.encoder(), Encoder::new(EncodingName::Ecs, Options::default()));
+        let more = [("Uid".to_owned(), Column::new("@uid").unwrap())];
+        let columns = Columns::of_table("databricks_audit").unwrap().with(more);
+        assert_eq!(all_said(EncodingName::Columns).encoder(), Encoder::of_columns(columns));
     }
 }

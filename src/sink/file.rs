@@ -45,6 +45,9 @@ impl Kind for FileConfig {
         if self.rotate_after.is_some_and(|after| after < Duration::from_secs(1)) {
             problem("rotate_after", "expected at least 1s");
         }
+        if let Some(Err(error @ OpenError::NoGroup { .. })) = self.group.as_ref().map(Group::id) {
+            problem("group", &error.to_string());
+        }
     }
 
     fn open(&self, _lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {

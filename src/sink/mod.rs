@@ -9,11 +9,21 @@ mod encoding;
 
 mod file;
 
+mod filter;
+
+mod http;
+
 mod memory;
+
+mod network;
 
 mod progress;
 
 mod stdout;
+
+mod table;
+
+mod template;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -22,15 +32,20 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use crate::batch::{Batch, Manifest, Provenance, Request, RequestLimits, Selection};
-use crate::event::Head;
+use crate::event::{Choices, Head};
 use crate::identity::Identity;
+use crate::transport::ServiceOpenError;
 
-pub use config::{BatchConfig, Config, SHARED_KEYS};
-pub use encoding::Encoding;
+pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub use encoding::EncodingConfig;
 pub use file::{FileConfig, Group, Mode, file_state};
+pub use filter::FilterConfig;
+pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
+pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use stdout::{StdoutConfig, StdoutStyle};
+pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -69,8 +84,19 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
     fn flow(&self) -> Flow;
 
+    /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
+    /// is not sent again as it is. No secret is in it.
+    fn envelope(&self) -> String {
+        String::new()
+    }
+
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
+
+    /// What its templates tell events apart by, beside their feed, family, class and date.
+    fn choices(&self) -> Choices {
+        Choices::default()
+    }
 
     /// Reports each key whose value has the right type and is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));
@@ -175,7 +201,7 @@ pub enum Resumed {
 /// The proof that a sink took a batch. Only the sinks make one:
 ///
 /// ```compile_fail
-/// let forged = auditferry::sink::Receipt { state: None };
+/// let forged = auditferry::testing::sink::Receipt { state: None };
 /// ```
 #[derive(Clone, Debug)]
 pub struct Receipt {
@@ -300,4 +326,6 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
+    #[error(transparent)]
+    Service(#[from] ServiceOpenError),
 }

@@ -48,10 +48,6 @@ impl<const N: usize> Gauges<N> {
         self.family.get_or_create(&labelled(self.labels, values)).set(value);
     }
 
-    pub fn add(&self, values: [&str; N], change: i64) {
-        self.family.get_or_create(&labelled(self.labels, values)).inc_by(change);
-    }
-
     /// What was last set, if anything was.
     pub fn value(&self, values: [&str; N]) -> Option<i64> {
         self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
@@ -79,9 +75,9 @@ pub struct Metrics {
     pub events_received: Counter,
     /// `events_sent_total{sink}`: events a sink has acknowledged and the checkpoint store has committed.
     pub events_sent: Counters<1>,
-    /// `events_dropped_total{reason}`: events that will never be sent. With quarantine, the only way out of the sum
-    /// received = sent + dropped.
-    pub events_dropped: Counters<1>,
+    /// `events_filtered_total{sink,feed}`: events that a sink's filter left out of what was committed; records where the
+    /// sink's encoding writes records.
+    pub events_filtered: Counters<2>,
     /// `duplicates_suppressed_total{kind}`: repeats that were recognised: `notification`, `record`.
     pub duplicates_suppressed: Counters<1>,
     /// `bytes_fetched_total`: bytes of objects, as stored.
@@ -224,7 +220,7 @@ impl Metrics {
             left_out: LeftOut::new(&mut of),
             events_received: of.counter("events_received", "Events decoded out of new records"),
             events_sent: of.counters("events_sent", "Events acknowledged by the sink and committed", ["sink"]),
-            events_dropped: of.counters("events_dropped", "Events that will never be sent", ["reason"]),
+            events_filtered: of.counters("events_filtered", "Events that a sink's filter left out", ["sink", "feed"]),
             duplicates_suppressed: of.counters("duplicates_suppressed", "Repeats recognised as such", ["kind"]),
             bytes_fetched: of.counter("bytes_fetched", "Bytes of objects as stored"),
             bytes_decompressed: of.counter("bytes_decompressed", "Bytes of objects, inflated"),

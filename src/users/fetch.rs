@@ -1,7 +1,7 @@
 //! Lists all users of a lakeFS installation, page by page.
 
 use crate::secret::SecretError;
-use crate::transport::{Client, Question, TransportError};
+use crate::transport::{Client, Headers, HttpRequest, TransportError};
 use crate::users::page::Listing;
 use crate::users::{Config, Users};
 
@@ -57,24 +57,26 @@ impl FetchError {
 /// The first that goes wrong; there is no part of a listing.
 pub async fn fetch(client: &Client, config: &Config) -> Result<Users, FetchError> {
     let (id, secret) = (config.access_key_id.read()?, config.secret_access_key.read()?);
+    let headers = Headers::basic(id.reveal(), &secret);
     let path = if config.endpoint.path().ends_with(API_PATH) { "/auth/users" } else { "/api/v1/auth/users" };
     let mut listing = Listing::new(config.users_max);
     for _ in 0..PAGES_MAX {
         let all = [("amount", PAGE_USERS), ("after", listing.after())];
-        let question = Question {
+        let request = HttpRequest {
             endpoint: &config.endpoint,
             path,
             query: if listing.after().is_empty() { &all[..1] } else { &all },
-            credentials: (id.reveal(), secret.reveal()),
-            body_bytes_max: PAGE_BYTES_MAX,
+            headers: headers.clone(),
+            body: None,
+            reply_bytes_max: PAGE_BYTES_MAX,
         };
-        let reply = client.get(question).await?;
+        let reply = client.send(request).await?;
         match reply.status {
             200 => {}
             refused @ (401 | 403) => return Err(FetchError::Refused(refused)),
             other => return Err(FetchError::Status(other)),
         }
-        if listing.take(&reply.body)? {
+        if listing.take(&reply.whole()?)? {
             return Ok(listing.users());
         }
     }

@@ -4,17 +4,17 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use auditferry::batch::Buffers;
-use auditferry::delta::table::{MemoryTable, ScratchTable};
-use auditferry::delta::{Fingerprint, Places, Progress, RecordHash};
-use auditferry::event::{Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::object::Version;
-use auditferry::reading::{
+use auditferry::testing::batch::Buffers;
+use auditferry::testing::delta::table::{MemoryTable, ScratchTable};
+use auditferry::testing::delta::{Fingerprint, Places, Progress, RecordHash};
+use auditferry::testing::event::{Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::object::Version;
+use auditferry::testing::reading::{
     self, Contexts, Deliver, Input, Limits, Need, Output, Plan, QuarantinedPlaces, Scratch, Step,
 };
-use auditferry::room::Room;
+use auditferry::testing::room::Room;
 use bytes::Bytes;
 
 use crate::content;

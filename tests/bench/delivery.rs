@@ -1,11 +1,11 @@
 //! Lines in memory to events in a sink that counts, as the collector does it; and the yardsticks for lines.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Namespace, Options, Scope};
-use auditferry::family::{self, Context, Family};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Namespace, Options, Scope};
+use auditferry::testing::family::{self, Context, Family};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 
 /// A batch is taken away when it holds as many bytes.
 pub(crate) const BATCH_BYTES: usize = 1 << 20;

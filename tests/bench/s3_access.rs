@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use auditferry::event::Options;
+use auditferry::testing::event::Options;
 use regex::bytes::Regex;
 
 use crate::delivery::{Delivery, count_lines, name_events};

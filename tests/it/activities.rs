@@ -1,10 +1,11 @@
 //! Whatever a family fills in of an event: it is valid, in every class, version and encoding.
 
-use auditferry::event::{
+use auditferry::testing::event::{
     Activity, Class, Cloud, Databucket, Encoded, Encoder, EncodingName, Endpoint, Event, EventId, File, Group,
     HttpResponse, OcsfVersion, Options, Origin, Product, Resource, Seen, Status, Tls, User, UserKind,
     Value as EventValue,
 };
+use auditferry::testing::notification::ObjectId;
 
 use super::support::ecs::Fields;
 use super::support::ocsf::Schema;
@@ -149,8 +150,10 @@ fn every_activity_of_every_class_is_valid_in_every_encoding() {
             [rich(activity), poor(activity)].into_iter().chain(mutes)
         });
         for (event, id) in events.zip((1_u8..=255).cycle()) {
-            let origin = Origin { source: "s3://b/k", last_modified_ms: Some(LAST_MODIFIED_MS), feed: "f" };
-            let seen = Seen { origin, record: b"record", ordinal: 0, id: EventId([id; 16]), index: 0 };
+            let object = ObjectId::new("b", "k");
+            let last_modified_ms = Some(LAST_MODIFIED_MS);
+            let origin = Origin { object: &object, source: "s3://b/k", last_modified_ms, feed: "f" };
+            let seen = Seen { origin, record: b"record", parsed: "", ordinal: 0, id: EventId([id; 16]), index: 0 };
             let encode = |name, options| {
                 let mut out = Encoded::default();
                 Encoder::new(name, options).encode(&event, &seen, &mut out);

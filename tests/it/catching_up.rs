@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::support::aws::Aws;
 use super::support::daemon::Daemon;
+use super::support::log::READ_FAILED;
 use super::support::outage::Outage;
 use super::support::proxy::{Fault, Proxy};
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually, moment};
-use super::support::world::{Place, World};
+use super::support::world::{Place, World, key};
 
 /// What a log may say of a sink that cannot be reached.
 const SINK_IS_AWAY: [&str; 2] = ["a batch was not delivered", "the sink is parked"];
@@ -49,8 +50,7 @@ impl Scene {
     /// Writes as many new objects of two records.
     fn writes(&mut self, objects: u64) {
         for number in self.objects..self.objects + objects {
-            let key = format!("workspaceId=1/date=2026-01-01/{number}.json");
-            self.place.bucket.put(&key, &object(&records(2 * number..2 * number + 2)));
+            self.place.bucket.put(&key(number), &object(&records(2 * number..2 * number + 2)));
         }
         self.objects += objects;
     }
@@ -166,6 +166,9 @@ fn objects_that_waited_for_space_in_the_checkpoint_store_are_settled_when_there_
     scene.writes(4);
     let told = ["the checkpoint store's disk is full", "going on without a sink"];
     eventually("the full disk is told", SOON, || told.iter().all(|part| daemon.log.text().contains(part)));
+    let entries = daemon.log.entries().into_iter().filter(|entry| entry.message.starts_with(told[0]));
+    let hints: Vec<_> = entries.map(|entry| entry.field("hint").unwrap_or(entry.line)).collect();
+    assert!(hints.iter().all(|hint| hint == "make room on the disk of state_dir"), "whoever tells it: {hints:?}");
     std::fs::remove_file(ballast).unwrap();
     scene.comes_to_peace(daemon);
 }
@@ -216,12 +219,28 @@ fn a_sink_whose_batch_cannot_be_made_again_yet_says_why() {
     assert!(daemon.stop().success());
     away.end();
     scene.proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 1000]);
-    let expected = ["an object of a batch that was under way cannot be read now", "a read failed and is tried again"];
+    let expected = ["an object of a batch that was under way cannot be read now", READ_FAILED];
     let daemon = scene.world.run(&[]).expecting(&expected).at_work();
     let readiness = || daemon.page("/readyz").text().to_owned();
     let says_why = |line: &str| line.starts_with("failing: sink out (deliver)") && line.contains(": denied: ");
     eventually("/readyz says why the sink stands still", SOON, || readiness().lines().any(says_why));
     scene.proxy.heals();
     eventually("the sink works again", SOON, || readiness() == "ready\n");
+    scene.comes_to_peace(daemon);
+}
+
+#[test]
+fn no_message_waits_for_a_best_effort_sink_and_it_catches_up_all_the_same() {
+    let mut scene = Scene::with_sinks(&["out", "extra"], "", "");
+    scene.world = scene.world.patient_for("5m").with("required = false\n");
+    let daemon = scene.start();
+    scene.writes(1);
+    scene.world.comes_to("extra", 2);
+    let away = scene.leaves();
+    scene.writes(3);
+    scene.world.comes_to("out", 8);
+    scene.place.queue.drained();
+    scene.is_behind(&daemon);
+    away.end();
     scene.comes_to_peace(daemon);
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use auditferry::config::{Admin, Config, Limits, Log, feed};
-use auditferry::family::RedactionConfig;
-use auditferry::notification::queue;
-use auditferry::{identity, sink, users};
+use auditferry::testing::config::{Admin, Config, Limits, Log, feed};
+use auditferry::testing::family::RedactionConfig;
+use auditferry::testing::notification::queue;
+use auditferry::testing::{identity, sink, transport, users};
 use serde::de::{self, DeserializeOwned};
 
 fn root() -> &'static Path {
@@ -77,6 +77,22 @@ fn a_wrong_configuration_ends_with_78_and_names_each_fault() {
 }
 
 #[test]
+fn a_group_that_is_not_there_is_a_wrong_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    let text = "state_dir = \"/s\"\n[feed.a]\nfamily = \"databricks\"\nbucket = \"logs\"\nsinks = [\"out\"]\n[sink.out]\ntype = \"file\"\npath = \"/out\"\ngroup = \"no-such-group\"\n";
+    std::fs::write(&path, text).unwrap();
+    for command in ["check", "run"] {
+        let output = auditferry(&[command, "--config", path.to_str().unwrap()]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{command}: {said}");
+        let expected =
+            format!("{}:9: sink.out.group: there is no group `no-such-group` on this machine", path.display());
+        assert!(said.lines().any(|line| line == expected), "{command}: {said}");
+    }
+}
+
+#[test]
 fn what_ends_the_program_is_told_by_its_code() {
     for (arguments, code) in [
         (&["check", "--config", "/not/there.toml"][..], 66),
@@ -112,6 +128,10 @@ fn keys<T: DeserializeOwned>() -> BTreeSet<String> {
         Err(error) => error.to_string(),
     };
     told.split(' ').filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+fn names(keys: &[&str]) -> BTreeSet<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
 /// Reads nothing; its error is the list of the fields it was asked for.
@@ -170,14 +190,29 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[feed.<name>]`", keys::<feed::Config>()),
         ("`[feed.<name>.redact]`", keys::<RedactionConfig>()),
         ("`[feed.<name>.users]`", keys::<users::Config>()),
-        (
-            "`[sink.<name>]`",
-            sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).filter(|key| key != "batch").collect(),
-        ),
+        ("`[sink.<name>]`", sink::SHARED_KEYS.iter().map(|key| (*key).to_owned()).collect()),
         ("`[sink.<name>]`, `type = \"file\"`", keys::<sink::FileConfig>()),
         ("`[sink.<name>]`, `type = \"stdout\"`", keys::<sink::StdoutConfig>()),
+        ("`[sink.<name>.encoding]`", keys::<sink::EncodingConfig>()),
+        ("`[sink.<name>.filter]`", keys::<sink::FilterConfig>()),
         ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
+        ("`[sink.<name>]`, over HTTP", names(sink::NETWORK_KEYS)),
+        ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
+        ("`status`", keys::<transport::StatusConfig>()),
+        ("`tls`", keys::<transport::TlsConfig>()),
+        ("`auth`, `type = \"bearer\"`", keys::<transport::BearerAuth>()),
+        ("`auth`, `type = \"basic\"`", keys::<transport::BasicAuth>()),
+        ("`auth`, `type = \"header\"`", keys::<transport::HeaderAuth>()),
+        ("`auth`, `type = \"hmac\"`", keys::<transport::HmacAuth>()),
+        ("`auth`, `type = \"oauth2\"`", keys::<transport::OauthConfig>()),
     ];
+    let presets: Vec<(String, &[&str])> = sink::PRESETS
+        .iter()
+        .map(|preset| (format!("`[sink.<name>]`, `type = \"{}\"`", preset.name), preset.keys()))
+        .filter(|(_, keys)| !keys.is_empty())
+        .collect();
+    let expected: Vec<(&str, BTreeSet<String>)> =
+        expected.into_iter().chain(presets.iter().map(|(heading, keys)| (&**heading, names(keys)))).collect();
     assert_eq!(reference.len(), expected.len(), "{:?}", reference.keys());
     for (heading, keys) in expected {
         assert!(!keys.is_empty(), "{heading}");
@@ -222,7 +257,7 @@ fn the_reference_tells_the_defaults_as_they_are() {
     );
     let path = directory.path().join("defaults.toml");
     std::fs::write(&path, text).unwrap();
-    let config = auditferry::config::load::load(&[path], []).unwrap().config;
+    let config = auditferry::testing::config::load::load(&[path], []).unwrap().config;
     assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
     let users = |feed: &str| format!("{:?}", config.feed[feed].users);
     assert_eq!(users("said"), users("unsaid"));

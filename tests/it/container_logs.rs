@@ -3,13 +3,14 @@
 
 use std::sync::LazyLock;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
-use auditferry::family::{self, Context, Refusal};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
+use auditferry::testing::family::{self, Context, Refusal};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 use serde_json::{Value, json};
 
+use super::columns::assert_row_without_secret;
 use super::support::ocsf::Schema;
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::of_version("1.8.0"));
@@ -394,5 +395,6 @@ fn no_secret_leaves_in_whatever_notation_it_stands() {
         assert!(!written.contains("hush"), "{line}\n{event:#}");
         assert!(event["raw_data"].as_str().unwrap().contains("kept"), "{line}\n{event:#}");
         assert!(event["raw_data"].as_str().unwrap().contains("***"), "{line}\n{event:#}");
+        assert_row_without_secret(family, line.as_bytes(), "hush", "kept");
     }
 }

@@ -1,11 +1,11 @@
 //! What becomes of lines that a container runtime cut in pieces, and of its two streams, whose lines stand mixed.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context, Redaction, RedactionConfig};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context, Redaction, RedactionConfig};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 use serde_json::{Value, json};
 
 use super::container_logs::{fixture, read, wrapped};

@@ -1,13 +1,14 @@
 //! Whatever bytes an object holds: its records give events that are valid in every encoding, or are refused.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::columns::whole_record;
 use super::support::verdict;
 
 /// An object of each family, as its fixtures have it.
@@ -40,7 +41,7 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
     let family = family::named(family).unwrap();
     let object = ObjectId::new("logs", key);
     let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
-    let encoders = encoders();
+    let (encoders, rows) = (encoders(), [Encoder::of_columns(whole_record())]);
     let mut lines = Lines::new(family.framing.role(false), 1 << 20, Start::Beginning);
     let mut source = content;
     let mut read = Read::default();
@@ -49,7 +50,11 @@ fn read(family: &str, key: &str, content: &[u8]) -> Read {
             let (Item::Whole { record, .. } | Item::Unended { record, .. }) = item else { panic!("too long") };
             let mut out = vec![Encoded::default(); encoders.len()];
             let hash = RecordHash::of(record.bytes);
-            match family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out) {
+            let events = family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
+            let row = family::encode_record(&context, &record, &hash, record.ordinal, &rows, &mut [Encoded::default()]);
+            // A sink that wants rows takes no event from the others.
+            assert_eq!(row, events, "{}", String::from_utf8_lossy(record.bytes));
+            match events {
                 Ok(events) => read.events += events as usize,
                 Err(_) => read.refused += 1,
             }

@@ -3,9 +3,14 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
-use super::support::records::{object, record, records};
-use super::support::world::{KEY, World};
+use super::support::daemon::Daemon;
+use super::support::lease::Lease;
+use super::support::log::{Entry, READ_FAILED};
+use super::support::records::{assert_once_each, object, record, records};
+use super::support::waiting::{SOON, eventually};
+use super::support::world::{KEY, World, key, write_whole};
 
 #[test]
 fn a_file_that_changes_is_delivered_without_waiting_for_the_next_scan() {
@@ -82,7 +87,7 @@ fn a_folder_that_cannot_be_looked_at_is_a_failure_and_the_others_are_delivered()
     let world = World::fed_by_directory();
     // So many that the scan is over long before they are delivered.
     for n in 0..50 {
-        world.write(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
+        world.write(&key(n), &object(&records(n..=n)));
     }
     // Nobody may look into a folder that is nested too deep, whoever asks.
     let deep = vec!["d"; 70].join("/");
@@ -185,4 +190,48 @@ fn a_young_file_that_ends_without_a_line_end_is_delivered_whole_with_once() {
     world.write(KEY, content.trim_ascii_end());
     world.once();
     world.delivered_once_each(&records(0..3));
+}
+
+fn told_of_a_timeout(daemon: &Daemon) -> Entry {
+    let told = || daemon.log.failed_read("timeout");
+    eventually("the log tells of a file system that does not answer", SOON, || told().is_some());
+    told().unwrap()
+}
+
+#[test]
+fn a_file_system_that_does_not_answer_is_its_feeds_fault_and_the_others_go_on() {
+    let world = World::fed_by_directory().with_file("second").with_request_timeout("1s");
+    let second = world.path("second");
+    std::fs::create_dir(&second).unwrap();
+    let feed = format!("family = \"databricks\"\ndirectory = {second:?}\nscan_every = \"1s\"\nsinks = [\"second\"]");
+    let world = world.with(&format!("[feed.second]\n{feed}\n"));
+    // More than may be asked for at once.
+    let paths: Vec<_> = (0..8).map(|number| world.path("source").join(key(number))).collect();
+    (0..8).for_each(|number| world.write(&key(number), &object(&records(number..=number))));
+    let lease = Lease::on(paths.iter().map(|path| path.as_path()));
+    let expected = [READ_FAILED, "the place could not be scanned", "work on a message makes no progress"];
+    let daemon = world.run(&[]).expecting(&expected).ready();
+    let told = told_of_a_timeout(&daemon);
+    assert_eq!(told.field("feed").as_deref(), Some("audit"));
+    write_whole(&second, &world.path("aside"), &key(8), &object(&records(8..9)));
+    world.comes_to("second", 1);
+    assert!(world.delivered("out").is_empty());
+    drop(lease);
+    world.comes_to("out", 8);
+    assert!(daemon.stop().success());
+    world.delivered_once_each(&records(0..8));
+    assert_once_each(&world.delivered("second"), &records(8..9));
+}
+
+#[test]
+fn a_stop_waits_for_no_file_system_that_does_not_answer() {
+    let world = World::fed_by_directory().with_request_timeout("1s");
+    world.write(KEY, &object(&records(0..1)));
+    let lease = Lease::on([world.path("source").join(KEY).as_path()]);
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
+    told_of_a_timeout(&daemon);
+    let asked = Instant::now();
+    assert!(daemon.stop().success());
+    assert!(asked.elapsed().as_secs() < 10, "it took {:?} to stop", asked.elapsed());
+    drop(lease);
 }

@@ -1,10 +1,10 @@
 //! What the encodings make of one event: ECS, each version of OCSF, the record itself, and what their switches change.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::{Value, json};
 
 use super::events::assert_heads_are_of_their_lines;

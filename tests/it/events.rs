@@ -1,10 +1,10 @@
 //! What records of each family become: the fixtures' events, word for word, and each valid.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context, Refusal};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context, Refusal};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::Value;
 
 use super::support::ocsf::Schema;

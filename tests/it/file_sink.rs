@@ -185,15 +185,6 @@ fn a_file_that_is_there_is_given_what_is_configured_and_else_left_as_it_is() {
 }
 
 #[test]
-fn a_group_that_is_not_there_is_a_wrong_configuration() {
-    let world = World::fed_by_directory().with("group = \"no-such-group\"\n");
-    let daemon = world.run(&[]).expecting(&["stopped by an error"]).spawn();
-    let log = daemon.log.clone();
-    assert_eq!(daemon.end().code(), Some(78));
-    assert!(log.text().contains("sink out: there is no group `no-such-group` on this machine"), "{}", log.end());
-}
-
-#[test]
 fn a_sink_whose_group_may_not_be_set_is_parked_and_says_why() {
     let world = World::fed_by_directory().impatient().with("group = 54322\n");
     let start = world.run(&[]).expecting(&["the sink is parked"]);

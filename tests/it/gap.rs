@@ -3,23 +3,11 @@
 use std::path::PathBuf;
 
 use super::support::aws::{Aws, Bucket, told_by_s3};
-use super::support::outage::Outage;
+use super::support::outage::{EXPECTED, Outage, STOPPED};
 use super::support::proxy::Proxy;
 use super::support::records::{assert_once_each, lines_of, object, records};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{KEY, Place, World};
-
-/// What the daemon may say where a sink is away, objects are rewritten and records vanish.
-const EXPECTED: [&str; 8] = [
-    "object was rewritten",
-    "records vanished from the source before the sink had them",
-    "a batch was not delivered",
-    "the sink is parked",
-    "cannot be made again",
-    "an object has moved on",
-    "stopped by an error",
-    "completing the batch",
-];
 
 /// Sinks that are all fed by one bucket. The last of them goes away and comes back.
 struct Scene {
@@ -57,7 +45,7 @@ impl Scene {
     }
 
     fn works(&self) {
-        let daemon = self.world.run(&["--once"]).expecting(&EXPECTED).spawn();
+        let daemon = self.world.run(&["--once"]).expecting(&EXPECTED).expecting(&[STOPPED]).spawn();
         let log = daemon.log.clone();
         let expected = if self.late().is_dir() { 75 } else { 0 };
         assert_eq!(daemon.end().code(), Some(expected), "{}", log.end());

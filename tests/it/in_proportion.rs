@@ -1,11 +1,13 @@
 //! What a line gives grows with the line, and not with its square, whatever an attacker writes into it.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::{Value, json};
+
+use super::columns::whole_record;
 
 const YDB: &str = "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: a, status: S";
 
@@ -14,9 +16,10 @@ fn bytes_of(family: &str, line: &str) -> Option<usize> {
     let object = ObjectId::new("b", "k");
     let family = family::named(family).unwrap();
     let context = Context::new(family, &object, Scope::Object(&object), Some(1_705_305_600_000), "test");
-    let encoders = [EncodingName::Ocsf, EncodingName::Ecs, EncodingName::Raw]
-        .map(|name| Encoder::new(name, Options { raw_data: true, ..Options::default() }));
-    let mut out = encoders.map(|_| Encoded::default());
+    let of = |name| Encoder::new(name, Options { raw_data: true, ..Options::default() });
+    let [ocsf, ecs, raw] = [EncodingName::Ocsf, EncodingName::Ecs, EncodingName::Raw].map(of);
+    let encoders = [ocsf, ecs, raw, Encoder::of_columns(whole_record())];
+    let mut out = encoders.each_ref().map(|_| Encoded::default());
     let record = Record::new(0, line.as_bytes());
     family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, &mut out).ok()?;
     Some(out.iter().map(|own| own.bytes.len()).sum())

@@ -3,18 +3,19 @@
 use std::io::{Read, Write};
 use std::process::Command;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
-use auditferry::family::{self, Context, Family, Refusal};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
-use auditferry::records::rows::{self, Limits, Rows};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, Options, Scope};
+use auditferry::testing::family::{self, Context, Family, Refusal};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
+use auditferry::testing::records::rows::{self, Limits, Rows};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
+use super::columns::assert_row_without_secret;
 use super::support::ocsf::Schema;
 use super::support::world::World;
 
@@ -228,6 +229,7 @@ fn credentials_in_a_path_show_neither_in_the_event_nor_in_its_raw_data() {
     );
     let raw: Value = serde_json::from_str(event["raw_data"].as_str().unwrap()).unwrap();
     assert_eq!(raw["data_path"], format!("/lake/main/a?{query}"));
+    assert_row_without_secret("lakefs", record.as_bytes(), "hush", query);
 }
 
 #[test]

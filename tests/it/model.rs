@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed, TestRunner};
 
 use super::support::chance::Chance;
-use super::support::outage::{EXPECTED, Outage, SINKS};
+use super::support::outage::{EXPECTED, Outage, SINKS, STOPPED};
 use super::support::records::{Multiset, counted, lines_of, missing, object, record};
 use super::support::waiting::moment;
 use super::support::world::World;
@@ -60,9 +60,6 @@ enum Happening {
 }
 
 const OBJECTS: usize = 3;
-
-/// What a process may say besides, whose crash is an error of its store.
-const STOPPED: &str = "stopped by an error";
 
 fn happening() -> impl Strategy<Value = Happening> {
     let object = || 0..OBJECTS;

@@ -1,6 +1,6 @@
 //! What is odd in single records and must neither be lost nor misread nor shown.
 
-use auditferry::event::{EncodingName, Options};
+use auditferry::testing::event::{EncodingName, Options};
 use serde_json::{Value, json};
 
 use super::container_logs::{event, read};

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use auditferry::checkpoint::{Quarantine as _, SqliteStore};
+use auditferry::testing::checkpoint::{Quarantine as _, SqliteStore};
 use serde_json::Value;
 
 use super::support::chance::Chance;

@@ -1,6 +1,6 @@
 //! What a feed redacts leaves by no wrapper, second record or unreadable rest.
 
-use auditferry::family::{self, Action};
+use auditferry::testing::family::{self, Action};
 use serde_json::{Value, json};
 
 use super::redaction::{Key, leaving, records_of, text_of, uids};

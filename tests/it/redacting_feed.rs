@@ -12,7 +12,7 @@ fn world(redact: &str) -> World {
     let world = World::new().with_directory_feed(&["events", "raw"]).with(&format!("[feed.audit.redact]\n{redact}\n"));
     let (events, raw) = (world.output("events"), world.output("raw"));
     world.with(&format!(
-        "[sink.events]\ntype = \"file\"\npath = {events:?}\nraw_data = true\n[sink.raw]\ntype = \"file\"\npath = {raw:?}\nencoding = \"raw\"\n"
+        "[sink.events]\ntype = \"file\"\npath = {events:?}\nencoding = {{ raw_data = true }}\n[sink.raw]\ntype = \"file\"\npath = {raw:?}\nencoding = \"raw\"\n"
     ))
 }
 
@@ -68,7 +68,7 @@ fn the_daemon_redacts_each_of_the_records_that_a_shipper_put_into_one_line() {
     let (events, raw) = (world.output("events"), world.output("raw"));
     let world = world.with(&format!(
         "[feed.audit]\nfamily = \"immuta\"\ndirectory = {source:?}\nscan_every = \"1s\"\nsinks = [\"events\", \"raw\"]\n[feed.audit.redact]\ndrop = [\"userId\"]\n\
-         [sink.events]\ntype = \"file\"\npath = {events:?}\nraw_data = true\n[sink.raw]\ntype = \"file\"\npath = {raw:?}\nencoding = \"raw\"\n"
+         [sink.events]\ntype = \"file\"\npath = {events:?}\nencoding = {{ raw_data = true }}\n[sink.raw]\ntype = \"file\"\npath = {raw:?}\nencoding = \"raw\"\n"
     ));
     let wrapped = |number: u32| {
         let record = json!({

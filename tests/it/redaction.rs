@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::records::lines::{Item, Lines, Start};
-use auditferry::secret::Reference;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, EventId, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::records::lines::{Item, Lines, Start};
+use auditferry::testing::secret::Reference;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::columns::whole_record;
 use super::support::records::record;
 
 const OBJECT_KEY: &str = "logs/a";
@@ -80,6 +81,7 @@ fn encoders() -> Vec<Encoder> {
         Encoder::new(EncodingName::Ecs, options),
         Encoder::new(EncodingName::Raw, options),
         Encoder::new(EncodingName::Raw, Options { envelope: true, ..options }),
+        Encoder::of_columns(whole_record()),
     ];
     ocsf.into_iter().chain(others).collect()
 }

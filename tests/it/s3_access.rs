@@ -1,12 +1,13 @@
 //! What lines of S3 access logs become: the fixture's events, word for word, each valid, and nothing that was to be dropped.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::Value;
 
+use super::columns::assert_row_without_secret;
 use super::support::ocsf::Schema;
 
 const NAME: &str = "2024-02-12-08-00-00-0A1B2C3D4E5F6789";
@@ -122,6 +123,7 @@ fn what_signs_an_address_shows_neither_in_an_event_nor_in_its_raw_data() {
             let text = encode(&bytes, 0, EncodingName::Ocsf, options, Settings::none()).unwrap();
             assert!(!text.contains("s3cr3t"), "{text}");
             assert!(text.contains("X-Amz-Signature=***&b=1"), "{text}");
+            assert_row_without_secret("s3_access", &bytes, "s3cr3t", "X-Amz-Signature=***&b=1");
             let at = line.find("TLSv1.2").unwrap() - 2;
             bytes[at] = 0xff;
         }

@@ -69,9 +69,7 @@ fn what_was_there_before_the_queue_is_found_when_asked() {
 #[test]
 fn once_drains_the_queue_and_ends() {
     let place = Place::new();
-    for n in 0..25 {
-        place.bucket.put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(n..=n)));
-    }
+    place.put(0..25);
     place.queue.holds(25);
     let world = World::fed_by(&place);
     world.once();

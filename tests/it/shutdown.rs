@@ -1,11 +1,12 @@
 //! Asked to stop, the daemon gives back what it holds and goes, in time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::support::aws::{Aws, Depth};
+use super::support::inside::{self, Pace, Shelf};
 use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually};
-use super::support::world::{Place, World};
+use super::support::world::{Place, World, key};
 
 #[test]
 fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
@@ -20,9 +21,7 @@ fn messages_in_hand_are_visible_to_others_as_soon_as_the_daemon_has_gone() {
         .with("[sink.console]\ntype = \"stdout\"\nencoding = \"raw\"\n")
         .with_limits("shutdown_grace = \"6s\"");
     for n in 0..OBJECTS {
-        place
-            .bucket
-            .put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(1000 * n..1000 * n + 500)));
+        place.bucket.put(&key(n), &object(&records(1000 * n..1000 * n + 500)));
     }
     place.queue.holds(OBJECTS);
     let daemon = world.run(&[]).with_unread_output().ready();
@@ -39,7 +38,7 @@ fn work_in_hand_is_finished_before_the_daemon_goes() {
     let place = Place::new();
     let world = World::fed_by(&place);
     for n in 0..40 {
-        place.bucket.put(&format!("workspaceId=1/date=2026-01-01/{n}.json"), &object(&records(100 * n..100 * n + 100)));
+        place.bucket.put(&key(n), &object(&records(100 * n..100 * n + 100)));
     }
     place.queue.holds(40);
     let daemon = world.start();
@@ -60,4 +59,16 @@ fn an_idle_daemon_goes_at_once() {
     let asked = Instant::now();
     assert!(daemon.stop().success());
     assert!(asked.elapsed().as_secs() < 10, "it took {:?} to stop", asked.elapsed());
+}
+
+#[test]
+fn a_stop_waits_for_no_bytes_that_hardly_come() {
+    // The last of its records would take six minutes.
+    let slow = Shelf { records_each: 3, ..Shelf::new("slow", 0..3, |_| Pace::LastBytes(360)) };
+    let silent = Shelf::new("silent", 3..4, |_| Pace::Never);
+    let stopping = inside::run("", &[slow, silent], async |delivered| {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(delivered.lines().is_empty());
+    });
+    assert!(stopping < Duration::from_millis(500), "it took {stopping:?} to stop");
 }

@@ -23,10 +23,10 @@ fn delivered(world: &World, sink: &str) -> Vec<Value> {
 fn two_sinks_of_one_feed_get_each_what_its_options_say() {
     let world = world(&[
         ("plain", ""),
-        ("old", "ocsf_version = \"1.1.0\"\nraw_data = true\nobservables = false"),
-        ("ecs", "encoding = \"ecs\"\nraw_data = true\nlabels = false"),
+        ("old", "encoding = { ocsf_version = \"1.1.0\", raw_data = true, observables = false }"),
+        ("ecs", "encoding = { name = \"ecs\", raw_data = true, labels = false }"),
         ("raw", "encoding = \"raw\""),
-        ("envelope", "encoding = \"raw\"\nenvelope = true"),
+        ("envelope", "encoding = { name = \"raw\", envelope = true }"),
     ]);
     let lines = records(0..3);
     world.write(KEY, &object(&lines));
@@ -54,7 +54,8 @@ fn two_sinks_of_one_feed_get_each_what_its_options_say() {
 #[test]
 fn each_version_of_ocsf_can_be_asked_for() {
     let versions = ["1.1.0", "1.3.0", "1.5.0", "1.8.0"];
-    let keys = versions.map(|version| (format!("v{}", &version[2..3]), format!("ocsf_version = \"{version}\"")));
+    let keys = versions
+        .map(|version| (format!("v{}", &version[2..3]), format!("encoding = {{ ocsf_version = \"{version}\" }}")));
     let sinks: Vec<(&str, &str)> = keys.iter().map(|(name, keys)| (&**name, &**keys)).collect();
     let world = world(&sinks);
     world.write(KEY, &object(&records(0..1)));
@@ -66,13 +67,22 @@ fn each_version_of_ocsf_can_be_asked_for() {
 #[test]
 fn decode_writes_what_a_sink_of_the_same_options_gets() {
     let cases = [
-        ("old", "ocsf_version = \"1.3.0\"\nobservables = false", &["--ocsf-version", "1.3.0", "--no-observables"][..]),
+        (
+            "old",
+            "encoding = { ocsf_version = \"1.3.0\", observables = false }",
+            &["--ocsf-version", "1.3.0", "--no-observables"][..],
+        ),
         (
             "ecs",
-            "encoding = \"ecs\"\nraw_data = true\nlabels = false",
+            "encoding = { name = \"ecs\", raw_data = true, labels = false }",
             &["--encoding", "ecs", "--raw-data", "--no-labels"],
         ),
-        ("raw", "encoding = \"raw\"\nenvelope = true", &["--encoding", "raw", "--envelope"]),
+        ("raw", "encoding = { name = \"raw\", envelope = true }", &["--encoding", "raw", "--envelope"]),
+        (
+            "columns",
+            "encoding = { name = \"columns\", table = \"databricks_audit\" }",
+            &["--encoding", "columns", "--table", "databricks_audit"],
+        ),
     ];
     let sinks: Vec<(&str, &str)> = cases.iter().map(|(name, keys, _)| (*name, *keys)).collect();
     let world = world(&sinks);
@@ -88,7 +98,7 @@ fn decode_writes_what_a_sink_of_the_same_options_gets() {
                     table.remove(key);
                 }
             }
-            for key in ["uid", "object", "feed"] {
+            for key in ["uid", "object", "feed", "S3Bucket"] {
                 event.as_object_mut().unwrap().remove(key);
             }
             if let Some(ocsf) = event.pointer_mut("/unmapped/ocsf").and_then(Value::as_object_mut) {

@@ -90,6 +90,20 @@ fn nothing_is_settled_that_a_state_directory_gone_away_would_have_had_to_remembe
 }
 
 #[test]
+fn a_daemon_ends_once_another_has_taken_over_its_store() {
+    let world = World::fed_by_directory();
+    let daemon = world.run(&[]).expecting(&["stopped by an error", "has taken over"]).ready();
+    let database = rusqlite::Connection::open(world.state().join("checkpoints.sqlite")).unwrap();
+    database.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", []).unwrap();
+    let log = daemon.log.clone();
+    assert_eq!(daemon.end().code(), Some(75), "{}", log.text());
+    assert!(log.text().contains("another collector has taken over the checkpoint store"), "{}", log.text());
+    world.write(KEY, &object(&records(0..3)));
+    world.once();
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
 fn a_database_without_content_is_damage_and_nothing_is_delivered_again() {
     let world = World::fed_by_directory();
     world.write(KEY, &object(&records(0..3)));

@@ -8,13 +8,12 @@ use super::support::aws::{Aws, REGION, fresh};
 use super::support::daemon::{Daemon, Start};
 use super::support::emulator::{Emulator, moto};
 use super::support::http::request;
+use super::support::log::READ_FAILED;
 use super::support::proxy::{Fault, Proxy};
 use super::support::records::{object, records};
 use super::support::service_manager::ServiceManager;
 use super::support::waiting::{SOON, eventually};
-use super::support::world::{KEY, Place, World};
-
-const FAILED: &str = "a read failed and is tried again";
+use super::support::world::{KEY, Place, World, key};
 
 /// Longer than seconds, on a machine that is busy; far shorter than the ten minutes after which an object is given up.
 const AT_ONCE: Duration = Duration::from_secs(90);
@@ -39,16 +38,12 @@ fn status(daemon: &Daemon) -> Value {
     serde_json::from_slice(&daemon.page("/status").body).unwrap()
 }
 
-fn key(number: usize) -> String {
-    format!("workspaceId=1/date=2026-01-01/{number}.json")
-}
-
 #[test]
 fn a_failed_read_is_told_at_once_with_its_cause_and_what_to_do_and_counted() {
     let place = Place::new();
     let proxy = Proxy::to(Aws::emulated().address);
     let world = World::fed_through(&proxy, &place);
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
     let cases = [
         (Fault::Refused(403, "AccessDenied"), "denied", "policies"),
         (Fault::Refused(400, "KMS.DisabledException"), "kms_denied", "kms:Decrypt"),
@@ -59,13 +54,10 @@ fn a_failed_read_is_told_at_once_with_its_cause_and_what_to_do_and_counted() {
         (Fault::Status(500), "unavailable", "wait"),
         (Fault::Refused(403, "InvalidAccessKeyId"), "bad_credentials", "access key"),
     ];
-    for (number, (fault, kind, hint)) in cases.into_iter().enumerate() {
+    for (number, (fault, kind, hint)) in (0..).zip(cases) {
         proxy.breaks(&[fault]);
-        place.bucket.put(&key(number), &object(&records(number as u64..=number as u64)));
-        let told = || {
-            let mut entries = daemon.log.entries().into_iter();
-            entries.find(|entry| entry.message == FAILED && entry.field("kind").as_deref() == Some(kind))
-        };
+        place.put([number]);
+        let told = || daemon.log.failed_read(kind);
         eventually(&format!("the log tells of {kind}"), AT_ONCE, || told().is_some());
         let told = told().unwrap();
         assert_eq!(told.level, "WARN", "{}", told.line);
@@ -74,7 +66,7 @@ fn a_failed_read_is_told_at_once_with_its_cause_and_what_to_do_and_counted() {
         assert!(told.field("error").is_some(), "{}", told.line);
         let labels = ["feed=\"audit\"", &format!("kind=\"{kind}\"")];
         daemon.counts("auditferry_reads_failed_total", &labels, 1.0);
-        world.comes_to("out", number + 1);
+        world.comes_to("out", number as usize + 1);
     }
     place.queue.drained();
     assert!(daemon.stop().success());
@@ -88,13 +80,11 @@ fn what_fails_again_and_again_is_held_back_and_counted() {
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 1000]);
     let world = World::fed_through(&proxy, &place);
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
-    for number in 0..OBJECTS {
-        place.bucket.put(&key(number), &object(&records(number as u64..=number as u64)));
-    }
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
+    place.put(0..OBJECTS as u64);
     daemon.counts("auditferry_reads_failed_total", &["kind=\"denied\""], 2.0 * OBJECTS as f64);
     let entries = daemon.log.entries();
-    let told: Vec<_> = entries.iter().filter(|entry| entry.message == FAILED && entry.level == "WARN").collect();
+    let told: Vec<_> = entries.iter().filter(|entry| entry.message == READ_FAILED && entry.level == "WARN").collect();
     assert!((1..=2).contains(&told.len()), "one at once, and one more if this took over a minute: {told:?}");
     proxy.heals();
     world.comes_to("out", OBJECTS);
@@ -116,7 +106,7 @@ fn a_bucket_that_refuses_every_read_shows_as_failing_until_it_does_not() {
     proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 1000]);
     let world = World::fed_through(&proxy, &place);
     let manager = ServiceManager::in_directory(&world.path("."));
-    let start = world.run(&[]).with_environment("NOTIFY_SOCKET", manager.address()).expecting(&[FAILED]);
+    let start = world.run(&[]).with_environment("NOTIFY_SOCKET", manager.address()).expecting(&[READ_FAILED]);
     place.bucket.put(KEY, &object(&records(0..3)));
     let daemon = start.ready();
     let line = readyz_says(&daemon, "failing: feed audit (read) since 20");
@@ -146,7 +136,7 @@ fn one_object_that_cannot_be_read_does_not_make_its_feed_a_failing_one() {
     let proxy = Proxy::to(Aws::emulated().address);
     let world = World::fed_through(&proxy, &place);
     let daemon = world.run(&[]).expecting(&["an object is gone before it was read"]).ready();
-    place.bucket.put(&key(0), &object(&records(0..1)));
+    place.put([0]);
     world.comes_to("out", 1);
     for number in 1..4 {
         let told = super::support::aws::told_by_s3(&[(&place.bucket.name, &key(number), "e", "0055AED6DCD90281E5")]);
@@ -316,8 +306,8 @@ fn a_sink_that_takes_nothing_shows_as_failing_until_it_does() {
     let world = world.with(&late).with(&feed);
     let daemon = world.run(&[]).expecting(&["the sink is parked", "a batch was not delivered"]).at_work();
     readyz_says(&daemon, "failing: sink late (deliver) since 20");
-    let reply = daemon.page("/readyz");
-    assert_eq!((reply.status, reply.text().lines().next()), (503, Some("not ready: sink late")));
+    eventually("the other sink is there", SOON, || daemon.page("/readyz").text().starts_with("not ready: sink late\n"));
+    assert_eq!(daemon.page("/readyz").status, 503);
     daemon.counts("auditferry_sink_failing", &["sink=\"late\""], 1.0);
     assert_eq!(daemon.metric("auditferry_sink_failing", &["sink=\"out\""]), 0.0);
     std::fs::create_dir(world.path("away")).unwrap();

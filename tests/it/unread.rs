@@ -2,30 +2,19 @@
 
 use std::time::Duration;
 
-use super::support::aws::Aws;
+use super::support::aws::{Aws, Depth};
 use super::support::daemon::Daemon;
+use super::support::log::READ_FAILED;
 use super::support::proxy::{Fault, Proxy};
 use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually, moment};
-use super::support::world::{KEY, Place, World};
-
-const FAILED: &str = "a read failed and is tried again";
+use super::support::world::{KEY, Place, World, key};
 
 /// A bucket that refuses every read.
 fn refused() -> (Place, Proxy) {
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::Refused(403, "AccessDenied"); 100_000]);
     (Place::new(), proxy)
-}
-
-fn key(number: u64) -> String {
-    format!("workspaceId=1/date=2026-01-01/{number}.json")
-}
-
-fn put(place: &Place, numbers: std::ops::Range<u64>) {
-    for number in numbers {
-        place.bucket.put(&key(number), &object(&records(number..number + 1)));
-    }
 }
 
 /// Waits until as many objects could not be read, and are written down.
@@ -40,12 +29,9 @@ fn a_bucket_that_never_answers_is_told_after_the_timeout_and_read_once_it_does()
     let proxy = Proxy::to(Aws::emulated().address);
     proxy.breaks(&[Fault::Held; 1000]);
     let world = World::fed_through(&proxy, &place).with_request_timeout("1s");
-    let daemon = world.run(&[]).expecting(&[FAILED, "the queue was not read"]).ready();
+    let daemon = world.run(&[]).expecting(&[READ_FAILED, "the queue was not read"]).ready();
     place.bucket.put(KEY, &object(&records(0..3)));
-    let told = || {
-        let mut entries = daemon.log.entries().into_iter();
-        entries.find(|entry| entry.message == FAILED && entry.field("kind").as_deref() == Some("timeout"))
-    };
+    let told = || daemon.log.failed_read("timeout");
     eventually("the log tells of the timeout", SOON, || told().is_some());
     assert!(told().unwrap().field("hint").unwrap().contains("request_timeout"), "{}", told().unwrap().line);
     daemon.counts("auditferry_reads_failed_total", &["kind=\"timeout\""], 2.0);
@@ -61,21 +47,21 @@ fn a_bucket_that_never_answers_is_told_after_the_timeout_and_read_once_it_does()
 fn what_cannot_be_read_is_settled_and_delivered_once_it_can_be_even_after_a_restart() {
     let (place, proxy) = refused();
     let world = World::fed_through(&proxy, &place).with_limits("owe_after = \"1s\"");
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
-    put(&place, 0..4);
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
+    place.put(0..4);
     comes_to_be_unread(&daemon, 4.0);
     place.queue.drained();
     let text = daemon.page("/readyz").text();
     assert!(text.lines().any(|line| line == "unread: feed audit: 4 denied"), "{text}");
     // It is known by now: the feed is not asked for what is new.
-    put(&place, 4..6);
+    place.put(4..6);
     comes_to_be_unread(&daemon, 6.0);
     place.queue.drained();
     assert!(daemon.stop().success());
     let asked = proxy.reads(&place.bucket.name);
     let asked_for = |number| asked.iter().any(|read| read.target.contains(&key(number).replace('=', "%3D")));
     assert!(asked_for(0), "{asked:?}");
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
     comes_to_be_unread(&daemon, 6.0);
     assert!(world.delivered("out").is_empty());
     proxy.heals();
@@ -94,8 +80,8 @@ fn an_unreadable_feed_is_probed_with_one_object_at_a_time() {
     const OBJECTS: u64 = 40;
     let (place, proxy) = refused();
     let world = World::fed_through(&proxy, &place).with_limits("owe_after = \"1s\"");
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
-    put(&place, 0..OBJECTS);
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
+    place.put(0..OBJECTS);
     comes_to_be_unread(&daemon, OBJECTS as f64);
     place.queue.drained();
     let reads = proxy.reads(&place.bucket.name).len();
@@ -122,18 +108,17 @@ fn where_nothing_is_written_down_or_there_is_no_room_messages_are_put_off_for_lo
     ] {
         let (place, proxy) = refused();
         let world = World::fed_through(&proxy, &place).with_limits(limits);
-        let expected = [FAILED, told, "work on a message makes no progress"];
+        let expected = [READ_FAILED, told, "work on a message makes no progress"];
         let daemon = world.run(&[]).expecting(&expected).ready();
-        put(&place, 0..2);
+        place.put(0..2);
         daemon.counts("auditferry_objects_total", &["result=\"put_off\""], 2.0 - unread);
         comes_to_be_unread(&daemon, unread);
         assert!(daemon.log.said(told).is_some());
-        let depth = place.queue.depth();
-        assert_eq!((depth.visible, depth.in_flight), (0, 2 - unread as u64), "it is hidden, and not deleted");
+        let hidden = Depth { visible: 0, in_flight: 2 - unread as u64 };
+        eventually("what was put off is hidden, and not deleted", SOON, || place.queue.depth() == hidden);
         assert!(daemon.stop().success());
         // What was put off before the stop stays so.
-        let depth = place.queue.depth();
-        assert_eq!((depth.visible, depth.in_flight), (0, 2 - unread as u64));
+        assert_eq!(place.queue.depth(), hidden);
     }
 }
 
@@ -141,12 +126,12 @@ fn where_nothing_is_written_down_or_there_is_no_room_messages_are_put_off_for_lo
 fn once_tries_what_could_not_be_read_before() {
     let (place, proxy) = refused();
     let world = World::fed_through(&proxy, &place).with_limits("owe_after = \"1s\"");
-    let daemon = world.run(&[]).expecting(&[FAILED]).ready();
-    put(&place, 0..3);
+    let daemon = world.run(&[]).expecting(&[READ_FAILED]).ready();
+    place.put(0..3);
     comes_to_be_unread(&daemon, 3.0);
     place.queue.drained();
     assert!(daemon.stop().success());
-    let daemon = world.run(&["--once"]).expecting(&[FAILED, "cannot be read", "stopped by an error"]).spawn();
+    let daemon = world.run(&["--once"]).expecting(&[READ_FAILED, "cannot be read", "stopped by an error"]).spawn();
     assert_eq!(daemon.end().code(), Some(75));
     proxy.heals();
     world.once();

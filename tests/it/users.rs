@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, Options, Scope};
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
-use auditferry::users::{LookedUp, Lookup, Users};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
+use auditferry::testing::users::{LookedUp, Lookup, Users};
 use serde_json::Value;
 
 use super::support::daemon::{Daemon, Start};
 use super::support::ecs;
 use super::support::ocsf::Schema;
+use super::support::receiver::root;
 use super::support::records::lines_of;
-use super::support::user_api::{Answer, Asked, UserApi, root};
+use super::support::user_api::{Answer, Asked, UserApi};
 use super::support::waiting::{SOON, eventually};
 use super::support::world::{World, write_whole};
 

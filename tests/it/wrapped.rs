@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, EventId, Options, Scope};
-use auditferry::family::{self, Context, Family};
-use auditferry::notification::ObjectId;
-use auditferry::records::Record;
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Encoded, Encoder, EncodingName, EventId, Options, Scope};
+use auditferry::testing::family::{self, Context, Family};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::Record;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 

@@ -25,7 +25,7 @@ struct Lines(Seen);
 
 impl io::Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.note(String::from_utf8_lossy(line).trim_end());
+        self.0.logged(String::from_utf8_lossy(line).trim_end());
         Ok(line.len())
     }
 

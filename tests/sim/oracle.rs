@@ -4,22 +4,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use auditferry::batch::Lane;
-use auditferry::checkpoint::{self, SinkPosition, Store};
-use auditferry::delta::{Fingerprint, RecordHash};
-use auditferry::notification::ObjectId;
+use auditferry::testing::batch::Lane;
+use auditferry::testing::checkpoint::{self, SinkPosition, Store};
+use auditferry::testing::delta::{Fingerprint, Places, RecordHash};
+use auditferry::testing::notification::ObjectId;
 
-use crate::plan::sink_name;
+use crate::plan::{LAKE, sink_name};
 use crate::records::counted;
 use crate::world::State;
-use crate::world::place::Written;
+use crate::world::content::{is_garbled, is_long};
+use crate::world::place::{Object, Written};
 use crate::world::receiver::Class;
 use crate::world::writer::most;
 
 type Key = (&'static str, String);
 
 /// What the store holds. It reads where it is asked, and nothing is waited for.
-fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
+pub fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
     match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => read.unwrap(),
         Poll::Pending => panic!("the store does not read in place"),
@@ -30,10 +31,18 @@ fn at_once<T>(mut answer: checkpoint::Answer<'_, T>) -> T {
 struct Accepted(Vec<Fingerprint>);
 
 impl Accepted {
-    fn of(store: &Store, key: &Key) -> Self {
-        let (object, mut all) = (ObjectId::new(key.0, key.1.as_str()), Vec::new());
+    fn of(store: &Store, key: &Key, object: &Object) -> Self {
+        let (id, mut all) = (id_of(key), Vec::new());
+        if key.0 == LAKE {
+            // Of an object that is written once, the number of its records is kept.
+            let accepted = at_once(store.positions.position(&id, &[])).progress.accepted as usize;
+            let lines = object.versions.first().map_or(&[][..], |first| &first.lines);
+            return Self(
+                lines.iter().take(accepted).map(|line| RecordHash::of(line.as_bytes()).fingerprint()).collect(),
+            );
+        }
         loop {
-            let some = at_once(store.positions.fingerprints(&object, all.len() as u64));
+            let some = at_once(store.positions.fingerprints(&id, all.len() as u64));
             if some.is_empty() {
                 break;
             }
@@ -47,50 +56,59 @@ impl Accepted {
         self.0.iter().filter(|fingerprint| **fingerprint == sought).count() as u64
     }
 
-    /// How many of those a sink has not had: its gap has them, or they come after it.
-    fn lacking(&self, sink: &mut SinkPosition, line: &str) -> u64 {
+    /// How many of those a sink has not had: its gap has them, or the quarantine, or they come after it.
+    fn lacking(&self, sink: &mut SinkPosition, quarantined: &mut Places, line: &str) -> u64 {
         let sought = RecordHash::of(line.as_bytes()).fingerprint();
         let places = self.0.iter().zip(0..).filter(|(fingerprint, _)| **fingerprint == sought);
-        places.filter(|(_, place)| *place >= sink.accepted || sink.gap.contains(*place)).count() as u64
+        let mut lacks = |place: u64| place >= sink.accepted || sink.gap.contains(place) || quarantined.contains(place);
+        places.map(|(_, place)| place).filter(|place| lacks(*place)).count() as u64
     }
 }
 
+fn id_of(key: &Key) -> ObjectId {
+    ObjectId::new(key.0, key.1.as_str())
+}
+
 /// A message that truly told of this version is deleted. By then each sink had all of the version, or of a later one that
-/// was read whole, or has the object in its backlog; or the feed has it in its own; or the object was not there any more.
+/// was read whole, or has the object in its backlog; or the feed has it in its own; or the version, or a later one, cannot be
+/// read and is in quarantine; or the object was not there any more.
 pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
     let (Some(object), Some(store)) = (state.objects.get(key), state.store.as_ref()) else { return };
     if object.missed > version {
         return;
     }
     let told = &object.versions[version].lines;
-    let serves = |at: usize, written: &Written| written.was_answered && (at >= version || written.lines == *told);
-    let read: Vec<&Written> = object
-        .versions
-        .iter()
-        .enumerate()
-        .filter(|(at, written)| serves(*at, written))
-        .map(|(_, written)| written)
-        .collect();
-    let accepted = Accepted::of(store, key);
-    let id = ObjectId::new(key.0, key.1.as_str());
+    let serves = |(at, written): &(usize, &Written)| *at >= version || written.lines == *told;
+    let may_serve: Vec<&Written> =
+        object.versions.iter().enumerate().filter(serves).map(|(_, written)| written).collect();
+    let accepted = Accepted::of(store, key, object);
+    let id = id_of(key);
     let owed: Vec<bool> =
         (0..state.received.len()).map(|sink| at_once(store.backlog.is_in_backlog(&sink_name(sink), &id))).collect();
-    let is_served = |written: &&&Written| {
+    let is_served = |written: &&Written| {
         let counts = counted(&written.lines);
         let is_accepted = counts.iter().all(|(line, count)| accepted.copies(line) >= *count);
+        // What is in quarantine is passed by every sink.
+        let delivered = || counts.iter().filter(|(line, _)| !is_garbled(line) && !is_long(line));
         let mut sinks = state.received.iter().zip(&owed);
         is_accepted
-            && sinks.all(|(received, owed)| *owed || counts.iter().all(|(line, count)| received.copies(line) >= *count))
+            && sinks.all(|(received, owed)| *owed || delivered().all(|(line, count)| received.copies(line) >= *count))
     };
     if owed.iter().all(|owed| *owed) || at_once(store.backlog.unread_kind(&id)).is_some() {
         return;
     }
-    if read.is_empty() {
-        state.violate(format!("message {message} is deleted, and version {version} of {} was never read", key.1));
-    } else if !read.iter().any(|written| is_served(&written)) {
-        let what = "a sink has not had it and no backlog says so";
-        state.violate(format!("message {message} is deleted, and of version {version} of {} {what}", key.1));
+    let mut read = may_serve.iter().filter(|written| written.was_answered && !written.is_damaged);
+    if read.clone().any(|written| is_served(written)) {
+        return;
     }
+    let why = match read.next() {
+        None => format!("version {version} of {} was never read", key.1),
+        Some(_) => format!("of version {version} of {} a sink has not had all and no backlog says so", key.1),
+    };
+    if may_serve.iter().any(|written| written.was_unreadable) && state.is_quarantined(key) {
+        return;
+    }
+    state.violate(format!("message {message} is deleted, and {why}"));
 }
 
 /// What is left to do; nothing, once the world may come to rest.
@@ -114,51 +132,42 @@ pub fn left(state: &State) -> Option<String> {
         }
     }
     for (key, object) in &state.objects {
-        let content = counted(object.lines());
+        let mut content = counted(object.readable());
+        content.retain(|line, _| !is_garbled(line));
         for (sink, received) in state.received.iter().enumerate() {
             let lost = content.iter().filter(|(line, count)| received.copies(line) < **count).count();
             if lost > 0 {
                 return Some(format!("s{sink} has not had {lost} lines that {} holds", key.1));
             }
         }
+        let unreadable = at_once(store.positions.position(&id_of(key), &[])).unreadable;
+        let etag = object.versions.last().map(|written| &written.etag);
+        if object.is_unreadable() && unreadable.map(|version| version.etag).as_ref() != etag {
+            return Some(format!("{} cannot be read, and is not in quarantine", key.1));
+        }
     }
     None
+}
+
+/// How many records a sink has not had that are there.
+pub fn lost(state: &State) -> u64 {
+    let mut lost = 0;
+    for object in state.objects.values() {
+        for (line, count) in counted(object.readable()).iter().filter(|(line, _)| !is_garbled(line)) {
+            lost += state.received.iter().map(|received| count.saturating_sub(received.copies(line))).sum::<u64>();
+        }
+    }
+    lost
 }
 
 /// What the sinks have had, at the end.
 pub fn at_end(state: &mut State) {
     let mut wrong = Vec::new();
     let Some(store) = state.store.clone() else { return };
-    let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
     let mut owners = BTreeSet::new();
     for (key, object) in &state.objects {
-        let (accepted, ever, now) = (Accepted::of(&store, key), most(&object.versions), counted(object.lines()));
-        let position = at_once(store.positions.position(&ObjectId::new(key.0, key.1.as_str()), &names));
-        let mut sinks = position.sinks.clone();
-        if object.is_there && !position.is_settled() {
-            wrong.push(format!("a sink is not settled with {}", key.1));
-        }
-        for (line, most) in &ever {
-            let (took, now) = (accepted.copies(line), now.get(line).copied().unwrap_or_default());
-            if took > *most || took < now {
-                wrong.push(format!("{}: {took} copies accepted of {most} at most and {now} at last: {line}", key.1));
-            }
-            let mut ids = BTreeSet::new();
-            for (sink, received) in state.received.iter().enumerate() {
-                let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], line));
-                // What a receiver took before the process ended may be in the gap where nobody knows that.
-                let is_whole = had + lacks == took || received.class == Class::AtLeastOnce && had + lacks > took;
-                if had > took || had < now || lacks + now > took || !is_whole {
-                    let of = format!("of {took} accepted copies of a line of {}", key.1);
-                    wrong.push(format!("s{sink} had {had}, and lacks {lacks}, {of}"));
-                }
-                ids.extend(received.lines.get(line).into_iter().flatten().cloned());
-            }
-            if ids.len() as u64 > *most {
-                wrong.push(format!("a line of {} has {} ids for {most} copies", key.1, ids.len()));
-            }
-            owners.insert(line.clone());
-        }
+        at_end_of(state, &store, key, object, &mut wrong);
+        owners.extend(object.versions.iter().flat_map(|written| &written.lines).cloned());
     }
     for (sink, received) in state.received.iter().enumerate() {
         for line in received.lines.keys().filter(|line| !owners.contains(*line)) {
@@ -168,5 +177,44 @@ pub fn at_end(state: &mut State) {
     wrong.truncate(5);
     for what in wrong {
         state.violate(what);
+    }
+}
+
+/// What the sinks have had of one object.
+fn at_end_of(state: &State, store: &Store, key: &Key, object: &Object, wrong: &mut Vec<String>) {
+    let names: Vec<Arc<str>> = (0..state.received.len()).map(|sink| sink_name(sink).into()).collect();
+    let (accepted, ever, now) = (Accepted::of(store, key, object), most(&object.versions), counted(object.readable()));
+    let position = at_once(store.positions.position(&id_of(key), &names));
+    let mut quarantined = at_once(store.quarantine.quarantined_places(&id_of(key), 0)).closed;
+    let (mut sinks, is_there) = (position.sinks.clone(), object.is_there && !object.is_unreadable());
+    if is_there && !position.is_settled() {
+        wrong.push(format!("a sink is not settled with {}", key.1));
+    }
+    if is_there && state.is_quarantined(key) {
+        wrong.push(format!("{} was read, and is in quarantine", key.1));
+    }
+    let was_put_back = state.keeping.was_put_back;
+    for (line, most) in &ever {
+        let (took, now) = (accepted.copies(line), now.get(line).copied().unwrap_or_default());
+        if took > *most || took < now {
+            wrong.push(format!("{}: {took} copies accepted of {most} at most and {now} at last: {line}", key.1));
+        }
+        let mut ids = BTreeSet::new();
+        for (sink, received) in state.received.iter().enumerate() {
+            let (had, lacks) = (received.copies(line), accepted.lacking(&mut sinks[sink], &mut quarantined, line));
+            // What a receiver took before the process ended may be in the gap where nobody knows that; and a store that was
+            // put back may never have accepted it.
+            let may_have_more = received.class == Class::AtLeastOnce || was_put_back;
+            let is_whole = had + lacks == took || may_have_more && had + lacks > took;
+            let is_right = if is_garbled(line) { had == 0 } else { had >= now && lacks + now <= took };
+            if !is_whole || !is_right || had > took && !was_put_back {
+                let of = format!("of {took} accepted copies of a line of {}: {line}", key.1);
+                wrong.push(format!("s{sink} had {had}, and lacks {lacks}, {of}"));
+            }
+            ids.extend(received.lines.get(line).into_iter().flatten().cloned());
+        }
+        if ids.len() as u64 > *most {
+            wrong.push(format!("a line of {} has {} ids for {most} copies", key.1, ids.len()));
+        }
     }
 }

@@ -1,25 +1,68 @@
 //! What a seed decides before anything runs: how the collector is configured, and what happens in the world and when.
 
-use std::fmt;
 use std::fmt::Write as _;
 
 use crate::chance::Chance;
-use crate::world::receiver::{Class, Mode};
+use crate::happening::{Change, Happening};
+use crate::world::content::{Form, LINE_BYTES_MAX};
+use crate::world::place;
+use crate::world::receiver::Class;
 
-/// The feed whose objects are told of by a queue, and the one that is scanned.
+/// The feeds by their buckets. Objects of all but one are told of by the queue that they share; that one is scanned.
 pub const BUCKET: &str = "logs";
+pub const BESIDE: &str = "beside";
+pub const LAKE: &str = "lake";
 pub const SHELF: &str = "shelf";
+
+/// What an object is: in which bucket it is, and how its records are stored there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Lines,
+    Gzip,
+    /// Lines in another bucket.
+    Beside,
+    /// Rows of a Parquet file, which is written once.
+    Rows,
+    /// Lines in the place that is scanned.
+    Shelf,
+}
+
+impl Kind {
+    pub fn bucket(self) -> &'static str {
+        match self {
+            Self::Lines | Self::Gzip => BUCKET,
+            Self::Beside => BESIDE,
+            Self::Rows => LAKE,
+            Self::Shelf => SHELF,
+        }
+    }
+
+    pub fn form(self) -> Form {
+        match self {
+            Self::Lines | Self::Beside | Self::Shelf => Form::Lines,
+            Self::Gzip => Form::Gzip,
+            Self::Rows => Form::Rows,
+        }
+    }
+}
 
 /// How a run is set up.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub sinks: Vec<Class>,
-    pub objects: usize,
-    /// Of those, the last so many are in the place that is scanned.
-    pub on_shelf: usize,
+    pub objects: Vec<Kind>,
     pub limits: String,
+    pub objects_at_once: usize,
     pub queue: String,
+    pub held_max: usize,
+    /// As no message is given back for.
     pub visibility_secs: u64,
+    /// Whether lines are limited until the world is healed.
+    pub limits_lines: bool,
+    /// Whether the store is copied, and a copy put back.
+    pub copies: bool,
+    /// The buckets that are at fault, where nothing else is: no other feed may wait for them.
+    pub at_fault: Vec<&'static str>,
     pub rates: Rates,
 }
 
@@ -41,73 +84,6 @@ pub struct Rates {
     pub deleted_comes_again: usize,
 }
 
-/// One thing that happens.
-#[derive(Clone, Debug)]
-pub enum Happening {
-    Write {
-        object: usize,
-        change: Change,
-    },
-    Sink {
-        sink: usize,
-        mode: Mode,
-        for_ms: u64,
-    },
-    StoreFull {
-        for_ms: u64,
-    },
-    ClockJump {
-        by_ms: i64,
-    },
-    Forge {
-        object: usize,
-        forgery: Forgery,
-    },
-    /// The notification of an earlier version comes once more.
-    Repeat {
-        object: usize,
-        version: usize,
-    },
-    /// The process ends at the gate that is so many away.
-    Kill {
-        gates: u64,
-    },
-    /// The process is asked to stop.
-    Stop,
-}
-
-/// What a writer does to an object.
-#[derive(Clone, Debug)]
-pub enum Change {
-    Append(u64),
-    Insert(u64, usize),
-    Reorder(u64),
-    Double(usize),
-    /// Only so many lines are left.
-    Shrink(usize),
-    /// One line in so many is gone.
-    Thin(usize),
-    /// All that was ever there is there again.
-    Regrow,
-    Delete,
-    /// Deleted, and written again with other lines.
-    Anew(u64),
-    CopyInPlace,
-}
-
-/// What a message claims that no place sent.
-#[derive(Clone, Copy, Debug)]
-pub enum Forgery {
-    /// Of an object of a feed: any entity tag, and the highest sequencer.
-    Object,
-    /// Of an object that is not there.
-    Nothing,
-    /// Of a bucket that no feed reads.
-    Elsewhere,
-    /// No notification at all.
-    Garbage,
-}
-
 /// What happens, and when, in milliseconds since the beginning.
 pub struct Plan {
     pub setting: Setting,
@@ -118,14 +94,24 @@ pub struct Plan {
 
 const RATES: [usize; 4] = [0, 5, 30, 100];
 
+/// How long chaos lasts. One seed in so many has outages of days, and one in so many is quiet but for one feed.
+const ENDS_MS: [u64; 4] = [20_000, 120_000, 600_000, 2_400_000];
+const DAYS_MS: [u64; 3] = [86_400_000, 2 * 86_400_000, 3 * 86_400_000];
+const DAYS_EACH: usize = 200;
+const UNFAIR_EACH: usize = 12;
+
 impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::from_seed(seed ^ 0x504c_414e);
+        if chance.below(UNFAIR_EACH) == 0 {
+            return Self::of_one_feed_at_fault(&mut chance);
+        }
         let setting = Setting::draw(&mut chance);
         let count = 5 + chance.below(50);
-        let ends_ms = pick(&mut chance, &[20_000, 120_000, 600_000, 2_400_000]);
+        let ends_ms =
+            if chance.below(DAYS_EACH) == 0 { pick(&mut chance, &DAYS_MS) } else { pick(&mut chance, &ENDS_MS) };
         let mut happenings = Vec::with_capacity(count);
-        for object in 0..setting.objects {
+        for object in 0..setting.objects.len() {
             let change = Change::Append(1 + chance.below(12) as u64);
             happenings.push((chance.below(3000) as u64, Happening::Write { object, change }));
         }
@@ -133,13 +119,46 @@ impl Plan {
             let at_ms = chance.below(ends_ms as usize) as u64;
             happenings.push((at_ms, Happening::draw(&mut chance, &setting, ends_ms)));
         }
+        if setting.copies {
+            let copied_ms = chance.below(ends_ms as usize) as u64;
+            let put_back_ms = copied_ms + chance.below((ends_ms - copied_ms) as usize) as u64;
+            happenings.extend([(copied_ms, Happening::Backup), (put_back_ms, Happening::PutBack)]);
+        }
+        happenings.sort_by_key(|(at_ms, _)| *at_ms);
+        Self { setting, happenings, ends_ms }
+    }
+
+    /// Nothing goes wrong but in the buckets of some feeds: those of the others are delivered as if there were none.
+    fn of_one_feed_at_fault(chance: &mut Chance) -> Self {
+        let objects = [Kind::Lines, Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Rows, Kind::Beside, Kind::Beside];
+        let mut setting = Setting::quiet(1 + chance.below(3), 0, "");
+        setting.objects = objects.into();
+        setting.objects_at_once = pick(chance, &[1, 4, 8]);
+        setting.held_max = pick(chance, &[90, 1000]);
+        setting.at_fault = match chance.below(4) {
+            0 => vec![BESIDE],
+            1 => vec![LAKE],
+            2 => vec![BUCKET],
+            _ => vec![BESIDE, LAKE],
+        };
+        let ends_ms = pick(chance, &[60_000, 600_000, 3_600_000]);
+        let mut happenings = Vec::new();
+        for &bucket in &setting.at_fault {
+            let (at_ms, mode) = (chance.below(5000) as u64, place::Mode::draw(chance));
+            happenings.push((at_ms, Happening::Place { bucket, mode, for_ms: ends_ms }));
+        }
+        for _ in 0..20 + chance.below(60) {
+            let object = chance.below(setting.objects.len());
+            let change = Change::Append(1 + chance.below(12) as u64);
+            happenings.push((chance.below(ends_ms as usize) as u64, Happening::Write { object, change }));
+        }
         happenings.sort_by_key(|(at_ms, _)| *at_ms);
         Self { setting, happenings, ends_ms }
     }
 }
 
-fn pick<T: Copy>(chance: &mut Chance, from: &[T]) -> T {
-    from[chance.below(from.len())]
+pub fn pick<T: Clone>(chance: &mut Chance, from: &[T]) -> T {
+    from[chance.below(from.len())].clone()
 }
 
 impl Setting {
@@ -147,62 +166,103 @@ impl Setting {
     pub fn quiet(sinks: usize, objects: usize, limits: &str) -> Self {
         Self {
             sinks: vec![Class::Exact; sinks],
-            objects,
-            on_shelf: 0,
+            objects: vec![Kind::Lines; objects],
             limits: limits.to_owned(),
-            queue: String::new(),
-            visibility_secs: 120,
+            objects_at_once: 8,
+            queue: "visibility_secs = 121\n".to_owned(),
+            held_max: 1000,
+            visibility_secs: 121,
+            limits_lines: false,
+            copies: false,
+            at_fault: Vec::new(),
             rates: Rates::default(),
         }
     }
 
     fn draw(chance: &mut Chance) -> Self {
+        let kinds = [
+            Kind::Lines,
+            Kind::Lines,
+            Kind::Lines,
+            Kind::Lines,
+            Kind::Gzip,
+            Kind::Gzip,
+            Kind::Rows,
+            Kind::Beside,
+            Kind::Shelf,
+            Kind::Shelf,
+        ];
         let sinks = (0..pick(chance, &[1, 2, 2, 2, 3])).map(|_| pick(chance, &[Class::Exact, Class::AtLeastOnce]));
         let sinks = sinks.collect();
-        let objects = 1 + chance.below(5);
-        let on_shelf = if chance.below(4) == 0 { 1 + chance.below(objects) } else { 0 };
+        let objects = (0..1 + chance.below(5)).map(|_| pick(chance, &kinds)).collect();
         let mut limits = String::new();
         for (key, values) in [
             ("sink_patience", &["\"1s\"", "\"5s\""][..]),
             ("owe_after", &["\"30s\"", "\"2m\"", "\"10m\"", "\"10m\"", "\"never\""]),
-            ("objects_at_once", &["1", "2", "4", "8"]),
             ("batch_bytes", &["1", "1024", "16384", "1048576"]),
             ("batch_events", &["1", "3", "10", "10000"]),
             ("batch_age", &["\"10ms\"", "\"200ms\"", "\"1s\""]),
             ("memory_bytes", &["157286400", "201326592"]),
             ("fingerprints_in_memory", &["1", "7", "1000000"]),
+            ("quarantine_entries_per_object", &["1", "1000", "1000"]),
+            ("quarantine_bytes_max", &["0", "1073741824"]),
             ("stall_after", &["\"2m\"", "\"10m\""]),
         ] {
             let _ = writeln!(limits, "{key} = {}", pick(chance, values));
         }
-        let visibility_secs = pick(chance, &[10, 30, 120]);
-        let (receivers, held_max) = (1 + chance.below(3), pick(chance, &[10, 20, 1000]));
-        let queue = format!("visibility_secs = {visibility_secs}\nreceivers = {receivers}\nheld_max = {held_max}\n");
-        Self { sinks, objects, on_shelf, limits, queue, visibility_secs, rates: Rates::draw(chance) }
+        let visibility_secs = pick(chance, &[11, 31, 121]);
+        let queue = format!("visibility_secs = {visibility_secs}\nreceivers = {}\n", 1 + chance.below(3));
+        Self {
+            sinks,
+            objects,
+            limits,
+            objects_at_once: pick(chance, &[1, 2, 4, 8]),
+            queue,
+            held_max: pick(chance, &[10, 20, 1000]),
+            visibility_secs,
+            limits_lines: chance.below(2) == 0,
+            copies: chance.below(5) == 0,
+            at_fault: Vec::new(),
+            rates: Rates::draw(chance),
+        }
     }
 
     /// The bucket and the key of an object.
     pub fn place_of(&self, object: usize) -> (&'static str, String) {
-        let bucket = if object + self.on_shelf >= self.objects { SHELF } else { BUCKET };
-        (bucket, format!("workspaceId={object}/date=2026-01-01/auditlogs_{object}.json"))
+        let kind = self.objects[object];
+        let key = match kind.form() {
+            Form::Lines => format!("workspaceId={object}/date=2026-01-01/auditlogs_{object}.json"),
+            Form::Gzip => format!("date=2026-01-01/part-{object}.json.gz"),
+            Form::Rows => format!("etl/v1/data/region=r/organization=org-o/year=26/{object}-snappy.parquet"),
+        };
+        (kind.bucket(), key)
     }
 
-    /// The configuration that the collector is given.
-    pub fn config(&self, state: &str) -> String {
+    /// The buckets that feeds read.
+    pub fn buckets(&self) -> Vec<&'static str> {
+        let is_read = |bucket: &&str| *bucket == BUCKET || self.objects.iter().any(|kind| kind.bucket() == *bucket);
+        [BUCKET, BESIDE, LAKE, SHELF].into_iter().filter(is_read).collect()
+    }
+
+    /// The configuration that the collector is given. Once it is mended, lines are not limited any more.
+    pub fn config(&self, state: &str, is_mended: bool) -> String {
         let names: Vec<String> = (0..self.sinks.len()).map(|sink| format!("\"{}\"", sink_name(sink))).collect();
         let names = names.join(", ");
-        let mut text = format!("state_dir = \"{state}\"\n[limits]\n{}", self.limits);
-        let feed = |bucket: &str, told: &str| {
-            format!(
-                "[feed.{bucket}]\nfamily = \"databricks\"\nbucket = \"{bucket}\"\nregion = \"eu-central-1\"\nsinks = [{names}]\n{told}\n"
-            )
-        };
-        text.push_str(&feed(BUCKET, "queue = \"events\""));
-        if self.on_shelf > 0 {
-            text.push_str(&feed(SHELF, "scan_every = \"1m\""));
+        let at_once = self.objects_at_once;
+        let mut text = format!("state_dir = \"{state}\"\n[limits]\n{}objects_at_once = {at_once}\n", self.limits);
+        if self.limits_lines && !is_mended {
+            let _ = writeln!(text, "line_bytes_max = {LINE_BYTES_MAX}");
         }
-        let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/events";
-        let _ = writeln!(text, "[queue.events]\nurl = \"{url}\"\n{}", self.queue);
+        for bucket in self.buckets() {
+            let family = if bucket == LAKE { "lakefs" } else { "databricks" };
+            let told = if bucket == SHELF { "scan_every = \"1m\"" } else { "queue = \"events\"" };
+            let _ = writeln!(
+                text,
+                "[feed.{bucket}]\nfamily = \"{family}\"\nbucket = \"{bucket}\"\nregion = \"eu-central-1\"\nsinks = [{names}]\n{told}"
+            );
+        }
+        let (url, held_max) = ("https://sqs.eu-central-1.amazonaws.com/123456789012/events", self.held_max);
+        let _ = writeln!(text, "[queue.events]\nurl = \"{url}\"\nheld_max = {held_max}\n{}", self.queue);
         for sink in 0..self.sinks.len() {
             let name = sink_name(sink);
             let _ = writeln!(
@@ -231,65 +291,6 @@ impl Rates {
             delayed: pick(chance, &[0, 100, 300]),
             lapses: pick(chance, &[0, 0, 50]),
             deleted_comes_again: pick(chance, &[0, 0, 50]),
-        }
-    }
-}
-
-impl Happening {
-    fn draw(chance: &mut Chance, setting: &Setting, ends_ms: u64) -> Self {
-        let object = chance.below(setting.objects);
-        // Outages last from a moment to longer than the chaos.
-        let for_ms = |chance: &mut Chance| {
-            let most_ms = pick(chance, &[2_000, 30_000, 900_000]);
-            1 + chance.below(most_ms) as u64
-        };
-        match chance.below(100) {
-            0..60 => Self::Write { object, change: Change::draw(chance) },
-            60..78 => {
-                let (sink, mode) = (chance.below(setting.sinks.len()), Mode::draw(chance));
-                Self::Sink { sink, mode, for_ms: for_ms(chance) }
-            }
-            78..81 => Self::StoreFull { for_ms: for_ms(chance).min(60_000) },
-            81..84 => Self::ClockJump { by_ms: pick(chance, &[-7_200_000, -1_000, 1_000, 3_600_000, 86_400_000]) },
-            84..89 => {
-                let forgery =
-                    [Forgery::Object, Forgery::Object, Forgery::Nothing, Forgery::Elsewhere, Forgery::Garbage];
-                Self::Forge { object, forgery: pick(chance, &forgery) }
-            }
-            89..97 => {
-                let most = pick(chance, &[5, 50, 500]);
-                Self::Kill { gates: chance.below(most) as u64 }
-            }
-            97.. if ends_ms > 60_000 => Self::Stop,
-            _ => Self::Write { object, change: Change::draw(chance) },
-        }
-    }
-}
-
-impl Change {
-    fn draw(chance: &mut Chance) -> Self {
-        let few = |chance: &mut Chance| 1 + chance.below(12) as u64;
-        match chance.below(20) {
-            0..6 => Self::Append(few(chance)),
-            6..8 => Self::Insert(few(chance), chance.below(30)),
-            8..10 => Self::Reorder(chance.number()),
-            10..12 => Self::Double(chance.below(30)),
-            12 => Self::Shrink(chance.below(20)),
-            13 => Self::Thin(2 + chance.below(4)),
-            14 => Self::Regrow,
-            15 => Self::Delete,
-            16 => Self::Anew(few(chance)),
-            17..19 => Self::CopyInPlace,
-            _ => Self::Append(40 + chance.below(60) as u64),
-        }
-    }
-}
-
-impl fmt::Display for Happening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { object, change } => write!(f, "writer: {change:?} of object {object}"),
-            other => write!(f, "{other:?}"),
         }
     }
 }

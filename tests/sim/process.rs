@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auditferry::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
-use auditferry::collector::clock::Clock;
-use auditferry::collector::compute::Compute;
-use auditferry::collector::random::Random;
-use auditferry::collector::shutdown::{self, Stop};
-use auditferry::collector::{self, Error, Mode, world};
-use auditferry::config::Config;
-use auditferry::object::Place as AnyPlace;
-use auditferry::sink;
+use auditferry::testing::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
+use auditferry::testing::collector::clock::Clock;
+use auditferry::testing::collector::compute::Compute;
+use auditferry::testing::collector::random::Random;
+use auditferry::testing::collector::shutdown::{self, Stop};
+use auditferry::testing::collector::{self, Error, Mode, world};
+use auditferry::testing::config::Config;
+use auditferry::testing::object::Place as AnyPlace;
+use auditferry::testing::sink;
 use tokio::time::Instant;
 
 use crate::log;
-use crate::plan::{BUCKET, SHELF, sink_name};
+use crate::plan::sink_name;
 use crate::world::World;
 use crate::world::place::Place;
 use crate::world::queue::EventQueue;
@@ -90,17 +90,21 @@ async fn write(world: World, mut writing: Writing) {
 
 fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
     let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
-    let places = [BUCKET, SHELF].into_iter().filter(|bucket| config.feed.contains_key(*bucket));
+    let places = world.state().setting.buckets();
     let sinks = (0..config.sink.len())
         .map(|sink| (sink_name(sink), vec![sink::memory(Receiver { world: world.clone(), sink })]));
     let clock = world.clone();
     world::World {
-        clock: Clock::of(move || clock.state().wall_ms()),
+        clock: Clock::of(move || {
+            let mut state = clock.state();
+            state.is_asked("the clock");
+            state.wall_ms()
+        }),
         random: Random::seeded(seed),
         compute: Compute::InPlace,
         store,
         scratch: Arc::new(DiskScratch(config.state_dir.clone())),
-        places: places.map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
+        places: places.into_iter().map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
         queues: [("events".to_owned(), EventQueue { world: world.clone() })].into(),
         sinks: sinks.collect(),
         identities: Vec::new(),

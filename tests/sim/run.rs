@@ -4,20 +4,26 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use auditferry::checkpoint::{Durability, SqliteStore};
-use auditferry::collector::shutdown::Stop;
-use auditferry::config::{Config, load};
+use auditferry::testing::checkpoint::{Durability, SqliteStore};
+use auditferry::testing::collector::shutdown::Stop;
+use auditferry::testing::config::{Config, load};
 
 use crate::chance::Chance;
+use crate::happening::{Change, Happening};
 use crate::oracle;
-use crate::plan::{BUCKET, Happening, Plan, Rates};
+use crate::plan::{Plan, Rates, SHELF, Setting};
 use crate::process::{self, Beside, End};
+use crate::tally::Tally;
+use crate::world::place::Object;
 use crate::world::receiver::Received;
 use crate::world::{State, World};
 
 /// Once healed, the world comes to rest within so long, and rests for so long.
 const HEALING_MS: u64 = 3_600_000;
 const REST_MS: u64 = 600_000;
+
+/// Messages that were put off may take the time that they were put off for, but all in all not longer than this.
+const PUT_OFF_MS: u64 = 86_400_000;
 
 /// How often it is looked whether it has come to rest.
 const LOOK_MS: u64 = 5_000;
@@ -28,6 +34,7 @@ pub struct Outcome {
     pub violations: Vec<String>,
     pub trace: String,
     pub digest: blake3::Hash,
+    pub tally: Tally,
     happenings: usize,
 }
 
@@ -60,29 +67,40 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
     let happenings = VecDeque::from(happenings);
     let count = happenings.len();
     let directory = tempfile::Builder::new().prefix("sim").tempdir_in(memory()).unwrap();
-    let config = config(&setting.config(&directory.path().join("state").display().to_string()), directory.path());
-    let world = World::new(setting, seed);
+    let configs = [false, true].map(|is_mended| config(&setting, directory.path(), is_mended));
+    let world = World::new(setting, directory.path().to_owned(), seed);
     let mut course = Course { happenings, ends_ms, phase: Phase::Chaos };
     let mut chance = Chance::from_seed(seed ^ 0x444f_574e);
     let mut number = 0;
     while !matches!(course.phase, Phase::Over) && world.state().violations.is_empty() {
-        let end = process::run(&world, &config, seed ^ number, &mut course);
+        let is_mended = !matches!(course.phase, Phase::Chaos);
+        let end = process::run(&world, &configs[usize::from(is_mended)], seed ^ number, &mut course);
         number += 1;
         let mut state = world.state();
-        if let End::Itself(Err(error)) = end {
-            state.violate(format!("the process ended by itself: {error}"));
-        }
-        if world.holders() > 1 {
+        let how = match end {
+            End::Killed => "at a gate",
+            End::Itself(Ok(())) => "when it was asked to",
+            End::Itself(Err(error)) => {
+                state.violate(format!("the process ended by itself: {error}"));
+                "by itself"
+            }
+        };
+        *state.tally.ends.entry(how).or_default() += 1;
+        if world.holders() > 1 || state.bodies > 0 {
             state.violate("something of the process is still there".to_owned());
         }
+        state.put_back();
         state.pass_ms(chance.below(60_000) as u64);
     }
-    let state = world.state();
+    let mut state = world.state();
+    state.tally.seeds = 1;
+    state.tally.simulated_ms = state.now_ms();
     Outcome {
         seed,
         violations: state.violations.clone(),
         trace: state.trace(),
         digest: state.digest(),
+        tally: state.tally.clone(),
         happenings: count,
     }
 }
@@ -109,12 +127,13 @@ fn memory() -> &'static Path {
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-fn config(text: &str, directory: &Path) -> Config {
-    let path = directory.join("auditferry.toml");
-    std::fs::write(&path, text).unwrap();
+fn config(setting: &Setting, directory: &Path, is_mended: bool) -> Config {
+    let (path, state_dir) = (directory.join("auditferry.toml"), directory.join("state"));
+    let text = setting.config(&state_dir.display().to_string(), is_mended);
+    std::fs::write(&path, &text).unwrap();
     let config = load::load(&[path], []).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
-    std::fs::create_dir(&config.state_dir).unwrap();
-    std::fs::write(config.state_dir.join("checkpoints.sqlite"), template()).unwrap();
+    std::fs::create_dir_all(&state_dir).unwrap();
+    std::fs::write(state_dir.join("checkpoints.sqlite"), template()).unwrap();
     config
 }
 
@@ -142,53 +161,76 @@ struct Course {
 
 enum Phase {
     Chaos,
-    /// Healed, and resting since then.
-    Healed {
-        at_ms: u64,
-        looked_ms: u64,
-        rests_since_ms: Option<u64>,
-    },
+    Healed(Healed),
     Over,
+}
+
+/// Healed, and resting since some time.
+struct Healed {
+    began_ms: u64,
+    /// From when on an hour has to do: when the last message that was put off comes again.
+    at_ms: u64,
+    looked_ms: u64,
+    rests_since_ms: Option<u64>,
+    /// The process that is to be the next before what is in quarantine is tried again, under limits that are mended.
+    requeues_in: Option<u32>,
 }
 
 impl Beside for Course {
     fn next_ms(&self) -> u64 {
-        match self.phase {
+        match &self.phase {
             Phase::Chaos => self.happenings.front().map_or(self.ends_ms, |(at_ms, _)| *at_ms),
-            Phase::Healed { looked_ms, .. } => looked_ms + LOOK_MS,
+            Phase::Healed(healed) => healed.looked_ms + LOOK_MS,
             Phase::Over => u64::MAX >> 16,
         }
     }
 
     fn happen(&mut self, world: &World, stop: &Stop) {
         let mut state = world.state();
-        let now_ms = state.now_ms();
         match &mut self.phase {
             Phase::Chaos => match self.happenings.pop_front() {
                 Some((_, happening)) => state.happen(&happening, stop),
-                None => {
-                    state.heal();
-                    // What was put off comes again when it was to.
-                    let at_ms = state.messages.all.values().map(|sent| sent.visible_ms).max().unwrap_or(0);
-                    self.phase = Phase::Healed { at_ms: at_ms.max(now_ms), looked_ms: now_ms, rests_since_ms: None };
-                }
+                None => self.phase = Phase::Healed(state.heal(stop)),
             },
-            Phase::Healed { at_ms, looked_ms, rests_since_ms } => {
-                *looked_ms = now_ms;
-                let left = oracle::left(&state);
-                *rests_since_ms = left.is_none().then(|| rests_since_ms.unwrap_or(now_ms).max(state.last_get_ms));
-                if rests_since_ms.is_some_and(|since_ms| now_ms - since_ms >= REST_MS) {
-                    oracle::at_end(&mut state);
-                } else if now_ms > *at_ms + HEALING_MS {
-                    let left = left.unwrap_or_else(|| "objects are read again and again".to_owned());
-                    state.violate(format!("an hour after the healing {left}"));
-                } else {
-                    return;
+            Phase::Healed(healed) => {
+                if healed.look(&mut state) {
+                    self.phase = Phase::Over;
+                    stop.request();
                 }
-                self.phase = Phase::Over;
-                stop.request();
             }
             Phase::Over => {}
+        }
+    }
+}
+
+impl Healed {
+    /// Returns whether the world has rested for long enough, or does not come to rest.
+    fn look(&mut self, state: &mut State) -> bool {
+        let now_ms = state.now_ms();
+        self.looked_ms = now_ms;
+        if self.requeues_in.is_some_and(|process| state.process >= process) {
+            self.requeues_in = None;
+            state.requeue();
+        }
+        if now_ms < self.began_ms + PUT_OFF_MS {
+            self.at_ms = self.at_ms.max(state.put_off_until_ms());
+        }
+        let left = oracle::left(state);
+        let is_done = left.is_none() && self.requeues_in.is_none();
+        self.rests_since_ms = is_done.then(|| self.rests_since_ms.unwrap_or(now_ms).max(state.last_get_ms));
+        match self.rests_since_ms {
+            Some(since_ms) if now_ms >= since_ms + REST_MS => {
+                state.tally.quiet_ms = since_ms.saturating_sub(self.began_ms);
+                oracle::at_end(state);
+                true
+            }
+            _ if now_ms > self.at_ms + HEALING_MS => {
+                state.tally.lost = oracle::lost(state);
+                let left = left.unwrap_or_else(|| "objects are read again and again".to_owned());
+                state.violate(format!("an hour after the healing {left}"));
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -199,31 +241,64 @@ impl State {
         let now_ms = self.now_ms();
         match *happening {
             Happening::Write { object, ref change } => self.write(object, change),
+            Happening::Archive { object } => self.archive(object),
+            Happening::Thaw { object } => self.thaw(&self.setting.place_of(object)),
             Happening::Sink { sink, mode, for_ms } => {
                 (self.received[sink].mode, self.received[sink].until_ms) = (mode, now_ms + for_ms);
+                self.tally.fault(mode.word());
             }
-            Happening::StoreFull { for_ms } => self.full_until_ms = now_ms + for_ms,
-            Happening::ClockJump { by_ms } => self.jump_ms += by_ms,
+            Happening::Place { bucket, mode, for_ms } => {
+                self.places.insert(bucket, (mode, now_ms + for_ms));
+                self.tally.fault(mode.word());
+            }
+            Happening::StoreFull { for_ms } => {
+                self.full_until_ms = now_ms + for_ms;
+                self.tally.fault("store is full");
+            }
+            Happening::ClockJump { by_ms } => {
+                self.jump_ms += by_ms;
+                self.tally.fault("clock jumps");
+            }
             Happening::Repeat { object, version } => self.tell(&self.setting.place_of(object), version),
-            Happening::Forge { object, forgery } => self.forge(&self.setting.place_of(object), forgery),
+            Happening::Forge { object, forgery } => {
+                self.forge(&self.setting.place_of(object), forgery);
+                self.tally.fault("message is forged");
+            }
+            Happening::Requeue => self.requeue(),
+            Happening::Backup => self.back_up(),
+            Happening::PutBack => self.will_put_back(),
             Happening::Kill { gates } => self.kill_in = Some(gates),
             Happening::Stop => stop.request(),
         }
     }
 
-    /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more.
-    fn heal(&mut self) {
-        let were_lost = self.rates.lost > 0;
+    /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
+    /// restored, and some of those that are damaged are written once more. Limits are mended, for the process that begins
+    /// next, and what is in quarantine is tried again then.
+    fn heal(&mut self, stop: &Stop) -> Healed {
+        let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
         self.kill_in = None;
         self.full_until_ms = 0;
+        self.places.clear();
+        self.born.clear();
         self.received.iter_mut().for_each(Received::heal);
         self.note("the world is healed");
-        if !were_lost {
-            return;
+        for object in 0..self.setting.objects.len() {
+            let key = self.setting.place_of(object);
+            self.thaw(&key);
+            let is_unreadable = self.objects.get(&key).is_some_and(Object::is_unreadable);
+            if is_unreadable && self.chance.below(2) == 0 {
+                self.write(object, &Change::CopyInPlace);
+            } else if were_lost && key.0 != SHELF && self.objects.get(&key).is_some_and(|found| found.is_there) {
+                self.notify(&key);
+            }
         }
-        let there = self.objects.iter().filter(|((bucket, _), object)| object.is_there && *bucket == BUCKET);
-        let there: Vec<_> = there.map(|(key, _)| key.clone()).collect();
-        there.iter().for_each(|key| self.notify(key));
+        if self.setting.limits_lines {
+            stop.request();
+        }
+        let now_ms = self.now_ms();
+        let requeues_in = Some(self.process + u32::from(self.setting.limits_lines));
+        Healed { began_ms: now_ms, at_ms: now_ms, looked_ms: now_ms, rests_since_ms: None, requeues_in }
     }
 }

@@ -1,10 +1,20 @@
-//! Faults that were met, each as the few happenings that show it.
+//! Faults that were met, and what is promised of rare happenings, each as the few happenings that show it.
 
-use crate::plan::{Change, Forgery, Happening, Plan, Rates, Setting};
-use crate::run::play;
-use crate::world::receiver::Mode;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use crate::happening::{Change, Forgery, Happening};
+use crate::plan::{BESIDE, Kind, Plan, Rates, Setting};
+use crate::run::{play, run};
+use crate::tally::Tally;
+use crate::world::content::Damage;
+use crate::world::receiver::{Class, Mode};
+use crate::world::{World, place};
 
 const APPEND: Change = Change::Append(5);
+
+const HOUR_MS: u64 = 3_600_000;
 
 fn write(at_secs: u64, object: usize, change: Change) -> (u64, Happening) {
     (at_secs * 1000, Happening::Write { object, change })
@@ -14,14 +24,28 @@ fn refuses(at_secs: u64, sink: usize, for_secs: u64) -> (u64, Happening) {
     (at_secs * 1000, Happening::Sink { sink, mode: Mode::Refuses, for_ms: for_secs * 1000 })
 }
 
-/// The scene keeps the promises, from a healing at `ends_secs` on.
-fn holds(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>) {
-    holds_with(setting, ends_secs, happenings, 0);
+fn fails(at_secs: u64, bucket: &'static str, for_secs: u64) -> (u64, Happening) {
+    (at_secs * 1000, Happening::Place { bucket, mode: place::Mode::Fails, for_ms: for_secs * 1000 })
 }
 
-fn holds_with(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>, seed: u64) {
+fn at(at_secs: u64, happening: Happening) -> (u64, Happening) {
+    (at_secs * 1000, happening)
+}
+
+/// The scene keeps the promises, from a healing at `ends_secs` on. Returns what happened.
+fn holds(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>) -> Tally {
+    holds_with(setting, ends_secs, happenings, 0)
+}
+
+fn holds_with(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>, seed: u64) -> Tally {
     let outcome = play(Plan { setting, happenings, ends_ms: ends_secs * 1000 }, seed);
     assert!(outcome.is_good(), "{}", outcome.told());
+    outcome.tally
+}
+
+/// Two sinks, and these objects.
+fn quiet(objects: &[Kind]) -> Setting {
+    Setting { objects: objects.into(), ..Setting::quiet(2, 0, "") }
 }
 
 /// As a quiet setting, where one call in four fails.
@@ -70,4 +94,191 @@ fn in_the_simulation_an_old_notification_does_not_settle_a_later_version_that_a_
         let happenings = happenings.into_iter().chain(repeats).collect();
         holds_with(restless(1, 2), 100, happenings, seed);
     }
+}
+
+#[test]
+fn in_the_simulation_a_gone_object_with_more_messages_than_its_feeds_share_is_given_up() {
+    // Where nothing may be written into a backlog, messages past the share of a feed are put off.
+    let setting = Setting { held_max: 10, ..Setting::quiet(1, 1, "owe_after = \"never\"\n") };
+    let setting = Setting { objects: vec![Kind::Lines, Kind::Beside], ..setting };
+    let writes = (0..20).map(|turn| (100 + turn, Happening::Write { object: 0, change: APPEND }));
+    let happenings = [(1, Happening::Kill { gates: 0 })].into_iter().chain(writes);
+    holds(setting, 1, happenings.chain([(120, Happening::Write { object: 0, change: Change::Delete })]).collect());
+}
+
+#[test]
+fn in_the_simulation_a_sink_is_ahead_of_no_store_that_was_not_put_back() {
+    // A record that is none gives a batch without events, of which no receiver hears.
+    let happenings = vec![
+        write(2, 0, APPEND),
+        write(10, 0, Change::Garbled),
+        at(20, Happening::Kill { gates: 0 }),
+        write(90, 0, APPEND),
+    ];
+    let tally = holds(Setting::quiet(2, 1, ""), 100, happenings);
+    assert_eq!((tally.ends["at a gate"], tally.faults.get("sink is ahead, and that is told")), (1, None));
+}
+
+#[test]
+fn in_the_simulation_every_form_is_delivered_once_whatever_is_done_to_its_object() {
+    let kinds = [Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Beside, Kind::Shelf];
+    let changes = [APPEND, Change::Reorder(7), Change::Shrink(2), Change::CopyInPlace, Change::Regrow, APPEND];
+    let writes = (0..kinds.len()).flat_map(|object| {
+        let changes = changes.clone().into_iter().zip(1..);
+        changes.map(move |(change, turn)| write(turn * 90 + object as u64, object, change))
+    });
+    let mut happenings: Vec<_> = writes.collect();
+    happenings.sort_by_key(|(at_ms, _)| *at_ms);
+    let tally = holds(quiet(&kinds), 700, happenings);
+    // Two appends of 5 lines to four objects, and 9 rows, for two sinks.
+    assert_eq!((tally.events, tally.repeats), (2 * (4 * 10 + 9), BTreeMap::new()));
+}
+
+#[test]
+fn in_the_simulation_an_archived_object_is_delivered_once_it_is_restored() {
+    for kind in [Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf] {
+        let bucket = kind.bucket();
+        let happenings = vec![
+            // It is archived before anyone reads it.
+            fails(1, bucket, 60),
+            write(2, 0, APPEND),
+            at(5, Happening::Archive { object: 0 }),
+            at(200, Happening::Thaw { object: 0 }),
+        ];
+        let tally = holds(quiet(&[kind]), 300, happenings);
+        assert_eq!(tally.events, if kind == Kind::Rows { 18 } else { 10 }, "{kind:?}");
+    }
+}
+
+#[test]
+fn in_the_simulation_a_damaged_object_waits_in_quarantine_for_a_sound_version() {
+    for (kind, damage, seed) in [
+        (Kind::Gzip, Damage::Noise, 0),
+        (Kind::Gzip, Damage::Cut, 1),
+        (Kind::Gzip, Damage::Flipped, 2),
+        (Kind::Rows, Damage::Noise, 3),
+        (Kind::Rows, Damage::Cut, 4),
+        (Kind::Rows, Damage::Flipped, 5),
+    ] {
+        let happenings = vec![
+            write(2, 0, Change::Damaged(damage)),
+            at(10, Happening::Requeue),
+            write(60, 0, Change::CopyInPlace),
+            write(90, 0, Change::Damaged(damage)),
+            at(100, Happening::Requeue),
+        ];
+        let tally = holds_with(quiet(&[kind]), 200, happenings, seed);
+        assert!(tally.events >= 4, "the sound version was read: {tally}");
+    }
+}
+
+#[test]
+fn in_the_simulation_what_was_too_long_is_delivered_once_the_limit_is_raised_and_it_is_requeued() {
+    for (kind, keeps) in [(Kind::Lines, 1), (Kind::Gzip, 1000), (Kind::Shelf, 1)] {
+        let limits = format!("quarantine_entries_per_object = {keeps}\n");
+        let setting = Setting { objects: vec![kind], limits_lines: true, ..Setting::quiet(2, 0, &limits) };
+        let happenings = vec![
+            write(2, 0, APPEND),
+            write(10, 0, Change::Long),
+            write(20, 0, Change::Garbled),
+            refuses(100, 1, 100),
+            write(110, 0, Change::Long),
+            write(120, 0, Change::Long),
+            at(150, Happening::Requeue),
+            write(230, 0, APPEND),
+        ];
+        let tally = holds(setting, 300, happenings);
+        assert_eq!((tally.events, tally.repeats), (2 * (2 * 5 + 3), BTreeMap::new()), "{kind:?}");
+    }
+}
+
+#[test]
+fn in_the_simulation_an_older_store_that_is_put_back_loses_nothing_and_tells_which_sinks_are_ahead() {
+    let mut setting = quiet(&[Kind::Lines, Kind::Gzip, Kind::Rows]);
+    setting.sinks[1] = Class::AtLeastOnce;
+    let happenings = vec![
+        write(2, 0, APPEND),
+        at(10, Happening::Backup),
+        write(20, 0, APPEND),
+        write(21, 1, APPEND),
+        write(22, 2, APPEND),
+        at(30, Happening::PutBack),
+        write(100, 0, APPEND),
+    ];
+    let tally = holds(setting, 120, happenings);
+    // What both sinks had since the copy comes again, and nothing else.
+    assert_eq!(tally.repeats, BTreeMap::from([("an older store was put back", 2 * (5 + 5 + 9))]));
+    assert_eq!(tally.faults["sink is ahead, and that is told"], 1, "one of them knows what it has had");
+}
+
+#[test]
+fn in_the_simulation_a_sink_that_is_away_for_long_has_the_batch_that_waited_once() {
+    let setting = Setting { sinks: vec![Class::AtLeastOnce; 2], ..quiet(&[Kind::Lines]) };
+    let tally = holds(setting, 2000, vec![refuses(1, 0, 1800), write(2, 0, APPEND)]);
+    assert_eq!((tally.events, tally.repeats), (10, BTreeMap::new()));
+}
+
+#[test]
+fn in_the_simulation_outages_of_days_lose_nothing() {
+    let hours = |hours: u64| hours * 3600;
+    let happenings = vec![
+        write(2, 0, APPEND),
+        refuses(10, 0, hours(30)),
+        fails(20, BESIDE, hours(34)),
+        write(30, 0, APPEND),
+        write(40, 1, APPEND),
+        write(hours(20), 0, Change::Shrink(3)),
+        at(hours(24), Happening::Kill { gates: 40 }),
+        write(hours(26), 1, Change::Regrow),
+        write(hours(33), 0, Change::Regrow),
+    ];
+    let tally = holds(quiet(&[Kind::Lines, Kind::Beside]), hours(36), happenings);
+    assert!(tally.simulated_ms > 36 * HOUR_MS, "{tally}");
+}
+
+#[test]
+fn in_the_simulation_no_feed_waits_for_one_that_is_refused_slow_silent_or_failing() {
+    for mode in [place::Mode::Refuses, place::Mode::Slow, place::Mode::Silent, place::Mode::Fails] {
+        let kinds = [Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Beside, Kind::Beside, Kind::Beside];
+        let setting = Setting { at_fault: vec![BESIDE], objects_at_once: 3, ..quiet(&kinds) };
+        let writes = (0..60).map(|turn| write(2 + turn * 7, turn as usize % kinds.len(), APPEND));
+        let fault = at(1, Happening::Place { bucket: BESIDE, mode, for_ms: HOUR_MS });
+        let tally = holds(setting, 500, [fault].into_iter().chain(writes).collect());
+        assert_eq!((tally.events, tally.lost), (2 * (50 * 5 + 9), 0), "{mode:?}");
+    }
+}
+
+#[test]
+fn in_the_simulation_a_feed_that_waits_is_noticed() {
+    let setting = Setting { at_fault: vec![BESIDE], ..quiet(&[Kind::Lines]) };
+    let happenings = vec![refuses(1, 0, 9), write(2, 0, APPEND)];
+    let outcome = play(Plan { setting, happenings, ends_ms: 20_000 }, 0);
+    let first = outcome.violations.first().unwrap();
+    assert!(first.starts_with("a feed waits "), "{first}");
+}
+
+#[test]
+fn in_the_simulation_nothing_of_the_world_is_called_after_the_end_of_a_process() {
+    for gates in 0..80 {
+        let writes = (0..4).map(|turn| write(2, turn, APPEND));
+        let kill = (1999, Happening::Kill { gates });
+        let after = (0..4).map(|turn| write(70, turn, APPEND));
+        let happenings = [kill].into_iter().chain(writes).chain(after).collect();
+        let tally = holds(quiet(&[Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf]), 80, happenings);
+        assert_eq!(tally.ends["at a gate"], 1);
+    }
+}
+
+#[test]
+fn in_the_simulation_a_call_after_the_end_is_noticed() {
+    let world = World::new(Setting::quiet(1, 1, ""), "/nowhere".into(), 0);
+    assert!(pin!(world.gate("GET")).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(world.state().violations, ["GET is asked for while no process runs"]);
+}
+
+#[test]
+fn in_the_simulation_a_seed_goes_the_same_way_twice_and_another_seed_another() {
+    let [one, again, other] = [1, 1, 2].map(|seed| run(seed, &[]));
+    assert_eq!((one.digest, &one.tally), (again.digest, &again.tally));
+    assert_ne!(one.digest, other.digest);
 }

@@ -33,6 +33,8 @@ async fn those_tried_least_come_first_and_of_them_the_oldest() {
         let counts = store.backlog.unread_counts().await.unwrap();
         assert_eq!(counts, [UnreadCount { feed: "f".into(), kind: "denied".into(), objects: 3 }]);
         store.backlog.clear_unread(object(1)).await.unwrap();
+        let positions = store.positions.positions(&[object(1), object(2)], &[]).await.unwrap();
+        assert_eq!(positions.iter().map(|position| position.is_unread).collect::<Vec<_>>(), [false, true]);
         assert_eq!(store.backlog.unread_kind(&object(1)).await.unwrap(), None);
         assert!(
             store.backlog.unread_proof(&object(1)).await.unwrap().is_none()

@@ -35,6 +35,9 @@ pub(super) trait Site {
     /// Opens the store, or opens it again. To be called within a runtime.
     fn open_with(&self, limits: QuarantineLimits) -> Store;
 
+    /// Another instance opens it for writing, while this one has it.
+    fn take_over(&self);
+
     /// What an operator sees in quarantine, oldest first.
     fn entries(&self) -> Vec<Entry>;
 
@@ -51,7 +54,7 @@ pub(super) trait Site {
 
 /// A place for a store of each kind.
 pub(super) fn sites() -> impl Iterator<Item = Box<dyn Site>> {
-    [SqliteSite::new(false), SqliteSite::new(true)].into_iter().inspect(|site| eprintln!("over {}", site.kind()))
+    [SqliteSite::boxed(false), SqliteSite::boxed(true)].into_iter().inspect(|site| eprintln!("over {}", site.kind()))
 }
 
 pub(super) fn object() -> ObjectId {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{cursors, deliver, finish, lane, object, part, receipt, seal, sites};
-use crate::batch::Lane;
+use super::gaps::{fill, onward};
+use super::{commit, cursors, deliver, finish, held, lane, object, part, receipt, seal, sites};
+use crate::batch::{Lane, Part};
 use crate::checkpoint::StoreError;
+use crate::event::Encoded;
 use crate::sink::{LaneState, State};
 
 #[tokio::test]
@@ -60,6 +62,19 @@ async fn a_sealed_batch_outlives_the_process_with_its_id() {
 }
 
 #[tokio::test]
+async fn the_last_batch_of_a_lane_is_the_last_that_its_receiver_has_heard_of() {
+    for site in sites() {
+        let store = site.open();
+        let sealed = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
+        commit(&store, &sealed).await;
+        let nothing = Part { piece: Encoded::default().into(), ..part(2, 3, true) };
+        deliver(&store, "a", vec![nothing]).await;
+        let last_id = Some(sealed.manifest().id.clone());
+        assert_eq!(store.positions.lane(&lane("a")).await.unwrap(), LaneState { seq: 2, last_id, state: None });
+    }
+}
+
+#[tokio::test]
 async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_before_ends() {
     for site in sites() {
         let store = site.open();
@@ -84,16 +99,24 @@ async fn several_batches_of_a_lane_may_be_sealed_and_each_begins_where_the_one_b
 }
 
 #[tokio::test]
-async fn a_batch_that_cannot_be_made_again_is_unsealed_with_those_behind_it() {
+async fn a_batch_that_cannot_be_made_again_is_committed_as_not_had_and_those_behind_it_stand() {
     for site in sites() {
         let store = site.open();
         let first = store.positions.seal(seal("a", vec![part(0, 2, true)])).await.unwrap();
-        store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
+        let second = store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
         store.positions.seal(seal("b", vec![part(0, 3, false)])).await.unwrap();
-        store.positions.unseal(&first).await.unwrap();
-        assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
+        assert!(matches!(store.positions.commit_not_had(&second, 5).await, Err(StoreError::Overtaken { .. })));
+        store.positions.commit_not_had(&first, 5).await.unwrap();
+        commit(&store, &second).await;
+        let position = store.positions.position(&object(), &["a".into()]).await.unwrap();
+        let stands = &position.sinks[0];
+        // The record at place 0 is in quarantine.
+        assert_eq!((stands.accepted, held(stands.gap.clone()), stands.read), (3, vec![1], None));
+        assert!(store.backlog.is_in_backlog("a", &object()).await.unwrap());
+        assert_eq!(store.positions.lane(&lane("a")).await.unwrap().seq, 2);
         assert_eq!(store.positions.sealed(&lane("b")).await.unwrap().len(), 1);
-        assert_eq!(cursors(&store).await, (3, vec![0, 0]));
+        let third = store.positions.seal(seal("a", vec![onward(3, 3, &[]), fill(&[(1, 2)])])).await.unwrap();
+        assert_eq!(third.manifest().seq, 3);
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct SqliteSite {
 }
 
 impl SqliteSite {
-    pub(super) fn new(is_apart: bool) -> Box<dyn Site> {
+    pub(super) fn boxed(is_apart: bool) -> Box<dyn Site> {
         Box::new(Self { directory: tempfile::tempdir().unwrap(), is_apart })
     }
 
@@ -26,7 +26,7 @@ impl Site for SqliteSite {
     }
 
     fn another(&self) -> Box<dyn Site> {
-        Self::new(self.is_apart)
+        Self::boxed(self.is_apart)
     }
 
     fn open_with(&self, limits: QuarantineLimits) -> Store {
@@ -41,6 +41,11 @@ impl Site for SqliteSite {
             }
         });
         Store::new(store)
+    }
+
+    fn take_over(&self) {
+        let raw = rusqlite::Connection::open(self.directory.path().join("checkpoints.sqlite")).unwrap();
+        assert_eq!(raw.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", []).unwrap(), 1);
     }
 
     fn entries(&self) -> Vec<Entry> {

@@ -1,10 +1,10 @@
-//! What may be forgotten is, and how fresh feeds are is remembered.
+//! What may be forgotten is, how fresh feeds are is remembered, and a store that is taken over is written to no more.
 
 use std::sync::Arc;
 
-use super::{deliver, part, seal, sites};
+use super::{cursors, deliver, part, seal, sites};
 use crate::checkpoint::upkeep::PARTITIONS_MAX;
-use crate::checkpoint::{Finish, Freshness, Store, UnreadObject};
+use crate::checkpoint::{Finish, Freshness, Store, StoreError, UnreadObject};
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 
@@ -103,5 +103,28 @@ async fn nothing_in_a_backlog_or_under_way_is_forgotten() {
         assert_eq!(known, [true, true, true, false]);
         assert_eq!(store.upkeep.forgotten_before("dbx").await.unwrap(), Some(40 * DAY_MS));
         assert_eq!(store.upkeep.forgotten_before("other").await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn once_another_instance_has_taken_over_nothing_more_is_written() {
+    for site in sites() {
+        let store = site.open();
+        deliver(&store, "a", vec![part(0, 1, true)]).await;
+        store.upkeep.in_place().await.unwrap();
+        site.take_over();
+        let seal = store.positions.seal(seal("a", vec![part(1, 2, true)]));
+        let (sealed, added) =
+            tokio::join!(seal, store.backlog.add_to_backlog("b".into(), vec![("dbx".into(), super::object(), 1)]));
+        assert!(matches!(sealed, Err(StoreError::TakenOver)), "{sealed:?}");
+        assert!(matches!(added, Err(StoreError::TakenOver)), "{added:?}");
+        assert!(matches!(store.upkeep.in_place().await, Err(StoreError::TakenOver)));
+        drop(store);
+        let store = site.open();
+        assert_eq!(cursors(&store).await, (1, vec![1, 0]));
+        assert!(store.positions.sealed(&super::lane("a")).await.unwrap().is_empty());
+        assert_eq!(store.backlog.backlog_len("b").await.unwrap(), 0);
+        deliver(&store, "a", vec![part(1, 2, true)]).await;
+        assert_eq!(cursors(&store).await, (2, vec![2, 0]), "the next instance writes");
     }
 }

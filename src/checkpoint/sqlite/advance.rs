@@ -7,12 +7,12 @@ use rusqlite::{Connection, params};
 use super::position::{self, SinkRow};
 use super::rows::{self, ObjectRow};
 use super::writer::in_savepoint;
-use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine};
+use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine, retry};
 use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
 use crate::checkpoint::{
     Answer, Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineLimits, Seal, Sealed, StoreError,
 };
-use crate::delta::{Fingerprint, Progress};
+use crate::delta::{Fingerprint, Progress, Ranges};
 use crate::notification::ObjectId;
 use crate::sink::{self, LaneState, Receipt, State};
 
@@ -20,6 +20,11 @@ impl Positions for SqliteStore {
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition> {
         let (object, sinks) = (object.clone(), sinks.to_vec());
         self.read(move |connection| position::find(connection, &object, &sinks))
+    }
+
+    fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>> {
+        let (objects, sinks) = (objects.to_vec(), sinks.to_vec());
+        self.read(move |connection| objects.iter().map(|object| position::find(connection, object, &sinks)).collect())
     }
 
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>> {
@@ -56,20 +61,9 @@ impl Positions for SqliteStore {
         })
     }
 
-    fn unseal(&self, sealed: &Sealed) -> Answer<'_, ()> {
-        let Sealed { lane, manifest, .. } = sealed.clone();
-        self.write(move |connection| {
-            let newer = batches::sealed(connection, &lane)?.into_iter().filter(|one| one.manifest.seq >= manifest.seq);
-            for sealed in newer {
-                for (object_id, advance) in batches::advances(connection, &lane, sealed.manifest.seq)? {
-                    position::take_back(connection, object_id, &lane.sink, &advance)?;
-                }
-            }
-            connection
-                .prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq >= ?3")?
-                .execute(params![&*lane.sink, lane.number, rows::int(manifest.seq)])?;
-            Ok(())
-        })
+    fn commit_not_had(&self, sealed: &Sealed, now_ms: i64) -> Answer<'_, ()> {
+        let sealed = sealed.clone();
+        self.write(move |connection| write_not_had(connection, &sealed, now_ms))
     }
 
     fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()> {
@@ -144,13 +138,39 @@ fn write_commit(connection: &Connection, sealed: &Sealed, receipt: &Receipt) -> 
     }
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
-    batches::set_lane(connection, lane, &LaneState { seq, last_id: Some(manifest.id.clone()), state })?;
-    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
-        &*lane.sink,
-        lane.number,
-        rows::int(seq)
-    ])?;
+    // The receiver never hears of a batch without events: the last that it knows is the one before.
+    let last_id = if manifest.pieces().next().is_some() { Some(manifest.id.clone()) } else { before.last_id };
+    batches::set_lane(connection, lane, &LaneState { seq, last_id, state })?;
+    batches::remove(connection, lane, seq)?;
     Ok(Committed(gaps))
+}
+
+fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Result<(), StoreError> {
+    let Sealed { lane, manifest, .. } = sealed;
+    for (object_id, advance) in batches::advances(connection, lane, manifest.seq)? {
+        pass_over(connection, object_id, &lane.sink, &advance)?;
+        backlog::add(connection, &lane.sink, object_id, now_ms)?;
+    }
+    let before = batches::lane(connection, lane)?;
+    batches::set_lane(connection, lane, &LaneState { seq: manifest.seq, ..before })?;
+    batches::remove(connection, lane, manifest.seq)
+}
+
+/// Applies the advance of a batch that the sink never had: the places of its records become part of the gap, but for those
+/// in quarantine, which every sink passes.
+fn pass_over(connection: &Connection, object_id: i64, sink: &str, advance: &Advance) -> Result<(), StoreError> {
+    let Form::Onward { gap } = &advance.form else {
+        // Nothing else says that it has not had all that the object holds.
+        return SinkRow { read: None, ..SinkRow::find(connection, object_id, sink)? }.save(connection, object_id, sink);
+    };
+    let mut passed = retry::in_quarantine(connection, &advance.object, advance.before)?;
+    let mut lacked = Ranges::default();
+    for place in advance.before..advance.after {
+        if gap.contains(place) || !passed.contains(place) {
+            lacked.push(place..place + 1);
+        }
+    }
+    position::apply(connection, object_id, sink, &Advance { form: Form::Onward { gap: lacked }, ..advance.clone() })
 }
 
 fn write_finish(connection: &Connection, finish: Finish) -> Result<bool, StoreError> {

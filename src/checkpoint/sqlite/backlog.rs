@@ -14,8 +14,6 @@ use crate::notification::ObjectId;
 impl Backlog for SqliteStore {
     fn add_to_backlog(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId, i64)>) -> Answer<'_, ()> {
         self.write(move |connection| {
-            let mut statement = connection
-                .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?;
             for (feed, object, since_ms) in &objects {
                 let object_id = match ObjectRow::find(connection, object)? {
                     Some(row) => row.id,
@@ -26,7 +24,7 @@ impl Backlog for SqliteStore {
                         row.id
                     }
                 };
-                statement.execute(params![&*sink, object_id, since_ms])?;
+                add(connection, &sink, object_id, *since_ms)?;
             }
             Ok(())
         })
@@ -116,6 +114,14 @@ impl Backlog for SqliteStore {
     fn move_unread(&self, objects: Vec<(ObjectId, Arc<str>)>) -> Answer<'_, ()> {
         self.write(move |connection| unread::move_to(connection, &objects))
     }
+}
+
+/// An entry that is there already keeps its date.
+pub(super) fn add(connection: &Connection, sink: &str, object_id: i64, since_ms: i64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?
+        .execute(params![sink, object_id, since_ms])?;
+    Ok(())
 }
 
 pub(super) fn is_in_backlog(connection: &Connection, sink: &str, object_id: i64) -> Result<bool, StoreError> {

@@ -176,6 +176,16 @@ pub(super) fn insert_row_before(connection: &Connection, lane: &Lane, manifest: 
     Ok(())
 }
 
+/// Forgets a sealed batch.
+pub(super) fn remove(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
+        &*lane.sink,
+        lane.number,
+        int(seq)
+    ])?;
+    Ok(())
+}
+
 /// Whether a part can be applied after all that is sealed in the lane: it begins where the last part of its object ends, or
 /// else at the sink's cursor; or all places that it fills are in the sink's gap.
 fn is_due(connection: &Connection, lane: &Lane, object_id: i64, form: &Form, before: u64) -> Result<bool, StoreError> {

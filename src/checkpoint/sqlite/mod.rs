@@ -12,6 +12,8 @@ mod files;
 
 mod fingerprints;
 
+mod fence;
+
 mod freshness;
 
 mod further;
@@ -167,6 +169,7 @@ struct Shared {
     turns: Option<Arc<Semaphore>>,
     /// This store's name among all stores, for ever: part of each batch's id.
     instance: String,
+    fence: fence::Fence,
     quarantine: QuarantineLimits,
     presence: Arc<presence::Presence>,
     exposed: Vec<PathBuf>,
@@ -216,13 +219,13 @@ impl SqliteStore {
             let lock = lock::Lock::take(state_dir)?;
             files::make_database(&path)?;
             let exposed = files::narrow(state_dir).map_err(io)?;
-            let (connection, instance) = begin(&path, durability)?;
+            let (connection, fence, instance) = begin(&path, durability)?;
             let presence = Arc::new(presence::Presence::of(state_dir, &lock).map_err(io)?);
             // The directory may have been replaced since it was locked.
             presence.check().map_err(|error| io(std::io::Error::other(error)))?;
-            let (writer, writing) = writer::Writer::new(connection, Arc::clone(&presence));
+            let (writer, writing) = writer::Writer::new(connection, fence, Arc::clone(&presence));
             let (path, readers) = (path.clone(), Mutex::default());
-            let shared = Shared { path, readers, turns, instance, quarantine, presence, exposed, _lock: lock };
+            let shared = Shared { path, readers, turns, instance, fence, quarantine, presence, exposed, _lock: lock };
             Ok((Self { writer, shared: Arc::new(shared) }, writing))
         };
         opened().map_err(|error: OpenError| error.of_database(&path))
@@ -290,17 +293,17 @@ impl Shared {
     }
 }
 
-/// Opens the database checked and up to date, and says what the store is called.
-fn begin(path: &Path, durability: Durability) -> Result<(Connection, String), OpenError> {
+/// Opens the database checked and up to date, takes an epoch, and says what the store is called.
+fn begin(path: &Path, durability: Durability) -> Result<(Connection, fence::Fence, String), OpenError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     if durability == Durability::Process {
         connection.pragma_update(None, "synchronous", "OFF")?;
     }
     check(&connection, path)?;
     schema::migrate(&mut connection)?;
-    connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
+    let fence = fence::Fence::take(&connection)?;
     let instance = connection.query_row("SELECT value FROM meta WHERE key = 'instance'", [], |row| row.get(0))?;
-    Ok((connection, instance))
+    Ok((connection, fence, instance))
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {

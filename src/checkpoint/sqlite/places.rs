@@ -40,6 +40,12 @@ pub(super) fn load(
     Ok(places)
 }
 
+/// Whether the owner has any places.
+pub(super) fn any(connection: &Connection, owner: Owner<'_>) -> Result<bool, StoreError> {
+    let (id, sink) = owner.key();
+    Ok(connection.prepare_cached(owner.select_sql())?.exists(params![id, sink, 0, i64::MAX])?)
+}
+
 /// Writes what has changed since the places were loaded.
 pub(super) fn save(connection: &Connection, owner: Owner<'_>, places: &mut Places) -> Result<(), StoreError> {
     let (id, sink) = owner.key();

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::further::ALL;
 use super::places::{self, Owner};
 use super::rows::{self, ObjectRow, Sum, count, int};
+use super::{requeue, unread};
 use crate::batch::{Advance, Form};
 use crate::checkpoint::{ObjectPosition, SinkPosition, StoreError, UnreadableVersion};
 use crate::delta::{Places, Progress, Ranges};
@@ -18,7 +19,9 @@ pub(super) fn find(
     object: &ObjectId,
     sinks: &[Arc<str>],
 ) -> Result<ObjectPosition, StoreError> {
+    let is_unread = unread::kind_of(connection, object)?.is_some();
     let Some(row) = ObjectRow::find(connection, object)? else {
+        let is_requeued = requeue::is_requeued(connection, object)?;
         return Ok(ObjectPosition {
             known: false,
             family: None,
@@ -27,6 +30,8 @@ pub(super) fn find(
             etag: None,
             read: 0,
             unreadable: None,
+            is_unread,
+            is_requeued,
             sinks: vec![SinkPosition::default(); sinks.len()],
         });
     };
@@ -38,6 +43,8 @@ pub(super) fn find(
         ("damaged", Some(etag)) => (None, Some(UnreadableVersion { etag, is_archived: row.is_archived })),
         _ => (None, None),
     };
+    let is_requeued =
+        requeue::is_requeued(connection, object)? || places::any(connection, Owner::Requeued { object_id: row.id })?;
     Ok(ObjectPosition {
         known: true,
         family: row.family.map(Into::into),
@@ -46,6 +53,8 @@ pub(super) fn find(
         etag,
         read: row.read,
         unreadable,
+        is_unread,
+        is_requeued,
         sinks,
     })
 }
@@ -139,29 +148,6 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
     }
     row.save(connection, object_id, sink)?;
     places::save(connection, Owner::Gap { object_id, sink }, &mut places)
-}
-
-/// Takes an advance back that was sealed: the sink stands where it stood.
-pub(super) fn take_back(
-    connection: &Connection,
-    object_id: i64,
-    sink: &str,
-    advance: &Advance,
-) -> Result<(), StoreError> {
-    let mut row = SinkRow::find(connection, object_id, sink)?;
-    let owner = Owner::Gap { object_id, sink };
-    let mut gap = Places::default();
-    match advance.form {
-        // Nothing else says that it has not had all that the object holds.
-        Form::Fill { .. } => row.read = None,
-        // It comes to these places again, and has passed none of them.
-        Form::Onward { .. } => {
-            gap = places::load(connection, owner, advance.before..=u64::MAX)?;
-            row.gap = row.gap.saturating_sub(gap.truncate(advance.before));
-        }
-    }
-    row.save(connection, object_id, sink)?;
-    places::save(connection, owner, &mut gap)
 }
 
 /// How many places the gap gains or loses by an advance, without those whose records were requeued out of quarantine.

@@ -16,7 +16,14 @@ const OBJECTS_AT_ONCE: i64 = 500;
 impl Upkeep for SqliteStore {
     fn in_place(&self) -> Answer<'_, ()> {
         let shared = Arc::clone(&self.shared);
-        self.run(move || shared.presence.check())
+        self.run(move || {
+            shared.presence.check()?;
+            match shared.read(|connection| shared.fence.check(connection)) {
+                Err(error @ (StoreError::Gone(_) | StoreError::TakenOver)) => Err(error),
+                // What else keeps it from being read is reported by who needs it.
+                _ => Ok(()),
+            }
+        })
     }
 
     fn size_bytes(&self) -> Answer<'_, u64> {

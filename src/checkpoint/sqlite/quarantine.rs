@@ -82,13 +82,7 @@ impl Quarantine for SqliteStore {
     }
 
     fn open_requeued(&self, object: ObjectId) -> Answer<'_, Option<u64>> {
-        Box::pin(async move {
-            let asked = object.clone();
-            if self.read(move |connection| retry::is_idle(connection, &asked)).await? {
-                return Ok(None);
-            }
-            self.write(move |connection| retry::open(connection, &object)).await
-        })
+        self.write(move |connection| retry::open(connection, &object))
     }
 
     fn quarantined_places(&self, object: &ObjectId, from: u64) -> Answer<'_, QuarantinedPlaces> {

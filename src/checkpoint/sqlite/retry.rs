@@ -75,15 +75,6 @@ impl InQuarantine {
     }
 }
 
-/// Whether nothing of the object is asked for, and nothing was.
-pub(super) fn is_idle(connection: &Connection, object: &ObjectId) -> Result<bool, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL
-         UNION ALL SELECT 1 FROM object JOIN requeued ON object_id = object.id WHERE bucket = ?1 AND key = ?2",
-    )?;
-    Ok(!statement.exists(params![&*object.bucket, &*object.key])?)
-}
-
 /// The object's records in quarantine, from `from` on at least.
 pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> Result<QuarantinedPlaces, StoreError> {
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(QuarantinedPlaces::default()) };
@@ -119,6 +110,11 @@ pub(super) fn kept_record(
 }
 
 /// Takes up what is asked for of the object.
+/// The object's records that are in quarantine, from some place on.
+pub(super) fn in_quarantine(connection: &Connection, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
+    Ok(InQuarantine::load(connection, object, from, u64::MAX)?.all)
+}
+
 pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };

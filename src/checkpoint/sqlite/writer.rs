@@ -7,6 +7,7 @@ use std::{io, thread};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::fence::Fence;
 use super::presence::Presence;
 use crate::checkpoint::StoreError;
 
@@ -36,9 +37,9 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A handle of the writer, and the writer itself.
-    pub(super) fn new(connection: Connection, presence: Arc<Presence>) -> (Self, Writing) {
+    pub(super) fn new(connection: Connection, fence: Fence, presence: Arc<Presence>) -> (Self, Writing) {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
-        (Self { requests }, Writing { connection, presence, waiting, group: VecDeque::new() })
+        (Self { requests }, Writing { connection, fence, presence, waiting, group: VecDeque::new() })
     }
 
     /// Applies `write` and waits until it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
@@ -74,6 +75,7 @@ impl Writer {
 /// The writer: commits what is asked for, one group after the other. Dropped, it closes the store.
 pub struct Writing {
     connection: Connection,
+    fence: Fence,
     presence: Arc<Presence>,
     waiting: mpsc::Receiver<Request>,
     group: VecDeque<Request>,
@@ -128,7 +130,11 @@ impl Writing {
         }
         let committed = match begun {
             Ok(()) if connection.is_autocommit() => Err(StoreError::Full),
-            begun => begun.and_then(|()| connection.execute_batch("COMMIT")).map_err(StoreError::from),
+            // Nobody takes an epoch while the transaction lasts.
+            begun => begun
+                .map_err(StoreError::from)
+                .and_then(|()| self.fence.check(connection))
+                .and_then(|()| Ok(connection.execute_batch("COMMIT")?)),
         };
         if committed.is_err() && !connection.is_autocommit() {
             // The answers report the failure. Where the rollback fails, it happens when the store is next opened.
@@ -188,13 +194,15 @@ mod tests {
 
     use super::*;
 
-    /// A database with a table `t` of one column `n` of this type.
+    /// A database with a table `t` of one column `n` of this type, and an epoch.
     fn writer(directory: &Path, kind: &str) -> (Writer, Writing) {
         let connection = Connection::open(directory.join("db")).unwrap();
-        connection.execute_batch(&format!("CREATE TABLE t (n {kind})")).unwrap();
+        let tables = "CREATE TABLE meta (key, value); INSERT INTO meta VALUES ('epoch', '0')";
+        connection.execute_batch(&format!("CREATE TABLE t (n {kind}); {tables}")).unwrap();
+        let fence = Fence::take(&connection).unwrap();
         let lock = crate::checkpoint::sqlite::lock::Lock::take(directory).unwrap();
         let presence = Arc::new(Presence::of(directory, &lock).unwrap());
-        Writer::new(connection, presence)
+        Writer::new(connection, fence, presence)
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -41,7 +41,11 @@ impl Status {
 #[derive(Clone)]
 pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
+    /// Whether messages wait for the sink.
+    pub required: bool,
     lanes: Arc<[LaneHandle]>,
+    /// A worker has added entries to the sink's backlog in the store.
+    owed: Arc<AtomicBool>,
 }
 
 struct LaneHandle {
@@ -88,26 +92,38 @@ pub(in crate::collector) struct LaneEnd {
     pub(in crate::collector::delivery) offers: mpsc::Receiver<Offer>,
     pub(in crate::collector::delivery) producers: Arc<Producers>,
     pub(in crate::collector::delivery) status: watch::Sender<Status>,
+    pub(in crate::collector::delivery) owed: Arc<AtomicBool>,
 }
 
 impl LaneHandle {
-    fn new(room_bytes: usize) -> (Self, LaneEnd) {
+    fn new(room_bytes: usize, owed: Arc<AtomicBool>) -> (Self, LaneEnd) {
         let (sender, offers) = mpsc::channel(OFFERS_MAX);
         let (status, seen) = watch::channel(Status::default());
         let producers = Arc::new(Producers::default());
         let room_bytes = u32::try_from(room_bytes).unwrap_or(u32::MAX >> 4);
         let room = Arc::new(Semaphore::new(room_bytes as usize));
         let handle = Self { offers: sender, room, room_bytes, producers: Arc::clone(&producers), status: seen };
-        (handle, LaneEnd { offers, producers, status })
+        (handle, LaneEnd { offers, producers, status, owed })
     }
 }
 
 impl WorkerHandle {
     /// A handle and the end of each of `lanes` workers. `room_bytes` of encoded events may wait for each.
     pub(in crate::collector) fn new(name: Arc<str>, lanes: u16, room_bytes: usize) -> (Self, Vec<LaneEnd>) {
+        let owed = Arc::new(AtomicBool::new(false));
         let (lanes, ends): (Vec<LaneHandle>, Vec<LaneEnd>) =
-            (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes)).unzip();
-        (Self { name, lanes: lanes.into() }, ends)
+            (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes, Arc::clone(&owed))).unzip();
+        (Self { name, required: true, lanes: lanes.into(), owed }, ends)
+    }
+
+    /// The same for a sink that messages wait for, or not.
+    pub(in crate::collector) fn required(self, required: bool) -> Self {
+        Self { required, ..self }
+    }
+
+    /// Whether a worker has added entries to the sink's backlog in the store since the last call.
+    pub(in crate::collector) fn took_owed(&self) -> bool {
+        self.owed.swap(false, Ordering::AcqRel)
     }
 
     fn since(&self, since: impl Fn(&Status) -> Option<Instant>) -> Option<Instant> {

@@ -156,7 +156,12 @@ impl Rebuild {
         let Some(encoder) = feed.encoder(self.sink) else { return Ok(Some(None)) };
         let mut backoff = Backoff::new(&self.random);
         loop {
-            match self.read(feed, sealed, encoder).await {
+            let read = tokio::select! {
+                biased;
+                () = self.shutdown.requested() => return Ok(None),
+                read = self.read(feed, sealed, encoder.clone()) => read,
+            };
+            match read {
                 Ok(pieces) => {
                     self.reporter.read(&feed.name);
                     return Ok(Some(Some((Arc::new(provenance(feed, sealed)), pieces))));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::collector::backoff::Backoff;
-use crate::collector::intake::in_flight::Ended;
+use crate::collector::intake::in_flight::{Ended, EndedMessage};
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::shutdown::Shutdown;
@@ -53,9 +53,9 @@ impl<Q: Queue> Acknowledge<Q> {
             let (mut settled, mut back) = (Vec::new(), Vec::new());
             for end in some.drain(..) {
                 match end {
-                    Ended::Settled(message, _proofs) => settled.push(message.receipt_handle),
-                    Ended::GivenBack(message) => back.push((given_back_secs(&message), message)),
-                    Ended::PutOff(message) => back.push((put_off_secs(&message), message)),
+                    Ended::Settled(ended, _proofs) => settled.push(ended),
+                    Ended::GivenBack(ended) => back.push((given_back_secs(&ended.message), ended)),
+                    Ended::PutOff(ended) => back.push((put_off_secs(&ended.message), ended)),
                 }
             }
             if !settled.is_empty() {
@@ -73,7 +73,8 @@ impl<Q: Queue> Acknowledge<Q> {
         self.release(kept).await;
     }
 
-    async fn delete(&self, mut handles: Vec<ReceiptHandle>) {
+    async fn delete(&self, messages: Vec<EndedMessage>) {
+        let mut handles = handles(&messages);
         let (reporter, name) = (&self.reporter, &*self.name);
         let mut backoff = Backoff::new(&self.random);
         loop {
@@ -117,9 +118,9 @@ impl<Q: Queue> Acknowledge<Q> {
     }
 
     /// Makes each message visible again after its number of seconds.
-    async fn give_back(&self, messages: Vec<(u32, Message)>) {
+    async fn give_back(&self, messages: Vec<(u32, EndedMessage)>) {
         let (reporter, name) = (&self.reporter, &*self.name);
-        for (wait_secs, message) in messages {
+        for (wait_secs, EndedMessage { message, _slot }) in messages {
             match self.queue.extend(&[message.receipt_handle], wait_secs).await {
                 Ok(_) => reporter.queue_worked(name, Activity::Visibility),
                 Err(error) => {
@@ -134,13 +135,17 @@ impl<Q: Queue> Acknowledge<Q> {
     }
 
     /// Makes the messages visible at once.
-    async fn release(&self, messages: Vec<(u32, Message)>) {
-        let handles: Vec<ReceiptHandle> = messages.into_iter().map(|(_, message)| message.receipt_handle).collect();
-        for some in handles.chunks(AT_ONCE) {
+    async fn release(&self, messages: Vec<(u32, EndedMessage)>) {
+        let messages: Vec<EndedMessage> = messages.into_iter().map(|(_, ended)| ended).collect();
+        for some in handles(&messages).chunks(AT_ONCE) {
             // Where the request fails, they are received again when their visibility ends.
             let _ = self.queue.extend(some, 0).await;
         }
     }
+}
+
+fn handles(messages: &[EndedMessage]) -> Vec<ReceiptHandle> {
+    messages.iter().map(|ended| ended.message.receipt_handle.clone()).collect()
 }
 
 /// Held by each receiver; nothing is ever sent.

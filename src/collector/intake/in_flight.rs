@@ -29,11 +29,19 @@ pub(in crate::collector) enum Proof {
 #[derive(Debug)]
 pub(in crate::collector) enum Ended {
     /// All of it is settled: the message is deleted in exchange for the proofs.
-    Settled(Message, Vec<Proof>),
+    Settled(EndedMessage, Vec<Proof>),
     /// Some change is not: the message is given back, and received again.
-    GivenBack(Message),
+    GivenBack(EndedMessage),
     /// Some change cannot be settled before long: the message is given back for a good while.
-    PutOff(Message),
+    PutOff(EndedMessage),
+}
+
+/// A message that is not worked on any more. It has its slot until the queue was told of its end.
+#[derive(Debug)]
+pub(in crate::collector) struct EndedMessage {
+    pub message: Message,
+    /// Bounds how many messages are held at once.
+    pub _slot: OwnedSemaphorePermit,
 }
 
 /// A received message on which work is under way. The lease keeps it invisible as long as it exists.
@@ -47,11 +55,12 @@ pub(in crate::collector) struct InFlight {
     /// When its work last made progress, in milliseconds after `received`.
     progress_ms: AtomicU64,
     ended: mpsc::UnboundedSender<Ended>,
-    _slot: OwnedSemaphorePermit,
+    /// There until the message ends.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl InFlight {
-    /// A message that was received. Its end is sent to `ended`; `slot` bounds how many are in flight at once.
+    /// A message that was received. Its end is sent to `ended`; `slot` bounds how many are held at once.
     pub(in crate::collector) fn new(
         message: Message,
         ended: mpsc::UnboundedSender<Ended>,
@@ -65,7 +74,7 @@ impl InFlight {
             is_put_off: AtomicBool::new(false),
             progress_ms: AtomicU64::new(0),
             ended,
-            _slot: slot,
+            slot: Some(slot),
         })
     }
 
@@ -87,7 +96,8 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let proofs = std::mem::take(&mut *self.proofs.lock().unwrap_or_else(PoisonError::into_inner));
-        let message = self.message.clone();
+        let Some(slot) = self.slot.take() else { return };
+        let message = EndedMessage { message: self.message.clone(), _slot: slot };
         let ended = if self.is_put_off.load(Ordering::Acquire) {
             Ended::PutOff(message)
         } else if self.given_up.load(Ordering::Acquire) || proofs.is_empty() {
@@ -205,6 +215,10 @@ mod tests {
     use tokio::sync::Semaphore;
 
     fn in_flight() -> (Arc<InFlight>, mpsc::UnboundedReceiver<Ended>) {
+        in_flight_in(&Arc::new(Semaphore::new(1)))
+    }
+
+    fn in_flight_in(slots: &Arc<Semaphore>) -> (Arc<InFlight>, mpsc::UnboundedReceiver<Ended>) {
         let message = Message {
             id: "1".into(),
             receipt_handle: ReceiptHandle("r".into()),
@@ -213,7 +227,7 @@ mod tests {
             sent_at_ms: None,
         };
         let (ended, ends) = mpsc::unbounded_channel();
-        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let slot = Arc::clone(slots).try_acquire_owned().unwrap();
         (InFlight::new(message, ended, slot), ends)
     }
 
@@ -230,6 +244,18 @@ mod tests {
         assert!(ends.try_recv().is_err(), "the other change is still open");
         two.settle(vanished());
         assert!(matches!(ends.try_recv(), Ok(Ended::Settled(_, proofs)) if proofs.len() == 2));
+    }
+
+    #[tokio::test]
+    async fn a_message_has_its_slot_until_its_end_was_dealt_with() {
+        let slots = Arc::new(Semaphore::new(1));
+        let (message, mut ends) = in_flight_in(&slots);
+        AckHandle::on(&message).settle(vanished());
+        drop(message);
+        let ended = ends.try_recv().unwrap();
+        assert_eq!(slots.available_permits(), 0, "the queue still has the message");
+        drop(ended);
+        assert_eq!(slots.available_permits(), 1);
     }
 
     #[tokio::test]

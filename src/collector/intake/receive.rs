@@ -16,7 +16,7 @@ use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMe
 use crate::collector::intake::unrouted::told::Told;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
 use crate::notification::queue::{Message, Queue, QueueError};
@@ -47,7 +47,7 @@ pub(in crate::collector) struct Intake<Q> {
     pub random: Random,
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
-    pub read_requests: mpsc::Sender<ReadRequest>,
+    pub read_requests: ReadRequests,
     pub ended: mpsc::UnboundedSender<Ended>,
     pub in_flight: InFlightMessages,
     /// One permit for each message that may be in flight.
@@ -200,8 +200,7 @@ impl<Q: Queue> Intake<Q> {
             Route::Feed(feed) => {
                 self.count("written");
                 change.object = self.feeds[feed].canonical(change.object);
-                // A closed dispatcher drops the ack handle, and the message is given back.
-                let _ = self.read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
+                self.read_requests.send(feed, change, Some(ack)).await;
             }
             Route::Ignored => {
                 self.count("ignored");

@@ -13,12 +13,13 @@ use crate::collector::clock::Clock;
 use crate::collector::error::Error;
 use crate::collector::feeds::Feeds;
 use crate::collector::intake::acknowledge::{Acknowledge, Polling};
-use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMessages, Proof};
+use crate::collector::intake::in_flight::{AckHandle, Ended, EndedMessage, InFlight, InFlightMessages, Proof};
 use crate::collector::intake::receive::Intake;
 use crate::collector::intake::unrouted::told::Told;
 use crate::collector::intake::visibility::{self, Terms};
 use crate::collector::random::Random;
 use crate::collector::report::Reporter;
+use crate::collector::schedule::requests;
 use crate::collector::shutdown::{self, Stop};
 use crate::identity::fault::FaultKind;
 use crate::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
@@ -115,6 +116,11 @@ fn message(name: &str, receive_count: u32) -> Message {
     }
 }
 
+fn ended(name: &str, receive_count: u32) -> EndedMessage {
+    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    EndedMessage { message: message(name, receive_count), _slot: slot }
+}
+
 fn reporter() -> Reporter {
     Reporter::new(&Arc::default(), &Arc::new(Metrics::new(0)), Instant::now())
 }
@@ -147,7 +153,7 @@ async fn what_is_given_back_comes_again_the_later_the_oftener_it_came() {
     let queue = ToldQueue::new([]);
     let ending = ending(&queue);
     for (name, receive_count) in [("a", 1), ("b", 3), ("c", 500)] {
-        ending.ended.send(Ended::GivenBack(message(name, receive_count))).unwrap();
+        ending.ended.send(Ended::GivenBack(ended(name, receive_count))).unwrap();
     }
     settle().await;
     let extended = |name: &str, secs| (0, Asked::Extend(name.to_owned(), secs));
@@ -159,7 +165,7 @@ async fn what_is_put_off_comes_again_after_a_quarter_of_an_hour_at_first_and_ele
     let queue = ToldQueue::new([]);
     let ending = ending(&queue);
     for (name, receive_count) in [("a", 1), ("b", 2), ("c", 6), ("d", 7), ("e", 500)] {
-        ending.ended.send(Ended::PutOff(message(name, receive_count))).unwrap();
+        ending.ended.send(Ended::PutOff(ended(name, receive_count))).unwrap();
     }
     settle().await;
     let extended = |(name, secs): (&str, u32)| (0, Asked::Extend(name.to_owned(), secs));
@@ -171,11 +177,11 @@ async fn a_delete_that_fails_is_tried_again_and_given_up_in_the_end() {
     let queue = ToldQueue::new([]);
     queue.0.lock().unwrap().failures = 6;
     let ending = ending(&queue);
-    ending.ended.send(Ended::Settled(message("a", 1), vec![Proof::Ignored])).unwrap();
+    ending.ended.send(Ended::Settled(ended("a", 1), vec![Proof::Ignored])).unwrap();
     advance(Duration::from_secs(60)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(queue.asked().len(), 4);
-    ending.ended.send(Ended::Settled(message("b", 1), vec![Proof::Ignored])).unwrap();
+    ending.ended.send(Ended::Settled(ended("b", 1), vec![Proof::Ignored])).unwrap();
     drop(ending.ended);
     ending.run.await.unwrap();
     let deletes: Vec<Asked> = queue.asked().into_iter().map(|(_, asked)| asked).collect();
@@ -187,11 +193,11 @@ async fn from_the_stop_on_messages_are_released_at_once_but_not_before_the_last_
     let queue = ToldQueue::new([]);
     let ending = ending(&queue);
     ending.stop.request();
-    ending.ended.send(Ended::GivenBack(message("a", 7))).unwrap();
+    ending.ended.send(Ended::GivenBack(ended("a", 7))).unwrap();
     settle().await;
     assert_eq!(queue.asked(), []);
     drop(ending.polling);
-    ending.ended.send(Ended::GivenBack(message("b", 7))).unwrap();
+    ending.ended.send(Ended::GivenBack(ended("b", 7))).unwrap();
     drop(ending.ended);
     ending.run.await.unwrap();
     let asked = queue.asked();
@@ -271,7 +277,7 @@ fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
         random: Random::seeded(1),
         metrics: Arc::new(Metrics::new(0)),
         reporter: reporter(),
-        read_requests: mpsc::channel(1).0,
+        read_requests: requests::channel(0, 1).0,
         ended,
         in_flight: InFlightMessages::default(),
         slots: Arc::new(Semaphore::new(held_max)),
@@ -290,10 +296,15 @@ async fn a_queue_is_asked_at_once_while_it_has_more_and_every_few_seconds_when_i
     let queue = ToldQueue::new(std::iter::repeat_n(message("a", 1), 25));
     let mut receiving = receiving(&queue, 10);
     settle().await;
-    // Nothing is left to do for a test event: its slot is free again, and the next poll takes the next ten.
+    // Nothing is left to do for a test event. Its slot is free again once its end is dealt with, and the next poll takes
+    // the next ten.
+    assert_eq!((receiving.ends.len(), queue.receives()), (10, 1), "no more are held than may be");
     let mut settled = 0;
     while let Ok(Ended::Settled(..)) = receiving.ends.try_recv() {
         settled += 1;
+        if receiving.ends.is_empty() {
+            settle().await;
+        }
     }
     assert_eq!((settled, queue.receives()), (25, 4));
     tokio::time::sleep(Duration::from_secs(21)).await;
@@ -310,10 +321,10 @@ async fn what_nobody_understands_goes_back_until_it_came_too_often() {
     let mut ended = Vec::new();
     for _ in 0..3 {
         ended.push(match receiving.ends.recv().await.unwrap() {
-            Ended::GivenBack(message) => (message.id.to_string(), false),
-            Ended::Settled(message, proofs) => {
+            Ended::GivenBack(ended) => (ended.message.id.to_string(), false),
+            Ended::Settled(ended, proofs) => {
                 assert!(matches!(proofs[..], [Proof::Quarantined(_)]), "{proofs:?}");
-                (message.id.to_string(), true)
+                (ended.message.id.to_string(), true)
             }
             other @ Ended::PutOff(_) => panic!("{other:?}"),
         });

@@ -31,17 +31,21 @@ use crate::reading::{self, Deliver, Offer, Output, QuarantinedPlaces, RefusedAga
 /// # Errors
 /// As the variants say; whatever was sealed before stays sealed and will be delivered.
 pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
-    let retry = Retry::begin(&services, &task).await?;
+    let mut position = task.position(&services).await?;
+    let mut retry = None;
+    if position.is_requeued {
+        retry = Retry::begin(&services, &task).await?;
+        position = task.position(&services).await?;
+    }
     let mut refused = RefusedAgain::default();
-    let ended = bring(services, task, &mut refused).await;
+    let ended = bring(Announced { services, task, position }, &mut refused).await;
     match retry {
         Some(retry) => retry.end(ended, refused).await,
         None => ended,
     }
 }
 
-async fn bring(services: Arc<Services>, task: Task, refused: &mut RefusedAgain) -> Result<JobEnd, JobError> {
-    let job = Announced::look_up(services, task).await?;
+async fn bring(job: Announced, refused: &mut RefusedAgain) -> Result<JobEnd, JobError> {
     match job.open().await? {
         Opening::Nothing(end) => Ok(end),
         Opening::Opened(opened) => {
@@ -93,11 +97,6 @@ struct Delivered {
 }
 
 impl Announced {
-    async fn look_up(services: Arc<Services>, task: Task) -> Result<Self, JobError> {
-        let position = task.position(&services).await?;
-        Ok(Self { services, task, position })
-    }
-
     /// The object was read as another family before: it is read as if it were new.
     async fn begin_anew(&mut self) -> Result<(), JobError> {
         let Task { object, feed, .. } = &self.task;
@@ -132,7 +131,13 @@ impl Announced {
             Some(etag) if !anew && self.position.is_settled() => Condition::UnlessEtag(etag.clone()),
             _ => Condition::Any,
         };
-        match self.task.feed.place.read(&self.task.object, condition).await {
+        let read = tokio::select! {
+            biased;
+            // Nothing is in hand yet.
+            () = self.services.shutdown.requested() => return Ok(Opening::Nothing(JobEnd::default())),
+            read = self.task.feed.place.read(&self.task.object, condition) => read,
+        };
+        match read {
             Ok(Reading::Changed(snapshot)) => {
                 self.is_of_a_size(&snapshot.version)?;
                 if anew {

@@ -75,6 +75,11 @@ impl Backlog {
         })
     }
 
+    /// How many entries the store has, where others than this backlog may have added some.
+    pub(in crate::collector) fn stored_are(&mut self, stored: u64) {
+        self.stored = stored;
+    }
+
     /// Whether the backlog has entries.
     pub(in crate::collector) fn is_behind(&self) -> bool {
         !self.entries.is_empty() || self.stored > 0

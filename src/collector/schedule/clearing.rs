@@ -10,13 +10,18 @@ use crate::checkpoint::StoreError;
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::report::limited;
 use crate::collector::schedule::backlog::Due;
+use crate::config::OweAfter;
 use crate::notification::ObjectId;
 
 impl Dispatcher {
     /// Writes entries to the store that waited too long, and reports which sinks have a backlog.
     pub(super) async fn look_after_backlogs(&mut self) -> Result<(), StoreError> {
         for sink in self.backlogs.ids() {
-            let due = self.backlogs[sink].due(self.services.limits.owe_after);
+            if self.services.workers[sink].took_owed() {
+                let stored = self.services.store.backlog.backlog_len(&self.services.workers[sink].name).await?;
+                self.backlogs[sink].stored_are(stored);
+            }
+            let due = self.backlogs[sink].due(self.owe_after(sink));
             self.write_down(sink, due).await?;
             let services = Arc::clone(&self.services);
             let name = &services.workers[sink].name;
@@ -30,6 +35,14 @@ impl Dispatcher {
             }
         }
         Ok(())
+    }
+
+    /// After how long a sink's entries are written to the store: at once where no message waits for it.
+    fn owe_after(&self, sink: SinkId) -> OweAfter {
+        match self.services.limits.owe_after {
+            OweAfter::After(_) if !self.services.workers[sink].required => OweAfter::After(Duration::ZERO),
+            owe_after => owe_after,
+        }
     }
 
     /// Starts the job for the oldest entry of one backlog, the sinks taking turns. Returns whether there was one.
@@ -152,7 +165,9 @@ impl Dispatcher {
                 self.settle(&object).await?;
             }
         }
-        let entries = i64::try_from(self.services.store.backlog.backlog_len(&name).await?).unwrap_or(i64::MAX);
+        let stored = self.services.store.backlog.backlog_len(&name).await?;
+        self.backlogs[sink].stored_are(stored);
+        let entries = i64::try_from(stored).unwrap_or(i64::MAX);
         self.services.metrics.backlog_objects.set([&name], entries);
         Ok(())
     }

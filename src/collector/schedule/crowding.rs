@@ -51,7 +51,7 @@ impl Dispatcher {
     }
 
     /// Moves objects that wait to be read into the feed's backlog, as many as have `over` messages. Returns how many
-    /// messages are left.
+    /// messages are left. Where backlogs are off, an object keeps messages that need not be put off: it goes on with them.
     fn unqueue(&mut self, feed: FeedId, over: usize) -> usize {
         if over == 0 {
             return 0;
@@ -68,6 +68,14 @@ impl Dispatcher {
         for (_, object) in newest {
             if left == 0 {
                 break;
+            }
+            if self.services.limits.owe_after == OweAfter::Never
+                && let Some(pending) = self.waiting.get_mut(&object)
+                && pending.acks.len() > left
+            {
+                let over = pending.acks.split_off(pending.acks.len() - left);
+                self.put_off(over);
+                return 0;
             }
             let Some(pending) = self.waiting.remove(&object) else { continue };
             left = left.saturating_sub(pending.acks.len());

@@ -14,6 +14,8 @@ mod probing;
 
 mod rates;
 
+pub(super) mod requests;
+
 mod retry;
 
 mod unread;
@@ -22,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -36,24 +38,14 @@ use crate::collector::progress::Progress;
 use crate::collector::schedule::backlog::Backlog;
 use crate::collector::schedule::fairness::Shares;
 use crate::collector::schedule::rates::Rate;
+use crate::collector::schedule::requests::ReadRequest;
 use crate::collector::schedule::unread::Unread;
 use crate::collector::services::Services;
 use crate::collector::shutdown::Shutdown;
-use crate::notification::{ObjectChange, ObjectId};
-
-/// Objects that may wait for a job; past it no more requests are taken.
-const WAITING_MAX: usize = 10_000;
+use crate::notification::ObjectId;
 
 /// How often leases, rates and backlogs are looked after.
 const TICK: Duration = Duration::from_millis(250);
-
-/// A change, its feed, and its share in a message.
-#[derive(Debug)]
-pub(super) struct ReadRequest {
-    pub feed: FeedId,
-    pub change: ObjectChange,
-    pub ack: Option<AckHandle>,
-}
 
 /// Changes of an object that wait for its next job.
 #[derive(Debug)]
@@ -66,11 +58,13 @@ struct PendingChange {
     attempts: u32,
     /// It failed, and is not retried before then.
     not_before: Option<Instant>,
+    /// Its place among those of its feed that may wait, where somebody requested the read.
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 impl PendingChange {
     fn new(feed: FeedId) -> Self {
-        Self { feed, etag: None, acks: Vec::new(), since: Instant::now(), attempts: 0, not_before: None }
+        Self { feed, etag: None, acks: Vec::new(), since: Instant::now(), attempts: 0, not_before: None, slot: None }
     }
 }
 
@@ -202,8 +196,8 @@ impl Dispatcher {
                 biased;
                 () = shutdown.requested() => break,
                 Some(end) = self.jobs.join_next() => self.end(end).await?,
-                order = read_requests.recv(), if !closed && self.waiting.len() < WAITING_MAX => match order {
-                    Some(order) => self.take(order),
+                request = read_requests.recv(), if !closed => match request {
+                    Some(request) => self.take(request),
                     None => closed = true,
                 },
                 _ = tick.tick() => {
@@ -251,8 +245,8 @@ impl Dispatcher {
     }
 
     /// An object changed: the change joins those that wait for the object's next job.
-    fn take(&mut self, order: ReadRequest) {
-        let ReadRequest { feed, change, ack } = order;
+    fn take(&mut self, request: ReadRequest) {
+        let ReadRequest { feed, change, ack, slot } = request;
         let object = change.object;
         let new = !self.waiting.contains_key(&object);
         let pending = self.waiting.entry(object.clone()).or_insert_with(|| PendingChange::new(feed));
@@ -260,6 +254,7 @@ impl Dispatcher {
             self.services.metrics.duplicates_suppressed.add(["coalesced"], 1);
         }
         pending.acks.extend(ack);
+        pending.slot.get_or_insert(slot);
         pending.etag =
             if new { change.etag } else { pending.etag.take().filter(|etag| change.etag.as_ref() == Some(etag)) };
         if new && !self.running.contains_key(&object) {
@@ -276,11 +271,10 @@ impl Dispatcher {
     /// Starts a job out of a backlog, those of sinks and of feeds in turn. Returns whether there was one.
     async fn start_older(&mut self) -> Result<bool, StoreError> {
         self.is_unread_next = !self.is_unread_next;
-        if self.is_unread_next {
-            Ok(self.start_unread().await? || self.start_catching_up().await?)
-        } else {
-            Ok(self.start_catching_up().await? || self.start_unread().await?)
+        if self.is_unread_next && self.start_unread().await? {
+            return Ok(true);
         }
+        Ok(self.start_catching_up().await? || !self.is_unread_next && self.start_unread().await?)
     }
 
     /// Starts the job of the next object that changed. Returns whether there was one.

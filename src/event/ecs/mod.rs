@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 
 use crate::event::id::hyphenated;
 use crate::event::members::{close, int, object, text, texts};
-use crate::event::secrets::write_masked;
-use crate::event::text::write_escaped;
 use crate::event::{Activity, Class, Endpoint, Event, Options, Seen, Status, Text, User, moment, ocsf};
+use crate::records::escaped::write_escaped;
 
 /// Appends the event, without a line end.
 ///
@@ -120,10 +119,8 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_original(out: &mut Vec<u8>, event: &Event<'_>, record: &[u8]) {
-    let mut masked = Vec::with_capacity(record.len());
-    write_masked(&mut masked, record, &event.masks, &event.dropped);
     out.extend_from_slice(b"\"original\":\"");
-    write_escaped(out, &String::from_utf8_lossy(&masked));
+    write_escaped(out, &String::from_utf8_lossy(&event.masked(record)));
     out.extend_from_slice(b"\",");
 }
 

@@ -17,12 +17,11 @@ mod version;
 use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, int, text, texts};
-use crate::event::secrets::write_masked;
-use crate::event::text::write_escaped;
 use crate::event::value::write_int;
 use crate::event::{
     Activity, Class, Event, HttpRequest, Metadata, Options, Seen, Status, Text, any_says_something, moment,
 };
+use crate::records::escaped::write_escaped;
 
 use places::Attributes;
 use version::Schema;
@@ -231,8 +230,7 @@ pub(crate) fn labels(metadata: &Metadata<'_>, fell_back: bool) -> impl Iterator<
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
-    let mut masked = Vec::with_capacity(record.len());
-    write_masked(&mut masked, record, &event.masks, &event.dropped);
+    let masked = event.masked(record);
     let masked = String::from_utf8_lossy(&masked);
     out.extend_from_slice(b"\"raw_data\":\"");
     write_escaped(out, &masked);

@@ -7,8 +7,8 @@ use crate::event::members::{close, int};
 use crate::event::ocsf::form::{Form, cut};
 use crate::event::ocsf::shape::Shape;
 use crate::event::ocsf::version::{self, Attributes, Schema};
-use crate::event::text::write_escaped;
 use crate::event::{Activity, Class, Event, Fault, Json, Reader};
+use crate::records::escaped::write_escaped;
 
 /// What the version has no place for, or not for all of it.
 #[derive(Debug)]

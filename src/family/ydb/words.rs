@@ -1,7 +1,8 @@
 //! Pieces of a record's text as its events take them.
 
-use crate::event::{Text, next_special};
+use crate::event::Text;
 use crate::family::redaction::offset_in;
+use crate::records::escaped::next_special;
 
 /// How the pieces of one text are to be taken.
 #[derive(Clone, Copy, Debug, Default)]

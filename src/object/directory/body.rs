@@ -1,50 +1,79 @@
 //! The bytes of one file as they are read.
 
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::pin::Pin;
 
 use bytes::Bytes;
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
-use crate::notification::directory::{file_etag, modified_ms};
+use crate::notification::directory::{Directory, Steps, file_etag, modified_ms};
 use crate::object::version::{CHUNK_BYTES_MAX, ReadError, Version};
+
+/// How many bytes one call reads.
+const CALL_BYTES: u64 = 1 << 20;
+
+/// A file system that takes the timeout for so many bytes does not answer.
+pub(super) const STEP_BYTES: usize = 64 << 10;
 
 /// The bytes a file had when it was opened.
 ///
 /// A file that was replaced meanwhile is read to its old end; one that grew, up to where it ended before. One that
 /// shrank, or was written to without growing, has changed. A file cut off and written again beyond its old length while
 /// it is read cannot be told from one that grew: writers should replace files, not rewrite them.
-#[derive(Debug)]
 pub struct FileBody {
     object: ObjectId,
-    /// `None` when all is given, or an error was.
-    file: Option<File>,
-    etag: Box<str>,
-    /// When it was last written, and when it came to be what it is, in milliseconds since the epoch.
-    modified_ms: Option<i64>,
+    directory: Directory,
+    /// When the file came to be what it is, in milliseconds since the epoch.
     arrived_ms: Option<i64>,
+    /// Bytes that were read and not given yet.
+    ready: Bytes,
+    rest: Rest,
+}
+
+/// What is left to read.
+enum Rest {
+    Nothing,
+    Unread(Open),
+    /// The next bytes are being read.
+    Coming(Pin<Box<dyn Future<Output = io::Result<Read>> + Send>>),
+}
+
+/// An open file, and how far it was read.
+struct Open {
+    file: File,
+    etag: Box<str>,
+    /// When it was last written, in milliseconds since the epoch.
+    modified_ms: Option<i64>,
     at: u64,
     end: u64,
     /// The bytes that were given last: their memory is used again once whoever got them is done.
     given: Bytes,
 }
 
+/// What one call read.
+enum Read {
+    Some(Bytes, Open),
+    /// The last bytes.
+    Last(Bytes),
+    Changed,
+}
+
 impl FileBody {
     /// The bytes that the opened file has now.
-    pub(super) fn new(object: &ObjectId, file: File, version: &Version, arrived_ms: Option<i64>) -> Self {
-        let (object, etag, modified_ms) = (object.clone(), version.etag.clone(), version.last_modified_ms);
-        Self {
-            object,
-            file: Some(file),
-            etag,
-            modified_ms,
-            arrived_ms,
-            at: 0,
-            end: version.size_bytes,
-            given: Bytes::new(),
-        }
+    pub(super) fn new(
+        object: &ObjectId,
+        directory: &Directory,
+        file: File,
+        version: &Version,
+        arrived_ms: Option<i64>,
+    ) -> Self {
+        let (etag, modified_ms, end) = (version.etag.clone(), version.last_modified_ms, version.size_bytes);
+        let rest = Rest::Unread(Open { file, etag, modified_ms, at: 0, end, given: Bytes::new() });
+        Self { object: object.clone(), directory: directory.clone(), arrived_ms, ready: Bytes::new(), rest }
     }
 
     /// When the file came to be what it is, in milliseconds since the epoch. Another write within the same tick of the file
@@ -53,41 +82,70 @@ impl FileBody {
         self.arrived_ms
     }
 
-    /// The next bytes, at least 1 and at most `CHUNK_BYTES_MAX`; `None` when every byte of the version was given, never
-    /// sooner. Blocks while it reads: to be called on a worker's thread.
-    ///
-    /// # Errors
-    /// The file changed, or cannot be read. There is nothing more then.
-    pub fn read(&mut self) -> Option<Result<Bytes, ReadError>> {
-        let file = self.file.as_mut()?;
-        let result = if self.at < self.end {
-            let length = usize::try_from(self.end - self.at).unwrap_or(CHUNK_BYTES_MAX).min(CHUNK_BYTES_MAX);
-            let mut chunk = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
-            chunk.resize(length, 0);
-            match file.read(&mut chunk) {
-                Ok(0) => Err(ReadError::Changed { object: self.object.clone() }),
-                Ok(count) => {
-                    chunk.truncate(count);
-                    self.at += count as u64;
-                    self.given = chunk.freeze();
-                    Ok(self.given.clone())
-                }
-                Err(error) => Err(failed(&self.object, &error)),
+    /// As [`Body::next`](crate::object::Body::next).
+    pub(in crate::object) async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        while self.ready.is_empty() {
+            if let Err(error) = self.read().await? {
+                return Some(Err(error));
             }
-        } else {
-            match file.metadata() {
-                Ok(now) if now.len() > self.end || is_same(&now, &self.etag, self.end, self.modified_ms) => {
-                    self.file = None;
-                    return None;
-                }
-                Ok(_) => Err(ReadError::Changed { object: self.object.clone() }),
-                Err(error) => Err(failed(&self.object, &error)),
-            }
-        };
-        if result.is_err() {
-            self.file = None;
         }
-        Some(result)
+        Some(Ok(self.ready.split_to(self.ready.len().min(CHUNK_BYTES_MAX))))
+    }
+
+    /// Reads on. `None` where nothing is left. Cancel-safe: the call goes on, and is awaited by the next one.
+    async fn read(&mut self) -> Option<Result<(), ReadError>> {
+        self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Unread(open) => {
+                let directory = self.directory.clone();
+                Rest::Coming(Box::pin(async move { directory.call(move |_, steps| open.read(steps)).await }))
+            }
+            rest => rest,
+        };
+        let Rest::Coming(coming) = &mut self.rest else { return None };
+        let read = coming.await;
+        self.rest = Rest::Nothing;
+        match read {
+            Ok(Read::Some(bytes, open)) => (self.ready, self.rest) = (bytes, Rest::Unread(open)),
+            Ok(Read::Last(bytes)) => self.ready = bytes,
+            Ok(Read::Changed) => return Some(Err(ReadError::Changed { object: self.object.clone() })),
+            Err(error) => return Some(Err(failed(&self.object, &error))),
+        }
+        Some(Ok(()))
+    }
+}
+
+impl Open {
+    /// Reads on as far as one call does. Blocks.
+    fn read(mut self, steps: &Steps) -> io::Result<Read> {
+        let length = usize::try_from((self.end - self.at).min(CALL_BYTES)).unwrap_or_default();
+        let mut bytes = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
+        bytes.resize(length, 0);
+        let mut filled = 0;
+        while filled < length {
+            let to = length.min(filled + STEP_BYTES);
+            match self.file.read(&mut bytes[filled..to]) {
+                Ok(0) => return Ok(Read::Changed),
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            steps.step();
+        }
+        self.at += length as u64;
+        let bytes = bytes.freeze();
+        self.given = bytes.clone();
+        if self.at < self.end {
+            return Ok(Read::Some(bytes, self));
+        }
+        let now = self.file.metadata()?;
+        let was_left = now.len() > self.end || is_same(&now, &self.etag, self.end, self.modified_ms);
+        Ok(if was_left { Read::Last(bytes) } else { Read::Changed })
+    }
+}
+
+impl fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileBody").field("object", &self.object).finish_non_exhaustive()
     }
 }
 

@@ -26,12 +26,12 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
+use crate::records::escaped::write_escaped;
 use crate::records::rows::chunk::Chunk;
 use crate::records::rows::columns::{Column, Stored};
 use crate::records::rows::footer::{Footer, MAGIC};
 use crate::records::rows::input::unpanicked;
 use crate::records::rows::shape::{Format, Kind};
-use crate::records::rows::text::write_text;
 use crate::records::rows::write::{write_member, write_value};
 use crate::room::Taken;
 
@@ -351,7 +351,7 @@ fn write_piece(out: &mut Vec<u8>, value: Stored<'_>, format: Format, from: usize
             out.push(b'"');
         }
         let to = text.floor_char_boundary(from + PIECE_BYTES);
-        write_text(out, text.get(from..to).unwrap_or_default());
+        write_escaped(out, text.get(from..to).unwrap_or_default());
         if to < text.len() {
             return Some(to);
         }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
+use crate::records::escaped::write_escaped;
 use crate::records::rows::input::RowsError;
-use crate::records::rows::text::write_text;
 
 /// The members of a row, in the file's order.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ fn member(field: &Type, def: i16, rep: i16, columns: &mut usize) -> Result<Membe
     };
     let mut key = Vec::with_capacity(field.name().len() + 3);
     key.push(b'"');
-    write_text(&mut key, field.name());
+    write_escaped(&mut key, field.name());
     key.extend_from_slice(b"\":");
     Ok(Member { key, columns: first..*columns, def, repeats, kind })
 }

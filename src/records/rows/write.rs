@@ -6,10 +6,11 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
+use crate::records::escaped::write_escaped;
 use crate::records::rows::columns::{Column, Stored};
 use crate::records::rows::input::RowsError;
 use crate::records::rows::shape::{Format, Kind, Member, Unit};
-use crate::records::rows::text::{is_plain, write_base64, write_text};
+use crate::records::rows::text::{is_plain, write_base64};
 
 /// 1970-01-01 as a Julian day: where the days of INT96 are counted from.
 const JULIAN_DAY_OF_EPOCH: i64 = 2_440_588;
@@ -166,7 +167,7 @@ fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], format: Format) {
         (Format::Plain, _) => match std::str::from_utf8(bytes) {
             Ok(text) => {
                 out.push(b'"');
-                write_text(out, text);
+                write_escaped(out, text);
                 out.push(b'"');
             }
             Err(_) => write_base64(out, bytes),

@@ -64,7 +64,7 @@ pub struct Group(String);
 
 impl Group {
     /// The group's number on this machine.
-    fn id(&self) -> Result<u32, OpenError> {
+    pub(super) fn id(&self) -> Result<u32, OpenError> {
         if let Ok(id) = self.0.parse() {
             return Ok(id);
         }

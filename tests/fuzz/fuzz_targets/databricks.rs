@@ -1,7 +1,7 @@
 //! Any bytes, as lines of a Databricks delivery.
 #![no_main]
 
-use auditferry::family::Settings;
+use auditferry::testing::family::Settings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|content: &[u8]| {

@@ -1,7 +1,7 @@
 //! Any bytes, as a log that holds Immuta's records.
 #![no_main]
 
-use auditferry::family::Settings;
+use auditferry::testing::family::Settings;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|content: &[u8]| auditferry_fuzz::decode_lines("immuta", "web-0.log", Settings::none(), content));

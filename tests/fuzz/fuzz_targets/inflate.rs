@@ -3,7 +3,7 @@
 
 use std::io::Read;
 
-use auditferry::object::inflate::{Inflate, InflateLimits};
+use auditferry::testing::object::inflate::{Inflate, InflateLimits};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: u64 = 8 << 20;

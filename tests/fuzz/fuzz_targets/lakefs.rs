@@ -4,11 +4,11 @@
 use std::io::Read;
 use std::sync::Once;
 
-use auditferry::event::Scope;
-use auditferry::family::{self, Context};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
-use auditferry::records::rows::{self, Limits, Rows};
+use auditferry::testing::event::Scope;
+use auditferry::testing::family::{self, Context};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
+use auditferry::testing::records::rows::{self, Limits, Rows};
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! Any text, as the body of a message: it is understood or refused.
 #![no_main]
 
-use auditferry::notification::parse;
+use auditferry::testing::notification::parse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &str| {

@@ -1,7 +1,7 @@
 //! Any bytes, as lines of an access log, with referrers as they are and with some of what they say dropped.
 #![no_main]
 
-use auditferry::family::Settings;
+use auditferry::testing::family::Settings;
 use libfuzzer_sys::fuzz_target;
 
 const KEY: &str = "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789";

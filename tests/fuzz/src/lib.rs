@@ -1,10 +1,10 @@
 //! What the targets share: bytes go through a family's framing and decoding, as the collector does it.
 
-use auditferry::delta::RecordHash;
-use auditferry::event::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
-use auditferry::family::{self, Context, Settings};
-use auditferry::notification::ObjectId;
-use auditferry::records::lines::{Item, Lines, Start};
+use auditferry::testing::delta::RecordHash;
+use auditferry::testing::event::{Column, Columns, Encoded, Encoder, EncodingName, OcsfVersion, Options, Scope};
+use auditferry::testing::family::{self, Context, Settings};
+use auditferry::testing::notification::ObjectId;
+use auditferry::testing::records::lines::{Item, Lines, Start};
 
 /// Every way in which events are written.
 fn encoders() -> Vec<Encoder> {
@@ -12,6 +12,8 @@ fn encoders() -> Vec<Encoder> {
     let names = [EncodingName::Ecs, EncodingName::Raw];
     let mut encoders: Vec<Encoder> = names.into_iter().map(|name| Encoder::new(name, whole)).collect();
     encoders.push(Encoder::new(EncodingName::Raw, Options { envelope: true, ..Options::default() }));
+    let record = Column::new("@record").expect("what a column may hold");
+    encoders.push(Encoder::of_columns(Columns::default().with([("Record".to_owned(), record)])));
     let versions = OcsfVersion::ALL.into_iter();
     encoders.extend(versions.map(|ocsf_version| Encoder::new(EncodingName::Ocsf, Options { ocsf_version, ..whole })));
     encoders
@@ -36,7 +38,7 @@ pub fn decode_lines(family: &str, key: &str, settings: &Settings, content: &[u8]
             let events = family::encode_record(&context, &record, &hash, record.ordinal, &encoders, &mut out);
             for (encoder, encoded) in encoders.iter().zip(&out) {
                 let events = *events.as_ref().unwrap_or(&0) as usize;
-                if encoder.name() == EncodingName::Raw {
+                if matches!(encoder.name(), EncodingName::Raw | EncodingName::Columns) {
                     // One for each record, of which a line may hold several.
                     assert!(encoded.ends.len() <= events && encoded.ends.is_empty() == (events == 0));
                 } else {

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+/// What a daemon says of an object that cannot be read.
+pub const READ_FAILED: &str = "a read failed and is tried again";
+
 /// The log of one process, in JSON, as far as it is written.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -46,6 +49,12 @@ impl Log {
     /// The first entry with this message.
     pub fn said(&self, message: &str) -> Option<Entry> {
         self.entries().into_iter().find(|entry| entry.message == message)
+    }
+
+    /// The first failed read of this kind.
+    pub fn failed_read(&self, kind: &str) -> Option<Entry> {
+        let is_told = |entry: &Entry| entry.message == READ_FAILED && entry.field("kind").as_deref() == Some(kind);
+        self.entries().into_iter().find(is_told)
     }
 
     /// What the log says at WARN and ERROR, or not in JSON, and nobody `expected`: an expectation is part of a line.

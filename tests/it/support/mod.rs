@@ -12,6 +12,10 @@ pub mod emulator;
 
 pub mod http;
 
+pub mod inside;
+
+pub mod lease;
+
 pub mod log;
 
 pub mod ocsf;
@@ -19,6 +23,8 @@ pub mod ocsf;
 pub mod outage;
 
 pub mod proxy;
+
+pub mod receiver;
 
 pub mod records;
 

@@ -18,6 +18,9 @@ pub const EXPECTED: [&str; 7] = [
     "the sink is parked",
 ];
 
+/// What a process says whose sink is away with `--once`, or whose store fails.
+pub const STOPPED: &str = "stopped by an error";
+
 /// While it lasts a directory stands on the path of a file sink.
 #[derive(Debug)]
 pub struct Outage {

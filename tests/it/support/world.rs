@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use super::aws::{Aws, Bucket, Queue, REGION};
 use super::daemon::{Daemon, Start};
 use super::proxy::Proxy;
-use super::records::{assert_once_each, lines_of};
+use super::records::{assert_once_each, lines_of, object, records};
 use super::waiting::{SOON, eventually};
 
 /// Key of the object that most tests write.
 pub const KEY: &str = "workspaceId=3049059095686970/date=2026-01-01/auditlogs_0-0.json";
+
+/// Key of the object with this number.
+pub fn key(number: u64) -> String {
+    format!("workspaceId=1/date=2026-01-01/{number}.json")
+}
 
 /// Longer than a disk that writes back everything a build left behind keeps a file waiting.
 const PATIENCE: &str = "60s";
@@ -33,6 +38,13 @@ pub struct Place {
 }
 
 impl Place {
+    /// Writes the objects with these numbers, each with the record of its number.
+    pub fn put(&self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.bucket.put(&key(number), &object(&records([number])));
+        }
+    }
+
     /// A bucket and a queue that have not heard of each other.
     pub fn apart() -> Self {
         let aws = Aws::emulated();
@@ -45,6 +57,14 @@ impl Place {
         place.bucket.tells_queue(&place.queue);
         place.queue.take(1);
         place
+    }
+
+    /// Another bucket that tells the same queue.
+    pub fn beside(&self) -> Self {
+        let bucket = Aws::emulated().bucket();
+        bucket.tells_queue(&self.queue);
+        self.queue.take(1);
+        Self { bucket, queue: self.queue.clone() }
     }
 
     /// The keys of `[feed.<name>]` for the bucket, without its sinks. `through` is where S3 is asked.

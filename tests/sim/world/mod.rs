@@ -1,20 +1,26 @@
 //! Everything outside of the collector, in memory: what is there, and the gates that every call to it passes.
 
+pub mod body;
+pub mod content;
+pub mod keeping;
 pub mod place;
 pub mod queue;
 pub mod receiver;
 pub mod writer;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use auditferry::checkpoint::Store;
+use auditferry::testing::checkpoint::Store;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::chance::Chance;
-use crate::plan::{Rates, Setting};
+use crate::plan::{Rates, Setting, sink_name};
+use crate::tally::Tally;
+use crate::world::keeping::Keeping;
 use crate::world::place::Object;
 use crate::world::queue::Messages;
 use crate::world::receiver::Received;
@@ -22,8 +28,13 @@ use crate::world::receiver::Received;
 /// When the wall clock says that a run begins: 1 January 2026.
 const BEGINS_MS: i64 = 1_767_225_600_000;
 
-/// So many gates in one run, and it spins.
+/// So many gates in one run, and as many more each second, and it spins.
 const GATES_MAX: u64 = 400_000;
+const GATES_PER_SEC: u64 = 5;
+
+/// How long a record may take from its write to each sink where nothing is at fault but the buckets of other feeds: core.md,
+/// section 5, has a second. All of it is spent in waits that are there for everyone, such as those for a batch to fill.
+const DELAY_MAX_MS: u64 = 1000;
 
 /// How much of a trace is kept to be shown; `AUDITFERRY_TRACE` says otherwise.
 const TRACE_LINES: usize = 60;
@@ -43,9 +54,15 @@ impl std::fmt::Debug for World {
 pub struct Seen(Weak<Mutex<State>>);
 
 impl Seen {
-    pub fn note(&self, what: impl std::fmt::Display) {
+    /// The collector logs a line.
+    pub fn logged(&self, line: &str) {
         if let Some(state) = self.0.upgrade() {
-            state.lock().unwrap().note(what);
+            let mut state = state.lock().unwrap();
+            state.note(line);
+            if line.contains("the sink's last batch is not known here") {
+                state.ahead.retain(|sink| !line.contains(&format!("sink={}", sink_name(*sink))));
+                state.tally.fault("sink is ahead, and that is told");
+            }
         }
     }
 }
@@ -59,6 +76,17 @@ pub struct State {
     pub objects: BTreeMap<(&'static str, String), Object>,
     pub messages: Messages,
     pub received: Vec<Received>,
+    /// How buckets are served, and until when.
+    pub places: BTreeMap<&'static str, (place::Mode, u64)>,
+    /// How many bodies are open.
+    pub bodies: usize,
+    /// When each line was written that is delivered without a delay.
+    pub born: BTreeMap<String, u64>,
+    /// Sinks that are ahead of the store, and of which nobody was told yet.
+    pub ahead: BTreeSet<usize>,
+    /// What an operator does with the store.
+    pub keeping: Keeping,
+    pub tally: Tally,
     /// The store of the process that runs.
     pub store: Option<Store>,
     pub full_until_ms: u64,
@@ -86,7 +114,7 @@ pub struct State {
 pub struct Failed;
 
 impl World {
-    pub fn new(setting: Setting, seed: u64) -> Self {
+    pub fn new(setting: Setting, directory: PathBuf, seed: u64) -> Self {
         let received = setting.sinks.iter().map(|class| Received::new(*class)).collect();
         Self(Arc::new(Mutex::new(State {
             rates: setting.rates,
@@ -95,6 +123,12 @@ impl World {
             objects: BTreeMap::new(),
             messages: Messages::default(),
             received,
+            places: BTreeMap::new(),
+            bodies: 0,
+            born: BTreeMap::new(),
+            ahead: BTreeSet::new(),
+            keeping: Keeping::of(directory),
+            tally: Tally::default(),
             store: None,
             full_until_ms: 0,
             jump_ms: 0,
@@ -138,6 +172,11 @@ impl World {
         state.kill_in = None;
         state.end = Arc::default();
         state.arrived = Arc::default();
+        state.messages.all.values_mut().for_each(|sent| sent.is_held = false);
+        state.ahead = keeping::ahead(&state, &store);
+        if !state.ahead.is_empty() && !state.keeping.was_put_back {
+            state.violate("a sink has had a batch that the store does not know".to_owned());
+        }
         state.store = Some(store);
         state.note("the process begins");
     }
@@ -213,6 +252,14 @@ impl State {
         self.violations.push(what);
     }
 
+    /// A record came so long after its write, where it should come at once.
+    fn delivered_late(&mut self, late_ms: u64) {
+        self.tally.delay_ms = self.tally.delay_ms.max(late_ms);
+        if late_ms > DELAY_MAX_MS {
+            self.violate(format!("a feed waits {late_ms} ms for another that is at fault"));
+        }
+    }
+
     pub fn trace(&self) -> String {
         self.trace.iter().map(|line| format!("{line}\n")).collect()
     }
@@ -226,17 +273,22 @@ impl State {
         rate > 0 && self.chance.below(1000) < rate
     }
 
-    /// How the call passes; it does not where the process has ended, or ends here.
-    fn pass(&mut self, call: &str) -> Option<(Wait, bool)> {
+    /// Something of the world is asked for, as long as a process runs.
+    pub fn is_asked(&mut self, call: &str) {
         if self.began.is_none() {
             self.violate(format!("{call} is asked for while no process runs"));
         }
+    }
+
+    /// How the call passes; it does not where the process has ended, or ends here.
+    fn pass(&mut self, call: &str) -> Option<(Wait, bool)> {
+        self.is_asked(call);
         if self.ended {
             return None;
         }
         self.gates += 1;
-        if self.gates == GATES_MAX {
-            self.violate(format!("the collector spins: {GATES_MAX} calls"));
+        if self.gates == GATES_MAX + self.now_ms() / 1000 * GATES_PER_SEC {
+            self.violate(format!("the collector spins: {} calls", self.gates));
         }
         if self.kill_in == Some(0) || !self.violations.is_empty() {
             self.note(format!("the process ends at {call}"));
@@ -259,7 +311,11 @@ impl State {
             Wait::No
         };
         let fails = self.happens(fail);
+        if !matches!(wait, Wait::No | Wait::Others) {
+            self.tally.fault("call is late");
+        }
         if fails {
+            self.tally.fault("call fails");
             self.note(format!("{call} fails"));
         }
         (wait, fails)

@@ -2,19 +2,51 @@
 
 use std::time::Duration;
 
-use auditferry::identity::fault::FaultKind;
-use auditferry::notification::scan::{Found, ScanError};
-use auditferry::notification::{ObjectChange, ObjectId};
-use auditferry::object::{
-    Answer, Body, Chunks, Condition, MemoryPlace, Part, Range, ReadError, Reading, Snapshot, Version,
+use auditferry::testing::identity::fault::FaultKind;
+use auditferry::testing::notification::scan::{Found, ScanError};
+use auditferry::testing::notification::{ObjectChange, ObjectId};
+use auditferry::testing::object::{
+    Answer, Body, Condition, MemoryPlace, Part, Range, ReadError, Reading, Snapshot, Version,
 };
 use bytes::Bytes;
 
+use crate::chance::Chance;
 use crate::plan::SHELF;
+use crate::world::body::Coming;
 use crate::world::{State, World};
 
 /// After so long a client gives up on what is never answered.
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How a bucket is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Serves,
+    /// 403.
+    Refuses,
+    /// 503.
+    Fails,
+    /// It takes requests and never answers.
+    Silent,
+    /// Bodies come at a byte a second.
+    Slow,
+}
+
+impl Mode {
+    pub fn draw(chance: &mut Chance) -> Self {
+        [Self::Refuses, Self::Fails, Self::Silent, Self::Slow][chance.below(4)]
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Serves => "bucket serves",
+            Self::Refuses => "bucket refuses",
+            Self::Fails => "bucket fails",
+            Self::Silent => "bucket is silent",
+            Self::Slow => "bucket is slow",
+        }
+    }
+}
 
 /// One object's whole past.
 #[derive(Default)]
@@ -22,6 +54,8 @@ pub struct Object {
     pub versions: Vec<Written>,
     /// Whether the last version is there; else it was deleted.
     pub is_there: bool,
+    /// The last version can be read only once it is restored.
+    pub is_archived: bool,
     /// How many versions there were when it was last said not to be there.
     pub missed: usize,
 }
@@ -29,29 +63,39 @@ pub struct Object {
 /// One version.
 pub struct Written {
     pub lines: Vec<String>,
+    pub bytes: Bytes,
     pub etag: Box<str>,
     pub written_ms: i64,
+    pub is_damaged: bool,
     /// A reader had all of it, or was told that it is the version that it knows.
     pub was_answered: bool,
+    /// A reader was told that it is archived, or saw that it is damaged.
+    pub was_unreadable: bool,
 }
 
 impl Object {
+    /// The lines that its source knows.
     pub fn lines(&self) -> &[String] {
         self.versions.last().filter(|_| self.is_there).map_or(&[], |written| &written.lines)
+    }
+
+    /// The lines that a reader can have.
+    pub fn readable(&self) -> &[String] {
+        if self.is_unreadable() { &[] } else { self.lines() }
+    }
+
+    pub fn is_unreadable(&self) -> bool {
+        self.is_there && (self.is_archived || self.versions.last().is_some_and(|written| written.is_damaged))
     }
 }
 
 impl Written {
-    fn bytes(&self) -> Bytes {
-        self.lines.iter().map(|line| format!("{line}\n")).collect::<String>().into()
-    }
-
     fn version(&self) -> Version {
         Version {
             etag: self.etag.clone(),
             version_id: None,
             last_modified_ms: Some(self.written_ms),
-            size_bytes: self.bytes().len() as u64,
+            size_bytes: self.bytes.len() as u64,
         }
     }
 }
@@ -74,6 +118,20 @@ impl Place {
         (self.bucket, object.key.to_string())
     }
 
+    /// The request arrives, if the place is served.
+    async fn arrive(&self, call: &str, object: &ObjectId) -> Result<(), ReadError> {
+        self.world.gate(call).await.map_err(|_| unavailable(object, "503"))?;
+        let (object, kind) = (object.clone(), FaultKind::Denied);
+        match self.world.state().mode_of_place(self.bucket) {
+            Mode::Serves | Mode::Slow => return Ok(()),
+            Mode::Refuses => return Err(ReadError::Denied { object, kind, reason: "403".to_owned() }),
+            Mode::Fails => return Err(unavailable(&object, "503")),
+            Mode::Silent => {}
+        }
+        tokio::time::sleep(TIMEOUT).await;
+        Err(ReadError::Unavailable { object, kind: FaultKind::Timeout, reason: "no answer".to_owned() })
+    }
+
     fn find(&self, call: &str, object: &ObjectId, condition: &Condition) -> Result<Current, ReadError> {
         let mut state = self.world.state();
         state.last_get_ms = state.now_ms();
@@ -84,23 +142,31 @@ impl Place {
                 found.missed = count;
                 return None;
             }
-            Some((count - 1, found.versions.last_mut()?))
+            Some((count - 1, found.is_archived, found.versions.last_mut()?))
         });
-        let Some((index, written)) = found else {
+        let Some((index, is_archived, written)) = found else {
             state.note(format!("{call} {}: not there", key.1));
             return Err(ReadError::NotFound { object: object.clone() });
         };
         let answer = match condition {
+            _ if is_archived && call != "HEAD" => {
+                written.was_unreadable = true;
+                Err(ReadError::Archived { object: object.clone(), reason: "GLACIER".to_owned() })
+            }
             Condition::UnlessEtag(etag) if *etag == written.etag => {
                 written.was_answered = true;
                 Ok(Current::Unchanged)
             }
             Condition::OnlyEtag(etag) if *etag != written.etag => Err(ReadError::Changed { object: object.clone() }),
-            _ => Ok(Current::Version { index, version: written.version(), bytes: written.bytes() }),
+            _ => {
+                written.was_unreadable |= written.is_damaged && call != "HEAD";
+                Ok(Current::Version { index, version: written.version(), bytes: written.bytes.clone() })
+            }
         };
         let word = match &answer {
             Ok(Current::Unchanged) => "unchanged",
             Ok(Current::Version { .. }) => "opened",
+            Err(ReadError::Archived { .. }) => "archived",
             Err(_) => "changed",
         };
         state.note(format!("{call} {} version {index}: {word}", key.1));
@@ -108,7 +174,7 @@ impl Place {
     }
 }
 
-fn unavailable(object: &ObjectId, reason: &str) -> ReadError {
+pub fn unavailable(object: &ObjectId, reason: &str) -> ReadError {
     ReadError::Unavailable { object: object.clone(), kind: FaultKind::Unavailable, reason: reason.to_owned() }
 }
 
@@ -119,14 +185,13 @@ impl MemoryPlace for Place {
         condition: Condition,
     ) -> Answer<'a, Result<Reading<Snapshot>, ReadError>> {
         Box::pin(async move {
-            let failed = |_| unavailable(object, "503");
-            self.world.gate("GET").await.map_err(failed)?;
+            self.arrive("GET", object).await?;
             let found = self.find("GET", object, &condition)?;
-            self.world.gate("GET's answer").await.map_err(failed)?;
+            self.world.gate("GET's answer").await.map_err(|_| unavailable(object, "503"))?;
             Ok(match found {
                 Current::Unchanged => Reading::Unchanged,
                 Current::Version { index, version, bytes } => {
-                    let body = Coming::new(self, object, index, bytes);
+                    let body = Coming::new(self, object, self.key(object), index, bytes);
                     Reading::Changed(Snapshot { version, body: Body::Memory(Box::new(body)) })
                 }
             })
@@ -140,13 +205,14 @@ impl MemoryPlace for Place {
         range: Range,
     ) -> Answer<'a, Result<Reading<Part>, ReadError>> {
         Box::pin(async move {
-            let failed = |_| unavailable(object, "503");
-            self.world.gate("ranged GET").await.map_err(failed)?;
+            self.arrive("ranged GET", object).await?;
             let found = self.find("ranged GET", object, &condition)?;
-            self.world.gate("ranged GET's answer").await.map_err(failed)?;
+            self.world.gate("ranged GET's answer").await.map_err(|_| unavailable(object, "503"))?;
             Ok(match found {
                 Current::Unchanged => Reading::Unchanged,
-                Current::Version { version, bytes, .. } => {
+                Current::Version { index, version, bytes } => {
+                    // A reader of ranges needs only some of them to have all that there is.
+                    self.world.state().was_read(&self.key(object), index);
                     let size = version.size_bytes;
                     let (start, end) = match range {
                         Range::Between(start, end) => (start, end.min(size)),
@@ -160,8 +226,7 @@ impl MemoryPlace for Place {
 
     fn etag<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, Result<Box<str>, ReadError>> {
         Box::pin(async move {
-            let failed = |_| unavailable(object, "503");
-            self.world.gate("HEAD").await.map_err(failed)?;
+            self.arrive("HEAD", object).await?;
             match self.find("HEAD", object, &Condition::Any)? {
                 Current::Version { version, .. } => Ok(version.etag),
                 Current::Unchanged => Err(unavailable(object, "no version")),
@@ -171,12 +236,21 @@ impl MemoryPlace for Place {
 
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Result<Vec<Found>, ScanError>> {
         Box::pin(async move {
-            let failed = |_| ScanError::Unavailable {
-                place: self.bucket.to_owned(),
-                kind: FaultKind::Unavailable,
-                reason: "503".to_owned(),
-            };
-            self.world.gate("LIST").await.map_err(failed)?;
+            let (place, reason) = (self.bucket.to_owned(), "503".to_owned());
+            let failed = |kind| ScanError::Unavailable { place: place.clone(), kind, reason: reason.clone() };
+            self.world.gate("LIST").await.map_err(|_| failed(FaultKind::Unavailable))?;
+            let mode = self.world.state().mode_of_place(self.bucket);
+            match mode {
+                Mode::Serves | Mode::Slow => {}
+                Mode::Silent => {
+                    tokio::time::sleep(TIMEOUT).await;
+                    return Err(failed(FaultKind::Timeout));
+                }
+                Mode::Fails => return Err(failed(FaultKind::Unavailable)),
+                Mode::Refuses => {
+                    return Err(ScanError::Denied { place, kind: FaultKind::Denied, reason: "403".to_owned() });
+                }
+            }
             let found = {
                 let state = self.world.state();
                 let objects = state.objects.iter().filter(|((bucket, key), object)| {
@@ -184,7 +258,7 @@ impl MemoryPlace for Place {
                 });
                 objects.filter_map(|((bucket, key), object)| change(bucket, key, object)).map(Found::Object).collect()
             };
-            self.world.gate("LIST's answer").await.map_err(failed)?;
+            self.world.gate("LIST's answer").await.map_err(|_| failed(FaultKind::Unavailable))?;
             Ok(found)
         })
     }
@@ -195,96 +269,36 @@ fn change(bucket: &str, key: &str, object: &Object) -> Option<ObjectChange> {
     Some(ObjectChange {
         object: ObjectId::new(bucket, key),
         etag: Some(written.etag.clone()),
-        size_bytes: Some(written.bytes().len() as u64),
-        is_archived: false,
+        size_bytes: Some(written.bytes.len() as u64),
+        is_archived: object.is_archived,
         written_at_ms: Some(written.written_ms),
     })
-}
-
-/// A body on its way.
-#[derive(Debug)]
-struct Coming {
-    world: World,
-    object: ObjectId,
-    key: (&'static str, String),
-    index: usize,
-    bytes: Bytes,
-    chunk_bytes: usize,
-    /// How long each chunk takes.
-    each: Duration,
-    /// Where it breaks off, and whether only after everyone has waited for more.
-    breaks_at: Option<(usize, bool)>,
-    at: usize,
-    is_over: bool,
-}
-
-impl Coming {
-    fn new(place: &Place, object: &ObjectId, index: usize, bytes: Bytes) -> Self {
-        let mut state = place.world.state();
-        let (rate, length) = (state.rates.body, bytes.len().max(1));
-        let chunk_bytes = if rate == 0 { length } else { 1 + state.chance.below(length) };
-        let each =
-            if state.happens(rate) { Duration::from_millis(state.chance.below(5000) as u64) } else { Duration::ZERO };
-        let breaks_at = state.happens(rate).then(|| (state.chance.below(length), state.chance.below(4) == 0));
-        let (world, key) = (place.world.clone(), place.key(object));
-        drop(state);
-        Self { world, object: object.clone(), key, index, bytes, chunk_bytes, each, breaks_at, at: 0, is_over: false }
-    }
-
-    async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        self.world.gate("body").await.map_err(|_| unavailable(&self.object, "the connection was reset"))?;
-        if self.world.state().rates.body == 0 {
-            // The world is healed, and what was on its way with it.
-            (self.each, self.breaks_at, self.chunk_bytes) = (Duration::ZERO, None, self.bytes.len().max(1));
-        }
-        if !self.each.is_zero() {
-            tokio::time::sleep(self.each).await;
-        }
-        let mut end = self.bytes.len().min(self.at + self.chunk_bytes);
-        if let Some((breaks_at, in_silence)) = self.breaks_at {
-            if self.at >= breaks_at {
-                if in_silence {
-                    tokio::time::sleep(TIMEOUT).await;
-                }
-                self.world.state().note(format!("the body of {} breaks off at byte {breaks_at}", self.key.1));
-                return Err(unavailable(&self.object, "the body broke off"));
-            }
-            end = end.min(breaks_at);
-        }
-        let chunk = self.bytes.slice(self.at..end);
-        self.at = end;
-        if self.at == self.bytes.len() {
-            let mut state = self.world.state();
-            if let Some(object) = state.objects.get_mut(&self.key) {
-                object.versions[self.index].was_answered = true;
-            }
-        }
-        Ok((!chunk.is_empty()).then_some(chunk))
-    }
-}
-
-impl Chunks for Coming {
-    fn next(&mut self) -> Answer<'_, Option<Result<Bytes, ReadError>>> {
-        Box::pin(async move {
-            if self.is_over {
-                return None;
-            }
-            let chunk = self.chunk().await.transpose();
-            self.is_over = !matches!(chunk, Some(Ok(_)));
-            chunk
-        })
-    }
 }
 
 impl State {
     /// The entity tag of a version: of its content in a bucket, as S3 has it, and another each time on the shelf, as a
     /// file's is.
-    pub fn etag_of(&self, bucket: &str, lines: &[String]) -> Box<str> {
+    pub fn etag_of(&self, bucket: &str, bytes: &[u8]) -> Box<str> {
         let mut hasher = blake3::Hasher::new();
-        lines.iter().for_each(|line| _ = hasher.update(line.as_bytes()).update(b"\n"));
+        hasher.update(bytes);
         if bucket == SHELF {
             hasher.update(&self.written.to_le_bytes());
         }
         hasher.finalize().to_hex()[..32].into()
+    }
+
+    /// A reader has had all of a version.
+    pub fn was_read(&mut self, key: &(&'static str, String), index: usize) {
+        if let Some(object) = self.objects.get_mut(key) {
+            object.versions[index].was_answered = true;
+        }
+    }
+
+    /// How a bucket is served now.
+    pub fn mode_of_place(&self, bucket: &str) -> Mode {
+        match self.places.get(bucket) {
+            Some((mode, until_ms)) if *until_ms > self.now_ms() => *mode,
+            _ => Mode::Serves,
+        }
     }
 }

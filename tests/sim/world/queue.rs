@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use auditferry::identity::fault::FaultKind;
-use auditferry::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
+use auditferry::testing::identity::fault::FaultKind;
+use auditferry::testing::notification::queue::{Attributes, Message, Outcome, Queue, QueueError, ReceiptHandle};
 use tokio::time::Instant;
 
+use crate::happening::Forgery;
 use crate::oracle;
-use crate::plan::Forgery;
 use crate::world::{State, World};
 
 /// All messages that are not deleted.
@@ -28,6 +28,8 @@ pub struct Sent {
     pub visible_ms: u64,
     sent_ms: i64,
     receives: u32,
+    /// The process has it, and has not given it back or asked for its deletion.
+    pub is_held: bool,
 }
 
 /// The way to the queue.
@@ -54,6 +56,9 @@ impl EventQueue {
         for id in ready {
             let lapses = state.rates.lapses;
             let hidden_ms = if state.happens(lapses) { 1000 } else { visible_ms };
+            if hidden_ms < visible_ms {
+                state.tally.fault("visibility lapses");
+            }
             let Some(sent) = state.messages.all.get_mut(&id) else { continue };
             sent.visible_ms = now_ms + hidden_ms;
             sent.receives += 1;
@@ -113,10 +118,14 @@ impl Queue for EventQueue {
             }
         };
         self.world.gate("receive's answer").await.map_err(|_| Self::unavailable("the reply was lost"))?;
+        self.world.state().holds(&received);
         Ok(received)
     }
 
     async fn extend(&self, handles: &[ReceiptHandle], visibility_secs: u32) -> Result<Vec<Outcome>, QueueError> {
+        if u64::from(visibility_secs) != self.world.state().setting.visibility_secs {
+            self.world.state().lets_go(handles);
+        }
         self.world.gate("extend").await.map_err(|_| Self::unavailable("503"))?;
         let outcomes = self.each(handles, |state, id| {
             let visible_ms = state.now_ms() + u64::from(visibility_secs) * 1000;
@@ -133,6 +142,7 @@ impl Queue for EventQueue {
     }
 
     async fn delete(&self, handles: &[ReceiptHandle]) -> Result<Vec<Outcome>, QueueError> {
+        self.world.state().lets_go(handles);
         self.world.gate("delete").await.map_err(|_| Self::unavailable("503"))?;
         let outcomes = self.each(handles, |state, id| {
             let sent = state.messages.all.remove(&id);
@@ -143,6 +153,7 @@ impl Queue for EventQueue {
             }
             let comes_again = state.rates.deleted_comes_again;
             if state.happens(comes_again) {
+                state.tally.fault("deleted message comes again");
                 let visible_ms = state.now_ms() + 1000 + state.chance.below(60_000) as u64;
                 state.messages.all.insert(id, Sent { visible_ms, ..sent });
             }
@@ -152,7 +163,8 @@ impl Queue for EventQueue {
     }
 
     async fn attributes(&self) -> Result<Attributes, QueueError> {
-        let state = self.world.state();
+        let mut state = self.world.state();
+        state.is_asked("attributes");
         let (messages, now_ms) = (&state.messages.all, state.now_ms());
         let visible_messages = messages.values().filter(|sent| sent.visible_ms <= now_ms).count() as u64;
         Ok(Attributes {
@@ -168,18 +180,31 @@ impl State {
     pub fn notify(&mut self, object: &(&'static str, String)) {
         let Some(last) = self.objects.get(object).and_then(|found| found.versions.len().checked_sub(1)) else { return };
         if self.happens(self.rates.lost) {
+            self.tally.fault("notification is lost");
             self.note(format!("the notification of version {last} is lost"));
             return;
         }
-        let copies = 1 + usize::from(self.happens(self.rates.doubled));
+        let is_doubled = self.happens(self.rates.doubled);
+        if is_doubled {
+            self.tally.fault("notification is doubled");
+        }
+        let copies = 1 + usize::from(is_doubled);
         (0..copies).for_each(|_| self.tell(object, last));
     }
 
     /// Tells the queue of a version.
     pub fn tell(&mut self, object: &(&'static str, String), version: usize) {
+        self.tell_of("ObjectCreated:Put", object, version);
+    }
+
+    /// Tells the queue that something happened to a version.
+    pub fn tell_of(&mut self, event: &str, object: &(&'static str, String), version: usize) {
         let etag = self.objects[object].versions[version].etag.clone();
-        let body = notification(object.0, &object.1, &etag, &format!("{version:016X}"));
+        let body = notification(event, object.0, &object.1, &etag, &format!("{version:016X}"));
         let late_ms = if self.happens(self.rates.delayed) { self.chance.below(120_000) as u64 } else { 0 };
+        if late_ms > 0 {
+            self.tally.fault("notification is late");
+        }
         self.send(body, Some((object.clone(), version)), late_ms);
     }
 
@@ -187,28 +212,57 @@ impl State {
         let id = self.messages.next;
         self.messages.next += 1;
         let (visible_ms, sent_ms) = (self.now_ms() + late_ms, self.wall_ms());
-        self.messages.all.insert(id, Sent { body, of, visible_ms, sent_ms, receives: 0 });
+        self.messages.all.insert(id, Sent { body, of, visible_ms, sent_ms, receives: 0, is_held: false });
         self.note(format!("message {id} is sent, {late_ms} ms late"));
         self.arrived.notify_waiters();
+    }
+
+    /// When the last message comes again that is not held; those that are held are hidden for a while at most.
+    pub fn put_off_until_ms(&self) -> u64 {
+        self.messages.all.values().filter(|sent| !sent.is_held).map(|sent| sent.visible_ms).max().unwrap_or(0)
+    }
+
+    /// The process has these messages.
+    fn holds(&mut self, received: &[Message]) {
+        for message in received {
+            let id: u64 = message.id.parse().unwrap();
+            if let Some(sent) = self.messages.all.get_mut(&id) {
+                sent.is_held = true;
+            }
+        }
+        let (held, most) = (self.messages.all.values().filter(|sent| sent.is_held).count(), self.setting.held_max);
+        if held > most {
+            self.violate(format!("{held} messages are held, and {most} may be"));
+        }
+    }
+
+    /// The process is about to give these messages back, or to delete them.
+    fn lets_go(&mut self, handles: &[ReceiptHandle]) {
+        for handle in handles {
+            let id: u64 = handle.0.split_once(' ').unwrap().0.parse().unwrap();
+            if let Some(sent) = self.messages.all.get_mut(&id) {
+                sent.is_held = false;
+            }
+        }
     }
 
     /// Somebody sends a message that no place would send.
     pub fn forge(&mut self, object: &(&'static str, String), forgery: Forgery) {
         let etag = format!("{:032x}", self.chance.number());
-        let highest = "FFFFFFFFFFFFFFFF";
+        let put = |bucket, key| notification("ObjectCreated:Put", bucket, key, &etag, "FFFFFFFFFFFFFFFF");
         let body = match forgery {
-            Forgery::Object => notification(object.0, &object.1, &etag, highest),
-            Forgery::Nothing => notification(object.0, "workspaceId=9/date=2026-01-01/no.json", &etag, highest),
-            Forgery::Elsewhere => notification("elsewhere", &object.1, &etag, highest),
+            Forgery::Object => put(object.0, &object.1),
+            Forgery::Nothing => put(object.0, "workspaceId=9/date=2026-01-01/no.json"),
+            Forgery::Elsewhere => put("elsewhere", &object.1),
             Forgery::Garbage => "{\"Records\": 7".to_owned(),
         };
         self.send(body, None, 0);
     }
 }
 
-fn notification(bucket: &str, key: &str, etag: &str, sequencer: &str) -> String {
+fn notification(event: &str, bucket: &str, key: &str, etag: &str, sequencer: &str) -> String {
     let key = key.replace('=', "%3D");
     format!(
-        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"eu-central-1","eventTime":"2026-01-01T00:00:00.000Z","eventName":"ObjectCreated:Put","s3":{{"s3SchemaVersion":"1.0","bucket":{{"name":"{bucket}","arn":"arn:aws:s3:::{bucket}"}},"object":{{"key":"{key}","size":9,"eTag":"{etag}","sequencer":"{sequencer}"}}}}}}]}}"#
+        r#"{{"Records":[{{"eventVersion":"2.1","eventSource":"aws:s3","awsRegion":"eu-central-1","eventTime":"2026-01-01T00:00:00.000Z","eventName":"{event}","s3":{{"s3SchemaVersion":"1.0","bucket":{{"name":"{bucket}","arn":"arn:aws:s3:::{bucket}"}},"object":{{"key":"{key}","size":9,"eTag":"{etag}","sequencer":"{sequencer}"}}}}}}]}}"#
     )
 }

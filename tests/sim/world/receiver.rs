@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditferry::batch::Batch;
-use auditferry::sink::{Answer, DeliveryError, MemoryReceiver};
+use auditferry::testing::batch::Batch;
+use auditferry::testing::sink::{Answer, DeliveryError, MemoryReceiver};
 
 use crate::chance::Chance;
 use crate::world::{State, World};
@@ -12,7 +12,7 @@ use crate::world::{State, World};
 /// After so long a sink gives up on a receiver that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How well a receiver knows what it has.
+/// How well a receiver knows what it has. One that refuses single events belongs here too, once sinks hear of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// It knows batches by their ids, takes each once, and says which was the last.
@@ -36,6 +36,16 @@ impl Mode {
     pub fn draw(chance: &mut Chance) -> Self {
         [Self::Refuses, Self::Refuses, Self::Misconfigured, Self::Hangs, Self::LosesReplies][chance.below(5)]
     }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Takes => "sink takes",
+            Self::Refuses => "sink refuses",
+            Self::Misconfigured => "sink is misconfigured",
+            Self::Hangs => "sink hangs",
+            Self::LosesReplies => "sink loses replies",
+        }
+    }
 }
 
 /// What one receiver has had.
@@ -58,6 +68,8 @@ struct Taken {
     process: u32,
     /// The collector knows that it was taken.
     is_answered: bool,
+    /// The store is a copy from before it, and knows nothing of it.
+    is_forgotten: bool,
 }
 
 impl Received {
@@ -82,12 +94,35 @@ impl Received {
         self.lines.get(line).map_or(0, |ids| ids.len() as u64)
     }
 
-    /// Whether an event may come again although it was taken: nobody knows that it was.
-    fn may_repeat(&self, taken: usize, process: u32) -> bool {
-        let Taken { process: took, is_answered, .. } = &self.batches[taken];
+    /// How many batches it has taken.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Whether the last batch that it knows the id of is none of these.
+    pub fn is_ahead_of(&self, known: &[&str]) -> bool {
+        let last = self.batches.last().filter(|_| self.class == Class::Exact);
+        last.is_some_and(|last| !known.contains(&&*last.id))
+    }
+
+    /// A copy of the store is put back that was made when it had taken so many batches. The last of them may not have been
+    /// committed then.
+    pub fn forgotten_since(&mut self, batches: usize) {
+        let since = batches.saturating_sub(1);
+        self.batches[since..].iter_mut().for_each(|taken| taken.is_forgotten = true);
+    }
+
+    /// Why an event may come again although it was taken, if it may: nobody knows that it was.
+    fn may_repeat(&self, taken: usize, process: u32) -> Option<&'static str> {
+        let Taken { process: took, is_answered, is_forgotten, .. } = &self.batches[taken];
         // The last batch of a process that ended may not have been committed.
-        let is_last = self.batches.iter().rposition(|other| other.process == *took) == Some(taken);
-        !is_answered || *took < process && is_last
+        let is_last = || self.batches.iter().rposition(|other| other.process == *took) == Some(taken);
+        match self.class {
+            _ if *is_forgotten => Some("an older store was put back"),
+            Class::AtLeastOnce if !is_answered => Some("the reply was lost"),
+            Class::AtLeastOnce if *took < process && is_last() => Some("the process ended"),
+            Class::AtLeastOnce | Class::Exact => None,
+        }
     }
 }
 
@@ -119,30 +154,42 @@ impl State {
         if known.is_some_and(|known| self.received[sink].batches[known].hash != hash) {
             self.violate(format!("s{sink}: batch {} comes again with other bytes", batch.id));
         }
-        let received = &self.received[sink];
-        if known.is_some() && received.class == Class::Exact {
+        if self.ahead.contains(&sink) {
+            self.violate(format!("s{sink} is ahead of the store, and nobody was told"));
+        }
+        if known.is_some() && self.received[sink].class == Class::Exact {
+            *self.tally.repeats.entry("recognized by the batch's id").or_default() += 1;
             return;
         }
-        let ids: Vec<String> = batch.heads().map(|head| head.uid.to_string()).collect();
-        let repeats = ids.iter().filter_map(|id| {
-            let before = *received.by_event.get(id)?;
-            let is_allowed = received.class == Class::AtLeastOnce && received.may_repeat(before, process);
-            (!is_allowed).then(|| id.clone())
-        });
-        let repeated: Vec<String> = repeats.collect();
+        let (now_ms, born) = (self.now_ms(), std::mem::take(&mut self.born));
+        let (mut late_ms, mut wrong) = (0, None);
         let received = &mut self.received[sink];
         let number = received.batches.len();
-        received.batches.push(Taken { id: batch.id.clone(), hash, process, is_answered: false });
-        received.by_id.insert(batch.id.clone(), number);
-        for (id, event) in ids.iter().zip(batch.lines()) {
+        for (head, event) in batch.heads().zip(batch.lines()) {
+            let id = head.uid.to_string();
+            if let Some(&before) = received.by_event.get(&id) {
+                match received.may_repeat(before, process) {
+                    Some(why) => *self.tally.repeats.entry(why).or_default() += 1,
+                    None => _ = wrong.get_or_insert_with(|| id.clone()),
+                }
+            }
             let event: serde_json::Value = serde_json::from_slice(event).unwrap();
-            assert_eq!(event["uid"], **id, "what is in the event is what is beside it");
+            assert_eq!(event["uid"], *id, "what is in the event is what is beside it");
             let line = event["record"].as_str().unwrap().to_owned();
+            if let (Some(born_ms), false) = (born.get(&line), received.lines.contains_key(&line)) {
+                late_ms = late_ms.max(now_ms - born_ms);
+            }
             received.by_event.insert(id.clone(), number);
-            received.lines.entry(line).or_default().insert(id.clone());
+            received.lines.entry(line).or_default().insert(id);
+            self.tally.events += 1;
         }
-        if !repeated.is_empty() {
-            self.violate(format!("s{sink}: {} events come again, the first is {}", repeated.len(), repeated[0]));
+        let id = batch.id.clone();
+        received.by_id.insert(id.clone(), number);
+        received.batches.push(Taken { id, hash, process, is_answered: false, is_forgotten: false });
+        self.born = born;
+        self.delivered_late(late_ms);
+        if let Some(first) = wrong {
+            self.violate(format!("s{sink}: events come again, the first is {first}"));
         }
     }
 

@@ -220,8 +220,9 @@ mod tests {
         assert_eq!(stand(&store).await, [lacking(&[4]), lacking(&[0, 3, 4]), lacking(&[0]), lacking(&[0, 3, 4])]);
         commit(&store, &sealed).await;
         assert_eq!(stand(&store).await[1], lacking(&[0, 4]));
-        store.positions.unseal(&store.positions.sealed(&lane("d")).await.unwrap()[0]).await.unwrap();
-        assert_eq!(stand(&store).await[3], lacking(&[0]), "it comes to the others by the ordinary way");
+        let sealed = store.positions.sealed(&lane("d")).await.unwrap().remove(0);
+        store.positions.commit_not_had(&sealed, 5).await.unwrap();
+        assert_eq!(stand(&store).await[3], lacking(&[0, 1, 2, 3, 4]), "it has had none");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod window;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -85,6 +86,8 @@ pub(in crate::collector) struct Setup {
 struct LaneSender {
     name: Arc<str>,
     status: watch::Sender<Status>,
+    /// Set when entries were added to the sink's backlog in the store.
+    owed: Arc<AtomicBool>,
     setup: Setup,
     /// Sealed and not committed, in the order of the seals.
     window: VecDeque<UnderWay>,
@@ -112,6 +115,7 @@ impl SinkWorker {
         let sender = LaneSender {
             name,
             status: end.status,
+            owed: end.owed,
             setup,
             window: VecDeque::new(),
             sending: Sending::default(),

@@ -1,6 +1,7 @@
 //! What a sink worker does first: resumes where the last process stood, and completes the batches that it sealed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -38,7 +39,7 @@ impl LaneSender {
                     Rebuilt::Same(batch) => self.window.push_back(UnderWay::rebuilt(sealed, batch)),
                     Rebuilt::Lost(why) => {
                         self.work_off().await?;
-                        return self.take_back(sealed, why).await;
+                        self.pass_over(sealed, why).await?;
                     }
                     Rebuilt::Stopped => return Err(WorkerError::Stopped),
                 },
@@ -47,9 +48,8 @@ impl LaneSender {
         Ok(())
     }
 
-    /// A sealed batch cannot be rebuilt: its objects, and those of batches sealed behind it, are read anew from the sink's
-    /// position before it.
-    async fn take_back(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
+    /// A sealed batch cannot be rebuilt: it is committed as not had, and its objects are read anew for what the sink lacks.
+    async fn pass_over(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
         let manifest = sealed.manifest();
         self.setup.metrics.unreproducible.inc();
         warn!(
@@ -65,9 +65,12 @@ impl LaneSender {
         }
         let mut backoff = Backoff::new(&self.setup.random);
         loop {
-            match self.setup.positions.unseal(&sealed).await {
+            match self.setup.positions.commit_not_had(&sealed, self.setup.clock.now_ms()).await {
                 Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                unsealed => return Ok(unsealed?),
+                passed => {
+                    self.owed.store(true, Ordering::Release);
+                    return Ok(passed?);
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::window::UnderWay;
 use super::{LaneSender, WorkerError};
+use crate::batch::BatchPart;
 use crate::checkpoint::{Committed, Seal, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::delivery::queue::Offer;
@@ -135,6 +136,9 @@ impl LaneSender {
         metrics.sink_batches.add([&self.name, "delivered"], u64::from(done.batch.events() > 0));
         let events = done.batch.events().saturating_sub(receipt.refused().len());
         metrics.events_sent.add([&self.name], events as u64);
+        for BatchPart { provenance, piece } in done.batch.parts.iter().filter(|part| part.piece.filtered > 0) {
+            metrics.events_filtered.add([&self.name, &provenance.feed], piece.filtered);
+        }
         for offer in done.offers {
             offer.tracker.committed();
         }

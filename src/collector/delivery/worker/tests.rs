@@ -17,7 +17,7 @@ use crate::collector::feeds::Feeds;
 use crate::collector::ids::SinkId;
 use crate::collector::shutdown::{self, Stop};
 use crate::delta::{Progress, RecordHash};
-use crate::event::{Class, Encoded, EventId, Head, Status as EventStatus};
+use crate::event::{Class, Encoded, EventId, Head, Severity, Status as EventStatus};
 use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::reading::Scratch;
@@ -164,7 +164,8 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
         let uid = EventId(RecordHash::of(format!("{key} {place}").as_bytes()).fingerprint().0);
         let (class, status) = (Class::ApiActivity, EventStatus::Unknown);
-        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, status });
+        let severity = Severity::Informational;
+        encoded.heads.push(Head { uid, time_ms: 0, place, index: 0, class, severity, status, choice: 0 });
     }
     let fingerprints = encoded.heads.iter().map(|head| crate::delta::Fingerprint(head.uid.0)).collect();
     let acceptance = Acceptance {
@@ -347,14 +348,19 @@ async fn a_batch_that_was_taken_before_the_crash_is_committed_and_not_sent_again
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_another_program_encoded_is_taken_back_and_read_anew() {
+async fn a_batch_that_another_program_encoded_is_committed_as_not_had_and_its_records_are_delivered_out_of_the_gap() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let parts: Arc<[Part]> = [part("a", 0, 2)].into();
     let limits = RequestLimits::WHOLE;
     store.seal(Seal { lane: lane(), encoder: "older".into(), limits, parts, now_ms: 0 }).await.unwrap();
+    let shared = Store::new(store.clone());
     let world = start(store, &Delivered::default(), "newer").await;
-    world.deliver(part("a", 0, 2)).await;
+    until("the end of the older batch", || world.handle.took_owed()).await;
+    assert!(shared.backlog.is_in_backlog("out", &object("a")).await.unwrap());
+    let Part { advance, .. } = part("a", 0, 2);
+    let advance = Advance::fill(advance.object, (0..2).into());
+    world.deliver(Part { advance, acceptance: None, ..part("a", 0, 2) }).await;
     assert_eq!(world.metrics.unreproducible.get(), 1);
     assert_eq!(world.lines(), ["a 0", "a 1"]);
     assert!(world.store.sealed(&lane()).await.unwrap().is_empty());

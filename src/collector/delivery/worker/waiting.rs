@@ -10,7 +10,7 @@ use crate::collector::backoff::Backoff;
 use crate::collector::delivery::gate::Failure;
 use crate::collector::report::limited;
 use crate::sink::DeliveryError;
-use crate::telemetry::health::{self, Activity, Part, Patience};
+use crate::telemetry::health::{self, Activity, Patience};
 
 /// The longest wait before a write is retried for which the checkpoint store's disk had no space.
 const SPACE_RETRY: Duration = Duration::from_secs(5);
@@ -53,13 +53,7 @@ impl LaneSender {
             return Err(StoreError::Full.into());
         }
         let wait = backoff.wait().min(SPACE_RETRY);
-        let (reporter, sink) = (&self.setup.reporter, &self.name);
-        limited!(
-            reporter, ERROR, sink, "the checkpoint store's disk is full; nothing is delivered until there is space",
-            %sink
-        );
-        let failure = health::Failure { kind: "disk_full", reason: StoreError::Full.to_string() };
-        reporter.failed(&Part::store(), Activity::Commit, failure, Patience::NONE);
+        self.setup.reporter.store_is_full();
         self.wait(wait).await
     }
 

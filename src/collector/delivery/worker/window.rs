@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::batch::{Batch, BatchPart, Request, Selection};
+use crate::batch::{Batch, BatchPart, Request, RequestLimits, Selection};
 use crate::checkpoint::Sealed;
 use crate::collector::delivery::queue::Offer;
 use crate::notification::ObjectId;
@@ -181,7 +181,9 @@ impl UnderWay {
     /// stands alone.
     pub(super) fn failed(&mut self, mut run: Run, reason: &str) {
         let since = *run.failing.get_or_insert_with(Instant::now);
-        if since.elapsed() < FAILS_FOR {
+        // A sink that takes batches whole would write all of it for each half.
+        let is_taken_whole = self.sealed.manifest().limits == RequestLimits::WHOLE;
+        if is_taken_whole || since.elapsed() < FAILS_FOR {
             self.again(run);
         } else if run.events.count() > 1 {
             self.split(&run);
@@ -221,7 +223,7 @@ impl UnderWay {
 mod tests {
     use super::*;
     use crate::batch::tests::batch;
-    use crate::batch::{Lane, Manifest, RequestLimits};
+    use crate::batch::{Lane, Manifest};
 
     fn under_way(events: &[&str], limits: RequestLimits) -> UnderWay {
         let manifest = Manifest::new("i", &Lane::only("out".into()), 1, "e", limits, &[]);
@@ -298,6 +300,19 @@ mod tests {
             assert!(rounds < 100);
         }
         assert_eq!(refused(&batch), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_is_taken_whole_is_never_split_however_long_it_fails() {
+        let mut batch = under_way(&["a", "b", "c"], RequestLimits::WHOLE);
+        for _ in 0..60 {
+            let run = batch.next_run().unwrap();
+            assert_eq!(run.events.count(), 3);
+            batch.in_flight -= 1;
+            batch.failed(run, "no space is left");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(send(&mut batch, &[]), 1);
     }
 
     #[tokio::test(start_paused = true)]

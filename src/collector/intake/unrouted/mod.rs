@@ -11,7 +11,7 @@ use tracing::info;
 use crate::checkpoint::{Quarantine, StoreError};
 use crate::collector::feeds::{Feeds, Route};
 use crate::collector::intake::in_flight::{AckHandle, Name, NameEnded};
-use crate::collector::schedule::ReadRequest;
+use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::shutdown::Shutdown;
 use crate::notification::ObjectChange;
 
@@ -25,7 +25,7 @@ const AGAIN_EVERY: Duration = Duration::from_secs(600);
 pub(in crate::collector) struct Rerouting {
     pub feeds: Arc<Feeds>,
     pub quarantine: Arc<dyn Quarantine>,
-    pub read_requests: mpsc::Sender<ReadRequest>,
+    pub read_requests: ReadRequests,
     /// One round, and no more.
     pub once: bool,
 }
@@ -66,7 +66,7 @@ impl Rerouting {
 async fn round(
     feeds: &Feeds,
     quarantine: &dyn Quarantine,
-    read_requests: mpsc::Sender<ReadRequest>,
+    read_requests: ReadRequests,
     shutdown: &Shutdown,
 ) -> Result<u64, StoreError> {
     let (ended, mut ends) = mpsc::unbounded_channel();
@@ -99,8 +99,7 @@ async fn round(
             let object = feeds[feed].canonical(name.object);
             let change = ObjectChange::of(object);
             let ack = AckHandle::on_name(Name { id: name.id, ended: ended.clone(), _slot: slot });
-            // A closed dispatcher drops the ack handle, and the name stays.
-            let _ = read_requests.send(ReadRequest { feed, change, ack: Some(ack) }).await;
+            read_requests.send(feed, change, Some(ack)).await;
         }
         while let Ok(end) = ends.try_recv() {
             round.note(end);

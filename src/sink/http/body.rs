@@ -1,0 +1,158 @@
+//! Makes the body of a request: events one after another, each in its envelope, compressed or not.
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+use flate2::write::GzEncoder;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::batch::{RequestEvent, Selection};
+
+/// How hard gzip and zstd try: what both take for a balance of time and size.
+const GZIP_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 3;
+
+/// What is sent, and which events are in it.
+pub(super) struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) sent: Selection,
+    /// Events that the receiver would cut or refuse, and why.
+    pub(super) too_long: Vec<(u32, Box<str>)>,
+}
+
+/// How events stand in a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// One event a line.
+    #[default]
+    Ndjson,
+    JsonArray,
+    /// One event a request.
+    Single,
+}
+
+impl Format {
+    pub(super) fn media_type(self) -> &'static str {
+        match self {
+            Self::Ndjson => "application/x-ndjson",
+            Self::JsonArray | Self::Single => "application/json",
+        }
+    }
+
+    pub(super) fn begin_event(self, is_first: bool, text: &mut Vec<u8>) {
+        match (self, is_first) {
+            (Self::JsonArray, true) => text.push(b'['),
+            (Self::JsonArray, false) => text.push(b','),
+            (Self::Ndjson, false) => text.push(b'\n'),
+            (Self::Ndjson, true) | (Self::Single, _) => {}
+        }
+    }
+
+    pub(super) fn end(self, text: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        match self {
+            Self::JsonArray => text.push(b']'),
+            Self::Ndjson => text.push(b'\n'),
+            Self::Single => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    #[default]
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    pub(super) fn content_encoding(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+        }
+    }
+
+    /// The same text gives the same bytes: gzip's head has no time.
+    pub(super) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
+        let written = match self {
+            Self::None => return text,
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
+                encoder.write_all(&text).and_then(|()| encoder.finish())
+            }
+            Self::Zstd => zstd::encode_all(&*text, ZSTD_LEVEL),
+        };
+        written.expect("writing to memory does not fail")
+    }
+}
+
+/// What stands around an event, without clock or chance.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Envelope(Vec<EnvelopePart>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum EnvelopePart {
+    Text(String),
+    /// The event's time in seconds, with three decimals.
+    Seconds,
+    Uid,
+    /// The event as a JSON value: as it is encoded where that is JSON, else as a JSON text.
+    Event,
+}
+
+impl Envelope {
+    pub(super) fn new(parts: Vec<EnvelopePart>) -> Self {
+        Self(parts)
+    }
+
+    /// About as much it adds to an event.
+    pub(super) fn bytes(&self) -> u32 {
+        let bytes = self.0.iter().map(|part| match part {
+            EnvelopePart::Text(text) => text.len(),
+            EnvelopePart::Seconds => 14,
+            EnvelopePart::Uid => 36,
+            EnvelopePart::Event => 0,
+        });
+        u32::try_from(bytes.sum::<usize>()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn write(&self, event: &RequestEvent<'_>, format: Format, text: &mut Vec<u8>) {
+        if self.0.is_empty() {
+            match format {
+                Format::Ndjson => text.extend_from_slice(event.encoded),
+                Format::JsonArray | Format::Single => write_json(event.encoded, text),
+            }
+        }
+        for part in &self.0 {
+            match part {
+                EnvelopePart::Text(own) => text.extend_from_slice(own.as_bytes()),
+                EnvelopePart::Seconds => {
+                    let ms = event.head.time_ms.max(0);
+                    text.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
+                }
+                EnvelopePart::Uid => text.extend_from_slice(event.head.uid.to_string().as_bytes()),
+                EnvelopePart::Event => write_json(event.encoded, text),
+            }
+        }
+    }
+}
+
+/// An encoder may write what is no JSON: a record as its source wrote it.
+fn write_json(encoded: &[u8], text: &mut Vec<u8>) {
+    if serde_json::from_slice::<IgnoredAny>(encoded).is_ok() {
+        text.extend_from_slice(encoded);
+    } else {
+        let value = serde_json::Value::String(String::from_utf8_lossy(encoded).into_owned());
+        // Some readers take these two for line ends.
+        let value = value.to_string().replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+        text.extend_from_slice(value.as_bytes());
+    }
+}

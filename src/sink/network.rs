@@ -1,0 +1,77 @@
+//! What the tables of all sinks over HTTP have in common: where the receiver is, and how it is reached.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, DeserializeSeed, MapAccess};
+use serde::{Deserialize, Deserializer};
+
+use crate::sink::table::{Own, TableKeys};
+use crate::transport::ServiceConfig;
+
+/// The keys that the tables of all sinks over HTTP have.
+pub const NETWORK_KEYS: &[&str] =
+    &["url", "auth", "headers", "tls", "proxy", "proxy_credentials", "timeout", "allow_plaintext", "allow_link_local"];
+
+/// What is said where `url` must be configured and is not.
+pub(super) const NO_URL: &str = "expected where the receiver is, such as \"https://host/path\"";
+
+#[derive(Deserialize)]
+struct Timeout(#[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] Duration);
+
+impl TableKeys for ServiceConfig {
+    fn has(key: &str) -> bool {
+        NETWORK_KEYS.contains(&key)
+    }
+
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "url" => self.url = Some(map.next_value()?),
+            "auth" => self.auth = Some(map.next_value()?),
+            "headers" => self.headers = map.next_value()?,
+            "tls" => self.tls = map.next_value()?,
+            "proxy" => self.proxy = Some(map.next_value()?),
+            "proxy_credentials" => self.proxy_credentials = Some(map.next_value()?),
+            "timeout" => Timeout(self.timeout) = map.next_value()?,
+            "allow_plaintext" => self.allow_plaintext = map.next_value()?,
+            _ => self.allow_link_local = map.next_value()?,
+        }
+        Ok(())
+    }
+}
+
+/// A table of a sink over HTTP: those keys, and what `S` makes of the others.
+pub(super) struct Networked<S>(pub(super) S);
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Networked<S> {
+    type Value = (ServiceConfig, S::Value);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> de::Visitor<'de> for Networked<S> {
+    type Value = (ServiceConfig, S::Value);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let mut service = ServiceConfig::default();
+        let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut service }))?;
+        Ok((service, own))
+    }
+}
+
+/// The table of a sink over HTTP whose own keys are the fields of `T`.
+pub(super) fn networked<'de, T, D>(deserializer: D) -> Result<(ServiceConfig, T), D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Networked(PhantomData::<T>).deserialize(deserializer)
+}

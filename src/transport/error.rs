@@ -1,0 +1,67 @@
+//! Why a service did not answer, or could not be opened. Names neither the URL nor what was sent.
+
+use crate::secret::{Reference, SecretError};
+use crate::transport::EndpointError;
+use crate::transport::headers::FieldError;
+use crate::transport::tls::TlsError;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error("the HTTP client cannot be set up: {0}")]
+    Unprepared(String),
+    #[error("there was no whole answer in time")]
+    TimedOut,
+    #[error("the service cannot be reached: {0}")]
+    Unreachable(String),
+    /// A person must mend a certificate, or what is trusted.
+    #[error("TLS fails: {0}")]
+    Tls(String),
+    #[error("the proxy wants other credentials")]
+    Proxy,
+    #[error("{0}; `allow_link_local = true` would allow it")]
+    LinkLocal(String),
+    #[error("the answer is longer than {bytes_max} bytes")]
+    TooLong { bytes_max: usize },
+}
+
+/// Why what was sent to a service has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("{0}")]
+    Unavailable(String),
+    /// A person must mend something.
+    #[error("{0}")]
+    Misconfigured(String),
+}
+
+impl From<TransportError> for ServiceError {
+    fn from(error: TransportError) -> Self {
+        use TransportError as E;
+        match error {
+            E::TimedOut | E::Unreachable(_) | E::TooLong { .. } => Self::Unavailable(error.to_string()),
+            E::Unprepared(_) | E::Tls(_) | E::Proxy | E::LinkLocal(_) => Self::Misconfigured(error.to_string()),
+        }
+    }
+}
+
+impl From<FieldError> for ServiceError {
+    fn from(error: FieldError) -> Self {
+        Self::Misconfigured(error.to_string())
+    }
+}
+
+/// Why a service cannot be opened as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceOpenError {
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error("{reference}: {source}")]
+    Field { reference: Reference, source: FieldError },
+    #[error("the URL cannot be used: {0}")]
+    Url(#[from] EndpointError),
+}

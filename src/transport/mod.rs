@@ -1,0 +1,33 @@
+//! The one HTTP client for services other than AWS: TLS, credentials, limits on time and length, what a status means.
+
+mod address;
+
+mod auth;
+
+mod client;
+
+mod endpoint;
+
+mod error;
+
+mod headers;
+
+mod mask;
+
+mod service;
+
+mod status;
+
+mod tls;
+
+mod token;
+
+pub use auth::{Auth, BasicAuth, BearerAuth, HeaderAuth, HmacAuth};
+pub use client::{Client, HttpRequest, Reply};
+pub use endpoint::{Endpoint, EndpointError, Location};
+pub use error::{ServiceError, ServiceOpenError, TransportError};
+pub use headers::{FieldName, Headers};
+pub use service::{Answer, Post, Service, ServiceConfig};
+pub use status::{Outcome, StatusClass, StatusConfig, outcome};
+pub use tls::{TlsConfig, TlsVersion};
+pub use token::{ClientAuth, OauthConfig};

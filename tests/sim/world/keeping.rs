@@ -1,0 +1,136 @@
+//! What an operator does with the store: copies it, puts a copy back, has what is in quarantine tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use auditferry::testing::batch::Lane;
+use auditferry::testing::checkpoint::{Inspection, Selection, Store, back_up};
+
+use crate::oracle::at_once;
+use crate::plan::sink_name;
+use crate::world::State;
+use crate::world::receiver::Received;
+
+/// A store has one file while no process runs.
+const DATABASE: &str = "checkpoints.sqlite";
+
+/// The directory of a run, and what is kept there besides the store.
+pub struct Keeping {
+    directory: PathBuf,
+    copies: usize,
+    last: Option<Copy>,
+    /// The last copy is put back before the next process begins.
+    is_put_back: bool,
+    /// It was, once at least.
+    pub was_put_back: bool,
+}
+
+/// A copy of the store, and what was so when it was made.
+struct Copy {
+    path: PathBuf,
+    /// How many batches each receiver had taken.
+    batches: Vec<usize>,
+    /// Of each object, which versions were answered, and how many had been there when it was missed.
+    answered: BTreeMap<(&'static str, String), (Vec<bool>, usize)>,
+}
+
+impl Keeping {
+    pub fn of(directory: PathBuf) -> Self {
+        Self { directory, copies: 0, last: None, is_put_back: false, was_put_back: false }
+    }
+
+    pub fn state_dir(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+}
+
+impl State {
+    /// Copies the store as it stands now.
+    pub fn back_up(&mut self) {
+        self.keeping.copies += 1;
+        let directory = self.keeping.directory.join(format!("copy-{}", self.keeping.copies));
+        let path = match back_up(&self.keeping.state_dir(), &directory) {
+            Ok(path) => path,
+            // Nothing was written yet, or the disk is full.
+            Err(error) => return self.note(format!("no copy: {error}")),
+        };
+        let batches = self.received.iter().map(Received::batches).collect();
+        let answered = self.objects.iter().map(|(key, object)| {
+            let versions = object.versions.iter().map(|written| written.was_answered).collect();
+            (key.clone(), (versions, object.missed))
+        });
+        self.keeping.last = Some(Copy { path, batches, answered: answered.collect() });
+    }
+
+    /// The process ends, and the last copy is put back before the next begins.
+    pub fn will_put_back(&mut self) {
+        if self.keeping.last.is_some() {
+            self.keeping.is_put_back = true;
+            self.kill_in = Some(0);
+        }
+    }
+
+    /// Puts the last copy back, if that is to be done. No process runs.
+    pub fn put_back(&mut self) {
+        let (true, Some(copy)) = (std::mem::take(&mut self.keeping.is_put_back), self.keeping.last.take()) else {
+            return;
+        };
+        let state_dir = self.keeping.state_dir();
+        fs::remove_dir_all(&state_dir).unwrap();
+        fs::create_dir(&state_dir).unwrap();
+        fs::copy(&copy.path, state_dir.join(DATABASE)).unwrap();
+        for (received, batches) in self.received.iter_mut().zip(&copy.batches) {
+            received.forgotten_since(*batches);
+        }
+        for (key, object) in &mut self.objects {
+            let (answered, missed) = copy.answered.get(key).cloned().unwrap_or_default();
+            object.missed = missed;
+            for (at, written) in object.versions.iter_mut().enumerate() {
+                written.was_answered = answered.get(at).copied().unwrap_or_default();
+                written.was_unreadable = false;
+            }
+        }
+        self.tally.fault("older store is put back");
+        self.note("a copy of the store is put back");
+        self.keeping.was_put_back = true;
+        self.keeping.last = Some(copy);
+    }
+
+    /// All that is in quarantine is to be tried again.
+    pub fn requeue(&mut self) {
+        // A store that is full refuses that too.
+        let Ok(mut quarantine) = Inspection::change(&self.keeping.state_dir()) else { return };
+        let ids = quarantine.page(&Selection::default(), 0).unwrap();
+        if ids.is_empty() {
+            return;
+        }
+        self.tally.fault("quarantine is requeued");
+        let told = match quarantine.requeue(&ids) {
+            Ok(not) => format!("{} entries are requeued, {} cannot be", ids.len() - not.len(), not.len()),
+            Err(error) => format!("nothing is requeued: {error}"),
+        };
+        self.note(told);
+    }
+
+    /// Whether a version of the object is in quarantine.
+    pub fn is_quarantined(&self, key: &(&'static str, String)) -> bool {
+        let quarantine = Inspection::look(&self.keeping.state_dir()).unwrap();
+        let (entries, _) = quarantine.newest(&Selection::default(), 10_000).unwrap();
+        let of =
+            |object: &auditferry::testing::notification::ObjectId| *object.bucket == *key.0 && *object.key == *key.1;
+        entries.iter().any(|entry| entry.kind.name() == "object" && entry.object.as_ref().is_some_and(of))
+    }
+}
+
+/// The sinks whose receiver has had a batch that this store does not know.
+pub fn ahead(state: &State, store: &Store) -> BTreeSet<usize> {
+    let is_ahead = |sink: &usize| {
+        let lane = Lane::only(Arc::from(sink_name(*sink)));
+        let (last, sealed) = (at_once(store.positions.lane(&lane)).last_id, at_once(store.positions.sealed(&lane)));
+        let known: Vec<&str> = sealed.iter().map(|sealed| &*sealed.manifest().id).chain(last.as_deref()).collect();
+        state.received[*sink].is_ahead_of(&known)
+    };
+    (0..state.received.len()).filter(is_ahead).collect()
+}
