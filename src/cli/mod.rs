@@ -16,6 +16,8 @@ mod quarantine;
 
 mod run;
 
+mod sink;
+
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -51,6 +53,9 @@ enum Command {
     /// Look at what could not be decoded or read, try it again, or delete it. Works beside a running daemon.
     #[command(subcommand)]
     Quarantine(quarantine::Command),
+    /// Try a sink: whether its receiver can be reached, lets us in and takes an event.
+    #[command(subcommand)]
+    Sink(sink::Command),
 }
 
 /// How the program ends: the codes of sysexits(3). The service manager does not try again on `Usage`, `Corrupt` and
@@ -103,6 +108,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Backup(args) => backup::run(&args),
         Command::Quarantine(command) => quarantine::run(&command),
+        Command::Sink(command) => sink::run(&command),
     };
     status.into()
 }

@@ -75,6 +75,26 @@ async fn sink(
             "the sink keeps its number of lanes until what is sealed is delivered; the next start changes it"
         );
     }
+    open_lanes(config, name, table, lanes, identities).await
+}
+
+/// So many lanes of a sink by itself.
+pub(super) async fn lanes(
+    config: &Config,
+    name: &str,
+    table: &sink::Config,
+    lanes: u16,
+) -> Result<Vec<Box<dyn Sink>>, Error> {
+    open_lanes(config, name, table, lanes, &mut Identities::default()).await
+}
+
+async fn open_lanes(
+    config: &Config,
+    name: &str,
+    table: &sink::Config,
+    lanes: u16,
+    identities: &mut Identities,
+) -> Result<Vec<Box<dyn Sink>>, Error> {
     let identity = match table.kind.aws() {
         Some(Aws { identity, region }) => Some(identities.get(config, identity, region).await?),
         None => None,

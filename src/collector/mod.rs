@@ -42,6 +42,8 @@ mod services;
 
 pub mod shutdown;
 
+mod sink_test;
+
 mod start;
 
 mod upkeep;
@@ -61,6 +63,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use error::Error;
+pub use sink_test::{SinkTestError, SinkTestStep, test_sink};
 
 use crate::checkpoint::{Store, StoreError};
 use crate::collector::budget::Budget;

@@ -48,6 +48,8 @@ mod shutdown;
 mod signals;
 mod sink_http;
 mod sink_options;
+mod sink_test;
+
 mod skipped;
 mod state_dir;
 mod telling;

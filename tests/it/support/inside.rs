@@ -6,7 +6,7 @@ use std::ops::Range as Span;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use auditferry::testing::batch::Batch;
+use auditferry::testing::batch::Request;
 use auditferry::testing::checkpoint::{DiskScratch, Durability, SqliteStore, Store, Writing};
 use auditferry::testing::collector::clock::Clock;
 use auditferry::testing::collector::compute::Compute;
@@ -21,7 +21,7 @@ use auditferry::testing::notification::{ObjectChange, ObjectId};
 use auditferry::testing::object::{
     Answer, Body, Chunks, Condition, MemoryPlace, Part, Place, Range, ReadError, Reading, Snapshot, Version,
 };
-use auditferry::testing::sink::{self, MemoryReceiver};
+use auditferry::testing::sink::{self, Delivery, MemoryReceiver};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -181,11 +181,11 @@ impl Delivered {
 }
 
 impl MemoryReceiver for Delivered {
-    fn take<'a>(&'a self, batch: &'a Batch) -> sink::Answer<'a, ()> {
+    fn take<'a>(&'a self, request: &'a Request) -> sink::Answer<'a, Option<Delivery>> {
         Box::pin(async move {
             let line = |line: &[u8]| (Instant::now(), String::from_utf8(line.to_vec()).unwrap().trim_end().to_owned());
-            self.0.lock().unwrap().extend(batch.lines().map(line));
-            Ok(())
+            self.0.lock().unwrap().extend(request.events().map(|event| line(event.encoded)));
+            Ok(None)
         })
     }
 

@@ -1,0 +1,64 @@
+//! `auditferry sink test`: whether a sink's receiver can be reached, lets us in and takes an event.
+
+use std::path::PathBuf;
+
+use crate::cli::{Status, loaded};
+use crate::collector::{self, SinkTestError, SinkTestStep};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Send one marked event to a sink and wait until its receiver has it. Nothing else is read, delivered or remembered.
+    Test(Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A configuration file; repeatable, later ones override earlier.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Vec<PathBuf>,
+    /// The sink's name: `siem` for `[sink.siem]`.
+    name: String,
+}
+
+pub(super) fn run(Command::Test(args): &Command) -> Status {
+    let loaded = match loaded(&args.config) {
+        Ok(loaded) => loaded,
+        Err(status) => return status,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("the runtime cannot be started: {error}");
+            return Status::Internal;
+        }
+    };
+    let mut tell = |step: SinkTestStep| println!("{}", sentence(&step));
+    match runtime.block_on(collector::test_sink(&loaded.config, &args.name, &mut tell)) {
+        Ok(()) => Status::Done,
+        Err(error) => {
+            eprintln!("sink {}: {error}", args.name);
+            status(&error)
+        }
+    }
+}
+
+fn sentence(step: &SinkTestStep) -> String {
+    match step {
+        SinkTestStep::Opened => "opened: secrets and certificates are there".to_owned(),
+        SinkTestStep::Answered => "answered: the receiver was reached, let us in and read the event".to_owned(),
+        SinkTestStep::Taken { uid } => {
+            format!("taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`")
+        }
+    }
+}
+
+fn status(error: &SinkTestError) -> Status {
+    match error {
+        SinkTestError::Unknown(_) | SinkTestError::Local => Status::Usage,
+        SinkTestError::Open(_) => Status::Config,
+        SinkTestError::Unavailable(_) | SinkTestError::Unacknowledged(_) => Status::Unavailable,
+        SinkTestError::Misconfigured(_) => Status::Refused,
+        SinkTestError::Refused(_) => Status::Corrupt,
+        SinkTestError::Unmade(_) => Status::Internal,
+    }
+}

@@ -1,0 +1,150 @@
+//! Tries one sink: opens it, sends it one marked event, and waits until the receiver acknowledges that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::batch::{Batch, BatchPart, Piece, Provenance, Request};
+use crate::collector::build;
+use crate::collector::clock::Clock;
+use crate::collector::error::Error;
+use crate::config::Config;
+use crate::delta::RecordHash;
+use crate::event::{Encoded, Scope};
+use crate::family::{self, Context, encode_record};
+use crate::notification::ObjectId;
+use crate::object::Version;
+use crate::records::Record;
+use crate::sink::{self, Acknowledgement, Delivery, DeliveryError, Output, Sink, State};
+
+/// The family that the marked event is of, and where its record would lie.
+const FAMILY: &str = "databricks";
+const BUCKET: &str = "auditferry-sink-test";
+const KEY: &str = "workspaceId=0/sink-test.json";
+
+/// How often a receiver is asked whether it has the event, and how long that is waited for at most.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_FOR: Duration = Duration::from_secs(300);
+
+/// Why a sink failed its test.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkTestError {
+    #[error("there is no [sink.{0}] in the configuration")]
+    Unknown(String),
+    #[error("it writes to this machine: `auditferry check` looks at that, and the daemon alone may write there")]
+    Local,
+    #[error("{0}")]
+    Open(#[from] Error),
+    #[error("{0}; the daemon would try again")]
+    Unavailable(String),
+    #[error("{0}; the daemon would park the sink until that is mended")]
+    Misconfigured(String),
+    #[error("the receiver refuses the event: {0}; the daemon would put such an event into quarantine")]
+    Refused(String),
+    #[error("the receiver took the event and did not acknowledge it within {}", humane(*.0))]
+    Unacknowledged(Duration),
+    /// A fault of the program's own.
+    #[error("the marked event cannot be made: {0}")]
+    Unmade(String),
+}
+
+fn humane(time: Duration) -> String {
+    format!("{} s", time.as_secs())
+}
+
+/// A step that was done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SinkTestStep {
+    /// Secrets and certificates are there, and the client is made.
+    Opened,
+    /// The receiver was found and reached, let us in, and answered.
+    Answered,
+    /// It has the event with this uid for good.
+    Taken { uid: String },
+}
+
+/// Tries the sink of this name; each step is told when it is done.
+///
+/// # Errors
+/// The step that failed, and why, in the receiver's words where it has any.
+pub async fn test_sink(
+    config: &Config,
+    name: &str,
+    tell: &mut (dyn FnMut(SinkTestStep) + Send),
+) -> Result<(), SinkTestError> {
+    let table = config.sink.get(name).ok_or_else(|| SinkTestError::Unknown(name.to_owned()))?;
+    if table.kind.output() != Output::Shared {
+        return Err(SinkTestError::Local);
+    }
+    let clock = Clock::system();
+    let mut lanes = build::lanes(config, name, table, 1).await?;
+    let Some(sink) = lanes.pop() else { return Err(SinkTestError::Local) };
+    tell(SinkTestStep::Opened);
+    let (batch, uid) = marked(table, clock.now_ms())?;
+    let request = Request::of(&batch, (0..1).into());
+    let pending = send(&*sink, &request, &clock).await?;
+    tell(SinkTestStep::Answered);
+    if let Some(state) = pending {
+        acknowledged(&*sink, state, table.flow().acknowledged_within.min(ASK_FOR)).await?;
+    }
+    tell(SinkTestStep::Taken { uid });
+    Ok(())
+}
+
+/// Sends the request; returns the state to ask with where the receiver acknowledges later.
+async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Option<State>, SinkTestError> {
+    match sink.deliver(request, clock.now_ms()).await {
+        Ok(Delivery::Taken(_)) => Ok(None),
+        Ok(Delivery::Pending(state)) => Ok(Some(state)),
+        Ok(Delivery::Partly { taken, .. }) if taken.count() > 0 => Ok(None),
+        Ok(Delivery::Partly { refused, .. }) => match refused.into_iter().next() {
+            Some((_, reason)) => Err(SinkTestError::Refused(reason.into())),
+            None => Err(SinkTestError::Unavailable("the receiver did not take the event now".to_owned())),
+        },
+        Ok(Delivery::TooLarge(reason)) => Err(SinkTestError::Refused(reason.into())),
+        Ok(Delivery::Moved(_)) => Err(SinkTestError::Local),
+        Err(DeliveryError::Unavailable { reason, .. }) => Err(SinkTestError::Unavailable(reason)),
+        Err(DeliveryError::Refused(reason)) => Err(SinkTestError::Refused(reason)),
+        Err(DeliveryError::Misconfigured(reason)) => Err(SinkTestError::Misconfigured(reason)),
+    }
+}
+
+async fn acknowledged(sink: &dyn Sink, state: State, long: Duration) -> Result<(), SinkTestError> {
+    let until = Instant::now() + long;
+    let states = [state];
+    while Instant::now() < until {
+        match sink.acknowledged(&states).await {
+            Ok(answers) if answers.first() == Some(&Acknowledgement::Taken) => return Ok(()),
+            Ok(answers) if answers.first() == Some(&Acknowledgement::NotYet) => sleep(ASK_EVERY).await,
+            Ok(_) => return Err(SinkTestError::Unavailable("the receiver lost the event".to_owned())),
+            Err(DeliveryError::Misconfigured(reason)) => return Err(SinkTestError::Misconfigured(reason)),
+            Err(error) => return Err(SinkTestError::Unavailable(error.to_string())),
+        }
+    }
+    Err(SinkTestError::Unacknowledged(long))
+}
+
+/// A batch of the marked event as the sink's encoder writes it, and the event's uid.
+fn marked(table: &sink::Config, now_ms: i64) -> Result<(Batch, String), SinkTestError> {
+    let unmade = |what: &str| SinkTestError::Unmade(what.to_owned());
+    let family = family::named(FAMILY).ok_or_else(|| unmade("there is no such family"))?;
+    let object = ObjectId::new(BUCKET, KEY);
+    let line = format!(
+        r#"{{"version":"2.0","auditLevel":"ACCOUNT_LEVEL","timestamp":{now_ms},"orgId":"0","accountId":"auditferry","serviceName":"accounts","actionName":"auditferrySinkTest","requestId":"auditferry-sink-test-{now_ms}","sourceIPAddress":"192.0.2.1","userAgent":"auditferry","userIdentity":{{"email":"sink-test@auditferry.invalid"}},"requestParams":{{"purpose":"auditferry sink test: this event tells of no one"}},"response":{{"statusCode":200}}}}"#
+    );
+    let context = Context::new(family, &object, Scope::Object(&object), Some(now_ms), "sink-test");
+    let encoder = table.encoding.encoder().with_choices(table.kind.choices());
+    let mut encoded = vec![Encoded::default()];
+    let record = Record::new(0, line.as_bytes());
+    let hash = RecordHash::of(line.as_bytes());
+    encode_record(&context, &record, &hash, 0, &[encoder], &mut encoded)
+        .map_err(|refusal| SinkTestError::Unmade(refusal.to_string()))?;
+    let piece: Piece = encoded.pop().unwrap_or_default().into();
+    let uid = piece.heads.first().map(|head| head.uid.to_string()).ok_or_else(|| unmade("it gives no event"))?;
+    let version = Version { etag: "sink-test".into(), version_id: None, last_modified_ms: Some(now_ms), size_bytes: 0 };
+    let provenance = Provenance { feed: "sink-test".into(), family: family.name, object, version };
+    let id = format!("auditferry-sink-test-{now_ms}");
+    let parts = Arc::new([BatchPart { provenance: Arc::new(provenance), piece }]);
+    Ok((Batch { id: id.into(), seq: 1, parts }, uid))
+}

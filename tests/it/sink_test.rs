@@ -1,0 +1,72 @@
+//! `auditferry sink test`: each step of a sink's way in plain words, and one event that tells of no one.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::support::receiver::{Answer, Receiver};
+use super::support::world::World;
+
+/// A sink `out` with these keys, which no daemon runs for.
+fn tested(keys: &str) -> Output {
+    let world = World::new().with_directory_feed(&["out"]).with(&format!("[sink.out]\n{keys}\n"));
+    let _ = world.run(&[]);
+    let config = world.path("auditferry.toml");
+    let program = env!("CARGO_BIN_EXE_auditferry");
+    Command::new(program).args(["sink", "test", "--config", config.to_str().unwrap(), "out"]).output().unwrap()
+}
+
+fn at(receiver: &Receiver) -> String {
+    format!("type = \"http\"\nurl = \"{}/in\"\n", receiver.url())
+}
+
+fn said(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+#[test]
+fn a_sink_that_works_takes_one_marked_event() {
+    let receiver = Receiver::that_answers(Answer::status(202));
+    let output = tested(&at(&receiver));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    let steps = said(&output.stdout);
+    let words: Vec<&str> = steps.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(words, ["opened", "answered", "taken"]);
+    let events = receiver.taken_lines();
+    let [event] = &events[..] else { panic!("{events:?}") };
+    let event: Value = serde_json::from_str(event).unwrap();
+    assert_eq!(event["metadata"]["event_code"], "accounts/auditferrySinkTest");
+    assert!(steps.contains(event["metadata"]["uid"].as_str().unwrap()), "{steps}");
+}
+
+#[test]
+fn a_sink_that_does_not_work_says_at_which_step_and_what_the_daemon_would_do() {
+    let cases = [
+        (Answer::says(403, "no such token"), 77, "no such token", "park"),
+        (Answer::says(503, "come back"), 69, "come back", "try again"),
+        (Answer::says(400, "no such field"), 65, "no such field", "quarantine"),
+    ];
+    for (answer, code, word, consequence) in cases {
+        let receiver = Receiver::that_answers(answer);
+        let output = tested(&at(&receiver));
+        let told = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(word) && told.contains(consequence), "{told}");
+        assert!(said(&output.stdout).starts_with("opened"), "{told}");
+    }
+    let nobody = tested("type = \"http\"\nurl = \"http://127.0.0.1:9/in\"\n");
+    assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody.stderr));
+    let secret = tested(
+        "type = \"http\"\nurl = \"https://siem.invalid\"\nauth = { type = \"bearer\", token = \"file:/nowhere\" }\n",
+    );
+    let told = said(&secret.stderr);
+    assert!(secret.status.code() == Some(78) && told.contains("/nowhere"), "{told}");
+    assert!(said(&secret.stdout).is_empty());
+}
+
+#[test]
+fn a_sink_on_this_machine_is_not_written_to() {
+    let output = tested("type = \"stdout\"\n");
+    assert_eq!(output.status.code(), Some(64));
+    assert!(said(&output.stdout).is_empty());
+}
