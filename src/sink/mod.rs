@@ -38,13 +38,13 @@ use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, Group, Mode, file_state};
+pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
-pub use stdout::{StdoutConfig, StdoutStyle};
+pub use stdout::StdoutConfig;
 pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
 
 /// An answer that may take its time, or never come.
