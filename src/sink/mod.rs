@@ -5,6 +5,8 @@
 
 mod config;
 
+mod elasticsearch;
+
 mod encoding;
 
 mod file;
@@ -37,6 +39,7 @@ use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
 pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
@@ -45,7 +48,7 @@ pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
+pub use template::{IndexTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;

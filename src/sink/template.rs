@@ -43,6 +43,7 @@ pub struct IndexTemplate(pub Template);
 
 /// A template for keys in a bucket: segments between slashes, none of which is empty, `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the keys of the sink for S3, which comes next"))]
 pub struct KeyTemplate(pub Template);
 
 /// As it is configured: its text alone, or a table.
