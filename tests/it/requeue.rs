@@ -156,3 +156,24 @@ fn a_batch_that_was_sealed_before_somebody_asked_for_a_record_in_its_midst_is_ma
     has_had(&world, "out", &lines);
     has_had(&world, "late", &lines);
 }
+
+#[test]
+fn a_record_that_one_sink_has_had_and_that_cannot_be_decoded_any_more_waits_for_the_other_in_quarantine() {
+    let world = two_sinks();
+    let lines = [record(0), long(1), record(2)];
+    world.write(KEY, &object(&lines));
+    let outage = Outage::of(&world.output("late"));
+    once_without_late(&world);
+    has_had(&world, "out", &lines);
+    outage.end();
+    for _ in 0..2 {
+        once_under(&world, LOW);
+        has_had(&world, "late", &[record(0), record(2)]);
+        let entries = listed(&world);
+        assert!(entries.len() == 1 && entries[0]["ordinal"] == 1, "{entries:?}");
+    }
+    requeue_all(&world);
+    once_under(&world, HIGH);
+    assert!(listed(&world).is_empty());
+    ["out", "late"].iter().for_each(|sink| has_had(&world, sink, &lines));
+}

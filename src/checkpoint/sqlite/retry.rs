@@ -12,6 +12,7 @@ use super::position::SinkRow;
 use super::refused::{KEPT, bounded};
 use super::rows::{ObjectRow, count, int};
 use super::{batches, events, requeue};
+use crate::batch::Refused;
 use crate::checkpoint::{KeptRecord, Retried, StoreError};
 use crate::delta::Places;
 use crate::notification::ObjectId;
@@ -155,6 +156,19 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     places::save(connection, owner, &mut opened)?;
     events::open(connection, object, row.id, is_sealed)?;
     Ok(up_to)
+}
+
+/// Adds these accepted records, which are new in quarantine, to those that who passes them lacks.
+pub(super) fn lack(connection: &Connection, object_id: i64, records: &[Refused]) -> Result<(), StoreError> {
+    let owner = Owner::Requeued { object_id };
+    let mut opened = places::load(connection, owner, ALL)?;
+    records.iter().for_each(|refused| _ = opened.insert(refused.place));
+    places::save(connection, owner, &mut opened)
+}
+
+/// The places of the object's records in quarantine.
+pub(super) fn quarantined(connection: &Connection, object: &ObjectId) -> Result<Places, StoreError> {
+    Ok(InQuarantine::load(connection, object, 0, u64::MAX)?.all)
 }
 
 /// The sinks that have had anything of an object, or are about to.
