@@ -98,6 +98,8 @@ pub(super) struct FanOut {
     pub(super) refused_again: RefusedAgain,
     /// The place of the last record that was refused: a gap and what lies behind a cursor may both have it.
     refused_last: Option<u64>,
+    /// The place of the last record whose events were counted, likewise.
+    counted_last: Option<u64>,
     /// Refused records that some output's gap has.
     pub(super) refused_in_gap: Vec<Refused>,
     pub(super) limits: Limits,
@@ -140,6 +142,7 @@ impl FanOut {
             quarantined: QuarantinedPlaces::default(),
             refused_again: RefusedAgain::default(),
             refused_last: None,
+            counted_last: None,
             refused_in_gap: Vec::new(),
             limits: plan.limits,
             counts: Counts::default(),
@@ -233,11 +236,17 @@ impl FanOut {
             encode_record(context, &record.record, &record.hash, record.occurrence, &open.encoders, &mut open.encoded);
         let looked_up = context.looked_up();
         let events = events?;
-        if record.index >= self.accepted || self.quarantined.is_tried_again(record.index) {
+        self.count(record.index, events, looked_up);
+        Ok(())
+    }
+
+    /// Counts the events of a record that is new, or that comes out of quarantine for the first time.
+    pub(super) fn count(&mut self, place: u64, events: u32, looked_up: LookedUp) {
+        let counts = place >= self.accepted || self.quarantined.is_news(place);
+        if counts && self.counted_last.replace(place) != Some(place) {
             self.counts.events += u64::from(events);
             self.counts.looked_up += looked_up;
         }
-        Ok(())
     }
 
     /// Counts a record that cannot be decoded. Returns what is kept of it, the first time.

@@ -73,7 +73,8 @@ impl FanOut {
             given.get_or_insert(events.map(|events| (events, looked_up)));
         }
         match given {
-            Some(given) if self.quarantined.is_tried_again(place) => self.note_tried_again(record, given),
+            Some(Ok((events, looked_up))) => self.count(place, events, looked_up),
+            Some(Err(refusal)) if self.quarantined.is_tried_again(place) => self.note_refused_again(record, &refusal),
             Some(Err(refusal)) => {
                 let refused = self.refuse(record, &refusal);
                 self.refused_in_gap.extend(refused);
@@ -81,7 +82,7 @@ impl FanOut {
                     self.cut_refused(context);
                 }
             }
-            _ => {}
+            None => {}
         }
     }
 
@@ -93,16 +94,6 @@ impl FanOut {
             let advance = Advance::onward(context.object.clone(), cursor, cursor);
             let refused = std::mem::take(&mut self.refused_in_gap).into();
             self.put(at, Part { refused, ..self.part(advance, Encoded::default().into()) });
-        }
-    }
-
-    fn note_tried_again(&mut self, record: &Placed<'_>, given: Result<(u32, LookedUp), Refusal>) {
-        match given {
-            Ok((events, looked_up)) => {
-                self.counts.events += u64::from(events);
-                self.counts.looked_up += looked_up;
-            }
-            Err(refusal) => self.note_refused_again(record, &refusal),
         }
     }
 

@@ -559,6 +559,19 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_what_is_tried_again_count_until_some_sink_has_had_them() {
+        let mut known = Known::default();
+        let content = b"{a}\n{b}\n{c}\n";
+        known.read(content, &RULES);
+        let mut quarantined = QuarantinedPlaces { listed: BTreeSet::from([0, 1]), ..QuarantinedPlaces::default() };
+        assert!(quarantined.delivered.insert(1));
+        let driver = Driver { content, accepted: &known.fingerprints, piece: 100 };
+        let deliver = Deliver { before: known.progress.clone(), quarantined, ..to(vec![at(0)]) };
+        let (_, summary) = driver.drive(super::deliver(plan(&OVERWRITTEN, content, LIMITS), deliver));
+        assert_eq!(summary.unwrap().counts.events, 1);
+    }
+
+    #[test]
     fn what_is_tried_again_is_given_to_who_lacks_it_and_lacked_where_it_is_refused_once_more() {
         let mut known = Known::default();
         let content = format!("{{a}}\n{{b\n{{c}}\n{}\n{{e\n", "x".repeat(50));
@@ -583,7 +596,9 @@ mod tests {
             let mut given = vec![Given::default(), Given::default()];
             offers.iter().for_each(|Offer { output, part }| given[*output].take(part));
             assert_eq!(given, expected);
-            let RefusedAgain { listed, further, first_further } = summary.unwrap().refused_again;
+            let summary = summary.unwrap();
+            assert_eq!(summary.counts.events, 1, "once, whoever gets it");
+            let RefusedAgain { listed, further, first_further } = summary.refused_again;
             assert!(listed.len() == 1 && listed[&1].contains("it has no end"), "{listed:?}");
             let (ordinal, why) = first_further.unwrap();
             assert!((further, ordinal) == (1, 3) && why.contains("50 bytes long"), "{further}, {ordinal}: {why}");

@@ -86,7 +86,7 @@ pub(in crate::checkpoint) fn entries_of(in_all: u64, of_object: u64) -> Quaranti
 
 /// The places of the object's records that are in quarantine.
 async fn quarantined_positions(store: &Store) -> Vec<u64> {
-    let QuarantinedPlaces { mut closed, mut withheld, listed, mut further } =
+    let QuarantinedPlaces { mut closed, mut withheld, listed, mut further, .. } =
         store.quarantine.quarantined_places(&object(), 0).await.unwrap();
     closed.insert_places(&mut withheld);
     closed.insert_places(&mut further);
@@ -191,6 +191,8 @@ async fn an_accepted_record_that_one_sink_cannot_have_is_quarantined_once_and_la
             "who has had it has had it"
         );
         for (sink, left) in [("b", 1), ("c", 0)] {
+            let tried = store.quarantine.quarantined_places(&object(), 0).await.unwrap();
+            assert_eq!((held(tried.delivered), tried.listed.len()), (vec![1], 1), "by the first sink");
             deliver(&store, sink, vec![filling(1, 2)]).await;
             let (delivered, _) = retried_of(&store, &["a", "b", "c"], up_to, RefusedAgain::default()).await;
             assert_eq!((delivered, site.entries().len()), (1 - left, left as usize));

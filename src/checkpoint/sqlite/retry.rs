@@ -87,9 +87,18 @@ pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> R
     found.further.remove_places(&mut closed);
     let mut withheld = found.all.clone();
     withheld.remove_places(&mut closed);
-    withheld.remove_places(&mut found.asked(false));
+    let (mut asked, mut delivered) = (found.asked(false), Places::default());
+    withheld.remove_places(&mut asked);
+    let some = if asked.is_empty() { Vec::new() } else { sinks(connection, row.id)? };
+    for sink in some {
+        let owner = Owner::Gap { object_id: row.id, sink: &sink };
+        let mut had = asked.clone();
+        had.truncate(SinkRow::find(connection, row.id, &sink)?.accepted);
+        had.remove_places(&mut places::load(connection, owner, from..=u64::MAX)?);
+        delivered.insert_places(&mut had);
+    }
     let listed = found.listed.into_keys().collect();
-    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further })
+    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further, delivered })
 }
 
 /// The places of records that are asked for by requests up to number `up_to` and whose bytes are kept.
