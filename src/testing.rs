@@ -1,7 +1,7 @@
 //! What the tests, benches and fuzz targets of this crate use of it. Nothing here is promised to anybody else.
 
 pub mod batch {
-    pub use crate::batch::{Buffers, Lane, Request, Selection};
+    pub use crate::batch::{Buffers, Lane, Request, RequestLimits, Selection};
 }
 
 pub mod checkpoint {
@@ -132,8 +132,9 @@ pub mod secret {
 
 pub mod sink {
     pub use crate::sink::{
-        Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig, FilterConfig,
-        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
+        Acknowledgement, Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig,
+        FilterConfig, Flow, HttpConfig, MemoryKind, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, State,
+        StdoutConfig, memory,
     };
 }
 

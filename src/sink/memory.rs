@@ -1,22 +1,57 @@
 //! A sink whose receiver is in this process, such as a test's.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{Manifest, Request};
-use crate::sink::{Acknowledgement, Answer, Delivery, LaneState, Receipt, Resumed, Sink, State};
+use crate::identity::Identity;
+use crate::sink::{
+    Acknowledgement, Answer, Delivery, Flow, Kind, LaneState, OpenError, Output, Receipt, Resumed, Sink, State,
+};
 
 /// The receiver of a memory sink.
 pub trait MemoryReceiver: Send + Sync {
     /// Takes a request. It has all of it for good where it returns nothing.
     fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>>;
 
-    /// What it says of requests that it left pending.
-    fn acknowledged(&self, pending: &[State]) -> Vec<Acknowledgement> {
-        vec![Acknowledgement::Lost; pending.len()]
+    /// What it says of requests that it left pending, in their order.
+    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+        Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
     }
 
     /// The id of the last batch that it has. Receivers that keep no such position have none.
     fn last(&self) -> Answer<'_, Option<Box<str>>>;
+}
+
+/// Opens a lane by its number.
+type OpenLane = Box<dyn Fn(u16) -> Box<dyn Sink> + Send + Sync>;
+
+/// A kind of sink whose receivers are in this process.
+pub struct MemoryKind {
+    pub flow: Flow,
+    pub open_lane: OpenLane,
+}
+
+impl fmt::Debug for MemoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryKind").field("flow", &self.flow).finish_non_exhaustive()
+    }
+}
+
+impl Kind for MemoryKind {
+    fn flow(&self) -> Flow {
+        self.flow
+    }
+
+    fn output(&self) -> Output<'_> {
+        Output::Shared
+    }
+
+    fn check(&self, _problem: &mut dyn FnMut(&str, &str)) {}
+
+    fn open(&self, lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        Ok((0..lanes).map(&self.open_lane).collect())
+    }
 }
 
 /// A sink whose receiver is in this process.
@@ -55,6 +90,6 @@ impl<R: MemoryReceiver> Sink for MemorySink<R> {
     }
 
     fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
-        Box::pin(async { Ok(self.receiver.acknowledged(pending)) })
+        self.receiver.acknowledged(pending)
     }
 }

@@ -44,7 +44,7 @@ pub use encoding::EncodingConfig;
 pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
-pub use memory::{MemoryReceiver, memory};
+pub use memory::{MemoryKind, MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use stdout::StdoutConfig;

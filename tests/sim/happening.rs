@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::chance::Chance;
 use crate::plan::{Setting, pick};
+use crate::sink::SinkSetting;
 use crate::world::content::Damage;
 use crate::world::{place, receiver};
 
@@ -26,6 +27,15 @@ pub enum Happening {
         sink: usize,
         mode: receiver::Mode,
         for_ms: u64,
+    },
+    /// A receiver restarts, and forgets what it would have said.
+    Restart {
+        sink: usize,
+    },
+    /// The sink is configured otherwise for the processes that begin from now on, and the one that runs ends.
+    Reconfigure {
+        sink: usize,
+        to: SinkSetting,
     },
     /// A bucket is not served as it should be.
     Place {

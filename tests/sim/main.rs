@@ -4,6 +4,7 @@
 //! `AUDITFERRY_SHRINK=1` its happenings are left out one by one as long as it still fails.
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
+mod classes;
 mod happening;
 mod log;
 mod oracle;
@@ -11,6 +12,7 @@ mod plan;
 mod process;
 mod run;
 mod scenes;
+mod sink;
 mod tally;
 mod world;
 

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use auditferry::testing::batch::Lane;
 use auditferry::testing::checkpoint::{self, SinkPosition, Store};
 use auditferry::testing::delta::{Fingerprint, Places, RecordHash};
 use auditferry::testing::notification::ObjectId;
 
 use crate::plan::{LAKE, sink_name};
 use crate::records::counted;
+use crate::sink::Class;
 use crate::world::State;
 use crate::world::content::{is_garbled, is_long};
+use crate::world::keeping::lanes;
 use crate::world::place::{Object, Written};
-use crate::world::receiver::Class;
 use crate::world::writer::most;
 
 type Key = (&'static str, String);
@@ -128,7 +128,7 @@ pub fn left(state: &State) -> Option<String> {
     }
     for sink in 0..state.received.len() {
         let name = sink_name(sink);
-        if !at_once(store.positions.sealed(&Lane::only(name.as_str().into()))).is_empty() {
+        if lanes(sink).any(|lane| !at_once(store.positions.sealed(&lane)).is_empty()) {
             return Some(format!("{name} has a sealed batch"));
         }
         let owed = at_once(store.backlog.backlog_len(&name));

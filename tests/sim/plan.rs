@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use crate::chance::Chance;
 use crate::happening::{Change, Happening};
+use crate::sink::{Class, SinkSetting};
 use crate::world::content::{Form, LINE_BYTES_MAX};
 use crate::world::place;
-use crate::world::receiver::Class;
 
 /// The feeds by their buckets. Objects of all but one are told of by the queue that they share; that one is scanned.
 pub const BUCKET: &str = "logs";
@@ -49,7 +49,7 @@ impl Kind {
 /// How a run is set up.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    pub sinks: Vec<Class>,
+    pub sinks: Vec<SinkSetting>,
     pub objects: Vec<Kind>,
     pub limits: String,
     pub objects_at_once: usize,
@@ -124,13 +124,25 @@ impl Plan {
             let put_back_ms = copied_ms + chance.below((ends_ms - copied_ms) as usize) as u64;
             happenings.extend([(copied_ms, Happening::Backup), (put_back_ms, Happening::PutBack)]);
         }
-        happenings.sort_by_key(|(at_ms, _)| *at_ms);
         let mut setting = setting;
         // Drawn apart, so that what happens besides does not depend on it.
         let mut chance = Chance::from_seed(seed ^ 0x5049_434b);
-        for class in setting.sinks.iter_mut().filter(|class| **class == Class::AtLeastOnce) {
-            *class = pick(&mut chance, &[Class::AtLeastOnce, Class::Picky]);
+        for sink in 0..setting.sinks.len() {
+            let mut own = SinkSetting::draw(&mut chance, setting.sinks[sink].class);
+            setting.sinks[sink] = own;
+            let at_ms = |chance: &mut Chance| chance.below(ends_ms as usize) as u64;
+            if own.class == Class::Acknowledging {
+                let restarts = (0..chance.below(4)).map(|_| (at_ms(&mut chance), Happening::Restart { sink }));
+                happenings.extend(restarts);
+            }
+            if chance.below(3) == 0 {
+                for _ in 0..1 + chance.below(2) {
+                    own = own.changed(&mut chance);
+                    happenings.push((at_ms(&mut chance), Happening::Reconfigure { sink, to: own }));
+                }
+            }
         }
+        happenings.sort_by_key(|(at_ms, _)| *at_ms);
         Self { setting, happenings, ends_ms }
     }
 
@@ -171,7 +183,7 @@ impl Setting {
     /// Where nothing goes wrong by itself.
     pub fn quiet(sinks: usize, objects: usize, limits: &str) -> Self {
         Self {
-            sinks: vec![Class::Exact; sinks],
+            sinks: vec![Class::Exact.into(); sinks],
             objects: vec![Kind::Lines; objects],
             limits: limits.to_owned(),
             objects_at_once: 8,
@@ -198,7 +210,8 @@ impl Setting {
             Kind::Shelf,
             Kind::Shelf,
         ];
-        let sinks = (0..pick(chance, &[1, 2, 2, 2, 3])).map(|_| pick(chance, &[Class::Exact, Class::AtLeastOnce]));
+        let sinks =
+            (0..pick(chance, &[1, 2, 2, 2, 3])).map(|_| pick(chance, &[Class::Exact, Class::AtLeastOnce]).into());
         let sinks = sinks.collect();
         let objects = (0..1 + chance.below(5)).map(|_| pick(chance, &kinds)).collect();
         let mut limits = String::new();
@@ -269,12 +282,8 @@ impl Setting {
         }
         let (url, held_max) = ("https://sqs.eu-central-1.amazonaws.com/123456789012/events", self.held_max);
         let _ = writeln!(text, "[queue.events]\nurl = \"{url}\"\nheld_max = {held_max}\n{}", self.queue);
-        for sink in 0..self.sinks.len() {
-            let name = sink_name(sink);
-            let _ = writeln!(
-                text,
-                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = {{ name = \"raw\", envelope = true }}"
-            );
+        for (sink, setting) in self.sinks.iter().enumerate() {
+            setting.write(&mut text, &sink_name(sink));
         }
         text
     }

@@ -1,5 +1,6 @@
 //! One process: the real collector over the world, until it ends itself or a gate ends it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,15 +12,12 @@ use auditferry::testing::collector::shutdown::{self, Stop};
 use auditferry::testing::collector::{self, Error, Mode, world};
 use auditferry::testing::config::Config;
 use auditferry::testing::object::Place as AnyPlace;
-use auditferry::testing::sink;
 use tokio::time::Instant;
 
 use crate::log;
-use crate::plan::sink_name;
 use crate::world::World;
 use crate::world::place::Place;
 use crate::world::queue::EventQueue;
-use crate::world::receiver::Receiver;
 
 /// The most pages that a store has which is not full.
 const PAGES_MAX: u32 = 1 << 20;
@@ -40,7 +38,7 @@ pub trait Beside {
 }
 
 /// Runs a process on the state directory until it ends.
-pub fn run(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) -> End {
+pub fn run(world: &World, config: Config, seed: u64, beside: &mut impl Beside) -> End {
     let _logging = log::into_trace(world);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
@@ -51,15 +49,19 @@ pub fn run(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) 
     })
 }
 
-async fn live(world: &World, config: &Config, seed: u64, beside: &mut impl Beside) -> End {
+async fn live(world: &World, config: Config, seed: u64, beside: &mut impl Beside) -> End {
     let opened = SqliteStore::open_apart(&config.state_dir, config.limits.quarantine(), Durability::Process);
     let (store, writing) = opened.unwrap();
     let store = Store::new(store);
-    world.begin(store.clone());
+    let memory = config.memory();
+    world.begin(store.clone(), memory.sinks.values().map(|share| share.lane_bytes).collect());
     let began = (Instant::now(), world.state().now_ms());
     tokio::spawn(write(world.clone(), writing));
     let (stop, hears) = shutdown::channel();
-    let collector = collector::run_in(around(world, config, store, seed), config.clone(), Mode::Daemon, hears);
+    let collector = async {
+        let around = around(world, &config, store, seed).await;
+        collector::run_in(around, config, Mode::Daemon, hears).await
+    };
     tokio::pin!(collector);
     loop {
         let next = began.0 + Duration::from_millis(beside.next_ms().saturating_sub(began.1));
@@ -88,11 +90,24 @@ async fn write(world: World, mut writing: Writing) {
     }
 }
 
-fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
+/// How many lanes a sink has, once there is space to write that down. A daemon would end, and be started again.
+async fn lanes(store: &Store, name: &str, wanted: u16) -> u16 {
+    loop {
+        match store.positions.settle_lanes(name.into(), wanted).await {
+            Ok(lanes) => return lanes,
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+async fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::World<EventQueue> {
     let place = |bucket| AnyPlace::Memory(Arc::new(Place { world: world.clone(), bucket }));
     let places = world.state().setting.buckets();
-    let sinks = (0..config.sink.len())
-        .map(|sink| (sink_name(sink), vec![sink::memory(Receiver { world: world.clone(), sink })]));
+    let mut sinks = BTreeMap::new();
+    for (name, table) in &config.sink {
+        let lanes = lanes(&store, name, table.flow().lanes).await;
+        sinks.insert(name.clone(), table.kind.open(lanes, None).unwrap());
+    }
     let clock = world.clone();
     world::World {
         clock: Clock::of(move || {
@@ -106,7 +121,7 @@ fn around(world: &World, config: &Config, store: Store, seed: u64) -> world::Wor
         scratch: Arc::new(DiskScratch(config.state_dir.clone())),
         places: places.into_iter().map(|bucket| (bucket.to_owned(), place(bucket))).collect(),
         queues: [("events".to_owned(), EventQueue { world: world.clone() })].into(),
-        sinks: sinks.collect(),
+        sinks,
         identities: Vec::new(),
     }
 }

@@ -2,20 +2,23 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use auditferry::testing::checkpoint::{Durability, SqliteStore};
 use auditferry::testing::collector::shutdown::Stop;
 use auditferry::testing::config::{Config, load};
+use auditferry::testing::sink::{MemoryKind, memory};
 
 use crate::chance::Chance;
 use crate::happening::{Change, Happening};
 use crate::oracle;
-use crate::plan::{Plan, Rates, SHELF, Setting};
+use crate::plan::{Plan, Rates, SHELF, sink_name};
 use crate::process::{self, Beside, End};
+use crate::sink::Class;
 use crate::tally::Tally;
 use crate::world::place::Object;
-use crate::world::receiver::{Class, Received};
+use crate::world::received::Received;
+use crate::world::receiver::Receiver;
 use crate::world::{State, World};
 
 /// Once healed, the world comes to rest within so long, and rests for so long.
@@ -69,15 +72,17 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
     let Plan { setting, happenings, ends_ms } = plan;
     let happenings = VecDeque::from(happenings);
     let count = happenings.len();
-    let directory = tempfile::Builder::new().prefix("sim").tempdir_in(memory()).unwrap();
-    let configs = [false, true].map(|is_mended| config(&setting, directory.path(), is_mended));
+    let directory = tempfile::Builder::new().prefix("sim").tempdir_in(in_memory()).unwrap();
+    let state_dir = directory.path().join("state");
+    std::fs::create_dir_all(&state_dir).unwrap();
+    std::fs::write(state_dir.join("checkpoints.sqlite"), template()).unwrap();
     let world = World::new(setting, directory.path().to_owned(), seed);
     let mut course = Course { happenings, ends_ms, phase: Phase::Chaos };
     let mut chance = Chance::from_seed(seed ^ 0x444f_574e);
     let mut number = 0;
     while !matches!(course.phase, Phase::Over) && world.state().violations.is_empty() {
         let is_mended = !matches!(course.phase, Phase::Chaos);
-        let end = process::run(&world, &configs[usize::from(is_mended)], seed ^ number, &mut course);
+        let end = process::run(&world, config(&world, directory.path(), is_mended), seed ^ number, &mut course);
         number += 1;
         let mut state = world.state();
         let how = match end {
@@ -125,25 +130,31 @@ pub fn shrink(seed: u64) -> Outcome {
 }
 
 /// A directory in memory, where there is one.
-fn memory() -> &'static Path {
+fn in_memory() -> &'static Path {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { memory } else { Path::new("/tmp") }
 }
 
-fn config(setting: &Setting, directory: &Path, is_mended: bool) -> Config {
+/// What a process is configured with that begins now. The kinds of its sinks are the simulation's own.
+fn config(world: &World, directory: &Path, is_mended: bool) -> Config {
+    let setting = world.state().setting.clone();
     let (path, state_dir) = (directory.join("auditferry.toml"), directory.join("state"));
     let text = setting.config(&state_dir.display().to_string(), is_mended);
     std::fs::write(&path, &text).unwrap();
-    let config = load::load(&[path], []).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
-    std::fs::create_dir_all(&state_dir).unwrap();
-    std::fs::write(state_dir.join("checkpoints.sqlite"), template()).unwrap();
+    let mut config = load::load(&[path], []).unwrap_or_else(|error| panic!("{error}\n{text}")).config;
+    for (sink, setting) in setting.sinks.iter().enumerate() {
+        let world = world.clone();
+        let open_lane = move |lane| memory(Receiver { world: world.clone(), sink, lane });
+        let kind = MemoryKind { flow: setting.flow(), open_lane: Box::new(open_lane) };
+        config.sink.get_mut(&sink_name(sink)).unwrap().kind = Arc::new(kind);
+    }
     config
 }
 
 /// A store that was never used, made once.
 fn template() -> &'static [u8] {
     static MADE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-        let directory = tempfile::tempdir_in(memory()).unwrap();
+        let directory = tempfile::tempdir_in(in_memory()).unwrap();
         drop(SqliteStore::open_apart(directory.path(), 0, Durability::Process).unwrap());
         let database = directory.path().join("checkpoints.sqlite");
         // The one thing in it that chance decided.
@@ -257,6 +268,12 @@ impl State {
                 (self.received[sink].mode, self.received[sink].until_ms) = (mode, now_ms + for_ms);
                 self.tally.fault(mode.word());
             }
+            Happening::Restart { sink } => self.restart(sink),
+            Happening::Reconfigure { sink, to } => {
+                self.setting.sinks[sink] = to;
+                self.kill_in = Some(0);
+                self.tally.fault("sink is configured otherwise");
+            }
             Happening::Place { bucket, mode, for_ms } => {
                 self.places.insert(bucket, (mode, now_ms + for_ms));
                 self.tally.fault(mode.word());
@@ -289,6 +306,7 @@ impl State {
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
+        self.is_healed = true;
         self.kill_in = None;
         self.full_until_ms = 0;
         self.places.clear();
@@ -310,7 +328,8 @@ impl State {
             stop.request();
         }
         let now_ms = self.now_ms();
-        let (limited, refused) = (self.setting.limits_lines, self.setting.sinks.contains(&Class::Picky));
+        let (limited, refused) =
+            (self.setting.limits_lines, self.setting.sinks.iter().any(|sink| sink.class == Class::Picky));
         let requeues_in = (limited || refused).then_some(self.process + u32::from(limited));
         Healed {
             began_ms: now_ms,

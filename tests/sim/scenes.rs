@@ -7,20 +7,21 @@ use std::task::{Context, Waker};
 use crate::happening::{Change, Forgery, Happening};
 use crate::plan::{BESIDE, Kind, Plan, Rates, Setting};
 use crate::run::{play, run};
+use crate::sink::Class;
 use crate::tally::Tally;
 use crate::world::content::Damage;
-use crate::world::receiver::{Class, Mode};
+use crate::world::receiver::Mode;
 use crate::world::{World, place};
 
-const APPEND: Change = Change::Append(5);
+pub const APPEND: Change = Change::Append(5);
 
 const HOUR_MS: u64 = 3_600_000;
 
-fn write(at_secs: u64, object: usize, change: Change) -> (u64, Happening) {
+pub fn write(at_secs: u64, object: usize, change: Change) -> (u64, Happening) {
     (at_secs * 1000, Happening::Write { object, change })
 }
 
-fn refuses(at_secs: u64, sink: usize, for_secs: u64) -> (u64, Happening) {
+pub fn refuses(at_secs: u64, sink: usize, for_secs: u64) -> (u64, Happening) {
     (at_secs * 1000, Happening::Sink { sink, mode: Mode::Refuses, for_ms: for_secs * 1000 })
 }
 
@@ -28,23 +29,23 @@ fn fails(at_secs: u64, bucket: &'static str, for_secs: u64) -> (u64, Happening) 
     (at_secs * 1000, Happening::Place { bucket, mode: place::Mode::Fails, for_ms: for_secs * 1000 })
 }
 
-fn at(at_secs: u64, happening: Happening) -> (u64, Happening) {
+pub fn at(at_secs: u64, happening: Happening) -> (u64, Happening) {
     (at_secs * 1000, happening)
 }
 
 /// The scene keeps the promises, from a healing at `ends_secs` on. Returns what happened.
-fn holds(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>) -> Tally {
+pub fn holds(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>) -> Tally {
     holds_with(setting, ends_secs, happenings, 0)
 }
 
-fn holds_with(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>, seed: u64) -> Tally {
+pub fn holds_with(setting: Setting, ends_secs: u64, happenings: Vec<(u64, Happening)>, seed: u64) -> Tally {
     let outcome = play(Plan { setting, happenings, ends_ms: ends_secs * 1000 }, seed);
     assert!(outcome.is_good(), "{}", outcome.told());
     outcome.tally
 }
 
 /// Two sinks, and these objects.
-fn quiet(objects: &[Kind]) -> Setting {
+pub fn quiet(objects: &[Kind]) -> Setting {
     Setting { objects: objects.into(), ..Setting::quiet(2, 0, "") }
 }
 
@@ -195,7 +196,7 @@ fn in_the_simulation_what_was_too_long_is_delivered_once_the_limit_is_raised_and
 #[test]
 fn in_the_simulation_an_older_store_that_is_put_back_loses_nothing_and_tells_which_sinks_are_ahead() {
     let mut setting = quiet(&[Kind::Lines, Kind::Gzip, Kind::Rows]);
-    setting.sinks[1] = Class::AtLeastOnce;
+    setting.sinks[1] = Class::AtLeastOnce.into();
     let happenings = vec![
         write(2, 0, APPEND),
         at(10, Happening::Backup),
@@ -213,7 +214,7 @@ fn in_the_simulation_an_older_store_that_is_put_back_loses_nothing_and_tells_whi
 
 #[test]
 fn in_the_simulation_a_sink_that_is_away_for_long_has_the_batch_that_waited_once() {
-    let setting = Setting { sinks: vec![Class::AtLeastOnce; 2], ..quiet(&[Kind::Lines]) };
+    let setting = Setting { sinks: vec![Class::AtLeastOnce.into(); 2], ..quiet(&[Kind::Lines]) };
     let tally = holds(setting, 2000, vec![refuses(1, 0, 1800), write(2, 0, APPEND)]);
     assert_eq!((tally.events, tally.repeats), (10, BTreeMap::new()));
 }
@@ -286,7 +287,7 @@ fn in_the_simulation_a_seed_goes_the_same_way_twice_and_another_seed_another() {
 #[test]
 fn in_the_simulation_events_that_a_receiver_refuses_come_to_it_once_it_is_mended_and_they_are_requeued() {
     for seed in 0..30 {
-        let setting = Setting { sinks: vec![Class::Picky, Class::Exact], ..restless(2, 3) };
+        let setting = Setting { sinks: vec![Class::Picky.into(), Class::Exact.into()], ..restless(2, 3) };
         let writes = (0..3).map(|object| write(2, object, Change::Append(60)));
         let happenings = writes.chain([
             at(100, Happening::Requeue),

@@ -10,8 +10,9 @@ use auditferry::testing::checkpoint::{Inspection, Selection, Store, back_up};
 
 use crate::oracle::at_once;
 use crate::plan::sink_name;
+use crate::sink::LANES_MAX;
 use crate::world::State;
-use crate::world::receiver::Received;
+use crate::world::received::Received;
 
 /// A store has one file while no process runs.
 const DATABASE: &str = "checkpoints.sqlite";
@@ -30,8 +31,9 @@ pub struct Keeping {
 /// A copy of the store, and what was so when it was made.
 struct Copy {
     path: PathBuf,
-    /// How many batches each receiver had taken.
-    batches: Vec<usize>,
+    /// How many requests each receiver had read, and which batches were sealed and not committed.
+    requests: Vec<usize>,
+    sealed: BTreeSet<Box<str>>,
     /// Of each object, which versions were answered, and how many had been there when it was missed.
     answered: BTreeMap<(&'static str, String), (Vec<bool>, usize)>,
 }
@@ -56,12 +58,13 @@ impl State {
             // Nothing was written yet, or the disk is full.
             Err(error) => return self.note(format!("no copy: {error}")),
         };
-        let batches = self.received.iter().map(Received::batches).collect();
+        let requests = self.received.iter().map(Received::requests).collect();
+        let sealed = self.store.as_ref().map_or_else(BTreeSet::new, |store| sealed(store, self.received.len()));
         let answered = self.objects.iter().map(|(key, object)| {
             let versions = object.versions.iter().map(|written| written.was_answered).collect();
             (key.clone(), (versions, object.missed))
         });
-        self.keeping.last = Some(Copy { path, batches, answered: answered.collect() });
+        self.keeping.last = Some(Copy { path, requests, sealed, answered: answered.collect() });
     }
 
     /// The process ends, and the last copy is put back before the next begins.
@@ -81,8 +84,8 @@ impl State {
         fs::remove_dir_all(&state_dir).unwrap();
         fs::create_dir(&state_dir).unwrap();
         fs::copy(&copy.path, state_dir.join(DATABASE)).unwrap();
-        for (received, batches) in self.received.iter_mut().zip(&copy.batches) {
-            received.forgotten_since(*batches);
+        for (received, requests) in self.received.iter_mut().zip(&copy.requests) {
+            received.forgotten_since(*requests, &copy.sealed);
         }
         for (key, object) in &mut self.objects {
             let (answered, missed) = copy.answered.get(key).cloned().unwrap_or_default();
@@ -124,13 +127,24 @@ impl State {
     }
 }
 
+/// A sink's lanes, as many as it may have.
+pub fn lanes(sink: usize) -> impl Iterator<Item = Lane> {
+    (0..LANES_MAX).map(move |number| Lane { sink: sink_name(sink).into(), number })
+}
+
+/// The batches of so many sinks that are sealed and not committed.
+fn sealed(store: &Store, sinks: usize) -> BTreeSet<Box<str>> {
+    let sealed = (0..sinks).flat_map(lanes).flat_map(|lane| at_once(store.positions.sealed(&lane)));
+    sealed.map(|sealed| sealed.manifest().id.clone()).collect()
+}
+
 /// The sinks whose receiver has had a batch that this store does not know.
 pub fn ahead(state: &State, store: &Store) -> BTreeSet<usize> {
     let is_ahead = |sink: &usize| {
         let lane = Lane::only(Arc::from(sink_name(*sink)));
         let (last, sealed) = (at_once(store.positions.lane(&lane)).last_id, at_once(store.positions.sealed(&lane)));
         let known: Vec<&str> = sealed.iter().map(|sealed| &*sealed.manifest().id).chain(last.as_deref()).collect();
-        state.received[*sink].is_ahead_of(&known)
+        state.received[*sink].last_batch().is_some_and(|last| !known.contains(&last))
     };
     (0..state.received.len()).filter(is_ahead).collect()
 }

@@ -5,6 +5,7 @@ pub mod content;
 pub mod keeping;
 pub mod place;
 pub mod queue;
+pub mod received;
 pub mod receiver;
 pub mod writer;
 
@@ -23,7 +24,7 @@ use crate::tally::Tally;
 use crate::world::keeping::Keeping;
 use crate::world::place::Object;
 use crate::world::queue::Messages;
-use crate::world::receiver::Received;
+use crate::world::received::Received;
 
 /// When the wall clock says that a run begins: 1 January 2026.
 const BEGINS_MS: i64 = 1_767_225_600_000;
@@ -59,6 +60,13 @@ impl Seen {
         if let Some(state) = self.0.upgrade() {
             let mut state = state.lock().unwrap();
             state.note(line);
+            let field = |name: &str| line.split(name).nth(1).and_then(|rest| rest.split(' ').next());
+            if line.contains("the batch that was under way cannot be made again")
+                && let Some(batch) = field("batch=")
+            {
+                state.received.iter_mut().for_each(|received| received.is_not_had(batch));
+                state.tally.fault("batch cannot be made again");
+            }
             if line.contains("the sink's last batch is not known here") {
                 state.ahead.retain(|sink| !line.contains(&format!("sink={}", sink_name(*sink))));
                 state.tally.fault("sink is ahead, and that is told");
@@ -73,6 +81,7 @@ pub struct State {
     pub chance: Chance,
     /// What goes wrong now; nothing once the world is healed.
     pub rates: Rates,
+    pub is_healed: bool,
     pub objects: BTreeMap<(&'static str, String), Object>,
     pub messages: Messages,
     pub received: Vec<Received>,
@@ -87,8 +96,9 @@ pub struct State {
     /// What an operator does with the store.
     pub keeping: Keeping,
     pub tally: Tally,
-    /// The store of the process that runs.
+    /// The store of the process that runs, and how many bytes of each sink's lanes may be under way in it.
     pub store: Option<Store>,
+    pub shares: Vec<usize>,
     pub full_until_ms: u64,
     pub jump_ms: i64,
     pub last_get_ms: u64,
@@ -115,9 +125,10 @@ pub struct Failed;
 
 impl World {
     pub fn new(setting: Setting, directory: PathBuf, seed: u64) -> Self {
-        let received = setting.sinks.iter().map(|class| Received::new(*class, seed)).collect();
+        let received = setting.sinks.iter().map(|sink| Received::new(sink, seed)).collect();
         Self(Arc::new(Mutex::new(State {
             rates: setting.rates,
+            is_healed: false,
             setting,
             chance: Chance::from_seed(seed ^ 0x4741_5445),
             objects: BTreeMap::new(),
@@ -130,6 +141,7 @@ impl World {
             keeping: Keeping::of(directory),
             tally: Tally::default(),
             store: None,
+            shares: Vec::new(),
             full_until_ms: 0,
             jump_ms: 0,
             last_get_ms: 0,
@@ -164,8 +176,9 @@ impl World {
     }
 
     /// A process begins. To be called within its runtime.
-    pub fn begin(&self, store: Store) {
+    pub fn begin(&self, store: Store, shares: Vec<usize>) {
         let mut state = self.state();
+        state.shares = shares;
         state.process += 1;
         state.began = Some(Instant::now());
         state.ended = false;

@@ -1,28 +1,23 @@
 //! Who takes what the sinks deliver: keeps every event, and notices repeats that it has no part in.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use auditferry::testing::batch::{Request, Selection};
-use auditferry::testing::sink::{Answer, Delivery, DeliveryError, MemoryReceiver};
+use auditferry::testing::batch::{Lane, Request, Selection};
+use auditferry::testing::sink::{Acknowledgement, Answer, Delivery, DeliveryError, MemoryReceiver, State as SinkState};
 
 use crate::chance::Chance;
+use crate::oracle::at_once;
+use crate::plan::{pick, sink_name};
+use crate::sink::Class;
+use crate::world::received::{Event, Taken, Told};
 use crate::world::{State, World};
 
 /// After so long a sink gives up on a receiver that does not answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How well a receiver knows what it has, and what it takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Class {
-    /// It knows batches by their ids, takes each once, and says which was the last.
-    Exact,
-    /// It takes everything that it is sent.
-    AtLeastOnce,
-    /// The same, but for single events that it does not take before it is mended. Where it is misconfigured, it refuses all
-    /// events for one reason.
-    Picky,
-}
+/// How long it takes until a request is acknowledged: mostly not long, and at times longer than anybody waits.
+const ACKNOWLEDGED_MS: [u64; 3] = [0, 300, 2_000];
+const SLOWLY_MS: [u64; 6] = [0, 300, 300, 5_000, 60_000, 3_600_000];
 
 /// How a receiver is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,122 +46,22 @@ impl Mode {
     }
 }
 
-/// What one receiver has had.
-pub struct Received {
-    pub class: Class,
-    /// By this it chooses what it refuses.
-    seed: u64,
-    pub mode: Mode,
-    pub until_ms: u64,
-    batches: Vec<Taken>,
-    by_id: BTreeMap<Box<str>, usize>,
-    /// In which batch each event came last.
-    by_event: BTreeMap<String, usize>,
-    /// Each line, and the ids that it came under.
-    pub lines: BTreeMap<String, BTreeSet<String>>,
-    /// The same of what it refused.
-    refused: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// One request, by its batch.
-struct Taken {
-    id: Box<str>,
-    /// Of the whole batch.
-    hash: blake3::Hash,
-    process: u32,
-    /// The collector knows that it was taken.
-    is_answered: bool,
-    /// The store is a copy from before it, and knows nothing of it.
-    is_forgotten: bool,
-}
-
-impl Received {
-    pub fn new(class: Class, seed: u64) -> Self {
-        Self {
-            class,
-            seed,
-            mode: Mode::Takes,
-            until_ms: 0,
-            batches: Vec::new(),
-            by_id: BTreeMap::new(),
-            by_event: BTreeMap::new(),
-            lines: BTreeMap::new(),
-            refused: BTreeMap::new(),
-        }
-    }
-
-    pub fn heal(&mut self) {
-        (self.mode, self.until_ms) = (Mode::Takes, 0);
-    }
-
-    /// What was wrong with single events is mended.
-    pub fn mend(&mut self) {
-        if self.class == Class::Picky {
-            self.class = Class::AtLeastOnce;
-        }
-    }
-
-    /// How many copies of a line it has had, repeats aside.
-    pub fn copies(&self, line: &str) -> u64 {
-        self.lines.get(line).map_or(0, |ids| ids.len() as u64)
-    }
-
-    /// How many copies of a line it has had or refused.
-    pub fn answered(&self, line: &str) -> u64 {
-        let ids = self.lines.get(line).into_iter().chain(self.refused.get(line)).flatten();
-        ids.collect::<BTreeSet<_>>().len() as u64
-    }
-
-    /// Why it refuses an event, if it does.
-    fn refuses(&self, id: &str) -> Option<&'static str> {
-        let is_picked = || blake3::hash(format!("{}/{id}", self.seed).as_bytes()).as_bytes()[0] < 32;
-        match (self.class, self.mode) {
-            (Class::Picky, Mode::Misconfigured) => Some("no such index"),
-            (Class::Picky, _) if is_picked() => Some("no such field"),
-            _ => None,
-        }
-    }
-
-    /// How many batches it has taken.
-    pub fn batches(&self) -> usize {
-        self.batches.len()
-    }
-
-    /// Whether the last batch that it knows the id of is none of these.
-    pub fn is_ahead_of(&self, known: &[&str]) -> bool {
-        let last = self.batches.last().filter(|_| self.class == Class::Exact);
-        last.is_some_and(|last| !known.contains(&&*last.id))
-    }
-
-    /// A copy of the store is put back that was made when it had taken so many batches. The last of them may not have been
-    /// committed then.
-    pub fn forgotten_since(&mut self, batches: usize) {
-        let last = batches.checked_sub(1).map(|last| self.batches[last].id.clone());
-        let since = self.batches.iter().position(|taken| Some(&taken.id) == last.as_ref()).unwrap_or(batches);
-        self.batches[since..].iter_mut().for_each(|taken| taken.is_forgotten = true);
-    }
-
-    /// Why an event may come again although it was taken, if it may: nobody knows that it was.
-    fn may_repeat(&self, taken: usize, process: u32) -> Option<&'static str> {
-        let Taken { process: took, is_answered, is_forgotten, .. } = &self.batches[taken];
-        // The last batch of a process that ended may not have been committed.
-        let last = || self.batches.iter().rfind(|other| other.process == *took);
-        let is_last = || last().is_some_and(|last| last.id == self.batches[taken].id);
-        match self.class {
-            _ if *is_forgotten => Some("an older store was put back"),
-            Class::Exact => None,
-            _ if !is_answered => Some("the reply was lost"),
-            _ if *took < process && is_last() => Some("the process ended"),
-            _ => None,
-        }
-    }
-}
-
-/// The way to one receiver.
+/// The way to one receiver, by one of its sink's lanes.
 #[derive(Clone, Debug)]
 pub struct Receiver {
     pub world: World,
     pub sink: usize,
+    pub lane: u16,
+}
+
+/// The event's id and its record, as any of the encodings has them.
+fn read(encoded: &[u8]) -> Event {
+    let decoded: serde_json::Value = serde_json::from_slice(encoded).unwrap();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    match decoded.get("metadata") {
+        Some(metadata) => Event { id: text(&metadata["uid"]), line: text(&decoded["raw_data"]) },
+        None => Event { id: text(&decoded["uid"]), line: text(&decoded["record"]) },
+    }
 }
 
 impl State {
@@ -179,60 +74,61 @@ impl State {
         received.mode
     }
 
+    /// As many batches are sealed and not committed as the lane's window has room for, and they have room in memory.
+    fn look_at_window(&mut self, sink: usize, lane: u16) {
+        let Some(store) = &self.store else { return };
+        let lane = Lane { sink: sink_name(sink).into(), number: lane };
+        let sealed = at_once(store.positions.sealed(&lane));
+        let bytes: u64 = sealed.iter().map(|sealed| sealed.manifest().bytes()).sum();
+        let (window, most) = (self.setting.sinks[sink].flow().window, self.shares[sink]);
+        if sealed.len() > usize::from(window) || bytes > most as u64 {
+            self.violate(format!("{} batches of {bytes} bytes of s{sink} are under way in a lane", sealed.len()));
+        }
+    }
+
     /// The receiver has the request now. Returns its answer, where it does not take all of it.
-    fn takes(&mut self, sink: usize, request: &Request) -> Option<Delivery> {
-        let (process, batch) = (self.process, &request.batch);
-        let mut bytes = blake3::Hasher::new();
-        batch.lines().for_each(|line| _ = bytes.update(line));
-        let hash = bytes.finalize();
+    fn takes(&mut self, sink: usize, lane: u16, request: &Request) -> Option<Delivery> {
+        self.look_at_window(sink, lane);
+        let (now_ms, batch) = (self.now_ms(), &request.batch);
         self.note(format!("s{sink} takes request {} of {} events", request.id, request.events.count()));
-        let known = self.received[sink].by_id.get(&batch.id).copied();
-        if known.is_some_and(|known| self.received[sink].batches[known].hash != hash) {
+        let hash_of = |lines: &mut dyn Iterator<Item = &[u8]>| {
+            let mut hasher = blake3::Hasher::new();
+            lines.for_each(|line| _ = hasher.update(line));
+            hasher.finalize()
+        };
+        if !self.received[sink].has_come(&batch.id, hash_of(&mut batch.lines())) {
             self.violate(format!("s{sink}: batch {} comes again with other bytes", batch.id));
         }
         if self.ahead.contains(&sink) {
             self.violate(format!("s{sink} is ahead of the store, and nobody was told"));
         }
-        if known.is_some() && self.received[sink].class == Class::Exact {
-            *self.tally.repeats.entry("recognized by the batch's id").or_default() += 1;
+        if request.events.count() > self.received[sink].events_max() {
+            return Some(Delivery::TooLarge("too many events".into()));
+        }
+        let hash = hash_of(&mut request.events().map(|event| event.encoded));
+        if let Some(is_same) = self.received[sink].recognizes(&request.id, &batch.id, hash) {
+            *self.tally.repeats.entry("recognized by the request's id").or_default() += 1;
+            if !is_same {
+                self.violate(format!("s{sink}: request {} comes again with other bytes", request.id));
+            }
             return None;
         }
-        let (now_ms, born) = (self.now_ms(), std::mem::take(&mut self.born));
-        let (mut late_ms, mut wrong) = (0, None);
-        let received = &mut self.received[sink];
-        let number = received.batches.len();
-        let (mut taken, mut refused) = (Selection::default(), Vec::new());
-        for event in request.events() {
-            let id = event.head.uid.to_string();
-            let decoded: serde_json::Value = serde_json::from_slice(event.encoded).unwrap();
-            assert_eq!(decoded["uid"], *id, "what is in the event is what is beside it");
-            let line = decoded["record"].as_str().unwrap().to_owned();
-            if let Some(reason) = received.refuses(&id) {
-                refused.push((event.number, reason.into()));
-                received.refused.entry(line).or_default().insert(id);
-                continue;
-            }
-            taken.push(event.number);
-            if let Some(&before) = received.by_event.get(&id) {
-                match received.may_repeat(before, process) {
-                    Some(why) => *self.tally.repeats.entry(why).or_default() += 1,
-                    None => _ = wrong.get_or_insert_with(|| id.clone()),
-                }
-            }
-            if let (Some(born_ms), false) = (born.get(&line), received.lines.contains_key(&line)) {
-                late_ms = late_ms.max(now_ms - born_ms);
-            }
-            received.by_event.insert(id.clone(), number);
-            received.lines.entry(line).or_default().insert(id);
-            self.tally.events += 1;
-        }
-        let id = batch.id.clone();
-        received.by_id.insert(id.clone(), number);
-        received.batches.push(Taken { id, hash, process, is_answered: false, is_forgotten: false });
-        self.born = born;
-        self.delivered_late(late_ms);
-        if let Some(first) = wrong {
-            self.violate(format!("s{sink}: events come again, the first is {first}"));
+        let (taken, refused, events) = self.read(sink, request);
+        let pending_ms = self.acknowledges_in(sink);
+        self.received[sink].take(Taken {
+            request: request.id.clone(),
+            batch: batch.id.clone(),
+            hash,
+            at_ms: now_ms,
+            events,
+            answer: None,
+            pending_until_ms: pending_ms.map(|pending_ms| now_ms + pending_ms),
+            told: if pending_ms.is_some() { Told::Pending } else { Told::Taken },
+            is_forgotten: false,
+        });
+        if pending_ms.is_some() {
+            self.tally.fault("events are acknowledged later");
+            return Some(Delivery::Pending(SinkState(self.received[sink].ticket().into_bytes().into())));
         }
         if refused.is_empty() {
             return None;
@@ -241,11 +137,60 @@ impl State {
         Some(Delivery::Partly { taken, refused, after: None })
     }
 
-    fn answered(&mut self, sink: usize, request: &Request) {
+    /// The receiver reads the events of a request: which it takes, which it refuses and why, and what it did not have.
+    fn read(&mut self, sink: usize, request: &Request) -> (Selection, Vec<(u32, Box<str>)>, Vec<Event>) {
+        let (now_ms, process, born) = (self.now_ms(), self.process, std::mem::take(&mut self.born));
+        let (mut late_ms, mut wrong) = (0, None);
         let received = &mut self.received[sink];
-        if let Some(&number) = received.by_id.get(&request.batch.id) {
-            received.batches[number].is_answered = true;
+        let (mut taken, mut refused, mut events) = (Selection::default(), Vec::new(), Vec::new());
+        for event in request.events() {
+            let Event { id, line } = read(event.encoded);
+            assert_eq!(id, event.head.uid.to_string(), "what is in the event is what is beside it");
+            if let Some(reason) = received.refuses(&id) {
+                refused.push((event.number, reason.into()));
+                received.refuse(id, line);
+                continue;
+            }
+            taken.push(event.number);
+            if received.drops(&id) {
+                *self.tally.repeats.entry("recognized by the event's id").or_default() += 1;
+                if received.lines.get(&line).is_none_or(|ids| !ids.contains(&id)) {
+                    wrong.get_or_insert_with(|| format!("{id} comes again with another record"));
+                }
+                continue;
+            }
+            match received.repeat(&id, &request.id, &request.batch.id, process, now_ms) {
+                Some(Ok(why)) => *self.tally.repeats.entry(why).or_default() += 1,
+                Some(Err(())) => _ = wrong.get_or_insert_with(|| format!("{id} comes again")),
+                None => {}
+            }
+            if let (Some(born_ms), false) = (born.get(&line), received.lines.contains_key(&line)) {
+                late_ms = late_ms.max(now_ms - born_ms);
+            }
+            events.push(Event { id, line });
+            self.tally.events += 1;
         }
+        self.born = born;
+        self.delivered_late(late_ms);
+        if let Some(first) = wrong {
+            self.violate(format!("s{sink}: event {first}"));
+        }
+        (taken, refused, events)
+    }
+
+    /// After how long what is read now is acknowledged, where it is not at once.
+    fn acknowledges_in(&mut self, sink: usize) -> Option<u64> {
+        (self.received[sink].class == Class::Acknowledging).then(|| {
+            let is_slow = self.setting.sinks[sink].is_slow && !self.is_healed;
+            pick(&mut self.chance, if is_slow { &SLOWLY_MS } else { &ACKNOWLEDGED_MS })
+        })
+    }
+
+    /// A receiver restarts.
+    pub fn restart(&mut self, sink: usize) {
+        let Self { received, chance, .. } = self;
+        received[sink].restart(|| chance.below(2) == 0);
+        self.tally.fault("receiver restarts");
     }
 }
 
@@ -253,39 +198,74 @@ fn unavailable(reason: &str) -> DeliveryError {
     DeliveryError::unavailable(reason)
 }
 
+impl Receiver {
+    /// What comes to the receiver comes in this mode; an error where it does not.
+    async fn reach(&self, call: &str) -> Result<Mode, DeliveryError> {
+        self.world.gate(call).await.map_err(|_| unavailable("connection refused"))?;
+        let mode = self.world.state().mode_of(self.sink);
+        let is_picky = self.world.state().received[self.sink].class == Class::Picky;
+        match mode {
+            Mode::Refuses => return Err(unavailable("503")),
+            Mode::Misconfigured if is_picky => {}
+            Mode::Misconfigured => return Err(DeliveryError::Misconfigured("403".to_owned())),
+            Mode::Hangs => {
+                tokio::time::sleep(TIMEOUT).await;
+                return Err(unavailable("no answer"));
+            }
+            Mode::Takes | Mode::LosesReplies => {}
+        }
+        self.world.gate(&format!("{call}'s arrival")).await.map_err(|_| unavailable("connection reset"))?;
+        Ok(mode)
+    }
+
+    /// What the receiver did is answered; an error where the answer is lost.
+    async fn answer(&self, call: &str, mode: Mode) -> Result<(), DeliveryError> {
+        if mode == Mode::LosesReplies {
+            return Err(unavailable("the reply was lost"));
+        }
+        self.world.gate(&format!("{call}'s answer")).await.map_err(|_| unavailable("the reply was lost"))
+    }
+}
+
 impl MemoryReceiver for Receiver {
     fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>> {
         Box::pin(async move {
-            self.world.gate("deliver").await.map_err(|_| unavailable("connection refused"))?;
-            let mode = self.world.state().mode_of(self.sink);
-            let is_picky = self.world.state().received[self.sink].class == Class::Picky;
-            match mode {
-                Mode::Refuses => return Err(unavailable("503")),
-                Mode::Misconfigured if is_picky => {}
-                Mode::Misconfigured => return Err(DeliveryError::Misconfigured("403".to_owned())),
-                Mode::Hangs => {
-                    tokio::time::sleep(TIMEOUT).await;
-                    return Err(unavailable("no answer"));
-                }
-                Mode::Takes | Mode::LosesReplies => {}
-            }
-            self.world.gate("deliver's arrival").await.map_err(|_| unavailable("connection reset"))?;
-            let answer = self.world.state().takes(self.sink, request);
-            if mode == Mode::LosesReplies {
-                return Err(unavailable("the reply was lost"));
-            }
-            self.world.gate("deliver's answer").await.map_err(|_| unavailable("the reply was lost"))?;
-            self.world.state().answered(self.sink, request);
+            let now_ms = self.world.state().now_ms();
+            self.world.state().received[self.sink].is_sent(&request.batch.id, now_ms);
+            let mode = self.reach("deliver").await?;
+            let answer = self.world.state().takes(self.sink, self.lane, request);
+            self.answer("deliver", mode).await?;
+            let mut state = self.world.state();
+            let process = state.process;
+            state.received[self.sink].answer(&request.id, process, self.lane);
             Ok(answer)
+        })
+    }
+
+    fn acknowledged<'a>(&'a self, pending: &'a [SinkState]) -> Answer<'a, Vec<Acknowledgement>> {
+        Box::pin(async move {
+            let mode = self.reach("ask for acknowledgements").await?;
+            let answers: Vec<_> = {
+                let mut state = self.world.state();
+                let now_ms = state.now_ms();
+                let received = &mut state.received[self.sink];
+                pending
+                    .iter()
+                    .map(|SinkState(ticket)| received.status(str::from_utf8(ticket).unwrap(), now_ms))
+                    .collect()
+            };
+            self.answer("ask for acknowledgements", mode).await?;
+            let mut state = self.world.state();
+            let process = state.process;
+            state.received[self.sink].acknowledge(&answers, process, self.lane);
+            Ok(answers.into_iter().map(|(answer, _)| answer).collect())
         })
     }
 
     fn last(&self) -> Answer<'_, Option<Box<str>>> {
         Box::pin(async move {
             self.world.gate("ask the receiver").await.map_err(|_| unavailable("503"))?;
-            let state = self.world.state();
-            let received = &state.received[self.sink];
-            Ok(received.batches.last().filter(|_| received.class == Class::Exact).map(|last| last.id.clone()))
+            Ok(self.world.state().received[self.sink].last_batch().map(Into::into))
         })
     }
 }

@@ -89,13 +89,14 @@ impl LaneSender {
         let is_news = answers.iter().any(|answer| *answer != Acknowledgement::NotYet);
         let wait = if is_news { ASK_FIRST } else { (self.asking.wait * 2).clamp(ASK_FIRST, ASK_LONGEST) };
         (self.asking.wait, self.asking.not_before) = (wait, Some(Instant::now() + wait));
-        let mut lost = 0;
+        let (mut lost, mut is_told) = (0, vec![false; self.window.len()]);
         for (state, mut answer) in states.iter().zip(answers) {
-            for one in &mut self.window {
+            for (one, is_told) in self.window.iter_mut().zip(&mut is_told) {
                 if answer == Acknowledgement::NotYet && one.has_waited_for(state, self.setup.flow.acknowledged_within) {
                     answer = Acknowledgement::Lost;
                 }
                 let events = one.acknowledged(state, answer);
+                *is_told |= answer == Acknowledgement::Taken && events.count() > 0;
                 if answer == Acknowledgement::Lost {
                     one.reopen(&events);
                     lost += events.count();
@@ -112,6 +113,10 @@ impl LaneSender {
         }
         if is_news {
             self.works();
+        }
+        // A receiver may say only once that it has a request.
+        for at in (0..is_told.len()).filter(|at| is_told[*at]) {
+            self.note(at).await?;
         }
         Ok(())
     }
@@ -196,10 +201,12 @@ impl LaneSender {
         }
     }
 
-    /// Writes down how far a batch is, where the receiver would not know a repeat and something of it is still to be done.
+    /// Writes down how far a batch is, where the receiver would not know a repeat and the batch is not committed next: a batch
+    /// with refused events may be part of a storm.
     async fn note(&mut self, at: usize) -> Result<(), WorkerError> {
         let one = &self.window[at];
-        if self.setup.flow.knows_repeats || one.is_complete() {
+        let is_next = at == 0 && one.is_complete() && one.progress.refused_events().next().is_none();
+        if self.setup.flow.knows_repeats || is_next {
             return Ok(());
         }
         self.note_surely(at).await

@@ -98,8 +98,9 @@ impl MemoryReceiver for Delivered {
         })
     }
 
-    fn acknowledged(&self, pending: &[State]) -> Vec<Acknowledgement> {
-        vec![self.received().acknowledges.unwrap_or(Acknowledgement::Lost); pending.len()]
+    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+        let answer = self.received().acknowledges.unwrap_or(Acknowledgement::Lost);
+        Box::pin(async move { Ok(vec![answer; pending.len()]) })
     }
 
     fn last(&self) -> Answer<'_, Option<Box<str>>> {

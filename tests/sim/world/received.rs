@@ -1,0 +1,340 @@
+//! What a receiver has had, and which repeats it may see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use auditferry::testing::sink::Acknowledgement;
+
+use crate::sink::{Class, SinkSetting};
+use crate::world::receiver::Mode;
+
+/// A request that fails for so long is sent in halves, and these have ids of their own.
+const FAILS_FOR_MS: u64 = 600_000;
+
+/// What one receiver has had.
+pub struct Received {
+    pub class: Class,
+    /// By this it chooses what it refuses.
+    seed: u64,
+    /// As long is an acknowledgement waited for.
+    within_ms: u64,
+    pub mode: Mode,
+    pub until_ms: u64,
+    requests: Vec<Taken>,
+    /// The bytes of each batch that something came of, and when that was sent first.
+    batches: BTreeMap<Box<str>, blake3::Hash>,
+    sent_ms: BTreeMap<Box<str>, u64>,
+    /// By the ids that it knows repeats by: of batches, or of requests.
+    by_key: BTreeMap<Box<str>, usize>,
+    /// In which request each event came last, where it was not refused since.
+    by_event: BTreeMap<String, usize>,
+    /// Each line, and the ids that it came under.
+    pub lines: BTreeMap<String, BTreeSet<String>>,
+    /// The same of what it refused.
+    refused: BTreeMap<String, BTreeSet<String>>,
+    /// Requests of which it has yet to say that it has them, by the numbers that it gave for them; and which restart it was
+    /// that gave these numbers.
+    pending: BTreeMap<u64, usize>,
+    generation: u64,
+    /// All numbers that were ever given.
+    tickets: BTreeMap<u64, usize>,
+    /// How many answers each lane of each process was given, of which each is worked on before the next is taken.
+    answers: BTreeMap<(u32, u16), u64>,
+    /// Batches that could not be made again: their events come in others.
+    not_had: BTreeSet<Box<str>>,
+}
+
+/// One request that the receiver has read.
+pub struct Taken {
+    pub request: Box<str>,
+    pub batch: Box<str>,
+    /// Of its own events.
+    pub hash: blake3::Hash,
+    pub at_ms: u64,
+    pub events: Vec<Event>,
+    /// The collector knows by this answer what became of it last.
+    pub answer: Option<Answered>,
+    /// The receiver has it for good from then on, unless it restarts before. Nothing where it has it.
+    pub pending_until_ms: Option<u64>,
+    pub told: Told,
+    /// The store is a copy from before it, and knows nothing of it.
+    pub is_forgotten: bool,
+}
+
+/// What the collector was told of a request last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    Taken,
+    Pending,
+    Lost,
+}
+
+pub struct Event {
+    pub id: String,
+    pub line: String,
+}
+
+/// An answer, by its number among those that a lane of a process was given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answered {
+    process: u32,
+    lane: u16,
+    number: u64,
+}
+
+impl Received {
+    pub fn new(setting: &SinkSetting, seed: u64) -> Self {
+        Self {
+            class: setting.class,
+            seed,
+            within_ms: setting.acknowledged_within.as_millis() as u64,
+            mode: Mode::Takes,
+            until_ms: 0,
+            requests: Vec::new(),
+            batches: BTreeMap::new(),
+            sent_ms: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            by_event: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            generation: 0,
+            tickets: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            not_had: BTreeSet::new(),
+        }
+    }
+
+    pub fn heal(&mut self) {
+        (self.mode, self.until_ms) = (Mode::Takes, 0);
+    }
+
+    /// What was wrong with single events is mended.
+    pub fn mend(&mut self) {
+        if self.class == Class::Picky {
+            self.class = Class::AtLeastOnce;
+        }
+    }
+
+    /// How many copies of a line it has had, repeats aside.
+    pub fn copies(&self, line: &str) -> u64 {
+        self.lines.get(line).map_or(0, |ids| ids.len() as u64)
+    }
+
+    /// How many copies of a line it has had or refused.
+    pub fn answered(&self, line: &str) -> u64 {
+        let ids = self.lines.get(line).into_iter().chain(self.refused.get(line)).flatten();
+        ids.collect::<BTreeSet<_>>().len() as u64
+    }
+
+    /// Why it refuses an event, if it does.
+    pub fn refuses(&self, id: &str) -> Option<&'static str> {
+        let is_picked = || blake3::hash(format!("{}/{id}", self.seed).as_bytes()).as_bytes()[0] < 32;
+        match (self.class, self.mode) {
+            (Class::Picky, Mode::Misconfigured) => Some("no such index"),
+            (Class::Picky, _) if is_picked() => Some("no such field"),
+            _ => None,
+        }
+    }
+
+    /// The most events that it takes in one request.
+    pub fn events_max(&self) -> u32 {
+        if self.class == Class::RequestKey && self.seed.is_multiple_of(2) { 4 } else { u32::MAX }
+    }
+
+    /// The id that it knows a repeat by.
+    fn key_of<'a>(&self, request: &'a str, batch: &'a str) -> Option<&'a str> {
+        match self.class {
+            Class::Exact => Some(batch),
+            Class::RequestKey | Class::ObjectKey => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Whether it knows the request, and if so, whether it is as it was.
+    pub fn recognizes(&self, request: &str, batch: &str, hash: blake3::Hash) -> Option<bool> {
+        let known = self.by_key.get(self.key_of(request, batch)?)?;
+        Some(self.requests[*known].hash == hash)
+    }
+
+    /// Something of a batch is sent, and may not come.
+    pub fn is_sent(&mut self, batch: &str, now_ms: u64) {
+        self.sent_ms.entry(batch.into()).or_insert(now_ms);
+    }
+
+    /// Something of a batch has come. Returns whether its bytes are those that it had before.
+    pub fn has_come(&mut self, batch: &str, hash: blake3::Hash) -> bool {
+        *self.batches.entry(batch.into()).or_insert(hash) == hash
+    }
+
+    /// Whether it drops an event that it has had.
+    pub fn drops(&self, id: &str) -> bool {
+        self.class == Class::EventId && self.by_event.contains_key(id)
+    }
+
+    /// It refuses an event, whether it took it before or not.
+    pub fn refuse(&mut self, id: String, line: String) {
+        self.by_event.remove(&id);
+        self.refused.entry(line).or_default().insert(id);
+    }
+
+    /// Why an event comes again that it has had: nothing where it has not. An error where there is no reason.
+    pub fn repeat(
+        &self,
+        id: &str,
+        request: &str,
+        batch: &str,
+        process: u32,
+        now_ms: u64,
+    ) -> Option<Result<&'static str, ()>> {
+        let taken = &self.requests[*self.by_event.get(id)?];
+        Some(self.reason(taken, request, batch, process, now_ms).ok_or(()))
+    }
+
+    fn reason(&self, taken: &Taken, request: &str, batch: &str, process: u32, now_ms: u64) -> Option<&'static str> {
+        if taken.is_forgotten {
+            return Some("an older store was put back");
+        }
+        if self.not_had.contains(&taken.batch) {
+            return Some("its batch could not be made again");
+        }
+        if *taken.batch != *batch {
+            return None;
+        }
+        let sent_ms = self.sent_ms.get(batch).copied().unwrap_or(now_ms);
+        match self.class {
+            Class::RequestKey | Class::ObjectKey => {
+                // What a request that fails for long is cut into has ids of its own.
+                let is_cut = *taken.request != *request && now_ms >= sent_ms + FAILS_FOR_MS;
+                is_cut.then_some("its request was cut otherwise")
+            }
+            Class::Exact | Class::EventId => None,
+            _ => match (taken.answer, taken.told) {
+                (None, _) => Some("the reply was lost"),
+                (_, Told::Lost) => Some("its acknowledgement was lost"),
+                (_, Told::Pending) if now_ms >= taken.at_ms + self.within_ms => Some("it was not acknowledged in time"),
+                // What a process does last may be unknown to the store when it ends.
+                (Some(answer), _) if answer.process < process && self.is_last(answer) => Some("the process ended"),
+                _ => None,
+            },
+        }
+    }
+
+    fn is_last(&self, answer: Answered) -> bool {
+        self.answers.get(&(answer.process, answer.lane)) == Some(&answer.number)
+    }
+
+    /// It has read a request, and has it for good unless it is to be acknowledged.
+    pub fn take(&mut self, taken: Taken) {
+        let number = self.requests.len();
+        if let Some(key) = self.key_of(&taken.request, &taken.batch) {
+            self.by_key.insert(key.into(), number);
+        }
+        for Event { id, line } in &taken.events {
+            self.by_event.insert(id.clone(), number);
+            if taken.pending_until_ms.is_none() {
+                self.lines.entry(line.clone()).or_default().insert(id.clone());
+            }
+        }
+        if taken.pending_until_ms.is_some() {
+            let ack = self.tickets.len() as u64;
+            self.tickets.insert(ack, number);
+            self.pending.insert(ack, number);
+        }
+        self.requests.push(taken);
+    }
+
+    /// What the collector has to ask with about the last request.
+    pub fn ticket(&self) -> String {
+        format!("{}/{}", self.generation, self.tickets.len() - 1)
+    }
+
+    /// A lane's worker is about to hear what became of a request.
+    pub fn answer(&mut self, request: &str, process: u32, lane: u16) {
+        let answer = self.next_answer(process, lane);
+        if let Some(taken) = self.requests.iter_mut().rfind(|taken| *taken.request == *request) {
+            taken.answer = Some(answer);
+        }
+    }
+
+    fn next_answer(&mut self, process: u32, lane: u16) -> Answered {
+        let number = self.answers.entry((process, lane)).or_default();
+        *number += 1;
+        Answered { process, lane, number: *number }
+    }
+
+    /// What it says of what it gave a ticket for, and the number of the request where it knows that.
+    pub fn status(&mut self, ticket: &str, now_ms: u64) -> (Acknowledgement, Option<usize>) {
+        let Some((generation, ack)) = ticket.split_once('/') else { return (Acknowledgement::Lost, None) };
+        let known = ack.parse().ok().and_then(|ack: u64| Some((ack, *self.tickets.get(&ack)?)));
+        let Some((ack, number)) = known else { return (Acknowledgement::Lost, None) };
+        if generation != self.generation.to_string() {
+            // Some say that they have restarted.
+            let answer = if self.seed.is_multiple_of(3) { Acknowledgement::Lost } else { Acknowledgement::NotYet };
+            return (answer, Some(number));
+        }
+        let is_ready = self.requests[number].pending_until_ms.is_some_and(|until_ms| until_ms <= now_ms);
+        if !is_ready || self.pending.remove(&ack).is_none() {
+            return (Acknowledgement::NotYet, Some(number));
+        }
+        self.has(number);
+        (Acknowledgement::Taken, Some(number))
+    }
+
+    /// A lane's worker is about to hear what became of these requests.
+    pub fn acknowledge(&mut self, answers: &[(Acknowledgement, Option<usize>)], process: u32, lane: u16) {
+        let number = self.next_answer(process, lane);
+        for (answer, request) in answers {
+            let Some(taken) = request.map(|request| &mut self.requests[request]) else { continue };
+            match answer {
+                Acknowledgement::Taken => (taken.answer, taken.told) = (Some(number), Told::Taken),
+                Acknowledgement::Lost => taken.told = Told::Lost,
+                Acknowledgement::NotYet => {}
+            }
+        }
+    }
+
+    fn has(&mut self, number: usize) {
+        self.requests[number].pending_until_ms = None;
+        for Event { id, line } in &self.requests[number].events {
+            self.lines.entry(line.clone()).or_default().insert(id.clone());
+        }
+    }
+
+    /// It restarts: has some of what is pending and not the rest, and knows nothing of either.
+    pub fn restart(&mut self, mut survives: impl FnMut() -> bool) {
+        self.generation += 1;
+        for number in std::mem::take(&mut self.pending).into_values() {
+            if survives() {
+                self.has(number);
+                continue;
+            }
+            for Event { id, .. } in &self.requests[number].events {
+                if self.by_event.get(id) == Some(&number) {
+                    self.by_event.remove(id);
+                }
+            }
+        }
+    }
+
+    /// How many requests it has read.
+    pub fn requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The last batch that it has, where it knows that.
+    pub fn last_batch(&self) -> Option<&str> {
+        self.requests.last().filter(|_| self.class == Class::Exact).map(|last| &*last.batch)
+    }
+
+    /// A copy of the store is put back that was made when it had read so many requests, and when these batches were sealed.
+    pub fn forgotten_since(&mut self, requests: usize, sealed: &BTreeSet<Box<str>>) {
+        for (number, taken) in self.requests.iter_mut().enumerate() {
+            taken.is_forgotten |= number >= requests || sealed.contains(&taken.batch);
+        }
+    }
+
+    /// A batch cannot be made again.
+    pub fn is_not_had(&mut self, batch: &str) {
+        self.not_had.insert(batch.into());
+    }
+}
