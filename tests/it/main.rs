@@ -10,6 +10,7 @@ mod columns;
 mod config;
 mod container_logs;
 mod container_pieces;
+mod crash_matrix;
 mod damage;
 mod delivery;
 mod deploy;

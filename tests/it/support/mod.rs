@@ -28,6 +28,8 @@ pub mod proxy;
 
 pub mod receiver;
 
+pub mod receivers;
+
 pub mod records;
 
 pub mod service_manager;

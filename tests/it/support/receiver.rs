@@ -1,7 +1,7 @@
 //! A receiver of events over HTTP, on this machine: it keeps every request and answers as it is told.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -100,6 +100,8 @@ struct Shared {
     script: Script,
     /// Each with the status that it was answered with, if it was.
     requests: Vec<(Request, Option<u16>)>,
+    /// How many answers clients have read to the end, or left with.
+    heard: usize,
 }
 
 impl Receiver {
@@ -124,7 +126,7 @@ impl Receiver {
     fn begin(listener: TcpListener, script: Script, tls: Option<Arc<ServerConfig>>) -> Self {
         let is_secure = tls.is_some();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Mutex::new(Shared { script, requests: Vec::new() }));
+        let shared = Arc::new(Mutex::new(Shared { script, requests: Vec::new(), heard: 0 }));
         let serving = Arc::clone(&shared);
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -157,6 +159,11 @@ impl Receiver {
     /// Everything that was sent so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.lock().unwrap().requests.iter().map(|(request, _)| request.clone()).collect()
+    }
+
+    /// How many answers, not over TLS, were read so far: the client has hung up.
+    pub fn heard(&self) -> usize {
+        self.shared.lock().unwrap().heard
     }
 
     /// What was answered with success so far.
@@ -208,11 +215,22 @@ fn welcome(client: TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Mutex<Sha
             client.conn.send_close_notify();
             client.flush()
         }
-        None => serve(&mut { client }, shared),
+        None => {
+            let mut client = client;
+            let replies = serve(&mut client, shared)?;
+            if replies {
+                client.shutdown(Shutdown::Write)?;
+                // It hangs up in whatever way.
+                let _ = silent(&mut client);
+                shared.lock().unwrap().heard += 1;
+            }
+            Ok(())
+        }
     }
 }
 
-fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result<()> {
+/// Returns whether it replied.
+fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result<bool> {
     let request = read(client)?;
     let answer = {
         let mut shared = shared.lock().unwrap();
@@ -221,6 +239,7 @@ fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result
         shared.requests.push((request, status));
         answer
     };
+    let replies = matches!(answer, Answer::Reply { .. });
     match answer {
         Answer::Reply { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} So\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
@@ -241,7 +260,8 @@ fn serve(client: &mut (impl Read + Write), shared: &Mutex<Shared>) -> io::Result
             client.write_all(&vec![b' '; bytes])
         }
         Answer::HangUp => Ok(()),
-    }
+    }?;
+    Ok(replies)
 }
 
 fn read(client: &mut (impl Read + Write)) -> io::Result<Request> {

@@ -1,0 +1,199 @@
+//! A receiver of each kind of sink, made to refuse, to be silent, and to take, and what it has of the events.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::elasticsearch::Elasticsearch;
+use super::outage::Outage;
+use super::receiver::{Answer, Receiver, Request};
+use super::records::lines_of;
+use super::world::World;
+
+/// How a receiver is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    Refuses,
+    /// It has what it is sent, and does not say so.
+    Mute,
+    Takes,
+}
+
+/// A receiver of one kind of sink.
+pub trait Receives: Send {
+    /// The sink's own keys.
+    fn keys(&self) -> String;
+
+    /// From now on.
+    fn turn(&mut self, mode: Mode);
+
+    /// The events that it has, as who searches there finds them.
+    fn events(&self) -> Vec<String>;
+
+    /// How many of its answers were read.
+    fn answers(&self) -> usize;
+
+    /// What keeps a process from writing whole batches, where nobody answers.
+    fn torn_by(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A kind of sink.
+pub struct SinkKind {
+    pub name: &'static str,
+    /// Whether no event is found there twice, whatever happens.
+    pub is_once: bool,
+    /// Keys by which one request goes out at a time.
+    pub one_by_one: &'static str,
+    pub open: fn(&World) -> Box<dyn Receives>,
+}
+
+/// Every kind. One over HTTP is a line.
+pub const KINDS: &[SinkKind] = &[
+    SinkKind { name: "`file`", is_once: true, one_by_one: "", open: file },
+    SinkKind { name: "`http` with a key", is_once: true, one_by_one: FIFTY, open: |_| over(http(true), lines) },
+    SinkKind { name: "`http`", is_once: false, one_by_one: FIFTY, open: |_| over(http(false), lines) },
+    SinkKind { name: "`datadog`", is_once: false, one_by_one: ONE, open: datadog },
+    SinkKind { name: "`elasticsearch`", is_once: true, one_by_one: FIFTY, open: |_| Box::new(Documents::new()) },
+];
+
+const ONE: &str = "lanes = 1\nin_flight = 1\n";
+const FIFTY: &str = "lanes = 1\nin_flight = 1\nrequest_events = 50\n";
+
+struct FileOutput {
+    path: PathBuf,
+    outage: Option<Outage>,
+}
+
+fn file(world: &World) -> Box<dyn Receives> {
+    Box::new(FileOutput { path: world.output("out"), outage: None })
+}
+
+impl Receives for FileOutput {
+    fn keys(&self) -> String {
+        format!("type = \"file\"\npath = {:?}\n", self.path)
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        match (mode, self.outage.take()) {
+            (Mode::Refuses, None) => self.outage = Some(Outage::of(&self.path)),
+            (Mode::Refuses, outage) => self.outage = outage,
+            (_, outage) => outage.into_iter().for_each(Outage::end),
+        }
+    }
+
+    fn events(&self) -> Vec<String> {
+        lines_of(&self.path)
+    }
+
+    fn answers(&self) -> usize {
+        self.events().len()
+    }
+
+    /// Of a MiB; the checkpoint store has less.
+    fn torn_by(&self) -> Option<&'static str> {
+        Some("ulimit -f 2048")
+    }
+}
+
+/// What a receiver over HTTP has.
+#[derive(Default)]
+struct Kept {
+    events: Vec<String>,
+    keys: BTreeSet<String>,
+    mode: Option<Mode>,
+}
+
+struct OverHttp {
+    receiver: Receiver,
+    keys: String,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// A receiver that drops a request whose key it knows. `keys` has `URL` for its own.
+fn over(keys: String, read: fn(&Request) -> Vec<String>) -> Box<dyn Receives> {
+    let kept = Arc::new(Mutex::new(Kept::default()));
+    let shared = Arc::clone(&kept);
+    let receiver = Receiver::with_script(move |request| {
+        let mut kept = shared.lock().unwrap();
+        if kept.mode == Some(Mode::Refuses) {
+            return Answer::HangUp;
+        }
+        let is_known = request.header("x-known-by").is_some_and(|key| !kept.keys.insert(key.to_owned()));
+        if !is_known {
+            kept.events.extend(read(request));
+        }
+        if kept.mode == Some(Mode::Mute) { Answer::Silence } else { Answer::status(200) }
+    });
+    let keys = keys.replace("URL", &receiver.url());
+    Box::new(OverHttp { receiver, keys, kept })
+}
+
+impl Receives for OverHttp {
+    fn keys(&self) -> String {
+        self.keys.clone()
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        self.kept.lock().unwrap().mode = Some(mode);
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.kept.lock().unwrap().events.clone()
+    }
+
+    fn answers(&self) -> usize {
+        self.receiver.heard()
+    }
+}
+
+fn http(has_key: bool) -> String {
+    let key = if has_key { "idempotent = true\nidempotency_header = \"X-Known-By\"\n" } else { "" };
+    format!("type = \"http\"\nurl = \"URL/in\"\n{key}")
+}
+
+fn lines(request: &Request) -> Vec<String> {
+    request.lines()
+}
+
+fn datadog(world: &World) -> Box<dyn Receives> {
+    let key = world.path("key");
+    fs::write(&key, "hush-hush\n").unwrap();
+    let keys = format!("type = \"datadog\"\nurl = \"URL/api/v2/logs\"\napi_key = \"file:{}\"\n", key.display());
+    over(keys, |request| {
+        let logs: Vec<Value> = serde_json::from_str(&request.text()).unwrap();
+        logs.iter().map(|log| log["event"].to_string()).collect()
+    })
+}
+
+/// Documents by their ids.
+struct Documents(Elasticsearch);
+
+impl Documents {
+    fn new() -> Self {
+        Self(Elasticsearch::new())
+    }
+}
+
+impl Receives for Documents {
+    fn keys(&self) -> String {
+        format!("type = \"elasticsearch\"\nurl = \"{}\"\nindex = \"audit\"\n", self.0.receiver.url())
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        self.0.is_mute(mode == Mode::Mute);
+        self.0.answers(move |_| (mode == Mode::Refuses).then_some(Answer::HangUp));
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.0.documents().values().map(Value::to_string).collect()
+    }
+
+    fn answers(&self) -> usize {
+        self.0.receiver.heard()
+    }
+}
