@@ -139,8 +139,9 @@ pub mod sink {
 
 pub mod transport {
     pub use crate::transport::{
-        Answer, Auth, BasicAuth, BearerAuth, ClientAuth, Endpoint, FieldName, HeaderAuth, Headers, HmacAuth, Location,
-        OauthConfig, Post, Service, ServiceConfig, ServiceError, StatusConfig, TlsConfig, TlsVersion,
+        Answer, Auth, BasicAuth, BearerAuth, ClientAuth, Endpoint, EntraConfig, FieldName, HeaderAuth, Headers,
+        HmacAuth, Location, ManagedIdentityConfig, OauthConfig, Post, Service, ServiceConfig, ServiceError,
+        StatusConfig, TlsConfig, TlsVersion,
     };
 }
 

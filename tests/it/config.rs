@@ -206,6 +206,8 @@ fn the_reference_names_every_key_and_no_other() {
         ("`auth`, `type = \"header\"`", keys::<transport::HeaderAuth>()),
         ("`auth`, `type = \"hmac\"`", keys::<transport::HmacAuth>()),
         ("`auth`, `type = \"oauth2\"`", keys::<transport::OauthConfig>()),
+        ("`auth`, `type = \"entra\"`", keys::<transport::EntraConfig>()),
+        ("`auth`, `type = \"managed_identity\"`", keys::<transport::ManagedIdentityConfig>()),
     ];
     let presets: Vec<(String, &[&str])> = sink::PRESETS
         .iter()
