@@ -133,7 +133,7 @@ pub mod secret {
 pub mod sink {
     pub use crate::sink::{
         Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig, FilterConfig,
-        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
+        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, SentinelConfig, StdoutConfig, memory,
     };
 }
 
