@@ -22,6 +22,8 @@ mod mask;
 
 mod oauth;
 
+mod reach;
+
 mod service;
 
 mod status;
@@ -40,6 +42,7 @@ pub use headers::{FieldName, Headers};
 pub use managed::ManagedIdentityConfig;
 pub use mask::{TOLD_CHARACTERS, in_one_line};
 pub use oauth::{ClientAuth, OauthConfig};
+pub use reach::Reach;
 pub use service::{Answer, Post, Service, ServiceConfig};
 pub use status::{Outcome, StatusClass, StatusConfig, outcome};
 pub use tls::{TlsConfig, TlsVersion};

@@ -70,6 +70,10 @@ impl Kind for SentinelKind {
         encoding
     }
 
+    fn service(&self) -> Option<&ServiceConfig> {
+        Some(&self.service)
+    }
+
     fn output(&self) -> Output<'_> {
         Output::Shared
     }
