@@ -21,6 +21,8 @@ mod network;
 
 mod progress;
 
+mod sentinel;
+
 mod stdout;
 
 mod table;
@@ -36,7 +38,7 @@ use std::{fmt, io};
 use crate::batch::{Batch, Manifest, Provenance, Request, RequestLimits, Selection};
 use crate::event::{Choices, Head};
 use crate::identity::Identity;
-use crate::transport::ServiceOpenError;
+use crate::transport::{ServiceConfig, ServiceOpenError};
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
@@ -47,6 +49,7 @@ pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryKind, MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use sentinel::SentinelConfig;
 pub use stdout::StdoutConfig;
 pub use template::{IndexTemplate, Template};
 
@@ -93,8 +96,19 @@ pub trait Kind: fmt::Debug + Send + Sync {
         String::new()
     }
 
+    /// The encoding of its events, where this one is configured, or none. A kind whose receiver takes but some says so here,
+    /// and in [`Kind::check`].
+    fn encoding(&mut self, configured: Option<EncodingConfig>) -> EncodingConfig {
+        configured.unwrap_or_default()
+    }
+
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
+
+    /// The service that it sends to, where that is one over HTTP.
+    fn service(&self) -> Option<&ServiceConfig> {
+        None
+    }
 
     /// What its templates tell events apart by, beside their feed, family, class and date.
     fn choices(&self) -> Choices {

@@ -62,8 +62,9 @@ impl Dispatcher {
             self.defer(sink, object, pending.feed).await?;
             self.backlogs[sink].rest(object, TICK);
         }
-        if !end.finished && end.deferred.is_empty() {
-            // Stopped midway: the ack handles are dropped, and the messages come again.
+        if !end.finished && sinks.iter().any(|sink| !end.deferred.contains(sink)) {
+            // Stopped midway: the ack handles are dropped, and the messages come again. What the store says of a sink that
+            // was not deferred is about the version before.
             self.unread_ended(pending.feed, origin, Outcome::Delayed);
             return Ok(());
         }

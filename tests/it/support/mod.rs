@@ -32,6 +32,8 @@ pub mod receivers;
 
 pub mod records;
 
+pub mod sentinel;
+
 pub mod service_manager;
 
 pub mod user_api;

@@ -11,6 +11,7 @@ use super::elasticsearch::Elasticsearch;
 use super::outage::Outage;
 use super::receiver::{Answer, Receiver, Request};
 use super::records::lines_of;
+use super::sentinel::{Azure, SECRET};
 use super::world::World;
 
 /// How a receiver is.
@@ -59,6 +60,7 @@ pub const KINDS: &[SinkKind] = &[
     SinkKind { name: "`http`", is_once: false, one_by_one: FIFTY, open: |_| over(http(false), lines) },
     SinkKind { name: "`datadog`", is_once: false, one_by_one: ONE, open: datadog },
     SinkKind { name: "`elasticsearch`", is_once: true, one_by_one: FIFTY, open: |_| Box::new(Documents::new()) },
+    SinkKind { name: "`sentinel`", is_once: false, one_by_one: FIFTY, open: |world| Box::new(Rows::of(world)) },
 ];
 
 const ONE: &str = "lanes = 1\nin_flight = 1\n";
@@ -195,5 +197,39 @@ impl Receives for Documents {
 
     fn answers(&self) -> usize {
         self.0.receiver.heard()
+    }
+}
+
+/// Rows of a stream.
+struct Rows {
+    azure: Azure,
+    secret: PathBuf,
+}
+
+impl Rows {
+    fn of(world: &World) -> Self {
+        let secret = world.path("secret");
+        fs::write(&secret, SECRET).unwrap();
+        Self { azure: Azure::with(include_str!("../../../deploy/sentinel/raw.json")), secret }
+    }
+}
+
+impl Receives for Rows {
+    fn keys(&self) -> String {
+        let keys = self.azure.keys("sentinel", "Custom-AuditferryRaw_CL");
+        keys.replace("env:SECRET", &format!("file:{}", self.secret.display()))
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        self.azure.is_mute(mode == Mode::Mute);
+        self.azure.answers(move |_, _| (mode == Mode::Refuses).then_some(Answer::HangUp));
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.azure.rows().iter().map(Value::to_string).collect()
+    }
+
+    fn answers(&self) -> usize {
+        self.azure.monitor.heard()
     }
 }
