@@ -7,6 +7,7 @@ use crate::plan::{Kind, Rates, Setting};
 use crate::scenes::{APPEND, at, holds, holds_with, quiet, refuses, write};
 use crate::sink::{Class, Encoding, SinkSetting};
 use crate::tally::Tally;
+use crate::world::receiver::Mode;
 
 const CLASSES: [Class; 7] = [
     Class::Exact,
@@ -118,5 +119,17 @@ fn in_the_simulation_what_was_taken_while_an_earlier_request_waits_does_not_come
         happenings.sort_by_key(|(at_ms, _)| *at_ms);
         let tally = holds_with(setting, 60, happenings, seed);
         assert_eq!(tally.ends["at a gate"], 1);
+    }
+}
+
+#[test]
+fn in_the_simulation_only_a_key_by_request_does_not_outlive_answers_that_are_lost_for_ten_minutes() {
+    for class in CLASSES.into_iter().filter(|class| class.knows_repeats()) {
+        let lost = Happening::Sink { sink: 0, mode: Mode::LosesReplies, for_ms: 1_200_000 };
+        let tally = holds(one(busy(class)), 1300, vec![at(1, lost), write(2, 0, APPEND)]);
+        // It is sent in halves by then, for there may be an event in it that the receiver fails at.
+        let again = repeats(&tally).remove("its request was cut otherwise").unwrap_or_default();
+        assert_eq!(again > 0, class == Class::RequestKey, "{class:?}: {again}");
+        assert_eq!(repeats(&tally).len(), usize::from(again > 0), "{class:?}: {:?}", tally.repeats);
     }
 }
