@@ -46,6 +46,9 @@ impl Mode {
     }
 }
 
+/// Events by their numbers, and why they are refused.
+type Refused = Vec<(u32, Box<str>)>;
+
 /// The way to one receiver, by one of its sink's lanes.
 #[derive(Clone, Debug)]
 pub struct Receiver {
@@ -138,7 +141,7 @@ impl State {
     }
 
     /// The receiver reads the events of a request: which it takes, which it refuses and why, and what it did not have.
-    fn read(&mut self, sink: usize, request: &Request) -> (Selection, Vec<(u32, Box<str>)>, Vec<Event>) {
+    fn read(&mut self, sink: usize, request: &Request) -> (Selection, Refused, Vec<Event>) {
         let (now_ms, process, born) = (self.now_ms(), self.process, std::mem::take(&mut self.born));
         let (mut late_ms, mut wrong) = (0, None);
         let received = &mut self.received[sink];
