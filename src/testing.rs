@@ -132,7 +132,7 @@ pub mod secret {
 
 pub mod sink {
     pub use crate::sink::{
-        Answer, BatchConfig, Delivery, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HttpConfig,
+        Answer, BatchConfig, Delivery, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HecConfig, HttpConfig,
         MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
     };
 }

@@ -21,6 +21,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
             "src/collector/compute.rs",
             "src/sink/file/",
             "src/sink/http/",
+            "src/sink/splunk_hec/",
         ],
     ),
     // The one thread that owns the connection to the checkpoint store.

@@ -86,7 +86,7 @@ pub async fn test_sink(
     let pending = send(&*sink, &request, &clock).await?;
     tell(SinkTestStep::Answered);
     if let Some(state) = pending {
-        acknowledged(&*sink, state, table.flow().acknowledged_within.min(ASK_FOR)).await?;
+        acknowledged(&*sink, state, &clock, table.flow().acknowledged_within.min(ASK_FOR)).await?;
     }
     tell(SinkTestStep::Taken { uid });
     Ok(())
@@ -110,11 +110,11 @@ async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Optio
     }
 }
 
-async fn acknowledged(sink: &dyn Sink, state: State, long: Duration) -> Result<(), SinkTestError> {
+async fn acknowledged(sink: &dyn Sink, state: State, clock: &Clock, long: Duration) -> Result<(), SinkTestError> {
     let until = Instant::now() + long;
     let states = [state];
     while Instant::now() < until {
-        match sink.acknowledged(&states).await {
+        match sink.acknowledged(&states, clock.now_ms()).await {
             Ok(answers) if answers.first() == Some(&Acknowledgement::Taken) => return Ok(()),
             Ok(answers) if answers.first() == Some(&Acknowledgement::NotYet) => sleep(ASK_EVERY).await,
             Ok(_) => return Err(SinkTestError::Unavailable("the receiver lost the event".to_owned())),

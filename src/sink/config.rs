@@ -16,12 +16,13 @@ use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
 use crate::sink::network::NETWORK_KEYS;
+use crate::sink::splunk_hec::HecKind;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther"];
+const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther", "splunk_hec"];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
@@ -133,6 +134,7 @@ impl<'de> de::Visitor<'de> for Table {
             "file" => keys.newtype_variant_seed(Keys(PhantomData::<FileConfig>)),
             "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
+            "splunk_hec" => keys.newtype_variant_seed(Keys(PhantomData::<HecKind>)),
             _ => match Preset::named(&name) {
                 Some(preset) => keys.newtype_variant_seed(Keys(preset)),
                 None => Err(de::Error::unknown_variant(&name, KINDS)),

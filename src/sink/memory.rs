@@ -54,7 +54,7 @@ impl<R: MemoryReceiver> Sink for MemorySink<R> {
         })
     }
 
-    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+    fn acknowledged<'a>(&'a self, pending: &'a [State], _now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
         Box::pin(async { Ok(self.receiver.acknowledged(pending)) })
     }
 }

@@ -19,6 +19,8 @@ mod network;
 
 mod progress;
 
+mod splunk_hec;
+
 mod stdout;
 
 mod table;
@@ -44,8 +46,9 @@ pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use splunk_hec::HecConfig;
 pub use stdout::{StdoutConfig, StdoutStyle};
-pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
+pub use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template, TemplateError};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -68,7 +71,8 @@ pub trait Sink: Send + Sync {
     fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery>;
 
     /// Asks the receiver about requests that [`Delivery::Pending`] left with it: an answer for each, in their order.
-    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+    fn acknowledged<'a>(&'a self, pending: &'a [State], now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
+        let _ = now_ms;
         Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
     }
 
@@ -255,7 +259,8 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
-    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`.
+    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`. No wait
+    /// at all says that the receiver read no further than what it refused: they are sent at once.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
     /// The receiver has read it and says later whether it has it for good: to be asked about with this state.
     Pending(State),

@@ -48,6 +48,7 @@ mod shutdown;
 mod signals;
 mod sink_http;
 mod sink_options;
+mod sink_splunk_hec;
 mod sink_test;
 
 mod skipped;

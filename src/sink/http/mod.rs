@@ -1,7 +1,7 @@
 //! Sends events with HTTP POST, as lines, as a JSON array or one by one. Effectively once where the receiver drops a
 //! request that it has had, by its key; else at least once.
 
-mod body;
+pub(super) mod body;
 
 mod config;
 
@@ -186,7 +186,7 @@ impl Profile {
             let before = text.len();
             self.format.begin_event(sent.count() == 0, &mut text);
             let begins = text.len();
-            self.envelope.write(&event, self.format, &mut text);
+            self.envelope.write(request, &event, self.format, &mut text);
             let bytes = text.len() - begins;
             if self.event_bytes_max.is_some_and(|most| bytes > most) {
                 text.truncate(before);

@@ -30,6 +30,8 @@ pub mod records;
 
 pub mod service_manager;
 
+pub mod splunk;
+
 pub mod user_api;
 
 pub mod verdict;

@@ -71,9 +71,9 @@ impl LaneSender {
         if states.is_empty() {
             return;
         }
-        let sink = Arc::clone(&self.setup.sink);
+        let (sink, now_ms) = (Arc::clone(&self.setup.sink), self.setup.clock.now_ms());
         self.asking.under_way.push(Box::pin(async move {
-            let result = sink.acknowledged(&states).await;
+            let result = sink.acknowledged(&states, now_ms).await;
             Asked { states, result }
         }));
     }
@@ -183,13 +183,16 @@ impl LaneSender {
             one.went_through(run);
         }
         let left = one.progress.open(&run.events);
-        if left.count() == run.events.count() {
+        let ends_at_refused = after == Some(Duration::ZERO) && left.count() < run.events.count();
+        if ends_at_refused {
+            one.reopen_in_halves(&left);
+        } else if left.count() == run.events.count() {
             // Nothing went through.
             one.failed(run.clone(), "no event of the request was taken");
         } else {
             one.reopen(&left);
         }
-        if left.count() > 0 {
+        if left.count() > 0 && !ends_at_refused {
             let reason = format!("{} of {} events were not taken yet", left.count(), run.events.count());
             self.failed(&DeliveryError::Unavailable { reason, after });
         } else {
