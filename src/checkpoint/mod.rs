@@ -35,8 +35,8 @@ pub use quarantine::{
     Request, Retried,
 };
 pub use sqlite::{
-    BackupError, CACHE_BYTES, CommittedGroup, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection,
-    SqliteStore, UnroutedSelection, Writing, back_up,
+    BackupError, CACHE_BYTES, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection, SqliteStore,
+    UnroutedSelection, Writing, back_up,
 };
 pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
 pub use upkeep::{Forgotten, Freshness, Upkeep};

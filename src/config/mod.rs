@@ -40,7 +40,7 @@ use crate::sink;
 
 pub use admin::{Admin, Listen};
 pub(crate) use found::closest;
-pub use memory::{Memory, Share};
+pub use memory::Share;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]

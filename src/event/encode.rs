@@ -358,7 +358,9 @@ impl Filtered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Activity, Choice, Column, Conditions, Pattern, Product, attribute::Attribute};
+    use crate::event::attribute::Attribute;
+    use crate::event::filter::Pattern;
+    use crate::event::{Activity, Choice, Column, Conditions, Product};
     use crate::notification::ObjectId;
 
     #[test]

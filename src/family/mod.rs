@@ -38,7 +38,7 @@ use container::Trust;
 use envelope::Sought;
 
 pub use partitions::Partitions;
-pub use redaction::{Action, Redaction, RedactionConfig, RedactionError};
+pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
 pub use settings::Settings;
 

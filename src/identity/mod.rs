@@ -9,7 +9,6 @@ mod provider;
 mod validate;
 
 pub use provider::{Identity, credentials};
-pub use validate::ConfigError;
 
 use std::fmt;
 use std::time::Duration;

@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::notification::directory::hung::Hung;
-    use crate::object::CHUNK_BYTES_MAX;
+    use crate::object::version::CHUNK_BYTES_MAX;
 
     struct World {
         place: TempDir,

@@ -23,11 +23,10 @@ use std::future::Future;
 use crate::notification::ObjectId;
 
 pub use body::{Answer, Body, Chunks, Snapshot};
-pub use directory::body::FileBody;
 pub use frame::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
 pub use memory::MemoryPlace;
 pub use place::Place;
-pub use version::{CHUNK_BYTES_MAX, Condition, Part, RANGE_BYTES_MAX, Range, ReadError, Reading, Version};
+pub use version::{Condition, Part, Range, ReadError, Reading, Version};
 
 /// Where the objects of a feed are read.
 pub trait Objects: Send + Sync + 'static {

@@ -30,7 +30,7 @@ mod source;
 mod supply;
 
 pub use deliver::{Deliver, Summary, deliver};
-pub use fan_out::{Counts, Offer, Output, too_long};
+pub use fan_out::{Offer, Output};
 pub use input::{Input, Need};
 pub use plan::{Contexts, Limits, Plan, ReadingError};
 pub use reader::{Reader, Step};

@@ -19,7 +19,7 @@ use crate::batch::{Manifest, Request};
 use crate::identity::Identity;
 use crate::sink::{Answer, Delivery, Flow, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
 
-pub use access::{Group, Mode};
+pub use access::Group;
 pub use config::FileConfig;
 pub use position::file_state;
 

@@ -5,6 +5,8 @@
 
 mod config;
 
+mod elasticsearch;
+
 mod encoding;
 
 mod file;
@@ -39,16 +41,17 @@ use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, Group, Mode, file_state};
+pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use splunk_hec::HecConfig;
-pub use stdout::{StdoutConfig, StdoutStyle};
-pub use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template, TemplateError};
+pub use stdout::StdoutConfig;
+pub use template::{IndexTemplate, LabelTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;

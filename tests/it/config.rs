@@ -198,6 +198,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
         ("`[sink.<name>]`, over HTTP", names(sink::NETWORK_KEYS)),
         ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
+        ("`[sink.<name>]`, `type = \"elasticsearch\"`", keys::<sink::ElasticsearchConfig>()),
         ("`[sink.<name>]`, `type = \"splunk_hec\"`", keys::<sink::HecConfig>()),
         ("`status`", keys::<transport::StatusConfig>()),
         ("`tls`", keys::<transport::TlsConfig>()),

@@ -46,6 +46,7 @@ mod scan;
 mod shares;
 mod shutdown;
 mod signals;
+mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
 mod sink_splunk_hec;

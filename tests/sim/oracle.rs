@@ -105,7 +105,12 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         None => format!("version {version} of {} was never read", key.1),
         Some(_) => format!("of version {version} of {} a sink has not had all and no backlog says so", key.1),
     };
-    if may_serve.iter().any(|written| written.was_unreadable) && state.is_quarantined(key) {
+    // It was in quarantine when its message was settled. If it is so no more, a later version or the restored one was read
+    // since, for which another message stands.
+    let unreadable = may_serve.iter().position(|written| written.was_unreadable);
+    if let Some(at) = unreadable
+        && (may_serve[at..].iter().any(|written| written.was_answered) || state.is_quarantined(key))
+    {
         return;
     }
     state.violate(format!("message {message} is deleted, and {why}"));

@@ -68,7 +68,7 @@ pub use backup::{BackupError, back_up};
 pub use inspect::{Entry, Inspection, Kind, Selection};
 pub use scratch::DiskScratch;
 pub use unrouted::UnroutedSelection;
-pub use writer::{CommittedGroup, Writing};
+pub use writer::Writing;
 
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";

@@ -5,7 +5,7 @@ mod column;
 use crate::event::members::close;
 use crate::event::{Fields, Head, Reader, Seen, Text};
 
-pub use column::{Column, ColumnError};
+pub use column::Column;
 
 /// Tables that receivers have for these logs: a line of each names a column and what it holds.
 const TABLES: [(&str, &str); 1] = [("databricks_audit", include_str!("databricks_audit.tsv"))];
@@ -62,6 +62,7 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
+    use super::column::ColumnError;
     use super::*;
     use crate::event::{Class, EventId, Origin, Severity, Status};
     use crate::notification::ObjectId;

@@ -404,7 +404,7 @@ mod tests {
     use crate::batch::{Advance, PieceMark, RequestLimits, SealedPart};
     use crate::notification::ObjectId;
     use crate::sink::State;
-    use crate::sink::file::Mode;
+    use crate::sink::file::access::Mode;
 
     struct World {
         directory: tempfile::TempDir,
