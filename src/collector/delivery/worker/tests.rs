@@ -41,9 +41,11 @@ struct Received {
     refuses: bool,
     /// What is answered otherwise than that all is taken.
     answers: Option<Answers>,
-    acknowledges: Option<Acknowledgement>,
+    /// What it says of a request that it left pending; nothing where it has lost all.
+    acknowledges: Option<Acknowledges>,
 }
 
+type Acknowledges = Box<dyn FnMut(&State) -> Acknowledgement + Send>;
 type Answers = Box<dyn FnMut(&Request) -> Result<Option<Delivery>, DeliveryError> + Send>;
 
 impl Default for Delivered {
@@ -67,6 +69,12 @@ impl Delivered {
 
     fn answer(&self, answers: impl FnMut(&Request) -> Result<Option<Delivery>, DeliveryError> + Send + 'static) {
         self.received().answers = Some(Box::new(answers));
+    }
+
+    /// Leaves each request pending under its id.
+    fn leave_pending(&self, acknowledges: impl FnMut(&State) -> Acknowledgement + Send + 'static) {
+        self.answer(|request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into())))));
+        self.received().acknowledges = Some(Box::new(acknowledges));
     }
 
     fn hold(&self, holds: bool) {
@@ -99,7 +107,10 @@ impl MemoryReceiver for Delivered {
     }
 
     fn acknowledged(&self, pending: &[State]) -> Vec<Acknowledgement> {
-        vec![self.received().acknowledges.unwrap_or(Acknowledgement::Lost); pending.len()]
+        match &mut self.received().acknowledges {
+            Some(acknowledges) => pending.iter().map(acknowledges).collect(),
+            None => vec![Acknowledgement::Lost; pending.len()],
+        }
     }
 
     fn last(&self) -> Answer<'_, Option<Box<str>>> {
@@ -128,6 +139,10 @@ fn open(directory: &Path) -> SqliteStore {
 }
 
 async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
+    start_as(Flow::serial(LIMITS.bytes), store, delivered, encoder).await
+}
+
+async fn start_as(flow: Flow, store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
     let (stop, halt) = shutdown::channel();
     let metrics = Arc::new(Metrics::new(0));
     let reporter = Reporter::new(&Arc::new(Health::default()), &metrics, Instant::now());
@@ -158,7 +173,7 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         gate: Gate::new(&random),
         encoder,
         limits: LIMITS,
-        flow: Flow::serial(LIMITS.bytes),
+        flow,
         positions: shared.positions,
         clock: Clock::of(|| 0),
         random: random.clone(),
@@ -214,6 +229,15 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
         yield_now().await;
+    }
+}
+
+/// Waits for a condition while the time passes.
+async fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -509,21 +533,103 @@ async fn what_is_neither_taken_nor_refused_is_sent_again_and_not_before_the_rece
 async fn what_the_receiver_has_yet_to_acknowledge_is_asked_for_and_sent_again_only_where_it_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let world = start(open(directory.path()), &Delivered::default(), "e").await;
-    let pending = |request: &Request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))));
-    world.delivered.received().acknowledges = Some(Acknowledgement::NotYet);
-    world.delivered.answer(pending);
+    world.delivered.leave_pending(|_| Acknowledgement::NotYet);
     let part = world.offer(part("a", 0, 2)).await;
     until("the seal", || part.progress() == (1, 0)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(part.progress(), (1, 0), "it is not acknowledged");
-    world.delivered.received().acknowledges = Some(Acknowledgement::Lost);
+    world.delivered.leave_pending(|_| Acknowledgement::Lost);
     world.delivered.answer(|_| Ok(None));
     part.done().await;
     assert_eq!(world.delivered.batches(), [2]);
-    world.delivered.answer(pending);
-    world.delivered.received().acknowledges = Some(Acknowledgement::Taken);
+    world.delivered.leave_pending(|_| Acknowledgement::Taken);
     world.deliver(self::part("a", 2, 3)).await;
     assert_eq!((world.delivered.batches(), world.cursor("a").await), (vec![2], 3), "not sent once more");
+}
+
+/// A receiver that acknowledges later: requests of two events, four at once.
+fn acknowledging() -> Flow {
+    Flow {
+        request: RequestLimits { bytes: 1000, events: 2, envelope_bytes: 0, fixed_bytes: 0 },
+        in_flight: 4,
+        window: 2,
+        acknowledged_within: Duration::from_secs(300),
+        knows_repeats: false,
+        ..Flow::serial(LIMITS.bytes)
+    }
+}
+
+impl World {
+    /// Waits until the store has so many batches under way, with these events acknowledged of each.
+    async fn has_acknowledged(&self, expected: &[&[u32]]) {
+        let began = std::time::Instant::now();
+        loop {
+            let sealed = self.store.sealed(&lane()).await.unwrap();
+            let taken = |progress: &crate::sink::Progress| {
+                let mut awaited = progress.clone();
+                progress.awaited().iter().for_each(|state| _ = awaited.acknowledged(state, Acknowledgement::Lost));
+                let open = awaited.open(&(0..4).into());
+                (0..4).filter(|event| !open.numbers().any(|other| other == *event)).collect::<Vec<u32>>()
+            };
+            let taken: Vec<Vec<u32>> = sealed.iter().map(|sealed| taken(sealed.progress())).collect();
+            if taken == expected {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{taken:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_acknowledges_is_written_down_since_it_may_tell_it_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start_as(acknowledging(), open(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.leave_pending(|State(id)| match id.ends_with(b".2-3") {
+        true => Acknowledgement::Taken,
+        false => Acknowledgement::NotYet,
+    });
+    let first = world.offer(part("a", 0, 4)).await;
+    until("the seal", || first.progress() == (1, 0)).await;
+    world.has_acknowledged(&[&[2, 3]]).await;
+    let second = world.offer(part("b", 0, 1)).await;
+    let all_but_first = |State(id): &State| match id.ends_with(b".0-1") {
+        true => Acknowledgement::NotYet,
+        false => Acknowledgement::Taken,
+    };
+    world.delivered.leave_pending(all_but_first);
+    until("the seal", || second.progress() == (1, 0)).await;
+    world.has_acknowledged(&[&[2, 3], &[0]]).await;
+    assert_eq!((first.progress(), second.progress()), ((1, 0), (1, 0)));
+    world.delivered.leave_pending(|State(_)| Acknowledgement::Taken);
+    first.done().await;
+    second.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_acknowledgement_ever_comes_the_sink_is_parked_and_one_request_probes() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start_as(acknowledging(), open(directory.path()), &Delivered::default(), "e").await;
+    let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let times = Arc::clone(&sent);
+    world.delivered.leave_pending(|_| Acknowledgement::NotYet);
+    world.delivered.answer(move |request| {
+        times.lock().unwrap().push(Instant::now());
+        Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))))
+    });
+    let times = || sent.lock().unwrap().clone();
+    let part = world.offer(part("a", 0, 8)).await;
+    in_time("the first of them is sent again", || times().len() > 4).await;
+    assert!(!world.handle.is_failing() && times()[4] - times()[3] >= Duration::from_secs(290));
+    in_time("the sink is parked", || world.handle.is_failing()).await;
+    let before = times().len();
+    in_time("probes", || times().len() >= before + 10).await;
+    assert!(world.handle.is_failing());
+    let took = times()[before + 9] - times()[before];
+    assert!(took >= Duration::from_secs(8 * 290), "ten in {took:?}: one in five minutes is sent");
+    world.delivered.received().acknowledges = Some(Box::new(|_| Acknowledgement::Taken));
+    part.done().await;
+    assert!(!world.handle.is_failing());
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,7 +109,7 @@ impl UnderWay {
         }
     }
 
-    /// The receiver read no further than an event that it refused. What is behind it is sent in halves, so that many refused
+    /// The receiver read no further than an event that it does not take. The others are sent in halves, so that many such
     /// events of one request cost in proportion.
     pub(super) fn reopen_in_halves(&mut self, events: &Selection) {
         events.halves().iter().for_each(|half| self.reopen(half));
