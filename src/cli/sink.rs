@@ -46,8 +46,11 @@ fn sentence(step: &SinkTestStep) -> String {
     match step {
         SinkTestStep::Opened => "opened: secrets and certificates are there".to_owned(),
         SinkTestStep::Answered => "answered: the receiver was reached, let us in and read the event".to_owned(),
-        SinkTestStep::Taken { uid } => {
-            format!("taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`")
+        SinkTestStep::Taken { uid, caveat } => {
+            let caveat = caveat.map(|caveat| format!("\nnote: {caveat}")).unwrap_or_default();
+            format!(
+                "taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`{caveat}"
+            )
         }
     }
 }

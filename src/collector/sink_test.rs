@@ -60,8 +60,8 @@ pub enum SinkTestStep {
     Opened,
     /// The receiver was found and reached, let us in, and answered.
     Answered,
-    /// It has the event with this uid for good.
-    Taken { uid: String },
+    /// It has the event with this uid for good, as far as it ever says so.
+    Taken { uid: String, caveat: Option<&'static str> },
 }
 
 /// Tries the sink of this name; each step is told when it is done.
@@ -88,7 +88,7 @@ pub async fn test_sink(
     if let Some(state) = pending {
         acknowledged(&*sink, state, &clock, table.flow().acknowledged_within.min(ASK_FOR)).await?;
     }
-    tell(SinkTestStep::Taken { uid });
+    tell(SinkTestStep::Taken { uid, caveat: table.kind.caveat() });
     Ok(())
 }
 

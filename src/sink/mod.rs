@@ -105,6 +105,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
         Choices::default()
     }
 
+    /// What an operator has to know whose receiver has less of an event, once it is taken, than that sounds like.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Reports each key whose value has the right type and is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));
 
@@ -263,7 +268,7 @@ pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
     /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`. No wait
-    /// at all says that the receiver read no further than what it refused: they are sent at once.
+    /// at all says that the receiver read no further than an event that it does not take: they are sent at once.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
     /// The receiver has read it and says later whether it has it for good: to be asked about with this state.
     Pending(State),

@@ -125,6 +125,27 @@ fn what_was_indexed_while_the_process_was_dead_is_not_sent_again() {
 }
 
 #[test]
+fn what_was_said_to_be_indexed_before_a_crash_is_not_sent_again_though_splunk_says_it_once() {
+    let splunk = Splunk::new();
+    splunk.now(|now| now.indexes_at_once = false);
+    let world = world(&splunk, "request_bytes = 20000\nlanes = 1");
+    let daemon = start(&world, &[]).ready();
+    world.write("a.json", &object(&records(0..100)));
+    has(&splunk, 100);
+    let all = splunk.awaited();
+    assert!(all > 2, "{all}");
+    splunk.index(|number| number > 0);
+    // A question about the first alone comes after the others' answers were written down.
+    eventually("the others are told", SOON, || splunk.last_asked() == [0]);
+    daemon.kill();
+    splunk.index_all();
+    let daemon = start(&world, &[]).ready();
+    committed(&daemon, 100);
+    stop(daemon);
+    assert_once_each(&searched(&splunk), &expected(0..100));
+}
+
+#[test]
 fn what_was_sent_and_not_answered_before_a_crash_comes_again_alike() {
     let splunk = Splunk::new();
     splunk.now(|now| now.is_silent = true);
@@ -261,6 +282,71 @@ fn where_most_events_are_refused_none_is_given_up_and_the_sink_is_parked() {
     committed(&daemon, 100);
     stop(daemon);
     assert_once_each(&searched(&splunk), &expected(0..100));
+}
+
+/// Whether an index is allowed is known of each event: those before it are taken, and no probe repeats them.
+#[test]
+fn an_index_that_the_token_does_not_allow_parks_the_sink_and_what_came_before_is_not_sent_with_each_probe() {
+    for acknowledge in [true, false] {
+        let splunk = Splunk::new();
+        splunk.now(|now| (now.acknowledges, now.forbids) = (acknowledge, Some("a-authentication")));
+        let keys = format!("acknowledge = {acknowledge}\nlanes = 1\nin_flight = 1\nindex = \"a-{{class}}\"");
+        let world = world(&splunk, &keys);
+        let daemon = start(&world, &[IS_PARKED, IS_AWAY[1]]).at_work();
+        let login = |line: String| {
+            line.replace(r#""clusters","actionName":"create""#, r#""accounts","actionName":"tokenLogin""#)
+        };
+        let lines: Vec<String> = (0..40).map(|n| if n == 30 { login(record(n)) } else { record(n) }).collect();
+        world.write("a.json", &object(&lines));
+        eventually("the sink is parked", SOON, || daemon.says(IS_PARKED) > 0);
+        let told = daemon.log.entries().into_iter().find(|entry| entry.message.contains(IS_PARKED)).unwrap();
+        assert!(told.field("error").unwrap().contains("the token does not allow the index"), "{told:?}");
+        let metric = || daemon.metric("auditferry_sink_batches_total", &["outcome=\"misconfigured\""]);
+        eventually("it is probed", SOON, || metric() >= 2.0);
+        splunk.now(|now| now.forbids = None);
+        committed(&daemon, 40);
+        stop(daemon);
+        let there = counted(&searched(&splunk));
+        assert_eq!(there.len(), 40);
+        let most = there.values().max().copied().unwrap();
+        // Splunk gives no number for the beginning of a request: it is sent again, in halves, to be acknowledged.
+        assert!(most <= if acknowledge { 4 } else { 1 }, "{acknowledge}: {most}");
+    }
+}
+
+#[test]
+fn a_collector_that_indexes_nothing_is_sent_no_more_than_the_window_holds() {
+    let splunk = Splunk::new();
+    splunk.now(|now| now.indexes_at_once = false);
+    let world = world(&splunk, "lanes = 1\nbatch = { bytes = 20000 }");
+    let daemon = start(&world, &[]).at_work();
+    // A batch has one part at least, of about 1.5 MiB.
+    let agent = "x".repeat(8000);
+    let long: Vec<String> = (0..1500).map(|n| record(n).replace("curl/7.64.1", &agent)).collect();
+    world.write("a.json", &object(&long));
+    eventually("it is asked again and again", SOON, || splunk.channels().1.len() > 8);
+    let sent = splunk.records().len();
+    assert!((1..1000).contains(&sent), "{sent} of 1500 were sent");
+    splunk.now(|now| now.indexes_at_once = true);
+    splunk.index_all();
+    committed(&daemon, 1500);
+    stop(daemon);
+    assert_eq!(counted(&searched(&splunk)).values().copied().collect::<Vec<u64>>(), [1; 1500]);
+}
+
+#[test]
+fn a_token_with_acknowledgement_is_not_sent_to_without_and_that_is_told() {
+    let splunk = Splunk::new();
+    let world = world(&splunk, "acknowledge = false");
+    let daemon = start(&world, &[IS_PARKED, IS_AWAY[1]]).at_work();
+    world.write("a.json", &object(&records(0..3)));
+    eventually("the sink is parked", SOON, || daemon.says(IS_PARKED) > 0);
+    let told = daemon.log.entries().into_iter().find(|entry| entry.message.contains(IS_PARKED)).unwrap();
+    assert!(told.field("error").unwrap().contains("set `acknowledge = true`"), "{told:?}");
+    splunk.now(|now| now.acknowledges = false);
+    committed(&daemon, 3);
+    stop(daemon);
+    assert_once_each(&searched(&splunk), &expected(0..3));
 }
 
 #[test]

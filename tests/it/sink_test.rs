@@ -56,6 +56,9 @@ fn a_splunk_is_asked_whether_it_acknowledges_and_says_when_the_event_is_indexed(
     assert_eq!(output.status.code(), Some(77), "{told}");
     assert!(told.contains("Splunk Cloud") && told.contains("acknowledge = false"), "{told}");
     assert_eq!(splunk.events().len(), 1, "nothing more was sent");
+    let output = tested(&(keys + "acknowledge = false\n"));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    assert!(said(&output.stdout).ends_with("Splunk Cloud has not\n"), "{}", said(&output.stdout));
 }
 
 #[test]

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::EventId;
-use crate::sink::State;
+use crate::sink::{Acknowledgement, State};
 
-/// As many numbers are remembered of a channel, and as many channels whose numbers mean nothing any more.
+/// As many numbers are remembered of a channel, and as many channels whose numbers mean nothing any more, or over which
+/// requests were not answered.
 const NUMBERS_MAX: usize = 1024;
 const LOST_MAX: usize = 64;
 
@@ -55,6 +56,8 @@ impl Ticket {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Pass {
     pub(super) channel: ChannelId,
+    /// The request's own number here. It is under way until [`Channels::answered`] or [`Channels::unanswered`].
+    serial: u64,
     /// The highest number that the channel had given by then: the request's is higher.
     above: Option<u64>,
     /// Whether the collector is known to answer questions about the channel.
@@ -67,6 +70,11 @@ pub(super) struct Channels {
     current: Option<Channel>,
     /// Those whose numbers mean nothing any more, the oldest first.
     lost: VecDeque<ChannelId>,
+    /// Over which channels so many requests were not answered, the oldest first.
+    unanswered: VecDeque<(ChannelId, u64)>,
+    /// The requests that are under way.
+    under_way: BTreeMap<u64, ChannelId>,
+    next_serial: u64,
 }
 
 #[derive(Debug)]
@@ -85,7 +93,55 @@ impl Channels {
         let begin = || Channel { id: new, numbers: BTreeMap::new(), is_answered: false };
         let current = self.current.get_or_insert_with(begin);
         let above = current.numbers.last_key_value().map(|(number, _)| *number);
-        Pass { channel: current.id, above, is_answered: current.is_answered }
+        let pass = Pass { channel: current.id, serial: self.next_serial, above, is_answered: current.is_answered };
+        self.under_way.insert(pass.serial, pass.channel);
+        self.next_serial += 1;
+        pass
+    }
+
+    /// The request was not sent, or the collector answered it.
+    pub(super) fn answered(&mut self, pass: &Pass) {
+        self.under_way.remove(&pass.serial);
+    }
+
+    /// The collector may have given the request a number, and it is not known which.
+    pub(super) fn unanswered(&mut self, pass: &Pass) {
+        self.under_way.remove(&pass.serial);
+        if self.current.as_ref().is_some_and(|current| current.id == pass.channel && current.numbers.is_empty()) {
+            return;
+        }
+        self.leave(pass.channel);
+        match self.unanswered.iter_mut().find(|(channel, _)| *channel == pass.channel) {
+            Some((_, count)) => *count += 1,
+            None => self.unanswered.push_back((pass.channel, 1)),
+        }
+        if self.unanswered.len() > LOST_MAX {
+            self.unanswered.pop_front();
+        }
+    }
+
+    /// All that has begun so far begins before this.
+    pub(super) fn now(&self) -> u64 {
+        self.next_serial
+    }
+
+    /// Whether all ended that was sent over the channel before: what the collector says of the channel's numbers by then can be
+    /// understood.
+    pub(super) fn is_settled(&self, channel: ChannelId, before: u64) -> bool {
+        self.under_way.range(..before).all(|(_, other)| *other != channel)
+    }
+
+    /// What it means that a number of the channel is indexed, or not, once that is settled. A collector that was restarted
+    /// unnoticed may have given the first numbers anew, to requests that were not answered: it cannot be told of which request
+    /// it speaks.
+    pub(super) fn means(&self, Ticket { channel, number }: Ticket, is_indexed: bool) -> Acknowledgement {
+        let unanswered = self.unanswered.iter().find(|(other, _)| *other == channel).map_or(0, |(_, count)| *count);
+        match is_indexed {
+            _ if self.is_lost(channel) => Acknowledgement::Lost,
+            true if number < unanswered => Acknowledgement::Lost,
+            true => Acknowledgement::Taken,
+            false => Acknowledgement::NotYet,
+        }
     }
 
     /// The collector answers questions about the channel.
@@ -112,8 +168,8 @@ impl Channels {
         Some(Ticket { channel: pass.channel, number })
     }
 
-    /// A request over it was not answered: the collector may have been restarted. The next go over another channel; what was
-    /// sent is asked about over this one.
+    /// It did not answer: the collector may have been restarted. The next go over another channel; what was sent is asked
+    /// about over this one.
     pub(super) fn leave(&mut self, channel: ChannelId) {
         self.current.take_if(|current| current.id == channel && !current.numbers.is_empty());
     }
@@ -223,6 +279,49 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_indexed_means_nothing_before_all_is_answered_that_may_have_been_given_it_anew() {
+        let mut channels = Channels::default();
+        let first = over(&mut channels, "a");
+        let ticket = given(&mut channels, &first, 0).unwrap();
+        channels.answered(&first);
+        assert_eq!(channels.means(ticket, true), Acknowledgement::Taken);
+        assert_eq!(channels.means(ticket, false), Acknowledgement::NotYet);
+        let second = over(&mut channels, "a");
+        let asked = channels.now();
+        let third = over(&mut channels, "a");
+        assert!(!channels.is_settled(id("a"), asked) && channels.is_settled(id("b"), asked));
+        assert_eq!(given(&mut channels, &second, 0), None);
+        channels.answered(&second);
+        assert!(channels.is_settled(id("a"), asked), "what began later could not be told of");
+        assert_eq!(channels.means(ticket, true), Acknowledgement::Lost);
+        channels.answered(&third);
+        assert!(channels.is_settled(id("a"), channels.now()));
+    }
+
+    #[test]
+    fn the_first_numbers_of_a_channel_mean_nothing_where_as_many_requests_were_not_answered() {
+        let mut channels = Channels::default();
+        let tickets = [0, 1, 2].map(|number| {
+            let pass = over(&mut channels, "a");
+            channels.answered(&pass);
+            given(&mut channels, &pass, number).unwrap()
+        });
+        let silent = [(); 2].map(|()| over(&mut channels, "a"));
+        for pass in &silent {
+            channels.unanswered(pass);
+        }
+        let means = tickets.map(|ticket| channels.means(ticket, true));
+        assert_eq!(means, [Acknowledgement::Lost, Acknowledgement::Lost, Acknowledgement::Taken]);
+        assert_eq!(channels.means(tickets[0], false), Acknowledgement::NotYet);
+        let pass = over(&mut channels, "b");
+        channels.unanswered(&pass);
+        let pass = over(&mut channels, "c");
+        assert_eq!(pass.channel, id("b"), "no number of it can be mistaken");
+        let ticket = given(&mut channels, &pass, 0).unwrap();
+        assert_eq!(channels.means(ticket, true), Acknowledgement::Taken);
+    }
+
+    #[test]
     fn a_request_that_comes_again_after_it_was_given_a_number_goes_over_another_channel() {
         let mut channels = Channels::default();
         let first = over(&mut channels, "a");
@@ -245,7 +344,8 @@ mod tests {
             let pass = channels.pass("new", ChannelId::new("b", number));
             given(&mut channels, &pass, 0);
             given(&mut channels, &pass, 0);
+            channels.unanswered(&pass);
         }
-        assert!(channels.lost.len() <= LOST_MAX);
+        assert!(channels.lost.len() <= LOST_MAX && channels.unanswered.len() <= LOST_MAX);
     }
 }

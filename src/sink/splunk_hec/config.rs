@@ -95,8 +95,8 @@ impl HecConfig {
         if self.compression == Compression::Zstd {
             problems.push(("compression", "expected \"none\" or \"gzip\": the collector reads no other".to_owned()));
         }
-        if !(1000..=100_000_000).contains(&self.request_bytes) {
-            problems.push(("request_bytes", format!("expected 1000 to 100000000, found {}", self.request_bytes)));
+        if !(10_000..=100_000_000).contains(&self.request_bytes) {
+            problems.push(("request_bytes", format!("expected 10000 to 100000000, found {}", self.request_bytes)));
         }
         let templates = self.templates();
         let choices = templates.iter().filter_map(|(_, template)| template.choice().cloned()).collect();

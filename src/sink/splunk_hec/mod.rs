@@ -12,15 +12,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Notify;
 
 use crate::batch::{Request, RequestLimits, Selection};
 use crate::event::Choices;
 use crate::identity::Identity;
 use crate::sink::http::body::{Compression, Envelope, Format};
+use crate::sink::network::headers_of;
 use crate::sink::{
     Acknowledgement, Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink, State,
 };
-use crate::transport::{FieldName, Headers, Post, Service, ServiceConfig};
+use crate::transport::{FieldName, Post, Service, ServiceConfig, ServiceError};
 use channel::{ChannelId, Channels, Pass, Ticket};
 use reply::{HecReply, NO_ACKNOWLEDGEMENT, Verdict, verdict};
 
@@ -28,6 +30,7 @@ pub use config::HecConfig;
 
 const EVENTS: &str = "/services/collector/event";
 const ACKNOWLEDGEMENTS: &str = "/services/collector/ack";
+const JSON: &str = "application/json";
 
 /// A batch is cut when it has so many bytes.
 const BATCH_BYTES: usize = 4 << 20;
@@ -41,9 +44,13 @@ const WINDOW: u16 = 2;
 const WINDOW_ACKNOWLEDGED: u16 = 4;
 /// Whether a collector answers questions is tried with this number: it forgets a number once it said that it is indexed.
 const NEVER_GIVEN: u64 = i32::MAX as u64;
-/// As much of an answer is read. One to a question has at most 30 bytes for each request that a lane may have pending.
+/// As much of an answer is read.
 const REPLY_BYTES_MAX: usize = 64 << 10;
+/// One question asks about so many numbers: its answer has at most 30 bytes for each.
+const NUMBERS_ASKED: usize = 1000;
 
+const UNACKNOWLEDGED: &str = "without acknowledgement Splunk may still lose what it has answered; Splunk Enterprise has it \
+     (`acknowledge = true`), Splunk Cloud has not";
 const COUNTS_ANEW: &str = "it numbers its acknowledgements anew: it was restarted, or a load balancer without sticky sessions spreads \
      requests over several collectors; the request is sent again over another channel";
 
@@ -91,6 +98,10 @@ impl Kind for HecKind {
         Output::Shared
     }
 
+    fn caveat(&self) -> Option<&'static str> {
+        (!self.profile.acknowledge).then_some(UNACKNOWLEDGED)
+    }
+
     fn choices(&self) -> Choices {
         self.choices.clone()
     }
@@ -106,6 +117,7 @@ impl Kind for HecKind {
             service: Arc::clone(&service),
             profile: Arc::clone(&self.profile),
             channels: Mutex::default(),
+            ended: Notify::new(),
         };
         Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
     }
@@ -116,6 +128,8 @@ struct HecSink {
     service: Arc<Service>,
     profile: Arc<Profile>,
     channels: Mutex<Channels>,
+    /// A request ended.
+    ended: Notify,
 }
 
 impl Sink for HecSink {
@@ -127,6 +141,9 @@ impl Sink for HecSink {
         Box::pin(self.ask_all(pending, now_ms))
     }
 }
+
+/// What was answered, what that means, and in which words.
+type Said = (Option<HecReply>, Verdict, String);
 
 /// What a collector says when it is asked which numbers of a channel are indexed.
 enum Asked {
@@ -148,17 +165,19 @@ impl HecSink {
         let made = tokio::task::spawn_blocking(move || profile.body(&own)).await;
         let body = made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
         if !self.profile.acknowledge {
-            let (verdict, reason) = self.post(body, None, now_ms).await?;
+            let (_, verdict, reason) = self.post(body, None, now_ms).await?;
             return delivery(request, verdict, reason, |_| Ok(Delivery::Taken(Receipt::accepted())));
         }
-        let pass = self.pass(request, now_ms).await?;
-        let posted = self.post(body, Some(pass.channel), now_ms).await;
-        let (verdict, reason) = posted.inspect_err(|_| self.channels().leave(pass.channel))?;
+        let mut under_way = self.begin(request, now_ms).await?;
+        let (reply, verdict, reason) = self.post(body, Some(under_way.pass.channel), now_ms).await?;
+        // Whatever else answers stands before the collector, which may have given a number.
+        under_way.may_have_a_number = reply.is_none_or(|reply| reply.code.is_none());
         let verdict = match verdict {
             // What came before was taken and is not acknowledged: only the whole of a request has a number.
             Verdict::AgainFrom { after, .. } => Verdict::Again { after },
             other => other,
         };
+        let pass = under_way.pass;
         let delivered = delivery(request, verdict, reason, |ack| self.numbered(&pass, &request.id, ack))?;
         Ok(match delivered {
             Delivery::Partly { refused, after, .. } => Delivery::Partly { taken: Selection::default(), refused, after },
@@ -177,40 +196,34 @@ impl HecSink {
     }
 
     /// The channel to send over, about which the collector answers questions. One that acknowledges nothing is sent nothing.
-    async fn pass(&self, request: &Request, now_ms: i64) -> Result<Pass, DeliveryError> {
+    async fn begin(&self, request: &Request, now_ms: i64) -> Result<RequestUnderWay<'_>, DeliveryError> {
         let pass = self.channels().pass(&request.id, ChannelId::new(&request.id, now_ms));
+        let mut under_way = RequestUnderWay { sink: self, pass, may_have_a_number: false };
         if !pass.is_answered {
             match self.ask(pass.channel, &[NEVER_GIVEN], now_ms).await? {
                 Asked::Numbers(_) => self.channels().answers(pass.channel),
                 Asked::NoChannel(reason) | Asked::Never(reason) => return Err(DeliveryError::Misconfigured(reason)),
             }
         }
-        Ok(pass)
+        under_way.may_have_a_number = true;
+        Ok(under_way)
     }
 
-    async fn post(
-        &self,
-        body: Bytes,
-        channel: Option<ChannelId>,
-        now_ms: i64,
-    ) -> Result<(Verdict, String), DeliveryError> {
-        let mut headers = json_headers()?;
-        if let Some(encoding) = self.profile.compression.content_encoding() {
-            set(&mut headers, "content-encoding", encoding)?;
-        }
+    async fn post(&self, body: Bytes, channel: Option<ChannelId>, now_ms: i64) -> Result<Said, DeliveryError> {
+        let mut headers = headers_of(JSON, self.profile.compression)?;
         if let Some(channel) = channel {
-            set(&mut headers, "x-splunk-request-channel", &channel.guid())?;
+            headers
+                .set(&FieldName::from_static("x-splunk-request-channel"), &channel.guid())
+                .map_err(ServiceError::from)?;
         }
         let post = Post { path: EVENTS, query: &[], headers, body, reply_bytes_max: REPLY_BYTES_MAX };
-        let (reply, verdict, reason) = self.said(&post, now_ms).await?;
-        drop(reply);
-        Ok((verdict, reason))
+        self.said(&post, now_ms).await
     }
 
     /// Which of these numbers of a channel are indexed.
     async fn ask(&self, channel: ChannelId, numbers: &[u64], now_ms: i64) -> Result<Asked, DeliveryError> {
         let body = serde_json::json!({ "acks": numbers }).to_string().into();
-        let (query, headers) = (&[("channel", &*channel.guid())], json_headers()?);
+        let (query, headers) = (&[("channel", &*channel.guid())], headers_of(JSON, Compression::None)?);
         let post = Post { path: ACKNOWLEDGEMENTS, query, headers, body, reply_bytes_max: REPLY_BYTES_MAX };
         let (reply, verdict, reason) = self.said(&post, now_ms).await?;
         match (reply, verdict) {
@@ -226,9 +239,9 @@ impl HecSink {
     }
 
     /// What the collector answers, what that means, and in which words.
-    async fn said(&self, post: &Post<'_>, now_ms: i64) -> Result<(Option<HecReply>, Verdict, String), DeliveryError> {
+    async fn said(&self, post: &Post<'_>, now_ms: i64) -> Result<Said, DeliveryError> {
         let answer = self.service.post(post, now_ms).await?;
-        let (status, said) = (answer.reply.status, answer.said);
+        let (status, mut reason) = (answer.reply.status, answer.reason());
         if let Some(error) = &answer.reply.cut
             && (200..300).contains(&status)
         {
@@ -236,11 +249,9 @@ impl HecSink {
         }
         let reply = HecReply::read(&answer.reply.body);
         let verdict = verdict(status, reply.as_ref(), answer.reply.retry_after.as_deref(), now_ms);
-        let words = if said.is_empty() { String::new() } else { format!(": {said}") };
-        let reason = match &verdict {
-            Verdict::Misconfigured(what) => format!("{what} (status {status}{words})"),
-            _ => format!("status {status}{words}"),
-        };
+        if let Verdict::Misconfigured(what) | Verdict::MisconfiguredAt(_, what) = &verdict {
+            reason = format!("{what} ({reason})");
+        }
         Ok((reply, verdict, reason))
     }
 
@@ -252,55 +263,90 @@ impl HecSink {
         for ticket in tickets.iter().flatten() {
             channels.entry(ticket.channel).or_default().push(ticket.number);
         }
-        let mut answers: BTreeMap<ChannelId, Option<BTreeMap<u64, bool>>> = BTreeMap::new();
-        for (channel, numbers) in channels {
-            match self.ask_one(channel, &numbers, now_ms).await {
-                Ok(answer) => _ = answers.insert(channel, answer),
+        let mut questions: Vec<(ChannelId, &[u64])> = Vec::new();
+        for (channel, numbers) in &channels {
+            questions.extend(numbers.chunks(NUMBERS_ASKED).map(|numbers| (*channel, numbers)));
+        }
+        let mut answers: BTreeMap<Ticket, Acknowledgement> = BTreeMap::new();
+        for (channel, numbers) in questions {
+            match self.ask_one(channel, numbers, now_ms).await {
+                Ok(answered) => {
+                    answers.extend(answered.into_iter().map(|(number, answer)| (Ticket { channel, number }, answer)));
+                }
                 Err(error) if answers.is_empty() => return Err(error),
                 // It is asked again with the next question.
                 Err(_) => break,
             }
         }
-        let answer = |ticket: &Option<Ticket>| {
-            let Some(ticket) = ticket else { return Acknowledgement::Lost };
-            match answers.get(&ticket.channel) {
-                Some(None) => Acknowledgement::Lost,
-                Some(Some(numbers)) if numbers.get(&ticket.number) == Some(&true) => Acknowledgement::Taken,
-                _ => Acknowledgement::NotYet,
-            }
+        let answer = |ticket: &Option<Ticket>| match ticket {
+            Some(ticket) => answers.get(ticket).copied().unwrap_or(Acknowledgement::NotYet),
+            None => Acknowledgement::Lost,
         };
         Ok(tickets.iter().map(answer).collect())
     }
 
-    /// Nothing where the channel's numbers mean nothing any more.
+    /// Waits until all has ended that is under way over a channel: of a collector that was restarted, it is known by its answers.
+    /// Each ends within the timeout of a request.
+    async fn settled(&self, channel: ChannelId) {
+        let before = self.channels().now();
+        loop {
+            let ended = self.ended.notified();
+            if self.channels().is_settled(channel, before) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What is known of each of these numbers of a channel.
     async fn ask_one(
         &self,
         channel: ChannelId,
         numbers: &[u64],
         now_ms: i64,
-    ) -> Result<Option<BTreeMap<u64, bool>>, DeliveryError> {
+    ) -> Result<Vec<(u64, Acknowledgement)>, DeliveryError> {
+        let all = |answer| Ok(numbers.iter().map(|number| (*number, answer)).collect());
         if self.channels().is_lost(channel) {
-            return Ok(None);
+            return all(Acknowledgement::Lost);
         }
-        match self.ask(channel, numbers, now_ms).await? {
-            // Its count may have begun anew while it was asked.
-            Asked::Numbers(indexed) => Ok(Some(indexed).filter(|_| !self.channels().is_lost(channel))),
-            Asked::NoChannel(_) if !self.channels().is_current(channel) => Ok(None),
-            Asked::Never(_) if !self.profile.acknowledge => Ok(None),
+        let asked = self.ask(channel, numbers, now_ms).await;
+        match asked.inspect_err(|_| self.channels().leave(channel))? {
+            Asked::Numbers(indexed) => {
+                if indexed.values().any(|is_indexed| *is_indexed) {
+                    self.settled(channel).await;
+                }
+                let channels = self.channels();
+                let answer = |number: u64| {
+                    let is_indexed = indexed.get(&number).copied().unwrap_or(false);
+                    channels.means(Ticket { channel, number }, is_indexed)
+                };
+                Ok(numbers.iter().map(|number| (*number, answer(*number))).collect())
+            }
+            Asked::NoChannel(_) if !self.channels().is_current(channel) => all(Acknowledgement::Lost),
+            Asked::Never(_) if !self.profile.acknowledge => all(Acknowledgement::Lost),
             Asked::NoChannel(reason) | Asked::Never(reason) => Err(DeliveryError::Misconfigured(reason)),
         }
     }
 }
 
-fn set(headers: &mut Headers, name: &'static str, value: &str) -> Result<(), DeliveryError> {
-    let set = headers.set(&FieldName::from_static(name), value);
-    set.map_err(|error| DeliveryError::Misconfigured(error.to_string()))
+/// A request over a channel. When it is dropped it has ended.
+struct RequestUnderWay<'a> {
+    sink: &'a HecSink,
+    pass: Pass,
+    /// Whether the collector may have given it a number that is not known.
+    may_have_a_number: bool,
 }
 
-fn json_headers() -> Result<Headers, DeliveryError> {
-    let mut headers = Headers::default();
-    set(&mut headers, "content-type", "application/json")?;
-    Ok(headers)
+impl Drop for RequestUnderWay<'_> {
+    fn drop(&mut self) {
+        let mut channels = self.sink.channels();
+        if self.may_have_a_number {
+            channels.unanswered(&self.pass)
+        } else {
+            channels.answered(&self.pass)
+        }
+        self.sink.ended.notify_waiters();
+    }
 }
 
 /// What became of a request that was answered so. `taken` says what it is when all of it was read.
@@ -326,6 +372,7 @@ fn delivery(
             None => Err(DeliveryError::Refused(reason)),
         },
         Verdict::AgainFrom { number, after } if number < request.events.count() => {
+            let after = after.filter(|after| !after.is_zero());
             Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after })
         }
         Verdict::AgainFrom { after, .. } | Verdict::Again { after } => {
@@ -333,7 +380,10 @@ fn delivery(
         }
         Verdict::Refused => Err(DeliveryError::Refused(reason)),
         Verdict::TooLarge => Ok(Delivery::TooLarge(reason.into())),
-        Verdict::Misconfigured(_) => Err(DeliveryError::Misconfigured(reason)),
+        Verdict::MisconfiguredAt(number @ 1.., _) if number < request.events.count() => {
+            Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after: Some(Duration::ZERO) })
+        }
+        Verdict::Misconfigured(_) | Verdict::MisconfiguredAt(..) => Err(DeliveryError::Misconfigured(reason)),
     }
 }
 

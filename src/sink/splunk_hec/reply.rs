@@ -50,13 +50,16 @@ pub(super) enum Verdict {
     TooLarge,
     /// What is to be done.
     Misconfigured(&'static str),
+    /// It has the events before this one, and takes this one once that is done.
+    MisconfiguredAt(u32, &'static str),
 }
 
 pub(super) const NO_ACKNOWLEDGEMENT: &str = "the receiver acknowledges nothing: turn on indexer acknowledgement for the token, or set \
      `acknowledge = false` where there is none (Splunk Cloud)";
 const TOKEN: &str = "look at the token, and whether it is enabled";
-const CHANNEL: &str =
-    "it does not take the channel that requests are sent over; is something between that changes requests?";
+const INDEX: &str = "the token does not allow the index: look at `index` and at the token's";
+const CHANNEL: &str = "it wants a channel: set `acknowledge = true` where the token has indexer acknowledgement, or look at what \
+     changes requests on their way";
 const NO_COLLECTOR: &str = "this is no answer of an event collector: look at `url`";
 
 /// Splunk's codes (Splunk, "Troubleshoot HTTP Event Collector", possible error codes), then statuses as HTTP has them.
@@ -69,14 +72,14 @@ pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option
     match (status, reply.and_then(|reply| reply.code)) {
         (200..300, Some(0)) => Verdict::Taken { ack: reply.and_then(|reply| reply.ack) },
         (200..300, _) => Verdict::Misconfigured(NO_COLLECTOR),
-        (_, Some(1..=4)) => Verdict::Misconfigured(TOKEN),
+        (_, Some(1..=4 | 16 | 21 | 22)) => Verdict::Misconfigured(TOKEN),
         (_, Some(5)) => Verdict::Misconfigured("no event arrived: is something between that changes requests?"),
         (_, Some(6)) => refused("invalid data format (code 6)"),
         (_, Some(12)) => refused("event field is required (code 12)"),
         (_, Some(13)) => refused("event field cannot be blank (code 13)"),
         (_, Some(15)) => refused("error in handling indexed fields (code 15)"),
         (_, Some(7)) => {
-            Verdict::Misconfigured("the token does not allow the index: look at `index` and at the token's")
+            stopped_at.map_or(Verdict::Misconfigured(INDEX), |number| Verdict::MisconfiguredAt(number, INDEX))
         }
         (_, Some(8)) => Verdict::Again { after: after() },
         (_, Some(9)) => match stopped_at {
@@ -120,6 +123,12 @@ mod tests {
                 Verdict::RefusedAt(2, "invalid data format (code 6)"),
             ),
             (400, r#"{"text":"Invalid data format","code":6}"#, Verdict::Refused),
+            (400, r#"{"text":"Incorrect index","code":7}"#, Verdict::Misconfigured(INDEX)),
+            (
+                400,
+                r#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#,
+                Verdict::MisconfiguredAt(1, INDEX),
+            ),
             (500, r#"{"text":"Internal server error","code":8}"#, Verdict::Again { after: AFTER }),
             (503, r#"{"text":"Server is busy","code":9}"#, Verdict::Again { after: AFTER }),
             (503, r#"{"text":"Server is busy","code":9,"invalid-event-number":0}"#, Verdict::Again { after: AFTER }),
@@ -146,16 +155,18 @@ mod tests {
                 r#"{"text":"Error in handling indexed fields","code":15,"invalid-event-number":0}"#,
                 Verdict::RefusedAt(0, "error in handling indexed fields (code 15)"),
             ),
+            (400, r#"{"text":"Query string authorization is not enabled","code":16}"#, Verdict::Misconfigured(TOKEN)),
+            (503, r#"{"text":"HEC is unhealthy, queues are full","code":18}"#, Verdict::Again { after: AFTER }),
+            (503, r#"{"text":"HEC is unhealthy, ack service unavailable","code":19}"#, Verdict::Again { after: AFTER }),
+            (400, r#"{"text":"Invalid token","code":21}"#, Verdict::Misconfigured(TOKEN)),
+            (400, r#"{"text":"Token disabled","code":22}"#, Verdict::Misconfigured(TOKEN)),
             (503, r#"{"text":"Server is shutting down","code":23}"#, Verdict::Again { after: AFTER }),
+            (429, r#"{"text":"Queue at capacity","code":24}"#, Verdict::Again { after: AFTER }),
             (429, r#"{"text":"Ack channel is at capacity","code":26}"#, Verdict::Again { after: AFTER }),
         ] {
             assert_eq!(of(status, body), expected, "{status} {body}");
         }
-        for body in
-            [r#"{"text":"No data","code":5}"#, r#"{"text":"Incorrect index","code":7,"invalid-event-number":1}"#]
-        {
-            assert!(matches!(of(400, body), Verdict::Misconfigured(_)), "{body}");
-        }
+        assert!(matches!(of(400, r#"{"text":"No data","code":5}"#), Verdict::Misconfigured(_)));
     }
 
     #[test]

@@ -72,17 +72,17 @@ fn no_text_of_an_event_breaks_out_of_its_envelope_and_a_retry_has_the_same_bytes
 
 #[test]
 fn no_request_is_larger_than_the_collector_takes() {
-    let kind = hec(&json!({"request_bytes": 2000, "compression": "none", "host": "h", "index": "main"}));
+    let kind = hec(&json!({"request_bytes": 20_000, "compression": "none", "host": "h", "index": "main"}));
     let Flow { request: limits, window, acknowledged_within, knows_repeats, .. } = kind.flow();
-    assert_eq!((limits.bytes, window, acknowledged_within.as_secs(), knows_repeats), (2000, 4, 300, false));
-    let lines: Vec<String> = (0..100).map(|number| format!("{{\"n\":{number}}}")).collect();
+    assert_eq!((limits.bytes, window, acknowledged_within.as_secs(), knows_repeats), (20_000, 4, 300, false));
+    let lines: Vec<String> = (0..1000).map(|number| format!("{{\"n\":{number}}}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let batch = batch(&[&lines]);
-    let cut = limits.cut(&batch, &Selection::from(0..100));
+    let cut = limits.cut(&batch, &Selection::from(0..1000));
     assert!(cut.len() > 1);
     for events in cut {
         let bytes = kind.profile.body(&Request::of(&batch, events)).len();
-        assert!(bytes <= 2000, "{bytes}");
+        assert!(bytes <= 20_000, "{bytes}");
     }
     assert_eq!(hec(&json!({"acknowledge": false})).flow().window, 2);
 }
@@ -96,7 +96,7 @@ fn a_key_that_is_not_valid_is_told() {
         (json!({"url": url}), "url"),
         (json!({"acknowledged_within": "1s"}), "acknowledged_within"),
         (json!({"compression": "zstd"}), "compression"),
-        (json!({"request_bytes": 1}), "request_bytes"),
+        (json!({"request_bytes": 9_999}), "request_bytes"),
         (json!({"auth": {"bearer": {"token": "env:T"}}}), "token"),
         (json!({"sourcetype": listed("{actor.user.name}"), "source": listed("{privileges}")}), "sourcetype"),
     ] {
@@ -129,9 +129,12 @@ fn events_before_the_one_that_a_collector_stopped_at_are_taken_and_the_tail_is_n
     assert_eq!(parts(Verdict::RefusedAt(2, "bad")), (vec![1, 2], vec![(3, "bad".to_owned())], Some(0)));
     assert_eq!(parts(Verdict::RefusedAt(0, "bad")), (vec![], vec![(1, "bad".to_owned())], Some(0)));
     let after = Some(Duration::from_secs(9));
+    assert_eq!(parts(Verdict::MisconfiguredAt(2, "index")), (vec![1, 2], vec![], Some(0)));
+    assert_eq!(parts(Verdict::AgainFrom { number: 3, after: Some(Duration::ZERO) }), (vec![1, 2, 3], vec![], None));
     assert_eq!(parts(Verdict::AgainFrom { number: 3, after }), (vec![1, 2, 3], vec![], Some(9)));
     let request = request(&["a", "b"]);
     let error = |verdict| delivery(&request, verdict, "why".to_owned(), |_| panic!("not taken")).unwrap_err();
     assert!(matches!(error(Verdict::RefusedAt(2, "bad")), DeliveryError::Refused(_)), "no such event");
     assert!(matches!(error(Verdict::AgainFrom { number: 2, after: None }), DeliveryError::Unavailable { .. }));
+    assert!(matches!(error(Verdict::MisconfiguredAt(0, "index")), DeliveryError::Misconfigured(_)));
 }

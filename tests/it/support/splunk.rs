@@ -20,6 +20,8 @@ pub struct Behaviour {
     pub indexes_at_once: bool,
     /// An event whose text has this is refused.
     pub refuses: Option<&'static str>,
+    /// An event for this index is refused: the token does not allow it.
+    pub forbids: Option<&'static str>,
     /// It is busy after so many events of one request.
     pub busy_after: Option<usize>,
     /// It hangs up without an answer.
@@ -38,6 +40,7 @@ struct Inside {
     /// The channels of events and of questions, in their order.
     used: Vec<String>,
     asked: Vec<String>,
+    last_asked: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -67,12 +70,19 @@ impl Splunk {
             acknowledges: true,
             indexes_at_once: true,
             refuses: None,
+            forbids: None,
             busy_after: None,
             is_down: false,
             is_silent: false,
         };
-        let inside =
-            Inside { behaviour, events: Vec::new(), channels: BTreeMap::new(), used: Vec::new(), asked: Vec::new() };
+        let inside = Inside {
+            behaviour,
+            events: Vec::new(),
+            channels: BTreeMap::new(),
+            used: Vec::new(),
+            asked: Vec::new(),
+            last_asked: Vec::new(),
+        };
         let inside = Arc::new(Mutex::new(inside));
         let serving = Arc::clone(&inside);
         let receiver = listen(Box::new(move |request| serving.lock().unwrap().answer(request)));
@@ -89,8 +99,13 @@ impl Splunk {
 
     /// What was read so far is indexed.
     pub fn index_all(&self) {
+        self.index(|_| true);
+    }
+
+    /// What was read so far and has such a number in its channel is indexed.
+    pub fn index(&self, has: impl Fn(u64) -> bool) {
         for channel in self.inside().channels.values_mut() {
-            channel.statuses.values_mut().for_each(|is_indexed| *is_indexed = true);
+            channel.statuses.iter_mut().for_each(|(number, is_indexed)| *is_indexed |= has(*number));
         }
     }
 
@@ -104,6 +119,11 @@ impl Splunk {
         let mut inside = self.inside();
         inside.channels.clear();
         inside.events.clear();
+    }
+
+    /// The numbers that it was last asked about.
+    pub fn last_asked(&self) -> Vec<u64> {
+        self.inside().last_asked.clone()
     }
 
     /// How many requests it has read and is not asked about any more, or not yet.
@@ -176,6 +196,9 @@ impl Inside {
             if self.behaviour.busy_after == Some(count) {
                 return stops(503, "Server is busy", 9, count);
             }
+            if self.behaviour.forbids.is_some_and(|index| event["index"] == index) {
+                return stops(400, "Incorrect index", 7, count);
+            }
             match event.get("event") {
                 None => return stops(400, "Event field is required", 12, count),
                 Some(Value::String(text)) if text.is_empty() => {
@@ -207,10 +230,11 @@ impl Inside {
         self.asked.push(channel.clone());
         let own = self.channels.entry(channel).or_default();
         let mut acks = BTreeMap::new();
-        for number in asked["acks"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()) {
-            let is_indexed = own.statuses.get(&number) == Some(&true);
+        self.last_asked = asked["acks"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
+        for number in &self.last_asked {
+            let is_indexed = own.statuses.get(number) == Some(&true);
             if is_indexed {
-                own.statuses.remove(&number);
+                own.statuses.remove(number);
             }
             acks.insert(number.to_string(), is_indexed);
         }
@@ -280,7 +304,15 @@ mod tests {
             assert_eq!((status, &reply["code"]), (400, &json!(code)), "{body}");
             assert_eq!(reply["invalid-event-number"], json!(number), "{body}");
         }
-        assert_eq!(splunk.records(), ["a", "b", "c"], "what came before is there");
+        splunk.now(|now| now.forbids = Some("secret"));
+        let (status, reply) = post(
+            &splunk,
+            events,
+            &[authorization, channel],
+            r#"{"event":"d","index":"main"}{"event":"e","index":"secret"}"#,
+        );
+        assert_eq!((status, reply), (400, json!({"text": "Incorrect index", "code": 7, "invalid-event-number": 1})));
+        assert_eq!(splunk.records(), ["a", "b", "c", "d"], "what came before is there");
         splunk.now(|now| now.acknowledges = false);
         let target = format!("/services/collector/ack?channel={CHANNEL}");
         assert_eq!(post(&splunk, &target, &[authorization], r#"{"acks":[0]}"#).1["code"], 14);
