@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits, Selection};
-use crate::checkpoint::{DiskScratch, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
+use crate::checkpoint::{DiskScratch, Durability, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
 use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -136,6 +136,17 @@ fn lane() -> Lane {
 
 fn open(directory: &Path) -> SqliteStore {
     SqliteStore::open(directory, 1 << 20).unwrap()
+}
+
+/// A store that writes in a task: no time passes meanwhile.
+fn open_apart(directory: &Path) -> SqliteStore {
+    let (store, mut writing) = SqliteStore::open_apart(directory, 1 << 20, Durability::Process).unwrap();
+    tokio::spawn(async move {
+        while writing.asked().await {
+            writing.commit().answer();
+        }
+    });
+    store
 }
 
 async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
@@ -584,7 +595,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn what_a_receiver_acknowledges_is_written_down_since_it_may_tell_it_once() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start_as(acknowledging(), open(directory.path()), &Delivered::default(), "e").await;
+    let world = start_as(acknowledging(), open_apart(directory.path()), &Delivered::default(), "e").await;
     world.delivered.leave_pending(|State(id)| match id.ends_with(b".2-3") {
         true => Acknowledgement::Taken,
         false => Acknowledgement::NotYet,
@@ -609,24 +620,25 @@ async fn what_a_receiver_acknowledges_is_written_down_since_it_may_tell_it_once(
 #[tokio::test(start_paused = true)]
 async fn where_no_acknowledgement_ever_comes_the_sink_is_parked_and_one_request_probes() {
     let directory = tempfile::tempdir().unwrap();
-    let world = start_as(acknowledging(), open(directory.path()), &Delivered::default(), "e").await;
-    let sent: Arc<Mutex<Vec<Instant>>> = Arc::default();
-    let times = Arc::clone(&sent);
+    let world = start_as(acknowledging(), open_apart(directory.path()), &Delivered::default(), "e").await;
+    // When each was sent, and how often the sink was parked by then.
+    let sent: Arc<Mutex<Vec<(Instant, u64)>>> = Arc::default();
+    let (times, metrics) = (Arc::clone(&sent), Arc::clone(&world.metrics));
     world.delivered.leave_pending(|_| Acknowledgement::NotYet);
     world.delivered.answer(move |request| {
-        times.lock().unwrap().push(Instant::now());
+        times.lock().unwrap().push((Instant::now(), metrics.sink_batches.value(["out", "misconfigured"])));
         Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))))
     });
     let times = || sent.lock().unwrap().clone();
     let part = world.offer(part("a", 0, 8)).await;
-    in_time("the first of them is sent again", || times().len() > 4).await;
-    assert!(!world.handle.is_failing() && times()[4] - times()[3] >= Duration::from_secs(290));
+    in_time("all are sent again", || times().len() == 8).await;
+    let waited = times()[4].0 - times()[3].0;
+    assert!((300..=310).contains(&waited.as_secs()) && times()[7].1 == 0, "{waited:?}; it is not parked yet");
     in_time("the sink is parked", || world.handle.is_failing()).await;
-    let before = times().len();
-    in_time("probes", || times().len() >= before + 10).await;
+    in_time("probes", || times().len() == 18).await;
     assert!(world.handle.is_failing());
-    let took = times()[before + 9] - times()[before];
-    assert!(took >= Duration::from_secs(8 * 290), "ten in {took:?}: one in five minutes is sent");
+    let gaps: Vec<u64> = times()[8..].windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs()).collect();
+    assert!(gaps.iter().all(|gap| (260..=350).contains(gap)), "one in five minutes: {gaps:?}");
     world.delivered.received().acknowledges = Some(Box::new(|_| Acknowledgement::Taken));
     part.done().await;
     assert!(!world.handle.is_failing());
