@@ -40,7 +40,6 @@ struct Inside {
     /// The channels of events and of questions, in their order.
     used: Vec<String>,
     asked: Vec<String>,
-    last_asked: Vec<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -75,14 +74,8 @@ impl Splunk {
             is_down: false,
             is_silent: false,
         };
-        let inside = Inside {
-            behaviour,
-            events: Vec::new(),
-            channels: BTreeMap::new(),
-            used: Vec::new(),
-            asked: Vec::new(),
-            last_asked: Vec::new(),
-        };
+        let inside =
+            Inside { behaviour, events: Vec::new(), channels: BTreeMap::new(), used: Vec::new(), asked: Vec::new() };
         let inside = Arc::new(Mutex::new(inside));
         let serving = Arc::clone(&inside);
         let receiver = listen(Box::new(move |request| serving.lock().unwrap().answer(request)));
@@ -119,11 +112,6 @@ impl Splunk {
         let mut inside = self.inside();
         inside.channels.clear();
         inside.events.clear();
-    }
-
-    /// The numbers that it was last asked about.
-    pub fn last_asked(&self) -> Vec<u64> {
-        self.inside().last_asked.clone()
     }
 
     /// How many requests it has read and is not asked about any more, or not yet.
@@ -230,11 +218,10 @@ impl Inside {
         self.asked.push(channel.clone());
         let own = self.channels.entry(channel).or_default();
         let mut acks = BTreeMap::new();
-        self.last_asked = asked["acks"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()).collect();
-        for number in &self.last_asked {
-            let is_indexed = own.statuses.get(number) == Some(&true);
+        for number in asked["acks"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()) {
+            let is_indexed = own.statuses.get(&number) == Some(&true);
             if is_indexed {
-                own.statuses.remove(number);
+                own.statuses.remove(&number);
             }
             acks.insert(number.to_string(), is_indexed);
         }
