@@ -24,7 +24,7 @@ use crate::sink::{
 };
 use crate::transport::{FieldName, Post, Service, ServiceConfig, ServiceError};
 use channel::{ChannelId, Channels, Pass, Ticket};
-use reply::{HecReply, NO_ACKNOWLEDGEMENT, Verdict, verdict};
+use reply::{HecReply, NO_ACKNOWLEDGEMENT, Verdict, delivery, verdict};
 
 pub use config::HecConfig;
 
@@ -92,6 +92,10 @@ impl Kind for HecKind {
     fn envelope(&self) -> String {
         let Profile { envelope, compression, .. } = &*self.profile;
         format!("{envelope:?} {compression:?}")
+    }
+
+    fn service(&self) -> Option<&ServiceConfig> {
+        Some(&self.service)
     }
 
     fn output(&self) -> Output<'_> {
@@ -346,44 +350,6 @@ impl Drop for RequestUnderWay<'_> {
             channels.answered(&self.pass)
         }
         self.sink.ended.notify_waiters();
-    }
-}
-
-/// What became of a request that was answered so. `taken` says what it is when all of it was read.
-fn delivery(
-    request: &Request,
-    verdict: Verdict,
-    reason: String,
-    taken: impl FnOnce(Option<u64>) -> Result<Delivery, DeliveryError>,
-) -> Result<Delivery, DeliveryError> {
-    let before = |number: u32| {
-        let mut events = Selection::default();
-        request.events.numbers().take(number as usize).for_each(|event| events.push(event));
-        events
-    };
-    match verdict {
-        Verdict::Taken { ack } => taken(ack),
-        Verdict::RefusedAt(number, why) => match request.events.numbers().nth(number as usize) {
-            Some(event) => Ok(Delivery::Partly {
-                taken: before(number),
-                refused: vec![(event, why.into())],
-                after: Some(Duration::ZERO),
-            }),
-            None => Err(DeliveryError::Refused(reason)),
-        },
-        Verdict::AgainFrom { number, after } if number < request.events.count() => {
-            let after = after.filter(|after| !after.is_zero());
-            Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after })
-        }
-        Verdict::AgainFrom { after, .. } | Verdict::Again { after } => {
-            Err(DeliveryError::Unavailable { reason, after })
-        }
-        Verdict::Refused => Err(DeliveryError::Refused(reason)),
-        Verdict::TooLarge => Ok(Delivery::TooLarge(reason.into())),
-        Verdict::MisconfiguredAt(number @ 1.., _) if number < request.events.count() => {
-            Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after: Some(Duration::ZERO) })
-        }
-        Verdict::Misconfigured(_) | Verdict::MisconfiguredAt(..) => Err(DeliveryError::Misconfigured(reason)),
     }
 }
 

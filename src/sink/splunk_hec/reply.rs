@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::batch::{Request, Selection};
+use crate::sink::{Delivery, DeliveryError};
 use crate::transport::{Outcome, outcome};
 
 /// What a collector answers, to events and to questions.
@@ -95,6 +97,44 @@ pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option
             Outcome::Misconfigured if matches!(status, 401 | 403) => Verdict::Misconfigured(TOKEN),
             Outcome::Taken | Outcome::Misconfigured => Verdict::Misconfigured(NO_COLLECTOR),
         },
+    }
+}
+
+/// What became of a request that was answered so. `taken` says what it is when all of it was read.
+pub(super) fn delivery(
+    request: &Request,
+    verdict: Verdict,
+    reason: String,
+    taken: impl FnOnce(Option<u64>) -> Result<Delivery, DeliveryError>,
+) -> Result<Delivery, DeliveryError> {
+    let before = |number: u32| {
+        let mut events = Selection::default();
+        request.events.numbers().take(number as usize).for_each(|event| events.push(event));
+        events
+    };
+    match verdict {
+        Verdict::Taken { ack } => taken(ack),
+        Verdict::RefusedAt(number, why) => match request.events.numbers().nth(number as usize) {
+            Some(event) => Ok(Delivery::Partly {
+                taken: before(number),
+                refused: vec![(event, why.into())],
+                after: Some(Duration::ZERO),
+            }),
+            None => Err(DeliveryError::Refused(reason)),
+        },
+        Verdict::AgainFrom { number, after } if number < request.events.count() => {
+            let after = after.filter(|after| !after.is_zero());
+            Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after })
+        }
+        Verdict::AgainFrom { after, .. } | Verdict::Again { after } => {
+            Err(DeliveryError::Unavailable { reason, after })
+        }
+        Verdict::Refused => Err(DeliveryError::Refused(reason)),
+        Verdict::TooLarge => Ok(Delivery::TooLarge(reason.into())),
+        Verdict::MisconfiguredAt(number @ 1.., _) if number < request.events.count() => {
+            Ok(Delivery::Partly { taken: before(number), refused: Vec::new(), after: Some(Duration::ZERO) })
+        }
+        Verdict::Misconfigured(_) | Verdict::MisconfiguredAt(..) => Err(DeliveryError::Misconfigured(reason)),
     }
 }
 
