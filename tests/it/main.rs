@@ -50,6 +50,7 @@ mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
 mod sink_splunk_hec;
+mod sink_splunk_refuses;
 mod sink_test;
 
 mod skipped;
