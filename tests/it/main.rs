@@ -49,6 +49,8 @@ mod signals;
 mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
+mod sink_sentinel;
+mod sink_sentinel_auth;
 mod sink_splunk_hec;
 mod sink_splunk_refuses;
 mod sink_test;
