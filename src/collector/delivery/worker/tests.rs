@@ -164,6 +164,7 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         random: random.clone(),
         metrics: Arc::clone(&metrics),
         reporter,
+        reopening: halt.reopening(),
         shutdown: halt,
         last_send: Duration::from_secs(1),
         once: false,
