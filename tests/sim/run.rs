@@ -15,7 +15,7 @@ use crate::plan::{Plan, Rates, SHELF, Setting};
 use crate::process::{self, Beside, End};
 use crate::tally::Tally;
 use crate::world::place::Object;
-use crate::world::receiver::Received;
+use crate::world::receiver::{Class, Received};
 use crate::world::{State, World};
 
 /// Once healed, the world comes to rest within so long, and rests for so long.
@@ -285,7 +285,7 @@ impl State {
 
     /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
     /// restored, and some of those that are damaged are written once more. Where lines were limited, they are not for the
-    /// process that begins next, and what is in quarantine is tried again then.
+    /// process that begins next; what is in quarantine is tried again then, or now where a receiver refused events.
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
@@ -310,7 +310,8 @@ impl State {
             stop.request();
         }
         let now_ms = self.now_ms();
-        let requeues_in = self.setting.limits_lines.then_some(self.process + 1);
+        let (limited, refused) = (self.setting.limits_lines, self.setting.sinks.contains(&Class::Picky));
+        let requeues_in = (limited || refused).then_some(self.process + u32::from(limited));
         Healed {
             began_ms: now_ms,
             at_ms: now_ms,

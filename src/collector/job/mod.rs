@@ -125,7 +125,7 @@ impl Announced {
         let anew = self.position.is_of_another(self.task.feed.family.name);
         if !anew && self.is_known() {
             metrics.duplicates_suppressed.add(["etag"], 1);
-            return Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }));
+            return Ok(Opening::Nothing(self.unchanged()));
         }
         let condition = match &self.position.etag {
             Some(etag) if !anew && self.position.is_settled() => Condition::UnlessEtag(etag.clone()),
@@ -149,10 +149,17 @@ impl Announced {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
                 self.services.reporter.read(&self.task.feed.name);
-                Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
+                Ok(Opening::Nothing(self.unchanged()))
             }
             Err(error) => Err(self.unread(error).await),
         }
+    }
+
+    /// There is nothing new: what the store said before the place was asked still holds.
+    fn unchanged(self) -> JobEnd {
+        let Task { sinks, feed, .. } = &self.task;
+        let passed = self.position.passed.filter(|_| sinks.len() == feed.sinks.len());
+        JobEnd { finished: true, passed, ..JobEnd::default() }
     }
 
     /// Checks the version's size as stored.
@@ -352,6 +359,6 @@ impl Delivered {
             freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
         }
         debug!(%object, records = new_records, result, "read");
-        Ok(JobEnd { finished, deferred, is_young })
+        Ok(JobEnd { finished, deferred, is_young, passed: None })
     }
 }

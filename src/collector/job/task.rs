@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::checkpoint::{ObjectPosition, StoreError};
+use crate::checkpoint::{ObjectPosition, Passed, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::progress::Progress;
@@ -36,7 +36,7 @@ impl Task {
 }
 
 /// How a job ended that did not fail.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Debug, Default)]
 pub(in crate::collector) struct JobEnd {
     /// All of the object's content is accepted, and the store has recorded that.
     pub finished: bool,
@@ -44,6 +44,8 @@ pub(in crate::collector) struct JobEnd {
     pub deferred: Vec<SinkId>,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
+    /// Every sink of the feed has it, where that is known already.
+    pub passed: Option<Passed>,
 }
 
 /// Why a job failed.
