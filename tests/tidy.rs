@@ -22,6 +22,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
             "src/sink/elasticsearch/",
             "src/sink/file/",
             "src/sink/http/",
+            "src/sink/sentinel/",
         ],
     ),
     // The one thread that owns the connection to the checkpoint store.

@@ -1,92 +1,97 @@
 //! The stop: requested once, seen by every task; and the signals that do not stop the process.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// What was requested of the process, and who waits for that: they go on in the order in which they began to wait, so that
+/// a seed of the simulator always goes the same way.
+#[derive(Debug, Default)]
+struct Asked {
+    at: OnceLock<Instant>,
+    waiting: Notify,
+    /// How often files were to be opened anew.
+    reopens: AtomicU64,
+    reopening: Notify,
+}
 
 /// Sees that the stop was requested.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Requested>);
+pub struct Shutdown(Arc<Asked>);
 
 /// Sees each time that files are to be opened anew.
 #[derive(Clone, Debug)]
 pub struct Reopening {
-    requested: watch::Receiver<Requested>,
+    asked: Arc<Asked>,
     seen: u64,
 }
 
 /// Requests the stop, or that files are opened anew.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Sender<Requested>);
-
-/// What was requested so far.
-#[derive(Debug, Default)]
-struct Requested {
-    stop: Option<Instant>,
-    reopens: u64,
-}
+pub struct Stop(Arc<Asked>);
 
 /// The two ends.
 pub fn channel() -> (Stop, Shutdown) {
-    let (sender, receiver) = watch::channel(Requested::default());
-    (Stop(sender), Shutdown(receiver))
+    let asked = Arc::<Asked>::default();
+    (Stop(Arc::clone(&asked)), Shutdown(asked))
 }
 
 impl Stop {
     /// Requests the stop. A second request changes nothing.
     pub fn request(&self) {
-        self.0.send_if_modified(|requested| {
-            let first = requested.stop.is_none();
-            requested.stop.get_or_insert_with(Instant::now);
-            first
-        });
+        self.0.at.get_or_init(Instant::now);
+        self.0.waiting.notify_waiters();
     }
 
     /// Requests that files are opened anew.
     pub fn reopen(&self) {
-        self.0.send_modify(|requested| requested.reopens += 1);
+        self.0.reopens.fetch_add(1, Ordering::AcqRel);
+        self.0.reopening.notify_waiters();
     }
 }
 
 impl Shutdown {
-    /// Returns once the stop was requested; never, when every [`Stop`] is gone. Cancel-safe.
+    /// Returns once the stop was requested. Cancel-safe.
     pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(|requested| requested.stop.is_some()).await.is_err() {
-            std::future::pending::<()>().await;
+        // Told of each request from here on.
+        let request = self.0.waiting.notified();
+        if !self.is_requested() {
+            request.await;
         }
     }
 
     /// Returns once the stop was requested `long` ago. Cancel-safe.
     pub async fn requested_for(&self, long: Duration) {
         self.requested().await;
-        let asked = self.0.borrow().stop.unwrap_or_else(Instant::now);
+        let asked = self.0.at.get().copied().unwrap_or_else(Instant::now);
         tokio::time::sleep_until(asked + long).await;
     }
 
     pub fn is_requested(&self) -> bool {
-        self.0.borrow().stop.is_some()
+        self.0.at.get().is_some()
     }
 
     /// Sees the requests to open files anew that are made from here on.
     pub fn reopening(&self) -> Reopening {
-        Reopening { seen: self.0.borrow().reopens, requested: self.0.clone() }
+        Reopening { seen: self.0.reopens.load(Ordering::Acquire), asked: Arc::clone(&self.0) }
     }
 }
 
 impl Reopening {
     /// Returns once files are to be opened anew; requests that were made before are one. Cancel-safe.
     pub async fn requested(&mut self) {
-        let seen = self.seen;
-        let reopens = self.requested.wait_for(|requested| requested.reopens > seen).await.map(|now| now.reopens);
-        match reopens {
-            Ok(reopens) => self.seen = reopens,
-            Err(_gone) => std::future::pending().await,
+        // Told of each request from here on.
+        let request = self.asked.reopening.notified();
+        if self.asked.reopens.load(Ordering::Acquire) == self.seen {
+            request.await;
         }
+        self.seen = self.asked.reopens.load(Ordering::Acquire);
     }
 }
 

@@ -488,7 +488,7 @@ path = "/out.ndjson"
             (
                 "SINK__OUT__TYPE",
                 "1",
-                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`, `sentinel`, `sentinel_databricks`",
             ),
             (
                 "SINK__OUT__ROTATE_BYTES",
@@ -680,7 +680,7 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napi_key = \"hush\"\n".to_owned(), "12 sink.two.api_key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             ("[sink.two]\ntype = \"sumo\"\nurl = \"/hush\"\n".to_owned(), "11 sink.two.url: expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"http://siem\"\n".to_owned(), "11 sink.two.url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plaintext = true`"),
-            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`, `entra`, `managed_identity`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nheaders = { Authorization = \"hush\" }\n".to_owned(), "12 sink.two.headers: the header field `authorization` carries a secret: give it by `auth`, as a reference"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\ntls = { min_version = \"1.1\" }\n".to_owned(), "12 sink.two.tls.min_version: unknown value `1.1`; did you mean `1.2`?"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),

@@ -21,6 +21,8 @@ mod network;
 
 mod progress;
 
+mod sentinel;
+
 mod stdout;
 
 mod table;
@@ -47,6 +49,7 @@ pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use sentinel::SentinelConfig;
 pub use stdout::StdoutConfig;
 pub use template::{IndexTemplate, Template};
 
@@ -97,6 +100,12 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// is not sent again as it is. No secret is in it.
     fn envelope(&self) -> String {
         String::new()
+    }
+
+    /// The encoding of its events, where this one is configured, or none. A kind whose receiver takes but some says so here,
+    /// and in [`Kind::check`].
+    fn encoding(&mut self, configured: Option<EncodingConfig>) -> EncodingConfig {
+        configured.unwrap_or_default()
     }
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
