@@ -35,7 +35,7 @@ use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
 use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
-use crate::collector::shutdown::Shutdown;
+use crate::collector::shutdown::{Reopening, Shutdown};
 use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
@@ -63,6 +63,8 @@ pub(super) struct Basis {
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
+    /// Seen by every sink worker.
+    pub reopening: Reopening,
     /// Do what is to be done now, and end.
     pub once: bool,
 }
@@ -131,7 +133,7 @@ async fn sink_workers(
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<WorkerHandle, Error> {
     let limits = &config.limits;
-    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, reopening, once } = basis;
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
     let batches = batch_limits(limits, table, share);
@@ -156,6 +158,7 @@ async fn sink_workers(
             metrics: Arc::clone(reporter.metrics()),
             reporter: reporter.clone(),
             shutdown: halt.clone(),
+            reopening: reopening.clone(),
             last_send: limits.shutdown_grace / 3,
             once: *once,
         };

@@ -409,7 +409,7 @@ path = "/out.ndjson"
         assert_eq!(config.queue["q"].name.as_deref(), Some("007"));
         assert_eq!(
             format!("{:?}", config.sink["out"].kind),
-            "FileConfig { path: \"/2\", rotate_bytes: None, rotate_after: None, mode: Some(Mode(384)), group: Some(Group(\"0100\")) }"
+            "FileConfig { path: \"/2\", compression: None, rotate_bytes: None, rotate_after: None, mode: Some(Mode(384)), group: Some(Group(\"0100\")) }"
         );
     }
 
@@ -625,6 +625,11 @@ rotate_bytes = "big"
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson.12\"\n".to_owned(), "11 sink.two.path: [sink.out] gives its full files names such as this"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.gz\"\ncompression = \"gzip\"\n[sink.three]\ntype = \"file\"\npath = \"/x.4.gz\"\ncompression = \"gzip\"\n".to_owned(), "15 sink.three.path: [sink.two] gives its full files names such as this"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ncompression = \"gzip\"\n".to_owned(), "11 sink.two.path: expected a name that ends in .gz, since `compression` is gzip"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.gz\"\ncompression = \"zstd\"\n".to_owned(), "11 sink.two.path: expected a name that ends in .zst, since `compression` is zstd"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.zst\"\n".to_owned(), "11 sink.two.path: ends as a compressed file does: set `compression`, or give it another ending"),
+            ("[sink.two]\ntype = \"stdout\"\ncompression = \"gzip\"\n".to_owned(), "11 sink.two.compression: unknown key `compression`; expected one of `encoding`, `filter`, `batch`, `lanes`, `in_flight`, `required`, `style`"),
             ("[sink.two]\npath = \"/x\"\n".to_owned(), "9 sink.two: missing key `type`"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nocsf_version = \"latest\"\n".to_owned(), "12 sink.two.encoding.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nname = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "13 sink.two.encoding.ocsf_version: has no effect with the encoding \"ecs\""),

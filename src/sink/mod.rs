@@ -45,7 +45,7 @@ use crate::transport::{ServiceConfig, ServiceOpenError};
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, file_state};
+pub use file::{FileConfig, file_state, unnumbered};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
@@ -85,6 +85,12 @@ pub trait Sink: Send + Sync {
     /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
     fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {
         let _ = (manifest, now_ms);
+        Box::pin(async { Ok(None) })
+    }
+
+    /// Opens anew what others may have moved away, as SIGHUP asks. To be called, and a `Moved` stored, until the sink does
+    /// not move any more; not while a request is under way.
+    fn reopen(&self) -> Answer<'_, Option<Moved>> {
         Box::pin(async { Ok(None) })
     }
 }
@@ -314,7 +320,7 @@ pub struct Moved {
 pub enum Why {
     /// The configured file begins: it is the sink's first, or another than `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// The file is the same: the store had no path for its position.
+    /// The file is the same: the store had no path for its position, or no inode, or that of another copy.
     Named,
     /// Behind its position lay as many bytes that are not ours; it goes on after them.
     Foreign { bytes: u64 },
@@ -322,6 +328,11 @@ pub enum Why {
     Numbered,
     /// Its file was given its number, and the next begins.
     Rotated,
+    /// Its file has another name, which somebody else gave it, and holds all that was committed; the next begins.
+    Renamed,
+    /// Its file is gone or was cut, and a person or another program has put another in its place, or moved it away: that
+    /// begins.
+    Replaced,
 }
 
 /// Why a request was not taken.

@@ -12,7 +12,7 @@ use super::support::waiting::{SOON, moment, within};
 use super::support::world::{Place, World};
 
 /// How often the process is killed: `AUDITFERRY_KILLS`, else `default`.
-fn kills(default: usize) -> usize {
+pub fn kills(default: usize) -> usize {
     std::env::var("AUDITFERRY_KILLS").map_or(default, |kills| kills.parse().expect("AUDITFERRY_KILLS is a number"))
 }
 

@@ -18,6 +18,7 @@ mod emulators;
 mod encodings;
 mod events;
 mod fairness;
+mod file_rotation;
 mod file_sink;
 mod filter;
 mod forged;

@@ -1,6 +1,6 @@
 //! Makes the body of a request: events one after another, each in its envelope, compressed or not.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
@@ -84,13 +84,27 @@ impl Compression {
 
     /// The same text gives the same bytes: gzip's head has no time.
     pub(in crate::sink) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::None => text,
+            Self::Gzip | Self::Zstd => self.compressed_chunks([&text]),
+        }
+    }
+
+    /// The same of a text that comes in chunks: one gzip member or one zstd frame.
+    pub(in crate::sink) fn compressed_chunks(self, chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
+        let mut chunks = chunks.into_iter();
+        let mut write = |out: &mut dyn Write| chunks.try_for_each(|chunk| out.write_all(chunk.as_ref()));
+        let mut plain = Vec::new();
         let written = match self {
-            Self::None => return text,
+            Self::None => write(&mut plain).map(|()| plain),
             Self::Gzip => {
-                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(&text).and_then(|()| encoder.finish())
+                let mut encoder = GzEncoder::new(plain, flate2::Compression::new(GZIP_LEVEL));
+                write(&mut encoder).and_then(|()| encoder.finish())
             }
-            Self::Zstd => zstd::encode_all(&*text, ZSTD_LEVEL),
+            Self::Zstd => zstd::Encoder::new(plain, ZSTD_LEVEL).and_then(|mut encoder| {
+                write(&mut encoder)?;
+                encoder.finish()
+            }),
         };
         written.expect("writing to memory does not fail")
     }

@@ -269,7 +269,7 @@ impl LaneSender {
     }
 
     /// The sink did what it was asked.
-    fn works(&mut self) {
+    pub(super) fn works(&mut self) {
         self.setup.gate.passed();
         self.resting_until = None;
         self.takes_again();

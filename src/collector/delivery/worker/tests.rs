@@ -190,6 +190,7 @@ async fn start_as(flow: Flow, store: SqliteStore, delivered: &Delivered, encoder
         random: random.clone(),
         metrics: Arc::clone(&metrics),
         reporter,
+        reopening: halt.reopening(),
         shutdown: halt,
         last_send: Duration::from_secs(1),
         once: false,
