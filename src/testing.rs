@@ -133,7 +133,7 @@ pub mod secret {
 pub mod sink {
     pub use crate::sink::{
         Answer, BatchConfig, Delivery, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HttpConfig,
-        MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, StdoutConfig, memory,
+        MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, StdoutConfig, memory,
     };
 }
 

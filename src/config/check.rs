@@ -165,6 +165,9 @@ fn sinks(config: &Config, names: &Names, found: &mut Found) {
             batch_age(&["sink", name, "batch", "age"], age, found);
         }
         check_lanes(name, sink, found);
+        if let Some(identity) = sink.kind.aws().and_then(|aws| aws.identity) {
+            found.reference(&["sink", name, "identity"], "identity", identity, &names.identities);
+        }
         sink.kind.check(&mut |key, message| found.problem(&["sink", name, key], message));
         match sink.kind.output() {
             Output::File(path) => {
@@ -182,7 +185,7 @@ fn sinks(config: &Config, names: &Names, found: &mut Found) {
                     found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
                 }
             }
-            Output::Shared => {}
+            Output::Bucket { .. } | Output::Shared => {}
         }
     }
 }

@@ -488,7 +488,7 @@ path = "/out.ndjson"
             (
                 "SINK__OUT__TYPE",
                 "1",
-                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `s3`",
             ),
             (
                 "SINK__OUT__ROTATE_BYTES",

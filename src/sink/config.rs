@@ -16,12 +16,13 @@ use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
 use crate::sink::network::NETWORK_KEYS;
+use crate::sink::s3::S3Config;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther"];
+const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther", "s3"];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
@@ -77,7 +78,7 @@ const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels
 /// The keys that the table of a kind has besides its own.
 pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
     match kind {
-        "file" | "stdout" => &[SHARED_KEYS],
+        "file" | "stdout" | "s3" => &[SHARED_KEYS],
         _ => &[SHARED_KEYS, NETWORK_KEYS],
     }
 }
@@ -133,6 +134,7 @@ impl<'de> de::Visitor<'de> for Table {
             "file" => keys.newtype_variant_seed(Keys(PhantomData::<FileConfig>)),
             "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
+            "s3" => keys.newtype_variant_seed(Keys(PhantomData::<S3Config>)),
             _ => match Preset::named(&name) {
                 Some(preset) => keys.newtype_variant_seed(Keys(preset)),
                 None => Err(de::Error::unknown_variant(&name, KINDS)),

@@ -19,6 +19,8 @@ mod network;
 
 mod progress;
 
+mod s3;
+
 mod stdout;
 
 mod table;
@@ -44,8 +46,9 @@ pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use s3::S3Config;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, KeyTemplate, Template, TemplateError};
+pub use template::{KeyTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -166,6 +169,8 @@ pub enum Output<'a> {
     /// This file, and files of the same name with a number behind it.
     File(&'a Path),
     Console,
+    /// Objects in this bucket, whose keys begin with this. Other sinks may write there as well.
+    Bucket { bucket: &'a str, endpoint_url: Option<&'a str>, below: &'a str },
     /// Somewhere that other sinks may write to as well.
     Shared,
 }
@@ -326,6 +331,8 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
+    #[error("no region is known for the bucket; set `region`")]
+    NoRegion,
     #[error(transparent)]
     Service(#[from] ServiceOpenError),
 }

@@ -178,6 +178,11 @@ impl Template {
         }
     }
 
+    /// What each name begins with, whatever the event.
+    pub fn beginning(&self) -> &str {
+        if let Some(Part::Text(text)) = self.parts.first() { text } else { "" }
+    }
+
     /// What it tells events apart by, beside their feed, family, class and date.
     pub fn choice(&self) -> Option<&Choice> {
         self.choice.as_ref()

@@ -72,7 +72,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    pub(super) fn content_encoding(self) -> Option<&'static str> {
+    pub(in crate::sink) fn content_encoding(self) -> Option<&'static str> {
         match self {
             Self::None => None,
             Self::Gzip => Some("gzip"),
@@ -81,7 +81,7 @@ impl Compression {
     }
 
     /// The same text gives the same bytes: gzip's head has no time.
-    pub(super) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
+    pub(in crate::sink) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
         let written = match self {
             Self::None => return text,
             Self::Gzip => {

@@ -1,7 +1,7 @@
 //! Sends events with HTTP POST, as lines, as a JSON array or one by one. Effectively once where the receiver drops a
 //! request that it has had, by its key; else at least once.
 
-mod body;
+pub(super) mod body;
 
 mod config;
 
