@@ -54,11 +54,11 @@
 
 mod secret;
 
+mod identity;
+
 mod transport;
 
 mod room;
-
-mod identity;
 
 mod notification;
 

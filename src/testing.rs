@@ -132,8 +132,8 @@ pub mod secret {
 
 pub mod sink {
     pub use crate::sink::{
-        Answer, BatchConfig, Delivery, DeliveryError, EncodingConfig, FileConfig, FilterConfig, HttpConfig,
-        MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, StdoutConfig, memory,
+        Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig, FilterConfig,
+        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, StdoutConfig, memory,
     };
 }
 

@@ -19,6 +19,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
             "src/notification/directory/calls.rs",
             "src/checkpoint/sqlite/mod.rs",
             "src/collector/compute.rs",
+            "src/sink/elasticsearch/",
             "src/sink/file/",
             "src/sink/http/",
             "src/sink/s3/",

@@ -84,7 +84,8 @@ fn check_written_objects(name: &str, feed: &feed::Config, config: &Config, found
             && buckets(feed).contains(bucket)
             && prefixes(feed).iter().any(|prefix| nested(prefix, below));
         if is_read {
-            let message = format!("the feed would read what [sink.{sink}] writes to s3://{bucket}/{below}: set `prefixes`");
+            let message =
+                format!("the feed would read what [sink.{sink}] writes to s3://{bucket}/{below}: set `prefixes`");
             found.problem(&["feed", name, "bucket"], message);
         }
     }

@@ -167,7 +167,15 @@ impl Identity {
     /// # Errors
     /// The step that failed and why.
     pub async fn verify(&self) -> Result<(), IdentityError> {
-        self.fresh.give().await.map(|_| ())
+        self.credentials().await.map(|_| ())
+    }
+
+    /// Credentials that are good now.
+    ///
+    /// # Errors
+    /// The step that failed and why.
+    pub async fn credentials(&self) -> Result<Credentials, IdentityError> {
+        self.fresh.give().await
     }
 
     /// When the credentials in hand end, in milliseconds since the epoch; `None` while there are none, or they have no

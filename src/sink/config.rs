@@ -11,6 +11,7 @@ use serde::de::{self, DeserializeSeed, EnumAccess, MapAccess, VariantAccess as _
 use serde::{Deserialize, Deserializer};
 
 use crate::event::Encoder;
+use crate::sink::elasticsearch::ElasticsearchKind;
 use crate::sink::encoding::{Encoding, EncodingConfig};
 use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
@@ -22,7 +23,7 @@ use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther", "s3"];
+const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther", "elasticsearch", "s3"];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
@@ -134,6 +135,7 @@ impl<'de> de::Visitor<'de> for Table {
             "file" => keys.newtype_variant_seed(Keys(PhantomData::<FileConfig>)),
             "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
+            "elasticsearch" => keys.newtype_variant_seed(Keys(PhantomData::<ElasticsearchKind>)),
             "s3" => keys.newtype_variant_seed(Keys(PhantomData::<S3Config>)),
             _ => match Preset::named(&name) {
                 Some(preset) => keys.newtype_variant_seed(Keys(preset)),

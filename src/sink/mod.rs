@@ -5,6 +5,8 @@
 
 mod config;
 
+mod elasticsearch;
+
 mod encoding;
 
 mod file;
@@ -39,6 +41,7 @@ use crate::identity::Identity;
 use crate::transport::ServiceOpenError;
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
 pub use file::{FileConfig, file_state};
 pub use filter::FilterConfig;
@@ -48,7 +51,7 @@ pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use s3::S3Config;
 pub use stdout::StdoutConfig;
-pub use template::{KeyTemplate, Template};
+pub use template::{IndexTemplate, KeyTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -170,7 +173,11 @@ pub enum Output<'a> {
     File(&'a Path),
     Console,
     /// Objects in this bucket, whose keys begin with this. Other sinks may write there as well.
-    Bucket { bucket: &'a str, endpoint_url: Option<&'a str>, below: &'a str },
+    Bucket {
+        bucket: &'a str,
+        endpoint_url: Option<&'a str>,
+        below: &'a str,
+    },
     /// Somewhere that other sinks may write to as well.
     Shared,
 }

@@ -1,5 +1,6 @@
 //! Why a service did not answer, or could not be opened. Names neither the URL nor what was sent.
 
+use crate::identity::IdentityError;
 use crate::secret::{Reference, SecretError};
 use crate::transport::EndpointError;
 use crate::transport::headers::FieldError;
@@ -41,6 +42,17 @@ impl From<TransportError> for ServiceError {
         match error {
             E::TimedOut | E::Unreachable(_) | E::TooLong { .. } => Self::Unavailable(error.to_string()),
             E::Unprepared(_) | E::Tls(_) | E::Proxy | E::LinkLocal(_) => Self::Misconfigured(error.to_string()),
+        }
+    }
+}
+
+impl From<IdentityError> for ServiceError {
+    fn from(error: IdentityError) -> Self {
+        match error {
+            IdentityError::Unavailable { .. } => Self::Unavailable(error.to_string()),
+            IdentityError::Refused { .. } | IdentityError::RegionMissing { .. } => {
+                Self::Misconfigured(error.to_string())
+            }
         }
     }
 }

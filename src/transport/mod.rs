@@ -4,6 +4,8 @@ mod address;
 
 mod auth;
 
+mod aws;
+
 mod client;
 
 mod endpoint;
@@ -23,6 +25,7 @@ mod tls;
 mod token;
 
 pub use auth::{Auth, BasicAuth, BearerAuth, HeaderAuth, HmacAuth};
+pub use aws::AwsSigner;
 pub use client::{Client, HttpRequest, Reply};
 pub use endpoint::{Endpoint, EndpointError, Location};
 pub use error::{ServiceError, ServiceOpenError, TransportError};

@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use crate::secret::{Reference, Secret};
 use crate::transport::auth::{Credentials, sign};
+use crate::transport::aws::Signed;
 use crate::transport::client::{Route, origin_of};
 use crate::transport::headers::{FieldName, basic};
 use crate::transport::mask::Mask;
 use crate::transport::tls::TlsMaterial;
 use crate::transport::{
-    Auth, Client, Endpoint, EndpointError, Headers, HttpRequest, Location, Reply, ServiceError, ServiceOpenError,
-    TlsConfig,
+    Auth, AwsSigner, Client, Endpoint, EndpointError, Headers, HttpRequest, Location, Reply, ServiceError,
+    ServiceOpenError, TlsConfig,
 };
 
 /// How long a request may take, to the last byte of its answer.
@@ -114,6 +115,8 @@ pub struct Answer {
 /// A service that is open. All lanes of a sink share it.
 pub struct Service {
     config: ServiceConfig,
+    /// What signs each request, for a service of AWS.
+    signer: Option<AwsSigner>,
     session: Mutex<Arc<Session>>,
 }
 
@@ -172,7 +175,13 @@ impl Session {
         Ok(Self { material, client, endpoint, credentials, mask })
     }
 
-    async fn post(&self, config: &ServiceConfig, post: &Post<'_>, now_ms: i64) -> Result<Answer, ServiceError> {
+    async fn post(
+        &self,
+        config: &ServiceConfig,
+        signer: Option<&AwsSigner>,
+        post: &Post<'_>,
+        now_ms: i64,
+    ) -> Result<Answer, ServiceError> {
         let mut headers = config.headers.clone().with(&post.headers);
         let mut mask = self.mask.clone();
         match &self.credentials {
@@ -186,6 +195,12 @@ impl Session {
                 headers.set_secret(&authorization, &format!("Bearer {}", token.reveal()))?;
                 mask.add(token.reveal());
             }
+        }
+        if let Some(signer) = signer {
+            let url = self.endpoint.at(post.path, post.query);
+            let Signed { headers: signed, session_token } = signer.sign(url.as_str(), &post.body, now_ms).await?;
+            headers = headers.with(&signed);
+            session_token.iter().for_each(|token| mask.add(token));
         }
         let request = HttpRequest {
             endpoint: &self.endpoint,
@@ -214,7 +229,12 @@ impl Service {
     /// When one of them cannot be had.
     pub fn open(config: ServiceConfig) -> Result<Self, ServiceOpenError> {
         let session = Session::new(&config, Material::read(&config)?)?;
-        Ok(Self { config, session: Mutex::new(Arc::new(session)) })
+        Ok(Self { config, signer: None, session: Mutex::new(Arc::new(session)) })
+    }
+
+    /// The same, with each request signed.
+    pub fn signed_by(self, signer: Option<AwsSigner>) -> Self {
+        Self { signer, ..self }
     }
 
     /// Sends and returns what is answered. Where the credentials are not taken, they are read anew, and if they changed it
@@ -223,8 +243,8 @@ impl Service {
     /// # Errors
     /// When there is no answer. A status of any kind is one.
     pub async fn post(&self, post: &Post<'_>, now_ms: i64) -> Result<Answer, ServiceError> {
-        let session = self.session();
-        let answer = session.post(&self.config, post, now_ms).await;
+        let (session, signer) = (self.session(), self.signer.as_ref());
+        let answer = session.post(&self.config, signer, post, now_ms).await;
         let is_refused = match &answer {
             Ok(answer) => matches!(answer.reply.status, 401 | 403),
             Err(error) => matches!(error, ServiceError::Misconfigured(_)),
@@ -232,8 +252,9 @@ impl Service {
         if !is_refused {
             return answer;
         }
+        signer.into_iter().for_each(AwsSigner::distrust);
         match self.renewed(&session).await {
-            Some(renewed) => renewed?.post(&self.config, post, now_ms).await,
+            Some(renewed) => renewed?.post(&self.config, signer, post, now_ms).await,
             None => answer,
         }
     }

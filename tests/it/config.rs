@@ -198,6 +198,8 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[sink.<name>.batch]`", keys::<sink::BatchConfig>()),
         ("`[sink.<name>]`, over HTTP", names(sink::NETWORK_KEYS)),
         ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
+        ("`[sink.<name>]`, `type = \"elasticsearch\"`", keys::<sink::ElasticsearchConfig>()),
+        ("`[sink.<name>]`, `type = \"s3\"`", keys::<sink::S3Config>()),
         ("`status`", keys::<transport::StatusConfig>()),
         ("`tls`", keys::<transport::TlsConfig>()),
         ("`auth`, `type = \"bearer\"`", keys::<transport::BearerAuth>()),

@@ -1,5 +1,7 @@
-//! What is shipped beside the program holds together: the service unit, the container, the policies, the crates.
+//! What is shipped beside the program holds together: the service unit, the container, the policies, the index templates,
+//! the crates.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -146,6 +148,59 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             "queue-policy sqs:SendMessage",
         ]
     );
+}
+
+/// Whether a field is indexed, or lies in what is flattened.
+fn is_mapped(properties: &Value, path: &[&str]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    match &properties[*first] {
+        Value::Null => false,
+        field if field["properties"].is_object() => is_mapped(&field["properties"], rest),
+        field => rest.is_empty() || matches!(field["type"].as_str(), Some("flattened" | "flat_object")),
+    }
+}
+
+/// The paths of all values of an event.
+fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, value)| leaves(value, &format!("{path}{name}/"), found))
+        }
+        Value::Array(values) => values.iter().for_each(|value| leaves(value, path, found)),
+        _ => drop(found.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn the_index_templates_name_every_field_that_is_written_and_no_log_adds_one() {
+    let fixtures = |ends: &str| -> Vec<Value> {
+        let families = std::fs::read_dir(root().join("tests/fixtures")).unwrap().map(|entry| entry.unwrap().path());
+        let files = families.flat_map(|family| std::fs::read_dir(family).unwrap().map(|entry| entry.unwrap().path()));
+        let files = files.filter(|file| file.to_str().unwrap().ends_with(ends));
+        let texts: Vec<String> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
+        let lines = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.find('{').map(|at| &line[at..]));
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    for (encoding, ends) in [("ocsf", ".events.jsonl"), ("ecs", ".ecs.tsv")] {
+        let events = fixtures(ends);
+        assert!(events.len() > 20, "{encoding}");
+        for product in ["elasticsearch", "opensearch"] {
+            let template: Value = serde_json::from_str(&read(&format!("deploy/{product}/{encoding}.json"))).unwrap();
+            let mappings = &template["template"]["mappings"];
+            assert_eq!(mappings["dynamic"], false);
+            let mut written = BTreeSet::from(["@timestamp/".to_owned()]);
+            events.iter().for_each(|event| leaves(event, "", &mut written));
+            let is_missing = |path: &&String| {
+                let path: Vec<&str> = path.split_terminator('/').collect();
+                !is_mapped(&mappings["properties"], &path)
+            };
+            assert_eq!(
+                written.iter().filter(is_missing).collect::<Vec<_>>(),
+                Vec::<&String>::new(),
+                "{product} {encoding}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -46,8 +46,10 @@ mod scan;
 mod shares;
 mod shutdown;
 mod signals;
+mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
+mod sink_s3;
 mod sink_test;
 
 mod skipped;

@@ -17,7 +17,9 @@ pub(super) fn meaning(fault: &Fault) -> Meaning {
     match (fault.status, fault.code.as_str()) {
         (Some(412), _) | (_, "PreconditionFailed") => Meaning::Exists,
         // What came is not what was sent.
-        (_, "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => Meaning::Again,
+        (_, "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
+            Meaning::Again
+        }
         (Some(501), _) | (_, "NotImplemented") => Meaning::Mend,
         _ => match fault.remedy {
             Remedy::Wait => Meaning::Again,

@@ -58,9 +58,10 @@ impl S3Config {
         if is_arn && self.path_style {
             problem("path_style", "cannot be used with an access point's ARN; use its alias");
         }
-        let host = self.endpoint_url.as_deref().map(|url| {
-            url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default()
-        });
+        let host = self
+            .endpoint_url
+            .as_deref()
+            .map(|url| url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default());
         if host.is_some_and(|host| host.is_empty() || host.contains(char::is_whitespace)) {
             problem("endpoint_url", "expected a URL that begins with https:// or http://");
         }

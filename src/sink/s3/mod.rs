@@ -37,7 +37,7 @@ const IN_FLIGHT: u16 = 2;
 const WINDOW: u16 = 2;
 /// How many objects of one batch are written at once.
 const PUTS_AT_ONCE: usize = 8;
-/// Beside the time that any request may take, an upload may take a second for each of so many bytes.
+/// Beside three times what any request may take, an upload may take a second for each of so many bytes.
 const UPLOAD_BYTES_PER_SEC: usize = 1 << 20;
 /// What an object's metadata says of it, besides what S3 prefixes to each name.
 const BATCH_ID: &str = "auditferry-batch";
@@ -127,8 +127,7 @@ impl S3Sink {
         let (bucket, own) = (Arc::clone(&self.0), request.clone());
         // Compressing a batch takes longer than the runtime may be held up.
         let made = tokio::task::spawn_blocking(move || bucket.layout.objects(&own)).await;
-        let made =
-            made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
+        let made = made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
         let puts: Vec<_> = made.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
         let mut puts = stream::iter(puts).buffered(PUTS_AT_ONCE);
         let mut taken: Vec<u32> = Vec::new();
@@ -167,7 +166,8 @@ impl Bucket {
     async fn put(&self, batch: &str, object: &Object) -> Result<(), Fault> {
         let S3Config { bucket, storage_class, kms_key, .. } = &self.config;
         let upload = u64::try_from(object.bytes.len() / UPLOAD_BYTES_PER_SEC).unwrap_or(u64::MAX);
-        let timeouts = self.client.identity.timeouts(Duration::from_secs(upload));
+        let identity = &self.client.identity;
+        let timeouts = identity.timeouts(2 * identity.request_timeout() + Duration::from_secs(upload));
         let mut put = self
             .client
             .sdk

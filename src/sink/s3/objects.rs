@@ -117,7 +117,10 @@ mod tests {
         let batch = of_feeds(&[("one", &["a", "b"]), ("two", &["c"]), ("one", &["d"])]);
         let found = layout("out/{feed}", Compression::None).objects(&Request::of(&batch, (0..4).into()));
         let [one, two] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((&*one.key, &*one.bytes, &one.events), ("out/one/b.ndjson", &b"a\nb\nd\n"[..], &selection(&[0, 1, 3])));
+        assert_eq!(
+            (&*one.key, &*one.bytes, &one.events),
+            ("out/one/b.ndjson", &b"a\nb\nd\n"[..], &selection(&[0, 1, 3]))
+        );
         assert_eq!((&*two.key, &*two.bytes, &two.events), ("out/two/b.ndjson", &b"c\n"[..], &selection(&[2])));
         // printf 'c\n' | sha256sum
         assert_eq!(two.sha256, "a3a5e715f0cc574a73c3f9bebb6bc24f32ffd5b67b387244c2c909da779a1478");
@@ -137,7 +140,8 @@ mod tests {
     fn any_reader_unpacks_it_and_no_time_is_in_it() {
         let batch = of_feeds(&[("one", &["a", "b"])]);
         let request = Request::of(&batch, (0..2).into());
-        let [packed, zstd] = [Compression::Gzip, Compression::Zstd].map(|it| layout("x", it).objects(&request).remove(0));
+        let [packed, zstd] =
+            [Compression::Gzip, Compression::Zstd].map(|it| layout("x", it).objects(&request).remove(0));
         let mut text = String::new();
         flate2::read::GzDecoder::new(&*packed.bytes).read_to_string(&mut text).unwrap();
         assert_eq!((&*packed.key, &*text), ("x/b.ndjson.gz", "a\nb\n"));

@@ -64,6 +64,34 @@ pub fn moto() -> Emulator {
     })
 }
 
+/// Elasticsearch's HTTP interface, by noida-db. One for all tests of this process.
+pub fn noida() -> &'static Emulator {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    EMULATOR.get_or_init(|| {
+        start("noida", "/", |port| {
+            let mut command = Command::new("sh");
+            // The package's own script passes no signals on.
+            command.args(["-c", UNTIL_INPUT_ENDS, "sh"]).arg(packaged("noida_db/noida-db"));
+            command.args(["start", "--data-dir", "data", "--only", "elasticsearch", "--elasticsearch-port"]);
+            command.arg(port.to_string());
+            command
+        })
+    })
+}
+
+/// OpenSearch's HTTP interface, by osmem-server. One for all tests of this process.
+pub fn osmem() -> &'static Emulator {
+    static EMULATOR: OnceLock<Emulator> = OnceLock::new();
+    EMULATOR.get_or_init(|| {
+        start("osmem", "/", |port| {
+            let mut command = Command::new("sh");
+            command.args(["-c", UNTIL_INPUT_ENDS, "sh"]).arg(packaged("osmem_server/bin/osmem-server"));
+            command.args(["-addr", &format!("127.0.0.1:{port}"), "-no-stdin-watch"]);
+            command
+        })
+    })
+}
+
 fn start(name: &str, health: &str, command: impl Fn(u16) -> Command) -> Emulator {
     for _ in 0..ATTEMPTS {
         let directory = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir().unwrap();
@@ -86,13 +114,27 @@ fn start(name: &str, health: &str, command: impl Fn(u16) -> Command) -> Emulator
     panic!("{name} did not start, {ATTEMPTS} times");
 }
 
-/// Where `tests/run.sh` put the emulators.
 fn tool(name: &str) -> PathBuf {
-    let tools = std::env::var_os("AUDITFERRY_TEST_TOOLS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from);
-    let program = tools.join("venv/bin").join(name);
+    installed(&tools().join("venv/bin"), name)
+}
+
+/// A program that a Python package brings along.
+fn packaged(name: &str) -> PathBuf {
+    let versions = std::fs::read_dir(tools().join("venv/lib")).unwrap();
+    let python = versions.map(|entry| entry.unwrap().path()).find(|path| path.join("site-packages").exists());
+    installed(&python.unwrap().join("site-packages"), name)
+}
+
+fn installed(below: &Path, name: &str) -> PathBuf {
+    let program = below.join(name);
     assert!(program.exists(), "{} is missing: run tests/run.sh once, it installs it", program.display());
     program
+}
+
+/// Where `tests/run.sh` put the emulators.
+fn tools() -> PathBuf {
+    std::env::var_os("AUDITFERRY_TEST_TOOLS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"), PathBuf::from)
 }
 
 fn last_of(log: &Path) -> String {

@@ -8,6 +8,8 @@ pub mod daemon;
 
 pub mod ecs;
 
+pub mod elasticsearch;
+
 pub mod emulator;
 
 pub mod http;

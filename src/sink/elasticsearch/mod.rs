@@ -1,0 +1,186 @@
+//! Sends events to Elasticsearch and OpenSearch by `_bulk`, each as a document that is created and never written over.
+//! Exactly once into indexes: a document's id is its event's, and a second one is refused as a conflict.
+
+mod bulk;
+
+mod config;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::batch::{Request, RequestLimits};
+use crate::event::Choices;
+use crate::identity::Identity;
+use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Sink};
+use crate::transport::{
+    AwsSigner, FieldName, Headers, Outcome, Post, Service, ServiceConfig, ServiceError, TransportError, outcome,
+};
+use bulk::{Bulk, Documents};
+
+pub use config::ElasticsearchConfig;
+
+/// A batch is cut when it has so many bytes: one request, unless it is configured.
+const BATCH_BYTES: usize = 4 << 20;
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object.
+const LANES: u16 = 2;
+const IN_FLIGHT: u16 = 2;
+/// How many batches of a lane may be sealed and not committed.
+const WINDOW: u16 = 2;
+/// As much of an answer is read: 5,000 items have 1 to 3 MB. A request whose answer is longer is cut in two.
+const REPLY_BYTES_MAX: usize = 4 << 20;
+
+/// Elasticsearch or OpenSearch, and what it is sent.
+#[derive(Clone, Debug)]
+pub struct ElasticsearchKind {
+    service: ServiceConfig,
+    config: ElasticsearchConfig,
+    bulk: Arc<Bulk>,
+    is_data_stream: bool,
+    /// What is wrong with the configuration: a key, and why.
+    problems: Vec<(&'static str, String)>,
+}
+
+/// The service that a signature of AWS is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signing {
+    /// An Amazon OpenSearch Service domain.
+    Es,
+    /// An Amazon OpenSearch Serverless collection.
+    Aoss,
+}
+
+impl Signing {
+    fn service(self) -> &'static str {
+        match self {
+            Self::Es => "es",
+            Self::Aoss => "aoss",
+        }
+    }
+}
+
+impl Kind for ElasticsearchKind {
+    fn flow(&self) -> Flow {
+        let request = RequestLimits {
+            bytes: self.config.request_bytes,
+            events: self.config.request_events,
+            envelope_bytes: bulk::ENVELOPE_BYTES_MAX,
+            fixed_bytes: 0,
+        };
+        Flow {
+            batch_bytes: BATCH_BYTES,
+            request,
+            lanes: LANES,
+            in_flight: IN_FLIGHT,
+            window: WINDOW,
+            acknowledged_within: Duration::MAX,
+            // A data stream forgets the ids of a backing index once it has rolled over.
+            knows_repeats: self.config.ids && !self.is_data_stream,
+        }
+    }
+
+    fn output(&self) -> Output<'_> {
+        Output::Shared
+    }
+
+    fn choices(&self) -> Choices {
+        self.bulk.choices.clone()
+    }
+
+    fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
+        self.service.check(problem);
+        self.problems.iter().for_each(|(key, message)| problem(key, message));
+    }
+
+    fn aws(&self) -> Option<Aws<'_>> {
+        let ElasticsearchConfig { sigv4, region, identity, .. } = &self.config;
+        sigv4.map(|_| Aws { identity: identity.as_deref(), region: region.as_deref() })
+    }
+
+    fn open(&self, lanes: u16, identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        let signer = self.config.sigv4.zip(identity).map(|(signing, identity)| AwsSigner {
+            identity: identity.clone(),
+            region: self.config.region.clone().unwrap_or_default(),
+            service: signing.service(),
+        });
+        let service = Arc::new(Service::open(self.service.clone())?.signed_by(signer));
+        let lane = || ElasticsearchSink { service: Arc::clone(&service), bulk: Arc::clone(&self.bulk) };
+        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+    }
+}
+
+/// One lane. All lanes of a sink share the service.
+struct ElasticsearchSink {
+    service: Arc<Service>,
+    bulk: Arc<Bulk>,
+}
+
+impl Sink for ElasticsearchSink {
+    fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(self.send(request, now_ms))
+    }
+}
+
+impl ElasticsearchSink {
+    async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
+        let (bulk, own) = (Arc::clone(&self.bulk), request.clone());
+        // Writing and compressing a request takes longer than the runtime may be held up.
+        let made = tokio::task::spawn_blocking(move || bulk.documents(&own)).await;
+        let documents =
+            made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+        if documents.sent.is_empty() {
+            return self.bulk.delivery(documents, b"{\"items\":[]}");
+        }
+        let headers = self.headers().map_err(DeliveryError::from)?;
+        let body = documents.body.clone();
+        let post = Post { path: "/_bulk", query: &[], headers, body, reply_bytes_max: REPLY_BYTES_MAX };
+        let answer = self.service.post(&post, now_ms).await?;
+        let status = answer.reply.status;
+        match outcome(status, answer.reply.retry_after.as_deref(), &[], now_ms) {
+            Outcome::Taken => self.read(documents, answer.reply.whole()).await,
+            Outcome::Again { after } => Err(DeliveryError::Unavailable { reason: reason(status, &answer.said), after }),
+            Outcome::TooLarge => Ok(Delivery::TooLarge(reason(status, &answer.said).into())),
+            Outcome::Refused if bulk::is_about_ids(&answer.said) => {
+                Err(DeliveryError::Misconfigured(bulk::NO_IDS.to_owned()))
+            }
+            Outcome::Refused => Err(DeliveryError::Refused(reason(status, &answer.said))),
+            Outcome::Misconfigured => Err(DeliveryError::Misconfigured(reason(status, &answer.said))),
+        }
+    }
+
+    /// Reads an answer that has an item for each document.
+    async fn read(
+        &self,
+        documents: Documents,
+        reply: Result<bytes::Bytes, TransportError>,
+    ) -> Result<Delivery, DeliveryError> {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error @ TransportError::TooLong { .. }) if documents.sent.len() > 1 => {
+                return Ok(Delivery::TooLarge(error.to_string().into()));
+            }
+            Err(error) => return Err(ServiceError::from(error).into()),
+        };
+        let bulk = Arc::clone(&self.bulk);
+        let read = tokio::task::spawn_blocking(move || bulk.delivery(documents, &reply)).await;
+        read.map_err(|error| DeliveryError::unavailable(format!("the answer cannot be read: {error}")))?
+    }
+
+    fn headers(&self) -> Result<Headers, ServiceError> {
+        let mut headers = Headers::default();
+        headers.set(&FieldName::from_static("content-type"), "application/x-ndjson")?;
+        if let Some(encoding) = self.bulk.compression.content_encoding() {
+            headers.set(&FieldName::from_static("content-encoding"), encoding)?;
+        }
+        Ok(headers)
+    }
+}
+
+fn reason(status: u16, said: &str) -> String {
+    if said.is_empty() { format!("status {status}") } else { format!("status {status}: {said}") }
+}
+
+#[cfg(test)]
+mod tests;
