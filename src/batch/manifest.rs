@@ -185,6 +185,7 @@ mod tests {
             advance: Advance::onward(object, before, after),
             provenance: Arc::new(provenance),
             acceptance: None,
+            refused: Arc::new([]),
             piece: piece(&(before..after).collect::<Vec<_>>()),
         }
     }

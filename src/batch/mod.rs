@@ -194,6 +194,9 @@ pub struct Part {
     pub provenance: Arc<Provenance>,
     /// What must be stored before this part may be sent; nothing when its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
+    /// Records that were accepted before and that cannot be decoded now: they are quarantined with the seal, and lie in the
+    /// gap of who has not had them.
+    pub refused: Arc<[Refused]>,
     pub piece: Piece,
 }
 

@@ -134,10 +134,14 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
         let words = std::mem::take(&mut self.words);
         let mut got = std::mem::take(out);
         let turn = move || {
-            for word in words {
-                reader.step(word, &mut got);
+            let mut step = Step::Emit;
+            for input in words.into_iter().chain([input]) {
+                step = reader.step(input, &mut got);
+                // A word may end it, such as the stop.
+                if matches!(step, Step::Done(_)) {
+                    break;
+                }
             }
-            let step = reader.step(input, &mut got);
             (reader, step, got)
         };
         let (reader, step, got) = self.compute.run(turn).await.ok_or_else(panicked)?;

@@ -664,6 +664,7 @@ rotate_bytes = "big"
             ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\", or \"never\""),
             ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication; `admin.allow_remote = true` allows others"),
             ("[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), "10 admin.listen: expected the absolute path of a socket behind `unix:`"),
+            ("[sink.two]\ntype = \"elasticsearch\"\nurl = \"https://es\"\nindex = \"a\"\nsigv4 = \"es\"\nregion = \"r\"\nidentity = \"siem\"\n".to_owned(), "15 sink.two.identity: there is no [identity.siem]; there are none"),
             ("[sink.two]\ntype = 5\n".to_owned(), "10 sink.two.type: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = 640\n".to_owned(), "12 sink.two.mode: expected text, found a number"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x\"\nmode = \"0664x\"\n".to_owned(), "12 sink.two.mode: expected a mode of three octal digits such as \"0640\""),

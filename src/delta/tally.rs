@@ -27,7 +27,7 @@ const SHARDS: usize = 16;
 /// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of a table, and
 /// only the others a number.
 pub struct Tally {
-    counted: [Shard<HashSet<Fingerprint, Keyed>>; SHARDS],
+    counted: Box<[Shard<HashSet<Fingerprint, Keyed>>; SHARDS]>,
     /// How often, for those counted more than once.
     repeated: Shard<HashMap<Fingerprint, u64, Keyed>>,
     distinct: usize,
@@ -47,7 +47,7 @@ impl Tally {
     pub fn new(memory: impl Into<FingerprintMemory>, expected: u64) -> Self {
         let (keyed, memory) = (Keyed::new(), memory.into());
         let mut tally = Self {
-            counted: std::array::from_fn(|_| Shard { table: HashSet::with_hasher(keyed), taken: None }),
+            counted: Box::new(std::array::from_fn(|_| Shard { table: HashSet::with_hasher(keyed), taken: None })),
             repeated: Shard { table: HashMap::with_hasher(keyed), taken: None },
             distinct: 0,
             is_full: memory.fingerprints_max == 0,
@@ -62,7 +62,7 @@ impl Tally {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(self.memory.fingerprints_max);
         // Fingerprints are spread evenly, but not quite.
         let each = expected / SHARDS + expected / (8 * SHARDS);
-        for shard in &mut self.counted {
+        for shard in self.counted.iter_mut() {
             if each > shard.table.capacity() {
                 grow_set(shard, each, &self.memory.room);
             }

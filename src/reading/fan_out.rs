@@ -96,8 +96,12 @@ pub(super) struct FanOut {
     /// Accepted records that are in quarantine, and those of them that are refused again.
     pub(super) quarantined: QuarantinedPlaces,
     pub(super) refused_again: RefusedAgain,
-    /// The place of the last of those.
+    /// The place of the last record that was refused: a gap and what lies behind a cursor may both have it.
     refused_last: Option<u64>,
+    /// The place of the last record whose events were counted, likewise.
+    counted_last: Option<u64>,
+    /// Refused records that some output's gap has.
+    pub(super) refused_in_gap: Vec<Refused>,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
     open: Option<Open>,
@@ -109,7 +113,7 @@ pub(super) struct FanOut {
 pub struct Counts {
     pub new_records: u64,
     pub events: u64,
-    /// New records that cannot be decoded.
+    /// Records that cannot be decoded: new ones, and known ones that some output has not had.
     pub refused: u64,
     /// The latest time of a new event, in milliseconds since the epoch.
     pub latest_event_ms: Option<i64>,
@@ -138,6 +142,8 @@ impl FanOut {
             quarantined: QuarantinedPlaces::default(),
             refused_again: RefusedAgain::default(),
             refused_last: None,
+            counted_last: None,
+            refused_in_gap: Vec::new(),
             limits: plan.limits,
             counts: Counts::default(),
             open: None,
@@ -206,12 +212,19 @@ impl FanOut {
             if self.keeps_fingerprints {
                 open.fingerprints.push(record.hash.fingerprint());
             }
-            if let Some(refusal) = refusal {
-                let keeps_body = record.too_long.is_none() && self.counts.refused < self.limits.entries_per_object;
-                self.counts.refused += 1;
-                open.refused.push(refused(record, &refusal, keeps_body));
+        }
+        let is_lacked = match refusal {
+            Some(refusal) if !is_new && self.quarantined.is_tried_again(record.index) => {
+                self.note_refused_again(record, &refusal);
+                true
             }
-        } else if self.lacks_now(record, refusal.as_ref()) {
+            Some(refusal) => {
+                open.refused.extend(self.refuse(record, &refusal));
+                !is_new
+            }
+            None => !is_new && self.quarantined.withheld.contains(record.index),
+        };
+        if is_lacked {
             open.gap.push(record.index..record.index + 1);
         }
         self.open = Some(open);
@@ -223,23 +236,27 @@ impl FanOut {
             encode_record(context, &record.record, &record.hash, record.occurrence, &open.encoders, &mut open.encoded);
         let looked_up = context.looked_up();
         let events = events?;
-        if record.index >= self.accepted || self.quarantined.is_tried_again(record.index) {
-            self.counts.events += u64::from(events);
-            self.counts.looked_up += looked_up;
-        }
+        self.count(record.index, events, looked_up);
         Ok(())
     }
 
-    /// Whether who passes a known record lacks it: it is withheld, or was tried again and refused, which is noted.
-    fn lacks_now(&mut self, record: &Placed<'_>, refusal: Option<&Refusal>) -> bool {
-        let place = record.index;
-        match refusal {
-            Some(refusal) if self.quarantined.is_tried_again(place) => {
-                self.note_refused_again(record, refusal);
-                true
-            }
-            _ => self.quarantined.withheld.contains(place),
+    /// Counts the events of a record that is new, or that comes out of quarantine for the first time.
+    pub(super) fn count(&mut self, place: u64, events: u32, looked_up: LookedUp) {
+        let counts = place >= self.accepted || self.quarantined.is_news(place);
+        if counts && self.counted_last.replace(place) != Some(place) {
+            self.counts.events += u64::from(events);
+            self.counts.looked_up += looked_up;
         }
+    }
+
+    /// Counts a record that cannot be decoded. Returns what is kept of it, the first time.
+    pub(super) fn refuse(&mut self, record: &Placed<'_>, refusal: &Refusal) -> Option<Refused> {
+        if self.refused_last.replace(record.index) == Some(record.index) {
+            return None;
+        }
+        let keeps_body = record.too_long.is_none() && self.counts.refused < self.limits.entries_per_object;
+        self.counts.refused += 1;
+        Some(refused(record, refusal, keeps_body))
     }
 
     /// Notes a record that was tried again for some output and is refused.
@@ -272,14 +289,18 @@ impl FanOut {
     /// no output is left.
     pub(super) fn cut(&mut self, context: &Context<'_>, progress: &Progress) -> bool {
         let Some(open) = self.open.take() else { return self.least_cursor().is_some() };
-        let acceptance = (open.to > self.accepted).then(|| {
+        // A part has new records alone, or known ones.
+        let is_new = open.to > self.accepted;
+        let (new_refused, refused) = if is_new { (open.refused, Vec::new()) } else { (Vec::new(), open.refused) };
+        let refused: Arc<[Refused]> = refused.into();
+        let acceptance = is_new.then(|| {
             Arc::new(Acceptance {
                 feed: context.feed.into(),
                 before: self.accepted,
                 after: open.to,
                 fingerprints: open.fingerprints,
                 progress: progress.clone(),
-                refused: open.refused,
+                refused: new_refused,
             })
         });
         self.accepted = self.accepted.max(open.to);
@@ -297,13 +318,14 @@ impl FanOut {
             let form = Form::Onward { gap };
             let advance = Advance { object: context.object.clone(), before, after: open.to, form };
             self.outputs[at].cursor = open.to;
-            self.put(at, Part { acceptance: acceptance.clone(), ..self.part(advance, pieces[which].clone()) });
+            let part = self.part(advance, pieces[which].clone());
+            self.put(at, Part { acceptance: acceptance.clone(), refused: Arc::clone(&refused), ..part });
         }
         self.least_cursor().is_some()
     }
 
     pub(super) fn part(&self, advance: Advance, piece: Piece) -> Part {
-        Part { advance, provenance: Arc::clone(&self.provenance), acceptance: None, piece }
+        Part { advance, provenance: Arc::clone(&self.provenance), acceptance: None, refused: Arc::new([]), piece }
     }
 
     pub(super) fn put(&self, output: usize, part: Part) {

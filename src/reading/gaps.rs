@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::batch::{Advance, Form};
+use crate::batch::{Advance, Form, Part};
 use crate::delta::{Places, Ranges};
 use crate::event::Encoded;
 use crate::family::{Context, Refusal, encode_record};
@@ -60,7 +60,7 @@ impl FanOut {
                 None => encode_record(context, &record.record, &record.hash, record.occurrence, encoder, written),
             };
             let looked_up = context.looked_up();
-            // What cannot be decoded any more stays in the gap.
+            // What cannot be decoded stays in the gap.
             if events.is_ok() {
                 places.push(place..place + 1);
             }
@@ -73,24 +73,34 @@ impl FanOut {
             given.get_or_insert(events.map(|events| (events, looked_up)));
         }
         match given {
-            Some(given) if self.quarantined.is_tried_again(place) => self.note_tried_again(record, given),
-            _ => {}
+            Some(Ok((events, looked_up))) => self.count(place, events, looked_up),
+            Some(Err(refusal)) if self.quarantined.is_tried_again(place) => self.note_refused_again(record, &refusal),
+            Some(Err(refusal)) => {
+                let refused = self.refuse(record, &refusal);
+                self.refused_in_gap.extend(refused);
+                if self.refused_in_gap.len() as u64 >= self.limits.part_records {
+                    self.cut_refused(context);
+                }
+            }
+            None => {}
         }
     }
 
-    fn note_tried_again(&mut self, record: &Placed<'_>, given: Result<(u32, LookedUp), Refusal>) {
-        match given {
-            Ok((events, looked_up)) => {
-                self.counts.events += u64::from(events);
-                self.counts.looked_up += looked_up;
-            }
-            Err(refusal) => self.note_refused_again(record, &refusal),
+    /// Emits what is kept of records that stay in a gap, with a part that moves nothing.
+    fn cut_refused(&mut self, context: &Context<'_>) {
+        let Some(at) = self.outputs.iter().position(|output| !output.deferred) else { return };
+        if !self.refused_in_gap.is_empty() {
+            let cursor = self.outputs[at].cursor;
+            let advance = Advance::onward(context.object.clone(), cursor, cursor);
+            let refused = std::mem::take(&mut self.refused_in_gap).into();
+            self.put(at, Part { refused, ..self.part(advance, Encoded::default().into()) });
         }
     }
 
     /// Cuts and emits the records that came back.
     pub(super) fn cut_fillings(&mut self, context: &Context<'_>) {
         (0..self.outputs.len()).for_each(|at| self.cut_filling(context, at));
+        self.cut_refused(context);
     }
 
     fn cut_filling(&mut self, context: &Context<'_>, at: usize) {

@@ -501,6 +501,76 @@ mod tests {
         assert_eq!(given, expected);
     }
 
+    /// As [`decode`], but for records that begin with `{x`.
+    fn decode_less(
+        context: &Context<'_>,
+        record: &Record<'_>,
+        emit: &mut dyn FnMut(&Event<'_>),
+    ) -> Result<(), Refusal> {
+        if record.bytes.starts_with(b"{x") {
+            return Err(Refusal::new("it is of an older kind"));
+        }
+        decode(context, record, emit)
+    }
+
+    static OVERWRITTEN_LESS: Family = Family::of_lines(Growth::Overwritten, |_, _| LineRole::Record, decode_less);
+
+    #[test]
+    fn a_known_record_that_cannot_be_decoded_any_more_is_refused_and_lacked_by_who_has_not_had_it() {
+        let mut known = Known::default();
+        let content = b"{a}\n{x}\n{c}\n{xx}\n";
+        known.read(content, &RULES);
+        let less = Rules { family: &OVERWRITTEN_LESS, ..RULES };
+        // The third sink lacks the last record, which has come back, and the others by their order or out of scratch.
+        let mut filling = at(4);
+        assert!(filling.gap.insert(3));
+        for (outputs, refused) in [(vec![at(0)], [1, 3]), (vec![at(0), at(4), filling], [1, 3])] {
+            let count = outputs.len();
+            let (offers, summary) = known.deliver(content, outputs, &less);
+            let mut given: Vec<Given> = (0..count).map(|_| Given::default()).collect();
+            offers.iter().for_each(|Offer { output, part }| given[*output].take(part));
+            let events = ["{a}", "{c}"].map(|text| (text.to_owned(), id_of(text, 0))).to_vec();
+            let first = Given { onward: events, opened: BTreeSet::from([1, 3]), ..Given::default() };
+            assert_eq!(given[0], first);
+            assert!(given[1..].iter().all(|given| *given == Given::default()), "{given:?}");
+            let of = |part: &Part| part.refused.iter().map(|refused| refused.place).collect::<Vec<_>>();
+            let mut noted: Vec<u64> = offers.iter().flat_map(|offer| of(&offer.part)).collect();
+            noted.sort_unstable();
+            assert_eq!(noted, refused, "each once");
+            let body = offers.iter().flat_map(|offer| offer.part.refused.iter()).find(|refused| refused.place == 1);
+            assert_eq!(zstd::decode_all(&*body.unwrap().body_zstd.clone().unwrap()).unwrap(), b"{x}");
+            assert_eq!(summary.counts.refused, 2);
+        }
+        let mut lacking = at(4);
+        assert!(lacking.gap.insert(3));
+        let (offers, _) = known.deliver(content, vec![lacking], &less);
+        let noted: Vec<u64> = offers.iter().flat_map(|offer| offer.part.refused.iter()).map(|one| one.place).collect();
+        assert_eq!(noted, [3], "though nothing is given");
+        // In quarantine they are withheld.
+        let mut quarantined = QuarantinedPlaces::default();
+        assert!(quarantined.withheld.insert(1) && quarantined.withheld.insert(3));
+        let driver = Driver { content, accepted: &known.fingerprints, piece: 100 };
+        let deliver = Deliver { before: known.progress.clone(), quarantined, ..to(vec![at(0)]) };
+        let (offers, summary) = driver.drive(super::deliver(plan(&OVERWRITTEN_LESS, content, LIMITS), deliver));
+        let mut given = Given::default();
+        offers.iter().for_each(|Offer { part, .. }| given.take(part));
+        assert_eq!((given.opened, summary.unwrap().counts.refused), (BTreeSet::from([1, 3]), 0));
+        assert!(offers.iter().all(|offer| offer.part.refused.is_empty()));
+    }
+
+    #[test]
+    fn the_events_of_what_is_tried_again_count_until_some_sink_has_had_them() {
+        let mut known = Known::default();
+        let content = b"{a}\n{b}\n{c}\n";
+        known.read(content, &RULES);
+        let mut quarantined = QuarantinedPlaces { listed: BTreeSet::from([0, 1]), ..QuarantinedPlaces::default() };
+        assert!(quarantined.delivered.insert(1));
+        let driver = Driver { content, accepted: &known.fingerprints, piece: 100 };
+        let deliver = Deliver { before: known.progress.clone(), quarantined, ..to(vec![at(0)]) };
+        let (_, summary) = driver.drive(super::deliver(plan(&OVERWRITTEN, content, LIMITS), deliver));
+        assert_eq!(summary.unwrap().counts.events, 1);
+    }
+
     #[test]
     fn what_is_tried_again_is_given_to_who_lacks_it_and_lacked_where_it_is_refused_once_more() {
         let mut known = Known::default();
@@ -526,7 +596,9 @@ mod tests {
             let mut given = vec![Given::default(), Given::default()];
             offers.iter().for_each(|Offer { output, part }| given[*output].take(part));
             assert_eq!(given, expected);
-            let RefusedAgain { listed, further, first_further } = summary.unwrap().refused_again;
+            let summary = summary.unwrap();
+            assert_eq!(summary.counts.events, 1, "once, whoever gets it");
+            let RefusedAgain { listed, further, first_further } = summary.refused_again;
             assert!(listed.len() == 1 && listed[&1].contains("it has no end"), "{listed:?}");
             let (ordinal, why) = first_further.unwrap();
             assert!((further, ordinal) == (1, 3) && why.contains("50 bytes long"), "{further}, {ordinal}: {why}");

@@ -20,6 +20,8 @@ pub struct QuarantinedPlaces {
     pub listed: BTreeSet<u64>,
     /// They are tried again, and share an entry.
     pub further: Places,
+    /// Of those that are tried again, those that some sink has had: their events were counted then.
+    pub delivered: Places,
 }
 
 /// Records that were tried again and cannot be decoded now either.
@@ -36,6 +38,11 @@ pub struct RefusedAgain {
 impl QuarantinedPlaces {
     pub(super) fn is_tried_again(&mut self, place: u64) -> bool {
         self.listed.contains(&place) || self.further.contains(place)
+    }
+
+    /// Whether the record is tried again and no sink has had it.
+    pub(super) fn is_news(&mut self, place: u64) -> bool {
+        self.is_tried_again(place) && !self.delivered.contains(place)
     }
 
     /// Whether no sink gets the record.

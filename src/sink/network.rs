@@ -8,8 +8,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, DeserializeSeed, MapAccess};
 use serde::{Deserialize, Deserializer};
 
+use crate::sink::DeliveryError;
+use crate::sink::http::body::Compression;
 use crate::sink::table::{Own, TableKeys};
-use crate::transport::ServiceConfig;
+use crate::transport::{FieldName, Headers, ServiceConfig, ServiceError};
 
 /// The keys that the tables of all sinks over HTTP have.
 pub const NETWORK_KEYS: &[&str] =
@@ -39,6 +41,25 @@ impl TableKeys for ServiceConfig {
             _ => self.allow_link_local = map.next_value()?,
         }
         Ok(())
+    }
+}
+
+/// The header of a request whose body is of this type and compressed so.
+pub(super) fn headers_of(media_type: &str, compression: Compression) -> Result<Headers, ServiceError> {
+    let mut headers = Headers::default();
+    headers.set(&FieldName::from_static("content-type"), media_type)?;
+    if let Some(encoding) = compression.content_encoding() {
+        headers.set(&FieldName::from_static("content-encoding"), encoding)?;
+    }
+    Ok(headers)
+}
+
+impl From<ServiceError> for DeliveryError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Unavailable(reason) => Self::unavailable(reason),
+            ServiceError::Misconfigured(reason) => Self::Misconfigured(reason),
+        }
     }
 }
 

@@ -114,6 +114,9 @@ impl Progress {
         let mut refused = Vec::new();
         let mut reasons = self.refused_events();
         let mut next = reasons.next();
+        if next.is_none() {
+            return Some(Receipt { state: None, refused });
+        }
         let events = batch.parts.iter().flat_map(|part| part.piece.events().map(move |event| (part, event)));
         for (number, (part, (head, line))) in (0..).zip(events) {
             let Some((_, reason)) = next.filter(|(refused, _)| *refused == number) else { continue };

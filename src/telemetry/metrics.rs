@@ -71,7 +71,7 @@ pub struct Metrics {
     /// `notifications_total{queue,disposition}`: what became of each notification.
     pub notifications: Counters<2>,
     pub left_out: LeftOut,
-    /// `events_received_total`: events decoded out of new records.
+    /// `events_received_total`: events decoded out of new records, and out of records that left quarantine, once each.
     pub events_received: Counter,
     /// `events_sent_total{sink}`: events a sink has acknowledged and the checkpoint store has committed.
     pub events_sent: Counters<1>,
@@ -218,7 +218,7 @@ impl Metrics {
                 ["queue", "disposition"],
             ),
             left_out: LeftOut::new(&mut of),
-            events_received: of.counter("events_received", "Events decoded out of new records"),
+            events_received: of.counter("events_received", "Events decoded, each counted once"),
             events_sent: of.counters("events_sent", "Events acknowledged by the sink and committed", ["sink"]),
             events_filtered: of.counters("events_filtered", "Events that a sink's filter left out", ["sink", "feed"]),
             duplicates_suppressed: of.counters("duplicates_suppressed", "Repeats recognised as such", ["kind"]),

@@ -1,4 +1,4 @@
-//! The one HTTP client for services other than AWS: TLS, credentials, limits on time and length, what a status means.
+//! The one HTTP client for services without an SDK: TLS, credentials, limits on time and length, what a status means.
 
 mod address;
 
@@ -30,6 +30,7 @@ pub use client::{Client, HttpRequest, Reply};
 pub use endpoint::{Endpoint, EndpointError, Location};
 pub use error::{ServiceError, ServiceOpenError, TransportError};
 pub use headers::{FieldName, Headers};
+pub use mask::{TOLD_CHARACTERS, in_one_line};
 pub use service::{Answer, Post, Service, ServiceConfig};
 pub use status::{Outcome, StatusClass, StatusConfig, outcome};
 pub use tls::{TlsConfig, TlsVersion};

@@ -112,6 +112,14 @@ pub struct Answer {
     pub said: String,
 }
 
+impl Answer {
+    /// Its status and its words, as a reason.
+    pub fn reason(&self) -> String {
+        let Self { reply, said } = self;
+        if said.is_empty() { format!("status {}", reply.status) } else { format!("status {}: {said}", reply.status) }
+    }
+}
+
 /// A service that is open. All lanes of a sink share it.
 pub struct Service {
     config: ServiceConfig,

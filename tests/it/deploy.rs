@@ -173,17 +173,27 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_index_templates_name_every_field_that_is_written_and_no_log_adds_one() {
-    let fixtures = |ends: &str| -> Vec<Value> {
-        let families = std::fs::read_dir(root().join("tests/fixtures")).unwrap().map(|entry| entry.unwrap().path());
-        let files = families.flat_map(|family| std::fs::read_dir(family).unwrap().map(|entry| entry.unwrap().path()));
-        let files = files.filter(|file| file.to_str().unwrap().ends_with(ends));
-        let texts: Vec<String> = files.map(|file| std::fs::read_to_string(file).unwrap()).collect();
-        let lines = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.find('{').map(|at| &line[at..]));
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    let decoded = |encoding: &str| -> Vec<Value> {
+        let fixtures = [
+            ("databricks", "auditlogs_7.json"),
+            ("immuta", "mixed.log"),
+            ("lakefs", "rows.jsonl"),
+            ("s3_access", "2024-02-12-08-00-00-0A1B2C3D4E5F6789"),
+            ("ydb", "common.log"),
+            ("ydb", "stream.log"),
+        ];
+        let of = |(family, name): (&str, &str)| {
+            let fixture = root().join("tests/fixtures").join(family).join(name);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
+            command.args(["decode", "--family", family, "--encoding", encoding, "--raw-data"]).arg(fixture);
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let texts: Vec<String> = fixtures.into_iter().map(of).collect();
+        texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    for (encoding, ends) in [("ocsf", ".events.jsonl"), ("ecs", ".ecs.tsv")] {
-        let events = fixtures(ends);
-        assert!(events.len() > 20, "{encoding}");
+    for encoding in ["ocsf", "ecs"] {
+        let events = decoded(encoding);
+        assert!(events.len() > 50, "{encoding}");
         for product in ["elasticsearch", "opensearch"] {
             let template: Value = serde_json::from_str(&read(&format!("deploy/{product}/{encoding}.json"))).unwrap();
             let mappings = &template["template"]["mappings"];

@@ -1,12 +1,13 @@
 //! What is requeued out of quarantine reaches each sink once, whatever befalls the sinks, the object and the process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::quarantine::{HIGH, LINE_BYTES, LOW, REFUSED, listed, long, once_under, quarantine, requeue_all};
 use super::support::chance::Chance;
-use super::support::daemon::Start;
+use super::support::daemon::{Daemon, Start};
 use super::support::outage::Outage;
-use super::support::records::{access_lines, assert_once_each, lines_of, object, record};
+use super::support::records::{access_lines, assert_once_each, object, record};
 use super::support::waiting::{SOON, eventually, moment};
 use super::support::world::{KEY, World};
 
@@ -105,33 +106,92 @@ fn one_that_is_purged_on_its_way_reaches_no_other_sink() {
     has_had(&world, "late", &[record(0), record(2)]);
 }
 
-#[test]
-fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_gone() {
-    let lines = access_lines(3);
+/// The sinks `out` and `late` of a feed that is set up for another kind of log, as long as the environment says so.
+fn misconfigured() -> (World, PathBuf) {
     let world = World::new().impatient();
     let source = world.path("source");
     std::fs::create_dir(&source).unwrap();
-    let feed = format!("directory = {source:?}\nkeys = [\"**\"]\nsinks = [\"out\", \"late\"]");
-    let world = world.with(&format!("[feed.audit]\n{feed}\n")).with_file("out").with_file("late");
-    let family = "AUDITFERRY__FEED__AUDIT__FAMILY";
-    world.write("access.log", &object(&lines));
-    // The feed was set up for another kind of log.
-    let start = |arguments: &[&str]| world.run(arguments).expecting(&REFUSED).expecting(&AWAY);
-    assert!(start(&["--once"]).with_environment(family, "databricks").spawn().end().success());
-    std::fs::remove_file(source.join("access.log")).unwrap();
+    let feed = format!("directory = {source:?}\nkeys = [\"**\"]\nscan_every = \"1s\"\nsinks = [\"out\", \"late\"]");
+    (world.with(&format!("[feed.audit]\n{feed}\n")).with_file("out").with_file("late"), source)
+}
+
+const FAMILY: &str = "AUDITFERRY__FEED__AUDIT__FAMILY";
+
+fn start(world: &World, arguments: &[&str], family: &str) -> Start {
+    world.run(arguments).expecting(&REFUSED).expecting(&AWAY).with_environment(FAMILY, family)
+}
+
+fn requeue_as(world: &World, family: &str) {
     let config = world.path("auditferry.toml");
     let arguments = ["quarantine", "requeue", "--config", config.to_str().unwrap(), "--all"];
-    let requeue = Start::new(&arguments, config.parent().unwrap()).with_environment(family, "s3_access");
+    let requeue = Start::new(&arguments, config.parent().unwrap()).with_environment(FAMILY, family);
     assert!(requeue.spawn().end().success());
+}
+
+#[test]
+fn one_whose_bytes_were_kept_reaches_a_sink_that_was_away_though_its_object_is_gone() {
+    let lines = access_lines(3);
+    let (world, source) = misconfigured();
+    world.write("access.log", &object(&lines));
+    assert!(start(&world, &["--once"], "databricks").spawn().end().success());
+    std::fs::remove_file(source.join("access.log")).unwrap();
+    requeue_as(&world, "s3_access");
     let outage = Outage::of(&world.output("late"));
-    start(&["--once"]).with_environment(family, "s3_access").spawn().end();
+    start(&world, &["--once"], "s3_access").spawn().end();
     has_had(&world, "out", &lines);
     outage.end();
     for _ in 0..2 {
-        start(&["--once"]).with_environment(family, "s3_access").spawn().end();
-        has_had(&world, "out", &lines);
-        assert_once_each(&lines_of(&world.output("late")), &lines);
+        start(&world, &["--once"], "s3_access").spawn().end();
+        ["out", "late"].iter().for_each(|sink| has_had(&world, sink, &lines));
     }
+}
+
+/// The daemon's sink `late` is away, and new objects do not wait for it any more.
+fn goes_on_without_late(daemon: &Daemon) {
+    let is_behind = || daemon.metric("auditferry_sink_behind", &["sink=\"late\""]) == 1.0;
+    eventually("the daemon goes on without the sink", SOON, is_behind);
+}
+
+#[test]
+fn the_events_of_one_are_counted_once_however_often_it_is_read() {
+    let world = two_sinks();
+    let lines = [record(0), long(1), record(2)];
+    world.write(KEY, &object(&lines));
+    once_under(&world, LOW);
+    let outage = Outage::of(&world.output("late"));
+    let daemon = world.run(&[]).with_environment(LINE_BYTES, HIGH).expecting(&REFUSED).expecting(&AWAY).at_work();
+    world.write("workspaceId=1/date=2026-01-01/more.json", &object(&[record(3)]));
+    goes_on_without_late(&daemon);
+    requeue_all(&world);
+    world.comes_to("out", 4);
+    let entries = listed(&world);
+    assert_eq!(entries.len(), 1, "the other sink has not had it");
+    outage.end();
+    eventually("the other sink has had it too", SOON, || listed(&world).is_empty());
+    assert_eq!(daemon.metric("auditferry_events_received_total", &[]), 2.0, "that of the new object, and its own");
+    assert!(daemon.stop().success());
+    let all = [&lines[..], &[record(3)]].concat();
+    ["out", "late"].iter().for_each(|sink| has_had(&world, sink, &all));
+}
+
+#[test]
+fn the_events_of_one_whose_bytes_were_kept_are_counted_once() {
+    let lines = access_lines(4);
+    let (world, source) = misconfigured();
+    world.write("access.log", &object(&lines[..3]));
+    assert!(start(&world, &["--once"], "databricks").spawn().end().success());
+    std::fs::remove_file(source.join("access.log")).unwrap();
+    let outage = Outage::of(&world.output("late"));
+    let daemon = start(&world, &[], "s3_access").at_work();
+    world.write("more.log", &object(&lines[3..]));
+    goes_on_without_late(&daemon);
+    requeue_as(&world, "s3_access");
+    world.comes_to("out", 4);
+    outage.end();
+    world.comes_to("late", 4);
+    assert_eq!(daemon.metric("auditferry_events_received_total", &[]), 4.0);
+    assert!(daemon.stop().success());
+    ["out", "late"].iter().for_each(|sink| has_had(&world, sink, &lines));
 }
 
 #[test]
@@ -155,4 +215,25 @@ fn a_batch_that_was_sealed_before_somebody_asked_for_a_record_in_its_midst_is_ma
     once_under(&world, HIGH);
     has_had(&world, "out", &lines);
     has_had(&world, "late", &lines);
+}
+
+#[test]
+fn a_record_that_one_sink_has_had_and_that_cannot_be_decoded_any_more_waits_for_the_other_in_quarantine() {
+    let world = two_sinks();
+    let lines = [record(0), long(1), record(2)];
+    world.write(KEY, &object(&lines));
+    let outage = Outage::of(&world.output("late"));
+    once_without_late(&world);
+    has_had(&world, "out", &lines);
+    outage.end();
+    for _ in 0..2 {
+        once_under(&world, LOW);
+        has_had(&world, "late", &[record(0), record(2)]);
+        let entries = listed(&world);
+        assert!(entries.len() == 1 && entries[0]["ordinal"] == 1, "{entries:?}");
+    }
+    requeue_all(&world);
+    once_under(&world, HIGH);
+    assert!(listed(&world).is_empty());
+    ["out", "late"].iter().for_each(|sink| has_had(&world, sink, &lines));
 }

@@ -7,6 +7,7 @@ use std::fs;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::quarantine::{listed, requeue_all};
 use super::support::aws::fresh;
 use super::support::daemon::{Daemon, Start};
 use super::support::elasticsearch::{Elasticsearch, error};
@@ -175,6 +176,8 @@ fn an_event_that_the_mapping_refuses_goes_to_quarantine_and_the_others_are_store
         let reason = told(&daemon, IS_REFUSED, "reason");
         assert!(reason.contains("_parsing_exception: status 400"), "{reason}");
         assert!(reason.contains("sessionId") && !reason.contains("hush"), "{reason}");
+        let entries = listed(&world);
+        assert_eq!((entries.len(), &entries[0]["place"], &entries[0]["sink"]), (1, &json!(37), &json!("out")));
         stop(daemon);
         let documents = documents(receiver, &name);
         assert_eq!(documents.len(), 99);
@@ -274,10 +277,13 @@ fn a_document_in_the_failure_store_is_not_in_its_data_stream() {
         daemon.counts("auditferry_records_quarantined_total", &["kind=\"event\""], refused);
         if refused > 0.0 {
             assert!(told(&daemon, IS_REFUSED, "reason").starts_with("failure_store:"));
+            receiver.judges(|_| None);
+            requeue_all(&world);
+            takes(&receiver, 30);
         }
         assert_eq!(daemon.metric("auditferry_records_quarantined_total", &["kind=\"event\""]), refused);
         stop(daemon);
-        assert_eq!(stored(&receiver), once_each((0..30).filter(|n| *n != 7)));
+        assert_eq!(stored(&receiver), once_each((0..30).filter(|n| *n != 7 || refused > 0.0)));
     }
 }
 

@@ -53,7 +53,8 @@ fn in_the_simulation_every_seed_keeps_the_promises() {
     let work = || {
         while failed.lock().unwrap().len() < FAILED_MAX {
             let Some(seed) = left.lock().unwrap().next() else { break };
-            let mut outcome = run(seed, &[]);
+            let ran = std::panic::catch_unwind(|| run(seed, &[]));
+            let mut outcome = ran.unwrap_or_else(|_| panic!("seed {seed} ends in a panic"));
             if outcome.is_good() && seed.is_multiple_of(TWICE_EACH) {
                 let again = run(seed, &[]);
                 assert_eq!(outcome.digest, again.digest, "seed {seed} goes another way the second time");

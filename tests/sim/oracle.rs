@@ -98,7 +98,7 @@ pub fn at_delete(state: &mut State, key: &Key, version: usize, message: u64) {
         return;
     }
     let mut read = may_serve.iter().filter(|written| written.was_answered && !written.is_damaged);
-    if read.clone().any(|written| is_served(written)) {
+    if read.clone().any(is_served) {
         return;
     }
     let why = match read.next() {

@@ -284,8 +284,8 @@ impl State {
     }
 
     /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
-    /// restored, and some of those that are damaged are written once more. Limits are mended, for the process that begins
-    /// next, and what is in quarantine is tried again then.
+    /// restored, and some of those that are damaged are written once more. Where lines were limited, they are not for the
+    /// process that begins next, and what is in quarantine is tried again then.
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
@@ -310,7 +310,7 @@ impl State {
             stop.request();
         }
         let now_ms = self.now_ms();
-        let requeues_in = Some(self.process + u32::from(self.setting.limits_lines));
+        let requeues_in = self.setting.limits_lines.then_some(self.process + 1);
         Healed {
             began_ms: now_ms,
             at_ms: now_ms,

@@ -100,7 +100,7 @@ pub(super) fn part(from: u64, to: u64, is_new: bool) -> Part {
     }
     let provenance = Provenance { feed: "dbx".into(), family: "databricks", object: object(), version };
     let advance = Advance::onward(object(), from, to);
-    Part { advance, provenance: Arc::new(provenance), acceptance, piece: encoded.into() }
+    Part { advance, provenance: Arc::new(provenance), acceptance, refused: Arc::new([]), piece: encoded.into() }
 }
 
 pub(super) fn lane(sink: &str) -> Lane {

@@ -38,6 +38,7 @@ fn part(before: u64, after: u64) -> Part {
         advance: Advance::onward(object(), before, after),
         provenance: provenance(),
         acceptance: None,
+        refused: Arc::new([]),
         piece: Encoded { bytes: b"events\n".to_vec(), ends: vec![7], ..Encoded::default() }.into(),
     }
 }
@@ -49,6 +50,10 @@ pub(in crate::checkpoint) fn accepting(records: &[&str]) -> Part {
 
 /// The same, behind those that are accepted.
 fn accepting_from(before: u64, records: &[&str]) -> Part {
+    Part { acceptance: Some(Arc::new(acceptance(before, records))), ..part(before, before + records.len() as u64) }
+}
+
+fn acceptance(before: u64, records: &[&str]) -> Acceptance {
     let refused =
         records.iter().zip(before..).filter(|(record, _)| record.starts_with('!')).map(|(record, at)| Refused {
             ordinal: at,
@@ -60,15 +65,14 @@ fn accepting_from(before: u64, records: &[&str]) -> Part {
             body_zstd: Some(BODY.to_vec()),
         });
     let after = before + records.len() as u64;
-    let acceptance = Acceptance {
+    Acceptance {
         feed: "dbx".into(),
         before,
         after,
         fingerprints: records.iter().map(|record| hash(record).fingerprint()).collect(),
         progress: Progress { accepted: after, content_records: after, ..Progress::default() },
         refused: refused.collect(),
-    };
-    Part { acceptance: Some(Arc::new(acceptance)), ..part(before, after) }
+    }
 }
 
 /// A part that fills these places of a gap.
@@ -82,7 +86,7 @@ pub(in crate::checkpoint) fn entries_of(in_all: u64, of_object: u64) -> Quaranti
 
 /// The places of the object's records that are in quarantine.
 async fn quarantined_positions(store: &Store) -> Vec<u64> {
-    let QuarantinedPlaces { mut closed, mut withheld, listed, mut further } =
+    let QuarantinedPlaces { mut closed, mut withheld, listed, mut further, .. } =
         store.quarantine.quarantined_places(&object(), 0).await.unwrap();
     closed.insert_places(&mut withheld);
     closed.insert_places(&mut further);
@@ -153,6 +157,46 @@ async fn a_requeued_record_is_lacked_once_by_each_sink_that_was_past_it_and_leav
         assert_eq!(store.quarantine.quarantine_size().await.unwrap().entries("record"), 0);
         assert_eq!(store.quarantine.open_requeued(object()).await.unwrap(), None);
         assert!(!is_requeued(&store).await);
+    }
+}
+
+#[tokio::test]
+async fn an_accepted_record_that_one_sink_cannot_have_is_quarantined_once_and_lacked_by_who_has_not_had_it() {
+    for site in sites() {
+        let store = site.open_with(1000.into());
+        deliver(&store, "a", vec![accepting(&["one", "two", "three"])]).await;
+        for sink in ["b", "c"] {
+            let gap = Form::Onward { gap: Ranges::from(1..2) };
+            let Acceptance { refused, .. } = acceptance(0, &["one", "!two", "three"]);
+            let passing = Part {
+                advance: Advance { form: gap, ..Advance::onward(object(), 0, 3) },
+                refused: refused.into(),
+                ..part(0, 3)
+            };
+            let sealed = sealed_of(&store, sink, vec![passing]).await;
+            let committed = store.positions.commit(&sealed, &receipt(&sealed), 5).await.unwrap();
+            assert!(committed.gap_changes().is_empty(), "it has not vanished");
+            let shown = |entry: &Entry| (entry.id, entry.ordinal, entry.reason.clone());
+            assert_eq!(site.entries().iter().map(shown).collect::<Vec<_>>(), [(1, Some(1), "no JSON".to_owned())]);
+            assert_eq!((lacks(&store, "a").await, lacks(&store, sink).await), (vec![], vec![1]));
+        }
+        let places = store.quarantine.quarantined_places(&object(), 0).await.unwrap();
+        assert_eq!((held(places.withheld), held(places.closed)), (vec![1], vec![]));
+        assert_eq!(store.quarantine.open_requeued(object()).await.unwrap(), None, "nobody asks for it");
+        site.requeue();
+        let up_to = store.quarantine.open_requeued(object()).await.unwrap().unwrap();
+        assert_eq!(
+            (lacks(&store, "a").await, lacks(&store, "b").await),
+            (vec![], vec![1]),
+            "who has had it has had it"
+        );
+        for (sink, left) in [("b", 1), ("c", 0)] {
+            let tried = store.quarantine.quarantined_places(&object(), 0).await.unwrap();
+            assert_eq!((held(tried.delivered), tried.listed.len()), (vec![1], 1), "by the first sink");
+            deliver(&store, sink, vec![filling(1, 2)]).await;
+            let (delivered, _) = retried_of(&store, &["a", "b", "c"], up_to, RefusedAgain::default()).await;
+            assert_eq!((delivered, site.entries().len()), (1 - left, left as usize));
+        }
     }
 }
 

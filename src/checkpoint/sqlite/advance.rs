@@ -9,7 +9,7 @@ use super::refusals::Refusals;
 use super::rows::{self, ObjectRow};
 use super::writer::in_savepoint;
 use super::{Shared, SqliteStore, backlog, batches, fingerprints, freshness, quarantine, retry};
-use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part};
+use crate::batch::{Acceptance, Advance, Form, Lane, Manifest, Part, Refused};
 use crate::checkpoint::{
     Answer, Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineLimits, Seal, Sealed, StoreError,
 };
@@ -122,6 +122,7 @@ fn write_seal(shared: &Shared, connection: &Connection, seal: Seal) -> Result<Se
         if let Some(acceptance) = &part.acceptance {
             accept(shared.quarantine, connection, part, acceptance, now_ms)?;
         }
+        refuse_known(shared.quarantine, connection, part, now_ms)?;
     }
     let seq = batches::next_seq(connection, &lane)?;
     let manifest = Manifest::new(&shared.instance, &lane, seq, &encoder, limits, &parts);
@@ -253,6 +254,20 @@ fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance, places: u64) {
 
 fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreError> {
     ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
+}
+
+/// Quarantines accepted records that a part's sink did not get since they cannot be decoded now: who passes them lacks
+/// them, as if they had been requeued and refused again. What is in quarantine already is left as it is.
+fn refuse_known(limits: QuarantineLimits, connection: &Connection, part: &Part, now_ms: i64) -> Result<(), StoreError> {
+    if part.refused.is_empty() {
+        return Ok(());
+    }
+    let object = &part.advance.object;
+    let row = known(connection, object)?;
+    let mut there = retry::quarantined(connection, object)?;
+    let new: Vec<Refused> = part.refused.iter().filter(|refused| !there.contains(refused.place)).cloned().collect();
+    quarantine::records(limits, connection, &part.provenance.feed, part, &new, now_ms)?;
+    retry::lack(connection, row.id, &new)
 }
 
 /// Appends new records to the object's accepted sequence, unless another sink's batch has done so already.

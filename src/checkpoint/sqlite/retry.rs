@@ -12,6 +12,7 @@ use super::position::SinkRow;
 use super::refused::{KEPT, bounded};
 use super::rows::{ObjectRow, count, int};
 use super::{batches, events, requeue};
+use crate::batch::Refused;
 use crate::checkpoint::{KeptRecord, Retried, StoreError};
 use crate::delta::Places;
 use crate::notification::ObjectId;
@@ -86,9 +87,18 @@ pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> R
     found.further.remove_places(&mut closed);
     let mut withheld = found.all.clone();
     withheld.remove_places(&mut closed);
-    withheld.remove_places(&mut found.asked(false));
+    let (mut asked, mut delivered) = (found.asked(false), Places::default());
+    withheld.remove_places(&mut asked);
+    let some = if asked.is_empty() { Vec::new() } else { sinks(connection, row.id)? };
+    for sink in some {
+        let owner = Owner::Gap { object_id: row.id, sink: &sink };
+        let mut had = asked.clone();
+        had.truncate(SinkRow::find(connection, row.id, &sink)?.accepted);
+        had.remove_places(&mut places::load(connection, owner, from..=u64::MAX)?);
+        delivered.insert_places(&mut had);
+    }
     let listed = found.listed.into_keys().collect();
-    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further })
+    Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further, delivered })
 }
 
 /// The places of records that are asked for by requests up to number `up_to` and whose bytes are kept.
@@ -155,6 +165,19 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     places::save(connection, owner, &mut opened)?;
     events::open(connection, object, row.id, is_sealed)?;
     Ok(up_to)
+}
+
+/// Adds these accepted records, which are new in quarantine, to those that who passes them lacks.
+pub(super) fn lack(connection: &Connection, object_id: i64, records: &[Refused]) -> Result<(), StoreError> {
+    let owner = Owner::Requeued { object_id };
+    let mut opened = places::load(connection, owner, ALL)?;
+    records.iter().for_each(|refused| _ = opened.insert(refused.place));
+    places::save(connection, owner, &mut opened)
+}
+
+/// The places of the object's records in quarantine.
+pub(super) fn quarantined(connection: &Connection, object: &ObjectId) -> Result<Places, StoreError> {
+    Ok(InQuarantine::load(connection, object, 0, u64::MAX)?.all)
 }
 
 /// The sinks that have had anything of an object, or are about to.

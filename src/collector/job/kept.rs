@@ -102,6 +102,7 @@ fn part(
         advance: Advance::fill(object.clone(), Ranges::from(place..place + 1)),
         provenance: Arc::new(provenance),
         acceptance: None,
+        refused: Arc::new([]),
         piece,
     }
 }

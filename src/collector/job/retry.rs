@@ -11,6 +11,7 @@ use crate::collector::progress::Progress;
 use crate::collector::report::limited;
 use crate::collector::services::Services;
 use crate::collector::users;
+use crate::delta::Places;
 use crate::notification::ObjectId;
 use crate::object::ReadError;
 use crate::reading::RefusedAgain;
@@ -27,6 +28,8 @@ pub(super) struct Retry {
     progress: Arc<Progress>,
     /// The last request that was taken up.
     up_to: u64,
+    /// Records whose events some sink has had.
+    delivered: Places,
 }
 
 impl Retry {
@@ -43,6 +46,7 @@ impl Retry {
             sinks: task.sinks.clone(),
             progress: Arc::clone(&task.progress),
             up_to,
+            delivered: Places::default(),
         }))
     }
 
@@ -73,6 +77,9 @@ impl Retry {
             limited!(reporter, INFO, feed, "an object came out of quarantine", %feed, %object);
         }
         let kept = self.services.store.quarantine.kept_places(&self.object, self.up_to).await?;
+        if !kept.is_empty() {
+            self.delivered = self.services.store.quarantine.quarantined_places(&self.object, 0).await?.delivered;
+        }
         for places in kept.chunks(RECORDS_AT_ONCE) {
             self.deliver(places, &mut refused, &mut deferred).await?;
         }
@@ -90,7 +97,7 @@ impl Retry {
         refused: &mut RefusedAgain,
         deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {
-        let services = &self.services;
+        let services = Arc::clone(&self.services);
         for &sink in &self.sinks {
             // What the batch in hand does to the sink's gap is not known yet.
             if services.workers[sink].holds(&self.object) && !deferred.contains(&sink) {
@@ -108,14 +115,14 @@ impl Retry {
     }
 
     async fn offer(
-        &self,
+        &mut self,
         places: &[u64],
         sinks: &[SinkId],
         trackers: &[Tracker],
         refused: &mut RefusedAgain,
         deferred: &mut Vec<SinkId>,
     ) -> Result<(), JobError> {
-        let services = &self.services;
+        let services = Arc::clone(&self.services);
         let names: Vec<Arc<str>> = sinks.iter().map(|&sink| Arc::clone(&services.workers[sink].name)).collect();
         let mut stands = services.store.positions.position(&self.object, &names).await?.sinks;
         for &place in places {
@@ -141,8 +148,11 @@ impl Retry {
                 }
             };
             refused.listed.remove(&place);
-            services.metrics.events_received.inc_by(decoded.pieces.first().map_or(0, |piece| piece.ends.len() as u64));
-            users::count(&services.metrics, &self.feed.name, decoded.looked_up);
+            if !self.delivered.contains(place) {
+                let events = decoded.pieces.first().map_or(0, |piece| piece.ends.len());
+                services.metrics.events_received.inc_by(events as u64);
+                users::count(&services.metrics, &self.feed.name, decoded.looked_up);
+            }
             for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {
                 let encoder = self.feed.encoder_at(sinks[at]).unwrap_or_default();
                 let part = kept::part_of_record(&self.feed, &self.object, &record, decoded.pieces[encoder.0].clone());

@@ -12,12 +12,10 @@ use crate::batch::{Request, RequestEvent, Selection};
 use crate::event::{Choices, EventId, moment};
 use crate::sink::http::body::Compression;
 use crate::sink::{Delivery, DeliveryError, Receipt, Template};
+use crate::transport::{TOLD_CHARACTERS, in_one_line};
 
 /// The most that stands around an event: the line before it with the longest name of an index, and its time.
 pub(super) const ENVELOPE_BYTES_MAX: u32 = 365;
-
-/// The most characters of a reason that are told.
-const TOLD_CHARACTERS: usize = 200;
 
 /// What is said where the receiver takes no ids.
 pub(super) const NO_IDS: &str = "it takes no ids, as a serverless collection for time series: set `ids = false`, and expect an event at least once there";
@@ -224,14 +222,7 @@ fn told(created: &Created) -> String {
     if !reason.is_empty() {
         told.push_str(": ");
     }
-    for character in reason.chars().take(TOLD_CHARACTERS) {
-        let is_separator = matches!(character, '\u{2028}' | '\u{2029}' | '\u{202e}');
-        if character.is_control() || is_separator {
-            told.extend(character.escape_default());
-        } else {
-            told.push(character);
-        }
-    }
+    told.push_str(&in_one_line(reason.chars().take(TOLD_CHARACTERS)));
     told
 }
 

@@ -13,10 +13,9 @@ use serde::Deserialize;
 use crate::batch::{Request, RequestLimits};
 use crate::event::Choices;
 use crate::identity::Identity;
+use crate::sink::network::headers_of;
 use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Sink};
-use crate::transport::{
-    AwsSigner, FieldName, Headers, Outcome, Post, Service, ServiceConfig, ServiceError, TransportError, outcome,
-};
+use crate::transport::{AwsSigner, Outcome, Post, Service, ServiceConfig, ServiceError, TransportError, outcome};
 use bulk::{Bulk, Documents};
 
 pub use config::ElasticsearchConfig;
@@ -133,20 +132,20 @@ impl ElasticsearchSink {
         if documents.sent.is_empty() {
             return self.bulk.delivery(documents, b"{\"items\":[]}");
         }
-        let headers = self.headers().map_err(DeliveryError::from)?;
+        let headers = headers_of("application/x-ndjson", self.bulk.compression)?;
         let body = documents.body.clone();
         let post = Post { path: "/_bulk", query: &[], headers, body, reply_bytes_max: REPLY_BYTES_MAX };
         let answer = self.service.post(&post, now_ms).await?;
-        let status = answer.reply.status;
-        match outcome(status, answer.reply.retry_after.as_deref(), &[], now_ms) {
+        let reason = answer.reason();
+        match outcome(answer.reply.status, answer.reply.retry_after.as_deref(), &[], now_ms) {
             Outcome::Taken => self.read(documents, answer.reply.whole()).await,
-            Outcome::Again { after } => Err(DeliveryError::Unavailable { reason: reason(status, &answer.said), after }),
-            Outcome::TooLarge => Ok(Delivery::TooLarge(reason(status, &answer.said).into())),
+            Outcome::Again { after } => Err(DeliveryError::Unavailable { reason, after }),
+            Outcome::TooLarge => Ok(Delivery::TooLarge(reason.into())),
             Outcome::Refused if bulk::is_about_ids(&answer.said) => {
                 Err(DeliveryError::Misconfigured(bulk::NO_IDS.to_owned()))
             }
-            Outcome::Refused => Err(DeliveryError::Refused(reason(status, &answer.said))),
-            Outcome::Misconfigured => Err(DeliveryError::Misconfigured(reason(status, &answer.said))),
+            Outcome::Refused => Err(DeliveryError::Refused(reason)),
+            Outcome::Misconfigured => Err(DeliveryError::Misconfigured(reason)),
         }
     }
 
@@ -167,19 +166,6 @@ impl ElasticsearchSink {
         let read = tokio::task::spawn_blocking(move || bulk.delivery(documents, &reply)).await;
         read.map_err(|error| DeliveryError::unavailable(format!("the answer cannot be read: {error}")))?
     }
-
-    fn headers(&self) -> Result<Headers, ServiceError> {
-        let mut headers = Headers::default();
-        headers.set(&FieldName::from_static("content-type"), "application/x-ndjson")?;
-        if let Some(encoding) = self.bulk.compression.content_encoding() {
-            headers.set(&FieldName::from_static("content-encoding"), encoding)?;
-        }
-        Ok(headers)
-    }
-}
-
-fn reason(status: u16, said: &str) -> String {
-    if said.is_empty() { format!("status {status}") } else { format!("status {status}: {said}") }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::batch::{Request, RequestLimits, Selection};
 use crate::identity::Identity;
+use crate::sink::network::headers_of;
 use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
 use crate::transport::{FieldName, Headers, Outcome, Post, Service, ServiceConfig, ServiceError, StatusClass, outcome};
 use body::{Body, Compression, Envelope, Format};
@@ -137,12 +138,7 @@ impl HttpSink {
             .map_err(|error| DeliveryError::Misconfigured(error.to_string()))?;
         let post = Post { path: "", query: &[], headers, body, reply_bytes_max: REPLY_BYTES_MAX };
         let answer = self.service.post(&post, now_ms).await?;
-        let status = answer.reply.status;
-        let reason = if answer.said.is_empty() {
-            format!("status {status}")
-        } else {
-            format!("status {status}: {}", answer.said)
-        };
+        let (status, reason) = (answer.reply.status, answer.reason());
         match outcome(status, answer.reply.retry_after.as_deref(), statuses, now_ms) {
             Outcome::Taken => Ok(None),
             Outcome::Again { after } => Err(DeliveryError::Unavailable { reason, after }),
@@ -159,24 +155,11 @@ fn headers(
     id_field: Option<&FieldName>,
     id: &str,
 ) -> Result<Headers, ServiceError> {
-    let mut headers = Headers::default();
-    headers.set(&FieldName::from_static("content-type"), format.media_type())?;
-    if let Some(encoding) = compression.content_encoding() {
-        headers.set(&FieldName::from_static("content-encoding"), encoding)?;
-    }
+    let mut headers = headers_of(format.media_type(), compression)?;
     if let Some(name) = id_field {
         headers.set(name, id)?;
     }
     Ok(headers)
-}
-
-impl From<ServiceError> for DeliveryError {
-    fn from(error: ServiceError) -> Self {
-        match error {
-            ServiceError::Unavailable(reason) => Self::unavailable(reason),
-            ServiceError::Misconfigured(reason) => Self::Misconfigured(reason),
-        }
-    }
 }
 
 impl Profile {

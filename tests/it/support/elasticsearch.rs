@@ -2,6 +2,7 @@
 //! the emulators, which cannot be made to fail.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -84,15 +85,18 @@ impl State {
         let own = format!("made-{}", self.documents.len());
         let id = action["create"]["_id"].as_str().map_or(own, str::to_owned);
         let mut item = json!({"_index": index, "_id": id, "status": 201});
-        let key = (index, id);
         if let Some(Value::Object(members)) = self.verdict.as_mut().and_then(|verdict| verdict(&document)) {
             item.as_object_mut().unwrap().extend(members);
-        } else if self.documents.contains_key(&key) {
-            let reason = format!("[{}]: version conflict, document already exists (current version [1])", key.1);
-            item["status"] = json!(409);
-            item["error"] = json!({"type": "version_conflict_engine_exception", "reason": reason});
-        } else {
-            self.documents.insert(key, document);
+            return json!({ "create": item });
+        }
+        match self.documents.entry((index, id)) {
+            Entry::Vacant(place) => _ = place.insert(document),
+            Entry::Occupied(place) => {
+                let id = &place.key().1;
+                let reason = format!("[{id}]: version conflict, document already exists (current version [1])");
+                item["status"] = json!(409);
+                item["error"] = json!({"type": "version_conflict_engine_exception", "reason": reason});
+            }
         }
         json!({ "create": item })
     }

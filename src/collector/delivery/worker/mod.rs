@@ -135,26 +135,11 @@ impl SinkWorker {
         let Self { mut sender, mut gathering } = self;
         sender.status.send_modify(|status| status.failing = Some(Instant::now()));
         sender.recover(unfinished).await?;
-        sender.work_off().await?;
+        sender.work(None).await?;
         sender.resume(&[]).await?;
         sender.status.send_replace(Status::default());
         sender.setup.reporter.worked(&sender.part(), Activity::Deliver);
-        let mut is_closed = false;
-        loop {
-            sender.advance(&mut gathering).await?;
-            if is_closed && sender.window.is_empty() {
-                return Ok(());
-            }
-            sender.send_more();
-            match sender.turn(&mut gathering, is_closed).await {
-                Turn::Sent(sent) => sender.sent(sent).await?,
-                Turn::Asked(asked) => sender.asked(asked).await?,
-                Turn::Cut(Some(offers)) => sender.seal(offers).await?,
-                Turn::Cut(None) => is_closed = true,
-                Turn::Due => {}
-                Turn::Stopped => return Err(WorkerError::Stopped),
-            }
-        }
+        sender.work(Some(&mut gathering)).await
     }
 }
 
@@ -164,31 +149,26 @@ impl LaneSender {
         HealthPart::new(PartKind::Sink, &self.name)
     }
 
-    /// Sends what was sealed before the process last ended, before anything else.
-    async fn work_off(&mut self) -> Result<(), WorkerError> {
+    /// Brings to the sink what is sealed and what `gathering` cuts, until all of it is committed and nothing more comes.
+    async fn work(&mut self, mut gathering: Option<&mut Gathering>) -> Result<(), WorkerError> {
         loop {
-            self.commit_complete().await?;
-            if self.window.is_empty() {
+            self.advance(gathering.as_deref_mut()).await?;
+            if gathering.is_none() && self.window.is_empty() {
                 return Ok(());
             }
             self.send_more();
-            match self.next(None).await {
+            match self.next(gathering.as_deref_mut()).await {
                 Turn::Sent(sent) => self.sent(sent).await?,
                 Turn::Asked(asked) => self.asked(asked).await?,
-                Turn::Cut(_) | Turn::Due => {}
+                Turn::Cut(Some(offers)) => self.seal(offers).await?,
+                Turn::Cut(None) => gathering = None,
+                Turn::Due => {}
                 Turn::Stopped => return Err(WorkerError::Stopped),
             }
         }
     }
 
     /// Waits for what comes next. Cancel-safe, since nothing is taken from what is under way but by its end.
-    async fn turn(&mut self, gathering: &mut Gathering, is_closed: bool) -> Turn {
-        if is_closed {
-            return self.next(None).await;
-        }
-        self.next(Some(gathering)).await
-    }
-
     async fn next(&mut self, gathering: Option<&mut Gathering>) -> Turn {
         let (has_room, is_idle) = (self.window.len() < usize::from(self.setup.flow.window), self.window.is_empty());
         let due = self.due();
@@ -214,21 +194,18 @@ impl LaneSender {
     }
 
     /// Commits what is complete, and seals what is cut as far as the window has room.
-    async fn advance(&mut self, gathering: &mut Gathering) -> Result<(), WorkerError> {
+    async fn advance(&mut self, mut gathering: Option<&mut Gathering>) -> Result<(), WorkerError> {
         while let Some(receipt) = self.complete() {
-            // What else is under way would not go on meanwhile.
-            let next = if self.window.len() > 1 { gathering.cut_by_now() } else { gathering.cut_soon().await };
+            let next = match gathering.as_deref_mut() {
+                // What else is under way would not go on meanwhile.
+                Some(gathering) if self.window.len() > 1 => gathering.cut_by_now(),
+                Some(gathering) => gathering.cut_soon().await,
+                None => None,
+            };
             match next {
                 Some(next) => self.commit_and_seal(&receipt, next).await?,
                 None => self.commit_alone(&receipt).await?,
             }
-        }
-        Ok(())
-    }
-
-    async fn commit_complete(&mut self) -> Result<(), WorkerError> {
-        while let Some(receipt) = self.complete() {
-            self.commit_alone(&receipt).await?;
         }
         Ok(())
     }

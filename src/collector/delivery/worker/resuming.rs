@@ -9,8 +9,7 @@ use tracing::{info, warn};
 use super::window::UnderWay;
 use super::{LaneSender, WorkerError};
 use crate::batch::{Batch, Manifest};
-use crate::checkpoint::{Sealed, StoreError};
-use crate::collector::backoff::Backoff;
+use crate::checkpoint::Sealed;
 use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
 use crate::collector::report::limited;
 use crate::sink::{Moved, Receipt, Resumed, Why};
@@ -38,7 +37,7 @@ impl LaneSender {
                 None => match batch.make().await? {
                     Rebuilt::Same(batch) => self.window.push_back(UnderWay::rebuilt(sealed, batch)),
                     Rebuilt::Lost(why) => {
-                        self.work_off().await?;
+                        self.work(None).await?;
                         self.pass_over(sealed, why).await?;
                     }
                     Rebuilt::Stopped => return Err(WorkerError::Stopped),
@@ -63,16 +62,10 @@ impl LaneSender {
                 Err(error) => self.pause(&error).await?,
             }
         }
-        let mut backoff = Backoff::new(&self.setup.random);
-        loop {
-            match self.setup.positions.commit_not_had(&sealed, self.setup.clock.now_ms()).await {
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                passed => {
-                    self.owed.store(true, Ordering::Release);
-                    return Ok(passed?);
-                }
-            }
-        }
+        let clock = self.setup.clock.clone();
+        self.store(|positions| positions.commit_not_had(&sealed, clock.now_ms())).await?;
+        self.owed.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Resumes the sink where the last process stood. Returns the receipts of the sealed batches that it has already.
@@ -110,16 +103,7 @@ impl LaneSender {
             }
             Why::Begun { before: None, .. } | Why::Named | Why::Numbered | Why::Rotated => {}
         }
-        let mut backoff = Backoff::new(&self.setup.random);
-        loop {
-            match self.setup.positions.set_state(self.setup.lane.clone(), moved.state.clone()).await {
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                set => {
-                    set?;
-                    self.written(&backoff);
-                    return Ok(());
-                }
-            }
-        }
+        let lane = self.setup.lane.clone();
+        self.store(|positions| positions.set_state(lane.clone(), moved.state.clone())).await
     }
 }

@@ -1,14 +1,14 @@
 //! Seals cut batches and commits complete ones, where both are ready in one write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::window::UnderWay;
-use super::{LaneSender, WorkerError};
+use super::{LaneSender, Setup, WorkerError};
 use crate::batch::BatchPart;
 use crate::checkpoint::{Committed, Seal, StoreError};
-use crate::collector::backoff::Backoff;
 use crate::collector::delivery::queue::Offer;
 use crate::collector::report::limited;
 use crate::notification::ObjectId;
@@ -45,18 +45,14 @@ impl LaneSender {
 
     /// Seals these parts. A part whose object has moved on is left out, and its job reads again.
     async fn seal_taken(&mut self, mut offers: Vec<Offer>) -> Result<(), WorkerError> {
-        let mut backoff = Backoff::new(&self.setup.random);
         while !offers.is_empty() {
-            match self.setup.positions.seal(self.seal_of(&offers)).await {
-                Ok(sealed) => {
-                    self.sealed(UnderWay::new(sealed, std::mem::take(&mut offers)));
-                }
-                Err(StoreError::Overtaken { object }) => offers = self.without(offers, &object),
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                Err(error) => return Err(error.into()),
+            let seal = self.seal_of(&offers);
+            match self.store(|positions| positions.seal(seal())).await {
+                Ok(sealed) => self.sealed(UnderWay::new(sealed, std::mem::take(&mut offers))),
+                Err(WorkerError::Store(StoreError::Overtaken { object })) => offers = self.without(offers, &object),
+                Err(error) => return Err(error),
             }
         }
-        self.written(&backoff);
         self.show(&[]);
         Ok(())
     }
@@ -66,35 +62,24 @@ impl LaneSender {
         self.window.push_back(under_way);
     }
 
-    fn seal_of(&self, offers: &[Offer]) -> Seal {
-        Seal {
-            lane: self.setup.lane.clone(),
-            encoder: Arc::clone(&self.setup.encoder),
-            limits: self.setup.flow.request,
-            parts: offers.iter().map(|offer| offer.part.clone()).collect(),
-            now_ms: self.setup.clock.now_ms(),
-        }
+    /// Makes the seal of these parts, as of the time of each try.
+    fn seal_of(&self, offers: &[Offer]) -> impl Fn() -> Seal + use<> {
+        let Setup { lane, encoder, flow, clock, .. } = &self.setup;
+        let parts = offers.iter().map(|offer| offer.part.clone()).collect();
+        let seal = Seal { lane: lane.clone(), encoder: Arc::clone(encoder), limits: flow.request, parts, now_ms: 0 };
+        let clock = clock.clone();
+        move || Seal { now_ms: clock.now_ms(), ..seal.clone() }
     }
 
     /// Commits the first batch of the window.
     pub(super) async fn commit_alone(&mut self, receipt: &Receipt) -> Result<(), WorkerError> {
         let Some(done) = self.window.front() else { return Ok(()) };
-        let sealed = done.sealed.clone();
-        let mut backoff = Backoff::new(&self.setup.random);
-        loop {
-            let began = Instant::now();
-            let now_ms = self.setup.clock.now_ms();
-            match self.setup.positions.commit(&sealed, receipt, now_ms).await {
-                Ok(committed) => {
-                    self.written(&backoff);
-                    self.committed(&committed, receipt, began);
-                    self.show(&[]);
-                    return Ok(());
-                }
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let (sealed, clock) = (done.sealed.clone(), self.setup.clock.clone());
+        let (committed, took) =
+            self.store_timed(|positions| positions.commit(&sealed, receipt, clock.now_ms())).await?;
+        self.committed(&committed, receipt, took);
+        self.show(&[]);
+        Ok(())
     }
 
     /// Commits the first batch of the window and seals the next in one write.
@@ -103,36 +88,28 @@ impl LaneSender {
         let Some(done) = self.window.front() else { return self.seal_taken(offers).await };
         let sealed = done.sealed.clone();
         self.show(&offers);
-        let mut backoff = Backoff::new(&self.setup.random);
-        loop {
-            let began = Instant::now();
-            match self.setup.positions.commit_and_seal(&sealed, receipt, self.seal_of(&offers)).await {
-                Ok((committed, next)) => {
-                    self.written(&backoff);
-                    self.committed(&committed, receipt, began);
-                    match next {
-                        Ok(next) => self.sealed(UnderWay::new(next, offers)),
-                        Err(StoreError::Overtaken { object }) => {
-                            let offers = self.without(offers, &object);
-                            return self.seal_taken(offers).await;
-                        }
-                        Err(error) => return Err(error.into()),
-                    }
-                    self.show(&[]);
-                    return Ok(());
-                }
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                Err(error) => return Err(error.into()),
+        let seal = self.seal_of(&offers);
+        let ((committed, next), took) =
+            self.store_timed(|positions| positions.commit_and_seal(&sealed, receipt, seal())).await?;
+        self.committed(&committed, receipt, took);
+        match next {
+            Ok(next) => self.sealed(UnderWay::new(next, offers)),
+            Err(StoreError::Overtaken { object }) => {
+                let offers = self.without(offers, &object);
+                return self.seal_taken(offers).await;
             }
+            Err(error) => return Err(error.into()),
         }
+        self.show(&[]);
+        Ok(())
     }
 
     /// The first batch of the window is committed: tells the jobs that the sink has had their parts.
-    fn committed(&mut self, committed: &Committed, receipt: &Receipt, began: Instant) {
+    fn committed(&mut self, committed: &Committed, receipt: &Receipt, took: Duration) {
         self.report_gaps(committed);
         self.report_refused(receipt, committed);
         let metrics = &self.setup.metrics;
-        metrics.checkpoint_commit_seconds.observe(began.elapsed().as_secs_f64());
+        metrics.checkpoint_commit_seconds.observe(took.as_secs_f64());
         let Some(done) = self.window.pop_front() else { return };
         metrics.sink_batches.add([&self.name, "delivered"], u64::from(done.batch.events() > 0));
         let events = done.batch.events().saturating_sub(receipt.refused().len());

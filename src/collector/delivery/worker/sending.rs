@@ -9,8 +9,7 @@ use super::requests::{Asked, Due, Sent};
 use super::window::Run;
 use super::{LaneSender, WorkerError};
 use crate::batch::Selection;
-use crate::checkpoint::{Committed, QuarantineChange, StoreError};
-use crate::collector::backoff::Backoff;
+use crate::checkpoint::{Committed, QuarantineChange};
 use crate::collector::delivery::gate::Admission;
 use crate::collector::report::limited;
 use crate::sink::{Acknowledgement, Delivery, DeliveryError, Receipt, State};
@@ -200,7 +199,7 @@ impl LaneSender {
     /// Writes down how far a batch is, where the receiver would not know a repeat and something of it is still to be done.
     async fn note(&mut self, at: usize) -> Result<(), WorkerError> {
         let one = &self.window[at];
-        if self.setup.flow.knows_repeats || one.receipt().is_some() {
+        if self.setup.flow.knows_repeats || one.is_complete() {
             return Ok(());
         }
         self.note_surely(at).await
@@ -208,17 +207,7 @@ impl LaneSender {
 
     async fn note_surely(&mut self, at: usize) -> Result<(), WorkerError> {
         let (sealed, progress) = (self.window[at].sealed.clone(), self.window[at].progress.clone());
-        let mut backoff = Backoff::new(&self.setup.random);
-        loop {
-            match self.setup.positions.note_progress(&sealed, progress.clone()).await {
-                Err(StoreError::Full) => self.wait_for_space(&mut backoff).await?,
-                noted => {
-                    noted?;
-                    self.written(&backoff);
-                    return Ok(());
-                }
-            }
-        }
+        self.store(|positions| positions.note_progress(&sealed, progress.clone())).await
     }
 
     /// The sink did what it was asked.

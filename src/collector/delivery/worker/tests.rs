@@ -203,6 +203,7 @@ fn part(key: &str, from: u64, to: u64) -> Part {
         advance: Advance::onward(object(key), from, to),
         provenance: Arc::new(provenance),
         acceptance: Some(Arc::new(acceptance)),
+        refused: Arc::new([]),
         piece: encoded.into(),
     }
 }
@@ -540,7 +541,7 @@ async fn a_requeued_event_that_is_refused_once_more_stays_and_one_that_is_taken_
         }
         let Part { piece, provenance, .. } = part("a", 1, 2);
         let advance = Advance::fill(object("a"), (1..2).into());
-        world.deliver(Part { advance, provenance, acceptance: None, piece }).await;
+        world.deliver(Part { advance, provenance, acceptance: None, refused: Arc::default(), piece }).await;
         assert_eq!(world.quarantined().await, left);
         let shown = Inspection::look(directory.path()).unwrap().entry(1).unwrap();
         assert_eq!(

@@ -1,11 +1,12 @@
 //! What a sink worker does while its sink, or the store, cannot take more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{LaneSender, WorkerError};
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Answer, Positions, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::delivery::gate::Failure;
 use crate::collector::report::limited;
@@ -48,7 +49,36 @@ impl LaneSender {
         self.wait(wait).await
     }
 
-    pub(super) async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), WorkerError> {
+    /// Writes to the store, again and again while its disk has no space.
+    pub(super) async fn store<T>(
+        &mut self,
+        write: impl Fn(&dyn Positions) -> Answer<'_, T> + Send + Sync,
+    ) -> Result<T, WorkerError> {
+        Ok(self.store_timed(write).await?.0)
+    }
+
+    /// The same, and how long the write took that succeeded.
+    pub(super) async fn store_timed<T>(
+        &mut self,
+        write: impl Fn(&dyn Positions) -> Answer<'_, T> + Send + Sync,
+    ) -> Result<(T, Duration), WorkerError> {
+        let positions = Arc::clone(&self.setup.positions);
+        let mut backoff = Backoff::new(&self.setup.random);
+        loop {
+            let began = Instant::now();
+            let answer = write(&*positions).await;
+            if matches!(answer, Err(StoreError::Full)) {
+                self.wait_for_space(&mut backoff).await?;
+                continue;
+            }
+            if matches!(answer, Ok(_) | Err(StoreError::Overtaken { .. })) {
+                self.written(&backoff);
+            }
+            return Ok((answer?, began.elapsed()));
+        }
+    }
+
+    async fn wait_for_space(&mut self, backoff: &mut Backoff) -> Result<(), WorkerError> {
         if self.setup.once {
             return Err(StoreError::Full.into());
         }
@@ -57,8 +87,8 @@ impl LaneSender {
         self.wait(wait).await
     }
 
-    /// A write to the store succeeded, perhaps after waits.
-    pub(super) fn written(&self, waited: &Backoff) {
+    /// The store answered, perhaps after waits.
+    fn written(&self, waited: &Backoff) {
         self.setup.reporter.stored();
         if waited.attempts() > 0 {
             self.takes_again();

@@ -210,9 +210,14 @@ impl UnderWay {
         }
     }
 
-    /// The proof that the receiver has all of it that it ever takes; nothing while it has not.
+    /// Whether the receiver has all of it that it ever takes.
+    pub(super) fn is_complete(&self) -> bool {
+        self.in_flight == 0 && !self.has_runs() && self.progress.awaited().is_empty()
+    }
+
+    /// The proof of that.
     pub(super) fn receipt(&self) -> Option<Receipt> {
-        if self.in_flight > 0 || self.has_runs() {
+        if !self.is_complete() {
             return None;
         }
         Receipt::nothing(&self.batch).or_else(|| self.receipt.clone()).or_else(|| self.progress.receipt(&self.batch))
