@@ -95,7 +95,7 @@ pub async fn test_sink(
 /// Sends the request; returns the state to ask with where the receiver acknowledges later.
 async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Option<State>, SinkTestError> {
     match sink.deliver(request, clock.now_ms()).await {
-        Ok(Delivery::Taken(_)) => Ok(None),
+        Ok(Delivery::Taken(_) | Delivery::Begun(_)) => Ok(None),
         Ok(Delivery::Pending(state)) => Ok(Some(state)),
         Ok(Delivery::Partly { taken, .. }) if taken.count() > 0 => Ok(None),
         Ok(Delivery::Partly { refused, .. }) => match refused.into_iter().next() {

@@ -124,6 +124,9 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub struct Flow {
     /// A batch is cut when it has so many bytes, unless it is configured.
     pub batch_bytes: usize,
+    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
+    /// coming, and no job waits for them.
+    pub gathers_for: Option<Duration>,
     pub request: RequestLimits,
     /// How many lanes it has, unless it is configured. A serial kind has one: its events arrive in the order of the seals.
     pub lanes: u16,
@@ -143,6 +146,7 @@ impl Flow {
     pub const fn serial(batch_bytes: usize) -> Self {
         Self {
             batch_bytes,
+            gathers_for: None,
             request: RequestLimits::WHOLE,
             lanes: 1,
             in_flight: 1,
@@ -267,6 +271,8 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
+    /// The receiver has these for good, and was not sent the others yet: they are a request of their own.
+    Begun(Selection),
     /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
     /// The receiver has read it and says later whether it has it for good: to be asked about with this state.

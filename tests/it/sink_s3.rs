@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::support::aws::{Aws, Bucket, REGION};
+use super::support::aws::{Aws, Bucket, REGION, fresh};
 use super::support::chance::Chance;
 use super::support::daemon::{Daemon, Start};
 use super::support::http::Reply;
@@ -18,11 +18,14 @@ use super::support::proxy::{Exchange, Fault, Proxy};
 use super::support::receiver::{Answer, Receiver, Request, root};
 use super::support::records::{assert_once_each, object, record, records};
 use super::support::waiting::{SOON, eventually, moment};
-use super::support::world::World;
+use super::support::world::{Place, World};
 
 const IS_AWAY: &str = "a batch was not delivered";
 const IS_PARKED: &str = "the sink is parked";
 const GOES_ON: &str = "going on without a sink";
+
+/// Soon enough for tests that are not about how long events gather.
+const GATHERS_BRIEFLY: &str = "batch = { age = \"300ms\" }\n";
 
 /// The table of a sink that writes records as they are, `through` where S3 is asked.
 fn sink(name: &str, bucket: &str, through: &str, prefix: &str, keys: &str) -> String {
@@ -33,7 +36,15 @@ fn sink(name: &str, bucket: &str, through: &str, prefix: &str, keys: &str) -> St
 
 /// A directory, delivering to the sink `out`.
 fn world(bucket: &Bucket, through: &str, prefix: &str, keys: &str) -> World {
-    World::new().with_directory_feed(&["out"]).with(&sink("out", &bucket.name, through, prefix, keys))
+    let keys = format!("{GATHERS_BRIEFLY}{keys}");
+    World::new().with_directory_feed(&["out"]).with(&sink("out", &bucket.name, through, prefix, &keys))
+}
+
+/// A bucket with a queue, delivering to the file sink `out` and to the sink `lake`, whose events gather as they do by default.
+fn gathering(place: &Place, lake: &Bucket) -> World {
+    let url = Aws::emulated().url();
+    let world = World::new().with_feed(&place.feed(&url), place, &["out", "lake"]).with_file("out");
+    world.with(&sink("lake", &lake.name, &url, "\"out/{feed}\"", ""))
 }
 
 fn start(world: &World, expected: &[&'static str]) -> Start {
@@ -186,6 +197,75 @@ fn a_bucket_that_fails_for_a_while_gets_each_object_once_however_many_a_batch_ma
     assert!([200, 400, 409, 500, 503].iter().all(|status| statuses.contains(status)), "{statuses:?}");
 }
 
+#[test]
+fn while_events_gather_nobody_waits_and_a_stop_writes_them_into_one_object() {
+    let (place, lake) = (Place::new(), Aws::emulated().bucket());
+    let world = gathering(&place, &lake);
+    let daemon = world.start();
+    for number in 0..5 {
+        place.put([number]);
+        world.comes_to("out", number as usize + 1);
+    }
+    place.queue.drained();
+    assert_eq!(lake.keys(), Vec::<String>::new());
+    stop(daemon);
+    assert_eq!(lake.keys().len(), 1);
+    assert_once_each(&lines(&lake), &records(0..5));
+    // What the stop left in the backlog is found to be there.
+    world.once();
+    assert_once_each(&lines(&lake), &records(0..5));
+    world.delivered_once_each(&records(0..5));
+}
+
+#[test]
+fn what_gathers_when_the_process_is_killed_is_read_again() {
+    let (place, lake) = (Place::new(), Aws::emulated().bucket());
+    let world = gathering(&place, &lake);
+    let daemon = world.start();
+    place.put(0..5);
+    world.comes_to("out", 5);
+    place.queue.drained();
+    daemon.kill();
+    assert_eq!(lake.keys(), Vec::<String>::new());
+    world.once();
+    assert_once_each(&lines(&lake), &records(0..5));
+    world.delivered_once_each(&records(0..5));
+}
+
+#[test]
+fn a_storm_of_slow_down_is_probed_with_one_object_at_a_time_and_delays_no_other_sink() {
+    let receiver = Receiver::that_answers(refusal(503, "SlowDown"));
+    let keys = GATHERS_BRIEFLY;
+    let world = World::new().with_directory_feed(&["out", "lake"]).with_file("out");
+    let world = world.with(&sink("lake", "b-b", &receiver.url(), "\"out/{date:%Y/%m/%d}\"", keys)).impatient();
+    let daemon = start(&world, &[IS_AWAY, GOES_ON]).at_work();
+    let all: Vec<String> = (0..20).map(earlier).collect();
+    world.write("a.json", &object(&all));
+    daemon.counts("auditferry_sink_batches_total", &["sink=\"lake\"", "outcome=\"unavailable\""], 6.0);
+    let probes = receiver.requests().len();
+    assert!((6..=9).contains(&probes), "{probes}");
+    world.comes_to("out", 20);
+    receiver.answers(Answer::status(200));
+    eventually("the objects are written", SOON, || receiver.taken().len() == 20);
+    assert_once_each(&receiver.taken_lines(), &all);
+    stop(daemon);
+}
+
+#[test]
+fn a_bucket_that_is_missing_parks_its_sink_until_somebody_makes_it() {
+    let aws = Aws::emulated();
+    let name = fresh("missing");
+    let table = sink("out", &name, &aws.url(), "\"out/{feed}\"", GATHERS_BRIEFLY);
+    let world = World::new().with_directory_feed(&["out"]).with(&table).impatient();
+    let daemon = start(&world, &[IS_PARKED, GOES_ON]).at_work();
+    world.write("a.json", &object(&records(0..3)));
+    eventually("the sink is parked", SOON, || daemon.says(IS_PARKED) > 0);
+    let bucket = aws.bucket_named(&name);
+    takes(&bucket, 3);
+    assert_once_each(&lines(&bucket), &records(0..3));
+    stop(daemon);
+}
+
 fn refusal(status: u16, code: &str) -> Answer {
     Answer::says(status, &format!("<Error><Code>{code}</Code><Message>no</Message><RequestId>R1</RequestId></Error>"))
 }
@@ -207,7 +287,7 @@ fn a_bucket_that_refuses_parks_its_sink_which_goes_on_once_that_is_mended() {
     ];
     let names: Vec<&str> = receivers.iter().map(|(name, ..)| *name).collect();
     let world = receivers.iter().fold(World::new().with_directory_feed(&names), |world, (name, receiver, _)| {
-        world.with(&sink(name, "b-b", &receiver.url(), "\"out/{feed}\"", ""))
+        world.with(&sink(name, "b-b", &receiver.url(), "\"out/{feed}\"", GATHERS_BRIEFLY))
     });
     let world = world.impatient();
     let daemon = start(&world, &[IS_PARKED, GOES_ON]).at_work();
@@ -240,7 +320,7 @@ fn a_bucket_that_refuses_parks_its_sink_which_goes_on_once_that_is_mended() {
 fn an_object_is_written_over_tls_as_it_is_configured() {
     let receiver = Receiver::over_tls(|_| Answer::status(200));
     let keys = "storage_class = \"STANDARD_IA\"\nkms_key = \"alias/audit\"\nexpected_bucket_owner = \"123456789012\"\n";
-    let table = sink("out", "b-b", &receiver.url(), "\"out/{family}\"", keys);
+    let table = sink("out", "b-b", &receiver.url(), "\"out/{family}\"", &format!("{GATHERS_BRIEFLY}{keys}"));
     let doubting = World::new().with_directory_feed(&["out"]).with(&table).impatient();
     let daemon = start(&doubting, &[IS_AWAY, GOES_ON]).at_work();
     doubting.write("a.json", &object(&records(0..3)));
@@ -267,19 +347,28 @@ fn an_object_is_written_over_tls_as_it_is_configured() {
     }
 }
 
-#[test]
-fn its_test_writes_one_marked_event() {
-    let aws = Aws::emulated();
-    let bucket = aws.bucket();
-    let world = world(&bucket, &aws.url(), "\"out/{feed}\"", "");
+fn tests_sink(world: &World) -> Output {
     let _ = world.run(&[]);
     let config = world.path("auditferry.toml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
     command.args(["sink", "test", "--config", config.to_str().unwrap(), "out"]);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-    let output = command.output().unwrap();
+    command.output().unwrap()
+}
+
+#[test]
+fn its_test_writes_one_marked_event_or_says_what_to_do() {
+    let aws = Aws::emulated();
+    let bucket = aws.bucket();
+    let output = tests_sink(&world(&bucket, &aws.url(), "\"out/{feed}\"", ""));
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let [event] = &lines(&bucket)[..] else { panic!("{:?}", bucket.keys()) };
     let event: Value = serde_json::from_str(event).unwrap();
     assert_eq!(event["actionName"], "auditferrySinkTest");
+
+    let table = sink("out", "no-such-bucket", &aws.url(), "\"out/{feed}\"", "");
+    let output = tests_sink(&World::new().with_directory_feed(&["out"]).with(&table));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_ne!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("NoSuchBucket") && said.contains("check the name of the bucket"), "{said}");
 }

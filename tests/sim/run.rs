@@ -15,7 +15,7 @@ use crate::plan::{Plan, Rates, SHELF, Setting};
 use crate::process::{self, Beside, End};
 use crate::tally::Tally;
 use crate::world::place::Object;
-use crate::world::receiver::Received;
+use crate::world::receiver::{Class, Received};
 use crate::world::{State, World};
 
 /// Once healed, the world comes to rest within so long, and rests for so long.
@@ -38,6 +38,8 @@ pub struct Outcome {
     pub trace: String,
     pub digest: blake3::Hash,
     pub tally: Tally,
+    /// How many batches each receiver took.
+    pub batches: Vec<usize>,
     happenings: usize,
 }
 
@@ -104,6 +106,7 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
         trace: state.trace(),
         digest: state.digest(),
         tally: state.tally.clone(),
+        batches: state.received.iter().map(Received::batches).collect(),
         happenings: count,
     }
 }
@@ -285,7 +288,7 @@ impl State {
 
     /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
     /// restored, and some of those that are damaged are written once more. Where lines were limited, they are not for the
-    /// process that begins next, and what is in quarantine is tried again then.
+    /// process that begins next, and what is in quarantine is tried again then; so it is where receivers refused events.
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
@@ -310,7 +313,8 @@ impl State {
             stop.request();
         }
         let now_ms = self.now_ms();
-        let requeues_in = self.setting.limits_lines.then_some(self.process + 1);
+        let is_requeued = self.setting.limits_lines || self.setting.sinks.contains(&Class::Picky);
+        let requeues_in = is_requeued.then_some(self.process + u32::from(self.setting.limits_lines));
         Healed {
             began_ms: now_ms,
             at_ms: now_ms,

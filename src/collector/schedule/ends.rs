@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{AwaitingAck, Dispatcher, Origin, PendingChange, Running, TICK};
@@ -37,7 +38,7 @@ impl Dispatcher {
         pending.acks.iter().for_each(AckHandle::touch);
         self.shares.ended(pending.feed, origin.is_backlog(), rate.is_slow);
         match result {
-            Ok(end) => self.passed(&object, pending, &sinks, &origin, &end).await?,
+            Ok(end) => self.passed(&object, pending, &sinks, &origin, end).await?,
             Err(JobError::Store(StoreError::Full)) if !self.once => {
                 self.wait_for_space(&object, pending, &sinks, &origin);
             }
@@ -56,8 +57,9 @@ impl Dispatcher {
         pending: PendingChange,
         sinks: &[SinkId],
         origin: &Origin,
-        end: &JobEnd,
+        end: JobEnd,
     ) -> Result<(), StoreError> {
+        self.gathers(object, end.gathered);
         for &sink in &end.deferred {
             self.defer(sink, object, pending.feed).await?;
             self.backlogs[sink].rest(object, TICK);
@@ -70,7 +72,7 @@ impl Dispatcher {
         self.unread.place_answered(pending.feed);
         if end.finished {
             for &sink in sinks.iter().filter(|sink| !end.deferred.contains(sink)) {
-                self.had(sink, object).await?;
+                self.had(sink, std::slice::from_ref(object)).await?;
             }
         }
         let feed = pending.feed;
@@ -266,7 +268,7 @@ impl Dispatcher {
     /// Removes the object from every backlog.
     async fn no_sink_waits(&mut self, object: &ObjectId, pending: &PendingChange) -> Result<(), StoreError> {
         for sink in self.services.feeds[pending.feed].sinks.clone() {
-            self.had(sink, object).await?;
+            self.had(sink, std::slice::from_ref(object)).await?;
         }
         self.no_longer_unread(pending.feed, object).await
     }
@@ -282,6 +284,26 @@ impl Dispatcher {
             Origin::SinkBacklog => sinks.iter().for_each(|&sink| self.backlogs[sink].rest(object, wait)),
             Origin::FeedBacklog(kind) => {
                 self.unread.ended(pending.feed, kind, Outcome::Delayed);
+            }
+        }
+    }
+
+    /// The object is retried after a while, together with changes that came since.
+    pub(super) fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
+        match self.waiting.get_mut(object) {
+            Some(newer) => {
+                newer.acks.extend(pending.acks);
+                newer.attempts = newer.attempts.max(pending.attempts);
+                newer.since = newer.since.min(pending.since);
+                if newer.etag != pending.etag {
+                    newer.etag = None;
+                }
+            }
+            None => {
+                let at = Instant::now() + wait;
+                pending.not_before = Some(at);
+                self.waiting.insert(object.clone(), pending);
+                self.delayed.insert((at, object.clone()));
             }
         }
     }

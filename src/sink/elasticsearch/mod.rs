@@ -70,6 +70,7 @@ impl Kind for ElasticsearchKind {
         };
         Flow {
             batch_bytes: BATCH_BYTES,
+            gathers_for: None,
             request,
             lanes: LANES,
             in_flight: IN_FLIGHT,

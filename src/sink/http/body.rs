@@ -82,13 +82,21 @@ impl Compression {
 
     /// The same text gives the same bytes: gzip's head has no time.
     pub(in crate::sink) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
+        if self == Self::None { text } else { self.compressed_pieces([&*text].into_iter()) }
+    }
+
+    /// The same of a text that lies in pieces.
+    pub(in crate::sink) fn compressed_pieces<'t>(self, mut pieces: impl Iterator<Item = &'t [u8]>) -> Vec<u8> {
         let written = match self {
-            Self::None => return text,
+            Self::None => Ok(pieces.flatten().copied().collect()),
             Self::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(&text).and_then(|()| encoder.finish())
+                pieces.try_for_each(|piece| encoder.write_all(piece)).and_then(|()| encoder.finish())
             }
-            Self::Zstd => zstd::encode_all(&*text, ZSTD_LEVEL),
+            Self::Zstd => zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).and_then(|mut encoder| {
+                pieces.try_for_each(|piece| encoder.write_all(piece))?;
+                encoder.finish()
+            }),
         };
         written.expect("writing to memory does not fail")
     }

@@ -10,13 +10,14 @@ mod config;
 
 mod objects;
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass as S3StorageClass};
-use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::batch::{Request, RequestLimits, Selection};
 use crate::event::Choices;
@@ -25,12 +26,13 @@ use crate::identity::fault::{Fault, FaultKind};
 use crate::notification::scan::{Access, S3Client};
 use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
 use answer::{Meaning, advice, meaning};
-use objects::{Layout, Object};
+use objects::{Layout, Made, Object};
 
 pub use config::{S3Config, StorageClass};
 
-/// A batch is cut when it has so many bytes: large objects are cheaper to write and to read.
-const BATCH_BYTES: usize = 8 << 20;
+/// A batch is cut when it has so many bytes, or is so old: large objects are cheaper to write and to read.
+const BATCH_BYTES: usize = 16 << 20;
+const GATHERS_FOR: Duration = Duration::from_secs(60);
 /// One lane makes larger objects than several. With two objects under way, it still writes 20 MB/s at 100 ms an object.
 const LANES: u16 = 1;
 const IN_FLIGHT: u16 = 2;
@@ -49,6 +51,7 @@ impl Kind for S3Config {
     fn flow(&self) -> Flow {
         Flow {
             batch_bytes: BATCH_BYTES,
+            gathers_for: Some(GATHERS_FOR),
             // Never cut or halved: which events are in an object would depend on what failed.
             request: RequestLimits::WHOLE,
             lanes: LANES,
@@ -127,9 +130,12 @@ impl S3Sink {
         let (bucket, own) = (Arc::clone(&self.0), request.clone());
         // Compressing a batch takes longer than the runtime may be held up.
         let made = tokio::task::spawn_blocking(move || bucket.layout.objects(&own)).await;
-        let made = made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
-        let puts: Vec<_> = made.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
-        let mut puts = stream::iter(puts).buffered(PUTS_AT_ONCE);
+        let Made { objects, is_more } =
+            made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
+        let mut puts: VecDeque<_> = objects.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
+        // Where the bucket does not take the first, nothing more is sent to it.
+        let first = stream::iter(puts.pop_front()).then(|put| put);
+        let mut puts = pin!(first.chain(stream::iter(puts).buffered(PUTS_AT_ONCE)));
         let mut taken: Vec<u32> = Vec::new();
         while let Some(ended) = puts.next().await {
             match ended {
@@ -139,7 +145,7 @@ impl S3Sink {
                 Err(_) => return Ok(Delivery::Partly { taken: in_order(taken), refused: Vec::new(), after: None }),
             }
         }
-        Ok(Delivery::Taken(Receipt::accepted()))
+        Ok(if is_more { Delivery::Begun(in_order(taken)) } else { Delivery::Taken(Receipt::accepted()) })
     }
 }
 

@@ -30,21 +30,32 @@ pub(super) struct Object {
     pub(super) sha256: String,
 }
 
+/// What is written for one request: so many objects at most, and the rest of the batch for further requests.
+pub(super) const OBJECTS_MAX: usize = 64;
+
+/// The objects of one request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Made {
+    pub(super) objects: Vec<Object>,
+    /// The request has events of further objects.
+    pub(super) is_more: bool,
+}
+
 #[derive(Default)]
-struct Content {
-    text: Vec<u8>,
+struct Content<'a> {
+    lines: Vec<&'a [u8]>,
     events: Selection,
 }
 
 impl Layout {
-    /// The objects that have events of the request, in the order of their first events. What is in an object depends on the
-    /// batch alone: an object has all of the batch's events of its prefix, whichever of them the request asks for.
-    pub(super) fn objects(&self, request: &Request) -> Vec<Object> {
-        let all = (0..u32::try_from(request.batch.events()).unwrap_or(u32::MAX)).into();
+    /// The first objects that have events of the request, in the order of their first events. What is in an object depends on
+    /// the batch alone: an object has all of the batch's events of its prefix, whichever of them the request asks for.
+    pub(super) fn objects(&self, request: &Request) -> Made {
+        let all = Request::of(&request.batch, (0..u32::try_from(request.batch.events()).unwrap_or(u32::MAX)).into());
         let mut wanted = request.events.numbers().peekable();
-        let mut contents: Vec<(String, Content)> = Vec::new();
+        let mut contents: Vec<(String, Content<'_>)> = Vec::new();
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
-        for event in Request::of(&request.batch, all).events() {
+        for event in all.events() {
             let chosen = self.choices.chosen(event.head.choice, 0);
             let prefix = self.prefix.render(event.provenance, event.head, chosen);
             let at = *known.entry(prefix).or_insert_with_key(|prefix| {
@@ -52,20 +63,24 @@ impl Layout {
                 contents.len() - 1
             });
             let content = &mut contents[at].1;
-            content.text.extend_from_slice(event.encoded);
-            content.text.push(b'\n');
+            content.lines.push(event.encoded);
             if wanted.next_if_eq(&event.number).is_some() {
                 content.events.push(event.number);
             }
         }
-        let asked_for = contents.into_iter().filter(|(_, content)| content.events.count() > 0);
-        asked_for.map(|(prefix, content)| self.object(&prefix, &request.batch.id, content)).collect()
+        let mut asked_for = contents.into_iter().filter(|(_, content)| content.events.count() > 0);
+        let first = asked_for.by_ref().take(OBJECTS_MAX);
+        let objects = first.map(|(prefix, content)| self.object(&prefix, &request.batch.id, content)).collect();
+        Made { objects, is_more: asked_for.next().is_some() }
     }
 
-    fn object(&self, prefix: &str, batch: &str, Content { text, events }: Content) -> Object {
+    fn object(&self, prefix: &str, batch: &str, Content { lines, events }: Content<'_>) -> Object {
         let key = format!("{prefix}/{batch}.{}", suffix(self.compression));
-        let sha256 = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
-        Object { key, events, bytes: self.compression.compressed(text).into(), sha256 }
+        let mut sha256 = Sha256::new();
+        let text = lines.into_iter().flat_map(|line| [line, b"\n"]).inspect(|piece| sha256.update(piece));
+        let bytes = self.compression.compressed_pieces(text).into();
+        let sha256 = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Object { key, events, bytes, sha256 }
     }
 }
 
@@ -115,7 +130,7 @@ mod tests {
     #[test]
     fn a_batch_is_an_object_for_each_prefix_with_its_events_in_order() {
         let batch = of_feeds(&[("one", &["a", "b"]), ("two", &["c"]), ("one", &["d"])]);
-        let found = layout("out/{feed}", Compression::None).objects(&Request::of(&batch, (0..4).into()));
+        let found = layout("out/{feed}", Compression::None).objects(&Request::of(&batch, (0..4).into())).objects;
         let [one, two] = &found[..] else { panic!("{found:?}") };
         assert_eq!(
             (&*one.key, &*one.bytes, &one.events),
@@ -133,7 +148,29 @@ mod tests {
         let all = layout.objects(&Request::of(&batch, (0..4).into()));
         assert_eq!(layout.objects(&Request::of(&batch, (0..4).into())), all);
         let rest = layout.objects(&Request::of(&batch, selection(&[1, 3])));
-        assert_eq!(rest, [Object { events: selection(&[1, 3]), ..all[0].clone() }]);
+        assert_eq!(rest.objects, [Object { events: selection(&[1, 3]), ..all.objects[0].clone() }]);
+    }
+
+    #[test]
+    fn a_request_is_64_objects_at_most_and_the_rest_of_its_batch_are_others() {
+        let names: Vec<String> = (0..150).map(|number| format!("f{number:03}")).collect();
+        let feeds: Vec<(&str, &[&str])> = names.iter().map(|name| (&**name, &["a", "b"][..])).collect();
+        let batch = of_feeds(&feeds);
+        let layout = layout("{feed}", Compression::None);
+        let (mut left, mut requests) = (selection(&(0..300).collect::<Vec<_>>()), Vec::new());
+        let mut keys = Vec::new();
+        loop {
+            let made = layout.objects(&Request::of(&batch, left));
+            requests.push(made.objects.len());
+            keys.extend(made.objects.iter().map(|object| object.key.clone()));
+            if !made.is_more {
+                break;
+            }
+            let last = made.objects.last().unwrap().events.last().unwrap();
+            left = selection(&(last + 1..300).collect::<Vec<_>>());
+        }
+        assert_eq!(requests, [64, 64, 22]);
+        assert_eq!(keys, names.iter().map(|name| format!("{name}/b.ndjson")).collect::<Vec<_>>());
     }
 
     #[test]
@@ -141,7 +178,7 @@ mod tests {
         let batch = of_feeds(&[("one", &["a", "b"])]);
         let request = Request::of(&batch, (0..2).into());
         let [packed, zstd] =
-            [Compression::Gzip, Compression::Zstd].map(|it| layout("x", it).objects(&request).remove(0));
+            [Compression::Gzip, Compression::Zstd].map(|it| layout("x", it).objects(&request).objects.remove(0));
         let mut text = String::new();
         flate2::read::GzDecoder::new(&*packed.bytes).read_to_string(&mut text).unwrap();
         assert_eq!((&*packed.key, &*text), ("x/b.ndjson.gz", "a\nb\n"));
