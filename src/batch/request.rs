@@ -104,6 +104,19 @@ impl Selection {
         self.ranges.last().map(|range| range.end - 1)
     }
 
+    /// `<first>-<last>`, and a hash of what is between where something is missing there.
+    fn name(&self) -> String {
+        let (first, last) = (self.first().unwrap_or(0), self.last().unwrap_or(0));
+        if self.ranges.len() <= 1 {
+            return format!("{first}-{last}");
+        }
+        let mut hash = blake3::Hasher::new();
+        for range in &self.ranges {
+            hash.update(&range.start.to_le_bytes()).update(&range.end.to_le_bytes());
+        }
+        format!("{first}-{last}-{}", &hash.finalize().to_hex()[..16])
+    }
+
     /// The first half of them and the second.
     pub fn halves(&self) -> [Self; 2] {
         let mut halves = [Self::default(), Self::default()];
@@ -130,7 +143,8 @@ impl Selection {
 /// What is sent to a receiver at once: some of a batch's events, in their order.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `<batch>.<first>-<last>`: the same for a repeat.
+    /// `<batch>.<first>-<last>`, and where events between those are not in it what tells which: the same for a repeat, and for
+    /// nothing else.
     pub id: Box<str>,
     pub batch: Batch,
     pub events: Selection,
@@ -149,8 +163,7 @@ pub struct RequestEvent<'a> {
 
 impl Request {
     pub fn of(batch: &Batch, events: Selection) -> Self {
-        let (first, last) = (events.first().unwrap_or(0), events.last().unwrap_or(0));
-        Self { id: format!("{}.{first}-{last}", batch.id).into(), batch: batch.clone(), events }
+        Self { id: format!("{}.{}", batch.id, events.name()).into(), batch: batch.clone(), events }
     }
 
     /// The events one by one.
@@ -202,6 +215,24 @@ pub(crate) mod tests {
         let mut selection = Selection::default();
         numbers.iter().for_each(|&number| selection.push(number));
         selection
+    }
+
+    #[test]
+    fn requests_of_other_events_have_other_ids_though_their_ends_are_the_same() {
+        let batch = batch(&[&["a", "b", "c", "d", "e"]]);
+        let id = |numbers: &[u32]| {
+            let mut events = Selection::default();
+            numbers.iter().for_each(|&number| events.push(number));
+            Request::of(&batch, events).id
+        };
+        assert_eq!(&*id(&[0, 1, 2, 3, 4]), "b.0-4");
+        let with_holes = [id(&[0, 4]), id(&[0, 1, 4]), id(&[0, 2, 4])];
+        assert!(
+            with_holes.iter().all(|id| id.starts_with("b.0-4-") && id.len() == "b.0-4-".len() + 16),
+            "{with_holes:?}"
+        );
+        assert!(with_holes[0] != with_holes[1] && with_holes[1] != with_holes[2] && with_holes[0] != with_holes[2]);
+        assert_eq!(id(&[0, 2, 4]), with_holes[2]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub trait Positions: Send + Sync {
 }
 
 /// What the store knows of an object, and how much of it some sinks have had.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ObjectPosition {
     /// Whether the object is known at all.
     pub known: bool,
@@ -111,6 +111,8 @@ pub struct ObjectPosition {
     pub is_requeued: bool,
     /// Where each of the sinks asked for stands, in the order asked.
     pub sinks: Vec<SinkPosition>,
+    /// That they have all [passed](Positions::passed) it.
+    pub passed: Option<Passed>,
 }
 
 impl ObjectPosition {

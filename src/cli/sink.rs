@@ -45,7 +45,16 @@ pub(super) fn run(Command::Test(args): &Command) -> Status {
 fn sentence(step: &SinkTestStep) -> String {
     match step {
         SinkTestStep::Opened => "opened: secrets and certificates are there".to_owned(),
-        SinkTestStep::Answered => "answered: the receiver was reached, let us in and read the event".to_owned(),
+        SinkTestStep::Resolved { place, addresses } => {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            format!("resolved: {place} is at {}", addresses.join(", "))
+        }
+        SinkTestStep::Connected { address } => {
+            let address = address.map(|address| format!(" at {address}")).unwrap_or_default();
+            format!("connected: somebody answers{address}")
+        }
+        SinkTestStep::Secured { version } => format!("secured: each side trusts the other, by {version}"),
+        SinkTestStep::Answered => "answered: the receiver let us in and read the event".to_owned(),
         SinkTestStep::Taken { uid } => {
             format!("taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`")
         }
@@ -56,8 +65,11 @@ fn status(error: &SinkTestError) -> Status {
     match error {
         SinkTestError::Unknown(_) | SinkTestError::Local => Status::Usage,
         SinkTestError::Open(_) => Status::Config,
-        SinkTestError::Unavailable(_) | SinkTestError::Unacknowledged(_) => Status::Unavailable,
-        SinkTestError::Misconfigured(_) => Status::Refused,
+        SinkTestError::Unresolved { .. }
+        | SinkTestError::Unconnected { .. }
+        | SinkTestError::Unavailable(_)
+        | SinkTestError::Unacknowledged(_) => Status::Unavailable,
+        SinkTestError::Insecure { .. } | SinkTestError::Misconfigured(_) => Status::Refused,
         SinkTestError::Refused(_) => Status::Corrupt,
         SinkTestError::Unmade(_) => Status::Internal,
     }

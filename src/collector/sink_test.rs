@@ -1,5 +1,6 @@
 //! Tries one sink: opens it, sends it one marked event, and waits until the receiver acknowledges that.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::records::Record;
 use crate::sink::{self, Acknowledgement, Delivery, DeliveryError, Output, Sink, State};
+use crate::transport::{Reach, TransportError};
 
 /// The family that the marked event is of, and where its record would lie.
 const FAMILY: &str = "databricks";
@@ -36,6 +38,14 @@ pub enum SinkTestError {
     Local,
     #[error("{0}")]
     Open(#[from] Error),
+    #[error("{place} is not found: {reason}; check `url`, and how this machine looks names up")]
+    Unresolved { place: String, reason: TransportError },
+    #[error("nobody answers at {place}: {reason}; check the port, and firewalls on the way")]
+    Unconnected { place: String, reason: TransportError },
+    #[error(
+        "{place} answers, and {reason}; `tls.ca` names an authority of your own, `tls.cert` and `tls.key` what it is to know us by"
+    )]
+    Insecure { place: String, reason: TransportError },
     #[error("{0}; the daemon would try again")]
     Unavailable(String),
     #[error("{0}; the daemon would park the sink until that is mended")]
@@ -58,7 +68,13 @@ fn humane(time: Duration) -> String {
 pub enum SinkTestStep {
     /// Secrets and certificates are there, and the client is made.
     Opened,
-    /// The receiver was found and reached, let us in, and answered.
+    /// The name of the receiver, or of the proxy before it, stands for these addresses.
+    Resolved { place: String, addresses: Vec<IpAddr> },
+    /// It answers there.
+    Connected { address: Option<SocketAddr> },
+    /// Each side trusts the other, by this version of TLS.
+    Secured { version: &'static str },
+    /// The receiver let us in, and answered.
     Answered,
     /// It has the event with this uid for good.
     Taken { uid: String },
@@ -81,6 +97,9 @@ pub async fn test_sink(
     let mut lanes = build::lanes(config, name, table, 1).await?;
     let Some(sink) = lanes.pop() else { return Err(SinkTestError::Local) };
     tell(SinkTestStep::Opened);
+    if let Some(service) = table.kind.service() {
+        reach(&service.reach().map_err(|error| Error::Config(error.to_string()))?, tell).await?;
+    }
     let (batch, uid) = marked(table, clock.now_ms())?;
     let request = Request::of(&batch, (0..1).into());
     let pending = send(&*sink, &request, &clock).await?;
@@ -89,6 +108,23 @@ pub async fn test_sink(
         acknowledged(&*sink, state, table.flow().acknowledged_within.min(ASK_FOR)).await?;
     }
     tell(SinkTestStep::Taken { uid });
+    Ok(())
+}
+
+/// Goes to the receiver a step at a time.
+async fn reach(reach: &Reach, tell: &mut (dyn FnMut(SinkTestStep) + Send)) -> Result<(), SinkTestError> {
+    let place = reach.place();
+    let unresolved = |reason| SinkTestError::Unresolved { place: place.clone(), reason };
+    let addresses = reach.resolve().await.map_err(unresolved)?;
+    let ips = addresses.iter().map(SocketAddr::ip).collect();
+    tell(SinkTestStep::Resolved { place: place.clone(), addresses: ips });
+    let unconnected = |reason| SinkTestError::Unconnected { place: place.clone(), reason };
+    let connection = reach.connect(&addresses).await.map_err(unconnected)?;
+    tell(SinkTestStep::Connected { address: connection.peer_addr().ok() });
+    let insecure = |reason| SinkTestError::Insecure { place: place.clone(), reason };
+    if let Some(version) = reach.secure(connection).await.map_err(insecure)? {
+        tell(SinkTestStep::Secured { version });
+    }
     Ok(())
 }
 

@@ -38,7 +38,7 @@ use std::{fmt, io};
 use crate::batch::{Batch, Manifest, Provenance, Request, RequestLimits, Selection};
 use crate::event::{Choices, Head};
 use crate::identity::Identity;
-use crate::transport::ServiceOpenError;
+use crate::transport::{ServiceConfig, ServiceOpenError};
 
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
@@ -98,6 +98,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
     fn output(&self) -> Output<'_>;
+
+    /// The service that it sends to, where that is one over HTTP.
+    fn service(&self) -> Option<&ServiceConfig> {
+        None
+    }
 
     /// What its templates tell events apart by, beside their feed, family, class and date.
     fn choices(&self) -> Choices {

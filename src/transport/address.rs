@@ -55,7 +55,10 @@ impl Resolve for Resolver {
     }
 }
 
-fn allowed(found: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {
+/// Those that may be sent to.
+pub(super) fn allowed(
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {
     let found: Vec<SocketAddr> = found.collect();
     if found.is_empty() {
         return Err(io::Error::from(io::ErrorKind::NotFound).into());

@@ -159,8 +159,22 @@ fn failed(error: reqwest::Error) -> TransportError {
     if error.is_timeout() {
         return TransportError::TimedOut;
     }
-    let reason = innermost(&error);
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+    let told = told(&error);
+    match &told {
+        // What a proxy answered to CONNECT has no type of its own (hyper-util's TunnelError).
+        TransportError::Unreachable(reason)
+            if error.is_connect() && reason.ends_with("proxy authorization required") =>
+        {
+            TransportError::Proxy
+        }
+        _ => told,
+    }
+}
+
+/// What an error says that stopped a connection.
+pub(super) fn told(error: &(dyn Error + 'static)) -> TransportError {
+    let reason = innermost(error);
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<Refused>() {
             return TransportError::LinkLocal(reason);
@@ -169,10 +183,6 @@ fn failed(error: reqwest::Error) -> TransportError {
             return TransportError::Tls(tls.to_string());
         }
         cause = within(error);
-    }
-    // What a proxy answered to CONNECT has no type of its own (hyper-util's TunnelError).
-    if error.is_connect() && reason.ends_with("proxy authorization required") {
-        return TransportError::Proxy;
     }
     TransportError::Unreachable(reason)
 }
@@ -192,8 +202,8 @@ fn passes(error: &rustls::Error) -> bool {
 }
 
 /// What it comes from: the outer errors say only that there is one, and the outermost names the URL.
-fn innermost(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else { return "the request failed".to_owned() };
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let Some(mut cause) = within(error) else { return "the request failed".to_owned() };
     while let Some(inner) = within(cause) {
         cause = inner;
     }

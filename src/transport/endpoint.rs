@@ -58,6 +58,15 @@ impl Endpoint {
         if is_secure || allow_plaintext || is_this_machine(host) { Ok(Self(url)) } else { Err(EndpointError::Plain) }
     }
 
+    /// Its host, and the port there.
+    pub(super) fn place(&self) -> (&str, u16) {
+        (self.0.host_str().unwrap_or_default(), self.0.port_or_known_default().unwrap_or_default())
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
     /// The path that everything asked for is below, without a slash at its end.
     pub fn path(&self) -> &str {
         self.0.path().trim_end_matches('/')

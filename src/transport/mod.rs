@@ -16,6 +16,8 @@ mod headers;
 
 mod mask;
 
+mod reach;
+
 mod service;
 
 mod status;
@@ -31,6 +33,7 @@ pub use endpoint::{Endpoint, EndpointError, Location};
 pub use error::{ServiceError, ServiceOpenError, TransportError};
 pub use headers::{FieldName, Headers};
 pub use mask::{TOLD_CHARACTERS, in_one_line};
+pub use reach::Reach;
 pub use service::{Answer, Post, Service, ServiceConfig};
 pub use status::{Outcome, StatusClass, StatusConfig, outcome};
 pub use tls::{TlsConfig, TlsVersion};

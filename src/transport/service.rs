@@ -13,7 +13,7 @@ use crate::transport::headers::{FieldName, basic};
 use crate::transport::mask::Mask;
 use crate::transport::tls::TlsMaterial;
 use crate::transport::{
-    Auth, AwsSigner, Client, Endpoint, EndpointError, Headers, HttpRequest, Location, Reply, ServiceError,
+    Auth, AwsSigner, Client, Endpoint, EndpointError, Headers, HttpRequest, Location, Reach, Reply, ServiceError,
     ServiceOpenError, TlsConfig,
 };
 
@@ -80,6 +80,17 @@ impl ServiceConfig {
         if self.timeout < Duration::from_secs(1) || self.timeout > Duration::from_secs(600) {
             problem("timeout", "expected 1 second to 10 minutes");
         }
+    }
+
+    /// The way to it.
+    ///
+    /// # Errors
+    /// When a secret or a certificate cannot be had.
+    pub fn reach(&self) -> Result<Reach, ServiceOpenError> {
+        let material = Material::read(self)?;
+        let (endpoint, proxy) = (material.endpoint(self)?, self.proxy_endpoint().transpose()?);
+        let tls = material.tls.client(&self.tls)?;
+        Ok(Reach::new(&endpoint, proxy.as_ref(), tls, self.allow_link_local, self.timeout))
     }
 
     fn endpoint(&self, url: &str) -> Result<Endpoint, EndpointError> {
@@ -156,16 +167,19 @@ impl Material {
         let proxy = config.proxy_credentials.as_ref().map(Reference::read).transpose()?;
         Ok(Self { url, auth, proxy, tls: TlsMaterial::read(&config.tls)? })
     }
+
+    fn endpoint(&self, config: &ServiceConfig) -> Result<Endpoint, EndpointError> {
+        config.endpoint(match (&self.url, &config.url) {
+            (Some(secret), _) => secret.reveal(),
+            (None, Some(Location::Url(url))) => url,
+            (None, _) => "",
+        })
+    }
 }
 
 impl Session {
     fn new(config: &ServiceConfig, material: Material) -> Result<Self, ServiceOpenError> {
-        let url = match (&material.url, &config.url) {
-            (Some(secret), _) => secret.reveal(),
-            (None, Some(Location::Url(url))) => url,
-            (None, _) => "",
-        };
-        let endpoint = config.endpoint(url)?;
+        let endpoint = material.endpoint(config)?;
         let credentials = Credentials::new(config.auth.as_ref().zip(material.auth.as_ref()))?;
         let proxy = config.proxy_endpoint().transpose()?.map(|endpoint| (endpoint, material.proxy.clone()));
         let tls = material.tls.client(&config.tls)?;

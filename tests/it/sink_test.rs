@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::support::receiver::{Answer, Receiver};
+use super::support::receiver::{Answer, Receiver, fixture, root};
 use super::support::world::World;
 
 /// A sink `out` with these keys, which no daemon runs for.
@@ -31,7 +31,7 @@ fn a_sink_that_works_takes_one_marked_event() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
     let steps = said(&output.stdout);
     let words: Vec<&str> = steps.lines().filter_map(|line| line.split(':').next()).collect();
-    assert_eq!(words, ["opened", "answered", "taken"]);
+    assert_eq!(words, ["opened", "resolved", "connected", "answered", "taken"]);
     let events = receiver.taken_lines();
     let [event] = &events[..] else { panic!("{events:?}") };
     let event: Value = serde_json::from_str(event).unwrap();
@@ -55,13 +55,32 @@ fn a_sink_that_does_not_work_says_at_which_step_and_what_the_daemon_would_do() {
         assert!(said(&output.stdout).starts_with("opened"), "{told}");
     }
     let nobody = tested("type = \"http\"\nurl = \"http://127.0.0.1:9/in\"\n");
-    assert_eq!(nobody.status.code(), Some(69), "{}", said(&nobody.stderr));
+    let told = said(&nobody.stderr);
+    assert!(nobody.status.code() == Some(69) && told.contains("nobody answers at 127.0.0.1:9"), "{told}");
+    assert!(said(&nobody.stdout).lines().last().unwrap().starts_with("resolved: "), "{told}");
+    let nowhere = tested("type = \"http\"\nurl = \"https://siem.invalid\"\n");
+    let told = said(&nowhere.stderr);
+    assert!(nowhere.status.code() == Some(69) && told.contains("siem.invalid:443 is not found"), "{told}");
     let secret = tested(
         "type = \"http\"\nurl = \"https://siem.invalid\"\nauth = { type = \"bearer\", token = \"file:/nowhere\" }\n",
     );
     let told = said(&secret.stderr);
     assert!(secret.status.code() == Some(78) && told.contains("/nowhere"), "{told}");
     assert!(said(&secret.stdout).is_empty());
+}
+
+#[test]
+fn a_sink_over_tls_says_whether_each_side_trusts_the_other() {
+    let receiver = Receiver::over_tls(|_| Answer::status(200));
+    let trusted = tested(&format!("{}tls = {{ ca = {:?} }}\n", at(&receiver), root()));
+    let steps = said(&trusted.stdout);
+    assert_eq!(trusted.status.code(), Some(0), "{}", said(&trusted.stderr));
+    assert!(steps.lines().any(|line| line == "secured: each side trusts the other, by TLS 1.3"), "{steps}");
+    let doubted = tested(&format!("{}tls = {{ ca = {:?} }}\n", at(&receiver), fixture("client-root.pem")));
+    let told = said(&doubted.stderr);
+    assert!(doubted.status.code() == Some(77) && told.contains("invalid peer certificate"), "{told}");
+    assert!(told.contains("`tls.ca`"), "{told}");
+    assert_eq!(receiver.taken_lines().len(), 1);
 }
 
 #[test]

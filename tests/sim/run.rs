@@ -288,7 +288,7 @@ impl State {
 
     /// Nothing goes wrong from here on. Where notifications were lost, each object is told of once more. Archived objects are
     /// restored, and some of those that are damaged are written once more. Where lines were limited, they are not for the
-    /// process that begins next, and what is in quarantine is tried again then; so it is where receivers refused events.
+    /// process that begins next; what is in quarantine is tried again then, or now where a receiver refused events.
     fn heal(&mut self, stop: &Stop) -> Healed {
         let were_lost = self.rates.lost > 0 || self.keeping.was_put_back;
         self.rates = Rates::default();
@@ -313,8 +313,8 @@ impl State {
             stop.request();
         }
         let now_ms = self.now_ms();
-        let is_requeued = self.setting.limits_lines || self.setting.sinks.contains(&Class::Picky);
-        let requeues_in = is_requeued.then_some(self.process + u32::from(self.setting.limits_lines));
+        let (limited, refused) = (self.setting.limits_lines, self.setting.sinks.contains(&Class::Picky));
+        let requeues_in = (limited || refused).then_some(self.process + u32::from(limited));
         Healed {
             began_ms: now_ms,
             at_ms: now_ms,

@@ -344,3 +344,20 @@ fn in_the_simulation_events_that_a_receiver_refuses_come_to_it_once_it_is_mended
         assert!(tally.faults["events are refused"] > 0, "{tally}");
     }
 }
+
+#[test]
+fn in_the_simulation_a_stop_midway_settles_nothing_though_a_requeued_event_waits_for_a_sink() {
+    for seed in 0..60 {
+        let happenings = vec![
+            write(2, 0, Change::Append(60)),
+            at(20, Happening::Mend),
+            (20_001, Happening::Sink { sink: 0, mode: Mode::Hangs, for_ms: 600_000 }),
+            at(21, Happening::Requeue),
+            write(21, 0, APPEND),
+            (21_200 + seed * 100, Happening::Stop),
+        ];
+        let quiet = Setting { sinks: vec![Class::Picky, Class::Exact], ..Setting::quiet(2, 1, "") };
+        let setting = Setting { rates: Rates { body: 800, ..quiet.rates }, ..quiet };
+        holds_with(setting, 100, happenings, seed);
+    }
+}

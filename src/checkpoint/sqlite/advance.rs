@@ -111,15 +111,9 @@ impl Positions for SqliteStore {
 
     fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, Option<Passed>> {
         let (object, sinks) = (object.clone(), sinks.to_vec());
-        self.read(move |connection| {
-            let Some(row) = ObjectRow::find(connection, &object)? else { return Ok(None) };
-            for sink in &sinks {
-                let is_settled = SinkRow::find(connection, row.id, sink)?.is_settled(&row);
-                if !is_settled && !backlog::is_in_backlog(connection, sink, row.id)? {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(Passed(())))
+        self.read(move |connection| match ObjectRow::find(connection, &object)? {
+            Some(row) => position::passed(connection, &row, &sinks),
+            None => Ok(None),
         })
     }
 }

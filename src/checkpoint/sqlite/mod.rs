@@ -288,7 +288,8 @@ impl Shared {
                 opened?
             }
         };
-        let result = read(&connection);
+        // One snapshot for all of its statements, and one lock.
+        let result = connection.unchecked_transaction().map_err(StoreError::from).and_then(|snapshot| read(&snapshot));
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_MAX {
             readers.push(connection);

@@ -7,9 +7,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::further::ALL;
 use super::places::{self, Owner};
 use super::rows::{self, ObjectRow, Sum, count, int};
-use super::{requeue, unread};
+use super::{backlog, requeue, unread};
 use crate::batch::{Advance, Form};
-use crate::checkpoint::{ObjectPosition, SinkPosition, StoreError, UnreadableVersion};
+use crate::checkpoint::{ObjectPosition, Passed, SinkPosition, StoreError, UnreadableVersion};
 use crate::delta::{Places, Progress, Ranges};
 use crate::notification::ObjectId;
 
@@ -33,8 +33,10 @@ pub(super) fn find(
             is_unread,
             is_requeued,
             sinks: vec![SinkPosition::default(); sinks.len()],
+            passed: None,
         });
     };
+    let passed = passed(connection, &row, sinks)?;
     let sinks = sinks.iter().map(|sink| SinkPosition::load(connection, row.id, sink));
     let sinks = sinks.collect::<Result<_, _>>()?;
     let etag: Option<Box<str>> = row.etag.map(Into::into);
@@ -56,7 +58,23 @@ pub(super) fn find(
         is_unread,
         is_requeued,
         sinks,
+        passed,
     })
+}
+
+/// Whether each of `sinks` was offered all of the last version read and has had it, or has what it lacks in its backlog.
+pub(super) fn passed(
+    connection: &Connection,
+    object: &ObjectRow,
+    sinks: &[Arc<str>],
+) -> Result<Option<Passed>, StoreError> {
+    for sink in sinks {
+        let is_settled = SinkRow::find(connection, object.id, sink)?.is_settled(object);
+        if !is_settled && !backlog::is_in_backlog(connection, sink, object.id)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Passed(())))
 }
 
 impl SinkPosition {

@@ -93,6 +93,6 @@ impl Delivered {
         };
         let gathered = gathering.into_iter().map(|(sink, tracker)| Gathered { sink, tracker, rest: Some(rest(sink)) });
         let (gathered, Self { deferred, is_young, summary, .. }) = (gathered.collect(), self);
-        JobEnd { finished, deferred, gathered, is_young: is_young && summary.is_complete }
+        JobEnd { finished, deferred, gathered, is_young: is_young && summary.is_complete, passed: None }
     }
 }

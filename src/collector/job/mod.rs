@@ -139,7 +139,7 @@ impl Announced {
         let anew = self.position.is_of_another(self.task.feed.family.name);
         if !anew && self.is_known() {
             metrics.duplicates_suppressed.add(["etag"], 1);
-            return Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }));
+            return Ok(Opening::Nothing(self.unchanged()));
         }
         let condition = match &self.position.etag {
             Some(etag) if !anew && self.position.is_settled() => Condition::UnlessEtag(etag.clone()),
@@ -163,10 +163,17 @@ impl Announced {
                 metrics.objects.add(["unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
                 self.services.reporter.read(&self.task.feed.name);
-                Ok(Opening::Nothing(JobEnd { finished: true, ..JobEnd::default() }))
+                Ok(Opening::Nothing(self.unchanged()))
             }
             Err(error) => Err(self.unread(error).await),
         }
+    }
+
+    /// There is nothing new: what the store said before the place was asked still holds.
+    fn unchanged(self) -> JobEnd {
+        let Task { sinks, feed, .. } = &self.task;
+        let passed = self.position.passed.filter(|_| sinks.len() == feed.sinks.len());
+        JobEnd { finished: true, passed, ..JobEnd::default() }
     }
 
     /// Checks the version's size as stored.

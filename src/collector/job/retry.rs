@@ -87,7 +87,7 @@ impl Retry {
             self.deliver_events(&mut deferred).await?;
         }
         self.note(refused).await?;
-        ended.map(|end| JobEnd { deferred, ..end })
+        ended.map(|end| JobEnd { deferred, passed: None, ..end })
     }
 
     /// Brings records whose bytes are kept to the sinks that have passed them and not had them.

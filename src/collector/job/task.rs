@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::checkpoint::{ObjectPosition, StoreError};
+use crate::checkpoint::{ObjectPosition, Passed, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
 use crate::collector::job::gathered::Gathered;
@@ -49,6 +49,8 @@ pub(in crate::collector) struct JobEnd {
     pub gathered: Vec<Gathered>,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
+    /// Every sink of the feed has it, where that is known already.
+    pub passed: Option<Passed>,
 }
 
 /// Why a job failed.

@@ -177,7 +177,7 @@ impl Dispatcher {
         for Due { object, .. } in due {
             self.backlogs[sink].written_down(&object);
             if !self.running.contains_key(&object) {
-                self.settle(&object).await?;
+                self.settle(&object, None).await?;
             }
         }
         let stored = self.services.store.backlog.backlog_len(&name).await?;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::{AwaitingAck, Dispatcher, Origin, PendingChange, Running, TICK};
-use crate::checkpoint::{Refusal, StoreError};
+use crate::checkpoint::{Passed, Refusal, StoreError};
 use crate::collector::ids::{FeedId, SinkId};
 use crate::collector::intake::in_flight::{AckHandle, Proof};
 use crate::collector::job::YOUNG;
@@ -64,8 +64,9 @@ impl Dispatcher {
             self.defer(sink, object, pending.feed).await?;
             self.backlogs[sink].rest(object, TICK);
         }
-        if !end.finished && end.deferred.is_empty() {
-            // Stopped midway: the ack handles are dropped, and the messages come again.
+        if !end.finished && sinks.iter().any(|sink| !end.deferred.contains(sink)) {
+            // Stopped midway: the ack handles are dropped, and the messages come again. What the store says of a sink that
+            // was not deferred is about the version before.
             self.unread_ended(pending.feed, origin, Outcome::Delayed);
             return Ok(());
         }
@@ -84,7 +85,7 @@ impl Dispatcher {
             _ => {}
         }
         self.await_ack(object, pending);
-        self.settle(object).await?;
+        self.settle(object, end.passed).await?;
         if end.is_young && !self.once {
             self.again(object, PendingChange::new(feed), YOUNG);
         }
@@ -106,8 +107,9 @@ impl Dispatcher {
         }
     }
 
-    /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog.
-    pub(super) async fn settle(&mut self, object: &ObjectId) -> Result<(), StoreError> {
+    /// Settles an object's messages if nothing is left to do: every sink has had it or has it in its backlog. `passed` is a
+    /// proof of that that is at hand.
+    pub(super) async fn settle(&mut self, object: &ObjectId, mut passed: Option<Passed>) -> Result<(), StoreError> {
         let Some(awaiting_ack) = self.awaiting_ack.get(object) else { return Ok(()) };
         let feed = &self.services.feeds[awaiting_ack.feed];
         let is_unread = self.unread_kind(awaiting_ack.feed, object).await?.is_some();
@@ -118,9 +120,10 @@ impl Dispatcher {
         let mut acks = self.awaiting_ack.remove(object).map(|awaiting_ack| awaiting_ack.acks).unwrap_or_default();
         while let Some(ack) = acks.pop() {
             let store = &self.services.store;
-            let proof = match is_unread {
-                true => store.backlog.unread_proof(object).await?,
-                false => store.positions.passed(object, names).await?,
+            let proof = match passed.take() {
+                _ if is_unread => store.backlog.unread_proof(object).await?,
+                None => store.positions.passed(object, names).await?,
+                passed => passed,
             };
             // Without a proof the ack handle is dropped, and its message comes again.
             match proof {

@@ -54,7 +54,7 @@ impl Dispatcher {
         for (sink, objects) in had {
             self.had(sink, &objects).await?;
             for object in objects.iter().filter(|object| !self.running.contains_key(object)).collect::<Vec<_>>() {
-                self.settle(object).await?;
+                self.settle(object, None).await?;
             }
         }
         Ok(())

@@ -319,7 +319,7 @@ impl Dispatcher {
                 self.again(&object, pending, TICK);
             } else if sinks.is_empty() {
                 self.await_ack(&object, pending);
-                self.settle(&object).await?;
+                self.settle(&object, None).await?;
             } else {
                 self.start(object, pending, sinks, Origin::Change);
                 return Ok(true);

@@ -101,7 +101,7 @@ impl Dispatcher {
                 feed = %name, %object, %kind
             );
             self.await_ack(&object, pending);
-            self.settle(&object).await?;
+            self.settle(&object, None).await?;
         }
         Ok(true)
     }

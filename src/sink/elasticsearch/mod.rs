@@ -81,6 +81,10 @@ impl Kind for ElasticsearchKind {
         }
     }
 
+    fn service(&self) -> Option<&ServiceConfig> {
+        Some(&self.service)
+    }
+
     fn output(&self) -> Output<'_> {
         Output::Shared
     }

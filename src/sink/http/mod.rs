@@ -86,6 +86,10 @@ impl Kind for HttpKind {
         format!("{format:?} {envelope:?} {compression:?}")
     }
 
+    fn service(&self) -> Option<&ServiceConfig> {
+        Some(&self.service)
+    }
+
     fn output(&self) -> Output<'_> {
         Output::Shared
     }
