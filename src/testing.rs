@@ -133,14 +133,16 @@ pub mod secret {
 pub mod sink {
     pub use crate::sink::{
         Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig, FilterConfig,
-        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, StdoutConfig, memory,
+        HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, SentinelConfig, StdoutConfig,
+        memory,
     };
 }
 
 pub mod transport {
     pub use crate::transport::{
-        Answer, Auth, BasicAuth, BearerAuth, ClientAuth, Endpoint, FieldName, HeaderAuth, Headers, HmacAuth, Location,
-        OauthConfig, Post, Service, ServiceConfig, ServiceError, StatusConfig, TlsConfig, TlsVersion,
+        Answer, Auth, BasicAuth, BearerAuth, ClientAuth, Endpoint, EntraConfig, FieldName, HeaderAuth, Headers,
+        HmacAuth, Location, ManagedIdentityConfig, OauthConfig, Post, Service, ServiceConfig, ServiceError,
+        StatusConfig, TlsConfig, TlsVersion,
     };
 }
 

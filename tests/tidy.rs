@@ -23,6 +23,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
             "src/sink/file/",
             "src/sink/http/",
             "src/sink/s3/",
+            "src/sink/sentinel/",
         ],
     ),
     // The one thread that owns the connection to the checkpoint store.

@@ -274,6 +274,7 @@ pub(crate) mod tests {
         let request = Request::of(&batch, selection(&[1, 3]));
         let events: Vec<_> = request.events().map(|event| (event.number, event.encoded, event.head.place)).collect();
         assert_eq!(events, [(1, &b"b"[..], 1), (3, b"d", 1)]);
-        assert_eq!((&*request.id, request.bytes()), ("b.1-3", 4));
+        assert!(request.id.starts_with("b.1-3-"), "{}", request.id);
+        assert_eq!(request.bytes(), 4);
     }
 }

@@ -86,7 +86,7 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
 /// With `--once` nothing gathers: the next batch would be the next start's.
 fn batch_limits(limits: &Limits, table: &sink::Config, share: Share, once: bool) -> batch::Limits {
     let sink::BatchConfig { events, age, .. } = table.batch;
-    let gathers_for = table.flow().gathers_for.filter(|_| !once);
+    let gathers_for = table.kind.gathers_for().filter(|_| !once);
     batch::Limits {
         bytes: share.batch_bytes,
         events: events.unwrap_or(limits.batch_events),

@@ -488,7 +488,7 @@ path = "/out.ndjson"
             (
                 "SINK__OUT__TYPE",
                 "1",
-                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`, `s3`",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`, `s3`, `sentinel`, `sentinel_databricks`",
             ),
             (
                 "SINK__OUT__ROTATE_BYTES",
@@ -675,7 +675,7 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"datadog\"\nsite = \"x\"\napi_key = \"hush\"\n".to_owned(), "12 sink.two.api_key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             ("[sink.two]\ntype = \"sumo\"\nurl = \"/hush\"\n".to_owned(), "11 sink.two.url: expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, `file:/absolute/path` or `credential:name`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"http://siem\"\n".to_owned(), "11 sink.two.url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plaintext = true`"),
-            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`, `entra`, `managed_identity`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nheaders = { Authorization = \"hush\" }\n".to_owned(), "12 sink.two.headers: the header field `authorization` carries a secret: give it by `auth`, as a reference"),
             ("[sink.two]\ntype = \"s3\"\nbucket = \"s3://b-b\"\nprefix = \"x\"\n".to_owned(), "11 sink.two.bucket: expected a bucket's name alone, without `s3://` and without a path (that is `prefix`)"),
             ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"{user.name}\"\n".to_owned(), "12 sink.two.prefix: whoever writes the log decides what `{user.name}` is: list what may stand there, as in { template = \"..\", values = [\"a\", \"b\"], else = \"other\" }"),

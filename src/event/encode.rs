@@ -12,6 +12,7 @@ use crate::event::filter::Filter;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
 use crate::event::secrets::write_masked;
+use crate::event::shorten::shorten;
 use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf};
 use crate::records::escaped::write_escaped;
 
@@ -103,6 +104,8 @@ pub struct Encoder {
     filter: Option<Arc<Filter>>,
     /// What each head says of the event's attributes.
     choices: Option<Arc<Choices>>,
+    /// A longer value of an event is cut; where there is none, all are written whole.
+    value_bytes_max: Option<usize>,
 }
 
 /// What is known of an event beside its bytes: what an envelope around them needs. One for each event: kept small.
@@ -159,7 +162,7 @@ pub struct Mark {
 
 impl Encoder {
     pub const fn new(name: EncodingName, options: Options) -> Self {
-        Self { name, options, columns: None, filter: None, choices: None }
+        Self { name, options, columns: None, filter: None, choices: None, value_bytes_max: None }
     }
 
     /// Rows of these columns.
@@ -174,6 +177,10 @@ impl Encoder {
 
     pub fn with_choices(self, choices: Choices) -> Self {
         Self { choices: (!choices.is_empty()).then(|| Arc::new(choices)), ..self }
+    }
+
+    pub fn with_values_cut(self, value_bytes_max: Option<usize>) -> Self {
+        Self { value_bytes_max, ..self }
     }
 
     pub const fn name(&self) -> EncodingName {
@@ -230,6 +237,7 @@ impl Encoder {
     }
 
     fn write(&self, event: &Event<'_>, seen: &Seen<'_>, mut head: Head, out: &mut Encoded) {
+        let begins = out.bytes.len();
         match (self.name, &self.columns) {
             (_, Some(columns)) => columns.write(&mut out.bytes, &head, seen),
             (EncodingName::Ocsf, _) => head.class = ocsf::write(&mut out.bytes, event, seen, self.options),
@@ -238,6 +246,9 @@ impl Encoder {
             (EncodingName::Raw | EncodingName::Columns, _) => {
                 write_masked(&mut out.bytes, seen.record, &event.dropped, &[]);
             }
+        }
+        if let Some(most) = self.value_bytes_max {
+            shorten(&mut out.bytes, begins, most);
         }
         out.bytes.push(b'\n');
         // `encode_record` takes back what passes 4 GiB.

@@ -32,6 +32,8 @@ mod ocsf;
 
 mod secrets;
 
+mod shorten;
+
 mod text;
 
 mod value;

@@ -18,12 +18,25 @@ use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
 use crate::sink::network::NETWORK_KEYS;
 use crate::sink::s3::S3Config;
+use crate::sink::sentinel::SentinelTable;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
 /// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
-const KINDS: &[&str] = &["file", "stdout", "http", "datadog", "sumo", "crowdstrike", "panther", "elasticsearch", "s3"];
+const KINDS: &[&str] = &[
+    "file",
+    "stdout",
+    "http",
+    "datadog",
+    "sumo",
+    "crowdstrike",
+    "panther",
+    "elasticsearch",
+    "s3",
+    "sentinel",
+    "sentinel_databricks",
+];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
 #[derive(Clone, Debug)]
@@ -86,7 +99,7 @@ pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
 
 #[derive(Default)]
 struct Shared {
-    encoding: Encoding,
+    encoding: Option<Encoding>,
     filter: FilterConfig,
     batch: BatchConfig,
     lanes: Option<u16>,
@@ -102,7 +115,7 @@ impl TableKeys for Shared {
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             moved if MOVED_KEYS.contains(&moved) => match map.next_value_seed(Moved(moved))? {},
-            "encoding" => self.encoding = map.next_value()?,
+            "encoding" => self.encoding = Some(map.next_value()?),
             "filter" => self.filter = map.next_value()?,
             "lanes" => self.lanes = map.next_value()?,
             "in_flight" => self.in_flight = map.next_value()?,
@@ -137,6 +150,8 @@ impl<'de> de::Visitor<'de> for Table {
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
             "elasticsearch" => keys.newtype_variant_seed(Keys(PhantomData::<ElasticsearchKind>)),
             "s3" => keys.newtype_variant_seed(Keys(PhantomData::<S3Config>)),
+            "sentinel" => keys.newtype_variant_seed(Keys(SentinelTable::Events)),
+            "sentinel_databricks" => keys.newtype_variant_seed(Keys(SentinelTable::Databricks)),
             _ => match Preset::named(&name) {
                 Some(preset) => keys.newtype_variant_seed(Keys(preset)),
                 None => Err(de::Error::unknown_variant(&name, KINDS)),
@@ -165,8 +180,9 @@ impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Config, A::Error> {
         let mut shared = Shared::default();
-        let own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
-        let Shared { encoding: Encoding(encoding), filter, batch, lanes, in_flight, required } = shared;
+        let mut own = self.0.deserialize(MapAccessDeserializer::new(Own { map, taken: &mut shared }))?;
+        let Shared { encoding, filter, batch, lanes, in_flight, required } = shared;
+        let encoding = own.encoding(encoding.map(|Encoding(encoding)| encoding));
         let required = required.unwrap_or(true);
         Ok(Config { encoding, filter, batch, lanes, in_flight, required, kind: Arc::new(own) })
     }

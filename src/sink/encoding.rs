@@ -27,6 +27,9 @@ pub struct EncodingConfig {
     pub table: Option<String>,
     /// Further columns and what they hold. Only with `columns`.
     pub columns: Option<BTreeMap<String, Column>>,
+    /// The longest value that the receiver takes, where its kind says so.
+    #[serde(skip)]
+    pub value_bytes_max: Option<usize>,
 }
 
 /// The encoding as it is written: as a table, or by its name alone.
@@ -36,6 +39,10 @@ pub(super) struct Encoding(pub(super) EncodingConfig);
 impl EncodingConfig {
     /// The sink's encoder, without a filter.
     pub fn encoder(&self) -> Encoder {
+        self.encoder_of_whole_values().with_values_cut(self.value_bytes_max)
+    }
+
+    fn encoder_of_whole_values(&self) -> Encoder {
         if self.name == EncodingName::Columns {
             let table = self.table.as_deref().and_then(Columns::of_table).unwrap_or_default();
             return Encoder::of_columns(table.with(self.columns.clone().unwrap_or_default()));
@@ -108,6 +115,7 @@ mod tests {
             envelope: Some(true),
             table: Some("databricks_audit".to_owned()),
             columns: Some([("Uid".to_owned(), Column::new("@uid").unwrap())].into()),
+            value_bytes_max: None,
         }
     }
 

@@ -23,6 +23,8 @@ mod progress;
 
 mod s3;
 
+mod sentinel;
+
 mod stdout;
 
 mod table;
@@ -50,6 +52,7 @@ pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
 pub use s3::S3Config;
+pub use sentinel::SentinelConfig;
 pub use stdout::StdoutConfig;
 pub use template::{IndexTemplate, KeyTemplate, Template};
 
@@ -90,10 +93,22 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
     fn flow(&self) -> Flow;
 
+    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
+    /// coming, and no job waits for them.
+    fn gathers_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
     /// is not sent again as it is. No secret is in it.
     fn envelope(&self) -> String {
         String::new()
+    }
+
+    /// The encoding of its events, where this one is configured, or none. A kind whose receiver takes but some says so here,
+    /// and in [`Kind::check`].
+    fn encoding(&mut self, configured: Option<EncodingConfig>) -> EncodingConfig {
+        configured.unwrap_or_default()
     }
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
@@ -129,9 +144,6 @@ pub trait Kind: fmt::Debug + Send + Sync {
 pub struct Flow {
     /// A batch is cut when it has so many bytes, unless it is configured.
     pub batch_bytes: usize,
-    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
-    /// coming, and no job waits for them.
-    pub gathers_for: Option<Duration>,
     pub request: RequestLimits,
     /// How many lanes it has, unless it is configured. A serial kind has one: its events arrive in the order of the seals.
     pub lanes: u16,
@@ -151,7 +163,6 @@ impl Flow {
     pub const fn serial(batch_bytes: usize) -> Self {
         Self {
             batch_bytes,
-            gathers_for: None,
             request: RequestLimits::WHOLE,
             lanes: 1,
             in_flight: 1,

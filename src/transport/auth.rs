@@ -5,9 +5,9 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use crate::secret::{Reference, Secret};
-use crate::transport::headers::FieldName;
-use crate::transport::token::TokenSource;
-use crate::transport::{Headers, OauthConfig, ServiceOpenError};
+use crate::transport::headers::{FieldName, basic};
+use crate::transport::token::{Grant, TokenSource};
+use crate::transport::{EntraConfig, Headers, ManagedIdentityConfig, OauthConfig, ServiceOpenError};
 
 /// `auth`: how the receiver knows us. The table's key `type` names which.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -18,6 +18,8 @@ pub enum Auth {
     Header(HeaderAuth),
     Hmac(HmacAuth),
     Oauth2(OauthConfig),
+    Entra(EntraConfig),
+    ManagedIdentity(ManagedIdentityConfig),
 }
 
 /// `Authorization: Bearer <token>`.
@@ -67,14 +69,53 @@ fn signature() -> FieldName {
 const AUTHORIZATION: &str = "authorization";
 
 impl Auth {
-    /// Where the secret is.
-    pub(super) fn reference(&self) -> &Reference {
+    /// What is wrong with it, as far as that can be told without reading files.
+    pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
-            Self::Bearer(bearer) => &bearer.token,
-            Self::Basic(basic) => &basic.password,
-            Self::Header(header) => &header.value,
-            Self::Hmac(hmac) => &hmac.key,
-            Self::Oauth2(oauth) => &oauth.client_secret,
+            Self::Entra(entra) => entra.problem(),
+            _ => None,
+        }
+    }
+
+    /// Reads the secrets.
+    pub(super) fn read(&self) -> Result<AuthMaterial, ServiceOpenError> {
+        let field = |name: &FieldName, before: String, reference: &Reference| {
+            let (name, reference, secret) = (name.clone(), reference.clone(), reference.read()?);
+            Ok(AuthMaterial::Field { name, before, secret, reference })
+        };
+        match self {
+            Self::Bearer(BearerAuth { token, scheme }) => {
+                field(&FieldName::from_static(AUTHORIZATION), format!("{scheme} "), token)
+            }
+            Self::Header(HeaderAuth { name, value }) => field(name, String::new(), value),
+            Self::Basic(BasicAuth { user, password }) => {
+                Ok(AuthMaterial::Password { user: user.clone(), password: password.read()? })
+            }
+            Self::Hmac(HmacAuth { key, name }) => Ok(AuthMaterial::Signature { name: name.clone(), key: key.read()? }),
+            Self::Oauth2(oauth) => Ok(AuthMaterial::Grant(Grant::Oauth(oauth.clone(), oauth.client_secret.read()?))),
+            Self::Entra(entra) => Ok(AuthMaterial::Grant(Grant::Entra(entra.read()?))),
+            Self::ManagedIdentity(identity) => Ok(AuthMaterial::Grant(Grant::ManagedIdentity(identity.read()?))),
+        }
+    }
+}
+
+/// Credentials as they were read from where `auth` says.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum AuthMaterial {
+    Field { name: FieldName, before: String, secret: Secret, reference: Reference },
+    Password { user: String, password: Secret },
+    Signature { name: FieldName, key: Secret },
+    Grant(Grant),
+}
+
+impl AuthMaterial {
+    /// What must not be repeated.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let own = |secret: &Secret| secret.reveal().to_owned();
+        match self {
+            Self::Field { secret, .. } | Self::Signature { key: secret, .. } => vec![own(secret)],
+            Self::Password { user, password } => vec![own(password), basic(user, password)],
+            Self::Grant(grant) => grant.secret().map(own).into_iter().collect(),
         }
     }
 }
@@ -89,22 +130,19 @@ pub(super) enum Credentials {
 impl Credentials {
     /// # Errors
     /// When the secret cannot stand in a header field.
-    pub(super) fn new(auth: Option<(&Auth, &Secret)>) -> Result<Self, ServiceOpenError> {
+    pub(super) fn new(material: Option<&AuthMaterial>) -> Result<Self, ServiceOpenError> {
         let mut headers = Headers::default();
-        let Some((auth, secret)) = auth else { return Ok(Self::Fixed(headers)) };
-        let authorization = FieldName::from_static(AUTHORIZATION);
-        let set = match auth {
-            Auth::Bearer(BearerAuth { scheme, .. }) => {
-                headers.set_secret(&authorization, &format!("{scheme} {}", secret.reveal()))
+        match material {
+            None => {}
+            Some(AuthMaterial::Field { name, before, secret, reference }) => headers
+                .set_secret(name, &format!("{before}{}", secret.reveal()))
+                .map_err(|source| ServiceOpenError::Field { reference: reference.clone(), source })?,
+            Some(AuthMaterial::Password { user, password }) => headers = Headers::basic(user, password),
+            Some(AuthMaterial::Signature { name, key }) => {
+                return Ok(Self::Signature { name: name.clone(), key: key.clone() });
             }
-            Auth::Basic(BasicAuth { user, .. }) => return Ok(Self::Fixed(Headers::basic(user, secret))),
-            Auth::Header(HeaderAuth { name, .. }) => headers.set_secret(name, secret.reveal()),
-            Auth::Hmac(HmacAuth { name, .. }) => {
-                return Ok(Self::Signature { name: name.clone(), key: secret.clone() });
-            }
-            Auth::Oauth2(oauth) => return Ok(Self::Token(TokenSource::new(oauth.clone(), secret.clone()))),
-        };
-        set.map_err(|source| ServiceOpenError::Field { reference: auth.reference().clone(), source })?;
+            Some(AuthMaterial::Grant(grant)) => return Ok(Self::Token(TokenSource::new(grant.clone())?)),
+        }
         Ok(Self::Fixed(headers))
     }
 }
@@ -127,46 +165,49 @@ mod tests {
         Secret::new(text).unwrap()
     }
 
-    fn fixed(auth: &Auth, text: &str) -> Result<Headers, String> {
-        match Credentials::new(Some((auth, &secret(text)))) {
+    fn fixed(auth: &Auth) -> Result<Headers, String> {
+        match Credentials::new(Some(&auth.read().unwrap())) {
             Ok(Credentials::Fixed(headers)) => Ok(headers),
             Ok(_) => panic!("not fixed"),
             Err(error) => Err(error.to_string()),
         }
     }
 
-    fn env(name: &str) -> Reference {
-        Reference::Variable(name.to_owned())
+    /// A file that holds a secret, in a directory of its own.
+    fn file(text: &str) -> (tempfile::TempDir, Reference) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        std::fs::write(&path, text).unwrap();
+        (directory, Reference::File(path))
     }
 
     #[test]
     fn each_kind_of_credential_stands_where_the_receiver_looks_for_it() {
-        let bearer = Auth::Bearer(BearerAuth { token: env("T"), scheme: "Splunk".to_owned() });
-        let basic = Auth::Basic(BasicAuth { user: "Aladdin".to_owned(), password: env("P") });
+        let ((_hush, hush), (_sesame, sesame)) = (file("hush"), file("open sesame"));
+        let bearer = Auth::Bearer(BearerAuth { token: hush.clone(), scheme: "Splunk".to_owned() });
+        let basic = Auth::Basic(BasicAuth { user: "Aladdin".to_owned(), password: sesame });
         let name = FieldName::from_static("dd-api-key");
-        let header = Auth::Header(HeaderAuth { name: name.clone(), value: env("K") });
+        let header = Auth::Header(HeaderAuth { name: name.clone(), value: hush });
         let authorization = |value: &str| {
             let mut headers = Headers::default();
             headers.set(&FieldName::from_static(AUTHORIZATION), value).unwrap();
             headers
         };
-        assert_eq!(fixed(&bearer, "hush").unwrap(), authorization("Splunk hush"));
+        assert_eq!(fixed(&bearer).unwrap(), authorization("Splunk hush"));
         // The example of RFC 7617.
-        assert_eq!(fixed(&basic, "open sesame").unwrap(), authorization("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        assert_eq!(fixed(&basic).unwrap(), authorization("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
         let mut expected = Headers::default();
         expected.set(&name, "hush").unwrap();
-        assert_eq!(fixed(&header, "hush").unwrap(), expected);
-        assert!(!format!("{:?}", fixed(&header, "hush").unwrap()).contains("hush"));
+        assert_eq!(fixed(&header).unwrap(), expected);
+        assert!(!format!("{:?}", fixed(&header).unwrap()).contains("hush"));
     }
 
     #[test]
     fn a_secret_that_cannot_stand_in_a_header_field_is_told_by_its_reference() {
-        let bearer = Auth::Bearer(BearerAuth { token: env("TOKEN"), scheme: bearer() });
-        let error = fixed(&bearer, "hush\nhush").unwrap_err();
-        assert_eq!(
-            error,
-            "env:TOKEN: the header field `authorization` holds what no header field may, such as a line end"
-        );
+        let (_directory, token) = file("hush\nhush");
+        let error = fixed(&Auth::Bearer(BearerAuth { token: token.clone(), scheme: bearer() })).unwrap_err();
+        let expected = "the header field `authorization` holds what no header field may, such as a line end";
+        assert_eq!(error, format!("{token}: {expected}"));
     }
 
     #[test]

@@ -72,6 +72,15 @@ impl Endpoint {
         self.0.path().trim_end_matches('/')
     }
 
+    pub(super) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// What is at this path below it.
+    pub(super) fn below(&self, path: &str) -> Self {
+        Self(self.at(path, &[]))
+    }
+
     /// What of a URL that is a secret must not be repeated: its path, the last part of that, and its query.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
         let last = self.path().rsplit('/').next();

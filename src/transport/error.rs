@@ -74,6 +74,11 @@ pub enum ServiceOpenError {
     Transport(#[from] TransportError),
     #[error("{reference}: {source}")]
     Field { reference: Reference, source: FieldError },
+    #[error("{0}: it holds no RSA key (PEM)")]
+    NoRsaKey(Reference),
+    /// A configuration that is checked has some.
+    #[error("`auth` names no credentials")]
+    NoCredentials,
     #[error("the URL cannot be used: {0}")]
     Url(#[from] EndpointError),
 }

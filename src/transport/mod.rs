@@ -10,11 +10,17 @@ mod client;
 
 mod endpoint;
 
+mod entra;
+
 mod error;
 
 mod headers;
 
+mod managed;
+
 mod mask;
+
+mod oauth;
 
 mod reach;
 
@@ -30,11 +36,13 @@ pub use auth::{Auth, BasicAuth, BearerAuth, HeaderAuth, HmacAuth};
 pub use aws::AwsSigner;
 pub use client::{Client, HttpRequest, Reply};
 pub use endpoint::{Endpoint, EndpointError, Location};
+pub use entra::EntraConfig;
 pub use error::{ServiceError, ServiceOpenError, TransportError};
 pub use headers::{FieldName, Headers};
+pub use managed::ManagedIdentityConfig;
 pub use mask::{TOLD_CHARACTERS, in_one_line};
+pub use oauth::{ClientAuth, OauthConfig};
 pub use reach::Reach;
 pub use service::{Answer, Post, Service, ServiceConfig};
 pub use status::{Outcome, StatusClass, StatusConfig, outcome};
 pub use tls::{TlsConfig, TlsVersion};
-pub use token::{ClientAuth, OauthConfig};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::secret::{Reference, Secret};
-use crate::transport::auth::{Credentials, sign};
+use crate::transport::auth::{AuthMaterial, Credentials, sign};
 use crate::transport::aws::Signed;
 use crate::transport::client::{Route, origin_of};
-use crate::transport::headers::{FieldName, basic};
+use crate::transport::headers::FieldName;
 use crate::transport::mask::Mask;
 use crate::transport::tls::TlsMaterial;
 use crate::transport::{
@@ -67,6 +67,9 @@ impl ServiceConfig {
                 _ => "",
             };
             problem("url", &format!("{error}{hint}"));
+        }
+        if let Some(message) = self.auth.as_ref().and_then(Auth::problem) {
+            problem("auth", message);
         }
         if let Some((key, message)) = self.tls.problem() {
             problem("tls", &format!("`{key}`: {message}"));
@@ -152,7 +155,7 @@ struct Session {
 #[derive(Clone, PartialEq, Eq)]
 struct Material {
     url: Option<Secret>,
-    auth: Option<Secret>,
+    auth: Option<AuthMaterial>,
     proxy: Option<Secret>,
     tls: TlsMaterial,
 }
@@ -163,7 +166,7 @@ impl Material {
             Some(Location::Secret(reference)) => Some(reference.read()?),
             _ => None,
         };
-        let auth = config.auth.as_ref().map(|auth| auth.reference().read()).transpose()?;
+        let auth = config.auth.as_ref().map(Auth::read).transpose()?;
         let proxy = config.proxy_credentials.as_ref().map(Reference::read).transpose()?;
         Ok(Self { url, auth, proxy, tls: TlsMaterial::read(&config.tls)? })
     }
@@ -180,18 +183,15 @@ impl Material {
 impl Session {
     fn new(config: &ServiceConfig, material: Material) -> Result<Self, ServiceOpenError> {
         let endpoint = material.endpoint(config)?;
-        let credentials = Credentials::new(config.auth.as_ref().zip(material.auth.as_ref()))?;
+        let credentials = Credentials::new(material.auth.as_ref())?;
         let proxy = config.proxy_endpoint().transpose()?.map(|endpoint| (endpoint, material.proxy.clone()));
         let tls = material.tls.client(&config.tls)?;
         let (timeout, allow_link_local) = (config.timeout, config.allow_link_local);
         let client = Client::over(Route { timeout, tls, proxy, allow_link_local })?;
-        let mut secrets: Vec<String> =
-            material.auth.iter().chain(&material.proxy).map(|secret| secret.reveal().to_owned()).collect();
+        let mut secrets: Vec<String> = material.auth.iter().flat_map(AuthMaterial::secrets).collect();
+        secrets.extend(material.proxy.iter().map(|secret| secret.reveal().to_owned()));
         if material.url.is_some() {
             secrets.extend(endpoint.secrets().map(str::to_owned));
-        }
-        if let (Some(Auth::Basic(own)), Some(password)) = (&config.auth, &material.auth) {
-            secrets.push(basic(&own.user, password));
         }
         let mask = Mask::new(secrets.iter().map(String::as_str));
         Ok(Self { material, client, endpoint, credentials, mask })

@@ -45,6 +45,16 @@ impl TryFrom<String> for KeyPlace {
     }
 }
 
+impl KeyPlace {
+    pub(super) fn reference(&self) -> &Reference {
+        &self.0
+    }
+
+    pub(super) fn read(&self) -> Result<Secret, SecretError> {
+        self.0.read()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 pub enum TlsVersion {
     #[default]
@@ -94,7 +104,7 @@ impl TlsMaterial {
     pub(super) fn read(config: &TlsConfig) -> Result<Self, TlsError> {
         let ca = config.ca.as_deref().map(certificates).transpose()?;
         let identity = match (&config.cert, &config.key) {
-            (Some(cert), Some(KeyPlace(key))) => Some((certificates(cert)?, key.read()?)),
+            (Some(cert), Some(key)) => Some((certificates(cert)?, key.read()?)),
             _ => None,
         };
         Ok(Self { ca, identity })
@@ -141,7 +151,7 @@ impl TlsMaterial {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
     let unreadable = |source| TlsError::Unreadable { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
@@ -149,7 +159,7 @@ fn certificates(path: &Path) -> Result<Vec<u8>, TlsError> {
     Ok(bytes)
 }
 
-fn chain(pem: &[u8], path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn chain(pem: &[u8], path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.ok().filter(|chain| !chain.is_empty());
     chain.ok_or_else(|| TlsError::NoCertificate(path.unwrap_or(Path::new("")).to_owned()))

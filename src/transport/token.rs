@@ -1,4 +1,4 @@
-//! Access tokens by OAuth 2 client credentials (RFC 6749, section 4.4), kept until shortly before they expire.
+//! Access tokens, kept until shortly before they expire.
 
 use std::time::Duration;
 
@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::secret::{Reference, Secret};
-use crate::transport::client::form;
+use crate::secret::Secret;
+use crate::transport::entra::Entra;
+use crate::transport::managed::ManagedIdentity;
 use crate::transport::mask::Mask;
-use crate::transport::{Client, Endpoint, FieldName, Headers, HttpRequest, ServiceError};
+use crate::transport::oauth::{OauthConfig, TokenRequest};
+use crate::transport::{Client, HttpRequest, ServiceError, ServiceOpenError};
 
 /// The longest answer of a token endpoint that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -20,26 +22,36 @@ const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
 /// So long before it expires a token is fetched anew; at most half of its life.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// `auth = { type = "oauth2", ... }`.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OauthConfig {
-    pub token_url: Endpoint,
-    pub client_id: String,
-    pub client_secret: Reference,
-    pub scope: Option<String>,
-    pub audience: Option<String>,
-    /// Where the client's id and secret stand: in the form (`body`, the default), or in `Authorization` (`basic`).
-    #[serde(default)]
-    pub client_auth: ClientAuth,
+/// Who asks for tokens, and what it shows of itself.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Grant {
+    Oauth(OauthConfig, Secret),
+    Entra(Entra),
+    ManagedIdentity(ManagedIdentity),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
-    #[default]
-    Body,
-    Basic,
+impl Grant {
+    /// What must not be repeated.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Oauth(_, secret) => Some(secret),
+            Self::Entra(entra) => Some(entra.secret()),
+            Self::ManagedIdentity(identity) => identity.secret(),
+        }
+    }
+
+    fn request(&self, now_ms: i64) -> Result<TokenRequest, ServiceError> {
+        match self {
+            Self::Oauth(config, secret) => Ok(config.request(secret)?),
+            Self::Entra(entra) => entra.request(now_ms),
+            Self::ManagedIdentity(identity) => identity.request(),
+        }
+    }
+
+    /// Whether a status passes by itself. The metadata service says 404 and 410 while it is updated.
+    fn passes(&self, status: u16) -> bool {
+        matches!(status, 408 | 429 | 500..) || matches!(self, Self::ManagedIdentity(_)) && matches!(status, 404 | 410)
+    }
 }
 
 /// An access token, and until when it is used.
@@ -51,8 +63,9 @@ struct Token {
 
 /// Fetches tokens; all lanes of a sink share one.
 pub(super) struct TokenSource {
-    config: OauthConfig,
-    secret: Secret,
+    grant: Grant,
+    /// Asks in place of the service's own client.
+    client: Option<Client>,
     kept: Mutex<Option<Token>>,
 }
 
@@ -61,11 +74,17 @@ struct Answer {
     access_token: String,
     /// A number of seconds; some write it as a text.
     expires_in: Option<Value>,
+    /// The same as a time in seconds since the epoch, where the other is left out.
+    expires_on: Option<Value>,
 }
 
 impl TokenSource {
-    pub(super) fn new(config: OauthConfig, secret: Secret) -> Self {
-        Self { config, secret, kept: Mutex::new(None) }
+    pub(super) fn new(grant: Grant) -> Result<Self, ServiceOpenError> {
+        let client = match &grant {
+            Grant::ManagedIdentity(_) => Some(ManagedIdentity::client()?),
+            Grant::Oauth(..) | Grant::Entra(_) => None,
+        };
+        Ok(Self { grant, client, kept: Mutex::new(None) })
     }
 
     /// A token to send now: the one that is kept, or a new one. Whoever asks meanwhile waits for the same.
@@ -88,34 +107,24 @@ impl TokenSource {
     }
 
     async fn fetch(&self, client: &Client, now_ms: i64) -> Result<Token, ServiceError> {
-        let OauthConfig { token_url, client_id, scope, audience, client_auth, .. } = &self.config;
-        let mut pairs = vec![("grant_type", "client_credentials")];
-        pairs.extend(scope.as_deref().map(|scope| ("scope", scope)));
-        pairs.extend(audience.as_deref().map(|audience| ("audience", audience)));
-        let mut headers = match client_auth {
-            ClientAuth::Body => Headers::default(),
-            ClientAuth::Basic => Headers::basic(client_id, &self.secret),
-        };
-        headers.set(&FieldName::from_static("content-type"), "application/x-www-form-urlencoded")?;
-        if *client_auth == ClientAuth::Body {
-            pairs.extend([("client_id", &**client_id), ("client_secret", self.secret.reveal())]);
-        }
+        let TokenRequest { endpoint, query, headers, body } = self.grant.request(now_ms)?;
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, &**value)).collect();
         let request = HttpRequest {
-            endpoint: token_url,
+            endpoint: &endpoint,
             path: "",
-            query: &[],
+            query: &query,
             headers,
-            body: Some(form(&pairs).into()),
+            body: body.map(Into::into),
             reply_bytes_max: ANSWER_BYTES_MAX,
         };
-        let reply = client.send(request).await?;
+        let reply = self.client.as_ref().unwrap_or(client).send(request).await?;
         let status = reply.status;
-        let said = |body: &[u8]| Mask::new([self.secret.reveal()]).words(body);
         if status != 200 {
-            let what = format!("the token endpoint answers with status {status}: {}", said(&reply.body));
-            return Err(match status {
-                408 | 429 | 500.. => ServiceError::Unavailable(what),
-                _ => ServiceError::Misconfigured(what),
+            let said = Mask::new(self.grant.secret().map(Secret::reveal)).words(&reply.body);
+            let what = format!("the token endpoint answers with status {status}: {said}");
+            return Err(match self.grant.passes(status) {
+                true => ServiceError::Unavailable(what),
+                false => ServiceError::Misconfigured(what),
             });
         }
         let body = reply.whole()?;
@@ -126,8 +135,10 @@ impl TokenSource {
 
 /// The token of an answer.
 fn read(body: &[u8], now_ms: i64) -> Option<Token> {
-    let Answer { access_token, expires_in } = serde_json::from_slice(body).ok()?;
-    let secs = expires_in.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+    let Answer { access_token, expires_in, expires_on } = serde_json::from_slice(body).ok()?;
+    let number = |value: Option<Value>| value.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+    let now_secs = u64::try_from(now_ms.div_euclid(1000)).unwrap_or(0);
+    let secs = number(expires_in).or_else(|| number(expires_on).map(|at| at.saturating_sub(now_secs)));
     let lifetime = secs.map_or(LIFETIME, Duration::from_secs).min(LIFETIME_MAX);
     let used = lifetime - MARGIN.min(lifetime / 2);
     let until_ms = now_ms.saturating_add(i64::try_from(used.as_millis()).unwrap_or(i64::MAX));
@@ -146,6 +157,8 @@ mod tests {
             (r#"{"access_token":"t","expires_in":10}"#, 5),
             (r#"{"access_token":"t","expires_in":99999999999}"#, 86_340),
             (r#"{"access_token":"t"}"#, 240),
+            (r#"{"access_token":"t","expires_on":"3601"}"#, 3540),
+            (r#"{"access_token":"t","expires_in":"3600","expires_on":"9"}"#, 3540),
         ] {
             let token = read(answer.as_bytes(), 1_000).unwrap();
             assert_eq!((token.value.reveal(), token.until_ms), ("t", 1_000 + secs * 1_000), "{answer}");

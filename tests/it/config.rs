@@ -200,6 +200,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
         ("`[sink.<name>]`, `type = \"elasticsearch\"`", keys::<sink::ElasticsearchConfig>()),
         ("`[sink.<name>]`, `type = \"s3\"`", keys::<sink::S3Config>()),
+        ("`[sink.<name>]`, `type = \"sentinel\"`", keys::<sink::SentinelConfig>()),
         ("`status`", keys::<transport::StatusConfig>()),
         ("`tls`", keys::<transport::TlsConfig>()),
         ("`auth`, `type = \"bearer\"`", keys::<transport::BearerAuth>()),
@@ -207,6 +208,8 @@ fn the_reference_names_every_key_and_no_other() {
         ("`auth`, `type = \"header\"`", keys::<transport::HeaderAuth>()),
         ("`auth`, `type = \"hmac\"`", keys::<transport::HmacAuth>()),
         ("`auth`, `type = \"oauth2\"`", keys::<transport::OauthConfig>()),
+        ("`auth`, `type = \"entra\"`", keys::<transport::EntraConfig>()),
+        ("`auth`, `type = \"managed_identity\"`", keys::<transport::ManagedIdentityConfig>()),
     ];
     let presets: Vec<(String, &[&str])> = sink::PRESETS
         .iter()

@@ -1,7 +1,7 @@
 //! What is shipped beside the program holds together: the service unit, the container, the policies, the index templates,
 //! the crates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -171,26 +171,28 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
+/// The events of a fixture of each family.
+fn decoded(encoding: &str) -> Vec<Value> {
+    let fixtures = [
+        ("databricks", "auditlogs_7.json"),
+        ("immuta", "mixed.log"),
+        ("lakefs", "rows.jsonl"),
+        ("s3_access", "2024-02-12-08-00-00-0A1B2C3D4E5F6789"),
+        ("ydb", "common.log"),
+        ("ydb", "stream.log"),
+    ];
+    let of = |(family, name): (&str, &str)| {
+        let fixture = root().join("tests/fixtures").join(family).join(name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
+        command.args(["decode", "--family", family, "--encoding", encoding, "--raw-data"]).arg(fixture);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let texts: Vec<String> = fixtures.into_iter().map(of).collect();
+    texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 #[test]
 fn the_index_templates_name_every_field_that_is_written_and_no_log_adds_one() {
-    let decoded = |encoding: &str| -> Vec<Value> {
-        let fixtures = [
-            ("databricks", "auditlogs_7.json"),
-            ("immuta", "mixed.log"),
-            ("lakefs", "rows.jsonl"),
-            ("s3_access", "2024-02-12-08-00-00-0A1B2C3D4E5F6789"),
-            ("ydb", "common.log"),
-            ("ydb", "stream.log"),
-        ];
-        let of = |(family, name): (&str, &str)| {
-            let fixture = root().join("tests/fixtures").join(family).join(name);
-            let mut command = Command::new(env!("CARGO_BIN_EXE_auditferry"));
-            command.args(["decode", "--family", family, "--encoding", encoding, "--raw-data"]).arg(fixture);
-            String::from_utf8(command.output().unwrap().stdout).unwrap()
-        };
-        let texts: Vec<String> = fixtures.into_iter().map(of).collect();
-        texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
     for encoding in ["ocsf", "ecs"] {
         let events = decoded(encoding);
         assert!(events.len() > 50, "{encoding}");
@@ -209,6 +211,45 @@ fn the_index_templates_name_every_field_that_is_written_and_no_log_adds_one() {
                 Vec::<&String>::new(),
                 "{product} {encoding}"
             );
+        }
+    }
+}
+
+/// What the members of the object may be in a column of Azure Monitor.
+fn fits(value: &Value, column: &str) -> bool {
+    match column {
+        "dynamic" => value.is_object() || value.is_array(),
+        "long" => value.is_i64(),
+        "datetime" | "string" => value.is_string(),
+        _ => false,
+    }
+}
+
+#[test]
+fn the_table_for_sentinel_has_a_column_for_each_member_of_an_event_and_the_rule_declares_it() {
+    for name in ["ocsf", "raw", "databricks"] {
+        let template: Value = serde_json::from_str(&read(&format!("deploy/sentinel/{name}.json"))).unwrap();
+        let columns = |columns: &Value| -> BTreeMap<String, String> {
+            let text = |value: &Value| value.as_str().unwrap().to_owned();
+            columns.as_array().unwrap().iter().map(|column| (text(&column["name"]), text(&column["type"]))).collect()
+        };
+        let (table, rule) = (&template["resources"][0]["properties"], &template["resources"][1]["properties"]);
+        let flow = &rule["dataFlows"][0];
+        let (stream, in_table) = (flow["outputStream"].as_str().unwrap(), columns(&table["schema"]["columns"]));
+        assert_eq!(format!("Custom-{}", table["schema"]["name"].as_str().unwrap()), stream);
+        assert_eq!([&flow["streams"][0], &template["outputs"]["stream"]["value"]], [stream, stream]);
+        // The rule makes the one column that the stream may lack.
+        let mut declared = columns(&rule["streamDeclarations"][stream]["columns"]);
+        declared.insert("TimeGenerated".to_owned(), "datetime".to_owned());
+        assert_eq!(declared, in_table, "{name}");
+        assert!(declared.contains_key("EventUid") && declared.contains_key("EventTime"), "{name}");
+        if name == "ocsf" {
+            for event in decoded("ocsf") {
+                for (member, value) in event.as_object().unwrap() {
+                    let column = declared.get(member).unwrap_or_else(|| panic!("{member} has no column"));
+                    assert!(fits(value, column), "{member}: {value} is no {column}");
+                }
+            }
         }
     }
 }

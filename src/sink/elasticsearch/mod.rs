@@ -70,7 +70,6 @@ impl Kind for ElasticsearchKind {
         };
         Flow {
             batch_bytes: BATCH_BYTES,
-            gathers_for: None,
             request,
             lanes: LANES,
             in_flight: IN_FLIGHT,

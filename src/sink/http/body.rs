@@ -14,11 +14,11 @@ const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
 /// What is sent, and which events are in it.
-pub(super) struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) sent: Selection,
+pub(in crate::sink) struct Body {
+    pub(in crate::sink) bytes: Bytes,
+    pub(in crate::sink) sent: Selection,
     /// Events that the receiver would cut or refuse, and why.
-    pub(super) too_long: Vec<(u32, Box<str>)>,
+    pub(in crate::sink) too_long: Vec<(u32, Box<str>)>,
 }
 
 /// How events stand in a request.
@@ -41,7 +41,7 @@ impl Format {
         }
     }
 
-    pub(super) fn begin_event(self, is_first: bool, text: &mut Vec<u8>) {
+    pub(in crate::sink) fn begin_event(self, is_first: bool, text: &mut Vec<u8>) {
         match (self, is_first) {
             (Self::JsonArray, true) => text.push(b'['),
             (Self::JsonArray, false) => text.push(b','),
@@ -50,7 +50,7 @@ impl Format {
         }
     }
 
-    pub(super) fn end(self, text: &mut Vec<u8>) {
+    pub(in crate::sink) fn end(self, text: &mut Vec<u8>) {
         if text.is_empty() {
             return;
         }

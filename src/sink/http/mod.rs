@@ -71,7 +71,6 @@ impl Kind for HttpKind {
         };
         Flow {
             batch_bytes: BATCH_BYTES,
-            gathers_for: None,
             request,
             lanes: LANES,
             in_flight: IN_FLIGHT,

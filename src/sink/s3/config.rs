@@ -89,43 +89,6 @@ mod tests {
     }
 
     #[test]
-    fn each_key_is_checked_and_a_problem_is_told_where_it_is() {
-        let arn = "arn:aws:s3:eu-central-1:123456789012:accesspoint/siem";
-        for (key, value, expected) in [
-            ("bucket", json!(arn), None),
-            ("bucket", json!("s3://siem"), Some("a bucket's name alone")),
-            ("bucket", json!("siem/audit"), Some("a bucket's name alone")),
-            ("bucket", json!(""), Some("a bucket's name alone")),
-            ("endpoint_url", json!("http://127.0.0.1:9000"), None),
-            ("endpoint_url", json!("127.0.0.1:9000"), Some("begins with https:// or http://")),
-            ("endpoint_url", json!("https://"), Some("begins with https:// or http://")),
-            ("expected_bucket_owner", json!("123456789012"), None),
-            ("expected_bucket_owner", json!("12345678901"), Some("12 digits")),
-            ("kms_key", json!("alias/audit"), None),
-            ("kms_key", json!(""), Some("a key's id or ARN")),
-        ] {
-            let mut problems = Vec::new();
-            config(key, value.clone())
-                .unwrap()
-                .check(&mut |at, message| problems.push((at.to_owned(), message.to_owned())));
-            match (expected, &problems[..]) {
-                (None, []) => {}
-                (Some(expected), [(at, message)]) if at == key && message.contains(expected) => {}
-                _ => panic!("{key} = {value}: {problems:?}"),
-            }
-        }
-        let mut problems = Vec::new();
-        let by_path = S3Config { path_style: true, ..config("bucket", json!(arn)).unwrap() };
-        by_path.check(&mut |at, _| problems.push(at.to_owned()));
-        assert_eq!(problems, ["path_style"]);
-        for (key, value) in
-            [("storage_class", json!("GLACIER")), ("compression", json!("lz4")), ("region_", json!("x"))]
-        {
-            assert!(config(key, value).is_err(), "{key}");
-        }
-    }
-
-    #[test]
     fn what_shapes_the_objects_is_in_the_envelope() {
         let plain = config("region", json!("eu-central-1")).unwrap();
         for (key, value) in [("bucket", json!("other")), ("prefix", json!("x")), ("compression", json!("zstd"))] {

@@ -51,7 +51,6 @@ impl Kind for S3Config {
     fn flow(&self) -> Flow {
         Flow {
             batch_bytes: BATCH_BYTES,
-            gathers_for: Some(GATHERS_FOR),
             // Never cut or halved: which events are in an object would depend on what failed.
             request: RequestLimits::WHOLE,
             lanes: LANES,
@@ -60,6 +59,10 @@ impl Kind for S3Config {
             acknowledged_within: Duration::MAX,
             knows_repeats: true,
         }
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        Some(GATHERS_FOR)
     }
 
     fn envelope(&self) -> String {

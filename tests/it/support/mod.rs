@@ -30,6 +30,8 @@ pub mod receiver;
 
 pub mod records;
 
+pub mod sentinel;
+
 pub mod service_manager;
 
 pub mod user_api;
