@@ -187,7 +187,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         sink_names,
         encoders,
         encoder_of,
-        told_no_record: AtomicBool::new(false),
+        reported_no_record: AtomicBool::new(false),
     })
 }
 
@@ -238,7 +238,7 @@ pub(super) fn queues(config: &Config) -> BTreeMap<String, queue::Config> {
 }
 
 /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
-pub(super) fn held_shares(config: &Config) -> PerFeed<usize> {
+pub(super) fn message_shares(config: &Config) -> PerFeed<usize> {
     let queues = queues(config);
     // What waits beyond its share must leave the queue before its feed may request no more reads.
     let share_max = waiting_share(config) / 2;

@@ -49,7 +49,7 @@ pub(super) struct Feed {
     pub encoders: Vec<Encoder>,
     pub encoder_of: Vec<EncoderId>,
     /// Whether an object that gave no record was reported.
-    pub told_no_record: AtomicBool,
+    pub reported_no_record: AtomicBool,
 }
 
 impl Feed {
@@ -223,7 +223,7 @@ mod tests {
             sink_names: Vec::new(),
             encoders: Vec::new(),
             encoder_of: Vec::new(),
-            told_no_record: AtomicBool::new(false),
+            reported_no_record: AtomicBool::new(false),
         })
     }
 

@@ -147,7 +147,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     start::requeues(&services, &read_requests, &basis, &mut sources);
     start::rerouting(&services, &read_requests, &basis, &mut sources);
     let queues = start::queues(&config, queues, &services, read_requests, &basis, &mut sources, &mut tasks)?;
-    let dispatcher = Dispatcher::new(Arc::clone(&services), build::held_shares(&config), once).await?;
+    let dispatcher = Dispatcher::new(Arc::clone(&services), build::message_shares(&config), once).await?;
     let mut background = JoinSet::new();
     start::user_directories(&feeds, &basis, &mut background);
     if !once {

@@ -59,7 +59,7 @@ pub(super) struct Pump<I, T> {
     /// Absent only while a worker thread has it.
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
-    words: Vec<Input>,
+    inputs: Vec<Input>,
     /// Bytes that were read of the place.
     pub fetched_bytes: u64,
 }
@@ -91,7 +91,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             shutdown,
             reader: Some(begin(plan)),
             need: None,
-            words: Vec::new(),
+            inputs: Vec::new(),
             fetched_bytes: 0,
         }
     }
@@ -105,7 +105,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             let input = match self.need.take() {
                 Some(need) => self.answer_or_stop(need).await?,
                 None => {
-                    self.words.extend(self.is_stopped().then_some(Input::Stop));
+                    self.inputs.extend(self.is_stopped().then_some(Input::Stop));
                     Input::GoOn
                 }
             };
@@ -125,17 +125,17 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
 
     /// This output takes nothing more.
     pub(super) fn without(&mut self, output: usize) {
-        self.words.push(Input::WithoutSink(output));
+        self.inputs.push(Input::WithoutSink(output));
     }
 
     async fn step(&mut self, input: Input, out: &mut Vec<I>) -> Result<Step<T>, JobError> {
         let panicked = || JobError::Panicked { etag: self.version.etag.clone() };
         let mut reader = self.reader.take().ok_or_else(panicked)?;
-        let words = std::mem::take(&mut self.words);
+        let inputs = std::mem::take(&mut self.inputs);
         let mut got = std::mem::take(out);
         let turn = move || {
             let mut step = Step::Emit;
-            for input in words.into_iter().chain([input]) {
+            for input in inputs.into_iter().chain([input]) {
                 step = reader.step(input, &mut got);
                 // A word may end it, such as the stop.
                 if matches!(step, Step::Done(_)) {

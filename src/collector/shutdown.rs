@@ -1,56 +1,63 @@
 //! The stop: requested once, seen by every task; and the signals that do not stop the process.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
+
+/// When the stop was requested, and who waits for that: they go on in the order in which they began to wait, so that a seed
+/// of the simulator always goes the same way.
+#[derive(Debug, Default)]
+struct Asked {
+    at: OnceLock<Instant>,
+    waiting: Notify,
+}
 
 /// Sees that the stop was requested.
 #[derive(Clone, Debug)]
-pub struct Shutdown(watch::Receiver<Option<Instant>>);
+pub struct Shutdown(Arc<Asked>);
 
 /// Requests the stop.
 #[derive(Clone, Debug)]
-pub struct Stop(watch::Sender<Option<Instant>>);
+pub struct Stop(Arc<Asked>);
 
 /// The two ends.
 pub fn channel() -> (Stop, Shutdown) {
-    let (sender, receiver) = watch::channel(None);
-    (Stop(sender), Shutdown(receiver))
+    let asked = Arc::<Asked>::default();
+    (Stop(Arc::clone(&asked)), Shutdown(asked))
 }
 
 impl Stop {
     /// Requests the stop. A second request changes nothing.
     pub fn request(&self) {
-        self.0.send_if_modified(|asked| {
-            let first = asked.is_none();
-            asked.get_or_insert_with(Instant::now);
-            first
-        });
+        self.0.at.get_or_init(Instant::now);
+        self.0.waiting.notify_waiters();
     }
 }
 
 impl Shutdown {
-    /// Returns once the stop was requested; never, when every [`Stop`] is gone. Cancel-safe.
+    /// Returns once the stop was requested. Cancel-safe.
     pub async fn requested(&self) {
-        let mut receiver = self.0.clone();
-        if receiver.wait_for(Option::is_some).await.is_err() {
-            std::future::pending::<()>().await;
+        // Told of each request from here on.
+        let request = self.0.waiting.notified();
+        if !self.is_requested() {
+            request.await;
         }
     }
 
     /// Returns once the stop was requested `long` ago. Cancel-safe.
     pub async fn requested_for(&self, long: Duration) {
         self.requested().await;
-        let asked = self.0.borrow().unwrap_or_else(Instant::now);
+        let asked = self.0.at.get().copied().unwrap_or_else(Instant::now);
         tokio::time::sleep_until(asked + long).await;
     }
 
     pub fn is_requested(&self) -> bool {
-        self.0.borrow().is_some()
+        self.0.at.get().is_some()
     }
 }
 

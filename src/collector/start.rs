@@ -27,7 +27,7 @@ use crate::collector::intake::acknowledge::Acknowledge;
 use crate::collector::intake::in_flight::InFlightMessages;
 use crate::collector::intake::receive::Intake;
 use crate::collector::intake::unrouted::Rerouting;
-use crate::collector::intake::unrouted::told::Told;
+use crate::collector::intake::unrouted::reported::Reported;
 use crate::collector::intake::visibility;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
@@ -290,7 +290,7 @@ pub(super) fn queues<Q: Queue>(
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
             unrouted_max: services.limits.unrouted_objects_max,
-            told: Told::default(),
+            reported: Reported::default(),
             last_poll: services.limits.shutdown_grace / 3,
             _polling: polling,
             once: *once,

@@ -137,8 +137,8 @@ impl Shape<'_> {
         if let Some(ignored) = ignored(happened, detail_type) {
             return Ok(ignored);
         }
-        let told = match (self.object(), self.call()) {
-            (Some(detail), _) => Told {
+        let announcement = match (self.object(), self.call()) {
+            (Some(detail), _) => Announcement {
                 bucket: detail.bucket.name,
                 // The examples of the S3 User Guide ("EventBridge event message structure") show keys as they are.
                 key: bounded(0, detail.object.key.into_owned())?,
@@ -146,7 +146,7 @@ impl Shape<'_> {
                 etag: detail.object.etag,
                 time: self.time.as_deref(),
             },
-            (None, Some(call)) if is_writing_call(&call.event_name) => Told {
+            (None, Some(call)) if is_writing_call(&call.event_name) => Announcement {
                 bucket: call.parameters.bucket,
                 key: bounded(0, call.parameters.key.into_owned())?,
                 size: None,
@@ -156,12 +156,12 @@ impl Shape<'_> {
             _ if happened == Happened::Unknown => return Ok(other(detail_type)),
             _ => return Err(ParseError::BadMember { index: 0, member: "detail.bucket or detail.object" }),
         };
-        written(told, 0).map(|notice| match notice {
-            Notice::Written(told) => Notice::Written(Written {
+        written(announcement, 0).map(|notice| match notice {
+            Notice::Written(announcement) => Notice::Written(Written {
                 region: self.region.as_deref().map(Into::into),
                 account: self.account.as_deref().map(Into::into),
                 unknown_event: unknown_event(happened, detail_type),
-                ..told
+                ..announcement
             }),
             other => other,
         })
@@ -267,19 +267,19 @@ fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
         let key = excerpt(&detail.object.key);
         ParseError::BadKey { index, reason, key }
     })?;
-    let told = Told {
+    let announcement = Announcement {
         bucket: detail.bucket.name,
         key: bounded(index, key)?,
         size: detail.object.size,
         etag: detail.object.etag,
         time: record.event_time.as_deref(),
     };
-    written(told, index).map(|notice| match notice {
-        Notice::Written(told) => Notice::Written(Written {
+    written(announcement, index).map(|notice| match notice {
+        Notice::Written(announcement) => Notice::Written(Written {
             region: record.region.as_deref().map(Into::into),
             unknown_version: record.event_version.filter(|version| !version.starts_with("2.")).map(shortened),
             unknown_event: unknown_event(happened, &record.event_name),
-            ..told
+            ..announcement
         }),
         other => other,
     })
@@ -300,7 +300,7 @@ fn unknown_event(happened: Happened, event_name: &str) -> Option<Box<str>> {
 }
 
 /// What both shapes tell of an object, its key decoded.
-struct Told<'a> {
+struct Announcement<'a> {
     bucket: Cow<'a, str>,
     key: String,
     size: Option<&'a RawValue>,
@@ -308,23 +308,26 @@ struct Told<'a> {
     time: Option<&'a str>,
 }
 
-fn written(told: Told<'_>, index: usize) -> Result<Notice, ParseError> {
+fn written(announcement: Announcement<'_>, index: usize) -> Result<Notice, ParseError> {
     let in_name = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
-    if told.bucket.is_empty() || told.bucket.len() > 255 || !told.bucket.chars().all(in_name) {
+    if announcement.bucket.is_empty() || announcement.bucket.len() > 255 || !announcement.bucket.chars().all(in_name) {
         return Err(ParseError::BadMember { index, member: "the bucket's name" });
     }
     // What is of no use for reading may be missing or odd: the object is read all the same.
-    let size_bytes = told.size.and_then(|size| size.get().trim_matches('"').parse().ok());
-    if key::is_folder_marker(&told.key, size_bytes) {
+    let size_bytes = announcement.size.and_then(|size| size.get().trim_matches('"').parse().ok());
+    if key::is_folder_marker(&announcement.key, size_bytes) {
         return Ok(Notice::Ignored(Disposition::FolderMarker));
     }
     let usable = |text: &Cow<'_, str>| !text.is_empty() && text.len() <= EXCERPT_BYTES_MAX;
     let change = ObjectChange {
-        object: ObjectId::new(&*told.bucket, told.key),
-        etag: told.etag.filter(usable).map(|etag| etag.trim_matches('"').into()),
+        object: ObjectId::new(&*announcement.bucket, announcement.key),
+        etag: announcement.etag.filter(usable).map(|etag| etag.trim_matches('"').into()),
         size_bytes,
         is_archived: false,
-        written_at_ms: told.time.and_then(|time| time.parse::<jiff::Timestamp>().ok()).map(|at| at.as_millisecond()),
+        written_at_ms: announcement
+            .time
+            .and_then(|time| time.parse::<jiff::Timestamp>().ok())
+            .map(|at| at.as_millisecond()),
     };
     Ok(Notice::Written(Written { change, region: None, account: None, unknown_version: None, unknown_event: None }))
 }

@@ -13,7 +13,7 @@ use crate::collector::feeds::{Feeds, Route};
 use crate::collector::ids::FeedId;
 use crate::collector::intake::acknowledge::Polling;
 use crate::collector::intake::in_flight::{AckHandle, Ended, InFlight, InFlightMessages, Proof};
-use crate::collector::intake::unrouted::told::Told;
+use crate::collector::intake::unrouted::reported::Reported;
 use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::requests::ReadRequests;
@@ -56,7 +56,7 @@ pub(in crate::collector) struct Intake<Q> {
     /// How many names of objects without a feed are kept.
     pub unrouted_max: u64,
     /// What was reported of those.
-    pub told: Told,
+    pub reported: Reported,
     /// After the stop, how long a poll under way is waited for.
     pub last_poll: Duration,
     /// Dropped when the last receiver has ended.
@@ -194,7 +194,7 @@ impl<Q: Queue> Intake<Q> {
         };
         let mut change = written.change;
         if let Some(event) = &written.unknown_event {
-            self.told.event(&self.name, event, &change.object);
+            self.reported.event(&self.name, event, &change.object);
         }
         match self.feeds.route(&change.object) {
             Route::Feed(feed) => {
@@ -243,12 +243,12 @@ impl<Q: Queue> Intake<Q> {
             {
                 match proof {
                     Some(proof) => {
-                        self.told.unrouted(&self.name, &self.feeds, &object, why, nearest);
+                        self.reported.unrouted(&self.name, &self.feeds, &object, why, nearest);
                         ack.settle(Proof::Remembered(proof));
                     }
                     None => {
                         self.metrics.left_out.returned.add([&self.name], 1);
-                        self.told.full(&self.name, &object, &reason);
+                        self.reported.full(&self.name, &object, &reason);
                     }
                 }
             }

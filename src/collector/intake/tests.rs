@@ -15,7 +15,7 @@ use crate::collector::feeds::Feeds;
 use crate::collector::intake::acknowledge::{Acknowledge, Polling};
 use crate::collector::intake::in_flight::{AckHandle, Ended, EndedMessage, InFlight, InFlightMessages, Proof};
 use crate::collector::intake::receive::Intake;
-use crate::collector::intake::unrouted::told::Told;
+use crate::collector::intake::unrouted::reported::Reported;
 use crate::collector::intake::visibility::{self, Terms};
 use crate::collector::random::Random;
 use crate::collector::report::Reporter;
@@ -283,7 +283,7 @@ fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
         slots: Arc::new(Semaphore::new(held_max)),
         poison_receives_max: 20,
         unrouted_max: 10,
-        told: Told::default(),
+        reported: Reported::default(),
         last_poll: Duration::from_secs(8),
         _polling: mpsc::channel(1).0,
         once: false,

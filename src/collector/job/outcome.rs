@@ -50,10 +50,10 @@ pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
 
 /// Reports an object that is not empty and has no record, not even one that cannot be decoded: once for each feed.
 fn report_no_record(job: &Announced, ended: &Summary) {
-    let Feed { name, family, place, told_no_record, .. } = &*job.task.feed;
+    let Feed { name, family, place, reported_no_record, .. } = &*job.task.feed;
     // The writer of a file may be in the middle of its first line.
     let grows = ended.held_lines > 0 && matches!(place, Place::Directory(_));
-    if grows || told_no_record.swap(true, Ordering::Relaxed) {
+    if grows || reported_no_record.swap(true, Ordering::Relaxed) {
         return;
     }
     let (object, family) = (&job.task.object, family.name);

@@ -24,8 +24,8 @@ impl Dispatcher {
         if self.once {
             return;
         }
-        for feed in self.held_shares.ids() {
-            let share = self.held_shares[feed];
+        for feed in self.message_shares.ids() {
+            let share = self.message_shares[feed];
             if share == usize::MAX {
                 continue;
             }

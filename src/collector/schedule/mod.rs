@@ -136,7 +136,7 @@ pub(super) struct Dispatcher {
     next_unread: usize,
     is_unread_next: bool,
     /// How many in-flight messages each feed may have before they keep the other feeds of its queue from receiving.
-    held_shares: PerFeed<usize>,
+    message_shares: PerFeed<usize>,
     jobs: JoinSet<(ObjectId, Result<JobEnd, JobError>)>,
     /// The first failure that ended an object's work with `--once`.
     failed: Option<String>,
@@ -154,7 +154,7 @@ pub(super) enum Ended {
 impl Dispatcher {
     pub(super) async fn new(
         services: Arc<Services>,
-        held_shares: PerFeed<usize>,
+        message_shares: PerFeed<usize>,
         once: bool,
     ) -> Result<Self, StoreError> {
         let mut backlogs = Vec::new();
@@ -178,7 +178,7 @@ impl Dispatcher {
             entering: Vec::new(),
             next_unread: 0,
             is_unread_next: false,
-            held_shares,
+            message_shares,
             jobs: JoinSet::new(),
             failed: None,
         })

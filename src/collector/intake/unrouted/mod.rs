@@ -1,6 +1,6 @@
 //! Objects that had no feed when a notification named them: once a feed takes them, they are read like any change.
 
-pub(in crate::collector) mod told;
+pub(in crate::collector) mod reported;
 
 use std::sync::Arc;
 use std::time::Duration;

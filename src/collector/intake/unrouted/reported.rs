@@ -25,7 +25,7 @@ const FULL_EVERY: Duration = Duration::from_secs(3600);
 
 /// What was reported already, for one queue.
 #[derive(Default)]
-pub(in crate::collector) struct Told {
+pub(in crate::collector) struct Reported {
     places: Mutex<BTreeSet<Place>>,
     events: Mutex<BTreeSet<Box<str>>>,
     full_at: Mutex<Option<Instant>>,
@@ -50,7 +50,7 @@ enum News {
     TooMany,
 }
 
-impl Told {
+impl Reported {
     /// A notification names an object that no feed takes.
     pub(in crate::collector) fn unrouted(
         &self,
