@@ -133,7 +133,7 @@ pub mod secret {
 pub mod sink {
     pub use crate::sink::{
         Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig, FilterConfig,
-        HecConfig, HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS, SentinelConfig,
+        HecConfig, HttpConfig, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config, SHARED_KEYS, SentinelConfig,
         StdoutConfig, memory,
     };
 }

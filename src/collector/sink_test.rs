@@ -90,7 +90,7 @@ pub async fn test_sink(
     tell: &mut (dyn FnMut(SinkTestStep) + Send),
 ) -> Result<(), SinkTestError> {
     let table = config.sink.get(name).ok_or_else(|| SinkTestError::Unknown(name.to_owned()))?;
-    if table.kind.output() != Output::Shared {
+    if matches!(table.kind.output(), Output::File(_) | Output::Console) {
         return Err(SinkTestError::Local);
     }
     let clock = Clock::system();
@@ -131,7 +131,7 @@ async fn reach(reach: &Reach, tell: &mut (dyn FnMut(SinkTestStep) + Send)) -> Re
 /// Sends the request; returns the state to ask with where the receiver acknowledges later.
 async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Option<State>, SinkTestError> {
     match sink.deliver(request, clock.now_ms()).await {
-        Ok(Delivery::Taken(_)) => Ok(None),
+        Ok(Delivery::Taken(_) | Delivery::Begun(_)) => Ok(None),
         Ok(Delivery::Pending(state)) => Ok(Some(state)),
         Ok(Delivery::Partly { taken, .. }) if taken.count() > 0 => Ok(None),
         Ok(Delivery::Partly { refused, .. }) => match refused.into_iter().next() {

@@ -185,7 +185,7 @@ fn sinks(config: &Config, names: &Names, found: &mut Found) {
                     found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
                 }
             }
-            Output::Shared => {}
+            Output::Bucket { .. } | Output::Shared => {}
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
 use crate::sink::network::NETWORK_KEYS;
+use crate::sink::s3::S3Config;
 use crate::sink::sentinel::SentinelTable;
 use crate::sink::splunk_hec::HecKind;
 use crate::sink::stdout::StdoutConfig;
@@ -33,6 +34,7 @@ const KINDS: &[&str] = &[
     "crowdstrike",
     "panther",
     "elasticsearch",
+    "s3",
     "sentinel",
     "sentinel_databricks",
     "splunk_hec",
@@ -92,7 +94,7 @@ const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels
 /// The keys that the table of a kind has besides its own.
 pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
     match kind {
-        "file" | "stdout" => &[SHARED_KEYS],
+        "file" | "stdout" | "s3" => &[SHARED_KEYS],
         _ => &[SHARED_KEYS, NETWORK_KEYS],
     }
 }
@@ -149,6 +151,7 @@ impl<'de> de::Visitor<'de> for Table {
             "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
             "elasticsearch" => keys.newtype_variant_seed(Keys(PhantomData::<ElasticsearchKind>)),
+            "s3" => keys.newtype_variant_seed(Keys(PhantomData::<S3Config>)),
             "sentinel" => keys.newtype_variant_seed(Keys(SentinelTable::Events)),
             "sentinel_databricks" => keys.newtype_variant_seed(Keys(SentinelTable::Databricks)),
             "splunk_hec" => keys.newtype_variant_seed(Keys(PhantomData::<HecKind>)),

@@ -21,6 +21,8 @@ mod network;
 
 mod progress;
 
+mod s3;
+
 mod sentinel;
 
 mod splunk_hec;
@@ -51,10 +53,11 @@ pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use s3::S3Config;
 pub use sentinel::SentinelConfig;
 pub use splunk_hec::HecConfig;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, LabelTemplate, Template};
+pub use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -99,6 +102,12 @@ pub trait Sink: Send + Sync {
 pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
     fn flow(&self) -> Flow;
+
+    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
+    /// coming, and no job waits for them.
+    fn gathers_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
     /// is not sent again as it is. No secret is in it.
@@ -198,6 +207,12 @@ pub enum Output<'a> {
     /// This file, and files of the same name with a number behind it.
     File(&'a Path),
     Console,
+    /// Objects in this bucket, whose keys begin with this. Other sinks may write there as well.
+    Bucket {
+        bucket: &'a str,
+        endpoint_url: Option<&'a str>,
+        below: &'a str,
+    },
     /// Somewhere that other sinks may write to as well.
     Shared,
 }
@@ -287,6 +302,8 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
+    /// The receiver has these for good, and was not sent the others yet: they are a request of their own.
+    Begun(Selection),
     /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`. No wait
     /// at all says that the receiver read no further than an event that it does not take: they are sent at once.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
@@ -364,6 +381,8 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
+    #[error("no region is known for the bucket; set `region`")]
+    NoRegion,
     #[error(transparent)]
     Service(#[from] ServiceOpenError),
 }

@@ -43,7 +43,6 @@ pub struct IndexTemplate(pub Template);
 
 /// A template for keys in a bucket: segments between slashes, none of which is empty, `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the keys of the sink for S3, which comes next"))]
 pub struct KeyTemplate(pub Template);
 
 /// A template for what a receiver files an event under, such as a source type: letters, digits and a few signs that need no
@@ -182,6 +181,11 @@ impl Template {
                 if shape.split('/').all(is_name) { Ok(()) } else { Err(TemplateError::Segments) }
             }
         }
+    }
+
+    /// What each name begins with, whatever the event.
+    pub fn beginning(&self) -> &str {
+        if let Some(Part::Text(text)) = self.parts.first() { text } else { "" }
     }
 
     /// What it makes has no more bytes.

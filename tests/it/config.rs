@@ -199,6 +199,7 @@ fn the_reference_names_every_key_and_no_other() {
         ("`[sink.<name>]`, over HTTP", names(sink::NETWORK_KEYS)),
         ("`[sink.<name>]`, `type = \"http\"`", keys::<sink::HttpConfig>()),
         ("`[sink.<name>]`, `type = \"elasticsearch\"`", keys::<sink::ElasticsearchConfig>()),
+        ("`[sink.<name>]`, `type = \"s3\"`", keys::<sink::S3Config>()),
         ("`[sink.<name>]`, `type = \"sentinel\"`", keys::<sink::SentinelConfig>()),
         ("`[sink.<name>]`, `type = \"splunk_hec\"`", keys::<sink::HecConfig>()),
         ("`status`", keys::<transport::StatusConfig>()),

@@ -50,6 +50,7 @@ mod signals;
 mod sink_elasticsearch;
 mod sink_http;
 mod sink_options;
+mod sink_s3;
 mod sink_sentinel;
 mod sink_sentinel_auth;
 mod sink_splunk_hec;

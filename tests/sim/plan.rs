@@ -131,6 +131,10 @@ impl Plan {
         for class in setting.sinks.iter_mut().filter(|class| **class == Class::AtLeastOnce) {
             *class = pick(&mut chance, &[Class::AtLeastOnce, Class::Picky]);
         }
+        let mut chance = Chance::from_seed(seed ^ 0x4f42_4a45);
+        for class in setting.sinks.iter_mut().filter(|class| **class == Class::Exact) {
+            *class = pick(&mut chance, &[Class::Exact, Class::Exact, Class::Objects]);
+        }
         Self { setting, happenings, ends_ms }
     }
 
@@ -208,7 +212,7 @@ impl Setting {
             ("batch_bytes", &["1", "1024", "16384", "1048576"]),
             ("batch_events", &["1", "3", "10", "10000"]),
             ("batch_age", &["\"10ms\"", "\"200ms\"", "\"1s\""]),
-            ("memory_bytes", &["184549376", "201326592"]),
+            ("memory_bytes", &["190840832", "201326592"]),
             ("fingerprints_in_memory", &["1", "7", "1000000"]),
             ("quarantine_entries_per_object", &["1", "1000", "1000"]),
             ("quarantine_bytes_max", &["0", "1073741824"]),
@@ -269,12 +273,13 @@ impl Setting {
         }
         let (url, held_max) = ("https://sqs.eu-central-1.amazonaws.com/123456789012/events", self.held_max);
         let _ = writeln!(text, "[queue.events]\nurl = \"{url}\"\nheld_max = {held_max}\n{}", self.queue);
-        for sink in 0..self.sinks.len() {
+        for (sink, class) in self.sinks.iter().enumerate() {
             let name = sink_name(sink);
-            let _ = writeln!(
-                text,
-                "[sink.{name}]\ntype = \"file\"\npath = \"/nowhere/{name}\"\nencoding = {{ name = \"raw\", envelope = true }}"
-            );
+            let kind = match class {
+                Class::Objects => "type = \"s3\"\nbucket = \"nowhere\"\nprefix = \"out\"".to_owned(),
+                _ => format!("type = \"file\"\npath = \"/nowhere/{name}\""),
+            };
+            let _ = writeln!(text, "[sink.{name}]\n{kind}\nencoding = {{ name = \"raw\", envelope = true }}");
         }
         text
     }

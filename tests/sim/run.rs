@@ -38,6 +38,8 @@ pub struct Outcome {
     pub trace: String,
     pub digest: blake3::Hash,
     pub tally: Tally,
+    /// How many batches each receiver took.
+    pub batches: Vec<usize>,
     happenings: usize,
 }
 
@@ -104,6 +106,7 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
         trace: state.trace(),
         digest: state.digest(),
         tally: state.tally.clone(),
+        batches: state.received.iter().map(Received::batches).collect(),
         happenings: count,
     }
 }

@@ -17,6 +17,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub enum Class {
     /// It knows batches by their ids, takes each once, and says which was the last.
     Exact,
+    /// It knows batches by their ids and takes each once, and does not say which was the last. Its batches gather for long.
+    Objects,
     /// It takes everything that it is sent.
     AtLeastOnce,
     /// The same, but for single events that it does not take before it is mended. Where it is misconfigured, it refuses all
@@ -155,6 +157,8 @@ impl Received {
         match self.class {
             _ if *is_forgotten => Some("an older store was put back"),
             Class::Exact => None,
+            // It could not be made again after its process had ended.
+            Class::Objects => (*took < process).then_some("the batch could not be made again"),
             _ if !is_answered => Some("the reply was lost"),
             _ if *took < process && is_last() => Some("the process ended"),
             _ => None,
@@ -193,7 +197,7 @@ impl State {
         if self.ahead.contains(&sink) {
             self.violate(format!("s{sink} is ahead of the store, and nobody was told"));
         }
-        if known.is_some() && self.received[sink].class == Class::Exact {
+        if known.is_some() && matches!(self.received[sink].class, Class::Exact | Class::Objects) {
             *self.tally.repeats.entry("recognized by the batch's id").or_default() += 1;
             return None;
         }
@@ -230,7 +234,9 @@ impl State {
         received.by_id.insert(id.clone(), number);
         received.batches.push(Taken { id, hash, process, is_answered: false, is_forgotten: false });
         self.born = born;
-        self.delivered_late(late_ms);
+        if self.received[sink].class != Class::Objects {
+            self.delivered_late(late_ms);
+        }
         if let Some(first) = wrong {
             self.violate(format!("s{sink}: events come again, the first is {first}"));
         }

@@ -172,6 +172,11 @@ impl LaneSender {
                 self.works();
                 self.note(at).await
             }
+            Ok(Delivery::Begun(taken)) => {
+                self.window[at].begun(&run, &taken);
+                self.works();
+                self.note(at).await
+            }
             Ok(Delivery::Partly { taken, refused, after }) => {
                 self.partly(at, &run, &taken, refused, after);
                 self.note(at).await

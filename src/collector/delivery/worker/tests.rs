@@ -94,6 +94,7 @@ impl MemoryReceiver for Delivered {
             let taken: Vec<u32> = match &answer {
                 None => request.events.numbers().collect(),
                 Some(Delivery::Partly { taken, .. }) => taken.numbers().collect(),
+                Some(Delivery::Begun(taken)) => taken.numbers().collect(),
                 Some(_) => return Ok(answer),
             };
             for event in request.events().filter(|event| taken.contains(&event.number)) {
@@ -118,7 +119,7 @@ impl MemoryReceiver for Delivered {
     }
 }
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from_millis(200) };
+const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from_millis(200), gathers: false };
 
 /// A worker at work, and what it works with.
 struct World {
@@ -522,6 +523,24 @@ async fn a_receiver_that_refuses_most_of_what_it_is_sent_quarantines_nothing_and
     part.done().await;
     assert_eq!((world.quarantined().await, world.lines().len()), (1, 49));
     assert!(!world.handle.is_failing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_sink_has_not_sent_yet_of_a_batch_is_its_next_request_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.answer(|request| {
+        let first = Selection::from(request.events.first().unwrap()..request.events.first().unwrap() + 1);
+        Ok((request.events.count() > 1).then_some(Delivery::Begun(first)))
+    });
+    let began = Instant::now();
+    world.deliver(part("a", 0, 4)).await;
+    assert_eq!(
+        (world.delivered.batches(), world.lines()),
+        (vec![1; 4], [0, 1, 2, 3].map(|n| format!("a {n}")).to_vec())
+    );
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!((world.metrics.sink_retries.value(["out"]), world.cursor("a").await), (0, 4));
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,6 +136,13 @@ impl UnderWay {
         self.receipt = (receipt.state().is_some()).then_some(receipt);
     }
 
+    /// These of its events were taken, and the others are to be sent next.
+    pub(super) fn begun(&mut self, run: &Run, taken: &Selection) {
+        self.progress.taken(taken);
+        self.went_through(run);
+        self.reopen(&run.events);
+    }
+
     /// Something of the request was taken.
     pub(super) fn went_through(&mut self, run: &Run) {
         if run.is_split {
