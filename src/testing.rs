@@ -133,8 +133,8 @@ pub mod secret {
 pub mod sink {
     pub use crate::sink::{
         Acknowledgement, Answer, BatchConfig, Delivery, DeliveryError, ElasticsearchConfig, EncodingConfig, FileConfig,
-        FilterConfig, Flow, HttpConfig, MemoryKind, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, SHARED_KEYS,
-        SentinelConfig, State, StdoutConfig, memory,
+        FilterConfig, Flow, HecConfig, HttpConfig, MemoryKind, MemoryReceiver, NETWORK_KEYS, PRESETS, Preset, S3Config,
+        SHARED_KEYS, SentinelConfig, State, StdoutConfig, memory,
     };
 }
 

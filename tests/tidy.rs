@@ -22,7 +22,9 @@ const PLACES: &[(&[&str], &[&str])] = &[
             "src/sink/elasticsearch/",
             "src/sink/file/",
             "src/sink/http/",
+            "src/sink/s3/",
             "src/sink/sentinel/",
+            "src/sink/splunk_hec/",
         ],
     ),
     // The one thread that owns the connection to the checkpoint store.
@@ -34,7 +36,7 @@ const PLACES: &[(&[&str], &[&str])] = &[
     // A test gives the collector its chances, by a seed.
     (&["fastrand"], &["src/collector/random.rs"]),
     (&["rusqlite"], &["src/checkpoint/sqlite/"]),
-    (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs"]),
+    (&["aws_sdk_s3"], &["src/object/s3", "src/notification/scan.rs", "src/sink/s3/"]),
     (&["aws_sdk_sqs"], &["src/notification/sqs.rs"]),
     (&["aws_sdk_sts"], &["src/identity/"]),
     (&["aws_config"], &["src/identity/", "src/notification/", "src/object/"]),

@@ -5,12 +5,17 @@ use std::time::Duration;
 /// A batch is cut when nothing was added to it for so long, though more may come.
 const IDLE: Duration = Duration::from_millis(20);
 
+/// A batch has no more items, however little is in them.
+const ITEMS_MAX: usize = 4096;
+
 /// When a batch is cut.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub bytes: usize,
     pub events: usize,
     pub age: Duration,
+    /// It gathers until it is full or old enough, whether or not more is coming.
+    pub gathers: bool,
 }
 
 /// The items of the next batch.
@@ -39,18 +44,20 @@ impl<T> Builder<T> {
 
     /// Whether the batch has no room for more.
     pub fn is_full(&self) -> bool {
-        self.bytes >= self.limits.bytes || self.events >= self.limits.events
+        self.bytes >= self.limits.bytes || self.events >= self.limits.events || self.items.len() >= ITEMS_MAX
     }
 
     /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` tells
     /// whether anything else is on its way. A batch is not cut because its sink is free.
     pub fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
-        !self.is_empty() && (!more || self.is_full() || self.patience(waited, idle).is_zero())
+        let is_awaited = more || self.limits.gathers;
+        !self.is_empty() && (!is_awaited || self.is_full() || self.patience(waited, idle).is_zero())
     }
 
     /// How much longer the batch waits for more.
     pub fn patience(&self, waited: Duration, idle: Duration) -> Duration {
-        self.limits.age.saturating_sub(waited).min(IDLE.saturating_sub(idle))
+        let age = self.limits.age.saturating_sub(waited);
+        if self.limits.gathers { age } else { age.min(IDLE.saturating_sub(idle)) }
     }
 
     pub fn take(&mut self) -> Vec<T> {
@@ -67,7 +74,11 @@ mod tests {
     const AGE: Duration = Duration::from_secs(1);
 
     fn builder(items: &[(usize, usize)]) -> Builder<()> {
-        let mut builder = Builder::new(Limits { bytes: 100, events: 10, age: AGE });
+        builder_of(false, items)
+    }
+
+    fn builder_of(gathers: bool, items: &[(usize, usize)]) -> Builder<()> {
+        let mut builder = Builder::new(Limits { bytes: 100, events: 10, age: AGE, gathers });
         for (bytes, events) in items {
             builder.push((), *bytes, *events);
         }
@@ -84,6 +95,18 @@ mod tests {
         assert!(builder(&[(1, 1)]).is_cut(AGE, none, true), "age");
         assert!(builder(&[(1, 1)]).is_cut(IDLE, IDLE, true), "nothing was added for as long");
         assert!(builder(&[(1, 1)]).is_cut(none, none, false), "nothing more is coming");
+    }
+
+    #[test]
+    fn a_batch_that_gathers_is_cut_by_bytes_events_items_or_age_alone() {
+        let (none, almost) = (Duration::ZERO, AGE - Duration::from_millis(1));
+        assert!(!builder_of(true, &[(99, 9)]).is_cut(almost, almost, false));
+        assert_eq!(builder_of(true, &[(99, 9)]).patience(almost, almost), Duration::from_millis(1));
+        assert!(builder_of(true, &[(99, 9)]).is_cut(AGE, none, true), "age");
+        assert!(builder_of(true, &[(100, 1)]).is_cut(none, none, false), "bytes");
+        assert!(builder_of(true, &[(1, 10)]).is_cut(none, none, false), "events");
+        assert!(!builder_of(true, &[(0, 0); ITEMS_MAX - 1]).is_cut(none, none, false));
+        assert!(builder_of(true, &[(0, 0); ITEMS_MAX]).is_cut(none, none, false), "items");
     }
 
     #[test]

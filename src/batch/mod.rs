@@ -236,28 +236,9 @@ impl Batch {
         self.pieces().map(|piece| piece.bytes.len() as u64).sum()
     }
 
-    /// Whether its bytes begin with these.
-    pub fn begins_with(&self, mut bytes: &[u8]) -> bool {
-        for piece in self.pieces() {
-            let (some, rest) = bytes.split_at(bytes.len().min(piece.bytes.len()));
-            if !piece.bytes.starts_with(some) {
-                return false;
-            }
-            bytes = rest;
-        }
-        bytes.is_empty()
-    }
-
-    /// Its bytes without the first `skipped`.
-    pub fn bytes_from(&self, skipped: u64) -> impl Iterator<Item = Bytes> + use<> {
-        let mut skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-        let parts = Arc::clone(&self.parts);
-        (0..parts.len()).filter_map(move |at| {
-            let bytes = &parts[at].piece.bytes;
-            let from = skipped.min(bytes.len());
-            skipped -= from;
-            (from < bytes.len()).then(|| bytes.slice(from..))
-        })
+    /// The bytes of its events, piece by piece.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.pieces().map(|piece| &piece.bytes)
     }
 
     /// The events one by one, each with its newline.

@@ -22,8 +22,8 @@ pub trait Backlog: Send + Sync {
     /// How many objects are in a sink's backlog.
     fn backlog_len(&self, sink: &str) -> Answer<'_, u64>;
 
-    /// Removes an object from the backlog: the sink has had it, or it is gone.
-    fn clear_from_backlog(&self, sink: Arc<str>, object: ObjectId) -> Answer<'_, ()>;
+    /// Removes objects from the backlog: the sink has had them, or they are gone.
+    fn clear_from_backlog(&self, sink: Arc<str>, objects: Vec<ObjectId>) -> Answer<'_, ()>;
 
     /// Adds objects to their feed's backlog, as long as there is room: at most `room` new ones. One answer for each, in
     /// their order.

@@ -21,6 +21,12 @@ pub trait Positions: Send + Sync {
     /// more.
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>>;
 
+    /// Accepts the new records of a part that waits long for its seal.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal).
+    fn accept(&self, part: Part, now_ms: i64) -> Answer<'_, ()>;
+
     /// Accepts the batch's new records and writes its manifest, in one transaction.
     ///
     /// # Errors
@@ -247,6 +253,7 @@ impl QuarantineChange {
 pub struct Passed(pub(super) ());
 
 /// An object was read to its end.
+#[derive(Debug)]
 pub struct Finish {
     pub feed: Arc<str>,
     /// The sinks that were offered all of it, and have had what they were offered.

@@ -102,7 +102,10 @@ fn status(error: &collector::Error) -> Status {
         collector::Error::Admin { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => Status::Refused,
         collector::Error::Admin { .. } => Status::Unavailable,
         collector::Error::Config(_) => Status::Config,
-        collector::Error::Sink { source: OpenError::NoGroup { .. } | OpenError::Service(_), .. } => Status::Config,
+        collector::Error::Sink {
+            source: OpenError::NoGroup { .. } | OpenError::NoRegion | OpenError::Service(_),
+            ..
+        } => Status::Config,
         collector::Error::Sink { source: OpenError::Lookup { .. }, .. } => Status::Unavailable,
         collector::Error::Unfinished(_) => Status::Again,
         collector::Error::Panic(_) => Status::Internal,

@@ -55,8 +55,11 @@ fn sentence(step: &SinkTestStep) -> String {
         }
         SinkTestStep::Secured { version } => format!("secured: each side trusts the other, by {version}"),
         SinkTestStep::Answered => "answered: the receiver let us in and read the event".to_owned(),
-        SinkTestStep::Taken { uid } => {
-            format!("taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`")
+        SinkTestStep::Taken { uid, caveat } => {
+            let caveat = caveat.map(|caveat| format!("\nnote: {caveat}")).unwrap_or_default();
+            format!(
+                "taken: the receiver has the event; look there for the uid {uid}, or for `auditferrySinkTest`{caveat}"
+            )
         }
     }
 }

@@ -124,7 +124,8 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let once = mode == Mode::Once;
     let memory = config.memory();
     let budget = Budget::new(memory.readings);
-    let basis = Basis { store, scratch, clock, random, compute, budget, reporter, halt, once };
+    let reopening = shutdown.reopening();
+    let basis = Basis { store, scratch, clock, random, compute, budget, reporter, halt, reopening, once };
     let workers = start::workers(&config, &memory.sinks, &feeds, sinks, &basis, &mut tasks).await?;
     let services = Arc::new(Services {
         feeds: Arc::clone(&feeds),

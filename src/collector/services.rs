@@ -116,8 +116,11 @@ impl Services {
                 () = tokio::time::sleep(patience) => {}
             }
             let now = tracker.progress();
-            if now == moved || self.workers[sink].is_failing() {
-                let name = &self.workers[sink].name;
+            let worker = &self.workers[sink];
+            // What gathers is not sent yet.
+            let moves = now != moved || worker.gathers && !worker.is_stuck(patience);
+            if !moves || worker.is_failing() {
+                let name = &worker.name;
                 limited!(
                     self.reporter, WARN, name, "going on without a sink that is slow or failing", %object, sink = %name
                 );

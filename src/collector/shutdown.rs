@@ -1,6 +1,7 @@
 //! The stop: requested once, seen by every task; and the signals that do not stop the process.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,19 +10,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// When the stop was requested, and who waits for that: they go on in the order in which they began to wait, so that a seed
-/// of the simulator always goes the same way.
+/// What was requested of the process, and who waits for that: they go on in the order in which they began to wait, so that
+/// a seed of the simulator always goes the same way.
 #[derive(Debug, Default)]
 struct Asked {
     at: OnceLock<Instant>,
     waiting: Notify,
+    /// How often files were to be opened anew.
+    reopens: AtomicU64,
+    reopening: Notify,
 }
 
 /// Sees that the stop was requested.
 #[derive(Clone, Debug)]
 pub struct Shutdown(Arc<Asked>);
 
-/// Requests the stop.
+/// Sees each time that files are to be opened anew.
+#[derive(Clone, Debug)]
+pub struct Reopening {
+    asked: Arc<Asked>,
+    seen: u64,
+}
+
+/// Requests the stop, or that files are opened anew.
 #[derive(Clone, Debug)]
 pub struct Stop(Arc<Asked>);
 
@@ -36,6 +47,12 @@ impl Stop {
     pub fn request(&self) {
         self.0.at.get_or_init(Instant::now);
         self.0.waiting.notify_waiters();
+    }
+
+    /// Requests that files are opened anew.
+    pub fn reopen(&self) {
+        self.0.reopens.fetch_add(1, Ordering::AcqRel);
+        self.0.reopening.notify_waiters();
     }
 }
 
@@ -59,12 +76,31 @@ impl Shutdown {
     pub fn is_requested(&self) -> bool {
         self.0.at.get().is_some()
     }
+
+    /// Sees the requests to open files anew that are made from here on.
+    pub fn reopening(&self) -> Reopening {
+        Reopening { seen: self.0.reopens.load(Ordering::Acquire), asked: Arc::clone(&self.0) }
+    }
+}
+
+impl Reopening {
+    /// Returns once files are to be opened anew; requests that were made before are one. Cancel-safe.
+    pub async fn requested(&mut self) {
+        // Told of each request from here on.
+        let request = self.asked.reopening.notified();
+        if self.asked.reopens.load(Ordering::Acquire) == self.seen {
+            request.await;
+        }
+        self.seen = self.asked.reopens.load(Ordering::Acquire);
+    }
 }
 
 /// Listens for signals from here on. Of SIGTERM and SIGINT the first asks for the stop, the second ends the process at
 /// once with 128 + its number. Ending at once is safe: whatever was not committed comes again.
 ///
-/// SIGHUP, SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them: here they change nothing.
+/// SIGHUP has files opened anew.
+///
+/// SIGUSR1, SIGUSR2 and SIGXFSZ would end a process that does not listen for them: here they change nothing.
 /// SIGXFSZ is not logged, since the write past the limit of a file's size fails and is reported there.
 ///
 /// To be called within a runtime; fails when the handlers cannot be installed.
@@ -76,6 +112,7 @@ pub fn on_signals(stop: Stop) -> io::Result<()> {
     let mut second_of_user = signal(SignalKind::user_defined2())?;
     // The handler stays when its stream is dropped.
     let _ = signal(SignalKind::from_raw(process::Signal::XFSZ.as_raw()))?;
+    let reopening = stop.clone();
     tokio::spawn(async move {
         let first = next(&mut terminate, &mut interrupt).await;
         tracing::info!(signal = first.name, "stop requested");
@@ -89,7 +126,10 @@ pub fn on_signals(stop: Stop) -> io::Result<()> {
             let name = tokio::select! {
                 biased;
                 Some(()) = hangup.recv() => {
-                    tracing::warn!(signal = "SIGHUP", "reload is not supported yet; restart to apply changes");
+                    tracing::info!(
+                        signal = "SIGHUP", "opening the files of the sinks anew; the configuration is not read again"
+                    );
+                    reopening.reopen();
                     continue;
                 }
                 Some(()) = first_of_user.recv() => "SIGUSR1",
@@ -117,6 +157,8 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> Received {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -132,5 +174,21 @@ mod tests {
         before.await.unwrap();
         shutdown.requested().await;
         assert!(shutdown.is_requested());
+    }
+
+    #[tokio::test]
+    async fn each_request_to_open_files_anew_is_seen_once_by_everybody() {
+        let (stop, shutdown) = channel();
+        let mut first = shutdown.reopening();
+        let mut second = first.clone();
+        stop.reopen();
+        stop.reopen();
+        first.requested().await;
+        second.requested().await;
+        stop.request();
+        assert!(first.requested().now_or_never().is_none(), "the stop is another request");
+        stop.reopen();
+        first.requested().await;
+        assert!(shutdown.reopening().requested().now_or_never().is_none());
     }
 }

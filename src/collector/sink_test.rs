@@ -76,8 +76,8 @@ pub enum SinkTestStep {
     Secured { version: &'static str },
     /// The receiver let us in, and answered.
     Answered,
-    /// It has the event with this uid for good.
-    Taken { uid: String },
+    /// It has the event with this uid for good, as far as it ever says so.
+    Taken { uid: String, caveat: Option<&'static str> },
 }
 
 /// Tries the sink of this name; each step is told when it is done.
@@ -90,7 +90,7 @@ pub async fn test_sink(
     tell: &mut (dyn FnMut(SinkTestStep) + Send),
 ) -> Result<(), SinkTestError> {
     let table = config.sink.get(name).ok_or_else(|| SinkTestError::Unknown(name.to_owned()))?;
-    if table.kind.output() != Output::Shared {
+    if matches!(table.kind.output(), Output::File(_) | Output::Console) {
         return Err(SinkTestError::Local);
     }
     let clock = Clock::system();
@@ -105,9 +105,9 @@ pub async fn test_sink(
     let pending = send(&*sink, &request, &clock).await?;
     tell(SinkTestStep::Answered);
     if let Some(state) = pending {
-        acknowledged(&*sink, state, table.flow().acknowledged_within.min(ASK_FOR)).await?;
+        acknowledged(&*sink, state, &clock, table.flow().acknowledged_within.min(ASK_FOR)).await?;
     }
-    tell(SinkTestStep::Taken { uid });
+    tell(SinkTestStep::Taken { uid, caveat: table.kind.caveat() });
     Ok(())
 }
 
@@ -131,7 +131,7 @@ async fn reach(reach: &Reach, tell: &mut (dyn FnMut(SinkTestStep) + Send)) -> Re
 /// Sends the request; returns the state to ask with where the receiver acknowledges later.
 async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Option<State>, SinkTestError> {
     match sink.deliver(request, clock.now_ms()).await {
-        Ok(Delivery::Taken(_)) => Ok(None),
+        Ok(Delivery::Taken(_) | Delivery::Begun(_)) => Ok(None),
         Ok(Delivery::Pending(state)) => Ok(Some(state)),
         Ok(Delivery::Partly { taken, .. }) if taken.count() > 0 => Ok(None),
         Ok(Delivery::Partly { refused, .. }) => match refused.into_iter().next() {
@@ -146,11 +146,11 @@ async fn send(sink: &dyn Sink, request: &Request, clock: &Clock) -> Result<Optio
     }
 }
 
-async fn acknowledged(sink: &dyn Sink, state: State, long: Duration) -> Result<(), SinkTestError> {
+async fn acknowledged(sink: &dyn Sink, state: State, clock: &Clock, long: Duration) -> Result<(), SinkTestError> {
     let until = Instant::now() + long;
     let states = [state];
     while Instant::now() < until {
-        match sink.acknowledged(&states).await {
+        match sink.acknowledged(&states, clock.now_ms()).await {
             Ok(answers) if answers.first() == Some(&Acknowledgement::Taken) => return Ok(()),
             Ok(answers) if answers.first() == Some(&Acknowledgement::NotYet) => sleep(ASK_EVERY).await,
             Ok(_) => return Err(SinkTestError::Unavailable("the receiver lost the event".to_owned())),

@@ -35,7 +35,7 @@ use crate::collector::requeue::Requeues;
 use crate::collector::scanner::Scanner;
 use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::services::Services;
-use crate::collector::shutdown::Shutdown;
+use crate::collector::shutdown::{Reopening, Shutdown};
 use crate::collector::upkeep::{self, Watched};
 use crate::config::{Config, Limits, Listen, Share, feed};
 use crate::identity::Identity;
@@ -63,6 +63,8 @@ pub(super) struct Basis {
     pub reporter: Reporter,
     /// Seen by every part.
     pub halt: Shutdown,
+    /// Seen by every sink worker.
+    pub reopening: Reopening,
     /// Do what is to be done now, and end.
     pub once: bool,
 }
@@ -83,12 +85,15 @@ fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
 }
 
 /// When a sink's batches are cut: as its table says, else as `[limits]`, within its share of memory.
-fn batch_limits(limits: &Limits, table: &sink::Config, share: Share) -> batch::Limits {
+/// With `--once` nothing gathers: the next batch would be the next start's.
+fn batch_limits(limits: &Limits, table: &sink::Config, share: Share, once: bool) -> batch::Limits {
     let sink::BatchConfig { events, age, .. } = table.batch;
+    let gathers_for = table.kind.gathers_for().filter(|_| !once);
     batch::Limits {
         bytes: share.batch_bytes,
         events: events.unwrap_or(limits.batch_events),
-        age: age.unwrap_or(limits.batch_age),
+        age: age.or(gathers_for).unwrap_or(limits.batch_age),
+        gathers: gathers_for.is_some(),
     }
 }
 
@@ -131,10 +136,10 @@ async fn sink_workers(
     tasks: &mut JoinSet<Result<(), Error>>,
 ) -> Result<WorkerHandle, Error> {
     let limits = &config.limits;
-    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, once } = basis;
+    let Basis { store, scratch, clock, random, compute, budget, reporter, halt, reopening, once } = basis;
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
-    let batches = batch_limits(limits, table, share);
+    let batches = batch_limits(limits, table, share, *once);
     let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes);
     let gate = Gate::new(random);
     for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
@@ -156,6 +161,7 @@ async fn sink_workers(
             metrics: Arc::clone(reporter.metrics()),
             reporter: reporter.clone(),
             shutdown: halt.clone(),
+            reopening: reopening.clone(),
             last_send: limits.shutdown_grace / 3,
             once: *once,
         };
@@ -167,7 +173,7 @@ async fn sink_workers(
             }
         });
     }
-    Ok(handle.required(table.required))
+    Ok(handle.required(table.required).gathering(batches.gathers))
 }
 
 pub(super) fn scanners(

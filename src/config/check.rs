@@ -185,7 +185,7 @@ fn sinks(config: &Config, names: &Names, found: &mut Found) {
                     found.problem(&["sink", name], format!("[sink.{other}] writes to standard output already"));
                 }
             }
-            Output::Shared => {}
+            Output::Bucket { .. } | Output::Shared => {}
         }
     }
 }
@@ -200,14 +200,11 @@ fn check_lanes(name: &str, sink: &sink::Config, found: &mut Found) {
     }
 }
 
-/// The file sink whose path this is with a number behind it.
+/// The file sink whose full files have names such as this path.
 fn numbered_by<'a>(path: &Path, config: &'a Config) -> Option<&'a str> {
-    let (stem, number) = path.to_str()?.rsplit_once('.')?;
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
+    let of = sink::unnumbered(path)?;
     config.sink.iter().find_map(|(name, sink)| match sink.kind.output() {
-        Output::File(path) if lexical(path) == Path::new(stem) => Some(name.as_str()),
+        Output::File(path) if lexical(path) == of => Some(name.as_str()),
         _ => None,
     })
 }

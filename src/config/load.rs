@@ -409,7 +409,7 @@ path = "/out.ndjson"
         assert_eq!(config.queue["q"].name.as_deref(), Some("007"));
         assert_eq!(
             format!("{:?}", config.sink["out"].kind),
-            "FileConfig { path: \"/2\", rotate_bytes: None, rotate_after: None, mode: Some(Mode(384)), group: Some(Group(\"0100\")) }"
+            "FileConfig { path: \"/2\", compression: None, rotate_bytes: None, rotate_after: None, mode: Some(Mode(384)), group: Some(Group(\"0100\")) }"
         );
     }
 
@@ -488,7 +488,7 @@ path = "/out.ndjson"
             (
                 "SINK__OUT__TYPE",
                 "1",
-                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`, `sentinel`, `sentinel_databricks`",
+                "sink.out.type: unknown value `1`; expected one of `file`, `stdout`, `http`, `datadog`, `sumo`, `crowdstrike`, `panther`, `elasticsearch`, `s3`, `sentinel`, `sentinel_databricks`, `splunk_hec`",
             ),
             (
                 "SINK__OUT__ROTATE_BYTES",
@@ -625,6 +625,11 @@ rotate_bytes = "big"
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson.12\"\n".to_owned(), "11 sink.two.path: [sink.out] gives its full files names such as this"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.gz\"\ncompression = \"gzip\"\n[sink.three]\ntype = \"file\"\npath = \"/x.4.gz\"\ncompression = \"gzip\"\n".to_owned(), "15 sink.three.path: [sink.two] gives its full files names such as this"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x\"\ncompression = \"gzip\"\n".to_owned(), "11 sink.two.path: expected a name that ends in .gz, since `compression` is gzip"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.gz\"\ncompression = \"zstd\"\n".to_owned(), "11 sink.two.path: expected a name that ends in .zst, since `compression` is zstd"),
+            ("[sink.two]\ntype = \"file\"\npath = \"/x.zst\"\n".to_owned(), "11 sink.two.path: ends as a compressed file does: set `compression`, or give it another ending"),
+            ("[sink.two]\ntype = \"stdout\"\ncompression = \"gzip\"\n".to_owned(), "11 sink.two.compression: unknown key `compression`; expected one of `encoding`, `filter`, `batch`, `lanes`, `in_flight`, `required`, `style`"),
             ("[sink.two]\npath = \"/x\"\n".to_owned(), "9 sink.two: missing key `type`"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nocsf_version = \"latest\"\n".to_owned(), "12 sink.two.encoding.ocsf_version: unknown value `latest`; expected one of `1.1.0`, `1.3.0`, `1.5.0`, `1.8.0`"),
             ("[sink.two]\ntype = \"stdout\"\n[sink.two.encoding]\nname = \"ecs\"\nocsf_version = \"1.3.0\"\n".to_owned(), "13 sink.two.encoding.ocsf_version: has no effect with the encoding \"ecs\""),
@@ -677,6 +682,15 @@ rotate_bytes = "big"
             ("[sink.two]\ntype = \"http\"\nurl = \"http://siem\"\n".to_owned(), "11 sink.two.url: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost); or `allow_plaintext = true`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nauth = { type = \"digest\" }\n".to_owned(), "12 sink.two.auth.type: unknown value `digest`; expected one of `bearer`, `basic`, `header`, `hmac`, `oauth2`, `entra`, `managed_identity`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nheaders = { Authorization = \"hush\" }\n".to_owned(), "12 sink.two.headers: the header field `authorization` carries a secret: give it by `auth`, as a reference"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"s3://b-b\"\nprefix = \"x\"\n".to_owned(), "11 sink.two.bucket: expected a bucket's name alone, without `s3://` and without a path (that is `prefix`)"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"{user.name}\"\n".to_owned(), "12 sink.two.prefix: whoever writes the log decides what `{user.name}` is: list what may stand there, as in { template = \"..\", values = [\"a\", \"b\"], else = \"other\" }"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"x\"\nidentity = \"nobody\"\n".to_owned(), "13 sink.two.identity: there is no [identity.nobody]; there are none"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"x\"\nstorage_class = \"GLACIER\"\n".to_owned(), "13 sink.two.storage_class: unknown value `GLACIER`; did you mean `GLACIER_IR`?"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"x\"\nexpected_bucket_owner = \"me\"\n".to_owned(), "13 sink.two.expected_bucket_owner: expected an account's 12 digits"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"x\"\nendpoint_url = \"minio:9000\"\n".to_owned(), "13 sink.two.endpoint_url: expected a URL that begins with https:// or http://"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"b-b\"\nprefix = \"x\"\nkms_key = \"\"\n".to_owned(), "13 sink.two.kms_key: expected a key's id or ARN; leave it out to encrypt as the bucket does"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"arn:aws:s3:eu-west-1:123456789012:accesspoint/a\"\nprefix = \"x\"\npath_style = true\n".to_owned(), "13 sink.two.path_style: cannot be used with an access point's ARN; use its alias"),
+            ("[sink.two]\ntype = \"s3\"\nbucket = \"logs\"\nprefix = \"x/{feed}\"\n".to_owned(), "4 feed.dbx.bucket: the feed would read what [sink.two] writes to s3://logs/x/: set `prefixes`"),
             ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\ntls = { min_version = \"1.1\" }\n".to_owned(), "12 sink.two.tls.min_version: unknown value `1.1`; did you mean `1.2`?"),
             ("[log]\nlevel = \"auditferry=loud\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),
             ("[log]\nlevel = \"verbose\"\n".to_owned(), "10 log.level: expected error, warn, info, debug, trace or a filter such as \"auditferry=debug,info\""),

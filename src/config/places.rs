@@ -19,6 +19,8 @@ pub(super) fn check(config: &Config, found: &mut Found) {
         }
         if let Some(directory) = &feed.directory {
             check_written(name, directory, config, found);
+        } else {
+            check_written_objects(name, feed, config, found);
         }
     }
 }
@@ -70,6 +72,21 @@ fn check_written(name: &str, directory: &Path, config: &Config, found: &mut Foun
         if path.starts_with(&directory) {
             let message = format!("the feed would read what {who} writes below {}", directory.display());
             found.problem(&["feed", name, "directory"], message);
+        }
+    }
+}
+
+/// The same for a bucket.
+fn check_written_objects(name: &str, feed: &feed::Config, config: &Config, found: &mut Found) {
+    for (sink, sink_config) in &config.sink {
+        let Output::Bucket { bucket, endpoint_url, below } = sink_config.kind.output() else { continue };
+        let is_read = endpoint_url == feed.endpoint_url.as_deref()
+            && buckets(feed).contains(bucket)
+            && prefixes(feed).iter().any(|prefix| nested(prefix, below));
+        if is_read {
+            let message =
+                format!("the feed would read what [sink.{sink}] writes to s3://{bucket}/{below}: set `prefixes`");
+            found.problem(&["feed", name, "bucket"], message);
         }
     }
 }

@@ -17,7 +17,9 @@ use crate::sink::file::FileConfig;
 use crate::sink::filter::FilterConfig;
 use crate::sink::http::{HttpKind, Preset};
 use crate::sink::network::NETWORK_KEYS;
+use crate::sink::s3::S3Config;
 use crate::sink::sentinel::SentinelTable;
+use crate::sink::splunk_hec::HecKind;
 use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
@@ -32,8 +34,10 @@ const KINDS: &[&str] = &[
     "crowdstrike",
     "panther",
     "elasticsearch",
+    "s3",
     "sentinel",
     "sentinel_databricks",
+    "splunk_hec",
 ];
 
 /// `[sink.<name>]`: where events go. The table's key `type` names the kind.
@@ -90,7 +94,7 @@ const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels
 /// The keys that the table of a kind has besides its own.
 pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
     match kind {
-        "file" | "stdout" => &[SHARED_KEYS],
+        "file" | "stdout" | "s3" => &[SHARED_KEYS],
         _ => &[SHARED_KEYS, NETWORK_KEYS],
     }
 }
@@ -147,8 +151,10 @@ impl<'de> de::Visitor<'de> for Table {
             "stdout" => keys.newtype_variant_seed(Keys(PhantomData::<StdoutConfig>)),
             "http" => keys.newtype_variant_seed(Keys(PhantomData::<HttpKind>)),
             "elasticsearch" => keys.newtype_variant_seed(Keys(PhantomData::<ElasticsearchKind>)),
+            "s3" => keys.newtype_variant_seed(Keys(PhantomData::<S3Config>)),
             "sentinel" => keys.newtype_variant_seed(Keys(SentinelTable::Events)),
             "sentinel_databricks" => keys.newtype_variant_seed(Keys(SentinelTable::Databricks)),
+            "splunk_hec" => keys.newtype_variant_seed(Keys(PhantomData::<HecKind>)),
             _ => match Preset::named(&name) {
                 Some(preset) => keys.newtype_variant_seed(Keys(preset)),
                 None => Err(de::Error::unknown_variant(&name, KINDS)),

@@ -4,23 +4,34 @@ mod access;
 
 mod config;
 
+mod identity;
+
+mod members;
+
 mod numbered;
+
+mod opened;
 
 mod position;
 
 mod writer;
 
+mod written;
+
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use self::config::compression_of;
 use self::writer::Writer;
 use crate::batch::{Manifest, Request};
 use crate::identity::Identity;
+use crate::sink::http::body::Compression;
 use crate::sink::{Answer, Delivery, Flow, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
 
 pub use access::Group;
 pub use config::FileConfig;
+pub use numbered::unnumbered;
 pub use position::file_state;
 
 /// A batch is cut when it has so many bytes: each batch costs an fsync.
@@ -38,6 +49,17 @@ impl Kind for FileConfig {
     fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
         if !self.path.is_absolute() || self.path.file_name().is_none() {
             problem("path", "expected the absolute path of a file");
+        }
+        if compression_of(&self.path) != self.compression {
+            // Readers know a compressed file by its name.
+            problem(
+                "path",
+                match self.compression {
+                    Compression::None => "ends as a compressed file does: set `compression`, or give it another ending",
+                    Compression::Gzip => "expected a name that ends in .gz, since `compression` is gzip",
+                    Compression::Zstd => "expected a name that ends in .zst, since `compression` is zstd",
+                },
+            );
         }
         if self.rotate_bytes == Some(0) {
             problem("rotate_bytes", "expected at least 1");
@@ -69,5 +91,9 @@ impl Sink for FileSink {
 
     fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {
         Box::pin(async move { self.0.lock().await.take_back(manifest, now_ms).await })
+    }
+
+    fn reopen(&self) -> Answer<'_, Option<Moved>> {
+        Box::pin(async move { self.0.lock().await.reopen().await })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::batch::{Manifest, Request};
 use crate::identity::Identity;
@@ -29,6 +30,7 @@ type OpenLane = Box<dyn Fn(u16) -> Box<dyn Sink> + Send + Sync>;
 /// A kind of sink whose receivers are in this process.
 pub struct MemoryKind {
     pub flow: Flow,
+    pub gathers_for: Option<Duration>,
     pub open_lane: OpenLane,
 }
 
@@ -41,6 +43,10 @@ impl fmt::Debug for MemoryKind {
 impl Kind for MemoryKind {
     fn flow(&self) -> Flow {
         self.flow
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        self.gathers_for
     }
 
     fn output(&self) -> Output<'_> {
@@ -89,7 +95,7 @@ impl<R: MemoryReceiver> Sink for MemorySink<R> {
         })
     }
 
-    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+    fn acknowledged<'a>(&'a self, pending: &'a [State], _now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
         self.receiver.acknowledged(pending)
     }
 }

@@ -21,7 +21,11 @@ mod network;
 
 mod progress;
 
+mod s3;
+
 mod sentinel;
+
+mod splunk_hec;
 
 mod stdout;
 
@@ -43,15 +47,17 @@ use crate::transport::{ServiceConfig, ServiceOpenError};
 pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, file_state};
+pub use file::{FileConfig, file_state, unnumbered};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryKind, MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
 pub use progress::Progress;
+pub use s3::S3Config;
 pub use sentinel::SentinelConfig;
+pub use splunk_hec::HecConfig;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, Template};
+pub use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
@@ -74,7 +80,8 @@ pub trait Sink: Send + Sync {
     fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery>;
 
     /// Asks the receiver about requests that [`Delivery::Pending`] left with it: an answer for each, in their order.
-    fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
+    fn acknowledged<'a>(&'a self, pending: &'a [State], now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
+        let _ = now_ms;
         Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
     }
 
@@ -83,12 +90,24 @@ pub trait Sink: Send + Sync {
         let _ = (manifest, now_ms);
         Box::pin(async { Ok(None) })
     }
+
+    /// Opens anew what others may have moved away, as SIGHUP asks. To be called, and a `Moved` stored, until the sink does
+    /// not move any more; not while a request is under way.
+    fn reopen(&self) -> Answer<'_, Option<Moved>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// A kind of sink, as its own keys configure it.
 pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
     fn flow(&self) -> Flow;
+
+    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
+    /// coming, and no job waits for them.
+    fn gathers_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
     /// is not sent again as it is. No secret is in it.
@@ -113,6 +132,11 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// What its templates tell events apart by, beside their feed, family, class and date.
     fn choices(&self) -> Choices {
         Choices::default()
+    }
+
+    /// What an operator has to know whose receiver has less of an event, once it is taken, than that sounds like.
+    fn caveat(&self) -> Option<&'static str> {
+        None
     }
 
     /// Reports each key whose value has the right type and is not valid.
@@ -183,6 +207,12 @@ pub enum Output<'a> {
     /// This file, and files of the same name with a number behind it.
     File(&'a Path),
     Console,
+    /// Objects in this bucket, whose keys begin with this. Other sinks may write there as well.
+    Bucket {
+        bucket: &'a str,
+        endpoint_url: Option<&'a str>,
+        below: &'a str,
+    },
     /// Somewhere that other sinks may write to as well.
     Shared,
 }
@@ -272,7 +302,10 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has it for good.
     Taken(Receipt),
-    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`.
+    /// The receiver has these for good, and was not sent the others yet: they are a request of their own.
+    Begun(Selection),
+    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`. No wait
+    /// at all says that the receiver read no further than an event that it does not take: they are sent at once.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
     /// The receiver has read it and says later whether it has it for good: to be asked about with this state.
     Pending(State),
@@ -304,7 +337,7 @@ pub struct Moved {
 pub enum Why {
     /// The configured file begins: it is the sink's first, or another than `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// The file is the same: the store had no path for its position.
+    /// The file is the same: the store had no path for its position, or no inode, or that of another copy.
     Named,
     /// Behind its position lay as many bytes that are not ours; it goes on after them.
     Foreign { bytes: u64 },
@@ -312,6 +345,11 @@ pub enum Why {
     Numbered,
     /// Its file was given its number, and the next begins.
     Rotated,
+    /// Its file has another name, which somebody else gave it, and holds all that was committed; the next begins.
+    Renamed,
+    /// Its file is gone or was cut, and a person or another program has put another in its place, or moved it away: that
+    /// begins.
+    Replaced,
 }
 
 /// Why a request was not taken.
@@ -343,6 +381,8 @@ pub enum OpenError {
     NoGroup { group: String },
     #[error("the group `{group}` cannot be looked up: {source}")]
     Lookup { group: String, source: io::Error },
+    #[error("no region is known for the bucket; set `region`")]
+    NoRegion,
     #[error(transparent)]
     Service(#[from] ServiceOpenError),
 }

@@ -63,8 +63,8 @@ impl StdoutSink {
         let written = async {
             match self.style {
                 StdoutStyle::Json => {
-                    for bytes in batch.bytes_from(0) {
-                        out.write_all(&bytes).await?;
+                    for bytes in batch.chunks() {
+                        out.write_all(bytes).await?;
                     }
                 }
                 StdoutStyle::Readable => {

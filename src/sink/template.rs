@@ -11,7 +11,7 @@ use crate::event::{Attribute, Choice, Class, Head, moment};
 use crate::family;
 
 /// What is made must have no more bytes: as Elasticsearch limits the names of indexes, and half of what S3 allows a key.
-const INDEX_BYTES_MAX: usize = 255;
+const NAME_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 512;
 
 /// The longest name of a feed.
@@ -43,8 +43,12 @@ pub struct IndexTemplate(pub Template);
 
 /// A template for keys in a bucket: segments between slashes, none of which is empty, `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the keys of the sink for S3, which comes next"))]
 pub struct KeyTemplate(pub Template);
+
+/// A template for what a receiver files an event under, such as a source type: letters, digits and a few signs that need no
+/// escapes in JSON.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LabelTemplate(pub Template);
 
 /// As it is configured: its text alone, or a table.
 #[derive(Deserialize)]
@@ -74,6 +78,7 @@ enum Part {
 enum Purpose {
     Index,
     Key,
+    Label,
 }
 
 /// Why a text is no template.
@@ -155,10 +160,7 @@ impl Template {
             value_bytes = value_bytes.max(self.purpose.escaped(value).len());
         }
         let bytes: usize = self.parts.iter().map(|part| part.bytes_max(value_bytes)).sum();
-        let most = match self.purpose {
-            Purpose::Index => INDEX_BYTES_MAX,
-            Purpose::Key => KEY_BYTES_MAX,
-        };
+        let most = self.purpose.bytes_max();
         if bytes > most {
             return Err(TemplateError::Long(bytes, most));
         }
@@ -170,6 +172,8 @@ impl Template {
                 Some(Part::Feed | Part::Value) | None => Err(TemplateError::Begins),
                 Some(Part::Text(_) | Part::Family | Part::Class | Part::Date(_)) => Ok(()),
             },
+            Purpose::Label if self.parts.is_empty() => Err(TemplateError::EmptyValue),
+            Purpose::Label => Ok(()),
             Purpose::Key => {
                 let text = |part: &Part| if let Part::Text(text) = part { text.clone() } else { "x".to_owned() };
                 let shape: String = self.parts.iter().map(text).collect();
@@ -177,6 +181,16 @@ impl Template {
                 if shape.split('/').all(is_name) { Ok(()) } else { Err(TemplateError::Segments) }
             }
         }
+    }
+
+    /// What each name begins with, whatever the event.
+    pub fn beginning(&self) -> &str {
+        if let Some(Part::Text(text)) = self.parts.first() { text } else { "" }
+    }
+
+    /// What it makes has no more bytes.
+    pub fn bytes_max(&self) -> usize {
+        self.purpose.bytes_max()
     }
 
     /// What it tells events apart by, beside their feed, family, class and date.
@@ -204,7 +218,7 @@ impl Template {
             }
         }
         match self.purpose {
-            Purpose::Index => name,
+            Purpose::Index | Purpose::Label => name,
             // A feed may be called `..`.
             Purpose::Key => {
                 let segments = name.split('/').map(|segment| match segment {
@@ -232,6 +246,13 @@ impl Part {
 }
 
 impl Purpose {
+    fn bytes_max(self) -> usize {
+        match self {
+            Self::Index | Self::Label => NAME_BYTES_MAX,
+            Self::Key => KEY_BYTES_MAX,
+        }
+    }
+
     fn push_text(self, parts: &mut Vec<Part>, text: &str) -> Result<(), TemplateError> {
         let (is_allowed, expected): (fn(char) -> bool, _) = match self {
             Self::Index => (
@@ -241,6 +262,10 @@ impl Purpose {
             Self::Key => (
                 |letter| letter.is_ascii_alphanumeric() || "-_.=/".contains(letter),
                 "letters, digits, `-`, `_`, `.`, `=` and `/`",
+            ),
+            Self::Label => (
+                |letter| letter.is_ascii_alphanumeric() || "-_.:/".contains(letter),
+                "letters, digits, `-`, `_`, `.`, `:` and `/`",
             ),
         };
         match text.chars().find(|&letter| !is_allowed(letter)) {
@@ -255,7 +280,7 @@ impl Purpose {
     }
 
     fn push_date(self, parts: &mut Vec<Part>, format: Option<&str>) -> Result<(), TemplateError> {
-        let has_hours = self == Self::Key;
+        let has_hours = self == Self::Key || self == Self::Label;
         let mut rest = format.unwrap_or(if has_hours { "%Y-%m-%d" } else { "%Y.%m.%d" });
         let refused = || TemplateError::Date(rest.to_owned(), has_hours);
         if !rest.contains('%') {
@@ -281,14 +306,14 @@ impl Purpose {
     fn escaped(self, text: &str) -> String {
         let text = match self {
             Self::Index => text.to_lowercase(),
-            Self::Key => text.to_owned(),
+            Self::Key | Self::Label => text.to_owned(),
         };
         let mut out = String::with_capacity(text.len());
         for byte in text.bytes() {
             match (byte, self) {
                 (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.', _) => out.push(char::from(byte)),
                 (_, Self::Index) => out.push_str(&format!("%{byte:02x}")),
-                (_, Self::Key) => out.push_str(&format!("%{byte:02X}")),
+                (_, Self::Key | Self::Label) => out.push_str(&format!("%{byte:02X}")),
             }
         }
         out
@@ -316,6 +341,21 @@ impl<'de> Deserialize<'de> for KeyTemplate {
     }
 }
 
+impl<'de> Deserialize<'de> for LabelTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrTable(Purpose::Label)).map(Self)
+    }
+}
+
+impl TryFrom<&str> for LabelTemplate {
+    type Error = TemplateError;
+
+    fn try_from(text: &str) -> Result<Self, TemplateError> {
+        let table = Table { template: text.to_owned(), values: Vec::new(), otherwise: None };
+        Template::new(table, Purpose::Label).map(Self)
+    }
+}
+
 struct TextOrTable(Purpose);
 
 impl<'de> de::Visitor<'de> for TextOrTable {
@@ -340,7 +380,7 @@ impl<'de> de::Visitor<'de> for TextOrTable {
 mod tests {
     use std::collections::BTreeSet;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::event::{EventId, Severity, Status};
@@ -395,6 +435,20 @@ mod tests {
         ] {
             let name = key(json!(text)).unwrap().render(&of_feed("My.Feed"), &head(TIME_MS), None);
             assert_eq!(name, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_needs_no_escapes_whatever_stands_in_it() {
+        let label = |template: Value| serde_json::from_value::<LabelTemplate>(template).map(|label| label.0);
+        let template = json!({"template": "ocsf:{class}/{status}", "values": ["a\"b", "Ü\n"], "else": "x"});
+        let template = label(template).unwrap();
+        let names = [Some(0), Some(1), None].map(|chosen| template.render(&of_feed("f"), &head(0), chosen));
+        let expected = ["a%22b", "%C3%9C%0A", "x"].map(|value| format!("ocsf:group_management/{value}"));
+        assert_eq!(names, expected);
+        assert_eq!(label(json!("S:{feed}")).unwrap().render(&of_feed("A b\\"), &head(0), None), "S:A%20b%5C");
+        for refused in ["", "a\"", "a b", "a\\"] {
+            assert!(label(json!(refused)).is_err(), "{refused}");
         }
     }
 

@@ -92,6 +92,7 @@ KINDS = {
     'http': f'url = "{url}/ingest"',
     'datadog': f'url = "{url}/api/v2/logs"\napi_key = "env:TOKEN"',
     'elasticsearch': f'url = "{url}"\nindex = "audit"',
+    'splunk_hec': f'url = "{url}"\ntoken = "env:TOKEN"',
 }
 chosen = sys.argv[6:] or list(KINDS)
 

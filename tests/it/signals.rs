@@ -8,12 +8,12 @@ use super::support::world::{KEY, World};
 
 #[test]
 fn signals_that_end_a_process_by_default_are_told_and_change_nothing() {
-    const RELOAD: &str = "reload is not supported yet; restart to apply changes";
+    const REOPENS: &str = "opening the files of the sinks anew; the configuration is not read again";
     const IGNORED: &str = "the signal has no meaning and is ignored; SIGTERM stops";
     let world = World::fed_by_directory();
-    let daemon = world.run(&[]).expecting(&[RELOAD, IGNORED]).ready();
+    let daemon = world.run(&[]).expecting(&[IGNORED]).ready();
     for (signal, name, message) in
-        [(Signal::HUP, "SIGHUP", RELOAD), (Signal::USR1, "SIGUSR1", IGNORED), (Signal::USR2, "SIGUSR2", IGNORED)]
+        [(Signal::HUP, "SIGHUP", REOPENS), (Signal::USR1, "SIGUSR1", IGNORED), (Signal::USR2, "SIGUSR2", IGNORED)]
     {
         daemon.signal(signal);
         eventually(&format!("{name} is told"), SOON, || {
@@ -25,7 +25,7 @@ fn signals_that_end_a_process_by_default_are_told_and_change_nothing() {
     daemon.signal(Signal::XFSZ);
     daemon.signal(Signal::HUP);
     eventually("each SIGHUP is told", SOON, || {
-        daemon.log.entries().iter().filter(|entry| entry.message == RELOAD).count() == 2
+        daemon.log.entries().iter().filter(|entry| entry.message == REOPENS).count() == 2
     });
     world.write(KEY, &object(&records(0..3)));
     world.comes_to("out", 3);

@@ -52,6 +52,22 @@ fn two_sinks_of_one_feed_get_each_what_its_options_say() {
 }
 
 #[test]
+fn standard_output_takes_the_keys_that_all_sinks_have() {
+    let keys = "required = false\nlanes = 1\nin_flight = 1\n[sink.console.encoding]\nname = \"raw\"\nenvelope = true\n[sink.console.filter]\nmatch = { \"api.request.uid\" = [\"request-1\", \"request-3\"] }\n[sink.console.batch]\nevents = 1\nbytes = 4096\nage = \"50ms\"\n";
+    let world = World::new().with_directory_feed(&["console"]);
+    let world = world.with(&format!("[sink.console]\ntype = \"stdout\"\n{keys}"));
+    let lines = records(0..5);
+    world.write(KEY, &object(&lines));
+    let mut daemon = world.run(&["--once"]).with_unread_output().spawn();
+    let output = daemon.read_output();
+    assert!(daemon.end().success());
+    let delivered: Vec<Value> =
+        output.join().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let records: Vec<&Value> = delivered.iter().map(|line| &line["record"]).collect();
+    assert_eq!(records, [&json!(lines[1]), &json!(lines[3])]);
+}
+
+#[test]
 fn each_version_of_ocsf_can_be_asked_for() {
     let versions = ["1.1.0", "1.3.0", "1.5.0", "1.8.0"];
     let keys = versions

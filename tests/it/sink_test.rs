@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use super::support::receiver::{Answer, Receiver, fixture, root};
+use super::support::splunk::{Splunk, TOKEN};
 use super::support::world::World;
 
 /// A sink `out` with these keys, which no daemon runs for.
@@ -37,6 +38,27 @@ fn a_sink_that_works_takes_one_marked_event() {
     let event: Value = serde_json::from_str(event).unwrap();
     assert_eq!(event["metadata"]["event_code"], "accounts/auditferrySinkTest");
     assert!(steps.contains(event["metadata"]["uid"].as_str().unwrap()), "{steps}");
+}
+
+#[test]
+fn a_splunk_is_asked_whether_it_acknowledges_and_says_when_the_event_is_indexed() {
+    let splunk = Splunk::new();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), TOKEN).unwrap();
+    let url = splunk.receiver.url();
+    let keys = format!("type = \"splunk_hec\"\nurl = \"{url}\"\ntoken = \"file:{}\"\n", token.path().display());
+    let output = tested(&keys);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    assert!(said(&output.stdout).contains(splunk.events()[0]["fields"]["auditferry_uid"].as_str().unwrap()));
+    splunk.now(|now| now.acknowledges = false);
+    let output = tested(&keys);
+    let told = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{told}");
+    assert!(told.contains("Splunk Cloud") && told.contains("acknowledge = false"), "{told}");
+    assert_eq!(splunk.events().len(), 1, "nothing more was sent");
+    let output = tested(&(keys + "acknowledge = false\n"));
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output.stderr));
+    assert!(said(&output.stdout).ends_with("Splunk Cloud has not\n"), "{}", said(&output.stdout));
 }
 
 #[test]

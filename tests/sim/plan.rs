@@ -221,7 +221,7 @@ impl Setting {
             ("batch_bytes", &["1", "1024", "16384", "1048576"]),
             ("batch_events", &["1", "3", "10", "10000"]),
             ("batch_age", &["\"10ms\"", "\"200ms\"", "\"1s\""]),
-            ("memory_bytes", &["184549376", "201326592"]),
+            ("memory_bytes", &["190840832", "201326592"]),
             ("fingerprints_in_memory", &["1", "7", "1000000"]),
             ("quarantine_entries_per_object", &["1", "1000", "1000"]),
             ("quarantine_bytes_max", &["0", "1073741824"]),

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub trace: String,
     pub digest: blake3::Hash,
     pub tally: Tally,
+    /// How many batches each receiver took.
+    pub batches: Vec<usize>,
     happenings: usize,
 }
 
@@ -109,6 +111,7 @@ pub fn play(plan: Plan, seed: u64) -> Outcome {
         trace: state.trace(),
         digest: state.digest(),
         tally: state.tally.clone(),
+        batches: state.received.iter().map(Received::batches).collect(),
         happenings: count,
     }
 }
@@ -145,7 +148,8 @@ fn config(world: &World, directory: &Path, is_mended: bool) -> Config {
     for (sink, setting) in setting.sinks.iter().enumerate() {
         let world = world.clone();
         let open_lane = move |lane| memory(Receiver { world: world.clone(), sink, lane });
-        let kind = MemoryKind { flow: setting.flow(), open_lane: Box::new(open_lane) };
+        let (flow, gathers_for) = (setting.flow(), setting.gathers_for());
+        let kind = MemoryKind { flow, gathers_for, open_lane: Box::new(open_lane) };
         config.sink.get_mut(&sink_name(sink)).unwrap().kind = Arc::new(kind);
     }
     config

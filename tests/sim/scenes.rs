@@ -250,6 +250,49 @@ fn in_the_simulation_no_feed_waits_for_one_that_is_refused_slow_silent_or_failin
 }
 
 #[test]
+fn in_the_simulation_no_sink_and_no_message_waits_for_one_whose_batches_gather_for_long() {
+    let objects = [Kind::Lines, Kind::Lines, Kind::Gzip, Kind::Rows, Kind::Shelf];
+    // Each line is to be at the first sink within a second, though no feed is at fault.
+    let sinks = vec![Class::Exact.into(), Class::ObjectKey.into()];
+    // Were messages to wait for batches, ten would be held and no further one received.
+    let setting = Setting { sinks, at_fault: vec![BESIDE], held_max: 10, ..quiet(&objects) };
+    let writes = (0..100).map(|turn| write(2 + turn * 3, turn as usize % 4, APPEND));
+    let happenings = writes.chain([write(302, 4, APPEND)]).collect();
+    let outcome = play(Plan { setting, happenings, ends_ms: 310_000 }, 0);
+    assert!(outcome.is_good(), "{}", outcome.told());
+    assert_eq!((outcome.tally.events, outcome.tally.lost), (2 * (75 * 5 + 9 + 5), 0));
+    // A write each three seconds is a batch of its own for the one, and five minutes are about one batch a minute for the other.
+    assert!(outcome.batches[0] > 60 && (5..12).contains(&outcome.batches[1]), "{:?}", outcome.batches);
+}
+
+#[test]
+fn in_the_simulation_what_is_gathered_for_long_is_delivered_once_whatever_ends_the_process() {
+    for seed in 0..14 {
+        let writes = (0..60).map(|turn| write(2 + turn * 10, turn as usize % 3, APPEND));
+        let kills = (1..20).map(|turn| at(turn * 31 + seed % 30, Happening::Kill { gates: seed % 7 * 5 }));
+        let mut happenings: Vec<_> = writes.chain(kills).chain([refuses(200, 0, 90)]).collect();
+        happenings.sort_by_key(|(at_ms, _)| *at_ms);
+        let setting = Setting { sinks: vec![Class::ObjectKey.into(), Class::Exact.into()], ..restless(2, 3) };
+        let tally = holds_with(setting, 620, happenings, seed);
+        assert_eq!(tally.lost, 0);
+    }
+    let alone = Setting { sinks: vec![Class::ObjectKey.into()], ..Setting::quiet(1, 3, "") };
+    let writes = (0..60).map(|turn| write(2 + turn * 10, turn as usize % 3, APPEND)).collect();
+    assert_eq!(holds(alone, 620, writes).events, 300);
+}
+
+#[test]
+fn in_the_simulation_what_gathered_alone_and_vanished_before_its_seal_is_told_as_lacking() {
+    let setting = Setting { sinks: vec![Class::ObjectKey.into()], ..Setting::quiet(1, 1, "") };
+    let kill = at(10, Happening::Kill { gates: 0 });
+    let happenings = vec![write(2, 0, APPEND), kill, write(11, 0, Change::Shrink(3)), write(200, 0, Change::Regrow)];
+    let outcome = play(Plan { setting, happenings, ends_ms: 210_000 }, 0);
+    assert!(outcome.is_good(), "{}", outcome.told());
+    assert!(outcome.trace.contains("records vanished from the source before the sink had them"), "{}", outcome.told());
+    assert_eq!(outcome.tally.events, 5);
+}
+
+#[test]
 fn in_the_simulation_a_feed_that_waits_is_noticed() {
     let setting = Setting { at_fault: vec![BESIDE], ..quiet(&[Kind::Lines]) };
     let happenings = vec![refuses(1, 0, 9), write(2, 0, APPEND)];

@@ -23,7 +23,7 @@ pub enum Class {
     EventId,
     /// It knows requests by their ids, takes each once, and takes none of too many events.
     RequestKey,
-    /// It has one object for each request, and what comes again must have the same bytes.
+    /// It has one object for each batch, and what comes again must have the same bytes. Its batches gather for long.
     ObjectKey,
     /// It takes everything that it is sent.
     AtLeastOnce,
@@ -104,6 +104,11 @@ impl SinkSetting {
             encoding: pick(chance, &[Encoding::Raw, Encoding::Raw, Encoding::Raw, Encoding::Ocsf]),
             ..self
         }
+    }
+
+    /// How long the first event of a batch waits for others, where that is longer than anybody waits for it.
+    pub fn gathers_for(&self) -> Option<Duration> {
+        (self.class == Class::ObjectKey).then_some(Duration::from_secs(60))
     }
 
     pub fn flow(&self) -> Flow {

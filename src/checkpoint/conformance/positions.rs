@@ -42,6 +42,26 @@ async fn an_advance_from_elsewhere_is_overtaken_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_accepted_before_its_seal_is_known_whatever_becomes_of_that() {
+    for site in sites() {
+        let store = site.open();
+        store.positions.accept(part(0, 3, true), 1).await.unwrap();
+        drop(store);
+        let store = site.open();
+        assert_eq!(cursors(&store).await, (3, vec![0, 0]), "accepted, and no sink has had it");
+        assert_eq!(store.positions.fingerprints(&object(), 0).await.unwrap().len(), 3);
+        for same in [part(0, 3, true), part(0, 3, false)] {
+            store.positions.accept(same, 1).await.unwrap();
+        }
+        let elsewhere = store.positions.accept(part(4, 5, true), 1).await;
+        assert!(matches!(elsewhere, Err(StoreError::Overtaken { .. })));
+        assert_eq!(cursors(&store).await, (3, vec![0, 0]));
+        deliver(&store, "a", vec![part(0, 3, true)]).await;
+        assert_eq!(cursors(&store).await, (3, vec![3, 0]));
+    }
+}
+
+#[tokio::test]
 async fn a_sealed_batch_outlives_the_process_with_its_id() {
     for site in sites() {
         let store = site.open();
@@ -157,7 +177,7 @@ async fn a_message_is_settled_only_when_every_sink_has_had_the_object_or_has_it_
         assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_none(), "b has had nothing");
         store.backlog.add_to_backlog("b".into(), vec![("dbx".into(), object(), 1)]).await.unwrap();
         assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_some());
-        store.backlog.clear_from_backlog("b".into(), object()).await.unwrap();
+        store.backlog.clear_from_backlog("b".into(), vec![object()]).await.unwrap();
         assert!(store.positions.passed(&object(), &sinks).await.unwrap().is_none());
     }
 }

@@ -36,6 +36,14 @@ impl Positions for SqliteStore {
         })
     }
 
+    fn accept(&self, part: Part, now_ms: i64) -> Answer<'_, ()> {
+        let limits = self.shared.quarantine;
+        self.write(move |connection| match &part.acceptance {
+            Some(acceptance) => accept(limits, connection, &part, acceptance, now_ms),
+            None => Ok(()),
+        })
+    }
+
     fn seal(&self, seal: Seal) -> Answer<'_, Sealed> {
         let shared = Arc::clone(&self.shared);
         self.write(move |connection| write_seal(&shared, connection, seal))

@@ -63,14 +63,15 @@ impl Backlog for SqliteStore {
         })
     }
 
-    fn clear_from_backlog(&self, sink: Arc<str>, object: ObjectId) -> Answer<'_, ()> {
+    fn clear_from_backlog(&self, sink: Arc<str>, objects: Vec<ObjectId>) -> Answer<'_, ()> {
         self.write(move |connection| {
-            connection
-                .prepare_cached(
-                    "DELETE FROM owed WHERE sink = ?1
-                     AND object_id = (SELECT id FROM object WHERE bucket = ?2 AND key = ?3)",
-                )?
-                .execute(params![&*sink, &*object.bucket, &*object.key])?;
+            let mut statement = connection.prepare_cached(
+                "DELETE FROM owed WHERE sink = ?1
+                 AND object_id = (SELECT id FROM object WHERE bucket = ?2 AND key = ?3)",
+            )?;
+            for object in objects {
+                statement.execute(params![&*sink, &*object.bucket, &*object.key])?;
+            }
             Ok(())
         })
     }

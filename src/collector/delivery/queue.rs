@@ -43,6 +43,8 @@ pub(in crate::collector) struct WorkerHandle {
     pub name: Arc<str>,
     /// Whether messages wait for the sink.
     pub required: bool,
+    /// Its batches gather for long: no job waits for them.
+    pub gathers: bool,
     lanes: Arc<[LaneHandle]>,
     /// A worker has added entries to the sink's backlog in the store.
     owed: Arc<AtomicBool>,
@@ -113,12 +115,17 @@ impl WorkerHandle {
         let owed = Arc::new(AtomicBool::new(false));
         let (lanes, ends): (Vec<LaneHandle>, Vec<LaneEnd>) =
             (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes, Arc::clone(&owed))).unzip();
-        (Self { name, required: true, lanes: lanes.into(), owed }, ends)
+        (Self { name, required: true, gathers: false, lanes: lanes.into(), owed }, ends)
     }
 
     /// The same for a sink that messages wait for, or not.
     pub(in crate::collector) fn required(self, required: bool) -> Self {
         Self { required, ..self }
+    }
+
+    /// The same for a sink whose batches gather for long, or not.
+    pub(in crate::collector) fn gathering(self, gathers: bool) -> Self {
+        Self { gathers, ..self }
     }
 
     /// Entries may have been added to the sink's backlog in the store.

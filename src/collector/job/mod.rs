@@ -1,5 +1,9 @@
 //! One object's journey: looked up, opened, read, delivered, finished.
 
+mod finishing;
+
+pub(in crate::collector) mod gathered;
+
 pub(in crate::collector) mod kept;
 
 mod outcome;
@@ -13,10 +17,11 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use crate::checkpoint::{Finish, ObjectPosition, SinkPosition, StoreError};
-use crate::collector::delivery::tracker::Tracker;
-use crate::collector::freshness;
+use crate::batch::Part;
+use crate::checkpoint::{ObjectPosition, SinkPosition, StoreError};
+use crate::collector::delivery::tracker::{Outcome, Tracker};
 use crate::collector::ids::SinkId;
+use crate::collector::job::gathered::Gathered;
 use crate::collector::job::retry::Retry;
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::pump::{Pump, Setup};
@@ -33,15 +38,22 @@ use crate::reading::{self, Deliver, LackedEvents, Offer, Output, QuarantinedPlac
 pub(super) async fn run(services: Arc<Services>, task: Task) -> Result<JobEnd, JobError> {
     let mut position = task.position(&services).await?;
     let mut retry = None;
-    if position.is_requeued {
+    // What is requeued of it otherwise stays so, and is taken up by a later job.
+    if position.is_requeued && !task.is_gathered {
         retry = Retry::begin(&services, &task).await?;
         position = task.position(&services).await?;
     }
     let mut refused = RefusedAgain::default();
-    let ended = bring(Announced { services, task, position }, &mut refused).await;
-    match retry {
-        Some(retry) => retry.end(ended, refused).await,
-        None => ended,
+    let mut ended = bring(Announced { services, task, position }, &mut refused).await;
+    let Some(retry) = retry else { return ended };
+    let gathered = ended.as_mut().map(|end| std::mem::take(&mut end.gathered)).unwrap_or_default();
+    match retry.end(ended, refused).await {
+        // What is kept of the object comes after what the reading gave.
+        Ok(end) => Ok(JobEnd { gathered: gathered.into_iter().map(Gathered::of_more).collect(), ..end }),
+        Err(error) => {
+            gathered::abandon(gathered).await;
+            Err(error)
+        }
     }
 }
 
@@ -93,6 +105,8 @@ struct Delivered {
     version: Version,
     summary: Summary,
     deferred: Vec<SinkId>,
+    /// Those of them that gather for long.
+    gathering: Vec<(SinkId, Tracker)>,
     overtaken: bool,
 }
 
@@ -214,11 +228,6 @@ impl Opened {
 /// middle of a line.
 pub(in crate::collector) const YOUNG: Duration = Duration::from_secs(2);
 
-/// The entity tag that is stored for a young file. No file has such a tag, so that it is read once more.
-fn young_etag(version: &Version) -> Box<str> {
-    format!("young:{}", version.etag).into()
-}
-
 impl Announced {
     fn is_young(&self, snapshot: &Snapshot) -> bool {
         let arrived_ms = match &snapshot.body {
@@ -257,7 +266,11 @@ impl Announced {
             let ended = pump.next(&mut offers).await?;
             for Offer { output, part } in offers.drain(..) {
                 let sink = self.task.sinks[output];
-                if !deferred.contains(&sink) && !self.services.offer(sink, part, &trackers[output]).await {
+                if deferred.contains(&sink) {
+                    continue;
+                }
+                self.accept_what_gathers(deferred, &part).await?;
+                if !self.services.offer(sink, part, &trackers[output]).await {
                     deferred.push(sink);
                     pump.without(output);
                 }
@@ -266,6 +279,19 @@ impl Announced {
                 outcome::report(self, &summary, pump.fetched_bytes);
                 return Ok(summary);
             }
+        }
+    }
+
+    /// Accepts a part's new records where none but sinks that gather for long will seal them: what is read then counts,
+    /// whatever becomes of the process.
+    async fn accept_what_gathers(&self, deferred: &[SinkId], part: &Part) -> Result<(), JobError> {
+        let seals_soon = |sink: &SinkId| !deferred.contains(sink) && !self.services.workers[*sink].gathers;
+        if part.acceptance.is_none() || self.task.sinks.iter().any(seals_soon) {
+            return Ok(());
+        }
+        match self.services.store.positions.accept(part.clone(), self.services.clock.now_ms()).await {
+            Err(StoreError::Overtaken { .. }) => Err(JobError::Overtaken),
+            accepted => Ok(accepted?),
         }
     }
 
@@ -304,61 +330,31 @@ impl Announced {
 }
 
 impl Compared {
-    /// Waits until each sink has what it was offered, but not for a sink that stands still.
+    /// Waits until each sink has what it was offered, but not for a sink that stands still, nor for one that gathers for
+    /// long.
     async fn deliver(self) -> Delivered {
         let Self { job, is_young, version, summary, mut deferred, trackers } = self;
         let Task { sinks, object, progress, .. } = &job.task;
-        let overtaken = job.services.wait_for_all(sinks, &trackers, &mut deferred, object, progress).await;
-        Delivered { job, is_young, version, summary, deferred, overtaken }
-    }
-}
-
-impl Delivered {
-    /// Records that the object was read to its end, if the store has accepted all of it.
-    async fn finish(self) -> Result<JobEnd, JobError> {
-        let Self { job, is_young, version, summary, deferred, overtaken } = self;
-        if overtaken {
-            return Err(JobError::Overtaken);
+        let offered = sinks.iter().copied().zip(trackers);
+        let (gathers, others): (Vec<_>, Vec<_>) = offered.partition(|(sink, _)| job.services.workers[*sink].gathers);
+        let (sinks, trackers): (Vec<SinkId>, Vec<Tracker>) = others.into_iter().unzip();
+        let mut overtaken = job.services.wait_for_all(&sinks, &trackers, &mut deferred, object, progress).await;
+        let mut gathering = Vec::new();
+        for (sink, tracker) in gathers {
+            let is_given_up = deferred.contains(&sink) || !summary.is_complete;
+            if is_given_up {
+                tracker.abandon().await;
+            }
+            match tracker.outcome() {
+                Outcome::Committed => continue,
+                Outcome::Overtaken => overtaken = true,
+                Outcome::UnderWay if is_given_up => {}
+                Outcome::UnderWay => gathering.push((sink, tracker)),
+            }
+            if !deferred.contains(&sink) {
+                deferred.push(sink);
+            }
         }
-        if !summary.is_complete {
-            return Ok(JobEnd { deferred, ..JobEnd::default() });
-        }
-        let object = job.task.object.clone();
-        let new_records = summary.counts.new_records;
-        let holds_none = summary.progress.content_records == 0 && summary.content_bytes > 0;
-        job.services.reporter.read(&job.task.feed.name);
-        let fresh =
-            freshness::of(&job.task.feed, &object, summary.counts.latest_event_ms.filter(|_| deferred.is_empty()));
-        let offered = job.task.sinks.iter().filter(|sink| !deferred.contains(sink));
-        let finish = Finish {
-            feed: Arc::clone(&job.task.feed.name),
-            sinks: offered.map(|&sink| Arc::clone(&job.services.workers[sink].name)).collect(),
-            family: job.task.feed.family.name,
-            object: object.clone(),
-            etag: if is_young { young_etag(&version) } else { version.etag.clone() },
-            progress: summary.progress,
-            framed_bytes: summary.content_bytes,
-            changed: new_records > 0,
-            fresh: fresh.clone(),
-            now_ms: job.services.clock.now_ms(),
-        };
-        let finished = job.services.store.positions.finish(finish).await?;
-        job.services.reporter.stored();
-        let result = match (finished, new_records) {
-            (false, _) => "deferred",
-            (true, 0) if summary.content_bytes == 0 => "empty",
-            (true, 0) if holds_none => "no_record",
-            (true, 0) => "unchanged",
-            (true, _) => "delivered",
-        };
-        job.services.metrics.objects.add([result], 1);
-        if finished {
-            job.services.metrics.left_out.lines.add([&job.task.feed.name], summary.skipped_lines);
-        }
-        if finished && deferred.is_empty() {
-            freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
-        }
-        debug!(%object, records = new_records, result, "read");
-        Ok(JobEnd { finished, deferred, is_young, passed: None })
+        Delivered { job, is_young, version, summary, deferred, gathering, overtaken }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::checkpoint::{ObjectPosition, Passed, StoreError};
 use crate::collector::feeds::Feed;
 use crate::collector::ids::SinkId;
+use crate::collector::job::gathered::Gathered;
 use crate::collector::progress::Progress;
 use crate::collector::services::Services;
 use crate::delta::DeltaError;
@@ -21,6 +22,8 @@ pub(in crate::collector) struct Task {
     pub etag: Option<Box<str>>,
     /// Which sinks, by their position among all.
     pub sinks: Vec<SinkId>,
+    /// Records of it wait for a sink's next batch: which of them that sink passes, the store does not know yet.
+    pub is_gathered: bool,
     /// The job's progress.
     pub progress: Arc<Progress>,
     /// With `--once` it is not read again.
@@ -42,6 +45,8 @@ pub(in crate::collector) struct JobEnd {
     pub finished: bool,
     /// Sinks that have not had all of it, by their position among all.
     pub deferred: Vec<SinkId>,
+    /// What those of them will have that gather for long.
+    pub gathered: Vec<Gathered>,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
     /// Every sink of the feed has it, where that is known already.

@@ -85,9 +85,15 @@ impl Backlog {
         !self.entries.is_empty() || self.stored > 0
     }
 
-    /// Whether that has changed since the last call, and to what.
-    pub(in crate::collector) fn turned(&mut self) -> Option<bool> {
-        let now = self.is_behind();
+    /// Whether it has more entries than so many.
+    pub(in crate::collector) fn has_more_than(&self, entries: u64) -> bool {
+        self.entries.len() as u64 + self.stored.saturating_sub(self.stored_in_memory) > entries
+    }
+
+    /// Whether it has changed since the last call that the sink is behind, and to what. Of `gathering` entries the sink is
+    /// about to have all.
+    pub(in crate::collector) fn turned(&mut self, gathering: u64) -> Option<bool> {
+        let now = self.has_more_than(gathering);
         (std::mem::replace(&mut self.reported, now) != now).then_some(now)
     }
 
@@ -305,12 +311,12 @@ mod tests {
         let mut behind = behind(&store).await;
         behind.defer(&store, &object(1), FeedId(0)).await.unwrap();
         behind.defer(&store, &object(2), FeedId(0)).await.unwrap();
-        assert_eq!(behind.turned(), Some(true));
+        assert_eq!(behind.turned(0), Some(true));
         behind.had(&object(1), false);
-        assert_eq!((behind.turned(), behind.is_waited_for(&object(1))), (None, false));
+        assert_eq!((behind.turned(0), behind.is_waited_for(&object(1))), (None, false));
         assert_eq!(behind.next(&store, OTHERS).await.unwrap().unwrap().0, object(2));
         behind.had(&object(2), false);
-        assert_eq!(behind.turned(), Some(false));
+        assert_eq!(behind.turned(0), Some(false));
     }
 
     #[tokio::test]
@@ -327,7 +333,7 @@ mod tests {
         }
         assert!(behind.next(&store, OTHERS).await.unwrap().is_none());
         for number in numbers {
-            store.clear_from_backlog("s".into(), object(number)).await.unwrap();
+            store.clear_from_backlog("s".into(), vec![object(number)]).await.unwrap();
             behind.had(&object(number), true);
         }
         assert!(!behind.is_behind());

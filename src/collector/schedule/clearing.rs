@@ -21,11 +21,12 @@ impl Dispatcher {
                 let stored = self.services.store.backlog.backlog_len(&self.services.workers[sink].name).await?;
                 self.backlogs[sink].stored_are(stored);
             }
+            let gathering = self.gathering.len(sink);
             let due = self.backlogs[sink].due(self.owe_after(sink));
             self.write_down(sink, due).await?;
             let services = Arc::clone(&self.services);
             let name = &services.workers[sink].name;
-            match self.backlogs[sink].turned() {
+            match self.backlogs[sink].turned(gathering) {
                 Some(true) => services.metrics.sink_behind.set([name], 1),
                 Some(false) => {
                     limited!(services.reporter, INFO, name, "the sink has caught up", sink = %name);
@@ -37,10 +38,11 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// After how long a sink's entries are written to the store: at once where no message waits for it.
+    /// After how long a sink's entries are written to the store: at once where no message waits for it, or for its batches.
     fn owe_after(&self, sink: SinkId) -> OweAfter {
+        let worker = &self.services.workers[sink];
         match self.services.limits.owe_after {
-            OweAfter::After(_) if !self.services.workers[sink].required => OweAfter::After(Duration::ZERO),
+            OweAfter::After(_) if !worker.required || worker.gathers => OweAfter::After(Duration::ZERO),
             owe_after => owe_after,
         }
     }
@@ -64,7 +66,9 @@ impl Dispatcher {
 
     async fn next_of(&mut self, sink: SinkId) -> Result<Option<(ObjectId, Option<FeedId>)>, StoreError> {
         let handle = &self.services.workers[sink];
-        if !self.backlogs[sink].is_behind() || handle.is_stuck(self.services.limits.sink_patience) {
+        if !self.backlogs[sink].has_more_than(self.gathering.len(sink))
+            || handle.is_stuck(self.services.limits.sink_patience)
+        {
             return Ok(None);
         }
         let feeds = &self.services.feeds;
@@ -72,7 +76,8 @@ impl Dispatcher {
             let may = |feed| self.shares.may_catch_up(feed) && self.unread.unreadable(feed).is_none();
             feeds.position(object).is_none_or(may)
         };
-        let busy = |object: &ObjectId| self.running.contains_key(object) || handle.holds(object) || !may_start(object);
+        let is_held = |object: &ObjectId| self.gathering.has(sink, object) || handle.holds(object);
+        let busy = |object: &ObjectId| self.running.contains_key(object) || is_held(object) || !may_start(object);
         self.backlogs[sink].next(&*self.services.store.backlog, busy).await
     }
 
@@ -91,7 +96,7 @@ impl Dispatcher {
         // One reading serves every sink that has the object in its backlog.
         let joins = |&other: &SinkId| {
             let handle = &services.workers[other];
-            let takes = !handle.is_stuck(services.limits.sink_patience) && !handle.holds(&object);
+            let takes = !handle.is_stuck(services.limits.sink_patience) && !self.is_held(other, &object);
             other == sink || takes && self.backlogs[other].knows(&object)
         };
         let sinks: Vec<SinkId> = services.feeds[feed].sinks.iter().copied().filter(joins).collect();
@@ -104,26 +109,34 @@ impl Dispatcher {
         self.backlogs[sink].defer(&*self.services.store.backlog, object, feed).await
     }
 
-    /// A sink has had the object, or the object is gone: it leaves the sink's backlog.
-    pub(super) async fn had(&mut self, sink: SinkId, object: &ObjectId) -> Result<(), StoreError> {
+    /// A sink has had these objects, or they are gone: they leave the sink's backlog.
+    pub(super) async fn had(&mut self, sink: SinkId, objects: &[ObjectId]) -> Result<(), StoreError> {
         if !self.backlogs[sink].is_behind() {
             return Ok(());
         }
-        let stored = self.backlogs[sink].is_stored(&*self.services.store.backlog, object).await?;
-        if stored {
-            let name = Arc::clone(&self.services.workers[sink].name);
-            match self.services.store.backlog.clear_from_backlog(name, object.clone()).await {
-                Err(StoreError::Full) if !self.once => {
-                    // It stays in the backlog, is found unchanged when its turn comes, and leaves it then.
-                    self.services.reporter.store_is_full();
-                    self.backlogs[sink].rest(object, SPACE_WAIT_MAX);
-                    return Ok(());
-                }
-                cleared => cleared?,
+        let mut stored = Vec::new();
+        for object in objects {
+            if self.backlogs[sink].is_stored(&*self.services.store.backlog, object).await? {
+                stored.push(object.clone());
+            } else {
+                self.backlogs[sink].had(object, false);
             }
-            self.services.reporter.stored();
         }
-        self.backlogs[sink].had(object, stored);
+        if stored.is_empty() {
+            return Ok(());
+        }
+        let name = Arc::clone(&self.services.workers[sink].name);
+        match self.services.store.backlog.clear_from_backlog(name, stored.clone()).await {
+            Err(StoreError::Full) if !self.once => {
+                // They stay in the backlog, are found unchanged when their turn comes, and leave it then.
+                self.services.reporter.store_is_full();
+                stored.iter().for_each(|object| self.backlogs[sink].rest(object, SPACE_WAIT_MAX));
+                return Ok(());
+            }
+            cleared => cleared?,
+        }
+        self.services.reporter.stored();
+        stored.iter().for_each(|object| self.backlogs[sink].had(object, true));
         Ok(())
     }
 
@@ -158,7 +171,9 @@ impl Dispatcher {
             added => added?,
         }
         reporter.stored();
-        limited!(reporter, INFO, &name, "objects are written into a sink's backlog", sink = %name, objects = due.len());
+        if !self.services.workers[sink].gathers {
+            limited!(reporter, INFO, &name, "objects are written into a sink's backlog", sink = %name, objects = due.len());
+        }
         for Due { object, .. } in due {
             self.backlogs[sink].written_down(&object);
             if !self.running.contains_key(&object) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{AwaitingAck, Dispatcher, Origin, PendingChange, Running, TICK};
@@ -58,6 +59,7 @@ impl Dispatcher {
         origin: &Origin,
         end: JobEnd,
     ) -> Result<(), StoreError> {
+        self.gathers(object, end.gathered);
         for &sink in &end.deferred {
             self.defer(sink, object, pending.feed).await?;
             self.backlogs[sink].rest(object, TICK);
@@ -71,7 +73,7 @@ impl Dispatcher {
         self.unread.place_answered(pending.feed);
         if end.finished {
             for &sink in sinks.iter().filter(|sink| !end.deferred.contains(sink)) {
-                self.had(sink, object).await?;
+                self.had(sink, std::slice::from_ref(object)).await?;
             }
         }
         let feed = pending.feed;
@@ -269,7 +271,7 @@ impl Dispatcher {
     /// Removes the object from every backlog.
     async fn no_sink_waits(&mut self, object: &ObjectId, pending: &PendingChange) -> Result<(), StoreError> {
         for sink in self.services.feeds[pending.feed].sinks.clone() {
-            self.had(sink, object).await?;
+            self.had(sink, std::slice::from_ref(object)).await?;
         }
         self.no_longer_unread(pending.feed, object).await
     }
@@ -285,6 +287,26 @@ impl Dispatcher {
             Origin::SinkBacklog => sinks.iter().for_each(|&sink| self.backlogs[sink].rest(object, wait)),
             Origin::FeedBacklog(kind) => {
                 self.unread.ended(pending.feed, kind, Outcome::Delayed);
+            }
+        }
+    }
+
+    /// The object is retried after a while, together with changes that came since.
+    pub(super) fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
+        match self.waiting.get_mut(object) {
+            Some(newer) => {
+                newer.acks.extend(pending.acks);
+                newer.attempts = newer.attempts.max(pending.attempts);
+                newer.since = newer.since.min(pending.since);
+                if newer.etag != pending.etag {
+                    newer.etag = None;
+                }
+            }
+            None => {
+                let at = Instant::now() + wait;
+                pending.not_before = Some(at);
+                self.waiting.insert(object.clone(), pending);
+                self.delayed.insert((at, object.clone()));
             }
         }
     }

@@ -10,6 +10,10 @@ mod crowding;
 
 mod fairness;
 
+mod gathered;
+
+mod gathering;
+
 mod probing;
 
 mod rates;
@@ -37,6 +41,7 @@ use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::collector::progress::Progress;
 use crate::collector::schedule::backlog::Backlog;
 use crate::collector::schedule::fairness::Shares;
+use crate::collector::schedule::gathering::Gathering;
 use crate::collector::schedule::rates::Rate;
 use crate::collector::schedule::requests::ReadRequest;
 use crate::collector::schedule::unread::Unread;
@@ -121,6 +126,7 @@ pub(super) struct Dispatcher {
     running: BTreeMap<ObjectId, Running>,
     awaiting_ack: BTreeMap<ObjectId, AwaitingAck>,
     backlogs: PerSink<Backlog>,
+    gathering: Gathering,
     /// The sink whose backlog is next.
     next_sink: SinkId,
     /// Feeds' backlogs, and objects that are about to enter them.
@@ -166,6 +172,7 @@ impl Dispatcher {
             running: BTreeMap::new(),
             awaiting_ack: BTreeMap::new(),
             backlogs: backlogs.into_iter().collect(),
+            gathering: Gathering::default(),
             next_sink: SinkId(0),
             unread,
             entering: Vec::new(),
@@ -196,6 +203,7 @@ impl Dispatcher {
                 biased;
                 () = shutdown.requested() => break,
                 Some(end) = self.jobs.join_next() => self.end(end).await?,
+                had = self.gathering.next(), if !self.gathering.is_empty() => self.gathered(had).await?,
                 request = read_requests.recv(), if !closed => match request {
                     Some(request) => self.take(request),
                     None => closed = true,
@@ -295,7 +303,8 @@ impl Dispatcher {
             for &sink in &services.feeds[pending.feed].sinks {
                 let handle = &services.workers[sink];
                 is_in_backlog |= self.backlogs[sink].has(&*services.store.backlog, &object).await?;
-                if handle.stands_still(services.limits.sink_patience) {
+                let comes_later = self.comes_later(sink, &object, pending.etag.as_deref());
+                if comes_later || handle.stands_still(services.limits.sink_patience) {
                     self.defer(sink, &object, pending.feed).await?;
                 } else {
                     is_held |= handle.holds(&object);
@@ -321,8 +330,10 @@ impl Dispatcher {
 
     fn start(&mut self, object: ObjectId, pending: PendingChange, sinks: Vec<SinkId>, origin: Origin) {
         pending.acks.iter().for_each(AckHandle::touch);
+        let feed = Arc::clone(&self.services.feeds[pending.feed]);
         let task = Task {
-            feed: Arc::clone(&self.services.feeds[pending.feed]),
+            is_gathered: feed.sinks.iter().any(|&sink| self.gathering.has(sink, &object)),
+            feed,
             object: object.clone(),
             etag: pending.etag.clone(),
             sinks: sinks.clone(),
@@ -335,26 +346,6 @@ impl Dispatcher {
         self.running.insert(object.clone(), Running { pending, sinks, origin, progress, steps_seen, rate });
         let services = Arc::clone(&self.services);
         self.jobs.spawn(async move { (object, job::run(services, task).await) });
-    }
-
-    /// The object is retried after a while, together with changes that came since.
-    fn again(&mut self, object: &ObjectId, mut pending: PendingChange, wait: Duration) {
-        match self.waiting.get_mut(object) {
-            Some(newer) => {
-                newer.acks.extend(pending.acks);
-                newer.attempts = newer.attempts.max(pending.attempts);
-                newer.since = newer.since.min(pending.since);
-                if newer.etag != pending.etag {
-                    newer.etag = None;
-                }
-            }
-            None => {
-                let at = Instant::now() + wait;
-                pending.not_before = Some(at);
-                self.waiting.insert(object.clone(), pending);
-                self.delayed.insert((at, object.clone()));
-            }
-        }
     }
 
     /// Keeps the leases of messages whose work makes progress, or waits for its turn.

@@ -1,20 +1,71 @@
 //! The numbered names that full files are given, and the renaming that replaces nothing.
 
-use std::io::ErrorKind;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-/// `out.ndjson.3` of `out.ndjson`.
+use super::identity::FileId;
+
+/// The endings of compressed files, by which other programs know them: a number stands before them.
+const ENDINGS: [&[u8]; 2] = [b".gz", b".zst"];
+
+/// A path, and the ending that a number stands before.
+fn split(path: &Path) -> (&[u8], &[u8]) {
+    let whole = path.as_os_str().as_bytes();
+    let split = |ending: &&'static [u8]| Some((whole.strip_suffix(*ending)?, *ending));
+    ENDINGS.iter().find_map(split).unwrap_or((whole, b""))
+}
+
+/// `out.ndjson.3` of `out.ndjson`, `out.ndjson.3.gz` of `out.ndjson.gz`.
 pub(super) fn name(path: &Path, number: u64) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
+    let (stem, ending) = split(path);
+    let name = [stem, format!(".{number}").as_bytes(), ending].concat();
+    OsStr::from_bytes(&name).into()
+}
+
+/// The file whose full files have names such as this: what [`name`] makes names of.
+pub fn unnumbered(name: &Path) -> Option<PathBuf> {
+    let (stem, ending) = split(name);
+    let at = stem.iter().rposition(|byte| *byte == b'.')?;
+    let number = &stem[at + 1..];
+    let is_number = !number.is_empty() && number.iter().all(u8::is_ascii_digit);
+    is_number.then(|| OsStr::from_bytes(&[&stem[..at], ending].concat()).into())
+}
+
+/// This file in the path's directory, whatever its name.
+pub(super) async fn find(path: &Path, id: FileId) -> io::Result<Option<(PathBuf, Metadata)>> {
+    let mut entries = match tokio::fs::read_dir(directory(path)).await {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    while let Some(entry) = entries.next_entry().await? {
+        if entry.ino() != id.inode {
+            continue;
+        }
+        if let Some(found) = look(&entry.path()).await?.filter(|found| found.is_file() && id.is(found)) {
+            return Ok(Some((entry.path(), found)));
+        }
+    }
+    Ok(None)
+}
+
+/// The file at a path, if there is one.
+pub(super) async fn look(path: &Path) -> io::Result<Option<Metadata>> {
+    match tokio::fs::metadata(path).await {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether something bears this name, a link that leads nowhere too.
-pub(super) async fn is_taken(name: &Path) -> std::io::Result<bool> {
+async fn is_taken(name: &Path) -> io::Result<bool> {
     match tokio::fs::symlink_metadata(name).await {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -23,22 +74,24 @@ pub(super) async fn is_taken(name: &Path) -> std::io::Result<bool> {
 }
 
 /// `least`, or when that is taken the number after the highest in use: numbers go up with time, and gaps are not filled.
-pub(super) async fn free(path: &Path, least: u64) -> std::io::Result<u64> {
+pub(super) async fn free(path: &Path, least: u64) -> io::Result<u64> {
     if !is_taken(&name(path, least)).await? {
         return Ok(least);
     }
-    let prefix = [path.file_name().unwrap_or_default().as_encoded_bytes(), b"."].concat();
     let mut highest = least;
     let mut entries = tokio::fs::read_dir(directory(path)).await?;
     while let Some(entry) = entries.next_entry().await? {
-        highest = number(entry.file_name().as_encoded_bytes(), &prefix).map_or(highest, |found| found.max(highest));
+        highest = number(&entry.path(), path).map_or(highest, |found| found.max(highest));
     }
     Ok(highest + 1)
 }
 
-/// The number a file bears. Those that no sink reaches, dates with a time of day for instance, are nobody's.
-fn number(name: &[u8], prefix: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(name.strip_prefix(prefix)?).ok()?;
+/// The number that a file bears as one of this path's. Those that no sink reaches, dates with a time of day for instance,
+/// are nobody's.
+fn number(name: &Path, path: &Path) -> Option<u64> {
+    let (stem, ending) = split(Path::new(path.file_name()?));
+    let rest = name.file_name()?.as_bytes().strip_prefix(stem)?.strip_prefix(b".")?;
+    let digits = std::str::from_utf8(rest.strip_suffix(ending)?).ok()?;
     digits.parse::<u32>().ok().map(u64::from)
 }
 
@@ -54,7 +107,7 @@ pub(super) fn directory(path: &Path) -> &Path {
 ///
 /// # Errors
 /// Something has that name already; nothing was changed then.
-pub(super) async fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // What file systems say that have no such renaming (renameat2(2)), NFS and some in user space.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_once_looked(from, to).await,
@@ -63,7 +116,7 @@ pub(super) async fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// As [`rename`], in two steps: between them only another program could take the name.
-async fn rename_once_looked(from: &Path, to: &Path) -> std::io::Result<()> {
+async fn rename_once_looked(from: &Path, to: &Path) -> io::Result<()> {
     if is_taken(to).await? {
         return Err(ErrorKind::AlreadyExists.into());
     }
@@ -100,5 +153,40 @@ mod tests {
         assert_eq!(free(&path, 2).await.unwrap(), 2);
         std::os::unix::fs::symlink("nowhere", directory.path().join("a.5")).unwrap();
         assert_eq!(free(&path, 5).await.unwrap(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_number_stands_before_the_ending_of_a_compressed_file() {
+        for (path, expected) in [
+            ("/x/out.ndjson", "/x/out.ndjson.7"),
+            ("/x/out.ndjson.gz", "/x/out.ndjson.7.gz"),
+            ("/x/out.zst", "/x/out.7.zst"),
+            ("/x.gz/out", "/x.gz/out.7"),
+        ] {
+            assert_eq!(name(Path::new(path), 7), Path::new(expected));
+            assert_eq!(unnumbered(Path::new(expected)).as_deref(), Some(Path::new(path)));
+            assert_eq!(unnumbered(Path::new(path)), None);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.1.gz", "a.3.gz", "a.8", "a.gz.9"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        assert_eq!(free(&directory.path().join("a.gz"), 1).await.unwrap(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_found_under_any_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        std::fs::write(&path, "mine").unwrap();
+        std::fs::write(directory.path().join("b"), "another").unwrap();
+        let id = FileId::of(&std::fs::metadata(&path).unwrap());
+        std::fs::rename(&path, directory.path().join("a-20260101")).unwrap();
+        let (found, file) = find(&path, id).await.unwrap().unwrap();
+        assert_eq!((found.clone(), file.len()), (directory.path().join("a-20260101"), 4));
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::rename(&found, elsewhere.path().join("a")).unwrap();
+        assert!(find(&path, id).await.unwrap().is_none());
+        assert!(find(&directory.path().join("gone/a"), id).await.unwrap().is_none());
     }
 }

@@ -4,11 +4,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::identity::FileId;
 use crate::sink::State;
 
-/// The layout that this program writes: the version as one byte; the number, the length and the time, each as eight bytes,
-/// the lowest first; and the path to the end.
-const VERSION: u8 = 1;
+/// The layout that this program writes: the version as one byte; the number, the length, the time, the file's inode and its
+/// birth, each as eight bytes, the lowest first; and the path to the end.
+const VERSION: u8 = 2;
+
+/// The layout before, which has neither inode nor birth.
+const VERSION_WITHOUT_ID: u8 = 1;
 
 /// Where the next batch begins: in which file of the sequence, and after how many bytes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -19,34 +23,44 @@ pub(super) struct Position {
     pub(super) len: u64,
     /// When its first event was written, in milliseconds since the epoch.
     pub(super) opened_at_ms: i64,
+    /// By which the file is found after it was renamed. What older programs wrote has none.
+    pub(super) file: Option<FileId>,
     /// The file, before it is given its number. What older programs wrote has none: it is the configured one.
     pub(super) path: Option<PathBuf>,
 }
 
 impl Position {
     pub(super) fn state(&self) -> State {
-        file_state(self.number, self.len, self.opened_at_ms, self.path.as_deref())
+        let Self { number, len, opened_at_ms, file, path } = self;
+        let path = path.as_ref().map_or(&[][..], |path| path.as_os_str().as_bytes());
+        let FileId { inode, born_ns } = file.unwrap_or_default();
+        let numbers = [*number, *len, opened_at_ms.cast_unsigned(), inode, born_ns].map(u64::to_le_bytes);
+        State([&[VERSION], numbers.as_flattened(), path].concat().into())
     }
 
     /// The position in a state; nothing where the state is not a file sink's, or a newer program's.
     pub(super) fn of(state: &State) -> Option<Self> {
         let (&version, rest) = state.0.split_first()?;
-        let (numbers, path) = rest.split_at_checked(24)?;
-        let [number, len, opened] = *numbers.as_chunks().0 else { return None };
-        (version == VERSION).then(|| Self {
-            number: u64::from_le_bytes(number),
-            len: u64::from_le_bytes(len),
-            opened_at_ms: i64::from_le_bytes(opened),
-            path: (!path.is_empty()).then(|| OsStr::from_bytes(path).into()),
-        })
+        let numbers_bytes = match version {
+            VERSION => 40,
+            VERSION_WITHOUT_ID => 24,
+            _ => return None,
+        };
+        let (numbers, path) = rest.split_at_checked(numbers_bytes)?;
+        let numbers: Vec<u64> = numbers.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number)).collect();
+        let [number, len, opened, ref id @ ..] = numbers[..] else { return None };
+        let file = match *id {
+            [inode, born_ns] if inode > 0 => Some(FileId { inode, born_ns }),
+            _ => None,
+        };
+        let path = (!path.is_empty()).then(|| OsStr::from_bytes(path).into());
+        Some(Self { number, len, opened_at_ms: opened.cast_signed(), file, path })
     }
 }
 
-/// The state of a file sink that stands there.
+/// The state of a file sink that stands there, as programs wrote it that did not know the file but by its path.
 pub fn file_state(number: u64, len: u64, opened_at_ms: i64, path: Option<&Path>) -> State {
-    let path = path.map_or(&[][..], |path| path.as_os_str().as_bytes());
-    let numbers = [number.to_le_bytes(), len.to_le_bytes(), opened_at_ms.to_le_bytes()];
-    State([&[VERSION], numbers.as_flattened(), path].concat().into())
+    Position { number, len, opened_at_ms, file: None, path: path.map(Path::to_owned) }.state()
 }
 
 #[cfg(test)]
@@ -55,17 +69,25 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_was_written_and_nothing_else_is_one() {
-        let nameless = Position { number: 3, len: 1 << 40, opened_at_ms: -5, path: None };
-        let named = Position { path: Some("/var/log/out.ndjson".into()), ..nameless.clone() };
+        let nameless = Position { number: 3, len: 1 << 40, opened_at_ms: -5, file: None, path: None };
+        let named = Position {
+            file: Some(FileId { inode: 7, born_ns: 8 }),
+            path: Some("/var/log/out.ndjson".into()),
+            ..nameless.clone()
+        };
         for position in [nameless, named] {
             assert_eq!(Position::of(&position.state()), Some(position));
         }
-        let written = b"\x01\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0/a";
-        let expected = Position { number: 2, len: 3, opened_at_ms: 4, path: Some("/a".into()) };
+        let before = b"\x01\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0/a";
+        let without_id = Position { number: 2, len: 3, opened_at_ms: 4, file: None, path: Some("/a".into()) };
+        let written =
+            b"\x02\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0/a";
+        let expected = Position { file: Some(FileId { inode: 5, born_ns: 6 }), ..without_id.clone() };
+        assert_eq!(Position::of(&State(before[..].into())), Some(without_id), "the layout before is read");
         assert_eq!(Position::of(&State(written[..].into())), Some(expected), "the layout is kept");
         let mut newer = *written;
-        newer[0] = 2;
-        for other in [&[][..], &[1], &written[..24], &newer] {
+        newer[0] = 3;
+        for other in [&[][..], &[1], &[2], &before[..24], &written[..40], &newer] {
             assert_eq!(Position::of(&State(other.into())), None, "{other:?}");
         }
     }

@@ -1,35 +1,53 @@
-//! Writes the file, completes what a crash cut short, and gives full files their numbers.
+//! Writes batches to the file, completes what a crash cut short, and goes on in the next file where this one is full or was
+//! given another name.
 
-use std::fs::TryLockError;
-use std::io::{ErrorKind, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use bytes::Bytes;
 
 use super::access::Access;
-use super::config::FileConfig;
+use super::config::{FileConfig, compression_of};
+use super::members::{self, Rest, Tail};
 use super::numbered;
+use super::opened::{self, Missing, Opened};
 use super::position::Position;
+use super::written::Written;
 use crate::batch::{Batch, Manifest};
+use crate::sink::http::body::Compression;
 use crate::sink::{Delivery, DeliveryError, LaneState, Moved, OpenError, Receipt, Resumed, Why};
 
 /// The writer of a file sink. What lies in the file beyond the committed length is the beginning of a batch that was
 /// sealed but not yet committed: it is completed, not cut off, so that whoever follows the file never reads a line twice.
+/// Only a compressed member is cut off, where it is torn and not the beginning of what is to be written.
 pub(super) struct Writer {
     config: FileConfig,
     access: Access,
     /// Where the last committed batch ends. Its file is the configured one, or until a batch under way is completed the one
     /// before it.
     position: Position,
-    open: Option<File>,
+    open: Option<Opened>,
 }
 
-/// What an operator can do about a file that is not what the sink left.
-const WAYS_OUT: &str =
-    "put back what is missing, or give the sink another `path` and start again: it begins a file there";
+/// What an operator can do about a file that is gone.
+const GONE_WAYS_OUT: &str = "put it back, create an empty file in its place, or give the sink another `path` and start \
+                             again: it goes on there";
+
+/// What an operator can do about a file that was truncated.
+const CUT_WAYS_OUT: &str = "logrotate's `copytruncate` is not supported, since what is written between its copy and its \
+                            cut is in neither; let it rename the file, and now move this one away: the sink begins the next";
+
+/// Where the file is that the position lies in.
+enum Located {
+    /// Under this name.
+    Here(PathBuf),
+    /// It is to be created: nothing was committed to it.
+    Unborn,
+    Gone,
+    /// Another file is at its path, or it was truncated and then moved away.
+    Replaced,
+}
 
 impl Writer {
     pub(super) fn new(config: FileConfig) -> Result<Self, OpenError> {
@@ -38,7 +56,8 @@ impl Writer {
     }
 
     /// Resumes where the last process stood. Bytes behind the committed end are the beginning of a sealed batch, or else
-    /// not ours. A file that is not the configured one is left as soon as no batch is under way in it.
+    /// not ours. A file that is not the configured one, or not under its name any more, is left as soon as no batch is under
+    /// way in it.
     pub(super) async fn resume(
         &mut self,
         lane: &LaneState,
@@ -52,10 +71,13 @@ impl Writer {
         if let Some(moved) = self.find_file().await? {
             return Ok(Resumed::Moved(moved));
         }
-        if sealed.is_empty()
-            && let Some(moved) = self.adopt(now_ms).await?
-        {
-            return Ok(Resumed::Moved(moved));
+        if sealed.is_empty() {
+            if let Some(moved) = self.leave_tail(now_ms).await? {
+                return Ok(Resumed::Moved(moved));
+            }
+            if self.open()?.is_renamed {
+                return self.turn(Why::Renamed).await.map(Resumed::Moved);
+            }
         }
         let mut receipts = Vec::new();
         for manifest in sealed {
@@ -73,7 +95,7 @@ impl Writer {
             Some(state) => Position::of(state).ok_or_else(|| {
                 let what = "cannot be continued: what the checkpoint store holds of the sink was not written by a file \
                             sink of this program; run the newer program, or give the sink another name, which begins anew";
-                self.refused(what)
+                opened::refused(&self.config.path, what)
             })?,
             None => Position::default(),
         };
@@ -84,7 +106,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The file the position lies in.
+    /// Where the file should be that the position lies in.
     fn path(&self) -> &Path {
         self.position.path.as_deref().unwrap_or(&self.config.path)
     }
@@ -92,15 +114,12 @@ impl Writer {
     /// Whether the whole of a sealed batch is in the file already: it was written, and the process ended before the
     /// commit.
     async fn written(&mut self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
-        let mut end = self.position.len;
-        for piece in manifest.pieces() {
-            let there = self.read(end, piece.bytes).await?;
-            if there.len() as u64 != piece.bytes || *blake3::hash(&there).as_bytes() != piece.hash {
-                return Ok(None);
-            }
-            end += piece.bytes;
-        }
-        self.sync().await?;
+        let (compression, committed) = (compression_of(self.path()), self.position.len);
+        let pieces: Vec<_> = manifest.pieces().copied().collect();
+        let open = self.open()?;
+        let end = move |file: &File| members::end_of_batch(file, compression, committed, pieces.iter());
+        let Some(end) = open.on("read", end).await? else { return Ok(None) };
+        open.sync().await?;
         self.position.len = end;
         Ok(Some(Receipt::at(self.position.state())))
     }
@@ -110,55 +129,121 @@ impl Writer {
         if let Some(moved) = self.find_file().await? {
             return Ok(Delivery::Moved(moved));
         }
-        let tail = self.tail(batch.bytes()).await?;
-        if !batch.begins_with(&tail)
-            && let Some(moved) = self.adopt(now_ms).await?
+        let committed = self.position.len;
+        let written = Written::of(batch, compression_of(self.path())).await?;
+        let mut begun = self.open()?.read(committed, written.len.saturating_add(1)).await?;
+        if !written.begins_with(&begun) {
+            if let Some(moved) = self.leave_tail(now_ms).await? {
+                return Ok(Delivery::Moved(moved));
+            }
+            begun.clear();
+        }
+        if begun.is_empty()
+            && let Some(moved) = self.leave_file(now_ms).await?
         {
             return Ok(Delivery::Moved(moved));
         }
-        if tail.is_empty() && self.must_rotate(now_ms) {
-            return Ok(Delivery::Moved(self.rotate().await?));
+        let end = committed + written.len;
+        let open = self.open()?;
+        open.append(written.from(begun.len())).await?;
+        if open.is_removed || open.len < end {
+            let what = if open.is_removed { "removed" } else { "truncated" };
+            let path = self.path().display();
+            return Err(DeliveryError::unavailable(format!(
+                "{path} was {what} by another process while it was written"
+            )));
         }
-        self.append_batch(batch, tail.len() as u64).await?;
-        if self.position.len == 0 {
+        if committed == 0 {
             self.position.opened_at_ms = now_ms;
         }
         // Bytes that somebody else wrote behind it are found the next time.
-        self.position.len += batch.bytes();
+        self.position.len = end;
         Ok(Delivery::Taken(Receipt::at(self.position.state())))
     }
 
     /// Cuts off what was written of a sealed batch that cannot be rebuilt. Where there is more than the batch had, the
     /// bytes are not ours, and are kept.
     pub(super) async fn take_back(&mut self, manifest: &Manifest, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
-        let committed = self.position.len;
-        self.file().await?;
-        if self.len().await? - committed > manifest.bytes() {
-            return self.adopt(now_ms).await;
+        if let Some(moved) = self.find_file().await? {
+            return Ok(Some(moved));
         }
-        let cut = self.file().await?.set_len(committed).await;
-        cut.map_err(|error| self.unavailable("truncate", error))?;
+        let (compression, committed) = (compression_of(self.path()), self.position.len);
+        let open = self.open()?;
+        if compression == Compression::None && open.len - committed <= manifest.bytes() {
+            open.cut(committed).await?;
+            return Ok(None);
+        }
+        self.leave_tail(now_ms).await
+    }
+
+    /// Closes a file that has another name by now, and opens the next, where no batch is under way in it.
+    pub(super) async fn reopen(&mut self) -> Result<Option<Moved>, DeliveryError> {
+        if self.position.number == 0 {
+            return Ok(None);
+        }
+        if let Some(moved) = self.find_file().await? {
+            return Ok(Some(moved));
+        }
+        let committed = self.position.len;
+        let open = self.open()?;
+        if open.is_renamed && open.len == committed {
+            return self.turn(Why::Renamed).await.map(Some);
+        }
         Ok(None)
     }
 
     /// Keeps what a foreign writer left beyond the committed length, or what an older checkpoint store does not know of:
     /// bytes that are not known to be ours are never cut off. A line without an end gets one, so that ours begin on a line
-    /// of their own.
-    async fn adopt(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
-        self.file().await?;
-        let bytes = self.len().await? - self.position.len;
+    /// of their own. In a compressed file a torn member is ours, and is cut off; what is no member ends the file, since
+    /// readers stop there.
+    async fn leave_tail(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
+        let (compression, committed) = (compression_of(self.path()), self.position.len);
+        let open = self.open()?;
+        let bytes = open.len - committed;
         if bytes == 0 {
             return Ok(None);
         }
-        if !self.ends_a_line().await? {
-            self.append(b"\n").await?;
-            self.sync().await?;
+        if compression == Compression::None {
+            if !open.is_renamed && open.read(open.len - 1, 1).await? != b"\n" {
+                open.append(vec![Bytes::from_static(b"\n")]).await?;
+            }
+        } else {
+            let read = move |file: &File| members::tail(file, compression, committed);
+            let Tail { whole_to, rest } = open.on("read", read).await?;
+            if rest == Rest::Torn {
+                open.cut(whole_to).await?;
+            }
+            if rest == Rest::Foreign && !open.is_renamed {
+                return self.rotate(Why::Foreign { bytes }).await.map(Some);
+            }
         }
-        if self.position.len == 0 {
+        let (len, is_renamed) = (open.len, open.is_renamed);
+        if is_renamed {
+            return self.turn(Why::Renamed).await.map(Some);
+        }
+        if len == committed {
+            return Ok(None);
+        }
+        if committed == 0 {
             self.position.opened_at_ms = now_ms;
         }
-        self.position.len = self.len().await?;
+        self.position.len = len;
+        let bytes = bytes.min(len - committed);
         Ok(Some(self.moved(Why::Foreign { bytes })))
+    }
+
+    /// Goes on in another file where it is time for that. No batch is under way in this one.
+    async fn leave_file(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
+        if self.path() != self.config.path {
+            return self.begin().await.map(Some);
+        }
+        if self.open()?.is_renamed {
+            return self.turn(Why::Renamed).await.map(Some);
+        }
+        if self.must_rotate(now_ms) {
+            return self.rotate(Why::Rotated).await.map(Some);
+        }
+        Ok(None)
     }
 
     fn moved(&self, why: Why) -> Moved {
@@ -174,237 +259,131 @@ impl Writer {
         len > 0 && (by_size || by_age)
     }
 
-    /// Gives the file its number. The number is remembered before the file bears it, and the next file is not created
-    /// before that is remembered too: after a crash in between, `finish_rotation` finds the file under its number.
-    async fn rotate(&mut self) -> Result<Moved, DeliveryError> {
-        let free = numbered::free(self.path(), self.position.number).await;
-        let number = free.map_err(|error| self.unavailable("number", error))?;
+    /// Gives the file its number, and begins the next. The number is remembered before the file bears it; after a crash the
+    /// file is found by its inode.
+    async fn rotate(&mut self, why: Why) -> Result<Moved, DeliveryError> {
+        let path = self.path();
+        let free = numbered::free(path, self.position.number).await;
+        let number = free.map_err(|error| opened::unavailable("number", path, &error))?;
         if number != self.position.number {
             self.position.number = number;
             return Ok(self.moved(Why::Numbered));
         }
-        self.open = None;
-        let to = numbered::name(self.path(), number);
-        numbered::rename(self.path(), &to).await.map_err(|error| self.unavailable("rename", error))?;
-        self.sync_directory().await?;
-        Ok(self.next_file())
+        let renamed = numbered::rename(path, &numbered::name(path, number)).await;
+        renamed.map_err(|error| opened::unavailable("rename", path, &error))?;
+        opened::sync_directory(path).await?;
+        self.turn(why).await
     }
 
-    fn next_file(&mut self) -> Moved {
-        let Position { number, path, .. } = std::mem::take(&mut self.position);
-        self.position = Position { number: number + 1, path, ..Position::default() };
-        self.moved(Why::Rotated)
+    /// The sink's first file, or the first under this `path`.
+    async fn begin(&mut self) -> Result<Moved, DeliveryError> {
+        let file = self.config.path.clone();
+        let before = self.position.path.clone().filter(|before| *before != file);
+        self.turn(Why::Begun { file, before }).await
     }
 
-    /// Opens the file the position lies in, if the sink need not move for that.
+    /// Goes on in the configured file, which is created, or what is there adopted. Until that is open the sink stays where it
+    /// is.
+    async fn turn(&mut self, why: Why) -> Result<Moved, DeliveryError> {
+        let path = &self.config.path;
+        let number = match self.position.number {
+            number if number > 0 && self.path() == path => number + 1,
+            _ => numbered::free(path, 1).await.map_err(|error| opened::unavailable("number", path, &error))?,
+        };
+        let next = Opened::open(path, path, Missing::Created, &self.access).await?;
+        let path = Some(path.clone());
+        self.position = Position { number, file: Some(next.id), path, ..Position::default() };
+        self.open = Some(next);
+        Ok(self.moved(why))
+    }
+
+    /// Opens the file the position lies in and looks how it stands, or says where the sink goes first.
     async fn find_file(&mut self) -> Result<Option<Moved>, DeliveryError> {
-        if self.open.is_some() {
-            return Ok(None);
-        }
         if self.position.number == 0 {
             return self.begin().await.map(Some);
         }
-        if self.position.path.is_none() {
-            self.position.path = Some(self.config.path.clone());
-            return Ok(Some(self.moved(Why::Named)));
+        let (path, committed) = (self.path().to_owned(), self.position.len);
+        if let Some(open) = &mut self.open {
+            open.look(&path).await?;
         }
-        if self.is_rotated().await? {
-            return Ok(Some(self.next_file()));
+        self.open.take_if(|open| open.is_removed);
+        if self.open.is_none() {
+            let (name, missing) = match self.locate().await? {
+                Located::Here(name) => (name, Missing::Refused),
+                Located::Unborn => (path.clone(), Missing::Created),
+                Located::Gone => {
+                    let why = format!("is gone; {committed} bytes were written to it; {GONE_WAYS_OUT}");
+                    return Err(opened::refused(&path, &why));
+                }
+                Located::Replaced => return self.turn(Why::Replaced).await.map(Some),
+            };
+            self.open = Some(Opened::open(&name, &path, missing, &self.access).await?);
         }
-        self.file().await?;
-        Ok(None)
-    }
-
-    /// Begins the configured file; it is created, or what is there adopted, once that is remembered.
-    async fn begin(&mut self) -> Result<Moved, DeliveryError> {
-        let free = numbered::free(&self.config.path, 1).await;
-        let number = free.map_err(|error| self.unavailable("number", error))?;
-        self.open = None;
-        let file = self.config.path.clone();
-        let before = self.position.path.take().filter(|before| *before != file);
-        self.position = Position { number, path: Some(file.clone()), ..Position::default() };
-        Ok(self.moved(Why::Begun { file, before }))
-    }
-
-    /// Whether the file holds what was committed, under its number or not.
-    async fn is_there(&self) -> bool {
-        let there = tokio::fs::metadata(self.path()).await;
-        there.is_ok_and(|file| file.len() >= self.position.len) || self.is_rotated().await.unwrap_or(false)
-    }
-
-    /// Whether a rotation was under way when the process ended: the file bears its number, and the next is not there.
-    async fn is_rotated(&self) -> Result<bool, DeliveryError> {
-        let Position { number, len, .. } = self.position;
-        let there = numbered::is_taken(self.path()).await;
-        if len == 0 || there.map_err(|error| self.unavailable("inspect", error))? {
-            return Ok(false);
+        let &mut Opened { id, len, is_renamed, .. } = self.open()?;
+        if len < committed && is_renamed {
+            return self.turn(Why::Replaced).await.map(Some);
         }
-        let rotated = tokio::fs::metadata(numbered::name(self.path(), number)).await;
-        Ok(rotated.is_ok_and(|file| file.len() >= len))
-    }
-
-    /// The open file, checked to be the one at the path and to hold at least what was committed.
-    async fn file(&mut self) -> Result<&mut File, DeliveryError> {
-        let file = match self.open.take() {
-            Some(file) => file,
-            None => self.create().await?,
-        };
-        // Also when it was opened just now: who had it locked before may have given it another name meanwhile.
-        let held = file.metadata().await.map_err(|error| self.unavailable("inspect", error))?;
-        let there = tokio::fs::metadata(self.path()).await.ok();
-        if there.is_none_or(|there| there.ino() != held.ino() || there.dev() != held.dev()) {
-            return Err(self.refused("was moved or removed by another process while it was written"));
-        }
-        self.open = Some(file);
-        let committed = self.position.len;
-        let len = self.len().await?;
         if len < committed {
             self.open = None;
-            return Err(self.refused(&format!(
-                "holds {len} bytes, {committed} were written: another process truncated it; {WAYS_OUT}"
-            )));
+            let why =
+                format!("holds {len} bytes, {committed} were written: another process truncated it; {CUT_WAYS_OUT}");
+            return Err(opened::refused(&path, &why));
         }
-        match &mut self.open {
-            Some(file) => Ok(file),
-            None => Err(DeliveryError::unavailable("the file is not open")),
-        }
+        let is_known = self.position.file == Some(id) && self.position.path.is_some();
+        (self.position.file, self.position.path) = (Some(id), Some(path));
+        Ok((!is_known).then(|| self.moved(Why::Named)))
     }
 
-    /// Opens the file, new or not, for this process alone: the lock is held until the file is closed.
-    async fn create(&self) -> Result<File, DeliveryError> {
+    /// Looks for the file the position lies in: at its path, else by its inode in its directory.
+    async fn locate(&self) -> Result<Located, DeliveryError> {
+        let Position { number, len, file, .. } = self.position;
         let path = self.path();
-        if self.position.len > 0 && tokio::fs::metadata(path).await.is_err() {
-            return Err(self.refused(&format!("is gone; {} bytes were written to it; {WAYS_OUT}", self.position.len)));
+        let failed = |error: io::Error| opened::unavailable("look for", path, &error);
+        let there = numbered::look(path).await.map_err(failed)?;
+        if there.as_ref().is_some_and(|there| file.is_none_or(|file| file.is(there))) {
+            return Ok(Located::Here(path.to_owned()));
         }
-        let (file, is_new) = self.open_file().await.map_err(|error| {
-            if self.access.is_configured() && path.is_symlink() {
-                return self.refused(
-                    "is a symbolic link, through which `mode` and `group` are not set: let `path` name its target",
-                );
+        let renamed = match file {
+            Some(file) => numbered::find(path, file).await.map_err(failed)?,
+            // An older program was killed while it gave the file its number.
+            None => {
+                let name = numbered::name(path, number);
+                let found = numbered::look(&name).await.map_err(failed)?;
+                found.filter(|found| len > 0 && found.len() >= len).map(|found| (name, found))
             }
-            self.unavailable("open", error)
-        })?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(
-                    self.refused("is locked by another process that writes it; give each daemon files of its own")
-                );
-            }
-            // A file system without locks: nobody can be kept away.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(self.unavailable("lock", error)),
-        }
-        self.access.apply(&file, path, is_new).map_err(|why| self.refused(&why))?;
-        self.sync_directory().await?;
-        Ok(File::from_std(file))
-    }
-
-    /// Opens the file, and says whether it is new. A new one is its owner's alone at first. Where mode or group are to be
-    /// set, a link is not followed.
-    async fn open_file(&self) -> std::io::Result<(std::fs::File, bool)> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).mode(0o600);
-        if self.access.is_configured() {
-            options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        }
-        match options.clone().create_new(true).open(self.path()).await {
-            Ok(file) => Ok((file.into_std().await, true)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let file = options.create(true).truncate(false).open(self.path()).await?;
-                Ok((file.into_std().await, false))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn sync_directory(&self) -> Result<(), DeliveryError> {
-        let directory = File::open(numbered::directory(self.path())).await;
-        let directory = directory.map_err(|error| self.unavailable("open the directory of", error))?;
-        directory.sync_all().await.map_err(|error| self.unavailable("sync the directory of", error))
-    }
-
-    async fn len(&self) -> Result<u64, DeliveryError> {
-        match &self.open {
-            Some(file) => {
-                file.metadata().await.map(|file| file.len()).map_err(|error| self.unavailable("inspect", error))
-            }
-            None => Ok(0),
-        }
-    }
-
-    /// What lies beyond the committed length, at most `limit` bytes and one more.
-    async fn tail(&mut self, limit: u64) -> Result<Vec<u8>, DeliveryError> {
-        let committed = self.position.len;
-        self.file().await?;
-        let is_longer = self.len().await? > committed;
-        if is_longer { self.read(committed, limit.saturating_add(1)).await } else { Ok(Vec::new()) }
-    }
-
-    async fn ends_a_line(&mut self) -> Result<bool, DeliveryError> {
-        let last = self.len().await?.saturating_sub(1);
-        Ok(self.read(last, 1).await? == b"\n")
-    }
-
-    /// At most `limit` bytes from `offset` on.
-    async fn read(&mut self, offset: u64, limit: u64) -> Result<Vec<u8>, DeliveryError> {
-        let mut bytes = Vec::new();
-        let file = self.file().await?;
-        let read = async {
-            file.seek(SeekFrom::Start(offset)).await?;
-            file.take(limit).read_to_end(&mut bytes).await
         };
-        read.await.map_err(|error| self.unavailable("read", error))?;
-        Ok(bytes)
+        Ok(match (renamed, there) {
+            (Some((name, found)), _) if found.len() >= len => Located::Here(name),
+            (None, None) if len == 0 => Located::Unborn,
+            (None, None) => Located::Gone,
+            // A copy of it has its place.
+            (None, Some(there)) if there.len() >= len => Located::Here(path.to_owned()),
+            _ => Located::Replaced,
+        })
     }
 
-    async fn append(&mut self, bytes: &[u8]) -> Result<(), DeliveryError> {
-        let file = self.file().await?;
-        let write = async {
-            file.seek(SeekFrom::End(0)).await?;
-            file.write_all(bytes).await?;
-            file.flush().await
-        };
-        write.await.map_err(|error| self.unavailable("write", error))
+    /// Whether the file holds what was committed, under whatever name.
+    async fn is_there(&self) -> bool {
+        let Ok(Located::Here(name)) = self.locate().await else { return false };
+        matches!(numbered::look(&name).await, Ok(Some(found)) if found.len() >= self.position.len)
     }
 
-    /// Writes the batch but for its first bytes, and waits until it is on disk: in one call that blocks.
-    async fn append_batch(&mut self, batch: &Batch, skipped: u64) -> Result<(), DeliveryError> {
-        let pieces = batch.bytes_from(skipped);
-        let file = self.file().await?.try_clone().await.map_err(|error| self.unavailable("write", error))?;
-        let mut file = file.into_std().await;
-        let write = move || {
-            file.seek(SeekFrom::End(0))?;
-            for bytes in pieces {
-                file.write_all(&bytes)?;
-            }
-            file.sync_all()
-        };
-        let written = tokio::task::spawn_blocking(write).await.unwrap_or_else(|panic| Err(panic.into()));
-        written.map_err(|error| self.unavailable("write", error))
-    }
-
-    async fn sync(&mut self) -> Result<(), DeliveryError> {
-        let synced = self.file().await?.sync_all().await;
-        synced.map_err(|error| self.unavailable("sync", error))
-    }
-
-    fn unavailable(&self, what: &str, error: std::io::Error) -> DeliveryError {
-        DeliveryError::unavailable(format!("cannot {what} {}: {error}", self.path().display()))
-    }
-
-    fn refused(&self, what: &str) -> DeliveryError {
-        DeliveryError::Misconfigured(format!("{} {what}", self.path().display()))
+    fn open(&mut self) -> Result<&mut Opened, DeliveryError> {
+        self.open.as_mut().ok_or_else(|| DeliveryError::unavailable("the file is not open"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
     use crate::batch::{Advance, PieceMark, RequestLimits, SealedPart};
     use crate::notification::ObjectId;
     use crate::sink::State;
     use crate::sink::file::access::Mode;
+    use crate::sink::file::identity::FileId;
 
     struct World {
         directory: tempfile::TempDir,
@@ -412,15 +391,37 @@ mod tests {
     }
 
     fn world() -> World {
+        world_of("out.ndjson")
+    }
+
+    fn world_of(name: &str) -> World {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("out.ndjson");
+        let path = directory.path().join(name);
         let config = serde_json::from_value(serde_json::json!({ "path": path })).unwrap();
         World { directory, config }
     }
 
     impl World {
+        /// What a file holds, inflated as any reader does it: to its end.
         fn text(&self, name: &str) -> String {
-            std::fs::read_to_string(self.directory.path().join(name)).unwrap()
+            let stored = std::fs::read(self.directory.path().join(name)).unwrap();
+            let mut text = String::new();
+            match compression_of(Path::new(name)) {
+                Compression::None => return String::from_utf8(stored).unwrap(),
+                Compression::Gzip => {
+                    flate2::read::MultiGzDecoder::new(&*stored).read_to_string(&mut text).map(drop).unwrap();
+                }
+                Compression::Zstd => text = String::from_utf8(zstd::decode_all(&*stored).unwrap()).unwrap(),
+            }
+            text
+        }
+
+        fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+            std::fs::write(self.directory.path().join(name), bytes).unwrap();
+        }
+
+        fn is_there(&self, name: &str) -> bool {
+            self.directory.path().join(name).exists()
         }
     }
 
@@ -456,9 +457,19 @@ mod tests {
     }
 
     impl World {
-        /// This many bytes into this file of the sequence.
+        fn id(&self, name: &str) -> Option<FileId> {
+            std::fs::metadata(self.directory.path().join(name)).ok().map(|file| FileId::of(&file))
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            std::fs::rename(self.directory.path().join(from), self.directory.path().join(to)).unwrap();
+        }
+
+        /// This many bytes into this file of the sequence, which is there.
         fn at(&self, number: u64, len: u64) -> Position {
-            Position { number, len, opened_at_ms: 0, path: Some(self.config.path.clone()) }
+            let path = self.config.path.clone();
+            let file = self.id(path.file_name().unwrap().to_str().unwrap());
+            Position { number, len, opened_at_ms: 0, file, path: Some(path) }
         }
 
         /// A sink that has gone on from there, with nothing under way or this.
@@ -599,15 +610,313 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_another_process_truncated_or_moved_is_refused() {
+    async fn a_file_that_was_truncated_in_place_is_refused_until_it_is_moved_away() {
+        for compressed in ["out.ndjson", "out.ndjson.gz"] {
+            let world = world_of(compressed);
+            let mut sink = writer(&world.config);
+            let (position, _) = deliver(&mut sink, "one\n", 0).await;
+            let copy = std::fs::read(&world.config.path).unwrap();
+            // As logrotate's `copytruncate` does it.
+            world.write("copy", &copy);
+            std::fs::File::options().write(true).open(&world.config.path).unwrap().set_len(0).unwrap();
+            for _ in 0..2 {
+                let refused = refusal(&mut sink).await;
+                assert!(refused.contains("holds 0 bytes") && refused.contains("copytruncate"), "{refused}");
+            }
+            let resumed = writer(&world.config).resume(&lane(&position), &[&manifest(&["two\n"])], 0).await;
+            assert!(matches!(resumed, Err(DeliveryError::Misconfigured(why)) if why.contains("truncated")));
+            assert_eq!(std::fs::metadata(&world.config.path).unwrap().len(), 0, "nothing is written there");
+            world.rename(compressed, "cut");
+            let (_, moves) = deliver(&mut sink, "two\n", 0).await;
+            assert_eq!(moves.len(), 1);
+            assert_eq!(moves[0].1, Why::Replaced);
+            assert_eq!(world.text(compressed), "two\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_gone_is_refused_until_another_has_its_place() {
+        let world = world();
+        let mut sink = writer(&world.config);
+        let (position, _) = deliver(&mut sink, "one\n", 0).await;
+        std::fs::remove_file(&world.config.path).unwrap();
+        assert!(refusal(&mut sink).await.contains("is gone; 4 bytes were written"));
+        assert!(refusal(&mut writer_at(&world, &position)).await.contains("is gone"));
+        assert!(!world.config.path.exists(), "nothing is begun anew behind the operator's back");
+        world.write("out.ndjson", "");
+        let (_, moves) = deliver(&mut sink, "two\n", 0).await;
+        assert_eq!(moves.iter().map(|(_, why)| why).collect::<Vec<_>>(), [&Why::Replaced]);
+        assert_eq!(world.text("out.ndjson"), "two\n");
+    }
+
+    /// A writer that stands there, and has not looked at its file yet.
+    fn writer_at(world: &World, position: &Position) -> Writer {
+        let mut sink = writer(&world.config);
+        sink.go_to(&lane(position)).unwrap();
+        sink
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_copied_into_its_place_is_gone_on_with() {
+        let world = world();
+        let mut sink = writer(&world.config);
+        let (position, _) = deliver(&mut sink, "one\n", 0).await;
+        drop(sink);
+        // From a backup, or onto another disk: the inode is another.
+        world.rename("out.ndjson", "before");
+        std::fs::copy(world.directory.path().join("before"), &world.config.path).unwrap();
+        std::fs::remove_file(world.directory.path().join("before")).unwrap();
+        let mut sink = writer(&world.config);
+        assert_eq!(moves(&mut sink, &position, &[]).await, (world.at(1, 4), Why::Named));
+        deliver(&mut sink, "two\n", 0).await;
+        assert_eq!(world.text("out.ndjson"), "one\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn after_a_rename_the_next_file_is_begun_with_or_without_a_new_one_there() {
+        for name in ["out.ndjson", "out.ndjson.gz", "out.ndjson.zst"] {
+            for creates in [false, true] {
+                let world = world_of(name);
+                let mut sink = writer(&world.config);
+                deliver(&mut sink, "one\n", 0).await;
+                let renamed = format!("renamed-{name}");
+                world.rename(name, &renamed);
+                if creates {
+                    world.write(name, "");
+                }
+                let (position, moves) = deliver(&mut sink, "two\n", 5).await;
+                assert_eq!(moves, [(world.at(2, 0), Why::Renamed)]);
+                assert_eq!((position.number, position.opened_at_ms), (2, 5));
+                deliver(&mut sink, "three\n", 5).await;
+                assert_eq!((world.text(&renamed), world.text(name)), ("one\n".into(), "two\nthree\n".into()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_was_begun_before_a_rename_is_completed_in_the_renamed_file() {
         let world = world();
         let mut sink = writer(&world.config);
         deliver(&mut sink, "one\n", 0).await;
-        std::fs::write(&world.config.path, "").unwrap();
-        assert!(refusal(&mut sink).await.contains("truncated"));
-        std::fs::rename(&world.config.path, world.directory.path().join("moved")).unwrap();
-        assert!(refusal(&mut sink).await.contains("is gone"));
-        assert!(!world.config.path.exists(), "nothing is begun anew behind the operator's back");
+        // As a full disk leaves it.
+        world.append("out.ndjson", b"tw");
+        // Even where it cannot be found any more but by who has it open.
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::rename(&world.config.path, elsewhere.path().join("old")).unwrap();
+        let (_, moves) = deliver(&mut sink, "two\n", 0).await;
+        assert!(moves.is_empty());
+        assert_eq!(std::fs::read_to_string(elsewhere.path().join("old")).unwrap(), "one\ntwo\n");
+        deliver(&mut sink, "three\n", 0).await;
+        assert_eq!(std::fs::read_to_string(elsewhere.path().join("old")).unwrap(), "one\ntwo\n");
+        assert_eq!(world.text("out.ndjson"), "three\n");
+    }
+
+    #[tokio::test]
+    async fn a_renamed_file_is_left_only_once_the_next_can_be_opened() {
+        let world = world();
+        let mut sink = writer(&world.config);
+        deliver(&mut sink, "one\n", 0).await;
+        world.rename("out.ndjson", "aside");
+        std::fs::create_dir(&world.config.path).unwrap();
+        let refused = sink.deliver(&batch("two\n"), 0).await;
+        assert!(matches!(refused, Err(DeliveryError::Unavailable { .. })), "{refused:?}");
+        std::fs::remove_dir(&world.config.path).unwrap();
+        world.rename("aside", "out.ndjson");
+        let (_, moves) = deliver(&mut sink, "two\n", 0).await;
+        assert!(moves.is_empty());
+        assert_eq!(world.text("out.ndjson"), "one\ntwo\n");
+    }
+
+    /// What became of the file between the death of a process and the next.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Meanwhile {
+        Nothing,
+        Renamed,
+        RenamedAndCreated,
+    }
+
+    impl World {
+        fn append(&self, name: &str, bytes: &[u8]) {
+            let mut file = std::fs::File::options().append(true).open(self.directory.path().join(name)).unwrap();
+            file.write_all(bytes).unwrap();
+        }
+
+        /// Resumes as a worker does, and commits what the sink has already. Returns whether that was the sealed batch.
+        async fn recovered(&self, from: &Position, sealed: &Manifest) -> (Writer, Position, bool) {
+            let (mut sink, mut position) = (writer(&self.config), from.clone());
+            loop {
+                match sink.resume(&lane(&position), &[sealed], 0).await.unwrap() {
+                    Resumed::Moved(moved) => position = went(&moved).0,
+                    Resumed::Ready(receipts) => {
+                        let receipt = receipts.first().and_then(|receipt| Position::of(receipt.state().unwrap()));
+                        let has_it = receipt.is_some();
+                        return (sink, receipt.unwrap_or(position), has_it);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        /// All that its files hold, in the order of their numbers.
+        fn all(&self, names: &[&str]) -> String {
+            names.iter().filter(|name| self.is_there(name)).map(|name| self.text(name)).collect()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_killed_at_any_byte_of_a_batch_loses_and_repeats_nothing_whatever_became_of_the_file() {
+        use Meanwhile::{Nothing, Renamed, RenamedAndCreated};
+        let text = "the batch\nthat was under way\n";
+        for name in ["out.ndjson", "out.ndjson.gz", "out.ndjson.zst"] {
+            let compression = compression_of(Path::new(name));
+            let whole = compression.compressed(text.into());
+            for cut in 0..=whole.len() {
+                for meanwhile in [Nothing, Renamed, RenamedAndCreated] {
+                    let world = world_of(name);
+                    let mut sink = writer(&world.config);
+                    let (position, _) = deliver(&mut sink, "old\n", 0).await;
+                    drop(sink);
+                    world.append(name, &whole[..cut]);
+                    if meanwhile != Nothing {
+                        world.rename(name, "1");
+                        // Under a name by which nothing is guessed.
+                        world.rename("1", &format!("a-{name}"));
+                    }
+                    if meanwhile == RenamedAndCreated {
+                        world.write(name, "");
+                    }
+                    let (mut sink, position, has_it) = world.recovered(&position, &manifest(&[text])).await;
+                    assert_eq!(has_it, cut == whole.len(), "{name}, {cut} bytes, {meanwhile:?}");
+                    if !has_it {
+                        deliver(&mut sink, text, 0).await;
+                    } else {
+                        sink.go_to(&lane(&position)).unwrap();
+                    }
+                    deliver(&mut sink, "next\n", 0).await;
+                    let renamed = format!("a-{name}");
+                    let files = [&*renamed, name];
+                    assert_eq!(world.all(&files), format!("old\n{text}next\n"), "{name}, {cut} bytes, {meanwhile:?}");
+                    let is_new = !world.is_there(&renamed) || world.text(name).ends_with("next\n");
+                    assert!(is_new, "{name}, {cut} bytes, {meanwhile:?}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_torn_member_that_cannot_be_completed_is_cut_off() {
+        let text = "the batch that was under way\n".repeat(100);
+        for name in ["out.gz", "out.zst"] {
+            // As a program with another library compressed it.
+            let whole = match compression_of(Path::new(name)) {
+                Compression::Zstd => zstd::encode_all(text.as_bytes(), 19).unwrap(),
+                _ => {
+                    let level = flate2::Compression::new(1);
+                    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                    encoder.write_all(text.as_bytes()).unwrap();
+                    encoder.finish().unwrap()
+                }
+            };
+            assert_ne!(whole, compression_of(Path::new(name)).compressed(text.clone().into()));
+            for renamed in [false, true] {
+                for made_again in [false, true] {
+                    for cut in [1, whole.len() / 2, whole.len() - 1] {
+                        let world = world_of(name);
+                        let (position, _) = deliver(&mut writer(&world.config), "old\n", 0).await;
+                        world.append(name, &whole[..cut]);
+                        if renamed {
+                            world.rename(name, "renamed.gz.zst");
+                            world.rename("renamed.gz.zst", &format!("a-{name}"));
+                        }
+                        let sealed = manifest(&[&text]);
+                        let (mut sink, _, has_it) = world.recovered(&position, &sealed).await;
+                        assert!(!has_it);
+                        let expected = if made_again {
+                            deliver(&mut sink, &text, 0).await;
+                            format!("old\n{text}next\n")
+                        } else {
+                            while sink.take_back(&sealed, 0).await.unwrap().is_some() {}
+                            "old\nnext\n".to_owned()
+                        };
+                        deliver(&mut sink, "next\n", 0).await;
+                        assert_eq!(world.all(&[&format!("a-{name}"), name]), expected, "{name}, {cut} bytes");
+                    }
+                }
+            }
+            // One that is whole is known though its bytes are others.
+            let world = world_of(name);
+            let (position, _) = deliver(&mut writer(&world.config), "old\n", 0).await;
+            world.append(name, &whole);
+            assert!(world.recovered(&position, &manifest(&[&text])).await.2);
+        }
+    }
+
+    #[tokio::test]
+    async fn members_of_somebody_else_are_kept_and_what_is_no_member_ends_the_file() {
+        for (name, numbered) in [("out.gz", "out.1.gz"), ("out.zst", "out.1.zst")] {
+            let compression = compression_of(Path::new(name));
+            let world = world_of(name);
+            let mut sink = writer(&world.config);
+            let (before, _) = deliver(&mut sink, "one\n", 0).await;
+            let foreign = compression.compressed(b"foreign\n".to_vec());
+            world.append(name, &foreign);
+            let (position, moves) = deliver(&mut sink, "two\n", 0).await;
+            assert_eq!(
+                moves,
+                [(
+                    Position { len: before.len + foreign.len() as u64, ..before.clone() },
+                    Why::Foreign { bytes: foreign.len() as u64 }
+                )]
+            );
+            assert_eq!(world.text(name), "one\nforeign\ntwo\n");
+            // A reader would stop at a line in between.
+            world.append(name, b"no member\n");
+            let (_, moves) = deliver(&mut sink, "three\n", 0).await;
+            assert_eq!(moves, [(world.at(2, 0), Why::Foreign { bytes: 10 })]);
+            assert_eq!(world.text(name), "three\n");
+            let ended = std::fs::read(world.directory.path().join(numbered)).unwrap();
+            assert_eq!(ended.len() as u64, position.len + 10);
+            assert!(ended.ends_with(b"no member\n"), "what is not ours is kept");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_its_state_a_sink_keeps_the_whole_members_and_cuts_a_torn_one() {
+        for name in ["out.gz", "out.zst"] {
+            let compression = compression_of(Path::new(name));
+            let world = world_of(name);
+            let mut sink = writer(&world.config);
+            let (position, _) = deliver(&mut sink, "one\n", 0).await;
+            drop(sink);
+            world.append(name, &compression.compressed(b"two\n".to_vec())[..9]);
+            let mut sink = writer(&world.config);
+            let (begun, _) = moves(&mut sink, &Position::default(), &[]).await;
+            let (adopted, why) = moves(&mut sink, &begun, &[]).await;
+            assert_eq!((why, adopted.len), (Why::Foreign { bytes: position.len }, position.len));
+            deliver(&mut sink, "two\n", 0).await;
+            assert_eq!(world.text(name), "one\ntwo\n");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reopened_sink_leaves_a_renamed_file_and_creates_the_next() {
+        let world = world();
+        let mut sink = writer(&world.config);
+        assert_eq!(sink.reopen().await.unwrap(), None, "nothing was begun yet");
+        deliver(&mut sink, "one\n", 0).await;
+        assert_eq!(sink.reopen().await.unwrap(), None);
+        world.rename("out.ndjson", "out.ndjson.1");
+        // A batch that was begun keeps the file open.
+        world.append("out.ndjson.1", b"tw");
+        assert_eq!(sink.reopen().await.unwrap(), None);
+        assert!(!world.is_there("out.ndjson"));
+        deliver(&mut sink, "two\n", 0).await;
+        let moved = sink.reopen().await.unwrap().unwrap();
+        assert_eq!(went(&moved), (world.at(2, 0), Why::Renamed));
+        assert_eq!(sink.reopen().await.unwrap(), None);
+        assert_eq!((world.text("out.ndjson.1"), world.text("out.ndjson")), ("one\ntwo\n".into(), String::new()));
+        let renamed = std::fs::File::open(world.directory.path().join("out.ndjson.1")).unwrap();
+        assert!(renamed.try_lock().is_ok(), "the renamed file is closed");
     }
 
     #[tokio::test]
@@ -637,7 +946,8 @@ mod tests {
             std::fs::write(world.directory.path().join(format!("out.ndjson.{number}")), "precious\n").unwrap();
         }
         let (_, moves) = deliver(&mut sink, "two\n", 0).await;
-        assert_eq!(moves, [(world.at(4, 4), Why::Numbered), (world.at(5, 0), Why::Rotated)]);
+        let numbered = Position { file: world.id("out.ndjson.4"), ..world.at(4, 4) };
+        assert_eq!(moves, [(numbered, Why::Numbered), (world.at(5, 0), Why::Rotated)]);
         assert_eq!(world.text("out.ndjson.1"), "precious\n");
         assert_eq!(world.text("out.ndjson.3"), "precious\n");
         assert_eq!((world.text("out.ndjson.4"), world.text("out.ndjson")), ("one\n".into(), "two\n".into()));
@@ -683,7 +993,8 @@ mod tests {
         /// The beginning of the file at the other path.
         fn begun(&self) -> (Position, Why) {
             let file = self.directory.path().join("new.ndjson");
-            let position = Position { path: Some(file.clone()), ..self.at(1, 0) };
+            let (path, id) = (Some(file.clone()), self.id("new.ndjson"));
+            let position = Position { path, file: id, ..self.at(1, 0) };
             (position, Why::Begun { file, before: Some(self.config.path.clone()) })
         }
     }

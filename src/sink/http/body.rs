@@ -1,13 +1,15 @@
 //! Makes the body of a request: events one after another, each in its envelope, compressed or not.
 
-use std::io::Write as _;
+use std::io::Write;
 
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::batch::{RequestEvent, Selection};
+use crate::batch::{Request, RequestEvent, Selection};
+use crate::event::Choices;
+use crate::sink::Template;
 
 /// How hard gzip and zstd try: what both take for a balance of time and size.
 const GZIP_LEVEL: u32 = 6;
@@ -34,7 +36,7 @@ pub enum Format {
 }
 
 impl Format {
-    pub(super) fn media_type(self) -> &'static str {
+    pub(in crate::sink) fn media_type(self) -> &'static str {
         match self {
             Self::Ndjson => "application/x-ndjson",
             Self::JsonArray | Self::Single => "application/json",
@@ -82,13 +84,27 @@ impl Compression {
 
     /// The same text gives the same bytes: gzip's head has no time.
     pub(in crate::sink) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
+        match self {
+            Self::None => text,
+            Self::Gzip | Self::Zstd => self.compressed_chunks([&text]),
+        }
+    }
+
+    /// The same of a text that comes in chunks: one gzip member or one zstd frame.
+    pub(in crate::sink) fn compressed_chunks(self, chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
+        let mut chunks = chunks.into_iter();
+        let mut write = |out: &mut dyn Write| chunks.try_for_each(|chunk| out.write_all(chunk.as_ref()));
+        let mut plain = Vec::new();
         let written = match self {
-            Self::None => return text,
+            Self::None => write(&mut plain).map(|()| plain),
             Self::Gzip => {
-                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::new(GZIP_LEVEL));
-                encoder.write_all(&text).and_then(|()| encoder.finish())
+                let mut encoder = GzEncoder::new(plain, flate2::Compression::new(GZIP_LEVEL));
+                write(&mut encoder).and_then(|()| encoder.finish())
             }
-            Self::Zstd => zstd::encode_all(&*text, ZSTD_LEVEL),
+            Self::Zstd => zstd::Encoder::new(plain, ZSTD_LEVEL).and_then(|mut encoder| {
+                write(&mut encoder)?;
+                encoder.finish()
+            }),
         };
         written.expect("writing to memory does not fail")
     }
@@ -96,35 +112,55 @@ impl Compression {
 
 /// What stands around an event, without clock or chance.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Envelope(Vec<EnvelopePart>);
+pub(in crate::sink) struct Envelope(Vec<EnvelopePart>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum EnvelopePart {
+pub(in crate::sink) enum EnvelopePart {
     Text(String),
     /// The event's time in seconds, with three decimals.
     Seconds,
     Uid,
+    /// The id of the batch that the event is in.
+    Batch,
+    Name(EnvelopeName),
     /// The event as a JSON value: as it is encoded where that is JSON, else as a JSON text.
     Event,
 }
 
+/// A name that a template makes for the event, of characters that need no escapes in JSON.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::sink) struct EnvelopeName {
+    pub(in crate::sink) template: Template,
+    /// The choices of the sink, and which of them is the template's.
+    pub(in crate::sink) choices: Choices,
+    pub(in crate::sink) at: usize,
+}
+
 impl Envelope {
-    pub(super) fn new(parts: Vec<EnvelopePart>) -> Self {
+    pub(in crate::sink) fn new(parts: Vec<EnvelopePart>) -> Self {
         Self(parts)
     }
 
     /// About as much it adds to an event.
-    pub(super) fn bytes(&self) -> u32 {
+    pub(in crate::sink) fn bytes(&self) -> u32 {
         let bytes = self.0.iter().map(|part| match part {
             EnvelopePart::Text(text) => text.len(),
             EnvelopePart::Seconds => 14,
             EnvelopePart::Uid => 36,
+            EnvelopePart::Batch => 64,
+            EnvelopePart::Name(name) => name.template.bytes_max(),
             EnvelopePart::Event => 0,
         });
         u32::try_from(bytes.sum::<usize>()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn write(&self, event: &RequestEvent<'_>, format: Format, text: &mut Vec<u8>) {
+    pub(in crate::sink) fn write(
+        &self,
+        request: &Request,
+        event: &RequestEvent<'_>,
+        format: Format,
+        text: &mut Vec<u8>,
+    ) {
         if self.0.is_empty() {
             match format {
                 Format::Ndjson => text.extend_from_slice(event.encoded),
@@ -139,6 +175,11 @@ impl Envelope {
                     text.extend_from_slice(format!("{}.{:03}", ms / 1000, ms % 1000).as_bytes());
                 }
                 EnvelopePart::Uid => text.extend_from_slice(event.head.uid.to_string().as_bytes()),
+                EnvelopePart::Batch => text.extend_from_slice(request.batch.id.as_bytes()),
+                EnvelopePart::Name(EnvelopeName { template, choices, at }) => {
+                    let chosen = choices.chosen(event.head.choice, *at);
+                    text.extend_from_slice(template.render(event.provenance, event.head, chosen).as_bytes());
+                }
                 EnvelopePart::Event => write_json(event.encoded, text),
             }
         }

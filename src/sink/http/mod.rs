@@ -173,7 +173,7 @@ impl Profile {
             let before = text.len();
             self.format.begin_event(sent.count() == 0, &mut text);
             let begins = text.len();
-            self.envelope.write(&event, self.format, &mut text);
+            self.envelope.write(request, &event, self.format, &mut text);
             let bytes = text.len() - begins;
             if self.event_bytes_max.is_some_and(|most| bytes > most) {
                 text.truncate(before);

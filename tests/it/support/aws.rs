@@ -200,6 +200,18 @@ impl Bucket {
         etag.1.trim_matches('"').to_owned()
     }
 
+    /// The keys of all its objects, of which there are at most 1000.
+    pub fn keys(&self) -> Vec<String> {
+        let listing = self.aws.s3("GET", &format!("/{}?list-type=2", self.name), b"").text();
+        assert!(!listing.contains("<IsTruncated>true"), "there are more than a page has");
+        let keys = listing.split("<Key>").skip(1).map(|rest| rest.split("</Key>").next().unwrap());
+        keys.map(str::to_owned).collect()
+    }
+
+    pub fn get(&self, key: &str) -> Reply {
+        self.aws.s3("GET", &self.target(key), b"")
+    }
+
     /// Every write and removal is told to the queue, in S3's own shape.
     pub fn tells_queue(&self, queue: &Queue) {
         self.tells("Queue", "Queue", &queue.arn());

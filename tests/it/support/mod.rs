@@ -36,6 +36,8 @@ pub mod sentinel;
 
 pub mod service_manager;
 
+pub mod splunk;
+
 pub mod user_api;
 
 pub mod verdict;

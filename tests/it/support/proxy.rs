@@ -64,6 +64,8 @@ struct State {
     exchanges: Vec<Exchange>,
     /// Each met once, by the first request for an object (GET with a key) that comes.
     faults: VecDeque<Fault>,
+    /// Likewise by the first request that writes an object (PUT with a key).
+    write_faults: VecDeque<Fault>,
     /// Requests that are held at this moment.
     held: usize,
     open: bool,
@@ -96,9 +98,16 @@ impl Proxy {
         self.shared.state.lock().unwrap().faults.extend(faults);
     }
 
+    /// The next writes of objects meet these, one each.
+    pub fn breaks_writes(&self, faults: &[Fault]) {
+        self.shared.state.lock().unwrap().write_faults.extend(faults);
+    }
+
     /// From now on nothing is broken any more.
     pub fn heals(&self) {
-        self.shared.state.lock().unwrap().faults.clear();
+        let mut state = self.shared.state.lock().unwrap();
+        state.faults.clear();
+        state.write_faults.clear();
     }
 
     /// How many answers are held.
@@ -190,10 +199,12 @@ impl Shared {
 
     fn fault_for(&self, method: &str, target: &str) -> Option<Fault> {
         let (_, key) = target.trim_start_matches('/').split_once('/')?;
-        if !is_read(method, key, "") {
-            return None;
+        let mut state = self.state.lock().unwrap();
+        match method {
+            _ if is_read(method, key, "") => state.faults.pop_front(),
+            "PUT" if !key.is_empty() && !key.starts_with('?') => state.write_faults.pop_front(),
+            _ => None,
         }
-        self.state.lock().unwrap().faults.pop_front()
     }
 
     fn note(&self, mut exchange: Exchange, status: u16) {

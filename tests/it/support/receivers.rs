@@ -2,16 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
+use super::aws::{Aws, Bucket, REGION};
 use super::elasticsearch::Elasticsearch;
+use super::emulator::ministack;
 use super::outage::Outage;
+use super::proxy::{Fault, Proxy};
 use super::receiver::{Answer, Receiver, Request};
 use super::records::lines_of;
 use super::sentinel::{Azure, SECRET};
+use super::splunk::{Splunk, TOKEN};
 use super::world::World;
 
 /// How a receiver is.
@@ -56,9 +62,12 @@ pub struct SinkKind {
 /// Every kind. One over HTTP is a line.
 pub const KINDS: &[SinkKind] = &[
     SinkKind { name: "`file`", is_once: true, one_by_one: "", open: file },
+    SinkKind { name: "`file`, gzip", is_once: true, one_by_one: "", open: members },
+    SinkKind { name: "`s3`", is_once: true, one_by_one: "", open: |_| Box::new(BucketOutput::new()) },
     SinkKind { name: "`http` with a key", is_once: true, one_by_one: FIFTY, open: |_| over(http(true), lines) },
     SinkKind { name: "`http`", is_once: false, one_by_one: FIFTY, open: |_| over(http(false), lines) },
     SinkKind { name: "`datadog`", is_once: false, one_by_one: ONE, open: datadog },
+    SinkKind { name: "`splunk_hec`", is_once: false, one_by_one: ONE, open: |world| Box::new(Collector::of(world)) },
     SinkKind { name: "`elasticsearch`", is_once: true, one_by_one: FIFTY, open: |_| Box::new(Documents::new()) },
     SinkKind { name: "`sentinel`", is_once: false, one_by_one: FIFTY, open: |world| Box::new(Rows::of(world)) },
 ];
@@ -68,16 +77,21 @@ const FIFTY: &str = "lanes = 1\nin_flight = 1\nrequest_events = 50\n";
 
 struct FileOutput {
     path: PathBuf,
+    keys: &'static str,
     outage: Option<Outage>,
 }
 
 fn file(world: &World) -> Box<dyn Receives> {
-    Box::new(FileOutput { path: world.output("out"), outage: None })
+    Box::new(FileOutput { path: world.output("out"), keys: "", outage: None })
+}
+
+fn members(world: &World) -> Box<dyn Receives> {
+    Box::new(FileOutput { path: world.path("out.raw.gz"), keys: "compression = \"gzip\"\n", outage: None })
 }
 
 impl Receives for FileOutput {
     fn keys(&self) -> String {
-        format!("type = \"file\"\npath = {:?}\n", self.path)
+        format!("type = \"file\"\npath = {:?}\n{}", self.path, self.keys)
     }
 
     fn turn(&mut self, mode: Mode) {
@@ -89,16 +103,24 @@ impl Receives for FileOutput {
     }
 
     fn events(&self) -> Vec<String> {
-        lines_of(&self.path)
+        if self.keys.is_empty() {
+            return lines_of(&self.path);
+        }
+        // The last member may be on its way.
+        let mut text = Vec::new();
+        let file = fs::read(&self.path).unwrap_or_default();
+        let _ = MultiGzDecoder::new(&*file).read_to_end(&mut text);
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        String::from_utf8(text[..whole].to_vec()).unwrap().lines().map(str::to_owned).collect()
     }
 
     fn answers(&self) -> usize {
         self.events().len()
     }
 
-    /// Of a MiB; the checkpoint store has less.
+    /// At a MiB; the checkpoint store has less, and so has what is compressed.
     fn torn_by(&self) -> Option<&'static str> {
-        Some("ulimit -f 2048")
+        self.keys.is_empty().then_some("ulimit -f 2048")
     }
 }
 
@@ -231,5 +253,81 @@ impl Receives for Rows {
 
     fn answers(&self) -> usize {
         self.azure.monitor.heard()
+    }
+}
+
+/// Objects in a bucket.
+struct BucketOutput {
+    bucket: Bucket,
+    proxy: Proxy,
+}
+
+impl BucketOutput {
+    fn new() -> Self {
+        Self { bucket: Aws::emulated().bucket(), proxy: Proxy::to(ministack().address) }
+    }
+}
+
+impl Receives for BucketOutput {
+    fn keys(&self) -> String {
+        let (bucket, url) = (&self.bucket.name, self.proxy.url());
+        format!(
+            "type = \"s3\"\nbucket = {bucket:?}\nregion = {REGION:?}\nendpoint_url = {url:?}\npath_style = true\n\
+             prefix = \"out\"\ncompression = \"none\"\n"
+        )
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        self.proxy.heals();
+        match mode {
+            Mode::Refuses => self.proxy.breaks_writes(&[Fault::Status(503); 1000]),
+            Mode::Mute => self.proxy.breaks_writes(&[Fault::Held; 1000]),
+            Mode::Takes => {}
+        }
+    }
+
+    fn events(&self) -> Vec<String> {
+        let texts = self.bucket.keys().into_iter().map(|key| self.bucket.get(&key).text());
+        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    fn answers(&self) -> usize {
+        let exchanges = self.proxy.exchanges();
+        exchanges.iter().filter(|exchange| exchange.method == "PUT" && exchange.status == 200).count()
+    }
+}
+
+/// What can be searched, in a collector that acknowledges.
+struct Collector {
+    splunk: Splunk,
+    token: PathBuf,
+}
+
+impl Collector {
+    fn of(world: &World) -> Self {
+        let token = world.path("token");
+        fs::write(&token, TOKEN).unwrap();
+        Self { splunk: Splunk::new(), token }
+    }
+}
+
+impl Receives for Collector {
+    fn keys(&self) -> String {
+        let (url, token) = (self.splunk.receiver.url(), self.token.display());
+        format!("type = \"splunk_hec\"\nurl = \"{url}\"\ntoken = \"file:{token}\"\n")
+    }
+
+    fn turn(&mut self, mode: Mode) {
+        self.splunk.now(|behaviour| {
+            (behaviour.is_down, behaviour.is_silent) = (mode == Mode::Refuses, mode == Mode::Mute);
+        });
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.splunk.records().iter().map(Value::to_string).collect()
+    }
+
+    fn answers(&self) -> usize {
+        self.splunk.receiver.heard()
     }
 }

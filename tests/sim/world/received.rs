@@ -316,6 +316,11 @@ impl Received {
         }
     }
 
+    /// How many batches it has had something of.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
     /// How many requests it has read.
     pub fn requests(&self) -> usize {
         self.requests.len()

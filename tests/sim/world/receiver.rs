@@ -174,7 +174,9 @@ impl State {
             self.tally.events += 1;
         }
         self.born = born;
-        self.delivered_late(late_ms);
+        if self.received[sink].class != Class::ObjectKey {
+            self.delivered_late(late_ms);
+        }
         if let Some(first) = wrong {
             self.violate(format!("s{sink}: event {first}"));
         }

@@ -40,7 +40,7 @@ use crate::collector::delivery::queue::{LaneEnd, Offer, Status};
 use crate::collector::delivery::recovery::Unfinished;
 use crate::collector::random::Random;
 use crate::collector::report::Reporter;
-use crate::collector::shutdown::Shutdown;
+use crate::collector::shutdown::{Reopening, Shutdown};
 use crate::sink::{Flow, Sink};
 use crate::telemetry::health::{Activity, Part as HealthPart, PartKind};
 use crate::telemetry::metrics::Metrics;
@@ -76,6 +76,8 @@ pub(in crate::collector) struct Setup {
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub shutdown: Shutdown,
+    /// Files are to be opened anew.
+    pub reopening: Reopening,
     /// After the stop, how long a delivery under way is waited for.
     pub last_send: Duration,
     /// With `--once` nobody waits for space on the checkpoint store's disk.
@@ -105,6 +107,7 @@ enum Turn {
     Cut(Option<Vec<Offer>>),
     /// Something may be sent, or asked for, now.
     Due,
+    Reopen,
     Stopped,
 }
 
@@ -163,6 +166,7 @@ impl LaneSender {
                 Turn::Cut(Some(offers)) => self.seal(offers).await?,
                 Turn::Cut(None) => gathering = None,
                 Turn::Due => {}
+                Turn::Reopen => self.reopen().await?,
                 Turn::Stopped => return Err(WorkerError::Stopped),
             }
         }
@@ -173,7 +177,8 @@ impl LaneSender {
         let (has_room, is_idle) = (self.window.len() < usize::from(self.setup.flow.window), self.window.is_empty());
         let due = self.due();
         let is_failing = self.status.borrow().failing.is_some();
-        let Self { sending, asking, setup: Setup { gate, shutdown, last_send, .. }, .. } = self;
+        let Self { sending, asking, setup: Setup { gate, shutdown, reopening, last_send, .. }, .. } = self;
+        let is_sending = !sending.is_empty();
         let cut = async {
             match gathering {
                 Some(gathering) if has_room => gathering.cut().await,
@@ -185,6 +190,7 @@ impl LaneSender {
             biased;
             Some(sent) = sending.next() => Turn::Sent(sent),
             Some(asked) = asking.next() => Turn::Asked(asked),
+            () = reopening.requested(), if !is_sending => Turn::Reopen,
             () = due.reached(gate) => Turn::Due,
             // The sealed batches are sent after the next start.
             () = shutdown.requested(), if is_failing && !is_idle => Turn::Stopped,

@@ -33,6 +33,10 @@ pub(super) struct Asking {
     pub(super) under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Asked> + Send>>>,
     pub(super) wait: Duration,
     pub(super) not_before: Option<Instant>,
+    /// The last question was not answered.
+    pub(super) is_failing: bool,
+    /// When requests were last sent again since no acknowledgement came in time; nothing once one has come.
+    pub(super) in_vain: Option<Instant>,
 }
 
 impl Asking {

@@ -87,6 +87,25 @@ impl LaneSender {
         }
     }
 
+    /// Lets the sink open its files anew. Nothing is sent meanwhile.
+    pub(super) async fn reopen(&mut self) -> Result<(), WorkerError> {
+        let mut has_failed = false;
+        loop {
+            match self.setup.sink.reopen().await {
+                Ok(Some(moved)) => self.remember(moved).await?,
+                Ok(None) => break,
+                Err(error) => {
+                    has_failed = true;
+                    self.pause(&error).await?;
+                }
+            }
+        }
+        if has_failed {
+            self.works();
+        }
+        Ok(())
+    }
+
     /// The sink goes on elsewhere: stores that before it writes anything there.
     pub(super) async fn remember(&mut self, moved: Moved) -> Result<(), WorkerError> {
         match &moved.why {
@@ -101,6 +120,14 @@ impl LaneSender {
             Why::Begun { file, before: Some(before) } => {
                 info!(sink = %self.name, before = %before.display(), file = %file.display(), "the sink's path is another; beginning the file there");
             }
+            Why::Renamed => {
+                info!(sink = %self.name, "the sink's file was given another name; continuing in a new one");
+            }
+            Why::Replaced => limited!(
+                self.setup.reporter, WARN, &self.name,
+                "the sink's file was removed or truncated, and another has its place; continuing there",
+                sink = %self.name
+            ),
             Why::Begun { before: None, .. } | Why::Named | Why::Numbered | Why::Rotated => {}
         }
         let lane = self.setup.lane.clone();

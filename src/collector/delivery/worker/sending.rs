@@ -1,12 +1,13 @@
 //! Sends requests, as many at once as the lane may have under way, and takes their answers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::requests::{Asked, Due, Sent};
-use super::window::Run;
+use super::window::{Run, UnderWay};
 use super::{LaneSender, WorkerError};
 use crate::batch::Selection;
 use crate::checkpoint::{Committed, QuarantineChange};
@@ -18,6 +19,17 @@ use crate::telemetry::health::Activity;
 /// The first and the longest wait before a receiver is asked again what it has yet to acknowledge.
 const ASK_FIRST: Duration = Duration::from_millis(250);
 const ASK_LONGEST: Duration = Duration::from_secs(10);
+
+/// What a receiver's answers came to.
+#[derive(Default)]
+struct Heard {
+    /// Which batches of the window it told of. It may tell once only.
+    told: BTreeSet<usize>,
+    /// How many events are to be sent again.
+    lost: u32,
+    /// An acknowledgement did not come in time.
+    is_late: bool,
+}
 
 impl LaneSender {
     /// Sends what may be sent now, and asks what is to be asked.
@@ -70,9 +82,9 @@ impl LaneSender {
         if states.is_empty() {
             return;
         }
-        let sink = Arc::clone(&self.setup.sink);
+        let (sink, now_ms) = (Arc::clone(&self.setup.sink), self.setup.clock.now_ms());
         self.asking.under_way.push(Box::pin(async move {
-            let result = sink.acknowledged(&states).await;
+            let result = sink.acknowledged(&states, now_ms).await;
             Asked { states, result }
         }));
     }
@@ -82,6 +94,7 @@ impl LaneSender {
             Ok(answers) => answers,
             Err(error) => {
                 self.asking.not_before = Some(Instant::now() + ASK_LONGEST);
+                self.asking.is_failing = true;
                 self.failed(&error);
                 return Ok(());
             }
@@ -89,21 +102,27 @@ impl LaneSender {
         let is_news = answers.iter().any(|answer| *answer != Acknowledgement::NotYet);
         let wait = if is_news { ASK_FIRST } else { (self.asking.wait * 2).clamp(ASK_FIRST, ASK_LONGEST) };
         (self.asking.wait, self.asking.not_before) = (wait, Some(Instant::now() + wait));
-        let (mut lost, mut is_told) = (0, vec![false; self.window.len()]);
-        for (state, mut answer) in states.iter().zip(answers) {
-            for (one, is_told) in self.window.iter_mut().zip(&mut is_told) {
-                if answer == Acknowledgement::NotYet && one.has_waited_for(state, self.setup.flow.acknowledged_within) {
-                    answer = Acknowledgement::Lost;
-                }
-                let events = one.acknowledged(state, answer);
-                *is_told |= answer == Acknowledgement::Taken && events.count() > 0;
-                if answer == Acknowledgement::Lost {
-                    one.reopen(&events);
-                    lost += events.count();
-                }
+        let was_in_vain = self.asking.in_vain.is_some();
+        if answers.contains(&Acknowledgement::Taken) {
+            self.asking.in_vain = None;
+        }
+        let is_in_vain = self.asking.in_vain.is_some();
+        if std::mem::take(&mut self.asking.is_failing) || (was_in_vain && !is_in_vain) {
+            self.works();
+        }
+        let Heard { told, lost, is_late } = self.heard(&states, answers);
+        for at in told {
+            if !self.is_committed_next(at) {
+                self.note_surely(at).await?;
             }
         }
-        if lost > 0 {
+        if is_late && is_in_vain {
+            let within = self.setup.flow.acknowledged_within.as_secs();
+            self.failed(&DeliveryError::Misconfigured(format!(
+                "it takes events and acknowledges none, though they were sent again after {within} s: does it store events, \
+                 and does a load balancer before it keep each sender with one node?"
+            )));
+        } else if lost > 0 {
             let (reporter, sink) = (&self.setup.reporter, &self.name);
             self.setup.metrics.sink_retries.add([sink], 1);
             limited!(
@@ -111,14 +130,36 @@ impl LaneSender {
                 "the receiver took events and does not acknowledge them; sending them again", %sink, events = lost
             );
         }
-        if is_news {
-            self.works();
-        }
-        // A receiver may say only once that it has a request.
-        for at in (0..is_told.len()).filter(|at| is_told[*at]) {
-            self.note(at).await?;
-        }
         Ok(())
+    }
+
+    /// Takes an answer for each state. What is not acknowledged in time is sent again; where no acknowledgement has come since
+    /// that was done before, one request is in that time, since each is a repeat.
+    fn heard(&mut self, states: &[State], answers: Vec<Acknowledgement>) -> Heard {
+        let within = self.setup.flow.acknowledged_within;
+        let mut sent_again = self.asking.in_vain.map_or(usize::MAX, |since| usize::from(since.elapsed() >= within));
+        let Heard { mut told, mut lost, mut is_late } = Heard::default();
+        for (state, mut answer) in states.iter().zip(answers) {
+            for (at, one) in self.window.iter_mut().enumerate() {
+                if answer == Acknowledgement::NotYet && one.has_waited_for(state, within) && sent_again > 0 {
+                    answer = Acknowledgement::Lost;
+                    sent_again -= 1;
+                    is_late = true;
+                }
+                let events = one.acknowledged(state, answer);
+                if answer == Acknowledgement::Lost {
+                    one.reopen(&events);
+                    lost += events.count();
+                }
+                if answer != Acknowledgement::NotYet && events.count() > 0 {
+                    told.insert(at);
+                }
+            }
+        }
+        if is_late {
+            self.asking.in_vain = Some(Instant::now());
+        }
+        Heard { told, lost, is_late }
     }
 
     /// A request ended.
@@ -131,6 +172,11 @@ impl LaneSender {
                 self.works();
                 self.note(at).await
             }
+            Ok(Delivery::Begun(taken)) => {
+                self.window[at].begun(&run, &taken);
+                self.works();
+                self.note(at).await
+            }
             Ok(Delivery::Partly { taken, refused, after }) => {
                 self.partly(at, &run, &taken, refused, after);
                 self.note(at).await
@@ -138,7 +184,12 @@ impl LaneSender {
             Ok(Delivery::Pending(state)) => {
                 self.window[at].pending(&run, &state);
                 self.asking.wait = Duration::ZERO;
-                self.works();
+                if self.asking.in_vain.is_some() {
+                    self.setup.gate.passed();
+                    self.resting_until = None;
+                } else {
+                    self.works();
+                }
                 self.note_surely(at).await
             }
             Ok(Delivery::TooLarge(reason)) => {
@@ -187,13 +238,16 @@ impl LaneSender {
             one.went_through(run);
         }
         let left = one.progress.open(&run.events);
-        if left.count() == run.events.count() {
+        let is_sent_at_once = after == Some(Duration::ZERO) && (left.count() < run.events.count() || left.count() > 1);
+        if is_sent_at_once {
+            one.reopen_in_halves(&left);
+        } else if left.count() == run.events.count() {
             // Nothing went through.
             one.failed(run.clone(), "no event of the request was taken");
         } else {
             one.reopen(&left);
         }
-        if left.count() > 0 {
+        if left.count() > 0 && !is_sent_at_once {
             let reason = format!("{} of {} events were not taken yet", left.count(), run.events.count());
             self.failed(&DeliveryError::Unavailable { reason, after });
         } else {
@@ -201,15 +255,17 @@ impl LaneSender {
         }
     }
 
-    /// Writes down how far a batch is, where the receiver would not know a repeat and the batch is not committed next: a batch
-    /// with refused events may be part of a storm.
+    /// Writes down how far a batch is, where the receiver would not know a repeat and something of it is still to be done.
     async fn note(&mut self, at: usize) -> Result<(), WorkerError> {
-        let one = &self.window[at];
-        let is_next = at == 0 && one.is_complete() && one.progress.refused_events().next().is_none();
-        if self.setup.flow.knows_repeats || is_next {
+        if self.setup.flow.knows_repeats || self.is_committed_next(at) {
             return Ok(());
         }
         self.note_surely(at).await
+    }
+
+    /// Whether this batch and all before it are complete.
+    fn is_committed_next(&self, at: usize) -> bool {
+        self.window.iter().take(at + 1).all(UnderWay::is_complete)
     }
 
     async fn note_surely(&mut self, at: usize) -> Result<(), WorkerError> {
@@ -218,7 +274,7 @@ impl LaneSender {
     }
 
     /// The sink did what it was asked.
-    fn works(&mut self) {
+    pub(super) fn works(&mut self) {
         self.setup.gate.passed();
         self.resting_until = None;
         self.takes_again();

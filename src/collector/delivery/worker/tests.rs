@@ -7,7 +7,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::batch::{Acceptance, Advance, Batch, BatchPart, Part, Provenance, Request, RequestLimits, Selection};
-use crate::checkpoint::{DiskScratch, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
+use crate::checkpoint::{DiskScratch, Durability, Inspection, Quarantine, Seal, SqliteStore, Store, back_up};
 use crate::collector::budget::Budget;
 use crate::collector::compute::Compute;
 use crate::collector::delivery::queue::WorkerHandle;
@@ -41,9 +41,11 @@ struct Received {
     refuses: bool,
     /// What is answered otherwise than that all is taken.
     answers: Option<Answers>,
-    acknowledges: Option<Acknowledgement>,
+    /// What it says of a request that it left pending; nothing where it has lost all.
+    acknowledges: Option<Acknowledges>,
 }
 
+type Acknowledges = Box<dyn FnMut(&State) -> Acknowledgement + Send>;
 type Answers = Box<dyn FnMut(&Request) -> Result<Option<Delivery>, DeliveryError> + Send>;
 
 impl Default for Delivered {
@@ -69,6 +71,12 @@ impl Delivered {
         self.received().answers = Some(Box::new(answers));
     }
 
+    /// Leaves each request pending under its id.
+    fn leave_pending(&self, acknowledges: impl FnMut(&State) -> Acknowledgement + Send + 'static) {
+        self.answer(|request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into())))));
+        self.received().acknowledges = Some(Box::new(acknowledges));
+    }
+
     fn hold(&self, holds: bool) {
         self.answers.send_replace(!holds);
     }
@@ -86,6 +94,7 @@ impl MemoryReceiver for Delivered {
             let taken: Vec<u32> = match &answer {
                 None => request.events.numbers().collect(),
                 Some(Delivery::Partly { taken, .. }) => taken.numbers().collect(),
+                Some(Delivery::Begun(taken)) => taken.numbers().collect(),
                 Some(_) => return Ok(answer),
             };
             for event in request.events().filter(|event| taken.contains(&event.number)) {
@@ -99,8 +108,11 @@ impl MemoryReceiver for Delivered {
     }
 
     fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
-        let answer = self.received().acknowledges.unwrap_or(Acknowledgement::Lost);
-        Box::pin(async move { Ok(vec![answer; pending.len()]) })
+        let answers = match &mut self.received().acknowledges {
+            Some(acknowledges) => pending.iter().map(acknowledges).collect(),
+            None => vec![Acknowledgement::Lost; pending.len()],
+        };
+        Box::pin(async { Ok(answers) })
     }
 
     fn last(&self) -> Answer<'_, Option<Box<str>>> {
@@ -108,7 +120,7 @@ impl MemoryReceiver for Delivered {
     }
 }
 
-const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from_millis(200) };
+const LIMITS: Limits = Limits { bytes: 1 << 20, events: 100, age: Duration::from_millis(200), gathers: false };
 
 /// A worker at work, and what it works with.
 struct World {
@@ -128,7 +140,22 @@ fn open(directory: &Path) -> SqliteStore {
     SqliteStore::open(directory, 1 << 20).unwrap()
 }
 
+/// A store that writes in a task: no time passes meanwhile.
+fn open_apart(directory: &Path) -> SqliteStore {
+    let (store, mut writing) = SqliteStore::open_apart(directory, 1 << 20, Durability::Process).unwrap();
+    tokio::spawn(async move {
+        while writing.asked().await {
+            writing.commit().answer();
+        }
+    });
+    store
+}
+
 async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
+    start_as(Flow::serial(LIMITS.bytes), store, delivered, encoder).await
+}
+
+async fn start_as(flow: Flow, store: SqliteStore, delivered: &Delivered, encoder: &str) -> World {
     let (stop, halt) = shutdown::channel();
     let metrics = Arc::new(Metrics::new(0));
     let reporter = Reporter::new(&Arc::new(Health::default()), &metrics, Instant::now());
@@ -159,12 +186,13 @@ async fn start(store: SqliteStore, delivered: &Delivered, encoder: &str) -> Worl
         gate: Gate::new(&random),
         encoder,
         limits: LIMITS,
-        flow: Flow::serial(LIMITS.bytes),
+        flow,
         positions: shared.positions,
         clock: Clock::of(|| 0),
         random: random.clone(),
         metrics: Arc::clone(&metrics),
         reporter,
+        reopening: halt.reopening(),
         shutdown: halt,
         last_send: Duration::from_secs(1),
         once: false,
@@ -215,6 +243,15 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
         yield_now().await;
+    }
+}
+
+/// Waits for a condition while the time passes.
+async fn in_time(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what} did not come");
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -490,6 +527,24 @@ async fn a_receiver_that_refuses_most_of_what_it_is_sent_quarantines_nothing_and
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_sink_has_not_sent_yet_of_a_batch_is_its_next_request_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start(open(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.answer(|request| {
+        let first = Selection::from(request.events.first().unwrap()..request.events.first().unwrap() + 1);
+        Ok((request.events.count() > 1).then_some(Delivery::Begun(first)))
+    });
+    let began = Instant::now();
+    world.deliver(part("a", 0, 4)).await;
+    assert_eq!(
+        (world.delivered.batches(), world.lines()),
+        (vec![1; 4], [0, 1, 2, 3].map(|n| format!("a {n}")).to_vec())
+    );
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!((world.metrics.sink_retries.value(["out"]), world.cursor("a").await), (0, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_neither_taken_nor_refused_is_sent_again_and_not_before_the_receiver_wants_it() {
     let directory = tempfile::tempdir().unwrap();
     let world = start(open(directory.path()), &Delivered::default(), "e").await;
@@ -510,21 +565,104 @@ async fn what_is_neither_taken_nor_refused_is_sent_again_and_not_before_the_rece
 async fn what_the_receiver_has_yet_to_acknowledge_is_asked_for_and_sent_again_only_where_it_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let world = start(open(directory.path()), &Delivered::default(), "e").await;
-    let pending = |request: &Request| Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))));
-    world.delivered.received().acknowledges = Some(Acknowledgement::NotYet);
-    world.delivered.answer(pending);
+    world.delivered.leave_pending(|_| Acknowledgement::NotYet);
     let part = world.offer(part("a", 0, 2)).await;
     until("the seal", || part.progress() == (1, 0)).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(part.progress(), (1, 0), "it is not acknowledged");
-    world.delivered.received().acknowledges = Some(Acknowledgement::Lost);
+    world.delivered.leave_pending(|_| Acknowledgement::Lost);
     world.delivered.answer(|_| Ok(None));
     part.done().await;
     assert_eq!(world.delivered.batches(), [2]);
-    world.delivered.answer(pending);
-    world.delivered.received().acknowledges = Some(Acknowledgement::Taken);
+    world.delivered.leave_pending(|_| Acknowledgement::Taken);
     world.deliver(self::part("a", 2, 3)).await;
     assert_eq!((world.delivered.batches(), world.cursor("a").await), (vec![2], 3), "not sent once more");
+}
+
+/// A receiver that acknowledges later: requests of two events, four at once.
+fn acknowledging() -> Flow {
+    Flow {
+        request: RequestLimits { bytes: 1000, events: 2, envelope_bytes: 0, fixed_bytes: 0 },
+        in_flight: 4,
+        window: 2,
+        acknowledged_within: Duration::from_secs(300),
+        knows_repeats: false,
+        ..Flow::serial(LIMITS.bytes)
+    }
+}
+
+impl World {
+    /// Waits until the store has so many batches under way, with these events acknowledged of each.
+    async fn has_acknowledged(&self, expected: &[&[u32]]) {
+        let began = std::time::Instant::now();
+        loop {
+            let sealed = self.store.sealed(&lane()).await.unwrap();
+            let taken = |progress: &crate::sink::Progress| {
+                let mut awaited = progress.clone();
+                progress.awaited().iter().for_each(|state| _ = awaited.acknowledged(state, Acknowledgement::Lost));
+                let open = awaited.open(&(0..4).into());
+                (0..4).filter(|event| !open.numbers().any(|other| other == *event)).collect::<Vec<u32>>()
+            };
+            let taken: Vec<Vec<u32>> = sealed.iter().map(|sealed| taken(sealed.progress())).collect();
+            if taken == expected {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{taken:?}");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_receiver_acknowledges_is_written_down_since_it_may_tell_it_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start_as(acknowledging(), open_apart(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.leave_pending(|State(id)| match id.ends_with(b".2-3") {
+        true => Acknowledgement::Taken,
+        false => Acknowledgement::NotYet,
+    });
+    let first = world.offer(part("a", 0, 4)).await;
+    until("the seal", || first.progress() == (1, 0)).await;
+    world.has_acknowledged(&[&[2, 3]]).await;
+    let second = world.offer(part("b", 0, 1)).await;
+    let all_but_first = |State(id): &State| match id.ends_with(b".0-1") {
+        true => Acknowledgement::NotYet,
+        false => Acknowledgement::Taken,
+    };
+    world.delivered.leave_pending(all_but_first);
+    until("the seal", || second.progress() == (1, 0)).await;
+    world.has_acknowledged(&[&[2, 3], &[0]]).await;
+    assert_eq!((first.progress(), second.progress()), ((1, 0), (1, 0)));
+    world.delivered.leave_pending(|State(_)| Acknowledgement::Taken);
+    first.done().await;
+    second.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_acknowledgement_ever_comes_the_sink_is_parked_and_one_request_probes() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = start_as(acknowledging(), open_apart(directory.path()), &Delivered::default(), "e").await;
+    // When each was sent, and how often the sink was parked by then.
+    let sent: Arc<Mutex<Vec<(Instant, u64)>>> = Arc::default();
+    let (times, metrics) = (Arc::clone(&sent), Arc::clone(&world.metrics));
+    world.delivered.leave_pending(|_| Acknowledgement::NotYet);
+    world.delivered.answer(move |request| {
+        times.lock().unwrap().push((Instant::now(), metrics.sink_batches.value(["out", "misconfigured"])));
+        Ok(Some(Delivery::Pending(State(request.id.as_bytes().into()))))
+    });
+    let times = || sent.lock().unwrap().clone();
+    let part = world.offer(part("a", 0, 8)).await;
+    in_time("all are sent again", || times().len() == 8).await;
+    let waited = times()[4].0 - times()[3].0;
+    assert!((300..=310).contains(&waited.as_secs()) && times()[7].1 == 0, "{waited:?}; it is not parked yet");
+    in_time("the sink is parked", || world.handle.is_failing()).await;
+    in_time("probes", || times().len() == 18).await;
+    assert!(world.handle.is_failing());
+    let gaps: Vec<u64> = times()[8..].windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs()).collect();
+    assert!(gaps.iter().all(|gap| (260..=350).contains(gap)), "one in five minutes: {gaps:?}");
+    world.delivered.received().acknowledges = Some(Box::new(|_| Acknowledgement::Taken));
+    part.done().await;
+    assert!(!world.handle.is_failing());
 }
 
 #[tokio::test(start_paused = true)]

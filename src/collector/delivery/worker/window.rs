@@ -109,6 +109,12 @@ impl UnderWay {
         }
     }
 
+    /// The receiver read no further than an event that it does not take. The others are sent in halves, so that many such
+    /// events of one request cost in proportion.
+    pub(super) fn reopen_in_halves(&mut self, events: &Selection) {
+        events.halves().iter().for_each(|half| self.reopen(half));
+    }
+
     /// What is to be sent next.
     pub(super) fn next_run(&mut self) -> Option<Run> {
         let run = self.runs.pop_front()?;
@@ -128,6 +134,13 @@ impl UnderWay {
         self.progress.taken(&run.events);
         self.went_through(run);
         self.receipt = (receipt.state().is_some()).then_some(receipt);
+    }
+
+    /// These of its events were taken, and the others are to be sent next.
+    pub(super) fn begun(&mut self, run: &Run, taken: &Selection) {
+        self.progress.taken(taken);
+        self.went_through(run);
+        self.reopen(&run.events);
     }
 
     /// Something of the request was taken.
@@ -286,6 +299,24 @@ mod tests {
         let mut batch = under_way(&["a", &long, "b"], limits(9));
         assert_eq!(refused(&batch), [1]);
         assert_eq!(send(&mut batch, &[]), 1);
+        assert!(batch.receipt().is_some());
+    }
+
+    #[test]
+    fn many_events_that_end_what_a_receiver_reads_cost_in_proportion() {
+        let events: Vec<String> = (0..1024).map(|number| number.to_string()).collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        let mut batch = under_way(&events, RequestLimits { bytes: 100_000, ..limits(1024) });
+        let mut sent = 0;
+        while let Some(run) = batch.next_run() {
+            sent += run.events.count();
+            batch.in_flight -= 1;
+            batch.progress.refused(run.events.first().unwrap(), "bad".into());
+            let left = batch.progress.open(&run.events);
+            batch.reopen_in_halves(&left);
+        }
+        assert_eq!(refused(&batch).len(), 1024);
+        assert!(sent <= 1024 * 10, "each event is sent at most as often as 1024 can be halved: {sent}");
         assert!(batch.receipt().is_some());
     }
 

@@ -1,0 +1,263 @@
+//! Writes events as objects into a bucket, exactly once: an object's key and content follow from the batch as it was sealed,
+//! and S3 writes no object over another.
+//!
+//! Nothing need be stored before the first object is written: the manifest is, and a batch that is made again from it has
+//! the same id and events, hence the same objects. One that S3 has already answers 412, and its metadata tells whose it is.
+
+mod answer;
+
+mod config;
+
+mod objects;
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ServerSideEncryption, StorageClass as S3StorageClass};
+use futures_util::stream::{self, StreamExt as _};
+
+use crate::batch::{Request, RequestLimits, Selection};
+use crate::event::Choices;
+use crate::identity::Identity;
+use crate::identity::fault::{Fault, FaultKind};
+use crate::notification::scan::{Access, S3Client};
+use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
+use answer::{Meaning, advice, meaning};
+use objects::{Layout, Made, Object};
+
+pub use config::{S3Config, StorageClass};
+
+/// A batch is cut when it has so many bytes, or is so old: large objects are cheaper to write and to read.
+const BATCH_BYTES: usize = 16 << 20;
+const GATHERS_FOR: Duration = Duration::from_secs(60);
+/// One lane makes larger objects than several. With two objects under way, it still writes 20 MB/s at 100 ms an object.
+const LANES: u16 = 1;
+const IN_FLIGHT: u16 = 2;
+const WINDOW: u16 = 2;
+/// How many objects of one batch are written at once.
+const PUTS_AT_ONCE: usize = 8;
+/// Beside three times what any request may take, an upload may take a second for each of so many bytes.
+const UPLOAD_BYTES_PER_SEC: usize = 1 << 20;
+/// What an object's metadata says of it, besides what S3 prefixes to each name.
+const BATCH_ID: &str = "auditferry-batch";
+const CONTENT_SHA256: &str = "auditferry-sha256";
+/// No more is told of a value that somebody else wrote.
+const TOLD_CHARS_MAX: usize = 100;
+
+impl Kind for S3Config {
+    fn flow(&self) -> Flow {
+        Flow {
+            batch_bytes: BATCH_BYTES,
+            // Never cut or halved: which events are in an object would depend on what failed.
+            request: RequestLimits::WHOLE,
+            lanes: LANES,
+            in_flight: IN_FLIGHT,
+            window: WINDOW,
+            acknowledged_within: Duration::MAX,
+            knows_repeats: true,
+        }
+    }
+
+    fn gathers_for(&self) -> Option<Duration> {
+        Some(GATHERS_FOR)
+    }
+
+    fn envelope(&self) -> String {
+        let Self { bucket, prefix, compression, endpoint_url, .. } = self;
+        format!("{bucket} {prefix:?} {compression:?} {endpoint_url:?}")
+    }
+
+    fn output(&self) -> Output<'_> {
+        let (bucket, endpoint_url) = (&self.bucket, self.endpoint_url.as_deref());
+        Output::Bucket { bucket, endpoint_url, below: self.prefix.0.beginning() }
+    }
+
+    fn choices(&self) -> Choices {
+        self.known_choices().unwrap_or_default()
+    }
+
+    fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
+        self.problems(problem);
+        if self.known_choices().is_none() {
+            problem("prefix", "expected at most 255 `values`");
+        }
+    }
+
+    fn aws(&self) -> Option<Aws<'_>> {
+        Some(Aws { identity: self.identity.as_deref(), region: self.region.as_deref() })
+    }
+
+    fn open(&self, lanes: u16, identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        let access = Access {
+            region: self.region.clone(),
+            endpoint_url: self.endpoint_url.clone(),
+            path_style: self.path_style,
+            expected_bucket_owner: self.expected_bucket_owner.clone(),
+            ..Access::default()
+        };
+        let client = identity.and_then(|identity| S3Client::open(&access, identity).ok()).ok_or(OpenError::NoRegion)?;
+        let layout = Layout { prefix: self.prefix.0.clone(), choices: self.choices(), compression: self.compression };
+        let bucket = Arc::new(Bucket { client, config: self.clone(), layout });
+        Ok((0..lanes).map(|_| Box::new(S3Sink(Arc::clone(&bucket))) as Box<dyn Sink>).collect())
+    }
+}
+
+impl S3Config {
+    /// Nothing when the prefix tells more values apart than an event's head has room for.
+    fn known_choices(&self) -> Option<Choices> {
+        Choices::new(self.prefix.0.choice().cloned().into_iter().collect())
+    }
+}
+
+/// The bucket as one sink writes to it.
+struct Bucket {
+    client: S3Client,
+    config: S3Config,
+    layout: Layout,
+}
+
+/// One lane. All lanes of a sink share the bucket.
+struct S3Sink(Arc<Bucket>);
+
+impl Sink for S3Sink {
+    fn deliver<'a>(&'a self, request: &'a Request, _now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(self.write(request))
+    }
+}
+
+impl S3Sink {
+    async fn write(&self, request: &Request) -> Result<Delivery, DeliveryError> {
+        let (bucket, own) = (Arc::clone(&self.0), request.clone());
+        // Compressing a batch takes longer than the runtime may be held up.
+        let made = tokio::task::spawn_blocking(move || bucket.layout.objects(&own)).await;
+        let Made { objects, is_more } =
+            made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
+        let mut puts: VecDeque<_> = objects.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
+        // Where the bucket does not take the first, nothing more is sent to it.
+        let first = stream::iter(puts.pop_front()).then(|put| put);
+        let mut puts = pin!(first.chain(stream::iter(puts).buffered(PUTS_AT_ONCE)));
+        let mut taken: Vec<u32> = Vec::new();
+        while let Some(ended) = puts.next().await {
+            match ended {
+                Ok(events) => taken.extend(events.numbers()),
+                Err(error) if taken.is_empty() => return Err(error),
+                // What failed is the first of the next request, and tells why.
+                Err(_) => return Ok(Delivery::Partly { taken: in_order(taken), refused: Vec::new(), after: None }),
+            }
+        }
+        Ok(if is_more { Delivery::Begun(in_order(taken)) } else { Delivery::Taken(Receipt::accepted()) })
+    }
+}
+
+fn in_order(mut numbers: Vec<u32>) -> Selection {
+    numbers.sort_unstable();
+    let mut selection = Selection::default();
+    numbers.into_iter().for_each(|number| selection.push(number));
+    selection
+}
+
+impl Bucket {
+    /// Writes an object unless it is there already. Returns its events.
+    async fn write(&self, batch: &str, object: Object) -> Result<Selection, DeliveryError> {
+        match self.put(batch, &object).await {
+            Ok(()) => Ok(object.events),
+            Err(fault) => match meaning(&fault) {
+                Meaning::Exists => self.compare(batch, &object).await.map(|()| object.events),
+                Meaning::Again => Err(self.again(&object, &fault)),
+                Meaning::Mend => Err(self.to_mend(&object, &fault, advice(&fault))),
+            },
+        }
+    }
+
+    async fn put(&self, batch: &str, object: &Object) -> Result<(), Fault> {
+        let S3Config { bucket, storage_class, kms_key, .. } = &self.config;
+        let upload = u64::try_from(object.bytes.len() / UPLOAD_BYTES_PER_SEC).unwrap_or(u64::MAX);
+        let identity = &self.client.identity;
+        let timeouts = identity.timeouts(2 * identity.request_timeout() + Duration::from_secs(upload));
+        let mut put = self
+            .client
+            .sdk
+            .put_object()
+            .bucket(bucket)
+            .key(&object.key)
+            .if_none_match("*")
+            .content_type("application/x-ndjson")
+            .set_content_encoding(self.layout.compression.content_encoding().map(str::to_owned))
+            .metadata(BATCH_ID, batch)
+            .metadata(CONTENT_SHA256, &object.sha256)
+            .set_expected_bucket_owner(self.client.expected_bucket_owner.clone())
+            .set_storage_class(storage_class.map(named))
+            .body(ByteStream::from(object.bytes.clone()));
+        if let Some(key) = kms_key {
+            put = put.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key).bucket_key_enabled(true);
+        }
+        let overridden = aws_sdk_s3::Config::builder().timeout_config(timeouts);
+        let sent = put.customize().config_override(overridden).send().await;
+        sent.map(drop).map_err(|error| self.fault(Fault::of(&error)))
+    }
+
+    /// Whether the object that is there already is this one.
+    async fn compare(&self, batch: &str, object: &Object) -> Result<(), DeliveryError> {
+        let asked = self.client.sdk.head_object().bucket(&self.config.bucket).key(&object.key);
+        let asked = asked.set_expected_bucket_owner(self.client.expected_bucket_owner.clone()).send().await;
+        let found = match asked {
+            Ok(found) => found.metadata.unwrap_or_default(),
+            Err(error) => {
+                let fault = self.fault(Fault::of(&error));
+                let is_gone = fault.status == Some(404);
+                return Err(match meaning(&fault) {
+                    Meaning::Mend if !is_gone => self.to_mend(
+                        object,
+                        &fault,
+                        "it is there already; allow s3:GetObject on the prefix, so that it can be told whether it is ours",
+                    ),
+                    _ => self.again(object, &fault),
+                });
+            }
+        };
+        let theirs = [BATCH_ID, CONTENT_SHA256].map(|name| found.get(name).map_or("", String::as_str));
+        if theirs == [batch, &object.sha256] {
+            return Ok(());
+        }
+        let [their_batch, their_sha256] = theirs.map(|text| text.chars().take(TOLD_CHARS_MAX).collect::<String>());
+        Err(DeliveryError::Misconfigured(format!(
+            "{} is there already and is another object: its metadata says batch {their_batch:?} and SHA-256 {their_sha256:?}, \
+             ours would say {batch:?} and {:?}; move it away, or set another `prefix`",
+            self.place(object),
+            object.sha256
+        )))
+    }
+
+    /// Credentials that AWS does not know (any more) are replaced where their source has others by now.
+    fn fault(&self, fault: Fault) -> Fault {
+        if fault.blames_credentials() || fault.kind == FaultKind::BadCredentials {
+            self.client.identity.distrust();
+        }
+        fault
+    }
+
+    fn again(&self, object: &Object, fault: &Fault) -> DeliveryError {
+        DeliveryError::unavailable(format!("writing {}: {}", self.place(object), fault.reason))
+    }
+
+    fn to_mend(&self, object: &Object, fault: &Fault, advice: &str) -> DeliveryError {
+        DeliveryError::Misconfigured(format!("writing {}: {}; {advice}", self.place(object), fault.reason))
+    }
+
+    fn place(&self, object: &Object) -> String {
+        format!("s3://{}/{}", self.config.bucket, object.key)
+    }
+}
+
+fn named(class: StorageClass) -> S3StorageClass {
+    match class {
+        StorageClass::Standard => S3StorageClass::Standard,
+        StorageClass::IntelligentTiering => S3StorageClass::IntelligentTiering,
+        StorageClass::StandardIa => S3StorageClass::StandardIa,
+        StorageClass::OnezoneIa => S3StorageClass::OnezoneIa,
+        StorageClass::GlacierIr => S3StorageClass::GlacierIr,
+    }
+}

@@ -1,0 +1,369 @@
+//! Sends events to Splunk's HTTP Event Collector. They are taken once the indexer acknowledges them; without that, once the
+//! collector answers. At least once: the collector cannot tell a repeat.
+
+mod channel;
+
+mod config;
+
+mod reply;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::batch::{Request, RequestLimits, Selection};
+use crate::event::Choices;
+use crate::identity::Identity;
+use crate::sink::http::body::{Compression, Envelope, Format};
+use crate::sink::network::headers_of;
+use crate::sink::{
+    Acknowledgement, Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink, State,
+};
+use crate::transport::{FieldName, Post, Service, ServiceConfig, ServiceError};
+use channel::{ChannelId, Channels, Pass, Ticket};
+use reply::{HecReply, NO_ACKNOWLEDGEMENT, Verdict, delivery, verdict};
+
+pub use config::HecConfig;
+
+const EVENTS: &str = "/services/collector/event";
+const ACKNOWLEDGEMENTS: &str = "/services/collector/ack";
+const JSON: &str = "application/json";
+
+/// A batch is cut when it has so many bytes.
+const BATCH_BYTES: usize = 4 << 20;
+/// The most events of a request.
+const REQUEST_EVENTS: u32 = 10_000;
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object.
+const LANES: u16 = 4;
+const IN_FLIGHT: u16 = 4;
+/// How many batches of a lane may be sealed and not committed. It takes an indexer seconds to acknowledge one.
+const WINDOW: u16 = 2;
+const WINDOW_ACKNOWLEDGED: u16 = 4;
+/// Whether a collector answers questions is tried with this number: it forgets a number once it said that it is indexed.
+const NEVER_GIVEN: u64 = i32::MAX as u64;
+/// As much of an answer is read.
+const REPLY_BYTES_MAX: usize = 64 << 10;
+/// One question asks about so many numbers: its answer has at most 30 bytes for each.
+const NUMBERS_ASKED: usize = 1000;
+
+const UNACKNOWLEDGED: &str = "without acknowledgement Splunk may still lose what it has answered; Splunk Enterprise has it \
+     (`acknowledge = true`), Splunk Cloud has not";
+const COUNTS_ANEW: &str = "it numbers its acknowledgements anew: it was restarted, or a load balancer without sticky sessions spreads \
+     requests over several collectors; the request is sent again over another channel";
+
+/// `type = "splunk_hec"`.
+#[derive(Clone, Debug)]
+pub struct HecKind {
+    service: ServiceConfig,
+    profile: Arc<Profile>,
+    choices: Choices,
+}
+
+/// What is sent, and what makes it taken.
+#[derive(Clone, Debug)]
+struct Profile {
+    envelope: Envelope,
+    compression: Compression,
+    request_bytes: u64,
+    acknowledge: bool,
+    acknowledged_within: Duration,
+    /// What is wrong with the configuration: a key, and why.
+    problems: Vec<(&'static str, String)>,
+}
+
+impl Kind for HecKind {
+    fn flow(&self) -> Flow {
+        let Profile { envelope, request_bytes, acknowledge, acknowledged_within, .. } = &*self.profile;
+        let envelope_bytes = envelope.bytes();
+        Flow {
+            batch_bytes: BATCH_BYTES,
+            request: RequestLimits { bytes: *request_bytes, events: REQUEST_EVENTS, envelope_bytes, fixed_bytes: 1 },
+            lanes: LANES,
+            in_flight: IN_FLIGHT,
+            window: if *acknowledge { WINDOW_ACKNOWLEDGED } else { WINDOW },
+            acknowledged_within: *acknowledged_within,
+            knows_repeats: false,
+        }
+    }
+
+    fn envelope(&self) -> String {
+        let Profile { envelope, compression, .. } = &*self.profile;
+        format!("{envelope:?} {compression:?}")
+    }
+
+    fn service(&self) -> Option<&ServiceConfig> {
+        Some(&self.service)
+    }
+
+    fn output(&self) -> Output<'_> {
+        Output::Shared
+    }
+
+    fn caveat(&self) -> Option<&'static str> {
+        (!self.profile.acknowledge).then_some(UNACKNOWLEDGED)
+    }
+
+    fn choices(&self) -> Choices {
+        self.choices.clone()
+    }
+
+    fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
+        self.service.check(problem);
+        self.profile.problems.iter().for_each(|(key, message)| problem(key, message));
+    }
+
+    fn open(&self, lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
+        let service = Arc::new(Service::open(self.service.clone())?);
+        let lane = || HecSink {
+            service: Arc::clone(&service),
+            profile: Arc::clone(&self.profile),
+            channels: Mutex::default(),
+            ended: Notify::new(),
+        };
+        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+    }
+}
+
+/// One lane. All lanes of a sink share the service; each has channels of its own.
+struct HecSink {
+    service: Arc<Service>,
+    profile: Arc<Profile>,
+    channels: Mutex<Channels>,
+    /// A request ended.
+    ended: Notify,
+}
+
+impl Sink for HecSink {
+    fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery> {
+        Box::pin(self.send(request, now_ms))
+    }
+
+    fn acknowledged<'a>(&'a self, pending: &'a [State], now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
+        Box::pin(self.ask_all(pending, now_ms))
+    }
+}
+
+/// What was answered, what that means, and in which words.
+type Said = (Option<HecReply>, Verdict, String);
+
+/// What a collector says when it is asked which numbers of a channel are indexed.
+enum Asked {
+    Numbers(BTreeMap<u64, bool>),
+    /// It knows no such channel, and why.
+    NoChannel(String),
+    /// It acknowledges nothing, and why.
+    Never(String),
+}
+
+impl HecSink {
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
+        let (profile, own) = (Arc::clone(&self.profile), request.clone());
+        // Encoding and compressing a request takes longer than the runtime may be held up.
+        let made = tokio::task::spawn_blocking(move || profile.body(&own)).await;
+        let body = made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+        if !self.profile.acknowledge {
+            let (_, verdict, reason) = self.post(body, None, now_ms).await?;
+            return delivery(request, verdict, reason, |_| Ok(Delivery::Taken(Receipt::accepted())));
+        }
+        let mut under_way = self.begin(request, now_ms).await?;
+        let (reply, verdict, reason) = self.post(body, Some(under_way.pass.channel), now_ms).await?;
+        // Whatever else answers stands before the collector, which may have given a number.
+        under_way.may_have_a_number = reply.is_none_or(|reply| reply.code.is_none());
+        let verdict = match verdict {
+            // What came before was taken and is not acknowledged: only the whole of a request has a number.
+            Verdict::AgainFrom { after, .. } => Verdict::Again { after },
+            other => other,
+        };
+        let pass = under_way.pass;
+        let delivered = delivery(request, verdict, reason, |ack| self.numbered(&pass, &request.id, ack))?;
+        Ok(match delivered {
+            Delivery::Partly { refused, after, .. } => Delivery::Partly { taken: Selection::default(), refused, after },
+            other => other,
+        })
+    }
+
+    /// The collector read a request, and gave this number for it.
+    fn numbered(&self, pass: &Pass, request: &str, ack: Option<u64>) -> Result<Delivery, DeliveryError> {
+        let Some(number) = ack else {
+            self.channels().give_up(pass.channel);
+            return Err(DeliveryError::Misconfigured(NO_ACKNOWLEDGEMENT.to_owned()));
+        };
+        let ticket = self.channels().given(pass, request, number);
+        ticket.map(|ticket| Delivery::Pending(ticket.to_state())).ok_or_else(|| DeliveryError::unavailable(COUNTS_ANEW))
+    }
+
+    /// The channel to send over, about which the collector answers questions. One that acknowledges nothing is sent nothing.
+    async fn begin(&self, request: &Request, now_ms: i64) -> Result<RequestUnderWay<'_>, DeliveryError> {
+        let pass = self.channels().pass(&request.id, ChannelId::new(&request.id, now_ms));
+        let mut under_way = RequestUnderWay { sink: self, pass, may_have_a_number: false };
+        if !pass.is_answered {
+            match self.ask(pass.channel, &[NEVER_GIVEN], now_ms).await? {
+                Asked::Numbers(_) => self.channels().answers(pass.channel),
+                Asked::NoChannel(reason) | Asked::Never(reason) => return Err(DeliveryError::Misconfigured(reason)),
+            }
+        }
+        under_way.may_have_a_number = true;
+        Ok(under_way)
+    }
+
+    async fn post(&self, body: Bytes, channel: Option<ChannelId>, now_ms: i64) -> Result<Said, DeliveryError> {
+        let mut headers = headers_of(JSON, self.profile.compression)?;
+        if let Some(channel) = channel {
+            headers
+                .set(&FieldName::from_static("x-splunk-request-channel"), &channel.guid())
+                .map_err(ServiceError::from)?;
+        }
+        let post = Post { path: EVENTS, query: &[], headers, body, reply_bytes_max: REPLY_BYTES_MAX };
+        self.said(&post, now_ms).await
+    }
+
+    /// Which of these numbers of a channel are indexed.
+    async fn ask(&self, channel: ChannelId, numbers: &[u64], now_ms: i64) -> Result<Asked, DeliveryError> {
+        let body = serde_json::json!({ "acks": numbers }).to_string().into();
+        let (query, headers) = (&[("channel", &*channel.guid())], headers_of(JSON, Compression::None)?);
+        let post = Post { path: ACKNOWLEDGEMENTS, query, headers, body, reply_bytes_max: REPLY_BYTES_MAX };
+        let (reply, verdict, reason) = self.said(&post, now_ms).await?;
+        match (reply, verdict) {
+            (Some(HecReply { code: Some(10 | 11), .. }), _) => Ok(Asked::NoChannel(reason)),
+            (Some(HecReply { code: Some(14), .. }), _) => Ok(Asked::Never(reason)),
+            // Its answers to questions have no code.
+            (Some(HecReply { code: None | Some(0), acks, .. }), _) if !acks.is_empty() => Ok(Asked::Numbers(acks)),
+            (_, Verdict::Again { after } | Verdict::AgainFrom { after, .. }) => {
+                Err(DeliveryError::Unavailable { reason, after })
+            }
+            _ => Err(DeliveryError::Misconfigured(format!("it does not say what is indexed: {reason}"))),
+        }
+    }
+
+    /// What the collector answers, what that means, and in which words.
+    async fn said(&self, post: &Post<'_>, now_ms: i64) -> Result<Said, DeliveryError> {
+        let answer = self.service.post(post, now_ms).await?;
+        let (status, mut reason) = (answer.reply.status, answer.reason());
+        if let Some(error) = &answer.reply.cut
+            && (200..300).contains(&status)
+        {
+            return Err(DeliveryError::unavailable(format!("its answer did not come whole: {error}")));
+        }
+        let reply = HecReply::read(&answer.reply.body);
+        let verdict = verdict(status, reply.as_ref(), answer.reply.retry_after.as_deref(), now_ms);
+        if let Verdict::Misconfigured(what) | Verdict::MisconfiguredAt(_, what) = &verdict {
+            reason = format!("{what} ({reason})");
+        }
+        Ok((reply, verdict, reason))
+    }
+
+    /// Asks about each channel in one request. An answer that came is given out, whatever becomes of the others: the collector
+    /// forgets what it has once said to be indexed.
+    async fn ask_all(&self, pending: &[State], now_ms: i64) -> Result<Vec<Acknowledgement>, DeliveryError> {
+        let tickets: Vec<Option<Ticket>> = pending.iter().map(Ticket::from_state).collect();
+        let mut channels: BTreeMap<ChannelId, Vec<u64>> = BTreeMap::new();
+        for ticket in tickets.iter().flatten() {
+            channels.entry(ticket.channel).or_default().push(ticket.number);
+        }
+        let mut questions: Vec<(ChannelId, &[u64])> = Vec::new();
+        for (channel, numbers) in &channels {
+            questions.extend(numbers.chunks(NUMBERS_ASKED).map(|numbers| (*channel, numbers)));
+        }
+        let mut answers: BTreeMap<Ticket, Acknowledgement> = BTreeMap::new();
+        for (channel, numbers) in questions {
+            match self.ask_one(channel, numbers, now_ms).await {
+                Ok(answered) => {
+                    answers.extend(answered.into_iter().map(|(number, answer)| (Ticket { channel, number }, answer)));
+                }
+                Err(error) if answers.is_empty() => return Err(error),
+                // It is asked again with the next question.
+                Err(_) => break,
+            }
+        }
+        let answer = |ticket: &Option<Ticket>| match ticket {
+            Some(ticket) => answers.get(ticket).copied().unwrap_or(Acknowledgement::NotYet),
+            None => Acknowledgement::Lost,
+        };
+        Ok(tickets.iter().map(answer).collect())
+    }
+
+    /// Waits until all has ended that is under way over a channel: of a collector that was restarted, it is known by its answers.
+    /// Each ends within the timeout of a request.
+    async fn settled(&self, channel: ChannelId) {
+        let before = self.channels().now();
+        loop {
+            let ended = self.ended.notified();
+            if self.channels().is_settled(channel, before) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// What is known of each of these numbers of a channel.
+    async fn ask_one(
+        &self,
+        channel: ChannelId,
+        numbers: &[u64],
+        now_ms: i64,
+    ) -> Result<Vec<(u64, Acknowledgement)>, DeliveryError> {
+        let all = |answer| Ok(numbers.iter().map(|number| (*number, answer)).collect());
+        if self.channels().is_lost(channel) {
+            return all(Acknowledgement::Lost);
+        }
+        let asked = self.ask(channel, numbers, now_ms).await;
+        match asked.inspect_err(|_| self.channels().leave(channel))? {
+            Asked::Numbers(indexed) => {
+                if indexed.values().any(|is_indexed| *is_indexed) {
+                    self.settled(channel).await;
+                }
+                let channels = self.channels();
+                let answer = |number: u64| {
+                    let is_indexed = indexed.get(&number).copied().unwrap_or(false);
+                    channels.means(Ticket { channel, number }, is_indexed)
+                };
+                Ok(numbers.iter().map(|number| (*number, answer(*number))).collect())
+            }
+            Asked::NoChannel(_) if !self.channels().is_current(channel) => all(Acknowledgement::Lost),
+            Asked::Never(_) if !self.profile.acknowledge => all(Acknowledgement::Lost),
+            Asked::NoChannel(reason) | Asked::Never(reason) => Err(DeliveryError::Misconfigured(reason)),
+        }
+    }
+}
+
+/// A request over a channel. When it is dropped it has ended.
+struct RequestUnderWay<'a> {
+    sink: &'a HecSink,
+    pass: Pass,
+    /// Whether the collector may have given it a number that is not known.
+    may_have_a_number: bool,
+}
+
+impl Drop for RequestUnderWay<'_> {
+    fn drop(&mut self) {
+        let mut channels = self.sink.channels();
+        if self.may_have_a_number {
+            channels.unanswered(&self.pass)
+        } else {
+            channels.answered(&self.pass)
+        }
+        self.sink.ended.notify_waiters();
+    }
+}
+
+impl Profile {
+    fn body(&self, request: &Request) -> Bytes {
+        let mut text = Vec::new();
+        for event in request.events() {
+            Format::Ndjson.begin_event(text.is_empty(), &mut text);
+            self.envelope.write(request, &event, Format::Ndjson, &mut text);
+        }
+        Format::Ndjson.end(&mut text);
+        self.compression.compressed(text).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;
