@@ -42,9 +42,10 @@ fn in_the_simulation_each_class_of_receiver_loses_nothing_and_sees_what_it_must_
         let mut all: BTreeMap<&str, u64> = BTreeMap::new();
         for gates in (10..58).step_by(2) {
             let writes = (0..4).map(|object| write(2, object, Change::Append(10)));
-            let kill = (2000, Happening::Kill { gates });
-            let happenings = writes.chain([kill, write(70, 0, APPEND)]).collect();
-            let tally = holds(one(busy(class)), 80, happenings);
+            let sent_ms = 2000 + busy(class).gathers_for().map_or(0, |wait| wait.as_millis() as u64);
+            let kill = (sent_ms, Happening::Kill { gates });
+            let happenings = writes.chain([kill, write(150, 0, APPEND)]).collect();
+            let tally = holds(one(busy(class)), 160, happenings);
             assert_eq!(tally.ends["at a gate"], 1, "{class:?}");
             for (why, count) in repeats(&tally) {
                 // A process ends with as much under way as its lanes have: two requests of three events each.
@@ -63,15 +64,15 @@ fn in_the_simulation_batches_that_were_sealed_under_other_lanes_and_requests_are
         let before = busy(class);
         let after = SinkSetting { lanes: 3, in_flight: 1, request_events: before.request_events.map(|_| 2), ..before };
         let happenings = vec![
-            refuses(1, 0, 60),
+            refuses(1, 0, 110),
             write(2, 0, APPEND),
             write(2, 1, APPEND),
-            at(30, Happening::Reconfigure { sink: 0, to: after }),
-            write(120, 0, APPEND),
-            at(130, Happening::Kill { gates: 0 }),
-            write(200, 1, APPEND),
+            at(90, Happening::Reconfigure { sink: 0, to: after }),
+            write(220, 0, APPEND),
+            at(230, Happening::Kill { gates: 0 }),
+            write(300, 1, APPEND),
         ];
-        let tally = holds(one(before), 210, happenings);
+        let tally = holds(one(before), 310, happenings);
         assert_eq!(repeats(&tally), BTreeMap::new(), "{class:?}");
         assert_eq!(tally.faults.get("batch cannot be made again"), None, "{class:?}");
     }
@@ -83,12 +84,12 @@ fn in_the_simulation_a_batch_that_was_sealed_in_another_encoding_is_delivered_in
         let before = busy(class);
         let after = SinkSetting { encoding: Encoding::Ocsf, ..before };
         let happenings = vec![
-            refuses(1, 0, 60),
+            refuses(1, 0, 160),
             write(2, 0, APPEND),
-            at(30, Happening::Reconfigure { sink: 0, to: after }),
-            write(120, 0, APPEND),
+            at(90, Happening::Reconfigure { sink: 0, to: after }),
+            write(240, 0, APPEND),
         ];
-        let tally = holds(one(before), 130, happenings);
+        let tally = holds(one(before), 250, happenings);
         assert!(tally.faults["batch cannot be made again"] > 0, "{class:?}");
         assert_eq!(repeats(&tally), BTreeMap::new(), "{class:?}: the receiver has had nothing of it");
     }
