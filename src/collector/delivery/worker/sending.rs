@@ -263,9 +263,10 @@ impl LaneSender {
         self.note_surely(at).await
     }
 
-    /// Whether this batch and all before it are complete.
+    /// Whether this batch and all before it are complete, and no storm of refused events may put off their commits.
     fn is_committed_next(&self, at: usize) -> bool {
-        self.window.iter().take(at + 1).all(UnderWay::is_complete)
+        let is_refused = |one: &UnderWay| one.progress.refused_events().next().is_some();
+        self.window.iter().take(at + 1).all(|one| one.is_complete() && !is_refused(one))
     }
 
     async fn note_surely(&mut self, at: usize) -> Result<(), WorkerError> {

@@ -527,6 +527,27 @@ async fn a_receiver_that_refuses_most_of_what_it_is_sent_quarantines_nothing_and
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_taken_of_a_batch_that_is_part_of_a_storm_is_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let flow = Flow { knows_repeats: false, ..Flow::serial(LIMITS.bytes) };
+    let world = start_as(flow, open_apart(directory.path()), &Delivered::default(), "e").await;
+    world.delivered.answer(|request| {
+        let (mut taken, mut refused) = (Selection::default(), Vec::new());
+        for event in request.events.numbers() {
+            match event < 10 {
+                true => taken.push(event),
+                false => refused.push((event, "no such index".into())),
+            }
+        }
+        Ok(Some(Delivery::Partly { taken, refused, after: None }))
+    });
+    let part = world.offer(part("a", 0, 50)).await;
+    in_time("the sink is parked", || part.progress() == (1, 0) && world.handle.is_failing()).await;
+    let sealed = world.store.sealed(&lane()).await.unwrap();
+    assert_eq!(sealed[0].progress().open(&(0..10).into()).count(), 0, "a process that ended now would send them again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_sink_has_not_sent_yet_of_a_batch_is_its_next_request_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let world = start(open(directory.path()), &Delivered::default(), "e").await;
