@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What every reading may take without asking anyone.
-pub const BASE_BYTES: usize = 1 << 20;
+pub(crate) const BASE_BYTES: usize = 1 << 20;
 
 /// Who lends memory to a reading.
 pub trait Lender: Send + Sync {

@@ -22,14 +22,14 @@ const BODY_BYTES_MAX: usize = 256 << 10;
 
 /// What the daemon answered.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub status: StatusCode,
     pub body: String,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub(crate) enum AskError {
     #[error("admin.listen has port 0, so that the daemon's port is not known; configure a port")]
     AnyPort,
     #[error("cannot connect to the daemon at {listen}: {source}")]
@@ -42,7 +42,7 @@ pub enum AskError {
 }
 
 /// Asks for a page, such as `/livez`, of the daemon that was configured to listen there.
-pub async fn ask(listen: &Listen, page: &str) -> Result<Answer, AskError> {
+pub(crate) async fn ask(listen: &Listen, page: &str) -> Result<Answer, AskError> {
     ask_within(ANSWER_TIMEOUT, listen, page).await
 }
 

@@ -14,7 +14,7 @@ use crate::config::Listen;
 const SOCKET_MODE: u32 = 0o660;
 
 /// Listens on an address or at a path.
-pub enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -25,7 +25,7 @@ impl Listener {
     ///
     /// # Errors
     /// Another process answers there, or the path names something that is no socket, which is left as it is.
-    pub async fn bind(listen: &Listen) -> io::Result<(Self, Option<SocketFile>)> {
+    pub(crate) async fn bind(listen: &Listen) -> io::Result<(Self, Option<SocketFile>)> {
         match listen {
             Listen::Tcp(address) => Ok((Self::Tcp(TcpListener::bind(address).await?), None)),
             Listen::Unix(path) => {
@@ -44,7 +44,7 @@ impl Listener {
     }
 
     /// The address that was bound: with port 0, the port that the system chose.
-    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+    pub(crate) fn address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Some),
             Self::Unix(_) => Ok(None),
@@ -54,7 +54,7 @@ impl Listener {
 
 /// The file of a bound socket, removed when dropped unless another file has taken its name.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,

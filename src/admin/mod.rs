@@ -22,8 +22,8 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::{self, Now};
 
-pub use client::{Answer, AskError, ask};
-pub use listener::{Listener, SocketFile};
+pub(crate) use client::{Answer, AskError, ask};
+pub(crate) use listener::{Listener, SocketFile};
 
 /// How long one connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ const REQUEST_BYTES_MAX: usize = 16 << 10;
 
 /// What is served.
 #[derive(Clone)]
-pub struct State {
+pub(crate) struct State {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub now: Arc<dyn Fn() -> Now + Send + Sync>,
@@ -46,7 +46,7 @@ pub struct State {
 /// and every sink were opened and every identity was asked for credentials, else 503 naming what is missing; either way
 /// with a line for each feed, queue, sink and identity that stands still, since when and why. It stays 200 then: a restart
 /// would not help. `GET /status`: all that is known of each of them, as JSON.
-pub async fn serve(listener: &Listener, state: &State) -> io::Error {
+pub(crate) async fn serve(listener: &Listener, state: &State) -> io::Error {
     tokio::select! {
         failed = lane(listener, state) => failed,
         failed = lane(listener, state) => failed,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 /// What a buffer has room for: a part, and an event beyond it.
-pub const BUFFER_BYTES: usize = 768 << 10;
+pub(crate) const BUFFER_BYTES: usize = 768 << 10;
 
 /// So many buffers are kept that nobody uses.
 const IDLE_MAX: usize = 32;

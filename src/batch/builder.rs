@@ -10,7 +10,7 @@ const ITEMS_MAX: usize = 4096;
 
 /// When a batch is cut.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     pub bytes: usize,
     pub events: usize,
     pub age: Duration,
@@ -20,7 +20,7 @@ pub struct Limits {
 
 /// The items of the next batch.
 #[derive(Debug)]
-pub struct Builder<T> {
+pub(crate) struct Builder<T> {
     limits: Limits,
     items: Vec<T>,
     bytes: usize,
@@ -28,39 +28,39 @@ pub struct Builder<T> {
 }
 
 impl<T> Builder<T> {
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { limits, items: Vec::new(), bytes: 0, events: 0 }
     }
 
-    pub fn push(&mut self, item: T, bytes: usize, events: usize) {
+    pub(crate) fn push(&mut self, item: T, bytes: usize, events: usize) {
         self.items.push(item);
         self.bytes += bytes;
         self.events += events;
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// Whether the batch has no room for more.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.bytes >= self.limits.bytes || self.events >= self.limits.events || self.items.len() >= ITEMS_MAX
     }
 
     /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` tells
     /// whether anything else is on its way. A batch is not cut because its sink is free.
-    pub fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
+    pub(crate) fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
         let is_awaited = more || self.limits.gathers;
         !self.is_empty() && (!is_awaited || self.is_full() || self.patience(waited, idle).is_zero())
     }
 
     /// How much longer the batch waits for more.
-    pub fn patience(&self, waited: Duration, idle: Duration) -> Duration {
+    pub(crate) fn patience(&self, waited: Duration, idle: Duration) -> Duration {
         let age = self.limits.age.saturating_sub(waited);
         if self.limits.gathers { age } else { age.min(IDLE.saturating_sub(idle)) }
     }
 
-    pub fn take(&mut self) -> Vec<T> {
+    pub(crate) fn take(&mut self) -> Vec<T> {
         self.bytes = 0;
         self.events = 0;
         std::mem::take(&mut self.items)

@@ -18,10 +18,12 @@ use crate::event::{Encoded, Head};
 use crate::notification::ObjectId;
 use crate::object::Version;
 
-pub use buffers::{BUFFER_BYTES, Buffers};
-pub use builder::{Builder, Limits};
-pub use manifest::{Manifest, PieceMark, SealedPart};
-pub use request::{Request, RequestEvent, RequestLimits, Selection};
+pub(crate) use buffers::BUFFER_BYTES;
+pub use buffers::Buffers;
+pub(crate) use builder::{Builder, Limits};
+pub(crate) use manifest::{Manifest, PieceMark, SealedPart};
+pub(crate) use request::RequestEvent;
+pub use request::{Request, RequestLimits, Selection};
 
 /// One of a sink's streams of batches. An object's records go by one lane, and each lane has a sequence of its own.
 #[derive(Clone, PartialEq, Eq, Debug)]

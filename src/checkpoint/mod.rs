@@ -24,22 +24,24 @@ mod conformance;
 
 use std::sync::Arc;
 
-pub use backlog::{Addition, Backlog, BacklogEntry, BacklogPlace, UnreadCount, UnreadObject};
-pub use error::{Answer, StoreError};
-pub use positions::{
-    Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineChange, Seal, Sealed, SinkPosition,
-    UnreadableVersion,
+pub(crate) use backlog::{Addition, Backlog, BacklogEntry, BacklogPlace, UnreadCount, UnreadObject};
+pub use error::Answer;
+pub(crate) use error::StoreError;
+pub use positions::SinkPosition;
+pub(crate) use positions::{
+    Committed, Finish, GapChange, ObjectPosition, Passed, Positions, QuarantineChange, Seal, Sealed, UnreadableVersion,
 };
-pub use quarantine::{
-    Asked, KeptEvent, KeptRecord, Quarantine, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement,
-    Request, Retried,
+pub use quarantine::Quarantine;
+pub(crate) use quarantine::{
+    Asked, KeptEvent, KeptRecord, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement, Request, Retried,
 };
-pub use sqlite::{
-    BackupError, CACHE_BYTES, DiskScratch, Durability, Entry, Inspection, Kind, OpenError, Selection, SqliteStore,
-    UnroutedSelection, Writing, back_up,
-};
-pub use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
-pub use upkeep::{Forgotten, Freshness, Upkeep};
+pub(crate) use sqlite::BackupError;
+pub(crate) use sqlite::OpenError;
+pub(crate) use sqlite::{CACHE_BYTES, UnroutedSelection};
+pub use sqlite::{DiskScratch, Durability, Inspection, Selection, SqliteStore, Writing, back_up};
+pub(crate) use sqlite::{Entry, Kind};
+pub(crate) use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
+pub(crate) use upkeep::{Forgotten, Freshness, Upkeep};
 
 /// A checkpoint store, by what it does for whom. Cheap to clone; closed when the last clone is gone.
 #[derive(Clone)]

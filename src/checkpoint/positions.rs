@@ -270,6 +270,8 @@ pub struct Finish {
     pub changed: bool,
     /// The newest event that every sink has had of it, where it is newer than the stored one.
     pub fresh: Option<Freshness>,
+    /// The reading ended a while ago: where another version was read to its end since, nothing is recorded.
+    pub is_late: bool,
     /// Milliseconds since the epoch.
     pub now_ms: i64,
 }

@@ -9,34 +9,34 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Full jitter over an exponential: between half and all of 0.5 s, 1 s, 2 s, ... up to the limit.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     attempts: u32,
     longest: Duration,
     random: Random,
 }
 
 impl Backoff {
-    pub fn new(random: &Random) -> Self {
+    pub(crate) fn new(random: &Random) -> Self {
         Self { attempts: 0, longest: LONGEST, random: random.clone() }
     }
 
     /// No wait is longer than `longest`.
-    pub fn up_to(self, longest: Duration) -> Self {
+    pub(crate) fn up_to(self, longest: Duration) -> Self {
         Self { longest, ..self }
     }
 
     /// Begins with the shortest wait again.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.attempts = 0;
     }
 
     /// How many waits there have been.
-    pub fn attempts(&self) -> u32 {
+    pub(crate) fn attempts(&self) -> u32 {
         self.attempts
     }
 
     /// The next wait.
-    pub fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(1 << self.attempts.min(16)).min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
         wait / 2 + (wait / 2).mul_f64(self.random.fraction())

@@ -37,6 +37,6 @@ impl fmt::Debug for Clock {
 }
 
 /// Milliseconds since `began`, on the monotonic clock.
-pub fn since_ms(began: Instant) -> u64 {
+pub(crate) fn since_ms(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,14 @@
 //! Moves one change along the whole path. The only folder that spawns, sleeps, retries, reads the clock and logs.
 
-pub mod backoff;
+pub(crate) mod backoff;
 
 mod budget;
 
 mod build;
 
-pub mod clock;
+pub(crate) mod clock;
 
-pub mod compute;
+pub(crate) mod compute;
 
 mod delivery;
 
@@ -28,7 +28,7 @@ mod progress;
 
 mod pump;
 
-pub mod random;
+pub(crate) mod random;
 
 mod report;
 
@@ -40,7 +40,7 @@ mod schedule;
 
 mod services;
 
-pub mod shutdown;
+pub(crate) mod shutdown;
 
 mod sink_test;
 
@@ -52,7 +52,7 @@ mod users;
 
 mod watch;
 
-pub mod world;
+pub(crate) mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 pub use error::Error;
-pub use sink_test::{SinkTestError, SinkTestStep, test_sink};
+pub(crate) use sink_test::{SinkTestError, SinkTestStep, test_sink};
 
 use crate::checkpoint::{Store, StoreError};
 use crate::collector::budget::Budget;
@@ -99,7 +99,7 @@ pub enum Mode {
 ///
 /// # Errors
 /// What could not be opened at the start, or what failed so that nothing can be promised any more.
-pub async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
+pub(crate) async fn run(config: Config, mode: Mode, shutdown: Shutdown) -> Result<(), Error> {
     let world = build::world(&config).await?;
     run_in(world, config, mode, shutdown).await
 }

@@ -104,7 +104,7 @@ impl Reopening {
 /// SIGXFSZ is not logged, since the write past the limit of a file's size fails and is reported there.
 ///
 /// To be called within a runtime; fails when the handlers cannot be installed.
-pub fn on_signals(stop: Stop) -> io::Result<()> {
+pub(crate) fn on_signals(stop: Stop) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -31,7 +31,7 @@ const ASK_FOR: Duration = Duration::from_secs(300);
 
 /// Why a sink failed its test.
 #[derive(Debug, thiserror::Error)]
-pub enum SinkTestError {
+pub(crate) enum SinkTestError {
     #[error("there is no [sink.{0}] in the configuration")]
     Unknown(String),
     #[error("it writes to this machine: `auditferry check` looks at that, and the daemon alone may write there")]
@@ -65,7 +65,7 @@ fn humane(time: Duration) -> String {
 
 /// A step that was done.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum SinkTestStep {
+pub(crate) enum SinkTestStep {
     /// Secrets and certificates are there, and the client is made.
     Opened,
     /// The name of the receiver, or of the proxy before it, stands for these addresses.
@@ -84,7 +84,7 @@ pub enum SinkTestStep {
 ///
 /// # Errors
 /// The step that failed, and why, in the receiver's words where it has any.
-pub async fn test_sink(
+pub(crate) async fn test_sink(
     config: &Config,
     name: &str,
     tell: &mut (dyn FnMut(SinkTestStep) + Send),

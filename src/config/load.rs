@@ -90,7 +90,7 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, Os
 
 /// Where a daemon with this configuration serves health and metrics, if anywhere. Looks at the table `[admin]` alone: the
 /// daemon may run although the rest has been changed since it was started.
-pub fn load_listen(
+pub(crate) fn load_listen(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Option<Listen>, LoadError> {

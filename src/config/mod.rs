@@ -2,9 +2,9 @@
 
 pub mod feed;
 
-pub mod load;
+pub(crate) mod load;
 
-pub mod state_dir;
+pub(crate) mod state_dir;
 
 mod admin;
 
@@ -38,9 +38,10 @@ use crate::identity;
 use crate::notification;
 use crate::sink;
 
-pub use admin::{Admin, Listen};
+pub use admin::Admin;
+pub(crate) use admin::Listen;
 pub(crate) use found::closest;
-pub use memory::Share;
+pub(crate) use memory::Share;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug, Deserialize)]

@@ -6,7 +6,7 @@ use std::path::Path;
 ///
 /// SQLite's write-ahead log needs shared memory and locks that network file systems do not honour (SQLite, "Write-Ahead
 /// Logging"); the others forget.
-pub fn doubt(state_dir: &Path) -> Option<&'static str> {
+pub(crate) fn doubt(state_dir: &Path) -> Option<&'static str> {
     let existing = state_dir.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(existing).ok()?.f_type;
     about(u64::try_from(kind).ok()? & 0xffff_ffff)

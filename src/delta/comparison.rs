@@ -15,7 +15,7 @@ use crate::records::lines::Block;
 /// comes after it. Every record placed as new must be accepted, in order; [`Comparison::progress`] says, whenever part of
 /// them is to be committed, what that makes of the object. Before a record is placed, give it the accepted fingerprints
 /// that it wants ([`Comparison::wants_accepted`], [`Comparison::learn`]).
-pub struct Comparison {
+pub(crate) struct Comparison {
     accepted_before: u64,
     accepted: u64,
     /// Records of the content placed, or known to be in place.
@@ -45,7 +45,7 @@ enum Way {
 
 impl Comparison {
     /// For reading on after a beginning that holds. `before` is what it was checked against.
-    pub fn after(
+    pub(crate) fn after(
         held: Held,
         before: &Progress,
         growth: Growth,
@@ -69,7 +69,7 @@ impl Comparison {
 
     /// For reading from the content's beginning, when nothing is known about it, or nothing holds. The fingerprints of
     /// objects written once are not kept.
-    pub fn whole(
+    pub(crate) fn whole(
         before: &Progress,
         growth: Growth,
         table: Box<dyn ScratchTable>,
@@ -85,7 +85,7 @@ impl Comparison {
 
     /// For reading from the content's beginning what has just been found to hold, in this very version: known records are
     /// wanted again, for a sink that has not had them.
-    pub fn again(
+    pub(crate) fn again(
         before: &Progress,
         growth: Growth,
         table: Box<dyn ScratchTable>,
@@ -123,7 +123,7 @@ impl Comparison {
 
     /// The number of the accepted record from which on fingerprints are wanted before the next record is placed; nothing
     /// when it has all that it needs.
-    pub fn wants_accepted(&self) -> Option<u64> {
+    pub(crate) fn wants_accepted(&self) -> Option<u64> {
         (self.learned < self.wanted).then_some(self.learned)
     }
 
@@ -131,7 +131,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The table's; `Incomplete` when there are none.
-    pub fn learn(&mut self, fingerprints: &[Fingerprint]) -> Result<(), DeltaError> {
+    pub(crate) fn learn(&mut self, fingerprints: &[Fingerprint]) -> Result<(), DeltaError> {
         if fingerprints.is_empty() && self.learned < self.wanted {
             return Err(self.incomplete());
         }
@@ -166,7 +166,7 @@ impl Comparison {
     ///
     /// # Errors
     /// The table's, or accepted fingerprints are missing; the reading is over then.
-    pub fn place(&mut self, fingerprint: Fingerprint, end_offset: u64) -> Result<Place, DeltaError> {
+    pub(crate) fn place(&mut self, fingerprint: Fingerprint, end_offset: u64) -> Result<Place, DeltaError> {
         if self.learned < self.wanted {
             return Err(self.incomplete());
         }
@@ -203,7 +203,7 @@ impl Comparison {
 
     /// What the object's progress is once the records placed so far are accepted. The last of them must lie in `block`,
     /// or in one that was passed.
-    pub fn progress(&mut self, block: &Block<'_>) -> Progress {
+    pub(crate) fn progress(&mut self, block: &Block<'_>) -> Progress {
         if self.settled.content_records != self.content_records {
             self.digest.feed_to(self.end_offset, block);
             self.settled = Progress {
@@ -218,18 +218,18 @@ impl Comparison {
     }
 
     /// Goes on to the next block. To be called for each block, also those without records.
-    pub fn pass(&mut self, block: &Block<'_>) {
+    pub(crate) fn pass(&mut self, block: &Block<'_>) {
         self.progress(block);
         self.digest.feed_to(block.end_offset(), block);
     }
 
     /// The progress as of the last block that was passed, or as [`Comparison::progress`] gave it last. Records placed
     /// since are not in it.
-    pub fn progress_passed(&self) -> Progress {
+    pub(crate) fn progress_passed(&self) -> Progress {
         self.settled.clone()
     }
 
-    pub fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         Summary {
             known: self.known,
             new: self.accepted - self.accepted_before,

@@ -1,16 +1,16 @@
 //! Says which records of an object's current content are new.
 
-pub mod table;
+pub(crate) mod table;
 
-pub mod digest;
+pub(crate) mod digest;
 
-pub mod prefix;
+pub(crate) mod prefix;
 
-pub mod tally;
+pub(crate) mod tally;
 
-pub mod multiset;
+pub(crate) mod multiset;
 
-pub mod comparison;
+pub(crate) mod comparison;
 
 mod places;
 
@@ -20,8 +20,9 @@ use std::hash::{Hash, Hasher};
 
 use sha2::{Digest as _, Sha256};
 
-pub use places::{Places, STRETCH_PLACES};
-pub use ranges::Ranges;
+pub use places::Places;
+pub(crate) use places::STRETCH_PLACES;
+pub(crate) use ranges::Ranges;
 
 /// The first 128 bits of a record's SHA-256: what the checkpoint store remembers of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -85,7 +86,7 @@ impl Progress {
 
 /// Where a record stands in its object's accepted sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// It is accepted already, as number `index`.
     Known { index: u64, occurrence: u64 },
     /// It is to be accepted as number `index`, after `occurrence` records equal to it. For objects written once, where
@@ -95,7 +96,7 @@ pub enum Place {
 
 /// What a reading found, for those who watch the logs themselves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Records that were accepted before.
     pub known: u64,
     pub new: u64,

@@ -7,7 +7,7 @@ use crate::room;
 
 /// An object's accepted records as a multiset of fingerprints: 24 bytes a record in memory, and what the tally takes for
 /// each new one; or the table where they are too many.
-pub enum Accepted {
+pub(crate) enum Accepted {
     Memory {
         /// Sorted, so that equal fingerprints stand side by side in order of acceptance.
         entries: Vec<Entry>,
@@ -25,14 +25,14 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
 
 /// A fingerprint and the number of the accepted record that has it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     fingerprint: Fingerprint,
     index: u32,
 }
 
 /// The outcome of taking one record out of the multiset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// It is accepted record number `index`, and the `occurrence`-th (from 0) of those equal to it.
     Known { index: u64, occurrence: u64 },
     /// It is none of the accepted records; `occurrence` equal ones were taken before it.
@@ -41,7 +41,7 @@ pub enum Taken {
 
 impl Accepted {
     /// Room for `count` accepted fingerprints; in memory if that has room for them.
-    pub fn new(count: u64, memory: FingerprintMemory) -> Self {
+    pub(crate) fn new(count: u64, memory: FingerprintMemory) -> Self {
         let fits = |count: &usize| *count <= memory.fingerprints_max && u32::try_from(*count).is_ok();
         let count = usize::try_from(count).ok().filter(fits);
         let taken = count.and_then(|count| memory.room.try_take(count.saturating_mul(ENTRY_BYTES)));
@@ -60,7 +60,7 @@ impl Accepted {
     ///
     /// # Errors
     /// The table's, where it is used.
-    pub fn enter(
+    pub(crate) fn enter(
         &mut self,
         fingerprint: Fingerprint,
         index: u64,
@@ -77,7 +77,7 @@ impl Accepted {
     }
 
     /// All accepted fingerprints were entered: they can be taken.
-    pub fn complete(&mut self) {
+    pub(crate) fn complete(&mut self) {
         if let Self::Memory { entries, taken, .. } = self {
             entries.sort_unstable();
             *taken = vec![0; entries.len()];
@@ -88,7 +88,7 @@ impl Accepted {
     ///
     /// # Errors
     /// The table's, where it is used.
-    pub fn take(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<Taken, TableError> {
+    pub(crate) fn take(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<Taken, TableError> {
         let Self::Memory { entries, taken, new, .. } = self else {
             let occurrence = table.count(fingerprint)?;
             return Ok(match table.nth(fingerprint, occurrence)? {

@@ -9,7 +9,7 @@ use crate::delta::ranges::Ranges;
 const STRETCH_BYTES: usize = 4096;
 
 /// How many places those are.
-pub const STRETCH_PLACES: u64 = STRETCH_BYTES as u64 * 8;
+pub(crate) const STRETCH_PLACES: u64 = STRETCH_BYTES as u64 * 8;
 
 /// A set of places. It costs at most a bit for each place up to the last, and next to nothing where places lie together.
 #[derive(Clone, Debug, Default)]

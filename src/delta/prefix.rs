@@ -8,7 +8,7 @@ use crate::records::lines::{BLOCK_BYTES, Start};
 
 /// What the beginning of the content is.
 #[derive(Debug)]
-pub enum Prefix {
+pub(crate) enum Prefix {
     /// The content accepted last, byte for byte. The source stands behind it.
     Holds(Held),
     /// Something else, or shorter. The source stands somewhere; reading must begin again from the content's beginning.
@@ -17,13 +17,13 @@ pub enum Prefix {
 
 /// A beginning that holds: where lines go on, and the digest there.
 #[derive(Debug)]
-pub struct Held {
+pub(crate) struct Held {
     pub start: Start,
     pub(in crate::delta) digest: Box<ContentDigest>,
 }
 
 /// The comparison of a content's beginning with what was accepted of it.
-pub struct PrefixCheck {
+pub(crate) struct PrefixCheck {
     before: Progress,
     digest: Box<ContentDigest>,
     buffer: Box<[u8]>,
@@ -32,7 +32,7 @@ pub struct PrefixCheck {
 
 impl PrefixCheck {
     /// Worth doing only where [`Progress::covers_accepted`].
-    pub fn new(before: &Progress) -> Self {
+    pub(crate) fn new(before: &Progress) -> Self {
         let buffer = vec![0; BLOCK_BYTES].into();
         Self { before: before.clone(), digest: Box::default(), buffer, last_byte: b'\n' }
     }
@@ -42,7 +42,7 @@ impl PrefixCheck {
     ///
     /// # Errors
     /// Those of `source`.
-    pub fn run(&mut self, source: &mut impl Read) -> io::Result<Prefix> {
+    pub(crate) fn run(&mut self, source: &mut impl Read) -> io::Result<Prefix> {
         let Progress { content_records, content_bytes, .. } = self.before;
         while self.digest.position() < content_bytes {
             let left = usize::try_from(content_bytes - self.digest.position()).unwrap_or(usize::MAX);

@@ -9,7 +9,7 @@ use crate::room::{Room, Taken};
 
 /// How many fingerprints may be compared in memory, and the room for them.
 #[derive(Clone)]
-pub struct FingerprintMemory {
+pub(crate) struct FingerprintMemory {
     pub fingerprints_max: usize,
     pub room: Room,
 }
@@ -26,7 +26,7 @@ const SHARDS: usize = 16;
 
 /// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of a table, and
 /// only the others a number.
-pub struct Tally {
+pub(crate) struct Tally {
     counted: Box<[Shard<HashSet<Fingerprint, Keyed>>; SHARDS]>,
     /// How often, for those counted more than once.
     repeated: Shard<HashMap<Fingerprint, u64, Keyed>>,
@@ -44,7 +44,7 @@ struct Shard<T> {
 
 impl Tally {
     /// Counts distinct fingerprints in memory as far as that goes, those past it in the table. Expects `expected` of them.
-    pub fn new(memory: impl Into<FingerprintMemory>, expected: u64) -> Self {
+    pub(crate) fn new(memory: impl Into<FingerprintMemory>, expected: u64) -> Self {
         let (keyed, memory) = (Keyed::new(), memory.into());
         let mut tally = Self {
             counted: Box::new(std::array::from_fn(|_| Shard { table: HashSet::with_hasher(keyed), taken: None })),
@@ -58,7 +58,7 @@ impl Tally {
     }
 
     /// Makes room for as many more, as far as memory may be used.
-    pub fn reserve(&mut self, expected: u64) {
+    pub(crate) fn reserve(&mut self, expected: u64) {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(self.memory.fingerprints_max);
         // Fingerprints are spread evenly, but not quite.
         let each = expected / SHARDS + expected / (8 * SHARDS);
@@ -73,7 +73,7 @@ impl Tally {
     ///
     /// # Errors
     /// The table's, where memory has no room.
-    pub fn count(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
+    pub(crate) fn count(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
         let shard = &mut self.counted[usize::from(fingerprint.0[0]) % SHARDS];
         if !self.is_full && shard.table.len() == shard.table.capacity() {
             let twice = (2 * shard.table.capacity()).max(FIRST_CAPACITY);
@@ -141,13 +141,13 @@ fn table_bytes<T>(capacity: usize) -> usize {
 /// Hashes fingerprints for a table. They are evenly spread already, but whoever writes log lines can search for ones that
 /// fall together: hence a key that nobody else knows.
 #[derive(Clone, Copy, Debug)]
-pub struct Keyed {
+pub(crate) struct Keyed {
     first: u64,
     second: u64,
 }
 
 impl Keyed {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let random = RandomState::new();
         Self { first: random.hash_one(1), second: random.hash_one(2) }
     }
@@ -169,7 +169,7 @@ impl BuildHasher for Keyed {
 
 /// The hasher of [`Keyed`]: both halves of a fingerprint, each under its key, multiplied and folded.
 #[derive(Debug)]
-pub struct KeyedHasher {
+pub(crate) struct KeyedHasher {
     key: Keyed,
     hash: u64,
 }

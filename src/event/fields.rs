@@ -8,7 +8,7 @@ use crate::event::text::Text;
 
 /// The members of one object, in order, each key once: of a key that comes twice the last value holds.
 #[derive(Clone, Debug)]
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     fields: Vec<Field<'a>>,
     /// A field's position and one, or zero, from the place on that its mark names: a hash table with linear probing.
     places: [u8; PLACES],
@@ -23,7 +23,7 @@ impl Default for Fields<'_> {
 }
 
 #[derive(Clone, Debug)]
-pub struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub key: Cow<'a, str>,
     pub value: Json<'a>,
     /// Whether the value has found its place in the event.
@@ -33,7 +33,7 @@ pub struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The key as text.
-    pub fn name(&self) -> Text<'a> {
+    pub(crate) fn name(&self) -> Text<'a> {
         match &self.key {
             // A borrowed key had no escapes.
             Cow::Borrowed(key) => Text::Escaped(key),
@@ -53,12 +53,12 @@ const INDEXED_FROM: usize = PLACES / 3 * 2;
 
 impl<'a> Fields<'a> {
     /// No fields yet, and room for so many.
-    pub fn with_capacity(fields: usize) -> Self {
+    pub(crate) fn with_capacity(fields: usize) -> Self {
         Self { fields: Vec::with_capacity(fields), ..Self::default() }
     }
 
     /// Reads a whole object.
-    pub fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
+    pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, Fault> {
         let mut fields = Self::with_capacity(USUAL_FIELDS);
         reader.object(|reader, key| {
             let value = reader.value()?;
@@ -69,7 +69,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
-    pub fn insert(&mut self, key: Cow<'a, str>, value: Json<'a>) {
+    pub(crate) fn insert(&mut self, key: Cow<'a, str>, value: Json<'a>) {
         let sought = Key::of(&key);
         let mark = sought.mark;
         match self.find(&sought) {
@@ -90,23 +90,23 @@ impl<'a> Fields<'a> {
     }
 
     #[inline(always)]
-    pub fn get(&self, key: &str) -> Option<Json<'a>> {
+    pub(crate) fn get(&self, key: &str) -> Option<Json<'a>> {
         self.get_by(&Key::of(key))
     }
 
     /// The same by a key that is looked for in several objects.
-    pub fn get_by(&self, key: &Key<'_>) -> Option<Json<'a>> {
+    pub(crate) fn get_by(&self, key: &Key<'_>) -> Option<Json<'a>> {
         self.find(key).ok().map(|position| self.fields[position].value)
     }
 
     /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
     #[inline(always)]
-    pub fn map(&mut self, key: &str) -> Option<Text<'a>> {
+    pub(crate) fn map(&mut self, key: &str) -> Option<Text<'a>> {
         self.map_by(&Key::of(key))
     }
 
     /// The same by a key that is looked for in several objects.
-    pub fn map_by(&mut self, key: &Key<'_>) -> Option<Text<'a>> {
+    pub(crate) fn map_by(&mut self, key: &Key<'_>) -> Option<Text<'a>> {
         let position = self.find(key).ok()?;
         let field = &mut self.fields[position];
         let text = field.value.text();
@@ -114,32 +114,32 @@ impl<'a> Fields<'a> {
         text
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.fields.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.fields.is_empty()
     }
 
     /// Where the field stands among the others.
-    pub fn position_of(&self, key: &str) -> Option<usize> {
+    pub(crate) fn position_of(&self, key: &str) -> Option<usize> {
         self.find(&Key::of(key)).ok()
     }
 
     /// The field at that position counts as mapped.
-    pub fn mark_mapped(&mut self, position: usize) {
+    pub(crate) fn mark_mapped(&mut self, position: usize) {
         if let Some(field) = self.fields.get_mut(position) {
             field.mapped = true;
         }
     }
 
     /// The fields that have found no place yet.
-    pub fn unmapped(&self) -> impl Iterator<Item = &Field<'a>> {
+    pub(crate) fn unmapped(&self) -> impl Iterator<Item = &Field<'a>> {
         self.fields.iter().filter(|field| !field.mapped)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Field<'a>> {
         self.fields.iter()
     }
 
@@ -168,7 +168,7 @@ impl<'a> Fields<'a> {
 
 /// A name to look for.
 #[derive(Clone, Copy, Debug)]
-pub struct Key<'k> {
+pub(crate) struct Key<'k> {
     name: &'k str,
     mark: Mark,
 }
@@ -176,7 +176,7 @@ pub struct Key<'k> {
 impl<'k> Key<'k> {
     // Names are mostly literals, whose marks are then known beforehand.
     #[inline(always)]
-    pub fn of(name: &'k str) -> Self {
+    pub(crate) fn of(name: &'k str) -> Self {
         Self { name, mark: Mark::of(name) }
     }
 }

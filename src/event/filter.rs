@@ -20,7 +20,7 @@ pub struct Filter {
 }
 
 /// Patterns by the attribute that they are asked of.
-pub type Conditions = BTreeMap<Attribute, Vec<Pattern>>;
+pub(crate) type Conditions = BTreeMap<Attribute, Vec<Pattern>>;
 
 impl Filter {
     /// It takes every event.

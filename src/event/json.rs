@@ -7,7 +7,7 @@ use crate::records::escaped::next_special;
 
 /// One JSON value, as a slice of the text it was read from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Json<'a> {
+pub(crate) enum Json<'a> {
     Null,
     Bool(bool),
     /// The digits as written, so that every number stays exact.
@@ -22,7 +22,7 @@ pub enum Json<'a> {
 
 /// Why a text is no JSON, or none that is taken. Says where, never what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[error("the JSON ends too soon, at byte {0}")]
     Ends(usize),
     #[error("no JSON at byte {0}")]
@@ -45,7 +45,7 @@ const EVENT_DEPTH_MAX: u8 = DEPTH_MAX + 33;
 
 /// Reads one JSON text from left to right.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: u8,
@@ -53,7 +53,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub const fn new(text: &'a str) -> Self {
+    pub(crate) const fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, depth_max: DEPTH_MAX }
     }
 
@@ -63,18 +63,18 @@ impl<'a> Reader<'a> {
     }
 
     /// How many bytes of the text were read.
-    pub const fn at(&self) -> usize {
+    pub(crate) const fn at(&self) -> usize {
         self.at
     }
 
     /// What was not read yet.
-    pub fn rest(&self) -> &'a str {
+    pub(crate) fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
     /// The kind of the next value, by its first byte.
     #[inline(always)]
-    pub fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.text.as_bytes().get(self.at) {
             Some(&byte) if byte > b' ' => Some(byte),
             _ => self.peek_after_space(),
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
 
     /// Reads an object; `member` is called for each of its members and must read the value. Keys come unescaped, in the
     /// order in which they stand, and may come twice.
-    pub fn object<F>(&mut self, mut member: F) -> Result<(), Fault>
+    pub(crate) fn object<F>(&mut self, mut member: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
     {
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an array; `element` is called for each of its elements and must read it.
-    pub fn array<F>(&mut self, mut element: F) -> Result<(), Fault>
+    pub(crate) fn array<F>(&mut self, mut element: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self) -> Result<(), Fault>,
     {
@@ -130,7 +130,7 @@ impl<'a> Reader<'a> {
     /// Reads any value.
     // Most are strings.
     #[inline(always)]
-    pub fn value(&mut self) -> Result<Json<'a>, Fault> {
+    pub(crate) fn value(&mut self) -> Result<Json<'a>, Fault> {
         if self.peek() != Some(b'"') {
             return self.other_value();
         }
@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Holds when nothing but white space is left.
-    pub fn end(&mut self) -> Result<(), Fault> {
+    pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.peek().map_or(Ok(()), |_| Err(Fault::Trailing(self.at)))
     }
 
@@ -314,7 +314,7 @@ impl<'a> Reader<'a> {
 impl<'a> Json<'a> {
     /// What a text attribute says of this value: a string's text, a number or a truth as written, an object or array as
     /// JSON text. Nothing for null, and for strings that say nothing.
-    pub fn text(self) -> Option<Text<'a>> {
+    pub(crate) fn text(self) -> Option<Text<'a>> {
         let text = match self {
             Self::Null => return None,
             Self::Bool(true) => Text::from("true"),
@@ -344,7 +344,7 @@ impl<'a> Json<'a> {
     }
 
     /// A whole number, also when it stands in quotes or is written as a fraction, such as `200.0`.
-    pub fn integer(self) -> Option<i64> {
+    pub(crate) fn integer(self) -> Option<i64> {
         let (Self::Number(digits) | Self::String(digits)) = self else { return None };
         let fraction = || digits.split_once('.').filter(|(_, after)| after.bytes().all(|digit| digit == b'0'));
         digits.parse().ok().or_else(|| fraction().and_then(|(whole, _)| whole.parse().ok()))
@@ -352,7 +352,7 @@ impl<'a> Json<'a> {
 }
 
 /// The text with each half of a surrogate pair replaced by U+FFFD, an escape of the same length: nothing else moves.
-pub fn mend_surrogates(text: &str) -> String {
+pub(crate) fn mend_surrogates(text: &str) -> String {
     let mut mended = String::with_capacity(text.len());
     let mut from = 0;
     while let Some(found) = memchr::memchr(b'\\', &text.as_bytes()[from..]) {

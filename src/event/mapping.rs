@@ -75,7 +75,7 @@ pub struct Slot {
 }
 
 /// `a|b/c`: the first part is `a` or else `b`, the second is `c`.
-pub type Parts = Vec<Vec<&'static str>>;
+pub(super) type Parts = Vec<Vec<&'static str>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

@@ -26,7 +26,7 @@ mod mapping;
 
 mod members;
 
-pub mod moment;
+pub(crate) mod moment;
 
 mod ocsf;
 
@@ -43,22 +43,28 @@ use std::borrow::Cow;
 use crate::notification::ObjectId;
 
 pub(crate) use address::is_ip;
-pub use attribute::Attribute;
-pub use choice::{Choice, Choices};
-pub use class::{Activity, Class, Severity};
+pub(crate) use attribute::Attribute;
+pub(crate) use choice::{Choice, Choices};
+pub(crate) use class::Severity;
+pub use class::{Activity, Class};
 pub use columns::{Column, Columns};
 pub(crate) use encode::SHOWN_AGAIN_BYTES_MAX;
-pub use encode::{Encoded, Encoder, EncodingName, Head, Mark, OcsfVersion, Options, Seen};
-pub use fields::{Fields, Key};
-pub use filter::{Conditions, Filter};
+pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Seen};
+pub(crate) use encode::{Head, Mark};
+pub(crate) use fields::{Fields, Key};
+pub(crate) use filter::Conditions;
+pub(crate) use filter::Filter;
 pub use id::{EventId, Namespace, Scope};
-pub use json::{Fault, Json, Reader, mend_surrogates};
-pub use mapping::{Mapping, Role, Row, Rows, Slot};
-pub use secrets::{Mask, Secrets};
+pub(crate) use json::{Fault, Json, Reader, mend_surrogates};
+pub use mapping::Mapping;
+pub(crate) use mapping::{Role, Row, Rows, Slot};
+pub(crate) use secrets::Mask;
+pub(crate) use secrets::Secrets;
 pub(crate) use secrets::{is_secret, may_be_secret, write_masked};
-pub use text::Text;
+pub(crate) use text::Text;
 pub(crate) use text::unescape;
-pub use value::{Members, Value};
+pub(crate) use value::Members;
+pub use value::Value;
 
 /// Where a record was read: what all events of one object share.
 #[derive(Clone, Copy, Debug)]

@@ -11,13 +11,13 @@ use crate::event::text::unescape;
 const PLAUSIBLE_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 
 /// The time, if it lies between 2000 and 2100.
-pub fn plausible(ms: i64) -> Option<i64> {
+pub(crate) fn plausible(ms: i64) -> Option<i64> {
     PLAUSIBLE_MS.contains(&ms).then_some(ms)
 }
 
 /// A number, whole or not, a text of its digits, or an ISO 8601 date and time. A number counts seconds, milliseconds,
 /// microseconds or nanoseconds since the epoch, by its size.
-pub fn of_json(json: Json<'_>) -> Option<i64> {
+pub(crate) fn of_json(json: Json<'_>) -> Option<i64> {
     match json {
         Json::Number(digits) => of_number(digits),
         Json::String(inside) => of_text(&unescape(inside)),
@@ -26,7 +26,7 @@ pub fn of_json(json: Json<'_>) -> Option<i64> {
 }
 
 /// A text of digits, or an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`).
-pub fn of_text(text: &str) -> Option<i64> {
+pub(crate) fn of_text(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Some(ms) = of_utc(text).or_else(|| of_number(text)) {
         return plausible(ms);
@@ -104,14 +104,14 @@ fn of_number(digits: &str) -> Option<i64> {
 }
 
 /// Midnight UTC of a date such as `2024-01-15`.
-pub fn of_date(text: &str) -> Option<i64> {
+pub(crate) fn of_date(text: &str) -> Option<i64> {
     let date: jiff::civil::Date = text.parse().ok()?;
     let zoned = date.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?;
     plausible(zoned.timestamp().as_millisecond())
 }
 
 /// `06/Feb/2019:00:00:38 +0000`, as web servers write it, if it lies between 2000 and 2100.
-pub fn of_web_log(text: &str) -> Option<i64> {
+pub(crate) fn of_web_log(text: &str) -> Option<i64> {
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let bytes = text.as_bytes().first_chunk::<26>().filter(|all| all.len() == text.len())?;
     let number = |at: std::ops::Range<usize>| {

@@ -128,7 +128,7 @@ pub(crate) fn may_be_secret(name: &[u8]) -> bool {
 
 /// Carries values out of one record, and remembers what it masked.
 #[derive(Debug)]
-pub struct Secrets<'a> {
+pub(crate) struct Secrets<'a> {
     record: &'a str,
     embedded: u8,
     /// Where the secrets stood that were met so far.
@@ -138,12 +138,12 @@ pub struct Secrets<'a> {
 }
 
 impl<'a> Secrets<'a> {
-    pub const fn of(record: &'a str) -> Self {
+    pub(crate) const fn of(record: &'a str) -> Self {
         Self { record, embedded: 0, masks: Vec::new(), truncated: false }
     }
 
     /// The value of a field of that name: as it is, or masked; in objects each key once, the last value holding.
-    pub fn copy(&mut self, name: &str, value: Json<'a>) -> Value<'a> {
+    pub(crate) fn copy(&mut self, name: &str, value: Json<'a>) -> Value<'a> {
         match value {
             Json::Null => Value::Json(Cow::Borrowed("null")),
             Json::Bool(true) => Value::Json(Cow::Borrowed("true")),
@@ -158,7 +158,7 @@ impl<'a> Secrets<'a> {
     }
 
     /// The fields that have found no place in the event, each copied.
-    pub fn copy_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
+    pub(crate) fn copy_unmapped(&mut self, fields: &Fields<'a>) -> Members<'a> {
         let mut members = Members::with_capacity(fields.unmapped().count() + USUAL_MORE);
         for field in fields.unmapped() {
             members.push((field.name(), self.copy(&field.key, field.value)));
@@ -167,7 +167,7 @@ impl<'a> Secrets<'a> {
     }
 
     /// As [`copy`](Self::copy), for an attribute that is text: nothing when the value says nothing.
-    pub fn copy_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
+    pub(crate) fn copy_as_text(&mut self, name: &str, value: Json<'a>) -> Option<Text<'a>> {
         let text = value.text()?;
         match self.copy(name, value) {
             Value::Text(text) => Some(text),

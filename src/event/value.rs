@@ -16,7 +16,7 @@ pub enum Value<'a> {
 }
 
 /// The members of an object, in order. No key stands twice.
-pub type Members<'a> = Vec<(Text<'a>, Value<'a>)>;
+pub(crate) type Members<'a> = Vec<(Text<'a>, Value<'a>)>;
 
 impl Value<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {

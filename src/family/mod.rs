@@ -37,7 +37,7 @@ use crate::users::{LookedUp, Lookup};
 use container::Trust;
 use envelope::Sought;
 
-pub use partitions::Partitions;
+pub(crate) use partitions::Partitions;
 pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
 pub use settings::Settings;
@@ -82,14 +82,15 @@ impl Family {
 }
 
 /// Reads a record. What was handed on before a refusal does not count.
-pub type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
+pub(crate) type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
 
 /// Appends a record as one JSON object, without a line end. What was appended before a refusal does not count.
-pub type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
+pub(crate) type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
 
 /// Rewrites a record, so that nothing that is made of it holds what the redaction names. Nothing when it names nothing of
 /// this record. A record that cannot be redacted is refused.
-pub type Redact = fn(&Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal>;
+pub(crate) type Redact =
+    fn(&Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal>;
 
 /// What the records of one line may give together, for one encoder.
 const LINE_EVENTS_BYTES_MAX: usize = 256 << 20;
@@ -97,7 +98,8 @@ const LINE_EVENTS_BYTES_MAX: usize = 256 << 20;
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-pub static ALL: &[Family] = &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY, s3_access::FAMILY];
+pub(crate) static ALL: &[Family] =
+    &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY, s3_access::FAMILY];
 
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {
@@ -213,7 +215,11 @@ pub fn encode_record(
 ///
 /// # Errors
 /// When one of them cannot be read. What was handed on before does not count.
-pub fn parse_record(context: &Context<'_>, record: &Record<'_>, each: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
+pub(crate) fn parse_record(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    each: &mut dyn FnMut(&[u8]),
+) -> Result<(), Refusal> {
     let mut parse = |bytes: &[u8]| {
         let mut out = Vec::new();
         (context.family.parsed)(context, &Record::new(record.ordinal, bytes), &mut out)?;
@@ -244,7 +250,7 @@ fn parts_of_refused(context: &Context<'_>, record: &Record<'_>) -> Option<Vec<Ve
 
 /// What the hash of a record is taken to be that is not the only one in its line: of the first, that of the line; of each
 /// further one, the hash of that hash and the record's number in the line, from 0, as eight bytes, the highest first.
-pub fn part_hash(line: &RecordHash, number: u64) -> RecordHash {
+pub(crate) fn part_hash(line: &RecordHash, number: u64) -> RecordHash {
     match number {
         0 => *line,
         _ => RecordHash::of(&[&line.0[..], &number.to_be_bytes()].concat()),

@@ -16,7 +16,7 @@ const UNPARSED_BYTES_MAX: usize = 300;
 
 /// What helps against a failed call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// Time: it was throttled, timed out, reset, or its credentials have just expired.
     Wait,
     /// A person: permissions, policies, keys, names, clocks.
@@ -179,7 +179,7 @@ impl FaultKind {
 
 /// One failed call.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub(crate) struct Fault {
     pub remedy: Remedy,
     pub kind: FaultKind,
     /// The HTTP status, where the service answered.
@@ -191,7 +191,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    pub(crate) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
@@ -223,7 +223,7 @@ impl Fault {
     }
 
     /// Whether AWS says that the credentials themselves are no good (any more).
-    pub fn blames_credentials(&self) -> bool {
+    pub(crate) fn blames_credentials(&self) -> bool {
         matches!(
             self.code.as_str(),
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "InvalidToken" | "InvalidClientTokenId"
@@ -232,7 +232,7 @@ impl Fault {
 }
 
 /// An error and what caused it in one line, each part once.
-pub fn chained(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chained(error: &(dyn Error + 'static)) -> String {
     let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -247,7 +247,7 @@ pub fn chained(error: &(dyn Error + 'static)) -> String {
 }
 
 /// The cause of type `T` somewhere behind an error.
-pub fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+pub(crate) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<T>() {

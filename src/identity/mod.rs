@@ -1,6 +1,6 @@
 //! Who we are to AWS: yields credentials that stay fresh.
 
-pub mod fault;
+pub(crate) mod fault;
 
 mod chain;
 
@@ -8,7 +8,8 @@ mod provider;
 
 mod validate;
 
-pub use provider::{Identity, credentials};
+pub(crate) use provider::Identity;
+pub(crate) use provider::credentials;
 
 use std::fmt;
 use std::time::Duration;

@@ -57,7 +57,7 @@ pub struct Identity {
 ///
 /// # Errors
 /// `RegionMissing` when a role is to be assumed and no region is known; `Refused` when there is nothing to begin from.
-pub async fn credentials(
+pub(crate) async fn credentials(
     name: &str,
     config: &Config,
     default_region: Option<&str>,

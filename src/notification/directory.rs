@@ -269,7 +269,7 @@ impl Entry {
 
 /// A file's entity tag: it changes with every write that a bucket would take for one, also where the writer sets the
 /// time of modification back (`touch -d`, `rsync --times`, `cp -p`), since nobody can set the time of the last change.
-pub fn file_etag(metadata: &Metadata) -> Box<str> {
+pub(crate) fn file_etag(metadata: &Metadata) -> Box<str> {
     let nanoseconds = |secs: i64, rest: i64| i128::from(secs) * 1_000_000_000 + i128::from(rest);
     let modified = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
     let changed = nanoseconds(metadata.ctime(), metadata.ctime_nsec());
@@ -277,13 +277,13 @@ pub fn file_etag(metadata: &Metadata) -> Box<str> {
 }
 
 /// When the file was last written, in milliseconds since the epoch.
-pub fn modified_ms(metadata: &Metadata) -> Option<i64> {
+pub(crate) fn modified_ms(metadata: &Metadata) -> Option<i64> {
     i64::try_from(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// When the file came to be what it is here, in milliseconds since the epoch: a copy may carry the time of its original's
 /// last write.
-pub fn arrived_ms(metadata: &Metadata) -> Option<i64> {
+pub(crate) fn arrived_ms(metadata: &Metadata) -> Option<i64> {
     let changed_ms = metadata.ctime().checked_mul(1000)?.checked_add(metadata.ctime_nsec() / 1_000_000)?;
     Some(modified_ms(metadata)?.max(changed_ms))
 }

@@ -4,15 +4,15 @@ mod happened;
 
 mod key;
 
-pub mod parse;
+pub(crate) mod parse;
 
-pub mod queue;
+pub(crate) mod queue;
 
-pub mod sqs;
+pub(crate) mod sqs;
 
-pub mod scan;
+pub(crate) mod scan;
 
-pub mod directory;
+pub(crate) mod directory;
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::notification::happened::{Happened, happened, is_writing_call};
 use crate::notification::{ObjectChange, ObjectId, key};
 
 /// SQS's own limit of a message.
-pub const BODY_BYTES_MAX: usize = 1 << 20;
+pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// S3's own limit of a key, decoded.
 const KEY_BYTES_MAX: usize = 1024;
 /// No error or disposition repeats more of a body.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::identity::fault::FaultKind;
 
 /// At most as many messages are received, extended or deleted with one request (SQS's own limit).
-pub const REQUEST_MESSAGES_MAX: usize = 10;
+pub(crate) const REQUEST_MESSAGES_MAX: usize = 10;
 
 /// Where notifications wait: each message, once received, is hidden for a while, and comes again unless it is deleted.
 pub trait Queue: Send + Sync + 'static {

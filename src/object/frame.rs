@@ -13,7 +13,7 @@ pub(super) const WINDOW_LOG_MAX: u32 = 25;
 const BLOCKS_BYTES: usize = 2 * (128 << 10);
 
 /// The most that inflating one object takes.
-pub const MEMORY_BYTES_MAX: usize = (1 << WINDOW_LOG_MAX) + BLOCKS_BYTES;
+pub(crate) const MEMORY_BYTES_MAX: usize = (1 << WINDOW_LOG_MAX) + BLOCKS_BYTES;
 
 /// The most that must be seen of a frame to know its window.
 pub(super) const HEAD_BYTES: usize = 18;

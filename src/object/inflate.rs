@@ -88,7 +88,7 @@ impl std::fmt::Display for Compression {
 
 /// What inflating an object once, from its first byte to its last, showed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Proof {
+pub(crate) struct Proof {
     pub compression: Compression,
     /// Stored bytes up to the end of the last whole member or frame.
     pub stored_bytes: u64,
@@ -101,7 +101,7 @@ pub struct Proof {
 
 /// Inflates the whole of a source and keeps nothing. Content that is proved so can then be delivered: it will not turn out
 /// to be readable in part only.
-pub struct Prover<R> {
+pub(crate) struct Prover<R> {
     inflate: Inflate<R>,
     scratch: Box<[u8]>,
     beginning: [u8; BEGINNING_BYTES],
@@ -109,7 +109,7 @@ pub struct Prover<R> {
 }
 
 impl<R: Read> Prover<R> {
-    pub fn new(source: R, limits: InflateLimits, room: Room) -> Self {
+    pub(crate) fn new(source: R, limits: InflateLimits, room: Room) -> Self {
         let inflate = Inflate::new(source, limits).in_room(room);
         Self { inflate, scratch: vec![0; SCRATCH_BYTES].into(), beginning: [0; BEGINNING_BYTES], known: 0 }
     }
@@ -118,7 +118,7 @@ impl<R: Read> Prover<R> {
     ///
     /// # Errors
     /// As [`InflateError`] says.
-    pub fn prove(&mut self) -> Result<Proof, InflateError> {
+    pub(crate) fn prove(&mut self) -> Result<Proof, InflateError> {
         loop {
             let inflated = self.inflate.advance(&mut self.scratch)?;
             if inflated == 0 {

@@ -1,8 +1,8 @@
 //! The bytes of one version of one object.
 
-pub mod s3;
+pub(crate) mod s3;
 
-pub mod directory;
+pub(crate) mod directory;
 
 mod memory;
 
@@ -16,14 +16,14 @@ mod stored;
 
 mod version;
 
-pub mod inflate;
+pub(crate) mod inflate;
 
 use std::future::Future;
 
 use crate::notification::ObjectId;
 
 pub use body::{Answer, Body, Chunks, Snapshot};
-pub use frame::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
+pub(crate) use frame::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
 pub use memory::MemoryPlace;
 pub use place::Place;
 pub use version::{Condition, Part, Range, ReadError, Reading, Version};

@@ -6,10 +6,10 @@ use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 
 /// No chunk of a body is longer.
-pub const CHUNK_BYTES_MAX: usize = 256 << 10;
+pub(super) const CHUNK_BYTES_MAX: usize = 256 << 10;
 
 /// No range that is read at once is longer.
-pub const RANGE_BYTES_MAX: u64 = 256 << 20;
+pub(super) const RANGE_BYTES_MAX: u64 = 256 << 20;
 
 /// One version of one object: which it is, before its bytes are read.
 #[derive(Clone, PartialEq, Eq, Debug)]

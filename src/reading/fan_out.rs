@@ -335,7 +335,7 @@ impl FanOut {
 }
 
 /// Why a line of this length, in bytes, is no record.
-pub fn too_long(length: u64) -> Refusal {
+pub(super) fn too_long(length: u64) -> Refusal {
     Refusal::new(format!("the line is {length} bytes long, more than is read"))
 }
 

@@ -29,13 +29,19 @@ mod source;
 
 mod supply;
 
-pub use deliver::{Deliver, Summary, deliver};
-pub use fan_out::{Offer, Output};
+pub(crate) use deliver::Summary;
+pub use deliver::{Deliver, deliver};
+pub(crate) use fan_out::Offer;
+pub use fan_out::Output;
 pub use input::{Input, Need};
-pub use plan::{Contexts, Limits, Plan, ReadingError};
-pub use reader::{Reader, Step};
-pub use rebuild::{Rebuild, rebuild};
-pub use retry::{LackedEvents, QuarantinedPlaces, RefusedAgain};
+pub(crate) use plan::ReadingError;
+pub use plan::{Contexts, Limits, Plan};
+pub(crate) use reader::Reader;
+pub use reader::Step;
+pub(crate) use rebuild::{Rebuild, rebuild};
+pub(crate) use retry::LackedEvents;
+pub use retry::QuarantinedPlaces;
+pub(crate) use retry::RefusedAgain;
 pub use room::Scratch;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::reading::reader::Reader;
 use crate::reading::retry::{LackedEvents, QuarantinedPlaces};
 
 /// What a sealed part is rebuilt from.
-pub struct Rebuild {
+pub(crate) struct Rebuild {
     /// What is known of the object.
     pub before: Progress,
     /// The advance that the part was sealed with.
@@ -25,7 +25,7 @@ pub struct Rebuild {
 }
 
 /// Emits the accepted records of the part, as far as the content still has them.
-pub fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
+pub(crate) fn rebuild(plan: Plan, rebuild: Rebuild) -> Reader<Offer, ()> {
     let room = plan.room.clone();
     Reader::new(&room, |supply, outlet| async move {
         let Rebuild { before, advance, encoder, skipped, lacked } = rebuild;

@@ -7,7 +7,7 @@ use crate::event::EventId;
 use crate::family::Refusal;
 
 /// Of records by their places: the events alone that a sink lacks of them.
-pub type LackedEvents = BTreeMap<u64, BTreeSet<EventId>>;
+pub(crate) type LackedEvents = BTreeMap<u64, BTreeSet<EventId>>;
 
 /// Accepted records of an object that are in quarantine.
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,10 @@ use crate::records::{Record, Role};
 use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
-pub const BLOCK_BYTES: usize = 256 << 10;
+pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 
 /// A long line takes memory as often as this: itself, and what is written of it while that grows.
-pub const LONG_LINE_COPIES: usize = 3;
+pub(crate) const LONG_LINE_COPIES: usize = 3;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

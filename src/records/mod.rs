@@ -2,11 +2,11 @@
 
 pub(crate) mod escaped;
 
-pub mod pass;
+pub(crate) mod pass;
 
-pub mod lines;
+pub(crate) mod lines;
 
-pub mod rows;
+pub(crate) mod rows;
 
 /// One record as the source wrote it.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl Around {
 }
 
 /// Tells what a line is to the family that reads it.
-pub type Role = fn(line: &[u8], around: &mut Around) -> LineRole;
+pub(crate) type Role = fn(line: &[u8], around: &mut Around) -> LineRole;
 
 /// What a line is to the family that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -92,7 +92,7 @@ pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_f
 const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
 
 /// The keys that the table of a kind has besides its own.
-pub fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
+pub(crate) fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
     match kind {
         "file" | "stdout" | "s3" => &[SHARED_KEYS],
         _ => &[SHARED_KEYS, NETWORK_KEYS],

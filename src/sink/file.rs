@@ -29,10 +29,10 @@ use crate::identity::Identity;
 use crate::sink::http::body::Compression;
 use crate::sink::{Answer, Delivery, Flow, Kind, LaneState, Moved, OpenError, Output, Resumed, Sink};
 
-pub use access::Group;
+pub(crate) use access::Group;
 pub use config::FileConfig;
-pub use numbered::unnumbered;
-pub use position::file_state;
+pub(crate) use numbered::unnumbered;
+pub(crate) use position::file_state;
 
 /// A batch is cut when it has so many bytes: each batch costs an fsync.
 const BATCH_BYTES: usize = 8 << 20;

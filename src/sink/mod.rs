@@ -44,20 +44,23 @@ use crate::event::{Choices, Head};
 use crate::identity::Identity;
 use crate::transport::{ServiceConfig, ServiceOpenError};
 
-pub use config::{BatchConfig, Config, SHARED_KEYS, shared_keys};
+pub(crate) use config::Config;
+pub(crate) use config::shared_keys;
+pub use config::{BatchConfig, SHARED_KEYS};
 pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
-pub use file::{FileConfig, file_state, unnumbered};
+pub use file::FileConfig;
+pub(crate) use file::{file_state, unnumbered};
 pub use filter::FilterConfig;
 pub use http::{HttpConfig, PRESETS, Preset};
 pub use memory::{MemoryKind, MemoryReceiver, memory};
 pub use network::NETWORK_KEYS;
-pub use progress::Progress;
+pub(crate) use progress::Progress;
 pub use s3::S3Config;
 pub use sentinel::SentinelConfig;
 pub use splunk_hec::HecConfig;
 pub use stdout::StdoutConfig;
-pub use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template};
+pub(crate) use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template};
 
 /// An answer that may take its time, or never come.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;

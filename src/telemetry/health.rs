@@ -17,20 +17,20 @@ const STALE_MS: u64 = 600_000;
 /// Shared by the collector, which writes it, and by whoever asks. All times are in milliseconds since the process
 /// started, on the monotonic clock.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     beat_ms: AtomicU64,
     parts: Mutex<BTreeMap<Part, Entry>>,
 }
 
 /// What can stand still by itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Part {
+pub(crate) struct Part {
     pub kind: PartKind,
     pub name: Arc<str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum PartKind {
+pub(crate) enum PartKind {
     Store,
     Identity,
     Queue,
@@ -40,7 +40,7 @@ pub enum PartKind {
 
 /// What a part does. It may fail at one of these and succeed at the others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Activity {
+pub(crate) enum Activity {
     /// The store: writing checkpoints.
     Commit,
     /// An identity: obtaining credentials.
@@ -63,7 +63,7 @@ pub enum Activity {
 
 /// One failure.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// One stable word.
     pub kind: &'static str,
     pub reason: String,
@@ -71,19 +71,19 @@ pub struct Failure {
 
 /// How many failures in a row, over how long, make a part a failing one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Patience {
+pub(crate) struct Patience {
     pub failures: u32,
     pub span_ms: u64,
 }
 
 impl Patience {
     /// One failure is enough.
-    pub const NONE: Self = Self { failures: 1, span_ms: 0 };
+    pub(crate) const NONE: Self = Self { failures: 1, span_ms: 0 };
 }
 
 /// How a part is.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum State {
+pub(crate) enum State {
     /// It has neither worked nor failed yet.
     Starting,
     Ok,
@@ -93,7 +93,7 @@ pub enum State {
 
 /// An activity that fails.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Standstill {
+pub(crate) struct Standstill {
     pub activity: Activity,
     pub since_ms: u64,
     pub failure: Failure,
@@ -118,24 +118,24 @@ struct Run {
 
 impl Health {
     /// How long the supervisor may be silent before the daemon counts as stuck.
-    pub const SILENCE_MAX_MS: u64 = 60_000;
+    pub(crate) const SILENCE_MAX_MS: u64 = 60_000;
 
     /// The supervisor has gone round once more.
-    pub fn beat(&self, uptime_ms: u64) {
+    pub(crate) fn beat(&self, uptime_ms: u64) {
         self.beat_ms.fetch_max(uptime_ms, Ordering::Relaxed);
     }
 
-    pub fn live(&self, uptime_ms: u64) -> bool {
+    pub(crate) fn live(&self, uptime_ms: u64) -> bool {
         uptime_ms.saturating_sub(self.beat_ms.load(Ordering::Relaxed)) <= Self::SILENCE_MAX_MS
     }
 
     /// There is such a part. What happens to parts that were not announced is not kept.
-    pub fn announce(&self, part: Part) {
+    pub(crate) fn announce(&self, part: Part) {
         self.parts().entry(part).or_default();
     }
 
     /// The part has succeeded at this. Returns how long it had stood still there, if it had.
-    pub fn worked(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
+    pub(crate) fn worked(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
         let mut parts = self.parts();
         let entry = parts.get_mut(part)?;
         entry.worked = true;
@@ -143,12 +143,12 @@ impl Health {
     }
 
     /// The part does not fail at this any more, which says nothing of its success. Returns what [`Self::worked`] does.
-    pub fn recovered(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
+    pub(crate) fn recovered(&self, part: &Part, activity: Activity, uptime_ms: u64) -> Option<u64> {
         self.parts().get_mut(part)?.end(uptime_ms, |other, _| other == activity)
     }
 
     /// The part has failed at this. It counts as failing there once the patience is over.
-    pub fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience, uptime_ms: u64) {
+    pub(crate) fn failed(&self, part: &Part, activity: Activity, failure: Failure, patience: Patience, uptime_ms: u64) {
         let mut parts = self.parts();
         let Some(entry) = parts.get_mut(part) else { return };
         let reason = one_line(&failure.reason, REASON_BYTES_MAX);
@@ -169,13 +169,13 @@ impl Health {
     }
 
     /// All parts and how they are, in the order of their kinds and names.
-    pub fn states(&self) -> Vec<(Part, State)> {
+    pub(crate) fn states(&self) -> Vec<(Part, State)> {
         self.parts().iter().map(|(part, entry)| (part.clone(), entry.state())).collect()
     }
 
     /// What keeps the daemon from having started: the store or a sink that has never been opened, an identity that was
     /// not asked for credentials yet. What fails later is not among them: a restart would not help it.
-    pub fn unready(&self) -> Vec<Part> {
+    pub(crate) fn unready(&self) -> Vec<Part> {
         let parts = self.parts();
         let missing = parts.iter().filter(|(part, entry)| match part.kind {
             PartKind::Store | PartKind::Sink => !entry.worked,
@@ -211,7 +211,7 @@ impl Entry {
 }
 
 impl PartKind {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Store => "store",
             Self::Identity => "identity",
@@ -223,7 +223,7 @@ impl PartKind {
 }
 
 impl Activity {
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Commit => "commit",
             Self::Credentials => "credentials",
@@ -239,12 +239,12 @@ impl Activity {
 }
 
 impl Part {
-    pub fn new(kind: PartKind, name: &str) -> Self {
+    pub(crate) fn new(kind: PartKind, name: &str) -> Self {
         Self { kind, name: name.into() }
     }
 
     /// The checkpoint store, of which there is one.
-    pub fn store() -> Self {
+    pub(crate) fn store() -> Self {
         Self::new(PartKind::Store, "checkpoints")
     }
 }

@@ -16,7 +16,7 @@ const OTHERS: &str = "others";
 /// What is known of the messages of the last minutes. Pure: the time is passed in, in milliseconds since the process
 /// started.
 #[derive(Debug, Default)]
-pub struct Limiter {
+pub(crate) struct Limiter {
     entries: HashMap<(&'static str, Cow<'static, str>), Entry>,
 }
 
@@ -28,7 +28,7 @@ struct Entry {
 
 /// What is to be done with a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// Log it, with the number of equal ones that were held back since the last, if any were.
     Log {
         held_back: Option<u64>,
@@ -38,7 +38,7 @@ pub enum Admission {
 
 /// Messages that were held back, and after which none was logged any more.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldBack {
+pub(crate) struct HeldBack {
     pub topic: &'static str,
     pub subject: String,
     pub times: u64,
@@ -47,7 +47,7 @@ pub struct HeldBack {
 impl Limiter {
     /// Whether a message is logged. Messages are equal when they have the same `topic`, which is their text, and the same
     /// `subject`, which is whom or what they concern.
-    pub fn admit(&mut self, topic: &'static str, subject: &str, now_ms: u64) -> Admission {
+    pub(crate) fn admit(&mut self, topic: &'static str, subject: &str, now_ms: u64) -> Admission {
         let mut key = (topic, Cow::Owned(subject.to_owned()));
         if !self.entries.contains_key(&key) && self.entries.len() >= SUBJECTS_MAX {
             self.entries.retain(|_, entry| entry.held_back > 0 || now_ms < entry.logged_ms.saturating_add(EVERY_MS));
@@ -70,12 +70,12 @@ impl Limiter {
 
     /// Forgets what has been quiet for two minutes, and returns what was held back of it: without this nobody would hear
     /// of the last ones. Until then the next message itself brings the number.
-    pub fn quiet(&mut self, now_ms: u64) -> Vec<HeldBack> {
+    pub(crate) fn quiet(&mut self, now_ms: u64) -> Vec<HeldBack> {
         self.take(|entry| now_ms >= entry.logged_ms.saturating_add(2 * EVERY_MS))
     }
 
     /// Forgets everything, and returns what was held back of it.
-    pub fn end(&mut self) -> Vec<HeldBack> {
+    pub(crate) fn end(&mut self) -> Vec<HeldBack> {
         self.take(|_| true)
     }
 

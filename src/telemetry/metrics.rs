@@ -21,35 +21,35 @@ type Labels<const N: usize> = [(&'static str, String); N];
 /// A counter for each combination of its labels' values.
 ///
 /// Looking a series up costs a read lock and a hash: count per object, part or batch, not per record.
-pub struct Counters<const N: usize> {
+pub(crate) struct Counters<const N: usize> {
     labels: [&'static str; N],
     family: Family<Labels<N>, Counter>,
 }
 
 impl<const N: usize> Counters<N> {
     /// Adds `n` to the series of these label values, in the order in which the metric's documentation names them.
-    pub fn add(&self, values: [&str; N], n: u64) {
+    pub(crate) fn add(&self, values: [&str; N], n: u64) {
         self.family.get_or_create(&labelled(self.labels, values)).inc_by(n);
     }
 
-    pub fn value(&self, values: [&str; N]) -> u64 {
+    pub(crate) fn value(&self, values: [&str; N]) -> u64 {
         self.family.get(&labelled(self.labels, values)).map_or(0, |counter| counter.get())
     }
 }
 
 /// A number that may fall again, for each combination of its labels' values.
-pub struct Gauges<const N: usize> {
+pub(crate) struct Gauges<const N: usize> {
     labels: [&'static str; N],
     family: Family<Labels<N>, Gauge>,
 }
 
 impl<const N: usize> Gauges<N> {
-    pub fn set(&self, values: [&str; N], value: i64) {
+    pub(crate) fn set(&self, values: [&str; N], value: i64) {
         self.family.get_or_create(&labelled(self.labels, values)).set(value);
     }
 
     /// What was last set, if anything was.
-    pub fn value(&self, values: [&str; N]) -> Option<i64> {
+    pub(crate) fn value(&self, values: [&str; N]) -> Option<i64> {
         self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
     }
 }
@@ -62,7 +62,7 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 ///
 /// Cheap to write from any thread. Nothing here reads a clock: what is an age is computed in [`Metrics::text`], from
 /// the time passed in.
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     /// `objects_total{result}`: what became of objects: `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`,
     /// `no_record` (not empty, and without a record), `deferred`; `put_off` (the message went back for a while), and with
@@ -165,7 +165,7 @@ pub struct Metrics {
 }
 
 /// What is told of and what is read, and leads to no event.
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// `notifications_unrouted_total{queue,feed,why}`: notifications of objects that no feed takes; `feed` is the one that
     /// reads the bucket, `why` is `bucket`, `prefix` or `keys`.
     pub notifications: Counters<3>,
@@ -205,7 +205,7 @@ impl LeftOut {
 
 impl Metrics {
     /// `started_ms`: when the process started, in milliseconds since the epoch.
-    pub fn new(started_ms: i64) -> Self {
+    pub(crate) fn new(started_ms: i64) -> Self {
         let mut of = Registration(Registry::with_prefix("auditferry"));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         of.0.register("build", "The version that runs", build);
@@ -278,29 +278,29 @@ impl Metrics {
 
     /// Notes that an event of `event_ms` (milliseconds since the epoch) was delivered for this partition, such as
     /// `workspaceId=1`. At most 1,000 partitions are kept; the one not heard of for longest makes room.
-    pub fn delivered(&self, feed: &str, partition: &str, event_ms: i64) {
+    pub(crate) fn delivered(&self, feed: &str, partition: &str, event_ms: i64) {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner).note(feed, partition, event_ms);
     }
 
     /// The time of the newest event delivered for a feed, in milliseconds since the epoch.
-    pub fn newest_event_ms(&self, feed: &str) -> Option<i64> {
+    pub(crate) fn newest_event_ms(&self, feed: &str) -> Option<i64> {
         self.freshness.lock().unwrap_or_else(PoisonError::into_inner).of_feed(feed)
     }
 
     /// When an identity's credentials expire, in milliseconds since the epoch.
-    pub fn credentials_expiry_ms(&self, identity: &str) -> Option<i64> {
+    pub(crate) fn credentials_expiry_ms(&self, identity: &str) -> Option<i64> {
         self.credentials_expire_ms.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
     }
 
     /// How many objects of a feed could not be read, by kind; those kinds of which there are any.
-    pub fn unread(&self, feed: &str) -> impl Iterator<Item = (String, i64)> {
+    pub(crate) fn unread(&self, feed: &str) -> impl Iterator<Item = (String, i64)> {
         let kinds = FaultKind::ALL.map(FaultKind::word).into_iter().chain(["waiting"]);
         let counts = kinds.map(|kind| (kind.to_owned(), self.unread_objects.value([feed, kind]).unwrap_or(0)));
         counts.filter(|(_, objects)| *objects > 0)
     }
 
     /// The gauge that says whether parts of a kind stand still.
-    pub fn failing(&self, kind: PartKind) -> &Gauges<1> {
+    pub(crate) fn failing(&self, kind: PartKind) -> &Gauges<1> {
         match kind {
             PartKind::Store => &self.store_failing,
             PartKind::Identity => &self.identity_failing,
@@ -311,13 +311,13 @@ impl Metrics {
     }
 
     /// Notes when an identity's credentials expire, in milliseconds since the epoch.
-    pub fn credentials_expire(&self, identity: &str, at_ms: i64) {
+    pub(crate) fn credentials_expire(&self, identity: &str, at_ms: i64) {
         let mut expiry = self.credentials_expire_ms.lock().unwrap_or_else(PoisonError::into_inner);
         expiry.insert(identity.to_owned(), at_ms);
     }
 
     /// All metrics in the OpenMetrics text form. `now_ms`: milliseconds since the epoch.
-    pub fn text(&self, now_ms: i64) -> String {
+    pub(crate) fn text(&self, now_ms: i64) -> String {
         self.partition_freshness.clear();
         for (feed, partition, newest_ms) in self.freshness.lock().unwrap_or_else(PoisonError::into_inner).newest() {
             let labels = labelled(["feed", "partition"], [feed, partition]);

@@ -2,15 +2,15 @@
 
 mod freshness;
 
-pub mod health;
+pub(crate) mod health;
 
-pub mod limiter;
+pub(crate) mod limiter;
 
-pub mod metrics;
+pub(crate) mod metrics;
 
-pub mod status;
+pub(crate) mod status;
 
-pub mod systemd;
+pub(crate) mod systemd;
 
 use std::io::IsTerminal;
 
@@ -18,7 +18,7 @@ use crate::config::{LevelError, Log, LogFormat};
 
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     #[error("log.level is no filter: {0}")]
     Filter(#[from] LevelError),
     /// Something else in this process logs already.
@@ -27,7 +27,7 @@ pub enum TelemetryError {
 }
 
 /// Sends log lines to standard error from here on. Standard output belongs to the `stdout` sink.
-pub fn begin(log: &Log) -> Result<(), TelemetryError> {
+pub(crate) fn begin(log: &Log) -> Result<(), TelemetryError> {
     let to_terminal = std::io::stderr().is_terminal();
     let format = log.format.unwrap_or(if to_terminal { LogFormat::Readable } else { LogFormat::Json });
     // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,

@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Metrics;
 
 /// The time, as whoever may read a clock tells it.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub(crate) struct Now {
     /// Milliseconds since the epoch.
     pub wall_ms: i64,
     /// Milliseconds since the process started, on the monotonic clock.
@@ -32,7 +32,7 @@ fn moment(wall_ms: i64) -> Option<Timestamp> {
 
 /// `ready`, or `not ready` and what is missing; then a line for each activity that fails, and for each feed with objects
 /// that could not be read.
-pub fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String {
+pub(crate) fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String {
     let unready = health.unready();
     let mut text = match unready.as_slice() {
         [] => "ready\n".to_owned(),
@@ -57,7 +57,7 @@ pub fn readiness(health: &Health, metrics: &Metrics, now: Now) -> String {
 }
 
 /// One line for the service manager: what fails, and why the first of it does.
-pub fn summary(health: &Health) -> String {
+pub(crate) fn summary(health: &Health) -> String {
     let mut failing = Vec::new();
     let mut first = None;
     for (part, state) in health.states() {
@@ -79,14 +79,14 @@ fn listed(parts: &[Part]) -> String {
 }
 
 /// Sets the gauges that say which parts stand still, before they are read.
-pub fn measure(health: &Health, metrics: &Metrics) {
+pub(crate) fn measure(health: &Health, metrics: &Metrics) {
     for (part, state) in health.states() {
         metrics.failing(part.kind).set([&part.name], i64::from(matches!(state, State::Failing(_))));
     }
 }
 
 /// Everything that is known of every part.
-pub fn status(health: &Health, metrics: &Metrics, now: Now) -> Value {
+pub(crate) fn status(health: &Health, metrics: &Metrics, now: Now) -> Value {
     let mut kinds: [(&str, Map<String, Value>); 5] =
         ["stores", "identities", "queues", "feeds", "sinks"].map(|name| (name, Map::new()));
     let mut failing = 0;

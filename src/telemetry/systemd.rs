@@ -11,27 +11,27 @@ use crate::telemetry::one_line;
 const STATUS_BYTES_MAX: usize = 500;
 
 /// Everything is built and the work has begun.
-pub fn ready() -> io::Result<()> {
+pub(crate) fn ready() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Ready])
 }
 
 /// The stop was asked for and is under way.
-pub fn stopping() -> io::Result<()> {
+pub(crate) fn stopping() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Stopping])
 }
 
 /// The daemon makes progress. To be sent only by who has seen that it does.
-pub fn watchdog() -> io::Result<()> {
+pub(crate) fn watchdog() -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Watchdog])
 }
 
 /// One line for `systemctl status`; longer text is cut, line ends become spaces.
-pub fn status(line: &str) -> io::Result<()> {
+pub(crate) fn status(line: &str) -> io::Result<()> {
     sd_notify::notify(&[NotifyState::Status(&one_line(line, STATUS_BYTES_MAX))])
 }
 
 /// How often [`watchdog`] is to be sent: half of what the service manager allows. None when it does not watch us.
-pub fn watchdog_every() -> Option<Duration> {
+pub(crate) fn watchdog_every() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|allowed| allowed / 2)
 }
 

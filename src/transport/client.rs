@@ -21,7 +21,7 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// What is asked of a service.
 #[derive(Clone, Debug)]
-pub struct HttpRequest<'a> {
+pub(crate) struct HttpRequest<'a> {
     pub endpoint: &'a Endpoint,
     /// Below the endpoint's own, with a slash at its beginning; empty for the endpoint itself.
     pub path: &'a str,
@@ -67,7 +67,7 @@ pub(super) struct Route {
 
 /// Asks services over HTTP. Cheap to clone; connections are shared.
 #[derive(Clone, Debug)]
-pub struct Client(reqwest::Client);
+pub(crate) struct Client(reqwest::Client);
 
 impl Client {
     /// A client that gives up an answer that is not there, to its last byte, after `timeout`. Trusts the roots of the
@@ -75,7 +75,7 @@ impl Client {
     ///
     /// # Errors
     /// Only when TLS cannot be set up.
-    pub fn new(timeout: Duration) -> Result<Self, TransportError> {
+    pub(crate) fn new(timeout: Duration) -> Result<Self, TransportError> {
         let tls = TlsMaterial::default().client(&TlsConfig::default());
         let tls = tls.map_err(|error| TransportError::Unprepared(error.to_string()))?;
         Self::over(Route { timeout, tls, proxy: None, allow_link_local: false })
@@ -110,7 +110,7 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer. A status of any kind is one, and a body that ends early too.
-    pub async fn send(&self, request: HttpRequest<'_>) -> Result<Reply, TransportError> {
+    pub(crate) async fn send(&self, request: HttpRequest<'_>) -> Result<Reply, TransportError> {
         let HttpRequest { endpoint, path, query, headers, body, reply_bytes_max } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
         let url = endpoint.at(path, query);

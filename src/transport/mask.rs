@@ -1,7 +1,7 @@
 //! What a receiver says, made fit to be told: without our secrets, in one short line.
 
 /// The most characters of an answer that are told.
-pub const TOLD_CHARACTERS: usize = 200;
+pub(crate) const TOLD_CHARACTERS: usize = 200;
 /// Shorter secrets are not looked for: they stand in any text.
 const SECRET_BYTES_MIN: usize = 4;
 const MASK: &str = "***";
@@ -51,7 +51,7 @@ impl Mask {
 }
 
 /// What a receiver wrote, with all escaped that ends a line or turns the reading direction.
-pub fn in_one_line(characters: impl Iterator<Item = char>) -> String {
+pub(crate) fn in_one_line(characters: impl Iterator<Item = char>) -> String {
     let mut told = String::new();
     for character in characters {
         let is_separator = matches!(character, '\u{2028}' | '\u{2029}' | '\u{202e}');

@@ -25,7 +25,7 @@ pub enum StatusClass {
 
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Taken,
     /// To be sent again, not before `after` where the receiver says so. Whether it was taken is not known.
     Again {
@@ -81,7 +81,7 @@ impl StatusConfig {
 
 /// What became of a request that was answered with `status` and this `Retry-After`. The first of `known` that names the
 /// status decides, else the table of HTTP.
-pub fn outcome(status: u16, retry_after: Option<&str>, known: &[(u16, StatusClass)], now_ms: i64) -> Outcome {
+pub(crate) fn outcome(status: u16, retry_after: Option<&str>, known: &[(u16, StatusClass)], now_ms: i64) -> Outcome {
     let configured = known.iter().find(|(own, _)| *own == status).map(|(_, class)| *class);
     match configured.unwrap_or_else(|| by_default(status)) {
         StatusClass::Taken => Outcome::Taken,

@@ -17,7 +17,7 @@ const API_PATH: &str = "/api/v1";
 
 /// Why there is no listing. All of these may pass; none is tried again here.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// What it is reported as: one stable word.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Secret(_) => "no_credentials",
             Self::Transport(_) => "unreachable",
@@ -55,7 +55,7 @@ impl FetchError {
 ///
 /// # Errors
 /// The first that goes wrong; there is no part of a listing.
-pub async fn fetch(client: &Client, config: &Config) -> Result<Users, FetchError> {
+pub(crate) async fn fetch(client: &Client, config: &Config) -> Result<Users, FetchError> {
     let (id, secret) = (config.access_key_id.read()?, config.secret_access_key.read()?);
     let headers = Headers::basic(id.reveal(), &secret);
     let path = if config.endpoint.path().ends_with(API_PATH) { "/auth/users" } else { "/api/v1/auth/users" };

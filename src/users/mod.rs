@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::secret::Reference;
 use crate::transport::Endpoint;
 
-pub use fetch::{FetchError, fetch};
+pub(crate) use fetch::{FetchError, fetch};
 pub use lookup::{LookedUp, Lookup};
 
 /// `[feed.<name>.users]`: the API that lists a lakeFS installation's users.

@@ -128,6 +128,7 @@ pub(super) async fn deliver(store: &Store, sink: &str, parts: Vec<Part>) {
 /// Of so many accepted records, a version that these sinks were offered whole.
 pub(super) fn finish(accepted: u64, etag: &str, sinks: &[&str]) -> Finish {
     Finish {
+        is_late: false,
         family: "databricks",
         feed: "dbx".into(),
         sinks: sinks.iter().copied().map(Arc::from).collect(),

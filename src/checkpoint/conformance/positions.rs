@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::gaps::{fill, onward};
 use super::{commit, cursors, deliver, finish, held, lane, object, part, receipt, seal, sites};
 use crate::batch::{Lane, Part};
-use crate::checkpoint::StoreError;
+use crate::checkpoint::{Finish, StoreError};
 use crate::event::Encoded;
 use crate::sink::{LaneState, State};
 
@@ -160,6 +160,23 @@ async fn a_next_batch_that_is_overtaken_leaves_nothing_and_keeps_no_commit_back(
             (store.positions.sealed(&lane("a")).await.unwrap().len(), cursors(&store).await),
             (2, (4, vec![2, 0]))
         );
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_reading_that_is_told_late_undoes_no_later_one() {
+    for site in sites() {
+        let store = site.open();
+        let sealed = store.positions.seal(seal("a", vec![part(0, 3, true)])).await.unwrap();
+        store.positions.commit(&sealed, &receipt(&sealed), 5).await.unwrap();
+        assert!(store.positions.finish(finish(3, "e1", &["a"])).await.unwrap());
+        assert!(store.positions.finish(finish(3, "e2", &["a"])).await.unwrap());
+        let late = |etag, sinks| Finish { is_late: true, ..finish(3, etag, sinks) };
+        assert!(!store.positions.finish(late("e1", &["b"])).await.unwrap(), "another version was read since");
+        let position = store.positions.position(&object(), &["a".into()]).await.unwrap();
+        assert!(position.is_settled() && position.etag.as_deref() == Some("e2"));
+        assert!(store.positions.finish(late("e2", &["b"])).await.unwrap(), "it is the last that was read");
+        assert!(store.positions.position(&object(), &["a".into()]).await.unwrap().is_settled());
     }
 }
 

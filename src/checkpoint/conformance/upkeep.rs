@@ -12,6 +12,7 @@ const DAY_MS: i64 = 86_400_000;
 
 async fn delivered(store: &Store, feed: &str, partition: &str, event_ms: i64, now_ms: i64) {
     let finish = Finish {
+        is_late: false,
         feed: feed.into(),
         sinks: Vec::new(),
         family: "databricks",

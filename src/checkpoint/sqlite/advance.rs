@@ -196,6 +196,9 @@ fn write_finish(connection: &Connection, finish: Finish) -> Result<bool, StoreEr
         && row.etag.as_deref() == Some(&*finish.etag)
         && row.progress.digest == finish.progress.digest
         && row.progress.content_bytes == finish.progress.content_bytes;
+    if finish.is_late && row.state == "whole" && !is_same {
+        return Ok(false);
+    }
     row.read += u64::from(!is_same);
     row.progress = finish.progress;
     row.family = Some(finish.family.to_owned());

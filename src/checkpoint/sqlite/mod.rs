@@ -64,10 +64,12 @@ use tokio::sync::Semaphore;
 
 use crate::checkpoint::{Answer, QuarantineLimits, StoreError};
 
-pub use backup::{BackupError, back_up};
-pub use inspect::{Entry, Inspection, Kind, Selection};
+pub(crate) use backup::BackupError;
+pub use backup::back_up;
+pub(crate) use inspect::{Entry, Kind};
+pub use inspect::{Inspection, Selection};
 pub use scratch::DiskScratch;
-pub use unrouted::UnroutedSelection;
+pub(crate) use unrouted::UnroutedSelection;
 pub use writer::Writing;
 
 /// The database's name in the state directory.
@@ -81,7 +83,7 @@ const WRITER_CACHE_BYTES: usize = 2 << 20;
 const READER_CACHE_BYTES: usize = 256 << 10;
 
 /// What the store's caches take together.
-pub const CACHE_BYTES: usize = WRITER_CACHE_BYTES + READERS_MAX * READER_CACHE_BYTES;
+pub(crate) const CACHE_BYTES: usize = WRITER_CACHE_BYTES + READERS_MAX * READER_CACHE_BYTES;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]

@@ -80,6 +80,7 @@ impl Delivered {
             framed_bytes: summary.content_bytes,
             changed: summary.counts.new_records > 0,
             fresh: freshness::of(feed, object, summary.counts.latest_event_ms.filter(|_| is_last)),
+            is_late: false,
             now_ms: job.services.clock.now_ms(),
         }
     }
@@ -87,12 +88,14 @@ impl Delivered {
     fn end(self, finished: bool, gathering: Vec<(SinkId, Tracker)>) -> JobEnd {
         let is_last = self.deferred.len() == 1;
         let rest = |sink| Rest {
-            finish: self.finish_of(vec![sink], is_last),
+            finish: Finish { is_late: true, ..self.finish_of(vec![sink], is_last) },
             written_ms: self.version.last_modified_ms.filter(|_| is_last),
             skipped_lines: (!finished).then_some(self.summary.skipped_lines),
         };
         let gathered = gathering.into_iter().map(|(sink, tracker)| Gathered { sink, tracker, rest: Some(rest(sink)) });
-        let (gathered, Self { deferred, is_young, summary, .. }) = (gathered.collect(), self);
-        JobEnd { finished, deferred, gathered, is_young: is_young && summary.is_complete, passed: None }
+        let gathered = gathered.collect();
+        let Self { job, version, deferred, is_young, summary, .. } = self;
+        let is_new = job.position.etag.as_ref() != Some(&version.etag);
+        JobEnd { finished, deferred, gathered, is_young: is_young && summary.is_complete, is_new, passed: None }
     }
 }

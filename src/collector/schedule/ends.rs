@@ -86,8 +86,12 @@ impl Dispatcher {
         }
         self.await_ack(object, pending);
         self.settle(object, end.passed).await?;
+        let is_news_to_others = *origin == Origin::SinkBacklog && end.finished && end.is_new;
         if end.is_young && !self.once {
             self.again(object, PendingChange::new(feed), YOUNG);
+        } else if is_news_to_others && sinks.len() < self.services.feeds[feed].sinks.len() {
+            // Its message may have gone before the store was put back from a copy: no other may come.
+            self.again(object, PendingChange::new(feed), TICK);
         }
         Ok(())
     }

@@ -35,7 +35,8 @@ use crate::records::rows::shape::{Format, Kind};
 use crate::records::rows::write::{write_member, write_value};
 use crate::room::Taken;
 
-pub use input::{Limits, Ranges, RowsError};
+pub use input::Limits;
+pub(crate) use input::{Ranges, RowsError};
 
 /// Rows decoded at once, at most.
 const ROWS_AT_ONCE: u64 = 1024;
@@ -57,7 +58,7 @@ pub fn are_in(key: &str, beginning: &[u8]) -> bool {
 }
 
 /// Whether what begins so is a Parquet file.
-pub fn begins_as_file(beginning: &[u8]) -> bool {
+pub(crate) fn begins_as_file(beginning: &[u8]) -> bool {
     beginning.starts_with(MAGIC)
 }
 
@@ -88,7 +89,7 @@ pub struct Rows<R> {
 }
 
 /// A file that has not been decoded once yet.
-pub struct Unproved<R> {
+pub(crate) struct Unproved<R> {
     limits: Limits,
     stage: Stage<R>,
 }
@@ -103,7 +104,7 @@ enum Stage<R> {
 }
 
 impl<R: Ranges> Unproved<R> {
-    pub fn new(ranges: R, limits: Limits) -> Self {
+    pub(crate) fn new(ranges: R, limits: Limits) -> Self {
         Self { limits, stage: Stage::Unread(ranges) }
     }
 
@@ -112,7 +113,7 @@ impl<R: Ranges> Unproved<R> {
     ///
     /// # Errors
     /// As [`Rows::open`].
-    pub fn prove(&mut self) -> Result<Rows<R>, RowsError> {
+    pub(crate) fn prove(&mut self) -> Result<Rows<R>, RowsError> {
         if let Stage::Unread(ranges) = &mut self.stage {
             let footer = Footer::read(ranges, &self.limits)?;
             if let Stage::Unread(ranges) = std::mem::replace(&mut self.stage, Stage::Over) {

@@ -32,7 +32,7 @@ const REPLY_BYTES_MAX: usize = 4 << 20;
 
 /// Elasticsearch or OpenSearch, and what it is sent.
 #[derive(Clone, Debug)]
-pub struct ElasticsearchKind {
+pub(super) struct ElasticsearchKind {
     service: ServiceConfig,
     config: ElasticsearchConfig,
     bulk: Arc<Bulk>,

@@ -29,7 +29,7 @@ pub(super) fn name(path: &Path, number: u64) -> PathBuf {
 }
 
 /// The file whose full files have names such as this: what [`name`] makes names of.
-pub fn unnumbered(name: &Path) -> Option<PathBuf> {
+pub(crate) fn unnumbered(name: &Path) -> Option<PathBuf> {
     let (stem, ending) = split(name);
     let at = stem.iter().rposition(|byte| *byte == b'.')?;
     let number = &stem[at + 1..];

@@ -59,7 +59,7 @@ impl Position {
 }
 
 /// The state of a file sink that stands there, as programs wrote it that did not know the file but by its path.
-pub fn file_state(number: u64, len: u64, opened_at_ms: i64, path: Option<&Path>) -> State {
+pub(crate) fn file_state(number: u64, len: u64, opened_at_ms: i64, path: Option<&Path>) -> State {
     Position { number, len, opened_at_ms, file: None, path: path.map(Path::to_owned) }.state()
 }
 

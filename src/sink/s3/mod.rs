@@ -28,7 +28,8 @@ use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, O
 use answer::{Meaning, advice, meaning};
 use objects::{Layout, Made, Object};
 
-pub use config::{S3Config, StorageClass};
+pub use config::S3Config;
+pub(crate) use config::StorageClass;
 
 /// A batch is cut when it has so many bytes, or is so old: large objects are cheaper to write and to read.
 const BATCH_BYTES: usize = 16 << 20;

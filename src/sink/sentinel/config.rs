@@ -50,7 +50,7 @@ impl Default for SentinelConfig {
 
 /// Which rows a sink sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SentinelTable {
+pub(crate) enum SentinelTable {
     /// Events as they are encoded.
     Events,
     /// Those of Microsoft's table `DatabricksAudit_CL`.

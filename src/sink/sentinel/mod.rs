@@ -16,7 +16,8 @@ use crate::sink::{Answer, Delivery, DeliveryError, EncodingConfig, Flow, Kind, O
 use crate::transport::{Post, Service, ServiceConfig};
 use rows::{ENVELOPE_BYTES, Rows, Sent, answered};
 
-pub use config::{SentinelConfig, SentinelTable};
+pub use config::SentinelConfig;
+pub(crate) use config::SentinelTable;
 
 /// A batch is cut when it has so many bytes: four requests.
 const BATCH_BYTES: usize = 4 << 20;
@@ -33,7 +34,7 @@ const API_VERSION: &str = "2023-01-01";
 
 /// A stream of a data collection rule, and what it is sent.
 #[derive(Clone, Debug)]
-pub struct SentinelKind {
+pub(crate) struct SentinelKind {
     service: ServiceConfig,
     config: SentinelConfig,
     table: SentinelTable,

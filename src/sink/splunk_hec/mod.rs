@@ -56,7 +56,7 @@ const COUNTS_ANEW: &str = "it numbers its acknowledgements anew: it was restarte
 
 /// `type = "splunk_hec"`.
 #[derive(Clone, Debug)]
-pub struct HecKind {
+pub(super) struct HecKind {
     service: ServiceConfig,
     profile: Arc<Profile>,
     choices: Choices,
