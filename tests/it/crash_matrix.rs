@@ -77,7 +77,7 @@ impl Stage {
     }
 
     fn start(&self) -> Start {
-        self.world.run(&[]).expecting(&EXPECTED)
+        self.world.run(&[]).expecting(&EXPECTED).expecting(&["does not acknowledge them; sending them again"])
     }
 
     /// The events that the receiver has, and a number for each: which record it is of.
@@ -94,7 +94,8 @@ impl Stage {
         self.receiver.turn(Mode::Takes);
         let daemon = self.start().ready();
         let expected = counted(expected);
-        within(SOON, || missing(&expected, &counted(&self.had())).is_empty());
+        let has_all = within(SOON, || missing(&expected, &counted(&self.had())).is_empty());
+        assert!(has_all, "{}: the log ends:\n{}", self.kind.name, daemon.log.end());
         assert!(daemon.stop().success());
         let had = counted(&self.had());
         let sum = |counts: BTreeMap<String, u64>| counts.values().sum();
