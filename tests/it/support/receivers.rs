@@ -314,7 +314,8 @@ impl Collector {
 impl Receives for Collector {
     fn keys(&self) -> String {
         let (url, token) = (self.splunk.receiver.url(), self.token.display());
-        format!("type = \"splunk_hec\"\nurl = \"{url}\"\ntoken = \"file:{token}\"\n")
+        // What a process was told and had no time to write down is never told again, and waited for as long.
+        format!("type = \"splunk_hec\"\nurl = \"{url}\"\ntoken = \"file:{token}\"\nacknowledged_within = \"10s\"\n")
     }
 
     fn turn(&mut self, mode: Mode) {
