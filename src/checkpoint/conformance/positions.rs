@@ -164,6 +164,20 @@ async fn a_next_batch_that_is_overtaken_leaves_nothing_and_keeps_no_commit_back(
 }
 
 #[tokio::test]
+async fn a_part_of_a_reading_that_another_overtook_is_not_taken_for_what_that_one_accepted() {
+    for site in sites() {
+        let store = site.open();
+        store.positions.seal(seal("a", vec![part(0, 4, true)])).await.unwrap();
+        // The same places, and another order.
+        let mut late = part(0, 3, true);
+        Arc::get_mut(late.acceptance.as_mut().unwrap()).unwrap().fingerprints.swap(1, 2);
+        let sealed = store.positions.seal(seal("b", vec![late])).await;
+        assert!(matches!(sealed, Err(StoreError::Overtaken { object: overtaken }) if overtaken == object()));
+        store.positions.seal(seal("b", vec![part(0, 3, true)])).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_reading_that_is_told_late_undoes_no_later_one() {
     for site in sites() {
         let store = site.open();

@@ -286,7 +286,11 @@ fn accept(
     let object = &part.advance.object;
     let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
     if row.progress.accepted >= acceptance.after {
-        return Ok(());
+        // Another sink's part of the same reading, unless another reading came first and accepted others at these places.
+        return match fingerprints::stand(connection, row.id, acceptance.before, &acceptance.fingerprints)? {
+            true => Ok(()),
+            false => Err(StoreError::Overtaken { object: object.clone() }),
+        };
     }
     if row.progress.accepted != acceptance.before {
         return Err(StoreError::Overtaken { object: object.clone() });

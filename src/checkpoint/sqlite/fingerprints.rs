@@ -88,6 +88,25 @@ fn verified<'r>(object_id: i64, row: &'r rusqlite::Row<'_>) -> Result<(i64, &'r 
     Ok((first, packed))
 }
 
+/// Whether these stand from number `first` on.
+pub(super) fn stand(
+    connection: &Connection,
+    object_id: i64,
+    mut first: u64,
+    mut fingerprints: &[Fingerprint],
+) -> Result<bool, StoreError> {
+    while !fingerprints.is_empty() {
+        let stored = read(connection, object_id, first)?;
+        let several = stored.len().min(fingerprints.len());
+        let (some, rest) = fingerprints.split_at(several);
+        if several == 0 || some != &stored[..several] {
+            return Ok(false);
+        }
+        (first, fingerprints) = (first + several as u64, rest);
+    }
+    Ok(true)
+}
+
 /// The fingerprints from number `from` on: some of them, and none only when there are no more.
 pub(super) fn read(connection: &Connection, object_id: i64, from: u64) -> Result<Vec<Fingerprint>, StoreError> {
     let mut statement = connection.prepare_cached(
