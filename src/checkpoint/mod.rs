@@ -35,11 +35,8 @@ pub use quarantine::Quarantine;
 pub(crate) use quarantine::{
     Asked, KeptEvent, KeptRecord, QuarantineLimits, QuarantineSize, Quarantined, Refusal, Replacement, Request, Retried,
 };
-pub(crate) use sqlite::BackupError;
-pub(crate) use sqlite::OpenError;
-pub(crate) use sqlite::{CACHE_BYTES, UnroutedSelection};
+pub(crate) use sqlite::{BackupError, CACHE_BYTES, Entry, Kind, OpenError, UnroutedSelection};
 pub use sqlite::{DiskScratch, Durability, Inspection, Selection, SqliteStore, Writing, back_up};
-pub(crate) use sqlite::{Entry, Kind};
 pub(crate) use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
 pub(crate) use upkeep::{Forgotten, Freshness, Upkeep};
 

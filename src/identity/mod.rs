@@ -8,8 +8,7 @@ mod provider;
 
 mod validate;
 
-pub(crate) use provider::Identity;
-pub(crate) use provider::credentials;
+pub(crate) use provider::{Identity, credentials};
 
 use std::fmt;
 use std::time::Duration;

@@ -39,9 +39,8 @@ pub use plan::{Contexts, Limits, Plan};
 pub(crate) use reader::Reader;
 pub use reader::Step;
 pub(crate) use rebuild::{Rebuild, rebuild};
-pub(crate) use retry::LackedEvents;
 pub use retry::QuarantinedPlaces;
-pub(crate) use retry::RefusedAgain;
+pub(crate) use retry::{LackedEvents, RefusedAgain};
 pub use room::Scratch;
 
 #[cfg(test)]

@@ -44,9 +44,8 @@ use crate::event::{Choices, Head};
 use crate::identity::Identity;
 use crate::transport::{ServiceConfig, ServiceOpenError};
 
-pub(crate) use config::Config;
-pub(crate) use config::shared_keys;
 pub use config::{BatchConfig, SHARED_KEYS};
+pub(crate) use config::{Config, shared_keys};
 pub use elasticsearch::ElasticsearchConfig;
 pub use encoding::EncodingConfig;
 pub use file::FileConfig;

@@ -34,8 +34,7 @@ mod token;
 
 pub use auth::{Auth, BasicAuth, BearerAuth, HeaderAuth, HmacAuth};
 pub(crate) use aws::AwsSigner;
-pub(crate) use client::Reply;
-pub(crate) use client::{Client, HttpRequest};
+pub(crate) use client::{Client, HttpRequest, Reply};
 pub(crate) use endpoint::EndpointError;
 pub use endpoint::{Endpoint, Location};
 pub use entra::EntraConfig;
@@ -47,7 +46,6 @@ pub(crate) use mask::{TOLD_CHARACTERS, in_one_line};
 pub use oauth::{ClientAuth, OauthConfig};
 pub(crate) use reach::Reach;
 pub use service::{Answer, Post, Service, ServiceConfig};
-pub(crate) use status::StatusClass;
 pub use status::StatusConfig;
-pub(crate) use status::{Outcome, outcome};
+pub(crate) use status::{Outcome, StatusClass, outcome};
 pub use tls::{TlsConfig, TlsVersion};
