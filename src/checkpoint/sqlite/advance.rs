@@ -269,7 +269,7 @@ fn refuse_known(limits: QuarantineLimits, connection: &Connection, part: &Part, 
     }
     let object = &part.advance.object;
     let row = known(connection, object)?;
-    let mut there = retry::quarantined(connection, object)?;
+    let mut there = retry::in_quarantine(connection, object, 0)?;
     let new: Vec<Refused> = part.refused.iter().filter(|refused| !there.contains(refused.place)).cloned().collect();
     quarantine::records(limits, connection, &part.provenance.feed, part, &new, now_ms)?;
     retry::lack(connection, row.id, &new)

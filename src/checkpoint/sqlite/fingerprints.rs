@@ -92,23 +92,24 @@ fn verified<'r>(object_id: i64, row: &'r rusqlite::Row<'_>) -> Result<(i64, &'r 
 pub(super) fn stand(
     connection: &Connection,
     object_id: i64,
-    mut first: u64,
-    mut fingerprints: &[Fingerprint],
+    first: u64,
+    fingerprints: &[Fingerprint],
 ) -> Result<bool, StoreError> {
-    while !fingerprints.is_empty() {
-        let stored = read(connection, object_id, first)?;
-        let several = stored.len().min(fingerprints.len());
-        let (some, rest) = fingerprints.split_at(several);
-        if several == 0 || some != &stored[..several] {
-            return Ok(false);
-        }
-        (first, fingerprints) = (first + several as u64, rest);
-    }
-    Ok(true)
+    Ok(read_at_least(connection, object_id, first, fingerprints.len())?.starts_with(fingerprints))
 }
 
 /// The fingerprints from number `from` on: some of them, and none only when there are no more.
 pub(super) fn read(connection: &Connection, object_id: i64, from: u64) -> Result<Vec<Fingerprint>, StoreError> {
+    read_at_least(connection, object_id, from, READ_AT_ONCE)
+}
+
+/// The same: as many as wanted where there are as many, and no more rows than those lie in.
+fn read_at_least(
+    connection: &Connection,
+    object_id: i64,
+    from: u64,
+    wanted: usize,
+) -> Result<Vec<Fingerprint>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT first, packed, sum FROM fingerprints WHERE object_id = ?1 AND first >= coalesce(
              (SELECT max(first) FROM fingerprints WHERE object_id = ?1 AND first <= ?2), ?2)
@@ -117,7 +118,7 @@ pub(super) fn read(connection: &Connection, object_id: i64, from: u64) -> Result
     let mut rows = statement.query(params![object_id, int(from)])?;
     let (mut found, mut next) = (Vec::new(), from);
     while let Some(row) = rows.next()?
-        && found.len() < READ_AT_ONCE
+        && found.len() < wanted
     {
         let (first, packed) = verified(object_id, row)?;
         let skipped = usize::try_from(next.saturating_sub(count(first))).unwrap_or(usize::MAX);

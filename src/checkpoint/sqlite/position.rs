@@ -36,8 +36,9 @@ pub(super) fn find(
             passed: None,
         });
     };
-    let passed = passed(connection, &row, sinks)?;
-    let sinks = sinks.iter().map(|sink| SinkPosition::load(connection, row.id, sink));
+    let rows = SinkRow::of_all(connection, row.id, sinks)?;
+    let passed = passed_by(connection, &row, sinks, &rows)?;
+    let sinks = sinks.iter().zip(&rows).map(|(sink, stands)| SinkPosition::of(connection, row.id, sink, *stands));
     let sinks = sinks.collect::<Result<_, _>>()?;
     let etag: Option<Box<str>> = row.etag.map(Into::into);
     let (etag, unreadable) = match (row.state.as_str(), etag) {
@@ -68,9 +69,17 @@ pub(super) fn passed(
     object: &ObjectRow,
     sinks: &[Arc<str>],
 ) -> Result<Option<Passed>, StoreError> {
-    for sink in sinks {
-        let is_settled = SinkRow::find(connection, object.id, sink)?.is_settled(object);
-        if !is_settled && !backlog::is_in_backlog(connection, sink, object.id)? {
+    passed_by(connection, object, sinks, &SinkRow::of_all(connection, object.id, sinks)?)
+}
+
+fn passed_by(
+    connection: &Connection,
+    object: &ObjectRow,
+    sinks: &[Arc<str>],
+    rows: &[SinkRow],
+) -> Result<Option<Passed>, StoreError> {
+    for (sink, row) in sinks.iter().zip(rows) {
+        if !row.is_settled(object) && !backlog::is_in_backlog(connection, sink, object.id)? {
             return Ok(None);
         }
     }
@@ -78,8 +87,7 @@ pub(super) fn passed(
 }
 
 impl SinkPosition {
-    fn load(connection: &Connection, object_id: i64, sink: &str) -> Result<Self, StoreError> {
-        let row = SinkRow::find(connection, object_id, sink)?;
+    fn of(connection: &Connection, object_id: i64, sink: &str, row: SinkRow) -> Result<Self, StoreError> {
         let gap = match row.gap {
             0 => Places::default(),
             _ => places::load(connection, Owner::Gap { object_id, sink }, ALL)?,
@@ -100,6 +108,11 @@ pub(super) struct SinkRow {
 impl SinkRow {
     /// Of a sink that is not known there. It was offered all that there was before versions were counted.
     const NEW: Self = Self { accepted: 0, gap: 0, read: Some(0) };
+
+    /// The rows of these sinks, in their order.
+    fn of_all(connection: &Connection, object_id: i64, sinks: &[Arc<str>]) -> Result<Vec<Self>, StoreError> {
+        sinks.iter().map(|sink| Self::find(connection, object_id, sink)).collect()
+    }
 
     pub(super) fn find(connection: &Connection, object_id: i64, sink: &str) -> Result<Self, StoreError> {
         let mut statement = connection

@@ -175,11 +175,6 @@ pub(super) fn lack(connection: &Connection, object_id: i64, records: &[Refused])
     places::save(connection, owner, &mut opened)
 }
 
-/// The places of the object's records in quarantine.
-pub(super) fn quarantined(connection: &Connection, object: &ObjectId) -> Result<Places, StoreError> {
-    Ok(InQuarantine::load(connection, object, 0, u64::MAX)?.all)
-}
-
 /// The sinks that have had anything of an object, or are about to.
 fn sinks(connection: &Connection, object_id: i64) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached(
