@@ -137,7 +137,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             let mut step = Step::Emit;
             for input in inputs.into_iter().chain([input]) {
                 step = reader.step(input, &mut got);
-                // A word may end it, such as the stop.
+                // One may end it, such as the stop.
                 if matches!(step, Step::Done(_)) {
                     break;
                 }

@@ -52,15 +52,11 @@ pub(crate) enum SinkTestError {
     Misconfigured(String),
     #[error("the receiver refuses the event: {0}; the daemon would put such an event into quarantine")]
     Refused(String),
-    #[error("the receiver took the event and did not acknowledge it within {}", humane(*.0))]
+    #[error("the receiver took the event and did not acknowledge it within {} s", .0.as_secs())]
     Unacknowledged(Duration),
     /// A fault of the program's own.
     #[error("the marked event cannot be made: {0}")]
     Unmade(String),
-}
-
-fn humane(time: Duration) -> String {
-    format!("{} s", time.as_secs())
 }
 
 /// A step that was done.

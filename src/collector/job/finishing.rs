@@ -6,10 +6,9 @@ use tracing::debug;
 
 use super::Delivered;
 use crate::checkpoint::Finish;
-use crate::collector::delivery::tracker::Tracker;
 use crate::collector::freshness;
 use crate::collector::ids::SinkId;
-use crate::collector::job::gathered::{Gathered, Rest};
+use crate::collector::job::gathered::{self, Gathered, Rest};
 use crate::collector::job::task::{JobEnd, JobError, Task};
 use crate::object::Version;
 
@@ -27,9 +26,7 @@ impl Delivered {
         match finished {
             Ok(finished) => Ok(self.end(finished, gathering)),
             Err(error) => {
-                for (_, tracker) in gathering {
-                    tracker.abandon().await;
-                }
+                gathered::abandon(gathering).await;
                 Err(error)
             }
         }
@@ -85,15 +82,14 @@ impl Delivered {
         }
     }
 
-    fn end(self, finished: bool, gathering: Vec<(SinkId, Tracker)>) -> JobEnd {
+    fn end(self, finished: bool, gathering: Vec<Gathered>) -> JobEnd {
         let is_last = self.deferred.len() == 1;
         let rest = |sink| Rest {
             finish: Finish { is_late: true, ..self.finish_of(vec![sink], is_last) },
             written_ms: self.version.last_modified_ms.filter(|_| is_last),
             skipped_lines: (!finished).then_some(self.summary.skipped_lines),
         };
-        let gathered = gathering.into_iter().map(|(sink, tracker)| Gathered { sink, tracker, rest: Some(rest(sink)) });
-        let gathered = gathered.collect();
+        let gathered = gathering.into_iter().map(|one| Gathered { rest: Some(rest(one.sink)), ..one }).collect();
         let Self { job, version, deferred, is_young, summary, .. } = self;
         let is_new = job.position.etag.as_ref() != Some(&version.etag);
         JobEnd { finished, deferred, gathered, is_young: is_young && summary.is_complete, is_new, passed: None }

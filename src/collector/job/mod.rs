@@ -106,7 +106,7 @@ struct Delivered {
     summary: Summary,
     deferred: Vec<SinkId>,
     /// Those of them that gather for long.
-    gathering: Vec<(SinkId, Tracker)>,
+    gathering: Vec<Gathered>,
     overtaken: bool,
 }
 
@@ -349,7 +349,7 @@ impl Compared {
                 Outcome::Committed => continue,
                 Outcome::Overtaken => overtaken = true,
                 Outcome::UnderWay if is_given_up => {}
-                Outcome::UnderWay => gathering.push((sink, tracker)),
+                Outcome::UnderWay => gathering.push(Gathered { sink, tracker, rest: None }),
             }
             if !deferred.contains(&sink) {
                 deferred.push(sink);

@@ -82,7 +82,7 @@ impl Backlog {
 
     /// Whether the backlog has entries.
     pub(in crate::collector) fn is_behind(&self) -> bool {
-        !self.entries.is_empty() || self.stored > 0
+        self.has_more_than(0)
     }
 
     /// Whether it has more entries than so many.
