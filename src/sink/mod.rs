@@ -3,6 +3,8 @@
 //! A sink keeps its position in the receiver as bytes that nobody else reads. The checkpoint store keeps them with the
 //! sink's lane, in the transaction that commits the batch that they belong to.
 
+mod blocking;
+
 mod config;
 
 mod elasticsearch;
@@ -100,6 +102,11 @@ pub trait Sink: Send + Sync {
     }
 }
 
+/// So many lanes of a sink.
+fn lanes_of<S: Sink + 'static>(lanes: u16, lane: impl Fn() -> S) -> Vec<Box<dyn Sink>> {
+    (0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect()
+}
+
 /// A kind of sink, as its own keys configure it.
 pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches go to its receiver.
@@ -124,7 +131,9 @@ pub trait Kind: fmt::Debug + Send + Sync {
     }
 
     /// Where it writes. No two sinks may write to one place, and no feed read it.
-    fn output(&self) -> Output<'_>;
+    fn output(&self) -> Output<'_> {
+        Output::Shared
+    }
 
     /// The service that it sends to, where that is one over HTTP.
     fn service(&self) -> Option<&ServiceConfig> {

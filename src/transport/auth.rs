@@ -152,9 +152,7 @@ pub(super) fn sign(key: &Secret, now_secs: i64, body: &[u8]) -> String {
     let mut mac = <Hmac<Sha256>>::new_from_slice(key.reveal().as_bytes()).expect("HMAC takes keys of any length");
     mac.update(format!("{now_secs}.").as_bytes());
     mac.update(body);
-    let digest = mac.finalize().into_bytes();
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={now_secs},v1={hex}")
+    format!("t={now_secs},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

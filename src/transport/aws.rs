@@ -76,10 +76,6 @@ mod tests {
 
     use super::*;
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     fn mac(key: &[u8], text: &str) -> Vec<u8> {
         let mut mac = <Hmac<Sha256>>::new_from_slice(key).unwrap();
         mac.update(text.as_bytes());
@@ -89,11 +85,11 @@ mod tests {
     /// As "Create a signed AWS API request" (IAM user guide) has it, step by step.
     fn signature(canonical: &str, secret: &str) -> String {
         let scope = "20150830/eu-west-1/aoss/aws4_request";
-        let hash = hex(&Sha256::digest(canonical));
+        let hash = hex::encode(Sha256::digest(canonical));
         let to_sign = format!("AWS4-HMAC-SHA256\n20150830T123600Z\n{scope}\n{hash}");
         let parts = ["20150830", "eu-west-1", "aoss", "aws4_request"];
         let key = parts.iter().fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part));
-        hex(&mac(&key, &to_sign))
+        hex::encode(mac(&key, &to_sign))
     }
 
     #[test]
@@ -101,7 +97,7 @@ mod tests {
         let credentials = Credentials::new("AKIDEXAMPLE", "hush", Some("session".to_owned()), None, "test");
         let url = "https://x1.eu-west-1.aoss.amazonaws.com/_bulk";
         let headers = sign(credentials, ("eu-west-1", "aoss"), url, b"body", 1_440_938_160_000).unwrap().into_map();
-        let body = hex(&Sha256::digest("body"));
+        let body = hex::encode(Sha256::digest("body"));
         let names = "host;x-amz-content-sha256;x-amz-date;x-amz-security-token";
         let canonical = format!(
             "POST\n/_bulk\n\nhost:x1.eu-west-1.aoss.amazonaws.com\nx-amz-content-sha256:{body}\n\

@@ -139,8 +139,7 @@ impl Entra {
             ServiceError::Misconfigured(format!("the certificate's key cannot sign: {what}"))
         };
         let now = now_ms.div_euclid(1000);
-        let id: String =
-            Sha256::digest(format!("{thumbprint}{now_ms}")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = hex::encode(Sha256::digest(format!("{thumbprint}{now_ms}")));
         let header = json!({"alg": "PS256", "typ": "JWT", "x5t#S256": thumbprint});
         let claims = json!({
             "aud": self.endpoint.as_str(), "iss": self.client_id, "sub": self.client_id, "jti": id,

@@ -44,13 +44,17 @@ impl Reach {
         format!("{which}{}:{}", self.host, self.port)
     }
 
+    /// Its host without the brackets around an address of IPv6.
+    fn name(&self) -> &str {
+        self.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// The addresses of its name.
     ///
     /// # Errors
     /// It has none, or none that may be sent to.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, TransportError> {
-        let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found = timeout(self.timeout, tokio::net::lookup_host((host, self.port))).await;
+        let found = timeout(self.timeout, tokio::net::lookup_host((self.name(), self.port))).await;
         let found = found.map_err(|_| TransportError::TimedOut)?;
         let found = found.map_err(|error| TransportError::Unreachable(error.to_string()))?.collect::<Vec<_>>();
         if self.allow_link_local {
@@ -78,8 +82,8 @@ impl Reach {
     /// One side does not trust the other, or they have no version in common.
     pub async fn secure(&self, connection: TcpStream) -> Result<Option<&'static str>, TransportError> {
         let Some(tls) = &self.tls else { return Ok(None) };
-        let host = self.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|error| TransportError::Tls(error.to_string()))?;
+        let name =
+            ServerName::try_from(self.name().to_owned()).map_err(|error| TransportError::Tls(error.to_string()))?;
         let agreed = timeout(self.timeout, TlsConnector::from(Arc::new(tls.clone())).connect(name, connection)).await;
         let stream = agreed.map_err(|_| TransportError::TimedOut)?.map_err(|error| client::told(&error))?;
         let version = stream.get_ref().1.protocol_version();

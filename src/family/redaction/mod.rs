@@ -125,9 +125,7 @@ impl Redaction {
             (Action::Hash, Some(key)) => {
                 let mut hash = key.clone();
                 hash.update(text.as_bytes());
-                let digits = hash.finalize().into_bytes();
-                let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
-                Some(format!("{HASHED}{digits}"))
+                Some(format!("{HASHED}{}", hex::encode(hash.finalize().into_bytes())))
             }
             (Action::Hash, None) | (Action::Mask, _) => Some(MASKED.to_owned()),
         }

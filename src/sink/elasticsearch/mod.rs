@@ -13,8 +13,9 @@ use serde::Deserialize;
 use crate::batch::{Request, RequestLimits};
 use crate::event::Choices;
 use crate::identity::Identity;
+use crate::sink::blocking::blocking;
 use crate::sink::network::headers_of;
-use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Sink};
+use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Sink, lanes_of};
 use crate::transport::{AwsSigner, Outcome, Post, Service, ServiceConfig, ServiceError, TransportError, outcome};
 use bulk::{Bulk, Documents};
 
@@ -22,7 +23,7 @@ pub use config::ElasticsearchConfig;
 
 /// A batch is cut when it has so many bytes: one request, unless it is configured.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object.
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object at most.
 const LANES: u16 = 2;
 const IN_FLIGHT: u16 = 2;
 /// How many batches of a lane may be sealed and not committed.
@@ -84,10 +85,6 @@ impl Kind for ElasticsearchKind {
         Some(&self.service)
     }
 
-    fn output(&self) -> Output<'_> {
-        Output::Shared
-    }
-
     fn choices(&self) -> Choices {
         self.bulk.choices.clone()
     }
@@ -110,7 +107,7 @@ impl Kind for ElasticsearchKind {
         });
         let service = Arc::new(Service::open(self.service.clone())?.signed_by(signer));
         let lane = || ElasticsearchSink { service: Arc::clone(&service), bulk: Arc::clone(&self.bulk) };
-        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+        Ok(lanes_of(lanes, lane))
     }
 }
 
@@ -129,10 +126,7 @@ impl Sink for ElasticsearchSink {
 impl ElasticsearchSink {
     async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
         let (bulk, own) = (Arc::clone(&self.bulk), request.clone());
-        // Writing and compressing a request takes longer than the runtime may be held up.
-        let made = tokio::task::spawn_blocking(move || bulk.documents(&own)).await;
-        let documents =
-            made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+        let documents = blocking("the request cannot be made", move || bulk.documents(&own)).await?;
         if documents.sent.is_empty() {
             return self.bulk.delivery(documents, b"{\"items\":[]}");
         }
@@ -167,8 +161,7 @@ impl ElasticsearchSink {
             Err(error) => return Err(ServiceError::from(error).into()),
         };
         let bulk = Arc::clone(&self.bulk);
-        let read = tokio::task::spawn_blocking(move || bulk.delivery(documents, &reply)).await;
-        read.map_err(|error| DeliveryError::unavailable(format!("the answer cannot be read: {error}")))?
+        blocking("the answer cannot be read", move || bulk.delivery(documents, &reply)).await?
     }
 }
 

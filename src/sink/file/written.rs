@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::batch::Batch;
 use crate::sink::DeliveryError;
+use crate::sink::blocking::blocking;
 use crate::sink::http::body::Compression;
 
 /// A batch as it stands in the file.
@@ -17,8 +18,7 @@ impl Written {
     pub(super) async fn of(batch: &Batch, compression: Compression) -> Result<Self, DeliveryError> {
         let mut chunks: Vec<Bytes> = batch.chunks().cloned().collect();
         if compression != Compression::None {
-            let member = tokio::task::spawn_blocking(move || compression.compressed_chunks(&chunks)).await;
-            let member = member.map_err(|panic| DeliveryError::unavailable(format!("cannot compress: {panic}")))?;
+            let member = blocking("cannot compress", move || compression.compressed_chunks(&chunks)).await?;
             chunks = vec![member.into()];
         }
         let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();

@@ -14,8 +14,9 @@ use bytes::Bytes;
 
 use crate::batch::{Request, RequestLimits, Selection};
 use crate::identity::Identity;
+use crate::sink::blocking::blocking;
 use crate::sink::network::headers_of;
-use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
+use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Receipt, Sink, lanes_of};
 use crate::transport::{FieldName, Headers, Outcome, Post, Service, ServiceConfig, ServiceError, StatusClass, outcome};
 use body::{Body, Compression, Envelope, Format};
 
@@ -24,7 +25,7 @@ pub use presets::{PRESETS, Preset};
 
 /// A batch is cut when it has so many bytes.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object.
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object at most.
 const LANES: u16 = 4;
 const IN_FLIGHT: u16 = 4;
 /// How many batches of a lane may be sealed and not committed.
@@ -89,10 +90,6 @@ impl Kind for HttpKind {
         Some(&self.service)
     }
 
-    fn output(&self) -> Output<'_> {
-        Output::Shared
-    }
-
     fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
         self.service.check(problem);
         self.profile.problems.iter().for_each(|(key, message)| problem(key, message));
@@ -101,7 +98,7 @@ impl Kind for HttpKind {
     fn open(&self, lanes: u16, _identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError> {
         let service = Arc::new(Service::open(self.service.clone())?);
         let lane = || HttpSink { service: Arc::clone(&service), profile: Arc::clone(&self.profile) };
-        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+        Ok(lanes_of(lanes, lane))
     }
 }
 
@@ -120,10 +117,7 @@ impl Sink for HttpSink {
 impl HttpSink {
     async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
         let (profile, own) = (Arc::clone(&self.profile), request.clone());
-        // Encoding and compressing a request takes longer than the runtime may be held up.
-        let made = tokio::task::spawn_blocking(move || profile.body(&own)).await;
-        let Body { bytes, sent, too_long } =
-            made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+        let Body { bytes, sent, too_long } = blocking("the request cannot be made", move || profile.body(&own)).await?;
         if sent.count() > 0
             && let Some(delivery) = self.post(request, bytes, now_ms).await?
         {

@@ -24,7 +24,8 @@ use crate::event::Choices;
 use crate::identity::Identity;
 use crate::identity::fault::{Fault, FaultKind};
 use crate::notification::scan::{Access, S3Client};
-use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
+use crate::sink::blocking::blocking;
+use crate::sink::{Answer, Aws, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink, lanes_of};
 use answer::{Meaning, advice, meaning};
 use objects::{Layout, Made, Object};
 
@@ -102,7 +103,7 @@ impl Kind for S3Config {
         let client = identity.and_then(|identity| S3Client::open(&access, identity).ok()).ok_or(OpenError::NoRegion)?;
         let layout = Layout { prefix: self.prefix.0.clone(), choices: self.choices(), compression: self.compression };
         let bucket = Arc::new(Bucket { client, config: self.clone(), layout });
-        Ok((0..lanes).map(|_| Box::new(S3Sink(Arc::clone(&bucket))) as Box<dyn Sink>).collect())
+        Ok(lanes_of(lanes, || S3Sink(Arc::clone(&bucket))))
     }
 }
 
@@ -132,10 +133,8 @@ impl Sink for S3Sink {
 impl S3Sink {
     async fn write(&self, request: &Request) -> Result<Delivery, DeliveryError> {
         let (bucket, own) = (Arc::clone(&self.0), request.clone());
-        // Compressing a batch takes longer than the runtime may be held up.
-        let made = tokio::task::spawn_blocking(move || bucket.layout.objects(&own)).await;
         let Made { objects, is_more } =
-            made.map_err(|error| DeliveryError::unavailable(format!("the objects cannot be made: {error}")))?;
+            blocking("the objects cannot be made", move || bucket.layout.objects(&own)).await?;
         let mut puts: VecDeque<_> = objects.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
         // Where the bucket does not take the first, nothing more is sent to it.
         let first = stream::iter(puts.pop_front()).then(|put| put);
@@ -155,9 +154,7 @@ impl S3Sink {
 
 fn in_order(mut numbers: Vec<u32>) -> Selection {
     numbers.sort_unstable();
-    let mut selection = Selection::default();
-    numbers.into_iter().for_each(|number| selection.push(number));
-    selection
+    numbers.into_iter().collect()
 }
 
 impl Bucket {

@@ -79,7 +79,7 @@ impl Layout {
         let mut sha256 = Sha256::new();
         let text = lines.into_iter().flat_map(|line| [line, b"\n"]).inspect(|piece| sha256.update(piece));
         let bytes = self.compression.compressed_chunks(text).into();
-        let sha256 = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(sha256.finalize());
         Object { key, events, bytes, sha256 }
     }
 }
@@ -122,9 +122,7 @@ mod tests {
     }
 
     fn selection(numbers: &[u32]) -> Selection {
-        let mut selection = Selection::default();
-        numbers.iter().for_each(|&number| selection.push(number));
-        selection
+        numbers.iter().copied().collect()
     }
 
     #[test]

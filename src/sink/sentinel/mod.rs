@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::batch::{Request, RequestLimits};
 use crate::identity::Identity;
+use crate::sink::blocking::blocking;
 use crate::sink::http::body::Body;
 use crate::sink::network::headers_of;
-use crate::sink::{Answer, Delivery, DeliveryError, EncodingConfig, Flow, Kind, OpenError, Output, Receipt, Sink};
+use crate::sink::{Answer, Delivery, DeliveryError, EncodingConfig, Flow, Kind, OpenError, Receipt, Sink, lanes_of};
 use crate::transport::{Post, Service, ServiceConfig};
 use rows::{ENVELOPE_BYTES, Rows, Sent, answered};
 
@@ -21,8 +22,8 @@ pub(crate) use config::SentinelTable;
 
 /// A batch is cut when it has so many bytes: four requests.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 20 MB/s of one object and
-/// 40 in all. A rule takes 2 GB a minute.
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, at most 20 MB/s of one
+/// object and 40 in all. A rule takes 2 GB a minute.
 const LANES: u16 = 2;
 const IN_FLIGHT: u16 = 2;
 /// How many batches of a lane may be sealed and not committed.
@@ -75,10 +76,6 @@ impl Kind for SentinelKind {
         Some(&self.service)
     }
 
-    fn output(&self) -> Output<'_> {
-        Output::Shared
-    }
-
     fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
         self.service.check(problem);
         self.problems.iter().for_each(|(key, message)| problem(key, message));
@@ -89,7 +86,7 @@ impl Kind for SentinelKind {
         let SentinelConfig { dcr_immutable_id, stream, .. } = &self.config;
         let path: Arc<str> = format!("/dataCollectionRules/{dcr_immutable_id}/streams/{stream}").into();
         let lane = || SentinelSink { service: Arc::clone(&service), path: Arc::clone(&path), rows: self.rows };
-        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+        Ok(lanes_of(lanes, lane))
     }
 }
 
@@ -109,10 +106,8 @@ impl Sink for SentinelSink {
 impl SentinelSink {
     async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
         let (rows, own) = (self.rows, request.clone());
-        // Writing and compressing a request takes longer than the runtime may be held up.
-        let made = tokio::task::spawn_blocking(move || rows.body(&own)).await;
         let Body { bytes, sent, too_long: refused } =
-            made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+            blocking("the request cannot be made", move || rows.body(&own)).await?;
         if sent.count() > 0 {
             let post = Post {
                 path: &self.path,

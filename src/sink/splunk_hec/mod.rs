@@ -17,10 +17,11 @@ use tokio::sync::Notify;
 use crate::batch::{Request, RequestLimits, Selection};
 use crate::event::Choices;
 use crate::identity::Identity;
+use crate::sink::blocking::blocking;
 use crate::sink::http::body::{Compression, Envelope, Format};
 use crate::sink::network::headers_of;
 use crate::sink::{
-    Acknowledgement, Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink, State,
+    Acknowledgement, Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Receipt, Sink, State, lanes_of,
 };
 use crate::transport::{FieldName, Post, Service, ServiceConfig, ServiceError};
 use channel::{ChannelId, Channels, Pass, Ticket};
@@ -36,7 +37,7 @@ const JSON: &str = "application/json";
 const BATCH_BYTES: usize = 4 << 20;
 /// The most events of a request.
 const REQUEST_EVENTS: u32 = 10_000;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object.
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object at most.
 const LANES: u16 = 4;
 const IN_FLIGHT: u16 = 4;
 /// How many batches of a lane may be sealed and not committed. It takes an indexer seconds to acknowledge one.
@@ -98,10 +99,6 @@ impl Kind for HecKind {
         Some(&self.service)
     }
 
-    fn output(&self) -> Output<'_> {
-        Output::Shared
-    }
-
     fn caveat(&self) -> Option<&'static str> {
         (!self.profile.acknowledge).then_some(UNACKNOWLEDGED)
     }
@@ -123,7 +120,7 @@ impl Kind for HecKind {
             channels: Mutex::default(),
             ended: Notify::new(),
         };
-        Ok((0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect())
+        Ok(lanes_of(lanes, lane))
     }
 }
 
@@ -165,9 +162,7 @@ impl HecSink {
 
     async fn send(&self, request: &Request, now_ms: i64) -> Result<Delivery, DeliveryError> {
         let (profile, own) = (Arc::clone(&self.profile), request.clone());
-        // Encoding and compressing a request takes longer than the runtime may be held up.
-        let made = tokio::task::spawn_blocking(move || profile.body(&own)).await;
-        let body = made.map_err(|error| DeliveryError::unavailable(format!("the request cannot be made: {error}")))?;
+        let body = blocking("the request cannot be made", move || profile.body(&own)).await?;
         if !self.profile.acknowledge {
             let (_, verdict, reason) = self.post(body, None, now_ms).await?;
             return delivery(request, verdict, reason, |_| Ok(Delivery::Taken(Receipt::accepted())));

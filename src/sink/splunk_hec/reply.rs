@@ -107,11 +107,7 @@ pub(super) fn delivery(
     reason: String,
     taken: impl FnOnce(Option<u64>) -> Result<Delivery, DeliveryError>,
 ) -> Result<Delivery, DeliveryError> {
-    let before = |number: u32| {
-        let mut events = Selection::default();
-        request.events.numbers().take(number as usize).for_each(|event| events.push(event));
-        events
-    };
+    let before = |number: u32| request.events.numbers().take(number as usize).collect::<Selection>();
     match verdict {
         Verdict::Taken { ack } => taken(ack),
         Verdict::RefusedAt(number, why) => match request.events.numbers().nth(number as usize) {
