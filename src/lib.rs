@@ -31,6 +31,10 @@
 //! | piece | the events of a part as they were encoded and hashed: what a batch is cut into, and compared by |
 //! | lane | one of a sink's streams of batches, with a sequence and a state of its own |
 //! | batch | parts for one lane, *sealed* before they are sent and *committed* when the sink has them |
+//! | request | what is sent to a receiver at once: some of a batch's events, cut by limits that are sealed with the batch |
+//! | window | how many batches of a lane may be sealed and not committed |
+//! | pending | sent events of which the receiver says later whether it has them |
+//! | gathering sink | one that makes few large things: its batches wait until they are large or old, and no job waits for them |
 //! | manifest | what is written of a batch when it is sealed: enough to make it again |
 //! | receipt, proof | what only a sink makes once it has a batch; what a message is deleted in exchange for |
 //! | rebuild | making a sealed batch again after a crash, byte for byte |
@@ -49,6 +53,7 @@
 //! | probe | one try with one object, which decides for all that fail alike |
 //! | retry | trying again what failed, after a wait that grows |
 //! | parked | a sink that needs mending: asked again now and then, and no event is given up |
+//! | storm | a receiver refuses most of what it is sent for one reason: its sink is parked, and nothing is quarantined |
 //! | decode error | why a record gives no event; it is *refused* then, and goes to quarantine |
 //! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 
