@@ -50,6 +50,7 @@ struct State {
     backoff: Backoff,
     closed_until: Option<Instant>,
     is_probed: bool,
+    passed_last: Option<Instant>,
 }
 
 impl State {
@@ -65,7 +66,7 @@ impl State {
 
 impl Gate {
     pub(in crate::collector) fn new(random: &Random) -> Self {
-        let state = State { backoff: Backoff::new(random), closed_until: None, is_probed: false };
+        let state = State { backoff: Backoff::new(random), closed_until: None, is_probed: false, passed_last: None };
         let (state, seen) = watch::channel(state);
         Self { state: Arc::new(state), seen }
     }
@@ -92,8 +93,14 @@ impl Gate {
         self.state.send_if_modified(|state| {
             state.backoff.reset();
             state.is_probed = false;
+            state.passed_last = Some(Instant::now());
             state.closed_until.take().is_some()
         });
+    }
+
+    /// When the receiver last answered one of the lanes as it should.
+    pub(super) fn passed_last(&self) -> Option<Instant> {
+        self.state.borrow().passed_last
     }
 
     /// A request failed. Returns how many have failed in a row, and how long whoever sent it waits.

@@ -213,6 +213,10 @@ impl LaneSender {
                 None => self.commit_alone(&receipt).await?,
             }
         }
+        // What it failed at last may have been given up. Nothing would be offered to a sink that stands still.
+        if gathering.is_some() && self.window.is_empty() {
+            self.takes_again();
+        }
         Ok(())
     }
 }

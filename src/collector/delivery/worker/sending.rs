@@ -17,7 +17,7 @@ use crate::sink::{Acknowledgement, Delivery, DeliveryError, Receipt, State};
 use crate::telemetry::health::Activity;
 
 /// The first and the longest wait before a receiver is asked again what it has yet to acknowledge.
-const ASK_FIRST: Duration = Duration::from_millis(250);
+const ASK_FIRST: Duration = Duration::from_millis(100);
 const ASK_LONGEST: Duration = Duration::from_secs(10);
 
 /// What a receiver's answers came to.
@@ -210,7 +210,7 @@ impl LaneSender {
             }
             Err(error) => {
                 if let DeliveryError::Unavailable { reason, .. } = &error {
-                    self.window[at].failed(run, reason);
+                    self.window[at].failed(run, reason, self.setup.gate.passed_last());
                 } else {
                     self.window[at].again(run);
                 }
@@ -243,7 +243,7 @@ impl LaneSender {
             one.reopen_in_halves(&left);
         } else if left.count() == run.events.count() {
             // Nothing went through.
-            one.failed(run.clone(), "no event of the request was taken");
+            one.failed(run.clone(), "no event of the request was taken", self.setup.gate.passed_last());
         } else {
             one.reopen(&left);
         }

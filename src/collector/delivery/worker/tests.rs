@@ -566,6 +566,22 @@ async fn what_a_sink_has_not_sent_yet_of_a_batch_is_its_next_request_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_whose_last_event_was_given_up_does_not_stand_still() {
+    let directory = tempfile::tempdir().unwrap();
+    let flow = Flow { request: RequestLimits { events: 9, ..Flow::serial(LIMITS.bytes).request }, ..acknowledging() };
+    let delivered = Delivered::default();
+    delivered.answer(|request| match split(request, "2").0[..] {
+        [] => Ok(None),
+        _ => Err(DeliveryError::unavailable("HTTP 500")),
+    });
+    let world = start_as(flow, open_apart(directory.path()), &delivered, "e").await;
+    world.deliver(part("a", 0, 4)).await;
+    assert_eq!(world.quarantined().await, 1);
+    assert!(!world.handle.is_failing());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_neither_taken_nor_refused_is_sent_again_and_not_before_the_receiver_wants_it() {
     let directory = tempfile::tempdir().unwrap();
     let world = start(open(directory.path()), &Delivered::default(), "e").await;

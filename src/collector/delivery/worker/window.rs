@@ -1,6 +1,6 @@
 //! The batches of a lane that are sealed and not committed, and which of their events are still to be sent.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ use crate::sink::{Acknowledgement, Progress, Receipt, State};
 
 /// A request that fails for so long is sent in halves: perhaps one event in it is what the receiver fails at.
 const FAILS_FOR: Duration = Duration::from_secs(600);
+
+/// An event that fails alone for so long, after others of its request were taken, is what the receiver fails at, though
+/// nothing else that was sent meanwhile shows that the receiver works.
+const FAILS_ALONE_FOR: Duration = Duration::from_secs(6 * 3600);
 
 /// A sealed batch on its way.
 pub(super) struct UnderWay {
@@ -29,8 +33,8 @@ pub(super) struct UnderWay {
     pub(super) in_flight: usize,
     /// The receipt of a batch that was taken whole, for a sink that holds the position itself.
     receipt: Option<Receipt>,
-    /// Requests of which some part was taken after they were split.
-    partly_taken: BTreeSet<u32>,
+    /// Requests of which some part was taken after they were split, and since when.
+    partly_taken: BTreeMap<u32, Instant>,
     next_request: u32,
     /// Since when acknowledgements are waited for.
     awaited_since: Vec<(State, Instant)>,
@@ -43,8 +47,8 @@ pub(super) struct Run {
     /// Which request it is of: the parts of one that was split have the same.
     request: u32,
     is_split: bool,
-    /// Since when it fails.
-    failing: Option<Instant>,
+    /// Since when it fails, and when it last did.
+    failing: Option<(Instant, Instant)>,
 }
 
 impl UnderWay {
@@ -74,7 +78,7 @@ impl UnderWay {
             runs: VecDeque::new(),
             in_flight: 0,
             receipt: None,
-            partly_taken: BTreeSet::new(),
+            partly_taken: BTreeMap::new(),
             next_request: 0,
             awaited_since: Vec::new(),
         };
@@ -146,7 +150,7 @@ impl UnderWay {
     /// Something of the request was taken.
     pub(super) fn went_through(&mut self, run: &Run) {
         if run.is_split {
-            self.partly_taken.insert(run.request);
+            self.partly_taken.entry(run.request).or_insert_with(Instant::now);
         }
     }
 
@@ -191,21 +195,31 @@ impl UnderWay {
     }
 
     /// It failed as if it were not its fault. After a while of that it is sent in halves, until what the receiver fails at
-    /// stands alone.
-    pub(super) fn failed(&mut self, mut run: Run, reason: &str) {
-        let since = *run.failing.get_or_insert_with(Instant::now);
+    /// stands alone. `worked` is when the receiver last answered as it should.
+    pub(super) fn failed(&mut self, mut run: Run, reason: &str, worked: Option<Instant>) {
+        let now = Instant::now();
+        let (since, last) = run.failing.map_or((now, None), |(since, last)| (since, Some(last)));
+        run.failing = Some((since, now));
         // A sink that takes batches whole would write all of it for each half.
         let is_taken_whole = self.sealed.manifest().limits == RequestLimits::WHOLE;
+        let has_worked = last.is_some_and(|last| worked.is_some_and(|worked| worked > last));
         if is_taken_whole || since.elapsed() < FAILS_FOR {
             self.again(run);
         } else if run.events.count() > 1 {
             self.split(&run);
-        } else if self.partly_taken.contains(&run.request) {
+        } else if self.is_what_fails(&run, has_worked) {
             let reason = format!("never taken, while others of its request were: {reason}");
             self.refused(&run, reason.into());
         } else {
             self.again(run);
         }
+    }
+
+    /// Whether the receiver fails at this event: it took others of the same request long ago, and something since this one
+    /// last failed. An outage fails at everything.
+    fn is_what_fails(&self, run: &Run, has_worked: bool) -> bool {
+        let alone_for = self.partly_taken.get(&run.request).map_or(Duration::ZERO, Instant::elapsed);
+        alone_for >= FAILS_ALONE_FOR || alone_for >= FAILS_FOR && has_worked
     }
 
     /// The receiver takes none of it: an event alone is refused, several are sent in halves.
@@ -328,7 +342,7 @@ mod tests {
             batch.in_flight -= 1;
             if run.events.numbers().any(|event| event == 2) {
                 rounds += 1;
-                batch.failed(run, "HTTP 500");
+                batch.failed(run, "HTTP 500", Some(Instant::now()));
                 tokio::time::sleep(Duration::from_secs(60)).await;
             } else {
                 batch.taken(&run, Receipt::of_test(Vec::new()));
@@ -339,13 +353,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_event_that_an_outage_left_behind_is_not_what_the_receiver_fails_at() {
+        let mut batch = under_way(&["a", "b"], limits(2));
+        let mut fails_for = async |batch: &mut UnderWay, minutes: u32| {
+            for _ in 0..minutes {
+                let run = batch.next_run().unwrap();
+                batch.in_flight -= 1;
+                batch.failed(run, "no answer", None);
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        };
+        fails_for(&mut batch, 11).await;
+        let first = batch.next_run().unwrap();
+        batch.in_flight -= 1;
+        batch.taken(&first, Receipt::of_test(Vec::new()));
+        let worked = Instant::now();
+        let second = batch.next_run().unwrap();
+        batch.in_flight -= 1;
+        batch.failed(second, "the reply was lost", Some(worked));
+        fails_for(&mut batch, 120).await;
+        assert!(refused(&batch).is_empty());
+        assert_eq!(send(&mut batch, &[]), 1);
+        assert!(batch.receipt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_batch_that_is_taken_whole_is_never_split_however_long_it_fails() {
         let mut batch = under_way(&["a", "b", "c"], RequestLimits::WHOLE);
         for _ in 0..60 {
             let run = batch.next_run().unwrap();
             assert_eq!(run.events.count(), 3);
             batch.in_flight -= 1;
-            batch.failed(run, "no space is left");
+            batch.failed(run, "no space is left", None);
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         assert_eq!(send(&mut batch, &[]), 1);
@@ -357,7 +396,7 @@ mod tests {
         for _ in 0..60 {
             let run = batch.next_run().unwrap();
             batch.in_flight -= 1;
-            batch.failed(run, "HTTP 500");
+            batch.failed(run, "HTTP 500", None);
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         assert!(refused(&batch).is_empty());
