@@ -22,10 +22,10 @@ pub(crate) use config::SentinelTable;
 
 /// A batch is cut when it has so many bytes: four requests.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, at most 20 MB/s of one
-/// object and 40 in all. A rule takes 2 GB a minute.
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, at most 40 MB/s of one
+/// object and 80 in all. A rule takes 2 GB a minute.
 const LANES: u16 = 2;
-const IN_FLIGHT: u16 = 2;
+const IN_FLIGHT: u16 = 4;
 /// How many batches of a lane may be sealed and not committed.
 const WINDOW: u16 = 2;
 /// As much of an answer is read: its first characters are told.

@@ -34,15 +34,15 @@ const ACKNOWLEDGEMENTS: &str = "/services/collector/ack";
 const JSON: &str = "application/json";
 
 /// A batch is cut when it has so many bytes.
-const BATCH_BYTES: usize = 4 << 20;
+const BATCH_BYTES: usize = 2 << 20;
 /// The most events of a request.
 const REQUEST_EVENTS: u32 = 10_000;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object at most.
-const LANES: u16 = 4;
-const IN_FLIGHT: u16 = 4;
+/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object at most.
+const LANES: u16 = 2;
+const IN_FLIGHT: u16 = 8;
 /// How many batches of a lane may be sealed and not committed. It takes an indexer seconds to acknowledge one.
-const WINDOW: u16 = 2;
-const WINDOW_ACKNOWLEDGED: u16 = 4;
+const WINDOW: u16 = 4;
+const WINDOW_ACKNOWLEDGED: u16 = 10;
 /// Whether a collector answers questions is tried with this number: it forgets a number once it said that it is indexed.
 const NEVER_GIVEN: u64 = i32::MAX as u64;
 /// As much of an answer is read.
