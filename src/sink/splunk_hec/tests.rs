@@ -74,7 +74,7 @@ fn no_text_of_an_event_breaks_out_of_its_envelope_and_a_retry_has_the_same_bytes
 fn no_request_is_larger_than_the_collector_takes() {
     let kind = hec(&json!({"request_bytes": 20_000, "compression": "none", "host": "h", "index": "main"}));
     let Flow { request: limits, window, acknowledged_within, knows_repeats, .. } = kind.flow();
-    assert_eq!((limits.bytes, window, acknowledged_within.as_secs(), knows_repeats), (20_000, 4, 300, false));
+    assert_eq!((limits.bytes, window, acknowledged_within.as_secs(), knows_repeats), (20_000, 10, 300, false));
     let lines: Vec<String> = (0..1000).map(|number| format!("{{\"n\":{number}}}")).collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let batch = batch(&[&lines]);
@@ -84,7 +84,7 @@ fn no_request_is_larger_than_the_collector_takes() {
         let bytes = kind.profile.body(&Request::of(&batch, events)).len();
         assert!(bytes <= 20_000, "{bytes}");
     }
-    assert_eq!(hec(&json!({"acknowledge": false})).flow().window, 2);
+    assert_eq!(hec(&json!({"acknowledge": false})).flow().window, 4);
 }
 
 #[test]

@@ -355,7 +355,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_that_an_outage_left_behind_is_not_what_the_receiver_fails_at() {
         let mut batch = under_way(&["a", "b"], limits(2));
-        let mut fails_for = async |batch: &mut UnderWay, minutes: u32| {
+        let fails_for = async |batch: &mut UnderWay, minutes: u32| {
             for _ in 0..minutes {
                 let run = batch.next_run().unwrap();
                 batch.in_flight -= 1;
