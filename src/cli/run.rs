@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::thread;
 
 use tracing::{error, info, warn};
 
@@ -35,6 +36,7 @@ pub(super) fn run(args: Args) -> Status {
         eprintln!("{error}");
         return Status::Config;
     }
+    log_panics();
     announce(&loaded);
     let mode = if args.once { Mode::Once } else { Mode::Daemon };
     match collect(loaded, mode) {
@@ -51,6 +53,17 @@ pub(super) fn run(args: Args) -> Status {
             Status::Internal
         }
     }
+}
+
+/// Has each panic logged as one line, those that are caught too. Of its message only what stands in the program is told:
+/// what was formatted into it may be of a record.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let reason = panic.payload().downcast_ref::<&str>();
+        let thread = thread::current();
+        error!(place, reason, thread = thread.name(), "the program panicked: report the fault");
+    }));
 }
 
 fn announce(loaded: &Loaded) {
