@@ -214,7 +214,13 @@ pub(super) fn scanners(
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
+pub(super) fn requeues(
+    config: &Config,
+    services: &Services,
+    read_requests: &ReadRequests,
+    basis: &Basis,
+    sources: &mut Sources,
+) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -222,6 +228,7 @@ pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis:
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
         read_requests: read_requests.clone(),
+        topics: build::queues(config).into_iter().map(|(name, queue)| (name.into(), queue.topics)).collect(),
         unrouted_max: services.limits.unrouted_objects_max,
         once: basis.once,
     };
@@ -292,6 +299,7 @@ pub(super) fn queues<Q: Queue>(
             in_flight: in_flight.clone(),
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
+            topics: table.topics.clone(),
             unrouted_max: services.limits.unrouted_objects_max,
             reported: Reported::default(),
             last_poll: services.limits.shutdown_grace / 3,

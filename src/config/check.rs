@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::check_sink::{check_encoding, check_filter};
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
 use crate::config::{Config, check_feed, memory, places};
+use crate::notification::parse::topic_fault;
 use crate::notification::queue;
 use crate::sink::{self, Output};
 
@@ -128,7 +129,7 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
     let at = |key| ["queue", name, key];
     match (&queue.url, &queue.name) {
         (Some(url), None) => {
-            found.endpoint(&at("url"), Some(url));
+            found.endpoint(&at("url"), Some(url), queue.allow_plain_http);
             refuse_fifo(&at("url"), url, found);
         }
         (None, Some(queue)) => {
@@ -140,9 +141,17 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
         (Some(_), Some(_)) => found.problem(&at("name"), "expected either `url` or `name`, not both"),
         (None, None) => found.problem(&["queue", name], "expected `url` or `name`"),
     }
-    found.endpoint(&at("endpoint_url"), queue.endpoint_url.as_deref());
+    found.endpoint(&at("endpoint_url"), queue.endpoint_url.as_deref(), queue.allow_plain_http);
     if let Some(identity) = &queue.identity {
         found.reference(&at("identity"), "identity", identity, &names.identities);
+    }
+    for (index, topic) in queue.topics.iter().flatten().enumerate() {
+        if let Some(expected) = topic_fault(topic) {
+            found.problem(&["queue", name, "topics", &index.to_string()], expected);
+        }
+    }
+    if queue.topics.as_ref().is_some_and(Vec::is_empty) {
+        found.problem(&at("topics"), "expected at least one; leave the key out to take everybody's messages");
     }
     found.range(&at("receivers"), queue.receivers, 1..=16);
     found.range(&at("visibility_secs"), queue.visibility_secs, 10..=3600);

@@ -109,6 +109,7 @@ fn check_directory(name: &str, feed: &feed::Config, found: &mut Found) {
         ("prefixes", !feed.prefixes.is_empty()),
         ("region", feed.region.is_some()),
         ("endpoint_url", feed.endpoint_url.is_some()),
+        ("allow_plain_http", feed.allow_plain_http),
         ("path_style", feed.path_style),
         ("expected_bucket_owner", feed.expected_bucket_owner.is_some()),
         ("read_through", !feed.read_through.is_empty()),
@@ -144,7 +145,7 @@ fn check_bucket_options(name: &str, feed: &feed::Config, names: &Names, found: &
     if let Some(identity) = &feed.identity {
         found.reference(&at("identity"), "identity", identity, &names.identities);
     }
-    found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref());
+    found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref(), feed.allow_plain_http);
 }
 
 fn check_users(name: &str, feed: &feed::Config, users: &users::Config, found: &mut Found) {
@@ -203,7 +204,7 @@ fn check_queue(name: &str, feed: &feed::Config, queue: &str, config: &Config, na
     }
     refuse_fifo(&at, queue, found);
     if queue.contains("://") {
-        found.endpoint(&at, Some(queue));
+        found.endpoint(&at, Some(queue), feed.allow_plain_http);
     } else if !is_queue_name(queue) && !queue.ends_with(".fifo") {
         found.problem(&at, "expected a URL, the name of a [queue.<name>], or an SQS queue's name");
     } else if let Some(table) = names.queues.iter().find(|table| strsim::damerau_levenshtein(table, queue) == 1) {

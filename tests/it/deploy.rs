@@ -116,7 +116,7 @@ fn the_container_runs_as_nobody_without_a_shell() {
 #[test]
 fn the_policies_grant_what_is_needed_and_no_more() {
     let mut granted = Vec::new();
-    for name in ["reader", "reader-trust", "daemon", "queue-policy"] {
+    for name in ["reader", "reader-trust", "daemon", "queue-policy", "queue-policy-sns", "queue-policy-eventbridge"] {
         let policy: Value = serde_json::from_str(&read(&format!("deploy/iam/{name}.json"))).unwrap();
         assert_eq!(policy["Version"], "2012-10-17", "{name}");
         for statement in policy["Statement"].as_array().unwrap() {
@@ -130,6 +130,10 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             granted.extend(actions.iter().map(|action| format!("{name} {}", action.as_str().unwrap())));
             assert_ne!(statement["Resource"], "*", "{name}");
             assert_ne!(statement["Principal"], "*", "{name}");
+            // A service would send in anybody's name.
+            if let Some(service) = statement["Principal"]["Service"].as_str() {
+                assert!(statement["Condition"].to_string().contains("aws:SourceArn"), "{name}: {service}");
+            }
         }
     }
     assert_eq!(
@@ -145,7 +149,10 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             "daemon sqs:ChangeMessageVisibility",
             "daemon sqs:GetQueueAttributes",
             "daemon sqs:GetQueueUrl",
+            "daemon kms:Decrypt",
             "queue-policy sqs:SendMessage",
+            "queue-policy-sns sqs:SendMessage",
+            "queue-policy-eventbridge sqs:SendMessage",
         ]
     );
 }
