@@ -61,7 +61,7 @@ pub mod event {
 
 pub mod family {
     pub use crate::family::{
-        Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings, encode_record, named,
+        Action, Context, Family, Redaction, RedactionConfig, Refusal, S3aPrincipal, Settings, encode_record, named,
     };
 }
 

@@ -423,6 +423,7 @@ mod tests {
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
+            name("settings = { s3a_principal = \"claimed\" }", ""),
             name("redact = { drop = [\"key\"] }", ""),
             name("redact = { mask = [\"key\"] }", ""),
             name("redact = { hash = [\"key\"], key = \"env:A\" }", ""),

@@ -7,7 +7,7 @@ use globset::Glob;
 
 use crate::config::found::{Found, Names, did_you_mean, is_queue_name, nested, refuse_fifo};
 use crate::config::{Config, feed};
-use crate::family;
+use crate::family::{self, S3aPrincipal};
 use crate::users;
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
@@ -28,7 +28,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     if let Some(queue) = &feed.queue {
         check_queue(name, feed, queue, config, names, found);
     }
-    check_sinks(name, feed, names, found);
+    check_sinks(name, feed, config, names, found);
     check_keys(name, feed, found);
     check_redaction(name, feed, found);
     if let Some(users) = &feed.users {
@@ -39,7 +39,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     }
 }
 
-fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found) {
+fn check_sinks(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
     if feed.sinks.is_empty() {
         found.problem(&["feed", name, "sinks"], "expected at least one sink");
     }
@@ -49,6 +49,12 @@ fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found
         found.reference(&at, "sink", sink, &names.sinks);
         if !seen.insert(sink) {
             found.problem(&at, format!("`{sink}` is there already"));
+        }
+        let is_unlabelled = config.sink.get(sink).is_some_and(|sink| sink.encoding.labels == Some(false));
+        if feed.settings.s3a_principal == S3aPrincipal::Claimed && is_unlabelled {
+            let why =
+                format!("[sink.{sink}] writes no labels, and only a label tells a claimed user from a checked one");
+            found.problem(&["feed", name, "settings", "s3a_principal"], why);
         }
     }
 }

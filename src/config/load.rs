@@ -619,6 +619,8 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"b-b\"\nignore = [\"/a\"]\n"), "13 feed.e.ignore.0: expected no slash at the beginning: no key has one"),
             (format!("{feed}bucket = \"b-b\"\nidentity = \"reader\"\n"), "13 feed.e.identity: there is no [identity.reader]; there are none"),
             (format!("{feed}bucket = \"b-b\"\nscan_every = \"0s\"\n"), "13 feed.e.scan_every: expected at least 1s"),
+            (format!("{feed}bucket = \"b-b\"\nsettings = {{ s3a_principal = \"claim\" }}\n"), "13 feed.e.settings.s3a_principal: unknown value `claim`; did you mean `claimed`?"),
+            (format!("{feed}bucket = \"b-b\"\nsettings = {{ s3a_principal = \"claimed\" }}\n[sink.out.encoding]\nlabels = false\n"), "13 feed.e.settings.s3a_principal: [sink.out] writes no labels, and only a label tells a claimed user from a checked one"),
             (format!("{feed}bucket = \"b-b\"\nidentity_scope = \"both\"\n"), "13 feed.e.identity_scope: unknown value `both`; expected one of `object`, `record`"),
             (format!("{feed}bucket = \"b-b\"\nsinks.x = 1\n"), "13 : cannot extend value of type array with a dotted key"),
             ("[queue.q]\n".to_owned(), "9 queue.q: expected `url` or `name`"),

@@ -40,7 +40,7 @@ use envelope::Sought;
 pub(crate) use partitions::Partitions;
 pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
-pub use settings::Settings;
+pub use settings::{S3aPrincipal, Settings};
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
 #[derive(Debug)]

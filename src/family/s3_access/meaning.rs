@@ -6,7 +6,6 @@ use crate::event::{
     Activity, Class, Cloud, Databucket, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata, Product,
     Resource, Role, Row, Status, Target, Text, User, UserKind, Value, moment,
 };
-use crate::family::Context;
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
@@ -14,6 +13,7 @@ use crate::family::s3_access::masked::{self, Masked};
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request::{self, Cut, Request};
 use crate::family::s3_access::{percent, place};
+use crate::family::{Context, S3aPrincipal};
 use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };
@@ -42,7 +42,9 @@ pub(super) fn emit(
     let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), line.text(action), time_ms);
     source.metadata(&mut event.metadata, action, referrer.as_ref());
     event.metadata.time_inferred = time_inferred;
-    source.requester(&mut event.actor.user, referrer.as_ref());
+    if source.requester(&mut event.actor.user, context.settings.s3a_principal, referrer.as_ref()) {
+        event.metadata.labels.push("claimed_user");
+    }
     event.src = source.take(Field::RemoteIp).map(|ip| line.text(ip)).and_then(Endpoint::of_address);
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
@@ -131,32 +133,38 @@ impl<'a> Source<'_, 'a> {
         metadata.is_truncated = referrer.is_some_and(|referrer| referrer.partial.is_some());
     }
 
-    /// Who asked. A role says nothing of who took it on; Hadoop's client does.
-    fn requester(&mut self, user: &mut User<'a>, referrer: Option<&Referrer<'a>>) {
-        let Some(requester) = self.take(Field::Requester) else {
+    /// Who asked, and whether that is but the client's word: a role's session may be said to act for another.
+    fn requester(&mut self, user: &mut User<'a>, principal: S3aPrincipal, referrer: Option<&Referrer<'a>>) -> bool {
+        let requester = self.take(Field::Requester).filter(|requester| !requester.eq_ignore_ascii_case("anonymous"));
+        let Some(requester) = requester else {
             user.name = Some(Text::word("anonymous"));
-            return;
+            return false;
         };
         let line = self.line;
         if requester == "AmazonS3" {
             (user.name, user.kind) = (Some(Text::from(requester)), UserKind::System);
-            return;
+            return false;
         }
         if requester.starts_with("svc:") {
             (user.name, user.kind) = (Some(line.text(requester)), UserKind::Service);
-            return;
+            return false;
         }
         user.uid = Some(line.text(requester));
-        let Some((account, own)) = place::of_principal(requester) else { return };
+        let Some((account, own)) = place::of_principal(requester) else { return false };
         user.account_uid = place::is_account(account).then(|| line.text(account));
         if let Some(path) = own.strip_prefix("user/") {
             let name = memchr::memrchr(b'/', path.as_bytes()).map_or(path, |slash| &path[slash + 1..]);
             user.name = Some(line.text(name));
             user.kind = UserKind::User;
-        } else if own.starts_with("assumed-role/") {
-            user.name =
-                referrer.and_then(|referrer| referrer.get("pr")).map(|principal| line.text_of(principal.clone()));
+        } else if let Some(session) = own.strip_prefix("assumed-role/") {
+            let claimed = referrer
+                .filter(|_| principal == S3aPrincipal::Claimed)
+                .and_then(|own| own.get("pr"))
+                .filter(|name| !name.is_empty());
+            user.name = Some(claimed.map_or_else(|| line.text(session), |name| line.text_of(name.clone())));
+            return claimed.is_some();
         }
+        false
     }
 
     fn cloud(&self, context: &Context<'a>) -> Cloud<'a> {
