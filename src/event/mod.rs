@@ -34,6 +34,8 @@ mod secrets;
 
 mod shorten;
 
+mod status;
+
 mod text;
 
 mod value;
@@ -57,6 +59,8 @@ pub(crate) use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::Mapping;
 pub(crate) use mapping::{Role, Row, Rows, Slot};
 pub(crate) use secrets::{Mask, Secrets, is_secret, may_be_secret, write_masked};
+pub use status::Status;
+pub(crate) use status::http_status;
 pub(crate) use text::{Text, unescape};
 pub(crate) use value::Members;
 pub use value::Value;
@@ -168,14 +172,6 @@ pub struct Product {
     pub vendor: &'static str,
     /// `metadata.log_name`, such as `databricks.audit`.
     pub log_name: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Status {
-    #[default]
-    Unknown,
-    Success,
-    Failure,
 }
 
 /// What is known of the record itself.

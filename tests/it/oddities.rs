@@ -45,6 +45,58 @@ fn a_time_that_cannot_be_understood_is_told_as_it_stands() {
     assert_eq!(event("immuta", &immuta(&both))["metadata"]["original_time"], "2021-08-09T16:02:27Z");
 }
 
+/// Sources write 0, -1 or 000 where there was no answer.
+#[test]
+fn a_number_that_is_no_http_status_is_neither_success_nor_failure() {
+    let lines = |status: &str| {
+        [
+            (
+                "databricks",
+                format!(
+                    r#"{{"timestamp":1705305601234,"serviceName":"x","actionName":"y","response":{{"statusCode":{status}}}}}"#
+                ),
+            ),
+            (
+                "databricks",
+                format!(
+                    r#"{{"timestamp":1705305601234,"serviceName":"x","actionName":"y","response":{{"statusCode":"{status}"}}}}"#
+                ),
+            ),
+            (
+                "lakefs",
+                format!(
+                    r#"{{"log_audit":true,"time":"2024-01-15T08:00:00Z","operation_id":"x","status_code":{status},"path":"/api/v1/x"}}"#
+                ),
+            ),
+            (
+                "immuta",
+                format!(
+                    r#"{{"timestamp":"2021-08-09T16:02:27Z","message":"Response Sent","method":"GET","path":"/x","statusCode":{status}}}"#
+                ),
+            ),
+            (
+                "s3_access",
+                format!(
+                    "79a5 b [06/Feb/2019:00:00:38 +0000] 192.0.2.3 who R1 REST.GET.OBJECT a \"GET /a HTTP/1.1\" {status} - 1 2 3 4 \"-\" \"agent\" -"
+                ),
+            ),
+        ]
+    };
+    for (status, expected) in
+        [("0", 0), ("-1", 0), ("99", 0), ("600", 0), ("1000", 0), ("200", 1), ("399", 1), ("400", 2), ("599", 2)]
+    {
+        for (family, line) in lines(status) {
+            let event = event(family, &line);
+            assert_eq!(event["status_id"], expected, "{family} {line}");
+            assert_eq!(event["status_code"], status, "{family} {line}");
+            let code = event["http_response"]["code"].as_i64().or(event["api"]["response"]["code"].as_i64());
+            assert_eq!(code, (expected != 0).then(|| status.parse().unwrap()), "{family} {line}");
+        }
+    }
+    let (family, line) = lines("000").into_iter().next_back().unwrap();
+    assert_eq!(event(family, &line)["status_id"], 0);
+}
+
 #[test]
 fn a_status_written_as_a_fraction_is_the_number_that_it_is() {
     for (status, expected) in [("500.0", 2), ("200.00", 1), ("404", 2), ("200.5", 0)] {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use crate::delta::Growth;
 use crate::event::{
     Activity, Actor, Api, Class, Cloud, Endpoint, Event, Fault, Fields, HttpRequest, Json, Members, Metadata, Product,
-    Reader, Secrets, Status, Text, User, UserKind, Value, mend_surrogates, moment,
+    Reader, Secrets, Status, Text, User, UserKind, Value, http_status, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
@@ -307,14 +307,10 @@ impl<'a> Line<'a> {
 
     /// What was answered: the status, and the result as data.
     fn answer(&mut self, event: &mut Event<'a>, secrets: &mut Secrets<'a>) {
-        let code = self.response.get("statusCode").and_then(Json::integer);
-        event.status = match code {
-            None => Status::Unknown,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-        };
+        let code = self.response.get("statusCode").and_then(Json::integer).and_then(http_status);
+        event.status = Status::of_answer(code);
         event.status_code = self.response.map("statusCode");
-        event.api.response_code = code.and_then(|code| i32::try_from(code).ok());
+        event.api.response_code = code;
         if let Some(message) = self.response.get("errorMessage") {
             event.status_detail = secrets.copy_as_text("errorMessage", message);
             self.response.map("errorMessage");

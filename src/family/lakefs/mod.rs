@@ -14,7 +14,7 @@ use memchr::memmem::Finder;
 use crate::delta::Growth;
 use crate::event::{
     Activity, Class, Cloud, Endpoint, Event, Fault, Fields, HttpResponse, Json, Mask, Metadata, Product, Reader,
-    Secrets, Status, Text, User, UserKind, mend_surrogates, moment,
+    Secrets, Status, Text, User, UserKind, http_status, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
@@ -244,14 +244,9 @@ impl<'a> Line<'a> {
     }
 
     fn answer(&mut self, event: &mut Event<'a>) {
-        let code = self.get(Name::StatusCode).and_then(Json::integer);
-        event.status = match code {
-            None | Some(..100) => Status::Unknown,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-        };
+        let code = self.get(Name::StatusCode).and_then(Json::integer).and_then(http_status);
+        event.status = Status::of_answer(code);
         event.status_code = self.map(Name::StatusCode);
-        let code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 100);
         event.api.response_code = code;
         let Some(code) = code else { return };
         // OCSF has 32 bits for the length; a longer one stays as the source's own field.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::event::{
     Activity, Class, Cloud, Databucket, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata, Product,
-    Resource, Role, Row, Status, Target, Text, User, UserKind, Value, moment,
+    Resource, Role, Row, Status, Target, Text, User, UserKind, Value, http_status, moment,
 };
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
@@ -180,13 +180,8 @@ impl<'a> Source<'_, 'a> {
     fn answer(&mut self, event: &mut Event<'a>) {
         let status = self.take(Field::HttpStatus);
         let error = self.take(Field::ErrorCode);
-        let code: Option<i32> = status.and_then(|status| status.parse().ok());
-        event.status = match code {
-            _ if error.is_some() => Status::Failure,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-            None => Status::Unknown,
-        };
+        let code = status.and_then(|status| status.parse().ok()).and_then(http_status);
+        event.status = if error.is_some() { Status::Failure } else { Status::of_answer(code) };
         let line = self.line;
         event.status_code = status.map(|status| line.text(status));
         event.status_detail = error.map(|error| line.text(error));

@@ -100,8 +100,9 @@ fn scalar<'a>(line: &Line<'a>, field: Field, value: &'a str) -> Value<'a> {
         field,
         Field::HttpStatus | Field::BytesSent | Field::ObjectSize | Field::TotalTime | Field::TurnAroundTime
     );
+    let digits = value.strip_prefix('-').unwrap_or(value);
     // JSON has no leading zeros.
-    if is_numeric && (value == "0" || !value.starts_with('0')) {
+    if is_numeric && (digits == "0" || !digits.starts_with('0')) {
         Value::Json(Cow::Borrowed(value))
     } else {
         Value::Text(line.text(value))

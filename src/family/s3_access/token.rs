@@ -39,6 +39,9 @@ pub(super) fn trimmed(text: &str) -> &str {
 /// Status, error, bytes sent, object size, total time, turn-around time.
 pub(super) const MIDDLE: usize = 6;
 
+/// More than any number in the place of a status has.
+const STATUS_BYTES_MAX: usize = 4;
+
 /// Reads a line's fields one after another. What is no such field ends the reading.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
@@ -121,7 +124,10 @@ impl<'a> Cursor<'a> {
             *field = value(self.field()?);
             let fits = match (index, *field) {
                 (_, None) => true,
-                (0, Some(status)) => status.len() == 3 && is_number(status),
+                // Mostly three digits; any other number is no status, and loses no record.
+                (0, Some(status)) => {
+                    status.len() <= STATUS_BYTES_MAX && is_number(status.strip_prefix('-').unwrap_or(status))
+                }
                 (1, Some(error)) => !holds_quote(error),
                 (_, Some(number)) => is_number(number),
             };
