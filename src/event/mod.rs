@@ -30,6 +30,8 @@ pub(crate) mod moment;
 
 mod ocsf;
 
+mod pattern;
+
 mod secrets;
 
 mod shorten;

@@ -276,6 +276,14 @@ fn a_transaction_that_would_give_more_events_than_is_reasonable_is_refused() {
     assert!(read("ydb", line.as_bytes()).records[0].is_err());
 }
 
+/// An action that a selector stands for.
+fn named(selector: &str) -> String {
+    match selector.strip_prefix('<').and_then(|open| open.split_once(':')) {
+        Some((_, verbs)) => format!("{}Zz", verbs.split([',', '>']).next().unwrap()),
+        None => selector.replace('*', "zz"),
+    }
+}
+
 /// A record that the row's selector stands for, with every field that the row names.
 fn immuta_record(selector: &str, row: usize) -> Option<String> {
     let (scope, rest) = selector.split_once('/')?;
@@ -286,7 +294,7 @@ fn immuta_record(selector: &str, row: usize) -> Option<String> {
         return Some(json!({"timestamp": "2021-08-09T16:02:27Z", "message": message, "method": method, "path": "/x", "statusCode": 200}).to_string());
     }
     let (action, conditions) = rest.split_once('[').unwrap_or((rest, ""));
-    let action = action.split('|').next()?.replace('*', "zz");
+    let action = named(action);
     let mut record = json!({
         "sqlUser": "s", "accessedId": 5, "accessedUserId": "a@b.c", "accessedGroupId": 6, "keyId": 3, "blobId": "b",
         "projectName": "p", "purposeName": "p", "policyName": "p", "queryId": "q", "scriptId": 1, "kernelId": 2,
@@ -325,7 +333,7 @@ fn every_row_of_ydb_is_reached_in_its_class() {
             "set owner]" => ", set owner: a@b",
             _ => "",
         };
-        let name = operation.replace('*', "ZZZ");
+        let name = named(operation);
         let line = format!(
             "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, database: /R, subject: a, status: StatusAccepted, operation: {name}, path: /R/t{access}, protobuf request: AlterLogin {{ X {{ User: \"u\" Group: \"g\" }} }}\n"
         );
