@@ -31,6 +31,7 @@ mod lakefs;
 mod memory;
 mod migration;
 mod model;
+mod not_hidden;
 mod notifications;
 mod oddities;
 mod overwrite;

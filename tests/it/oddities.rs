@@ -163,11 +163,6 @@ fn a_path_that_holds_what_looks_like_a_request_is_told_whole_and_flagged() {
         let found = read("ydb", line.as_bytes());
         assert_eq!(found.parsed[0].as_ref().unwrap()["operations"][0]["path"], path);
     }
-    // Nor does a request that is damaged become a part of a path.
-    let broken = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" "#;
-    let whole = r#", operation: DROP TABLE, path: /R/b, protobuf request: WorkingDir: "/R" Drop { Name: "b" }"#;
-    let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{broken}{whole}");
-    assert!(read("ydb", line.as_bytes()).parsed[0].is_err());
     // A further operation's request is none that a path was named to hold.
     let one = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" }"#;
     let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{one}{}", one.replace("/a", "/b"));

@@ -83,6 +83,12 @@ const FREE: [&str; 10] = [
     "url",
 ];
 
+/// Fields that the product writes one behind the other, though others have written the first.
+const FOLLOWING: [(Name, Name); 4] = [(URL, PARAMS), (URL, BODY), (PARAMS, BODY), (OLD_CONFIG, NEW_CONFIG)];
+
+/// Fields that hold a list of what others have named.
+const LISTS: [Name; 3] = [ACL_ADD, ACL_REMOVE, PATHS];
+
 /// How many names there are.
 pub(super) const NAMES: usize = PLAIN.len() + FREE.len();
 
@@ -100,7 +106,9 @@ pub(super) const LOGIN_GROUP: Name = Name::known("login_group");
 pub(super) const LOGIN_MEMBER: Name = Name::known("login_member");
 pub(super) const LOGIN_USER: Name = Name::known("login_user");
 pub(super) const METHOD: Name = Name::known("method");
+const NEW_CONFIG: Name = Name::known("new_config");
 pub(super) const NEW_OWNER: Name = Name::known("new_owner");
+const OLD_CONFIG: Name = Name::known("old_config");
 pub(super) const OPERATION: Name = Name::known("operation");
 pub(super) const PARAMS: Name = Name::known("params");
 pub(super) const PATHS: Name = Name::known("paths");
@@ -157,6 +165,16 @@ impl Name {
     /// Whether someone else may have written the value.
     pub(super) const fn is_free(self) -> bool {
         self.place() >= PLAIN.len()
+    }
+
+    /// Whether the value is a list of what others have named.
+    pub(super) fn is_list(self) -> bool {
+        LISTS.contains(&self)
+    }
+
+    /// Whether the product writes that field behind this one.
+    pub(super) fn is_followed_by(self, name: Self) -> bool {
+        FOLLOWING.contains(&(self, name))
     }
 }
 

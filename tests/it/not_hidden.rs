@@ -1,0 +1,87 @@
+//! Whoever writes a value of a record cannot keep the record from the receiver, nor can he write another's record unnoticed.
+
+use serde_json::{Value, json};
+
+use super::container_logs::read;
+
+const SCHEME: &str = "2024-01-15T08:00:00.000000Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, database: /Root, subject: bob@x, status: StatusSuccess";
+
+fn events(line: &str) -> Vec<Value> {
+    read("ydb", line.as_bytes()).records.remove(0).unwrap_or_else(|refusal| panic!("{line}: {}", refusal.reason))
+}
+
+fn has_label(event: &Value, label: &str) -> bool {
+    event["metadata"]["labels"].as_array().is_some_and(|labels| labels.contains(&json!(label)))
+}
+
+/// To whom something was granted, as the events say.
+fn grantees(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["user"]["name"].as_str()).collect()
+}
+
+const GRANTS: &str = ", add access: +(F):mallory@x, add access: +R:x";
+
+#[test]
+fn what_cannot_be_read_as_a_request_hides_no_grant() {
+    let whole = r#"WorkingDir: "" OperationType: ESchemeOpModifyACL ModifyACL { Name: "Root" DiffACL: "x" }"#;
+    for (tail, request) in [
+        (", protobuf request: {{{".to_owned(), "{{{"),
+        (", protobuf request: A: \"x".to_owned(), "A: \"x"),
+        (", protobuf request: }".to_owned(), "}"),
+        (format!(", protobuf request: {whole}"), whole),
+    ] {
+        let line = format!("{SCHEME}, operation: MODIFY ACL, path: /Root{GRANTS}{tail}");
+        let events = events(&line);
+        assert_eq!(grantees(&events), ["mallory@x", "x"], "{line}");
+        assert!(events.iter().all(|event| has_label(event, "ambiguous") == (request != whole)), "{line}");
+        assert_eq!(events[0]["unmapped"]["protobuf request"], request, "{line}");
+    }
+}
+
+/// The path is the writer's, and what follows it is the product's.
+#[test]
+fn what_looks_like_a_request_in_a_path_hides_no_grant() {
+    let whole =
+        r#", protobuf request: WorkingDir: "" OperationType: ESchemeOpModifyACL ModifyACL { Name: "b" DiffACL: "x" }"#;
+    for path in [
+        "/Root/a, protobuf request: {{{",
+        "/Root/a, protobuf request: A: \"",
+        "/Root/a, protobuf request: A: 1",
+        "/Root/a, protobuf request: A { B: 1 }",
+        "/Root/a, protobuf request: ",
+    ] {
+        for tail in ["", whole] {
+            let line = format!("{SCHEME}, operation: MODIFY ACL, path: {path}{GRANTS}{tail}");
+            let events = events(&line);
+            let found = grantees(&events);
+            assert!(found.contains(&"mallory@x") && found.len() == 2, "{line}: {found:?}");
+            assert!(events.iter().all(|event| has_label(event, "ambiguous")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_operation_behind_a_damaged_request_is_told_too() {
+    let damaged = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" "#;
+    let whole = r#", operation: DROP TABLE, path: /R/b, protobuf request: WorkingDir: "/R" Drop { Name: "b" }"#;
+    let found = events(&format!("{SCHEME}{damaged}{whole}"));
+    let code = |event: &Value| event["metadata"]["event_code"].clone();
+    assert_eq!(found.iter().map(code).collect::<Vec<_>>(), ["CREATE DIRECTORY", "DROP TABLE"]);
+    assert_eq!(found[0]["unmapped"]["protobuf request"], r#"WorkingDir: "/R" MkDir { Name: "a" "#);
+    assert!(found.iter().all(|event| has_label(event, "ambiguous")));
+}
+
+#[test]
+fn an_operation_that_nobody_knows_hides_none_behind_it() {
+    let found =
+        events(&format!("{SCHEME}, operation: spelled otherwise, path: /R/a, operation: DROP TABLE, path: /R/b"));
+    let code = |event: &Value| event["metadata"]["event_code"].clone();
+    assert_eq!(found.iter().map(code).collect::<Vec<_>>(), ["spelled otherwise", "DROP TABLE"]);
+    assert!(found.iter().all(|event| has_label(event, "ambiguous")));
+}
+
+#[test]
+fn a_field_that_a_query_may_have_forged_is_flagged() {
+    let line = "2024-01-15T08:00:00.000000Z: component=grpc, query_text=SELECT 1, remote_address=6.6.6.6, login_user=admin, subject=mallory@x, status=SUCCESS, operation=ExecuteQuery";
+    assert!(has_label(&events(line)[0], "ambiguous"));
+}
