@@ -61,7 +61,8 @@ pub mod event {
 
 pub mod family {
     pub use crate::family::{
-        Action, Context, Family, Redaction, RedactionConfig, Refusal, S3aPrincipal, Settings, encode_record, named,
+        Action, Context, Family, RecordBudget, Redaction, RedactionConfig, Refusal, S3aPrincipal, Settings,
+        encode_record, named,
     };
 }
 

@@ -181,6 +181,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         ignore,
         scope: table.identity_scope,
         settings,
+        budget: config.limits.budget(),
         redaction,
         users,
         sinks,

@@ -70,10 +70,11 @@ pub(super) struct Basis {
 }
 
 /// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
-/// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+/// and its filter, that is how much of a record is told, and what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut said_by = blake3::Hasher::new();
-    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    let budget = config.limits.budget();
+    let said = format!("{:?} {:?} {} {budget:?}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
     said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;

@@ -69,6 +69,8 @@ fn limits(config: &Config, found: &mut Found) {
     }
     found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
     found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
+    found.range(&["limits", "record_events_max"], limits.record_events_max, 1..=1_000_000);
+    found.range(&["limits", "record_output_bytes_max"], limits.record_output_bytes_max, 1 << 10..=1 << 30);
     found.range(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
     found.range(&["limits", "read_rate_min"], limits.read_rate_min, 0..=1 << 30);
     found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);

@@ -106,6 +106,21 @@ pub fn named(name: &str) -> Option<&'static Family> {
     ALL.iter().find(|family| family.name == name)
 }
 
+/// How much of one record is told, whatever its writer made of it. Past it, one further event says that what follows of the
+/// record is left out, by the label `incomplete`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordBudget {
+    pub events_max: u32,
+    /// For each encoding.
+    pub output_bytes_max: usize,
+}
+
+impl Default for RecordBudget {
+    fn default() -> Self {
+        Self { events_max: 10_000, output_bytes_max: 64 << 20 }
+    }
+}
+
 /// What is known around the records of one object. Built once per object.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -120,6 +135,7 @@ pub struct Context<'a> {
     pub rows: Option<&'static Rows>,
     /// What the feed says of how its records are read.
     pub settings: &'a Settings,
+    pub budget: RecordBudget,
     /// What of its records shall not leave.
     pub redaction: Option<&'a Redaction>,
     /// Who the users of the records are; nothing where nobody wants to know.
@@ -145,6 +161,7 @@ impl<'a> Context<'a> {
             feed,
             rows: Mapping::built_in().family(family.name),
             settings: Settings::none(),
+            budget: RecordBudget::default(),
             redaction: None,
             users: None,
             source: Text::from(object.to_string()).into_escaped(),
@@ -154,6 +171,10 @@ impl<'a> Context<'a> {
 
     pub fn with_settings(self, settings: &'a Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    pub fn with_budget(self, budget: RecordBudget) -> Self {
+        Self { budget, ..self }
     }
 
     pub fn with_redaction(self, redaction: Option<&'a Redaction>) -> Self {
@@ -300,12 +321,21 @@ fn encode_one(
         Some(redaction) => (context.family.redact)(context, record, redaction)?,
         None => None,
     };
-    let redacted = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
+    let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
     let record = redacted.as_ref().unwrap_or(record);
     let origin = context.origin();
     let mut index = 0;
+    let mut is_spent = false;
     let mut parsed = Ok(String::new());
     let decoded = (context.family.decode)(context, record, &mut |event| {
+        if is_spent {
+            return;
+        }
+        let RecordBudget { events_max, output_bytes_max } = context.budget;
+        let written = |encoded: &Encoded| encoded.bytes_since(encoded.record);
+        is_spent = index > 0 && (index >= events_max || out.iter().map(written).max() > Some(output_bytes_max));
+        let incomplete = is_spent.then(|| incomplete(event));
+        let event = incomplete.as_ref().unwrap_or(event);
         if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
             parsed = masked_parsed(context, record, event);
         }
@@ -327,6 +357,14 @@ fn encode_one(
         out.iter_mut().for_each(Encoded::without_record);
     }
     Err(refused)
+}
+
+/// The event as the last that is given of a record of which more is left.
+fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
+    let mut event = event.clone();
+    event.metadata.labels.push("incomplete");
+    event.metadata.is_truncated = true;
+    event
 }
 
 /// The record as its source names it, without its secrets.

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span, TooLong};
-use crate::records::{Record, Role};
+use crate::records::{Record, Role, STREAMS};
 use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
@@ -108,22 +108,22 @@ impl<'a> Block<'a> {
         let (offset, bytes, text, first) = (self.offset, self.bytes, self.text, self.first_ordinal);
         self.spans.iter().enumerate().map(move |(index, span)| {
             let ordinal = first + index as u64;
-            let record = |start: usize, end: usize| {
+            let record = |start: usize, end: usize, may_be_within: bool| {
                 let bytes = &bytes[start..end];
                 let text = match text {
                     Some(text) => text.get(start..end),
                     None => std::str::from_utf8(bytes).ok(),
                 };
-                Record { ordinal, bytes, text }
+                Record { ordinal, bytes, text, may_be_within }
             };
             match span {
-                Span::Whole { start, end, next } => {
+                Span::Whole { start, end, next, may_be_within } => {
                     let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Whole { record: record(*start, *end), offset, end_offset }
+                    Item::Whole { record: record(*start, *end, *may_be_within), offset, end_offset }
                 }
-                Span::Unended { start, end, next } => {
+                Span::Unended { start, end, next, may_be_within } => {
                     let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Unended { record: record(*start, *end), offset, end_offset }
+                    Item::Unended { record: record(*start, *end, *may_be_within), offset, end_offset }
                 }
                 Span::TooLong(line) => Item::TooLong(line),
             }
@@ -156,6 +156,8 @@ pub struct Lines {
     next_ordinal: u64,
     /// Content bytes before which others are not counted.
     others_from: u64,
+    /// By stream, whether the last record holds a value that the next may be within.
+    free: [bool; STREAMS],
     spans: Vec<Span>,
     shown: Shown,
     skipping: Option<Skipped>,
@@ -184,6 +186,7 @@ impl Lines {
             offset,
             next_ordinal,
             others_from: 0,
+            free: [false; STREAMS],
             spans: Vec::new(),
             shown: Shown::default(),
             skipping: None,
@@ -273,7 +276,7 @@ impl Lines {
         let content = &self.buffer[..self.filled];
         let resumes = matches!(self.start, Some(Start::After { .. }));
         let (offset, next_ordinal, others_from) = (self.offset, self.next_ordinal, self.others_from);
-        let buffered = Buffered { content, offset, next_ordinal, resumes, others_from };
+        let buffered = Buffered { content, offset, next_ordinal, resumes, free: self.free, others_from };
         let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
         let mut line_start = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
@@ -311,7 +314,11 @@ impl Lines {
         if let Some(start) = pass.unfinished_from() {
             end = start;
         }
-        let others = pass.others;
+        let (others, free) = (pass.others, pass.free());
+        // What is framed again is framed as it was.
+        if end > 0 || !self.spans.is_empty() {
+            self.free = free;
+        }
         if !too_long {
             return Ok(Framed { end, others });
         }

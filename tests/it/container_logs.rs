@@ -267,15 +267,6 @@ fn a_query_that_immuta_cut_off_is_flagged() {
     }
 }
 
-#[test]
-fn a_transaction_that_would_give_more_events_than_is_reasonable_is_refused() {
-    let entries = ", add access: +R:a".repeat(50_000);
-    let line = format!(
-        "2022-08-03T22:41:43.1Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: a, status: S, operation: MODIFY ACL, path: /R{entries}\n"
-    );
-    assert!(read("ydb", line.as_bytes()).records[0].is_err());
-}
-
 /// An action that a selector stands for.
 fn named(selector: &str) -> String {
     match selector.strip_prefix('<').and_then(|open| open.split_once(':')) {

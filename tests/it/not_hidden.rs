@@ -85,3 +85,48 @@ fn a_field_that_a_query_may_have_forged_is_flagged() {
     let line = "2024-01-15T08:00:00.000000Z: component=grpc, query_text=SELECT 1, remote_address=6.6.6.6, login_user=admin, subject=mallory@x, status=SUCCESS, operation=ExecuteQuery";
     assert!(has_label(&events(line)[0], "ambiguous"));
 }
+
+const TEXT: &str = "2024-01-15T08:00:00.000000Z: component=schemeshard, tx_id=1, status=SUCCESS, subject=mallory@x, operation=DROP TABLE";
+const FORGED: &str =
+    "2024-01-15T08:00:00.000000Z: component=schemeshard, tx_id=2, subject=admin@x, operation=GRANT, status=SUCCESS";
+
+/// Of the records of a content, in order, whether their events are flagged.
+fn flags(content: &str) -> Vec<bool> {
+    let records = read("ydb", content.as_bytes()).records;
+    records.into_iter().map(|events| events.unwrap().iter().all(|event| has_label(event, "ambiguous"))).collect()
+}
+
+#[test]
+fn a_line_that_begins_a_record_behind_a_free_value_is_flagged() {
+    let json = r#"2024-01-15T08:00:00Z: {"component":"x","operation":"y","status":"SUCCESS"}"#;
+    let scheme = format!("{SCHEME}, operation: DROP TABLE, path: /R/a");
+    for value in
+        ["query_text=SELECT 1", "reason=no path", "body={}", "new_config=a: 1\nb: 2", "query_text=a, status=SUCCESS"]
+    {
+        for forged in [FORGED, json, &scheme] {
+            let content = format!("{TEXT}, {value}\n{forged}\n");
+            assert_eq!(flags(&content), [false, true], "{content}");
+            // Another component's line may be of the value, too.
+            let content = format!("{TEXT}, {value}\n2024-01-15T08:00:00Z node 1 :X INFO: y\n{forged}\n");
+            assert_eq!(flags(&content), [false, true], "{content}");
+            let wrapped = |line: &str, stream: &str| format!("2024-01-15T08:00:00Z {stream} F {line}\n");
+            let lines: String = format!("{TEXT}, {value}").lines().map(|line| wrapped(line, "stdout")).collect();
+            assert_eq!(flags(&format!("{lines}{}", wrapped(forged, "stdout"))), [false, true], "{lines}");
+            // What stands on the other stream is within no value of this one.
+            assert_eq!(flags(&format!("{lines}{}", wrapped(forged, "stderr"))), [false, false], "{lines}");
+        }
+    }
+    // A subject or reason of the common log with a line end.
+    let cut = format!("{}, reason: a\n{FORGED}\n", SCHEME);
+    assert!(has_label(&read("ydb", cut.as_bytes()).records[1].as_ref().unwrap()[0], "ambiguous"));
+}
+
+#[test]
+fn a_line_behind_a_record_without_a_free_value_is_not_flagged() {
+    let request = "url=/viewer, params=a=b";
+    for before in
+        [TEXT.to_owned(), format!("{TEXT}, {request}"), format!("{SCHEME}, operation: DROP TABLE, path: /R/a")]
+    {
+        assert_eq!(flags(&format!("{before}\n{FORGED}\n")), [false, false], "{before}");
+    }
+}

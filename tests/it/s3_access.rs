@@ -36,7 +36,7 @@ fn encode(
     let family = family::named("s3_access").unwrap();
     let context =
         Context::new(family, &object, Scope::Object(&object), Some(LAST_MODIFIED_MS), "test").with_settings(settings);
-    let record = Record { ordinal, bytes: line, text: std::str::from_utf8(line).ok() };
+    let record = Record::new(ordinal, line);
     let mut out = [Encoded::default()];
     let encoders = [Encoder::new(name, options)];
     let events = family::encode_record(&context, &record, &RecordHash::of(line), ordinal, &encoders, &mut out);

@@ -156,7 +156,7 @@ mod tests {
         let object = ObjectId::new("b", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
         let context = Context::new(&FAMILY, &object, Scope::Object(&object), Some(1_707_724_800_000), "test");
         let context = context.with_settings(settings);
-        let record = Record { ordinal: 0, bytes, text: std::str::from_utf8(bytes).ok() };
+        let record = Record::new(0, bytes);
         let mut out = Vec::new();
         parsed(&context, &record, &mut out).ok()?;
         let mut events = 0;

@@ -31,10 +31,8 @@ pub(super) struct Common<'c> {
     pub(super) context: &'c Context<'c>,
     pub(super) around: &'c Members<'c>,
     pub(super) runtime_time: Option<&'c Text<'c>>,
-    /// Of the record's text.
-    pub(super) bytes: usize,
-    /// Of what stands around it.
-    pub(super) around_bytes: usize,
+    /// The record may be within a value of the one before it, so that whoever wrote that value wrote the record.
+    pub(super) may_be_within: bool,
     /// Each of the record's events shows the record where it is asked for, and not only the first.
     pub(super) is_repeated: bool,
     /// What was masked in the text held the mark of a value cut short.
@@ -67,10 +65,6 @@ impl Access<'_> {
     fn entries(&self) -> usize {
         usize::from(self.owner.is_some()) + self.added.len() + self.removed.len()
     }
-
-    fn bytes(&self) -> usize {
-        self.added.iter().chain(&self.removed).map(|entry| entry.as_held().len()).sum()
-    }
 }
 
 /// The events of a line of the common log.
@@ -82,17 +76,16 @@ pub(super) fn of_transaction<'a>(
 ) -> Result<(), Refusal> {
     let (time_ms, time_inferred) = common.time(Some(line.timestamp))?;
     let status = words.take(line.status);
-    let (events, repeated) = line.operations.iter().fold((0, 0_usize), |(events, repeated), operation| {
+    let events = line.operations.iter().map(|operation| {
         let entries = usize::from(operation.owner.is_some()) + operation.added.len() + operation.removed.len();
-        let own = events_of(operation.name, entries);
-        (
-            events + own,
-            repeated.saturating_add(own.saturating_mul(line.head_bytes() + operation.bytes() + common.around_bytes)),
-        )
+        events_of(operation.name, entries)
     });
-    let mut sequence = Sequence::of(events, repeated, common.bytes)?;
+    let mut sequence = Sequence::of(events.sum());
     let mut masks = Some((common.masks)(Vec::new()));
     for operation in &line.operations {
+        if sequence.has_passed(common.context.budget.events_max) {
+            break;
+        }
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
         // Of digits and letters only, in which nothing has to be escaped.
@@ -101,7 +94,7 @@ pub(super) fn of_transaction<'a>(
         event.metadata.correlation_uid = Some(Text::Escaped(line.tx_id));
         event.metadata.feature = Some(Text::Escaped(line.component));
         event.metadata.log_level = Some(Text::Escaped(line.level));
-        if line.is_ambiguous {
+        if line.is_ambiguous || common.may_be_within {
             event.metadata.labels.push("ambiguous");
         }
         event.api = Api { service: Some(Text::Escaped(line.component)), ..Api::default() };
@@ -166,7 +159,7 @@ pub(super) fn of_parts<'a>(
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());
     event.metadata.original_uid = parts.get(names::ID).or_else(|| request.clone()).or(tx);
     event.metadata.feature = parts.map(names::COMPONENT);
-    if parts.is_ambiguous {
+    if parts.is_ambiguous || common.may_be_within {
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
@@ -194,9 +187,7 @@ pub(super) fn of_parts<'a>(
     event.unmapped.extend(common.around.iter().cloned());
     event.masks = (common.masks)(secrets.masks);
     let events = events_of(&event.action.plain(), access.entries());
-    let query = event.target.query.as_ref().map_or(0, |query| query.as_held().len());
-    let own = (common.bytes + common.around_bytes).saturating_sub(access.bytes() + query);
-    let mut sequence = Sequence::of(events, events.saturating_mul(own), common.bytes)?;
+    let mut sequence = Sequence::of(events);
     fan_out(common, &mut event, &objects, access, &mut sequence, emit);
     Ok(())
 }
@@ -314,6 +305,9 @@ fn fan_out<'a>(
     let (unmapped, labels) = (event.unmapped.len(), event.metadata.labels.len());
     // What an event holds of its own is taken back before the next.
     let mut hand_on = |event: &mut Event<'a>| {
+        if sequence.has_passed(common.context.budget.events_max) {
+            return;
+        }
         event.metadata.sequence = sequence.next();
         event.target.query = query.take();
         keep_places(event, objects);

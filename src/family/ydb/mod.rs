@@ -74,13 +74,24 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
     if line.is_accepted {
         let goes_on = match shape(&line.inside) {
             // Values of the text form hold line ends as they are.
-            Some((Form::Text, _)) => true,
-            Some((Form::Scheme, _)) => !schemeshard::has_operation(&line.inside),
+            Some((Form::Text, time)) => {
+                around.holds_free_value(stream::holds_free_value(&line.inside[time..]));
+                true
+            }
+            Some((Form::Scheme, _)) => {
+                let goes_on = !schemeshard::has_operation(&line.inside);
+                around.holds_free_value(goes_on);
+                goes_on
+            }
             _ => false,
         };
         return if goes_on { LineRole::Opens } else { LineRole::Record };
     }
-    if line.is_open && !is_common_line(&line.inside) { LineRole::Continues } else { LineRole::Other }
+    if !line.is_open || is_common_line(&line.inside) {
+        return LineRole::Other;
+    }
+    around.holds_free_value(stream::holds_free_value(&line.inside));
+    LineRole::Continues
 }
 
 /// What begins with a time begins a record, unless it is inside of an object that is whole; an object without one may be a
@@ -120,8 +131,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         context,
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
-        bytes: text.len(),
-        around_bytes: record.bytes.len().saturating_sub(inside.bytes().len()),
+        may_be_within: record.may_be_within,
         is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
         hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
         masks: &masks,

@@ -86,6 +86,9 @@ const FREE: [&str; 10] = [
 /// Fields that the product writes one behind the other, though others have written the first.
 const FOLLOWING: [(Name, Name); 4] = [(URL, PARAMS), (URL, BODY), (PARAMS, BODY), (OLD_CONFIG, NEW_CONFIG)];
 
+/// Free fields whose values hold no line end: what a request asks for.
+const ON_ONE_LINE: [Name; 2] = [URL, PARAMS];
+
 /// Fields that hold a list of what others have named.
 const LISTS: [Name; 3] = [ACL_ADD, ACL_REMOVE, PATHS];
 
@@ -165,6 +168,11 @@ impl Name {
     /// Whether someone else may have written the value.
     pub(super) const fn is_free(self) -> bool {
         self.place() >= PLAIN.len()
+    }
+
+    /// Whether the value holds no line end.
+    pub(super) fn is_on_one_line(self) -> bool {
+        ON_ONE_LINE.contains(&self)
     }
 
     /// Whether the value is a list of what others have named.

@@ -121,12 +121,6 @@ impl<'a> Transaction<'a> {
         Ok(line)
     }
 
-    /// What all operations have in common, in bytes.
-    pub(super) fn head_bytes(&self) -> usize {
-        let fields = [self.database, self.subject, self.reason, Some(self.status)];
-        fields.into_iter().flatten().map(str::len).sum()
-    }
-
     /// Reads the transaction's fields but its reason, and returns what follows them.
     fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
         let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
@@ -356,13 +350,6 @@ impl<'a> Operation<'a> {
         let (value, request) = last.split_at(at);
         *last = value;
         Some(Proto::unread(&request[REQUEST.len()..]))
-    }
-
-    /// What all of its events have in common, in bytes: everything but the entries.
-    pub(super) fn bytes(&self) -> usize {
-        let lists = [&self.paths, &self.src_paths, &self.dst_paths].into_iter().flatten().copied();
-        let single = [self.owner, self.request.as_ref().map(|request| request.text), self.rest, Some(self.name)];
-        lists.chain(single.into_iter().flatten()).map(str::len).sum()
     }
 
     /// Whether the operation at the beginning of `text` has a path or says that it has none.

@@ -102,7 +102,7 @@ impl<'a> Parts<'a> {
         let mut unknown = HashSet::new();
         for (index, place) in places.iter().enumerate() {
             let is_in_free = field.is_some_and(Name::is_free);
-            if place.known.is_none() && is_in_free || parts.parts.len() >= FIELDS_MAX {
+            if place.known.is_none() && (is_in_free || parts.parts.len() >= FIELDS_MAX) {
                 continue;
             }
             let name = &text[place.from..place.equals];
@@ -273,6 +273,16 @@ fn elements(text: &str, begins: impl Fn(&str) -> bool) -> Option<Vec<&str>> {
     Some(elements)
 }
 
+/// Whether a line of the text form has a field in which others may have written the beginning of another line.
+pub(super) fn holds_free_value(line: &[u8]) -> bool {
+    let is_free = |equals: usize| {
+        let from = line[..equals].iter().rev().take(NAME_MAX).take_while(|byte| IS_LETTER[usize::from(**byte)]).count();
+        let name = std::str::from_utf8(&line[equals - from..equals]).ok().and_then(Name::of);
+        name.is_some_and(|name| name.is_free() && !name.is_on_one_line())
+    };
+    memchr::memchr_iter(b'=', line).any(is_free)
+}
+
 /// Whether a record of the text form begins so, after its time.
 pub(super) fn begins(text: &[u8]) -> bool {
     let head = &text[..text.len().min(NAME_MAX)];
@@ -343,11 +353,13 @@ pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
 /// Which bytes names are made of.
 static IS_LETTER: [bool; 256] = alphanumeric_and(b"_@-");
 
-/// Every place where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
-/// the comma.
+/// The places where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
+/// the comma. Of very many the first ones, and the last one of each name that is known: the product's own stand behind what
+/// a value holds.
 fn places(text: &str) -> Vec<Place> {
     let bytes = text.as_bytes();
     let mut places = Vec::with_capacity(USUAL_FIELDS);
+    let mut further: [Option<Place>; NAMES] = [None; NAMES];
     // Where the word begins that is being read.
     let mut from = 0;
     for at in Marks::of([b' ', b'='], bytes) {
@@ -363,12 +375,16 @@ fn places(text: &str) -> Vec<Place> {
         let name = &text[from..equals];
         let known = Name::of(name);
         let is_name = || is_after(b',') && !name.is_empty() && name.bytes().all(|byte| IS_LETTER[usize::from(byte)]);
-        if known.is_some() || is_name() {
-            places.push(Place { from, equals, known });
-            if places.len() >= FIELDS_MAX {
-                break;
-            }
+        let place = Place { from, equals, known };
+        match known {
+            Some(known) if places.len() >= FIELDS_MAX => further[known.place()] = Some(place),
+            None if places.len() >= FIELDS_MAX || !is_name() => {}
+            _ => places.push(place),
         }
+    }
+    if places.len() >= FIELDS_MAX {
+        places.extend(further.into_iter().flatten());
+        places[FIELDS_MAX..].sort_by_key(|place| place.from);
     }
     places
 }
@@ -443,6 +459,21 @@ mod tests {
             "component=x, operation=Q, query_text=a\n{\"@timestamp\":\"2024-01-15T08:00:00Z\",\"@log_type\":\"audit\"}, status=S",
         ] {
             assert!(is_ambiguous(forged), "{forged}");
+        }
+    }
+
+    #[test]
+    fn the_product_s_fields_are_found_behind_whatever_a_value_holds() {
+        for forged in ["subject=admin, ", "status=SUCCESS, ", "k=v, "] {
+            let query = forged.repeat(FIELDS_MAX + 10);
+            let text =
+                format!("component=x, subject=bob, query_text={query}a, status=ERROR, end_time=1, reason=denied");
+            let parts = Parts::of_text(&text, Words::of(&text, false));
+            let plain = |name| parts.get(name).map(|text| text.plain().into_owned());
+            assert_eq!(plain(SUBJECT).as_deref(), Some("bob"));
+            assert_eq!(plain(names::STATUS).as_deref(), Some("ERROR"));
+            assert_eq!(plain(REASON).as_deref(), Some("denied"));
+            assert!(parts.is_ambiguous);
         }
     }
 
