@@ -46,7 +46,6 @@ use std::borrow::Cow;
 
 use crate::notification::ObjectId;
 
-pub(crate) use address::is_ip;
 pub(crate) use attribute::Attribute;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use class::Severity;
@@ -267,6 +266,8 @@ impl Group<'_> {
 pub struct Endpoint<'a> {
     /// An address that [`Endpoint::of_address`] or the family has checked.
     pub ip: Option<Text<'a>>,
+    /// The addresses of the proxies between, the client's nearest first: then the first address is what they were told.
+    pub via: Vec<Text<'a>>,
     pub port: Option<u16>,
     pub name: Option<Text<'a>>,
     pub hostname: Option<Text<'a>>,

@@ -27,7 +27,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     object(out, "\"event\":", |out| write_event(out, event, activity, seen, options));
     text(out, "\"message\":", event.message.as_ref());
     if options.labels {
-        let labels: Vec<Text<'_>> = ocsf::labels(&event.metadata, fell_back).map(Text::from).collect();
+        let labels: Vec<Text<'_>> = ocsf::labels(event, fell_back).map(Text::from).collect();
         texts(out, "\"tags\":", &labels);
     }
     object(out, "\"user\":", |out| {
