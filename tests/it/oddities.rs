@@ -45,6 +45,47 @@ fn a_time_that_cannot_be_understood_is_told_as_it_stands() {
     assert_eq!(event("immuta", &immuta(&both))["metadata"]["original_time"], "2021-08-09T16:02:27Z");
 }
 
+/// A record of each family that has an address, with that address and time.
+fn from_address(address: &str, time: &str) -> [(&'static str, String); 4] {
+    [
+        ("databricks", json!({"timestamp": time, "serviceName": "x", "actionName": "y", "sourceIPAddress": address}).to_string()),
+        ("lakefs", json!({"log_audit": true, "time": time, "operation_id": "x", "path": "/api/v1/x", "source_ip": address}).to_string()),
+        ("immuta", json!({"id": "1", "action": "CREATE", "eventTimestamp": time, "actorIp": address, "auditPayload": {"type": "XAuditPayload"}, "targets": [{"name": "Movies"}]}).to_string()),
+        ("ydb", format!("2021-08-24T03:26:24Z: {}", json!({"component": "x", "operation": "y", "status": "SUCCESS", "remote_address": address}))),
+    ]
+}
+
+/// Whoever sends a request can name any client to the first proxy, which hands it on in `X-Forwarded-For`.
+#[test]
+fn an_address_that_proxies_were_told_is_the_clients_and_says_so() {
+    for (family, line) in from_address("198.51.100.7, ::ffff:10.0.0.1", "2021-08-24T03:26:24Z") {
+        let event = event(family, &line);
+        assert_eq!(event["src_endpoint"], json!({"ip": "198.51.100.7", "intermediate_ips": ["10.0.0.1"]}), "{family}");
+        assert!(event["metadata"]["labels"].as_array().unwrap().contains(&json!("claimed_address")), "{family}");
+        let ecs = encoded_of(family, &[line.as_bytes()], EncodingName::Ecs, Options::default()).concat();
+        assert!(
+            ecs.contains("\"ip\":\"198.51.100.7\"") && ecs.contains("\"intermediate_ips\":[\"10.0.0.1\"]"),
+            "{ecs}"
+        );
+    }
+    for (family, line) in from_address("::ffff:192.0.2.1", "2021-08-24T03:26:24Z") {
+        let event = event(family, &line);
+        assert_eq!(event["src_endpoint"], json!({"ip": "192.0.2.1"}), "{family}");
+        assert_eq!(event["metadata"].get("labels"), None, "{family}");
+    }
+}
+
+#[test]
+fn a_time_as_programs_show_it_is_every_familys_time() {
+    for time in ["Tue Aug 24 2021 03:26:24 GMT+0000 (Coordinated Universal Time)", "2021-08-24 03:26:24 UTC"] {
+        for (family, line) in from_address("192.0.2.1", time) {
+            let event = event(family, &line);
+            assert_eq!(event["time"], 1_629_775_584_000_i64, "{family}");
+            assert_eq!(event["metadata"].get("labels"), None, "{family}");
+        }
+    }
+}
+
 /// Sources write 0, -1 or 000 where there was no answer.
 #[test]
 fn a_number_that_is_no_http_status_is_neither_success_nor_failure() {

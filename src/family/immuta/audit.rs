@@ -1,7 +1,7 @@
 //! Audit records by their recordType: who did what to which data source, project, user or policy.
 
-use crate::event::{Actor, Api, Event, Json, Rows, Secrets, Status, Text, User, UserKind, Value};
-use crate::family::immuta::{AUDIT, Source, targets, time_of};
+use crate::event::{Actor, Api, Event, Json, Rows, Secrets, Status, Text, User, UserKind, Value, moment};
+use crate::family::immuta::{AUDIT, Source, targets};
 
 /// Characters after which queries are cut off in the records.
 const QUERY_CHARACTERS_MAX: usize = 2048;
@@ -19,9 +19,11 @@ pub(super) fn fill<'a>(
     event.metadata.correlation_uid = event.metadata.original_uid.clone();
     event.metadata.feature = source.top.map("component");
     event.metadata.original_time = original_time(source);
-    event.start_time_ms = source.get("startTime").and_then(time_of);
-    event.end_time_ms =
-        source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
+    event.start_time_ms = source.get("startTime").and_then(moment::of_json);
+    event.end_time_ms = source
+        .get("endTime")
+        .and_then(moment::of_json)
+        .filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
     event.actor = Actor { user: acting_user(source), session_uid: source.top.map("sessionId"), ..Actor::default() };
     event.api = Api { service: event.metadata.feature.clone(), ..Api::default() };
     outcome(event, source, secrets);
@@ -38,7 +40,7 @@ pub(super) fn fill<'a>(
 /// The time that the event has, as it stands; where none can be understood, the first that is kind.
 fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
     let names = ["dateTime", "timestamp", "createdAt"];
-    let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| time_of(time).is_some());
+    let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| moment::of_json(time).is_some());
     match names.iter().find(is_understood) {
         Some(name) => source.top.map(name),
         None => names.iter().find_map(|name| source.top.map(name)),

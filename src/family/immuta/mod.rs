@@ -239,7 +239,7 @@ impl<'c> Line<'c> {
 
     /// The record's time; or else the runtime's or the object's, and that it was inferred.
     fn time(&self, source: &Source<'_>) -> Result<(i64, bool), Refusal> {
-        let of = |name| source.top.get(name).and_then(time_of);
+        let of = |name| source.top.get(name).and_then(moment::of_json);
         if let Some(time_ms) = ["dateTime", "eventTimestamp", "timestamp", "createdAt"].into_iter().find_map(of) {
             return Ok((time_ms, false));
         }
@@ -247,17 +247,6 @@ impl<'c> Line<'c> {
         let inferred = of_runtime.or_else(|| self.context.last_modified_ms.and_then(moment::plausible));
         inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
     }
-}
-
-/// Milliseconds as number or digits, ISO 8601, or `2021-09-20 17:20:00.39100000 +0000`.
-fn time_of(value: Json<'_>) -> Option<i64> {
-    moment::of_json(value).or_else(|| {
-        let text = value.text()?;
-        let text = text.plain();
-        let (time, offset) = text.rsplit_once(' ')?;
-        let (hours, minutes) = offset.split_at_checked(3).filter(|(hours, _)| hours.starts_with(['+', '-']))?;
-        moment::of_text(&format!("{time}{hours}:{}", minutes.trim_start_matches(':')))
-    })
 }
 
 /// The fields of one record: its own, and those of the objects in it that its recordType brings along.

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::event::{
     Actor, Api, Endpoint, Event, Fields, HttpRequest, Json, Reader, Resource, Rows, Status, Text, User, UserKind,
+    moment,
 };
-use crate::family::immuta::{Source, targets, time_of};
+use crate::family::immuta::{Source, targets};
 
 /// Ends the names of payloads, such as `DatasourceCreatedAuditPayload`.
 const PAYLOAD: &str = "AuditPayload";
@@ -29,7 +30,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     event.metadata.tenant_uid = source.top.map("tenantId");
     event.metadata.log_version = payload.get("version").and_then(Json::text);
     event.metadata.feature = source.top.map("component");
-    if source.top.get("eventTimestamp").and_then(time_of).is_some() {
+    if source.top.get("eventTimestamp").and_then(moment::of_json).is_some() {
         event.metadata.original_time = source.top.map("eventTimestamp");
     }
     event.api = Api { request_uid: request, ..Api::default() };
