@@ -60,6 +60,10 @@ const AUDIT_MEMBERS: &[&str] = &[
     "relatedResources",
 ];
 
+/// Members by which a record in title case is told; documents of the product show its fields so.
+const TITLES: [&str; 7] =
+    ["RecordType", "DateTime", "AuditPayload", "EventTimestamp", "UserId", "ProfileId", "Message"];
+
 /// Few records have more of their own.
 const USUAL_FIELDS: usize = 32;
 
@@ -90,6 +94,13 @@ fn is_record(bytes: &[u8]) -> bool {
     peek.decides || peek.is_audit(is_whole)
 }
 
+/// A name in title case, `RecordType`, as records mostly have it. Nothing where it is not in title case.
+fn camel(name: &str) -> Option<String> {
+    let (first, rest) = name.split_at_checked(1)?;
+    let is_title = first.as_bytes()[0].is_ascii_uppercase() && rest.starts_with(|next: char| next.is_ascii_lowercase());
+    is_title.then(|| format!("{}{rest}", first.to_ascii_lowercase()))
+}
+
 /// What was seen of a line's members.
 #[derive(Default)]
 struct Peek {
@@ -112,7 +123,11 @@ impl Peek {
     }
 
     fn member(&mut self, key: &str, value: Json<'_>) {
+        let camel = camel(key);
+        let key = camel.as_deref().unwrap_or(key);
         match (key, value) {
+            // Other products call a number so.
+            ("recordType", value) if camel.is_some() && !matches!(value, Json::String(_)) => {}
             ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
             ("message", Json::String(RESPONSE | ERROR_RESPONSE)) => self.decides = true,
             ("message", Json::String(message)) => self.is_audit_message = message.starts_with(AUDIT),
@@ -262,8 +277,10 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn read(text: &'a str) -> Result<Self, Fault> {
         let mut source = Self { top: Fields::with_capacity(USUAL_FIELDS), ..Self::default() };
+        let mut is_titled = false;
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
+            is_titled |= key.starts_with(|first: char| first.is_ascii_uppercase());
             let is_object = matches!(&*key, "record" | "dataAccess") && reader.peek() == Some(b'{');
             if is_object {
                 let fields = Fields::read(reader)?;
@@ -275,7 +292,31 @@ impl<'a> Source<'a> {
             Ok(())
         })?;
         reader.end()?;
+        if is_titled && TITLES.iter().any(|name| source.top.get(name).is_some()) {
+            source.untitle()?;
+        }
         Ok(source)
+    }
+
+    /// Gives the fields of a record in title case the names that records mostly have. A name that stands there already
+    /// keeps its value.
+    fn untitle(&mut self) -> Result<(), Fault> {
+        let titled = std::mem::take(&mut self.top);
+        for field in titled.iter() {
+            let part = match (&*field.key, field.value) {
+                ("Record", Json::Object(whole)) => Some((&mut self.record, whole)),
+                ("DataAccess", Json::Object(whole)) => Some((&mut self.access, whole)),
+                _ => None,
+            };
+            match part {
+                Some((part, whole)) => {
+                    let titled = Fields::read(&mut Reader::new(whole))?;
+                    titled.iter().for_each(|field| part.insert(untitled(&field.key, &titled), field.value));
+                }
+                None => self.top.insert(untitled(&field.key, &titled), field.value),
+            }
+        }
+        Ok(())
     }
 
     fn is_uam(&self) -> bool {
@@ -327,6 +368,12 @@ impl<'a> Source<'a> {
         }
         members
     }
+}
+
+/// What a field of a record in title case is called.
+fn untitled<'a>(name: &Cow<'a, str>, titled: &Fields<'a>) -> Cow<'a, str> {
+    let camel = camel(name).filter(|camel| titled.get(camel).is_none());
+    camel.map_or_else(|| name.clone(), Cow::Owned)
 }
 
 fn is_not_null(value: &Json<'_>) -> bool {

@@ -50,6 +50,11 @@ pub(super) enum Name {
     Level,
 }
 
+/// Whether a server writes a number there.
+pub(super) fn is_number(name: &str) -> bool {
+    [Name::StatusCode, Name::SentBytes, Name::Took].into_iter().any(|number| NAMES[number as usize] == name)
+}
+
 /// One record.
 #[derive(Debug, Default)]
 pub(super) struct Line<'a> {

@@ -2,6 +2,8 @@
 
 mod line;
 
+mod logrus;
+
 mod path;
 
 mod targets;
@@ -55,6 +57,9 @@ fn role(line: &[u8], around: &mut Around) -> LineRole {
 /// Whether a line, or the first piece of one, is a record. A server's log holds other lines than the audit log's: those
 /// have no `log_audit`.
 fn is_record(bytes: &[u8]) -> bool {
+    if logrus::begins(bytes) {
+        return logrus::is_audit(bytes);
+    }
     bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes) && !is_around(bytes)
 }
 
@@ -67,7 +72,8 @@ fn names_audit(bytes: &[u8]) -> bool {
     let is_audit = || {
         let rest = LOG_AUDIT.find(bytes).map(|at| bytes[at + LOG_AUDIT.needle().len()..].trim_ascii_start());
         let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
+        let end = |value: &[u8]| value.iter().position(|byte| b",} \t\r\n".contains(byte)).unwrap_or(value.len());
+        value.is_some_and(|value| is_yes(value[..end(value)].trim_ascii()))
     };
     OPERATION_ID.find(bytes).is_some() || is_audit() || envelope::has_escapes(bytes) && names_audit_escaped(bytes)
 }
@@ -77,10 +83,21 @@ fn names_audit_escaped(bytes: &[u8]) -> bool {
     let mut is_audit = false;
     container::peek(bytes, bytes, |key, value| {
         is_audit |= key == "data_operation_id"
-            || key == "log_audit" && matches!(value, Json::Bool(true) | Json::String("true"));
+            || key == "log_audit"
+                && match value {
+                    Json::Bool(is_audit) => is_audit,
+                    Json::String(text) | Json::Number(text) => is_yes(text.as_bytes()),
+                    _ => false,
+                };
         is_audit
     });
     is_audit
+}
+
+/// Whether a value of `log_audit` says yes: pipelines write it as the server does, `true`, or in their own way.
+fn is_yes(value: &[u8]) -> bool {
+    let bare = value.strip_prefix(b"\"").and_then(|open| open.strip_suffix(b"\"")).unwrap_or(value);
+    bare == b"1" || bare.eq_ignore_ascii_case(b"true")
 }
 
 /// What a server writes of its audit log's lines.
@@ -93,6 +110,15 @@ static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\
 /// more, and what holds a record's words without being one.
 fn is_remains(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PAR1") || names_audit(bytes)
+}
+
+/// The record as JSON; and whether that is another text than its source's.
+fn json_of<'t>(inside: &'t Inside<'_>) -> Result<(Cow<'t, str>, bool), Refusal> {
+    let text = inside.text()?;
+    if logrus::begins(text.as_bytes()) {
+        return Ok((Cow::Owned(logrus::as_json(text)?), true));
+    }
+    Ok((container::on_one_line(text)?, false))
 }
 
 /// Whether a line is one that a server writes, of whatever part of it.
@@ -109,10 +135,13 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
     let inside = container::unwrap(record, &SOUGHT)?;
-    let text = container::on_one_line(inside.text()?)?;
+    let (text, is_other) = json_of(&inside)?;
     let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
-        event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
+        let masks = std::mem::take(&mut event.masks);
+        // A line of text shows its secrets masked as the JSON that it stands for.
+        let is_altered = is_other && !masks.is_empty();
+        event.masks = inside.masks(masks, text, is_altered, record.bytes);
         emit(event);
     };
     match read(text) {
@@ -128,7 +157,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT)?;
-    let mut text = container::on_one_line(inside.text()?)?;
+    let (mut text, _) = json_of(&inside)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
@@ -158,7 +187,14 @@ fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
 }
 
 fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| container::redacted_json(bytes, &SOUGHT, redaction))
+    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| {
+        if !logrus::begins(bytes) {
+            return container::redacted_json(bytes, &SOUGHT, redaction);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
+        // What is left of a line of text is JSON.
+        container::redacted_json(logrus::as_json(text)?.as_bytes(), &SOUGHT, redaction)
+    })
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -408,6 +444,18 @@ mod tests {
         for (line, expected) in [
             (r#"{"log_audit":true}"#, LineRole::Record),
             (r#"{"log_audit" : "true"}"#, LineRole::Record),
+            (r#"{"log_audit":"True","a":1}"#, LineRole::Record),
+            (r#"{"a":0,"log_audit":1}"#, LineRole::Record),
+            (r#"{"log_audit":"1"}"#, LineRole::Record),
+            (r#"{"log_\u0061udit":1}"#, LineRole::Record),
+            (r#"{"log_audit":10}"#, LineRole::Other),
+            (r#"{"log_audit":0}"#, LineRole::Other),
+            (r#"{"log_audit":"trueish"}"#, LineRole::Other),
+            ("time=x level=info msg=\"HTTP call ended\" log_audit=true user=ci", LineRole::Record),
+            ("time=x level=info msg=\"HTTP call ended\" log_audit=true user=\"c", LineRole::Record),
+            ("time=x level=info msg=\"a log_audit=true\"", LineRole::Other),
+            ("2024-01-15T08:00:00Z stdout F time=x log_audit=true", LineRole::Record),
+            (r#"{"log":"time=x log_audit=true\n","stream":"stdout"}"#, LineRole::Record),
             (r#"{"log_audit":false}"#, LineRole::Other),
             (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
             (r#"{"data_operation_id":null}"#, LineRole::Record),
