@@ -139,6 +139,7 @@ impl<'a> Parts<'a> {
             parts.push(place.known, Cow::Borrowed(name), PartValue::Piece(""));
         }
         parts.end_last(&text[from..]);
+        parts.is_ambiguous |= places.len() >= FIELDS_MAX;
         parts.is_ambiguous |=
             memchr::memchr_iter(b'\n', text.as_bytes()).any(|at| form::may_begin(&text.as_bytes()[at + 1..]));
         parts
