@@ -1,8 +1,7 @@
 //! `auditferry run`: configuration, telemetry, runtime, collector, exit code.
 
-use std::io;
 use std::path::PathBuf;
-use std::thread;
+use std::{io, thread};
 
 use tracing::{error, info, warn};
 
@@ -62,7 +61,7 @@ fn log_panics() {
         let place = panic.location().map(ToString::to_string);
         let reason = panic.payload().downcast_ref::<&str>();
         let thread = thread::current();
-        error!(place, reason, thread = thread.name(), "the program panicked: report the fault");
+        warn!(place, reason, thread = thread.name(), "a part of the program panicked");
     }));
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -273,11 +274,7 @@ pub(super) fn queues<Q: Queue>(
             reporter: reporter.clone(),
             shutdown: halt.clone(),
         };
-        let settler = acknowledge.run(ends, polls);
-        tasks.spawn(async move {
-            settler.await;
-            Ok(())
-        });
+        tasks.spawn(acknowledge.run(ends, polls).map(Ok));
         let terms = visibility::Terms {
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
@@ -312,10 +309,7 @@ pub(super) fn queues<Q: Queue>(
             sources.spawn(async move { intake.run(halt).await });
         }
         drop(intake);
-        tasks.spawn(async move {
-            lease.await;
-            Ok(())
-        });
+        tasks.spawn(lease.map(Ok));
         watched.push(Watched { name, queue, in_flight });
     }
     Ok(watched)
