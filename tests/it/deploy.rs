@@ -157,6 +157,32 @@ fn the_policies_grant_what_is_needed_and_no_more() {
     );
 }
 
+#[test]
+fn the_bill_of_materials_names_what_is_built_in_and_nothing_else() {
+    let output = Command::new("python3").arg(root().join("deploy/sbom.py")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bom: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    assert_eq!(bom["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
+    let lock = read("Cargo.lock");
+    let mut named = BTreeSet::new();
+    for component in bom["components"].as_array().unwrap() {
+        let text = |key: &str| component[key].as_str().unwrap();
+        let locked = format!("name = \"{}\"\nversion = \"{}\"\n", text("name"), text("version"));
+        let (_, entry) = lock.split_once(&locked).unwrap_or_else(|| panic!("{locked} is not in Cargo.lock"));
+        let checksum = entry.lines().find_map(|line| line.strip_prefix("checksum = ")).unwrap();
+        assert_eq!(component["hashes"][0]["content"], checksum.trim_matches('"'), "{locked}");
+        named.insert(text("name"));
+    }
+    // Built in by a name in Cargo.toml, by way of another, and in C; not used by tests alone, nor on other systems.
+    for name in ["tokio", "rustls", "h2", "aws-lc-sys", "libsqlite3-sys"] {
+        assert!(named.contains(name), "{name}");
+    }
+    for name in ["proptest", "windows-sys", "auditferry"] {
+        assert!(!named.contains(name), "{name}");
+    }
+}
+
 /// Whether a field is indexed, or lies in what is flattened.
 fn is_mapped(properties: &Value, path: &[&str]) -> bool {
     let Some((first, rest)) = path.split_first() else { return false };
