@@ -42,7 +42,8 @@ impl<'a> Line<'a> {
         let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false, is_plain: false };
         let mut cursor = Cursor::new(text, 0);
         let time_end = line.head(&mut cursor)?;
-        if holds_record(text, time_end) {
+        let holds_another_time = text.get(time_end..).is_some_and(holds_time);
+        if holds_another_time && holds_record(text, time_end) {
             return Err(Refusal::new("the line holds the beginning of another record"));
         }
         let at = cursor.at();
@@ -55,6 +56,9 @@ impl<'a> Line<'a> {
             line.fill(text, at, &reading);
         }
         line.check()?;
+        if holds_another_time {
+            line.ambiguous |= SENT.into_iter().filter_map(|field| line.get(field)).any(holds_time);
+        }
         Ok(line)
     }
 
@@ -151,8 +155,8 @@ impl<'a> Line<'a> {
         self.extra = tail.extra.iter().map(|field| value(field)).collect();
     }
 
-    /// Refuses what only looks like a record, and flags what may be one only in part.
-    fn check(&mut self) -> Result<(), Refusal> {
+    /// Refuses what only looks like a record.
+    fn check(&self) -> Result<(), Refusal> {
         if let Some(uri) = self.get(Field::RequestUri) {
             // A method alone, or whatever stands before a space, is what a client may have sent.
             let is_redacted = uri == MASKED || uri.starts_with(HASHED);
@@ -160,7 +164,6 @@ impl<'a> Line<'a> {
                 return Err(Refusal::new("the request names no method"));
             }
         }
-        self.ambiguous |= SENT.into_iter().filter_map(|field| self.get(field)).any(holds_time);
         Ok(())
     }
 }
