@@ -51,7 +51,7 @@ fn from_address(address: &str, time: &str) -> [(&'static str, String); 4] {
         ("databricks", json!({"timestamp": time, "serviceName": "x", "actionName": "y", "sourceIPAddress": address}).to_string()),
         ("lakefs", json!({"log_audit": true, "time": time, "operation_id": "x", "path": "/api/v1/x", "source_ip": address}).to_string()),
         ("immuta", json!({"id": "1", "action": "CREATE", "eventTimestamp": time, "actorIp": address, "auditPayload": {"type": "XAuditPayload"}, "targets": [{"name": "Movies"}]}).to_string()),
-        ("ydb", format!("2021-08-24T03:26:24Z: {}", json!({"component": "x", "operation": "y", "status": "SUCCESS", "remote_address": address}))),
+        ("ydb", format!("2021-08-24T03:26:24Z: {}", json!({"component": "x", "operation": "y", "database": "/R", "status": "SUCCESS", "remote_address": address}))),
     ]
 }
 
@@ -72,6 +72,26 @@ fn an_address_that_proxies_were_told_is_the_clients_and_says_so() {
         let event = event(family, &line);
         assert_eq!(event["src_endpoint"], json!({"ip": "192.0.2.1"}), "{family}");
         assert_eq!(event["metadata"].get("labels"), None, "{family}");
+    }
+}
+
+/// Until a logon succeeds its name is but what somebody typed.
+#[test]
+fn a_name_that_did_not_log_on_is_claimed() {
+    let event_of = |fields: &Value| {
+        let mut record = json!({"component": "web", "operation": "LOGIN"});
+        record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        event("ydb", &format!("2021-08-24T03:26:24Z: {record}"))
+    };
+    let failed = event_of(&json!({"login_user": "admin", "status": "ERROR"}));
+    assert_eq!(failed["actor"]["user"]["name"], "admin");
+    assert!(failed["metadata"]["labels"].as_array().unwrap().contains(&json!("claimed_user")), "{failed:#}");
+    for fields in [
+        json!({"login_user": "admin", "status": "SUCCESS"}),
+        json!({"login_user": "admin", "subject": "root@builtin", "status": "ERROR"}),
+    ] {
+        let labels = &event_of(&fields)["metadata"]["labels"];
+        assert!(!labels.as_array().is_some_and(|labels| labels.contains(&json!("claimed_user"))), "{fields}");
     }
 }
 

@@ -169,11 +169,15 @@ pub(super) fn of_parts<'a>(
             .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
     let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
-    let subject = parts.map(names::SUBJECT).or(logs_on_as);
-    event.actor = Actor { user: user(subject), ..Actor::default() };
+    let subject = parts.map(names::SUBJECT);
+    let is_claimed = subject.is_none() && logs_on_as.is_some();
+    event.actor = Actor { user: user(subject.or(logs_on_as)), ..Actor::default() };
     event.src = parts.map(names::REMOTE_ADDRESS).map(endpoint);
     event.api = Api { service: parts.map(names::GRPC_METHOD), request_uid: request, ..Api::default() };
     outcome(&mut event, &mut parts);
+    if is_claimed && event.status != Status::Success {
+        event.metadata.labels.push("claimed_user");
+    }
     event.start_time_ms = parts.get(names::START_TIME).and_then(|time| moment::of_text(&time.plain()));
     let end_time_ms = parts.get(names::END_TIME).and_then(|time| moment::of_text(&time.plain()));
     event.end_time_ms = end_time_ms.filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
