@@ -23,6 +23,7 @@ mod file_rotation;
 mod file_sink;
 mod filter;
 mod forged;
+mod forms;
 mod gap;
 mod identity;
 mod in_proportion;
