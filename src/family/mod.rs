@@ -24,12 +24,14 @@ mod s3_access;
 
 mod settings;
 
+mod shallow;
+
 mod sql;
 
 mod ydb;
 
 use crate::delta::{Growth, RecordHash};
-use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Seen, Text};
+use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Mask, Namespace, Origin, Rows, Scope, Seen, Text};
 use crate::notification::ObjectId;
 use crate::records::{Framing, Record};
 use crate::users::{LookedUp, Lookup};
@@ -308,12 +310,36 @@ fn encode_parts(
     encoded
 }
 
-/// Decodes a record that is alone in its line.
+/// Whether a record gives events, which says that it was written to its end.
+pub(crate) fn is_whole(context: &Context<'_>, record: &Record<'_>) -> bool {
+    let decodes = |record: &Record<'_>| (context.family.decode)(context, record, &mut |_| {}).is_ok();
+    decodes(record) || shallow::shallow(record.bytes).is_some_and(|bytes| decodes(&Record::new(record.ordinal, &bytes)))
+}
+
+/// Decodes a record that is alone in its line. One that is nested too deep is told without what lies too deep.
 fn encode_one(
     context: &Context<'_>,
     record: &Record<'_>,
     hash: &RecordHash,
     occurrence: u64,
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
+    let refusal = match encode_read(context, record, None, (hash, occurrence), encoders, out) {
+        Ok(events) => return Ok(events),
+        Err(refusal) => refusal,
+    };
+    let shallow = shallow::shallow(record.bytes).ok_or(refusal)?;
+    let read = Record { text: std::str::from_utf8(&shallow).ok(), bytes: &shallow, ..*record };
+    encode_read(context, &read, Some(record.bytes), (hash, occurrence), encoders, out)
+}
+
+/// Decodes a record as it is to be read. `whole` is what its source wrote, where that is more.
+fn encode_read(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    whole: Option<&[u8]>,
+    (hash, occurrence): (&RecordHash, u64),
     encoders: &[Encoder],
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
@@ -323,6 +349,8 @@ fn encode_one(
     };
     let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
     let record = redacted.as_ref().unwrap_or(record);
+    // What was redacted may lie too deep as well.
+    let shown = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
     let origin = context.origin();
     let mut index = 0;
     let mut is_spent = false;
@@ -334,14 +362,14 @@ fn encode_one(
         let RecordBudget { events_max, output_bytes_max } = context.budget;
         let written = |encoded: &Encoded| encoded.bytes_since(encoded.record);
         is_spent = index > 0 && (index >= events_max || out.iter().map(written).max() > Some(output_bytes_max));
-        let incomplete = is_spent.then(|| incomplete(event));
-        let event = incomplete.as_ref().unwrap_or(event);
+        let incomplete = (is_spent || whole.is_some()).then(|| incomplete(event, record.bytes, shown));
         if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
             parsed = masked_parsed(context, record, event);
         }
+        let event = incomplete.as_ref().unwrap_or(event);
         let parsed = parsed.as_deref().unwrap_or_default();
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: record.bytes, parsed, ordinal: record.ordinal, id, index };
+        let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index };
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
             encoder.encode(event, &seen, encoded);
         }
@@ -359,12 +387,17 @@ fn encode_one(
     Err(refused)
 }
 
-/// The event as the last that is given of a record of which more is left.
-fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
-    let mut event = event.clone();
-    event.metadata.labels.push("incomplete");
-    event.metadata.is_truncated = true;
-    event
+/// The event of a record of which more is left than its events tell. The record that was read may be another than is shown:
+/// places in the one are none in the other.
+fn incomplete<'a>(event: &Event<'a>, read: &[u8], shown: &[u8]) -> Event<'a> {
+    let mut incomplete = event.clone();
+    incomplete.metadata.labels.push("incomplete");
+    incomplete.metadata.is_truncated = true;
+    if read.len() != shown.len() {
+        let replacement = String::from_utf8_lossy(&event.masked(read)).into_owned().into();
+        incomplete.masks = vec![Mask { at: 0..shown.len(), replacement }];
+    }
+    incomplete
 }
 
 /// The record as its source names it, without its secrets.

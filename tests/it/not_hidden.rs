@@ -130,3 +130,54 @@ fn a_line_behind_a_record_without_a_free_value_is_not_flagged() {
         assert_eq!(flags(&format!("{before}\n{FORGED}\n")), [false, false], "{before}");
     }
 }
+
+#[test]
+fn what_lies_too_deep_hides_no_record() {
+    let deep = |depth: usize| format!("{}\"innermost\"{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    for depth in [130, 2000] {
+        let deep = deep(depth);
+        for (family, line) in [
+            (
+                "databricks",
+                format!(
+                    r#"{{"timestamp":1705305600000,"serviceName":"s","actionName":"a","userIdentity":{{"email":"m@x"}},"requestParams":{{"password":"s3cr3t","p":{deep}}}}}"#
+                ),
+            ),
+            (
+                "immuta",
+                format!(
+                    r#"{{"recordType":"x","dateTime":1705305600000,"userId":"m@x","record":{{"password":"s3cr3t","p":{deep}}}}}"#
+                ),
+            ),
+            (
+                "lakefs",
+                format!(
+                    r#"{{"log_audit":true,"time":"2024-01-15T08:00:00Z","operation_id":"x","user":"m@x","password":"s3cr3t","p":{deep}}}"#
+                ),
+            ),
+            (
+                "ydb",
+                format!(
+                    r#"2024-01-15T08:00:00Z: {{"component":"x","operation":"y","status":"SUCCESS","subject":"m@x","password":"s3cr3t","p":{deep}}}"#
+                ),
+            ),
+        ] {
+            for line in [line.clone(), format!("2024-01-15T08:00:00Z stdout F {line}")] {
+                if family == "databricks" && line.starts_with('2') {
+                    continue;
+                }
+                let found = read(family, line.as_bytes())
+                    .records
+                    .remove(0)
+                    .unwrap_or_else(|refusal| panic!("{family}: {}", refusal.reason));
+                let event = &found[0];
+                assert!(has_label(event, "incomplete") && event["metadata"]["is_truncated"] == true, "{family}");
+                let text = event.to_string();
+                assert!(
+                    text.contains("m@x") && !text.contains("s3cr3t") && !text.contains("innermost"),
+                    "{family}: {text}"
+                );
+            }
+        }
+    }
+}
