@@ -9,7 +9,8 @@ use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::reading::{Reading, search};
 use crate::family::s3_access::tail::Tail;
 use crate::family::s3_access::token::{
-    Cursor, MIDDLE, OWNER_DIGITS, holds_quote, holds_record, holds_time, is_plain, owner_digits, trimmed, value,
+    Cursor, MIDDLE, OWNER_DIGITS, holds_operation, holds_quote, holds_record, holds_time, is_plain, owner_digits,
+    trimmed, value,
 };
 
 /// The fields that hold what a client sent, whatever that is.
@@ -31,6 +32,7 @@ impl<'a> Line<'a> {
     /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the
     /// rest of the line is what the format says.
     pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
+        const TWO: Refusal = Refusal { reason: Cow::Borrowed("the line holds the beginning of another record") };
         let is_plain = is_plain(text.as_bytes());
         if !is_plain && memchr::memchr(0, text.as_bytes()).is_some() {
             return Err(Refusal::new("the line holds a NUL byte"));
@@ -44,12 +46,14 @@ impl<'a> Line<'a> {
         let time_end = line.head(&mut cursor)?;
         let holds_another_time = text.get(time_end..).is_some_and(holds_time);
         if holds_another_time && holds_record(text, time_end) {
-            return Err(Refusal::new("the line holds the beginning of another record"));
+            return Err(TWO);
         }
         let at = cursor.at();
         if line.straight(text, cursor) {
             // The fields behind `at` hold no quotes then.
             line.is_plain = is_plain && !holds_quote(&text[..at]);
+        } else if text.get(at..).is_some_and(holds_operation) {
+            return Err(TWO);
         } else {
             let reading = search(text, at)?;
             line.ambiguous = reading.ambiguous;
@@ -351,6 +355,19 @@ mod tests {
         }
         let real = "9221 sra-pub-run-7 [05/Jan/2020:23:48:44 +0000] 130.14.28.32 rn:aws:iam::7839719221 sra-pub-run-6 [05/Jan/2020:23:10:20 +0000] 130.14.28.140 arn:aws:iam::651740271041:user/v A5D9D5749E3175C8 REST.GET.BUCKET - \"GET /?prefix=S HTTP/1.1\" 403 AccessDenied 243 - 14 - \"-\" \"aws-cli/1.16.87\" - kgI+= SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader b.s3.amazonaws.com TLSv1.2";
         assert_eq!(refused(real), "the seventh field is no operation");
+    }
+
+    /// Of the second the beginning is lost, too.
+    #[test]
+    fn a_record_that_runs_into_the_middle_of_anothers_head_is_refused() {
+        let whole = records().remove(0).replace(" R1 ", " D4CC66AB2DA5F4C9 ");
+        let (request, id) = (whole.find(" \"GET").unwrap() + 1, whole.find(" D4CC").unwrap());
+        for cut in request..whole.len() {
+            for from in 1..id {
+                let torn = format!("{}{}", &whole[..cut], &whole[from..]);
+                assert!(Line::read(&torn).is_err(), "{torn:?}");
+            }
+        }
     }
 
     #[test]

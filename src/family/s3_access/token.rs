@@ -180,6 +180,17 @@ pub(super) fn holds_record(text: &str, from: usize) -> bool {
     })
 }
 
+/// Whether an operation stands behind a request's id, as in a record whose first fields are lost.
+pub(super) fn holds_operation(text: &str) -> bool {
+    let mut before = "";
+    text.split(' ').any(|field| is_request_id(std::mem::replace(&mut before, field)) && is_operation(field))
+}
+
+/// `D4CC66AB2DA5F4C9`.
+fn is_request_id(field: &str) -> bool {
+    field.len() == 16 && field.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
 /// `REST.GET.OBJECT`, `S3.EXPIRE.OBJECT`, `SOAP.ListAllMyBuckets`.
 fn is_operation(field: &str) -> bool {
     field.starts_with(|first: char| first.is_ascii_uppercase())
