@@ -73,6 +73,8 @@ mod object;
 
 mod records;
 
+mod mask;
+
 mod delta;
 
 mod users;

@@ -74,6 +74,10 @@ pub mod identity {
     }
 }
 
+pub mod mask {
+    pub use crate::mask::masked;
+}
+
 pub mod notification {
     pub use crate::notification::{ObjectChange, ObjectId};
 

@@ -10,6 +10,10 @@ mod class;
 
 mod columns;
 
+mod copy;
+
+mod dropped;
+
 mod ecs;
 
 mod encode;
@@ -32,8 +36,6 @@ mod ocsf;
 
 mod pattern;
 
-mod secrets;
-
 mod shorten;
 
 mod status;
@@ -51,15 +53,17 @@ pub(crate) use choice::{Choice, Choices};
 pub(crate) use class::Severity;
 pub use class::{Activity, Class};
 pub use columns::{Column, Columns};
+pub(crate) use copy::Copies;
+pub(crate) use dropped::Dropped;
+pub(crate) use dropped::write_without;
 pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Seen};
-pub(crate) use encode::{Head, Mark, SHOWN_AGAIN_BYTES_MAX};
+pub(crate) use encode::{Head, Mark};
 pub(crate) use fields::{Fields, Key};
 pub(crate) use filter::{Conditions, Filter};
 pub use id::{EventId, Namespace, Scope};
 pub(crate) use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::Mapping;
 pub(crate) use mapping::{Role, Row, Rows, Slot};
-pub(crate) use secrets::{Mask, Secrets, is_secret, may_be_secret, write_masked};
 pub use status::Status;
 pub(crate) use status::http_status;
 pub(crate) use text::{Text, unescape};
@@ -112,11 +116,9 @@ pub struct Event<'a> {
     pub target: Target<'a>,
     /// The source's fields that have no other place.
     pub unmapped: Members<'a>,
-    /// Secrets of the record, and what is written in their place wherever the record itself is shown.
-    pub masks: Vec<Mask>,
-    /// Parts of the record that must not leave at all, not even where the record is written as it came: the same in each of
-    /// its events.
-    pub dropped: Vec<Mask>,
+    /// Parts of the record that must not leave at all, not even where the record is written as it came, in order: the same in
+    /// each of its events.
+    pub dropped: Vec<Dropped>,
 }
 
 impl<'a> Event<'a> {
@@ -125,14 +127,14 @@ impl<'a> Event<'a> {
         ocsf::fits(class, self)
     }
 
-    /// The record without its secrets and without what must not leave.
-    pub fn masked<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
-        if self.masks.is_empty() && self.dropped.is_empty() {
+    /// The record without what must not leave.
+    pub fn shown<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
+        if self.dropped.is_empty() {
             return Cow::Borrowed(record);
         }
-        let mut masked = Vec::with_capacity(record.len());
-        write_masked(&mut masked, record, &self.masks, &self.dropped);
-        Cow::Owned(masked)
+        let mut shown = Vec::with_capacity(record.len());
+        write_without(&mut shown, record, &self.dropped);
+        Cow::Owned(shown)
     }
 
     /// An event that says no more than what was done and when.
@@ -160,7 +162,6 @@ impl<'a> Event<'a> {
             http_response: None,
             target: Target::default(),
             unmapped: Members::new(),
-            masks: Vec::new(),
             dropped: Vec::new(),
         }
     }

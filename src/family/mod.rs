@@ -1,7 +1,5 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
-mod address;
-
 mod container;
 
 mod databricks;
@@ -26,12 +24,11 @@ mod settings;
 
 mod shallow;
 
-mod sql;
-
 mod ydb;
 
 use crate::delta::{Growth, RecordHash};
-use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Mask, Namespace, Origin, Rows, Scope, Seen, Text};
+use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Seen, Text};
+use crate::mask;
 use crate::notification::ObjectId;
 use crate::records::{Framing, Record};
 use crate::users::{LookedUp, Lookup};
@@ -350,7 +347,54 @@ fn encode_read(
     let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
     let record = redacted.as_ref().unwrap_or(record);
     // What was redacted may lie too deep as well.
-    let shown = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
+    let source = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
+    let masked = if encoders.iter().all(Encoder::shows_source) { None } else { masked(record.bytes) };
+    let pass = Pass { is_meant: |_| true, source, is_whole: whole.is_none() };
+    let name = (hash, occurrence);
+    let Some(masked) = masked else { return encode_pass(pass, context, record, name, encoders, out) };
+    let text = std::str::from_utf8(&masked).ok();
+    let masked = Record { bytes: &masked, text, unmasked: Some(record.bytes), ..*record };
+    let shows_less: Meant = |encoder| !encoder.shows_source();
+    let events = encode_pass(Pass { is_meant: shows_less, ..pass }, context, &masked, name, encoders, out)?;
+    if encoders.iter().any(Encoder::shows_source) {
+        let pass = Pass { is_meant: Encoder::shows_source, ..pass };
+        encode_pass(pass, context, record, name, encoders, out)
+            .inspect_err(|_| take_back(shows_less, encoders, out))?;
+    }
+    Ok(events)
+}
+
+/// A record without its secrets; nothing when it has none. What a container's runtime cut in pieces is then in one.
+fn masked(record: &[u8]) -> Option<Vec<u8>> {
+    match container::in_one(record) {
+        None => mask::masked(record),
+        Some(whole) => mask::masked(&whole.bytes).or(whole.is_mixed.then_some(whole.bytes)),
+    }
+}
+
+/// Which encoders are meant.
+type Meant = fn(&Encoder) -> bool;
+
+/// One decoding of a record, for some of the encoders.
+#[derive(Clone, Copy)]
+struct Pass<'r> {
+    is_meant: Meant,
+    /// The record as its source wrote it.
+    source: &'r [u8],
+    /// The record is read as its source wrote it, to its depth.
+    is_whole: bool,
+}
+
+/// Decodes a record and appends its events to the outputs of the encoders that are meant, or nothing.
+fn encode_pass(
+    pass: Pass<'_>,
+    context: &Context<'_>,
+    record: &Record<'_>,
+    (hash, occurrence): (&RecordHash, u64),
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
+    let Pass { is_meant, source, is_whole } = pass;
     let origin = context.origin();
     let mut index = 0;
     let mut is_spent = false;
@@ -360,17 +404,19 @@ fn encode_read(
             return;
         }
         let RecordBudget { events_max, output_bytes_max } = context.budget;
-        let written = |encoded: &Encoded| encoded.bytes_since(encoded.record);
-        is_spent = index > 0 && (index >= events_max || out.iter().map(written).max() > Some(output_bytes_max));
-        let incomplete = (is_spent || whole.is_some()).then(|| incomplete(event, record.bytes, shown));
+        let meant = encoders.iter().zip(out.iter()).filter(|(encoder, _)| is_meant(encoder));
+        let written = meant.map(|(_, encoded)| encoded.bytes_since(encoded.record)).max();
+        is_spent = index > 0 && (index >= events_max || written > Some(output_bytes_max));
+        let incomplete = (is_spent || !is_whole).then(|| incomplete(event));
         if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
-            parsed = masked_parsed(context, record, event);
+            parsed = parsed_without_dropped(context, record, event);
         }
         let event = incomplete.as_ref().unwrap_or(event);
         let parsed = parsed.as_deref().unwrap_or_default();
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index };
-        for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
+        for (encoder, encoded) in encoders.iter().zip(out.iter_mut()).filter(|(encoder, _)| is_meant(encoder)) {
+            let shown = if encoder.shows_source() { source } else { record.bytes };
+            let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index };
             encoder.encode(event, &seen, encoded);
         }
         index += 1;
@@ -382,28 +428,29 @@ fn encode_read(
         Err(refusal) => refusal,
     };
     if index > 0 {
-        out.iter_mut().for_each(Encoded::without_record);
+        take_back(is_meant, encoders, out);
     }
     Err(refused)
 }
 
-/// The event of a record of which more is left than its events tell. The record that was read may be another than is shown:
-/// places in the one are none in the other.
-fn incomplete<'a>(event: &Event<'a>, read: &[u8], shown: &[u8]) -> Event<'a> {
+/// Takes the last record's events back from the outputs of the encoders that are meant.
+fn take_back(is_meant: Meant, encoders: &[Encoder], out: &mut [Encoded]) {
+    let meant = encoders.iter().zip(out).filter(|(encoder, _)| is_meant(encoder));
+    meant.for_each(|(_, encoded)| encoded.without_record());
+}
+
+/// The event of a record of which more is left than its events tell.
+fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
     let mut incomplete = event.clone();
     incomplete.metadata.labels.push("incomplete");
     incomplete.metadata.is_truncated = true;
-    if read.len() != shown.len() {
-        let replacement = String::from_utf8_lossy(&event.masked(read)).into_owned().into();
-        incomplete.masks = vec![Mask { at: 0..shown.len(), replacement }];
-    }
     incomplete
 }
 
-/// The record as its source names it, without its secrets.
-fn masked_parsed(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
-    let masked = event.masked(record.bytes);
+/// The record as its source names it, without what must not leave.
+fn parsed_without_dropped(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
+    let shown = event.shown(record.bytes);
     let mut out = Vec::new();
-    (context.family.parsed)(context, &Record::new(record.ordinal, &masked), &mut out)?;
+    (context.family.parsed)(context, &Record::new(record.ordinal, &shown), &mut out)?;
     String::from_utf8(out).map_err(|_| Refusal::new("the record is no UTF-8"))
 }

@@ -114,7 +114,7 @@ impl<'a> Block<'a> {
                     Some(text) => text.get(start..end),
                     None => std::str::from_utf8(bytes).ok(),
                 };
-                Record { ordinal, bytes, text, may_be_within }
+                Record { ordinal, bytes, text, may_be_within, unmasked: None }
             };
             match span {
                 Span::Whole { start, end, next, may_be_within } => {

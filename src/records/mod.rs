@@ -21,12 +21,14 @@ pub struct Record<'a> {
     /// The record before it on its stream holds a value that others write and whose end nothing marks, so that this record
     /// may be within that value. Told where content is read from its beginning.
     pub may_be_within: bool,
+    /// The same before its secrets were masked, if any were.
+    pub unmasked: Option<&'a [u8]>,
 }
 
 impl<'a> Record<'a> {
     /// A record whose bytes nobody has checked yet.
     pub fn new(ordinal: u64, bytes: &'a [u8]) -> Self {
-        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok(), may_be_within: false }
+        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok(), may_be_within: false, unmasked: None }
     }
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets, one after the other: what decodes records, opens envelopes, inflates objects, and understands
+# Runs the fuzz targets, one after the other: what decodes records, opens envelopes, masks secrets, inflates objects, and understands
 # notifications.
 #
 #   tests/fuzz/run.sh              each for 60 seconds
@@ -16,7 +16,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(databricks lakefs s3_access immuta ydb envelope notification inflate)
+    targets=(databricks lakefs s3_access immuta ydb envelope mask notification inflate)
 fi
 say() { printf '== %s\n' "$*"; }
 
@@ -33,6 +33,7 @@ seeds() {
         notification) echo tests/fixtures/notifications tests/fuzz/seeds/notification ;;
         inflate) echo tests/fixtures/lakefs tests/fuzz/seeds/inflate ;;
         envelope) echo tests/fuzz/seeds/{databricks,immuta,lakefs,s3_access,ydb} ;;
+        mask) echo tests/fixtures/secrets tests/fuzz/seeds/{databricks,immuta,lakefs,s3_access,ydb} ;;
         *) echo "tests/fixtures/$1" "tests/fuzz/seeds/$1" ;;
     esac
 }

@@ -47,6 +47,7 @@ mod requeue;
 mod restart;
 mod s3_access;
 mod scan;
+mod secrets;
 mod shares;
 mod shutdown;
 mod signals;

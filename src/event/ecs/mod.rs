@@ -120,7 +120,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_original(out: &mut Vec<u8>, event: &Event<'_>, record: &[u8]) {
     out.extend_from_slice(b"\"original\":\"");
-    write_escaped(out, &String::from_utf8_lossy(&event.masked(record)));
+    write_escaped(out, &String::from_utf8_lossy(&event.shown(record)));
     out.extend_from_slice(b"\",");
 }
 

@@ -234,12 +234,12 @@ pub(crate) fn labels(event: &Event<'_>, fell_back: bool) -> impl Iterator<Item =
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
-    let masked = event.masked(record);
-    let masked = String::from_utf8_lossy(&masked);
+    let shown = event.shown(record);
+    let shown = String::from_utf8_lossy(&shown);
     out.extend_from_slice(b"\"raw_data\":\"");
-    write_escaped(out, &masked);
+    write_escaped(out, &shown);
     out.extend_from_slice(b"\",");
-    int(out, "\"raw_data_size\":", i64::try_from(masked.len()).ok());
+    int(out, "\"raw_data_size\":", i64::try_from(shown.len()).ok());
 }
 
 impl HttpRequest<'_> {

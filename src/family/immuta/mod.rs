@@ -13,14 +13,14 @@ use std::borrow::Cow;
 
 use crate::delta::Growth;
 use crate::event::{
-    Activity, Class, Event, Fault, Fields, Json, Key, Members, Product, Reader, Secrets, Text, Value, mend_surrogates,
+    Activity, Class, Copies, Event, Fault, Fields, Json, Key, Members, Product, Reader, Text, Value, mend_surrogates,
     moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Action, Redaction};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, address, sql};
+use crate::family::{Context, Family};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
@@ -162,19 +162,12 @@ fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = unwrap(record)?;
     let text = container::on_one_line(inside.text()?)?;
-    let original = &*text;
-    let cleaned = sql::masked(original);
-    let text = cleaned.as_deref().unwrap_or(original);
-    let cleared = address::masked(text, None);
-    let original = (cleaned.is_some() || cleared.is_some()).then_some(original);
-    let text = cleared.as_deref().unwrap_or(text);
-    let record = record.bytes;
-    let read = Line { context, record, inside: &inside, original };
-    match Source::read(text) {
-        Ok(source) => read.emit(source, text, emit),
+    let line = Line { context, record, inside: &inside };
+    match Source::read(&text) {
+        Ok(source) => line.emit(source, emit),
         Err(Fault::HalfSurrogate(_)) => {
-            let mended = mend_surrogates(text);
-            read.emit(Source::read(&mended).map_err(refusal)?, &mended, emit)
+            let mended = mend_surrogates(&text);
+            line.emit(Source::read(&mended).map_err(refusal)?, emit)
         }
         Err(fault) => Err(refusal(fault)),
     }
@@ -214,15 +207,13 @@ fn refusal(fault: Fault) -> Refusal {
 /// A record on its way into its event.
 struct Line<'c> {
     context: &'c Context<'c>,
-    record: &'c [u8],
+    record: &'c Record<'c>,
     inside: &'c Inside<'c>,
-    /// Its text before secrets were masked in it, if any were.
-    original: Option<&'c str>,
 }
 
 impl<'c> Line<'c> {
-    /// Makes the event of the record, whose text is `text`, and hands it on.
-    fn emit<'a>(&self, mut source: Source<'a>, text: &'a str, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
+    /// Makes the event of the record and hands it on.
+    fn emit<'a>(&self, mut source: Source<'a>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
     where
         'c: 'a,
     {
@@ -230,26 +221,34 @@ impl<'c> Line<'c> {
         let unknown = Activity::of(Class::ApiActivity, 0);
         let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
         event.metadata.time_inferred = time_inferred;
-        let mut secrets = Secrets::of(text);
+        let mut copies = Copies::default();
         let rows = self.context.rows;
         let message = source.top.get("message").and_then(Json::text);
         match message.as_ref().map(Text::plain).as_deref() {
             _ if source.is_uam() => uam::fill(&mut event, rows, &mut source),
-            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, rows, &mut source, &mut secrets),
+            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, rows, &mut source, &mut copies),
             Some(RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Response),
             Some(ERROR_RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Error),
-            _ => audit::fill(&mut event, rows, &mut source, &mut secrets),
+            _ => audit::fill(&mut event, rows, &mut source, &mut copies),
         }
         event.message = source.top.map("message");
         event.metadata.log_level = source.top.map("level");
-        event.unmapped = source.unmapped(&mut secrets);
+        event.unmapped = source.unmapped(&mut copies);
         event.unmapped.extend(self.inside.around.iter().cloned());
-        // Of a query that was masked the length says nothing any more.
-        let whole = self.original.map(Source::read).and_then(Result::ok);
-        event.metadata.is_truncated |= secrets.truncated || audit::is_cut(whole.as_ref().unwrap_or(&source));
-        event.masks = self.inside.masks(secrets.masks, text, self.original.is_some(), self.record);
+        event.metadata.is_truncated |= copies.truncated || self.is_cut(&source);
         emit(&event);
         Ok(())
+    }
+
+    /// Whether the product cut the query short: of one that was masked the length says nothing any more.
+    fn is_cut(&self, source: &Source<'_>) -> bool {
+        let Some(unmasked) = self.record.unmasked else { return audit::is_cut(source) };
+        let of_unmasked = || {
+            let inside = unwrap(&Record::new(self.record.ordinal, unmasked)).ok()?;
+            let text = container::on_one_line(inside.text().ok()?).ok()?.into_owned();
+            Some(audit::is_cut(&Source::read(&envelope::with_whole_pairs(&text)).ok()?))
+        };
+        of_unmasked().unwrap_or_default()
     }
 
     /// The record's time; or else the runtime's or the object's, and that it was inferred.
@@ -358,10 +357,10 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = secrets.copy_unmapped(&self.top);
+    fn unmapped(&self, copies: &mut Copies) -> Members<'a> {
+        let mut members = copies.copy_unmapped(&self.top);
         for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
-            let left = secrets.copy_unmapped(fields);
+            let left = copies.copy_unmapped(fields);
             if !left.is_empty() && self.top.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }

@@ -15,8 +15,8 @@ use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::{
-    Activity, Class, Cloud, Endpoint, Event, Fault, Fields, HttpResponse, Json, Mask, Metadata, Product, Reader,
-    Secrets, Status, Text, User, UserKind, http_status, mend_surrogates, moment,
+    Activity, Class, Cloud, Copies, Endpoint, Event, Fault, Fields, HttpResponse, Json, Metadata, Product, Reader,
+    Status, Text, User, UserKind, http_status, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
@@ -25,7 +25,7 @@ use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::{Operation, Source, user_of};
 use crate::family::redaction::{self, Redaction};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, Partitions, address};
+use crate::family::{Context, Family, Partitions};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
@@ -113,12 +113,12 @@ fn is_remains(bytes: &[u8]) -> bool {
 }
 
 /// The record as JSON; and whether that is another text than its source's.
-fn json_of<'t>(inside: &'t Inside<'_>) -> Result<(Cow<'t, str>, bool), Refusal> {
+fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusal> {
     let text = inside.text()?;
     if logrus::begins(text.as_bytes()) {
-        return Ok((Cow::Owned(logrus::as_json(text)?), true));
+        return Ok(Cow::Owned(logrus::as_json(text)?));
     }
-    Ok((container::on_one_line(text)?, false))
+    container::on_one_line(text)
 }
 
 /// Whether a line is one that a server writes, of whatever part of it.
@@ -132,24 +132,17 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     if let Some(text) = record.text.filter(|text| text.starts_with("{\"data_"))
         && let Some(line) = read(text).ok().filter(Line::is_row)
     {
-        return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
+        return line.emit(context, &Inside::bare(record), emit);
     }
     let inside = container::unwrap(record, &SOUGHT)?;
-    let (text, is_other) = json_of(&inside)?;
+    let text = json_of(&inside)?;
     let text = &*text;
-    let mut emit_in_place = |event: &mut Event<'_>| {
-        let masks = std::mem::take(&mut event.masks);
-        // A line of text shows its secrets masked as the JSON that it stands for.
-        let is_altered = is_other && !masks.is_empty();
-        event.masks = inside.masks(masks, text, is_altered, record.bytes);
-        emit(event);
-    };
     match read(text) {
-        Ok(line) => known(line, &inside)?.emit(context, &inside, text, &mut emit_in_place),
+        Ok(line) => known(line, &inside)?.emit(context, &inside, emit),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
             let line = known(read(&mended).map_err(refusal)?, &inside)?;
-            line.emit(context, &inside, &mended, &mut emit_in_place)
+            line.emit(context, &inside, emit)
         }
         Err(fault) => Err(refusal(fault)),
     }
@@ -157,7 +150,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT)?;
-    let (mut text, _) = json_of(&inside)?;
+    let mut text = json_of(&inside)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
@@ -202,13 +195,12 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 impl<'a> Line<'a> {
-    /// Makes the record's event and hands it on. `text` is the record, with nothing around it.
+    /// Makes the record's event and hands it on.
     fn emit(
         mut self,
         context: &'a Context<'_>,
         inside: &'a Inside<'a>,
-        text: &'a str,
-        emit: &mut dyn FnMut(&mut Event<'_>),
+        emit: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), Refusal> {
         let (time_ms, time_inferred) = self.time(context, inside)?;
         let service = self.service();
@@ -236,14 +228,13 @@ impl<'a> Line<'a> {
         });
         self.answer(&mut event);
         self.duration(&mut event);
-        self.request(&mut event, text, &operation, user);
+        self.request(&mut event, &operation, user);
         event.metadata.event_code = Some(Text::from(operation.code));
-        let mut secrets = Secrets::of(text);
-        event.unmapped = self.unmapped(&mut secrets);
+        let mut copies = Copies::default();
+        event.unmapped = self.unmapped(&mut copies);
         event.unmapped.extend(inside.around.iter().cloned());
-        event.metadata.is_truncated = secrets.truncated;
-        event.masks.append(&mut secrets.masks);
-        emit(&mut event);
+        event.metadata.is_truncated = copies.truncated;
+        emit(&event);
         Ok(())
     }
 
@@ -310,11 +301,9 @@ impl<'a> Line<'a> {
     }
 
     /// The request, and what it was done to.
-    fn request(&mut self, event: &mut Event<'a>, text: &'a str, operation: &Operation, user: Option<Text<'a>>) {
+    fn request(&mut self, event: &mut Event<'a>, operation: &Operation, user: Option<Text<'a>>) {
         let path = match self.get(Name::Path) {
-            Some(Json::String(inside)) if !inside.is_empty() => {
-                Some(RequestPath::new(masked(inside, text, &mut event.masks)))
-            }
+            Some(Json::String(inside)) if !inside.is_empty() => Some(RequestPath::new(unescaped(inside))),
             _ => None,
         };
         let (repository, reference) = (self.text_of(Name::Repository), self.text_of(Name::Ref));
@@ -356,27 +345,6 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
         Some(email) => User { email: Some(Text::from(email)), kind: UserKind::User, ..user },
         None => user,
     }
-}
-
-/// The path with its secrets masked, and where they stand in the record.
-fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
-    const MASK: &str = "***";
-    // An object's own path has no query: a question mark is part of its name.
-    let secrets = if inside.starts_with('/') { address::secrets(inside, address::End::OfText) } else { Vec::new() };
-    if secrets.is_empty() {
-        return unescaped(inside);
-    }
-    let at = offset_in(record, inside);
-    let mut masked = String::with_capacity(inside.len());
-    let mut from = 0;
-    for secret in secrets {
-        masked.push_str(&inside[from..secret.start]);
-        masked.push_str(MASK);
-        from = secret.end;
-        masks.push(Mask { at: at + secret.start..at + secret.end, replacement: Cow::Borrowed(MASK) });
-    }
-    masked.push_str(&inside[from..]);
-    Cow::Owned(Text::Escaped(&masked).plain().into_owned())
 }
 
 /// Where in a text a slice of it begins.

@@ -20,8 +20,6 @@ mod referrer;
 
 mod place;
 
-mod masked;
-
 mod redact;
 
 mod meaning;

@@ -1,8 +1,6 @@
 //! The events of a YDB record: one for each operation, and one for each access entry of an operation.
 
-use crate::event::{
-    Activity, Actor, Api, Class, Event, HttpRequest, Mask, Members, Product, Secrets, Status, Text, Value, moment,
-};
+use crate::event::{Activity, Actor, Api, Class, Event, HttpRequest, Members, Product, Status, Text, Value, moment};
 use crate::family::Context;
 use crate::family::refusal::Refusal;
 use crate::family::ydb::access::Entry;
@@ -33,12 +31,6 @@ pub(super) struct Common<'c> {
     pub(super) runtime_time: Option<&'c Text<'c>>,
     /// The record may be within a value of the one before it, so that whoever wrote that value wrote the record.
     pub(super) may_be_within: bool,
-    /// Each of the record's events shows the record where it is asked for, and not only the first.
-    pub(super) is_repeated: bool,
-    /// What was masked in the text held the mark of a value cut short.
-    pub(super) hides_cut: bool,
-    /// Where in the record the secrets stand, from where they stand in its text.
-    pub(super) masks: &'c dyn Fn(Vec<Mask>) -> Vec<Mask>,
 }
 
 impl Common<'_> {
@@ -81,7 +73,6 @@ pub(super) fn of_transaction<'a>(
         events_of(operation.name, entries)
     });
     let mut sequence = Sequence::of(events.sum());
-    let mut masks = Some((common.masks)(Vec::new()));
     for operation in &line.operations {
         if sequence.has_passed(common.context.budget.events_max) {
             break;
@@ -105,7 +96,6 @@ pub(super) fn of_transaction<'a>(
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
         event.status_detail = line.reason.map(|text| words.take(text));
-        event.masks = if common.is_repeated { masks.clone() } else { masks.take() }.unwrap_or_default();
         event.unmapped.extend(
             line.node.map(|node| {
                 (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int))
@@ -145,7 +135,6 @@ pub(super) fn of_parts<'a>(
     common: &Common<'a>,
     mut parts: Parts<'a>,
     time: Option<&'a str>,
-    mut secrets: Secrets<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
     let own_time = parts.get(names::AT_TIMESTAMP).filter(|_| time.is_none());
@@ -163,10 +152,9 @@ pub(super) fn of_parts<'a>(
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated = common.hides_cut
-        || [names::BODY, names::QUERY_TEXT]
-            .into_iter()
-            .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
+    event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
+        .into_iter()
+        .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
     let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
     let subject = parts.map(names::SUBJECT);
@@ -185,11 +173,10 @@ pub(super) fn of_parts<'a>(
     event.http_request = http_request(&mut parts);
     let access = access_of_parts(&mut parts);
     let mut objects = objects_of_parts(&parts);
-    let (unmapped, places) = left_of_parts(&parts, &mut secrets);
+    let (unmapped, places) = left_of_parts(&parts);
     event.unmapped = unmapped;
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
-    event.masks = (common.masks)(secrets.masks);
     let events = events_of(&event.action.plain(), access.entries());
     let mut sequence = Sequence::of(events);
     fan_out(common, &mut event, &objects, access, &mut sequence, emit);
@@ -207,18 +194,11 @@ fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
 }
 
 /// What stays beside every event, and the paths, which are the single event's affair.
-fn left_of_parts<'a>(parts: &Parts<'a>, secrets: &mut Secrets<'a>) -> (Members<'a>, Members<'a>) {
+fn left_of_parts<'a>(parts: &Parts<'a>) -> (Members<'a>, Members<'a>) {
     let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
-    for part in parts.iter() {
-        if part.is_mapped && !part.may_hide() {
-            continue;
-        }
-        let value = parts.copied(part, secrets);
-        if part.is_mapped {
-            continue;
-        }
-        let member = (part.name(), value);
+    for part in parts.iter().filter(|part| !part.is_mapped) {
+        let member = (part.name(), parts.copied(part));
         match part.known {
             // Their places are the events' affair.
             Some(names::DATABASE | names::TABLE) => {}

@@ -20,8 +20,6 @@ mod redact;
 
 mod schemeshard;
 
-mod secrets;
-
 mod sequence;
 
 mod stream;
@@ -31,15 +29,12 @@ mod targets;
 mod words;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
 
 use crate::delta::Growth;
-use crate::event::{Event, Fault, Fields, Json, Mask, Reader, SHOWN_AGAIN_BYTES_MAX, Secrets, Text, Value};
+use crate::event::{Event, Fault, Fields, Json, Reader, Text, Value};
 use crate::family::envelope::{self, Sought};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, address, container, sql};
+use crate::family::{Context, Family, container};
 use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
@@ -62,9 +57,6 @@ pub(super) const FAMILY: Family = Family {
 };
 
 static SOUGHT: Sought = Sought::of(is_record);
-
-/// The field that holds a query without its address.
-static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));
 
 fn role(line: &[u8], around: &mut Around) -> LineRole {
     let line = match container::line(line, around, &SOUGHT, stands_alone) {
@@ -115,26 +107,12 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT)?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
-    let cleaned = sql::masked(&line.text);
-    let text = cleaned.as_deref().unwrap_or(&line.text);
-    let cleared = secrets::masked(text);
-    let text = cleared.as_deref().unwrap_or(text);
-    let without = address::masked(text, Some(&PARAMETERS));
-    let text = without.as_deref().unwrap_or(text);
-    let is_altered = cleaned.is_some() || cleared.is_some() || without.is_some();
-    let masks = |found: Vec<Mask>| {
-        // Of text that stands for bytes no place is the record's.
-        let is_altered = is_altered || line.is_bytes && !found.is_empty();
-        inside.masks(found, text, is_altered, record.bytes)
-    };
+    let text = &*line.text;
     let common = Common {
         context,
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         may_be_within: record.may_be_within,
-        is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
-        hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
-        masks: &masks,
     };
     let (time, rest) = text.split_at(line.time);
     match line.form {
@@ -144,19 +122,14 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         }
         Form::Text => {
             let parts = Parts::of_text(&rest[2..], Words::of(text, line.is_bytes));
-            events::of_parts(&common, parts, Some(time), Secrets::of(text), emit)
+            events::of_parts(&common, parts, Some(time), emit)
         }
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
             let parts = Parts::of_json(json).map_err(|fault| Refusal::new(fault.to_string()))?;
-            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), Secrets::of(text), emit)
+            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), emit)
         }
     }
-}
-
-/// How often a text says that YDB cut a value short.
-fn cuts_in(text: &str) -> usize {
-    memchr::memmem::find_iter(text.as_bytes(), events::TRUNCATED).count()
 }
 
 /// The line without the white space at its end, but with the space of a label that has no value.
@@ -222,7 +195,6 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
         Form::Text => write_parts(out, &Parts::of_text(&rest[2..], words), time),
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
-            // Nothing is masked here: this is the record as it came.
             write_json(out, json, Some(time).filter(|time| !time.is_empty()))?;
         }
     }
@@ -252,7 +224,7 @@ fn write_json(out: &mut Vec<u8>, json: &str, time: Option<&str>) -> Result<(), R
 fn write_parts<'t>(out: &mut Vec<u8>, parts: &Parts<'t>, time: &'t str) {
     let mut members = vec![(Text::word("timestamp"), Value::Text(Text::from(time)))];
     let own = parts.iter().filter(|part| !part.name().is("timestamp"));
-    members.extend(own.map(|part| (part.name(), parts.copied(part, &mut Secrets::of("")))));
+    members.extend(own.map(|part| (part.name(), parts.copied(part))));
     if parts.is_ambiguous {
         members.push((Text::word("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use crate::event::{Fault, Fields, Json, Reader, Secrets, Text, Value};
+use crate::event::{Copies, Fault, Fields, Json, Reader, Text, Value};
 use crate::family::marks::Marks;
 use crate::family::ydb::form;
 use crate::family::ydb::names::{self, NAMES, Name, alphanumeric_and};
@@ -211,12 +211,10 @@ impl<'a> Parts<'a> {
         self.parts.iter()
     }
 
-    /// The value of one of these fields as it is copied into an event. `secrets` remembers what was masked in it.
-    pub(super) fn copied(&self, part: &Part<'a>, secrets: &mut Secrets<'a>) -> Value<'a> {
+    /// The value of one of these fields as it is copied into an event.
+    pub(super) fn copied(&self, part: &Part<'a>) -> Value<'a> {
         match part.value {
-            // None of the known names is a secret's.
-            PartValue::Json(json) if part.known.is_some() => secrets.copy("", json),
-            PartValue::Json(json) => secrets.copy(&part.name, json),
+            PartValue::Json(json) => Copies::default().copy(json),
             PartValue::Piece(piece) => Value::Text(self.words.take(piece)),
         }
     }
@@ -228,17 +226,6 @@ impl<'a> Part<'a> {
             // What is borrowed had nothing to escape.
             Cow::Borrowed(name) => Text::Escaped(name),
             Cow::Owned(name) => Text::from(name.clone()),
-        }
-    }
-
-    /// Whether the value may be, or be the text of, what is masked in part.
-    pub(super) fn may_hide(&self) -> bool {
-        match self.value {
-            PartValue::Json(Json::String(inside)) if self.known.is_some() => {
-                !inside.as_bytes().first().is_none_or(u8::is_ascii_alphanumeric)
-            }
-            PartValue::Json(_) => true,
-            PartValue::Piece(_) => false,
         }
     }
 }
