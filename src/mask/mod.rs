@@ -179,7 +179,11 @@ impl<'t> Scan<'t> {
         let (from, quotes) = self.counted;
         if at > from {
             self.steps += at - from;
-            self.counted = (at, quotes + memchr::memchr_iter(b'"', &self.bytes[from..at]).count());
+            // Servers that write `time="..."` escape quotes, S3 does not.
+            let escapes = self.bytes.starts_with(b"time=");
+            let is_quote = |quote: &usize| !escapes || unit::slashes_before(self.bytes, from + quote, 0) % 2 == 0;
+            let more = memchr::memchr_iter(b'"', &self.bytes[from..at]).filter(is_quote).count();
+            self.counted = (at, quotes + more);
         }
         self.counted.1 % 2 == 1
     }
@@ -321,6 +325,13 @@ mod tests {
         ] {
             assert_eq!(text(record), expected);
         }
+    }
+
+    #[test]
+    fn in_lines_of_fields_a_quoted_value_is_masked_to_its_quote() {
+        let line = r#"time="2024-01-15T08:00:00Z" level=info client_secret="a b\"c" msg="Bearer S3cr3tV4lu3" path="/x?token=S&a=b" user=u"#;
+        let left = r#"time="2024-01-15T08:00:00Z" level=info client_secret="***" msg="Bearer ***" path="/x?token=***&a=b" user=u"#;
+        assert_eq!(text(line), left);
     }
 
     /// Else whoever writes one value could rename the next.
