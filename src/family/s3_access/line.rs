@@ -6,11 +6,11 @@ use crate::event::Text;
 use crate::family::redaction::{HASHED, MASKED};
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
-use crate::family::s3_access::reading::{Reading, search};
+use crate::family::s3_access::reading::{NO_READING, Reading, search};
 use crate::family::s3_access::tail::Tail;
 use crate::family::s3_access::token::{
-    Cursor, MIDDLE, OWNER_DIGITS, holds_operation, holds_quote, holds_record, holds_time, is_plain, owner_digits,
-    trimmed, value,
+    Cursor, MIDDLE, OWNER_DIGITS, ends_in_owner, holds_operation, holds_quote, holds_record, holds_time, is_plain,
+    owner_digits, trimmed, value,
 };
 
 /// The fields that hold what a client sent, whatever that is.
@@ -49,16 +49,26 @@ impl<'a> Line<'a> {
             return Err(TWO);
         }
         let at = cursor.at();
-        if line.straight(text, cursor) {
+        let tail = if let Some(tail) = line.straight(text, cursor) {
             // The fields behind `at` hold no quotes then.
             line.is_plain = is_plain && !holds_quote(&text[..at]);
+            tail
         } else if text.get(at..).is_some_and(holds_operation) {
             return Err(TWO);
         } else {
             let reading = search(text, at)?;
             line.ambiguous = reading.ambiguous;
-            line.fill(text, at, &reading);
+            line.fill(text, at, &reading).ok_or(NO_READING)?
+        };
+        let (owner, bucket) = (line.get(Field::BucketOwner), line.get(Field::Bucket));
+        // The oldest logs end with the user agent or with one field more: the owner is behind one of these, then.
+        let is_bare = !text.ends_with('"');
+        let mut last = text.rsplit(' ').take(if is_bare { 2 } else { 0 });
+        let is_torn = owner.is_some_and(|owner| last.any(|field| ends_in_owner(field, owner)));
+        if is_torn || tail.runs_on(owner, bucket) {
+            return Err(TWO);
         }
+        line.set_tail(&tail);
         line.check()?;
         if holds_another_time {
             line.ambiguous |= SENT.into_iter().filter_map(|field| line.get(field)).any(holds_time);
@@ -117,22 +127,21 @@ impl<'a> Line<'a> {
         Ok(time_end)
     }
 
-    /// Reads the rest as if no client had sent a quote. False when one may have.
-    fn straight(&mut self, text: &'a str, mut cursor: Cursor<'a>) -> bool {
-        let Some(uri) = cursor.first_end() else { return false };
-        let Some(middle) = cursor.middle() else { return false };
-        let Some(referrer) = cursor.first_end() else { return false };
-        let Some(agent) = cursor.first_end() else { return false };
-        let Some(tail) = Tail::read(text, cursor.at()).filter(|tail| !tail.has_quote) else { return false };
+    /// Reads the rest as if no client had sent a quote, and returns its tail. None when one may have.
+    fn straight(&mut self, text: &'a str, mut cursor: Cursor<'a>) -> Option<Tail<'a>> {
+        let uri = cursor.first_end()?;
+        let middle = cursor.middle()?;
+        let referrer = cursor.first_end()?;
+        let agent = cursor.first_end()?;
+        let tail = Tail::read(text, cursor.at()).filter(|tail| !tail.has_quote)?;
         self.fields[Field::RequestUri as usize] = uri;
         self.set_middle(middle);
         self.fields[Field::Referrer as usize] = referrer;
         self.fields[Field::UserAgent as usize] = agent;
-        self.set_tail(&tail);
-        true
+        Some(tail)
     }
 
-    fn fill(&mut self, text: &'a str, at: usize, reading: &Reading) {
+    fn fill(&mut self, text: &'a str, at: usize, reading: &Reading) -> Option<Tail<'a>> {
         self.fields[Field::RequestUri as usize] = value(&text[at..reading.uri_end]);
         let mut cursor = Cursor::new(text, reading.uri_end + 1);
         if let Some(middle) = cursor.middle() {
@@ -140,10 +149,7 @@ impl<'a> Line<'a> {
             self.fields[Field::Referrer as usize] = value(&text[cursor.at()..reading.referrer_end]);
             self.fields[Field::UserAgent as usize] = value(&text[reading.referrer_end + 1..reading.agent_end]);
         }
-        let from = (reading.agent_end + 1).min(text.len());
-        if let Some(tail) = Tail::read(text, from) {
-            self.set_tail(&tail);
-        }
+        Tail::read(text, (reading.agent_end + 1).min(text.len()))
     }
 
     fn set_middle(&mut self, middle: [Option<&'a str>; MIDDLE]) {
@@ -370,16 +376,77 @@ mod tests {
         }
     }
 
+    const SEPARATORS: [&str; 20] = [
+        "", " ", "  ", "\t", "\r", "\0", "\u{b}", "\u{c}", "\u{1c}", "\u{85}", "\u{a0}", "\u{2028}", "\u{2029}",
+        "\u{feff}", ",", ";", "\\n", "\\r\\n", " | ", "\",\"",
+    ];
+
+    /// From the first logs, which ended with the user agent, to some of tomorrow.
+    fn records_of_every_age() -> Vec<String> {
+        let of = |agent: &str, tail: &str| line("-", "-", agent, tail).replacen("79a5", OWNER, 1).trim_end().to_owned();
+        let mut all = records();
+        all.extend([of("-", ""), of("\"a b\"", ""), of("-", "-"), of("-", "v1")]);
+        for more in ["", " -", " - -", " - Yes", " - - new", " - - \"a b\"", " - - [a b]", " - - {\"a\": \"b c\"}"] {
+            all.extend([of("-", &format!("{TAIL_2019}{more}")), of("\"a b\"", &format!("{TAIL_2019}{more}"))]);
+        }
+        all.push(of("-", &format!("{TAIL_2019} - -{}", " x".repeat(100))));
+        all
+    }
+
+    /// Of less than eight digits nobody can tell.
+    #[test]
+    fn a_record_with_a_piece_of_the_next_is_refused_wherever_the_piece_ends() {
+        let second = line("-", "-", "-", TAIL_2019).replacen("79a5 bucket", &format!("{OWNER} other-bucket"), 1);
+        for first in records_of_every_age() {
+            assert!(Line::read(&first).is_ok(), "{first}");
+            for separator in SEPARATORS {
+                for cut in 8..=second.len() {
+                    let torn = format!("{first}{separator}{}", &second[..cut]);
+                    assert!(Line::read(&torn).is_err(), "{torn:?}");
+                }
+            }
+        }
+    }
+
+    const SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn a_piece_of_another_owners_record_is_refused_once_it_holds_the_bucket_or_a_part_of_the_time() {
+        let first = line("-", "-", "\"agent\"", &format!("{TAIL_2019} - Yes"));
+        let next = format!("{SHA256} other [06/Feb/2019:00:00:38 +0000]");
+        for cut in next.find('[').unwrap() + 1..next.len() {
+            assert!(Line::read(&format!("{first} {}", &next[..cut])).is_err(), "{cut}");
+        }
+        for separator in ["", " ", "\t", "\u{2028}"] {
+            assert!(Line::read(&format!("{first}{separator}{SHA256} bucket")).is_err(), "{separator:?}");
+        }
+        assert_eq!(read(&format!("{first} {SHA256} other")).extra, [Some(SHA256), Some("other")]);
+    }
+
+    /// Of the first the beginning is lost.
+    #[test]
+    fn a_record_behind_what_is_left_of_another_is_refused_wherever_that_begins() {
+        for first in records_of_every_age() {
+            for second in records() {
+                for from in 0..first.len() {
+                    // As slow as all the others together, and all alike.
+                    let separators =
+                        if from % 16 == 0 || from + 16 > first.len() { &SEPARATORS[..] } else { &["", " "] };
+                    for separator in separators {
+                        let torn = format!("{}{separator}{second}", &first[from..]);
+                        assert!(Line::read(&torn).is_err(), "{torn:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn two_records_in_one_line_are_refused_whatever_stands_between_them() {
-        let separators = [
-            "", " ", "  ", "\t", "\r", "\0", "\u{b}", "\u{c}", "\u{1c}", "\u{85}", "\u{a0}", "\u{2028}", "\u{2029}",
-            "\u{feff}", ",", ";", "\\n", "\\r\\n", " | ", "\",\"",
-        ];
         for (first, second) in
             records().iter().flat_map(|first| records().into_iter().map(move |second| (first, second)))
         {
-            for separator in separators {
+            for separator in SEPARATORS {
                 let joined = format!("{first}{separator}{second}");
                 assert!(Line::read(&joined).is_err(), "{joined:?}");
             }
@@ -433,7 +500,13 @@ mod tests {
                     ("{\"k\": \"v w\"}", &["{\"k\": \"v w\"}"]),
                     ("{\"k\" : \"v } w\" , \"l\": {}} x", &["{\"k\" : \"v } w\" , \"l\": {}}", "x"]),
                     ("{k: v w} x", &["{k: v w}", "x"]),
-                    ("[open", &["[open"]),
+                    ("[open ]x", &["[open", "]x"]),
+                    ("d41d8cd98f00b204e9800998ecf8427e 79a59d", &["d41d8cd98f00b204e9800998ecf8427e", "79a59d"]),
+                    (SHA256, &[SHA256]),
+                    (
+                        &format!("\"{OWNER}\" {{\"owner\": \"{OWNER}\"}}"),
+                        &[OWNER, &format!("{{\"owner\": \"{OWNER}\"}}")],
+                    ),
                     ("{\"open\": x", &["{\"open\":", "x"]),
                     ("a=b key=\"v\"", &["a=b", "key=\"v\""]),
                 ] {

@@ -1,5 +1,7 @@
 //! Finds the ways to read a line whose quotes may be a client's, and the best of them.
 
+use std::borrow::Cow;
+
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::tail::{Rank, Tail};
 use crate::family::s3_access::token::Cursor;
@@ -20,9 +22,11 @@ pub(super) struct Reading {
     pub ambiguous: bool,
 }
 
+pub(super) const NO_READING: Refusal =
+    Refusal { reason: Cow::Borrowed("the fields after the key are none of an access log") };
+
 /// Tries each way to read the line from the request on. The best rank counts, and in it the first ends.
 pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
-    let no_reading = Refusal::new("the fields after the key are none of an access log");
     let ends = quote_ends(text, at).ok_or(Refusal::new("the line has more quotes than S3 takes"))?;
     let agents = agent_ends(text, &ends);
     let mut best: Option<Reading> = None;
@@ -47,7 +51,7 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
             }
         }
     }
-    let best = best.ok_or(no_reading)?;
+    let best = best.ok_or(NO_READING)?;
     // What has all the fields since 2019 is of no older log: quotes behind them are those of a new field.
     let rivals = if best.rank < Rank::Old { young } else { readings };
     Ok(Reading { ambiguous: rivals > 1, ..best })

@@ -1,7 +1,7 @@
 //! The fields after the user agent, of which there are more the younger a log is.
 
 use crate::family::s3_access::field::{FIELDS, Field};
-use crate::family::s3_access::token::{Cursor, holds_quote, value};
+use crate::family::s3_access::token::{Cursor, OWNER_DIGITS, Value, ends_in_owner, holds_quote, owner_digits, value};
 
 /// As many fields after the last that is known are told apart; what is left then is one more.
 const EXTRA_MAX: usize = 64;
@@ -123,5 +123,24 @@ impl<'a> Tail<'a> {
 
     pub(super) fn known(&self) -> &[&'a str] {
         &self.known[..self.count]
+    }
+
+    /// Whether a record of this owner or this bucket begins among the fields that not every log has, and ends before its
+    /// time does. Owner, bucket and a time without its end are then fields of their own, the owner perhaps behind another's.
+    pub(super) fn runs_on(&self, owner: Value<'_>, bucket: Value<'_>) -> bool {
+        const NOT_IN_ALL: usize = Field::TlsVersion as usize - Field::VersionId as usize;
+        let (told_apart, rest) = self.extra.split_at(self.extra.len().min(EXTRA_MAX));
+        let known = self.known().iter().skip(NOT_IN_ALL);
+        let fields = known.chain(told_apart).copied().chain(rest.iter().flat_map(|rest| rest.split(' ')));
+        let (mut before, mut is_open) = ("", false);
+        for field in fields {
+            let is_bucket = bucket == Some(field) && owner_digits(before) >= OWNER_DIGITS;
+            if is_bucket || owner.is_some_and(|owner| ends_in_owner(field, owner)) {
+                return true;
+            }
+            is_open = (is_open || field.starts_with('[')) && !field.contains(']');
+            before = field;
+        }
+        is_open
     }
 }

@@ -206,6 +206,13 @@ pub(super) fn owner_digits(field: &str) -> usize {
     field.bytes().rev().take_while(u8::is_ascii_hexdigit).count()
 }
 
+/// Whether the field ends in the owner's id, or in so much of its beginning as is there by no chance.
+pub(super) fn ends_in_owner(field: &str, owner: &str) -> bool {
+    const DIGITS_MIN: usize = 8;
+    let Some(beginning) = owner.get(..DIGITS_MIN).filter(|_| field.len() >= DIGITS_MIN) else { return false };
+    field.rfind(beginning).is_some_and(|at| owner.starts_with(&field[at..]))
+}
+
 /// Where, behind `from`, times stand in brackets.
 fn times(text: &str, from: usize) -> impl Iterator<Item = Range<usize>> {
     const LIKE: &[u8; 28] = b"[00/Xxx/0000:00:00:00 +0000]";
