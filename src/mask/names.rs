@@ -232,6 +232,78 @@ pub(super) fn may_end(text: &[u8]) -> bool {
         && !USUAL.iter().any(|usual| text.ends_with(usual))
 }
 
+/// Whether the name of anything that matters may end with these four bytes.
+#[inline(always)]
+pub(super) fn may_end_so(end: [u8; 4]) -> bool {
+    let bit = bit(u32::from_le_bytes(end) | LOWER);
+    SIGHTS[bit / 64] >> (bit % 64) & 1 != 0
+}
+
+/// Makes letters lower case, and of other bytes others.
+const LOWER: u32 = 0x2020_2020;
+
+const SIGHT_BITS: usize = 1 << 16;
+
+#[inline(always)]
+const fn bit(end: u32) -> usize {
+    (end.wrapping_mul(0x9e37_79b1) >> 16) as usize
+}
+
+/// What may stand between the words of a name, and before a word of two letters.
+const BETWEEN: &[u8] = b"_-. \"'?&;,{/([";
+
+/// A bit for each four bytes that a name may end with, and what shares its place.
+static SIGHTS: [u64; SIGHT_BITS / 64] = {
+    let mut sights = [0; SIGHT_BITS / 64];
+    let mut group = 0;
+    while group < ENDINGS.len() {
+        sights = with_sights(sights, ENDINGS[group].1);
+        group += 1;
+    }
+    group = 0;
+    while group < MANNERS.len() {
+        sights = with_sights(sights, MANNERS[group].1);
+        group += 1;
+    }
+    with_sights(with_sights(sights, WORDS), WHOLE)
+};
+
+const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64; SIGHT_BITS / 64] {
+    let mut index = 0;
+    while index < words.len() {
+        let word = words[index].as_bytes();
+        let n = word.len();
+        // Of a short word anything may stand before it.
+        let mut any = 0;
+        while any < 128 {
+            let mut between = 0;
+            while between < BETWEEN.len() {
+                let sign = BETWEEN[between];
+                let ends = match n {
+                    2 => [[any, sign, word[0], word[1]]; 4],
+                    3 => [[any, word[0], word[1], word[2]]; 4],
+                    _ => [
+                        [word[n - 4], word[n - 3], word[n - 2], word[n - 1]],
+                        [word[n - 3], word[n - 2], sign, word[n - 1]],
+                        [word[n - 3], sign, word[n - 2], word[n - 1]],
+                        [sign, word[n - 3], word[n - 2], word[n - 1]],
+                    ],
+                };
+                let mut at = 0;
+                while at < ends.len() {
+                    let bit = bit(u32::from_le_bytes(ends[at]) | LOWER);
+                    sights[bit / 64] |= 1 << (bit % 64);
+                    at += 1;
+                }
+                between += if n == 3 { BETWEEN.len() } else { 1 };
+            }
+            any += if n > 3 { 128 } else { 1 };
+        }
+        index += 1;
+    }
+    sights
+}
+
 /// Ends of names that are in most records, and of none that matters.
 const USUAL: &[&[u8]] = &[b"statusCode", b"status_code", b"\"response", b"operation", b"duration", b"location"];
 
@@ -450,12 +522,14 @@ mod tests {
     fn every_name_that_matters_passes_the_quick_look_however_its_words_are_joined() {
         let words = ENDINGS.iter().chain(MANNERS).flat_map(|(_, words)| *words).chain(WORDS).chain(WHOLE);
         for word in words {
-            for name in [format!("\"{word}"), format!("\"x_{word}"), format!("\"X-{}", word.to_uppercase())] {
+            for name in [format!("{{\"{word}"), format!("\"x_{word}"), format!("\"X-{}", word.to_uppercase())] {
                 assert!(may_end(name.as_bytes()), "{name}");
+                assert!(may_end_so(*name.as_bytes().last_chunk().unwrap()), "{name}");
             }
             for at in (1..word.len()).filter(|_| word.len() > 4) {
                 let (before, behind) = word.split_at(at);
-                assert!(may_end(format!("\"{before}_{behind}").as_bytes()), "{before}_{behind}");
+                let name = format!("\"{before}_{behind}");
+                assert!(may_end(name.as_bytes()) && may_end_so(*name.as_bytes().last_chunk().unwrap()), "{name}");
             }
         }
         for name in

@@ -6,6 +6,8 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 use wide::u8x16;
 
+use crate::mask::names;
+
 /// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells.
 pub(super) const BEGINNINGS: &[&str] = &[
     "dapi",
@@ -97,14 +99,20 @@ impl<'t> Ends<'t> {
         if let Some(behind) = from.checked_sub(self.base) {
             self.marks &= u64::MAX << behind;
         }
-        while self.marks == 0 {
-            self.base += BLOCK;
-            if self.base >= self.bytes.len() {
-                return None;
+        loop {
+            while self.marks == 0 {
+                self.base += BLOCK;
+                if self.base >= self.bytes.len() {
+                    return None;
+                }
+                self.marks = self.marks_at(self.base);
             }
-            self.marks = self.marks_at(self.base);
+            let place = self.base + self.marks.trailing_zeros() as usize;
+            if may_matter(self.bytes, place) {
+                return Some(place);
+            }
+            self.marks &= self.marks - 1;
         }
-        Some(self.base + self.marks.trailing_zeros() as usize)
     }
 
     #[inline]
@@ -147,6 +155,36 @@ fn marks(block: &[u8; BLOCK + 1]) -> u64 {
     })
 }
 
+/// Whether a name that matters may end before a sign, at first sight: most do not, by their last four letters.
+#[inline(always)]
+fn may_matter(bytes: &[u8], place: usize) -> bool {
+    let Some([.., sixth, _, _, third, second, first, sign]) = bytes.get(..=place) else { return true };
+    let next = bytes.get(place + 1).copied().unwrap_or_default();
+    match sign {
+        // Only of a sign's number, and of a percent sign's.
+        b'%' => return matches!(next, b'2' | b'3'),
+        // An address, and perhaps who logs on, as `user:password`.
+        b':' if matches!(next, b'/' | b'\\') || first.is_ascii_alphabetic() && next > b' ' && next != b'"' => {
+            return true;
+        }
+        _ => {}
+    }
+    let to = match (second, first) {
+        (b'\\', b'"') => place - 2,
+        (_, b'"') => place - 1,
+        _ => place,
+    };
+    let end = match bytes[..to].last_chunk::<4>() {
+        Some(end) if end[3].is_ascii_alphabetic() => end,
+        // A time's, an address's; or the number of a secret, or of a letter.
+        Some([.., before, b'0'..=b'9']) if to == place => {
+            return before.is_ascii_alphabetic() || *third == b'%' || *sixth == b'\\';
+        }
+        _ => return true,
+    };
+    names::may_end_so(*end) || end[1] == b'%' || bytes[..to].last_chunk::<6>().is_none_or(|end| end[0] == b'\\')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,8 +192,19 @@ mod tests {
     #[test]
     fn every_place_behind_which_a_value_may_stand_is_found_wherever_it_is() {
         for length in 1..200 {
-            for (text, at) in [("a=", 1), ("1:", 1), (" %", 1), ("d ", 1), ("d'", 1), ("D(", 1), ("d\\", 1), ("d\n", 1)]
-            {
+            let texts = [
+                "token=",
+                "token:",
+                "token ",
+                "token'",
+                "TOKEN(",
+                "token\\",
+                "token\n",
+                "token%3D",
+                "\"token\":",
+                "pass1=",
+            ];
+            for (text, at) in texts.map(|text| (text, text.len() - if text.ends_with("3D") { 3 } else { 1 })) {
                 let mut bytes = vec![b'-'; length];
                 bytes.extend_from_slice(text.as_bytes());
                 bytes.extend_from_slice("é-".as_bytes());
@@ -165,7 +214,7 @@ mod tests {
                 assert_eq!(ends.next(length + at + 1), None, "{length} {text}");
             }
         }
-        let mut ends = Ends::of(b"1 - ' \" ( d. 2(");
+        let mut ends = Ends::of(b"1 - ' \" ( d. 2( version: 12:30:45 ");
         assert_eq!(ends.next(0), None);
     }
 
