@@ -17,6 +17,8 @@ mod search;
 
 mod shape;
 
+mod sight;
+
 mod sql;
 
 mod unit;

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::mask::names::{Kind, NAME_MAX, kind, may_end};
+use crate::mask::names::{Kind, NAME_MAX, kind};
+use crate::mask::sight::may_end;
 use crate::mask::unit::Unit;
 
 /// Between a name and its sign stand a few quotes, backslashes and spaces.

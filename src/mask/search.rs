@@ -6,7 +6,7 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 use wide::u8x16;
 
-use crate::mask::names;
+use crate::mask::sight::may_end_so;
 
 /// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells.
 pub(super) const BEGINNINGS: &[&str] = &[
@@ -182,7 +182,7 @@ fn may_matter(bytes: &[u8], place: usize) -> bool {
         }
         _ => return true,
     };
-    names::may_end_so(*end) || end[1] == b'%' || bytes[..to].last_chunk::<6>().is_none_or(|end| end[0] == b'\\')
+    may_end_so(*end) || end[1] == b'%' || bytes[..to].last_chunk::<6>().is_none_or(|end| end[0] == b'\\')
 }
 
 #[cfg(test)]
