@@ -47,6 +47,8 @@ fi
 export AUDITFERRY_TEST_TOOLS=$tools
 
 command -v systemd-analyze >/dev/null || install_package systemd
+# It counts the instructions of the test of linear work.
+command -v valgrind >/dev/null || install_package valgrind
 
 say "building the tests"
 cargo test --locked --no-run

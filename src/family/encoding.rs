@@ -2,6 +2,7 @@
 
 use crate::delta::RecordHash;
 use crate::event::{Encoded, Encoder, Event, Seen};
+use crate::family::budget::incomplete;
 use crate::family::refusal::Refusal;
 use crate::family::{Context, RecordBudget, container};
 use crate::mask;
@@ -108,14 +109,6 @@ fn encode_pass(
 fn take_back(is_meant: Meant, encoders: &[Encoder], out: &mut [Encoded]) {
     let meant = encoders.iter().zip(out).filter(|(encoder, _)| is_meant(encoder));
     meant.for_each(|(_, encoded)| encoded.without_record());
-}
-
-/// The event of a record of which more is left than its events tell.
-fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
-    let mut incomplete = event.clone();
-    incomplete.metadata.labels.push("incomplete");
-    incomplete.metadata.is_truncated = true;
-    incomplete
 }
 
 /// The record as its source names it, without what must not leave.

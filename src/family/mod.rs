@@ -1,5 +1,7 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
+mod budget;
+
 mod container;
 
 mod databricks;
@@ -37,6 +39,7 @@ use crate::users::{LookedUp, Lookup};
 use container::Trust;
 use envelope::Sought;
 
+pub use budget::RecordBudget;
 pub(crate) use partitions::Partitions;
 pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
@@ -101,21 +104,6 @@ pub(crate) static ALL: &[Family] =
 /// The family that the configuration calls so.
 pub fn named(name: &str) -> Option<&'static Family> {
     ALL.iter().find(|family| family.name == name)
-}
-
-/// How much of one record is told, whatever its writer made of it. Past it, one further event says that what follows of the
-/// record is left out, by the label `incomplete`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordBudget {
-    pub events_max: u32,
-    /// For each encoding.
-    pub output_bytes_max: usize,
-}
-
-impl Default for RecordBudget {
-    fn default() -> Self {
-        Self { events_max: 10_000, output_bytes_max: 64 << 20 }
-    }
 }
 
 /// What is known around the records of one object. Built once per object.

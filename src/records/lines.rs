@@ -316,9 +316,7 @@ impl Lines {
         }
         let (others, free) = (pass.others, pass.free());
         // What is framed again is framed as it was.
-        if end > 0 || !self.spans.is_empty() {
-            self.free = free;
-        }
+        self.free = if end > 0 || !self.spans.is_empty() { free } else { self.free };
         if !too_long {
             return Ok(Framed { end, others });
         }

@@ -29,6 +29,7 @@ mod identity;
 mod in_proportion;
 mod kill;
 mod lakefs;
+mod linear;
 mod memory;
 mod migration;
 mod model;

@@ -61,6 +61,14 @@ fn what_looks_like_a_request_in_a_path_hides_no_grant() {
 }
 
 #[test]
+fn what_looks_like_a_request_in_a_subject_hides_no_record() {
+    let line = SCHEME.replace("bob@x", "bob, protobuf request: {{{") + ", operation: MODIFY ACL, path: /R" + GRANTS;
+    let events = events(&line);
+    assert_eq!(grantees(&events), ["mallory@x", "x"]);
+    assert!(events.iter().all(|event| has_label(event, "ambiguous")));
+}
+
+#[test]
 fn an_operation_behind_a_damaged_request_is_told_too() {
     let damaged = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" "#;
     let whole = r#", operation: DROP TABLE, path: /R/b, protobuf request: WorkingDir: "/R" Drop { Name: "b" }"#;

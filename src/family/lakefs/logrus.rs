@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use jiff::SignedDuration;
 
 use crate::event::Text;
-use crate::family::lakefs::{is_yes, line};
+use crate::family::container::{self, Inside};
+use crate::family::lakefs::line;
 use crate::family::refusal::Refusal;
 
 /// Whether a line is, or begins, one of a server that writes text.
@@ -19,7 +20,7 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
 /// Whether it is one of the audit log.
 pub(super) fn is_audit(bytes: &[u8]) -> bool {
     begins(bytes)
-        && Pairs { rest: crate::family::container::valid(bytes) }
+        && Pairs { rest: container::valid(bytes) }
             .map_while(Result::ok)
             .any(|(key, value)| key == "log_audit" && is_yes(value.text().as_bytes()))
 }
@@ -54,6 +55,21 @@ fn number(key: &str, text: &str) -> Option<i64> {
     }
     let duration = || i64::try_from(text.parse::<SignedDuration>().ok()?.as_nanos()).ok();
     text.parse().ok().or_else(duration)
+}
+
+/// The record as JSON, whatever its line is.
+pub(super) fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusal> {
+    let text = inside.text()?;
+    if begins(text.as_bytes()) {
+        return Ok(Cow::Owned(as_json(text)?));
+    }
+    container::on_one_line(text)
+}
+
+/// Whether a value of `log_audit` says yes: pipelines write it as the server does, `true`, or in their own way.
+pub(super) fn is_yes(value: &[u8]) -> bool {
+    let bare = value.strip_prefix(b"\"").and_then(|open| open.strip_suffix(b"\"")).unwrap_or(value);
+    bare == b"1" || bare.eq_ignore_ascii_case(b"true")
 }
 
 /// The fields of a line, in order.

@@ -21,6 +21,7 @@ use crate::event::{
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
 use crate::family::lakefs::line::{Line, Name, read};
+use crate::family::lakefs::logrus::{is_yes, json_of};
 use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::{Operation, Source, user_of};
 use crate::family::redaction::{self, Redaction};
@@ -94,12 +95,6 @@ fn names_audit_escaped(bytes: &[u8]) -> bool {
     is_audit
 }
 
-/// Whether a value of `log_audit` says yes: pipelines write it as the server does, `true`, or in their own way.
-fn is_yes(value: &[u8]) -> bool {
-    let bare = value.strip_prefix(b"\"").and_then(|open| open.strip_suffix(b"\"")).unwrap_or(value);
-    bare == b"1" || bare.eq_ignore_ascii_case(b"true")
-}
-
 /// What a server writes of its audit log's lines.
 static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log_audit\""));
 
@@ -110,15 +105,6 @@ static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\
 /// more, and what holds a record's words without being one.
 fn is_remains(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PAR1") || names_audit(bytes)
-}
-
-/// The record as JSON; and whether that is another text than its source's.
-fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusal> {
-    let text = inside.text()?;
-    if logrus::begins(text.as_bytes()) {
-        return Ok(Cow::Owned(logrus::as_json(text)?));
-    }
-    container::on_one_line(text)
 }
 
 /// Whether a line is one that a server writes, of whatever part of it.

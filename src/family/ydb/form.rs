@@ -4,8 +4,8 @@ use wide::u8x16;
 
 use crate::event::Json;
 use crate::family::container;
+use crate::family::ydb::names::{NAME_MAX, Name};
 use crate::family::ydb::schemeshard::Prefix;
-use crate::family::ydb::stream;
 
 /// The forms of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +39,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<Form> {
     let is_record = match form {
         Form::Json => is_json_record(bytes),
         Form::TimedJson => true,
-        Form::Text => stream::begins(&bytes[time + 2..]),
+        Form::Text => begins_fields(&bytes[time + 2..]),
         Form::Scheme => {
             let after = &bytes[time..];
             begins_audit(&after[..after.len().min(USUAL_PREFIX)]) || begins_audit(&after[..after.len().min(PREFIX_MAX)])
@@ -72,6 +72,13 @@ const USUAL_PREFIX: usize = 96;
 
 /// Longer than node, component, level and a source position together.
 const PREFIX_MAX: usize = 300;
+
+/// Whether a record of the text form begins so, after its time.
+fn begins_fields(text: &[u8]) -> bool {
+    let head = &text[..text.len().min(NAME_MAX)];
+    let Some(equals) = memchr::memchr(b'=', head) else { return false };
+    std::str::from_utf8(&head[..equals]).is_ok_and(|name| Name::of(name).is_some())
+}
 
 /// A line of the common log, of any component.
 pub(super) fn is_common_line(bytes: &[u8]) -> bool {

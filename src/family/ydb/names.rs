@@ -92,6 +92,9 @@ const ON_ONE_LINE: [Name; 2] = [URL, PARAMS];
 /// Fields that hold a list of what others have named.
 const LISTS: [Name; 3] = [ACL_ADD, ACL_REMOVE, PATHS];
 
+/// Longer than any name.
+pub(super) const NAME_MAX: usize = 40;
+
 /// How many names there are.
 pub(super) const NAMES: usize = PLAIN.len() + FREE.len();
 

@@ -153,18 +153,14 @@ impl<'a> Transaction<'a> {
         Ok(&tail[end..])
     }
 
-    /// Where the status is: a single word, before a reason or an operation.
+    /// Where the status is. What a request says is none, but a subject may hold what looks like one.
     fn find_status(&mut self, rest: &str) -> Option<usize> {
-        let head = &rest[..FIND_REQUEST.find(rest.as_bytes()).unwrap_or(rest.len())];
-        let mut places = FIND_STATUS.find_iter(head.as_bytes()).filter(|at| {
-            let value = &head[at + STATUS.len()..];
-            let after = &value[token_length(value)..];
-            after.len() < value.len() && (after.is_empty() || after.starts_with(REASON) || after.starts_with(OPERATION))
-        });
-        let first = places.next()?;
-        // One in the reason would be as good.
-        self.is_ambiguous |= places.next().is_some();
-        Some(first)
+        let request = FIND_REQUEST.find(rest.as_bytes()).unwrap_or(rest.len());
+        let mut before = statuses(&rest[..request]);
+        let first = before.next();
+        // Another in the reason would be as good.
+        self.is_ambiguous |= first.is_none() || before.next().is_some();
+        first.or_else(|| statuses(rest).next())
     }
 
     /// Reads the reason and the operations: stretches that each end with a request, or with the line.
@@ -269,6 +265,15 @@ impl<'a> Transaction<'a> {
         }
         Ok(())
     }
+}
+
+/// The places where a status may be: a single word, before a reason or an operation.
+fn statuses(text: &str) -> impl Iterator<Item = usize> {
+    FIND_STATUS.find_iter(text.as_bytes()).filter(|at| {
+        let value = &text[at + STATUS.len()..];
+        let after = &value[token_length(value)..];
+        after.len() < value.len() && (after.is_empty() || after.starts_with(REASON) || after.starts_with(OPERATION))
+    })
 }
 
 /// The places where an operation may begin: the label and a name in capitals, which ends with the field.

@@ -10,14 +10,11 @@ use std::collections::{HashMap, HashSet};
 use crate::event::{Copies, Fault, Fields, Json, Reader, Text, Value};
 use crate::family::marks::Marks;
 use crate::family::ydb::form;
-use crate::family::ydb::names::{self, NAMES, Name, alphanumeric_and};
+use crate::family::ydb::names::{self, NAME_MAX, NAMES, Name, alphanumeric_and};
 use crate::family::ydb::words::{Words, alike};
 
 /// What stands for a value that is not there.
 pub(super) const NONE: &str = "{none}";
-
-/// Longer than any name.
-const NAME_MAX: usize = 40;
 
 /// A record has a few dozen fields; what a value may make of it stays within bounds.
 const FIELDS_MAX: usize = 1000;
@@ -269,13 +266,6 @@ pub(super) fn holds_free_value(line: &[u8]) -> bool {
         name.is_some_and(|name| name.is_free() && !name.is_on_one_line())
     };
     memchr::memchr_iter(b'=', line).any(is_free)
-}
-
-/// Whether a record of the text form begins so, after its time.
-pub(super) fn begins(text: &[u8]) -> bool {
-    let head = &text[..text.len().min(NAME_MAX)];
-    let Some(equals) = memchr::memchr(b'=', head) else { return false };
-    std::str::from_utf8(&head[..equals]).is_ok_and(|name| Name::of(name).is_some())
 }
 
 /// A place where a field may begin.
