@@ -18,16 +18,24 @@ use serde_json::json;
 /// Says to the process what it is to be: `memory`, or the one of the [`WORKERS`] that it is.
 const ROLE: &str = "AUDITFERRY_LINEAR";
 
-/// Bytes of a short line, and of what is added to it once and four times. Beginnings are looked at up to 1 KiB, each by itself:
-/// what a short line costs for that is not counted.
-const WORK_BYTES: (usize, usize) = (1280, 1024);
-const MEMORY_BYTES: (usize, usize) = (0, 12 << 10);
+/// What is counted of each case.
+#[derive(Clone, Copy)]
+struct Tried {
+    /// Bytes of a short line, and of what is added to it once and four times. Beginnings are looked at up to 1 KiB, each by
+    /// itself: what a short line costs for that is not counted.
+    lengths: (usize, usize),
+    /// What does not count.
+    slack: u64,
+    unit: &'static str,
+}
+
+const WORK: Tried = Tried { lengths: (1280, 1024), slack: 0, unit: "instructions" };
+
+/// An allocator keeps some of it.
+const MEMORY: Tried = Tried { lengths: (0, 12 << 10), slack: 1 << 10, unit: "KiB" };
 
 /// What four times as much may cost more than once as much, in hundredths.
 const GROWTH_MAX: u64 = 440;
-
-/// What an allocator may keep, in KiB.
-const MEMORY_SLACK: u64 = 1 << 10;
 
 /// What an attacker writes, again and again.
 const PIECES: [&str; 29] = [
@@ -297,12 +305,16 @@ fn of_worker(worker: usize) -> impl Iterator<Item = Case> {
     cases().into_iter().skip(worker).step_by(WORKERS)
 }
 
-fn grown(cases: impl Iterator<Item = Case>, counted: &[u64], slack: u64, unit: &str) -> Vec<String> {
+fn grown(cases: impl Iterator<Item = Case>, counted: &[u64], tried: Tried) -> Vec<String> {
+    let [_, once, four] = lengths(tried.lengths).map(|length| length as u64);
     let mut found = Vec::new();
     for ((family, name, _), counted) in cases.zip(counted.chunks(3)) {
         let more = |longer: u64| longer.saturating_sub(counted[0]);
-        if more(counted[2]) * 100 > (more(counted[1]) + slack) * GROWTH_MAX {
-            found.push(format!("{family}, {name}: {counted:?} {unit}"));
+        // Both: a step in what little is added is no growth, and neither is what short lines are spared.
+        let adds = more(counted[2]) * 100 > (more(counted[1]) + tried.slack) * GROWTH_MAX;
+        let is_faster = counted[2] * once * 400 > (counted[1] + tried.slack) * four * GROWTH_MAX;
+        if adds && is_faster {
+            found.push(format!("{family}, {name}: {counted:?} {}", tried.unit));
         }
     }
     found
@@ -313,13 +325,13 @@ fn act(role: &str) {
     let redaction = redaction();
     if let Ok(worker) = role.parse() {
         for (family, _, line) in of_worker(worker) {
-            lengths(WORK_BYTES).into_iter().for_each(|length| one_linear_case(family, &line(length), &redaction));
+            lengths(WORK.lengths).into_iter().for_each(|length| one_linear_case(family, &line(length), &redaction));
         }
         return;
     }
     let mut most = Vec::new();
     for (family, _, line) in cases() {
-        for length in lengths(MEMORY_BYTES) {
+        for length in lengths(MEMORY.lengths) {
             let line = line(length);
             resident_most();
             let before = resident_most();
@@ -338,13 +350,13 @@ fn work_and_memory_grow_with_the_line_and_not_faster() {
     let memory = run("memory", &[]);
     let memory = memory.lines().find_map(|line| line.strip_prefix("most: ")).unwrap();
     let memory: Vec<u64> = serde_json::from_str(memory).unwrap();
-    let mut found = grown(cases().into_iter(), &memory, MEMORY_SLACK, "KiB");
+    let mut found = grown(cases().into_iter(), &memory, MEMORY);
     // `tests/run.sh` installs it.
     if Command::new("valgrind").arg("--version").output().is_ok() {
         let workers = (0..WORKERS).map(|worker| std::thread::spawn(move || (worker, instructions(worker))));
         for worker in workers.collect::<Vec<_>>() {
             let (worker, counted) = worker.join().unwrap();
-            found.extend(grown(of_worker(worker), &counted, 0, "instructions"));
+            found.extend(grown(of_worker(worker), &counted, WORK));
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
