@@ -161,10 +161,6 @@ impl Scan<'_> {
         let before = &self.bytes[from.saturating_sub(SPACES_MAX)..from];
         let blanks = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'-')).count();
         let before = &before[..before.len() - blanks];
-        match before {
-            [] | [.., b'\n' | b'\r' | b'"' | b'\'' | b'{'] => true,
-            [.., b'\\', b'n' | b'r'] => true,
-            _ => false,
-        }
+        matches!(before, [] | [.., b'\n' | b'\r' | b'"' | b'\'' | b'{'] | [.., b'\\', b'n' | b'r'])
     }
 }

@@ -167,7 +167,7 @@ impl<'t> Scan<'t> {
     fn quoted_field(&mut self, end: usize) {
         let name = Name::before(self.bytes, end, self.floor).filter(|name| name.kind == names::Kind::Secret);
         let from = end + 2;
-        let ends = |at: &usize| unit::slashes_before(self.bytes, from + at, from) % 2 == 0;
+        let ends = |at: &usize| unit::slashes_before(self.bytes, from + at, from).is_multiple_of(2);
         if name.is_some()
             && let Some(length) = memchr::memchr_iter(b'"', &self.bytes[from..]).find(ends)
         {
@@ -183,7 +183,8 @@ impl<'t> Scan<'t> {
             self.steps += at - from;
             // Servers that write `time="..."` escape quotes, S3 does not.
             let escapes = self.bytes.starts_with(b"time=");
-            let is_quote = |quote: &usize| !escapes || unit::slashes_before(self.bytes, from + quote, 0) % 2 == 0;
+            let is_quote =
+                |quote: &usize| !escapes || unit::slashes_before(self.bytes, from + quote, 0).is_multiple_of(2);
             let more = memchr::memchr_iter(b'"', &self.bytes[from..at]).filter(is_quote).count();
             self.counted = (at, quotes + more);
         }
