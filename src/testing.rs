@@ -114,7 +114,8 @@ pub mod records {
     pub use crate::records::Record;
 
     pub mod lines {
-        pub use crate::records::lines::{Item, Lines, Start};
+        pub use crate::records::block::Item;
+        pub use crate::records::lines::{Lines, Start};
     }
 
     pub mod rows {

@@ -14,7 +14,8 @@ use crate::family::{self, Context, Family, Refusal};
 use crate::notification::ObjectId;
 use crate::object::inflate::InflateError;
 use crate::records::Record;
-use crate::records::lines::{Item, Lines, LinesError, Start};
+use crate::records::block::Item;
+use crate::records::lines::{Lines, LinesError, Start};
 use crate::records::rows::RowsError;
 use crate::sink;
 

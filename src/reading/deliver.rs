@@ -15,7 +15,8 @@ use crate::reading::reader::Reader;
 use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
 use crate::reading::scratch::Aside;
 use crate::reading::source::Content;
-use crate::records::lines::{Block, Lines, Start};
+use crate::records::block::Block;
+use crate::records::lines::{Lines, Start};
 
 /// A reading for the sinks of a feed.
 pub struct Deliver {

@@ -12,7 +12,8 @@ use crate::reading::room::Scratch;
 use crate::reading::source::{Content, Source};
 use crate::reading::supply::Supply;
 use crate::records::Record;
-use crate::records::lines::{Item, Lines, LinesError, Start};
+use crate::records::block::Item;
+use crate::records::lines::{Lines, LinesError, Start};
 
 /// What a pass works with.
 pub(super) struct Pass<'a> {

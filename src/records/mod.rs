@@ -4,6 +4,8 @@ pub(crate) mod escaped;
 
 pub(crate) mod pass;
 
+pub(crate) mod block;
+
 pub(crate) mod lines;
 
 pub(crate) mod rows;

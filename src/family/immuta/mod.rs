@@ -353,7 +353,8 @@ mod tests {
     use crate::event::{Encoded, Encoder, EncodingName, Options, Scope};
     use crate::family::encode_record;
     use crate::notification::ObjectId;
-    use crate::records::lines::{Item, Lines, Start};
+    use crate::records::block::Item;
+    use crate::records::lines::{Lines, Start};
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
 
