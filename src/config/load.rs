@@ -656,6 +656,7 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a..b\"]\n"), "14 feed.e.redact.mask.0: expected the path of a field, such as `requestParams.user`"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"a\"]\ndrop = [\"a\"]\n"), "14 feed.e.redact.mask.0: `a` is in `drop` already"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nhash = [\"a\"]\n"), "13 feed.e.redact: `hash` needs a `key`"),
+            (format!("{feed}bucket = \"b-b\"\nsettings = {{ line_members = [\"a.b\"] }}\n"), "13 feed.e.settings.line_members.0: expected a member's name, without the names of those that it is in"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\ndrop = [\"a\"]\nkey = \"env:K\"\n"), "15 feed.e.redact.key: has no effect without `hash`"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\n"), "13 feed.e.redact: expected at least one path in `drop`, `hash` or `mask`"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nhash = [\"a\"]\nkey = \"hush-hush\"\n"), "15 feed.e.redact.key: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),

@@ -60,7 +60,7 @@ pub struct Family {
     /// Whether a field can be redacted so, by its path in what `parsed` writes; why not, in words.
     pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
     /// What is looked for where shippers put several records into one line. None where a line is a record in any case.
-    sought: Option<&'static Sought>,
+    sought: Option<&'static Sought<'static>>,
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ pub(crate) fn parse_record(
 /// The lines that the line of a record is to be read as, if it is not to be read as it stands.
 fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     match context.family.sought {
-        Some(sought) => container::parts(record.bytes, sought, trust),
+        Some(sought) => container::parts(record.bytes, &sought.with(&context.settings.line_members), trust),
         None => Ok(None),
     }
 }

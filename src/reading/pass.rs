@@ -121,7 +121,7 @@ impl<'a> Pass<'a> {
     pub(super) async fn lines(&mut self, start: Start) -> Lines {
         let role = self.source.role().await;
         let lines = Lines::new(role, self.limits.line_bytes_max, start).in_room(self.supply.room.clone());
-        lines.counting_others_from(self.framed_bytes)
+        lines.with_members(&self.context.settings.line_members).counting_others_from(self.framed_bytes)
     }
 
     pub(super) fn whole(&self) -> Comparison {

@@ -62,6 +62,8 @@ pub struct Lines {
     next_ordinal: u64,
     /// Content bytes before which others are not counted.
     others_from: u64,
+    /// As in [`Around`](crate::records::Around).
+    members: Vec<String>,
     spans: Vec<Span>,
     shown: Shown,
     skipping: Option<Skipped>,
@@ -90,6 +92,7 @@ impl Lines {
             offset,
             next_ordinal,
             others_from: 0,
+            members: Vec::new(),
             spans: Vec::new(),
             shown: Shown::default(),
             skipping: None,
@@ -101,6 +104,11 @@ impl Lines {
     /// Lines longer than a block wait for memory of this room.
     pub fn in_room(self, room: Room) -> Self {
         Self { taken: room.nothing(), room, ..self }
+    }
+
+    /// Shippers keep lines under these members of their objects as well.
+    pub fn with_members(self, members: &[String]) -> Self {
+        Self { members: members.to_vec(), ..self }
     }
 
     /// Lines that are no audit records count from this place in the content on: those before it were counted already.
@@ -179,7 +187,8 @@ impl Lines {
         let content = &self.buffer[..self.filled];
         let resumes = matches!(self.start, Some(Start::After { .. }));
         let (offset, next_ordinal, others_from) = (self.offset, self.next_ordinal, self.others_from);
-        let buffered = Buffered { content, offset, next_ordinal, resumes, others_from };
+        let members = &self.members;
+        let buffered = Buffered { content, offset, next_ordinal, resumes, others_from, members };
         let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
         let mut line_start = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
@@ -309,14 +318,14 @@ mod tests {
     use crate::records::pass::TooLong;
     use crate::records::{Around, Asked, LineRole, Stream};
 
-    fn each_line(_: &[u8], _: &mut Around) -> LineRole {
+    fn each_line(_: &[u8], _: &mut Around<'_>) -> LineRole {
         LineRole::Record
     }
 
     /// `+` opens, an indented line continues, `#` is another component's. `!` before all of it puts a line on the other
     /// stream, `~` after that makes it a piece of the next. Where a line begins with `*`, the pieces before it are none of
     /// it.
-    fn by_first_byte(lines: &[u8], around: &mut Around) -> LineRole {
+    fn by_first_byte(lines: &[u8], around: &mut Around<'_>) -> LineRole {
         let is_error = |line: &[u8]| line.first() == Some(&b'!');
         let error = is_error(lines);
         let open = around.on(if error { Stream::Error } else { Stream::Output });

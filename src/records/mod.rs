@@ -52,25 +52,32 @@ pub enum Asked {
 
 /// What a line's role depends on beside its bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Around {
+pub struct Around<'m> {
     asked: Asked,
     /// By stream, whether a record is open.
     open: [bool; STREAMS],
     stream: Stream,
+    /// Where the feed's shippers keep lines, beside the usual places.
+    members: &'m [String],
 }
 
 /// How many streams there are.
 pub(in crate::records) const STREAMS: usize = 3;
 
-impl Around {
+impl<'m> Around<'m> {
     /// `open` says of each stream whether following lines may continue a record there.
-    pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS]) -> Self {
-        Self { asked, open, stream: Stream::Only }
+    pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS], members: &'m [String]) -> Self {
+        Self { asked, open, stream: Stream::Only, members }
     }
 
     /// A line that stands alone: no record is open.
     pub fn alone() -> Self {
-        Self::new(Asked::Line, [false; STREAMS])
+        Self::new(Asked::Line, [false; STREAMS], &[])
+    }
+
+    /// The members of a shipper's object under which the feed has lines, beside the usual ones.
+    pub(crate) fn members(&self) -> &'m [String] {
+        self.members
     }
 
     pub fn asked(&self) -> Asked {
@@ -90,7 +97,7 @@ impl Around {
 }
 
 /// Tells what a line is to the family that reads it.
-pub(crate) type Role = fn(line: &[u8], around: &mut Around) -> LineRole;
+pub(crate) type Role = fn(line: &[u8], around: &mut Around<'_>) -> LineRole;
 
 /// What a line is to the family that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -84,6 +84,8 @@ pub(super) struct Pass<'a> {
     /// Content bytes before which others are not counted.
     others_from: u64,
     pub(super) others: u64,
+    /// As in [`Around`].
+    members: &'a [String],
 }
 
 /// What a pass works on.
@@ -96,6 +98,8 @@ pub(super) struct Buffered<'a> {
     pub(super) resumes: bool,
     /// Content bytes before which others are not counted.
     pub(super) others_from: u64,
+    /// As in [`Around`].
+    pub(super) members: &'a [String],
 }
 
 impl<'a> Pass<'a> {
@@ -113,6 +117,7 @@ impl<'a> Pass<'a> {
             has_grown: false,
             others_from: buffered.others_from,
             others: 0,
+            members: buffered.members,
         }
     }
 
@@ -162,7 +167,7 @@ impl<'a> Pass<'a> {
     }
 
     fn ask_with(&self, lines: Stretch, asked: Asked, open: [bool; STREAMS]) -> (LineRole, Stream) {
-        let mut around = Around::new(asked, open);
+        let mut around = Around::new(asked, open, self.members);
         let role = (self.role)(&self.content[lines.start..lines.end], &mut around);
         (role, around.stream())
     }

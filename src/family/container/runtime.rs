@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::event::{Fields, Json, Members, Reader, Secrets, Text};
-use crate::family::envelope;
+use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Edit, applied, offset_in};
 use crate::records::Stream;
 
@@ -27,8 +27,8 @@ pub(super) enum Runtime<'a> {
 }
 
 impl<'a> Runtime<'a> {
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
-        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line).map(Self::Docker))
+    pub(super) fn of(line: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
+        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line, sought).map(Self::Docker))
     }
 
     pub(super) fn stream(&self) -> Stream {
@@ -100,7 +100,7 @@ pub(super) struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     /// `first` is the first of the lines.
-    pub(super) fn of(lines: &'a [u8], first: Runtime<'a>) -> Self {
+    pub(super) fn of(lines: &'a [u8], first: Runtime<'a>, sought: &Sought<'_>) -> Self {
         let (piece, mut is_partial) = first.piece();
         if memchr::memchr(b'\n', lines).is_none() {
             return Self { bytes: piece, is_partial, is_mixed: false, is_single: true };
@@ -109,7 +109,7 @@ impl<'a> Joined<'a> {
         bytes.extend_from_slice(&piece);
         let mut is_mixed = false;
         for line in physical(lines).skip(1) {
-            let (piece, partial) = match Runtime::of(line) {
+            let (piece, partial) = match Runtime::of(line, sought) {
                 Some(runtime) if runtime.stream() == first.stream() => runtime.piece(),
                 None if first.stream() == Stream::Only => (Cow::Borrowed(line), false),
                 _ => {
@@ -195,21 +195,25 @@ pub(super) struct Docker<'a> {
     pub(super) text: &'a str,
     /// Another of its members than the line may be, or hold, a record.
     pub(super) may_hold_records: bool,
+    /// It has no member that only shippers write.
+    pub(super) is_plain: bool,
 }
 
 impl<'a> Docker<'a> {
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(line: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
         if line.first() != Some(&b'{') || LOG.find(line).is_none() {
             return None;
         }
         let text = std::str::from_utf8(line).ok()?;
         let (mut log, mut is_runtime, mut stream_of) = (None, true, Stream::Only);
         let mut may_hold_records = false;
+        let mut is_plain = true;
         let mut members = 0;
         let mut reader = Reader::new(text);
         let read = reader.object(|reader, key| {
             let value = reader.value()?;
             members += 1;
+            is_plain &= matches!(&*key, "log" | "stream" | "time" | "attrs");
             match (&*key, value) {
                 ("log", Json::String(inside)) => log = Some(inside),
                 ("stream", Json::String(name)) => stream_of = stream(name),
@@ -224,12 +228,9 @@ impl<'a> Docker<'a> {
             Ok(())
         });
         read.and_then(|()| reader.end()).ok()?;
-        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self {
-            log,
-            stream: stream_of,
-            text,
-            may_hold_records,
-        })
+        // A product's own line may have a member of that name, too, which no runtime has written.
+        let is_runtime = is_runtime && members <= FIELDS_MAX && (stream_of != Stream::Only || !sought.is_own(line));
+        log.filter(|_| is_runtime).map(|log| Self { log, stream: stream_of, text, may_hold_records, is_plain })
     }
 
     /// Where in the object the text of the line begins.

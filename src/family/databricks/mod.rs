@@ -29,7 +29,8 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-static SOUGHT: Sought = Sought::of(is_record);
+/// Every line of Databricks is a record.
+static SOUGHT: Sought<'static> = Sought::of(is_record, |_| false);
 
 /// What a record is told by: it names a service and an action, and says who acted how. Where it has but a time, it is one
 /// if nothing in it is.
@@ -53,12 +54,12 @@ fn is_record(bytes: &[u8]) -> bool {
 }
 
 /// The record without what stands around it.
-fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
+fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
     let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
     if is_record(record.bytes) {
         return Ok(Inside::bare(record));
     }
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     if inside.is_accepted {
         return Ok(inside);
     }
@@ -97,12 +98,13 @@ fn names_record(text: &str) -> bool {
     value(&mut Reader::new(&envelope::with_whole_pairs(text))).unwrap_or(true)
 }
 
-fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    let of_record = |bytes: &[u8]| container::redacted_json(bytes, &SOUGHT, redaction);
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    let of_record = |bytes: &[u8]| container::redacted_json(bytes, &sought, redaction);
     if is_record(record.bytes) {
         return of_record(record.bytes);
     }
-    container::redacted(record.bytes, &SOUGHT, redaction, &of_record)
+    container::redacted(record.bytes, &sought, redaction, &of_record)
 }
 
 const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log_name: "databricks.audit" };
@@ -116,7 +118,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     {
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
-    let inside = unwrap(record)?;
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
@@ -133,8 +135,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = unwrap(record)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
     match read(text) {
@@ -246,6 +248,7 @@ impl<'a> Line<'a> {
             log_version: text_of(self.version),
             original_time: text_of(self.timestamp),
             time_inferred,
+            labels: inside.label().into_iter().collect(),
             ..Metadata::default()
         };
         let user = self.acting_user();

@@ -40,12 +40,13 @@ pub(super) const FAMILY: Family = Family {
 };
 
 /// What a line of the server's own tells of is no record.
-static SOUGHT: Sought = Sought { accept: is_record, is_own };
+static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
 
-fn role(line: &[u8], around: &mut Around) -> LineRole {
-    match container::line(line, around, &SOUGHT, container::object_stands_alone) {
+fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
+    let sought = SOUGHT.with(around.members());
+    match container::line(line, around, &sought, container::object_stands_alone) {
         Ok(found) if found.is_accepted || is_remains(&found.inside) => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
@@ -108,7 +109,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     {
         return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
     }
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
     let mut emit_in_place = |event: &mut Event<'_>| {
@@ -126,8 +127,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let mut text = container::on_one_line(inside.text()?)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
@@ -157,8 +158,9 @@ fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
     if is_known { Ok(line) } else { Err(Refusal::new("what names a record is inside of an object that is none")) }
 }
 
-fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| container::redacted_json(bytes, &SOUGHT, redaction))
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    container::redacted(record.bytes, &sought, redaction, &|bytes| container::redacted_json(bytes, &sought, redaction))
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -182,6 +184,7 @@ impl<'a> Line<'a> {
         let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), name, time_ms);
         self.metadata(&mut event.metadata, context);
         event.metadata.time_inferred = time_inferred;
+        event.metadata.labels.extend(inside.label());
         if !time_inferred {
             self.map(Name::Time);
         }

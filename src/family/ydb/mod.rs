@@ -43,7 +43,7 @@ use crate::family::{Context, Family, address, container, sql};
 use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
-use form::{Form, form, is_common_line, is_record, shape, time_length};
+use form::{Form, form, is_common_line, is_own, is_record, shape, time_length};
 use schemeshard::{Prefix, Transaction};
 use stream::Parts;
 use words::Words;
@@ -61,13 +61,15 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-static SOUGHT: Sought = Sought::of(is_record);
+/// What a line of the product's own tells of is no record.
+static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 /// The field that holds a query without its address.
 static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));
 
-fn role(line: &[u8], around: &mut Around) -> LineRole {
-    let line = match container::line(line, around, &SOUGHT, stands_alone) {
+fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
+    let sought = SOUGHT.with(around.members());
+    let line = match container::line(line, around, &sought, stands_alone) {
         Ok(line) => line,
         Err(role) => return role,
     };
@@ -102,7 +104,7 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let cleaned = sql::masked(&line.text);
     let text = cleaned.as_deref().unwrap_or(&line.text);
@@ -120,6 +122,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         context,
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
+        label: inside.label(),
         bytes: text.len(),
         around_bytes: record.bytes.len().saturating_sub(inside.bytes().len()),
         is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
@@ -202,8 +205,8 @@ impl<'a> Line<'a> {
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let (time, rest) = line.text.split_at(line.time);
     let words = Words::of(&line.text, line.is_bytes);
