@@ -100,7 +100,8 @@ pub mod object {
     };
 
     pub mod inflate {
-        pub use crate::object::inflate::{Inflate, InflateLimits};
+        pub use crate::object::compression::InflateLimits;
+        pub use crate::object::inflate::Inflate;
     }
 }
 

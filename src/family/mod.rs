@@ -31,7 +31,7 @@ mod ydb;
 use crate::delta::{Growth, RecordHash};
 use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Seen, Text};
 use crate::notification::ObjectId;
-use crate::records::{Framing, Record};
+use crate::records::{Around, Framing, Record};
 use crate::users::{LookedUp, Lookup};
 
 use container::Trust;
@@ -61,6 +61,15 @@ pub struct Family {
     pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
     /// What is looked for where shippers put several records into one line. None where a line is a record in any case.
     sought: Option<&'static Sought<'static>>,
+}
+
+impl Family {
+    /// Whether a line, or what a container's runtime has put it into, is one that the product writes beside its records.
+    pub(crate) fn writes(&self, line: &[u8]) -> bool {
+        let Some(sought) = self.sought else { return false };
+        let line = container::line(line, &mut Around::alone(), sought, |_, _| false);
+        line.is_ok_and(|line| sought.is_own(&line.inside))
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub struct Block<'a> {
     pub bytes: &'a [u8],
     /// Lines in it that are no audit records, from where they are counted on.
     pub others: u64,
+    /// Null bytes and byte order marks before lines in it, from where others are counted on.
+    pub marks_bytes: u64,
     pub(super) first_ordinal: u64,
     pub(super) spans: &'a [Span],
     /// The bytes as text, checked once; `None` when somewhere among them is something else.

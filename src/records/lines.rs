@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use crate::records::Role;
 use crate::records::block::Block;
-use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span};
+use crate::records::pass::{BYTE_ORDER_MARK, Buffered, Ended, Pass, Skipped, Span, marks};
 use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
@@ -12,8 +12,6 @@ pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 
 /// A long line takes memory as often as this: itself, and what is written of it while that grows.
 pub(crate) const LONG_LINE_COPIES: usize = 3;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why the next block of lines could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +35,8 @@ pub enum Start {
     },
 }
 
-/// Splits content into records. Lines end with LF or CRLF; a byte order mark before the first is no part of it; blank
-/// lines (nothing but spaces, tabs and carriage returns) are no records.
+/// Splits content into records. Lines end with LF or CRLF; byte order marks and null bytes before a line, and blanks around a
+/// record, are no part of it; blank lines (nothing but spaces, tabs and carriage returns) are no records.
 ///
 /// Lines of several streams may stand mixed: a line of one belongs to no record of another. Records that reach into one
 /// another so have one `end_offset`, and stand in the order of their beginnings.
@@ -211,13 +209,14 @@ impl Lines {
             if pass.has_grown {
                 return Err(LinesError::LastLineGrew);
             }
-            return Ok(Framed { end: content.len(), others: pass.others });
+            return Ok(Framed { end: content.len(), others: pass.others, marks_bytes: pass.marks_bytes });
         }
         if pass.has_grown {
             return Err(LinesError::LastLineGrew);
         }
+        let marks = marks(&content[line_start..]);
         // Where neither a CR nor a CRLF can make it fit any more.
-        let too_long = content.len() - line_start > self.line_bytes_max.saturating_add(1);
+        let too_long = content.len() - line_start - marks > self.line_bytes_max.saturating_add(1);
         let begun = pass.unfinished_from();
         let full = begun.is_some_and(|start| content.len() - start > self.line_bytes_max.saturating_add(2));
         if too_long || full {
@@ -226,12 +225,21 @@ impl Lines {
         if let Some(start) = pass.unfinished_from() {
             end = start;
         }
-        let others = pass.others;
+        // Where null bytes are all that there is of a line, it may begin behind any of them.
+        let is_over = pass.unfinished_from().is_none() && marks == content.len() - line_start;
+        if too_long || is_over {
+            pass.marks_bytes += marks as u64;
+            line_start += marks;
+        }
+        if is_over {
+            end = line_start;
+        }
+        let (others, marks_bytes) = (pass.others, pass.marks_bytes);
         if !too_long {
-            return Ok(Framed { end, others });
+            return Ok(Framed { end, others, marks_bytes });
         }
         if line_start > 0 {
-            return Ok(Framed { end: line_start, others });
+            return Ok(Framed { end: line_start, others, marks_bytes });
         }
         self.skipping = Some(Skipped::new(self.next_ordinal, self.offset));
         Ok(self.skip())
@@ -241,7 +249,7 @@ impl Lines {
     fn skip(&mut self) -> Framed {
         let content = &self.buffer[..self.filled];
         let Some(mut skipped) = self.skipping.take() else {
-            return Framed { end: 0, others: 0 };
+            return Framed::default();
         };
         let newline = memchr::memchr(b'\n', content);
         skipped.take(&content[..newline.unwrap_or(content.len())]);
@@ -253,11 +261,12 @@ impl Lines {
         } else {
             self.skipping = Some(skipped);
         }
-        Framed { end, others: 0 }
+        Framed { end, ..Framed::default() }
     }
 
     fn give(&mut self, framed: Framed) {
-        self.shown = Shown { offset: self.offset, others: framed.others, first_ordinal: self.next_ordinal };
+        let Framed { others, marks_bytes, .. } = framed;
+        self.shown = Shown { offset: self.offset, others, marks_bytes, first_ordinal: self.next_ordinal };
         self.offset += framed.end as u64;
         self.next_ordinal += self.spans.len() as u64;
         self.given = framed.end;
@@ -266,11 +275,12 @@ impl Lines {
     /// The block that was read last.
     pub fn block(&self) -> Block<'_> {
         let bytes = &self.buffer[..self.given];
-        let Shown { offset, others, first_ordinal } = self.shown;
+        let Shown { offset, others, marks_bytes, first_ordinal } = self.shown;
         Block {
             offset,
             bytes,
             others,
+            marks_bytes,
             first_ordinal,
             spans: &self.spans,
             text: if self.spans.is_empty() { None } else { std::str::from_utf8(bytes).ok() },
@@ -283,13 +293,16 @@ impl Lines {
 struct Shown {
     offset: u64,
     others: u64,
+    marks_bytes: u64,
     first_ordinal: u64,
 }
 
 /// How far the buffer has been framed.
+#[derive(Default)]
 struct Framed {
     end: usize,
     others: u64,
+    marks_bytes: u64,
 }
 
 /// How many bytes at the front of `content` end the line before it, whose last byte was `last_byte`.
@@ -421,9 +434,11 @@ mod tests {
             ("a\nb\n", &["a", "b"]),
             ("a\r\nb\r\nc", &["a", "b", "c..."]),
             ("a\r\nb\r", &["a", "b..."]),
-            ("a\r\r\nb\n", &["a\r", "b"]),
+            ("a\r\r\nb\n", &["a", "b"]),
             ("a\rb\n", &["a\rb"]),
-            (" a \n", &[" a "]),
+            (" a \n", &["a"]),
+            ("\ta \t \r\n  b", &["a", "b..."]),
+            ("label: \nlabel:   \n", &["label: ", "label: "]),
         ];
         for (content, expected) in cases {
             assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
@@ -435,13 +450,30 @@ mod tests {
         let cases: &[(&str, &[&str])] = &[
             ("\n\n \t\r\na\n\r\n\n", &["a"]),
             ("  ", &[]),
-            ("\u{feff}a\n\u{feff}b\n", &["a", "\u{feff}b"]),
+            ("\u{feff}a\n\u{feff}b\n", &["a", "b"]),
+            ("a\n\0\0\0b\0\n\0\n \0\u{feff} \0 c\n\0", &["a", "b", "c"]),
+            ("a\u{feff}\n", &["a\u{feff}"]),
             ("\u{feff}", &[]),
             ("\u{feff}\n", &[]),
             ("\u{feff}a", &["a..."]),
         ];
         for (content, expected) in cases {
             assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn null_bytes_without_end_take_no_memory_and_the_line_behind_them_is_read() {
+        for block_bytes in [8, 64, BLOCK_BYTES] {
+            let content = [b"a\n".to_vec(), vec![0; 5000], b"b\nc\n".to_vec(), vec![0; 700]].concat();
+            let reading = Reading { block_bytes, line_bytes_max: 9, ..PLAIN };
+            assert_eq!(reading.records(&content), ["a", "b", "c"]);
+            let mut lines = Lines::new(each_line, 9, Start::Beginning);
+            let (mut marks_bytes, mut source) = (0, &content[..]);
+            while let Some(block) = lines.next_block(&mut source).unwrap() {
+                marks_bytes += block.marks_bytes;
+            }
+            assert_eq!(marks_bytes, 5700);
         }
     }
 
@@ -510,10 +542,10 @@ mod tests {
     fn a_record_of_several_lines_is_one_stretch_of_bytes() {
         let cases: &[(&str, &[&str], u64)] = &[
             ("+a\n b\r\n c\r\nd\n", &["+a\n b\r\n c", "d"], 0),
-            ("+a\n b\nc\n d\n", &["+a\n b", "c", " d"], 0),
-            ("+a\n\n b\n", &["+a", " b"], 0),
+            ("+a\n b\nc\n d\n", &["+a\n b", "c", "d"], 0),
+            ("+a\n\n b\n", &["+a", "b"], 0),
             ("+a\n  \n b\n+c\n", &["+a\n  \n b", "+c..."], 0),
-            ("# x\n+a\n# y\n b\n", &["+a", " b"], 2),
+            ("# x\n+a\n# y\n b\n", &["+a", "b"], 2),
             ("+a\n b", &["+a\n b..."], 0),
             ("+a\n b\n#", &["+a\n b"], 1),
         ];
@@ -552,7 +584,7 @@ mod tests {
             ("~\n#b\nc\n", &["c"], 2),
             ("~+a\nb\n c\nd\n", &["~+a\nb\n c", "d"], 0),
             ("+a\n~ b\nc\n d\n", &["+a\n~ b\nc\n d..."], 0),
-            ("+a\n~b\nc\n d\n", &["+a", "~b\nc", " d"], 0),
+            ("+a\n~b\nc\n d\n", &["+a", "~b\nc", "d"], 0),
             // The last is missing.
             ("~a\n*b\n", &["~a", "*b"], 0),
             ("~#\n*b\n", &["*b"], 1),
@@ -621,7 +653,7 @@ mod tests {
             let records = reading.records(content.as_bytes());
             assert_eq!(records[0].len(), 2 + 9 * 10, "{block_bytes}");
             assert_eq!(records.len(), 1 + 21, "{block_bytes}");
-            assert!(records[1..].iter().all(|record| record == " 23456789"));
+            assert!(records[1..].iter().all(|record| record == "23456789"));
         }
     }
 
@@ -631,7 +663,7 @@ mod tests {
         let cases: &[Case<'_>] = &[
             (b'\n', b"", Some(&[])),
             (b'\n', b"b\n", Some(&["b"])),
-            (b'\n', b"\xef\xbb\xbfb\n", Some(&["\u{feff}b"])),
+            (b'\n', b"\xef\xbb\xbfb\n", Some(&["b"])),
             (b'a', b"", Some(&[])),
             (b'a', b"\n", Some(&[])),
             (b'a', b"\r", Some(&[])),

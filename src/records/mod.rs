@@ -2,6 +2,8 @@
 
 pub(crate) mod escaped;
 
+pub(crate) mod elements;
+
 pub(crate) mod pass;
 
 pub(crate) mod block;

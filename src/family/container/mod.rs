@@ -3,6 +3,8 @@
 //! Docker writes `{"log":"<line>\n","stream":"stdout","time":"..."}`, the runtimes of Kubernetes (CRI)
 //! `<time> stdout F <line>`. Both cut long lines in pieces.
 
+mod head;
+
 mod redact;
 
 mod runtime;
@@ -140,7 +142,11 @@ impl<'a> Inside<'a> {
         if joined.is_partial {
             return Err(cut());
         }
-        let is_enveloped = matches!(first, Runtime::Docker(docker) if !docker.is_plain);
+        let is_enveloped = match first {
+            Runtime::Cri(_) => false,
+            Runtime::Docker(docker) => !docker.is_plain,
+            Runtime::Head(_) => true,
+        };
         let is_asked_around = matches!(first, Runtime::Docker(docker) if docker.may_hold_records && joined.is_single);
         let (around, time, hides) = match first {
             Runtime::Cri(cri) => {
@@ -149,6 +155,10 @@ impl<'a> Inside<'a> {
                 (Members::from(around), Some(Text::from(cri.time)), false)
             }
             Runtime::Docker(docker) => docker.around(),
+            Runtime::Head(head) => {
+                let around = vec![(Text::from("head"), Value::Text(Text::from(head.text.trim_end())))];
+                (around, head.time.map(Text::from), false)
+            }
         };
         let offset = match &joined.bytes {
             Cow::Borrowed(bytes) => Some(record.len() - bytes.len()),

@@ -39,7 +39,7 @@ pub(in crate::family) fn redacted(
     let line = redactor.line(&joined.bytes)?;
     let redacted = line.as_deref().unwrap_or(&joined.bytes);
     let around = match first {
-        Runtime::Cri(_) => Vec::new(),
+        Runtime::Cri(_) | Runtime::Head(_) => Vec::new(),
         Runtime::Docker(docker) => redactor.around(docker.text, Some(docker.log_at()))?,
     };
     if line.is_none() && !joined.is_mixed && around.is_empty() {

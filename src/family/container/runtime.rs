@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::event::{Fields, Json, Members, Reader, Secrets, Text};
+use crate::family::container::head::Head;
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Edit, applied, offset_in};
 use crate::records::Stream;
@@ -24,17 +25,21 @@ static LOG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log\""))
 pub(super) enum Runtime<'a> {
     Cri(Cri<'a>),
     Docker(Docker<'a>),
+    /// No runtime's, but something that carries lines.
+    Head(Head<'a>),
 }
 
 impl<'a> Runtime<'a> {
     pub(super) fn of(line: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
-        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line, sought).map(Self::Docker))
+        let docker = || Docker::of(line, sought).map(Self::Docker);
+        Cri::of(line).map(Self::Cri).or_else(docker).or_else(|| Head::of(line, sought).map(Self::Head))
     }
 
     pub(super) fn stream(&self) -> Stream {
         match self {
             Self::Cri(cri) => stream(cri.tag),
             Self::Docker(docker) => docker.stream,
+            Self::Head(_) => Stream::Only,
         }
     }
 
@@ -56,6 +61,7 @@ impl<'a> Runtime<'a> {
                 around.push(Edit { at: at..at + docker.log.len(), replacement: inside });
                 applied(docker.text, &around).into_bytes()
             }
+            Self::Head(head) => [head.text.as_bytes(), line].concat(),
         }
     }
 
@@ -64,6 +70,7 @@ impl<'a> Runtime<'a> {
         match self {
             Self::Cri(cri) => cri.time.len() + cri.tag.len(),
             Self::Docker(docker) => docker.text.len() - docker.log.len(),
+            Self::Head(head) => head.text.len(),
         }
     }
 
@@ -75,6 +82,7 @@ impl<'a> Runtime<'a> {
                 let (piece, is_partial) = docker.piece();
                 (Cow::Owned(piece), is_partial)
             }
+            Self::Head(head) => (Cow::Borrowed(head.line), false),
         }
     }
 }

@@ -47,7 +47,7 @@ const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name
 fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     let sought = SOUGHT.with(around.members());
     match container::line(line, around, &sought, container::object_stands_alone) {
-        Ok(found) if found.is_accepted || is_remains(&found.inside) => LineRole::Record,
+        Ok(found) if found.is_accepted || names_audit(&found.inside) => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
     }
@@ -89,12 +89,6 @@ static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"lo
 
 /// What each of lakeFS Cloud's records has.
 static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data_operation_id\""));
-
-/// Whether a line must be refused and not passed over: what begins as Parquet, but comes as lines since it was packed once
-/// more, and what holds a record's words without being one.
-fn is_remains(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PAR1") || names_audit(bytes)
-}
 
 /// Whether a line is one that a server writes, of whatever part of it.
 fn is_own(bytes: &[u8]) -> bool {
@@ -419,7 +413,6 @@ mod tests {
             (r#"{"log_audit":false}"#, LineRole::Other),
             (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
             (r#"{"data_operation_id":null}"#, LineRole::Record),
-            ("PAR1\u{15}\u{4}", LineRole::Record),
             (r#"junk {"log_audit":true}"#, LineRole::Record),
             (r#"{"message":"{\"log_audit\":true}"}"#, LineRole::Record),
             (r#"{"message":"\"log_audit\":true"}"#, LineRole::Other),

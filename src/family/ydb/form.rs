@@ -97,9 +97,9 @@ fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     !is_other && (is_audit || has_component && has_other)
 }
 
-/// Whether an object is a line that YDB writes, of whatever component.
+/// Whether it is a line that YDB writes, of whatever component.
 pub(super) fn is_own(bytes: &[u8]) -> bool {
-    let mut is_own = false;
+    let mut is_own = is_common_line(bytes);
     container::peek(bytes, bytes, |key, value| {
         is_own |= matches!((key, value), ("@log_type" | "component", Json::String(_)));
         is_own

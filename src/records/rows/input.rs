@@ -103,9 +103,6 @@ pub enum RowsError {
     Damaged { reason: String },
     #[error("the Parquet file is refused: {what} has more than {bytes_max} bytes")]
     TooLarge { what: &'static str, bytes_max: u64 },
-    /// The file was compressed once more as a whole, so that none of it can be read by range.
-    #[error("a compressed Parquet file is not read")]
-    Packed,
     /// The stored bytes could not be read; nothing is said about them.
     #[error("the stored bytes could not be read")]
     Source(#[source] io::Error),

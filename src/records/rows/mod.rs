@@ -58,7 +58,7 @@ pub fn are_in(key: &str, beginning: &[u8]) -> bool {
 }
 
 /// Whether what begins so is a Parquet file.
-pub(crate) fn begins_as_file(beginning: &[u8]) -> bool {
+fn begins_as_file(beginning: &[u8]) -> bool {
     beginning.starts_with(MAGIC)
 }
 
