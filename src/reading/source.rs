@@ -113,7 +113,8 @@ impl Source {
             let inflate = inflate.in_room(self.supply.room.clone());
             return Ok(Content::Lines(Box::new(Elements::of(inflate))));
         }
-        let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
+        let (text_bytes_max, ratio_max) = (self.limits.inflated_bytes_max, self.limits.inflate_ratio_max);
+        let limits = rows::Limits { text_bytes_max, ratio_max, ..rows::Limits::default() };
         let mut unproved = Unproved::new(self.ranges().await, limits);
         let rows = self.supply.fed(|| unproved.prove()).await?;
         Ok(Content::Rows(Box::new(rows)))

@@ -32,9 +32,8 @@ pub(super) const FAMILY: Family = Family {
 /// Every line of Databricks is a record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, |_| false);
 
-/// What a record is told by: it names a service and an action, and says who acted how. Where it has but a time, it is one
-/// if nothing in it is.
-const OWN_NAMES: [&str; 4] = ["serviceName", "actionName", "userIdentity", "requestParams"];
+/// What a record is told by. One that has neither is seen to be one when it says who acted.
+const OWN_NAMES: [&str; 2] = ["serviceName", "actionName"];
 
 /// Mostly so much of a record tells what it is.
 const HEAD_BYTES: usize = 256;
@@ -220,8 +219,7 @@ fn read(text: &str) -> Result<Line<'_>, Fault> {
 impl<'a> Line<'a> {
     /// Whether it is seen to be a record, with nothing around it.
     fn is_record(&self) -> bool {
-        let is_named = self.service.is_some() || self.action.is_some();
-        is_named || !self.user.is_empty() || !self.params.is_empty()
+        self.service.is_some() || self.action.is_some()
     }
 
     /// Makes the line's event and hands it on. `text` is the line.

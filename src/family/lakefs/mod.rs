@@ -147,9 +147,13 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
 
 /// The line, if it is seen to be a record, of a server's or of lakeFS Cloud's.
 fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
-    // A row of Parquet need have no field at all.
-    let is_known = inside.is_accepted || line.is_cloud || !names_audit(inside.bytes());
-    if is_known { Ok(line) } else { Err(Refusal::new("what names a record is inside of an object that is none")) }
+    if inside.is_accepted || line.is_cloud {
+        return Ok(line);
+    }
+    Err(Refusal::new(match names_audit(inside.bytes()) {
+        true => "what names a record is inside of an object that is none",
+        false => "it has no field of an audit record",
+    }))
 }
 
 fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
