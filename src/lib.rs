@@ -57,6 +57,8 @@
 //! | decode error | why a record gives no event; it is *refused* then, and goes to quarantine |
 //! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 
+mod visible;
+
 mod secret;
 
 mod identity;
@@ -70,6 +72,8 @@ mod notification;
 mod object;
 
 mod records;
+
+mod mask;
 
 mod delta;
 

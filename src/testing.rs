@@ -61,7 +61,8 @@ pub mod event {
 
 pub mod family {
     pub use crate::family::{
-        Action, Context, Family, Redaction, RedactionConfig, Refusal, Settings, encode_record, named,
+        Action, Context, Family, RecordBudget, Redaction, RedactionConfig, Refusal, S3aPrincipal, Settings,
+        encode_record, named,
     };
 }
 
@@ -71,6 +72,10 @@ pub mod identity {
     pub mod fault {
         pub use crate::identity::fault::FaultKind;
     }
+}
+
+pub mod mask {
+    pub use crate::mask::masked;
 }
 
 pub mod notification {

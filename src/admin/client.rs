@@ -15,7 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::Listen;
 
-/// How long the whole exchange may take. Longer than a connection may keep the server from the next one.
+/// How long the whole exchange may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest body that is read, in bytes.
 const BODY_BYTES_MAX: usize = 256 << 10;

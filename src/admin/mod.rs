@@ -4,11 +4,14 @@ mod client;
 
 mod listener;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
@@ -17,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
@@ -27,6 +31,8 @@ pub(crate) use listener::{Listener, SocketFile};
 
 /// How long one connection may take, from its first byte to its last.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many connections are open at once.
+const CONNECTIONS_MAX: usize = 64;
 /// The most bytes of request line and headers that are read.
 const REQUEST_BYTES_MAX: usize = 16 << 10;
 
@@ -38,45 +44,57 @@ pub(crate) struct State {
     pub now: Arc<dyn Fn() -> Now + Send + Sync>,
 }
 
-/// Answers requests, four connections at once; more wait in the listener's backlog. Returns only when the listener
-/// fails, for want of descriptors for example; it may be called again after a while. Cancel-safe: dropping it closes the
-/// connections being answered.
+/// Answers requests. Of more connections than [`CONNECTIONS_MAX`] the oldest is closed, so that whoever opens many and sends
+/// nothing keeps nobody else from an answer. Returns only when the listener fails, for want of descriptors for example; it
+/// may be called again after a while. Cancel-safe: dropping it closes the connections being answered.
 ///
 /// `GET /metrics`: OpenMetrics text. `GET /livez`: 200 while the supervisor goes round. `GET /readyz`: 200 once the store
 /// and every sink were opened and every identity was asked for credentials, else 503 naming what is missing; either way
 /// with a line for each feed, queue, sink and identity that stands still, since when and why. It stays 200 then: a restart
 /// would not help. `GET /status`: all that is known of each of them, as JSON.
 pub(crate) async fn serve(listener: &Listener, state: &State) -> io::Error {
-    tokio::select! {
-        failed = lane(listener, state) => failed,
-        failed = lane(listener, state) => failed,
-        failed = lane(listener, state) => failed,
-        failed = lane(listener, state) => failed,
-    }
-}
-
-/// One connection after another. A connection that fails or takes too long is its client's matter alone.
-async fn lane(listener: &Listener, state: &State) -> io::Error {
+    let mut connections = FuturesUnordered::new();
+    // Each connection ends when what stands here for it is dropped.
+    let mut open: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     loop {
-        match next(listener, state).await {
-            Ok(()) => {}
-            // The client went away while it waited.
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
-            Err(error) => return error,
+        let connection = tokio::select! {
+            biased;
+            Some(()) = connections.next() => {
+                open.retain(|connection| !connection.is_closed());
+                continue;
+            }
+            accepted = accept(listener, state) => match accepted {
+                Ok(connection) => connection,
+                // The client went away while it waited.
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => continue,
+                Err(error) => return error,
+            },
+        };
+        if open.len() == CONNECTIONS_MAX {
+            open.pop_front();
         }
+        let (stays, ends) = oneshot::channel();
+        open.push_back(stays);
+        connections.push(async move {
+            tokio::select! {
+                biased;
+                _ = ends => {}
+                () = connection => {}
+            }
+        });
     }
 }
 
-/// Waits for a connection and answers it.
-async fn next(listener: &Listener, state: &State) -> io::Result<()> {
-    match listener {
-        Listener::Tcp(listener) => connection(listener.accept().await?.0, state).await,
-        Listener::Unix(listener) => connection(listener.accept().await?.0, state).await,
-    }
-    Ok(())
+/// Waits for a connection. What is given back answers it; a connection that fails or takes too long is its client's matter
+/// alone.
+async fn accept<'s>(listener: &Listener, state: &'s State) -> io::Result<BoxFuture<'s, ()>> {
+    Ok(match listener {
+        Listener::Tcp(listener) => connection(listener.accept().await?.0, state).boxed(),
+        Listener::Unix(listener) => connection(listener.accept().await?.0, state).boxed(),
+    })
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send, state: &State) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let response = answer(request.method(), request.uri().path(), state);
         std::future::ready(Ok::<_, Infallible>(response))
@@ -189,6 +207,33 @@ mod tests {
         assert!(reply.starts_with("HTTP/1.1 200 OK"), "a restart would not help: {reply}");
         assert!(reply.contains("\r\n\r\nready\nfailing: sink out (deliver)"), "{reply}");
         assert!(reply.ends_with("unavailable: the disk is full\n"), "{reply}");
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn however_many_connections_send_nothing_a_request_is_answered_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { serve(&Listener::Tcp(listener), &state(0)).await });
+        let mut idle = VecDeque::new();
+        for number in 0..3 * CONNECTIONS_MAX {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Some stop in the middle of their request.
+            if number % 2 == 0 {
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHo").await.unwrap();
+            }
+            idle.push_back(stream);
+        }
+        let reply = ask(address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n");
+        let reply = tokio::time::timeout(CONNECTION_TIMEOUT / 2, reply).await.expect("it does not wait for the others");
+        assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+        // The oldest was closed, the youngest is still open.
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(CONNECTION_TIMEOUT / 2, idle[0].read_to_end(&mut rest)).await;
+        assert!(closed.is_ok());
+        assert!(
+            idle.pop_back().unwrap().try_read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+        );
         server.abort();
     }
 

@@ -26,6 +26,12 @@ pub(super) fn run(args: &Args) -> Status {
     if let Some(doubt) = state_dir::doubt(&config.state_dir) {
         eprintln!("warning: state_dir {} is on {doubt}", config.state_dir.display());
     }
+    if let Some((who, mode)) = state_dir::exposed(&config.state_dir) {
+        let place = config.state_dir.display();
+        eprintln!(
+            "warning: state_dir {place} has mode {mode:04o}, so that {who} may look into it: as its owner, chmod 0700 {place}"
+        );
+    }
     println!(
         "configuration is valid: {}, {}, {}",
         counted(config.feed.len(), "feed"),

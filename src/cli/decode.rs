@@ -54,6 +54,9 @@ pub(super) struct Args {
     /// With raw: each record in an envelope that says what and where it is.
     #[arg(long)]
     envelope: bool,
+    /// With raw: secrets masked, as they are in the other encodings.
+    #[arg(long)]
+    mask_secrets: bool,
     /// The key that the object has in its bucket; its partitions reach the events. Default: the file's name.
     #[arg(long, value_name = "KEY")]
     object_key: Option<String>,
@@ -109,6 +112,7 @@ impl Args {
             observables: self.no_observables.then_some(false),
             labels: self.no_labels.then_some(false),
             envelope: self.envelope.then_some(true),
+            mask_secrets: self.mask_secrets.then_some(true),
             table: self.table.clone(),
             ..sink::EncodingConfig::default()
         })
@@ -122,6 +126,7 @@ impl Args {
             ("observables", "--no-observables", self.no_observables),
             ("labels", "--no-labels", self.no_labels),
             ("envelope", "--envelope", self.envelope),
+            ("mask_secrets", "--mask-secrets", self.mask_secrets),
             ("table", "--table", self.table.is_some()),
         ];
         let of_encoding = self.encoding().map(|encoding| encoding.without_effect());

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::admin::{self, Answer, AskError};
 use crate::cli::{Status, load_status};
 use crate::config::load::load_listen;
+use crate::visible::is_hidden;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Args) -> Status {
 }
 
 fn told(answer: &Answer) -> Status {
-    let shown = answer.body.replace(|char: char| char.is_control() && char != '\n', " ");
+    let shown = answer.body.replace(|character| is_hidden(character) && character != '\n', " ");
     // The code tells it, also where nobody reads.
     let _ = io::stdout().write_all(shown.as_bytes());
     match answer.status.as_u16() {

@@ -1,7 +1,7 @@
 //! `auditferry run`: configuration, telemetry, runtime, collector, exit code.
 
-use std::io;
 use std::path::PathBuf;
+use std::{io, thread};
 
 use tracing::{error, info, warn};
 
@@ -35,6 +35,7 @@ pub(super) fn run(args: Args) -> Status {
         eprintln!("{error}");
         return Status::Config;
     }
+    log_panics();
     announce(&loaded);
     let mode = if args.once { Mode::Once } else { Mode::Daemon };
     match collect(loaded, mode) {
@@ -51,6 +52,17 @@ pub(super) fn run(args: Args) -> Status {
             Status::Internal
         }
     }
+}
+
+/// Has each panic logged as one line, those that are caught too. Of its message only what stands in the program is told:
+/// what was formatted into it may be of a record.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let reason = panic.payload().downcast_ref::<&str>();
+        let thread = thread::current();
+        warn!(place, reason, thread = thread.name(), "a part of the program panicked");
+    }));
 }
 
 fn announce(loaded: &Loaded) {

@@ -181,6 +181,7 @@ fn feed(config: &Config, name: &str, table: &feed::Config, place: Place) -> Resu
         ignore,
         scope: table.identity_scope,
         settings,
+        budget: config.limits.budget(),
         redaction,
         users,
         sinks,
@@ -200,6 +201,7 @@ async fn place(config: &Config, table: &feed::Config, identities: &mut Identitie
     let access = Access {
         region: table.region.clone(),
         endpoint_url: table.endpoint_url.clone(),
+        allow_plain_http: table.allow_plain_http,
         path_style: table.path_style,
         expected_bucket_owner: table.expected_bucket_owner.clone(),
         read_through: table.read_through.clone(),
@@ -263,6 +265,7 @@ fn unnamed(queue: &str, table: &feed::Config) -> queue::Config {
         name: (!is_url).then(|| queue.to_owned()),
         region: table.region.clone(),
         endpoint_url: None,
+        allow_plain_http: table.allow_plain_http,
         identity: table.identity.clone(),
         ..queue::Config::default()
     }

@@ -12,7 +12,7 @@ use crate::collector::ids::{EncoderId, FeedId, SinkId};
 use crate::collector::users::UserDirectory;
 use crate::config::feed::IdentityScope;
 use crate::event::{Encoder, Scope};
-use crate::family::{Context, Family, Redaction, Settings};
+use crate::family::{Context, Family, RecordBudget, Redaction, Settings};
 use crate::notification::ObjectId;
 use crate::object::Place;
 use crate::reading::Contexts;
@@ -39,6 +39,7 @@ pub(super) struct Feed {
     pub ignore: GlobSet,
     pub scope: IdentityScope,
     pub settings: Settings,
+    pub budget: RecordBudget,
     pub redaction: Option<Redaction>,
     /// The addresses of its records' users, where the feed is to add them.
     pub users: Option<Arc<UserDirectory>>,
@@ -104,6 +105,7 @@ impl Contexts for Feed {
         };
         Context::new(self.family, object, scope, last_modified_ms, &self.name)
             .with_settings(&self.settings)
+            .with_budget(self.budget)
             .with_redaction(self.redaction.as_ref())
             .with_users(self.users.as_ref().map(|users| users.lookup()))
     }
@@ -217,6 +219,7 @@ mod tests {
             ignore: filters(&texts(ignore)).unwrap(),
             scope: IdentityScope::default(),
             settings: Settings::default(),
+            budget: RecordBudget::default(),
             redaction: None,
             users: None,
             sinks: Vec::new(),

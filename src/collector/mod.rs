@@ -145,7 +145,7 @@ pub async fn run_in<Q: Queue>(world: World<Q>, config: Config, mode: Mode, shutd
     let (read_requests, requested) = requests::channel(config.feed.len(), build::waiting_share(&config));
     let mut sources = Sources::new();
     start::scanners(&config, &services, &read_requests, &basis, &mut sources);
-    start::requeues(&services, &read_requests, &basis, &mut sources);
+    start::requeues(&config, &services, &read_requests, &basis, &mut sources);
     start::rerouting(&services, &read_requests, &basis, &mut sources);
     let queues = start::queues(&config, queues, &services, read_requests, &basis, &mut sources, &mut tasks)?;
     let dispatcher = Dispatcher::new(Arc::clone(&services), build::message_shares(&config), once).await?;

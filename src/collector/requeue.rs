@@ -1,6 +1,6 @@
 //! Takes up requeue requests: what is to be tried again is read as if it had just been written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(super) struct Requeues {
     pub metrics: Arc<Metrics>,
     pub reporter: Reporter,
     pub read_requests: ReadRequests,
+    /// Whose messages are taken, by the name of the queue.
+    pub topics: BTreeMap<Arc<str>, Option<Vec<String>>>,
     /// How many names of objects that no feed takes are kept.
     pub unrouted_max: u64,
     /// Take up what is asked for now, and no more.
@@ -120,7 +122,8 @@ impl Requeues {
     async fn parse_again(&self, id: u64, queue: &Arc<str>) -> Result<(), StoreError> {
         let body = self.quarantine.quarantined_body(id).await?.and_then(|body| inflated(&body, POISON_BYTES_MAX).ok());
         let body = String::from_utf8(body.unwrap_or_default()).unwrap_or_default();
-        let notices = match parse(&body) {
+        let topics = self.topics.get(queue).and_then(Option::as_deref);
+        let notices = match parse(&body, topics) {
             Ok(notices) => notices,
             Err(error) => return self.quarantine.refuse_again(vec![(id, error.to_string())]).await,
         };

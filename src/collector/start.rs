@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -70,10 +71,11 @@ pub(super) struct Basis {
 }
 
 /// What makes a sink's bytes: the same name makes the same bytes of the same record. Besides the program, the sink's encoding
-/// and its filter, that is what each of its feeds says of how records are read and told apart; no secret is in it.
+/// and its filter, that is how much of a record is told, and what each of its feeds says of how records are read and told apart; no secret is in it.
 fn encoder_name(config: &Config, sink: &str, table: &sink::Config) -> String {
     let mut said_by = blake3::Hasher::new();
-    let said = format!("{:?} {:?} {}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
+    let budget = config.limits.budget();
+    let said = format!("{:?} {:?} {} {budget:?}\n", table.encoding.encoder(), table.filter, table.kind.envelope());
     said_by.update(said.as_bytes());
     for (name, feed) in config.feed.iter().filter(|(_, feed)| feed.sinks.iter().any(|own| own == sink)) {
         let feed::Config { family, identity_scope, settings, redact, users, .. } = feed;
@@ -214,7 +216,13 @@ pub(super) fn scanners(
 }
 
 /// The task that takes up requeue requests.
-pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis: &Basis, sources: &mut Sources) {
+pub(super) fn requeues(
+    config: &Config,
+    services: &Services,
+    read_requests: &ReadRequests,
+    basis: &Basis,
+    sources: &mut Sources,
+) {
     let requeues = Requeues {
         feeds: Arc::clone(&services.feeds),
         quarantine: Arc::clone(&services.store.quarantine),
@@ -222,6 +230,7 @@ pub(super) fn requeues(services: &Services, read_requests: &ReadRequests, basis:
         metrics: Arc::clone(&services.metrics),
         reporter: services.reporter.clone(),
         read_requests: read_requests.clone(),
+        topics: build::queues(config).into_iter().map(|(name, queue)| (name.into(), queue.topics)).collect(),
         unrouted_max: services.limits.unrouted_objects_max,
         once: basis.once,
     };
@@ -265,11 +274,7 @@ pub(super) fn queues<Q: Queue>(
             reporter: reporter.clone(),
             shutdown: halt.clone(),
         };
-        let settler = acknowledge.run(ends, polls);
-        tasks.spawn(async move {
-            settler.await;
-            Ok(())
-        });
+        tasks.spawn(acknowledge.run(ends, polls).map(Ok));
         let terms = visibility::Terms {
             queue: Arc::clone(&name),
             visibility_secs: table.visibility_secs,
@@ -292,6 +297,7 @@ pub(super) fn queues<Q: Queue>(
             in_flight: in_flight.clone(),
             slots: Arc::new(Semaphore::new(table.held_max)),
             poison_receives_max: table.poison_receives_max,
+            topics: table.topics.clone(),
             unrouted_max: services.limits.unrouted_objects_max,
             reported: Reported::default(),
             last_poll: services.limits.shutdown_grace / 3,
@@ -303,10 +309,7 @@ pub(super) fn queues<Q: Queue>(
             sources.spawn(async move { intake.run(halt).await });
         }
         drop(intake);
-        tasks.spawn(async move {
-            lease.await;
-            Ok(())
-        });
+        tasks.spawn(lease.map(Ok));
         watched.push(Watched { name, queue, in_flight });
     }
     Ok(watched)
@@ -415,6 +418,7 @@ mod tests {
             name("identity_scope = \"record\"", ""),
             name("settings = { s3a_drop = [\"pr\"] }", ""),
             name("settings = { s3a_attributes = [\"pr\"] }", ""),
+            name("settings = { s3a_principal = \"claimed\" }", ""),
             name("redact = { drop = [\"key\"] }", ""),
             name("redact = { mask = [\"key\"] }", ""),
             name("redact = { hash = [\"key\"], key = \"env:A\" }", ""),

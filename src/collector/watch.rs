@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{Event, RecommendedWatcher, Watcher as _};
+use notify::{Config, Event, RecommendedWatcher, Watcher as _};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -45,7 +45,9 @@ impl Watch {
         let (begun, beginning) = oneshot::channel();
         let (root, is_lost) = (directory.root().to_owned(), Arc::clone(&lost));
         let begin = move || {
-            let watcher = notify::recommended_watcher(move |event| note(event, &changes, &is_lost));
+            // A link to `/` would have the whole machine watched.
+            let links_stay = Config::default().with_follow_symlinks(false);
+            let watcher = RecommendedWatcher::new(move |event| note(event, &changes, &is_lost), links_stay);
             let watcher = watcher.and_then(|mut watcher| {
                 watcher.watch(&root, notify::RecursiveMode::Recursive)?;
                 Ok(watcher)

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::check_sink::{check_encoding, check_filter};
 use crate::config::found::{Found, Names, is_queue_name, lexical, refuse_fifo};
 use crate::config::{Config, check_feed, memory, places};
+use crate::notification::parse::topic_fault;
 use crate::notification::queue;
 use crate::sink::{self, Output};
 
@@ -68,6 +69,8 @@ fn limits(config: &Config, found: &mut Found) {
     }
     found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
     found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
+    found.range(&["limits", "record_events_max"], limits.record_events_max, 1..=1_000_000);
+    found.range(&["limits", "record_output_bytes_max"], limits.record_output_bytes_max, 1 << 10..=1 << 30);
     found.range(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
     found.range(&["limits", "read_rate_min"], limits.read_rate_min, 0..=1 << 30);
     found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
@@ -128,7 +131,7 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
     let at = |key| ["queue", name, key];
     match (&queue.url, &queue.name) {
         (Some(url), None) => {
-            found.endpoint(&at("url"), Some(url));
+            found.endpoint(&at("url"), Some(url), queue.allow_plain_http);
             refuse_fifo(&at("url"), url, found);
         }
         (None, Some(queue)) => {
@@ -140,9 +143,17 @@ fn check_queue(name: &str, queue: &queue::Config, names: &Names, found: &mut Fou
         (Some(_), Some(_)) => found.problem(&at("name"), "expected either `url` or `name`, not both"),
         (None, None) => found.problem(&["queue", name], "expected `url` or `name`"),
     }
-    found.endpoint(&at("endpoint_url"), queue.endpoint_url.as_deref());
+    found.endpoint(&at("endpoint_url"), queue.endpoint_url.as_deref(), queue.allow_plain_http);
     if let Some(identity) = &queue.identity {
         found.reference(&at("identity"), "identity", identity, &names.identities);
+    }
+    for (index, topic) in queue.topics.iter().flatten().enumerate() {
+        if let Some(expected) = topic_fault(topic) {
+            found.problem(&["queue", name, "topics", &index.to_string()], expected);
+        }
+    }
+    if queue.topics.as_ref().is_some_and(Vec::is_empty) {
+        found.problem(&at("topics"), "expected at least one; leave the key out to take everybody's messages");
     }
     found.range(&at("receivers"), queue.receivers, 1..=16);
     found.range(&at("visibility_secs"), queue.visibility_secs, 10..=3600);

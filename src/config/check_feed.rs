@@ -7,7 +7,7 @@ use globset::Glob;
 
 use crate::config::found::{Found, Names, did_you_mean, is_queue_name, nested, refuse_fifo};
 use crate::config::{Config, feed};
-use crate::family;
+use crate::family::{self, S3aPrincipal};
 use crate::users;
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
@@ -28,7 +28,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     if let Some(queue) = &feed.queue {
         check_queue(name, feed, queue, config, names, found);
     }
-    check_sinks(name, feed, names, found);
+    check_sinks(name, feed, config, names, found);
     check_keys(name, feed, found);
     check_line_members(name, feed, found);
     check_redaction(name, feed, found);
@@ -40,7 +40,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     }
 }
 
-fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found) {
+fn check_sinks(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
     if feed.sinks.is_empty() {
         found.problem(&["feed", name, "sinks"], "expected at least one sink");
     }
@@ -50,6 +50,12 @@ fn check_sinks(name: &str, feed: &feed::Config, names: &Names, found: &mut Found
         found.reference(&at, "sink", sink, &names.sinks);
         if !seen.insert(sink) {
             found.problem(&at, format!("`{sink}` is there already"));
+        }
+        let is_unlabelled = config.sink.get(sink).is_some_and(|sink| sink.encoding.labels == Some(false));
+        if feed.settings.s3a_principal == S3aPrincipal::Claimed && is_unlabelled {
+            let why =
+                format!("[sink.{sink}] writes no labels, and only a label tells a claimed user from a checked one");
+            found.problem(&["feed", name, "settings", "s3a_principal"], why);
         }
     }
 }
@@ -123,6 +129,7 @@ fn check_directory(name: &str, feed: &feed::Config, found: &mut Found) {
         ("prefixes", !feed.prefixes.is_empty()),
         ("region", feed.region.is_some()),
         ("endpoint_url", feed.endpoint_url.is_some()),
+        ("allow_plain_http", feed.allow_plain_http),
         ("path_style", feed.path_style),
         ("expected_bucket_owner", feed.expected_bucket_owner.is_some()),
         ("read_through", !feed.read_through.is_empty()),
@@ -158,7 +165,7 @@ fn check_bucket_options(name: &str, feed: &feed::Config, names: &Names, found: &
     if let Some(identity) = &feed.identity {
         found.reference(&at("identity"), "identity", identity, &names.identities);
     }
-    found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref());
+    found.endpoint(&at("endpoint_url"), feed.endpoint_url.as_deref(), feed.allow_plain_http);
 }
 
 fn check_users(name: &str, feed: &feed::Config, users: &users::Config, found: &mut Found) {
@@ -217,7 +224,7 @@ fn check_queue(name: &str, feed: &feed::Config, queue: &str, config: &Config, na
     }
     refuse_fifo(&at, queue, found);
     if queue.contains("://") {
-        found.endpoint(&at, Some(queue));
+        found.endpoint(&at, Some(queue), feed.allow_plain_http);
     } else if !is_queue_name(queue) && !queue.ends_with(".fifo") {
         found.problem(&at, "expected a URL, the name of a [queue.<name>], or an SQS queue's name");
     } else if let Some(table) = names.queues.iter().find(|table| strsim::damerau_levenshtein(table, queue) == 1) {

@@ -25,6 +25,10 @@ pub struct Config {
     pub region: Option<String>,
     /// Another S3 endpoint.
     pub endpoint_url: Option<String>,
+    /// Whether S3, and a queue without a table of its own, may be asked without TLS where they are not on this machine.
+    /// Default: false.
+    #[serde(default)]
+    pub allow_plain_http: bool,
     /// Address the bucket in the path, not in the host name. Default: false.
     #[serde(default)]
     pub path_style: bool,

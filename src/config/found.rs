@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
 
 use crate::config::value::KeyPath;
+use crate::identity::endpoint;
 
 /// The names that were written, those of faulty parts too: a feed may refer to a sink that has a fault of its own.
 pub(super) struct Names {
@@ -42,11 +43,10 @@ impl Found {
         }
     }
 
-    pub(super) fn endpoint(&mut self, at: &[&str], url: Option<&str>) {
-        let Some(url) = url else { return };
-        let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        if host.is_none_or(|host| host.is_empty() || host.contains(char::is_whitespace)) {
-            self.problem(at, "expected a URL that begins with https:// or http://");
+    /// Where a service of AWS is asked.
+    pub(super) fn endpoint(&mut self, at: &[&str], url: Option<&str>, allow_plain_http: bool) {
+        if let Some(Err(error)) = url.map(|url| endpoint::check(url, allow_plain_http)) {
+            self.problem(at, error.to_string());
         }
     }
 }

@@ -34,6 +34,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use crate::checkpoint::QuarantineLimits;
+use crate::family::RecordBudget;
 use crate::identity;
 use crate::notification;
 use crate::sink;
@@ -112,6 +113,11 @@ pub struct Limits {
     pub objects_at_once: usize,
     /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
     pub line_bytes_max: usize,
+    /// How many events one record gives at most; one more says that the rest is left out. Default: 10000.
+    pub record_events_max: u32,
+    /// The most that the events of one record take up in each encoding, in bytes: past it one more says that the rest is left
+    /// out. Default: 64 MiB.
+    pub record_output_bytes_max: usize,
     /// The largest object that is read, as it is stored; a larger one is quarantined. Default: 64 GiB.
     pub object_bytes_max: u64,
     /// The most a compressed object may inflate to. Default: 16 GiB.
@@ -170,10 +176,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let budget = RecordBudget::default();
         Self {
             memory_bytes: None,
             objects_at_once: 8,
             line_bytes_max: 16 << 20,
+            record_events_max: budget.events_max,
+            record_output_bytes_max: budget.output_bytes_max,
             object_bytes_max: 64 << 30,
             inflated_bytes_max: 16 << 30,
             inflate_ratio_max: 1000,
@@ -199,6 +208,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How much of one record is told.
+    pub fn budget(&self) -> RecordBudget {
+        RecordBudget { events_max: self.record_events_max, output_bytes_max: self.record_output_bytes_max }
+    }
+
     /// Those of the quarantine.
     pub fn quarantine(&self) -> QuarantineLimits {
         QuarantineLimits {

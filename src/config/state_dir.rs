@@ -1,5 +1,6 @@
-//! Whether the file system below the state directory keeps what is written to it.
+//! Whether the file system below the state directory keeps what is written to it, and keeps it from others.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// What is doubtful about keeping the checkpoint store here, if anything; nothing when the file system cannot be told.
@@ -10,6 +11,18 @@ pub(crate) fn doubt(state_dir: &Path) -> Option<&'static str> {
     let existing = state_dir.ancestors().find(|path| path.exists())?;
     let kind = rustix::fs::statfs(existing).ok()?.f_type;
     about(u64::try_from(kind).ok()? & 0xffff_ffff)
+}
+
+/// Who else may look into the state directory, and the mode that says so; nothing where it is not there yet, since it is made
+/// for its owner alone.
+pub(crate) fn exposed(state_dir: &Path) -> Option<(&'static str, u32)> {
+    let mode = state_dir.metadata().ok()?.permissions().mode() & 0o777;
+    let who = match mode {
+        mode if mode & 0o007 != 0 => "everybody on this machine",
+        mode if mode & 0o070 != 0 => "its group",
+        _ => return None,
+    };
+    Some((who, mode))
 }
 
 /// The numbers are those of statfs(2).
@@ -26,6 +39,8 @@ fn about(kind: u64) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+
     use super::*;
 
     #[test]
@@ -39,5 +54,20 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_yet_is_judged_by_its_parent() {
         assert_eq!(doubt(Path::new("/proc/not/there")), None);
+    }
+
+    #[test]
+    fn a_directory_for_its_owner_alone_is_not_doubted() {
+        let directory = tempfile::tempdir().unwrap();
+        for (mode, expected) in [
+            (0o700, None),
+            (0o750, Some(("its group", 0o750))),
+            (0o755, Some(("everybody on this machine", 0o755))),
+            (0o701, Some(("everybody on this machine", 0o701))),
+        ] {
+            std::fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(exposed(directory.path()), expected);
+        }
+        assert_eq!(exposed(&directory.path().join("none")), None);
     }
 }

@@ -8,32 +8,68 @@ use crate::event::{Endpoint, Text, any_says_something};
 /// OCSF takes no longer address, and no address needs more.
 const ADDRESS_BYTES_MAX: usize = 40;
 
-/// Whether OCSF takes the text for an IP address.
-pub(crate) fn is_ip(text: &str) -> bool {
-    text.len() <= ADDRESS_BYTES_MAX && text.parse::<IpAddr>().is_ok()
+/// The IP address that a text is. One of version 4 that stands in one of version 6 (`::ffff:192.0.2.1`, RFC 4291, section
+/// 2.5.5.2) is that of version 4: servers that listen for both write it so.
+fn ip_of(text: &str) -> Option<Cow<'_, str>> {
+    match text.parse().ok()? {
+        IpAddr::V6(address) if let Some(inner) = address.to_ipv4_mapped() => Some(Cow::Owned(inner.to_string())),
+        _ => (text.len() <= ADDRESS_BYTES_MAX).then_some(Cow::Borrowed(text)),
+    }
+}
+
+/// An IP address, with a port or in brackets or both.
+fn ip_and_port(text: &str) -> Option<(Cow<'_, str>, Option<u16>)> {
+    if let Some(ip) = ip_of(in_brackets(text)) {
+        return Some((ip, None));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    Some((ip_of(in_brackets(host))?, Some(port.parse().ok()?)))
+}
+
+fn in_brackets(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host)
+}
+
+/// In an IP address nothing has to be escaped.
+fn written(ip: Cow<'_, str>) -> Text<'_> {
+    match ip {
+        Cow::Borrowed(ip) => Text::Escaped(ip),
+        Cow::Owned(ip) => Text::from(ip),
+    }
+}
+
+fn own<'a>(text: Text<'_>) -> Text<'a> {
+    Text::from(text.plain().into_owned())
 }
 
 impl<'a> Endpoint<'a> {
-    /// The end that an address names: an IP address with or without a port, or else a name. Nothing when it says
-    /// nothing.
+    /// The end that an address names: an IP address with or without a port, or a list of them as proxies write it
+    /// (`X-Forwarded-For`: the client, and each proxy behind the one before), or else a name. Nothing when it says nothing.
     pub fn of_address(address: Text<'a>) -> Option<Self> {
         if !address.says_something() {
             return None;
         }
-        let plain = match &address {
-            Text::Escaped(inside) => *inside,
-            Text::Plain(Cow::Borrowed(plain)) => *plain,
-            Text::Plain(_) => return Some(Self { name: Some(address), ..Self::default() }),
+        let found = match &address {
+            Text::Escaped(plain) | Text::Plain(Cow::Borrowed(plain)) => Endpoint::of_ips(plain),
+            Text::Plain(Cow::Owned(plain)) => Endpoint::of_ips(plain).map(|end| Self {
+                ip: end.ip.map(own),
+                port: end.port,
+                via: end.via.into_iter().map(own).collect(),
+                ..Self::default()
+            }),
         };
-        if is_ip(plain) {
-            return Some(Self { ip: Some(address), ..Self::default() });
+        Some(found.unwrap_or_else(|| Self { name: Some(address), ..Self::default() }))
+    }
+
+    fn of_ips(text: &'a str) -> Option<Self> {
+        if let Some((ip, port)) = ip_and_port(text) {
+            return Some(Self { ip: Some(written(ip)), port, ..Self::default() });
         }
-        let (host, port) = plain.rsplit_once(':').unwrap_or((plain, ""));
-        let host = host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host);
-        match (is_ip(host), port.parse()) {
-            (true, Ok(port)) => Some(Self { ip: Some(Text::from(host)), port: Some(port), ..Self::default() }),
-            _ => Some(Self { name: Some(address), ..Self::default() }),
-        }
+        let (client, proxies) = text.split_once(',')?;
+        let (ip, port) = ip_and_port(client.trim())?;
+        let via: Option<Vec<Text<'a>>> =
+            proxies.split(',').map(|proxy| ip_and_port(proxy.trim()).map(|(ip, _)| written(ip))).collect();
+        Some(Self { ip: Some(written(ip)), port, via: via?, ..Self::default() })
     }
 
     /// Whether there is anything to write that OCSF takes for an endpoint.
@@ -46,28 +82,73 @@ impl<'a> Endpoint<'a> {
 mod tests {
     use super::*;
 
-    fn parts(address: &'static str) -> Option<(Option<String>, Option<u16>, Option<String>)> {
-        let plain = |text: Option<Text<'_>>| text.map(|text| text.plain().into_owned());
-        Endpoint::of_address(Text::from(address)).map(|end| (plain(end.ip), end.port, plain(end.name)))
+    type Parts = (Option<String>, Option<u16>, Vec<String>, Option<String>);
+
+    /// Address, port, proxies, name; the same whoever holds the text.
+    fn parts(address: &'static str) -> Option<Parts> {
+        let plain = |text: &Text<'_>| text.plain().into_owned();
+        let texts = [Text::from(address), Text::Escaped(address), Text::from(address.to_owned())];
+        let [first, second, third] = texts.map(|text| {
+            let end = Endpoint::of_address(text)?;
+            let via = end.via.iter().map(plain).collect();
+            Some((end.ip.as_ref().map(plain), end.port, via, end.name.as_ref().map(plain)))
+        });
+        assert!(first == second && second == third, "{address}");
+        first
     }
 
     #[test]
     fn an_address_is_read_with_or_without_a_port() {
-        let ip = |ip: &str, port| Some((Some(ip.to_owned()), port, None));
-        assert_eq!(parts("10.20.30.40"), ip("10.20.30.40", None));
-        assert_eq!(parts("10.20.30.40:5678"), ip("10.20.30.40", Some(5678)));
-        assert_eq!(parts("2001:db8::1"), ip("2001:db8::1", None));
-        assert_eq!(parts("[2001:db8::1]:443"), ip("2001:db8::1", Some(443)));
+        for (address, ip, port) in [
+            ("10.20.30.40", "10.20.30.40", None),
+            ("10.20.30.40:5678", "10.20.30.40", Some(5678)),
+            ("2001:db8::1", "2001:db8::1", None),
+            ("[2001:db8::1]:443", "2001:db8::1", Some(443)),
+            ("[2001:db8::1]", "2001:db8::1", None),
+            // One of version 4 in one of version 6.
+            ("::ffff:192.0.2.1", "192.0.2.1", None),
+            ("::FFFF:c000:201", "192.0.2.1", None),
+            ("0:0:0:0:0:ffff:192.0.2.1", "192.0.2.1", None),
+            ("0000:0000:0000:0000:0000:ffff:192.168.100.200", "192.168.100.200", None),
+            ("[::ffff:192.0.2.1]:443", "192.0.2.1", Some(443)),
+            ("::ffff:192.0.2.1:443", "192.0.2.1", Some(443)),
+            // Only that is one.
+            ("::192.0.2.1", "::192.0.2.1", None),
+            ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.1", None),
+        ] {
+            assert_eq!(parts(address), Some((Some(ip.to_owned()), port, vec![], None)), "{address}");
+        }
+    }
+
+    /// What proxies write: the client first, and each proxy behind the one that it heard of.
+    #[test]
+    fn of_a_list_the_first_is_the_client_and_the_others_are_on_the_way() {
+        for (address, ip, port, via) in [
+            ("198.51.100.7, 10.0.0.1", "198.51.100.7", None, &["10.0.0.1"][..]),
+            ("198.51.100.7,10.0.0.1 , 10.0.0.2", "198.51.100.7", None, &["10.0.0.1", "10.0.0.2"]),
+            ("[2001:db8::1]:443, ::ffff:10.0.0.1, 10.0.0.2:80", "2001:db8::1", Some(443), &["10.0.0.1", "10.0.0.2"]),
+        ] {
+            let via = via.iter().map(|ip| (*ip).to_owned()).collect();
+            assert_eq!(parts(address), Some((Some(ip.to_owned()), port, via, None)), "{address}");
+        }
     }
 
     #[test]
     fn what_is_no_address_is_a_name_and_what_says_nothing_is_none() {
-        let name = |name: &str| Some((None, None, Some(name.to_owned())));
-        assert_eq!(parts("gateway"), name("gateway"));
-        assert_eq!(parts("10.20.30.400"), name("10.20.30.400"));
-        let long = "0000:0000:0000:0000:0000:ffff:192.168.100.200";
-        assert_eq!(parts(long), name(long));
-        assert_eq!(parts("10.20.30.40:99999"), name("10.20.30.40:99999"));
+        for name in [
+            "gateway",
+            "10.20.30.400",
+            "0000:0000:0000:0000:0001:ffff:192.168.100.200",
+            "10.20.30.40:99999",
+            "fe80::1%eth0",
+            "unknown, 10.0.0.1",
+            "10.0.0.1, gateway",
+            "10.0.0.1,",
+            ",",
+            "[10.0.0.1",
+        ] {
+            assert_eq!(parts(name), Some((None, None, vec![], Some(name.to_owned()))), "{name}");
+        }
         assert_eq!(parts(""), None);
         assert_eq!(parts("-"), None);
     }

@@ -11,9 +11,8 @@ use crate::event::columns::Columns;
 use crate::event::filter::Filter;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
-use crate::event::secrets::write_masked;
 use crate::event::shorten::shorten;
-use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf};
+use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf, write_without};
 use crate::records::escaped::write_escaped;
 
 /// How events are written.
@@ -84,11 +83,20 @@ pub struct Options {
     pub ocsf_version: OcsfVersion,
     /// Whether a raw record stands in an envelope that says what and where it is. Default: false.
     pub envelope: bool,
+    /// Whether secrets are masked in a raw record, as they are in every other encoding. Default: false.
+    pub mask_secrets: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { raw_data: false, observables: true, labels: true, ocsf_version: OcsfVersion::V1_8, envelope: false }
+        Self {
+            raw_data: false,
+            observables: true,
+            labels: true,
+            ocsf_version: OcsfVersion::V1_8,
+            envelope: false,
+            mask_secrets: false,
+        }
     }
 }
 
@@ -192,6 +200,11 @@ impl Encoder {
         self.columns.is_some()
     }
 
+    /// Whether it writes records as their source wrote them, secrets and all.
+    pub const fn shows_source(&self) -> bool {
+        matches!(self.name, EncodingName::Raw) && !self.options.mask_secrets
+    }
+
     /// Whether a record is one line, however many events it gives.
     fn writes_records(&self) -> bool {
         matches!(self.name, EncodingName::Raw | EncodingName::Columns)
@@ -244,7 +257,7 @@ impl Encoder {
             (EncodingName::Ecs, _) => ecs::write(&mut out.bytes, event, seen, self.options),
             (EncodingName::Raw, _) if self.options.envelope => write_envelope(&mut out.bytes, event, seen, &head.uid),
             (EncodingName::Raw | EncodingName::Columns, _) => {
-                write_masked(&mut out.bytes, seen.record, &event.dropped, &[]);
+                write_without(&mut out.bytes, seen.record, &event.dropped);
             }
         }
         if let Some(most) = self.value_bytes_max {
@@ -267,7 +280,7 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &E
     text(out, "\"object\":", Some(&Text::Escaped(seen.origin.source)));
     int(out, "\"ordinal\":", i64::try_from(seen.ordinal).ok());
     let mut record = Vec::with_capacity(seen.record.len());
-    write_masked(&mut record, seen.record, &event.dropped, &[]);
+    write_without(&mut record, seen.record, &event.dropped);
     let text = String::from_utf8_lossy(&record);
     out.extend_from_slice(b"\"record\":\"");
     write_escaped(out, &text);
@@ -292,7 +305,7 @@ pub struct Seen<'a> {
 
 /// An event after the first of its record shows the record only up to so many bytes: else a record of many events would be
 /// shown as often as it is long.
-pub(crate) const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
+const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
 
 impl<'a> Seen<'a> {
     /// The record, where the event is to show it.

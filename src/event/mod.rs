@@ -10,6 +10,10 @@ mod class;
 
 mod columns;
 
+mod copy;
+
+mod dropped;
+
 mod ecs;
 
 mod encode;
@@ -30,9 +34,11 @@ pub(crate) mod moment;
 
 mod ocsf;
 
-mod secrets;
+mod pattern;
 
 mod shorten;
+
+mod status;
 
 mod text;
 
@@ -42,21 +48,24 @@ use std::borrow::Cow;
 
 use crate::notification::ObjectId;
 
-pub(crate) use address::is_ip;
 pub(crate) use attribute::Attribute;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use class::Severity;
 pub use class::{Activity, Class};
 pub use columns::{Column, Columns};
+pub(crate) use copy::Copies;
+pub(crate) use dropped::Dropped;
+pub(crate) use dropped::write_without;
 pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Seen};
-pub(crate) use encode::{Head, Mark, SHOWN_AGAIN_BYTES_MAX};
+pub(crate) use encode::{Head, Mark};
 pub(crate) use fields::{Fields, Key};
 pub(crate) use filter::{Conditions, Filter};
 pub use id::{EventId, Namespace, Scope};
 pub(crate) use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::Mapping;
 pub(crate) use mapping::{Role, Row, Rows, Slot};
-pub(crate) use secrets::{Mask, Secrets, is_secret, may_be_secret, write_masked};
+pub use status::Status;
+pub(crate) use status::http_status;
 pub(crate) use text::{Text, unescape};
 pub(crate) use value::Members;
 pub use value::Value;
@@ -107,11 +116,9 @@ pub struct Event<'a> {
     pub target: Target<'a>,
     /// The source's fields that have no other place.
     pub unmapped: Members<'a>,
-    /// Secrets of the record, and what is written in their place wherever the record itself is shown.
-    pub masks: Vec<Mask>,
-    /// Parts of the record that must not leave at all, not even where the record is written as it came: the same in each of
-    /// its events.
-    pub dropped: Vec<Mask>,
+    /// Parts of the record that must not leave at all, not even where the record is written as it came, in order: the same in
+    /// each of its events.
+    pub dropped: Vec<Dropped>,
 }
 
 impl<'a> Event<'a> {
@@ -120,14 +127,14 @@ impl<'a> Event<'a> {
         ocsf::fits(class, self)
     }
 
-    /// The record without its secrets and without what must not leave.
-    pub fn masked<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
-        if self.masks.is_empty() && self.dropped.is_empty() {
+    /// The record without what must not leave.
+    pub fn shown<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
+        if self.dropped.is_empty() {
             return Cow::Borrowed(record);
         }
-        let mut masked = Vec::with_capacity(record.len());
-        write_masked(&mut masked, record, &self.masks, &self.dropped);
-        Cow::Owned(masked)
+        let mut shown = Vec::with_capacity(record.len());
+        write_without(&mut shown, record, &self.dropped);
+        Cow::Owned(shown)
     }
 
     /// An event that says no more than what was done and when.
@@ -155,7 +162,6 @@ impl<'a> Event<'a> {
             http_response: None,
             target: Target::default(),
             unmapped: Members::new(),
-            masks: Vec::new(),
             dropped: Vec::new(),
         }
     }
@@ -168,14 +174,6 @@ pub struct Product {
     pub vendor: &'static str,
     /// `metadata.log_name`, such as `databricks.audit`.
     pub log_name: &'static str,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Status {
-    #[default]
-    Unknown,
-    Success,
-    Failure,
 }
 
 /// What is known of the record itself.
@@ -269,6 +267,8 @@ impl Group<'_> {
 pub struct Endpoint<'a> {
     /// An address that [`Endpoint::of_address`] or the family has checked.
     pub ip: Option<Text<'a>>,
+    /// The addresses of the proxies between, the client's nearest first: then the first address is what they were told.
+    pub via: Vec<Text<'a>>,
     pub port: Option<u16>,
     pub name: Option<Text<'a>>,
     pub hostname: Option<Text<'a>>,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::TimeZone;
 
 use crate::event::Json;
@@ -15,7 +16,7 @@ pub(crate) fn plausible(ms: i64) -> Option<i64> {
     PLAUSIBLE_MS.contains(&ms).then_some(ms)
 }
 
-/// A number, whole or not, a text of its digits, or an ISO 8601 date and time. A number counts seconds, milliseconds,
+/// A number, whole or not, a text of its digits, or a date and time as text. A number counts seconds, milliseconds,
 /// microseconds or nanoseconds since the epoch, by its size.
 pub(crate) fn of_json(json: Json<'_>) -> Option<i64> {
     match json {
@@ -25,17 +26,52 @@ pub(crate) fn of_json(json: Json<'_>) -> Option<i64> {
     }
 }
 
-/// A text of digits, or an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`).
+/// A text of digits, an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`, and before the
+/// offset), or one as programs show it to people.
 pub(crate) fn of_text(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Some(ms) = of_utc(text).or_else(|| of_number(text)) {
         return plausible(ms);
     }
-    let timestamp = text.parse::<Timestamp>().ok().or_else(|| {
-        let civil: DateTime = text.parse().ok()?;
-        civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
-    })?;
+    if text.len() > SHOWN_BYTES_MAX {
+        return None;
+    }
+    let timestamp = of_iso(text).or_else(|| of_iso(&with_joined_offset(text)?)).or_else(|| shown(text))?;
     plausible(timestamp.as_millisecond())
+}
+
+/// No time is shown in more.
+const SHOWN_BYTES_MAX: usize = 128;
+
+fn of_iso(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| in_utc(text.parse().ok()?))
+}
+
+fn in_utc(civil: DateTime) -> Option<Timestamp> {
+    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+/// `2021-09-20 17:20:00.391 +0000`, `.. UTC` or, as Go shows a time, `.. +0000 UTC`, as ISO 8601 has it.
+fn with_joined_offset(text: &str) -> Option<String> {
+    let bare = [" UTC", " GMT", " Z"].iter().find_map(|zone| text.strip_suffix(zone));
+    let (time, offset) = bare.unwrap_or(text).rsplit_once(' ').unwrap_or_default();
+    let joined = offset.starts_with(['+', '-']).then(|| [time, offset].concat());
+    joined.or_else(|| bare.map(|time| format!("{time}Z")))
+}
+
+/// As JavaScript shows a time, and headers of HTTP and mail (RFC 2822), `date`, C's `asctime`, and web servers.
+fn shown(text: &str) -> Option<Timestamp> {
+    const FORMS: [&str; 4] =
+        ["%a %b %d %Y %H:%M:%S GMT%z", "%a %b %d %H:%M:%S UTC %Y", "%a %b %d %H:%M:%S GMT %Y", "%a %b %d %H:%M:%S %Y"];
+    // JavaScript names the time zone behind all.
+    let text = text.strip_suffix(')').and_then(|open| open.rsplit_once(" (")).map_or(text, |(time, _)| time);
+    let of_form = |form: &&str| {
+        let read = strtime::parse(form, text).ok()?;
+        read.to_timestamp().ok().or_else(|| in_utc(read.to_datetime().ok()?))
+    };
+    let of_mail = || rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let of_web = || Timestamp::from_millisecond(of_web_log(text)?).ok();
+    FORMS.iter().find_map(of_form).or_else(of_mail).or_else(of_web)
 }
 
 /// `2024-01-15T08:30:00.123456Z`, as most sources write it.
@@ -174,6 +210,8 @@ const fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -192,6 +230,75 @@ mod tests {
             assert_eq!(of_json(json), Some(1_629_775_584_891), "{json:?}");
         }
         assert_eq!(of_date("2021-08-24"), Some(1_629_763_200_000));
+    }
+
+    /// What programs show: the same time in each.
+    #[test]
+    fn a_time_is_read_as_programs_show_it() {
+        for text in [
+            // JavaScript's `String(date)`, in London, Berlin and New York, and `date.toUTCString()`.
+            "Tue Aug 24 2021 03:26:24 GMT+0000 (Coordinated Universal Time)",
+            "Tue Aug 24 2021 05:26:24 GMT+0200 (Central European Summer Time)",
+            "Mon Aug 23 2021 23:26:24 GMT-0400 (Eastern Daylight Time)",
+            "Tue Aug 24 2021 03:26:24 GMT+0000 (UTC)",
+            "Tue Aug 24 2021 03:26:24 GMT+0000",
+            "Tue, 24 Aug 2021 03:26:24 GMT",
+            "Tue, 24 Aug 2021 05:26:24 +0200",
+            "24 Aug 2021 03:26:24 +0000",
+            // SQL, Python and Go.
+            "2021-08-24 03:26:24 UTC",
+            "2021-08-24T03:26:24 UTC",
+            "2021-08-24 03:26:24.000000 UTC",
+            "2021-08-24 03:26:24 GMT",
+            "2021-08-24 03:26:24 Z",
+            "2021-08-24 03:26:24 +0000 UTC",
+            "2021-08-24 05:26:24 +0200",
+            "2021-08-24 05:26:24.000000 +02:00",
+            "2021-08-24 05:26:24+02",
+            "2021-08-24 05:26:24 +02",
+            "2021-08-24T05:26:24+0200",
+            "2021-08-23 22:26:24 -0500",
+            // C's `asctime`, and `date`.
+            "Tue Aug 24 03:26:24 2021",
+            "Tue Aug 24 03:26:24 UTC 2021",
+            "24/Aug/2021:03:26:24 +0000",
+            "  2021-08-24 03:26:24 UTC ",
+        ] {
+            assert_eq!(of_text(text), Some(1_629_775_584_000), "{text}");
+            assert_eq!(of_json(Json::String(text)), Some(1_629_775_584_000), "{text}");
+        }
+        assert_eq!(of_text("Wed Sep 01 2021 03:26:24 GMT+0000 (Coordinated Universal Time)"), Some(1_630_466_784_000));
+        assert_eq!(of_text("Wed Sep  1 03:26:24 2021"), Some(1_630_466_784_000));
+        assert_eq!(of_text("2021-08-24 03:26:24.891 UTC"), Some(1_629_775_584_891));
+    }
+
+    #[test]
+    fn a_time_in_a_zone_that_has_no_offset_is_none() {
+        let long = format!("2021-08-24 03:26:24 UTC ({})", "x".repeat(200));
+        for text in [
+            "2021-08-24 03:26:24 CET",
+            "Tue Aug 24 03:26:24 CEST 2021",
+            "Tue Foo 24 2021 03:26:24 GMT+0000",
+            "Tue Aug 32 2021 03:26:24 GMT+0000",
+            "03:26:24 UTC",
+            "UTC",
+            " UTC",
+            "()",
+            "x (y)",
+            "2021-08-24 03:26:24 +x",
+            "2021-08-24 03:26:24 UTC UTC",
+            &long,
+        ] {
+            assert_eq!(of_text(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in "\\PC{0,60}", tail in "( UTC| \\+0000| GMT|\\)){0,3}") {
+            let _ = of_text(&format!("{text}{tail}"));
+            let _ = of_text(&format!("2021-08-24 03:26:24{tail}{text}"));
+        }
     }
 
     #[test]

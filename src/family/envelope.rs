@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::event::{Fault, Fields, Json, Members, Reader, Secrets, Text, Value, mend_surrogates};
+use crate::event::{Copies, Fault, Fields, Json, Members, Reader, Text, Value, mend_surrogates};
 
 /// What shippers call a line, as text or read as JSON.
 const LINES: [&str; 20] = [
@@ -113,20 +113,17 @@ impl Sought<'_> {
 pub(super) struct Opened<'a> {
     pub(super) line: String,
     pub(super) around: Members<'a>,
-    /// What was beside it holds secrets.
-    pub(super) hides: bool,
 }
 
-/// Opens an envelope that holds that line, and no other. `text` is the envelope, and `value` is read from it.
-pub(super) fn opened<'a, 't>(text: &'t str, value: Json<'t>, line: String) -> Opened<'a> {
-    let mut secrets = Secrets::of(text);
-    let around = match beside("", value, &line, &mut secrets, CONTAINERS_MAX) {
+/// Opens an envelope that holds that line, and no other.
+pub(super) fn opened<'a>(value: Json<'_>, line: String) -> Opened<'a> {
+    let around = match beside(value, &line, CONTAINERS_MAX) {
         Some(Value::Object(members)) if !members.is_empty() => {
             vec![(Text::from("envelope"), Value::Object(members))]
         }
         _ => Members::new(),
     };
-    Opened { line, around, hides: !secrets.masks.is_empty() }
+    Opened { line, around }
 }
 
 /// The first record in a line that is none: one of the objects in it, one of the strings of an envelope, or one of its
@@ -250,14 +247,14 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A value without the line, and without what held nothing else.
-fn beside<'a, 't>(name: &str, value: Json<'t>, line: &str, secrets: &mut Secrets<'t>, depth: u8) -> Option<Value<'a>> {
+fn beside<'a>(value: Json<'_>, line: &str, depth: u8) -> Option<Value<'a>> {
     match value {
         Json::String(inside) if is_told_by(without_line_end(&Text::Escaped(inside).plain()), line) => None,
         Json::Object(whole) if whole == line => None,
         Json::Object(whole) if depth > 0 => {
             let fields = Fields::read(&mut Reader::new(whole)).ok()?;
             let kept = fields.iter().filter_map(|field| {
-                let value = beside(&field.key, field.value, line, secrets, depth - 1)?;
+                let value = beside(field.value, line, depth - 1)?;
                 Some((Text::from(field.key.clone().into_owned()), value))
             });
             Some(Value::Object(kept.collect()))
@@ -265,14 +262,14 @@ fn beside<'a, 't>(name: &str, value: Json<'t>, line: &str, secrets: &mut Secrets
         Json::Array(whole) if depth > 0 => {
             let mut kept = Vec::new();
             let read = Reader::new(whole).array(|reader| {
-                kept.extend(beside(name, reader.value()?, line, secrets, depth - 1));
+                kept.extend(beside(reader.value()?, line, depth - 1));
                 Ok(())
             });
             read.ok().map(|()| Value::List(kept))
         }
         value => {
             let mut out = Vec::new();
-            secrets.copy(name, value).write(&mut out);
+            Copies::default().copy(value).write(&mut out);
             Some(Value::Json(Cow::Owned(String::from_utf8(out).ok()?)))
         }
     }

@@ -1,7 +1,5 @@
 //! The kinds of log: how each is named, framed, grown and decoded.
 
-mod address;
-
 mod container;
 
 mod databricks;
@@ -24,12 +22,13 @@ mod s3_access;
 
 mod settings;
 
-mod sql;
+mod shallow;
 
 mod ydb;
 
 use crate::delta::{Growth, RecordHash};
 use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Seen, Text};
+use crate::mask;
 use crate::notification::ObjectId;
 use crate::records::{Around, Framing, Record};
 use crate::users::{LookedUp, Lookup};
@@ -40,7 +39,7 @@ use envelope::Sought;
 pub(crate) use partitions::Partitions;
 pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
-pub use settings::Settings;
+pub use settings::{S3aPrincipal, Settings};
 
 /// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
 #[derive(Debug)]
@@ -115,6 +114,21 @@ pub fn named(name: &str) -> Option<&'static Family> {
     ALL.iter().find(|family| family.name == name)
 }
 
+/// How much of one record is told, whatever its writer made of it. Past it, one further event says that what follows of the
+/// record is left out, by the label `incomplete`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordBudget {
+    pub events_max: u32,
+    /// For each encoding.
+    pub output_bytes_max: usize,
+}
+
+impl Default for RecordBudget {
+    fn default() -> Self {
+        Self { events_max: 10_000, output_bytes_max: 64 << 20 }
+    }
+}
+
 /// What is known around the records of one object. Built once per object.
 #[derive(Debug)]
 pub struct Context<'a> {
@@ -129,6 +143,7 @@ pub struct Context<'a> {
     pub rows: Option<&'static Rows>,
     /// What the feed says of how its records are read.
     pub settings: &'a Settings,
+    pub budget: RecordBudget,
     /// What of its records shall not leave.
     pub redaction: Option<&'a Redaction>,
     /// Who the users of the records are; nothing where nobody wants to know.
@@ -154,6 +169,7 @@ impl<'a> Context<'a> {
             feed,
             rows: Mapping::built_in().family(family.name),
             settings: Settings::none(),
+            budget: RecordBudget::default(),
             redaction: None,
             users: None,
             source: Text::from(object.to_string()).into_escaped(),
@@ -163,6 +179,10 @@ impl<'a> Context<'a> {
 
     pub fn with_settings(self, settings: &'a Settings) -> Self {
         Self { settings, ..self }
+    }
+
+    pub fn with_budget(self, budget: RecordBudget) -> Self {
+        Self { budget, ..self }
     }
 
     pub fn with_redaction(self, redaction: Option<&'a Redaction>) -> Self {
@@ -296,7 +316,13 @@ fn encode_parts(
     encoded
 }
 
-/// Decodes a record that is alone in its line.
+/// Whether a record gives events, which says that it was written to its end.
+pub(crate) fn is_whole(context: &Context<'_>, record: &Record<'_>) -> bool {
+    let decodes = |record: &Record<'_>| (context.family.decode)(context, record, &mut |_| {}).is_ok();
+    decodes(record) || shallow::shallow(record.bytes).is_some_and(|bytes| decodes(&Record::new(record.ordinal, &bytes)))
+}
+
+/// Decodes a record that is alone in its line. One that is nested too deep is told without what lies too deep.
 fn encode_one(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -305,23 +331,105 @@ fn encode_one(
     encoders: &[Encoder],
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
+    let refusal = match encode_read(context, record, None, (hash, occurrence), encoders, out) {
+        Ok(events) => return Ok(events),
+        Err(refusal) => refusal,
+    };
+    let shallow = shallow::shallow(record.bytes).ok_or(refusal)?;
+    let read = Record { text: std::str::from_utf8(&shallow).ok(), bytes: &shallow, ..*record };
+    encode_read(context, &read, Some(record.bytes), (hash, occurrence), encoders, out)
+}
+
+/// Decodes a record as it is to be read. `whole` is what its source wrote, where that is more.
+fn encode_read(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    whole: Option<&[u8]>,
+    (hash, occurrence): (&RecordHash, u64),
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
     let redacted = match context.redaction {
         Some(redaction) => (context.family.redact)(context, record, redaction)?,
         None => None,
     };
-    let redacted = redacted.as_ref().map(|bytes| Record::new(record.ordinal, bytes));
+    let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
     let record = redacted.as_ref().unwrap_or(record);
+    // What was redacted may lie too deep as well.
+    let source = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
+    let masked = if encoders.iter().all(Encoder::shows_source) { None } else { masked(context, record.bytes) };
+    let pass = Pass { is_meant: |_| true, source, is_whole: whole.is_none() };
+    let name = (hash, occurrence);
+    let Some(masked) = masked else { return encode_pass(pass, context, record, name, encoders, out) };
+    let text = std::str::from_utf8(&masked).ok();
+    let masked = Record { bytes: &masked, text, unmasked: Some(record.bytes), ..*record };
+    let shows_less: Meant = |encoder| !encoder.shows_source();
+    let events = encode_pass(Pass { is_meant: shows_less, ..pass }, context, &masked, name, encoders, out)?;
+    if encoders.iter().any(Encoder::shows_source) {
+        let pass = Pass { is_meant: Encoder::shows_source, ..pass };
+        encode_pass(pass, context, record, name, encoders, out)
+            .inspect_err(|_| take_back(shows_less, encoders, out))?;
+    }
+    Ok(events)
+}
+
+/// A record without its secrets; nothing when it has none. What a container's runtime cut in pieces is then in one.
+fn masked(context: &Context<'_>, record: &[u8]) -> Option<Vec<u8>> {
+    let whole = context
+        .family
+        .sought
+        .and_then(|sought| container::in_one(record, &sought.with(&context.settings.line_members)));
+    match whole {
+        None => mask::masked(record),
+        Some(whole) => mask::masked(&whole.bytes).or(whole.is_mixed.then_some(whole.bytes)),
+    }
+}
+
+/// Which encoders are meant.
+type Meant = fn(&Encoder) -> bool;
+
+/// One decoding of a record, for some of the encoders.
+#[derive(Clone, Copy)]
+struct Pass<'r> {
+    is_meant: Meant,
+    /// The record as its source wrote it.
+    source: &'r [u8],
+    /// The record is read as its source wrote it, to its depth.
+    is_whole: bool,
+}
+
+/// Decodes a record and appends its events to the outputs of the encoders that are meant, or nothing.
+fn encode_pass(
+    pass: Pass<'_>,
+    context: &Context<'_>,
+    record: &Record<'_>,
+    (hash, occurrence): (&RecordHash, u64),
+    encoders: &[Encoder],
+    out: &mut [Encoded],
+) -> Result<u32, Refusal> {
+    let Pass { is_meant, source, is_whole } = pass;
     let origin = context.origin();
     let mut index = 0;
+    let mut is_spent = false;
     let mut parsed = Ok(String::new());
     let decoded = (context.family.decode)(context, record, &mut |event| {
-        if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
-            parsed = masked_parsed(context, record, event);
+        if is_spent {
+            return;
         }
+        let RecordBudget { events_max, output_bytes_max } = context.budget;
+        let meant = encoders.iter().zip(out.iter()).filter(|(encoder, _)| is_meant(encoder));
+        let written = meant.map(|(_, encoded)| encoded.bytes_since(encoded.record)).max();
+        is_spent = index > 0 && (index >= events_max || written > Some(output_bytes_max));
+        let incomplete = (is_spent || !is_whole).then(|| incomplete(event));
+        if index == 0 && encoders.iter().any(Encoder::reads_parsed) {
+            parsed = parsed_without_dropped(context, record, event);
+        }
+        let event = incomplete.as_ref().unwrap_or(event);
         let parsed = parsed.as_deref().unwrap_or_default();
         let id = context.namespace.event(hash, occurrence, index);
-        let seen = Seen { origin, record: record.bytes, parsed, ordinal: record.ordinal, id, index };
-        for (encoder, encoded) in encoders.iter().zip(out.iter_mut()) {
+        for (encoder, encoded) in encoders.iter().zip(out.iter_mut()).filter(|(encoder, _)| is_meant(encoder)) {
+            let shown = if encoder.shows_source() { source } else { record.bytes };
+            let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index };
             encoder.encode(event, &seen, encoded);
         }
         index += 1;
@@ -333,15 +441,29 @@ fn encode_one(
         Err(refusal) => refusal,
     };
     if index > 0 {
-        out.iter_mut().for_each(Encoded::without_record);
+        take_back(is_meant, encoders, out);
     }
     Err(refused)
 }
 
-/// The record as its source names it, without its secrets.
-fn masked_parsed(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
-    let masked = event.masked(record.bytes);
+/// Takes the last record's events back from the outputs of the encoders that are meant.
+fn take_back(is_meant: Meant, encoders: &[Encoder], out: &mut [Encoded]) {
+    let meant = encoders.iter().zip(out).filter(|(encoder, _)| is_meant(encoder));
+    meant.for_each(|(_, encoded)| encoded.without_record());
+}
+
+/// The event of a record of which more is left than its events tell.
+fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
+    let mut incomplete = event.clone();
+    incomplete.metadata.labels.push("incomplete");
+    incomplete.metadata.is_truncated = true;
+    incomplete
+}
+
+/// The record as its source names it, without what must not leave.
+fn parsed_without_dropped(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
+    let shown = event.shown(record.bytes);
     let mut out = Vec::new();
-    (context.family.parsed)(context, &Record::new(record.ordinal, &masked), &mut out)?;
+    (context.family.parsed)(context, &Record::new(record.ordinal, &shown), &mut out)?;
     String::from_utf8(out).map_err(|_| Refusal::new("the record is no UTF-8"))
 }

@@ -17,9 +17,27 @@ pub struct Settings {
     /// `s3_access`: names of attributes that applications add to the S3A referrer, so that they are told from what a path
     /// holds. Default: none.
     pub s3a_attributes: Vec<String>,
+    /// `s3_access`: what the principal of the S3A referrer, which any client can set, may name. Default: `unmapped`.
+    pub s3a_principal: S3aPrincipal,
 }
 
-static NONE: Settings = Settings { line_members: Vec::new(), s3a_drop: Vec::new(), s3a_attributes: Vec::new() };
+/// Where the principal goes that a client names in the S3A referrer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum S3aPrincipal {
+    /// To `unmapped.s3a.pr`, and nowhere else.
+    #[default]
+    Unmapped,
+    /// To the name of an assumed role's user as well, with the label `claimed_user`.
+    Claimed,
+}
+
+static NONE: Settings = Settings {
+    line_members: Vec::new(),
+    s3a_drop: Vec::new(),
+    s3a_attributes: Vec::new(),
+    s3a_principal: S3aPrincipal::Unmapped,
+};
 
 impl Settings {
     /// Nothing is said.

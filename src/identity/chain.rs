@@ -8,6 +8,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
+use crate::identity::endpoint::EncryptedOnly;
 use crate::identity::fault::{Fault, Remedy, chained};
 use crate::identity::{IdentityError, RoleConfig, Step};
 
@@ -136,6 +137,9 @@ fn sts(identity: &str, role: &RoleConfig, aws: &SdkConfig) -> Result<aws_sdk_sts
     if let Some(endpoint_url) = &role.endpoint_url {
         sts = sts.endpoint_url(endpoint_url);
     }
+    if !role.allow_plain_http {
+        sts = sts.interceptor(EncryptedOnly);
+    }
     Ok(sts.build())
 }
 
@@ -173,6 +177,7 @@ mod tests {
             session_policy: None,
             region: None,
             endpoint_url: None,
+            allow_plain_http: false,
         }
     }
 

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::identity::IdentityError;
+use crate::identity::endpoint::EndpointError;
 
 /// No reason is longer, in bytes.
 const REASON_BYTES_MAX: usize = 800;
@@ -197,15 +198,18 @@ impl Fault {
     {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = error.code().unwrap_or_default().to_owned();
+        let is_unencrypted = cause::<EndpointError>(error).is_some();
         let remedy = match error {
             SdkError::ServiceError(_) => remedy_for(status, &code),
             SdkError::ConstructionFailure(_) => identity_remedy(error).unwrap_or(Remedy::Person),
+            _ if is_unencrypted => Remedy::Person,
             _ => identity_remedy(error).unwrap_or(Remedy::Wait),
         };
         let kind = match error {
             _ if cause::<IdentityError>(error).is_some() => FaultKind::NoCredentials,
             SdkError::ServiceError(_) => FaultKind::of_answer(status, &code, error.message().unwrap_or_default()),
             SdkError::ConstructionFailure(_) => FaultKind::Misconfigured,
+            _ if is_unencrypted => FaultKind::Misconfigured,
             SdkError::TimeoutError(_) => FaultKind::Timeout,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => FaultKind::Timeout,
             SdkError::DispatchFailure(_) => FaultKind::Unreachable,

@@ -1,5 +1,7 @@
 //! Who we are to AWS: yields credentials that stay fresh.
 
+pub(crate) mod endpoint;
+
 pub(crate) mod fault;
 
 mod chain;
@@ -48,6 +50,9 @@ pub struct RoleConfig {
     pub region: Option<String>,
     /// Another STS endpoint.
     pub endpoint_url: Option<String>,
+    /// Whether STS may be asked without TLS where it is not on this machine. Default: false.
+    #[serde(default)]
+    pub allow_plain_http: bool,
 }
 
 impl fmt::Debug for RoleConfig {

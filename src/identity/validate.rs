@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::identity::{Config, RoleConfig};
+use crate::identity::{Config, RoleConfig, endpoint};
 
 /// STS refuses shorter sessions (API reference of `AssumeRole`, as are the limits below).
 const DURATION_MIN: Duration = Duration::from_secs(900);
@@ -67,11 +67,8 @@ impl RoleConfig {
         if self.region.as_deref().is_some_and(|region| !within(region, 2, 64, "-")) {
             return Some(("region", "expected a region such as `eu-central-1`".to_owned()));
         }
-        let http = |url: &str| url.starts_with("https://") || url.starts_with("http://");
-        if self.endpoint_url.as_deref().is_some_and(|url| !http(url)) {
-            return Some(("endpoint_url", "expected a URL beginning with `https://` or `http://`".to_owned()));
-        }
-        None
+        let url = self.endpoint_url.as_deref()?;
+        endpoint::check(url, self.allow_plain_http).err().map(|error| ("endpoint_url", error.to_string()))
     }
 }
 
@@ -140,6 +137,7 @@ mod tests {
             session_policy: None,
             region: None,
             endpoint_url: None,
+            allow_plain_http: false,
         }
     }
 

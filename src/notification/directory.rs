@@ -1,11 +1,12 @@
 //! Changes from a local directory laid out like a bucket: what a walk finds, and what one path stands for.
 
+mod beneath;
 mod calls;
 
 #[cfg(test)]
 pub(crate) mod hung;
 
-use std::fs::{self, Metadata};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::identity::fault::FaultKind;
+use crate::notification::directory::beneath::{list, locate, reopen};
 use crate::notification::directory::calls::Calls;
 use crate::notification::scan::{Found, ScanError};
 use crate::notification::{ObjectChange, ObjectId};
@@ -95,17 +97,6 @@ impl Directory {
         Ok(self.root.join(key))
     }
 
-    /// Gives back a path whose links are resolved, if it is inside.
-    ///
-    /// # Errors
-    /// `PermissionDenied` where a link led out of the directory.
-    fn inside(&self, resolved: PathBuf) -> io::Result<PathBuf> {
-        if resolved.starts_with(&self.root) {
-            return Ok(resolved);
-        }
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the directory"))
-    }
-
     /// What a path (absolute, or below the root) stands for, if it is a file now. For a watcher's reports.
     ///
     /// # Errors
@@ -129,32 +120,47 @@ impl Directory {
         Walk { directory: self.clone(), open: Vec::new(), begun: false }
     }
 
-    /// The path that a key leads to, links resolved. Blocks.
+    /// Opens the file that a key leads to, which may be by links that stay inside. Blocks.
     ///
     /// # Errors
-    /// `PermissionDenied` where it leads out of the directory.
-    pub(crate) fn resolved(&self, key: &str) -> io::Result<PathBuf> {
-        self.inside(self.spelled(key)?.canonicalize()?)
+    /// `PermissionDenied` where it leads out of the directory; `InvalidInput` where it leads to what is no file.
+    pub(crate) fn open_file(&self, key: &str) -> io::Result<(File, Metadata)> {
+        let (located, metadata) = self.target(key)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        Ok((reopen(&located)?, metadata))
+    }
+
+    /// What a key leads to, be it no file.
+    fn target(&self, key: &str) -> io::Result<(File, Metadata)> {
+        let resolved = self.spelled(key)?.canonicalize()?;
+        let below = resolved
+            .strip_prefix(&self.root)
+            .map_err(|_| io::Error::new(io::ErrorKind::PermissionDenied, "a link leads out of the directory"))?;
+        let located = locate(&self.root, below)?;
+        let metadata = located.metadata()?;
+        Ok((located, metadata))
     }
 
     /// `None` for what is neither a file nor a link, and for what is gone by now.
     fn at(&self, below: &Path) -> Option<Found> {
-        let path = self.root.join(below);
-        let unreadable = |reason: String| Some(Found::Unreadable { place: path.display().to_string(), reason });
+        let place = || self.root.join(below).display().to_string();
+        let unreadable = |reason: String| Some(Found::Unreadable { place: place(), reason });
         let Some(key) = below.to_str() else {
             return unreadable("its name is not UTF-8".to_owned());
         };
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_symlink() => match self.resolved(key).and_then(fs::metadata) {
-                Ok(target) if target.is_dir() => return unreadable("links to directories are not followed".to_owned()),
-                Ok(target) => target,
+        let metadata = match locate(&self.root, below).and_then(|located| located.metadata()) {
+            Ok(metadata) if metadata.is_symlink() => match self.target(key) {
+                Ok((_, target)) if target.is_dir() => {
+                    return unreadable("links to directories are not followed".to_owned());
+                }
+                Ok((_, target)) => target,
                 Err(error) => return unreadable(error.to_string()),
             },
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                return Some(Found::Refused { place: path.display().to_string(), reason: error.to_string() });
-            }
+            Err(error) => return Some(Found::Refused { place: place(), reason: error.to_string() }),
         };
         metadata.is_file().then(|| {
             Found::Object(ObjectChange {
@@ -237,20 +243,19 @@ impl Walk {
 
     /// A folder's entries, last key first, and what kept some of them out.
     fn entries(&self, below: &Path, steps: &Steps) -> io::Result<(Vec<Entry>, Option<Found>)> {
-        let place = self.directory.root.join(below);
         let mut entries = Vec::new();
         let mut problem = None;
-        for entry in fs::read_dir(&place)? {
+        list(&self.directory.root, below, |name, is_directory| {
             steps.step();
             if entries.len() == ENTRIES_MAX {
+                let place = self.directory.root.join(below).display().to_string();
                 let reason = format!("more than {ENTRIES_MAX} entries; the rest is left out");
-                problem = Some(Found::Refused { place: place.display().to_string(), reason });
-                break;
+                problem = Some(Found::Refused { place, reason });
+                return false;
             }
-            let entry = entry?;
-            let is_directory = entry.file_type()?.is_dir();
-            entries.push(Entry { path: below.join(entry.file_name()), is_directory });
-        }
+            entries.push(Entry { path: below.join(name), is_directory });
+            true
+        })?;
         entries.sort_by_cached_key(|entry| std::cmp::Reverse(entry.order()));
         Ok((entries, problem))
     }
@@ -291,6 +296,7 @@ pub(crate) fn arrived_ms(metadata: &Metadata) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::fs;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
@@ -360,9 +366,12 @@ mod tests {
             ]
         );
         for key in ["a-out", "b-out/secret", "../secret", "/etc/passwd", "real/../../x", "", "real//f", "."] {
-            assert!(directory.resolved(key).is_err(), "{key}");
+            assert!(directory.open_file(key).is_err(), "{key}");
         }
-        assert!(directory.resolved("real/f").is_ok());
+        for key in ["real/f", "c-in", "d-folder/f"] {
+            let (mut file, _) = directory.open_file(key).unwrap();
+            assert_eq!(io::read_to_string(&mut file).unwrap(), "real/f", "{key}");
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,8 @@ use crate::notification::{ObjectChange, ObjectId, key};
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
 /// S3's own limit of a key, decoded.
 const KEY_BYTES_MAX: usize = 1024;
+/// What S3's own notifications name as their source.
+const S3_ITSELF: &str = "aws:s3";
 /// No error or disposition repeats more of a body.
 const EXCERPT_BYTES_MAX: usize = 200;
 
@@ -60,6 +62,9 @@ pub enum ParseError {
     TooLong { bytes: usize },
     #[error("message is not the JSON of a notification: {reason}")]
     NotJson { reason: String },
+    /// It may be as expected otherwise.
+    #[error("message is from {sender:?}, which is not among the queue's `topics`")]
+    Foreign { sender: String },
     #[error("message is JSON, but of no known shape (S3, SNS, EventBridge); it begins with {begins:?}")]
     UnknownShape { begins: String },
     #[error("notification {index} lacks {member}, or it is not as expected")]
@@ -71,17 +76,41 @@ pub enum ParseError {
 /// Understands a message's body: all notifications in it, in their order, at least one.
 ///
 /// Raw S3 events, the same wrapped by SNS (once), and EventBridge's are told apart by their form. Unknown members are
-/// ignored.
+/// ignored. Where there are `topics`, the message must name one of them as its sender; of what SNS wraps that is the topic.
 ///
 /// # Errors
 /// The whole body is of no use. A single notification that is of no use is a `Notice::Malformed` among the others.
-pub fn parse(body: &str) -> Result<Vec<Notice>, ParseError> {
+pub fn parse(body: &str, topics: Option<&[String]>) -> Result<Vec<Notice>, ParseError> {
     let outer = shape(body)?;
-    if let (Some(message), true) = (&outer.message, outer.kind.is_some() || outer.topic_arn.is_some()) {
-        let inner = shape(message)?;
-        return inner.notices().ok_or_else(|| unknown(message));
+    let wrapped = outer.message.as_deref().filter(|_| outer.kind.is_some() || outer.topic_arn.is_some());
+    let sender = match wrapped {
+        Some(_) => outer.topic_arn.clone().unwrap_or_default(),
+        None if outer.detail_type.is_some() => outer.source().unwrap_or_default(),
+        None => S3_ITSELF.into(),
+    };
+    if topics.is_some_and(|topics| !topics.iter().any(|topic| **topic == *sender)) {
+        return Err(ParseError::Foreign { sender: excerpt(&sender) });
     }
-    outer.notices().ok_or_else(|| unknown(body))
+    match wrapped {
+        Some(message) => shape(message)?.notices().ok_or_else(|| unknown(message)),
+        None => outer.notices().ok_or_else(|| unknown(body)),
+    }
+}
+
+/// Why an entry of `topics` can name no sender, if so.
+pub(crate) fn topic_fault(topic: &str) -> Option<&'static str> {
+    let is_topic = match topic.split(':').collect::<Vec<_>>()[..] {
+        ["arn", partition, "sns", region, account, name] => {
+            partition.starts_with("aws") && !region.is_empty() && !account.is_empty() && !name.is_empty()
+        }
+        _ => false,
+    };
+    let is_source = |char: char| char.is_ascii_alphanumeric() || "._-/".contains(char);
+    let is_known = topic == S3_ITSELF || is_topic || !topic.is_empty() && topic.chars().all(is_source);
+    (!is_known).then_some(
+        "expected a topic's ARN such as \"arn:aws:sns:eu-central-1:111122223333:logs\", a source of EventBridge such as \
+         \"aws.s3\", or \"aws:s3\" for S3 itself",
+    )
 }
 
 /// The members by which the shapes differ.
@@ -102,6 +131,8 @@ struct Shape<'a> {
     detail_type: Option<Cow<'a, str>>,
     #[serde(borrow)]
     detail: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
     #[serde(borrow)]
     account: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -130,6 +161,11 @@ impl Shape<'_> {
         }
         let event = self.event.as_deref()?;
         Some(vec![if event == "s3:TestEvent" { Notice::Ignored(Disposition::TestEvent) } else { other(event) }])
+    }
+
+    /// What EventBridge was given the event by.
+    fn source(&self) -> Option<Cow<'_, str>> {
+        serde_json::from_str(self.source?.get()).ok()
     }
 
     fn bridged(&self, detail_type: &str) -> Result<Notice, ParseError> {
@@ -408,7 +444,7 @@ mod tests {
     }
 
     fn only(body: &str) -> Notice {
-        let mut notices = parse(body).unwrap();
+        let mut notices = parse(body, None).unwrap();
         assert_eq!(notices.len(), 1, "{notices:?}");
         notices.remove(0)
     }
@@ -442,6 +478,53 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_taken_from_the_topics_that_are_listed_alone() {
+        let raw = raw_body("ObjectCreated:Put", "a.json", 12);
+        let bridged = bridged_body("Object Created", "a.json", 12);
+        let unnamed = json!({ "Type": "Notification", "Message": raw }).to_string();
+        let test = json!({ "Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "logs" }).to_string();
+        let (topic, source, s3) = ("arn:aws:sns:eu-central-1:1:t", "aws.s3", "aws:s3");
+        for (body, sender) in [
+            (&raw, s3),
+            (&test, s3),
+            (&bridged, source),
+            (&wrapped(&raw), topic),
+            // The topic answers for what it carries.
+            (&wrapped(&bridged), topic),
+            (&unnamed, ""),
+        ] {
+            for listed in [topic, source, s3, "arn:aws:sns:eu-central-1:1:t2", "AWS.S3"] {
+                let told = parse(body, Some(&[listed.to_owned()]));
+                if listed == sender {
+                    assert_eq!(told.unwrap().len(), 1, "{body}");
+                } else {
+                    assert_eq!(told.unwrap_err(), ParseError::Foreign { sender: sender.to_owned() }, "{body}");
+                }
+            }
+            assert!(parse(body, None).is_ok());
+            assert!(parse(body, Some(&[])).is_err());
+        }
+    }
+
+    #[test]
+    fn an_entry_of_topics_is_one_that_a_message_can_name() {
+        for topic in
+            ["arn:aws:sns:eu-central-1:1:t", "arn:aws-cn:sns:cn-north-1:1:t.fifo", "aws.s3", "com.acme/x", "aws:s3"]
+        {
+            assert_eq!(topic_fault(topic), None, "{topic}");
+        }
+        for wrong in [
+            "",
+            "arn:aws:sqs:eu-central-1:1:q",
+            "arn:aws:sns:eu-central-1:1",
+            "s3 notifications",
+            "arn:aws:sns:r:1:*:s",
+        ] {
+            assert!(topic_fault(wrong).is_some(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_spelling_of_a_key_names_one_object() {
         let object = ObjectId::new("logs", "workspaceId=1/date=2024-05-06/a b:c+d.json");
         for encoded in [
@@ -466,7 +549,7 @@ mod tests {
             record("ObjectCreated:Put", "", 1),
             record("ObjectCreated:Put", &"k".repeat(1025), 1),
         ]});
-        let notices = parse(&body.to_string()).unwrap();
+        let notices = parse(&body.to_string(), None).unwrap();
         let told: Vec<String> = notices
             .iter()
             .map(|notice| match notice {
@@ -576,7 +659,7 @@ mod tests {
     fn all_records_are_taken_in_order() {
         let names: Vec<String> = (0..25).map(|at| format!("o{at:02}")).collect();
         let records: Vec<_> = names.iter().map(|name| record("ObjectCreated:Put", name, 1)).collect();
-        let notices = parse(&json!({ "Records": records }).to_string()).unwrap();
+        let notices = parse(&json!({ "Records": records }).to_string(), None).unwrap();
         let told: Vec<String> = notices
             .into_iter()
             .map(|notice| match notice {
@@ -627,11 +710,11 @@ mod tests {
             format!("{{\"Records\":{deep}}}"),
             "x".repeat(BODY_BYTES_MAX + 1),
         ] {
-            if let Ok(notices) = parse(&body) {
+            if let Ok(notices) = parse(&body, None) {
                 assert!(notices.iter().all(|notice| matches!(notice, Notice::Malformed(_))), "{notices:?}");
                 continue;
             }
-            let told = parse(&body).unwrap_err().to_string();
+            let told = parse(&body, None).unwrap_err().to_string();
             assert!(told.len() < 400, "{told}");
         }
     }

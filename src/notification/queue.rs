@@ -119,6 +119,12 @@ pub struct Config {
     pub region: Option<String>,
     /// Another SQS endpoint.
     pub endpoint_url: Option<String>,
+    /// Whether SQS may be asked without TLS where it is not on this machine. Default: false.
+    #[serde(default)]
+    pub allow_plain_http: bool,
+    /// Whose messages are taken: SNS topics by ARN, EventBridge sources such as `aws.s3`, and `aws:s3` for S3 itself. Those of
+    /// others are quarantined. Default: everybody's who may send to the queue.
+    pub topics: Option<Vec<String>>,
     /// Who reads the queue: an `[identity.<name>]`. Default: the default chain.
     pub identity: Option<String>,
     /// How many long polls are under way at once (1 to 16). Default: 2.
@@ -144,6 +150,8 @@ impl Default for Config {
             name: None,
             region: None,
             endpoint_url: None,
+            allow_plain_http: false,
+            topics: None,
             identity: None,
             receivers: default_receivers(),
             visibility_secs: default_visibility_secs(),

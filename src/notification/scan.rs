@@ -7,6 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{EncodingType, ObjectStorageClass, OptionalObjectAttributes};
 
 use crate::identity::Identity;
+use crate::identity::endpoint::EncryptedOnly;
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::key::{decode_key, is_folder_marker};
 use crate::notification::{ObjectChange, ObjectId};
@@ -16,6 +17,8 @@ use crate::notification::{ObjectChange, ObjectId};
 pub struct Access {
     pub region: Option<String>,
     pub endpoint_url: Option<String>,
+    /// Whether requests may go to another machine without TLS.
+    pub allow_plain_http: bool,
     pub path_style: bool,
     /// The account that must own the bucket; sent with every request.
     pub expected_bucket_owner: Option<String>,
@@ -101,6 +104,9 @@ impl S3Client {
             .use_arn_region(true);
         if let Some(endpoint_url) = &access.endpoint_url {
             s3 = s3.endpoint_url(endpoint_url);
+        }
+        if !access.allow_plain_http {
+            s3 = s3.interceptor(EncryptedOnly);
         }
         Ok(Self {
             sdk: Client::from_conf(s3.build()),
@@ -343,6 +349,14 @@ mod tests {
         let identity = Identity::invented_within(Duration::from_millis(100));
         let page = S3Client::open(&access, &identity).unwrap().list("logs", "", None).next_page().await;
         assert!(matches!(page, Err(ScanError::Unavailable { kind: FaultKind::Timeout, .. })), "{page:?}");
+    }
+
+    #[tokio::test]
+    async fn no_request_goes_to_another_machine_in_the_clear() {
+        // Nobody is asked at this address of RFC 5737, so that nothing is waited for.
+        let page = client("http://192.0.2.1:9".to_owned()).list("logs", "", None).next_page().await;
+        let Err(ScanError::Denied { kind: FaultKind::Misconfigured, reason, .. }) = page else { panic!("{page:?}") };
+        assert!(reason.contains("allow_plain_http"), "{reason}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use aws_sdk_sqs::types::{
 use serde::Deserialize;
 
 use crate::identity::Identity;
+use crate::identity::endpoint::EncryptedOnly;
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::queue::{
     Attributes, Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle, Redrive,
@@ -55,6 +56,9 @@ impl SqsQueue {
             .region(Region::new(region));
         if let Some(endpoint_url) = endpoint_url {
             sqs = sqs.endpoint_url(endpoint_url);
+        }
+        if !config.allow_plain_http {
+            sqs = sqs.interceptor(EncryptedOnly);
         }
         let client = Client::from_conf(sqs.build());
         let url = match (&config.url, &config.name) {
@@ -316,6 +320,14 @@ mod tests {
         ] {
             assert_eq!(region_of(url).as_deref(), region, "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn no_request_goes_to_another_machine_in_the_clear() {
+        let endpoint_url = Some("http://192.0.2.1:9".to_owned());
+        let config = Config { name: Some("q".to_owned()), endpoint_url, ..Config::default() };
+        let connected = SqsQueue::connect(&config, &Identity::invented()).await;
+        assert!(matches!(connected, Err(QueueError::Denied { kind: FaultKind::Misconfigured, .. })), "{connected:?}");
     }
 
     #[test]

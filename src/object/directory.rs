@@ -54,20 +54,9 @@ impl DirectoryObjects {
 
     async fn file(&self, object: &ObjectId) -> Result<(File, Metadata), ReadError> {
         let key = Arc::clone(&object.key);
-        let opened = self.directory.call(move |directory, _| open_file(directory, &key)).await;
+        let opened = self.directory.call(move |directory, _| directory.open_file(&key)).await;
         opened.map_err(|error| failed(object, &error))
     }
-}
-
-fn open_file(directory: &Directory, key: &str) -> io::Result<(File, Metadata)> {
-    let path = directory.resolved(key)?;
-    if !path.metadata()?.is_file() {
-        // Opening a pipe would wait for its writer.
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    Ok((file, metadata))
 }
 
 /// Reads the bytes from `start` up to, not including, `end`, and what the file is after it.
@@ -143,8 +132,11 @@ mod tests {
     use std::fs;
     use std::io::Write;
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
+    use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
     use tempfile::TempDir;
 
     use super::*;
@@ -264,13 +256,62 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_takes_a_file_s_name_while_it_is_opened_is_never_read_instead() {
+        let (world, outside) = (World::new().await, tempfile::tempdir().unwrap());
+        let (root, secret) = (world.place.path().to_owned(), outside.path().join("secret"));
+        fs::write(&secret, b"secret").unwrap();
+        fs::create_dir(root.join("d")).unwrap();
+        world.write("d/f", b"own");
+        let (pipe, link) = (root.join("pipe"), root.join("link"));
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        symlink(&secret, &link).unwrap();
+        symlink(outside.path(), root.join("folder")).unwrap();
+        fs::write(outside.path().join("f"), b"secret").unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let swapper = std::thread::spawn(move || {
+            let mut rounds = [("d/f", "link"), ("d/f", "pipe"), ("d", "folder")].into_iter().cycle();
+            while !over.load(Ordering::Relaxed) {
+                let (one, other) = rounds.next().unwrap();
+                for _ in 0..2 {
+                    renameat_with(CWD, root.join(one), CWD, root.join(other), RenameFlags::EXCHANGE).unwrap();
+                }
+            }
+        });
+        let (mut read, mut refused) = (0, 0);
+        while read < 200 || refused < 200 {
+            match world.objects.read(&world.id("d/f"), Condition::Any).await {
+                Ok(Reading::Changed(snapshot)) => {
+                    read += 1;
+                    // Its name is a change of the file too.
+                    if let Ok(content) = whole(snapshot.body).await {
+                        assert_eq!(content, b"own");
+                    }
+                }
+                Ok(Reading::Unchanged) => panic!("nothing was excluded"),
+                Err(error) => {
+                    refused += 1;
+                    assert_ne!(error.kind(), FaultKind::Timeout, "{error}");
+                }
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        swapper.join().unwrap();
+    }
+
+    #[tokio::test]
     async fn what_is_no_file_is_told_apart() {
         let world = World::new().await;
         fs::create_dir(world.place.path().join("folder")).unwrap();
+        mknodat(CWD, world.place.path().join("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = UnixListener::bind(world.place.path().join("socket")).unwrap();
+        symlink("pipe", world.place.path().join("to-pipe")).unwrap();
         world.write("f", b"");
         assert!(matches!(world.error("gone").await, ReadError::NotFound { .. }));
         assert!(matches!(world.error("f/below").await, ReadError::NotFound { .. }));
-        assert!(matches!(world.error("folder").await, ReadError::Damaged { .. }));
+        for key in ["folder", "pipe", "to-pipe", "socket"] {
+            assert!(matches!(world.error(key).await, ReadError::Damaged { .. }), "{key}");
+        }
     }
 
     #[tokio::test]

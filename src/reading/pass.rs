@@ -5,7 +5,7 @@ use crate::delta::prefix::{Prefix, PrefixCheck};
 use crate::delta::table::ScratchTable;
 use crate::delta::tally::FingerprintMemory;
 use crate::delta::{Growth, Place, Progress, RecordHash};
-use crate::family::Context;
+use crate::family::{self, Context};
 use crate::reading::fan_out::{FanOut, Placed};
 use crate::reading::plan::{Limits, Plan, ReadingError};
 use crate::reading::room::Scratch;
@@ -86,7 +86,9 @@ impl<'a> Pass<'a> {
             Item::Whole { record, .. } => (*record, RecordHash::of(record.bytes), None),
             Item::Unended { .. } if self.holds_unended => return None,
             Item::Unended { record, .. } => {
-                (self.context.family.decode)(&self.context, record, &mut |_| {}).ok()?;
+                if !family::is_whole(&self.context, record) {
+                    return None;
+                }
                 (*record, RecordHash::of(record.bytes), None)
             }
             Item::TooLong(line) if line.unended => return None,

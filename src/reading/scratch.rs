@@ -15,9 +15,9 @@ pub(super) struct Aside {
     places: Vec<(u64, u64)>,
 }
 
-/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length; and how long it is where it is
-/// too long to have bytes, or 0.
-const HEAD_BYTES: usize = 32 + 5 * 8;
+/// Length of what stands before a record's bytes: hash, ordinal, offset, occurrence, length; how long it is where it is too
+/// long to have bytes, or 0; and whether it may be within another's value.
+const HEAD_BYTES: usize = 32 + 6 * 8;
 
 impl Aside {
     pub(super) fn new(file: File) -> Self {
@@ -28,7 +28,8 @@ impl Aside {
         self.places.push((record.index, self.written));
         self.file.write_all(&record.hash.0)?;
         let (length, too_long) = (record.record.bytes.len() as u64, record.too_long.unwrap_or(0));
-        for number in [record.record.ordinal, record.offset, record.occurrence, length, too_long] {
+        let may_be_within = u64::from(record.record.may_be_within);
+        for number in [record.record.ordinal, record.offset, record.occurrence, length, too_long, may_be_within] {
             self.file.write_all(&number.to_le_bytes())?;
         }
         self.file.write_all(record.record.bytes)?;
@@ -68,7 +69,7 @@ impl InOrder {
         self.bytes.clear();
         (&self.file).take(number(3)).read_to_end(&mut self.bytes)?;
         Ok(Some(Placed {
-            record: Record::new(number(0), &self.bytes),
+            record: Record { may_be_within: number(5) != 0, ..Record::new(number(0), &self.bytes) },
             hash: RecordHash(hash),
             offset: number(1),
             index,

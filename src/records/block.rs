@@ -77,22 +77,22 @@ impl<'a> Block<'a> {
         let (offset, bytes, text, first) = (self.offset, self.bytes, self.text, self.first_ordinal);
         self.spans.iter().enumerate().map(move |(index, span)| {
             let ordinal = first + index as u64;
-            let record = |start: usize, end: usize| {
+            let record = |start: usize, end: usize, may_be_within: bool| {
                 let bytes = &bytes[start..end];
                 let text = match text {
                     Some(text) => text.get(start..end),
                     None => std::str::from_utf8(bytes).ok(),
                 };
-                Record { ordinal, bytes, text }
+                Record { ordinal, bytes, text, may_be_within, unmasked: None }
             };
             match span {
-                Span::Whole { start, end, next } => {
+                Span::Whole { start, end, next, may_be_within } => {
                     let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Whole { record: record(*start, *end), offset, end_offset }
+                    Item::Whole { record: record(*start, *end, *may_be_within), offset, end_offset }
                 }
-                Span::Unended { start, end, next } => {
+                Span::Unended { start, end, next, may_be_within } => {
                     let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Unended { record: record(*start, *end), offset, end_offset }
+                    Item::Unended { record: record(*start, *end, *may_be_within), offset, end_offset }
                 }
                 Span::TooLong(line) => Item::TooLong(line),
             }

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use crate::records::Role;
 use crate::records::block::Block;
 use crate::records::pass::{BYTE_ORDER_MARK, Buffered, Ended, Pass, Skipped, Span, marks};
+use crate::records::{Role, STREAMS};
 use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
@@ -35,8 +35,6 @@ pub enum Start {
     },
 }
 
-/// Splits content into records. Lines end with LF or CRLF; byte order marks and null bytes before a line, and blanks around a
-/// record, are no part of it; blank lines (nothing but spaces, tabs and carriage returns) are no records.
 ///
 /// Lines of several streams may stand mixed: a line of one belongs to no record of another. Records that reach into one
 /// another so have one `end_offset`, and stand in the order of their beginnings.
@@ -62,6 +60,8 @@ pub struct Lines {
     others_from: u64,
     /// As in [`Around`](crate::records::Around).
     members: Vec<String>,
+    /// By stream, whether the last record holds a value that the next may be within.
+    free: [bool; STREAMS],
     spans: Vec<Span>,
     shown: Shown,
     skipping: Option<Skipped>,
@@ -91,6 +91,7 @@ impl Lines {
             next_ordinal,
             others_from: 0,
             members: Vec::new(),
+            free: [false; STREAMS],
             spans: Vec::new(),
             shown: Shown::default(),
             skipping: None,
@@ -186,7 +187,7 @@ impl Lines {
         let resumes = matches!(self.start, Some(Start::After { .. }));
         let (offset, next_ordinal, others_from) = (self.offset, self.next_ordinal, self.others_from);
         let members = &self.members;
-        let buffered = Buffered { content, offset, next_ordinal, resumes, others_from, members };
+        let buffered = Buffered { content, offset, next_ordinal, resumes, free: self.free, others_from, members };
         let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
         let mut line_start = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
@@ -234,7 +235,11 @@ impl Lines {
         if is_over {
             end = line_start;
         }
-        let (others, marks_bytes) = (pass.others, pass.marks_bytes);
+        let (others, marks_bytes, free) = (pass.others, pass.marks_bytes, pass.free());
+        // What is framed again is framed as it was.
+        if end > 0 || !self.spans.is_empty() {
+            self.free = free;
+        }
         if !too_long {
             return Ok(Framed { end, others, marks_bytes });
         }

@@ -22,12 +22,17 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// The same as text, checked; `None` when they are not UTF-8.
     pub text: Option<&'a str>,
+    /// The record before it on its stream holds a value that others write and whose end nothing marks, so that this record
+    /// may be within that value. Told where content is read from its beginning.
+    pub may_be_within: bool,
+    /// The same before its secrets were masked, if any were.
+    pub unmasked: Option<&'a [u8]>,
 }
 
 impl<'a> Record<'a> {
     /// A record whose bytes nobody has checked yet.
     pub fn new(ordinal: u64, bytes: &'a [u8]) -> Self {
-        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok() }
+        Self { ordinal, bytes, text: std::str::from_utf8(bytes).ok(), may_be_within: false, unmasked: None }
     }
 }
 
@@ -61,6 +66,8 @@ pub struct Around<'m> {
     stream: Stream,
     /// Where the feed's shippers keep lines, beside the usual places.
     members: &'m [String],
+    /// As in [`holds_free_value`](Self::holds_free_value).
+    holds_free_value: bool,
 }
 
 /// How many streams there are.
@@ -69,7 +76,7 @@ pub(in crate::records) const STREAMS: usize = 3;
 impl<'m> Around<'m> {
     /// `open` says of each stream whether following lines may continue a record there.
     pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS], members: &'m [String]) -> Self {
-        Self { asked, open, stream: Stream::Only, members }
+        Self { asked, open, stream: Stream::Only, members, holds_free_value: false }
     }
 
     /// A line that stands alone: no record is open.
@@ -91,6 +98,12 @@ impl<'m> Around<'m> {
     pub fn on(&mut self, stream: Stream) -> bool {
         self.stream = stream;
         self.open[stream as usize]
+    }
+
+    /// Says whether the line holds a value that others write and whose end nothing marks: the next record on the stream may
+    /// be within it.
+    pub fn holds_free_value(&mut self, holds: bool) {
+        self.holds_free_value = holds;
     }
 
     pub(in crate::records) fn stream(&self) -> Stream {

@@ -22,8 +22,8 @@ pub struct TooLong {
 /// An item by its place in the block: bytes `start..end`, and `next` where the one after it may begin.
 #[derive(Debug)]
 pub(super) enum Span {
-    Whole { start: usize, end: usize, next: usize },
-    Unended { start: usize, end: usize, next: usize },
+    Whole { start: usize, end: usize, next: usize, may_be_within: bool },
+    Unended { start: usize, end: usize, next: usize, may_be_within: bool },
     TooLong(Box<TooLong>),
 }
 
@@ -41,11 +41,13 @@ struct Stretch {
     end: usize,
     next: usize,
     lines: u64,
+    /// As in [`Record`](crate::records::Record).
+    may_be_within: bool,
 }
 
 impl Stretch {
     fn and(self, later: Self) -> Self {
-        Self { start: self.start, lines: self.lines + later.lines, ..later }
+        Self { start: self.start, lines: self.lines + later.lines, may_be_within: self.may_be_within, ..later }
     }
 }
 
@@ -62,6 +64,8 @@ struct Unfinished {
 /// unfinished any more.
 struct Group {
     start: usize,
+    /// As it was at its beginning.
+    free: [bool; STREAMS],
     records: Vec<(Stretch, Ended)>,
     others: u64,
 }
@@ -77,6 +81,8 @@ pub(super) struct Pass<'a> {
     /// By stream.
     unfinished: [Unfinished; STREAMS],
     group: Option<Group>,
+    /// By stream, whether its last record holds a value that the next may be within.
+    free: [bool; STREAMS],
     /// By stream, whether its next line is the first after a start in the middle.
     resumes: [bool; STREAMS],
     /// Such a line goes on with a record before the start.
@@ -98,6 +104,8 @@ pub(super) struct Buffered<'a> {
     pub(super) next_ordinal: u64,
     /// The buffer begins after records that are known already.
     pub(super) resumes: bool,
+    /// As [`Pass::free`] told at the end of the buffer before.
+    pub(super) free: [bool; STREAMS],
     /// Content bytes before which others are not counted.
     pub(super) others_from: u64,
     /// As in [`Around`].
@@ -115,6 +123,7 @@ impl<'a> Pass<'a> {
             spans,
             unfinished: [Unfinished::default(); STREAMS],
             group: None,
+            free: buffered.free,
             resumes: [buffered.resumes; STREAMS],
             has_grown: false,
             others_from: buffered.others_from,
@@ -127,6 +136,11 @@ impl<'a> Pass<'a> {
     /// Where the first of what is unfinished begins, or of what reaches into it.
     pub(super) fn unfinished_from(&self) -> Option<usize> {
         self.group.as_ref().map(|group| group.start)
+    }
+
+    /// By stream, whether the last record before what is unfinished holds a value that the next may be within.
+    pub(super) fn free(&self) -> [bool; STREAMS] {
+        self.group.as_ref().map_or(self.free, |group| group.free)
     }
 
     /// Takes the line `start..line_end`.
@@ -142,24 +156,24 @@ impl<'a> Pass<'a> {
             self.too_long(start, line_end, next, ended);
             return;
         }
-        let line = Stretch { start, end, next, lines: 1 };
-        let (role, stream) = self.ask(line, Asked::Line);
+        let line = Stretch { start, end, next, lines: 1, may_be_within: false };
+        let (role, stream, free) = self.ask(line, Asked::Line);
         let pieces = self.unfinished[stream as usize].pieces.take();
         match (role, pieces) {
             (LineRole::Piece, pieces) => {
                 self.begin_group(start);
                 self.unfinished[stream as usize].pieces = Some(pieces.map_or(line, |pieces| pieces.and(line)));
             }
-            (role, None) => self.take(line, stream, role, ended),
+            (role, None) => self.take(line, stream, (role, free), ended),
             (_, Some(pieces)) => {
                 let whole = pieces.and(line);
-                match self.ask(whole, Asked::Joined).0 {
-                    LineRole::Anew => {
+                match self.ask(whole, Asked::Joined) {
+                    (LineRole::Anew, ..) => {
                         self.give_up(pieces, stream, Ended::Yes);
-                        let (role, _) = self.ask(line, Asked::Line);
-                        self.take(line, stream, role, ended);
+                        let (role, _, free) = self.ask(line, Asked::Line);
+                        self.take(line, stream, (role, free), ended);
                     }
-                    role => self.take(whole, stream, role, ended),
+                    (role, _, free) => self.take(whole, stream, (role, free), ended),
                 }
             }
         }
@@ -176,18 +190,18 @@ impl<'a> Pass<'a> {
         start + marks
     }
 
-    fn ask(&self, lines: Stretch, asked: Asked) -> (LineRole, Stream) {
+    fn ask(&self, lines: Stretch, asked: Asked) -> (LineRole, Stream, bool) {
         self.ask_with(lines, asked, self.unfinished.map(|unfinished| unfinished.record.is_some()))
     }
 
-    fn ask_with(&self, lines: Stretch, asked: Asked, open: [bool; STREAMS]) -> (LineRole, Stream) {
+    fn ask_with(&self, lines: Stretch, asked: Asked, open: [bool; STREAMS]) -> (LineRole, Stream, bool) {
         let mut around = Around::new(asked, open, self.members);
         let role = (self.role)(&self.content[lines.start..lines.end], &mut around);
-        (role, around.stream())
+        (role, around.stream(), around.holds_free_value)
     }
 
-    /// Takes a line of that role with all its pieces.
-    fn take(&mut self, line: Stretch, stream: Stream, role: LineRole, ended: Ended) {
+    /// Takes a line of that role with all its pieces. `free`: it holds a value that the next record may be within.
+    fn take(&mut self, mut line: Stretch, stream: Stream, (role, free): (LineRole, bool), ended: Ended) {
         if std::mem::take(&mut self.resumes[stream as usize]) {
             let asked = if line.lines == 1 { Asked::Line } else { Asked::Joined };
             self.has_grown |= self.ask_with(line, asked, [true; STREAMS]).0 == LineRole::Continues;
@@ -195,6 +209,7 @@ impl<'a> Pass<'a> {
         let unfinished = &mut self.unfinished[stream as usize];
         if let (Some(record), LineRole::Continues) = (&mut unfinished.record, role) {
             *record = record.and(line);
+            self.free[stream as usize] |= free;
             return;
         }
         self.close_record(stream, Ended::Yes);
@@ -205,19 +220,24 @@ impl<'a> Pass<'a> {
         if self.content[line.start..line.end].iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return;
         }
-        match role {
-            LineRole::Other => self.count_others(line),
-            LineRole::Opens => {
-                self.begin_group(line.start);
-                self.unfinished[stream as usize].record = Some(line);
-            }
-            LineRole::Record | LineRole::Continues | LineRole::Piece | LineRole::Anew => self.found(line, ended),
+        if role == LineRole::Other {
+            // Others may have written that line, too.
+            self.count_others(line);
+            return;
         }
+        line.may_be_within = self.free[stream as usize];
+        if role == LineRole::Opens {
+            self.begin_group(line.start);
+            self.unfinished[stream as usize].record = Some(line);
+        } else {
+            self.found(line, ended);
+        }
+        self.free[stream as usize] = free;
     }
 
     /// Takes pieces whose rest is missing.
     fn give_up(&mut self, pieces: Stretch, stream: Stream, ended: Ended) {
-        let (role, _) = self.ask(pieces, Asked::Broken);
+        let (role, ..) = self.ask(pieces, Asked::Broken);
         let unfinished = &mut self.unfinished[stream as usize];
         if let (Some(record), LineRole::Continues) = (&mut unfinished.record, role) {
             *record = record.and(pieces);
@@ -255,7 +275,8 @@ impl<'a> Pass<'a> {
     }
 
     fn begin_group(&mut self, start: usize) {
-        self.group.get_or_insert(Group { start, records: Vec::new(), others: 0 });
+        let free = self.free;
+        self.group.get_or_insert(Group { start, free, records: Vec::new(), others: 0 });
     }
 
     /// Tells what was found, once nothing is unfinished: in the order of the beginnings. Records that reach into one another
@@ -344,9 +365,10 @@ fn span(content: &[u8], record: Stretch, next: usize, ended: Ended) -> Span {
     if content[..end].ends_with(b":") && content[end..record.end].starts_with(b" ") {
         end += 1;
     }
+    let may_be_within = record.may_be_within;
     match ended {
-        Ended::Yes => Span::Whole { start, end, next },
-        Ended::No => Span::Unended { start, end, next },
+        Ended::Yes => Span::Whole { start, end, next, may_be_within },
+        Ended::No => Span::Unended { start, end, next, may_be_within },
     }
 }
 

@@ -23,6 +23,8 @@ pub struct EncodingConfig {
     pub labels: Option<bool>,
     /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
     pub envelope: Option<bool>,
+    /// Whether secrets are masked in a raw record. Default: false. Only with `raw`: elsewhere they always are.
+    pub mask_secrets: Option<bool>,
     /// The name of a table whose columns are written. Only with `columns`, which needs this or `columns`.
     pub table: Option<String>,
     /// Further columns and what they hold. Only with `columns`.
@@ -54,6 +56,7 @@ impl EncodingConfig {
             labels: self.labels.unwrap_or(default.labels),
             ocsf_version: self.ocsf_version.unwrap_or(default.ocsf_version),
             envelope: self.envelope.unwrap_or(default.envelope),
+            mask_secrets: self.mask_secrets.unwrap_or(default.mask_secrets),
         };
         Encoder::new(self.name, options)
     }
@@ -69,6 +72,7 @@ impl EncodingConfig {
             ("observables", self.observables.is_some(), is_event),
             ("labels", self.labels.is_some(), is_event),
             ("envelope", self.envelope.is_some(), only(&[EncodingName::Raw])),
+            ("mask_secrets", self.mask_secrets.is_some(), only(&[EncodingName::Raw])),
             ("table", self.table.is_some(), is_columns),
             ("columns", self.columns.is_some(), is_columns),
         ];
@@ -113,6 +117,7 @@ mod tests {
             observables: Some(false),
             labels: Some(false),
             envelope: Some(true),
+            mask_secrets: Some(true),
             table: Some("databricks_audit".to_owned()),
             columns: Some([("Uid".to_owned(), Column::new("@uid").unwrap())].into()),
             value_bytes_max: None,
@@ -122,10 +127,10 @@ mod tests {
     #[test]
     fn what_changes_nothing_in_an_encoding_is_told() {
         for (name, expected) in [
-            (EncodingName::Ocsf, &["envelope", "table", "columns"][..]),
-            (EncodingName::Ecs, &["ocsf_version", "envelope", "table", "columns"]),
+            (EncodingName::Ocsf, &["envelope", "mask_secrets", "table", "columns"][..]),
+            (EncodingName::Ecs, &["ocsf_version", "envelope", "mask_secrets", "table", "columns"]),
             (EncodingName::Raw, &["ocsf_version", "raw_data", "observables", "labels", "table", "columns"]),
-            (EncodingName::Columns, &["ocsf_version", "raw_data", "observables", "labels", "envelope"]),
+            (EncodingName::Columns, &["ocsf_version", "raw_data", "observables", "labels", "envelope", "mask_secrets"]),
         ] {
             assert_eq!(all_said(name).without_effect(), expected, "{name:?}");
         }
@@ -139,6 +144,7 @@ mod tests {
             labels: false,
             ocsf_version: OcsfVersion::V1_3,
             envelope: true,
+            mask_secrets: true,
         };
         assert_eq!(all_said(EncodingName::Ocsf).encoder(), Encoder::new(EncodingName::Ocsf, said));
         let nothing = EncodingConfig { name: EncodingName::Ecs, ..EncodingConfig::default() };

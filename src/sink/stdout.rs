@@ -9,6 +9,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::batch::{Batch, Request};
 use crate::identity::Identity;
 use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
+use crate::visible::is_hidden;
 
 /// A batch is cut when it has so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
@@ -116,9 +117,9 @@ fn readable(line: &[u8]) -> String {
     out
 }
 
-/// Control characters could drive the terminal of whoever reads.
+/// Hidden characters could drive the terminal of whoever reads, or make one name read as another.
 fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
+    text.chars().map(|char| if is_hidden(char) { '\u{fffd}' } else { char }).collect()
 }
 
 #[cfg(test)]

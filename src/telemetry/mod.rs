@@ -2,6 +2,8 @@
 
 mod freshness;
 
+mod lines;
+
 pub(crate) mod health;
 
 pub(crate) mod limiter;
@@ -12,9 +14,16 @@ pub(crate) mod status;
 
 pub(crate) mod systemd;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal as _};
+
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LevelError, Log, LogFormat};
+use crate::telemetry::lines::OneLine;
+use crate::visible::is_hidden;
 
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]
@@ -28,20 +37,30 @@ pub(crate) enum TelemetryError {
 
 /// Sends log lines to standard error from here on. Standard output belongs to the `stdout` sink.
 pub(crate) fn begin(log: &Log) -> Result<(), TelemetryError> {
-    let to_terminal = std::io::stderr().is_terminal();
-    let format = log.format.unwrap_or(if to_terminal { LogFormat::Readable } else { LogFormat::Json });
-    // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,
-    // and panics when that fails.
-    let lines = tracing_subscriber::fmt().log_internal_errors(false);
-    let lines = lines.with_env_filter(log.filter()?).with_writer(std::io::stderr);
-    let set = match format {
-        LogFormat::Readable => lines.with_ansi(to_terminal).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
-    set.map_err(|_| TelemetryError::AlreadySet)
+    let usual = if io::stderr().is_terminal() { LogFormat::Readable } else { LogFormat::Json };
+    let subscriber = subscriber(log.format.unwrap_or(usual), log.filter()?, io::stderr);
+    subscriber.try_init().map_err(|_| TelemetryError::AlreadySet)
 }
 
-/// The text as one line of at most so many bytes: control characters, line ends among them, become spaces.
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    // A line that cannot be written has nowhere else to go. By default the subscriber reports it on standard error too,
+    // and panics when that fails.
+    let lines = tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(writer);
+    match format {
+        LogFormat::Readable => {
+            Box::new(lines.map_event_format(|format| OneLine { format, escapes: LogFormat::Readable }).finish())
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true);
+            Box::new(lines.map_event_format(|format| OneLine { format, escapes: LogFormat::Json }).finish())
+        }
+    }
+}
+
+/// The text as one line of at most so many bytes: hidden characters, line ends among them, become spaces.
 fn one_line(text: &str, bytes_max: usize) -> String {
-    text[..text.floor_char_boundary(bytes_max)].replace(char::is_control, " ")
+    text[..text.floor_char_boundary(bytes_max)].replace(is_hidden, " ")
 }

@@ -1,10 +1,9 @@
 //! Where a service is: a URL that is allowed, or a secret that holds one.
 
-use std::net::IpAddr;
-
 use reqwest::Url;
 use serde::Deserialize;
 
+use crate::identity::endpoint::is_this_machine;
 use crate::secret::Reference;
 use crate::transport::address;
 
@@ -55,7 +54,11 @@ impl Endpoint {
         if !allow_link_local && address::is_refused_host(host) {
             return Err(EndpointError::LinkLocal);
         }
-        if is_secure || allow_plaintext || is_this_machine(host) { Ok(Self(url)) } else { Err(EndpointError::Plain) }
+        if is_secure || allow_plaintext || is_this_machine(host.trim_start_matches('[').trim_end_matches(']')) {
+            Ok(Self(url))
+        } else {
+            Err(EndpointError::Plain)
+        }
     }
 
     /// Its host, and the port there.
@@ -97,11 +100,6 @@ impl Endpoint {
         }
         url
     }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// A URL, or where the secret is that is one.

@@ -1,5 +1,7 @@
 //! What a receiver says, made fit to be told: without our secrets, in one short line.
 
+use crate::visible::visible;
+
 /// The most characters of an answer that are told.
 pub(crate) const TOLD_CHARACTERS: usize = 200;
 /// Shorter secrets are not looked for: they stand in any text.
@@ -42,26 +44,12 @@ impl Mask {
             }
         }
         let mut characters = text.trim().chars();
-        let mut told = in_one_line(characters.by_ref().take(TOLD_CHARACTERS));
+        let mut told = visible(characters.by_ref().take(TOLD_CHARACTERS));
         if characters.next().is_some() {
             told.push_str("...");
         }
         told
     }
-}
-
-/// What a receiver wrote, with all escaped that ends a line or turns the reading direction.
-pub(crate) fn in_one_line(characters: impl Iterator<Item = char>) -> String {
-    let mut told = String::new();
-    for character in characters {
-        let is_separator = matches!(character, '\u{2028}' | '\u{2029}' | '\u{202e}');
-        if character.is_control() || is_separator {
-            told.extend(character.escape_default());
-        } else {
-            told.push(character);
-        }
-    }
-    told
 }
 
 #[cfg(test)]

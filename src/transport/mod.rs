@@ -42,7 +42,7 @@ pub use error::ServiceError;
 pub(crate) use error::{ServiceOpenError, TransportError};
 pub use headers::{FieldName, Headers};
 pub use managed::ManagedIdentityConfig;
-pub(crate) use mask::{TOLD_CHARACTERS, in_one_line};
+pub(crate) use mask::TOLD_CHARACTERS;
 pub use oauth::{ClientAuth, OauthConfig};
 pub(crate) use reach::Reach;
 pub use service::{Answer, Post, Service, ServiceConfig};

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Runs the fuzz targets, one after the other: what decodes records, inflates objects, and understands notifications.
+# Runs the fuzz targets, one after the other: what decodes records, opens envelopes, masks secrets, inflates objects, and understands
+# notifications.
 #
 #   tests/fuzz/run.sh              each for 60 seconds
 #   tests/fuzz/run.sh 600 ydb      one, for ten minutes
 #
-# Each begins with the fixtures of its kind, and goes on with what earlier runs found, below target/fuzz. A crash ends the
+# Each begins with the fixtures of its kind and what lies in tests/fuzz/seeds (hostile and odd input that was met), and goes on
+# with what earlier runs found, below target/fuzz. A crash ends the
 # script with an error; the input that makes it lies in target/fuzz/artifacts. Needs a nightly toolchain for the sanitizer;
 # cargo-fuzz is installed into target/fuzz when it is not there.
 set -euo pipefail
@@ -14,7 +16,7 @@ seconds=${1:-60}
 shift || true
 targets=("$@")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(databricks lakefs s3_access immuta ydb notification inflate)
+    targets=(databricks lakefs s3_access immuta ydb envelope mask notification inflate)
 fi
 say() { printf '== %s\n' "$*"; }
 
@@ -25,12 +27,14 @@ if ! cargo fuzz --version >/dev/null 2>&1; then
     cargo install --locked --quiet --root "$work/tools" cargo-fuzz
 fi
 
-# The fixtures a target begins with.
+# The folders a target begins with.
 seeds() {
     case $1 in
-        notification) echo tests/fixtures/notifications ;;
-        inflate) echo tests/fixtures/lakefs ;;
-        *) echo "tests/fixtures/$1" ;;
+        notification) echo tests/fixtures/notifications tests/fuzz/seeds/notification ;;
+        inflate) echo tests/fixtures/lakefs tests/fuzz/seeds/inflate ;;
+        envelope) echo tests/fuzz/seeds/{databricks,immuta,lakefs,s3_access,ydb} ;;
+        mask) echo tests/fixtures/secrets tests/fuzz/seeds/{databricks,immuta,lakefs,s3_access,ydb} ;;
+        *) echo "tests/fixtures/$1" "tests/fuzz/seeds/$1" ;;
     esac
 }
 
@@ -43,7 +47,7 @@ for target in "${targets[@]}"; do
         done
     fi
     say "$target: $seconds s"
-    cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$work/build" "$target" "$corpus" "$(seeds "$target")" -- \
+    cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir "$work/build" "$target" "$corpus" $(seeds "$target") -- \
         -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=2048 -timeout=20 -print_final_stats=1 \
         -artifact_prefix="$work/artifacts/$target/"
 done

@@ -116,7 +116,7 @@ fn the_container_runs_as_nobody_without_a_shell() {
 #[test]
 fn the_policies_grant_what_is_needed_and_no_more() {
     let mut granted = Vec::new();
-    for name in ["reader", "reader-trust", "daemon", "queue-policy"] {
+    for name in ["reader", "reader-trust", "daemon", "queue-policy", "queue-policy-sns", "queue-policy-eventbridge"] {
         let policy: Value = serde_json::from_str(&read(&format!("deploy/iam/{name}.json"))).unwrap();
         assert_eq!(policy["Version"], "2012-10-17", "{name}");
         for statement in policy["Statement"].as_array().unwrap() {
@@ -130,6 +130,10 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             granted.extend(actions.iter().map(|action| format!("{name} {}", action.as_str().unwrap())));
             assert_ne!(statement["Resource"], "*", "{name}");
             assert_ne!(statement["Principal"], "*", "{name}");
+            // A service would send in anybody's name.
+            if let Some(service) = statement["Principal"]["Service"].as_str() {
+                assert!(statement["Condition"].to_string().contains("aws:SourceArn"), "{name}: {service}");
+            }
         }
     }
     assert_eq!(
@@ -145,9 +149,38 @@ fn the_policies_grant_what_is_needed_and_no_more() {
             "daemon sqs:ChangeMessageVisibility",
             "daemon sqs:GetQueueAttributes",
             "daemon sqs:GetQueueUrl",
+            "daemon kms:Decrypt",
             "queue-policy sqs:SendMessage",
+            "queue-policy-sns sqs:SendMessage",
+            "queue-policy-eventbridge sqs:SendMessage",
         ]
     );
+}
+
+#[test]
+fn the_bill_of_materials_names_what_is_built_in_and_nothing_else() {
+    let output = Command::new("python3").arg(root().join("deploy/sbom.py")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bom: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&bom["bomFormat"], &bom["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    assert_eq!(bom["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
+    let lock = read("Cargo.lock");
+    let mut named = BTreeSet::new();
+    for component in bom["components"].as_array().unwrap() {
+        let text = |key: &str| component[key].as_str().unwrap();
+        let locked = format!("name = \"{}\"\nversion = \"{}\"\n", text("name"), text("version"));
+        let (_, entry) = lock.split_once(&locked).unwrap_or_else(|| panic!("{locked} is not in Cargo.lock"));
+        let checksum = entry.lines().find_map(|line| line.strip_prefix("checksum = ")).unwrap();
+        assert_eq!(component["hashes"][0]["content"], checksum.trim_matches('"'), "{locked}");
+        named.insert(text("name"));
+    }
+    // Built in by a name in Cargo.toml, by way of another, and in C; not used by tests alone, nor on other systems.
+    for name in ["tokio", "rustls", "h2", "aws-lc-sys", "libsqlite3-sys"] {
+        assert!(named.contains(name), "{name}");
+    }
+    for name in ["proptest", "windows-sys", "auditferry"] {
+        assert!(!named.contains(name), "{name}");
+    }
 }
 
 /// Whether a field is indexed, or lies in what is flattened.

@@ -22,7 +22,7 @@ fn encode(lines: &[&[u8]], options: Options) -> Vec<Result<String, Refusal>> {
     let encoders = [Encoder::new(EncodingName::Ocsf, options)];
     let encode = |(index, line): (usize, &&[u8])| {
         let occurrence = lines[..index].iter().filter(|before| before == &line).count() as u64;
-        let record = Record { ordinal: index as u64, bytes: line, text: std::str::from_utf8(line).ok() };
+        let record = Record::new(index as u64, line);
         let mut out = [Encoded { place: 40 + index as u64, ..Encoded::default() }];
         let hash = RecordHash::of(line);
         let events = family::encode_record(&context, &record, &hash, occurrence, &encoders, &mut out);
@@ -123,7 +123,7 @@ fn nothing_is_left_of_a_record_that_is_refused() {
     let encoders = [EncodingName::Raw, EncodingName::Ocsf].map(|name| Encoder::new(name, Options::default()));
     let mut out = [Encoded::default(), Encoded::default()];
     let encode = |line: &str, out: &mut [Encoded]| {
-        let record = Record { ordinal: 0, bytes: line.as_bytes(), text: Some(line) };
+        let record = Record::new(0, line.as_bytes());
         family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, out)
     };
     assert_eq!(encode("{\"timestamp\":1705305607000}", &mut out), Ok(1));

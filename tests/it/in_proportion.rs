@@ -2,7 +2,7 @@
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Options, Scope};
-use auditferry::testing::family::{self, Context};
+use auditferry::testing::family::{self, Context, RecordBudget};
 use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::Record;
 use serde_json::{Value, json};
@@ -93,13 +93,62 @@ fn four_times_the_line_gives_at_most_about_four_times_the_events() {
     }
 }
 
+/// The events of a line, the record shown in them where it is, within a budget.
+fn told(line: &str, budget: RecordBudget) -> Vec<Value> {
+    let object = ObjectId::new("b", "k");
+    let family = family::named("ydb").unwrap();
+    let context = Context::new(family, &object, Scope::Object(&object), None, "test").with_budget(budget);
+    let encoders = [Encoder::new(EncodingName::Ocsf, Options { raw_data: true, ..Options::default() })];
+    let mut out = [Encoded::default()];
+    let (record, hash) = (Record::new(0, line.as_bytes()), RecordHash::of(line.as_bytes()));
+    let events = family::encode_record(&context, &record, &hash, 0, &encoders, &mut out).unwrap();
+    let told: Vec<Value> =
+        out[0].bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    assert_eq!(told.len(), events as usize);
+    told
+}
+
+fn is_incomplete(event: &Value) -> bool {
+    let has_label = event["metadata"]["labels"].as_array().is_some_and(|labels| labels.contains(&json!("incomplete")));
+    assert_eq!(has_label, event["metadata"]["is_truncated"] == true);
+    has_label
+}
+
+/// A record is told within its budget, and never refused for what it might give: else its writer could hide it.
 #[test]
-fn what_would_repeat_a_record_too_often_is_refused() {
-    let entries = ", add access: +R:a".repeat(5000);
-    let reason = "x".repeat(60_000);
-    let line = |reason: &str| format!("{YDB}, reason: {reason}, operation: MODIFY ACL, path: /R{entries}");
-    assert!(bytes_of("ydb", &line("short")).is_some());
-    assert!(bytes_of("ydb", &line(&reason)).is_none());
+fn of_a_record_past_its_budget_the_rest_is_left_out_and_that_is_said() {
+    let entries = |n: usize| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n));
+    let operations = |n: usize| format!("{YDB}{}", ", operation: CREATE TABLE, path: /R/a".repeat(n));
+    let budget = RecordBudget { events_max: 10, ..RecordBudget::default() };
+    for line in [entries, operations] {
+        assert_eq!(told(&line(10), budget).iter().filter(|event| is_incomplete(event)).count(), 0);
+        for n in [11, 1000] {
+            let told = told(&line(n), budget);
+            assert_eq!(told.len(), 11);
+            assert_eq!(told.iter().position(is_incomplete), Some(10));
+        }
+    }
+    let budget = RecordBudget { output_bytes_max: 20_000, ..RecordBudget::default() };
+    let told_of = told(&entries(1000), budget);
+    let bytes: usize = told_of.iter().map(|event| event.to_string().len()).sum();
+    assert_eq!(told_of.iter().position(is_incomplete), Some(told_of.len() - 1));
+    assert!((20_000..30_000).contains(&bytes), "{bytes}");
+    // One event is given in any case.
+    let one = told(&format!("{YDB}, operation: DROP TABLE, path: /R/{}", "a".repeat(30_000)), budget);
+    assert!(one.len() == 1 && !is_incomplete(&one[0]));
+}
+
+#[test]
+fn a_record_of_thousands_of_operations_is_told() {
+    let line = format!("{YDB}{}", ", operation: CREATE TABLE, path: /Root/a".repeat(4000));
+    let told = told(&line, RecordBudget::default());
+    assert!(told.len() == 4000 && !told.iter().any(is_incomplete));
+    let long = format!(
+        "{YDB}, reason: {}, operation: MODIFY ACL, path: /R{}",
+        "x".repeat(60_000),
+        ", add access: +R:a".repeat(5000)
+    );
+    assert!(bytes_of("ydb", &long).is_some_and(|bytes| bytes < 300 << 20));
 }
 
 /// Each of a record's events shows a short record, and the first of them one that is long.

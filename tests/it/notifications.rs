@@ -1,5 +1,6 @@
 //! What a queue tells is understood in every shape, and settled whatever it is.
 
+use super::quarantine::requeue_all;
 use super::support::aws::{Aws, told_by_s3};
 use super::support::proxy::Proxy;
 use super::support::records::{object, records};
@@ -150,9 +151,30 @@ fn a_body_that_nobody_understands_is_quarantined_where_no_dead_letter_queue_is()
     let place = Place::new();
     place.queue.send("no notification");
     let world = World::fed_by(&place).with_queue("visibility_secs = 10\npoison_receives_max = 2");
-    let daemon = world.run(&[]).expecting(&["a message cannot be understood"]).ready();
+    let daemon = world.run(&[]).expecting(&["a message cannot be understood", "a message is quarantined"]).ready();
     place.queue.drained();
     daemon.counts("auditferry_records_quarantined_total", &["message"], 1.0);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn what_comes_from_a_topic_that_is_not_listed_is_set_aside_and_taken_once_it_is() {
+    let place = Place::apart();
+    let topic = Aws::emulated().topic_for(&place.queue);
+    place.bucket.tells_topic(&topic);
+    let world = World::fed_by(&place);
+    let topics = |topics: &str| world.run(&[]).with_environment("AUDITFERRY__QUEUE__EVENTS__TOPICS", topics);
+    let daemon = topics("[\"arn:aws:sns:eu-central-1:1:other\"]").expecting(&["a message is quarantined"]).ready();
+    place.put([0]);
+    daemon.counts("auditferry_records_quarantined_total", &["message"], 1.0);
+    place.queue.drained();
+    let told = daemon.log.said("a message is quarantined").unwrap();
+    assert!(told.field("reason").unwrap().contains(&topic), "{}", told.line);
+    assert!(daemon.stop().success());
+    assert!(world.delivered("out").is_empty());
+    requeue_all(&world);
+    let daemon = topics(&format!("[{topic:?}]")).ready();
+    world.comes_to("out", 1);
     assert!(daemon.stop().success());
 }
 

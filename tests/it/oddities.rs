@@ -111,11 +111,6 @@ fn a_path_that_holds_what_looks_like_a_request_is_told_whole_and_flagged() {
         let found = read("ydb", line.as_bytes());
         assert_eq!(found.parsed[0].as_ref().unwrap()["operations"][0]["path"], path);
     }
-    // Nor does a request that is damaged become a part of a path.
-    let broken = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" "#;
-    let whole = r#", operation: DROP TABLE, path: /R/b, protobuf request: WorkingDir: "/R" Drop { Name: "b" }"#;
-    let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{broken}{whole}");
-    assert!(read("ydb", line.as_bytes()).parsed[0].is_err());
     // A further operation's request is none that a path was named to hold.
     let one = r#", operation: CREATE DIRECTORY, path: /R/a, protobuf request: WorkingDir: "/R" MkDir { Name: "a" }"#;
     let line = format!("{SCHEME}txId: 1, database: /R, subject: u, status: S{one}{}", one.replace("/a", "/b"));
@@ -302,4 +297,58 @@ fn a_record_of_several_lines_in_a_text_gives_events_of_one_line() {
             }
         }
     }
+}
+
+#[test]
+fn a_line_of_text_of_a_lakefs_server_is_the_same_record_as_its_line_of_json() {
+    let text = r#"time="2025-05-12T08:09:10Z" level=info msg="HTTP call ended" client="lakectl \"x\"" host=h log_audit=true method=POST operation_id=createBranch path="/api/v1/repositories/r/branches?token=s3cr3t" request_id=rec-0 service_name=rest_api source_ip="203.0.113.7:34708" status_code=201 took=1.5ms user=ci"#;
+    let json = json!({
+        "time": "2025-05-12T08:09:10Z", "level": "info", "msg": "HTTP call ended", "client": "lakectl \"x\"", "host": "h",
+        "log_audit": "true", "method": "POST", "operation_id": "createBranch",
+        "path": "/api/v1/repositories/r/branches?token=s3cr3t", "request_id": "rec-0", "service_name": "rest_api",
+        "source_ip": "203.0.113.7:34708", "status_code": 201, "took": 1_500_000, "user": "ci",
+    });
+    let [mut of_text, mut of_json] = [text, &json.to_string()].map(|line| event("lakefs", line));
+    assert_eq!(of_text["actor"]["user"]["name"].as_str().or(of_text["actor"]["user"]["uid"].as_str()), Some("ci"));
+    for event in [&mut of_text, &mut of_json] {
+        assert!(!event.to_string().contains("s3cr3t"), "{event:#}");
+        let event = event.as_object_mut().unwrap();
+        event.remove("raw_data");
+        event["metadata"].as_object_mut().unwrap().remove("uid");
+    }
+    assert_eq!(of_text, of_json);
+    let harmless = text.replace("?token=s3cr3t", "");
+    assert_eq!(event("lakefs", &harmless)["raw_data"], harmless);
+    let torn = read("lakefs", &text.as_bytes()[..text.len() - 60]);
+    assert!(torn.records[0].as_ref().is_ok_and(|events| events.len() == 1) || torn.records[0].is_err());
+}
+
+#[test]
+fn a_record_in_title_case_is_the_same_record() {
+    let record = json!({
+        "id": "r", "dateTime": 1_628_524_947_022_i64, "recordType": "projectCreate", "success": true, "userId": "ann@x.y",
+        "profileId": 4, "component": "project", "record": {"projectName": "p", "secret": "s3cr3t"}, "X-Id": "x",
+    });
+    let title = |name: &str| format!("{}{}", name[..1].to_ascii_uppercase(), &name[1..]);
+    let mut titled = serde_json::Map::new();
+    for (name, value) in record.as_object().unwrap() {
+        let value = match value.as_object() {
+            Some(own) => own.iter().map(|(name, value)| (title(name), value.clone())).collect(),
+            None => value.clone(),
+        };
+        titled.insert(title(name), value);
+    }
+    let [mut plain, mut of_titled] =
+        [&record, &Value::Object(titled)].map(|record| event("immuta", &record.to_string()));
+    assert_eq!(plain["actor"]["user"]["name"], "ann@x.y");
+    for event in [&mut plain, &mut of_titled] {
+        assert!(!event.to_string().contains("s3cr3t"));
+        let event = event.as_object_mut().unwrap();
+        event.remove("raw_data");
+        event["metadata"].as_object_mut().unwrap().remove("uid");
+    }
+    assert_eq!(of_titled, plain);
+    // Other products call a number so.
+    let other = json!({"CreationTime": "2024-01-15T08:00:00", "RecordType": 15, "UserId": "a"}).to_string();
+    assert_eq!(read("immuta", other.as_bytes()).others, 1);
 }

@@ -2,7 +2,7 @@
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, Mapping, OcsfVersion, Options, Scope};
-use auditferry::testing::family::{self, Context, Settings};
+use auditferry::testing::family::{self, Context, S3aPrincipal, Settings};
 use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::Record;
 use serde_json::Value;
@@ -36,7 +36,7 @@ fn encode(
     let family = family::named("s3_access").unwrap();
     let context =
         Context::new(family, &object, Scope::Object(&object), Some(LAST_MODIFIED_MS), "test").with_settings(settings);
-    let record = Record { ordinal, bytes: line, text: std::str::from_utf8(line).ok() };
+    let record = Record::new(ordinal, line);
     let mut out = [Encoded::default()];
     let encoders = [Encoder::new(name, options)];
     let events = family::encode_record(&context, &record, &RecordHash::of(line), ordinal, &encoders, &mut out);
@@ -147,13 +147,47 @@ fn a_record_without_a_time_takes_its_objects_and_says_so() {
     assert_eq!(event["metadata"]["labels"], serde_json::json!(["time_inferred"]));
 }
 
+/// Any client can send the referrer; S3 checks who took on the role.
 #[test]
-fn the_principal_names_the_user_of_a_role_and_of_nobody_else() {
+fn the_actor_behind_a_role_is_its_session_whatever_the_referrer_says() {
+    let event = event(&line("REST.GET.OBJECT", "a", HADOOP));
+    assert_eq!(event["actor"]["user"]["name"], "etl/i-0");
+    assert_eq!(event["actor"]["user"]["uid"], "arn:aws:sts::123456789012:assumed-role/etl/i-0");
+    assert_eq!(event["unmapped"]["s3a"]["pr"], "alice");
+    assert_eq!(event["metadata"].get("labels"), None);
+}
+
+#[test]
+fn a_feed_may_take_the_principal_for_a_roles_user_and_says_so() {
+    let settings = Settings { s3a_principal: S3aPrincipal::Claimed, ..Settings::default() };
+    let claimed = |line: &str| -> Value {
+        let text = encode(line.as_bytes(), 0, EncodingName::Ocsf, Options::default(), &settings).unwrap();
+        Schema::of_version("1.8.0").assert_valid([text.as_str()]);
+        serde_json::from_str(&text).unwrap()
+    };
     let role = line("REST.GET.OBJECT", "a", HADOOP);
-    assert_eq!(event(&role)["actor"]["user"]["name"], "alice");
-    let user = role.replace("sts::123456789012:assumed-role/etl/i-0", "iam::123456789012:user/bob");
-    assert_eq!(event(&user)["actor"]["user"]["name"], "bob");
-    assert_eq!(event(&user)["unmapped"]["s3a"]["pr"], "alice");
+    let event = claimed(&role);
+    assert_eq!(event["actor"]["user"]["name"], "alice");
+    assert_eq!(event["actor"]["user"]["uid"], "arn:aws:sts::123456789012:assumed-role/etl/i-0");
+    assert_eq!(event["metadata"]["labels"], serde_json::json!(["claimed_user"]));
+    // Whom S3 knows needs no claim.
+    let session = "arn:aws:sts::123456789012:assumed-role/etl/i-0";
+    for (requester, name) in [("arn:aws:iam::123456789012:user/bob", "bob"), ("-", "anonymous")] {
+        let event = claimed(&role.replace(session, requester));
+        assert_eq!(event["actor"]["user"]["name"], name);
+        assert_eq!(event["metadata"].get("labels"), None);
+    }
+    assert_eq!(claimed(&role.replace("&pr=alice", ""))["actor"]["user"]["name"], "etl/i-0");
+}
+
+#[test]
+fn whoever_asks_unsigned_is_anonymous_however_that_is_written() {
+    for requester in ["-", "\"-\"", "Anonymous", "anonymous"] {
+        let line = line("REST.GET.OBJECT", "a", HADOOP);
+        let event = event(&line.replace("arn:aws:sts::123456789012:assumed-role/etl/i-0", requester));
+        assert_eq!(event["actor"]["user"], serde_json::json!({ "name": "anonymous" }), "{requester}");
+        assert_eq!(event["unmapped"].get("requester"), None);
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn requests_stay_below_what_a_call_may_have() {
 fn a_process_that_is_killed_before_it_commits_repeats_requests_byte_for_byte() {
     let azure = Azure::with(RAW);
     azure.is_mute(true);
-    let world = raw(&azure, "request_events = 20\nlanes = 1\n");
+    let world = raw(&azure, "request_events = 20\nlanes = 1\nin_flight = 2\n");
     let daemon = start(&world, &[]).at_work();
     world.write(KEY, &object(&records(0..60)));
     takes(&azure, 40);

@@ -368,3 +368,23 @@ fn a_message_that_cannot_be_understood_is_told_at_its_first_receive() {
     assert!(told.field("reason").is_some() && told.field("queue").as_deref() == Some("events"), "{}", told.line);
     assert!(daemon.stop().success());
 }
+
+#[test]
+fn a_panic_that_is_caught_is_one_line_of_the_log() {
+    let world = World::fed_by_directory();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/damaged/page-that-panics.parquet");
+    world.write("a-snappy.parquet", &std::fs::read(fixture).unwrap());
+    let start = world.run(&["--once"]).with_environment("AUDITFERRY__FEED__AUDIT__FAMILY", "lakefs");
+    let start = start.with_environment("AUDITFERRY__FEED__AUDIT__KEYS", "[\"**\"]");
+    let daemon = start.expecting(&["a part of the program panicked", "is quarantined"]).spawn();
+    let log = daemon.log.clone();
+    assert!(daemon.end().success());
+    let places: Vec<Option<String>> = log
+        .entries()
+        .into_iter()
+        .filter(|entry| entry.message == "a part of the program panicked")
+        .map(|entry| entry.field("place"))
+        .collect();
+    let [Some(place)] = &places[..] else { panic!("{places:?}") };
+    assert!(place.contains("/parquet-"), "{place}");
+}

@@ -34,6 +34,14 @@ const SEEDS: u64 = 300;
 /// Each so many seeds one is run twice: both must go the same way.
 const TWICE_EACH: u64 = 50;
 
+/// Seeds of long runs that found a fault, and what it was: run each time, as long as they draw the same plan.
+const FOUND: [u64; 2] = [
+    // A sink whose last event was given up stayed marked as failing, and was asked no more.
+    106_900,
+    // What was requeued while one sink gathered it was opened for all sinks, and tried again for that one alone.
+    120_438,
+];
+
 /// How many failed seeds are told before the run ends.
 const FAILED_MAX: usize = 5;
 
@@ -50,7 +58,7 @@ fn in_the_simulation_every_seed_keeps_the_promises() {
         return;
     }
     let (first, seeds) = (number("AUDITFERRY_FIRST_SEED").unwrap_or(0), number("AUDITFERRY_SEEDS").unwrap_or(SEEDS));
-    let left = Mutex::new(first..first + seeds);
+    let left = Mutex::new(FOUND.into_iter().chain(first..first + seeds));
     let (tally, failed): (Mutex<Tally>, Mutex<Vec<Outcome>>) = Default::default();
     let work = || {
         while failed.lock().unwrap().len() < FAILED_MAX {

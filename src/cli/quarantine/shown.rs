@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{Entry, Inspection, Kind};
 use crate::cli::quarantine::{Fault, Filter, Form, Where, look};
+use crate::visible::visible;
 
 /// How much of a body is shown, inflated. With `--body` all of it is written.
 const SHOWN_BYTES_MAX: u64 = 64 << 10;
@@ -160,14 +161,18 @@ fn at(entry: &Entry) -> String {
 fn line(entry: &Entry) -> String {
     let requeued = if entry.is_requeued { " (requeued)" } else { "" };
     let place = place(entry).map(|place| format!("  {place}")).unwrap_or_default();
-    let sink = entry.sink.as_deref().map(|sink| format!(" -> {}", visible(sink))).unwrap_or_default();
+    let sink = entry.sink.as_deref().map(|sink| format!(" -> {}", visible(sink.chars()))).unwrap_or_default();
     let (id, kind, at) = (entry.id, entry.kind.name(), at(entry));
-    format!("{id}  {at}  {kind}  {}{sink}{place}  {}{requeued}", visible(&entry.feed), visible(&entry.reason))
+    format!(
+        "{id}  {at}  {kind}  {}{sink}{place}  {}{requeued}",
+        visible(entry.feed.chars()),
+        visible(entry.reason.chars())
+    )
 }
 
 /// Where it was, for a record, an object or an event; of an entry that stands for many, how many those are.
 fn place(entry: &Entry) -> Option<String> {
-    let object = entry.object.as_ref().map(|object| visible(&object.to_string()));
+    let object = entry.object.as_ref().map(|object| visible(object.to_string().chars()));
     let of_object = object.as_deref().map(|object| format!("{object} ")).unwrap_or_default();
     if let (None, Some(place), Some(index)) = (entry.further, entry.place, entry.event_index) {
         return Some(format!("{of_object}event {index} of accepted record {place}"));
@@ -214,16 +219,18 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
         ("id", entry.id.to_string()),
         ("since", at(entry)),
         ("kind", entry.kind.name().to_owned()),
-        (source, visible(&entry.feed)),
+        (source, visible(entry.feed.chars())),
     ];
-    lines.extend(entry.sink.as_deref().map(|sink| ("sink", visible(sink))));
+    lines.extend(entry.sink.as_deref().map(|sink| ("sink", visible(sink.chars()))));
     lines.extend(place(entry).map(|place| ("place", place)));
     lines.extend(entry.uid.map(|uid| ("uid", uid.to_string())));
-    lines.extend(entry.etag.as_deref().map(|etag| ("etag", visible(etag))));
+    lines.extend(entry.etag.as_deref().map(|etag| ("etag", visible(etag.chars()))));
     lines.extend(stands_for(entry).map(|what| ("for", what)));
-    lines.push(("reason", visible(&entry.reason)));
+    lines.push(("reason", visible(entry.reason.chars())));
     let requeue = match (entry.is_requeued, entry.can_requeue) {
-        (true, _) if !entry.had.is_empty() => format!("under way; delivered to {}", visible(&entry.had.join(", "))),
+        (true, _) if !entry.had.is_empty() => {
+            format!("under way; delivered to {}", visible(entry.had.join(", ").chars()))
+        }
         (true, _) => "under way".to_owned(),
         (false, true) => "possible".to_owned(),
         (false, false) => "not possible: what that takes was not kept".to_owned(),
@@ -243,24 +250,11 @@ fn page(entry: &Entry, body: Option<&Beginning>) -> String {
         page.push('\n');
         let text = String::from_utf8_lossy(&body.bytes);
         page.extend(text.split_inclusive('\n').map(|line| match line.strip_suffix('\n') {
-            Some(line) => format!("{}\n", visible(line)),
-            None => format!("{}\n", visible(line)),
+            Some(line) => format!("{}\n", visible(line.chars())),
+            None => format!("{}\n", visible(line.chars())),
         }));
     }
     page
-}
-
-/// Text that others wrote, with what would command a terminal shown as an escape.
-pub(super) fn visible(text: &str) -> String {
-    let mut visible = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\t' => visible.push('\t'),
-            control if control.is_control() => visible.extend(control.escape_default()),
-            plain => visible.push(plain),
-        }
-    }
-    visible
 }
 
 #[cfg(test)]
@@ -311,10 +305,5 @@ mod tests {
         assert_eq!(shown["uid"], "abababab-abab-abab-abab-abababababab");
         let further = Entry { further: Some(3), place: None, event_index: None, uid: None, ..event() };
         assert!(line(&further).contains("s3://logs/a.json events of 3 further records"), "{}", line(&further));
-    }
-
-    #[test]
-    fn what_would_command_a_terminal_is_shown_as_an_escape() {
-        assert_eq!(visible("a\u{1b}[2J\r\tb\u{9b}"), "a\\u{1b}[2J\\r\tb\\u{9b}");
     }
 }

@@ -4,9 +4,10 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::checkpoint::{Inspection, KeptObject, NoFeed, UnroutedSelection};
-use crate::cli::quarantine::shown::{told, visible, write_list};
+use crate::cli::quarantine::shown::{told, write_list};
 use crate::cli::quarantine::{Fault, Where, change, look, milliseconds};
 use crate::collector::clock::Clock;
+use crate::visible::visible;
 
 /// How many objects are forgotten with one look into the store.
 const AT_ONCE: usize = 1000;
@@ -137,8 +138,8 @@ fn at(ms: i64) -> String {
 fn line(kept: &KeptObject) -> String {
     let (id, last, why) = (kept.id, at(kept.last_ms), kept.why.name());
     let feed = kept.feed.as_deref().unwrap_or("-");
-    let (object, queue) = (visible(&kept.object.to_string()), visible(&kept.queue));
-    format!("{id}  {last}  {why}  {}  {object}  {} from {queue}", visible(feed), kept.notifications)
+    let (object, queue) = (visible(kept.object.to_string().chars()), visible(kept.queue.chars()));
+    format!("{id}  {last}  {why}  {}  {object}  {} from {queue}", visible(feed.chars()), kept.notifications)
 }
 
 fn as_json(kept: &KeptObject) -> Value {

@@ -18,7 +18,7 @@ use crate::collector::random::Random;
 use crate::collector::report::{Reporter, limited};
 use crate::collector::schedule::requests::ReadRequests;
 use crate::collector::shutdown::Shutdown;
-use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, parse};
+use crate::notification::parse::{BODY_BYTES_MAX, Disposition, Notice, ParseError, parse};
 use crate::notification::queue::{Message, Queue, QueueError};
 use crate::telemetry::health::Activity;
 use crate::telemetry::metrics::Metrics;
@@ -53,6 +53,8 @@ pub(in crate::collector) struct Intake<Q> {
     /// One permit for each message that may be in flight.
     pub slots: Arc<Semaphore>,
     pub poison_receives_max: u32,
+    /// Whose messages are taken, if not everybody's.
+    pub topics: Option<Vec<String>>,
     /// How many names of objects without a feed are kept.
     pub unrouted_max: u64,
     /// What was reported of those.
@@ -153,8 +155,9 @@ impl<Q: Queue> Intake<Q> {
     /// Routes each change of a message. A change that cannot be parsed does not stop the others, but the message is not
     /// deleted for it. Objects without a feed are added to `without_feed`.
     async fn take(&self, in_flight: &Arc<InFlight>, without_feed: &mut Vec<WithoutFeed>) -> Result<(), StoreError> {
-        let notices = match parse(&in_flight.message().body) {
+        let notices = match parse(&in_flight.message().body, self.topics.as_deref()) {
             Ok(notices) => notices,
+            Err(error @ ParseError::Foreign { .. }) => return self.set_aside(in_flight, &error.to_string()).await,
             Err(error) => return self.poison(in_flight, &error.to_string()).await,
         };
         // However many of its notifications cannot be parsed, the message is quarantined once.
@@ -260,9 +263,9 @@ impl<Q: Queue> Intake<Q> {
     /// queue's redrive policy. A message that was received too often is quarantined here.
     async fn poison(&self, in_flight: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
         let message: &Message = in_flight.message();
-        self.count("poison");
         let (queue, id, receives) = (&self.name, &message.id, message.receive_count);
         if receives < self.poison_receives_max {
+            self.count("poison");
             limited!(
                 self.reporter, WARN, queue,
                 "a message cannot be understood; it is left to the queue's redrive policy, or quarantined in the end",
@@ -271,6 +274,14 @@ impl<Q: Queue> Intake<Q> {
             drop(AckHandle::on(in_flight));
             return Ok(());
         }
+        self.set_aside(in_flight, reason).await
+    }
+
+    /// Quarantines a message, and settles it.
+    async fn set_aside(&self, in_flight: &Arc<InFlight>, reason: &str) -> Result<(), StoreError> {
+        let message: &Message = in_flight.message();
+        self.count("poison");
+        let (queue, id, receives) = (&self.name, &message.id, message.receive_count);
         let body = message.body.as_bytes();
         let body = zstd::encode_all(&body[..body.len().min(POISON_BYTES_MAX)], 3).unwrap_or_default();
         let name = self.name.to_string();
@@ -285,7 +296,7 @@ impl<Q: Queue> Intake<Q> {
         };
         self.reporter.stored();
         limited!(
-            self.reporter, ERROR, queue, "a message cannot be understood and is quarantined",
+            self.reporter, ERROR, queue, "a message is quarantined",
             %queue, message_id = %id, reason, receives
         );
         self.metrics.records_quarantined.add([&self.name, "message"], 1);

@@ -282,6 +282,7 @@ fn receiving(queue: &ToldQueue, held_max: usize) -> Receiving {
         in_flight: InFlightMessages::default(),
         slots: Arc::new(Semaphore::new(held_max)),
         poison_receives_max: 20,
+        topics: Some(vec!["aws:s3".to_owned()]),
         unrouted_max: 10,
         reported: Reported::default(),
         last_poll: Duration::from_secs(8),

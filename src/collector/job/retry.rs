@@ -87,7 +87,8 @@ impl Retry {
             self.deliver_events(&mut deferred).await?;
         }
         self.note(refused).await?;
-        ended.map(|end| JobEnd { deferred, passed: None, ..end })
+        // What was requeued is lacked by sinks that this job was not for, too.
+        ended.map(|end| JobEnd { deferred, passed: None, is_new: true, ..end })
     }
 
     /// Brings records whose bytes are kept to the sinks that have passed them and not had them.

@@ -49,7 +49,8 @@ pub(in crate::collector) struct JobEnd {
     pub gathered: Vec<Gathered>,
     /// The version is so new that it is to be read once more.
     pub is_young: bool,
-    /// It was another version than the last that was read to its end.
+    /// Sinks that the job was not for may lack something: it was another version than the last that was read to its end, or
+    /// some of it was requeued.
     pub is_new: bool,
     /// Every sink of the feed has it, where that is known already.
     pub passed: Option<Passed>,

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Deserializer, de};
 
 use crate::event::id::hyphenated;
-use crate::event::secrets::{MASK, is_secret};
-use crate::event::{Fields, Head, Json, Reader, Secrets, Seen, Status, Text, Value, moment};
+use crate::event::{Copies, Fields, Head, Json, Reader, Seen, Status, Text, moment};
 
 /// Written as `path`, `@record`, `@member` or `=text`; `a | b` is the first that has a value; `as string`, `as int` or `as datetime`
 /// at the end is its type. Without a type a value of the record stays as it stands there.
@@ -75,10 +74,10 @@ impl Column {
     /// Appends the value, where there is one.
     pub(super) fn write(&self, out: &mut Vec<u8>, head: &Head, seen: &Seen<'_>, record: &Fields<'_>) -> bool {
         self.sources.iter().any(|source| match source {
-            Source::Path(path) => find(record, path).is_some_and(|found| self.kind.write(out, found, seen.parsed)),
+            Source::Path(path) => find(record, path).is_some_and(|found| self.kind.write(out, found)),
             Source::Record => {
                 let value = Reader::new(seen.parsed).value();
-                value.is_ok_and(|value| self.kind.write(out, Found { name: "", value }, seen.parsed))
+                value.is_ok_and(|value| self.kind.write(out, value))
             }
             Source::Member(member) => {
                 let token = member.token(head, seen);
@@ -153,26 +152,23 @@ impl Kind {
         }
     }
 
-    /// Appends a value of the record without its secrets.
-    fn write(self, out: &mut Vec<u8>, found: Found<'_>, record: &str) -> bool {
-        let Found { name, value } = found;
-        let mut secrets = Secrets::of(record);
+    /// Appends a value of the record, each key of an object once.
+    fn write(self, out: &mut Vec<u8>, value: Json<'_>) -> bool {
         if value.text().is_none() {
             return false;
         }
         match self {
-            Self::AsItStands => secrets.copy(name, value).write(out),
-            Self::String => match secrets.copy_as_text(name, value) {
+            Self::AsItStands => Copies::default().copy(value).write(out),
+            Self::String => match Copies::default().copy_as_text(value) {
                 Some(text) => text.write(out),
                 None => return false,
             },
-            Self::Int | Self::Datetime if is_secret(name) => Value::Text(Text::from(MASK)).write(out),
             Self::Int | Self::Datetime => return self.write_json(out, value),
         }
         true
     }
 
-    /// Appends a value that holds no secret.
+    /// Appends a value as it stands.
     fn write_json(self, out: &mut Vec<u8>, value: Json<'_>) -> bool {
         match self {
             Self::AsItStands => value.write(out),
@@ -197,30 +193,22 @@ impl Kind {
     }
 }
 
-/// A value in the record, and the name of the field by which it is told whether it is a secret.
-struct Found<'f> {
-    name: &'f str,
-    value: Json<'f>,
-}
-
 /// The value at a path. A key may hold dots itself.
-fn find<'f>(fields: &'f Fields<'_>, path: &'f str) -> Option<Found<'f>> {
-    fields.iter().find_map(|field| step(&field.key, field.value, path, None))
+fn find<'f>(fields: &'f Fields<'_>, path: &str) -> Option<Json<'f>> {
+    fields.iter().find_map(|field| step(&field.key, field.value, path))
 }
 
-fn step<'f>(key: &str, value: Json<'f>, path: &'f str, secret: Option<&'f str>) -> Option<Found<'f>> {
+fn step<'f>(key: &str, value: Json<'f>, path: &str) -> Option<Json<'f>> {
     let rest = path.strip_prefix(key)?;
-    let name = secret.unwrap_or(&path[..key.len()]);
     if rest.is_empty() {
-        return Some(Found { name, value });
+        return Some(value);
     }
     let (rest, Json::Object(whole)) = (rest.strip_prefix('.')?, value) else { return None };
-    let secret = is_secret(name).then_some(name);
     let mut found = None;
     let read = Reader::new(whole).object(|reader, key| {
         let value = reader.value()?;
         // Of a key that comes twice the last value holds.
-        found = step(&key, value, rest, secret).or(found.take());
+        found = step(&key, value, rest).or(found.take());
         Ok(())
     });
     read.ok().and(found)

@@ -88,7 +88,9 @@ mod tests {
             choice: 0,
         };
         let origin = Origin { object: &object, source: "", last_modified_ms: None, feed: "dbx" };
-        let seen = Seen { origin, record: b"", parsed: RECORD, ordinal: 0, id: head.uid, index: 0 };
+        // As it is handed on.
+        let parsed = String::from_utf8(crate::mask::masked(RECORD.as_bytes()).unwrap()).unwrap();
+        let seen = Seen { origin, record: b"", parsed: &parsed, ordinal: 0, id: head.uid, index: 0 };
         let mut out = Vec::new();
         Columns::default().with(columns).write(&mut out, &head, &seen);
         String::from_utf8(out).unwrap()

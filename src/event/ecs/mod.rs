@@ -27,7 +27,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     object(out, "\"event\":", |out| write_event(out, event, activity, seen, options));
     text(out, "\"message\":", event.message.as_ref());
     if options.labels {
-        let labels: Vec<Text<'_>> = ocsf::labels(&event.metadata, fell_back).map(Text::from).collect();
+        let labels: Vec<Text<'_>> = ocsf::labels(event, fell_back).map(Text::from).collect();
         texts(out, "\"tags\":", &labels);
     }
     object(out, "\"user\":", |out| {
@@ -120,7 +120,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_original(out: &mut Vec<u8>, event: &Event<'_>, record: &[u8]) {
     out.extend_from_slice(b"\"original\":\"");
-    write_escaped(out, &String::from_utf8_lossy(&event.masked(record)));
+    write_escaped(out, &String::from_utf8_lossy(&event.shown(record)));
     out.extend_from_slice(b"\",");
 }
 

@@ -62,6 +62,7 @@ fn write_people(out: &mut Vec<u8>, event: &Event<'_>, parties: &Parties<'_, '_>)
             text(out, "\"name\":", end.name.as_ref());
             text(out, "\"svc_name\":", end.svc_name.as_ref());
             text(out, "\"instance_uid\":", end.instance_uid.as_ref());
+            texts(out, "\"intermediate_ips\":", &end.via);
         });
     }
 }

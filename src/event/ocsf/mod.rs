@@ -18,9 +18,7 @@ use crate::event::class::OTHER;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, int, text, texts};
 use crate::event::value::write_int;
-use crate::event::{
-    Activity, Class, Event, HttpRequest, Metadata, Options, Seen, Status, Text, any_says_something, moment,
-};
+use crate::event::{Activity, Class, Event, HttpRequest, Options, Seen, Status, Text, any_says_something, moment};
 use crate::records::escaped::write_escaped;
 
 use places::Attributes;
@@ -210,32 +208,38 @@ fn write_metadata(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options
         out.extend_from_slice(b"\"is_truncated\":true,");
     }
     if options.labels {
-        write_labels(out, metadata, fell_back);
+        write_labels(out, event, fell_back);
     }
     close(out, b'}');
     out.push(b',');
 }
 
-fn write_labels(out: &mut Vec<u8>, metadata: &Metadata<'_>, fell_back: bool) {
-    let labels: Vec<Text<'_>> = labels(metadata, fell_back).map(Text::from).collect();
+fn write_labels(out: &mut Vec<u8>, event: &Event<'_>, fell_back: bool) {
+    let labels: Vec<Text<'_>> = labels(event, fell_back).map(Text::from).collect();
     texts(out, "\"labels\":", &labels);
 }
 
 /// What is to be known of how the event came about.
-pub(crate) fn labels(metadata: &Metadata<'_>, fell_back: bool) -> impl Iterator<Item = &'static str> {
-    let conditional = [(metadata.time_inferred, "time_inferred"), (fell_back, CLASS_FALLBACK)];
+pub(crate) fn labels(event: &Event<'_>, fell_back: bool) -> impl Iterator<Item = &'static str> {
+    let is_told = event.src.as_ref().is_some_and(|src| !src.via.is_empty());
+    let conditional = [
+        (event.metadata.time_inferred, "time_inferred"),
+        (fell_back, CLASS_FALLBACK),
+        // Whoever sends a request can name any client to the first proxy.
+        (is_told, "claimed_address"),
+    ];
     let holding = conditional.into_iter().filter(|(holds, _)| *holds).map(|(_, label)| label);
-    holding.chain(metadata.labels.iter().copied())
+    holding.chain(event.metadata.labels.iter().copied())
 }
 
 /// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
 fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
-    let masked = event.masked(record);
-    let masked = String::from_utf8_lossy(&masked);
+    let shown = event.shown(record);
+    let shown = String::from_utf8_lossy(&shown);
     out.extend_from_slice(b"\"raw_data\":\"");
-    write_escaped(out, &masked);
+    write_escaped(out, &shown);
     out.extend_from_slice(b"\",");
-    int(out, "\"raw_data_size\":", i64::try_from(masked.len()).ok());
+    int(out, "\"raw_data_size\":", i64::try_from(shown.len()).ok());
 }
 
 impl HttpRequest<'_> {

@@ -1,6 +1,6 @@
 //! Writes the objects that an OCSF event is made of, member by member.
 
-use crate::event::members::{flag, int, object, text, word};
+use crate::event::members::{flag, int, object, text, texts, word};
 use crate::event::value::write_int;
 use crate::event::{
     Cloud, Databucket, Endpoint, Event, File, Group, HttpResponse, Resource, Target, Text, User, UserKind,
@@ -102,6 +102,7 @@ pub(super) fn write_endpoint(out: &mut Vec<u8>, endpoint: &Endpoint<'_>) {
     text(out, "\"hostname\":", endpoint.hostname.as_ref());
     text(out, "\"svc_name\":", endpoint.svc_name.as_ref());
     text(out, "\"instance_uid\":", endpoint.instance_uid.as_ref());
+    texts(out, "\"intermediate_ips\":", &endpoint.via);
 }
 
 pub(super) fn write_cloud(out: &mut Vec<u8>, cloud: &Cloud<'_>) {

@@ -13,7 +13,7 @@ mod split;
 
 use std::borrow::Cow;
 
-use crate::event::{Fault, Json, Mask, Members, Reader, Text, Value};
+use crate::event::{Fault, Json, Members, Reader, Text, Value};
 use crate::family::container::runtime::{Joined, Runtime, first_line, last_line};
 use crate::family::envelope::{self, Sought};
 use crate::family::refusal::Refusal;
@@ -56,8 +56,6 @@ pub(super) struct Inside<'a> {
     pub(super) time: Option<Text<'a>>,
     /// The record was taken out of an object of a shipper's. Whoever writes a line of log may write such an object.
     is_enveloped: bool,
-    /// What stood around, or between, holds secrets.
-    hides: bool,
     /// What stood around may hold a record as well.
     is_asked_around: bool,
 }
@@ -95,6 +93,23 @@ pub(super) fn line<'a>(
     Ok(line)
 }
 
+/// A record in one piece that its runtime cut in several.
+pub(super) struct Whole {
+    pub(super) bytes: Vec<u8>,
+    /// Lines of another stream stood between its pieces: they are left out.
+    pub(super) is_mixed: bool,
+}
+
+/// The lines of a record as the runtime would have written them, were they short enough; nothing where it is one line, or has
+/// nothing of a runtime around it.
+pub(super) fn in_one(record: &[u8], sought: &Sought<'_>) -> Option<Whole> {
+    memchr::memchr(b'\n', record)?;
+    let first = Runtime::of(first_line(record), sought)?;
+    let joined = Joined::of(record, first, sought);
+    // Without its rest it is refused.
+    (!joined.is_partial).then(|| Whole { bytes: first.written(&joined.bytes), is_mixed: joined.is_mixed })
+}
+
 fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought<'_>) -> Line<'a> {
     if sought.accepts(&line) {
         return Line { inside: line, is_accepted: true, is_open };
@@ -123,7 +138,6 @@ pub(super) fn unwrap<'a>(record: &Record<'a>, sought: &Sought<'_>) -> Result<Ins
         && let Some(opened) = split::alone(&inside.bytes, sought)?
     {
         inside.around.extend(opened.around);
-        inside.hides |= opened.hides;
         inside.is_accepted = true;
         inside.is_enveloped = true;
         (inside.bytes, inside.text, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None, None);
@@ -148,16 +162,16 @@ impl<'a> Inside<'a> {
             Runtime::Head(_) => true,
         };
         let is_asked_around = matches!(first, Runtime::Docker(docker) if docker.may_hold_records && joined.is_single);
-        let (around, time, hides) = match first {
+        let (around, time) = match first {
             Runtime::Cri(cri) => {
                 let members = [("time", cri.time), ("stream", cri.tag)];
                 let around = members.map(|(name, text)| (Text::from(name), Value::Text(Text::from(text))));
-                (Members::from(around), Some(Text::from(cri.time)), false)
+                (Members::from(around), Some(Text::from(cri.time)))
             }
             Runtime::Docker(docker) => docker.around(),
             Runtime::Head(head) => {
                 let around = vec![(Text::from("head"), Value::Text(Text::from(head.text.trim_end())))];
-                (around, head.time.map(Text::from), false)
+                (around, head.time.map(Text::from))
             }
         };
         let offset = match &joined.bytes {
@@ -165,8 +179,6 @@ impl<'a> Inside<'a> {
             Cow::Owned(_) => None,
         };
         let around = vec![(Text::from("container"), Value::Object(around))];
-        // Nobody knows what the lines of the other stream hold.
-        let hides = hides || joined.is_mixed;
         Ok(Self {
             bytes: joined.bytes,
             text: None,
@@ -175,7 +187,6 @@ impl<'a> Inside<'a> {
             around,
             time,
             is_enveloped,
-            hides,
             is_asked_around,
         })
     }
@@ -198,38 +209,6 @@ impl<'a> Inside<'a> {
         let text = self.text.map_or_else(|| std::str::from_utf8(&self.bytes), Ok);
         text.map_err(|error| Refusal::new(format!("no UTF-8 at byte {}", error.valid_up_to())))
     }
-
-    /// Where in the record the secrets stand that were met in `text`, which is the line or, where `is_altered`, a copy
-    /// that shows less. Where places of the one are no places of the other, the whole record is masked as `text` is.
-    pub(super) fn masks(&self, masks: Vec<Mask>, text: &str, is_altered: bool, record: &[u8]) -> Vec<Mask> {
-        if masks.is_empty() && !is_altered && !self.hides {
-            return masks;
-        }
-        match self.offset.filter(|_| !is_altered && !self.hides) {
-            Some(0) => masks,
-            Some(offset) => {
-                let moved = |mask: Mask| Mask { at: mask.at.start + offset..mask.at.end + offset, ..mask };
-                masks.into_iter().map(moved).collect()
-            }
-            None => vec![Mask { at: 0..record.len(), replacement: Cow::Owned(masked(text, masks)) }],
-        }
-    }
-}
-
-/// The text with its secrets replaced.
-fn masked(text: &str, mut masks: Vec<Mask>) -> String {
-    masks.sort_by_key(|mask| mask.at.start);
-    let mut masked = String::with_capacity(text.len());
-    let mut from = 0;
-    for mask in masks {
-        // A secret inside of another is gone with it.
-        let Some(between) = text.get(from..mask.at.start) else { continue };
-        masked.push_str(between);
-        masked.push_str(&mask.replacement);
-        from = mask.at.end;
-    }
-    masked.push_str(text.get(from..).unwrap_or_default());
-    masked
 }
 
 fn cut() -> Refusal {

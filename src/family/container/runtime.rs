@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::event::{Fields, Json, Members, Reader, Secrets, Text};
+use crate::event::{Copies, Fields, Json, Members, Reader, Text};
 use crate::family::container::head::Head;
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Edit, applied, offset_in};
@@ -260,14 +260,14 @@ impl<'a> Docker<'a> {
         (bytes, is_partial)
     }
 
-    /// Everything but the line itself, the time in it, and whether there are secrets in it.
-    pub(super) fn around(&self) -> (Members<'a>, Option<Text<'a>>, bool) {
+    /// Everything but the line itself, and the time in it.
+    pub(super) fn around(&self) -> (Members<'a>, Option<Text<'a>>) {
         let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
-        let mut secrets = Secrets::of(self.text);
+        let mut copies = Copies::default();
         let others = fields.iter().filter(|field| field.key != "log");
-        let around = others.map(|field| (field.name(), secrets.copy(&field.key, field.value))).collect();
+        let around = others.map(|field| (field.name(), copies.copy(field.value))).collect();
         let time = ["time", "@timestamp"].into_iter().find_map(|key| fields.get(key).and_then(Json::text));
-        (around, time, !secrets.masks.is_empty())
+        (around, time)
     }
 }
 

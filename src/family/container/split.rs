@@ -74,7 +74,7 @@ pub(super) fn alone<'a>(line: &[u8], sought: &Sought<'_>) -> Result<Option<Opene
     let text = with_whole_pairs(text);
     match (Split { sought, trust: Trust::Records }).held(&text)? {
         Some(Held::Several(_)) => Err(several()),
-        Some(Held::One { value, record: Some(record) }) => Ok(Some(opened(&text, value, record))),
+        Some(Held::One { value, record: Some(record) }) => Ok(Some(opened(value, record))),
         _ => Ok(None),
     }
 }

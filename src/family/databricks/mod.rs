@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use crate::delta::Growth;
 use crate::event::{
-    Activity, Actor, Api, Class, Cloud, Endpoint, Event, Fault, Fields, HttpRequest, Json, Members, Metadata, Product,
-    Reader, Secrets, Status, Text, User, UserKind, Value, mend_surrogates, moment,
+    Activity, Actor, Api, Class, Cloud, Copies, Endpoint, Event, Fault, Fields, HttpRequest, Json, Members, Metadata,
+    Product, Reader, Status, Text, User, UserKind, Value, http_status, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
@@ -115,20 +115,16 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     if let Some(text) = record.text
         && let Some(line) = read(text).ok().filter(Line::is_record)
     {
-        return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
+        return line.emit(context, &Inside::bare(record), emit);
     }
     let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
-    let mut emit_in_place = |event: &mut Event<'_>| {
-        event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
-        emit(event);
-    };
     match read(text) {
-        Ok(line) => line.emit(context, &inside, text, &mut emit_in_place),
+        Ok(line) => line.emit(context, &inside, emit),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
-            read(&mended).map_err(refusal)?.emit(context, &inside, &mended, &mut emit_in_place)
+            read(&mended).map_err(refusal)?.emit(context, &inside, emit)
         }
         Err(fault) => Err(refusal(fault)),
     }
@@ -222,13 +218,12 @@ impl<'a> Line<'a> {
         self.service.is_some() || self.action.is_some()
     }
 
-    /// Makes the line's event and hands it on. `text` is the line.
+    /// Makes the line's event and hands it on.
     fn emit(
         mut self,
         context: &'a Context<'_>,
         inside: &'a Inside<'a>,
-        text: &'a str,
-        emit: &mut dyn FnMut(&mut Event<'_>),
+        emit: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), Refusal> {
         let service = text_of(self.service);
         let action = text_of(self.action).unwrap_or(Text::from("unknown"));
@@ -237,7 +232,7 @@ impl<'a> Line<'a> {
         let unknown = Activity::of(Class::ApiActivity, 0);
         let (time_ms, time_inferred) = self.time(context)?;
         let mut event = Event::new(PRODUCT, unknown, action, time_ms);
-        let mut secrets = Secrets::of(text);
+        let mut copies = Copies::default();
         event.metadata = Metadata {
             original_uid: text_of(self.event_id).or_else(|| text_of(self.request_id)),
             correlation_uid: text_of(self.request_id),
@@ -257,7 +252,7 @@ impl<'a> Line<'a> {
         event.cloud = Some(Cloud { provider: "AWS", region: None, account });
         event.http_request = HttpRequest { user_agent: text_of(self.user_agent), ..HttpRequest::default() };
         event.api = Api { service, request_uid: text_of(self.request_id), ..Api::default() };
-        self.answer(&mut event, &mut secrets);
+        self.answer(&mut event, &mut copies);
         if let Some(rows) = context.rows {
             targets::fill(&mut event, rows, &code, &mut self.params, &self.user);
         }
@@ -265,11 +260,10 @@ impl<'a> Line<'a> {
         if event.metadata.event_code.is_none() {
             event.metadata.event_code = Some(Text::from(code.into_owned()));
         }
-        event.unmapped = self.unmapped(&mut secrets);
+        event.unmapped = self.unmapped(&mut copies);
         event.unmapped.extend(inside.around.iter().cloned());
-        event.metadata.is_truncated = secrets.truncated;
-        event.masks = secrets.masks;
-        emit(&mut event);
+        event.metadata.is_truncated = copies.truncated;
+        emit(&event);
         Ok(())
     }
 
@@ -307,39 +301,35 @@ impl<'a> Line<'a> {
     }
 
     /// What was answered: the status, and the result as data.
-    fn answer(&mut self, event: &mut Event<'a>, secrets: &mut Secrets<'a>) {
-        let code = self.response.get("statusCode").and_then(Json::integer);
-        event.status = match code {
-            None => Status::Unknown,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-        };
+    fn answer(&mut self, event: &mut Event<'a>, copies: &mut Copies) {
+        let code = self.response.get("statusCode").and_then(Json::integer).and_then(http_status);
+        event.status = Status::of_answer(code);
         event.status_code = self.response.map("statusCode");
-        event.api.response_code = code.and_then(|code| i32::try_from(code).ok());
+        event.api.response_code = code;
         if let Some(message) = self.response.get("errorMessage") {
-            event.status_detail = secrets.copy_as_text("errorMessage", message);
+            event.status_detail = copies.copy_as_text(message);
             self.response.map("errorMessage");
         }
         if let Some(result) = self.response.get("result")
             && self.response.map("result").is_some()
         {
-            event.api.response_result = Some(secrets.copy("result", result));
+            event.api.response_result = Some(copies.copy(result));
         }
         if event.status == Status::Failure && event.status_code.is_none() && event.status_detail.is_none() {
             event.status_detail = Some(event.action.clone());
         }
     }
 
-    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
+    fn unmapped(&self, copies: &mut Copies) -> Members<'a> {
         let mut members = Members::with_capacity(self.others.len() + 3);
         let objects = [("requestParams", &self.params), ("response", &self.response), ("userIdentity", &self.user)];
         for (name, fields) in objects {
-            let left = secrets.copy_unmapped(fields);
+            let left = copies.copy_unmapped(fields);
             if !left.is_empty() && self.others.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
         }
-        members.extend(secrets.copy_unmapped(&self.others));
+        members.extend(copies.copy_unmapped(&self.others));
         members
     }
 }

@@ -1,7 +1,7 @@
 //! Audit records by their recordType: who did what to which data source, project, user or policy.
 
-use crate::event::{Actor, Api, Event, Json, Rows, Secrets, Status, Text, User, UserKind, Value};
-use crate::family::immuta::{AUDIT, Source, targets, time_of};
+use crate::event::{Actor, Api, Copies, Event, Json, Rows, Status, Text, User, UserKind, Value, moment};
+use crate::family::immuta::{AUDIT, Source, targets};
 
 /// Characters after which queries are cut off in the records.
 const QUERY_CHARACTERS_MAX: usize = 2048;
@@ -10,7 +10,7 @@ pub(super) fn fill<'a>(
     event: &mut Event<'a>,
     rows: Option<&'static Rows>,
     source: &mut Source<'a>,
-    secrets: &mut Secrets<'a>,
+    copies: &mut Copies,
 ) {
     let action = record_type(source);
     let code = ["audit/", &*action.plain()].concat();
@@ -19,12 +19,14 @@ pub(super) fn fill<'a>(
     event.metadata.correlation_uid = event.metadata.original_uid.clone();
     event.metadata.feature = source.top.map("component");
     event.metadata.original_time = original_time(source);
-    event.start_time_ms = source.get("startTime").and_then(time_of);
-    event.end_time_ms =
-        source.get("endTime").and_then(time_of).filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
+    event.start_time_ms = source.get("startTime").and_then(moment::of_json);
+    event.end_time_ms = source
+        .get("endTime")
+        .and_then(moment::of_json)
+        .filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
     event.actor = Actor { user: acting_user(source), session_uid: source.top.map("sessionId"), ..Actor::default() };
     event.api = Api { service: event.metadata.feature.clone(), ..Api::default() };
-    outcome(event, source, secrets);
+    outcome(event, source, copies);
     if let Some(rows) = rows {
         targets::fill(event, rows, &code, source);
     }
@@ -38,7 +40,7 @@ pub(super) fn fill<'a>(
 /// The time that the event has, as it stands; where none can be understood, the first that is kind.
 fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
     let names = ["dateTime", "timestamp", "createdAt"];
-    let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| time_of(time).is_some());
+    let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| moment::of_json(time).is_some());
     match names.iter().find(is_understood) {
         Some(name) => source.top.map(name),
         None => names.iter().find_map(|name| source.top.map(name)),
@@ -77,7 +79,7 @@ fn acting_user<'a>(source: &mut Source<'a>) -> User<'a> {
     User { email: name.clone().filter(|_| is_address), name, uid, kind, ..User::default() }
 }
 
-fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Secrets<'a>) {
+fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, copies: &mut Copies) {
     event.status = match source.top.get("success") {
         Some(Json::Bool(true) | Json::String("true")) => Status::Success,
         Some(Json::Bool(false) | Json::String("false")) => Status::Failure,
@@ -88,8 +90,8 @@ fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Sec
     let details = source.top.get("failureDetails");
     event.status_detail = match (reason, details) {
         (reason, None | Some(Json::Null)) => reason,
-        (None, Some(details)) => placed_details(source, secrets, details),
-        (Some(reason), Some(details)) => match placed_details(source, secrets, details) {
+        (None, Some(details)) => placed_details(source, copies, details),
+        (Some(reason), Some(details)) => match placed_details(source, copies, details) {
             Some(details) => Some(Text::from(format!("{}: {}", reason.plain(), details.plain()))),
             None => Some(reason),
         },
@@ -100,11 +102,11 @@ fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, secrets: &mut Sec
 }
 
 /// Free text, or an object, which stays beside as such.
-fn placed_details<'a>(source: &mut Source<'a>, secrets: &mut Secrets<'a>, details: Json<'a>) -> Option<Text<'a>> {
+fn placed_details<'a>(source: &mut Source<'a>, copies: &mut Copies, details: Json<'a>) -> Option<Text<'a>> {
     if matches!(details, Json::String(_)) {
         source.top.map("failureDetails");
     }
-    match secrets.copy("failureDetails", details) {
+    match copies.copy(details) {
         Value::Text(text) => Some(text).filter(Text::says_something),
         value => {
             let mut out = Vec::new();

@@ -13,14 +13,14 @@ use std::borrow::Cow;
 
 use crate::delta::Growth;
 use crate::event::{
-    Activity, Class, Event, Fault, Fields, Json, Key, Members, Product, Reader, Secrets, Text, Value, mend_surrogates,
+    Activity, Class, Copies, Event, Fault, Fields, Json, Key, Members, Product, Reader, Text, Value, mend_surrogates,
     moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Action, Redaction};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, address, sql};
+use crate::family::{Context, Family};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
@@ -60,6 +60,10 @@ const AUDIT_MEMBERS: &[&str] = &[
     "targetType",
     "relatedResources",
 ];
+
+/// Members by which a record in title case is told; documents of the product show its fields so.
+const TITLES: [&str; 7] =
+    ["RecordType", "DateTime", "AuditPayload", "EventTimestamp", "UserId", "ProfileId", "Message"];
 
 /// Few records have more of their own.
 const USUAL_FIELDS: usize = 32;
@@ -103,6 +107,13 @@ fn is_own(bytes: &[u8]) -> bool {
     has_level && has_message
 }
 
+/// A name in title case, `RecordType`, as records mostly have it. Nothing where it is not in title case.
+fn camel(name: &str) -> Option<String> {
+    let (first, rest) = name.split_at_checked(1)?;
+    let is_title = first.as_bytes()[0].is_ascii_uppercase() && rest.starts_with(|next: char| next.is_ascii_lowercase());
+    is_title.then(|| format!("{}{rest}", first.to_ascii_lowercase()))
+}
+
 /// What was seen of a line's members.
 #[derive(Default)]
 struct Peek {
@@ -125,7 +136,11 @@ impl Peek {
     }
 
     fn member(&mut self, key: &str, value: Json<'_>) {
+        let camel = camel(key);
+        let key = camel.as_deref().unwrap_or(key);
         match (key, value) {
+            // Other products call a number so.
+            ("recordType", value) if camel.is_some() && !matches!(value, Json::String(_)) => {}
             ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
             ("message", Json::String(RESPONSE | ERROR_RESPONSE)) => self.decides = true,
             ("message", Json::String(message)) => self.is_audit_message = message.starts_with(AUDIT),
@@ -160,19 +175,12 @@ fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
-    let original = &*text;
-    let cleaned = sql::masked(original);
-    let text = cleaned.as_deref().unwrap_or(original);
-    let cleared = address::masked(text, None);
-    let original = (cleaned.is_some() || cleared.is_some()).then_some(original);
-    let text = cleared.as_deref().unwrap_or(text);
-    let record = record.bytes;
-    let read = Line { context, record, inside: &inside, original };
-    match Source::read(text) {
-        Ok(source) => read.emit(source, text, emit),
+    let line = Line { context, record, inside: &inside };
+    match Source::read(&text) {
+        Ok(source) => line.emit(source, emit),
         Err(Fault::HalfSurrogate(_)) => {
-            let mended = mend_surrogates(text);
-            read.emit(Source::read(&mended).map_err(refusal)?, &mended, emit)
+            let mended = mend_surrogates(&text);
+            line.emit(Source::read(&mended).map_err(refusal)?, emit)
         }
         Err(fault) => Err(refusal(fault)),
     }
@@ -213,15 +221,13 @@ fn refusal(fault: Fault) -> Refusal {
 /// A record on its way into its event.
 struct Line<'c> {
     context: &'c Context<'c>,
-    record: &'c [u8],
+    record: &'c Record<'c>,
     inside: &'c Inside<'c>,
-    /// Its text before secrets were masked in it, if any were.
-    original: Option<&'c str>,
 }
 
 impl<'c> Line<'c> {
-    /// Makes the event of the record, whose text is `text`, and hands it on.
-    fn emit<'a>(&self, mut source: Source<'a>, text: &'a str, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
+    /// Makes the event of the record and hands it on.
+    fn emit<'a>(&self, mut source: Source<'a>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
     where
         'c: 'a,
     {
@@ -230,31 +236,39 @@ impl<'c> Line<'c> {
         let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
         event.metadata.time_inferred = time_inferred;
         event.metadata.labels.extend(self.inside.label());
-        let mut secrets = Secrets::of(text);
+        let mut copies = Copies::default();
         let rows = self.context.rows;
         let message = source.top.get("message").and_then(Json::text);
         match message.as_ref().map(Text::plain).as_deref() {
             _ if source.is_uam() => uam::fill(&mut event, rows, &mut source),
-            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, rows, &mut source, &mut secrets),
+            _ if source.top.get("recordType").is_some() => audit::fill(&mut event, rows, &mut source, &mut copies),
             Some(RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Response),
             Some(ERROR_RESPONSE) => response::fill(&mut event, rows, &mut source, response::Kind::Error),
-            _ => audit::fill(&mut event, rows, &mut source, &mut secrets),
+            _ => audit::fill(&mut event, rows, &mut source, &mut copies),
         }
         event.message = source.top.map("message");
         event.metadata.log_level = source.top.map("level");
-        event.unmapped = source.unmapped(&mut secrets);
+        event.unmapped = source.unmapped(&mut copies);
         event.unmapped.extend(self.inside.around.iter().cloned());
-        // Of a query that was masked the length says nothing any more.
-        let whole = self.original.map(Source::read).and_then(Result::ok);
-        event.metadata.is_truncated |= secrets.truncated || audit::is_cut(whole.as_ref().unwrap_or(&source));
-        event.masks = self.inside.masks(secrets.masks, text, self.original.is_some(), self.record);
+        event.metadata.is_truncated |= copies.truncated || self.is_cut(&source);
         emit(&event);
         Ok(())
     }
 
+    /// Whether the product cut the query short: of one that was masked the length says nothing any more.
+    fn is_cut(&self, source: &Source<'_>) -> bool {
+        let Some(unmasked) = self.record.unmasked else { return audit::is_cut(source) };
+        let of_unmasked = || {
+            let inside = unwrap(self.context, &Record::new(self.record.ordinal, unmasked)).ok()?;
+            let text = container::on_one_line(inside.text().ok()?).ok()?.into_owned();
+            Some(audit::is_cut(&Source::read(&envelope::with_whole_pairs(&text)).ok()?))
+        };
+        of_unmasked().unwrap_or_default()
+    }
+
     /// The record's time; or else the runtime's or the object's, and that it was inferred.
     fn time(&self, source: &Source<'_>) -> Result<(i64, bool), Refusal> {
-        let of = |name| source.top.get(name).and_then(time_of);
+        let of = |name| source.top.get(name).and_then(moment::of_json);
         if let Some(time_ms) = ["dateTime", "eventTimestamp", "timestamp", "createdAt"].into_iter().find_map(of) {
             return Ok((time_ms, false));
         }
@@ -262,17 +276,6 @@ impl<'c> Line<'c> {
         let inferred = of_runtime.or_else(|| self.context.last_modified_ms.and_then(moment::plausible));
         inferred.map(|time_ms| (time_ms, true)).ok_or(Refusal::new("neither the record nor its object has a time"))
     }
-}
-
-/// Milliseconds as number or digits, ISO 8601, or `2021-09-20 17:20:00.39100000 +0000`.
-fn time_of(value: Json<'_>) -> Option<i64> {
-    moment::of_json(value).or_else(|| {
-        let text = value.text()?;
-        let text = text.plain();
-        let (time, offset) = text.rsplit_once(' ')?;
-        let (hours, minutes) = offset.split_at_checked(3).filter(|(hours, _)| hours.starts_with(['+', '-']))?;
-        moment::of_text(&format!("{time}{hours}:{}", minutes.trim_start_matches(':')))
-    })
 }
 
 /// The fields of one record: its own, and those of the objects in it that its recordType brings along.
@@ -288,8 +291,10 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn read(text: &'a str) -> Result<Self, Fault> {
         let mut source = Self { top: Fields::with_capacity(USUAL_FIELDS), ..Self::default() };
+        let mut is_titled = false;
         let mut reader = Reader::new(text);
         reader.object(|reader, key| {
+            is_titled |= key.starts_with(|first: char| first.is_ascii_uppercase());
             let is_object = matches!(&*key, "record" | "dataAccess") && reader.peek() == Some(b'{');
             if is_object {
                 let fields = Fields::read(reader)?;
@@ -301,7 +306,31 @@ impl<'a> Source<'a> {
             Ok(())
         })?;
         reader.end()?;
+        if is_titled && TITLES.iter().any(|name| source.top.get(name).is_some()) {
+            source.untitle()?;
+        }
         Ok(source)
+    }
+
+    /// Gives the fields of a record in title case the names that records mostly have. A name that stands there already
+    /// keeps its value.
+    fn untitle(&mut self) -> Result<(), Fault> {
+        let titled = std::mem::take(&mut self.top);
+        for field in titled.iter() {
+            let part = match (&*field.key, field.value) {
+                ("Record", Json::Object(whole)) => Some((&mut self.record, whole)),
+                ("DataAccess", Json::Object(whole)) => Some((&mut self.access, whole)),
+                _ => None,
+            };
+            match part {
+                Some((part, whole)) => {
+                    let titled = Fields::read(&mut Reader::new(whole))?;
+                    titled.iter().for_each(|field| part.insert(untitled(&field.key, &titled), field.value));
+                }
+                None => self.top.insert(untitled(&field.key, &titled), field.value),
+            }
+        }
+        Ok(())
     }
 
     fn is_uam(&self) -> bool {
@@ -343,16 +372,22 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
-        let mut members = secrets.copy_unmapped(&self.top);
+    fn unmapped(&self, copies: &mut Copies) -> Members<'a> {
+        let mut members = copies.copy_unmapped(&self.top);
         for (name, fields) in [("record", &self.record), ("dataAccess", &self.access)] {
-            let left = secrets.copy_unmapped(fields);
+            let left = copies.copy_unmapped(fields);
             if !left.is_empty() && self.top.get(name).is_none() {
                 members.push((Text::word(name), Value::Object(left)));
             }
         }
         members
     }
+}
+
+/// What a field of a record in title case is called.
+fn untitled<'a>(name: &Cow<'a, str>, titled: &Fields<'a>) -> Cow<'a, str> {
+    let camel = camel(name).filter(|camel| titled.get(camel).is_none());
+    camel.map_or_else(|| name.clone(), Cow::Owned)
 }
 
 fn is_not_null(value: &Json<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! Responses that Immuta sent to its clients, with an error or without.
 
-use crate::event::{Endpoint, Event, HttpRequest, HttpResponse, Json, Rows, Status, Text};
+use crate::event::{Endpoint, Event, HttpRequest, HttpResponse, Json, Rows, Status, Text, http_status};
 use crate::family::immuta::Source;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,13 +24,8 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     event.action = method.clone().unwrap_or(Text::from("unknown"));
     event.http_request = HttpRequest { method, path: source.top.map("path"), ..HttpRequest::default() };
     event.dst = Some(Endpoint { svc_name: Some(Text::from(FAMILY_SERVICE)), ..Endpoint::default() });
-    let status = source.top.get("statusCode").and_then(Json::integer).and_then(|code| i32::try_from(code).ok());
-    event.status = match status {
-        _ if kind == Kind::Error => Status::Failure,
-        None => Status::Unknown,
-        Some(..400) => Status::Success,
-        Some(_) => Status::Failure,
-    };
+    let status = source.top.get("statusCode").and_then(Json::integer).and_then(http_status);
+    event.status = if kind == Kind::Error { Status::Failure } else { Status::of_answer(status) };
     event.status_code = source.top.map("statusCode");
     event.duration_ms = duration(source, "responseTime");
     event.http_response = status.map(|code| HttpResponse {

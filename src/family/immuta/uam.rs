@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use crate::event::{
     Actor, Api, Endpoint, Event, Fields, HttpRequest, Json, Reader, Resource, Rows, Status, Text, User, UserKind,
+    moment,
 };
-use crate::family::immuta::{Source, targets, time_of};
+use crate::family::immuta::{Source, targets};
 
 /// Ends the names of payloads, such as `DatasourceCreatedAuditPayload`.
 const PAYLOAD: &str = "AuditPayload";
@@ -17,7 +18,11 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     let payload = nested(source, "auditPayload");
     let kind = payload.get("type").and_then(Json::text);
     let action = source.top.map("action").or_else(|| kind.clone()).unwrap_or(Text::from("unknown"));
-    let code = code(source, &action, kind.as_ref());
+    let looked_up = looked_up(&action.plain());
+    event.metadata.event_code = Some(match &looked_up {
+        Cow::Borrowed(code) => Text::word(code),
+        Cow::Owned(_) => Text::from(format!("audit/{}{}", thing(source, kind.as_ref()), action.plain())),
+    });
     event.action = action;
     let (id, request) = (source.top.map("id"), source.top.map("requestId"));
     event.metadata.correlation_uid = request.clone().or_else(|| id.clone());
@@ -25,7 +30,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     event.metadata.tenant_uid = source.top.map("tenantId");
     event.metadata.log_version = payload.get("version").and_then(Json::text);
     event.metadata.feature = source.top.map("component");
-    if source.top.get("eventTimestamp").and_then(time_of).is_some() {
+    if source.top.get("eventTimestamp").and_then(moment::of_json).is_some() {
         event.metadata.original_time = source.top.map("eventTimestamp");
     }
     event.api = Api { request_uid: request, ..Api::default() };
@@ -43,25 +48,25 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     let related = named(source, "relatedResources");
     if let Some(rows) = rows {
         let entity = targets.first().cloned().unwrap_or_default();
-        targets::fill_event(event, rows, &code, entity);
+        targets::fill_event(event, rows, &looked_up, entity);
     }
     event.target.resources = targets.into_iter().chain(related).take(TARGETS_MAX).collect();
-    event.metadata.event_code = Some(Text::from(code));
 }
 
-/// What the mapping is looked up by: the row of a legacy recordType where there is one of that meaning, else the sort of
-/// thing and the verb, so that the fallbacks by verb fit.
-fn code(source: &Source<'_>, action: &Text<'_>, kind: Option<&Text<'_>>) -> String {
-    let action = action.plain();
+/// What the mapping is looked up by: the row of a legacy recordType where there is one of that meaning, else the action.
+fn looked_up(action: &str) -> Cow<'static, str> {
     match action.to_ascii_uppercase().as_str() {
-        "QUERY" => return "audit/nativeQuery".to_owned(),
-        "LOGIN" | "AUTHENTICATE" => return "audit/authenticate".to_owned(),
-        _ => {}
+        "QUERY" => Cow::Borrowed("audit/nativeQuery"),
+        "LOGIN" | "AUTHENTICATE" => Cow::Borrowed("audit/authenticate"),
+        _ => Cow::Owned(["audit/", action].concat()),
     }
+}
+
+/// What sort of thing it was done to, by the target or by the payload.
+fn thing(source: &Source<'_>, kind: Option<&Text<'_>>) -> String {
     let what = source.top.get("targetType").and_then(Json::text);
     let what = what.as_ref().or(kind).map(Text::plain).unwrap_or_default();
-    let what = what.strip_suffix(PAYLOAD).unwrap_or(&what);
-    format!("audit/{what}{action}")
+    what.strip_suffix(PAYLOAD).unwrap_or(&what).to_owned()
 }
 
 fn actor<'a>(source: &mut Source<'a>) -> Actor<'a> {

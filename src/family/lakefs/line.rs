@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::event::{Fault, Fields, Json, Members, Reader, Secrets, Text};
+use crate::event::{Copies, Fault, Fields, Json, Members, Reader, Text};
 
 /// The fields that are known, as a server writes them. lakeFS Cloud calls each `data_` and so.
 const NAMES: [&str; 17] = [
@@ -48,6 +48,11 @@ pub(super) enum Name {
     Took,
     Msg,
     Level,
+}
+
+/// Whether a server writes a number there.
+pub(super) fn is_number(name: &str) -> bool {
+    [Name::StatusCode, Name::SentBytes, Name::Took].into_iter().any(|number| NAMES[number as usize] == name)
 }
 
 /// One record.
@@ -151,7 +156,7 @@ impl<'a> Line<'a> {
     }
 
     /// The fields that have found no place.
-    pub(super) fn unmapped(&self, secrets: &mut Secrets<'a>) -> Members<'a> {
+    pub(super) fn unmapped(&self, copies: &mut Copies) -> Members<'a> {
         let mut members = Members::with_capacity(self.others.len());
         for (name, value) in NAMES.iter().zip(&self.known) {
             let Some(value) = *value else { continue };
@@ -160,10 +165,10 @@ impl<'a> Line<'a> {
                 continue;
             }
             let key = if self.is_cloud { Text::from(format!("{CLOUD_PREFIX}{name}")) } else { Text::word(name) };
-            members.push((key, secrets.copy(name, value)));
+            members.push((key, copies.copy(value)));
         }
         for field in self.others.unmapped() {
-            let value = secrets.copy(&field.key, field.value);
+            let value = copies.copy(field.value);
             members.push((field.name(), value));
         }
         members

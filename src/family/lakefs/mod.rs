@@ -2,6 +2,8 @@
 
 mod line;
 
+mod logrus;
+
 mod path;
 
 mod targets;
@@ -13,8 +15,8 @@ use memchr::memmem::Finder;
 
 use crate::delta::Growth;
 use crate::event::{
-    Activity, Class, Cloud, Endpoint, Event, Fault, Fields, HttpResponse, Json, Mask, Metadata, Product, Reader,
-    Secrets, Status, Text, User, UserKind, mend_surrogates, moment,
+    Activity, Class, Cloud, Copies, Endpoint, Event, Fault, Fields, HttpResponse, Json, Metadata, Product, Reader,
+    Status, Text, User, UserKind, http_status, mend_surrogates, moment,
 };
 use crate::family::container::{self, Inside};
 use crate::family::envelope::{self, Sought};
@@ -23,7 +25,7 @@ use crate::family::lakefs::path::RequestPath;
 use crate::family::lakefs::targets::{Operation, Source, user_of};
 use crate::family::redaction::{self, Redaction};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, Partitions, address};
+use crate::family::{Context, Family, Partitions};
 use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
@@ -56,6 +58,9 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
 /// Whether a line, or the first piece of one, is a record. A server's log holds other lines than the audit log's: those
 /// have no `log_audit`.
 fn is_record(bytes: &[u8]) -> bool {
+    if logrus::begins(bytes) {
+        return logrus::is_audit(bytes);
+    }
     bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes) && !is_around(bytes)
 }
 
@@ -68,7 +73,8 @@ fn names_audit(bytes: &[u8]) -> bool {
     let is_audit = || {
         let rest = LOG_AUDIT.find(bytes).map(|at| bytes[at + LOG_AUDIT.needle().len()..].trim_ascii_start());
         let value = rest.and_then(|rest| rest.strip_prefix(b":")).map(<[u8]>::trim_ascii_start);
-        value.is_some_and(|value| value.starts_with(b"true") || value.starts_with(b"\"true\""))
+        let end = |value: &[u8]| value.iter().position(|byte| b",} \t\r\n".contains(byte)).unwrap_or(value.len());
+        value.is_some_and(|value| is_yes(value[..end(value)].trim_ascii()))
     };
     OPERATION_ID.find(bytes).is_some() || is_audit() || envelope::has_escapes(bytes) && names_audit_escaped(bytes)
 }
@@ -78,10 +84,21 @@ fn names_audit_escaped(bytes: &[u8]) -> bool {
     let mut is_audit = false;
     container::peek(bytes, bytes, |key, value| {
         is_audit |= key == "data_operation_id"
-            || key == "log_audit" && matches!(value, Json::Bool(true) | Json::String("true"));
+            || key == "log_audit"
+                && match value {
+                    Json::Bool(is_audit) => is_audit,
+                    Json::String(text) | Json::Number(text) => is_yes(text.as_bytes()),
+                    _ => false,
+                };
         is_audit
     });
     is_audit
+}
+
+/// Whether a value of `log_audit` says yes: pipelines write it as the server does, `true`, or in their own way.
+fn is_yes(value: &[u8]) -> bool {
+    let bare = value.strip_prefix(b"\"").and_then(|open| open.strip_suffix(b"\"")).unwrap_or(value);
+    bare == b"1" || bare.eq_ignore_ascii_case(b"true")
 }
 
 /// What a server writes of its audit log's lines.
@@ -89,6 +106,15 @@ static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"lo
 
 /// What each of lakeFS Cloud's records has.
 static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data_operation_id\""));
+
+/// The record as JSON; and whether that is another text than its source's.
+fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusal> {
+    let text = inside.text()?;
+    if logrus::begins(text.as_bytes()) {
+        return Ok(Cow::Owned(logrus::as_json(text)?));
+    }
+    container::on_one_line(text)
+}
 
 /// Whether a line is one that a server writes, of whatever part of it.
 fn is_own(bytes: &[u8]) -> bool {
@@ -101,21 +127,17 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     if let Some(text) = record.text.filter(|text| text.starts_with("{\"data_"))
         && let Some(line) = read(text).ok().filter(Line::is_row)
     {
-        return line.emit(context, &Inside::bare(record), text, &mut |event| emit(event));
+        return line.emit(context, &Inside::bare(record), emit);
     }
     let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
-    let text = container::on_one_line(inside.text()?)?;
+    let text = json_of(&inside)?;
     let text = &*text;
-    let mut emit_in_place = |event: &mut Event<'_>| {
-        event.masks = inside.masks(std::mem::take(&mut event.masks), text, false, record.bytes);
-        emit(event);
-    };
     match read(text) {
-        Ok(line) => known(line, &inside)?.emit(context, &inside, text, &mut emit_in_place),
+        Ok(line) => known(line, &inside)?.emit(context, &inside, emit),
         Err(Fault::HalfSurrogate(_)) => {
             let mended = mend_surrogates(text);
             let line = known(read(&mended).map_err(refusal)?, &inside)?;
-            line.emit(context, &inside, &mended, &mut emit_in_place)
+            line.emit(context, &inside, emit)
         }
         Err(fault) => Err(refusal(fault)),
     }
@@ -123,7 +145,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
 
 fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
-    let mut text = container::on_one_line(inside.text()?)?;
+    let mut text = json_of(&inside)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
     }
@@ -158,7 +180,14 @@ fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
 
 fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
     let sought = SOUGHT.with(&context.settings.line_members);
-    container::redacted(record.bytes, &sought, redaction, &|bytes| container::redacted_json(bytes, &sought, redaction))
+    container::redacted(record.bytes, &sought, redaction, &|bytes| {
+        if !logrus::begins(bytes) {
+            return container::redacted_json(bytes, &sought, redaction);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
+        // What is left of a line of text is JSON.
+        container::redacted_json(logrus::as_json(text)?.as_bytes(), &sought, redaction)
+    })
 }
 
 fn refusal(fault: Fault) -> Refusal {
@@ -166,13 +195,12 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 impl<'a> Line<'a> {
-    /// Makes the record's event and hands it on. `text` is the record, with nothing around it.
+    /// Makes the record's event and hands it on.
     fn emit(
         mut self,
         context: &'a Context<'_>,
         inside: &'a Inside<'a>,
-        text: &'a str,
-        emit: &mut dyn FnMut(&mut Event<'_>),
+        emit: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), Refusal> {
         let (time_ms, time_inferred) = self.time(context, inside)?;
         let service = self.service();
@@ -201,14 +229,13 @@ impl<'a> Line<'a> {
         });
         self.answer(&mut event);
         self.duration(&mut event);
-        self.request(&mut event, text, &operation, user);
+        self.request(&mut event, &operation, user);
         event.metadata.event_code = Some(Text::from(operation.code));
-        let mut secrets = Secrets::of(text);
-        event.unmapped = self.unmapped(&mut secrets);
+        let mut copies = Copies::default();
+        event.unmapped = self.unmapped(&mut copies);
         event.unmapped.extend(inside.around.iter().cloned());
-        event.metadata.is_truncated = secrets.truncated;
-        event.masks.append(&mut secrets.masks);
-        emit(&mut event);
+        event.metadata.is_truncated = copies.truncated;
+        emit(&event);
         Ok(())
     }
 
@@ -245,14 +272,9 @@ impl<'a> Line<'a> {
     }
 
     fn answer(&mut self, event: &mut Event<'a>) {
-        let code = self.get(Name::StatusCode).and_then(Json::integer);
-        event.status = match code {
-            None | Some(..100) => Status::Unknown,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-        };
+        let code = self.get(Name::StatusCode).and_then(Json::integer).and_then(http_status);
+        event.status = Status::of_answer(code);
         event.status_code = self.map(Name::StatusCode);
-        let code = code.and_then(|code| i32::try_from(code).ok()).filter(|code| *code >= 100);
         event.api.response_code = code;
         let Some(code) = code else { return };
         // OCSF has 32 bits for the length; a longer one stays as the source's own field.
@@ -280,11 +302,9 @@ impl<'a> Line<'a> {
     }
 
     /// The request, and what it was done to.
-    fn request(&mut self, event: &mut Event<'a>, text: &'a str, operation: &Operation, user: Option<Text<'a>>) {
+    fn request(&mut self, event: &mut Event<'a>, operation: &Operation, user: Option<Text<'a>>) {
         let path = match self.get(Name::Path) {
-            Some(Json::String(inside)) if !inside.is_empty() => {
-                Some(RequestPath::new(masked(inside, text, &mut event.masks)))
-            }
+            Some(Json::String(inside)) if !inside.is_empty() => Some(RequestPath::new(unescaped(inside))),
             _ => None,
         };
         let (repository, reference) = (self.text_of(Name::Repository), self.text_of(Name::Ref));
@@ -326,27 +346,6 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
         Some(email) => User { email: Some(Text::from(email)), kind: UserKind::User, ..user },
         None => user,
     }
-}
-
-/// The path with its secrets masked, and where they stand in the record.
-fn masked<'a>(inside: &'a str, record: &str, masks: &mut Vec<Mask>) -> Cow<'a, str> {
-    const MASK: &str = "***";
-    // An object's own path has no query: a question mark is part of its name.
-    let secrets = if inside.starts_with('/') { address::secrets(inside, address::End::OfText) } else { Vec::new() };
-    if secrets.is_empty() {
-        return unescaped(inside);
-    }
-    let at = offset_in(record, inside);
-    let mut masked = String::with_capacity(inside.len());
-    let mut from = 0;
-    for secret in secrets {
-        masked.push_str(&inside[from..secret.start]);
-        masked.push_str(MASK);
-        from = secret.end;
-        masks.push(Mask { at: at + secret.start..at + secret.end, replacement: Cow::Borrowed(MASK) });
-    }
-    masked.push_str(&inside[from..]);
-    Cow::Owned(Text::Escaped(&masked).plain().into_owned())
 }
 
 /// Where in a text a slice of it begins.
@@ -414,6 +413,18 @@ mod tests {
         for (line, expected) in [
             (r#"{"log_audit":true}"#, LineRole::Record),
             (r#"{"log_audit" : "true"}"#, LineRole::Record),
+            (r#"{"log_audit":"True","a":1}"#, LineRole::Record),
+            (r#"{"a":0,"log_audit":1}"#, LineRole::Record),
+            (r#"{"log_audit":"1"}"#, LineRole::Record),
+            (r#"{"log_\u0061udit":1}"#, LineRole::Record),
+            (r#"{"log_audit":10}"#, LineRole::Other),
+            (r#"{"log_audit":0}"#, LineRole::Other),
+            (r#"{"log_audit":"trueish"}"#, LineRole::Other),
+            ("time=x level=info msg=\"HTTP call ended\" log_audit=true user=ci", LineRole::Record),
+            ("time=x level=info msg=\"HTTP call ended\" log_audit=true user=\"c", LineRole::Record),
+            ("time=x level=info msg=\"a log_audit=true\"", LineRole::Other),
+            ("2024-01-15T08:00:00Z stdout F time=x log_audit=true", LineRole::Record),
+            (r#"{"log":"time=x log_audit=true\n","stream":"stdout"}"#, LineRole::Record),
             (r#"{"log_audit":false}"#, LineRole::Other),
             (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
             (r#"{"data_operation_id":null}"#, LineRole::Record),

@@ -62,21 +62,13 @@ impl Operation {
         Self { code, named }
     }
 
-    /// The operation's row. That it is a logout is known from its name, whatever its method.
     pub(super) fn row(&self, method: Option<&Text<'_>>) -> Option<&'static Row> {
-        const LOGOUT: &[u8] = b"logout";
         if self.named.is_some() {
             return self.named;
         }
-        let (rows, code) = ((*ROWS)?, self.code.as_bytes());
         let method = method.map(Text::plain);
         let fact = |name: &str| method.as_deref().filter(|_| name == "method");
-        let is_logout = memchr::memchr2_iter(b'l', b'L', code)
-            .filter_map(|at| code.get(at..at + LOGOUT.len()))
-            .any(|word| word.eq_ignore_ascii_case(LOGOUT));
-        let matching = || rows.matching(&self.code, &fact);
-        let by_name = is_logout.then(|| matching().find(|row| row.selector.contains("logout"))).flatten();
-        by_name.or_else(|| matching().next())
+        (*ROWS)?.matching(&self.code, &fact).next()
     }
 }
 
@@ -251,6 +243,8 @@ fn word(slot: &'static Slot) -> Option<&'static str> {
 mod tests {
     use super::*;
 
+    const LOGOUT: &str = "*/<word:logout,logOut,logoff>";
+
     #[test]
     fn an_operation_is_found_in_either_spelling() {
         for (service, operation, expected) in [
@@ -276,7 +270,8 @@ mod tests {
         assert_eq!(selector("rest_api/new_thing", Some("DELETE")), "*/*[method=DELETE]");
         assert_eq!(selector("rest_api/new_thing", Some("BREW")), "*/*");
         assert_eq!(selector("rest_api/new_thing", None), "*/*");
-        assert_eq!(selector("rest_api/sso_logout", Some("POST")), "*/*logout*");
+        assert_eq!(selector("rest_api/sso_logout", Some("POST")), LOGOUT);
+        assert_eq!(selector("rest_api/blogoutline", Some("POST")), "*/*[method=POST]");
     }
 
     #[test]
@@ -286,7 +281,7 @@ mod tests {
         for expected in rows.iter() {
             let (action, method) = match expected.selector {
                 "*/*" => ("x/y", None),
-                "*/*logout*" => ("x/logout", Some("GET")),
+                LOGOUT => ("x/logout", Some("GET")),
                 selector => match selector.strip_suffix(']').and_then(|open| open.split_once("[method=")) {
                     Some((_, method)) => ("x/y", Some(method)),
                     None => (selector, Some("POST")),

@@ -8,7 +8,13 @@ use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::reading::{Reading, search};
 use crate::family::s3_access::tail::Tail;
-use crate::family::s3_access::token::{Cursor, MIDDLE, holds_head, holds_quote, holds_time, is_plain, trimmed, value};
+use crate::family::s3_access::token::{
+    Cursor, MIDDLE, OWNER_DIGITS, holds_operation, holds_quote, holds_record, holds_time, is_plain, owner_digits,
+    trimmed, value,
+};
+
+/// The fields that hold what a client sent, whatever that is.
+pub(super) const SENT: [Field; 3] = [Field::RequestUri, Field::Referrer, Field::UserAgent];
 
 /// One record, taken apart. Fields without a value (`-`, `"-"`, or not written by that age of the log) are none.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,6 +32,7 @@ impl<'a> Line<'a> {
     /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the
     /// rest of the line is what the format says.
     pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
+        const TWO: Refusal = Refusal { reason: Cow::Borrowed("the line holds the beginning of another record") };
         let is_plain = is_plain(text.as_bytes());
         if !is_plain && memchr::memchr(0, text.as_bytes()).is_some() {
             return Err(Refusal::new("the line holds a NUL byte"));
@@ -36,17 +43,26 @@ impl<'a> Line<'a> {
         let text = trimmed(text);
         let mut line = Self { fields: [None; FIELDS], extra: Vec::new(), ambiguous: false, is_plain: false };
         let mut cursor = Cursor::new(text, 0);
-        line.head(&mut cursor)?;
+        let time_end = line.head(&mut cursor)?;
+        let holds_another_time = text.get(time_end..).is_some_and(holds_time);
+        if holds_another_time && holds_record(text, time_end) {
+            return Err(TWO);
+        }
         let at = cursor.at();
         if line.straight(text, cursor) {
             // The fields behind `at` hold no quotes then.
             line.is_plain = is_plain && !holds_quote(&text[..at]);
+        } else if text.get(at..).is_some_and(holds_operation) {
+            return Err(TWO);
         } else {
             let reading = search(text, at)?;
             line.ambiguous = reading.ambiguous;
             line.fill(text, at, &reading);
         }
         line.check()?;
+        if holds_another_time {
+            line.ambiguous |= SENT.into_iter().filter_map(|field| line.get(field)).any(holds_time);
+        }
         Ok(line)
     }
 
@@ -72,12 +88,15 @@ impl<'a> Line<'a> {
         NAMES.iter().zip(&self.fields).map(|((field, name), value)| (*field, *name, *value))
     }
 
-    /// The eight fields that a client cannot write spaces into, which something follows.
-    fn head(&mut self, cursor: &mut Cursor<'a>) -> Result<(), Refusal> {
+    /// The eight fields that a client cannot write spaces into, which something follows. Returns where the time ends.
+    fn head(&mut self, cursor: &mut Cursor<'a>) -> Result<usize, Refusal> {
         const FEW: Refusal = Refusal { reason: Cow::Borrowed("the line has fewer than 17 fields") };
+        let mut time_end = 0;
         for index in Field::BucketOwner as usize..=Field::Key as usize {
             self.fields[index] = if index == Field::Time as usize {
-                cursor.time().ok_or(Refusal::new("the third field is no time"))?
+                let time = cursor.time().ok_or(Refusal::new("the third field is no time"))?;
+                time_end = cursor.at();
+                time
             } else {
                 value(cursor.field().ok_or(FEW)?)
             };
@@ -85,11 +104,17 @@ impl<'a> Line<'a> {
                 return Err(FEW);
             }
         }
+        let is_torn = |owner: &str| owner.len() > OWNER_DIGITS && owner_digits(owner) >= OWNER_DIGITS;
+        if self.get(Field::BucketOwner).is_some_and(|owner| is_torn(owner) && !owner.starts_with(HASHED)) {
+            return Err(Refusal::new(
+                "the first field is longer than an owner's id, as where one line runs into another",
+            ));
+        }
         let operation = self.get(Field::Operation).unwrap_or_default();
         if !operation.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')) {
             return Err(Refusal::new("the seventh field is no operation"));
         }
-        Ok(())
+        Ok(time_end)
     }
 
     /// Reads the rest as if no client had sent a quote. False when one may have.
@@ -134,23 +159,14 @@ impl<'a> Line<'a> {
         self.extra = tail.extra.iter().map(|field| value(field)).collect();
     }
 
-    /// Refuses what only looks like a record, and flags what may be one only in part.
-    fn check(&mut self) -> Result<(), Refusal> {
+    /// Refuses what only looks like a record.
+    fn check(&self) -> Result<(), Refusal> {
         if let Some(uri) = self.get(Field::RequestUri) {
-            if holds_time(uri) {
-                return Err(Refusal::new("the request holds the beginning of another record"));
-            }
             // A method alone, or whatever stands before a space, is what a client may have sent.
             let is_redacted = uri == MASKED || uri.starts_with(HASHED);
             if !uri.is_empty() && !is_redacted && !uri.bytes().any(|byte| byte == b' ' || byte.is_ascii_uppercase()) {
                 return Err(Refusal::new("the request names no method"));
             }
-        }
-        for sent in [self.get(Field::Referrer), self.get(Field::UserAgent)].into_iter().flatten() {
-            if holds_head(sent) {
-                return Err(Refusal::new("what the client sent holds the beginning of another record"));
-            }
-            self.ambiguous |= holds_time(sent);
         }
         Ok(())
     }
@@ -297,22 +313,147 @@ mod tests {
         assert_eq!(read(&text).extra, [Some("extra")]);
     }
 
+    const OWNER: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
+
+    /// Records of every age and shape.
+    fn records() -> Vec<String> {
+        let tail = format!("{TAIL_2019} arn:aws:s3:eu-west-2:123456789012:accesspoint/ap Yes");
+        let of = |operation: &str, request: &str, sent: &str, tail: &str| {
+            format!(
+                "{OWNER} b [06/Feb/2019:00:00:38 +0000] 192.0.2.3 arn:aws:iam::123456789012:user/x R1 {operation} a/b {request} 200 - 113 1718 10 9 {sent} {tail}"
+            )
+        };
+        vec![
+            of("REST.GET.OBJECT", "\"GET /a/b HTTP/1.1\"", "\"-\" \"aws-cli/2.15.0 exec-env/x\"", &tail),
+            of(
+                "REST.PUT.OBJECT",
+                "\"PUT /a?x=1 HTTP/1.1\"",
+                "\"https://h/?a=b\" \"-\"",
+                &format!("{TAIL_2019} - - \"a b\""),
+            ),
+            of("REST.PUT.PART", "\"PUT /\" HTTP/1.1\"", "\"say \"hi\"\" \"the \"agent\"", TAIL_2019),
+            of("BATCH.DELETE.OBJECT", "-", "- -", &tail),
+            of("S3.EXPIRE.OBJECT", "\"-\"", "\"-\" \"-\"", &tail),
+            of("SOAP.ListAllMyBuckets", "\"POST /soap HTTP/1.1\"", "- \"S3Console/0.4\"", "-"),
+        ]
+    }
+
+    /// `config/s3_access.md` promises that none becomes a part of the other.
     #[test]
-    fn two_records_in_one_line_are_refused() {
-        let whole = line("\"GET / HTTP/1.1\"", "\"-\"", "\"agent\"", TAIL_2019);
-        let referrer = whole.find("\"-\"").unwrap();
-        // A cut in the first field leaves what looks like one record.
-        let second = whole.find(' ').unwrap() + 1;
-        for cut in second..whole.len() {
-            let spliced = format!("{}{whole}", &whole[..cut]);
-            match Line::read(&spliced) {
-                Err(_) => {}
-                // From the referrer on it may be what a client sent.
-                Ok(line) => assert!(cut >= referrer && line.ambiguous, "{spliced}"),
+    fn a_record_that_runs_into_another_is_refused_wherever_it_ends() {
+        for first in records() {
+            assert!(Line::read(&first).is_ok(), "{first}");
+            for (number, second) in records().iter().enumerate() {
+                for cut in 1..=first.len() {
+                    let separators: &[&str] = if number == 0 { &["", " ", "\r", "\u{2028}"] } else { &[""] };
+                    for separator in separators {
+                        let torn = format!("{}{separator}{second}", &first[..cut]);
+                        assert!(Line::read(&torn).is_err(), "{torn:?}");
+                    }
+                }
             }
         }
         let real = "9221 sra-pub-run-7 [05/Jan/2020:23:48:44 +0000] 130.14.28.32 rn:aws:iam::7839719221 sra-pub-run-6 [05/Jan/2020:23:10:20 +0000] 130.14.28.140 arn:aws:iam::651740271041:user/v A5D9D5749E3175C8 REST.GET.BUCKET - \"GET /?prefix=S HTTP/1.1\" 403 AccessDenied 243 - 14 - \"-\" \"aws-cli/1.16.87\" - kgI+= SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader b.s3.amazonaws.com TLSv1.2";
         assert_eq!(refused(real), "the seventh field is no operation");
+    }
+
+    /// Of the second the beginning is lost, too.
+    #[test]
+    fn a_record_that_runs_into_the_middle_of_anothers_head_is_refused() {
+        let whole = records().remove(0).replace(" R1 ", " D4CC66AB2DA5F4C9 ");
+        let (request, id) = (whole.find(" \"GET").unwrap() + 1, whole.find(" D4CC").unwrap());
+        for cut in request..whole.len() {
+            for from in 1..id {
+                let torn = format!("{}{}", &whole[..cut], &whole[from..]);
+                assert!(Line::read(&torn).is_err(), "{torn:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_records_in_one_line_are_refused_whatever_stands_between_them() {
+        let separators = [
+            "", " ", "  ", "\t", "\r", "\0", "\u{b}", "\u{c}", "\u{1c}", "\u{85}", "\u{a0}", "\u{2028}", "\u{2029}",
+            "\u{feff}", ",", ";", "\\n", "\\r\\n", " | ", "\",\"",
+        ];
+        for (first, second) in
+            records().iter().flat_map(|first| records().into_iter().map(move |second| (first, second)))
+        {
+            for separator in separators {
+                let joined = format!("{first}{separator}{second}");
+                assert!(Line::read(&joined).is_err(), "{joined:?}");
+            }
+            // The second was cut off, too, behind its time.
+            let end = second.find(']').unwrap() + 1;
+            for end in end..second.len() {
+                let joined = format!("{first} {}", &second[..end]);
+                assert!(Line::read(&joined).is_err(), "{joined:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_a_client_sent_is_flagged_and_loses_no_record() {
+        let time = "[06/Feb/2019:00:00:38 +0000]";
+        for (uri, referrer, agent) in [
+            (format!("GET /{time} HTTP/1.1"), "-", "-"),
+            ("GET / HTTP/1.1".to_owned(), time, "a"),
+            ("-".to_owned(), "-", time),
+        ] {
+            let text = line(&format!("\"{uri}\""), &format!("\"{referrer}\""), &format!("\"{agent}\""), TAIL_2019);
+            assert!(read(&text).ambiguous, "{text}");
+        }
+    }
+
+    /// AWS: "we might extend the access log record format by adding new fields to the end of each line".
+    #[test]
+    fn the_next_fields_leave_the_known_ones_as_they_are() {
+        let known = |line: &Line<'_>| -> Vec<Option<String>> {
+            line.iter().map(|(.., value)| value.map(str::to_owned)).collect()
+        };
+        let time = "[12/May/2025:08:09:10 +0000]";
+        for agent in ["\"aws-cli/2.15.0\"", "\"a \"b\" c\"", "\"AppleWebKit/537.36 (KHTML) Safari/604.1\"\"", "-"] {
+            for host_id in ["s9lz=", "AIDAISBTT LzYG="] {
+                let tail = format!(
+                    "- {host_id} SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader b.s3.amazonaws.com TLSv1.2 - Yes"
+                );
+                let today = line("\"GET / HTTP/1.1\"", "\"-\"", agent, &tail);
+                let expected = known(&read(&today));
+                for (more, extra) in [
+                    ("new", &["new"][..]),
+                    ("\"new field with space\"", &["new field with space"]),
+                    ("\"\"", &[""]),
+                    ("\"one field\" \"another field\"", &["one field", "another field"]),
+                    ("\"one field\" x", &["one field", "x"]),
+                    ("x \"one field\" y", &["x", "one field", "y"]),
+                    ("\"say \"hi\", he said\"", &["say \"hi\", he said"]),
+                    (time, &[time]),
+                    ("[a b c] d", &["[a b c]", "d"]),
+                    ("[\"a ] b\", {\"c\": [1, 2]}]", &["[\"a ] b\", {\"c\": [1, 2]}]"]),
+                    ("{\"k\": \"v w\"}", &["{\"k\": \"v w\"}"]),
+                    ("{\"k\" : \"v } w\" , \"l\": {}} x", &["{\"k\" : \"v } w\" , \"l\": {}}", "x"]),
+                    ("{k: v w} x", &["{k: v w}", "x"]),
+                    ("[open", &["[open"]),
+                    ("{\"open\": x", &["{\"open\":", "x"]),
+                    ("a=b key=\"v\"", &["a=b", "key=\"v\""]),
+                ] {
+                    let text = format!("{today} {more}");
+                    let line = read(&text);
+                    assert_eq!(known(&line), expected, "{text}");
+                    let found: Vec<_> = line.extra.iter().map(|field| field.unwrap_or("-")).collect();
+                    assert_eq!(found, extra, "{text}");
+                    assert!(!line.ambiguous, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_new_fields_than_are_told_apart_lose_neither_the_record_nor_themselves() {
+        let more = ["x"; 100].join(" ");
+        let text = format!("{} - - {more}", line("-", "-", "-", TAIL_2019));
+        let extra = read(&text).extra;
+        assert_eq!(extra.iter().flatten().copied().collect::<Vec<_>>().join(" "), more);
     }
 
     #[test]

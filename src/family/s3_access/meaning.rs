@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 
 use crate::event::{
-    Activity, Class, Cloud, Databucket, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata, Product,
-    Resource, Role, Row, Status, Target, Text, User, UserKind, Value, moment,
+    Activity, Class, Cloud, Databucket, Dropped, Endpoint, Event, File, HttpRequest, HttpResponse, Members, Metadata,
+    Product, Resource, Role, Row, Status, Target, Text, User, UserKind, Value, http_status, moment, write_without,
 };
-use crate::family::Context;
+use crate::family::redaction::offset_in;
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{FIELDS, Field, NAMES};
 use crate::family::s3_access::line::Line;
-use crate::family::s3_access::masked::{self, Masked};
 use crate::family::s3_access::referrer::Referrer;
 use crate::family::s3_access::request::{self, Cut, Request};
 use crate::family::s3_access::{percent, place};
+use crate::family::{Context, S3aPrincipal};
 use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };
@@ -42,29 +42,46 @@ pub(super) fn emit(
     let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), line.text(action), time_ms);
     source.metadata(&mut event.metadata, action, referrer.as_ref());
     event.metadata.time_inferred = time_inferred;
-    source.requester(&mut event.actor.user, referrer.as_ref());
+    if source.requester(&mut event.actor.user, context.settings.s3a_principal, referrer.as_ref()) {
+        event.metadata.labels.push("claimed_user");
+    }
     event.src = source.take(Field::RemoteIp).map(|ip| line.text(ip)).and_then(Endpoint::of_address);
     event.cloud = Some(source.cloud(context));
     source.answer(&mut event);
     source.target(&mut event, context, action);
-    let mut masked = Masked::of(text);
-    source.request(&mut event.http_request, &mut masked);
-    event.http_request.referrer = sent.map(|header| match &referrer {
-        Some(referrer) => {
-            event.dropped = masked.dropped(header, &referrer.cuts);
-            source.cut(header, &referrer.cuts)
-        }
-        None => source.cut(header, &masked.mask(header)),
-    });
+    source.request(&mut event.http_request);
+    let cuts = referrer.as_ref().map_or(&[][..], |referrer| &referrer.cuts);
+    event.http_request.referrer = sent.map(|header| source.cut(header, cuts));
+    event.dropped = sent.map(|header| dropped(record, text, header, cuts)).unwrap_or_default();
     source.take(Field::Referrer);
     event.http_request.user_agent = source.take(Field::UserAgent).map(|agent| line.text(agent));
-    event.masks = masked.masks;
-    if record.text.is_none() {
-        masked::mend(&mut event, record, text);
-    }
     event.unmapped = source.unmapped(referrer);
     emit(&event);
     Ok(())
+}
+
+/// What of the record must not leave at all: parts of the referrer. Where the text is not the record's own, its places are
+/// not the record's: the whole record is then replaced.
+fn dropped(record: &Record<'_>, text: &str, header: &str, cuts: &[Cut]) -> Vec<Dropped> {
+    if cuts.is_empty() {
+        return Vec::new();
+    }
+    let from = offset_in(text, header);
+    let mut dropped: Vec<Dropped> = cuts
+        .iter()
+        .map(|(at, replacement)| Dropped {
+            at: from + at.start..from + at.end,
+            replacement: Cow::Borrowed(*replacement),
+        })
+        .collect();
+    dropped.sort_by_key(|part| part.at.start);
+    if record.text.is_some() {
+        return dropped;
+    }
+    let mut left = Vec::with_capacity(text.len());
+    write_without(&mut left, text.as_bytes(), &dropped);
+    let replacement = Cow::Owned(String::from_utf8_lossy(&left).into_owned());
+    vec![Dropped { at: 0..record.bytes.len(), replacement }]
 }
 
 /// The record's time; or else that of its object, and that it was inferred.
@@ -131,32 +148,38 @@ impl<'a> Source<'_, 'a> {
         metadata.is_truncated = referrer.is_some_and(|referrer| referrer.partial.is_some());
     }
 
-    /// Who asked. A role says nothing of who took it on; Hadoop's client does.
-    fn requester(&mut self, user: &mut User<'a>, referrer: Option<&Referrer<'a>>) {
-        let Some(requester) = self.take(Field::Requester) else {
+    /// Who asked, and whether that is but the client's word: a role's session may be said to act for another.
+    fn requester(&mut self, user: &mut User<'a>, principal: S3aPrincipal, referrer: Option<&Referrer<'a>>) -> bool {
+        let requester = self.take(Field::Requester).filter(|requester| !requester.eq_ignore_ascii_case("anonymous"));
+        let Some(requester) = requester else {
             user.name = Some(Text::word("anonymous"));
-            return;
+            return false;
         };
         let line = self.line;
         if requester == "AmazonS3" {
             (user.name, user.kind) = (Some(Text::from(requester)), UserKind::System);
-            return;
+            return false;
         }
         if requester.starts_with("svc:") {
             (user.name, user.kind) = (Some(line.text(requester)), UserKind::Service);
-            return;
+            return false;
         }
         user.uid = Some(line.text(requester));
-        let Some((account, own)) = place::of_principal(requester) else { return };
+        let Some((account, own)) = place::of_principal(requester) else { return false };
         user.account_uid = place::is_account(account).then(|| line.text(account));
         if let Some(path) = own.strip_prefix("user/") {
             let name = memchr::memrchr(b'/', path.as_bytes()).map_or(path, |slash| &path[slash + 1..]);
             user.name = Some(line.text(name));
             user.kind = UserKind::User;
-        } else if own.starts_with("assumed-role/") {
-            user.name =
-                referrer.and_then(|referrer| referrer.get("pr")).map(|principal| line.text_of(principal.clone()));
+        } else if let Some(session) = own.strip_prefix("assumed-role/") {
+            let claimed = referrer
+                .filter(|_| principal == S3aPrincipal::Claimed)
+                .and_then(|own| own.get("pr"))
+                .filter(|name| !name.is_empty());
+            user.name = Some(claimed.map_or_else(|| line.text(session), |name| line.text_of(name.clone())));
+            return claimed.is_some();
         }
+        false
     }
 
     fn cloud(&self, context: &Context<'a>) -> Cloud<'a> {
@@ -172,13 +195,8 @@ impl<'a> Source<'_, 'a> {
     fn answer(&mut self, event: &mut Event<'a>) {
         let status = self.take(Field::HttpStatus);
         let error = self.take(Field::ErrorCode);
-        let code: Option<i32> = status.and_then(|status| status.parse().ok());
-        event.status = match code {
-            _ if error.is_some() => Status::Failure,
-            Some(..400) => Status::Success,
-            Some(_) => Status::Failure,
-            None => Status::Unknown,
-        };
+        let code = status.and_then(|status| status.parse().ok()).and_then(http_status);
+        event.status = if error.is_some() { Status::Failure } else { Status::of_answer(code) };
         let line = self.line;
         event.status_code = status.map(|status| line.text(status));
         event.status_detail = error.map(|error| line.text(error));
@@ -275,26 +293,16 @@ impl<'a> Source<'_, 'a> {
     }
 
     /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
-    fn request(&mut self, request: &mut HttpRequest<'a>, masked: &mut Masked<'a>) {
+    fn request(&mut self, request: &mut HttpRequest<'a>) {
         let line = self.line;
         let uri = line.get(Field::RequestUri).unwrap_or_default();
         let Some(own) = Request::read(uri) else {
-            masked.mask(uri);
             let method = uri.split(' ').next().filter(|method| !method.is_empty());
             request.method = method.map(|method| line.text(method));
             return;
         };
         self.take(Field::RequestUri);
-        request.query = own.query.map(|query| {
-            // As a secret is found in an address, from its question mark on.
-            let from = uri.len() - own.version.len() - 1 - query.len();
-            let address = &uri[from - 1..from + query.len()];
-            let cuts = masked.mask(address);
-            line.text_of(match request::cut(address, &cuts) {
-                Cow::Borrowed(address) => Cow::Borrowed(&address[1..]),
-                Cow::Owned(address) => Cow::Owned(address[1..].to_owned()),
-            })
-        });
+        request.query = own.query.map(|query| line.text(query));
         request.method = Some(line.text(own.method));
         request.path = Some(line.text(own.path));
         request.version = Some(line.text(own.version));
@@ -313,12 +321,7 @@ impl<'a> Source<'_, 'a> {
             let (field, name) = NAMES[left.trailing_zeros() as usize];
             left &= left - 1;
             let Some(value) = self.line.get(field) else { continue };
-            let value = if field == Field::RequestUri {
-                Value::Text(self.cut(value, &request::secrets(value)))
-            } else {
-                super::scalar(self.line, field, value)
-            };
-            members.push((Text::word(name), value));
+            members.push((Text::word(name), super::scalar(self.line, field, value)));
         }
         if let Some(decoded) = self.line.get(Field::Key).and_then(percent::decode_key) {
             members.push((Text::word("key_decoded"), Value::Text(Text::from(decoded))));

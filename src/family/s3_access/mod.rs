@@ -20,8 +20,6 @@ mod referrer;
 
 mod place;
 
-mod masked;
-
 mod redact;
 
 mod meaning;
@@ -100,8 +98,9 @@ fn scalar<'a>(line: &Line<'a>, field: Field, value: &'a str) -> Value<'a> {
         field,
         Field::HttpStatus | Field::BytesSent | Field::ObjectSize | Field::TotalTime | Field::TurnAroundTime
     );
+    let digits = value.strip_prefix('-').unwrap_or(value);
     // JSON has no leading zeros.
-    if is_numeric && (value == "0" || !value.starts_with('0')) {
+    if is_numeric && (digits == "0" || !digits.starts_with('0')) {
         Value::Json(Cow::Borrowed(value))
     } else {
         Value::Text(line.text(value))
@@ -155,7 +154,7 @@ mod tests {
         let object = ObjectId::new("b", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
         let context = Context::new(&FAMILY, &object, Scope::Object(&object), Some(1_707_724_800_000), "test");
         let context = context.with_settings(settings);
-        let record = Record { ordinal: 0, bytes, text: std::str::from_utf8(bytes).ok() };
+        let record = Record::new(0, bytes);
         let mut out = Vec::new();
         parsed(&context, &record, &mut out).ok()?;
         let mut events = 0;

@@ -26,7 +26,7 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
     let ends = quote_ends(text, at).ok_or(Refusal::new("the line has more quotes than S3 takes"))?;
     let agents = agent_ends(text, &ends);
     let mut best: Option<Reading> = None;
-    let mut readings = 0;
+    let (mut readings, mut young) = (0, 0);
     let referrer_after = |uri_end: usize| {
         let mut cursor = Cursor::new(text, uri_end + 1);
         cursor.middle().map(|_| cursor.at())
@@ -35,8 +35,12 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
     for (uri_end, referrer) in requests.take(ENDS_MAX) {
         for referrer_end in field_ends(text, referrer, &ends) {
             let agent = referrer_end + 1;
+            // S3 quotes both of these or neither.
+            let is_mixed = is_quoted(text, referrer) != is_quoted(text, agent);
             for (agent_end, rank) in agents_from(text, agent, &agents) {
+                let rank = if is_mixed { rank.max(Rank::Strange) } else { rank };
                 readings += u32::from(rank < Rank::Strange);
+                young += u32::from(rank < Rank::Old);
                 if best.is_none_or(|best| rank < best.rank) {
                     best = Some(Reading { uri_end, referrer_end, agent_end, rank, ambiguous: false });
                 }
@@ -44,7 +48,9 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
         }
     }
     let best = best.ok_or(no_reading)?;
-    Ok(Reading { ambiguous: readings > 1, ..best })
+    // What has all the fields since 2019 is of no older log: quotes behind them are those of a new field.
+    let rivals = if best.rank < Rank::Old { young } else { readings };
+    Ok(Reading { ambiguous: rivals > 1, ..best })
 }
 
 /// The places just behind quotes that a space or the line's end follows.
@@ -65,10 +71,14 @@ fn quote_ends(text: &str, at: usize) -> Option<Vec<usize>> {
 
 /// Where the field that begins at `at` may end: at any of the quotes when it is quoted, else at the next space.
 fn field_ends(text: &str, at: usize, ends: &[usize]) -> impl Iterator<Item = usize> {
-    let is_quoted = text.as_bytes().get(at) == Some(&b'"');
+    let is_quoted = is_quoted(text, at);
     let from = ends.partition_point(|end| *end < at + 2);
     let quoted = ends[if is_quoted { from } else { ends.len() }..].iter().copied();
     quoted.chain((!is_quoted).then(|| bare_end(text, at)).flatten())
+}
+
+fn is_quoted(text: &str, at: usize) -> bool {
+    text.as_bytes().get(at) == Some(&b'"')
 }
 
 fn bare_end(text: &str, at: usize) -> Option<usize> {
@@ -81,7 +91,7 @@ fn bare_end(text: &str, at: usize) -> Option<usize> {
 fn agent_ends(text: &str, ends: &[usize]) -> Vec<(usize, Rank)> {
     let mut taken: Vec<(usize, Rank)> = Vec::new();
     for end in ends {
-        let Some(tail) = Tail::read(text, (end + 1).min(text.len())) else { continue };
+        let Some(tail) = Tail::known_of(text, (end + 1).min(text.len())) else { continue };
         if taken.iter().filter(|(_, rank)| *rank == tail.rank).count() < ENDS_MAX {
             taken.push((*end, tail.rank));
         }
@@ -91,9 +101,9 @@ fn agent_ends(text: &str, ends: &[usize]) -> Vec<(usize, Rank)> {
 
 /// Where the user agent that begins at `at` may end.
 fn agents_from(text: &str, at: usize, agents: &[(usize, Rank)]) -> impl Iterator<Item = (usize, Rank)> {
-    let is_quoted = text.as_bytes().get(at) == Some(&b'"');
+    let is_quoted = is_quoted(text, at);
     let quoted = agents.iter().copied().filter(move |(end, _)| is_quoted && *end >= at + 2);
     let bare = (!is_quoted).then(|| bare_end(text, at)).flatten();
-    let bare = bare.and_then(|end| Tail::read(text, (end + 1).min(text.len())).map(|tail| (end, tail.rank)));
+    let bare = bare.and_then(|end| Tail::known_of(text, (end + 1).min(text.len())).map(|tail| (end, tail.rank)));
     quoted.chain(bare)
 }

@@ -4,7 +4,7 @@ use crate::family::Context;
 use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
 use crate::family::refusal::Refusal;
 use crate::family::s3_access::field::{Field, NAMES};
-use crate::family::s3_access::line::Line;
+use crate::family::s3_access::line::{Line, SENT};
 use crate::family::s3_access::token::holds_time;
 use crate::family::s3_access::{referrer, text};
 use crate::records::Record;
@@ -57,9 +57,8 @@ pub(super) fn redact(
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let text = text(record);
     let line = Line::read(&text)?;
-    let sent = [(Field::Referrer, "referrer"), (Field::UserAgent, "user_agent")].into_iter();
-    let kept = sent.filter(|(_, name)| redaction.of(name).is_none()).filter_map(|(field, _)| line.get(field));
-    if kept.chain(line.extra.iter().copied().flatten()).any(holds_time) {
+    let kept = line.iter().filter(|(field, name, _)| SENT.contains(field) && redaction.of(name).is_none());
+    if kept.filter_map(|(.., value)| value).any(holds_time) {
         return Err(Refusal::new("what the client sent may be another record, which is not redacted"));
     }
     let mut edits = Vec::new();

@@ -1,12 +1,9 @@
-//! The request line of an access log, and the secrets in addresses.
+//! The request line of an access log.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::family::address::{self, End};
 use crate::family::s3_access::token::holds_quote;
-
-const MASK: &str = "***";
 
 /// `GET /key?query HTTP/1.1`, taken apart so that nothing is left over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,11 +36,6 @@ fn is_method(method: &str) -> bool {
 
 /// A part of a text, and its replacement.
 pub(super) type Cut = (Range<usize>, &'static str);
-
-/// The secrets of an address, or of the request line that it stands in.
-pub(super) fn secrets(address: &str) -> Vec<Cut> {
-    address::secrets(address, End::Space).into_iter().map(|secret| (secret, MASK)).collect()
-}
 
 /// The text with its cuts made, which must be in order and not overlap.
 pub(super) fn cut<'a>(text: &'a str, cuts: &[Cut]) -> Cow<'a, str> {
@@ -86,18 +78,5 @@ mod tests {
         ] {
             assert_eq!(Request::read(uri), None, "{uri}");
         }
-    }
-
-    #[test]
-    fn what_signs_an_address_is_not_shown() {
-        let masked = |uri| cut(uri, &secrets(uri)).into_owned();
-        assert_eq!(
-            masked("GET /k?X-Amz-Date=1&X-Amz-Signature=abc&X-Amz-Security-Token=d%2Fe HTTP/1.1"),
-            "GET /k?X-Amz-Date=1&X-Amz-Signature=***&X-Amz-Security-Token=*** HTTP/1.1"
-        );
-        assert_eq!(masked("/k?AWSAccessKeyId=A&Signature=x%3D"), "/k?AWSAccessKeyId=A&Signature=***");
-        assert_eq!(masked("/k?signatures=x"), "/k?signatures=x");
-        assert_eq!(masked("GET /k?token=x&password=y HTTP/1.1"), "GET /k?token=***&password=*** HTTP/1.1");
-        assert_eq!(masked("https://u:S@h/"), "https://u:***@h/");
     }
 }

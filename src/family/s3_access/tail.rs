@@ -1,9 +1,9 @@
 //! The fields after the user agent, of which there are more the younger a log is.
 
 use crate::family::s3_access::field::{FIELDS, Field};
-use crate::family::s3_access::token::{Cursor, begins_time, holds_quote, value};
+use crate::family::s3_access::token::{Cursor, holds_quote, value};
 
-/// Fields after the last that is known. A line with more is not understood.
+/// As many fields after the last that is known are told apart; what is left then is one more.
 const EXTRA_MAX: usize = 64;
 
 /// How well the fields after the user agent are what the format says, the best first.
@@ -30,6 +30,7 @@ pub(super) struct Tail<'a> {
     pub has_quote: bool,
     known: [&'a str; TAIL + 1],
     count: usize,
+    extra_at: usize,
     pub extra: Vec<&'a str>,
 }
 
@@ -37,37 +38,56 @@ pub(super) struct Tail<'a> {
 const TAIL: usize = FIELDS - Field::VersionId as usize;
 
 impl<'a> Tail<'a> {
-    /// What stands from `at` on, which is behind the space after the user agent, or the end of the line.
-    pub(super) fn read(text: &'a str, at: usize) -> Option<Self> {
+    /// What stands from `at` on, which is behind the space after the user agent, or the end of the line. The fields after
+    /// the last that is known are left out.
+    pub(super) fn known_of(text: &'a str, at: usize) -> Option<Self> {
         let quote = memchr::memchr(b'"', &text.as_bytes()[at.min(text.len())..]).map(|far| at + far);
         let has_quote = quote.is_some();
-        let mut tail = Self { rank: Rank::NoVersion, has_quote, known: [""; TAIL + 1], count: 0, extra: Vec::new() };
+        let mut tail =
+            Self { rank: Rank::NoVersion, has_quote, known: [""; TAIL + 1], count: 0, extra: Vec::new(), extra_at: 0 };
         let mut cursor = Cursor::new(text, if at < text.len() { at } else { text.len() + 1 });
-        while !cursor.is_at_end() && tail.count <= TAIL {
+        while !cursor.is_at_end() && tail.count < TAIL {
             let field = cursor.field()?;
             let is_quoted = quote.is_some_and(|quote| quote < cursor.at());
-            if value(field).is_some_and(|bare| begins_time(bare) || is_quoted && holds_quote(bare)) {
+            if is_quoted && value(field).is_some_and(holds_quote) {
                 return None;
             }
             tail.known[tail.count] = field;
             tail.count += 1;
         }
-        while !cursor.is_at_end() {
-            let start = cursor.at();
-            let bare = cursor.first_end()?;
-            if tail.extra.len() == EXTRA_MAX || bare.is_some_and(begins_time) {
-                return None;
-            }
-            tail.extra.push(&text[start..cursor.at() - 1]);
+        tail.extra_at = cursor.at();
+        // There is room for one more than there are fields, for a host id of two parts.
+        if !cursor.is_at_end() {
+            tail.known[TAIL] = cursor.field()?;
+            tail.count += 1;
         }
-        tail.judge(text, at)?;
+        let total = tail.count + usize::from(!cursor.is_at_end());
+        if tail.judge(text, at, total)? {
+            tail.extra_at = cursor.at();
+        }
+        tail.count = tail.count.min(TAIL);
         Some(tail)
     }
 
-    /// Ranks the reading, and closes a host id that a space parts.
-    fn judge(&mut self, text: &'a str, at: usize) -> Option<()> {
+    /// The same with the fields after the last that is known.
+    pub(super) fn read(text: &'a str, at: usize) -> Option<Self> {
+        let mut tail = Self::known_of(text, at)?;
+        let mut cursor = Cursor::new(text, tail.extra_at);
+        while !cursor.is_at_end() {
+            let start = cursor.at();
+            let field = cursor.new_field()?;
+            if tail.extra.len() == EXTRA_MAX {
+                tail.extra.push(&text[start..]);
+                break;
+            }
+            tail.extra.push(field);
+        }
+        Some(tail)
+    }
+
+    /// Ranks the reading of so many fields, and closes a host id that a space parts: true where there is one.
+    fn judge(&mut self, text: &'a str, at: usize, total: usize) -> Option<bool> {
         const SINCE_2019: usize = 7;
-        let total = self.count + self.extra.len();
         self.rank = match total {
             0 => Rank::NoVersion,
             1 => Rank::Old,
@@ -81,16 +101,12 @@ impl<'a> Tail<'a> {
                 self.known[HOST_ID] = &text[from..from + bytes];
                 self.known.copy_within(HOST_ID + 2.., HOST_ID + 1);
                 self.count -= 1;
-                if total - 1 <= TAIL { Rank::SplitHostId } else { Rank::Extra }
+                self.rank = if total - 1 <= TAIL { Rank::SplitHostId } else { Rank::Extra };
+                return Some(true);
             }
             _ => Rank::Strange,
         };
-        // There is room for one more than there are fields, for a host id of two parts.
-        if self.count > TAIL {
-            self.count = TAIL;
-            self.extra.insert(0, self.known[TAIL]);
-        }
-        Some(())
+        Some(false)
     }
 
     /// Whether signature version, authentication type and TLS version are, `shift` fields late, what S3 writes there.

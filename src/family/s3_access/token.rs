@@ -1,6 +1,10 @@
 //! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
 
+use std::ops::Range;
+
 use wide::u8x16;
+
+use crate::event::Reader;
 
 /// What a field says; none for `-` and `"-"`.
 pub(super) type Value<'a> = Option<&'a str>;
@@ -26,14 +30,17 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
     specials.to_bitmask() == 0 && !rest.iter().any(|byte| (*byte == b'\\') | (*byte < 0x20))
 }
 
-/// Spaces at the end, and the `";` after records that were copied out of source code, are no part of the line.
+/// Spaces around the line, and the `";` after records that were copied out of source code, are no part of the line.
 pub(super) fn trimmed(text: &str) -> &str {
-    let text = text.trim_end();
+    let text = text.trim();
     text.strip_suffix("\";").unwrap_or(text)
 }
 
 /// Status, error, bytes sent, object size, total time, turn-around time.
 pub(super) const MIDDLE: usize = 6;
+
+/// More than any number in the place of a status has.
+const STATUS_BYTES_MAX: usize = 4;
 
 /// Reads a line's fields one after another. What is no such field ends the reading.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +109,14 @@ impl<'a> Cursor<'a> {
         Some(value(field))
     }
 
+    /// A field that nobody knows yet: up to the next space, or all that quotes, brackets or JSON hold together.
+    pub(super) fn new_field(&mut self) -> Option<&'a str> {
+        let rest = self.text.get(self.at..)?;
+        let Some(length) = held_together(rest) else { return self.field() };
+        self.at += length + 1;
+        Some(&rest[..length])
+    }
+
     /// The six fields between request and referrer, where something follows them.
     pub(super) fn middle(&mut self) -> Option<[Value<'a>; MIDDLE]> {
         let mut fields = [None; MIDDLE];
@@ -109,7 +124,10 @@ impl<'a> Cursor<'a> {
             *field = value(self.field()?);
             let fits = match (index, *field) {
                 (_, None) => true,
-                (0, Some(status)) => status.len() == 3 && is_number(status),
+                // Mostly three digits; any other number is no status, and loses no record.
+                (0, Some(status)) => {
+                    status.len() <= STATUS_BYTES_MAX && is_number(status.strip_prefix('-').unwrap_or(status))
+                }
                 (1, Some(error)) => !holds_quote(error),
                 (_, Some(number)) => is_number(number),
             };
@@ -121,6 +139,25 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// How long a field is that begins as one does which may hold spaces, if it ends as well.
+fn held_together(text: &str) -> Option<usize> {
+    let is_end = |at: &usize| matches!(text.as_bytes().get(*at), None | Some(b' '));
+    let first = text.bytes().next()?;
+    if matches!(first, b'[' | b'{') {
+        let mut reader = Reader::new(text);
+        if reader.value().is_ok() && is_end(&reader.at()) {
+            return Some(reader.at());
+        }
+    }
+    let last = match first {
+        b'"' => b'"',
+        b'[' => b']',
+        b'{' => b'}',
+        _ => return None,
+    };
+    memchr::memchr_iter(last, &text.as_bytes()[1..]).map(|at| at + 2).find(is_end)
+}
+
 pub(super) fn holds_quote(text: &str) -> bool {
     memchr::memchr(b'"', text.as_bytes()).is_some()
 }
@@ -129,27 +166,48 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a field is the first half of a record's time: then two records stand in one line.
-pub(super) fn begins_time(field: &str) -> bool {
-    field.starts_with('[') && field.contains('/')
-}
-
 /// Whether the text holds what only the third field of a record looks like.
 pub(super) fn holds_time(text: &str) -> bool {
-    after_times(text).next().is_some()
+    times(text, 0).next().is_some()
 }
 
-/// Whether it holds a record's third field and the four behind it, of which the last is an operation: `REST.GET.OBJECT`.
-pub(super) fn holds_head(text: &str) -> bool {
-    after_times(text).any(|after| {
-        let operation = after.strip_prefix(' ').and_then(|after| after.split(' ').nth(3));
-        let is_of_operation = |byte: u8| byte.is_ascii_uppercase() || matches!(byte, b'.' | b'_');
-        operation.is_some_and(|operation| operation.contains('.') && operation.bytes().all(is_of_operation))
+/// Whether one of the times behind `from` is a record's: it stands before an operation as in a record, or behind an owner.
+pub(super) fn holds_record(text: &str, from: usize) -> bool {
+    times(text, from).any(|time| {
+        let operation = text[time.end..].strip_prefix(' ').and_then(|after| after.split(' ').nth(3));
+        let owner = text[..time.start].strip_suffix(' ').and_then(|before| before.rsplit(' ').nth(1));
+        operation.is_some_and(is_operation) || owner.is_some_and(|owner| owner_digits(owner) >= OWNER_DIGITS)
     })
 }
 
-/// What stands behind each time in brackets.
-fn after_times(text: &str) -> impl Iterator<Item = &str> {
+/// Whether an operation stands behind a request's id, as in a record whose first fields are lost.
+pub(super) fn holds_operation(text: &str) -> bool {
+    let mut before = "";
+    text.split(' ').any(|field| is_request_id(std::mem::replace(&mut before, field)) && is_operation(field))
+}
+
+/// `D4CC66AB2DA5F4C9`.
+fn is_request_id(field: &str) -> bool {
+    field.len() == 16 && field.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
+}
+
+/// `REST.GET.OBJECT`, `S3.EXPIRE.OBJECT`, `SOAP.ListAllMyBuckets`.
+fn is_operation(field: &str) -> bool {
+    field.starts_with(|first: char| first.is_ascii_uppercase())
+        && field.contains('.')
+        && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// A canonical user id has so many.
+pub(super) const OWNER_DIGITS: usize = 64;
+
+/// With how many hexadecimal digits the field ends.
+pub(super) fn owner_digits(field: &str) -> usize {
+    field.bytes().rev().take_while(u8::is_ascii_hexdigit).count()
+}
+
+/// Where, behind `from`, times stand in brackets.
+fn times(text: &str, from: usize) -> impl Iterator<Item = Range<usize>> {
     const LIKE: &[u8; 28] = b"[00/Xxx/0000:00:00:00 +0000]";
     let bytes = text.as_bytes();
     let is_time = |time: &[u8]| {
@@ -160,7 +218,7 @@ fn after_times(text: &str) -> impl Iterator<Item = &str> {
             other => byte == other,
         })
     };
-    let at_times =
-        memchr::memchr_iter(b'[', bytes).filter(move |at| bytes.get(*at..at + LIKE.len()).is_some_and(is_time));
-    at_times.filter_map(|at| text.get(at + LIKE.len()..))
+    let brackets = memchr::memchr_iter(b'[', &bytes[from.min(bytes.len())..]).map(move |at| from + at);
+    let places = brackets.map(|at| at..at + LIKE.len());
+    places.filter(move |place| bytes.get(place.clone()).is_some_and(is_time))
 }

@@ -1,8 +1,6 @@
 //! The events of a YDB record: one for each operation, and one for each access entry of an operation.
 
-use crate::event::{
-    Activity, Actor, Api, Class, Event, HttpRequest, Mask, Members, Product, Secrets, Status, Text, Value, moment,
-};
+use crate::event::{Activity, Actor, Api, Class, Event, HttpRequest, Members, Product, Status, Text, Value, moment};
 use crate::family::Context;
 use crate::family::refusal::Refusal;
 use crate::family::ydb::access::Entry;
@@ -33,16 +31,8 @@ pub(super) struct Common<'c> {
     pub(super) runtime_time: Option<&'c Text<'c>>,
     /// What is to be known of how the record came.
     pub(super) label: Option<&'static str>,
-    /// Of the record's text.
-    pub(super) bytes: usize,
-    /// Of what stands around it.
-    pub(super) around_bytes: usize,
-    /// Each of the record's events shows the record where it is asked for, and not only the first.
-    pub(super) is_repeated: bool,
-    /// What was masked in the text held the mark of a value cut short.
-    pub(super) hides_cut: bool,
-    /// Where in the record the secrets stand, from where they stand in its text.
-    pub(super) masks: &'c dyn Fn(Vec<Mask>) -> Vec<Mask>,
+    /// The record may be within a value of the one before it, so that whoever wrote that value wrote the record.
+    pub(super) may_be_within: bool,
 }
 
 impl Common<'_> {
@@ -69,10 +59,6 @@ impl Access<'_> {
     fn entries(&self) -> usize {
         usize::from(self.owner.is_some()) + self.added.len() + self.removed.len()
     }
-
-    fn bytes(&self) -> usize {
-        self.added.iter().chain(&self.removed).map(|entry| entry.as_held().len()).sum()
-    }
 }
 
 /// The events of a line of the common log.
@@ -84,17 +70,15 @@ pub(super) fn of_transaction<'a>(
 ) -> Result<(), Refusal> {
     let (time_ms, time_inferred) = common.time(Some(line.timestamp))?;
     let status = words.take(line.status);
-    let (events, repeated) = line.operations.iter().fold((0, 0_usize), |(events, repeated), operation| {
+    let events = line.operations.iter().map(|operation| {
         let entries = usize::from(operation.owner.is_some()) + operation.added.len() + operation.removed.len();
-        let own = events_of(operation.name, entries);
-        (
-            events + own,
-            repeated.saturating_add(own.saturating_mul(line.head_bytes() + operation.bytes() + common.around_bytes)),
-        )
+        events_of(operation.name, entries)
     });
-    let mut sequence = Sequence::of(events, repeated, common.bytes)?;
-    let mut masks = Some((common.masks)(Vec::new()));
+    let mut sequence = Sequence::of(events.sum());
     for operation in &line.operations {
+        if sequence.has_passed(common.context.budget.events_max) {
+            break;
+        }
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
         event.metadata.labels.extend(common.label);
@@ -105,7 +89,7 @@ pub(super) fn of_transaction<'a>(
         event.metadata.correlation_uid = Some(Text::Escaped(line.tx_id));
         event.metadata.feature = Some(Text::Escaped(line.component));
         event.metadata.log_level = Some(Text::Escaped(line.level));
-        if line.is_ambiguous {
+        if line.is_ambiguous || common.may_be_within {
             event.metadata.labels.push("ambiguous");
         }
         event.api = Api { service: Some(Text::Escaped(line.component)), ..Api::default() };
@@ -116,7 +100,6 @@ pub(super) fn of_transaction<'a>(
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
         event.status_detail = line.reason.map(|text| words.take(text));
-        event.masks = if common.is_repeated { masks.clone() } else { masks.take() }.unwrap_or_default();
         event.unmapped.extend(
             line.node.map(|node| {
                 (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int))
@@ -156,7 +139,6 @@ pub(super) fn of_parts<'a>(
     common: &Common<'a>,
     mut parts: Parts<'a>,
     time: Option<&'a str>,
-    mut secrets: Secrets<'a>,
     emit: &mut dyn FnMut(&Event<'_>),
 ) -> Result<(), Refusal> {
     let own_time = parts.get(names::AT_TIMESTAMP).filter(|_| time.is_none());
@@ -171,21 +153,24 @@ pub(super) fn of_parts<'a>(
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());
     event.metadata.original_uid = parts.get(names::ID).or_else(|| request.clone()).or(tx);
     event.metadata.feature = parts.map(names::COMPONENT);
-    if parts.is_ambiguous {
+    if parts.is_ambiguous || common.may_be_within {
         event.metadata.labels.push("ambiguous");
     }
     let is_truncated = |text: &Text<'_>| text.plain().ends_with(TRUNCATED);
-    event.metadata.is_truncated = common.hides_cut
-        || [names::BODY, names::QUERY_TEXT]
-            .into_iter()
-            .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
+    event.metadata.is_truncated = [names::BODY, names::QUERY_TEXT]
+        .into_iter()
+        .any(|name| parts.get(name).is_some_and(|text| is_truncated(&text)));
     // What a user logs on as is all that is known of who acts then. Elsewhere it is who is acted upon.
     let logs_on_as = parts.get(names::LOGIN_USER).filter(|_| event.action.is(LOGIN));
-    let subject = parts.map(names::SUBJECT).or(logs_on_as);
-    event.actor = Actor { user: user(subject), ..Actor::default() };
+    let subject = parts.map(names::SUBJECT);
+    let is_claimed = subject.is_none() && logs_on_as.is_some();
+    event.actor = Actor { user: user(subject.or(logs_on_as)), ..Actor::default() };
     event.src = parts.map(names::REMOTE_ADDRESS).map(endpoint);
     event.api = Api { service: parts.map(names::GRPC_METHOD), request_uid: request, ..Api::default() };
     outcome(&mut event, &mut parts);
+    if is_claimed && event.status != Status::Success {
+        event.metadata.labels.push("claimed_user");
+    }
     event.start_time_ms = parts.get(names::START_TIME).and_then(|time| moment::of_text(&time.plain()));
     let end_time_ms = parts.get(names::END_TIME).and_then(|time| moment::of_text(&time.plain()));
     event.end_time_ms = end_time_ms.filter(|end| event.start_time_ms.is_none_or(|start| start <= *end));
@@ -193,15 +178,12 @@ pub(super) fn of_parts<'a>(
     event.http_request = http_request(&mut parts);
     let access = access_of_parts(&mut parts);
     let mut objects = objects_of_parts(&parts);
-    let (unmapped, places) = left_of_parts(&parts, &mut secrets);
+    let (unmapped, places) = left_of_parts(&parts);
     event.unmapped = unmapped;
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
-    event.masks = (common.masks)(secrets.masks);
     let events = events_of(&event.action.plain(), access.entries());
-    let query = event.target.query.as_ref().map_or(0, |query| query.as_held().len());
-    let own = (common.bytes + common.around_bytes).saturating_sub(access.bytes() + query);
-    let mut sequence = Sequence::of(events, events.saturating_mul(own), common.bytes)?;
+    let mut sequence = Sequence::of(events);
     fan_out(common, &mut event, &objects, access, &mut sequence, emit);
     Ok(())
 }
@@ -217,18 +199,11 @@ fn access_of_parts<'a>(parts: &mut Parts<'a>) -> Access<'a> {
 }
 
 /// What stays beside every event, and the paths, which are the single event's affair.
-fn left_of_parts<'a>(parts: &Parts<'a>, secrets: &mut Secrets<'a>) -> (Members<'a>, Members<'a>) {
+fn left_of_parts<'a>(parts: &Parts<'a>) -> (Members<'a>, Members<'a>) {
     let mut unmapped = Members::with_capacity(USUAL_UNMAPPED);
     let (mut places, mut times) = (Members::new(), Members::new());
-    for part in parts.iter() {
-        if part.is_mapped && !part.may_hide() {
-            continue;
-        }
-        let value = parts.copied(part, secrets);
-        if part.is_mapped {
-            continue;
-        }
-        let member = (part.name(), value);
+    for part in parts.iter().filter(|part| !part.is_mapped) {
+        let member = (part.name(), parts.copied(part));
         match part.known {
             // Their places are the events' affair.
             Some(names::DATABASE | names::TABLE) => {}
@@ -319,6 +294,9 @@ fn fan_out<'a>(
     let (unmapped, labels) = (event.unmapped.len(), event.metadata.labels.len());
     // What an event holds of its own is taken back before the next.
     let mut hand_on = |event: &mut Event<'a>| {
+        if sequence.has_passed(common.context.budget.events_max) {
+            return;
+        }
         event.metadata.sequence = sequence.next();
         event.target.query = query.take();
         keep_places(event, objects);

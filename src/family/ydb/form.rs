@@ -25,6 +25,14 @@ pub(super) fn is_record(bytes: &[u8]) -> bool {
     form(bytes).is_some()
 }
 
+/// So much of a text is looked at to tell whether a record begins with it.
+const BEGINNING_BYTES: usize = 1024;
+
+/// Whether a record seems to begin so. Costs no more for a longer text.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    is_record(&bytes[..bytes.len().min(BEGINNING_BYTES)])
+}
+
 /// The form of a record, or of the beginning of one.
 pub(super) fn form(bytes: &[u8]) -> Option<Form> {
     let (form, time) = shape(bytes)?;

@@ -20,8 +20,6 @@ mod redact;
 
 mod schemeshard;
 
-mod secrets;
-
 mod sequence;
 
 mod stream;
@@ -31,15 +29,12 @@ mod targets;
 mod words;
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
 
 use crate::delta::Growth;
-use crate::event::{Event, Fault, Fields, Json, Mask, Reader, SHOWN_AGAIN_BYTES_MAX, Secrets, Text, Value};
+use crate::event::{Event, Fault, Fields, Json, Reader, Text, Value};
 use crate::family::envelope::{self, Sought};
 use crate::family::refusal::Refusal;
-use crate::family::{Context, Family, address, container, sql};
+use crate::family::{Context, Family, container};
 use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
@@ -64,9 +59,6 @@ pub(super) const FAMILY: Family = Family {
 /// What a line of the product's own tells of is no record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
-/// The field that holds a query without its address.
-static PARAMETERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("params"));
-
 fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     let sought = SOUGHT.with(around.members());
     let line = match container::line(line, around, &sought, stands_alone) {
@@ -76,13 +68,24 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     if line.is_accepted {
         let goes_on = match shape(&line.inside) {
             // Values of the text form hold line ends as they are.
-            Some((Form::Text, _)) => true,
-            Some((Form::Scheme, _)) => !schemeshard::has_operation(&line.inside),
+            Some((Form::Text, time)) => {
+                around.holds_free_value(stream::holds_free_value(&line.inside[time..]));
+                true
+            }
+            Some((Form::Scheme, _)) => {
+                let goes_on = !schemeshard::has_operation(&line.inside);
+                around.holds_free_value(goes_on);
+                goes_on
+            }
             _ => false,
         };
         return if goes_on { LineRole::Opens } else { LineRole::Record };
     }
-    if line.is_open && !is_common_line(&line.inside) { LineRole::Continues } else { LineRole::Other }
+    if !line.is_open || is_common_line(&line.inside) {
+        return LineRole::Other;
+    }
+    around.holds_free_value(stream::holds_free_value(&line.inside));
+    LineRole::Continues
 }
 
 /// What begins with a time begins a record, unless it is inside of an object that is whole; an object without one may be a
@@ -106,28 +109,13 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
     let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
-    let cleaned = sql::masked(&line.text);
-    let text = cleaned.as_deref().unwrap_or(&line.text);
-    let cleared = secrets::masked(text);
-    let text = cleared.as_deref().unwrap_or(text);
-    let without = address::masked(text, Some(&PARAMETERS));
-    let text = without.as_deref().unwrap_or(text);
-    let is_altered = cleaned.is_some() || cleared.is_some() || without.is_some();
-    let masks = |found: Vec<Mask>| {
-        // Of text that stands for bytes no place is the record's.
-        let is_altered = is_altered || line.is_bytes && !found.is_empty();
-        inside.masks(found, text, is_altered, record.bytes)
-    };
+    let text = &*line.text;
     let common = Common {
         context,
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
         label: inside.label(),
-        bytes: text.len(),
-        around_bytes: record.bytes.len().saturating_sub(inside.bytes().len()),
-        is_repeated: record.bytes.len() <= SHOWN_AGAIN_BYTES_MAX,
-        hides_cut: is_altered && cuts_in(text) < cuts_in(&line.text),
-        masks: &masks,
+        may_be_within: record.may_be_within,
     };
     let (time, rest) = text.split_at(line.time);
     match line.form {
@@ -137,19 +125,14 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
         }
         Form::Text => {
             let parts = Parts::of_text(&rest[2..], Words::of(text, line.is_bytes));
-            events::of_parts(&common, parts, Some(time), Secrets::of(text), emit)
+            events::of_parts(&common, parts, Some(time), emit)
         }
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
             let parts = Parts::of_json(json).map_err(|fault| Refusal::new(fault.to_string()))?;
-            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), Secrets::of(text), emit)
+            events::of_parts(&common, parts, Some(time).filter(|time| !time.is_empty()), emit)
         }
     }
-}
-
-/// How often a text says that YDB cut a value short.
-fn cuts_in(text: &str) -> usize {
-    memchr::memmem::find_iter(text.as_bytes(), events::TRUNCATED).count()
 }
 
 /// The line without the white space at its end, but with the space of a label that has no value.
@@ -215,7 +198,6 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
         Form::Text => write_parts(out, &Parts::of_text(&rest[2..], words), time),
         Form::TimedJson | Form::Json => {
             let json = rest.strip_prefix(": ").unwrap_or(rest);
-            // Nothing is masked here: this is the record as it came.
             write_json(out, json, Some(time).filter(|time| !time.is_empty()))?;
         }
     }
@@ -245,7 +227,7 @@ fn write_json(out: &mut Vec<u8>, json: &str, time: Option<&str>) -> Result<(), R
 fn write_parts<'t>(out: &mut Vec<u8>, parts: &Parts<'t>, time: &'t str) {
     let mut members = vec![(Text::word("timestamp"), Value::Text(Text::from(time)))];
     let own = parts.iter().filter(|part| !part.name().is("timestamp"));
-    members.extend(own.map(|part| (part.name(), parts.copied(part, &mut Secrets::of("")))));
+    members.extend(own.map(|part| (part.name(), parts.copied(part))));
     if parts.is_ambiguous {
         members.push((Text::word("ambiguous"), Value::Json(Cow::Borrowed("true"))));
     }

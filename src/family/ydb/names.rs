@@ -83,6 +83,15 @@ const FREE: [&str; 10] = [
     "url",
 ];
 
+/// Fields that the product writes one behind the other, though others have written the first.
+const FOLLOWING: [(Name, Name); 4] = [(URL, PARAMS), (URL, BODY), (PARAMS, BODY), (OLD_CONFIG, NEW_CONFIG)];
+
+/// Free fields whose values hold no line end: what a request asks for.
+const ON_ONE_LINE: [Name; 2] = [URL, PARAMS];
+
+/// Fields that hold a list of what others have named.
+const LISTS: [Name; 3] = [ACL_ADD, ACL_REMOVE, PATHS];
+
 /// How many names there are.
 pub(super) const NAMES: usize = PLAIN.len() + FREE.len();
 
@@ -100,7 +109,9 @@ pub(super) const LOGIN_GROUP: Name = Name::known("login_group");
 pub(super) const LOGIN_MEMBER: Name = Name::known("login_member");
 pub(super) const LOGIN_USER: Name = Name::known("login_user");
 pub(super) const METHOD: Name = Name::known("method");
+const NEW_CONFIG: Name = Name::known("new_config");
 pub(super) const NEW_OWNER: Name = Name::known("new_owner");
+const OLD_CONFIG: Name = Name::known("old_config");
 pub(super) const OPERATION: Name = Name::known("operation");
 pub(super) const PARAMS: Name = Name::known("params");
 pub(super) const PATHS: Name = Name::known("paths");
@@ -158,6 +169,21 @@ impl Name {
     pub(super) const fn is_free(self) -> bool {
         self.place() >= PLAIN.len()
     }
+
+    /// Whether the value holds no line end.
+    pub(super) fn is_on_one_line(self) -> bool {
+        ON_ONE_LINE.contains(&self)
+    }
+
+    /// Whether the value is a list of what others have named.
+    pub(super) fn is_list(self) -> bool {
+        LISTS.contains(&self)
+    }
+
+    /// Whether the product writes that field behind this one.
+    pub(super) fn is_followed_by(self, name: Self) -> bool {
+        FOLLOWING.contains(&(self, name))
+    }
 }
 
 const fn is_same(one: &[u8], other: &[u8]) -> bool {
@@ -187,7 +213,6 @@ pub(super) const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::is_secret;
 
     #[test]
     fn each_name_is_found_and_nothing_else_and_none_is_a_secret_s() {
@@ -196,7 +221,9 @@ mod tests {
             assert_eq!(Name::of(&format!("{text}x")), None);
         }
         assert_eq!((Name::of(""), Name::of("i"), Name::of("statue")), (None, None, None));
-        assert!(PLAIN.iter().chain(&FREE).all(|name| !is_secret(name)));
+        for name in PLAIN.iter().chain(&FREE) {
+            assert_eq!(crate::mask::masked(format!(r#"{{"{name}":"a value"}}"#).as_bytes()), None, "{name}");
+        }
         assert!(URL.is_free() && QUERY_TEXT.is_free() && !STATUS.is_free());
     }
 }

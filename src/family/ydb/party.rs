@@ -1,6 +1,6 @@
 //! Who acts in YDB, and from where.
 
-use crate::event::{Endpoint, Text, User, UserKind, is_ip};
+use crate::event::{Endpoint, Text, User, UserKind};
 
 /// Who acts: a SID, `<login>@<subsystem>`.
 pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
@@ -16,32 +16,20 @@ pub(super) fn user(sid: Option<Text<'_>>) -> User<'_> {
 /// `ipv4:192.0.2.1:5678`, `ipv6:[2001:db8::1]:443`, with brackets in percent notation too, or an address alone.
 pub(super) fn endpoint(address: Text<'_>) -> Endpoint<'_> {
     let found = match address.borrowed().filter(|written| memchr::memchr(b'%', written.as_bytes()).is_none()) {
-        Some(written) => ip(written).map(|(ip, port)| (Text::Escaped(ip), port)),
+        Some(written) => Endpoint::of_address(Text::Escaped(without_scheme(written))),
         None => {
             let written = address.plain().replace("%5B", "[").replace("%5D", "]");
-            ip(&written).map(|(ip, port)| (Text::from(ip.to_owned()), port))
+            Endpoint::of_address(Text::from(without_scheme(&written).to_owned()))
         }
     };
     match found {
-        Some((ip, port)) => Endpoint { ip: Some(ip), port, ..Endpoint::default() },
-        None => Endpoint { name: Some(address), ..Endpoint::default() },
+        Some(end) if end.ip.is_some() => end,
+        _ => Endpoint { name: Some(address), ..Endpoint::default() },
     }
 }
 
-fn in_brackets(host: &str) -> Option<&str> {
-    host.strip_prefix('[')?.strip_suffix(']').filter(|inner| is_ip(inner))
-}
-
-/// The address, and the port after it.
-fn ip(written: &str) -> Option<(&str, Option<u16>)> {
-    let bare = written.strip_prefix("ipv4:").or_else(|| written.strip_prefix("ipv6:")).unwrap_or(written);
-    match bare.rsplit_once(':') {
-        Some((host, port)) if host.ends_with(']') => Some((in_brackets(host)?, port.parse().ok())),
-        // `2001:db8::1` has no port, though it ends as if it had one.
-        _ if is_ip(bare) => Some((bare, None)),
-        Some((host, port)) if is_ip(host) => Some((host, port.parse().ok())),
-        _ => Some((in_brackets(bare)?, None)),
-    }
+fn without_scheme(written: &str) -> &str {
+    written.strip_prefix("ipv4:").or_else(|| written.strip_prefix("ipv6:")).unwrap_or(written)
 }
 
 #[cfg(test)]
@@ -62,6 +50,8 @@ mod tests {
         assert_eq!(parts("ipv6:[2001:db8::1]"), ip("2001:db8::1", None));
         assert_eq!(parts("2001:db8::1"), ip("2001:db8::1", None));
         assert_eq!(parts("192.0.2.1"), ip("192.0.2.1", None));
+        assert_eq!(parts("ipv6:[::ffff:192.0.2.1]:5678"), ip("192.0.2.1", Some(5678)));
+        assert_eq!(parts("ipv6:%5B::ffff:192.0.2.1%5D:5678"), ip("192.0.2.1", Some(5678)));
         let masked = "ipv6:[xxxx:xxx]:xxxxx";
         assert_eq!(parts(masked), (None, None, Some(masked.to_owned())));
     }

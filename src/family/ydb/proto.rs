@@ -21,15 +21,15 @@ pub(super) struct Proto<'a> {
     logins: Vec<(&'a str, &'a str)>,
 }
 
-/// The request breaks off in a string or message.
+/// It breaks off in a string or message, or is no request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct BreaksOff;
+pub(super) struct Unreadable;
 
 impl<'a> Proto<'a> {
     /// Reads the request at the beginning of `text`, up to the first place outside of strings and messages where `ends`
     /// says so, or else to the end of `text`. `ends` gets what follows the last string or message, and answers with a
-    /// number of bytes.
-    pub(super) fn read(text: &'a str, ends: impl Fn(&str) -> Option<usize>) -> Result<Self, BreaksOff> {
+    /// number of bytes. A comma stands nowhere outside of strings: where one does, it is no request.
+    pub(super) fn read(text: &'a str, ends: impl Fn(&str) -> Option<usize>) -> Result<Self, Unreadable> {
         let bytes = text.as_bytes();
         let mut proto = Proto::default();
         // The message at depth 1, and how deep the messages stand in each other.
@@ -54,11 +54,15 @@ impl<'a> Proto<'a> {
             if bytes[found] == b'\\' {
                 continue;
             }
-            if depth == 0
-                && let Some(end) = text.get(at..found).and_then(&ends)
-            {
-                proto.text = &text[..at + end];
-                return Ok(proto);
+            if let Some(between) = text.get(at..found) {
+                if depth == 0
+                    && let Some(end) = ends(between)
+                {
+                    return proto.until(text, at, end);
+                }
+                if has_comma(between) {
+                    return Err(Unreadable);
+                }
             }
             match bytes[found] {
                 b'"' => string = Some(found),
@@ -68,16 +72,23 @@ impl<'a> Proto<'a> {
                         outer = word_before(&text[..found]);
                     }
                 }
-                _ => depth = depth.checked_sub(1).ok_or(BreaksOff)?,
+                _ => depth = depth.checked_sub(1).ok_or(Unreadable)?,
             }
             at = found + 1;
         }
         if string.is_some() || depth > 0 {
-            return Err(BreaksOff);
+            return Err(Unreadable);
         }
-        let end = text.get(at..).and_then(&ends).map_or(text.len(), |end| at + end);
-        proto.text = &text[..end];
-        Ok(proto)
+        let rest = text.get(at..).unwrap_or_default();
+        let end = ends(rest).unwrap_or(rest.len());
+        proto.until(text, at, end)
+    }
+
+    /// Ends the request `end` bytes behind its last string or message, which ends at `at`.
+    fn until(self, text: &'a str, at: usize, end: usize) -> Result<Self, Unreadable> {
+        let end = at + end;
+        let is_clear = text.get(at..end).is_none_or(|rest| !has_comma(rest));
+        if is_clear { Ok(Self { text: &text[..end], ..self }) } else { Err(Unreadable) }
     }
 
     /// Takes a string that is of use. `before` is what stands before its first quote.
@@ -90,6 +101,11 @@ impl<'a> Proto<'a> {
         }
     }
 
+    /// What stands where a request should, and cannot be read as one.
+    pub(super) fn unread(text: &'a str) -> Self {
+        Self { text, ..Self::default() }
+    }
+
     /// The path of the object, where the request says its directory and name.
     pub(super) fn path(&self) -> Option<Path<'a>> {
         Some(Path { directory: unescape(self.working_dir?), name: unescape(self.name?) })
@@ -99,6 +115,10 @@ impl<'a> Proto<'a> {
     pub(super) fn login(&self, names: &[&str]) -> Option<Cow<'a, str>> {
         self.logins.iter().find(|(field, _)| names.contains(field)).map(|(_, value)| unescape(value))
     }
+}
+
+fn has_comma(text: &str) -> bool {
+    memchr::memchr(b',', text.as_bytes()).is_some()
 }
 
 /// The path of an object, in two pieces.
@@ -182,9 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_breaks_off_is_none() {
-        for text in [r#"A: "x"#, r#"A: "x\"#, "A { B: 1", "A { } }"] {
-            assert_eq!(Proto::read(text, ends).unwrap_err(), BreaksOff, "{text}");
+    fn what_breaks_off_or_has_fields_of_the_line_is_no_request() {
+        for text in [r#"A: "x"#, r#"A: "x\"#, "A { B: 1", "A { } }", "A, add access: +R:x", "A { B: 1, C: 2 }"] {
+            assert_eq!(Proto::read(text, ends).unwrap_err(), Unreadable, "{text}");
         }
     }
 

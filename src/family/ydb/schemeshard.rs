@@ -121,12 +121,6 @@ impl<'a> Transaction<'a> {
         Ok(line)
     }
 
-    /// What all operations have in common, in bytes.
-    pub(super) fn head_bytes(&self) -> usize {
-        let fields = [self.database, self.subject, self.reason, Some(self.status)];
-        fields.into_iter().flatten().map(str::len).sum()
-    }
-
     /// Reads the transaction's fields but its reason, and returns what follows them.
     fn read_head(&mut self, audit: &'a str) -> Result<&'a str, Refusal> {
         let missing = |what: &'static str| Refusal::new(format!("the audit line has no {what}"));
@@ -176,13 +170,13 @@ impl<'a> Transaction<'a> {
     /// Reads the reason and the operations: stretches that each end with a request, or with the line.
     fn read_operations(&mut self, mut rest: &'a str) -> Result<(), Refusal> {
         while !rest.is_empty() {
-            let (stretch, request) = match FIND_REQUEST.find(rest.as_bytes()) {
-                Some(first) => {
-                    let (at, request) = self.read_request(rest, first)?;
-                    (&rest[..at], Some(request))
-                }
+            let first = FIND_REQUEST.find(rest.as_bytes());
+            let (stretch, request) = match first.and_then(|first| self.read_request(rest, first)) {
+                Some((at, request)) => (&rest[..at], Some(request)),
                 None => (rest, None),
             };
+            // What cannot be read as a request must not hide what was done.
+            self.is_ambiguous |= first.is_some() && request.is_none();
             let of_request = request.as_ref().map_or(0, |request| REQUEST.len() + request.text.len());
             rest = &rest[stretch.len() + of_request..];
             self.read_stretch(stretch, request)?;
@@ -194,27 +188,35 @@ impl<'a> Transaction<'a> {
     }
 
     /// Reads the request whose label stands at `first`, or, where that is in the path of its operation, a later one: the
-    /// first that says that path. Returns too where its label is.
-    fn read_request(&mut self, rest: &'a str, first: usize) -> Result<(usize, Proto<'a>), Refusal> {
-        let read = |at: usize| Proto::read(&rest[at + REQUEST.len()..], |rest| operation_places(rest).next());
+    /// first that says that path, or else the first that can be read. Returns too where its label is. Nothing where none of
+    /// them can be read.
+    fn read_request(&mut self, rest: &'a str, first: usize) -> Option<(usize, Proto<'a>)> {
+        let read = |at: usize| {
+            let text = &rest[at + REQUEST.len()..];
+            Proto::read(text, |rest| operation_places(rest).next()).ok().map(|request| (at, request))
+        };
         let operation = operation_places(&rest[..first]).last();
-        let says_path = |at: usize, request: &Proto<'_>| {
+        let says_path = |(at, request): &(usize, Proto<'_>)| {
             let path = request.path();
-            operation.zip(path).is_some_and(|(from, path)| Operation::is_of_path(&rest[from..at], &path))
+            operation.zip(path).is_some_and(|(from, path)| Operation::is_of_path(&rest[from..*at], &path))
         };
         let request = read(first);
-        let end = request.as_ref().map_or(rest.len(), |request| first + REQUEST.len() + request.text.len());
+        let end = request.as_ref().map_or(rest.len(), |(at, request)| at + REQUEST.len() + request.text.len());
         let mut further = FIND_REQUEST.find_iter(&rest.as_bytes()[first + 1..end]).map(|at| first + 1 + at).peekable();
-        if further.peek().is_some() && !request.as_ref().is_ok_and(|request| says_path(first, request)) {
-            let read = |at: usize| read(at).ok().filter(|request| says_path(at, request)).map(|request| (at, request));
-            let left = REQUESTS_MAX - self.requests_tried;
-            if let Some(found) = further.take(left).inspect(|_| self.requests_tried += 1).find_map(read) {
-                self.is_ambiguous = true;
-                return Ok(found);
-            }
+        if further.peek().is_none() || request.as_ref().is_some_and(says_path) {
+            return request;
         }
-        let request = request.map_err(|_| Refusal::new("the protobuf request breaks off"))?;
-        Ok((first, request))
+        let left = REQUESTS_MAX - self.requests_tried;
+        let mut readable = None;
+        for found in further.take(left).inspect(|_| self.requests_tried += 1).filter_map(read) {
+            if says_path(&found) {
+                self.is_ambiguous = true;
+                return Some(found);
+            }
+            readable.get_or_insert(found);
+        }
+        self.is_ambiguous |= request.is_none();
+        request.or(readable)
     }
 
     /// Reads the operations up to one request, mostly one, and before the first of all the reason. The request is the
@@ -245,18 +247,25 @@ impl<'a> Transaction<'a> {
         let first = *places.first().ok_or(Refusal::new("the audit line has no operation"))?;
         match reason {
             Some(_) => self.reason = Some(&stretch[..first]),
-            None if first > 0 => return Err(Refusal::new("something stands between the operations")),
+            None if first > 0 => {
+                // A name that is spelled otherwise, or what nobody knows yet.
+                self.is_ambiguous = true;
+                places.insert(0, 0);
+            }
             None => {}
         }
         let ends = places.iter().skip(1).copied().chain([stretch.len()]);
         for (at, end) in places.iter().zip(ends) {
             let path = path.as_ref().filter(|_| end == stretch.len());
-            let (operation, is_clear) = Operation::read(&stretch[*at..end], path);
+            let (mut operation, is_clear) = Operation::read(&stretch[*at..end], path);
             self.is_ambiguous |= !is_clear;
+            if end < stretch.len() || request.is_none() {
+                operation.request = operation.take_unread();
+            }
             self.operations.push(operation);
         }
-        if let Some(last) = self.operations.last_mut() {
-            last.request = request;
+        if let (Some(last), Some(request)) = (self.operations.last_mut(), request) {
+            last.request = Some(request);
         }
         Ok(())
     }
@@ -330,11 +339,17 @@ impl<'a> Operation<'a> {
         (operation, is_clear)
     }
 
-    /// What all of its events have in common, in bytes: everything but the entries.
-    pub(super) fn bytes(&self) -> usize {
-        let lists = [&self.paths, &self.src_paths, &self.dst_paths].into_iter().flatten().copied();
-        let single = [self.owner, self.request.as_ref().map(|request| request.text), self.rest, Some(self.name)];
-        lists.chain(single.into_iter().flatten()).map(str::len).sum()
+    /// Takes off the last field what begins as a request there.
+    fn take_unread(&mut self) -> Option<Proto<'a>> {
+        let single = [self.owner.as_mut(), self.rest.as_mut()];
+        let lists = [&mut self.paths, &mut self.src_paths, &mut self.dst_paths, &mut self.added, &mut self.removed];
+        let values = single.into_iter().flatten().chain(lists.into_iter().filter_map(|list| list.last_mut()));
+        // The last field stands behind all others.
+        let last = values.max_by_key(|value| value.as_ptr())?;
+        let at = FIND_REQUEST.find(last.as_bytes())?;
+        let (value, request) = last.split_at(at);
+        *last = value;
+        Some(Proto::unread(&request[REQUEST.len()..]))
     }
 
     /// Whether the operation at the beginning of `text` has a path or says that it has none.

@@ -1,14 +1,16 @@
 //! The records of the audit stream: fields with names, as JSON or as text.
 //!
 //! The text form, `component=x, tx_id=1, ...`, escapes nothing: a value may hold commas, equals signs and line ends. A field
-//! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field.
+//! begins where a name stands that the stream is known to use; of a name that stands twice only one can be the field. Whoever
+//! can write a value can write there what looks like further fields: see [`Parts::of_text`] for what is flagged.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use crate::event::{Fault, Fields, Json, Reader, Secrets, Text, Value};
+use crate::event::{Copies, Fault, Fields, Json, Reader, Text, Value};
 use crate::family::marks::Marks;
-use crate::family::ydb::names::{NAMES, Name, alphanumeric_and};
+use crate::family::ydb::form;
+use crate::family::ydb::names::{self, NAMES, Name, alphanumeric_and};
 use crate::family::ydb::words::{Words, alike};
 
 /// What stands for a value that is not there.
@@ -86,16 +88,21 @@ impl<'a> Parts<'a> {
     }
 
     /// Reads the text form, after its time. What of a name comes twice is taken once.
+    ///
+    /// What may be a field or a part of a value that others have written is flagged: a field behind a free one that does not
+    /// stand before it, up to the status, which every record has and which ends what a request says; a name that comes twice;
+    /// a field whose list has no beginning or end; and a line in it that would begin another record.
     pub(super) fn of_text(text: &'a str, words: Words<'a>) -> Self {
         let mut parts = Self::new(words);
         let places = places(text);
-        // Where the value begins of which the end is not known yet, and whether others may have written it.
-        let (mut from, mut is_in_free) = (0, false);
-        let mut had_free = false;
+        // Where the value begins of which the end is not known yet, and the field that it is of.
+        let (mut from, mut field) = (0, None);
+        let (mut had_free, mut may_be_within) = (false, false);
         let last = Last::of(text, &places);
         let mut unknown = HashSet::new();
         for (index, place) in places.iter().enumerate() {
-            if place.known.is_none() && is_in_free || parts.parts.len() >= FIELDS_MAX {
+            let is_in_free = field.is_some_and(Name::is_free);
+            if place.known.is_none() && (is_in_free || parts.parts.len() >= FIELDS_MAX) {
                 continue;
             }
             let name = &text[place.from..place.equals];
@@ -103,8 +110,10 @@ impl<'a> Parts<'a> {
                 Some(known) => parts.places[known.place()] != NOWHERE,
                 None => unknown.contains(name),
             };
-            if is_there {
-                // It stood before anything that others may have written.
+            let is_in_list = field.is_some_and(Name::is_list) && is_open_list(&text[from..place.end(text)]);
+            if is_there || is_in_list {
+                // It stood before anything that others may have written, or it is an element of theirs.
+                parts.is_ambiguous |= place.known.is_some() && (is_in_list || !had_free);
                 continue;
             }
             if had_free && last.place_of(place.known, name) > index {
@@ -112,16 +121,27 @@ impl<'a> Parts<'a> {
                 parts.is_ambiguous = true;
                 continue;
             }
+            match place.known {
+                // The last there is.
+                Some(names::STATUS) => may_be_within = false,
+                Some(known) if field.is_some_and(|field| field.is_followed_by(known)) => {}
+                _ => parts.is_ambiguous |= may_be_within,
+            }
             parts.end_last(&text[from..place.end(text)]);
             from = place.equals + 1;
-            is_in_free = place.known.is_some_and(Name::is_free);
-            had_free |= is_in_free;
+            field = place.known;
+            let is_free = place.known.is_some_and(Name::is_free);
+            had_free |= is_free;
+            may_be_within |= is_free;
             if place.known.is_none() {
                 unknown.insert(name);
             }
             parts.push(place.known, Cow::Borrowed(name), PartValue::Piece(""));
         }
         parts.end_last(&text[from..]);
+        parts.is_ambiguous |= places.len() >= FIELDS_MAX;
+        parts.is_ambiguous |=
+            memchr::memchr_iter(b'\n', text.as_bytes()).any(|at| form::may_begin(&text.as_bytes()[at + 1..]));
         parts
     }
 
@@ -147,6 +167,8 @@ impl<'a> Parts<'a> {
     fn end_last(&mut self, value: &'a str) {
         if let Some(last) = self.parts.last_mut() {
             last.value = PartValue::Piece(value);
+            self.is_ambiguous |=
+                value.ends_with(']') && !value.contains('[') && last.known.is_some_and(|name| !name.is_free());
         }
     }
 
@@ -189,12 +211,10 @@ impl<'a> Parts<'a> {
         self.parts.iter()
     }
 
-    /// The value of one of these fields as it is copied into an event. `secrets` remembers what was masked in it.
-    pub(super) fn copied(&self, part: &Part<'a>, secrets: &mut Secrets<'a>) -> Value<'a> {
+    /// The value of one of these fields as it is copied into an event.
+    pub(super) fn copied(&self, part: &Part<'a>) -> Value<'a> {
         match part.value {
-            // None of the known names is a secret's.
-            PartValue::Json(json) if part.known.is_some() => secrets.copy("", json),
-            PartValue::Json(json) => secrets.copy(&part.name, json),
+            PartValue::Json(json) => Copies::default().copy(json),
             PartValue::Piece(piece) => Value::Text(self.words.take(piece)),
         }
     }
@@ -208,17 +228,11 @@ impl<'a> Part<'a> {
             Cow::Owned(name) => Text::from(name.clone()),
         }
     }
+}
 
-    /// Whether the value may be, or be the text of, what is masked in part.
-    pub(super) fn may_hide(&self) -> bool {
-        match self.value {
-            PartValue::Json(Json::String(inside)) if self.known.is_some() => {
-                !inside.as_bytes().first().is_none_or(u8::is_ascii_alphanumeric)
-            }
-            PartValue::Json(_) => true,
-            PartValue::Piece(_) => false,
-        }
-    }
+/// Whether a list has begun and not ended.
+fn is_open_list(value: &str) -> bool {
+    value.starts_with('[') && !value.ends_with(']')
 }
 
 fn says_none(text: &Text<'_>) -> bool {
@@ -245,6 +259,16 @@ fn elements(text: &str, begins: impl Fn(&str) -> bool) -> Option<Vec<&str>> {
         elements.push(&list[from..]);
     }
     Some(elements)
+}
+
+/// Whether a line of the text form has a field in which others may have written the beginning of another line.
+pub(super) fn holds_free_value(line: &[u8]) -> bool {
+    let is_free = |equals: usize| {
+        let from = line[..equals].iter().rev().take(NAME_MAX).take_while(|byte| IS_LETTER[usize::from(**byte)]).count();
+        let name = std::str::from_utf8(&line[equals - from..equals]).ok().and_then(Name::of);
+        name.is_some_and(|name| name.is_free() && !name.is_on_one_line())
+    };
+    memchr::memchr_iter(b'=', line).any(is_free)
 }
 
 /// Whether a record of the text form begins so, after its time.
@@ -317,11 +341,13 @@ pub(super) fn fields(text: &str) -> Vec<(&str, &str)> {
 /// Which bytes names are made of.
 static IS_LETTER: [bool; 256] = alphanumeric_and(b"_@-");
 
-/// Every place where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
-/// the comma.
+/// The places where a name and an equals sign stand at the beginning, after `, `, or after `; `, where the product forgot
+/// the comma. Of very many the first ones, and the last one of each name that is known: the product's own stand behind what
+/// a value holds.
 fn places(text: &str) -> Vec<Place> {
     let bytes = text.as_bytes();
     let mut places = Vec::with_capacity(USUAL_FIELDS);
+    let mut further: [Option<Place>; NAMES] = [None; NAMES];
     // Where the word begins that is being read.
     let mut from = 0;
     for at in Marks::of([b' ', b'='], bytes) {
@@ -337,12 +363,16 @@ fn places(text: &str) -> Vec<Place> {
         let name = &text[from..equals];
         let known = Name::of(name);
         let is_name = || is_after(b',') && !name.is_empty() && name.bytes().all(|byte| IS_LETTER[usize::from(byte)]);
-        if known.is_some() || is_name() {
-            places.push(Place { from, equals, known });
-            if places.len() >= FIELDS_MAX {
-                break;
-            }
+        let place = Place { from, equals, known };
+        match known {
+            Some(known) if places.len() >= FIELDS_MAX => further[known.place()] = Some(place),
+            None if places.len() >= FIELDS_MAX || !is_name() => {}
+            _ => places.push(place),
         }
+    }
+    if places.len() >= FIELDS_MAX {
+        places.extend(further.into_iter().flatten());
+        places[FIELDS_MAX..].sort_by_key(|place| place.from);
     }
     places
 }
@@ -393,9 +423,59 @@ mod tests {
                 ("status", "SUCCESS")
             ]
         );
-        let is_ambiguous = |text| Parts::of_text(text, Words::of(text, false)).is_ambiguous;
         assert!(is_ambiguous(text));
         assert!(!is_ambiguous("component=x, database=/a, query_text=q, database=/b, status=SUCCESS"));
+    }
+
+    fn is_ambiguous(text: &str) -> bool {
+        Parts::of_text(text, Words::of(text, false)).is_ambiguous
+    }
+
+    #[test]
+    fn what_a_value_may_have_forged_is_flagged() {
+        for forged in [
+            "component=x, query_text=SELECT 1, remote_address=6.6.6.6, subject=mallory@x, status=SUCCESS, operation=Q",
+            "component=x, subject=m, operation=Q, status=SUCCESS, query_text=SELECT 1, new_owner=mallory@x",
+            "component=x, subject=m, operation=Q, body=a, custom=1, login_user=admin, status=SUCCESS",
+            "component=x, operation=Q, url=/a, params=b, subject=admin, body=c, status=SUCCESS",
+            "component=x, operation=Q, status=ERROR, reason=no path /a, subject=admin",
+            "component=x, operation=Q, query_text=a, status=SUCCESS, subject=admin, status=ERROR",
+            "component=x, subject=m, operation=Q, paths=[/a, new_owner=mallory@x], status=ERROR",
+            "component=x, subject=m, operation=Q, status=ERROR, acl_add=[+R:x], new_owner=mallory@x]",
+            "component=x, subject=a, operation=Q, subject=b, status=SUCCESS",
+            "component=x, operation=Q, query_text=a\n2024-01-15T08:00:00Z: component=y, tx_id=2, status=SUCCESS",
+            "component=x, operation=Q, query_text=a\n{\"@timestamp\":\"2024-01-15T08:00:00Z\",\"@log_type\":\"audit\"}, status=S",
+        ] {
+            assert!(is_ambiguous(forged), "{forged}");
+        }
+    }
+
+    #[test]
+    fn the_product_s_fields_are_found_behind_whatever_a_value_holds() {
+        for forged in ["subject=admin, ", "status=SUCCESS, ", "k=v, "] {
+            let query = forged.repeat(FIELDS_MAX + 10);
+            let text =
+                format!("component=x, subject=bob, query_text={query}a, status=ERROR, end_time=1, reason=denied");
+            let parts = Parts::of_text(&text, Words::of(&text, false));
+            let plain = |name| parts.get(name).map(|text| text.plain().into_owned());
+            assert_eq!(plain(SUBJECT).as_deref(), Some("bob"));
+            assert_eq!(plain(names::STATUS).as_deref(), Some("ERROR"));
+            assert_eq!(plain(REASON).as_deref(), Some("denied"));
+            assert!(parts.is_ambiguous);
+        }
+    }
+
+    #[test]
+    fn what_the_product_writes_is_not_flagged() {
+        for text in [
+            "component=grpc-proxy, subject=a@as, operation=Q, query_text=SELECT 1; status=SUCCESS, detailed_status=StatusSuccess, begin_tx=1, end_time=2025-11-03T18:07:39Z, grpc_method=a.b/c, sanitized_token=x.**",
+            "component=monitoring, remote_address=::1, operation=HTTP REQUEST, method=POST, url=/a, params=b=c&d=e, body={\"a\":[1, 2]}, status=IN-PROCESS, reason=Execute",
+            "component=bsc, operation=REPLACE CONFIG, old_config=a: 1\nb: 2, new_config=a: 2\nb: 3, status=SUCCESS",
+            "component=schemeshard, subject={none}, operation=MODIFY ACL, paths=[/a, /b], status=SUCCESS, acl_add=[+R:a, -W:b], acl_remove=[+F:c]",
+            "component=schemeshard, remote_address=ipv6:[::1], subject=a, operation=CREATE TABLE, status=ERROR, reason=Check failed: path: '/a', error: (id: [OwnerId: 7, LocalPathId: 3], type: x)",
+        ] {
+            assert!(!is_ambiguous(text), "{text}");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::batch::{Request, RequestEvent, Selection};
 use crate::event::{Choices, EventId, moment};
 use crate::sink::http::body::Compression;
 use crate::sink::{Delivery, DeliveryError, Receipt, Template};
-use crate::transport::{TOLD_CHARACTERS, in_one_line};
+use crate::transport::TOLD_CHARACTERS;
+use crate::visible::visible;
 
 /// The most that stands around an event: the line before it with the longest name of an index, and its time.
 pub(super) const ENVELOPE_BYTES_MAX: u32 = 365;
@@ -222,7 +223,7 @@ fn told(created: &Created) -> String {
     if !reason.is_empty() {
         told.push_str(": ");
     }
-    told.push_str(&in_one_line(reason.chars().take(TOLD_CHARACTERS)));
+    told.push_str(&visible(reason.chars().take(TOLD_CHARACTERS)));
     told
 }
 

@@ -126,10 +126,6 @@ impl Access {
         Ok(Self { mode, group, group_id })
     }
 
-    pub(super) fn is_configured(&self) -> bool {
-        self.mode.is_some() || self.group.is_some()
-    }
-
     /// Gives the open file the configured mode and group. A new file is given the default of what is not configured: mode
     /// 0640, and its directory's group where the daemon may set that.
     ///

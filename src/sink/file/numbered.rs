@@ -55,9 +55,9 @@ pub(super) async fn find(path: &Path, id: FileId) -> io::Result<Option<(PathBuf,
     Ok(None)
 }
 
-/// The file at a path, if there is one.
+/// What is at a path, be it a link.
 pub(super) async fn look(path: &Path) -> io::Result<Option<Metadata>> {
-    match tokio::fs::metadata(path).await {
+    match tokio::fs::symlink_metadata(path).await {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -66,11 +66,7 @@ pub(super) async fn look(path: &Path) -> io::Result<Option<Metadata>> {
 
 /// Whether something bears this name, a link that leads nowhere too.
 async fn is_taken(name: &Path) -> io::Result<bool> {
-    match tokio::fs::symlink_metadata(name).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(look(name).await?.is_some())
 }
 
 /// `least`, or when that is taken the number after the highest in use: numbers go up with time, and gaps are not filled.

@@ -43,14 +43,15 @@ impl Opened {
         missing: Missing,
         access: &Access,
     ) -> Result<Self, DeliveryError> {
-        let (file, is_new) = open_file(name, missing, access).await.map_err(|error| {
-            if access.is_configured() && name.is_symlink() {
-                let why =
-                    "is a symbolic link, through which `mode` and `group` are not set: let `path` name its target";
-                return refused(name, why);
+        let (file, is_new) = open_file(name, missing).await.map_err(|error| {
+            if name.is_symlink() {
+                return refused(name, "is a symbolic link, which is not written through: let `path` name its target");
             }
             unavailable("open", name, &error)
         })?;
+        if !file.metadata().map_err(|error| unavailable("inspect", name, &error))?.is_file() {
+            return Err(refused(name, "is no regular file: move it away, or change `path`"));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -140,14 +141,13 @@ impl Opened {
     }
 }
 
-/// Opens the file, and says whether it is new. A new one is its owner's alone at first. Where mode or group are to be set, a
-/// link is not followed.
-async fn open_file(name: &Path, missing: Missing, access: &Access) -> io::Result<(File, bool)> {
+/// Opens the file, and says whether it is new. A new one is its owner's alone at first. No link is followed: whoever may
+/// write to the directory could have another file of the daemon's written to, and its mode changed. Nor is a pipe's reader
+/// waited for.
+async fn open_file(name: &Path, missing: Missing) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    if access.is_configured() {
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    }
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     if missing == Missing::Created {
         match options.clone().create_new(true).open(name).await {
             Ok(file) => return Ok((file.into_std().await, true)),
@@ -177,7 +177,45 @@ pub(super) fn refused(name: &Path, why: &str) -> DeliveryError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_file_of_its_own_is_neither_written_to_nor_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("out"), directory.path().join("target"));
+        let access = Access::new(None, None).unwrap();
+        let refused = async || match Opened::open(&path, &path, Missing::Created, &access).await {
+            Err(DeliveryError::Misconfigured(why)) => why,
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it was opened"),
+        };
+        // A link to what is not there would create it.
+        symlink(&target, &path).unwrap();
+        assert!(refused().await.contains("is a symbolic link"));
+        assert!(!target.exists());
+        std::fs::write(&target, "precious").unwrap();
+        assert!(refused().await.contains("is a symbolic link"));
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+        std::fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(refused().await.contains("is no regular file"));
+    }
+
+    #[tokio::test]
+    async fn a_link_that_took_the_files_name_is_another_name_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (directory.path().join("out"), directory.path().join("elsewhere"));
+        let access = Access::new(None, None).unwrap();
+        let mut opened = Opened::open(&path, &path, Missing::Created, &access).await.unwrap();
+        std::fs::rename(&path, &elsewhere).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        opened.look(&path).await.unwrap();
+        assert!(opened.is_renamed);
+    }
 
     #[tokio::test]
     async fn what_others_do_to_an_open_file_is_seen_after_a_write_too() {

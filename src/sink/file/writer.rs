@@ -382,7 +382,6 @@ mod tests {
     use crate::batch::{Advance, PieceMark, RequestLimits, SealedPart};
     use crate::notification::ObjectId;
     use crate::sink::State;
-    use crate::sink::file::access::Mode;
     use crate::sink::file::identity::FileId;
 
     struct World {
@@ -1084,19 +1083,5 @@ mod tests {
             std::fs::set_permissions(&world.config.path, std::fs::Permissions::from_mode(0o606)).unwrap();
             assert_eq!(mode_after(&world, keys).await, expected);
         }
-    }
-
-    #[tokio::test]
-    async fn mode_and_group_are_not_set_through_a_link() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mut world = world();
-        let target = world.directory.path().join("target");
-        std::fs::write(&target, "").unwrap();
-        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o600)).unwrap();
-        std::os::unix::fs::symlink(&target, &world.config.path).unwrap();
-        world.config.mode = Some(Mode::try_from("0644".to_owned()).unwrap());
-        let refused = writer(&world.config).resume(&lane(&world.at(1, 0)), &[], 0).await.unwrap_err().to_string();
-        assert!(refused.contains("symbolic link"), "{refused}");
-        assert_eq!(std::fs::metadata(&target).unwrap().mode() & 0o7777, 0o600);
     }
 }

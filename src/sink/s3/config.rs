@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::identity::endpoint;
 use crate::sink::KeyTemplate;
 use crate::sink::http::body::Compression;
 
@@ -22,6 +23,9 @@ pub struct S3Config {
     pub region: Option<String>,
     /// Another endpoint than AWS has for the region.
     pub endpoint_url: Option<String>,
+    /// Whether S3 may be asked without TLS where it is not on this machine. Default: false.
+    #[serde(default)]
+    pub allow_plain_http: bool,
     /// Whether the bucket stands in the path in place of the host's name. Default: false.
     #[serde(default)]
     pub path_style: bool,
@@ -58,12 +62,9 @@ impl S3Config {
         if is_arn && self.path_style {
             problem("path_style", "cannot be used with an access point's ARN; use its alias");
         }
-        let host = self
-            .endpoint_url
-            .as_deref()
-            .map(|url| url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).unwrap_or_default());
-        if host.is_some_and(|host| host.is_empty() || host.contains(char::is_whitespace)) {
-            problem("endpoint_url", "expected a URL that begins with https:// or http://");
+        let checked = self.endpoint_url.as_deref().map(|url| endpoint::check(url, self.allow_plain_http));
+        if let Some(Err(error)) = checked {
+            problem("endpoint_url", &error.to_string());
         }
         let is_account = |owner: &str| owner.len() == 12 && owner.bytes().all(|byte| byte.is_ascii_digit());
         if self.expected_bucket_owner.as_deref().is_some_and(|owner| !is_account(owner)) {

@@ -96,6 +96,7 @@ impl Kind for S3Config {
         let access = Access {
             region: self.region.clone(),
             endpoint_url: self.endpoint_url.clone(),
+            allow_plain_http: self.allow_plain_http,
             path_style: self.path_style,
             expected_bucket_owner: self.expected_bucket_owner.clone(),
             ..Access::default()

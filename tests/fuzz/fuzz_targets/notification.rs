@@ -5,7 +5,7 @@ use auditferry::testing::notification::parse;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &str| {
-    if let Ok(notices) = parse::parse(body) {
+    if let Ok(notices) = parse::parse(body, None) {
         assert!(!notices.is_empty(), "a message that is understood says something");
     }
 });

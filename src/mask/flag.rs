@@ -1,0 +1,124 @@
+//! Secrets in command lines and headers that no sign tells.
+
+use crate::mask::Scan;
+use crate::mask::name::Name;
+use crate::mask::names::Kind;
+use crate::mask::unit::Unit;
+use crate::mask::value::is_random;
+
+/// A user's name is shorter.
+const USER_MAX: usize = 64;
+
+/// Options behind which `user:password` stands.
+const USER_OPTIONS: &[&[u8]] = &[b"-u", b"--user", b"--proxy-user"];
+
+impl Scan<'_> {
+    /// Masks the element behind an option in a list: `"--token", "x"`. `at` is the option's quote.
+    pub(super) fn flag_in_list(&mut self, at: usize) {
+        let from = at + 1;
+        let rest = &self.bytes[from..];
+        let length = rest
+            .iter()
+            .take(USER_MAX)
+            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+            .count();
+        let end = from + length;
+        let Some(close) = self.unit(end).filter(|unit| matches!(unit.byte, b'"' | b'\'')) else { return };
+        let Some(name) = Name::before(self.bytes, end, self.floor).filter(|name| name.kind == Kind::Secret) else {
+            return;
+        };
+        let Some(next) = self.next_element(name.to + close.length, close) else { return };
+        let Some(inside) = self.quoted(next, close, true) else { return };
+        // Else it is the name of a member.
+        let behind = self.behind_space(inside.end + close.length);
+        if self.unit(behind).is_none_or(|unit| unit.byte != b':') {
+            self.cut(inside);
+        }
+    }
+
+    /// The quote of the element that follows in a list, which is quoted as the one before.
+    fn next_element(&self, at: usize, quote: Unit) -> Option<usize> {
+        let at = self.behind_space(at);
+        let comma = self.unit(at).filter(|unit| unit.byte == b',')?;
+        let at = self.behind_space(at + comma.length);
+        self.unit(at).filter(|unit| unit.byte == quote.byte && unit.slashes == quote.slashes).map(|_| at)
+    }
+
+    /// Masks `user:password` behind the option of a command that takes both. `colon` is between them.
+    pub(super) fn user_of_flag(&mut self, colon: usize) {
+        let bytes = self.bytes;
+        let head = &bytes[self.floor.max(colon.saturating_sub(USER_MAX))..colon];
+        let is_of_user = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@' | b'$');
+        let user = head.iter().rev().take_while(|byte| is_of_user(byte)).count();
+        let before = &head[..head.len() - user];
+        let Some(blank) = before.last().filter(|_| user > 0) else { return };
+        let quotes = before
+            .iter()
+            .rev()
+            .take(SPACES)
+            .take_while(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'\\' | b',' | b'='))
+            .count();
+        let option = &before[..before.len() - quotes];
+        if !matches!(blank, b' ' | b'\'' | b'"' | b'=') || !USER_OPTIONS.iter().any(|known| option.ends_with(known)) {
+            return;
+        }
+        let end = self.word_end(colon + 1, |unit| unit.is_space());
+        self.cut(colon + 1..end);
+    }
+
+    /// Masks what stands behind the scheme of an `Authorization`.
+    pub(super) fn scheme(&mut self, name: &Name<'_>) {
+        let at = self.behind_space(name.to);
+        if at == name.to {
+            return;
+        }
+        let end = self.word_end(at, |unit| unit.is_space() || matches!(unit.byte, b',' | b';' | b')' | b']'));
+        let value = &self.bytes[at..end];
+        let is_word = value.iter().skip(1).all(u8::is_ascii_lowercase) || value.iter().all(u8::is_ascii_uppercase);
+        if value.len() >= TOKEN_MIN && (!is_word || is_random(value)) {
+            self.cut(at..end);
+        }
+    }
+
+    /// Masks the value of a member `value` whose neighbour before it names a secret: `"name": "DB_PASSWORD", "value": "x"`.
+    pub(super) fn value_of_neighbour(&mut self, name: &Name<'_>) {
+        let bytes = self.bytes;
+        let floor = self.floor.max(name.from.saturating_sub(2 * USER_MAX));
+        let between = bytes[floor..name.from]
+            .iter()
+            .rev()
+            .take(SPACES)
+            .take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b',' | b' ' | b'n' | b'\n' | b'-'));
+        let before = name.from - between.count();
+        let part = &bytes[before..name.from];
+        if !part.iter().any(|byte| matches!(byte, b',' | b'\n' | b'n' | b'"')) || part.is_empty() {
+            return;
+        }
+        let Some(neighbour) = Name::before(bytes, before, floor).filter(|name| name.kind == Kind::Secret) else {
+            return;
+        };
+        let head = &bytes[floor..neighbour.from];
+        let signs = head
+            .iter()
+            .rev()
+            .take(SPACES)
+            .take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b':' | b' ' | b'='))
+            .count();
+        let (label, signs) = head.split_at(head.len() - signs);
+        let is_label = LABELS
+            .iter()
+            .any(|known| label.len() >= known.len() && label[label.len() - known.len()..].eq_ignore_ascii_case(known));
+        if is_label && signs.iter().any(|byte| matches!(byte, b':' | b'=')) {
+            self.value_of(&name.as_secret());
+        }
+    }
+}
+
+/// What the name of a value is called beside it.
+const LABELS: &[&[u8]] = &[b"name", b"key", b"header", b"variable", b"field", b"option"];
+
+/// Between two members stand a few quotes and spaces.
+const SPACES: usize = 24;
+
+/// A token of a header is longer.
+const TOKEN_MIN: usize = 6;

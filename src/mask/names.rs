@@ -1,0 +1,563 @@
+//! Which names are those of secrets: by their words, however they are joined.
+
+/// Longer than any name, with the host behind it; of a longer one the end is read.
+pub(super) const NAME_MAX: usize = 128;
+
+/// The same without what stands between its words, and without the host.
+const LETTERS_MAX: usize = 64;
+
+/// What a name says of the value beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// The value is a secret.
+    Secret,
+    /// The value is a header's, up to the end of its line: a cookie, or what authorizes.
+    Header,
+    /// The value may be a login's (RFC 6749, section 4.1.2) or a signature, or any word: its letters decide.
+    Doubtful,
+    /// The value is a secret as the parameter of a query, and an ordinary id elsewhere.
+    Parameter,
+    /// A literal of SQL behind it is a secret.
+    Literal,
+    /// `IDENTIFIED`, behind which a password stands, or the name of what checks it.
+    Identified,
+    /// `Bearer` or `Basic`, behind which the secret of a header stands.
+    Scheme,
+    /// `VALUES`, behind which the rows of an insertion stand.
+    Rows,
+    /// `value`, which may be the value of a name beside it.
+    Value,
+}
+
+/// A name is a secret's when, without what stands between its words, it ends so: by their last letters.
+const ENDINGS: &[(u8, &[&str])] = &[
+    (b'd', &["password", "passwd", "pwd"]),
+    (b't', &["secret", "commandtext", "jwt", "samlart"]),
+    (
+        b'y',
+        &[
+            "secretkey",
+            "accesskey",
+            "privatekey",
+            "apikey",
+            "accountkey",
+            "storagekey",
+            "encryptionkey",
+            "encryptkey",
+            "decryptionkey",
+            "cipherkey",
+            "cryptokey",
+            "signingkey",
+            "signaturekey",
+            "sharedkey",
+            "masterkey",
+            "authkey",
+            "authorizationkey",
+            "subscriptionkey",
+            "functionkey",
+            "functionskey",
+            "clientkey",
+            "sessionkey",
+            "hmackey",
+            "symmetrickey",
+            "licensekey",
+            "appkey",
+            "applicationkey",
+            "consumerkey",
+            "adminkey",
+            "saskey",
+            "securitykey",
+            "deploykey",
+            "integrationkey",
+            "ingestionkey",
+            "writekey",
+            "serverkey",
+            "jwtkey",
+            "recoverykey",
+            "unsealkey",
+            "sslkey",
+            "tlskey",
+        ],
+    ),
+    (
+        b'e',
+        &[
+            "passphrase",
+            "passcode",
+            "tokenvalue",
+            "secretvalue",
+            "stringvalue",
+            "bytesvalue",
+            "samlresponse",
+            "sharingcode",
+            "activationcode",
+            "authcode",
+            "authorizationcode",
+            "oauthcode",
+            "verificationcode",
+            "mfacode",
+            "otpcode",
+            "resetcode",
+            "invitecode",
+            "invitationcode",
+            "securitycode",
+            "devicecode",
+            "accesscode",
+            "recoverycode",
+            "confirmationcode",
+            "backupcode",
+            "factorcode",
+            "logincode",
+            "smscode",
+            "onetimecode",
+            "pairingcode",
+            "registrationcode",
+        ],
+    ),
+    (b's', &["credentials", "passwords", "secrets", "accesstokens", "refreshtokens", "apikeys", "dbpass", "userpass"]),
+    (
+        b'l',
+        &[
+            "credential",
+            "activationurl",
+            "inviteurl",
+            "invitationurl",
+            "reseturl",
+            "magicurl",
+            "sharingurl",
+            "webhookurl",
+        ],
+    ),
+    (b'n', &["token", "assertion"]),
+    (b'g', &["connectionstring"]),
+    (b'r', &["codeverifier", "oauthverifier"]),
+    (
+        b'k',
+        &[
+            "webhook",
+            "activationlink",
+            "sharinglink",
+            "sharelink",
+            "invitelink",
+            "invitationlink",
+            "resetlink",
+            "magiclink",
+            "recoverylink",
+            "verificationlink",
+            "confirmationlink",
+            "loginlink",
+            "signinlink",
+            "signuplink",
+            "registrationlink",
+        ],
+    ),
+    (b'f', &["csrf", "xsrf"]),
+];
+
+/// Words that are a secret's only where they stand by themselves, at the end of a name.
+const WORDS: &[&str] = &["pass", "pat", "pem", "sas", "otp", "totp", "pw", "psk", "pfx", "keytab", "saml"];
+
+/// Ends of names that say how a secret is written, or which of several it is.
+const MANNERS: &[(u8, &[&str])] = &[
+    (b'e', &["value", "base"]),
+    (b'g', &["string"]),
+    (b't', &["text", "plaintext", "repeat"]),
+    (b'h', &["hash"]),
+    (b'n', &["plain", "confirmation", "again"]),
+    (b'w', &["raw", "new"]),
+    (b'd', &["encoded", "encrypted", "old"]),
+    (b'a', &["data"]),
+    (b'm', &["confirm"]),
+];
+
+/// Tokens that say where a list goes on, and others that open nothing.
+const OPEN_TOKENS: &[&str] = &[
+    "idempotencytoken",
+    "pagetoken",
+    "nexttoken",
+    "continuationtoken",
+    "pagingtoken",
+    "synctoken",
+    "resumetoken",
+    "markertoken",
+    "canceltoken",
+    "cancellationtoken",
+    "requesttoken",
+    "sanitizedtoken",
+    "maskedtoken",
+];
+
+/// Words that end as those do that are a secret's.
+const OTHER_WORDS: &[&str] = &["bypass", "compass"];
+
+/// How the hosts of Azure's storage accounts end.
+const AZURE_HOST: &[u8] = b".core.windows.net";
+
+/// Words that matter by themselves.
+const WHOLE: &[&str] = &[
+    "code",
+    "sig",
+    "signature",
+    "hash",
+    "identified",
+    "bearer",
+    "basic",
+    "values",
+    "value",
+    "val",
+    "default",
+    "content",
+    "sid",
+    "ticket",
+    "cookie",
+    "cookies",
+    "authorization",
+    "sessionid",
+    "sessid",
+    "windows.net",
+];
+
+/// Whether the name of anything that matters may end so: most other names are told apart by their last five letters.
+#[inline]
+pub(super) fn may_end(text: &[u8]) -> bool {
+    // Times and addresses have more digits than one; a secret's number mostly has one.
+    let letters = match text {
+        [letters @ .., b'0'..=b'9'] => letters,
+        letters => letters,
+    };
+    let Some(end) = letters.last_chunk::<5>() else { return !letters.is_empty() };
+    let place = place([class(end[1]), class(end[2]), class(end[3]), class(end[4])]);
+    ENDS[place] >> class(end[0]) & 1 != 0
+        && end[4].is_ascii_alphabetic()
+        && !USUAL.iter().any(|usual| text.ends_with(usual))
+}
+
+/// Ends of names that are in most records, and of none that matters.
+const USUAL: &[&[u8]] = &[b"statusCode", b"status_code", b"\"response", b"operation", b"duration", b"location"];
+
+/// Letters in either case, and one class for everything else.
+const CLASSES: u32 = 27;
+
+static CLASS: [u8; 256] = {
+    let mut classes = [26; 256];
+    let mut letter = 0;
+    while letter < 26 {
+        classes[b'a' as usize + letter] = letter as u8;
+        classes[b'A' as usize + letter] = letter as u8;
+        letter += 1;
+    }
+    classes
+};
+
+#[inline]
+const fn class(byte: u8) -> u32 {
+    CLASS[byte as usize] as u32
+}
+
+/// A power of two, and several times as many as there are endings.
+const PLACES: usize = 4096;
+
+#[inline]
+const fn place(end: [u32; 4]) -> usize {
+    let number = ((end[0] * CLASSES + end[1]) * CLASSES + end[2]) * CLASSES + end[3];
+    (number.wrapping_mul(0x9e37_79b1) >> (u32::BITS - PLACES.ilog2())) as usize
+}
+
+/// By four letters at the end, and what shares their place: a bit for each letter that may stand before them.
+static ENDS: [u32; PLACES] = {
+    let mut ends = [0; PLACES];
+    let mut group = 0;
+    while group < ENDINGS.len() {
+        ends = with_ends(ends, ENDINGS[group].1);
+        group += 1;
+    }
+    group = 0;
+    while group < MANNERS.len() {
+        ends = with_ends(ends, MANNERS[group].1);
+        group += 1;
+    }
+    with_ends(with_ends(ends, WORDS), WHOLE)
+};
+
+const fn with_ends(mut ends: [u32; PLACES], words: &[&str]) -> [u32; PLACES] {
+    let mut index = 0;
+    while index < words.len() {
+        let word = words[index].as_bytes();
+        // Something may stand between any two letters of a long one: so many are behind it, or all.
+        let mut behind = 1;
+        while behind <= 5 {
+            if behind == 5 || word.len() > 4 {
+                ends = with_end(ends, word, behind);
+            }
+            behind += 1;
+        }
+        index += 1;
+    }
+    ends
+}
+
+const fn with_end(mut ends: [u32; PLACES], word: &[u8], behind: usize) -> [u32; PLACES] {
+    const NONE: u32 = CLASSES - 1;
+    const ANY: u32 = CLASSES;
+    // From the last on.
+    let mut classes = [ANY; 5];
+    let mut at = 0;
+    while at < 5 {
+        let letter = if at > behind { at - 1 } else { at };
+        if at == behind {
+            classes[at] = NONE;
+        } else if letter < word.len() {
+            classes[at] = class(word[word.len() - 1 - letter]);
+        }
+        at += 1;
+    }
+    // What is no letter stands before a word of two.
+    let third = if classes[2] == ANY { NONE } else { classes[2] };
+    let fifth = if classes[4] == ANY { u32::MAX } else { 1 << classes[4] };
+    let mut fourth = if classes[3] == ANY { 0 } else { classes[3] };
+    loop {
+        ends[place([fourth, third, classes[1], classes[0]])] |= fifth;
+        fourth += 1;
+        if classes[3] != ANY || fourth == CLASSES {
+            break;
+        }
+    }
+    ends
+}
+
+/// What a name says, if it says anything. `name` is the word that ends at the value, and `phrase` the same with the words
+/// before it.
+pub(super) fn kind(name: &[u8], phrase: &[u8]) -> Option<Kind> {
+    let Squashed { letters, length } = Squashed::of(name);
+    let squashed = &letters[..length];
+    let last = squashed.last()?;
+    match squashed {
+        b"code" | b"sig" | b"signature" => return Some(Kind::Doubtful),
+        b"hash" => return Some(Kind::Literal),
+        b"identified" => return Some(Kind::Identified),
+        b"bearer" | b"basic" => return Some(Kind::Scheme),
+        b"values" => return Some(Kind::Rows),
+        b"value" | b"val" | b"default" | b"content" => return Some(Kind::Value),
+        b"sid" | b"ticket" => return Some(Kind::Parameter),
+        _ => {}
+    }
+    let ends_with = |ending: &str| squashed.ends_with(ending.as_bytes());
+    match last {
+        b'e' | b's' if ends_with("cookie") || ends_with("cookies") => return Some(Kind::Header),
+        b'n' if ends_with("authorization") => return Some(Kind::Header),
+        b'd' if ends_with("sessionid") || ends_with("sessid") => return Some(Kind::Parameter),
+        b'e' if ends_with("amzsignature") || ends_with("googsignature") => return Some(Kind::Secret),
+        _ => {}
+    }
+    let is_phrase = name.len() < phrase.len() && matches!(squashed, b"key" | b"code" | b"link" | b"url" | b"text");
+    let is_secret = is_secret(name, squashed)
+        || is_phrase && {
+            let Squashed { letters, length } = Squashed::of(phrase);
+            ends(&letters[..length])
+        };
+    is_secret.then_some(Kind::Secret)
+}
+
+fn is_secret(name: &[u8], squashed: &[u8]) -> bool {
+    let digits = squashed.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut left = &squashed[..squashed.len() - digits];
+    if ends(left) {
+        return true;
+    }
+    if is_secret_word(name) {
+        return !OTHER_WORDS.iter().any(|word| left.ends_with(word.as_bytes()));
+    }
+    // A container's, whose name stands between.
+    if name.ends_with(AZURE_HOST) && memchr::memmem::find(squashed, b"fsazuresas").is_some() {
+        return !left.ends_with(b"type");
+    }
+    // The value of a password, the hash of one.
+    for _ in 0..2 {
+        let Some(manner) = manner(left) else { return false };
+        left = &left[..left.len() - manner];
+        if ends(left) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Bytes of the end that says how a secret is written.
+fn manner(squashed: &[u8]) -> Option<usize> {
+    let last = squashed.last()?;
+    let (_, manners) = MANNERS.iter().find(|(letter, _)| letter == last)?;
+    manners.iter().find(|manner| squashed.ends_with(manner.as_bytes())).map(|manner| manner.len())
+}
+
+fn ends(squashed: &[u8]) -> bool {
+    let Some(last) = squashed.last() else { return false };
+    let Some((_, endings)) = ENDINGS.iter().find(|(letter, _)| letter == last) else { return false };
+    // Many end alike: the fifth letter from the end tells most apart.
+    let fifth = squashed.len().checked_sub(5).map(|at| squashed[at]);
+    let may_end = |ending: &&&str| ending.len() < 5 || fifth == Some(ending.as_bytes()[ending.len() - 5]);
+    endings.iter().filter(may_end).any(|ending| squashed.ends_with(ending.as_bytes()))
+        && !(squashed.ends_with(b"token") && OPEN_TOKENS.iter().any(|open| squashed.ends_with(open.as_bytes())))
+}
+
+/// Whether the last word of a name is a secret's: behind what is no letter, or an upper case one behind a lower case one.
+fn is_secret_word(name: &[u8]) -> bool {
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let name = &name[..name.len() - digits];
+    let Some(last) = name.last().map(u8::to_ascii_lowercase) else { return false };
+    WORDS.iter().filter(|word| word.as_bytes().last() == Some(&last)).any(|word| {
+        let Some(from) = name.len().checked_sub(word.len()) else { return false };
+        name[from..].eq_ignore_ascii_case(word.as_bytes())
+            && match name[..from].last() {
+                None => true,
+                Some(before) if before.is_ascii_lowercase() => name[from].is_ascii_uppercase(),
+                Some(before) => !before.is_ascii_alphabetic(),
+            }
+    })
+}
+
+/// A name in lower case, without what stands between its words.
+struct Squashed {
+    letters: [u8; LETTERS_MAX],
+    length: usize,
+}
+
+impl Squashed {
+    fn of(name: &[u8]) -> Self {
+        let name = without_host(name);
+        let mut squashed = Self { letters: [0; LETTERS_MAX], length: 0 };
+        for byte in &name[name.len().saturating_sub(LETTERS_MAX)..] {
+            if !matches!(byte, b'_' | b'-' | b'.' | b' ') {
+                squashed.letters[squashed.length] = byte.to_ascii_lowercase();
+                squashed.length += 1;
+            }
+        }
+        squashed
+    }
+}
+
+/// A setting of Hadoop's for one storage account of Azure, without the account's host, which stands behind its name.
+fn without_host(name: &[u8]) -> &[u8] {
+    let Some(account) = name.strip_suffix(AZURE_HOST) else { return name };
+    // The account, and `dfs` or `blob`.
+    account.rsplitn(3, |byte| *byte == b'.').nth(2).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_that_matters_passes_the_quick_look_however_its_words_are_joined() {
+        let words = ENDINGS.iter().chain(MANNERS).flat_map(|(_, words)| *words).chain(WORDS).chain(WHOLE);
+        for word in words {
+            for name in [format!("\"{word}"), format!("\"x_{word}"), format!("\"X-{}", word.to_uppercase())] {
+                assert!(may_end(name.as_bytes()), "{name}");
+            }
+            for at in (1..word.len()).filter(|_| word.len() > 4) {
+                let (before, behind) = word.split_at(at);
+                assert!(may_end(format!("\"{before}_{behind}").as_bytes()), "{before}_{behind}");
+            }
+        }
+        for name in
+            ["version", "operation", "statusCode", "requestId", "workspaceId", "timestamp", "path", "12:30", "action"]
+        {
+            assert!(!may_end(format!("\"{name}").as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_secret_s_by_its_last_words() {
+        for name in [
+            "password",
+            "newPassword",
+            "string_value",
+            "bytes_value",
+            "token",
+            "Token",
+            "token_value",
+            "access-token",
+            "clientSecret",
+            "clientSecretValue",
+            "fs.azure.account.oauth2.client.secret",
+            "fs.azure.account.oauth2.client.secret.lake.dfs.core.windows.net",
+            "spark.hadoop.fs.azure.account.key.lake.blob.core.windows.net",
+            "fs.azure.sas.cont.lake.blob.core.windows.net",
+            "fs.azure.sas.fixed.token.lake.dfs.core.windows.net",
+            "javax.jdo.option.ConnectionPassword",
+            "privateKey",
+            "commandText",
+            "apiKey",
+            "x-api-key",
+            "APIKEY",
+            "passphrase",
+            "credentials",
+            "access_key",
+            "account_key",
+            "DB_PASS",
+            "userPass",
+            "GITHUB_PAT",
+            "userPat",
+            "certificate_pem",
+            "sharing_code",
+            "activation_url",
+            "reset_link",
+            "SAMLResponse",
+            "client_assertion",
+            "code_verifier",
+            "encryption_key",
+            "password2",
+            "PASSWORD_HASH",
+            "passwordConfirmation",
+            "SLACK_WEBHOOK",
+            "db_pw",
+            "personal_access_token",
+            "X-Amz-Credential",
+            "X-Amz-Signature",
+            "sas_token",
+        ] {
+            assert_eq!(kind(name.as_bytes(), name.as_bytes()), Some(Kind::Secret), "{name}");
+        }
+        for name in [
+            "",
+            "d",
+            "userId",
+            "tokenId",
+            "tokenExpirationTime",
+            "idempotency_token",
+            "wasPasswordChanged",
+            "path",
+            "key",
+            "accessKeyId",
+            "AWSAccessKeyId",
+            "apiKeyName",
+            "credential_name",
+            "fs.azure.account.auth.type.lake.dfs.core.windows.net",
+            "lake.dfs.core.windows.net",
+            ".core.windows.net",
+            "bypass",
+            "encompass",
+            "status_code",
+            "sanitized_token",
+            "next_page_token",
+            "public_key",
+            "pattern",
+            "password_policy",
+            "client_assertion_type",
+            "url",
+        ] {
+            assert_eq!(kind(name.as_bytes(), name.as_bytes()), None, "{name}");
+        }
+        for (name, expected) in [
+            ("code", Kind::Doubtful),
+            ("Set-Cookie", Kind::Header),
+            ("Proxy-Authorization", Kind::Header),
+            ("jsessionid", Kind::Parameter),
+            ("ydb_session_id", Kind::Parameter),
+            ("Bearer", Kind::Scheme),
+            ("IDENTIFIED", Kind::Identified),
+            ("VALUES", Kind::Rows),
+        ] {
+            assert_eq!(kind(name.as_bytes(), name.as_bytes()), Some(expected), "{name}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Each event of the log is one line in which everything can be seen, whoever wrote what is told in it.
+
+use std::fmt;
+
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::config::LogFormat;
+use crate::visible::{is_hidden, visible};
+
+/// What another format writes, as one line without hidden characters.
+pub(super) struct OneLine<F> {
+    pub(super) format: F,
+    pub(super) escapes: LogFormat,
+}
+
+impl<S, N, F> FormatEvent<S, N> for OneLine<F>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+    N: for<'n> FormatFields<'n> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.format.format_event(context, Writer::new(&mut text), event)?;
+        let line = text.trim_end_matches('\n');
+        match self.escapes {
+            _ if !line.contains(is_hidden) => writer.write_str(line)?,
+            LogFormat::Readable => writer.write_str(&visible(line.chars()))?,
+            LogFormat::Json => escape_json(line, &mut writer)?,
+        }
+        writer.write_char('\n')
+    }
+}
+
+/// In JSON hidden characters stand in texts alone, where an escape is the same character to whoever reads it.
+fn escape_json(line: &str, writer: &mut Writer<'_>) -> fmt::Result {
+    for character in line.chars() {
+        if is_hidden(character) {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+        } else {
+            writer.write_char(character)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::{info, info_span};
+
+    use super::*;
+    use crate::telemetry::subscriber;
+
+    /// That of the case that was met, and of its kind.
+    const KEY: &str = "databricks/\u{1b}[31mX\nFAKE LOG\r\u{202e}\u{9b}\u{7f}\u{e0041}.json";
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: LogFormat) -> String {
+        let written = Written::default();
+        let to = written.clone();
+        let subscriber = subscriber(format, "info".parse().unwrap(), move || to.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let _span = info_span!("object", object = %KEY).entered();
+            info!(key = %KEY, quoted = KEY, debugged = ?KEY, "{KEY}");
+        });
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_readable_event_is_one_line_in_which_all_is_seen() {
+        let text = written(LogFormat::Readable);
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(is_hidden), "{line:?}");
+        let key = r"databricks/\u{1b}[31mX\nFAKE LOG\r\u{202e}\u{9b}\u{7f}\u{e0041}.json";
+        assert!(line.contains(&format!("key={key} ")), "{line}");
+    }
+
+    #[test]
+    fn an_event_in_json_is_one_line_in_which_all_is_seen_and_means_the_same() {
+        let text = written(LogFormat::Json);
+        let line = text.strip_suffix('\n').unwrap();
+        assert!(!line.contains(is_hidden), "{line:?}");
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&event["key"], &event["quoted"], &event["message"]), (&KEY.into(), &KEY.into(), &KEY.into()));
+        assert_eq!(event["span"]["object"], KEY);
+    }
+}

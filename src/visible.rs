@@ -1,0 +1,48 @@
+//! What of a text can be seen. Names and reasons are written by others, and end up before whoever reads a log or a list.
+
+/// Whether a character does something to the text around it in place of standing in it: controls and ends of lines; what
+/// turns the direction of reading (Unicode Standard Annex 9), so that a name reads as another; what has no width, or no
+/// meaning but for machines.
+pub(crate) fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// The text with what is hidden spelled as an escape, `\u{202e}`. Tabs stay.
+pub(crate) fn visible(characters: impl IntoIterator<Item = char>) -> String {
+    let mut visible = String::new();
+    for character in characters {
+        if is_hidden(character) && character != '\t' {
+            visible.extend(character.escape_default());
+        } else {
+            visible.push(character);
+        }
+    }
+    visible
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_command_a_terminal_or_turn_the_text_is_an_escape() {
+        for (text, seen) in [
+            ("a\u{1b}[2J\r\tb\u{9b}", "a\\u{1b}[2J\\r\tb\\u{9b}"),
+            ("\u{202e}gpj.exe\u{2066}x\u{2069}", "\\u{202e}gpj.exe\\u{2066}x\\u{2069}"),
+            ("pay\u{200b}pal\u{feff}\u{2028}\u{e0041}", "pay\\u{200b}pal\\u{feff}\\u{2028}\\u{e0041}"),
+            ("Größe/日本/\u{5d0}\u{5d1}", "Größe/日本/\u{5d0}\u{5d1}"),
+        ] {
+            assert_eq!(visible(text.chars()), seen);
+        }
+    }
+}
