@@ -105,7 +105,8 @@ pub mod object {
     };
 
     pub mod inflate {
-        pub use crate::object::inflate::{Inflate, InflateLimits};
+        pub use crate::object::compression::InflateLimits;
+        pub use crate::object::inflate::Inflate;
     }
 }
 
@@ -119,7 +120,8 @@ pub mod records {
     pub use crate::records::Record;
 
     pub mod lines {
-        pub use crate::records::lines::{Item, Lines, Start};
+        pub use crate::records::block::Item;
+        pub use crate::records::lines::{Lines, Start};
     }
 
     pub mod rows {

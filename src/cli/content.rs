@@ -5,9 +5,11 @@ use std::io::{self, Read};
 
 use crate::family::Family;
 use crate::notification::ObjectId;
-use crate::object::inflate::{Inflate, InflateLimits};
+use crate::object::compression::InflateLimits;
+use crate::object::inflate::Inflate;
 use crate::records::Framing;
-use crate::records::rows::{self, Rows, RowsError};
+use crate::records::elements::Elements;
+use crate::records::rows::{self, Rows};
 
 /// As the daemon's limits by default.
 const INFLATE_LIMITS: InflateLimits = InflateLimits { inflated_bytes_max: 16 << 30, ratio_max: 1000 };
@@ -44,16 +46,7 @@ pub(super) fn content(
     let reads_rows = matches!(family.framing, Framing::Rows(_));
     if !(reads_rows && rows::are_in(&object.key, &beginning)) {
         let whole = io::Cursor::new(beginning).chain(source);
-        let mut inflated = Inflate::new(whole, INFLATE_LIMITS);
-        if !reads_rows {
-            return Ok((Box::new(inflated), false));
-        }
-        let mut beginning = Vec::with_capacity(BEGINNING_BYTES);
-        inflated.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(Refused)?;
-        if rows::begins_as_file(&beginning) {
-            return Err(Refused(RowsError::Packed.into()));
-        }
-        return Ok((Box::new(io::Cursor::new(beginning).chain(inflated)), false));
+        return Ok((Box::new(Elements::of(Inflate::new(whole, INFLATE_LIMITS))), false));
     }
     let file = match source {
         Source::File(file) => file,

@@ -12,9 +12,10 @@ use crate::delta::{Fingerprint, Growth, RecordHash};
 use crate::event::{Columns, Encoded, Encoder, EncodingName, OcsfVersion, Scope};
 use crate::family::{self, Context, Family, Refusal};
 use crate::notification::ObjectId;
-use crate::object::inflate::InflateError;
+use crate::object::compression::InflateError;
 use crate::records::Record;
-use crate::records::lines::{Item, Lines, LinesError, Start};
+use crate::records::block::Item;
+use crate::records::lines::{Lines, LinesError, Start};
 use crate::records::rows::RowsError;
 use crate::sink;
 
@@ -62,7 +63,7 @@ pub(super) struct Args {
     /// Where records go that cannot be decoded, one JSON object each. Default: they are told on standard error.
     #[arg(long, value_name = "FILE")]
     quarantine: Option<PathBuf>,
-    /// The file, plain or compressed with gzip or zstd; - for standard input.
+    /// The file, plain or compressed with gzip, zstd, bzip2 or xz; - for standard input.
     file: PathBuf,
 }
 
@@ -185,6 +186,7 @@ fn decode(args: &Args) -> Result<u64, Fault> {
     let mut occurrences = Occurrences::default();
     let mut lines = Lines::new(args.family.framing.role(of_rows), LINE_BYTES_MAX, Start::Beginning);
     let mut next_ordinal = 0;
+    let mut first_line = Vec::new();
     loop {
         let block = match lines.next_block(&mut source) {
             Ok(None) => break,
@@ -194,7 +196,12 @@ fn decode(args: &Args) -> Result<u64, Fault> {
                 break;
             }
         };
+        if first_line.is_empty() {
+            let lines = block.bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            first_line = lines.into_iter().find(|line| !line.is_empty()).unwrap_or_default().to_vec();
+        }
         report.skipped_lines += block.others;
+        report.marks_bytes += block.marks_bytes;
         report.content_bytes = block.end_offset();
         for item in block.items() {
             next_ordinal = item.ordinal() + 1;
@@ -210,7 +217,13 @@ fn decode(args: &Args) -> Result<u64, Fault> {
         }
     }
     if next_ordinal == 0 && report.content_bytes > 0 {
-        eprintln!("the file holds no record of {}: is it another family's, or in another format?", args.family.name);
+        let name = args.family.name;
+        let reason = format!("the file holds no record of {name}: is it another family's, or in another format?");
+        // A product's log without a record is no mistake.
+        match args.family.writes(&first_line) {
+            true => eprintln!("{reason}"),
+            false => report.quarantine(0, &reason, b"")?,
+        }
     }
     report.finish()
 }
@@ -257,6 +270,8 @@ struct Report {
     quarantined: u64,
     /// Lines that are no records of the family.
     skipped_lines: u64,
+    /// Null bytes and byte order marks before lines.
+    marks_bytes: u64,
     content_bytes: u64,
 }
 
@@ -276,6 +291,7 @@ impl Report {
             quarantine: quarantine.transpose()?,
             quarantined: 0,
             skipped_lines: 0,
+            marks_bytes: 0,
             content_bytes: 0,
         })
     }
@@ -362,6 +378,9 @@ impl Report {
         self.out.flush()?;
         if self.skipped_lines > 0 {
             eprintln!("lines that are no records: {}", self.skipped_lines);
+        }
+        if self.marks_bytes > 0 {
+            eprintln!("null bytes and byte order marks before lines, passed over: {} bytes", self.marks_bytes);
         }
         if let Some((path, mut file)) = self.quarantine {
             file.flush().map_err(|source| Fault::Quarantine { path, source })?;

@@ -30,6 +30,7 @@ pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Na
     }
     check_sinks(name, feed, config, names, found);
     check_keys(name, feed, found);
+    check_line_members(name, feed, found);
     check_redaction(name, feed, found);
     if let Some(users) = &feed.users {
         check_users(name, feed, users, found);
@@ -55,6 +56,19 @@ fn check_sinks(name: &str, feed: &feed::Config, config: &Config, names: &Names, 
             let why =
                 format!("[sink.{sink}] writes no labels, and only a label tells a claimed user from a checked one");
             found.problem(&["feed", name, "settings", "s3a_principal"], why);
+        }
+    }
+}
+
+fn check_line_members(name: &str, feed: &feed::Config, found: &mut Found) {
+    let members = &feed.settings.line_members;
+    if !members.is_empty() && feed.family == "s3_access" {
+        found.problem(&["feed", name, "settings", "line_members"], "has no effect with the family \"s3_access\"");
+    }
+    for (index, member) in members.iter().enumerate() {
+        if member.is_empty() || member.contains('.') {
+            let at = ["feed", name, "settings", "line_members", &index.to_string()];
+            found.problem(&at, "expected a member's name, without the names of those that it is in");
         }
     }
 }

@@ -114,7 +114,7 @@ pub(super) fn check(config: &Config, found: &mut Found) {
         return;
     }
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
-    let what = if needs.rows > needs.inflating { "a row group of a Parquet file" } else { "a zstd window" };
+    let what = if needs.rows > needs.inflating { "a row group of a Parquet file" } else { "what inflates it" };
     let message = format!(
         "expected at least {sum} ({}), found {bytes}: the checkpoint store's caches {}, the batches of each sink {}, {} \
          objects at once {}, and for one of them the longest line {} and {what} {}; raise it, or lower \

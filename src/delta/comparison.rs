@@ -6,7 +6,7 @@ use crate::delta::prefix::Held;
 use crate::delta::table::ScratchTable;
 use crate::delta::tally::{FingerprintMemory, Tally};
 use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, Summary};
-use crate::records::lines::Block;
+use crate::records::block::Block;
 
 /// One reading of an object's content, compared with what was accepted of it before.
 ///
@@ -161,7 +161,7 @@ impl Comparison {
     }
 
     /// Says of the content's next record whether it is known or new. `end_offset`: content bytes up to and including its
-    /// line end, as its [`Item`](crate::records::lines::Item) says. The fingerprint does not matter where records are
+    /// line end, as its [`Item`](crate::records::block::Item) says. The fingerprint does not matter where records are
     /// told apart by position.
     ///
     /// # Errors
@@ -246,7 +246,8 @@ mod tests {
     use crate::delta::prefix::{Prefix, PrefixCheck};
     use crate::delta::table::MemoryTable;
     use crate::records::LineRole;
-    use crate::records::lines::{Item, Lines, Start};
+    use crate::records::block::Item;
+    use crate::records::lines::{Lines, Start};
 
     /// Several blocks: lines, one that is too long and passes by over blocks of its own, blank lines, more lines.
     fn content() -> Vec<u8> {

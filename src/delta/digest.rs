@@ -1,6 +1,6 @@
 //! The digest of content as it is read, taken at any record's end.
 
-use crate::records::lines::Block;
+use crate::records::block::Block;
 
 /// BLAKE3 of the content from its beginning, as far as `position`. It is fed in long stretches, since it is several times
 /// as fast on those as on single records.

@@ -21,7 +21,7 @@ pub(super) fn encode(
     encoders: &[Encoder],
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
-    let masked = if encoders.iter().all(Encoder::shows_source) { None } else { masked(record.bytes) };
+    let masked = if encoders.iter().all(Encoder::shows_source) { None } else { masked(context, record.bytes) };
     let pass = Pass { is_meant: |_| true, source, is_whole };
     let Some(masked) = masked else { return encode_pass(pass, context, record, name, encoders, out) };
     let text = std::str::from_utf8(&masked).ok();
@@ -37,8 +37,12 @@ pub(super) fn encode(
 }
 
 /// A record without its secrets; nothing when it has none. What a container's runtime cut in pieces is then in one.
-fn masked(record: &[u8]) -> Option<Vec<u8>> {
-    match container::in_one(record) {
+fn masked(context: &Context<'_>, record: &[u8]) -> Option<Vec<u8>> {
+    let whole = context
+        .family
+        .sought
+        .and_then(|sought| container::in_one(record, &sought.with(&context.settings.line_members)));
+    match whole {
         None => mask::masked(record),
         Some(whole) => mask::masked(&whole.bytes).or(whole.is_mixed.then_some(whole.bytes)),
     }

@@ -7,17 +7,65 @@ use memchr::memmem::Finder;
 
 use crate::event::{Copies, Fault, Fields, Json, Members, Reader, Text, Value, mend_surrogates};
 
-/// How deep in an envelope's objects the line may stand.
-pub(super) const DEPTH_MAX: u8 = 4;
+/// What shippers call a line, as text or read as JSON.
+const LINES: [&str; 20] = [
+    "@message",
+    "MESSAGE",
+    "_raw",
+    "_source",
+    "attributes",
+    "body",
+    "data",
+    "event",
+    "full_message",
+    "json",
+    "jsonPayload",
+    "log",
+    "log_processed",
+    "message",
+    "original",
+    "parsed",
+    "payload",
+    "short_message",
+    "stringValue",
+    "textPayload",
+];
 
-/// What shippers call a line that they have read as JSON, so that it is an object in theirs and no text.
-const SHIPPED: [&str; 8] = ["body", "event", "json", "jsonPayload", "log", "log_processed", "message", "parsed"];
+/// What they call a list of such lines, or of objects that have one each, whatever its letters' case.
+const LISTS: [&str; 8] =
+    ["events", "logEvents", "logRecords", "logs", "messages", "records", "resourceLogs", "scopeLogs"];
 
-/// What they call a list of such lines, whatever its letters' case.
-const LISTS: [&str; 4] = ["events", "logs", "messages", "records"];
+/// How deep in an envelope's objects and lists a line may stand: so deep OTLP puts it.
+const CONTAINERS_MAX: u8 = 9;
 
-/// What a list is taken to be called that has no name.
-pub(super) const LIST: &str = LISTS[3];
+/// How many members called as [`LINES`] may stand in each other, such as `event.original`.
+const LINES_MAX: u8 = 2;
+
+/// Where in an envelope a value stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    containers: u8,
+    lines: u8,
+}
+
+impl Way {
+    /// At the top of a line.
+    pub(super) const TOP: Self = Self { containers: CONTAINERS_MAX, lines: LINES_MAX };
+
+    /// Into an object or list; nothing where shippers put none so deep.
+    pub(super) fn into_container(self) -> Option<Self> {
+        Some(Self { containers: self.containers.checked_sub(1)?, ..self })
+    }
+
+    /// To a member of that name; nothing where shippers put no line under it.
+    pub(super) fn to_member(self, name: &str, sought: &Sought<'_>) -> Option<Self> {
+        if LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) {
+            return Some(self);
+        }
+        let is_line = LINES.contains(&name) || sought.members.iter().any(|own| own == name);
+        is_line.then(|| self.lines.checked_sub(1).map(|lines| Self { lines, ..self })).flatten()
+    }
+}
 
 /// How often, in a line, the next JSON is looked for behind something that is none.
 const DAMAGED_MAX: usize = 16;
@@ -29,22 +77,35 @@ static UNICODE_ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(
 const TIME_BYTES_MAX: usize = 40;
 
 /// What a family looks for in what shippers write.
-#[derive(Debug)]
-pub(super) struct Sought {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought<'m> {
     /// Tells whether a text is, or begins, a record.
-    pub(super) accept: fn(&[u8]) -> bool,
-    /// Tells whether an object is the product's own line, in which nothing is a record.
-    pub(super) is_own: fn(&[u8]) -> bool,
+    accept: fn(&[u8]) -> bool,
+    /// Tells whether an object is the product's own line, in which nothing is a record: its values are whatever clients
+    /// sent.
+    is_own: fn(&[u8]) -> bool,
+    /// Members beside the usual ones under which lines are kept.
+    members: &'m [String],
 }
 
-impl Sought {
-    /// For products whose lines hold no records of theirs.
-    pub(super) const fn of(accept: fn(&[u8]) -> bool) -> Self {
-        Self { accept, is_own: |_| false }
+impl Sought<'static> {
+    pub(super) const fn of(accept: fn(&[u8]) -> bool, is_own: fn(&[u8]) -> bool) -> Self {
+        Self { accept, is_own, members: &[] }
+    }
+}
+
+impl Sought<'_> {
+    /// The same where shippers keep lines under these members as well.
+    pub(super) const fn with<'m>(&self, members: &'m [String]) -> Sought<'m> {
+        Sought { accept: self.accept, is_own: self.is_own, members }
     }
 
-    pub(super) fn accepts(&self, text: &str) -> bool {
-        (self.accept)(text.as_bytes())
+    pub(super) fn accepts(&self, text: impl AsRef<[u8]>) -> bool {
+        (self.accept)(text.as_ref())
+    }
+
+    pub(super) fn is_own(&self, text: impl AsRef<[u8]>) -> bool {
+        (self.is_own)(text.as_ref())
     }
 }
 
@@ -56,7 +117,7 @@ pub(super) struct Opened<'a> {
 
 /// Opens an envelope that holds that line, and no other.
 pub(super) fn opened<'a>(value: Json<'_>, line: String) -> Opened<'a> {
-    let around = match beside(value, &line, DEPTH_MAX) {
+    let around = match beside(value, &line, CONTAINERS_MAX) {
         Some(Value::Object(members)) if !members.is_empty() => {
             vec![(Text::from("envelope"), Value::Object(members))]
         }
@@ -67,17 +128,17 @@ pub(super) fn opened<'a>(value: Json<'_>, line: String) -> Opened<'a> {
 
 /// The first record in a line that is none: one of the objects in it, one of the strings of an envelope, or one of its
 /// objects that shippers read from a line. What follows an object on its line is asked as well.
-pub(super) fn line(bytes: &[u8], sought: &Sought) -> Option<String> {
+pub(super) fn line(bytes: &[u8], sought: &Sought<'_>) -> Option<String> {
     if !may_begin(bytes) {
         return None;
     }
     let text = std::str::from_utf8(bytes).ok()?;
     let mut reader = Reader::new(text);
     let mut found = None;
-    match search(LIST, &mut reader, sought, DEPTH_MAX, &mut found) {
+    match search(&mut reader, sought, Way::TOP, &mut found) {
         // Mostly one object is all of the line.
         Ok(()) if found.is_none() && reader.end().is_ok() => return None,
-        Ok(()) if found.is_some() && !(sought.is_own)(bytes) => return found,
+        Ok(()) if found.is_some() && !sought.is_own(bytes) => return found,
         _ => {}
     }
     let text = with_whole_pairs(text);
@@ -98,14 +159,14 @@ pub(super) fn line(bytes: &[u8], sought: &Sought) -> Option<String> {
 }
 
 /// The first record in one of the values of a line, which as a whole is none.
-fn first_in(piece: &Piece<'_>, line: &str, sought: &Sought) -> Option<String> {
+fn first_in(piece: &Piece<'_>, line: &str, sought: &Sought<'_>) -> Option<String> {
     if piece.text.len() < line.len() && sought.accepts(piece.text) {
         return Some(piece.text.to_owned());
     }
     let (Json::Object(whole) | Json::Array(whole)) = piece.value else { return None };
     let mut found = None;
-    search(LIST, &mut Reader::new(whole), sought, DEPTH_MAX, &mut found).ok()?;
-    found.filter(|_| !(sought.is_own)(whole.as_bytes()))
+    search(&mut Reader::new(whole), sought, Way::TOP, &mut found).ok()?;
+    found.filter(|_| !sought.is_own(whole))
 }
 
 /// Whether JSON stands there, or a text form's time and then JSON.
@@ -178,11 +239,6 @@ impl<'t> Iterator for Values<'t> {
     }
 }
 
-/// Whether shippers call so what they have read as JSON.
-pub(super) fn is_shipped(name: &str) -> bool {
-    SHIPPED.contains(&name) || LISTS.iter().any(|list| list.eq_ignore_ascii_case(name))
-}
-
 /// A text as the inside of a JSON string.
 pub(super) fn escaped(text: &str) -> String {
     let mut inside = Vec::with_capacity(text.len() + 16);
@@ -193,7 +249,7 @@ pub(super) fn escaped(text: &str) -> String {
 /// A value without the line, and without what held nothing else.
 fn beside<'a>(value: Json<'_>, line: &str, depth: u8) -> Option<Value<'a>> {
     match value {
-        Json::String(inside) if without_line_end(&Text::Escaped(inside).plain()) == line => None,
+        Json::String(inside) if is_told_by(without_line_end(&Text::Escaped(inside).plain()), line) => None,
         Json::Object(whole) if whole == line => None,
         Json::Object(whole) if depth > 0 => {
             let fields = Fields::read(&mut Reader::new(whole)).ok()?;
@@ -224,24 +280,32 @@ pub(super) fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// Reads an object or list, and finds the first record in it. `name` is what a list is called.
-fn search(
-    name: &str,
-    reader: &mut Reader<'_>,
-    sought: &Sought,
-    depth: u8,
-    found: &mut Option<String>,
-) -> Result<(), Fault> {
-    let Some(depth) = depth.checked_sub(1) else { return reader.value().map(drop) };
-    let mut visit = |reader: &mut Reader<'_>, name: &str| {
+/// Whether a text is the line, or its beginning, which says nothing more. Too short a text may be anything.
+fn is_told_by(text: &str, line: &str) -> bool {
+    text == line || text.len() >= BEGINNING_BYTES_MIN && line.starts_with(uncut(text))
+}
+
+/// So much of a line is no word of its own.
+const BEGINNING_BYTES_MIN: usize = 16;
+
+/// A text without what shippers write where they cut it.
+pub(super) fn uncut(text: &str) -> &str {
+    text.trim_end_matches(['.', '\u{2026}'])
+}
+
+/// Reads an object or list, and finds the first record in it.
+fn search(reader: &mut Reader<'_>, sought: &Sought<'_>, way: Way, found: &mut Option<String>) -> Result<(), Fault> {
+    let Some(way) = way.into_container() else { return reader.value().map(drop) };
+    let mut visit = |reader: &mut Reader<'_>, way: Option<Way>| {
         let value = reader.value()?;
-        if found.is_some() {
-            return Ok(());
-        }
+        let Some(way) = way.filter(|_| found.is_none()) else { return Ok(()) };
         match value {
-            Json::Object(whole) if is_shipped(name) && sought.accepts(whole) => *found = Some(whole.to_owned()),
+            Json::Object(whole) if sought.accepts(whole) => *found = Some(whole.to_owned()),
             Json::Object(whole) | Json::Array(whole) => {
-                search(name, &mut Reader::new(whole), sought, depth, found)?;
+                search(&mut Reader::new(whole), sought, way, found)?;
+                if found.is_some() && sought.is_own(whole) {
+                    *found = None;
+                }
             }
             Json::String(inside) => {
                 let text = Text::Escaped(inside);
@@ -254,7 +318,7 @@ fn search(
         Ok(())
     };
     match reader.peek() {
-        Some(b'{') => reader.object(|reader, key| visit(reader, &key)),
-        _ => reader.array(|reader| visit(reader, name)),
+        Some(b'{') => reader.object(|reader, key| visit(reader, way.to_member(&key, sought))),
+        _ => reader.array(|reader| visit(reader, Some(way))),
     }
 }

@@ -33,7 +33,7 @@ mod ydb;
 use crate::delta::{Growth, RecordHash};
 use crate::event::{Encoded, Encoder, Event, Mapping, Mark, Namespace, Origin, Rows, Scope, Text};
 use crate::notification::ObjectId;
-use crate::records::{Framing, Record};
+use crate::records::{Around, Framing, Record};
 use crate::users::{LookedUp, Lookup};
 
 use container::Trust;
@@ -63,7 +63,16 @@ pub struct Family {
     /// Whether a field can be redacted so, by its path in what `parsed` writes; why not, in words.
     pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
     /// What is looked for where shippers put several records into one line. None where a line is a record in any case.
-    sought: Option<&'static Sought>,
+    sought: Option<&'static Sought<'static>>,
+}
+
+impl Family {
+    /// Whether a line, or what a container's runtime has put it into, is one that the product writes beside its records.
+    pub(crate) fn writes(&self, line: &[u8]) -> bool {
+        let Some(sought) = self.sought else { return false };
+        let line = container::line(line, &mut Around::alone(), sought, |_, _| false);
+        line.is_ok_and(|line| sought.is_own(&line.inside))
+    }
 }
 
 #[cfg(test)]
@@ -240,7 +249,7 @@ pub(crate) fn parse_record(
 /// The lines that the line of a record is to be read as, if it is not to be read as it stands.
 fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     match context.family.sought {
-        Some(sought) => container::parts(record.bytes, sought, trust),
+        Some(sought) => container::parts(record.bytes, &sought.with(&context.settings.line_members), trust),
         None => Ok(None),
     }
 }

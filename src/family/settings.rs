@@ -4,10 +4,13 @@ use serde::Deserialize;
 
 use crate::family::{RedactionConfig, s3_access};
 
-/// Settings of single families; those of others have no effect.
+/// Settings of single families; those of others have no effect, but [`line_members`](Self::line_members), which all have
+/// whose lines come in what shippers write.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// All but `s3_access`: members of a shipper's object under which lines are kept, beside the usual ones. Default: none.
+    pub line_members: Vec<String>,
     /// `s3_access`: keys of the S3A referrer that are dropped before anything leaves, in every encoding, such as `pr`
     /// (the principal) and `cm` (the command). Default: none.
     pub s3a_drop: Vec<String>,
@@ -29,8 +32,12 @@ pub enum S3aPrincipal {
     Claimed,
 }
 
-static NONE: Settings =
-    Settings { s3a_drop: Vec::new(), s3a_attributes: Vec::new(), s3a_principal: S3aPrincipal::Unmapped };
+static NONE: Settings = Settings {
+    line_members: Vec::new(),
+    s3a_drop: Vec::new(),
+    s3a_attributes: Vec::new(),
+    s3a_principal: S3aPrincipal::Unmapped,
+};
 
 impl Settings {
     /// Nothing is said.

@@ -12,8 +12,8 @@ pub(super) const WINDOW_LOG_MAX: u32 = 25;
 /// What a decoder takes beside its window: a block as it is stored, and one inflated.
 const BLOCKS_BYTES: usize = 2 * (128 << 10);
 
-/// The most that inflating one object takes.
-pub(crate) const MEMORY_BYTES_MAX: usize = (1 << WINDOW_LOG_MAX) + BLOCKS_BYTES;
+/// The most that inflating zstd takes.
+pub(super) const MEMORY_BYTES_MAX: usize = (1 << WINDOW_LOG_MAX) + BLOCKS_BYTES;
 
 /// The most that must be seen of a frame to know its window.
 pub(super) const HEAD_BYTES: usize = 18;

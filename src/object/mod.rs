@@ -10,9 +10,17 @@ mod body;
 
 mod frame;
 
-mod place;
+pub(crate) mod compression;
 
 mod stored;
+
+mod decoder;
+
+mod format;
+
+mod layer;
+
+mod place;
 
 mod version;
 
@@ -23,7 +31,7 @@ use std::future::Future;
 use crate::notification::ObjectId;
 
 pub use body::{Answer, Body, Chunks, Snapshot};
-pub(crate) use frame::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
+pub(crate) use inflate::MEMORY_BYTES_MAX as INFLATE_BYTES_MAX;
 pub use memory::MemoryPlace;
 pub use place::Place;
 pub use version::{Condition, Part, Range, ReadError, Reading, Version};

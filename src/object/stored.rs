@@ -7,7 +7,7 @@ const STORED_BLOCK_BYTES: usize = 64 << 10;
 
 /// The stored bytes, buffered, with a look ahead and a count.
 pub(super) struct Stored<R> {
-    source: R,
+    pub(super) source: R,
     buffer: Box<[u8]>,
     start: usize,
     end: usize,

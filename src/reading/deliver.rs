@@ -15,7 +15,8 @@ use crate::reading::reader::Reader;
 use crate::reading::retry::{QuarantinedPlaces, RefusedAgain};
 use crate::reading::scratch::Aside;
 use crate::reading::source::Content;
-use crate::records::lines::{Block, Lines, Start};
+use crate::records::block::Block;
+use crate::records::lines::{Lines, Start};
 
 /// A reading for the sinks of a feed.
 pub struct Deliver {
@@ -46,6 +47,8 @@ pub struct Summary {
     /// Lines that are no records, counted only behind what was read before.
     pub skipped_lines: u64,
     pub content_bytes: u64,
+    /// Null bytes and byte order marks that stood before lines, counted like skipped lines.
+    pub marks_bytes: u64,
     /// Bytes that belong to no member or frame follow the compressed content.
     pub has_trailing_garbage: bool,
     pub counts: Counts,
@@ -235,6 +238,7 @@ impl Pass<'_> {
                 let goes_on = self.take_block(&block, &mut comparison, wanted, &mut summary)?;
                 summary.content_bytes = block.end_offset();
                 summary.skipped_lines += block.others;
+                summary.marks_bytes += block.marks_bytes;
                 if goes_on {
                     comparison.pass(&block);
                 }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     /// `!` before a line puts it on the other stream, `~` makes it a piece of the next.
-    fn on_two_streams(lines: &[u8], around: &mut Around) -> LineRole {
+    fn on_two_streams(lines: &[u8], around: &mut Around<'_>) -> LineRole {
         let error = lines.first() == Some(&b'!');
         around.on(if error { Stream::Error } else { Stream::Output });
         match (around.asked(), &lines[usize::from(error)..]) {

@@ -12,7 +12,8 @@ use crate::reading::room::Scratch;
 use crate::reading::source::{Content, Source};
 use crate::reading::supply::Supply;
 use crate::records::Record;
-use crate::records::lines::{Item, Lines, LinesError, Start};
+use crate::records::block::Item;
+use crate::records::lines::{Lines, LinesError, Start};
 
 /// What a pass works with.
 pub(super) struct Pass<'a> {
@@ -122,7 +123,7 @@ impl<'a> Pass<'a> {
     pub(super) async fn lines(&mut self, start: Start) -> Lines {
         let role = self.source.role().await;
         let lines = Lines::new(role, self.limits.line_bytes_max, start).in_room(self.supply.room.clone());
-        lines.counting_others_from(self.framed_bytes)
+        lines.with_members(&self.context.settings.line_members).counting_others_from(self.framed_bytes)
     }
 
     pub(super) fn whole(&self) -> Comparison {

@@ -7,7 +7,7 @@ use crate::delta::DeltaError;
 use crate::family::Context;
 use crate::notification::ObjectId;
 use crate::object::Version;
-use crate::object::inflate::InflateError;
+use crate::object::compression::InflateError;
 use crate::reading::room::Scratch;
 use crate::records::lines::LinesError;
 use crate::records::rows::RowsError;

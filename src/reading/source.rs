@@ -5,10 +5,12 @@ use std::io::{self, Read};
 use bytes::Bytes;
 
 use crate::object::Version;
-use crate::object::inflate::{Compression, Inflate, InflateLimits, Prover};
+use crate::object::compression::{Compression, InflateLimits};
+use crate::object::inflate::{Inflate, Prover};
 use crate::reading::plan::{Limits, ReadingError};
 use crate::reading::supply::{BodyReader, RangeReader, Supply};
-use crate::records::rows::{self, Rows, RowsError, Unproved};
+use crate::records::elements::Elements;
+use crate::records::rows::{self, Rows, Unproved};
 use crate::records::{Framing, Role};
 use crate::room::Taken;
 
@@ -16,7 +18,7 @@ use crate::room::Taken;
 const KEPT_BYTES_MAX: u64 = 4 << 20;
 
 /// The first bytes that tell how an object is compressed, or that it is Parquet.
-const BEGINNING_BYTES: usize = 4;
+const BEGINNING_BYTES: usize = Compression::MAGIC_BYTES_MAX;
 
 /// The bytes of one version.
 pub(super) struct Source {
@@ -97,9 +99,6 @@ impl Source {
         }
         let mut prover = Prover::new(self.open().await, self.inflate_limits(), self.supply.room.clone());
         let proof = self.supply.fed(|| prover.prove()).await?;
-        if self.reads_rows() && rows::begins_as_file(&proof.beginning) {
-            return Err(RowsError::Packed.into());
-        }
         Ok(proof.trailing_garbage)
     }
 
@@ -111,9 +110,11 @@ impl Source {
     pub(super) async fn content(&mut self) -> Result<Content, ReadingError> {
         if !self.holds_rows().await {
             let inflate = Inflate::new(self.open().await, self.inflate_limits());
-            return Ok(Content::Inflated(Box::new(inflate.in_room(self.supply.room.clone()))));
+            let inflate = inflate.in_room(self.supply.room.clone());
+            return Ok(Content::Lines(Box::new(Elements::of(inflate))));
         }
-        let limits = rows::Limits { text_bytes_max: self.limits.inflated_bytes_max, ..rows::Limits::default() };
+        let (text_bytes_max, ratio_max) = (self.limits.inflated_bytes_max, self.limits.inflate_ratio_max);
+        let limits = rows::Limits { text_bytes_max, ratio_max, ..rows::Limits::default() };
         let mut unproved = Unproved::new(self.ranges().await, limits);
         let rows = self.supply.fed(|| unproved.prove()).await?;
         Ok(Content::Rows(Box::new(rows)))
@@ -139,14 +140,14 @@ impl Source {
 
 /// An object's content, in lines.
 pub(super) enum Content {
-    Inflated(Box<Inflate<BodyReader>>),
+    Lines(Box<Elements<Inflate<BodyReader>>>),
     Rows(Box<Rows<RangeReader>>),
 }
 
 impl Read for Content {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Inflated(content) => content.read(into),
+            Self::Lines(content) => content.read(into),
             Self::Rows(content) => content.read(into),
         }
     }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::delta::Fingerprint;
-use crate::object::inflate::InflateError;
+use crate::object::compression::InflateError;
 use crate::reading::input::{Input, Need};
 use crate::records::lines::LinesError;
 use crate::records::rows::{Ranges, RowsError};

@@ -2,8 +2,9 @@
 
 use std::io::{self, Read};
 
-use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span, TooLong};
-use crate::records::{Record, Role, STREAMS};
+use crate::records::block::Block;
+use crate::records::pass::{BYTE_ORDER_MARK, Buffered, Ended, Pass, Skipped, Span, marks};
+use crate::records::{Role, STREAMS};
 use crate::room::{Room, Taken};
 
 /// Content read at once, in bytes.
@@ -11,8 +12,6 @@ pub(crate) const BLOCK_BYTES: usize = 256 << 10;
 
 /// A long line takes memory as often as this: itself, and what is written of it while that grows.
 pub(crate) const LONG_LINE_COPIES: usize = 3;
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Why the next block of lines could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -36,103 +35,6 @@ pub enum Start {
     },
 }
 
-/// One record, or what stands in its place. Each has an ordinal of its own.
-#[derive(Clone, Copy, Debug)]
-pub enum Item<'a> {
-    /// A record that has come to its end. `offset`: content bytes before it. `end_offset`: content bytes up to and including
-    /// its line end, and those of the records that it reaches into.
-    Whole { record: Record<'a>, offset: u64, end_offset: u64 },
-    /// The content's last record, when its line has no line end, or when a line that is not there yet could continue it:
-    /// a record if it decodes, else not yet written to its end. `end_offset`: content bytes up to the content's end.
-    Unended { record: Record<'a>, offset: u64, end_offset: u64 },
-    /// A line longer than allowed, never kept in memory.
-    TooLong(&'a TooLong),
-}
-
-impl Item<'_> {
-    pub fn ordinal(&self) -> u64 {
-        match self {
-            Self::Whole { record, .. } | Self::Unended { record, .. } => record.ordinal,
-            Self::TooLong(line) => line.ordinal,
-        }
-    }
-
-    /// Content bytes before the item.
-    pub fn offset(&self) -> u64 {
-        match self {
-            Self::Whole { offset, .. } | Self::Unended { offset, .. } => *offset,
-            Self::TooLong(line) => line.offset,
-        }
-    }
-
-    /// Content bytes up to and including the item's line end, if it has one, and those of the items that it reaches into.
-    pub fn end_offset(&self) -> u64 {
-        match self {
-            Self::Whole { end_offset, .. } | Self::Unended { end_offset, .. } => *end_offset,
-            Self::TooLong(line) => line.end_offset,
-        }
-    }
-}
-
-/// A stretch of content and the records that end in it. Blocks follow one another without a gap: all their bytes
-/// together, from the start, are the content.
-pub struct Block<'a> {
-    /// Content bytes before this block.
-    pub offset: u64,
-    pub bytes: &'a [u8],
-    /// Lines in it that are no audit records, from where they are counted on.
-    pub others: u64,
-    first_ordinal: u64,
-    spans: &'a [Span],
-    /// The bytes as text, checked once; `None` when somewhere among them is something else.
-    text: Option<&'a str>,
-}
-
-impl<'a> Block<'a> {
-    /// How many items the block has.
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
-    }
-
-    /// Content bytes up to the end of this block.
-    pub fn end_offset(&self) -> u64 {
-        self.offset + self.bytes.len() as u64
-    }
-
-    /// The items in the order of the content.
-    pub fn items(&self) -> impl ExactSizeIterator<Item = Item<'a>> + use<'a> {
-        let (offset, bytes, text, first) = (self.offset, self.bytes, self.text, self.first_ordinal);
-        self.spans.iter().enumerate().map(move |(index, span)| {
-            let ordinal = first + index as u64;
-            let record = |start: usize, end: usize, may_be_within: bool| {
-                let bytes = &bytes[start..end];
-                let text = match text {
-                    Some(text) => text.get(start..end),
-                    None => std::str::from_utf8(bytes).ok(),
-                };
-                Record { ordinal, bytes, text, may_be_within, unmasked: None }
-            };
-            match span {
-                Span::Whole { start, end, next, may_be_within } => {
-                    let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Whole { record: record(*start, *end, *may_be_within), offset, end_offset }
-                }
-                Span::Unended { start, end, next, may_be_within } => {
-                    let (offset, end_offset) = (offset + *start as u64, offset + *next as u64);
-                    Item::Unended { record: record(*start, *end, *may_be_within), offset, end_offset }
-                }
-                Span::TooLong(line) => Item::TooLong(line),
-            }
-        })
-    }
-}
-
-/// Splits content into records. Lines end with LF or CRLF; a byte order mark before the first is no part of it; blank
-/// lines (nothing but spaces, tabs and carriage returns) are no records.
 ///
 /// Lines of several streams may stand mixed: a line of one belongs to no record of another. Records that reach into one
 /// another so have one `end_offset`, and stand in the order of their beginnings.
@@ -156,6 +58,8 @@ pub struct Lines {
     next_ordinal: u64,
     /// Content bytes before which others are not counted.
     others_from: u64,
+    /// As in [`Around`](crate::records::Around).
+    members: Vec<String>,
     /// By stream, whether the last record holds a value that the next may be within.
     free: [bool; STREAMS],
     spans: Vec<Span>,
@@ -186,6 +90,7 @@ impl Lines {
             offset,
             next_ordinal,
             others_from: 0,
+            members: Vec::new(),
             free: [false; STREAMS],
             spans: Vec::new(),
             shown: Shown::default(),
@@ -198,6 +103,11 @@ impl Lines {
     /// Lines longer than a block wait for memory of this room.
     pub fn in_room(self, room: Room) -> Self {
         Self { taken: room.nothing(), room, ..self }
+    }
+
+    /// Shippers keep lines under these members of their objects as well.
+    pub fn with_members(self, members: &[String]) -> Self {
+        Self { members: members.to_vec(), ..self }
     }
 
     /// Lines that are no audit records count from this place in the content on: those before it were counted already.
@@ -276,7 +186,8 @@ impl Lines {
         let content = &self.buffer[..self.filled];
         let resumes = matches!(self.start, Some(Start::After { .. }));
         let (offset, next_ordinal, others_from) = (self.offset, self.next_ordinal, self.others_from);
-        let buffered = Buffered { content, offset, next_ordinal, resumes, free: self.free, others_from };
+        let members = &self.members;
+        let buffered = Buffered { content, offset, next_ordinal, resumes, free: self.free, others_from, members };
         let mut pass = Pass::new(&buffered, self.role, self.line_bytes_max, &mut self.spans);
         let mut line_start = match self.start {
             Some(Start::Beginning) if content.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
@@ -299,13 +210,14 @@ impl Lines {
             if pass.has_grown {
                 return Err(LinesError::LastLineGrew);
             }
-            return Ok(Framed { end: content.len(), others: pass.others });
+            return Ok(Framed { end: content.len(), others: pass.others, marks_bytes: pass.marks_bytes });
         }
         if pass.has_grown {
             return Err(LinesError::LastLineGrew);
         }
+        let marks = marks(&content[line_start..]);
         // Where neither a CR nor a CRLF can make it fit any more.
-        let too_long = content.len() - line_start > self.line_bytes_max.saturating_add(1);
+        let too_long = content.len() - line_start - marks > self.line_bytes_max.saturating_add(1);
         let begun = pass.unfinished_from();
         let full = begun.is_some_and(|start| content.len() - start > self.line_bytes_max.saturating_add(2));
         if too_long || full {
@@ -314,14 +226,23 @@ impl Lines {
         if let Some(start) = pass.unfinished_from() {
             end = start;
         }
-        let (others, free) = (pass.others, pass.free());
+        // Where null bytes are all that there is of a line, it may begin behind any of them.
+        let is_over = pass.unfinished_from().is_none() && marks == content.len() - line_start;
+        if too_long || is_over {
+            pass.marks_bytes += marks as u64;
+            line_start += marks;
+        }
+        if is_over {
+            end = line_start;
+        }
+        let (others, marks_bytes, free) = (pass.others, pass.marks_bytes, pass.free());
         // What is framed again is framed as it was.
         self.free = if end > 0 || !self.spans.is_empty() { free } else { self.free };
         if !too_long {
-            return Ok(Framed { end, others });
+            return Ok(Framed { end, others, marks_bytes });
         }
         if line_start > 0 {
-            return Ok(Framed { end: line_start, others });
+            return Ok(Framed { end: line_start, others, marks_bytes });
         }
         self.skipping = Some(Skipped::new(self.next_ordinal, self.offset));
         Ok(self.skip())
@@ -331,7 +252,7 @@ impl Lines {
     fn skip(&mut self) -> Framed {
         let content = &self.buffer[..self.filled];
         let Some(mut skipped) = self.skipping.take() else {
-            return Framed { end: 0, others: 0 };
+            return Framed::default();
         };
         let newline = memchr::memchr(b'\n', content);
         skipped.take(&content[..newline.unwrap_or(content.len())]);
@@ -343,11 +264,12 @@ impl Lines {
         } else {
             self.skipping = Some(skipped);
         }
-        Framed { end, others: 0 }
+        Framed { end, ..Framed::default() }
     }
 
     fn give(&mut self, framed: Framed) {
-        self.shown = Shown { offset: self.offset, others: framed.others, first_ordinal: self.next_ordinal };
+        let Framed { others, marks_bytes, .. } = framed;
+        self.shown = Shown { offset: self.offset, others, marks_bytes, first_ordinal: self.next_ordinal };
         self.offset += framed.end as u64;
         self.next_ordinal += self.spans.len() as u64;
         self.given = framed.end;
@@ -356,11 +278,12 @@ impl Lines {
     /// The block that was read last.
     pub fn block(&self) -> Block<'_> {
         let bytes = &self.buffer[..self.given];
-        let Shown { offset, others, first_ordinal } = self.shown;
+        let Shown { offset, others, marks_bytes, first_ordinal } = self.shown;
         Block {
             offset,
             bytes,
             others,
+            marks_bytes,
             first_ordinal,
             spans: &self.spans,
             text: if self.spans.is_empty() { None } else { std::str::from_utf8(bytes).ok() },
@@ -373,13 +296,16 @@ impl Lines {
 struct Shown {
     offset: u64,
     others: u64,
+    marks_bytes: u64,
     first_ordinal: u64,
 }
 
 /// How far the buffer has been framed.
+#[derive(Default)]
 struct Framed {
     end: usize,
     others: u64,
+    marks_bytes: u64,
 }
 
 /// How many bytes at the front of `content` end the line before it, whose last byte was `last_byte`.
@@ -404,16 +330,18 @@ mod tests {
     use sha2::{Digest as _, Sha256};
 
     use super::*;
+    use crate::records::block::Item;
+    use crate::records::pass::TooLong;
     use crate::records::{Around, Asked, LineRole, Stream};
 
-    fn each_line(_: &[u8], _: &mut Around) -> LineRole {
+    fn each_line(_: &[u8], _: &mut Around<'_>) -> LineRole {
         LineRole::Record
     }
 
     /// `+` opens, an indented line continues, `#` is another component's. `!` before all of it puts a line on the other
     /// stream, `~` after that makes it a piece of the next. Where a line begins with `*`, the pieces before it are none of
     /// it.
-    fn by_first_byte(lines: &[u8], around: &mut Around) -> LineRole {
+    fn by_first_byte(lines: &[u8], around: &mut Around<'_>) -> LineRole {
         let is_error = |line: &[u8]| line.first() == Some(&b'!');
         let error = is_error(lines);
         let open = around.on(if error { Stream::Error } else { Stream::Output });
@@ -509,9 +437,11 @@ mod tests {
             ("a\nb\n", &["a", "b"]),
             ("a\r\nb\r\nc", &["a", "b", "c..."]),
             ("a\r\nb\r", &["a", "b..."]),
-            ("a\r\r\nb\n", &["a\r", "b"]),
+            ("a\r\r\nb\n", &["a", "b"]),
             ("a\rb\n", &["a\rb"]),
-            (" a \n", &[" a "]),
+            (" a \n", &["a"]),
+            ("\ta \t \r\n  b", &["a", "b..."]),
+            ("label: \nlabel:   \n", &["label: ", "label: "]),
         ];
         for (content, expected) in cases {
             assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
@@ -523,13 +453,30 @@ mod tests {
         let cases: &[(&str, &[&str])] = &[
             ("\n\n \t\r\na\n\r\n\n", &["a"]),
             ("  ", &[]),
-            ("\u{feff}a\n\u{feff}b\n", &["a", "\u{feff}b"]),
+            ("\u{feff}a\n\u{feff}b\n", &["a", "b"]),
+            ("a\n\0\0\0b\0\n\0\n \0\u{feff} \0 c\n\0", &["a", "b", "c"]),
+            ("a\u{feff}\n", &["a\u{feff}"]),
             ("\u{feff}", &[]),
             ("\u{feff}\n", &[]),
             ("\u{feff}a", &["a..."]),
         ];
         for (content, expected) in cases {
             assert_eq!(PLAIN.records(content.as_bytes()), *expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn null_bytes_without_end_take_no_memory_and_the_line_behind_them_is_read() {
+        for block_bytes in [8, 64, BLOCK_BYTES] {
+            let content = [b"a\n".to_vec(), vec![0; 5000], b"b\nc\n".to_vec(), vec![0; 700]].concat();
+            let reading = Reading { block_bytes, line_bytes_max: 9, ..PLAIN };
+            assert_eq!(reading.records(&content), ["a", "b", "c"]);
+            let mut lines = Lines::new(each_line, 9, Start::Beginning);
+            let (mut marks_bytes, mut source) = (0, &content[..]);
+            while let Some(block) = lines.next_block(&mut source).unwrap() {
+                marks_bytes += block.marks_bytes;
+            }
+            assert_eq!(marks_bytes, 5700);
         }
     }
 
@@ -598,10 +545,10 @@ mod tests {
     fn a_record_of_several_lines_is_one_stretch_of_bytes() {
         let cases: &[(&str, &[&str], u64)] = &[
             ("+a\n b\r\n c\r\nd\n", &["+a\n b\r\n c", "d"], 0),
-            ("+a\n b\nc\n d\n", &["+a\n b", "c", " d"], 0),
-            ("+a\n\n b\n", &["+a", " b"], 0),
+            ("+a\n b\nc\n d\n", &["+a\n b", "c", "d"], 0),
+            ("+a\n\n b\n", &["+a", "b"], 0),
             ("+a\n  \n b\n+c\n", &["+a\n  \n b", "+c..."], 0),
-            ("# x\n+a\n# y\n b\n", &["+a", " b"], 2),
+            ("# x\n+a\n# y\n b\n", &["+a", "b"], 2),
             ("+a\n b", &["+a\n b..."], 0),
             ("+a\n b\n#", &["+a\n b"], 1),
         ];
@@ -640,7 +587,7 @@ mod tests {
             ("~\n#b\nc\n", &["c"], 2),
             ("~+a\nb\n c\nd\n", &["~+a\nb\n c", "d"], 0),
             ("+a\n~ b\nc\n d\n", &["+a\n~ b\nc\n d..."], 0),
-            ("+a\n~b\nc\n d\n", &["+a", "~b\nc", " d"], 0),
+            ("+a\n~b\nc\n d\n", &["+a", "~b\nc", "d"], 0),
             // The last is missing.
             ("~a\n*b\n", &["~a", "*b"], 0),
             ("~#\n*b\n", &["*b"], 1),
@@ -709,7 +656,7 @@ mod tests {
             let records = reading.records(content.as_bytes());
             assert_eq!(records[0].len(), 2 + 9 * 10, "{block_bytes}");
             assert_eq!(records.len(), 1 + 21, "{block_bytes}");
-            assert!(records[1..].iter().all(|record| record == " 23456789"));
+            assert!(records[1..].iter().all(|record| record == "23456789"));
         }
     }
 
@@ -719,7 +666,7 @@ mod tests {
         let cases: &[Case<'_>] = &[
             (b'\n', b"", Some(&[])),
             (b'\n', b"b\n", Some(&["b"])),
-            (b'\n', b"\xef\xbb\xbfb\n", Some(&["\u{feff}b"])),
+            (b'\n', b"\xef\xbb\xbfb\n", Some(&["b"])),
             (b'a', b"", Some(&[])),
             (b'a', b"\n", Some(&[])),
             (b'a', b"\r", Some(&[])),

@@ -2,7 +2,11 @@
 
 pub(crate) mod escaped;
 
+pub(crate) mod elements;
+
 pub(crate) mod pass;
+
+pub(crate) mod block;
 
 pub(crate) mod lines;
 
@@ -55,11 +59,13 @@ pub enum Asked {
 
 /// What a line's role depends on beside its bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Around {
+pub struct Around<'m> {
     asked: Asked,
     /// By stream, whether a record is open.
     open: [bool; STREAMS],
     stream: Stream,
+    /// Where the feed's shippers keep lines, beside the usual places.
+    members: &'m [String],
     /// As in [`holds_free_value`](Self::holds_free_value).
     holds_free_value: bool,
 }
@@ -67,15 +73,20 @@ pub struct Around {
 /// How many streams there are.
 pub(in crate::records) const STREAMS: usize = 3;
 
-impl Around {
+impl<'m> Around<'m> {
     /// `open` says of each stream whether following lines may continue a record there.
-    pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS]) -> Self {
-        Self { asked, open, stream: Stream::Only, holds_free_value: false }
+    pub(in crate::records) fn new(asked: Asked, open: [bool; STREAMS], members: &'m [String]) -> Self {
+        Self { asked, open, stream: Stream::Only, members, holds_free_value: false }
     }
 
     /// A line that stands alone: no record is open.
     pub fn alone() -> Self {
-        Self::new(Asked::Line, [false; STREAMS])
+        Self::new(Asked::Line, [false; STREAMS], &[])
+    }
+
+    /// The members of a shipper's object under which the feed has lines, beside the usual ones.
+    pub(crate) fn members(&self) -> &'m [String] {
+        self.members
     }
 
     pub fn asked(&self) -> Asked {
@@ -101,7 +112,7 @@ impl Around {
 }
 
 /// Tells what a line is to the family that reads it.
-pub(crate) type Role = fn(line: &[u8], around: &mut Around) -> LineRole;
+pub(crate) type Role = fn(line: &[u8], around: &mut Around<'_>) -> LineRole;
 
 /// What a line is to the family that reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -90,6 +90,10 @@ pub(super) struct Pass<'a> {
     /// Content bytes before which others are not counted.
     others_from: u64,
     pub(super) others: u64,
+    /// Null bytes and byte order marks before lines, counted like others, in bytes.
+    pub(super) marks_bytes: u64,
+    /// As in [`Around`].
+    members: &'a [String],
 }
 
 /// What a pass works on.
@@ -104,6 +108,8 @@ pub(super) struct Buffered<'a> {
     pub(super) free: [bool; STREAMS],
     /// Content bytes before which others are not counted.
     pub(super) others_from: u64,
+    /// As in [`Around`].
+    pub(super) members: &'a [String],
 }
 
 impl<'a> Pass<'a> {
@@ -122,6 +128,8 @@ impl<'a> Pass<'a> {
             has_grown: false,
             others_from: buffered.others_from,
             others: 0,
+            marks_bytes: 0,
+            members: buffered.members,
         }
     }
 
@@ -137,6 +145,7 @@ impl<'a> Pass<'a> {
 
     /// Takes the line `start..line_end`.
     pub(super) fn line(&mut self, start: usize, line_end: usize, ended: Ended) {
+        let start = self.after_marks(start, line_end);
         let line = without_carriage_return(&self.content[start..line_end]);
         let end = start + line.len();
         let next = if ended == Ended::Yes { line_end + 1 } else { line_end };
@@ -171,12 +180,22 @@ impl<'a> Pass<'a> {
         self.settle();
     }
 
+    /// Where a line begins behind what no program has written for its reader: the null bytes that a crash or a truncated
+    /// file leaves, and the marks of files that were put together.
+    fn after_marks(&mut self, start: usize, line_end: usize) -> usize {
+        let marks = marks(&self.content[start..line_end]);
+        if self.offset + start as u64 >= self.others_from {
+            self.marks_bytes += marks as u64;
+        }
+        start + marks
+    }
+
     fn ask(&self, lines: Stretch, asked: Asked) -> (LineRole, Stream, bool) {
         self.ask_with(lines, asked, self.unfinished.map(|unfinished| unfinished.record.is_some()))
     }
 
     fn ask_with(&self, lines: Stretch, asked: Asked, open: [bool; STREAMS]) -> (LineRole, Stream, bool) {
-        let mut around = Around::new(asked, open);
+        let mut around = Around::new(asked, open, self.members);
         let role = (self.role)(&self.content[lines.start..lines.end], &mut around);
         (role, around.stream(), around.holds_free_value)
     }
@@ -240,7 +259,7 @@ impl<'a> Pass<'a> {
     fn found(&mut self, record: Stretch, ended: Ended) {
         match &mut self.group {
             Some(group) => group.records.push((record, ended)),
-            None => self.spans.push(span(record, record.next, ended)),
+            None => self.spans.push(span(self.content, record, record.next, ended)),
         }
     }
 
@@ -283,7 +302,7 @@ impl<'a> Pass<'a> {
             for (record, ended) in together {
                 // Nothing is held back for the sake of what follows it.
                 let is_last = count == 1 && later.is_empty();
-                self.spans.push(span(*record, next, if is_last { *ended } else { Ended::Yes }));
+                self.spans.push(span(self.content, *record, next, if is_last { *ended } else { Ended::Yes }));
             }
             rest = later;
         }
@@ -317,8 +336,36 @@ impl<'a> Pass<'a> {
     }
 }
 
-fn span(record: Stretch, next: usize, ended: Ended) -> Span {
-    let Stretch { start, end, may_be_within, .. } = record;
+/// How many bytes at the beginning of a line are null bytes and byte order marks, with the blanks between them.
+pub(super) fn marks(line: &[u8]) -> usize {
+    let (mut at, mut length) = (0, 0);
+    loop {
+        at += match &line[at..] {
+            [0, ..] => 1,
+            [0xef, 0xbb, 0xbf, ..] => BYTE_ORDER_MARK.len(),
+            [b' ' | b'\t', ..] => {
+                at += 1;
+                continue;
+            }
+            _ => return length,
+        };
+        length = at;
+    }
+}
+
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A record without the blanks around it: they make no other record of it. One behind a colon may be all that a label says.
+fn span(content: &[u8], record: Stretch, next: usize, ended: Ended) -> Span {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
+    let bytes = &content[record.start..record.end];
+    let before = bytes.iter().take_while(|byte| is_blank(byte)).count();
+    let after = bytes[before..].iter().rev().take_while(|byte| is_blank(byte)).count();
+    let (start, mut end) = (record.start + before, record.end - after);
+    if content[..end].ends_with(b":") && content[end..record.end].starts_with(b" ") {
+        end += 1;
+    }
+    let may_be_within = record.may_be_within;
     match ended {
         Ended::Yes => Span::Whole { start, end, next, may_be_within },
         Ended::No => Span::Unended { start, end, next, may_be_within },

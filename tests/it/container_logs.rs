@@ -144,7 +144,7 @@ pub fn wrapped(line: &str) -> Vec<(&'static str, String)> {
         ("docker", format!("{docker}\n")),
         ("cri", format!("2024-01-15T08:00:00.500000000Z stdout F {line}\n")),
         ("shipper", format!("{}\n", json!({"message": line, "host": "h"}))),
-        ("nested", format!("{}\n", json!({"host": "h", "log": {"lines": [format!("{line}\n")]}}))),
+        ("nested", format!("{}\n", json!({"host": "h", "event": {"original": format!("{line}\n")}}))),
     ]
 }
 

@@ -178,7 +178,11 @@ fn an_operation_that_nobody_knows_is_still_an_event() {
 
 #[test]
 fn a_record_without_a_time_has_its_objects_or_the_hour_of_the_key() {
-    for record in ["{}", r#"{"data_time":null}"#, r#"{"data_time":"soon"}"#] {
+    assert!(encoded(KEY, "{}", Options::default(), Some(0)).is_err(), "another table's row");
+    assert!(encoded(KEY, r#"{"user":"x","path":"y"}"#, Options::default(), Some(0)).is_err());
+    for record in
+        [r#"{"data_user":"u"}"#, r#"{"data_user":"u","data_time":null}"#, r#"{"data_user":"u","data_time":"soon"}"#]
+    {
         let inferred = |last_modified| {
             serde_json::from_str(&encoded(KEY, record, Options::default(), last_modified).unwrap()).unwrap()
         };
@@ -188,11 +192,14 @@ fn a_record_without_a_time_has_its_objects_or_the_hour_of_the_key() {
         assert_holds(&inferred(None), &labelled(1_766_664_000_000), record);
     }
     assert_holds(
-        &event(r#"{"data_time":"soon"}"#),
+        &event(r#"{"data_user":"u","data_time":"soon"}"#),
         &json!({"unmapped": {"data_time": "soon"}, "metadata": {"original_time": "soon"}}),
         "",
     );
-    assert!(encoded("a.parquet", "{}", Options::default(), None).is_err_and(|refusal| refusal.reason.contains("time")));
+    assert!(
+        encoded("a.parquet", r#"{"data_user":"u"}"#, Options::default(), None)
+            .is_err_and(|refusal| refusal.reason.contains("time"))
+    );
 }
 
 #[test]
@@ -283,7 +290,7 @@ fn an_empty_file_and_one_compressed_once_more_are_refused_whole() {
     let packed = packed.finish().unwrap();
     for (key, content, reason) in [
         (KEY.to_owned(), Vec::new(), "does not begin and end as Parquet"),
-        (format!("{KEY}.gz"), packed, "a compressed Parquet file is not read"),
+        (format!("{KEY}.gz"), packed, "it is a Parquet file (compressed once more"),
     ] {
         let world = world();
         world.write(&key, &content);
@@ -295,6 +302,6 @@ fn an_empty_file_and_one_compressed_once_more_are_refused_whole() {
         assert_eq!(output.status.code(), Some(65), "{key}");
         assert_eq!(output.stdout, b"");
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(reason) && !said.contains("PAR1"), "{said}");
+        assert!(said.contains(reason) && !said.contains("PAR1\u{15}"), "{said}");
     }
 }

@@ -17,6 +17,7 @@ mod deploy;
 mod directory;
 mod emulators;
 mod encodings;
+mod enveloped;
 mod events;
 mod fairness;
 mod file_rotation;

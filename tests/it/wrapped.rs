@@ -178,5 +178,18 @@ fn what_is_no_record_of_databricks_is_refused() {
     ] {
         assert!(read("databricks", line.as_bytes()).records[0].is_err(), "{line}");
     }
-    assert_eq!(event("databricks", r#"{"timestamp":1747037350}"#)["time"], 1_747_037_350_000_i64);
+    for (family, line) in [
+        // CloudTrail's.
+        (
+            "databricks",
+            r#"{"eventVersion":"1.08","userIdentity":{"type":"IAMUser","userName":"x"},"eventTime":"2024-01-15T08:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject"}"#,
+        ),
+        // Of a Delta log.
+        ("databricks", r#"{"commitInfo":{"timestamp":1747037350123,"operation":"WRITE"}}"#),
+        ("databricks", r#"{"add":{"path":"part-0.parquet","size":1,"modificationTime":1747037350123}}"#),
+    ] {
+        assert!(read(family, line.as_bytes()).records[0].is_err(), "{family}: {line}");
+    }
+    let some = event("databricks", r#"{"timestamp":1747037350,"userIdentity":{"email":"a@b.c"}}"#);
+    assert_eq!((&some["time"], &some["actor"]["user"]["name"]), (&json!(1_747_037_350_000_i64), &json!("a@b.c")));
 }

@@ -43,6 +43,12 @@ pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
     if ended.is_complete && ended.progress.content_records == 0 && ended.content_bytes > 0 {
         report_no_record(job, ended);
     }
+    if ended.marks_bytes > 0 {
+        let bytes = ended.marks_bytes;
+        limited!(
+            reporter, WARN, feed, "null bytes or byte order marks before lines were passed over", %feed, %object, bytes
+        );
+    }
     if ended.has_trailing_garbage {
         limited!(reporter, WARN, feed, "bytes behind the compressed content were left out", %feed, %object);
     }

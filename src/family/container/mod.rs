@@ -3,6 +3,8 @@
 //! Docker writes `{"log":"<line>\n","stream":"stdout","time":"..."}`, the runtimes of Kubernetes (CRI)
 //! `<time> stdout F <line>`. Both cut long lines in pieces.
 
+mod head;
+
 mod redact;
 
 mod runtime;
@@ -52,6 +54,8 @@ pub(super) struct Inside<'a> {
     pub(super) around: Members<'a>,
     /// When the runtime read the line.
     pub(super) time: Option<Text<'a>>,
+    /// The record was taken out of an object of a shipper's. Whoever writes a line of log may write such an object.
+    is_enveloped: bool,
     /// What stood around may hold a record as well.
     is_asked_around: bool,
 }
@@ -62,25 +66,25 @@ pub(super) struct Inside<'a> {
 /// What the line is instead, where that can be told already: a piece, or pieces that the last is none of.
 pub(super) fn line<'a>(
     lines: &'a [u8],
-    around: &mut Around,
-    sought: &Sought,
+    around: &mut Around<'_>,
+    sought: &Sought<'_>,
     stands_alone: StandsAlone,
 ) -> Result<Line<'a>, LineRole> {
-    let Some(first) = Runtime::of(first_line(lines)) else {
+    let Some(first) = Runtime::of(first_line(lines), sought) else {
         let is_open = around.on(Stream::Only);
         return Ok(opened(Cow::Borrowed(lines), is_open, sought));
     };
     let is_open = around.on(first.stream());
-    let joined = Joined::of(lines, first);
+    let joined = Joined::of(lines, first, sought);
     if joined.is_partial && around.asked() == Asked::Line {
         return Err(LineRole::Piece);
     }
     let line = opened(joined.bytes, is_open, sought);
     let last = last_line(lines);
     if around.asked() == Asked::Joined
-        && let Some(last) = Runtime::of(last)
+        && let Some(last) = Runtime::of(last, sought)
     {
-        let last = opened(Joined::of(b"", last).bytes, is_open, sought);
+        let last = opened(Joined::of(b"", last, sought).bytes, is_open, sought);
         // Pieces without a byte take nothing from it.
         if last.is_accepted && last.inside != line.inside && stands_alone(&last.inside, &line.inside) {
             return Err(LineRole::Anew);
@@ -98,16 +102,16 @@ pub(super) struct Whole {
 
 /// The lines of a record as the runtime would have written them, were they short enough; nothing where it is one line, or has
 /// nothing of a runtime around it.
-pub(super) fn in_one(record: &[u8]) -> Option<Whole> {
+pub(super) fn in_one(record: &[u8], sought: &Sought<'_>) -> Option<Whole> {
     memchr::memchr(b'\n', record)?;
-    let first = Runtime::of(first_line(record))?;
-    let joined = Joined::of(record, first);
+    let first = Runtime::of(first_line(record), sought)?;
+    let joined = Joined::of(record, first, sought);
     // Without its rest it is refused.
     (!joined.is_partial).then(|| Whole { bytes: first.written(&joined.bytes), is_mixed: joined.is_mixed })
 }
 
-fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought) -> Line<'a> {
-    if (sought.accept)(&line) {
+fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought<'_>) -> Line<'a> {
+    if sought.accepts(&line) {
         return Line { inside: line, is_accepted: true, is_open };
     }
     match envelope::line(&line, sought) {
@@ -120,21 +124,22 @@ fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought) -> Line<'a> {
 ///
 /// # Errors
 /// When the runtime cut a line and its rest is not there, and when the line holds several records.
-pub(super) fn unwrap<'a>(record: &Record<'a>, sought: &Sought) -> Result<Inside<'a>, Refusal> {
-    let mut inside = match Runtime::of(first_line(record.bytes)) {
-        Some(first) => Inside::of(record.bytes, first)?,
+pub(super) fn unwrap<'a>(record: &Record<'a>, sought: &Sought<'_>) -> Result<Inside<'a>, Refusal> {
+    let mut inside = match Runtime::of(first_line(record.bytes), sought) {
+        Some(first) => Inside::of(record.bytes, first, sought)?,
         None => Inside::bare(record),
     };
     if inside.is_asked_around {
         split::asked_around(record.bytes, sought)?;
     }
     inside.text = inside.offset.and_then(|offset| record.text?.get(offset..));
-    inside.is_accepted = (sought.accept)(&inside.bytes);
+    inside.is_accepted = sought.accepts(&inside.bytes);
     if !inside.is_accepted
         && let Some(opened) = split::alone(&inside.bytes, sought)?
     {
         inside.around.extend(opened.around);
         inside.is_accepted = true;
+        inside.is_enveloped = true;
         (inside.bytes, inside.text, inside.offset) = (Cow::Owned(opened.line.into_bytes()), None, None);
     }
     Ok(inside)
@@ -146,11 +151,16 @@ impl<'a> Inside<'a> {
         Self { bytes: Cow::Borrowed(record.bytes), text: record.text, offset: Some(0), ..Self::default() }
     }
 
-    fn of(record: &'a [u8], first: Runtime<'a>) -> Result<Self, Refusal> {
-        let joined = Joined::of(record, first);
+    fn of(record: &'a [u8], first: Runtime<'a>, sought: &Sought<'_>) -> Result<Self, Refusal> {
+        let joined = Joined::of(record, first, sought);
         if joined.is_partial {
             return Err(cut());
         }
+        let is_enveloped = match first {
+            Runtime::Cri(_) => false,
+            Runtime::Docker(docker) => !docker.is_plain,
+            Runtime::Head(_) => true,
+        };
         let is_asked_around = matches!(first, Runtime::Docker(docker) if docker.may_hold_records && joined.is_single);
         let (around, time) = match first {
             Runtime::Cri(cri) => {
@@ -159,13 +169,31 @@ impl<'a> Inside<'a> {
                 (Members::from(around), Some(Text::from(cri.time)))
             }
             Runtime::Docker(docker) => docker.around(),
+            Runtime::Head(head) => {
+                let around = vec![(Text::from("head"), Value::Text(Text::from(head.text.trim_end())))];
+                (around, head.time.map(Text::from))
+            }
         };
         let offset = match &joined.bytes {
             Cow::Borrowed(bytes) => Some(record.len() - bytes.len()),
             Cow::Owned(_) => None,
         };
         let around = vec![(Text::from("container"), Value::Object(around))];
-        Ok(Self { bytes: joined.bytes, text: None, is_accepted: false, offset, around, time, is_asked_around })
+        Ok(Self {
+            bytes: joined.bytes,
+            text: None,
+            is_accepted: false,
+            offset,
+            around,
+            time,
+            is_enveloped,
+            is_asked_around,
+        })
+    }
+
+    /// What is to be known of how the record came.
+    pub(super) fn label(&self) -> Option<&'static str> {
+        self.is_enveloped.then_some("enveloped")
     }
 
     /// The line, or lines, as the product wrote them.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::event::{Fault, Json, Reader, Text, unescape};
 use crate::family::container::cut;
 use crate::family::container::runtime::{Joined, Runtime, first_line};
-use crate::family::envelope::{self, Sought, Values, is_shipped, with_whole_pairs, without_line_end};
+use crate::family::envelope::{self, Sought, Values, with_whole_pairs, without_line_end};
 use crate::family::redaction::{Action, Edit, MASKED, Redaction, Rest, applied, matching, offset_in};
 use crate::family::refusal::Refusal;
 
@@ -26,20 +26,20 @@ const BETWEEN_MAX: usize = 16;
 /// When the line cannot be redacted, or would be no record any more.
 pub(in crate::family) fn redacted(
     record: &[u8],
-    sought: &Sought,
+    sought: &Sought<'_>,
     redaction: &Redaction,
     redact: RedactLine<'_>,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let redactor = Redactor { sought, redaction, redact };
-    let Some(first) = Runtime::of(first_line(record)) else { return redactor.line(record) };
-    let joined = Joined::of(record, first);
+    let Some(first) = Runtime::of(first_line(record), sought) else { return redactor.line(record) };
+    let joined = Joined::of(record, first, sought);
     if joined.is_partial {
         return Err(cut());
     }
     let line = redactor.line(&joined.bytes)?;
     let redacted = line.as_deref().unwrap_or(&joined.bytes);
     let around = match first {
-        Runtime::Cri(_) => Vec::new(),
+        Runtime::Cri(_) | Runtime::Head(_) => Vec::new(),
         Runtime::Docker(docker) => redactor.around(docker.text, Some(docker.log_at()))?,
     };
     if line.is_none() && !joined.is_mixed && around.is_empty() {
@@ -54,7 +54,7 @@ pub(in crate::family) fn redacted(
 /// When it is no UTF-8 or no JSON, so that nobody can say what is in it.
 pub(in crate::family) fn redacted_json(
     bytes: &[u8],
-    sought: &Sought,
+    sought: &Sought<'_>,
     redaction: &Redaction,
 ) -> Result<Option<Vec<u8>>, Refusal> {
     let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
@@ -70,7 +70,7 @@ pub(in crate::family) fn redacted_json(
 /// When such a record cannot be redacted.
 pub(in crate::family) fn copies(
     text: &str,
-    sought: &Sought,
+    sought: &Sought<'_>,
     redact: RedactLine<'_>,
     edits: &mut Vec<Edit>,
 ) -> Result<(), Refusal> {
@@ -104,7 +104,7 @@ fn strings<'t>(reader: &mut Reader<'t>, visit: &mut dyn FnMut(&'t str)) -> Resul
 }
 
 /// A string's record, redacted, as the inside of a string; nothing where it is no record, or none that is concerned.
-fn redacted_string(inside: &str, sought: &Sought, redact: RedactLine<'_>) -> Result<Option<String>, Refusal> {
+fn redacted_string(inside: &str, sought: &Sought<'_>, redact: RedactLine<'_>) -> Result<Option<String>, Refusal> {
     let plain = unescape(inside);
     let line = without_line_end(&plain);
     if !sought.accepts(line) {
@@ -120,7 +120,7 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 struct Redactor<'f> {
-    sought: &'f Sought,
+    sought: &'f Sought<'f>,
     redaction: &'f Redaction,
     redact: RedactLine<'f>,
 }
@@ -128,7 +128,7 @@ struct Redactor<'f> {
 impl Redactor<'_> {
     /// The same of what the runtime was given.
     fn line(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        if (self.sought.accept)(bytes) {
+        if self.sought.accepts(bytes) {
             return (self.redact)(bytes);
         }
         if envelope::line(bytes, self.sought).is_none() {
@@ -184,6 +184,18 @@ impl Redactor<'_> {
             (value, _) => walk.value(value, &[]).map_err(refusal)?,
         }
         walk.refused.map_or(Ok(walk.edits), Err)
+    }
+
+    /// Whether a value is, or holds, a record.
+    fn holds_records(&self, value: Json<'_>) -> bool {
+        match value {
+            Json::String(inside) => self.is_record(inside),
+            Json::Object(whole) => {
+                self.sought.accepts(whole) || envelope::line(whole.as_bytes(), self.sought).is_some()
+            }
+            Json::Array(whole) => envelope::line(whole.as_bytes(), self.sought).is_some(),
+            _ => false,
+        }
     }
 
     fn is_record(&self, inside: &str) -> bool {
@@ -248,7 +260,8 @@ impl<'w> Walk<'w, '_> {
                         self.edit(inside, MASKED.to_owned());
                     }
                     Ok(None) => {}
-                    Err(refusal) => self.refused = Some(refusal),
+                    // It may be the beginning of one that stands whole beside it.
+                    Err(_) => self.edit(inside, MASKED.to_owned()),
                 }
                 Ok(())
             }
@@ -277,7 +290,7 @@ impl<'w> Walk<'w, '_> {
             match action {
                 _ if !is_asked(value) => Ok(()),
                 // A line stands there, or several.
-                Some(_) if is_shipped(&key) => self.value(value, &[]),
+                Some(_) if self.redactor.holds_records(value) => self.value(value, &[]),
                 Some(action) => {
                     self.replace(begin + from..begin + reader.at(), value, action);
                     Ok(())

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use crate::event::{Copies, Fields, Json, Members, Reader, Text};
-use crate::family::envelope;
+use crate::family::container::head::Head;
+use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Edit, applied, offset_in};
 use crate::records::Stream;
 
@@ -24,17 +25,21 @@ static LOG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log\""))
 pub(super) enum Runtime<'a> {
     Cri(Cri<'a>),
     Docker(Docker<'a>),
+    /// No runtime's, but something that carries lines.
+    Head(Head<'a>),
 }
 
 impl<'a> Runtime<'a> {
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
-        Cri::of(line).map(Self::Cri).or_else(|| Docker::of(line).map(Self::Docker))
+    pub(super) fn of(line: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
+        let docker = || Docker::of(line, sought).map(Self::Docker);
+        Cri::of(line).map(Self::Cri).or_else(docker).or_else(|| Head::of(line, sought).map(Self::Head))
     }
 
     pub(super) fn stream(&self) -> Stream {
         match self {
             Self::Cri(cri) => stream(cri.tag),
             Self::Docker(docker) => docker.stream,
+            Self::Head(_) => Stream::Only,
         }
     }
 
@@ -56,6 +61,7 @@ impl<'a> Runtime<'a> {
                 around.push(Edit { at: at..at + docker.log.len(), replacement: inside });
                 applied(docker.text, &around).into_bytes()
             }
+            Self::Head(head) => [head.text.as_bytes(), line].concat(),
         }
     }
 
@@ -64,6 +70,7 @@ impl<'a> Runtime<'a> {
         match self {
             Self::Cri(cri) => cri.time.len() + cri.tag.len(),
             Self::Docker(docker) => docker.text.len() - docker.log.len(),
+            Self::Head(head) => head.text.len(),
         }
     }
 
@@ -75,6 +82,7 @@ impl<'a> Runtime<'a> {
                 let (piece, is_partial) = docker.piece();
                 (Cow::Owned(piece), is_partial)
             }
+            Self::Head(head) => (Cow::Borrowed(head.line), false),
         }
     }
 }
@@ -100,7 +108,7 @@ pub(super) struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     /// `first` is the first of the lines.
-    pub(super) fn of(lines: &'a [u8], first: Runtime<'a>) -> Self {
+    pub(super) fn of(lines: &'a [u8], first: Runtime<'a>, sought: &Sought<'_>) -> Self {
         let (piece, mut is_partial) = first.piece();
         if memchr::memchr(b'\n', lines).is_none() {
             return Self { bytes: piece, is_partial, is_mixed: false, is_single: true };
@@ -109,7 +117,7 @@ impl<'a> Joined<'a> {
         bytes.extend_from_slice(&piece);
         let mut is_mixed = false;
         for line in physical(lines).skip(1) {
-            let (piece, partial) = match Runtime::of(line) {
+            let (piece, partial) = match Runtime::of(line, sought) {
                 Some(runtime) if runtime.stream() == first.stream() => runtime.piece(),
                 None if first.stream() == Stream::Only => (Cow::Borrowed(line), false),
                 _ => {
@@ -195,21 +203,25 @@ pub(super) struct Docker<'a> {
     pub(super) text: &'a str,
     /// Another of its members than the line may be, or hold, a record.
     pub(super) may_hold_records: bool,
+    /// It has no member that only shippers write.
+    pub(super) is_plain: bool,
 }
 
 impl<'a> Docker<'a> {
-    pub(super) fn of(line: &'a [u8]) -> Option<Self> {
+    pub(super) fn of(line: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
         if line.first() != Some(&b'{') || LOG.find(line).is_none() {
             return None;
         }
         let text = std::str::from_utf8(line).ok()?;
         let (mut log, mut is_runtime, mut stream_of) = (None, true, Stream::Only);
         let mut may_hold_records = false;
+        let mut is_plain = true;
         let mut members = 0;
         let mut reader = Reader::new(text);
         let read = reader.object(|reader, key| {
             let value = reader.value()?;
             members += 1;
+            is_plain &= matches!(&*key, "log" | "stream" | "time" | "attrs");
             match (&*key, value) {
                 ("log", Json::String(inside)) => log = Some(inside),
                 ("stream", Json::String(name)) => stream_of = stream(name),
@@ -224,12 +236,9 @@ impl<'a> Docker<'a> {
             Ok(())
         });
         read.and_then(|()| reader.end()).ok()?;
-        log.filter(|_| is_runtime && members <= FIELDS_MAX).map(|log| Self {
-            log,
-            stream: stream_of,
-            text,
-            may_hold_records,
-        })
+        // A product's own line may have a member of that name, too, which no runtime has written.
+        let is_runtime = is_runtime && members <= FIELDS_MAX && (stream_of != Stream::Only || !sought.is_own(line));
+        log.filter(|_| is_runtime).map(|log| Self { log, stream: stream_of, text, may_hold_records, is_plain })
     }
 
     /// Where in the object the text of the line begins.

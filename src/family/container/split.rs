@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::event::{Fault, Json, Reader, Text, unescape};
+use crate::family::container::is_object;
 use crate::family::container::runtime::{Docker, Joined, Runtime, first_line};
 use crate::family::envelope::{
-    DEPTH_MAX, LIST, Opened, Piece, Sought, Values, escaped, is_shipped, may_begin, opened, with_whole_pairs,
-    without_line_end,
+    Opened, Piece, Sought, Values, Way, escaped, may_begin, opened, uncut, with_whole_pairs, without_line_end,
 };
 use crate::family::refusal::Refusal;
 
@@ -31,20 +31,24 @@ pub(in crate::family) enum Trust {
 ///
 /// # Errors
 /// When something that is no JSON follows an object on its line, so that nobody can say what is in it.
-pub(in crate::family) fn parts(record: &[u8], sought: &Sought, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
+pub(in crate::family) fn parts(
+    record: &[u8],
+    sought: &Sought<'_>,
+    trust: Trust,
+) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     let split = Split { sought, trust };
-    let first = Runtime::of(first_line(record));
+    let first = Runtime::of(first_line(record), sought);
     let is_one_line = memchr::memchr(b'\n', record).is_none();
     match first {
-        None if trust == Trust::Records && (sought.accept)(record) => Ok(None),
+        None if trust == Trust::Records && sought.accepts(record) => Ok(None),
         None => Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect())),
         // Its other members are asked as well.
         Some(Runtime::Docker(_)) if is_one_line => {
             Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect()))
         }
         Some(first) => {
-            let joined = Joined::of(record, first);
-            if joined.is_partial || trust == Trust::Records && (sought.accept)(&joined.bytes) {
+            let joined = Joined::of(record, first, sought);
+            if joined.is_partial || trust == Trust::Records && sought.accepts(&joined.bytes) {
                 return Ok(None);
             }
             let Some(parts) = split.line(&joined.bytes)? else { return Ok(None) };
@@ -62,7 +66,7 @@ pub(in crate::family) fn parts(record: &[u8], sought: &Sought, trust: Trust) -> 
 ///
 /// # Errors
 /// When it holds several, or when something that is no JSON follows an object on its line.
-pub(super) fn alone<'a>(line: &[u8], sought: &Sought) -> Result<Option<Opened<'a>>, Refusal> {
+pub(super) fn alone<'a>(line: &[u8], sought: &Sought<'_>) -> Result<Option<Opened<'a>>, Refusal> {
     if !may_begin(line) {
         return Ok(None);
     }
@@ -79,7 +83,7 @@ pub(super) fn alone<'a>(line: &[u8], sought: &Sought) -> Result<Option<Opened<'a
 ///
 /// # Errors
 /// As [`alone`].
-pub(super) fn asked_around(line: &[u8], sought: &Sought) -> Result<(), Refusal> {
+pub(super) fn asked_around(line: &[u8], sought: &Sought<'_>) -> Result<(), Refusal> {
     match (Split { sought, trust: Trust::Records }).line(line)? {
         Some(_) => Err(several()),
         None => Ok(()),
@@ -91,7 +95,7 @@ fn several() -> Refusal {
 }
 
 struct Split<'s> {
-    sought: &'s Sought,
+    sought: &'s Sought<'s>,
     trust: Trust,
 }
 
@@ -172,26 +176,30 @@ impl Split<'_> {
     }
 
     fn piece<'t>(&self, piece: &Piece<'t>) -> Vec<Found<'t>> {
-        let docker = Docker::of(piece.text.as_bytes()).is_some();
+        let docker = Docker::of(piece.text.as_bytes(), self.sought).is_some();
         match piece.value {
             _ if !docker && self.sought.accepts(piece.text) => vec![Found::of_object(piece.text, true)],
-            Json::Array(whole) => self.elements(LIST, whole, DEPTH_MAX),
-            Json::Object(whole) => {
-                let found = self.members(whole, DEPTH_MAX, docker.then_some(LOG));
-                if !found.is_empty() && (self.sought.is_own)(whole.as_bytes()) { Vec::new() } else { found }
-            }
+            Json::Array(whole) => self.elements(whole, Way::TOP),
+            Json::Object(whole) if docker => self.members(whole, Way::TOP, Some(LOG)),
+            Json::Object(whole) => self.product_free(whole, Way::TOP),
             _ => Vec::new(),
         }
     }
 
-    /// `name` is what the value is called, or the list that it is in; `raw` is the value as it stands.
-    fn value<'t>(&self, name: &str, value: Json<'t>, raw: &'t str, depth: u8) -> Vec<Found<'t>> {
+    /// The records of an object, unless it is the product's own line.
+    fn product_free<'t>(&self, whole: &'t str, way: Way) -> Vec<Found<'t>> {
+        let found = self.members(whole, way, None);
+        if !found.is_empty() && self.sought.is_own(whole) { Vec::new() } else { found }
+    }
+
+    /// `raw` is the value as it stands, where a line may stand.
+    fn value<'t>(&self, value: Json<'t>, raw: &'t str, way: Way) -> Vec<Found<'t>> {
         match value {
             Json::String(inside) => self.string(inside, raw),
-            Json::Object(whole) if self.sought.accepts(whole) => vec![Found::of_object(whole, !is_shipped(name))],
-            Json::Object(whole) => self.members(whole, depth, None),
+            Json::Object(whole) if self.sought.accepts(whole) => vec![Found::of_object(whole, false)],
+            Json::Object(whole) => self.product_free(whole, way),
             Json::Array(whole) => {
-                let mut found = self.elements(name, whole, depth);
+                let mut found = self.elements(whole, way);
                 for found in found.iter_mut().filter(|found| !found.is_bare) {
                     found.value = Cow::Owned(format!("[{}]", found.value));
                 }
@@ -217,7 +225,7 @@ impl Split<'_> {
         let found = self.string(inside, raw);
         let plain = unescape(inside);
         let line = without_line_end(&plain);
-        if !found.is_empty() || (self.sought.is_own)(line.as_bytes()) {
+        if !found.is_empty() || self.sought.is_own(line) {
             return found;
         }
         let several = self.text(line);
@@ -244,26 +252,26 @@ impl Split<'_> {
         found.into_iter().map(of_text).collect()
     }
 
-    fn elements<'t>(&self, name: &str, whole: &'t str, depth: u8) -> Vec<Found<'t>> {
-        let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
+    fn elements<'t>(&self, whole: &'t str, way: Way) -> Vec<Found<'t>> {
+        let Some(way) = way.into_container() else { return Vec::new() };
         let mut found = Vec::new();
         let read = Reader::new(whole).array(|reader| {
             let (value, raw) = value_of(reader, whole)?;
-            found.extend(self.value(name, value, raw, depth));
+            found.extend(self.value(value, raw, way));
             Ok(())
         });
         if read.is_ok() { found } else { Vec::new() }
     }
 
     /// The records of an object, each in an object that holds it alone. `line` names the member whose text is a line.
-    fn members<'t>(&self, whole: &'t str, depth: u8, line: Option<&str>) -> Vec<Found<'t>> {
-        let Some(depth) = depth.checked_sub(1) else { return Vec::new() };
+    fn members<'t>(&self, whole: &'t str, way: Way, line: Option<&str>) -> Vec<Found<'t>> {
+        let Some(way) = way.into_container() else { return Vec::new() };
         let mut members = Vec::new();
         let read = Reader::new(whole).object(|reader, key| {
             let (value, raw) = value_of(reader, whole)?;
             let found = match value {
                 Json::String(inside) if line == Some(&*key) => self.logged(inside, raw),
-                value => self.value(&key, value, raw, depth),
+                value => way.to_member(&key, self.sought).map_or_else(Vec::new, |way| self.value(value, raw, way)),
             };
             let holds_records = !found.is_empty();
             members.push(Member { key, raw, found, holds_records });
@@ -324,6 +332,7 @@ fn keep_once(members: &mut [Member<'_>]) {
     if members.iter().filter(|member| member.holds_records).count() < 2 {
         return;
     }
+    without_cut(members);
     let has = |is_object: bool| members.iter().flat_map(|member| &member.found).any(|own| own.is_object == is_object);
     let is_mixed = has(true) && has(false);
     let mut before: HashSet<String> = HashSet::new();
@@ -332,6 +341,27 @@ fn keep_once(members: &mut [Member<'_>]) {
         let mut is_new = records.iter().map(|record| !before.contains(record));
         member.found.retain(|_| is_new.next().unwrap_or(true));
         before.extend(records);
+    }
+}
+
+/// Shippers keep a line beside its beginning, which is no record of its own (`short_message` of GELF).
+fn without_cut(members: &mut [Member<'_>]) {
+    let only = |member: &Member<'_>| match &member.found[..] {
+        [only] if !only.is_object => Some(uncut(&only.record).to_owned()),
+        _ => None,
+    };
+    let mut texts: Vec<String> = members.iter().filter_map(only).collect();
+    // What a text is the beginning of stands next to it.
+    texts.sort_unstable();
+    texts.dedup();
+    let has_whole = members.iter().flat_map(|member| &member.found).any(|found| is_object(found.record.as_bytes()));
+    for member in members {
+        let Some(text) = only(member) else { continue };
+        let next = texts.get(texts.partition_point(|other| *other <= text));
+        let is_damaged = text.starts_with('{') && !is_object(text.as_bytes());
+        if next.is_some_and(|next| next.starts_with(&text)) || is_damaged && has_whole {
+            member.found.clear();
+        }
     }
 }
 

@@ -29,11 +29,11 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-static SOUGHT: Sought = Sought::of(is_record);
+/// Every line of Databricks is a record.
+static SOUGHT: Sought<'static> = Sought::of(is_record, |_| false);
 
-/// What a record is told by: it names a service and an action, and says who acted how. Where it has but a time, it is one
-/// if nothing in it is.
-const OWN_NAMES: [&str; 4] = ["serviceName", "actionName", "userIdentity", "requestParams"];
+/// What a record is told by. One that has neither is seen to be one when it says who acted.
+const OWN_NAMES: [&str; 2] = ["serviceName", "actionName"];
 
 /// Mostly so much of a record tells what it is.
 const HEAD_BYTES: usize = 256;
@@ -53,12 +53,12 @@ fn is_record(bytes: &[u8]) -> bool {
 }
 
 /// The record without what stands around it.
-fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
+fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
     let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
     if is_record(record.bytes) {
         return Ok(Inside::bare(record));
     }
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     if inside.is_accepted {
         return Ok(inside);
     }
@@ -97,12 +97,13 @@ fn names_record(text: &str) -> bool {
     value(&mut Reader::new(&envelope::with_whole_pairs(text))).unwrap_or(true)
 }
 
-fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    let of_record = |bytes: &[u8]| container::redacted_json(bytes, &SOUGHT, redaction);
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    let of_record = |bytes: &[u8]| container::redacted_json(bytes, &sought, redaction);
     if is_record(record.bytes) {
         return of_record(record.bytes);
     }
-    container::redacted(record.bytes, &SOUGHT, redaction, &of_record)
+    container::redacted(record.bytes, &sought, redaction, &of_record)
 }
 
 const PRODUCT: Product = Product { name: "Databricks", vendor: "Databricks", log_name: "databricks.audit" };
@@ -116,7 +117,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     {
         return line.emit(context, &Inside::bare(record), emit);
     }
-    let inside = unwrap(record)?;
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
     match read(text) {
@@ -129,8 +130,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = unwrap(record)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = &*text;
     match read(text) {
@@ -214,8 +215,7 @@ fn read(text: &str) -> Result<Line<'_>, Fault> {
 impl<'a> Line<'a> {
     /// Whether it is seen to be a record, with nothing around it.
     fn is_record(&self) -> bool {
-        let is_named = self.service.is_some() || self.action.is_some();
-        is_named || !self.user.is_empty() || !self.params.is_empty()
+        self.service.is_some() || self.action.is_some()
     }
 
     /// Makes the line's event and hands it on.
@@ -241,6 +241,7 @@ impl<'a> Line<'a> {
             log_version: text_of(self.version),
             original_time: text_of(self.timestamp),
             time_inferred,
+            labels: inside.label().into_iter().collect(),
             ..Metadata::default()
         };
         let user = self.acting_user();

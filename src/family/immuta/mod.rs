@@ -36,7 +36,8 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-static SOUGHT: Sought = Sought::of(is_record);
+/// What a line of the product's own tells of is no record.
+static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
 
@@ -70,8 +71,9 @@ const USUAL_FIELDS: usize = 32;
 /// A whole record has at least so many of them.
 const AUDIT_MEMBERS_MIN: usize = 3;
 
-fn role(line: &[u8], around: &mut Around) -> LineRole {
-    match container::line(line, around, &SOUGHT, container::object_stands_alone) {
+fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
+    let sought = SOUGHT.with(around.members());
+    match container::line(line, around, &sought, container::object_stands_alone) {
         Ok(line) if line.is_accepted => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
@@ -92,6 +94,17 @@ fn is_record(bytes: &[u8]) -> bool {
     }
     let (peek, is_whole) = Peek::at(bytes, bytes);
     peek.decides || peek.is_audit(is_whole)
+}
+
+/// Whether an object is a line that Immuta writes, of whatever part of it: it has a level and a message.
+fn is_own(bytes: &[u8]) -> bool {
+    let (mut has_level, mut has_message) = (false, false);
+    container::peek(bytes, bytes, |key, value| {
+        has_level |= key == "level" && matches!(value, Json::String(_));
+        has_message |= key == "message" && matches!(value, Json::String(_));
+        has_level && has_message
+    });
+    has_level && has_message
 }
 
 /// A name in title case, `RecordType`, as records mostly have it. Nothing where it is not in title case.
@@ -149,8 +162,8 @@ impl Peek {
 }
 
 /// The record without what stands around it.
-fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     if !inside.is_accepted {
         // Of what is no JSON it is said where.
         Source::read(&envelope::with_whole_pairs(inside.text()?)).map_err(refusal)?;
@@ -160,7 +173,7 @@ fn unwrap<'a>(record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = unwrap(record)?;
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let line = Line { context, record, inside: &inside };
     match Source::read(&text) {
@@ -173,8 +186,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = unwrap(record)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = unwrap(context, record)?;
     let text = container::on_one_line(inside.text()?)?;
     let text = match Source::read(&text) {
         Err(Fault::HalfSurrogate(_)) => Cow::Owned(mend_surrogates(&text)),
@@ -193,10 +206,11 @@ fn redactable(path: &str, _: Action) -> Result<(), String> {
     Ok(())
 }
 
-fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| {
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    container::redacted(record.bytes, &sought, redaction, &|bytes| {
         let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
-        container::redacted_json(container::on_one_line(text)?.as_bytes(), &SOUGHT, redaction)
+        container::redacted_json(container::on_one_line(text)?.as_bytes(), &sought, redaction)
     })
 }
 
@@ -221,6 +235,7 @@ impl<'c> Line<'c> {
         let unknown = Activity::of(Class::ApiActivity, 0);
         let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
         event.metadata.time_inferred = time_inferred;
+        event.metadata.labels.extend(self.inside.label());
         let mut copies = Copies::default();
         let rows = self.context.rows;
         let message = source.top.get("message").and_then(Json::text);
@@ -244,7 +259,7 @@ impl<'c> Line<'c> {
     fn is_cut(&self, source: &Source<'_>) -> bool {
         let Some(unmasked) = self.record.unmasked else { return audit::is_cut(source) };
         let of_unmasked = || {
-            let inside = unwrap(&Record::new(self.record.ordinal, unmasked)).ok()?;
+            let inside = unwrap(self.context, &Record::new(self.record.ordinal, unmasked)).ok()?;
             let text = container::on_one_line(inside.text().ok()?).ok()?.into_owned();
             Some(audit::is_cut(&Source::read(&envelope::with_whole_pairs(&text)).ok()?))
         };
@@ -388,7 +403,8 @@ mod tests {
     use crate::event::{Encoded, Encoder, EncodingName, Options, Scope};
     use crate::family::encode_record;
     use crate::notification::ObjectId;
-    use crate::records::lines::{Item, Lines, Start};
+    use crate::records::block::Item;
+    use crate::records::lines::{Lines, Start};
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
 

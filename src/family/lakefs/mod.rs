@@ -43,13 +43,14 @@ pub(super) const FAMILY: Family = Family {
 };
 
 /// What a line of the server's own tells of is no record.
-static SOUGHT: Sought = Sought { accept: is_record, is_own };
+static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
 
-fn role(line: &[u8], around: &mut Around) -> LineRole {
-    match container::line(line, around, &SOUGHT, container::object_stands_alone) {
-        Ok(found) if found.is_accepted || is_remains(&found.inside) => LineRole::Record,
+fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
+    let sought = SOUGHT.with(around.members());
+    match container::line(line, around, &sought, container::object_stands_alone) {
+        Ok(found) if found.is_accepted || names_audit(&found.inside) => LineRole::Record,
         Ok(_) => LineRole::Other,
         Err(role) => role,
     }
@@ -101,12 +102,6 @@ static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"lo
 /// What each of lakeFS Cloud's records has.
 static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data_operation_id\""));
 
-/// Whether a line must be refused and not passed over: what begins as Parquet, but comes as lines since it was packed once
-/// more, and what holds a record's words without being one.
-fn is_remains(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PAR1") || names_audit(bytes)
-}
-
 /// Whether a line is one that a server writes, of whatever part of it.
 fn is_own(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
@@ -120,7 +115,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     {
         return line.emit(context, &Inside::bare(record), emit);
     }
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let text = json_of(&inside)?;
     let text = &*text;
     match read(text) {
@@ -134,8 +129,8 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let mut text = json_of(&inside)?;
     if let Err(Fault::HalfSurrogate(_)) = read(&text) {
         text = Cow::Owned(mend_surrogates(&text));
@@ -160,19 +155,24 @@ fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(),
 
 /// The line, if it is seen to be a record, of a server's or of lakeFS Cloud's.
 fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
-    // A row of Parquet need have no field at all.
-    let is_known = inside.is_accepted || line.is_cloud || !names_audit(inside.bytes());
-    if is_known { Ok(line) } else { Err(Refusal::new("what names a record is inside of an object that is none")) }
+    if inside.is_accepted || line.is_cloud {
+        return Ok(line);
+    }
+    Err(Refusal::new(match names_audit(inside.bytes()) {
+        true => "what names a record is inside of an object that is none",
+        false => "it has no field of an audit record",
+    }))
 }
 
-fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| {
+fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    container::redacted(record.bytes, &sought, redaction, &|bytes| {
         if !logrus::begins(bytes) {
-            return container::redacted_json(bytes, &SOUGHT, redaction);
+            return container::redacted_json(bytes, &sought, redaction);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
         // What is left of a line of text is JSON.
-        container::redacted_json(logrus::as_json(text)?.as_bytes(), &SOUGHT, redaction)
+        container::redacted_json(logrus::as_json(text)?.as_bytes(), &sought, redaction)
     })
 }
 
@@ -196,6 +196,7 @@ impl<'a> Line<'a> {
         let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), name, time_ms);
         self.metadata(&mut event.metadata, context);
         event.metadata.time_inferred = time_inferred;
+        event.metadata.labels.extend(inside.label());
         if !time_inferred {
             self.map(Name::Time);
         }
@@ -413,7 +414,6 @@ mod tests {
             (r#"{"log_audit":false}"#, LineRole::Other),
             (r#"{"msg":"\"log_audit\":true"}"#, LineRole::Other),
             (r#"{"data_operation_id":null}"#, LineRole::Record),
-            ("PAR1\u{15}\u{4}", LineRole::Record),
             (r#"junk {"log_audit":true}"#, LineRole::Record),
             (r#"{"message":"{\"log_audit\":true}"}"#, LineRole::Record),
             (r#"{"message":"\"log_audit\":true"}"#, LineRole::Other),

@@ -29,6 +29,8 @@ pub(super) struct Common<'c> {
     pub(super) context: &'c Context<'c>,
     pub(super) around: &'c Members<'c>,
     pub(super) runtime_time: Option<&'c Text<'c>>,
+    /// What is to be known of how the record came.
+    pub(super) label: Option<&'static str>,
     /// The record may be within a value of the one before it, so that whoever wrote that value wrote the record.
     pub(super) may_be_within: bool,
 }
@@ -79,6 +81,8 @@ pub(super) fn of_transaction<'a>(
         }
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
+        event.metadata.labels.extend(common.label);
+        event.metadata.labels.extend(common.label);
         // Of digits and letters only, in which nothing has to be escaped.
         event.metadata.original_time = Some(Text::Escaped(line.timestamp));
         event.metadata.original_uid = Some(Text::Escaped(line.tx_id));
@@ -143,6 +147,7 @@ pub(super) fn of_parts<'a>(
     let action = parts.map(names::OPERATION).unwrap_or(Text::word("unknown"));
     let mut event = blank(action, time_ms);
     event.metadata.time_inferred = time_inferred;
+    event.metadata.labels.extend(common.label);
     event.metadata.original_time = time.map(Text::Escaped).or_else(|| parts.map(names::AT_TIMESTAMP));
     let (tx, request) = (parts.map(names::TX_ID), parts.map(names::REQUEST_ID));
     event.metadata.correlation_uid = tx.clone().or_else(|| request.clone());

@@ -112,6 +112,16 @@ fn tells_audit(head: &[u8], line: &[u8]) -> bool {
     !is_other && (is_audit || has_component && has_other)
 }
 
+/// Whether it is a line that YDB writes, of whatever component.
+pub(super) fn is_own(bytes: &[u8]) -> bool {
+    let mut is_own = is_common_line(bytes);
+    container::peek(bytes, bytes, |key, value| {
+        is_own |= matches!((key, value), ("@log_type" | "component", Json::String(_)));
+        is_own
+    });
+    is_own
+}
+
 /// How many bytes the time at the beginning has, such as `2022-08-03T22:41:43.860439Z`.
 pub(super) fn time_length(bytes: &[u8]) -> Option<usize> {
     let (minute, rest) = bytes.split_first_chunk()?;

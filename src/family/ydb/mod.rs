@@ -38,7 +38,7 @@ use crate::family::{Context, Family, container};
 use crate::records::{Around, Framing, LineRole, Record};
 
 use events::Common;
-use form::{Form, form, is_common_line, is_record, shape, time_length};
+use form::{Form, form, is_common_line, is_own, is_record, shape, time_length};
 use schemeshard::{Prefix, Transaction};
 use stream::Parts;
 use words::Words;
@@ -56,10 +56,12 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-static SOUGHT: Sought = Sought::of(is_record);
+/// What a line of the product's own tells of is no record.
+static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
-fn role(line: &[u8], around: &mut Around) -> LineRole {
-    let line = match container::line(line, around, &SOUGHT, stands_alone) {
+fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
+    let sought = SOUGHT.with(around.members());
+    let line = match container::line(line, around, &sought, stands_alone) {
         Ok(line) => line,
         Err(role) => return role,
     };
@@ -105,13 +107,14 @@ fn stands_alone(last: &[u8], joined: &[u8]) -> bool {
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let text = &*line.text;
     let common = Common {
         context,
         around: &inside.around,
         runtime_time: inside.time.as_ref(),
+        label: inside.label(),
         may_be_within: record.may_be_within,
     };
     let (time, rest) = text.split_at(line.time);
@@ -185,8 +188,8 @@ impl<'a> Line<'a> {
     }
 }
 
-fn parsed(_: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
-    let inside = container::unwrap(record, &SOUGHT)?;
+fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal> {
+    let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     let line = Line::of(inside.bytes(), inside.text().ok(), inside.is_accepted)?;
     let (time, rest) = line.text.split_at(line.time);
     let words = Words::of(&line.text, line.is_bytes);
@@ -262,7 +265,8 @@ mod tests {
     use crate::event::{Encoded, Encoder, EncodingName, Options, Scope};
     use crate::family::encode_record;
     use crate::notification::ObjectId;
-    use crate::records::lines::{Item, Lines, Start};
+    use crate::records::block::Item;
+    use crate::records::lines::{Lines, Start};
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/ydb/common.log");
 

@@ -33,8 +33,13 @@ pub(super) fn redactable(path: &str, _: Action) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn redact(_: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {
-    container::redacted(record.bytes, &SOUGHT, redaction, &|bytes| redacted_line(bytes, redaction))
+pub(super) fn redact(
+    context: &Context<'_>,
+    record: &Record<'_>,
+    redaction: &Redaction,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let sought = SOUGHT.with(&context.settings.line_members);
+    container::redacted(record.bytes, &sought, redaction, &|bytes| redacted_line(bytes, redaction))
 }
 
 fn redacted_line(bytes: &[u8], redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal> {

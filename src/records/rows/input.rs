@@ -75,6 +75,8 @@ pub struct Limits {
     pub nested_json_bytes_max: usize,
     /// All text of the file, inflated.
     pub text_bytes_max: u64,
+    /// How often the file's size its rows may have as JSON, judged past the first 16 MiB.
+    pub ratio_max: u64,
 }
 
 impl Default for Limits {
@@ -91,6 +93,7 @@ impl Default for Limits {
             nested_values_max: 1 << 20,
             nested_json_bytes_max: 16 << 20,
             text_bytes_max: 16 << 30,
+            ratio_max: 1000,
         }
     }
 }
@@ -103,9 +106,9 @@ pub enum RowsError {
     Damaged { reason: String },
     #[error("the Parquet file is refused: {what} has more than {bytes_max} bytes")]
     TooLarge { what: &'static str, bytes_max: u64 },
-    /// The file was compressed once more as a whole, so that none of it can be read by range.
-    #[error("a compressed Parquet file is not read")]
-    Packed,
+    /// A few values that are repeated often.
+    #[error("the Parquet file is refused: its rows have more than {ratio_max} times its size")]
+    RatioTooHigh { ratio_max: u64 },
     /// The stored bytes could not be read; nothing is said about them.
     #[error("the stored bytes could not be read")]
     Source(#[source] io::Error),

@@ -47,6 +47,9 @@ const VALUES_AT_ONCE: u64 = 256 << 10;
 /// JSON written ahead of whoever reads it, about.
 const OUT_BYTES: usize = 64 << 10;
 
+/// The ratio is judged only past so many bytes of rows, as it is of other compressed content.
+const UNJUDGED_BYTES: u64 = 16 << 20;
+
 /// A longer text is written piece by piece.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -58,7 +61,7 @@ pub fn are_in(key: &str, beginning: &[u8]) -> bool {
 }
 
 /// Whether what begins so is a Parquet file.
-pub(crate) fn begins_as_file(beginning: &[u8]) -> bool {
+fn begins_as_file(beginning: &[u8]) -> bool {
     beginning.starts_with(MAGIC)
 }
 
@@ -175,10 +178,18 @@ impl<R: Ranges> Rows<R> {
     /// Decodes everything, and writes for nobody what could still fail while it is written.
     fn try_all(&mut self) -> Result<(), RowsError> {
         let mut scratch = Vec::new();
+        let mut tried_rows = 0;
         while self.next_rows()? {
             self.text_bytes += self.group.columns.iter().map(Column::text_bytes).sum::<u64>();
             if self.text_bytes > self.limits.text_bytes_max {
                 return Err(RowsError::TooLarge { what: "its text", bytes_max: self.limits.text_bytes_max });
+            }
+            // Each row has at least two brackets and a line end.
+            tried_rows += self.rows_at_hand;
+            let bytes = self.text_bytes.saturating_add(tried_rows * 3);
+            let ratio_max = self.limits.ratio_max;
+            if bytes > UNJUDGED_BYTES && bytes > self.ranges.size_bytes().saturating_mul(ratio_max) {
+                return Err(RowsError::RatioTooHigh { ratio_max });
             }
             if self.footer.shape.is_nested {
                 for _ in 0..self.rows_at_hand {
@@ -789,7 +800,10 @@ mod tests {
                 .set_column_encoding("data_text".into(), Encoding::DELTA_BYTE_ARRAY)
                 .set_write_batch_size(1),
         ] {
-            let mut reading = Rows::open(written(&rows, properties), Limits::default()).unwrap();
+            let file = written(&rows, properties);
+            let refused = Rows::open(file.clone(), Limits::default());
+            assert!(matches!(refused, Err(RowsError::RatioTooHigh { ratio_max: 1000 })));
+            let mut reading = Rows::open(file, Limits { ratio_max: u64::MAX, ..Limits::default() }).unwrap();
             let mut begun = vec![0; 3 << 20];
             reading.read_exact(&mut begun).unwrap();
             assert!(begun.starts_with(b"{\"data_text\":\"xxx"));

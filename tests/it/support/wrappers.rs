@@ -92,8 +92,11 @@ pub fn lines_of(records: &[String]) -> Vec<(&'static str, String)> {
     let texts: Vec<Value> =
         records.iter().map(|record| json!({"date": 1.5, "log": format!("{record}\n"), "stream": "stdout"})).collect();
     let side_by_side = |texts: &[Value]| texts.iter().map(Value::to_string).collect::<Vec<_>>();
-    let members: serde_json::Map<String, Value> =
-        records.iter().enumerate().map(|(number, record)| (format!("m{number}"), json!(record))).collect();
+    let members: serde_json::Map<String, Value> = ["body", "event", "message"]
+        .iter()
+        .zip(records)
+        .map(|(name, record)| ((*name).to_owned(), json!(record)))
+        .collect();
     let mut lines = vec![
         ("objects", side_by_side(&texts).concat()),
         ("objects and spaces", side_by_side(&texts).join(" ")),
@@ -103,7 +106,7 @@ pub fn lines_of(records: &[String]) -> Vec<(&'static str, String)> {
         ("subscription", json!({"owner": "1", "logGroup": "g", "logEvents": texts}).to_string()),
         ("members", Value::Object(members.clone()).to_string()),
         ("messages", json!({"host": "h", "messages": records}).to_string()),
-        ("log and another", json!({"log": records[0], "stream": "stdout", "rest": &records[1..]}).to_string()),
+        ("log and another", json!({"log": records[0], "stream": "stdout", "messages": &records[1..]}).to_string()),
         (
             "log of a log",
             json!({"log": json!({"message": records}).to_string() + "\n", "stream": "stdout"}).to_string(),
