@@ -537,6 +537,8 @@ mod tests {
         assert_eq!(refused(&line("-", "-", "-", "\0")), "the line holds a NUL byte");
         assert_eq!(refused(&line("\"url\"", "-", "-", "-")), "the request names no method");
         assert_eq!(refused(&line("-", "-", "-", "a b c")), "the fields after the key are none of an access log");
+        let doubled = line("-", "-", "\"a\"", &format!("{TAIL_2019} - Yes new  field"));
+        assert_eq!(refused(&doubled), "the fields after the key are none of an access log");
         let quotes = "\" ".repeat(QUOTES_MAX + 1);
         assert_eq!(refused(&line("-", "-", &quotes, "-")), "the line has more quotes than S3 takes");
     }
