@@ -3,7 +3,8 @@
 use std::io::{self, Read};
 
 use crate::records::block::Block;
-use crate::records::pass::{BYTE_ORDER_MARK, Buffered, Ended, Pass, Skipped, Span, marks};
+use crate::records::marks::{BYTE_ORDER_MARK, marks};
+use crate::records::pass::{Buffered, Ended, Pass, Skipped, Span};
 use crate::records::{Role, STREAMS};
 use crate::room::{Room, Taken};
 

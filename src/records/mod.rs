@@ -4,6 +4,8 @@ pub(crate) mod escaped;
 
 pub(crate) mod elements;
 
+mod marks;
+
 pub(crate) mod pass;
 
 pub(crate) mod block;

@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::records::marks::marks;
 use crate::records::{Around, Asked, LineRole, Role, STREAMS, Stream};
 
 /// Where a line is that is longer than allowed, and what it hashes to.
@@ -335,25 +336,6 @@ impl<'a> Pass<'a> {
         self.settle();
     }
 }
-
-/// How many bytes at the beginning of a line are null bytes and byte order marks, with the blanks between them.
-pub(super) fn marks(line: &[u8]) -> usize {
-    let (mut at, mut length) = (0, 0);
-    loop {
-        at += match &line[at..] {
-            [0, ..] => 1,
-            [0xef, 0xbb, 0xbf, ..] => BYTE_ORDER_MARK.len(),
-            [b' ' | b'\t', ..] => {
-                at += 1;
-                continue;
-            }
-            _ => return length,
-        };
-        length = at;
-    }
-}
-
-pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A record without the blanks around it: they make no other record of it. One behind a colon may be all that a label says.
 fn span(content: &[u8], record: Stretch, next: usize, ended: Ended) -> Span {

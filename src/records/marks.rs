@@ -1,0 +1,20 @@
+//! What stands before a line's text and is none of it.
+
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How many bytes at the beginning of a line are null bytes and byte order marks, with the blanks between them.
+pub(super) fn marks(line: &[u8]) -> usize {
+    let (mut at, mut length) = (0, 0);
+    loop {
+        at += match &line[at..] {
+            [0, ..] => 1,
+            [0xef, 0xbb, 0xbf, ..] => BYTE_ORDER_MARK.len(),
+            [b' ' | b'\t', ..] => {
+                at += 1;
+                continue;
+            }
+            _ => return length,
+        };
+        length = at;
+    }
+}
