@@ -72,7 +72,7 @@ pub struct Inflate<R: Read> {
 }
 
 enum Layers<R: Read> {
-    One(Layer<R>),
+    One(Box<Layer<R>>),
     /// The outer one is inside.
     Two(Box<Layer<Layer<R>>>),
     Ended,
@@ -82,7 +82,7 @@ impl<R: Read> Inflate<R> {
     /// Reads nothing yet.
     pub fn new(source: R, limits: InflateLimits) -> Self {
         Self {
-            layers: Layers::One(Layer::new(source, limits, OUTER_BYTES_MAX)),
+            layers: Layers::One(Box::new(Layer::new(source, limits, OUTER_BYTES_MAX))),
             limits,
             room: Room::default(),
             beginning: Vec::new(),
@@ -96,7 +96,7 @@ impl<R: Read> Inflate<R> {
     /// Windows wait for memory of this room.
     pub fn in_room(self, room: Room) -> Self {
         let layers = match self.layers {
-            Layers::One(layer) => Layers::One(layer.in_room(room.clone())),
+            Layers::One(layer) => Layers::One(Box::new(layer.in_room(room.clone()))),
             layers => layers,
         };
         Self { layers, room, ..self }
@@ -148,7 +148,7 @@ impl<R: Read> Inflate<R> {
             && layer.begin()? != Compression::None
             && let Layers::One(outer) = std::mem::replace(&mut self.layers, Layers::Ended)
         {
-            let inner = Layer::new(outer, self.limits, INNER_BYTES_MAX).in_room(self.room.clone());
+            let inner = Layer::new(*outer, self.limits, INNER_BYTES_MAX).in_room(self.room.clone());
             self.layers = Layers::Two(Box::new(inner));
         }
         let mut room = [0; BEGINNING_BYTES];

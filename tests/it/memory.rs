@@ -35,7 +35,7 @@ fn a_large_object_does_not_have_to_fit_into_memory() {
 
 #[test]
 fn objects_that_ask_for_more_memory_than_there_is_take_turns() {
-    let limits = "memory_bytes = 97000000\nline_bytes_max = 4000000\nobjects_at_once = 8\nbatch_bytes = 1000000\n";
+    let limits = "memory_bytes = 109000000\nline_bytes_max = 4000000\nobjects_at_once = 8\nbatch_bytes = 1000000\n";
     let world = World::fed_by_directory().with_limits(limits);
     // There is memory for the long lines of four of them.
     let long = format!("\"requestParams\":{{\"text\":\"{}\",", "x".repeat(3_900_000));
