@@ -367,18 +367,20 @@ mod tests {
         Ok(all)
     }
 
-    /// Has no bytes yet each time that it is asked, then one.
+    /// Has no bytes yet each time that it is asked, then one, and then its end, which stays.
     struct Late<'a> {
         bytes: &'a [u8],
         is_ready: bool,
+        has_ended: bool,
     }
 
     impl Read for Late<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            self.is_ready = !self.is_ready;
+            self.is_ready = !self.is_ready || self.has_ended;
             if !self.is_ready {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
+            self.has_ended = self.bytes.is_empty();
             Drip { bytes: self.bytes, piece: 1, fails: false }
                 .read(into)
                 .inspect(|count| self.bytes = &self.bytes[*count..])
@@ -419,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_source_without_bytes_yet_loses_nothing_wherever_it_stops() {
-        let late = |stored| Late { bytes: stored, is_ready: true };
+        let late = |stored| Late { bytes: stored, is_ready: true, has_ended: false };
         let is_late = |error: &InflateError| matches!(error, InflateError::Source(error) if error.kind() == io::ErrorKind::WouldBlock);
         let streams = [
             content(600),
@@ -432,6 +434,7 @@ mod tests {
             bzip2(&content(600))[..100].to_vec(),
             xz(&content(600))[..100].to_vec(),
             gzip(&[zstd(&content(600)), b"garbage".to_vec()].concat()),
+            xz(&content(600)),
             xz(&bzip2(&content(600))),
             gzip(&gzip(&content(600))[..100]),
             utf16(&"{\"a\":\"\u{e9}\u{1f600}\"}\n".repeat(50), u16::to_be_bytes),
