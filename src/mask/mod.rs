@@ -113,31 +113,29 @@ impl<'t> Scan<'t> {
     }
 
     fn run(&mut self) {
+        // The text's first byte ends no name, but a scheme.
+        if matches!(self.bytes.first(), Some(b':' | b'%')) {
+            self.end_of_name(0);
+        }
         let mut ends = Ends::of(self.bytes);
-        let mut beginning = next_beginning(self.bytes, 0);
-        let mut at = 0;
+        let mut end = ends.next(self.floor);
+        let mut beginning = next_beginning(self.bytes, self.floor);
         loop {
-            let end = ends.next(at);
-            if let Some((place, _)) = beginning
-                && place < self.floor
-            {
-                beginning = next_beginning(self.bytes, self.floor);
-                continue;
-            }
-            at = match (end, beginning) {
-                (None, None) => return,
-                (Some(end), found) if found.is_none_or(|(place, _)| end <= place) => {
-                    self.end_of_name(end);
-                    end + 1
+            match (end, beginning) {
+                (Some(place), found) if found.is_none_or(|(beginning, _)| place <= beginning) => {
+                    if place >= self.floor {
+                        self.end_of_name(place);
+                    }
+                    end = ends.next((place + 1).max(self.floor));
                 }
                 (_, Some((place, index))) => {
-                    self.beginning((place, index));
+                    if place >= self.floor {
+                        self.beginning((place, index));
+                    }
                     beginning = next_beginning(self.bytes, (place + 1).max(self.floor));
-                    at
                 }
                 _ => return,
             }
-            .max(self.floor);
         }
     }
 
@@ -422,6 +420,61 @@ mod tests {
         "a1B2c3D4",
     ];
 
+    fn any_piece() -> impl Strategy<Value = &'static str> {
+        let texts: Vec<&str> = lines(MASKED).chain(lines(HARMLESS)).collect();
+        prop_oneof![
+            4 => prop::sample::select(PIECES),
+            2 => prop::sample::select(search::BEGINNINGS),
+            2 => prop::sample::select(USUAL_PIECES),
+            1 => prop::sample::select(texts),
+        ]
+    }
+
+    /// What stands in most records, and around it.
+    const USUAL_PIECES: &[&str] = &[
+        "\"statusCode\":",
+        "\"sessionId\":\"",
+        "\"operation\":\"",
+        "_database=",
+        "query_text=",
+        "user:",
+        "-u ",
+        "LIMIT 1",
+        "Token2: ",
+        "pass1=",
+        "\\\"secret\\\":",
+        "%22token%22%3A%22",
+        "pass_word=",
+        "12:30:45 ",
+        "https:\\/\\/",
+    ];
+
+    /// What a scan takes out that looks at each place.
+    fn cuts_of_all_places(record: &[u8]) -> Vec<Cut> {
+        let mut scan = Scan::of(record);
+        let mut at = 0;
+        while at < record.len() {
+            let is_behind_letter = at > 0 && record[at - 1] > b'@';
+            let is_end = match record[at] {
+                b':' | b'=' => true,
+                b'%' => matches!(record.get(at + 1), Some(b'2' | b'3')),
+                b'\'' | b'(' | b'\\' | b'>' | ..=b' ' => is_behind_letter,
+                _ => false,
+            };
+            if is_end {
+                scan.end_of_name(at);
+            }
+            if scan.floor <= at
+                && let Some(index) =
+                    search::BEGINNINGS.iter().position(|text| record[at..].starts_with(text.as_bytes()))
+            {
+                scan.beginning((at, index));
+            }
+            at = scan.floor.max(at + 1);
+        }
+        scan.cuts
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
@@ -460,6 +513,29 @@ mod tests {
             let left = text(&fields);
             for part in [", query_text=", ", subject=bob, body=", ", status=SUCCESS"] {
                 prop_assert!(left.contains(part), "{}\n{}", fields, left);
+            }
+        }
+
+        /// What the quick search passes by holds nothing.
+        #[test]
+        fn as_much_is_masked_as_where_each_place_is_looked_at(
+            shift in 0..70usize,
+            pieces in prop::collection::vec(any_piece(), 0..12),
+            bytes in prop::collection::vec(any::<u8>(), 0..8),
+            more in prop::collection::vec(any_piece(), 0..6),
+        ) {
+            let value = [&vec![b'x'; shift][..], pieces.concat().as_bytes(), &bytes, more.concat().as_bytes()].concat();
+            let string = serde_json::Value::from(String::from_utf8_lossy(&value)).to_string();
+            let records = [
+                value.clone(),
+                format!("{{\"a\":{string}}}").into_bytes(),
+                [b"2024-01-15T08:00:00Z: component=grpc, body=", &value[..], b", status=SUCCESS"].concat(),
+                [b"time=\"2024-01-15T08:00:00Z\" msg=\"", &value[..], b"\""].concat(),
+            ];
+            for record in records {
+                let mut quick = Scan::of(&record);
+                quick.run();
+                prop_assert_eq!(quick.cuts, cuts_of_all_places(&record), "{}", String::from_utf8_lossy(&record));
             }
         }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::mask::names::{Kind, NAME_MAX, kind};
+use crate::mask::names::{Kind, NAME_MAX, kind, needs_words};
 use crate::mask::sight::may_end;
 use crate::mask::unit::Unit;
 
@@ -76,7 +76,7 @@ impl<'t> Name<'t> {
         match before.last() {
             Some(b'\\' | b'%') => Self::escaped(bytes, to, floor),
             _ if is_escape(text) => Self::escaped(bytes, to, floor),
-            Some(b' ' | b'+') => Self::escaped(bytes, to, floor),
+            Some(b' ' | b'+') if needs_words(name) => Self::escaped(bytes, to, floor),
             _ => Self::of(bytes, to - length, to, Cow::Borrowed(name), name),
         }
     }

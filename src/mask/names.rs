@@ -241,13 +241,26 @@ pub(super) fn kind(name: &[u8], phrase: &[u8]) -> Option<Kind> {
         b'e' if ends_with("amzsignature") || ends_with("googsignature") => return Some(Kind::Secret),
         _ => {}
     }
-    let is_phrase = name.len() < phrase.len() && matches!(squashed, b"key" | b"code" | b"link" | b"url" | b"text");
+    let is_phrase = name.len() < phrase.len() && is_of_words(squashed);
     let is_secret = is_secret(name, squashed)
         || is_phrase && {
             let Squashed { letters, length } = Squashed::of(phrase);
             ends(&letters[..length])
         };
     is_secret.then_some(Kind::Secret)
+}
+
+/// Whether a name may say something only with the words before it.
+pub(super) fn needs_words(name: &[u8]) -> bool {
+    let may = name.last().is_some_and(|last| matches!(last.to_ascii_lowercase(), b'y' | b'e' | b'k' | b'l' | b't'));
+    may && {
+        let Squashed { letters, length } = Squashed::of(name);
+        is_of_words(&letters[..length])
+    }
+}
+
+fn is_of_words(squashed: &[u8]) -> bool {
+    matches!(squashed, b"key" | b"code" | b"link" | b"url" | b"text")
 }
 
 fn is_secret(name: &[u8], squashed: &[u8]) -> bool {

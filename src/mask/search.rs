@@ -1,46 +1,49 @@
 //! Where in a text a secret may be named or stand: a quick search, which passes most of a text by.
 
+use std::cell::OnceCell;
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 use wide::u8x16;
 
-use crate::mask::sight::may_end_so;
+use crate::mask::sight::{is_usual, may_end_so};
 
-/// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells.
+/// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells. The search puts
+/// each eighth into one class, and looks closely at what has the letters of a class: so those stand in one that no common
+/// text has, with their letters mixed.
 pub(super) const BEGINNINGS: &[&str] = &[
-    "dapi",
     "dose",
-    "AKIA",
-    "ASIA",
-    "ghp_",
-    "gho_",
     "ghu_",
-    "ghs_",
+    "rk_live_",
     "ghr_",
-    "github_pat_",
-    "glpat-",
+    "eyJ",
+    "npm_",
+    "ghp_",
+    "ASIA",
+    "\"--",
+    "xapp-",
+    "retrieve_config.html?",
+    "gho_",
     "xoxb-",
+    "glpat-",
+    "dapi",
+    "'--",
+    "-----BEGIN",
+    "sk_live_",
+    "AKIA",
+    "hooks.slack.com/",
+    "github_pat_",
+    "hvs.",
+    "AIza",
+    "ya29.",
+    "ghs_",
     "xoxp-",
     "xoxa-",
     "xoxo-",
     "xoxs-",
     "xoxe",
     "xoxr-",
-    "xapp-",
-    "AIza",
-    "ya29.",
-    "eyJ",
-    "-----BEGIN",
-    "sk_live_",
-    "rk_live_",
-    "npm_",
-    "hvs.",
-    "hooks.slack.com/",
-    "retrieve_config.html?",
-    "\"--",
-    "'--",
 ];
 
 /// Where one of [`BEGINNINGS`] stands, and which.
@@ -76,113 +79,186 @@ const BLOCK: usize = 64;
 /// backslash, a quote, a parenthesis and `>`.
 pub(super) struct Ends<'t> {
     bytes: &'t [u8],
-    /// Where the block begins whose marks are left.
+    /// Where the block begins whose marks are left: not at the text's first byte, as each has one before it.
     base: usize,
     /// One bit a byte of the block, the first byte's the lowest.
     marks: u64,
+    /// Whether an option that a user's name follows may stand in the text, which is looked for where one could matter.
+    has_user: OnceCell<bool>,
 }
 
 impl<'t> Ends<'t> {
     pub(super) fn of(bytes: &'t [u8]) -> Self {
-        let mut ends = Self { bytes, base: 0, marks: 0 };
-        ends.marks = ends.marks_at(0);
-        ends
+        Self { bytes, base: 1, marks: marks_at(bytes, 1), has_user: OnceCell::new() }
     }
 
-    /// The next place that is not before `from`.
+    /// The next place that is not before `from`, nor the text's first.
     #[inline]
     pub(super) fn next(&mut self, from: usize) -> Option<usize> {
         if from >= self.base + BLOCK {
-            self.base = from / BLOCK * BLOCK;
-            self.marks = self.marks_at(self.base);
-        }
-        if let Some(behind) = from.checked_sub(self.base) {
+            self.base = from;
+            self.marks = marks_at(self.bytes, from);
+        } else if let Some(behind) = from.checked_sub(self.base) {
             self.marks &= u64::MAX << behind;
         }
-        loop {
-            while self.marks == 0 {
-                self.base += BLOCK;
-                if self.base >= self.bytes.len() {
-                    return None;
+        let (mut base, mut marks) = (self.base, self.marks);
+        let found = loop {
+            while marks == 0 {
+                base += BLOCK;
+                if base >= self.bytes.len() {
+                    break;
                 }
-                self.marks = self.marks_at(self.base);
+                marks = marks_at(self.bytes, base);
             }
-            let place = self.base + self.marks.trailing_zeros() as usize;
-            if may_matter(self.bytes, place) {
-                return Some(place);
+            if marks == 0 {
+                break None;
             }
-            self.marks &= self.marks - 1;
+            let place = base + marks.trailing_zeros() as usize;
+            if self.may_matter(place) {
+                break Some(place);
+            }
+            marks &= marks - 1;
+        };
+        (self.base, self.marks) = (base, marks);
+        found
+    }
+
+    /// Whether a name that matters may end before a sign, at first sight: most do not, by their last four letters.
+    #[inline(always)]
+    fn may_matter(&self, place: usize) -> bool {
+        let Some(&[.., second, first, sign]) = self.bytes.get(..=place) else { return true };
+        let is_quoted = first == b'"';
+        let quotes = usize::from(is_quoted) + usize::from(is_quoted & (second == b'\\'));
+        let Some(name) = self.bytes[..place - quotes].last_chunk() else { return is_sign(self.bytes, place) };
+        let name = u64::from_le_bytes(*name);
+        match sign {
+            b':' => self.is_before_address(place) || may_end(name) && !is_of_session(name),
+            b'%' => is_sign(self.bytes, place),
+            _ => may_end(name) && is_sign(self.bytes, place),
         }
     }
 
-    #[inline]
-    fn marks_at(&self, base: usize) -> u64 {
-        // With the byte before the first.
-        match base.checked_sub(1).and_then(|from| self.bytes.get(from..from + BLOCK + 1)?.first_chunk()) {
-            Some(block) => marks(block),
-            None => self.marks_of_rest(base),
+    /// Whether behind a colon an address follows, or may follow the password of a user: `-u name:x`.
+    #[inline(always)]
+    fn is_before_address(&self, colon: usize) -> bool {
+        match self.bytes[colon + 1..] {
+            [b'/', ..] => true,
+            [b'\\', next, ..] => next != b'"',
+            [] | [b'"' | b'\\' | ..=b' ', ..] => false,
+            [..] => {
+                let has_user = || memchr::memmem::find(self.bytes, b"-u").is_some();
+                self.bytes[colon - 1].is_ascii_alphabetic() && *self.has_user.get_or_init(has_user)
+            }
         }
-    }
-
-    #[inline(never)]
-    fn marks_of_rest(&self, base: usize) -> u64 {
-        let mut block = [0; BLOCK + 1];
-        let rest = &self.bytes[base.min(self.bytes.len())..self.bytes.len().min(base + BLOCK)];
-        block[1..=rest.len()].copy_from_slice(rest);
-        if let Some(before) = base.checked_sub(1) {
-            block[0] = self.bytes[before];
-        }
-        let marks = marks(&block);
-        if rest.len() < BLOCK { marks & ((1 << rest.len()) - 1) } else { marks }
     }
 }
 
+/// Whether what has been marked is a sign behind which a value may stand: the marks are of some others too.
+fn is_sign(bytes: &[u8], place: usize) -> bool {
+    let next = || bytes.get(place + 1);
+    match bytes[place] {
+        // Only of a sign's number, and of a percent sign's.
+        b'%' => matches!(next(), Some(b'2' | b'3')),
+        b':' | b'=' | b'\'' | b'(' | b'\\' | ..=b' ' => true,
+        b'>' => place > 0 && bytes[place - 1] > b'@',
+        _ => false,
+    }
+}
+
+/// Whether a name that matters may end so: with letters, and a number, an escape, or what stands around it. The last letter is
+/// the highest byte.
+#[inline(always)]
+fn may_end(name: u64) -> bool {
+    let [_, _, sixth, _, _, third, second, last] = name.to_le_bytes();
+    let may_end_so = |name: u64| may_end_so((name >> 32) as u32) && !is_usual(name);
+    let is_escape = || third == b'%' || sixth == b'\\';
+    match LAST[last as usize] {
+        Last::Other => false,
+        Last::Letter => may_end_so(name),
+        Last::Hex => may_end_so(name) || is_escape(),
+        // A time's, an address's; or the number of a secret.
+        Last::Digit => second.is_ascii_alphabetic() && may_end_so(name << 8) || is_escape(),
+        Last::Around => true,
+    }
+}
+
+/// Whether a name is that of a session's id, which is a secret only as the parameter of an address.
+#[inline(always)]
+fn is_of_session(name: u64) -> bool {
+    name >> 16 == u64::from_le_bytes(*b"sionId\0\0")
+}
+
+/// What the last byte of a name is.
+#[derive(Clone, Copy)]
+enum Last {
+    /// Nothing of a name.
+    Other,
+    Letter,
+    /// A letter that may be the last of an escape.
+    Hex,
+    Digit,
+    /// What stands between a name and its sign.
+    Around,
+}
+
+static LAST: [Last; 256] = {
+    let mut lasts = [Last::Other; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        lasts[byte as usize] = match byte {
+            b'a'..=b'f' | b'A'..=b'F' => Last::Hex,
+            b'g'..=b'z' | b'G'..=b'Z' => Last::Letter,
+            b'0'..=b'9' => Last::Digit,
+            b'"' | b'\\' | b' ' | b'\'' | b'`' | b']' => Last::Around,
+            _ => Last::Other,
+        };
+        byte += 1;
+    }
+    lasts
+};
+
+/// The marks of a block, which is cut at the end of the text.
+#[inline]
+fn marks_at(bytes: &[u8], base: usize) -> u64 {
+    // With the byte before the first.
+    match bytes.get(base - 1..).and_then(|rest| rest.first_chunk()) {
+        Some(block) => marks(block),
+        None => marks_of_rest(bytes, base),
+    }
+}
+
+#[inline(never)]
+fn marks_of_rest(bytes: &[u8], base: usize) -> u64 {
+    if let Some(last) = bytes.last_chunk::<{ BLOCK + 1 }>() {
+        let before = base - 1 - (bytes.len() - last.len());
+        return marks(last).checked_shr(before as u32).unwrap_or(0);
+    }
+    let mut block = [b'"'; BLOCK + 1];
+    if let Some(rest) = bytes.get(base - 1..) {
+        block[..rest.len()].copy_from_slice(rest);
+    }
+    marks(&block)
+}
+
+/// What may be a sign, and few other bytes, in as few steps as may be: the highest bit of each byte tells.
 #[inline(always)]
 fn marks(block: &[u8; BLOCK + 1]) -> u64 {
-    let is = |chunk: u8x16, byte: u8| chunk.simd_eq(u8x16::splat(byte));
+    let all = u8x16::splat;
+    // Sets the bit of each byte from `first` on, up to some that no sign is.
+    let from = |bytes: u8x16, first: u8| bytes + all(0x80 - first);
     let (before, _) = block[..BLOCK].as_chunks::<WIDTH>();
     let (chunks, _) = block[1..].as_chunks::<WIDTH>();
-    before.iter().zip(chunks).rev().fold(0, |marks, (before, chunk)| {
-        let (before, chunk) = (u8x16::new(*before), u8x16::new(*chunk));
-        let behind_letter = is(chunk, b'\'')
-            | is(chunk, b'(')
-            | is(chunk, b'\\')
-            | is(chunk, b'>')
-            | chunk.simd_lt(u8x16::splat(b' ' + 1));
-        let letter = u8x16::splat(b'@').simd_lt(before);
-        let found = is(chunk, b':') | is(chunk, b'=') | is(chunk, b'%') | (behind_letter & letter);
+    before.iter().zip(chunks).rev().fold(0, |marks, (before, bytes)| {
+        let (before, bytes) = (u8x16::new(*before), u8x16::new(*bytes));
+        // From `@` on.
+        let letter = before + before;
+        // Any but white space, a quote, a parenthesis and what stands between them without the quotation mark.
+        let other = from(bytes, b'(' + 1) | bytes.simd_eq(all(b'"'));
+        let behind_letter = !other | bytes.simd_eq(all(b'\\'));
+        let sign = from(bytes, b':') & !from(bytes, b'>' + 1);
+        let found = sign | bytes.simd_eq(all(b'%')) | (behind_letter & letter);
         marks << WIDTH | u64::from(found.to_bitmask())
     })
-}
-
-/// Whether a name that matters may end before a sign, at first sight: most do not, by their last four letters.
-#[inline(always)]
-fn may_matter(bytes: &[u8], place: usize) -> bool {
-    let Some([.., sixth, _, _, third, second, first, sign]) = bytes.get(..=place) else { return true };
-    let next = bytes.get(place + 1).copied().unwrap_or_default();
-    match sign {
-        // Only of a sign's number, and of a percent sign's.
-        b'%' => return matches!(next, b'2' | b'3'),
-        // An address, and perhaps who logs on, as `user:password`.
-        b':' if matches!(next, b'/' | b'\\') || first.is_ascii_alphabetic() && next > b' ' && next != b'"' => {
-            return true;
-        }
-        _ => {}
-    }
-    let to = match (second, first) {
-        (b'\\', b'"') => place - 2,
-        (_, b'"') => place - 1,
-        _ => place,
-    };
-    let end = match bytes[..to].last_chunk::<4>() {
-        Some(end) if end[3].is_ascii_alphabetic() => end,
-        // A time's, an address's; or the number of a secret, or of a letter.
-        Some([.., before, b'0'..=b'9']) if to == place => {
-            return before.is_ascii_alphabetic() || *third == b'%' || *sixth == b'\\';
-        }
-        _ => return true,
-    };
-    may_end_so(*end) || end[1] == b'%' || bytes[..to].last_chunk::<6>().is_none_or(|end| end[0] == b'\\')
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ pub(super) fn may_end(text: &[u8]) -> bool {
     let place = place([class(end[1]), class(end[2]), class(end[3]), class(end[4])]);
     ENDS[place] >> class(end[0]) & 1 != 0
         && end[4].is_ascii_alphabetic()
-        && !USUAL.iter().any(|usual| text.ends_with(usual))
+        && !USUAL_LONG.iter().any(|usual| text.ends_with(usual))
 }
 
-/// Whether the name of anything that matters may end with these four bytes.
+/// Whether the name of anything that matters may end with these four bytes, of which the last is the highest.
 #[inline(always)]
-pub(super) fn may_end_so(end: [u8; 4]) -> bool {
-    let bit = bit(u32::from_le_bytes(end) | LOWER);
+pub(super) fn may_end_so(end: u32) -> bool {
+    let bit = bit(end | LOWER);
     SIGHTS[bit / 64] >> (bit % 64) & 1 != 0
 }
 
@@ -89,8 +89,39 @@ const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64
     sights
 }
 
-/// Ends of names that are in most records, and of none that matters.
-const USUAL: &[&[u8]] = &[b"statusCode", b"status_code", b"\"response", b"operation", b"duration", b"location"];
+/// Ends of names that are in most records, and of none that matters: of eight letters at most.
+const USUAL: [&str; 13] = [
+    "peration", "ation_id", "duration", "location", "tuscode", "tus_code", "erytext", "ery_text", "status", "user",
+    "limit", "region", "result",
+];
+
+/// The same whose whole is longer.
+const USUAL_LONG: &[&[u8]] = &[b"\"response", b"\"database", b" database", b"sanitized_token"];
+
+/// Each of [`USUAL`], and the bits that it takes.
+static USUAL_ENDS: [(u64, u64); USUAL.len()] = {
+    let mut ends = [(0, 0); USUAL.len()];
+    let mut index = 0;
+    while index < USUAL.len() {
+        let word = USUAL[index].as_bytes();
+        let mut at = 0;
+        while at < word.len() {
+            let shift = 64 - 8 * (word.len() - at) as u32;
+            ends[index].0 |= ((word[at] | LOWER as u8) as u64) << shift;
+            ends[index].1 |= 0xff << shift;
+            at += 1;
+        }
+        index += 1;
+    }
+    ends
+};
+
+/// Whether a name ends as many do of which none matters. Its last letter is the highest byte.
+#[inline(always)]
+pub(super) fn is_usual(name: u64) -> bool {
+    let name = name | u64::from(LOWER) << 32 | u64::from(LOWER);
+    USUAL_ENDS.iter().any(|(end, bits)| name & bits == *end)
+}
 
 /// Letters in either case, and one class for everything else.
 const CLASSES: u32 = 27;
@@ -185,6 +216,11 @@ const fn with_end(mut ends: [u32; PLACES], word: &[u8], behind: usize) -> [u32; 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mask::names::kind;
+
+    fn last_four(name: &str) -> u32 {
+        u32::from_le_bytes(*name.as_bytes().last_chunk().unwrap())
+    }
 
     #[test]
     fn every_name_that_matters_passes_the_quick_look_however_its_words_are_joined() {
@@ -192,18 +228,36 @@ mod tests {
         for word in words {
             for name in [format!("{{\"{word}"), format!("\"x_{word}"), format!("\"X-{}", word.to_uppercase())] {
                 assert!(may_end(name.as_bytes()), "{name}");
-                assert!(may_end_so(*name.as_bytes().last_chunk().unwrap()), "{name}");
+                assert!(may_end_so(last_four(&name)), "{name}");
             }
             for at in (1..word.len()).filter(|_| word.len() > 4) {
                 let (before, behind) = word.split_at(at);
                 let name = format!("\"{before}_{behind}");
-                assert!(may_end(name.as_bytes()) && may_end_so(*name.as_bytes().last_chunk().unwrap()), "{name}");
+                assert!(may_end(name.as_bytes()) && may_end_so(last_four(&name)), "{name}");
             }
         }
         for name in
             ["version", "operation", "statusCode", "requestId", "workspaceId", "timestamp", "path", "12:30", "action"]
         {
-            assert!(!may_end(format!("\"{name}").as_bytes()), "{name}");
+            let quoted = format!("\"1234567{name}");
+            let last = u64::from_le_bytes(*quoted.as_bytes().last_chunk().unwrap());
+            assert!(!may_end(format!("\"{name}").as_bytes()) || is_usual(last), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_end_as_usual_ones_do_say_nothing_whatever_stands_before() {
+        let words = ENDINGS.iter().chain(MANNERS).flat_map(|(_, words)| *words).chain(WORDS).chain(WHOLE);
+        let before: Vec<&str> = words.copied().chain(["", "_", "-", "x", "secret_", "passwordHash"]).collect();
+        for end in USUAL {
+            for before in &before {
+                let name = format!("{before}{end}");
+                let phrase = format!("secret token {name}");
+                assert_eq!(kind(name.as_bytes(), phrase.as_bytes()), None, "{name}");
+                assert!(is_usual(u64::from_le_bytes(
+                    *format!("{:>8}", name.to_uppercase()).as_bytes().last_chunk().unwrap()
+                )));
+            }
         }
     }
 }
