@@ -23,6 +23,18 @@ pub(super) struct Sign {
 }
 
 impl Scan<'_> {
+    /// Whether a name is that of the text in OTLP's `"body": {"stringValue": ...}`. So is a secret called where Databricks
+    /// is given one, and an attribute's value by OTLP.
+    fn is_body_of_log(&self, name: &Name<'_>) -> bool {
+        let is_sign = |byte: &u8| matches!(byte, b'"' | b'\\' | b' ');
+        let before =
+            |bytes: &[u8]| bytes.len() - bytes.iter().rev().take(HEAD_MAX).take_while(|byte| is_sign(byte)).count();
+        let head = &self.bytes[..name.from];
+        let Some(head) = head[..before(head)].strip_suffix(b"{") else { return false };
+        let Some(head) = head[..before(head)].strip_suffix(b":") else { return false };
+        name.letters.eq_ignore_ascii_case(b"stringValue") && head[..before(head)].ends_with(b"body")
+    }
+
     /// Masks the value of a name.
     pub(super) fn value_of(&mut self, name: &Name<'_>) {
         match name.kind {
@@ -31,6 +43,7 @@ impl Scan<'_> {
             Kind::Scheme => return self.scheme(name),
             Kind::Value if self.is_in_secret(name.from) => return self.value_of(&name.as_secret()),
             Kind::Value => return self.value_of_neighbour(name),
+            Kind::Secret if self.is_body_of_log(name) => return,
             _ => {}
         }
         let mut at = name.to;
