@@ -38,6 +38,7 @@ mod not_hidden;
 mod notifications;
 mod oddities;
 mod overwrite;
+mod overwritten_forms;
 mod quarantine;
 mod quarantine_limits;
 mod reading;
@@ -62,7 +63,6 @@ mod sink_sentinel_auth;
 mod sink_splunk_hec;
 mod sink_splunk_refuses;
 mod sink_test;
-
 mod skipped;
 mod state_dir;
 mod telling;
