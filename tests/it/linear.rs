@@ -121,8 +121,11 @@ fn s3_access(uri: &str, referrer: &str) -> String {
     )
 }
 
+/// A family, what its line is made of, and the line of about so many bytes.
+type Shape = (&'static str, &'static str, fn(usize) -> String);
+
 /// Lines of another make than text in a field: members, lists, lines in each other.
-const SHAPES: [(&str, &str, fn(usize) -> String); 13] = [
+const SHAPES: [Shape; 13] = [
     ("databricks", "members", |n| databricks(&members(n, |i| format!("\"k{i}\":1")))),
     ("databricks", "a member again and again", |n| databricks(&members(n, |_| "\"password\":\"a\"".to_owned()))),
     ("databricks", "objects in each other", |n| {
