@@ -35,6 +35,7 @@ pub(crate) mod moment;
 mod ocsf;
 
 mod pattern;
+mod says;
 
 mod shorten;
 

@@ -11,18 +11,19 @@ use crate::records::Record;
 /// What [`Encoded::ends`] can point into.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Appends the record's events, or nothing. `source` is the record as its source wrote it, and whether it is read to its depth;
-/// `name` is its hash and its number among equal records.
+/// Appends the record's events, or nothing. `found` is the record before anything was taken out of it; `source` is the record
+/// as its source wrote it, and whether it is read to its depth; `name` is its hash and its number among equal records.
 pub(super) fn encode(
     context: &Context<'_>,
     record: &Record<'_>,
+    found: &Record<'_>,
     (source, is_whole): (&[u8], bool),
     name: (&RecordHash, u64),
     encoders: &[Encoder],
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
     let masked = if encoders.iter().all(Encoder::shows_source) { None } else { masked(context, record.bytes) };
-    let pass = Pass { is_meant: |_| true, source, is_whole };
+    let pass = Pass { is_meant: |_| true, found, source, is_whole };
     let Some(masked) = masked else { return encode_pass(pass, context, record, name, encoders, out) };
     let text = std::str::from_utf8(&masked).ok();
     let masked = Record { bytes: &masked, text, unmasked: Some(record.bytes), ..*record };
@@ -55,6 +56,8 @@ type Meant = fn(&Encoder) -> bool;
 #[derive(Clone, Copy)]
 struct Pass<'r> {
     is_meant: Meant,
+    /// The record before anything was taken out of it.
+    found: &'r Record<'r>,
     /// The record as its source wrote it.
     source: &'r [u8],
     /// The record is read as its source wrote it, to its depth.
@@ -70,15 +73,16 @@ fn encode_pass(
     encoders: &[Encoder],
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
-    let Pass { is_meant, source, is_whole } = pass;
+    let Pass { is_meant, found, source, is_whole } = pass;
     let origin = context.origin();
     let mut index = 0;
-    let mut is_spent = false;
+    let (mut is_spent, mut says_something) = (false, false);
     let mut parsed = Ok(String::new());
     let decoded = (context.family.decode)(context, record, &mut |event| {
         if is_spent {
             return;
         }
+        says_something = says_something || event.says_something();
         let RecordBudget { events_max, output_bytes_max } = context.budget;
         let meant = encoders.iter().zip(out.iter()).filter(|(encoder, _)| is_meant(encoder));
         let written = meant.map(|(_, encoded)| encoded.bytes_since(encoded.record)).max();
@@ -99,6 +103,9 @@ fn encode_pass(
     });
     let passed = out.iter().any(|encoded| encoded.bytes.len() > ENCODED_BYTES_MAX);
     let refused = match decoded.and(parsed) {
+        Ok(_) if index > 0 && !says_something && !tells(context, found) => {
+            Refusal::new("the record says neither what was done nor who did it")
+        }
         Ok(_) if !passed => return Ok(index),
         Ok(_) => Refusal::new("the record gives more than 4 GiB of events"),
         Err(refusal) => refusal,
@@ -107,6 +114,12 @@ fn encode_pass(
         take_back(is_meant, encoders, out);
     }
     Err(refused)
+}
+
+/// Whether any event of a record says something. What is masked or redacted may leave less than there was.
+fn tells(context: &Context<'_>, record: &Record<'_>) -> bool {
+    let mut tells = false;
+    (context.family.decode)(context, record, &mut |event| tells = tells || event.says_something()).is_ok() && tells
 }
 
 /// Takes the last record's events back from the outputs of the encoders that are meant.

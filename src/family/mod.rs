@@ -340,8 +340,8 @@ fn encode_read(
         None => None,
     };
     let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
-    let record = redacted.as_ref().unwrap_or(record);
+    let (found, record) = (record, redacted.as_ref().unwrap_or(record));
     // What was redacted may lie too deep as well.
     let source = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
-    encoding::encode(context, record, (source, whole.is_none()), (hash, occurrence), encoders, out)
+    encoding::encode(context, record, found, (source, whole.is_none()), (hash, occurrence), encoders, out)
 }

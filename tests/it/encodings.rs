@@ -270,7 +270,10 @@ fn the_switches_leave_out_what_they_name() {
 
 #[test]
 fn a_raw_record_stands_in_its_envelope_with_where_it_was_read() {
-    let lines = [br#"{"timestamp":1705305601234}"#.as_slice(), br#" {"timestamp":1705305601234,"a":"\"q\""}"#];
+    let lines = [
+        br#"{"timestamp":1705305601234,"serviceName":"x"}"#.as_slice(),
+        br#" {"timestamp":1705305601234,"serviceName":"x","a":"\"q\""}"#,
+    ];
     assert_eq!(encoded(&lines, EncodingName::Raw, Options::default())[1].as_bytes(), lines[1]);
     let options = Options { envelope: true, ..Options::default() };
     let envelopes = encoded(&lines, EncodingName::Raw, options);

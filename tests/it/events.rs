@@ -124,12 +124,12 @@ fn nothing_is_left_of_a_record_that_is_refused() {
         let record = Record::new(0, line.as_bytes());
         family::encode_record(&context, &record, &RecordHash::of(line.as_bytes()), 0, &encoders, out)
     };
-    assert_eq!(encode("{\"timestamp\":1705305607000}", &mut out), Ok(1));
+    assert_eq!(encode("{\"timestamp\":1705305607000,\"serviceName\":\"x\"}", &mut out), Ok(1));
     let before = out.clone().map(|encoded| (encoded.bytes, encoded.ends, encoded.heads));
     assert!(encode("{\"timestamp\":1705305607000", &mut out).is_err());
     assert!(encode("{}", &mut out).is_err_and(|refusal| refusal.reason.contains("time")));
     assert_eq!(out.map(|encoded| (encoded.bytes, encoded.ends, encoded.heads)), before);
-    assert_eq!(before[0].0, b"{\"timestamp\":1705305607000}\n");
+    assert_eq!(before[0].0, b"{\"timestamp\":1705305607000,\"serviceName\":\"x\"}\n");
 }
 
 #[test]

@@ -258,17 +258,17 @@ fn what_is_redacted_is_shown_in_the_records_own_form() {
     for (family, record, action, paths, expected) in [
         (
             "databricks",
-            r#"{"timestamp":1705305600000,"a":{"b":"x","c":"y"}}"#,
+            r#"{"timestamp":1705305600000,"serviceName":"x","a":{"b":"x","c":"y"}}"#,
             Action::Drop,
             &["a.b"][..],
-            r#"{"timestamp":1705305600000,"a":{"c":"y"}}"#.to_owned(),
+            r#"{"timestamp":1705305600000,"serviceName":"x","a":{"c":"y"}}"#.to_owned(),
         ),
         (
             "databricks",
-            r#"{"timestamp":1705305600000,"a":[{"b":7},{"b":"x"}]}"#,
+            r#"{"timestamp":1705305600000,"serviceName":"x","a":[{"b":7},{"b":"x"}]}"#,
             Action::Mask,
             &["a.b"],
-            r#"{"timestamp":1705305600000,"a":[{"b":"***"},{"b":"***"}]}"#.to_owned(),
+            r#"{"timestamp":1705305600000,"serviceName":"x","a":[{"b":"***"},{"b":"***"}]}"#.to_owned(),
         ),
         ("immuta", DOCKER, Action::Mask, &["userId"], DOCKER.replace("bob", "***")),
         ("immuta", DOCKER, Action::Drop, &["nothing"], DOCKER.to_owned()),
@@ -325,7 +325,7 @@ fn a_hash_is_the_same_wherever_the_same_text_stands() {
     // printf bob | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef
     let expected = "hmac-sha256:643cdfc83364b72c5248ec2d45e7cd58caf99310228f3c6a590bd299519248a7";
     for (family, record) in [
-        ("databricks", r#"{"timestamp":1705305600000,"a":"b\u006fb"}"#),
+        ("databricks", r#"{"timestamp":1705305600000,"serviceName":"x","a":"b\u006fb"}"#),
         ("ydb", "2025-11-03T18:07:39.056211Z: component=x, subject=bob, status=SUCCESS"),
         ("s3_access", "79a5 b [06/Feb/2019:00:00:38 +0000] - bob R1 REST.GET.OBJECT a - 200 - 1 2 3 4 - - -"),
     ] {

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use auditferry::testing::delta::RecordHash;
 use auditferry::testing::event::{Encoded, Encoder, EncodingName, EventId, Options, Scope};
-use auditferry::testing::family::{self, Context, Family};
+use auditferry::testing::family::{self, Action, Context, Family};
 use auditferry::testing::notification::ObjectId;
 use auditferry::testing::records::Record;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::container_logs::{event, read};
-use super::redaction::{leaving, records_of, text_of, uids};
+use super::redaction::{Key, leaving, records_of, text_of, uids};
 use super::support::wrappers::{CASES, immuta, lines_of, s3_access, value};
 
 /// The events of one line, and their ids.
@@ -192,4 +192,46 @@ fn what_is_no_record_of_databricks_is_refused() {
     }
     let some = event("databricks", r#"{"timestamp":1747037350,"userIdentity":{"email":"a@b.c"}}"#);
     assert_eq!((&some["time"], &some["actor"]["user"]["name"]), (&json!(1_747_037_350_000_i64), &json!("a@b.c")));
+}
+
+#[test]
+fn a_record_that_says_neither_what_was_done_nor_who_did_it_is_refused() {
+    for (family, line) in [
+        ("databricks", r#"{"timestamp":1747037350123}"#),
+        ("databricks", r#"{"timestamp":1747037350123,"version":"2.0","userIdentity":{},"workspaceId":"1"}"#),
+        ("lakefs", r#"{"log_audit":true}"#),
+        ("lakefs", r#"{"log_audit":true,"time":"2024-01-15T08:00:00Z","level":"info"}"#),
+        ("immuta", r#"{"level":"audit"}"#),
+        ("immuta", r#"{"level":"audit","timestamp":1747037350123,"id":"1"}"#),
+        ("ydb", r#"{"@log_type":"audit"}"#),
+        ("ydb", r#"2024-01-15T08:00:00Z: {"@log_type":"audit","tx_id":"1"}"#),
+    ] {
+        let records = read(family, line.as_bytes()).records;
+        let [Err(refusal)] = &records[..] else { panic!("{family}: {line}") };
+        assert!(refusal.to_string().contains("neither what was done nor who did it"), "{family}: {refusal}");
+    }
+    for (family, line) in [
+        ("databricks", r#"{"timestamp":1747037350123,"sourceIPAddress":"192.0.2.1"}"#),
+        ("lakefs", r#"{"log_audit":true,"method":"GET","path":"/api/v1/x"}"#),
+        ("immuta", r#"{"level":"audit","userId":"kim"}"#),
+        ("ydb", r#"{"@log_type":"audit","subject":"kim"}"#),
+    ] {
+        event(family, line);
+    }
+}
+
+/// What a feed takes out does not make it another record.
+#[test]
+fn a_record_that_says_nothing_once_it_is_redacted_leaves() {
+    let key = Key::new();
+    for (family, line, path) in [
+        ("databricks", r#"{"timestamp":1747037350123,"userIdentity":{"email":"a@b.c"}}"#, "userIdentity.email"),
+        ("lakefs", r#"{"log_audit":true,"user":"kim"}"#, "user"),
+        ("immuta", r#"{"level":"audit","userId":"kim"}"#, "userId"),
+        ("ydb", r#"{"@log_type":"audit","subject":"kim"}"#, "subject"),
+    ] {
+        let config = key.config(Action::Drop, &[path]);
+        let out = leaving(family::named(family).unwrap(), line.as_bytes(), Some(&config)).unwrap();
+        assert_eq!(uids(&out[0]).len(), 1, "{family}");
+    }
 }

@@ -226,7 +226,7 @@ impl<'a> Line<'a> {
         emit: &mut dyn FnMut(&Event<'_>),
     ) -> Result<(), Refusal> {
         let service = text_of(self.service);
-        let action = text_of(self.action).unwrap_or(Text::from("unknown"));
+        let action = text_of(self.action).unwrap_or(Text::from(Event::UNKNOWN_ACTION));
         let mut room = [0; CODE_BYTES];
         let code = code(service.as_ref(), &action, &mut room);
         let unknown = Activity::of(Class::ApiActivity, 0);

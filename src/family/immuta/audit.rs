@@ -62,9 +62,9 @@ fn record_type<'a>(source: &mut Source<'a>) -> Text<'a> {
     match source.top.get("message") {
         Some(Json::String(message)) => match message.strip_prefix(AUDIT) {
             Some(kind) if !kind.is_empty() => Text::Escaped(kind),
-            _ => Text::from("unknown"),
+            _ => Text::from(Event::UNKNOWN_ACTION),
         },
-        _ => Text::from("unknown"),
+        _ => Text::from(Event::UNKNOWN_ACTION),
     }
 }
 

@@ -233,7 +233,7 @@ impl<'c> Line<'c> {
     {
         let (time_ms, time_inferred) = self.time(&source)?;
         let unknown = Activity::of(Class::ApiActivity, 0);
-        let mut event = Event::new(PRODUCT, unknown, Text::from("unknown"), time_ms);
+        let mut event = Event::new(PRODUCT, unknown, Text::from(Event::UNKNOWN_ACTION), time_ms);
         event.metadata.time_inferred = time_inferred;
         event.metadata.labels.extend(self.inside.label());
         let mut copies = Copies::default();

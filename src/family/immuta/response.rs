@@ -21,7 +21,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     event.metadata.original_uid = source.top.map("id");
     event.metadata.correlation_uid = event.metadata.original_uid.clone();
     event.metadata.original_time = source.top.map("timestamp");
-    event.action = method.clone().unwrap_or(Text::from("unknown"));
+    event.action = method.clone().unwrap_or(Text::from(Event::UNKNOWN_ACTION));
     event.http_request = HttpRequest { method, path: source.top.map("path"), ..HttpRequest::default() };
     event.dst = Some(Endpoint { svc_name: Some(Text::from(FAMILY_SERVICE)), ..Endpoint::default() });
     let status = source.top.get("statusCode").and_then(Json::integer).and_then(http_status);

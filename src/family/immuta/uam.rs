@@ -17,7 +17,7 @@ const TARGETS_MAX: usize = 100;
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, source: &mut Source<'a>) {
     let payload = nested(source, "auditPayload");
     let kind = payload.get("type").and_then(Json::text);
-    let action = source.top.map("action").or_else(|| kind.clone()).unwrap_or(Text::from("unknown"));
+    let action = source.top.map("action").or_else(|| kind.clone()).unwrap_or(Text::from(Event::UNKNOWN_ACTION));
     let looked_up = looked_up(&action.plain());
     event.metadata.event_code = Some(match &looked_up {
         Cow::Borrowed(code) => Text::word(code),

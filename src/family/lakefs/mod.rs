@@ -190,7 +190,7 @@ impl<'a> Line<'a> {
     ) -> Result<(), Refusal> {
         let (time_ms, time_inferred) = self.time(context, inside)?;
         let service = self.service();
-        let name = self.map(Name::OperationId).unwrap_or(Text::from("unknown"));
+        let name = self.map(Name::OperationId).unwrap_or(Text::from(Event::UNKNOWN_ACTION));
         let operation = Operation::of(&service, &name.plain());
         // What belongs together is written into the event one by one: whole parts of it are large to move.
         let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), name, time_ms);

@@ -35,7 +35,7 @@ pub(super) fn emit(
     let sent = line.get(Field::Referrer);
     let referrer = sent.and_then(|header| Referrer::read(header, context.settings));
     let mut source = Source { line, left: ALL };
-    let action = source.take(Field::Operation).unwrap_or("unknown");
+    let action = source.take(Field::Operation).unwrap_or(Event::UNKNOWN_ACTION);
     let (time_ms, time_inferred) = time(line, context)?;
     source.take(Field::Time);
     // What belongs together is written into the event one by one: whole parts of it are large to move.

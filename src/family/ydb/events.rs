@@ -144,7 +144,7 @@ pub(super) fn of_parts<'a>(
     let own_time = parts.get(names::AT_TIMESTAMP).filter(|_| time.is_none());
     let own_time = own_time.as_ref().map(Text::plain);
     let (time_ms, time_inferred) = common.time(time.or(own_time.as_deref()))?;
-    let action = parts.map(names::OPERATION).unwrap_or(Text::word("unknown"));
+    let action = parts.map(names::OPERATION).unwrap_or(Text::word(Event::UNKNOWN_ACTION));
     let mut event = blank(action, time_ms);
     event.metadata.time_inferred = time_inferred;
     event.metadata.labels.extend(common.label);
