@@ -187,7 +187,11 @@ impl Received {
         now_ms: u64,
     ) -> Option<Result<&'static str, ()>> {
         let taken = &self.requests[*self.by_event.get(id)?];
-        Some(self.reason(taken, request, batch, process, now_ms).ok_or(()))
+        let was_refused = || self.refused.values().any(|ids| ids.contains(id));
+        let reason = self.reason(taken, request, batch, process, now_ms);
+        // It was asked for one by one after others were refused: what became of it is not known, and it is in quarantine.
+        let may_be_had = || !self.class.knows_repeats() && taken.answer.is_none() && was_refused();
+        Some(reason.or_else(|| may_be_had().then_some("it was refused, and then its reply was lost")).ok_or(()))
     }
 
     fn reason(&self, taken: &Taken, request: &str, batch: &str, process: u32, now_ms: u64) -> Option<&'static str> {
