@@ -54,6 +54,10 @@
 //! | retry | trying again what failed, after a wait that grows |
 //! | parked | a sink that needs mending: asked again now and then, and no event is given up |
 //! | storm | a receiver refuses most of what it is sent for one reason: its sink is parked, and nothing is quarantined |
+//! | envelope | what a shipper puts around a record; an event out of one that clients could have written is *enveloped* |
+//! | record budget | how many events and bytes are told of one record; past it the last event is *incomplete* |
+//! | mask | to put `***` in a secret's place, in a record's text before it is decoded; *redaction* is what a feed asks for besides |
+//! | claim | what a client says of itself; where an event names it, it is labelled |
 //! | decode error | why a record gives no event; it is *refused* then, and goes to quarantine |
 //! | quarantine | what cannot be decoded or is refused for ever, with its coordinates, the reason and a way back |
 

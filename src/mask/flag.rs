@@ -4,7 +4,7 @@ use crate::mask::Scan;
 use crate::mask::name::Name;
 use crate::mask::names::Kind;
 use crate::mask::unit::Unit;
-use crate::mask::value::is_random;
+use crate::mask::value::{ending_with, is_random};
 
 /// A user's name is shorter.
 const USER_MAX: usize = 64;
@@ -52,13 +52,7 @@ impl Scan<'_> {
         let user = head.iter().rev().take_while(|byte| is_of_user(byte)).count();
         let before = &head[..head.len() - user];
         let Some(blank) = before.last().filter(|_| user > 0) else { return };
-        let quotes = before
-            .iter()
-            .rev()
-            .take(SPACES)
-            .take_while(|byte| matches!(byte, b' ' | b'\'' | b'"' | b'\\' | b',' | b'='))
-            .count();
-        let option = &before[..before.len() - quotes];
+        let (option, _) = ending_with(before, |byte| matches!(byte, b' ' | b'\'' | b'"' | b'\\' | b',' | b'='));
         if !matches!(blank, b' ' | b'\'' | b'"' | b'=') || !USER_OPTIONS.iter().any(|known| option.ends_with(known)) {
             return;
         }
@@ -84,27 +78,18 @@ impl Scan<'_> {
     pub(super) fn value_of_neighbour(&mut self, name: &Name<'_>) {
         let bytes = self.bytes;
         let floor = self.floor.max(name.from.saturating_sub(2 * USER_MAX));
-        let between = bytes[floor..name.from]
-            .iter()
-            .rev()
-            .take(SPACES)
-            .take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b',' | b' ' | b'n' | b'\n' | b'-'));
-        let before = name.from - between.count();
-        let part = &bytes[before..name.from];
-        if !part.iter().any(|byte| matches!(byte, b',' | b'\n' | b'n' | b'"')) || part.is_empty() {
+        let is_between = |byte: u8| matches!(byte, b'"' | b'\'' | b'\\' | b',' | b' ' | b'n' | b'\n' | b'-');
+        let (_, part) = ending_with(&bytes[floor..name.from], is_between);
+        if !part.iter().any(|byte| matches!(byte, b',' | b'\n' | b'n' | b'"')) {
             return;
         }
-        let Some(neighbour) = Name::before(bytes, before, floor).filter(|name| name.kind == Kind::Secret) else {
+        let Some(neighbour) =
+            Name::before(bytes, name.from - part.len(), floor).filter(|name| name.kind == Kind::Secret)
+        else {
             return;
         };
-        let head = &bytes[floor..neighbour.from];
-        let signs = head
-            .iter()
-            .rev()
-            .take(SPACES)
-            .take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\' | b':' | b' ' | b'='))
-            .count();
-        let (label, signs) = head.split_at(head.len() - signs);
+        let is_sign = |byte: u8| matches!(byte, b'"' | b'\'' | b'\\' | b':' | b' ' | b'=');
+        let (label, signs) = ending_with(&bytes[floor..neighbour.from], is_sign);
         let is_label = LABELS
             .iter()
             .any(|known| label.len() >= known.len() && label[label.len() - known.len()..].eq_ignore_ascii_case(known));
@@ -116,9 +101,6 @@ impl Scan<'_> {
 
 /// What the name of a value is called beside it.
 const LABELS: &[&[u8]] = &[b"name", b"key", b"header", b"variable", b"field", b"option"];
-
-/// Between two members stand a few quotes and spaces.
-const SPACES: usize = 24;
 
 /// A token of a header is longer.
 const TOKEN_MIN: usize = 6;

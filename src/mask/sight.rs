@@ -24,6 +24,23 @@ pub(super) fn may_end_so(end: u32) -> bool {
     SIGHTS[bit / 64] >> (bit % 64) & 1 != 0
 }
 
+/// All words that names which matter end with.
+const ALL: [&[&str]; ENDINGS.len() + MANNERS.len() + 2] = {
+    let mut all = [WORDS; ENDINGS.len() + MANNERS.len() + 2];
+    all[0] = WHOLE;
+    let mut group = 0;
+    while group < ENDINGS.len() {
+        all[1 + group] = ENDINGS[group].1;
+        group += 1;
+    }
+    group = 0;
+    while group < MANNERS.len() {
+        all[1 + ENDINGS.len() + group] = MANNERS[group].1;
+        group += 1;
+    }
+    all
+};
+
 /// Makes letters lower case, and of other bytes others.
 const LOWER: u32 = 0x2020_2020;
 
@@ -41,16 +58,11 @@ const BETWEEN: &[u8] = b"_-. \"'?&;,{/([";
 static SIGHTS: [u64; SIGHT_BITS / 64] = {
     let mut sights = [0; SIGHT_BITS / 64];
     let mut group = 0;
-    while group < ENDINGS.len() {
-        sights = with_sights(sights, ENDINGS[group].1);
+    while group < ALL.len() {
+        sights = with_sights(sights, ALL[group]);
         group += 1;
     }
-    group = 0;
-    while group < MANNERS.len() {
-        sights = with_sights(sights, MANNERS[group].1);
-        group += 1;
-    }
-    with_sights(with_sights(sights, WORDS), WHOLE)
+    sights
 };
 
 const fn with_sights(mut sights: [u64; SIGHT_BITS / 64], words: &[&str]) -> [u64; SIGHT_BITS / 64] {
@@ -155,16 +167,11 @@ const fn place(end: [u32; 4]) -> usize {
 static ENDS: [u32; PLACES] = {
     let mut ends = [0; PLACES];
     let mut group = 0;
-    while group < ENDINGS.len() {
-        ends = with_ends(ends, ENDINGS[group].1);
+    while group < ALL.len() {
+        ends = with_ends(ends, ALL[group]);
         group += 1;
     }
-    group = 0;
-    while group < MANNERS.len() {
-        ends = with_ends(ends, MANNERS[group].1);
-        group += 1;
-    }
-    with_ends(with_ends(ends, WORDS), WHOLE)
+    ends
 };
 
 const fn with_ends(mut ends: [u32; PLACES], words: &[&str]) -> [u32; PLACES] {

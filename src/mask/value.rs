@@ -10,6 +10,15 @@ use crate::mask::unit::Unit;
 /// So much of a text tells what it is.
 pub(super) const HEAD_MAX: usize = 256;
 
+/// Between two members stand a few quotes and spaces.
+const SPACES: usize = 24;
+
+/// A text before the signs that it ends with, and these: at most [`SPACES`].
+pub(super) fn ending_with(text: &[u8], is_sign: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let signs = text.iter().rev().take(SPACES).take_while(|byte| is_sign(**byte)).count();
+    text.split_at(text.len() - signs)
+}
+
 /// What parts a name from its value.
 #[derive(Clone, Copy)]
 pub(super) struct Sign {
@@ -26,13 +35,10 @@ impl Scan<'_> {
     /// Whether a name is that of the text in OTLP's `"body": {"stringValue": ...}`. So is a secret called where Databricks
     /// is given one, and an attribute's value by OTLP.
     fn is_body_of_log(&self, name: &Name<'_>) -> bool {
-        let is_sign = |byte: &u8| matches!(byte, b'"' | b'\\' | b' ');
-        let before =
-            |bytes: &[u8]| bytes.len() - bytes.iter().rev().take(HEAD_MAX).take_while(|byte| is_sign(byte)).count();
-        let head = &self.bytes[..name.from];
-        let Some(head) = head[..before(head)].strip_suffix(b"{") else { return false };
-        let Some(head) = head[..before(head)].strip_suffix(b":") else { return false };
-        name.letters.eq_ignore_ascii_case(b"stringValue") && head[..before(head)].ends_with(b"body")
+        let before = |bytes| ending_with(bytes, |byte| matches!(byte, b'"' | b'\\' | b' ')).0;
+        let Some(head) = before(&self.bytes[..name.from]).strip_suffix(b"{") else { return false };
+        let Some(head) = before(head).strip_suffix(b":") else { return false };
+        name.letters.eq_ignore_ascii_case(b"stringValue") && before(head).ends_with(b"body")
     }
 
     /// Masks the value of a name.
