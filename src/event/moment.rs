@@ -48,7 +48,7 @@ fn of_iso(text: &str) -> Option<Timestamp> {
 }
 
 fn in_utc(civil: DateTime) -> Option<Timestamp> {
-    civil.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    TimeZone::UTC.to_timestamp(civil).ok()
 }
 
 /// `2021-09-20 17:20:00.391 +0000`, `.. UTC` or, as Go shows a time, `.. +0000 UTC`, as ISO 8601 has it.
@@ -142,8 +142,7 @@ fn of_number(digits: &str) -> Option<i64> {
 /// Midnight UTC of a date such as `2024-01-15`.
 pub(crate) fn of_date(text: &str) -> Option<i64> {
     let date: jiff::civil::Date = text.parse().ok()?;
-    let zoned = date.at(0, 0, 0, 0).to_zoned(TimeZone::UTC).ok()?;
-    plausible(zoned.timestamp().as_millisecond())
+    plausible(in_utc(date.at(0, 0, 0, 0))?.as_millisecond())
 }
 
 /// `06/Feb/2019:00:00:38 +0000`, as web servers write it, if it lies between 2000 and 2100.
@@ -165,7 +164,7 @@ pub(crate) fn of_web_log(text: &str) -> Option<i64> {
         return None;
     }
     let civil = DateTime::new(number(7..11)?, month, small(0..2)?, small(12..14)?, small(15..17)?, small(18..20)?, 0);
-    let ms = civil.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond();
+    let ms = in_utc(civil.ok()?)?.as_millisecond();
     let minutes = i64::from(number(22..24)?) * 60 + i64::from(number(24..26)?);
     plausible(ms - sign * minutes * 60_000)
 }

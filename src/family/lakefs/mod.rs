@@ -359,7 +359,7 @@ fn hour(partitions: &Partitions) -> Option<i64> {
     let (month, day) = (i8::try_from(part("month")?).ok()?, i8::try_from(part("day")?).ok()?);
     let hour = part("hour").and_then(|hour| i8::try_from(hour).ok()).unwrap_or(0);
     let civil = jiff::civil::DateTime::new(year, month, day, hour, 0, 0, 0).ok()?;
-    moment::plausible(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond())
+    moment::plausible(jiff::tz::TimeZone::UTC.to_timestamp(civil).ok()?.as_millisecond())
 }
 
 #[cfg(test)]
