@@ -49,6 +49,8 @@ export AUDITFERRY_TEST_TOOLS=$tools
 command -v systemd-analyze >/dev/null || install_package systemd
 # It counts the instructions of the test of linear work.
 command -v valgrind >/dev/null || install_package valgrind
+# It has a sync of the disk fail.
+command -v strace >/dev/null || install_package strace
 
 say "building the tests"
 cargo test --locked --no-run

@@ -20,6 +20,7 @@ mod encodings;
 mod enveloped;
 mod events;
 mod fairness;
+mod faults;
 mod file_rotation;
 mod file_sink;
 mod filter;

@@ -40,6 +40,8 @@ pub enum Fault {
     Refused(u16, &'static str),
     /// The answer waits until [`Proxy::release`].
     Held,
+    /// The request is passed on only from [`Proxy::release`] on.
+    Delayed,
     /// Of the body one byte comes each second until [`Proxy::release`].
     Slow,
 }
@@ -110,7 +112,7 @@ impl Proxy {
         state.write_faults.clear();
     }
 
-    /// How many answers are held.
+    /// How many requests and answers are held.
     pub fn held(&self) -> usize {
         self.shared.state.lock().unwrap().held
     }
@@ -171,6 +173,9 @@ impl Shared {
             let length = body.len();
             let head = format!("HTTP/1.1 {status} Broken\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
             return client.write_all(format!("{head}{body}").as_bytes());
+        }
+        if fault == Some(Fault::Delayed) {
+            self.hold();
         }
         let mut upstream = TcpStream::connect(self.upstream)?;
         upstream.write_all(&asked_to_close(&head, &body))?;
