@@ -463,14 +463,17 @@ fn every_link_in_a_document_leads_somewhere() {
     none(found, "a link leads somewhere");
 }
 
-/// What stands in backquotes in a document, blocks of code too.
-fn quoted(document: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(root().join(document)).unwrap();
+fn text_of(document: &str) -> String {
+    std::fs::read_to_string(root().join(document)).unwrap()
+}
+
+/// What stands in backquotes in a text, blocks of code too.
+fn quoted(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 /// What names a test: `file::name` below tests/it, or the whole path of a file and the name.
-fn tests_named(document: &str) -> Vec<(String, String)> {
+fn tests_named(text: &str) -> Vec<(String, String)> {
     let whole = |file: &str| match file.ends_with(".rs") {
         true => file.to_owned(),
         false => format!("tests/it/{file}.rs"),
@@ -478,32 +481,67 @@ fn tests_named(document: &str) -> Vec<(String, String)> {
     let is_test = |name: &str| {
         name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
-    let quoted = quoted(document);
-    let named = quoted.iter().filter_map(|quoted| quoted.rsplit_once("::")).filter(|(_, name)| is_test(name));
+    let quoted = quoted(text);
+    let named = quoted.iter().filter_map(|quoted| quoted.rsplit_once("::"));
+    let named = named.filter(|(file, name)| !file.starts_with(char::is_uppercase) && is_test(name));
     named.map(|(file, name)| (whole(file), name.into())).collect()
+}
+
+/// The tests that a text names and that do not exist.
+fn tests_missing(text: &str) -> Vec<String> {
+    let exists = |(file, name): &(String, String)| {
+        let source = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        source.contains(&format!("fn {name}("))
+    };
+    let missing = tests_named(text).into_iter().filter(|test| !exists(test));
+    missing.map(|(file, name)| format!("{file}: {name}")).collect()
 }
 
 #[test]
 fn each_test_that_holds_a_promise_or_an_invariant_exists() {
     let mut missing = Vec::new();
     for (document, least) in [("tests/SEMANTICS.md", 30), ("src/README.md", 20)] {
-        let named = tests_named(document);
-        assert!(named.len() > least, "{document} names tests");
-        for (file, name) in named {
-            let text = std::fs::read_to_string(root().join(&file)).unwrap_or_default();
-            if !text.contains(&format!("fn {name}(")) {
-                missing.push(format!("{document}: {file}: {name}"));
-            }
-        }
+        let text = text_of(document);
+        assert!(tests_named(&text).len() > least, "{document} names tests");
+        missing.extend(tests_missing(&text).into_iter().map(|test| format!("{document}: {test}")));
     }
     none(missing, "each test that a document names is there");
+}
+
+/// Rows of the catalogue are numbered, from 1 to 60 and 3b; those of receivers S1 on.
+#[test]
+fn each_fault_of_the_catalogue_is_held_by_a_test_or_by_seeds() {
+    let simulator = text_of("tests/sim/happening.rs") + &text_of("tests/sim/plan.rs");
+    let draws = |name: &String| {
+        let mut lines = simulator.lines().map(|line| line.trim_start().trim_start_matches("pub "));
+        lines.any(|line| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with([',', '(', ':', ' '])))
+    };
+    let (mut numbers, mut wrong) = (Vec::new(), Vec::new());
+    let document = text_of("tests/faults.md");
+    for row in document.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| # ")) {
+        let [number, _, _, held_by] = row.split(" | ").collect::<Vec<_>>()[..] else { panic!("four cells: {row}") };
+        let number = number.trim_start_matches("| ");
+        let quoted = quoted(held_by);
+        let families = quoted.iter().filter_map(|quoted| quoted.split_once("::"));
+        let families = families.filter(|(kind, _)| ["Happening", "Change", "Forgery", "Rates"].contains(kind));
+        let families: Vec<String> = families.map(|(_, name)| name.to_owned()).collect();
+        if tests_named(held_by).is_empty() && families.is_empty() {
+            wrong.push(format!("{number}: neither a test nor seeds"));
+        }
+        wrong.extend(tests_missing(held_by).into_iter().map(|test| format!("{number}: no test {test}")));
+        wrong.extend(families.iter().filter(|name| !draws(name)).map(|name| format!("{number}: no seed draws {name}")));
+        numbers.push(number.to_owned());
+    }
+    let sources = (1..=60).map(|number| number.to_string()).chain(["3b".to_owned()]);
+    wrong.extend(sources.filter(|number| !numbers.contains(number)).map(|number| format!("{number}: no row")));
+    none(wrong, "each fault of the catalogue is held by something that exists");
 }
 
 #[test]
 fn each_file_that_the_architecture_names_exists() {
     let mut missing = Vec::new();
     for (document, least) in [("src/README.md", 50), ("tests/README.md", 10)] {
-        let quoted = quoted(document);
+        let quoted = quoted(&text_of(document));
         let paths = quoted.iter().filter_map(|quoted| quoted.split("::").next());
         let paths: Vec<&str> = paths.filter(|path| path.starts_with("src/") || path.starts_with("tests/")).collect();
         assert!(paths.len() > least, "{document} names files");
