@@ -51,6 +51,8 @@ command -v systemd-analyze >/dev/null || install_package systemd
 command -v valgrind >/dev/null || install_package valgrind
 # It has a sync of the disk fail.
 command -v strace >/dev/null || install_package strace
+# It runs deploy/notifications.jq.
+command -v jq >/dev/null || install_package jq
 
 say "building the tests"
 cargo test --locked --no-run

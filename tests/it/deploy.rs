@@ -1,5 +1,4 @@
-//! What is shipped beside the program holds together: the service unit, the container, the policies, the index templates,
-//! the crates.
+//! What is shipped beside the program holds together: the service unit, the container, the index templates, the crates.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,11 +17,11 @@ const BANNED: &[(&str, Option<&str>, &str)] = &[
     ("rustls-pemfile", None, "nobody looks after it"),
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: &str) -> String {
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
@@ -113,48 +112,32 @@ fn the_container_runs_as_nobody_without_a_shell() {
     assert!(!last.contains("\nRUN "), "the image that runs has no shell to run anything with");
 }
 
+/// The sources of the image are few, and Cargo has all that it looks for among them.
 #[test]
-fn the_policies_grant_what_is_needed_and_no_more() {
-    let mut granted = Vec::new();
-    for name in ["reader", "reader-trust", "daemon", "queue-policy", "queue-policy-sns", "queue-policy-eventbridge"] {
-        let policy: Value = serde_json::from_str(&read(&format!("deploy/iam/{name}.json"))).unwrap();
-        assert_eq!(policy["Version"], "2012-10-17", "{name}");
-        for statement in policy["Statement"].as_array().unwrap() {
-            if statement["Effect"] == "Deny" {
-                continue;
-            }
-            let actions = match &statement["Action"] {
-                Value::Array(actions) => actions.clone(),
-                action => vec![action.clone()],
-            };
-            granted.extend(actions.iter().map(|action| format!("{name} {}", action.as_str().unwrap())));
-            assert_ne!(statement["Resource"], "*", "{name}");
-            assert_ne!(statement["Principal"], "*", "{name}");
-            // A service would send in anybody's name.
-            if let Some(service) = statement["Principal"]["Service"].as_str() {
-                assert!(statement["Condition"].to_string().contains("aws:SourceArn"), "{name}: {service}");
-            }
+fn the_container_is_built_of_the_sources_alone() {
+    let text = read("deploy/Containerfile");
+    let ignore = read(".dockerignore");
+    let allowed: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    assert!(ignore.lines().any(|line| line == "*"), "all else stays out");
+    let directory = tempfile::tempdir().unwrap();
+    let mut copied = BTreeSet::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("COPY ")).filter(|line| !line.starts_with("--from")) {
+        let words: Vec<&str> = line.split(' ').collect();
+        for source in &words[..words.len() - 1] {
+            let target = directory.path().join(source);
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            let copy = Command::new("cp").arg("-r").arg(root().join(source)).arg(&target).status().unwrap();
+            assert!(copy.success(), "{source}");
+            copied.insert(*source);
         }
     }
-    assert_eq!(
-        granted,
-        [
-            "reader s3:GetObject",
-            "reader s3:ListBucket",
-            "reader kms:Decrypt",
-            "reader-trust sts:AssumeRole",
-            "daemon sts:AssumeRole",
-            "daemon sqs:ReceiveMessage",
-            "daemon sqs:DeleteMessage",
-            "daemon sqs:ChangeMessageVisibility",
-            "daemon sqs:GetQueueAttributes",
-            "daemon sqs:GetQueueUrl",
-            "daemon kms:Decrypt",
-            "queue-policy sqs:SendMessage",
-            "queue-policy-sns sqs:SendMessage",
-            "queue-policy-eventbridge sqs:SendMessage",
-        ]
-    );
+    assert_eq!(copied, allowed.into_iter().collect());
+    let looked = Command::new("cargo")
+        .args(["metadata", "--offline", "--no-deps", "--format-version=1", "--manifest-path"])
+        .arg(directory.path().join("Cargo.toml"))
+        .output()
+        .unwrap();
+    assert!(looked.status.success(), "{}", String::from_utf8_lossy(&looked.stderr));
 }
 
 #[test]

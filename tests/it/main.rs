@@ -14,6 +14,7 @@ mod crash_matrix;
 mod damage;
 mod delivery;
 mod deploy;
+mod deploy_aws;
 mod directory;
 mod emulators;
 mod encodings;

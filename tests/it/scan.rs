@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::support::aws::{Aws, Depth};
 use super::support::records::{assert_once_each, object, records};
 use super::support::waiting::{SOON, eventually, within};
-use super::support::world::{KEY, Place, World};
+use super::support::world::{KEY, Place, World, key};
 
 /// What the log says of a sink that takes nothing for a while.
 const SLOW: &str = "going on without a sink that is slow or failing";
@@ -101,4 +101,24 @@ fn once_waits_for_a_sink_that_is_slow() {
 fn once_over_nothing_ends_well() {
     World::fed_by(&Place::new()).once();
     World::fed_by_directory().once();
+}
+
+#[test]
+fn a_sink_that_is_added_gets_what_a_scan_finds_and_without_one_what_changes_from_then_on() {
+    let place = Place::new();
+    let world = World::fed_by(&place).with_file("late");
+    let both = ("AUDITFERRY__FEED__AUDIT__SINKS", "[\"out\", \"late\"]");
+    place.put(0..2);
+    place.queue.holds(2);
+    world.once_expecting(&["[sink.late] is used by no feed"]);
+    // Told of nothing: only what is written anew reaches the sink, with what it held before.
+    place.bucket.put(&key(0), &object(&records([0, 10])));
+    place.queue.holds(1);
+    assert!(world.run(&["--once"]).with_environment(both.0, both.1).spawn().end().success());
+    assert_once_each(&world.delivered("late"), &records([0, 10]));
+    let scanning = ("AUDITFERRY__FEED__AUDIT__SCAN_AT_START", "true");
+    let again = world.run(&["--once"]).with_environment(both.0, both.1).with_environment(scanning.0, scanning.1);
+    assert!(again.spawn().end().success());
+    assert_once_each(&world.delivered("late"), &records([0, 1, 10]));
+    world.delivered_once_each(&records([0, 1, 10]));
 }
