@@ -137,6 +137,8 @@ pub struct Refused {
     pub place: u64,
     pub occurrence: u64,
     pub hash: RecordHash,
+    /// As in [`Record`](crate::records::Record).
+    pub may_be_within: bool,
     /// Offset of its first byte in the (inflated) content.
     pub offset: u64,
     pub reason: String,

@@ -169,6 +169,8 @@ pub struct KeptRecord {
     pub place: u64,
     pub occurrence: u64,
     pub hash: RecordHash,
+    /// As in [`Record`](crate::records::Record).
+    pub may_be_within: bool,
     /// The version it was first read in.
     pub etag: Box<str>,
     pub last_modified_ms: Option<i64>,

@@ -16,7 +16,10 @@ use crate::records::block::Block;
 /// them is to be committed, what that makes of the object. Before a record is placed, give it the accepted fingerprints
 /// that it wants ([`Comparison::wants_accepted`], [`Comparison::learn`]).
 pub(crate) struct Comparison {
-    accepted_before: u64,
+    /// What was known of the object before.
+    before: Progress,
+    /// The content does not begin with what was accepted of it, as far as it was read.
+    is_rewritten: bool,
     accepted: u64,
     /// Records of the content placed, or known to be in place.
     content_records: u64,
@@ -33,6 +36,9 @@ pub(crate) struct Comparison {
     learned: u64,
     wanted: u64,
 }
+
+/// A CR and an LF.
+const LINE_END_BYTES_MAX: u64 = 2;
 
 enum Way {
     /// Records are told apart by where they stand.
@@ -100,7 +106,8 @@ impl Comparison {
     fn begin(before: &Progress, way: Way, wanted: u64, table: Box<dyn ScratchTable>) -> Self {
         let digest = Box::<ContentDigest>::default();
         Self {
-            accepted_before: before.accepted,
+            before: before.clone(),
+            is_rewritten: false,
             accepted: before.accepted,
             content_records: 0,
             known: 0,
@@ -171,7 +178,7 @@ impl Comparison {
             return Err(self.incomplete());
         }
         let ordinal = self.content_records;
-        let (known, next) = (ordinal < self.accepted_before, self.accepted);
+        let (known, next) = (ordinal < self.before.accepted, self.accepted);
         let in_turn = |occurrence| match known {
             true => Place::Known { index: ordinal, occurrence },
             false => Place::New { index: next, occurrence },
@@ -198,6 +205,10 @@ impl Comparison {
         self.in_order &= index == ordinal;
         self.content_records += 1;
         self.end_offset = end_offset;
+        // The last known record has grown, by more than the line end that it may have lacked.
+        let last_known_ends = self.before.content_bytes..=self.before.content_bytes + LINE_END_BYTES_MAX;
+        self.is_rewritten |=
+            self.content_records == self.before.content_records && !last_known_ends.contains(&end_offset);
         Ok(place)
     }
 
@@ -205,7 +216,7 @@ impl Comparison {
     /// or in one that was passed.
     pub(crate) fn progress(&mut self, block: &Block<'_>) -> Progress {
         if self.settled.content_records != self.content_records {
-            self.digest.feed_to(self.end_offset, block);
+            self.digest_to(self.end_offset, block);
             self.settled = Progress {
                 accepted: self.accepted,
                 content_records: self.content_records,
@@ -220,7 +231,17 @@ impl Comparison {
     /// Goes on to the next block. To be called for each block, also those without records.
     pub(crate) fn pass(&mut self, block: &Block<'_>) {
         self.progress(block);
-        self.digest.feed_to(block.end_offset(), block);
+        self.digest_to(block.end_offset(), block);
+    }
+
+    /// As [`ContentDigest::feed_to`]. Compares on its way what was accepted of the content.
+    fn digest_to(&mut self, offset: u64, block: &Block<'_>) {
+        let Progress { content_bytes, digest, .. } = self.before;
+        if self.digest.position() < content_bytes && content_bytes <= offset {
+            self.digest.feed_to(content_bytes, block);
+            self.is_rewritten |= self.digest.value() != digest;
+        }
+        self.digest.feed_to(offset, block);
     }
 
     /// The progress as of the last block that was passed, or as [`Comparison::progress`] gave it last. Records placed
@@ -232,9 +253,10 @@ impl Comparison {
     pub(crate) fn summary(&self) -> Summary {
         Summary {
             known: self.known,
-            new: self.accepted - self.accepted_before,
-            vanished: self.accepted_before.saturating_sub(self.known),
+            new: self.accepted - self.before.accepted,
+            vanished: self.before.accepted.saturating_sub(self.known),
             in_order: self.in_order,
+            is_rewritten: self.is_rewritten || self.digest.position() < self.before.content_bytes,
         }
     }
 }

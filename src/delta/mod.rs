@@ -104,6 +104,8 @@ pub(crate) struct Summary {
     pub vanished: u64,
     /// As [`Progress::in_order`]: whether the content is what was accepted, up to where it ends, and more after it.
     pub in_order: bool,
+    /// The content does not begin with what was accepted of it. Told of readings that came to the content's end.
+    pub is_rewritten: bool,
 }
 
 /// Why records could not be compared.

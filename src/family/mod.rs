@@ -286,7 +286,7 @@ fn encode_parts(
     let mut encode = || {
         let mut events = 0;
         for (part, number) in parts.iter().zip(0..) {
-            let part = Record::new(record.ordinal, part);
+            let part = Record { may_be_within: record.may_be_within, ..Record::new(record.ordinal, part) };
             events += encode_one(context, &part, &part_hash(hash, number), occurrence, encoders, out)?;
             let grown = out.iter().zip(&before).map(|(own, mark)| own.bytes_since(*mark)).max().unwrap_or(0);
             if grown > LINE_EVENTS_BYTES_MAX {

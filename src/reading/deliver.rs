@@ -118,8 +118,11 @@ impl Pass<'_> {
         let lags = self.fan_out.is_behind(self.before.accepted);
         let has_gap = self.fan_out.has_gap();
         let mut content = self.source.content().await?;
+        let from_beginning = self.context.family.framing.looks_back() && !lags && !has_gap;
         let prefix = match self.before.accepted {
             0 => None,
+            // All of it is framed in any case, and what is known is not decoded.
+            _ if from_beginning => None,
             _ => Some(self.check(&mut content).await?),
         };
         let is_rewritten = matches!(prefix, Some(Prefix::Broken));
@@ -254,7 +257,10 @@ impl Pass<'_> {
         // A part that is still open ends where the last block did.
         let receivers_left = self.fan_out.cut(&self.context, &summary.progress);
         summary.is_complete &= receivers_left || self.fan_out.has_no_outputs();
-        summary.vanished = if summary.is_complete { comparison.summary().vanished } else { 0 };
+        if summary.is_complete {
+            let compared = comparison.summary();
+            (summary.vanished, summary.is_rewritten) = (compared.vanished, compared.is_rewritten);
+        }
         Ok(Streamed::Ended(Box::new(summary)))
     }
 

@@ -346,6 +346,7 @@ fn refused(record: &Placed<'_>, refusal: &Refusal, keeps_body: bool) -> Refused 
         place: record.index,
         occurrence: record.occurrence,
         hash: record.hash,
+        may_be_within: record.record.may_be_within,
         offset: record.offset,
         reason: refusal.to_string(),
         body_zstd,

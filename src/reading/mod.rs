@@ -62,7 +62,7 @@ mod tests {
     use crate::family::{Context, Family, Refusal};
     use crate::notification::ObjectId;
     use crate::object::Version;
-    use crate::records::{Around, Asked, LineRole, Record, Stream};
+    use crate::records::{Around, Asked, Framing, LineRole, Record, Stream};
     use crate::room::{Purse, Room};
 
     const PRODUCT: Product = Product { name: "Test", vendor: "Test", log_name: "test" };
@@ -80,6 +80,12 @@ mod tests {
     static OVERWRITTEN: Family = Family::of_lines(Growth::Overwritten, |_, _| LineRole::Record, decode);
 
     static ONCE: Family = Family::of_lines(Growth::Once, |_, _| LineRole::Record, decode);
+
+    static IN_SEQUENCE: Family = {
+        let mut family = Family::of_lines(Growth::Once, |_, _| LineRole::Record, decode);
+        family.framing = Framing::LinesInSequence(|_, _| LineRole::Record);
+        family
+    };
 
     static ON_TWO_STREAMS: Family = Family::of_lines(Growth::Once, on_two_streams, decode);
 
@@ -404,6 +410,24 @@ mod tests {
         assert_eq!(read("{a}\n{b}\n{c}\n{d}\n"), (false, 0, 0));
     }
 
+    /// Read from its beginning in any case, in pieces.
+    #[test]
+    fn a_rewrite_of_lines_in_sequence_is_told_from_growth() {
+        let rules = Rules { family: &IN_SEQUENCE, piece: 3, ..RULES };
+        let (mut known, mut other) = (Known::default(), Known::default());
+        let read = |known: &mut Known, content: &str| {
+            let Summary { is_rewritten, vanished, counts, .. } = known.read(content.as_bytes(), &rules).summary;
+            (is_rewritten, counts.new_records, vanished)
+        };
+        assert_eq!(read(&mut known, "{a}\n{b}"), (false, 2, 0));
+        assert_eq!(read(&mut known, "{a}\n{b}\r\n"), (false, 0, 0));
+        assert_eq!(read(&mut known, "{a}\n{b}\r\n{c}\n"), (false, 1, 0));
+        assert_eq!(read(&mut known, "{a}\n{d}\r\n{c}\n{e}\n"), (true, 1, 0));
+        assert_eq!(read(&mut known, "{a}\n"), (true, 0, 3));
+        assert_eq!(read(&mut other, "{a}\n{b}"), (false, 2, 0));
+        assert_eq!(read(&mut other, "{a}\n{b}{b}\n"), (true, 0, 0), "the last line has grown");
+    }
+
     #[test]
     fn a_line_too_long_is_new_once_whatever_is_added() {
         let long = "x".repeat(50);
@@ -662,6 +686,20 @@ mod tests {
         assert_eq!(lines(&out[0].part.piece.bytes), ["{a}", "{b}"]);
     }
 
+    /// Lines of YDB's: records with a value that may hold line ends, records without, and what is no record.
+    const YDB_LINES: [&str; 6] = [
+        "2024-01-15T08:00:00Z: component=grpc, subject=a@x, operation=Q, query_text=SELECT 1, status=SUCCESS",
+        "2024-01-15T08:00:01Z: component=schemeshard, tx_id=2, subject=b@x, operation=GRANT, status=SUCCESS",
+        "2024-01-15T08:00:02Z: {\"component\":\"x\",\"operation\":\"y\",\"status\":\"SUCCESS\"}",
+        "2024-01-15T08:00:03Z node 1 :FLAT_TX_SCHEMESHARD NOTICE: AUDIT: txId: 1, subject: c, status: S, operation: O, no path",
+        "2024-01-15T08:00:04Z node 1 :X INFO: y",
+        "2024-01-15T08:00:05Z stderr F 2024-01-15T08:00:05Z: component=x, operation=R, status=ERROR, reason=no path",
+    ];
+
+    fn ydb_line() -> impl Strategy<Value = &'static str> {
+        (0..YDB_LINES.len()).prop_map(|which| YDB_LINES[which])
+    }
+
     /// A record written in the object's next version, or what happens to the records before it.
     #[derive(Clone, Debug)]
     enum Change {
@@ -864,6 +902,55 @@ mod tests {
                     prop_assert_eq!(progress.in_order, in_order);
                 }
             }
+        }
+
+        #[test]
+        fn what_is_told_of_a_record_depends_on_no_beginning_of_a_reading(
+            versions in proptest::collection::vec(proptest::collection::vec(ydb_line(), 0..4), 1..5),
+            cursor in any::<u64>(),
+        ) {
+            let family = crate::family::named("ydb").unwrap();
+            let limits = Limits { line_bytes_max: 1000, ..LIMITS };
+            let encoder = || Encoder::new(EncodingName::Ocsf, Options::default());
+            let bytes = |offers: &[Offer]| -> Vec<u8> {
+                offers.iter().flat_map(|offer| offer.part.piece.bytes.to_vec()).collect()
+            };
+            let read = |before: &Progress, content: &str, output: Output| {
+                let driver = Driver { content: content.as_bytes(), accepted: &[], piece: 30 };
+                let deliver = Deliver { before: before.clone(), encoders: vec![encoder()], ..to(vec![output]) };
+                let (offers, ended) = driver.drive(super::deliver(plan(family, content.as_bytes(), limits), deliver));
+                let summary = ended.unwrap();
+                (offers, summary.progress, summary.is_rewritten)
+            };
+            let content: String = versions.iter().flatten().map(|line| format!("{line}\n")).collect();
+            let (at_once, progress, _) = read(&Progress::default(), &content, at(0));
+            let at_once = bytes(&at_once);
+
+            let (mut before, mut so_far, mut piecemeal) = (Progress::default(), String::new(), Vec::new());
+            for added in &versions {
+                so_far.extend(added.iter().map(|line| format!("{line}\n")));
+                let (offers, progress, is_rewritten) = read(&before, &so_far, at(before.accepted));
+                prop_assert!(!is_rewritten);
+                before = progress;
+                piecemeal.extend(bytes(&offers));
+                for Offer { part: Part { advance, piece, .. }, .. } in offers {
+                    let (skipped, lacked) = (Places::default(), LackedEvents::default());
+                    let rebuild = Rebuild { before: before.clone(), advance, encoder: encoder(), skipped, lacked };
+                    let driver = Driver { content: so_far.as_bytes(), accepted: &[], piece: 30 };
+                    let (again, _) = driver.drive(super::rebuild(plan(family, so_far.as_bytes(), limits), rebuild));
+                    prop_assert_eq!(lines(&bytes(&again)), lines(&piece.bytes));
+                }
+            }
+            prop_assert_eq!(lines(&piecemeal), lines(&at_once));
+            prop_assert_eq!(&before, &progress);
+
+            // A sink that is behind, and one with a gap.
+            let cursor = cursor % (progress.accepted + 1);
+            let onward = lines(&bytes(&read(&progress, &content, at(cursor)).0));
+            prop_assert_eq!(&onward[..], &lines(&at_once)[cursor as usize..]);
+            let mut filling = at(progress.accepted);
+            (cursor..progress.accepted).for_each(|place| _ = filling.gap.insert(place));
+            prop_assert_eq!(lines(&bytes(&read(&progress, &content, filling).0)), onward);
         }
 
         #[test]

@@ -61,7 +61,7 @@ pub struct Lines {
     others_from: u64,
     /// As in [`Around`](crate::records::Around).
     members: Vec<String>,
-    /// By stream, whether the last record holds a value that the next may be within.
+    /// By stream, whether a record so far holds a value that later ones may be within.
     free: [bool; STREAMS],
     spans: Vec<Span>,
     shown: Shown,

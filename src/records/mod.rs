@@ -24,8 +24,8 @@ pub struct Record<'a> {
     pub bytes: &'a [u8],
     /// The same as text, checked; `None` when they are not UTF-8.
     pub text: Option<&'a str>,
-    /// The record before it on its stream holds a value that others write and whose end nothing marks, so that this record
-    /// may be within that value. Told where content is read from its beginning.
+    /// A record before it on its stream holds a value that others write and whose end nothing marks, so that this record
+    /// may be within that value ([`Framing::LinesInSequence`]).
     pub may_be_within: bool,
     /// The same before its secrets were masked, if any were.
     pub unmasked: Option<&'a [u8]>,
@@ -102,8 +102,8 @@ impl<'m> Around<'m> {
         self.open[stream as usize]
     }
 
-    /// Says whether the line holds a value that others write and whose end nothing marks: the next record on the stream may
-    /// be within it.
+    /// Says whether the line holds a value that others write and whose end nothing marks: the records behind it on the stream
+    /// may be within it.
     pub fn holds_free_value(&mut self, holds: bool) {
         self.holds_free_value = holds;
     }
@@ -139,6 +139,9 @@ pub enum LineRole {
 pub enum Framing {
     /// Lines ended by LF or CRLF. The function tells a line's role.
     Lines(Role),
+    /// The same, where a record may be within a value of one before it: what is told of a line depends on all lines before,
+    /// so that content is always read from its beginning.
+    LinesInSequence(Role),
     /// Rows of a Parquet file, each a line of JSON ([`rows`]). An object that is none ([`rows::are_in`]) is read as lines,
     /// and the function tells their roles.
     Rows(Role),
@@ -149,7 +152,12 @@ impl Framing {
     pub const fn role(self, of_rows: bool) -> Role {
         match self {
             Self::Rows(_) if of_rows => |_, _| LineRole::Record,
-            Self::Rows(role) | Self::Lines(role) => role,
+            Self::Rows(role) | Self::Lines(role) | Self::LinesInSequence(role) => role,
         }
+    }
+
+    /// Whether what is told of a line depends on the lines before it.
+    pub(crate) const fn looks_back(self) -> bool {
+        matches!(self, Self::LinesInSequence(_))
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct Pass<'a> {
     /// By stream.
     unfinished: [Unfinished; STREAMS],
     group: Option<Group>,
-    /// By stream, whether its last record holds a value that the next may be within.
+    /// By stream, whether a record so far holds a value that later ones may be within.
     free: [bool; STREAMS],
     /// By stream, whether its next line is the first after a start in the middle.
     resumes: [bool; STREAMS],
@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
         self.group.as_ref().map(|group| group.start)
     }
 
-    /// By stream, whether the last record before what is unfinished holds a value that the next may be within.
+    /// By stream, whether a record before what is unfinished holds a value that later ones may be within.
     pub(super) fn free(&self) -> [bool; STREAMS] {
         self.group.as_ref().map_or(self.free, |group| group.free)
     }
@@ -201,7 +201,7 @@ impl<'a> Pass<'a> {
         (role, around.stream(), around.holds_free_value)
     }
 
-    /// Takes a line of that role with all its pieces. `free`: it holds a value that the next record may be within.
+    /// Takes a line of that role with all its pieces. `free`: it holds a value that later records may be within.
     fn take(&mut self, mut line: Stretch, stream: Stream, (role, free): (LineRole, bool), ended: Ended) {
         if std::mem::take(&mut self.resumes[stream as usize]) {
             let asked = if line.lines == 1 { Asked::Line } else { Asked::Joined };
@@ -226,6 +226,7 @@ impl<'a> Pass<'a> {
             self.count_others(line);
             return;
         }
+        // Whoever wrote a value may have written several records into it.
         line.may_be_within = self.free[stream as usize];
         if role == LineRole::Opens {
             self.begin_group(line.start);
@@ -233,7 +234,7 @@ impl<'a> Pass<'a> {
         } else {
             self.found(line, ended);
         }
-        self.free[stream as usize] = free;
+        self.free[stream as usize] |= free;
     }
 
     /// Takes pieces whose rest is missing.

@@ -28,6 +28,7 @@ mod filter;
 mod forged;
 mod forms;
 mod gap;
+mod growing_text;
 mod identity;
 mod in_proportion;
 mod kill;

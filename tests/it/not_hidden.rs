@@ -124,6 +124,9 @@ fn a_line_that_begins_a_record_behind_a_free_value_is_flagged() {
             assert_eq!(flags(&format!("{lines}{}", wrapped(forged, "stderr"))), [false, false], "{lines}");
         }
     }
+    // He may have written several.
+    let content = format!("{TEXT}, query_text=SELECT 1\n{FORGED}\n{json}\n{FORGED}\n");
+    assert_eq!(flags(&content), [false, true, true, true]);
     // A subject or reason of the common log with a line end.
     let cut = format!("{}, reason: a\n{FORGED}\n", SCHEME);
     assert!(has_label(&read("ydb", cut.as_bytes()).records[1].as_ref().unwrap()[0], "ambiguous"));

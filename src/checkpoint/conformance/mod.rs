@@ -87,6 +87,7 @@ pub(super) fn part(from: u64, to: u64, is_new: bool) -> Part {
                 place: from,
                 occurrence: 0,
                 hash: RecordHash::of(records[0].trim_end().as_bytes()),
+                may_be_within: false,
                 offset: 0,
                 reason: "not JSON".into(),
                 body_zstd: Some(vec![1]),

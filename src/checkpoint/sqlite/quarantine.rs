@@ -236,8 +236,8 @@ fn record(
     connection
         .prepare_cached(
             "INSERT INTO quarantine (feed, kind, bucket, key, etag, last_modified_ms, ordinal, byte_offset, place,
-                                     occurrence, hash, reason, body_zstd, at_ms)
-             VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                                     occurrence, hash, reason, body_zstd, at_ms, may_be_within)
+             VALUES (?1, 'record', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             feed,
@@ -252,7 +252,8 @@ fn record(
             refused.hash.0,
             bounded(&refused.reason),
             body,
-            now_ms
+            now_ms,
+            refused.may_be_within
         ])?;
     Ok(())
 }

@@ -15,7 +15,7 @@ const REASON_CHARS_MAX: usize = 1024;
 const BODY_LEVEL: i32 = 3;
 
 /// The columns that [`KeptRecord::of`] reads, in their order.
-pub(super) const KEPT: &str = "ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd";
+pub(super) const KEPT: &str = "ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd, may_be_within";
 
 impl KeptRecord {
     pub(super) fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
@@ -27,6 +27,7 @@ impl KeptRecord {
             etag: row.get::<_, Option<String>>(4)?.unwrap_or_default().into(),
             last_modified_ms: row.get(5)?,
             body_zstd: row.get(6)?,
+            may_be_within: row.get(7)?,
         })
     }
 }

@@ -323,6 +323,10 @@ ALTER TABLE batch ADD COLUMN progress BLOB;
 CREATE TABLE lanes (sink TEXT PRIMARY KEY, lanes INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ",
     events::STEP,
+    "
+-- A record in quarantine may be within a value of one before it.
+ALTER TABLE quarantine ADD COLUMN may_be_within INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The version this program writes.

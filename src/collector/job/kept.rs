@@ -58,7 +58,7 @@ fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Enco
     let context = feed.context(object, record.last_modified_ms);
     let mut written: Vec<Encoded> =
         encoders.iter().map(|_| Encoded { place: record.place, ..Encoded::default() }).collect();
-    let read = Record::new(record.ordinal, &bytes);
+    let read = Record { may_be_within: record.may_be_within, ..Record::new(record.ordinal, &bytes) };
     encode_record(&context, &read, &record.hash, record.occurrence, encoders, &mut written)?;
     let pieces = written.into_iter().map(Piece::from).collect();
     Ok(Decoded { pieces, looked_up: context.looked_up() })

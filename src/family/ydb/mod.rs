@@ -47,7 +47,7 @@ pub(super) const FAMILY: Family = Family {
     name: "ydb",
     // What ships logs to S3 writes each object once.
     growth: Growth::Once,
-    framing: Framing::Lines(role),
+    framing: Framing::LinesInSequence(role),
     keys: &["**"],
     decode,
     parsed,
