@@ -10,9 +10,7 @@ use config::{Map, Source, Value, ValueKind};
 use toml_edit::{Document, Item, TableLike};
 
 use crate::config::value::{self, KeyPath};
-
-/// What an environment variable that sets a key begins with; `__` stands between the keys of its path.
-const VARIABLE_PREFIX: &str = "AUDITFERRY__";
+use crate::config::variables::{self, Stray};
 
 /// Where a value was written.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -61,32 +59,59 @@ impl Layers {
     }
 
     /// Takes the variables that begin with `AUDITFERRY__`: `AUDITFERRY__LIMITS__BATCH_BYTES` is `limits.batch_bytes`.
-    /// A value's type is decided by its key when the tree is read. Returns an error for each one that is no text.
+    /// A value's type is decided by its key when the tree is read. Those that begin almost so are judged by their names.
     pub(super) fn add_environment(
         &mut self,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Vec<SyntaxError> {
-        let mut table = Map::new();
-        let mut errors = Vec::new();
-        for (name, value) in variables {
-            let name = name.to_string_lossy();
-            let Some(keys) = name.strip_prefix(VARIABLE_PREFIX) else { continue };
-            let path: KeyPath = keys.split("__").map(str::to_lowercase).collect();
+    ) -> Result<Environment, config::ConfigError> {
+        let tree = self.merged()?;
+        let mut found = Environment::default();
+        let mut texts: BTreeMap<KeyPath, (String, Origin)> = BTreeMap::new();
+        let ours = variables.into_iter().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+        let ours: BTreeMap<String, OsString> = ours.filter(|(name, _)| name.starts_with("AUDITFERRY_")).collect();
+        for (name, value) in ours {
             let origin = Origin { source: format!("environment variable {name}").into(), line: None };
-            let Ok(text) = value.into_string() else {
-                errors.push(SyntaxError { origin, message: "expected text in UTF-8".to_owned() });
-                continue;
+            let taken = match name.strip_prefix(variables::PREFIX) {
+                Some(keys) => variables::path(keys, &tree).and_then(|path| {
+                    let text = value.into_string().map_err(|_| "expected text in UTF-8".to_owned())?;
+                    Ok((path, text))
+                }),
+                None => {
+                    match variables::stray(&name) {
+                        Some(Stray::Meant(meant)) => {
+                            found.refuse(origin, format!("sets nothing; did you mean {meant}?"))
+                        }
+                        Some(Stray::Unknown) => found.strays.push(name),
+                        None => {}
+                    }
+                    continue;
+                }
             };
+            match taken {
+                Ok((path, text)) => {
+                    // The map's order has what is inside of a path behind it.
+                    let other = texts.iter().find(|(other, _)| path.starts_with(other) || other.starts_with(&path));
+                    if let Some((other, (_, by))) = other {
+                        found.refuse(origin, format!("{} is set by {} too", other.join("."), by.source));
+                    } else {
+                        texts.insert(path, (text, origin));
+                    }
+                }
+                Err(message) => found.refuse(origin, message),
+            }
+        }
+        let mut table = Map::new();
+        for (path, (text, origin)) in texts {
             for end in 1..path.len() {
                 self.origins.entry(path[..end].to_vec()).or_insert_with(|| origin.clone());
             }
             // What a file says within a value, such as a list's elements, is replaced with it.
             self.origins.retain(|known, _| !known.starts_with(&path));
-            self.origins.insert(path.clone(), origin);
             insert(&mut table, &path, value::from_variable(&text));
+            self.origins.insert(path, origin);
         }
         self.layers.push(Layer(table));
-        errors
+        Ok(found)
     }
 
     /// The merged tree.
@@ -101,6 +126,20 @@ impl Layers {
     /// Where the value at `path` was written, or else the nearest table around it.
     pub(super) fn origin(&self, path: &[String]) -> Option<&Origin> {
         (0..=path.len()).rev().find_map(|end| self.origins.get(&path[..end]))
+    }
+}
+
+/// What the names of variables say besides the keys that they set.
+#[derive(Default, Debug)]
+pub(super) struct Environment {
+    pub(super) errors: Vec<SyntaxError>,
+    /// Variables that begin with `AUDITFERRY_`, set nothing, and may be for something else.
+    pub(super) strays: Vec<String>,
+}
+
+impl Environment {
+    fn refuse(&mut self, origin: Origin, message: String) {
+        self.errors.push(SyntaxError { origin, message });
     }
 }
 
@@ -246,8 +285,8 @@ mod tests {
             .unwrap();
         layers.add_file(Path::new("b.toml"), "[feed.\"x.y\"]\nfamily = \"two\"\n").unwrap();
         let variables = [("AUDITFERRY__STATE_DIR", "/c"), ("PATH", "/bin")];
-        let errors = layers.add_environment(variables.map(|(name, value)| (name.into(), value.into())));
-        assert!(errors.is_empty(), "{errors:?}");
+        let found = layers.add_environment(variables.map(|(name, value)| (name.into(), value.into()))).unwrap();
+        assert!(found.errors.is_empty() && found.strays.is_empty(), "{found:?}");
         let tree = layers.merged().unwrap();
         assert_eq!(text_at(&tree, "state_dir"), "/c");
         let feed = ["feed".to_owned(), "x.y".to_owned()];

@@ -9,7 +9,7 @@ use config::{Map, Value, ValueKind};
 
 use crate::config::layers::{self, Layers};
 use crate::config::value::{self, Complaint, Fault, KeyPath};
-use crate::config::{Admin, Config, Listen, check, found};
+use crate::config::{Admin, Config, Listen, check, found, variables};
 use crate::sink;
 
 /// The largest file that is read, in bytes.
@@ -74,13 +74,24 @@ impl fmt::Display for Problem {
 /// Loads the files, later ones overriding earlier, and over them the variables (`AUDITFERRY__LIMITS__BATCH_BYTES`).
 /// Touches nothing but these files.
 pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
-    let layers = read_layers(files, variables)?;
+    let (layers, strays) = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
     let tree = layers.merged().ok();
-    let told = |fault: &Fault| sentence(fault, tree.as_ref().map_or(&[], |tree| shared_keys(tree, &fault.at)));
+    let told = |fault: &Fault| {
+        let said = sentence(fault, tree.as_ref().map_or(&[], |tree| shared_keys(tree, &fault.at)));
+        if layers.origin(&fault.at).is_some_and(|origin| origin.line.is_none()) {
+            in_variable(said, fault)
+        } else {
+            said
+        }
+    };
     let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))).collect();
     let Some((config, names)) = config else { return Err(invalid(problems)) };
-    let found = check::check(&config, &names);
+    let mut found = check::check(&config, &names);
+    let is_referred = |name: &str| tree.as_ref().is_some_and(|tree| value::holds_text(tree, &format!("env:{name}")));
+    found.warnings.extend(strays.into_iter().filter(|name| !is_referred(name)).map(|name| {
+        format!("environment variable {name} sets nothing: those that set a key begin with {}", variables::PREFIX)
+    }));
     problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
     if !problems.is_empty() {
         return Err(invalid(problems));
@@ -94,7 +105,7 @@ pub(crate) fn load_listen(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Option<Listen>, LoadError> {
-    let layers = read_layers(files, variables)?;
+    let (layers, _) = read_layers(files, variables)?;
     let located = |at: &[String], message| invalid(vec![locate(&layers, at, message)]);
     let tree = layers.merged().map_err(|error| located(&[], error.to_string()))?;
     let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
@@ -105,20 +116,27 @@ pub(crate) fn load_listen(
     admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
 
-/// The files and the variables as they stand, with every syntax error.
+/// The files and the variables as they stand, with every syntax error; and the variables that set nothing.
 fn read_layers(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Layers, LoadError> {
+) -> Result<(Layers, Vec<String>), LoadError> {
     let mut layers = Layers::default();
     let mut errors = Vec::new();
     for path in files {
         let text = read_file(path).map_err(|source| LoadError::Unreadable { path: path.clone(), source })?;
         errors.extend(layers.add_file(path, &text).err());
     }
-    errors.extend(layers.add_environment(variables));
+    // Names in variables are told by those in the files.
+    let strays = match layers.add_environment(variables) {
+        Ok(environment) if errors.is_empty() => {
+            errors.extend(environment.errors);
+            environment.strays
+        }
+        _ => Vec::new(),
+    };
     if errors.is_empty() {
-        return Ok(layers);
+        return Ok((layers, strays));
     }
     let problem = |layers::SyntaxError { origin, message }| Problem {
         source: Some(origin.source.to_string()),
@@ -204,10 +222,7 @@ fn typed(layers: &Layers) -> (Option<(Config, found::Names)>, Vec<Fault>) {
 }
 
 fn keys_of(tree: &Value, section: &str) -> BTreeSet<String> {
-    match table(tree).and_then(|root| root.get(section)).and_then(table) {
-        Some(section) => section.keys().cloned().collect(),
-        None => BTreeSet::new(),
-    }
+    table(tree).and_then(|root| root.get(section)).into_iter().flat_map(value::keys).collect()
 }
 
 fn stand_in(tree: &mut Value, key: &str, fault: &Fault) -> bool {
@@ -269,12 +284,26 @@ fn sentence(fault: &Fault, shared: &[&[&'static str]]) -> String {
     }
 }
 
+/// The same, with how a variable has what is not written so in a file.
+fn in_variable(said: String, fault: &Fault) -> String {
+    match &fault.complaint {
+        Complaint::WrongKind { wanted, .. } if wanted == "a list" => {
+            format!("{said}; in a variable it is written as TOML or JSON has it, such as [\"a\", \"b\"]")
+        }
+        Complaint::WrongKind { wanted, .. } if wanted == "a table" => {
+            format!("{said}; in a variable it is written as TOML or JSON has it, such as {{\"a\": \"b\"}}")
+        }
+        _ => said,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::config::OweAfter;
+    use crate::identity::ExternalId;
 
     const WHOLE: &str = r#"state_dir = "/var/lib/auditferry"
 [feed.dbx]
@@ -444,7 +473,7 @@ path = "/out.ndjson"
         assert!(said.contains("rotate_bytes: Some(4096)"), "{said}");
         // 007 is no number of TOML, so that this is no list.
         let error = load_text(WHOLE, &variables[5..6]).unwrap_err().to_string();
-        assert!(error.ends_with("feed.dbx.prefixes: expected a list, found text"), "{error}");
+        assert!(error.contains("feed.dbx.prefixes: expected a list, found text; in a variable"), "{error}");
     }
 
     #[test]
@@ -459,8 +488,80 @@ path = "/out.ndjson"
         let config = load_text(&with("[identity.a]\n"), &variables).unwrap().config;
         assert_eq!(config.feed["dbx"].prefixes, ["a/", "2026", "true", "1e5", "0x10"]);
         let roles = &config.identity["a"].assume_role;
-        assert_eq!((roles.len(), roles[0].external_id.as_deref()), (1, Some("424242")));
+        assert!(
+            matches!(&roles[..], [role] if matches!(&role.external_id, Some(ExternalId::Text(id)) if id == "424242"))
+        );
         assert_eq!(roles[0].duration, Duration::from_secs(900));
+    }
+
+    #[test]
+    fn lists_and_tables_in_a_variable_are_those_of_toml_or_json() {
+        let role = "arn:aws:iam::123456789012:role/a";
+        let roles = format!("[{{\"role_arn\": \"{role}\", \"external_id\": 424242, \"duration\": \"15m\"}}]");
+        let variables = [
+            ("AUDITFERRY__FEED__DBX__PREFIXES", "[\"a\\/\", 2026, true]"),
+            ("AUDITFERRY__IDENTITY__A__ASSUME_ROLE", &roles),
+            ("AUDITFERRY__FEED__DBX__READ_THROUGH", "{\"other\": \"point\"}"),
+            ("AUDITFERRY__LIMITS", "{ batch_bytes = 4096, owe_after = \"never\" }"),
+            (
+                "AUDITFERRY__SINK",
+                "{\"out\": {\"type\": \"file\", \"path\": \"/two\", \"encoding\": {\"name\": \"raw\"}}}",
+            ),
+        ];
+        let config = load_text(&with("[identity.a]\n"), &variables).unwrap().config;
+        assert_eq!(config.feed["dbx"].prefixes, ["a/", "2026", "true"]);
+        assert_eq!(config.feed["dbx"].read_through["other"], "point");
+        assert_eq!(config.identity["a"].assume_role[0].duration, Duration::from_secs(900));
+        assert_eq!((config.limits.batch_bytes, config.limits.owe_after), (Some(4096), OweAfter::Never));
+        assert!(format!("{:?}", config.sink["out"].kind).contains("path: \"/two\""));
+        let error = load_text(WHOLE, &[("AUDITFERRY__LIMITS", "{\"batch_byte\": 1}")]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("environment variable AUDITFERRY__LIMITS: limits.batch_byte: unknown key"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_variable_reaches_a_name_with_capitals_and_dashes() {
+        let text = WHOLE.replace("feed.dbx", "feed.Prod-1").replace("out]", "Siem]").replace("\"out\"", "\"Siem\"");
+        let variables = [("AUDITFERRY__FEED__PROD_1__REGION", "eu-west-1"), ("AUDITFERRY__SINK__SIEM__PATH", "/two")];
+        let config = load_text(&text, &variables).unwrap().config;
+        assert_eq!(config.feed["Prod-1"].region.as_deref(), Some("eu-west-1"));
+        assert!(format!("{:?}", config.sink["Siem"].kind).contains("/two"));
+        let error = load_text(&text, &[("AUDITFERRY__FEED__PROD_1__REGON", "a")]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("environment variable AUDITFERRY__FEED__PROD_1__REGON: feed.Prod-1.regon: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_variable_that_names_nothing_is_refused_with_the_nearest() {
+        for (name, expected) in [
+            ("AUDITFERRY__FEED__DBZ__REGION", "there is no [feed.dbz] in the files; did you mean `dbx`?"),
+            ("AUDITFERRY__SINK__OUTT__PATH", "there is no [sink.outt] in the files; did you mean `out`?"),
+            ("AUDITFERRY__LIMIT__BATCH_BYTES", "limit: unknown key `limit`; did you mean `limits`?"),
+            ("AUDITFERRY_LIMITS__BATCH_BYTES", "sets nothing; did you mean AUDITFERRY__LIMITS__BATCH_BYTES?"),
+            ("AUDITFERRY_STATE_DIR", "sets nothing; did you mean AUDITFERRY__STATE_DIR?"),
+        ] {
+            let error = load_text(WHOLE, &[(name, "1")]).unwrap_err().to_string();
+            assert_eq!(error, format!("environment variable {name}: {expected}"));
+        }
+        let twice = [("AUDITFERRY__FEED__DBX__REGION", "a"), ("AUDITFERRY__FEED__dbx__REGION", "b")];
+        assert_eq!(
+            load_text(WHOLE, &twice).unwrap_err().to_string(),
+            "environment variable AUDITFERRY__FEED__dbx__REGION: feed.dbx.region is set by environment variable AUDITFERRY__FEED__DBX__REGION too"
+        );
+    }
+
+    #[test]
+    fn a_variable_that_may_be_somebody_elses_is_a_warning_unless_it_is_a_secret() {
+        let text = with("").replace("sinks =", "redact = { hash = [\"a\"], key = \"env:AUDITFERRY_KEY\" }\nsinks =");
+        let variables = [("AUDITFERRY_KEY", "hush"), ("AUDITFERRY_CONFIG", "a"), ("AUDITFERRY_SERVICE_HOST", "b")];
+        assert_eq!(
+            load_text(&text, &variables).unwrap().warnings,
+            ["environment variable AUDITFERRY_CONFIG sets nothing: those that set a key begin with AUDITFERRY__"]
+        );
     }
 
     #[test]
@@ -480,10 +581,18 @@ path = "/out.ndjson"
             ),
             ("FEED__DBX__PATH_STYLE", "yes", "feed.dbx.path_style: expected true or false, found text"),
             ("FEED__DBX__PATH_STYLE", "1", "feed.dbx.path_style: expected true or false, found a number"),
-            ("FEED__DBX__KEYS", "*.json", "feed.dbx.keys: expected a list, found text"),
+            (
+                "FEED__DBX__KEYS",
+                "*.json",
+                "feed.dbx.keys: expected a list, found text; in a variable it is written as TOML or JSON has it, such as [\"a\", \"b\"]",
+            ),
             ("FEED__DBX__SINKS", "[\"ut\"]", "feed.dbx.sinks.0: there is no [sink.ut]; did you mean `out`?"),
             ("FEED__DBX__PREFIXES", "[[1]]", "feed.dbx.prefixes.0: expected text, found a list"),
-            ("FEED__DBX__READ_THROUGH", "point", "feed.dbx.read_through: expected a table, found text"),
+            (
+                "FEED__DBX__READ_THROUGH",
+                "point",
+                "feed.dbx.read_through: expected a table, found text; in a variable it is written as TOML or JSON has it, such as {\"a\": \"b\"}",
+            ),
             ("SINK__OUT__TYPE", "fil", "sink.out.type: unknown value `fil`; did you mean `file`?"),
             (
                 "SINK__OUT__TYPE",
@@ -718,6 +827,8 @@ rotate_bytes = "big"
         let text =
             with("[[identity.a.assume_role]]\nrole_arn = 5\nexternal_id = \"hush-hush\"\nduration = \"hush-hush\"\n");
         assert!(!problems(&text).join("\n").contains("external_id: hush"));
+        let text = with("[[identity.a.assume_role]]\nrole_arn = \"a\"\nexternal_id = \"file:hush\"\n");
+        assert!(!problems(&text).join("\n").contains("hush"));
         let text = with("[[identity.a.assume_role]]\nrole_arn = \"a\"\nexternal_id = 424242\n");
         assert!(!problems(&text).join("\n").contains("424242"));
     }

@@ -24,6 +24,8 @@ mod places;
 
 mod value;
 
+mod variables;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

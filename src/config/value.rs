@@ -50,7 +50,7 @@ pub(super) struct Fault {
 }
 
 /// The first fault is the error. A file's values are not converted: a number is no text, a text no number. The text of
-/// an environment variable is what its key expects: text as it stands, anything else as TOML reads it.
+/// an environment variable is what its key expects: text as it stands, anything else as TOML reads it, or a list or a table as JSON does.
 ///
 /// An enum whose variants hold a table is written as that table, with the variant's name at the key `type`.
 pub(super) fn read<T: DeserializeOwned>(tree: &Value) -> Result<T, Fault> {
@@ -99,14 +99,37 @@ impl<'a> Node<'a> {
     }
 }
 
-/// What the text of a variable is where its key expects no text.
-fn as_toml(text: &str) -> Value {
+/// The keys of a table, also of one that is the text of a variable.
+pub(super) fn keys(table: &Value) -> Vec<String> {
+    let parsed = Node(table).variable().map(parsed);
+    match &parsed.as_ref().unwrap_or(table).kind {
+        ValueKind::Table(table) => table.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether any text in it is this one.
+pub(super) fn holds_text(value: &Value, text: &str) -> bool {
+    match &value.kind {
+        ValueKind::String(own) => own == text || Node(value).variable().is_some_and(|own| own.contains(text)),
+        ValueKind::Table(table) => table.values().any(|value| holds_text(value, text)),
+        ValueKind::Array(list) => list.iter().any(|value| holds_text(value, text)),
+        _ => false,
+    }
+}
+
+/// What the text of a variable is where its key expects no text: a value as TOML writes it, or a list or table of JSON.
+fn parsed(text: &str) -> Value {
     match text.parse::<toml_edit::Value>() {
         Ok(toml_edit::Value::Integer(number)) => Value::new(None, *number.value()),
         Ok(toml_edit::Value::Float(number)) => Value::new(None, *number.value()),
         Ok(toml_edit::Value::Boolean(boolean)) => Value::new(None, *boolean.value()),
-        Ok(list @ toml_edit::Value::Array(_)) => element(&list),
-        _ => Value::new(None, text),
+        Ok(value @ (toml_edit::Value::Array(_) | toml_edit::Value::InlineTable(_))) => element(&value),
+        Ok(toml_edit::Value::String(_) | toml_edit::Value::Datetime(_)) => Value::new(None, text),
+        Err(_) => match serde_json::from_str(text) {
+            Ok(value @ (serde_json::Value::Array(_) | serde_json::Value::Object(_))) => json(value),
+            _ => Value::new(None, text),
+        },
     }
 }
 
@@ -123,6 +146,19 @@ fn element(value: &toml_edit::Value) -> Value {
     }
 }
 
+/// The same of JSON.
+fn json(value: serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::new(None, ValueKind::Nil),
+        serde_json::Value::String(text) => Value::new(None, text),
+        serde_json::Value::Array(list) => Value::new(None, ValueKind::Array(list.into_iter().map(json).collect())),
+        serde_json::Value::Object(table) => {
+            Value::new(None, ValueKind::Table(table.into_iter().map(|(key, value)| (key, json(value))).collect()))
+        }
+        bare @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => from_variable(&bare.to_string()),
+    }
+}
+
 impl<'de, 'a> IntoDeserializer<'de, Complaint> for Node<'a> {
     type Deserializer = Self;
 
@@ -136,7 +172,7 @@ impl<'de, 'a> de::Deserializer<'de> for Node<'a> {
 
     fn deserialize_any<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Complaint> {
         if let Some(text) = self.variable() {
-            return Node(&as_toml(text)).deserialize_any(visitor);
+            return Node(&parsed(text)).deserialize_any(visitor);
         }
         match &self.0.kind {
             ValueKind::Nil => visitor.visit_unit(),
@@ -176,10 +212,13 @@ impl<'de, 'a> de::Deserializer<'de> for Node<'a> {
 
     fn deserialize_enum<V: de::Visitor<'de>>(
         self,
-        _name: &'static str,
+        name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Complaint> {
+        if let Some(table) = self.variable().map(parsed).filter(|value| matches!(value.kind, ValueKind::Table(_))) {
+            return Node(&table).deserialize_enum(name, variants, visitor);
+        }
         let table = match &self.0.kind {
             ValueKind::String(value) => return visitor.visit_enum(value.as_str().into_deserializer()),
             ValueKind::Table(table) => table,
@@ -227,6 +266,20 @@ impl de::Error for Complaint {
 
     fn missing_field(key: &'static str) -> Self {
         Self::MissingKey(key)
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn kind_of(value: &ValueKind) -> &'static str {
+    match value {
+        ValueKind::Nil => "nothing",
+        ValueKind::Boolean(_) => "true or false",
+        ValueKind::I64(_) | ValueKind::I128(_) | ValueKind::U64(_) | ValueKind::U128(_) | ValueKind::Float(_) => {
+            "a number"
+        }
+        ValueKind::String(_) => "text",
+        ValueKind::Table(_) => "a table",
+        ValueKind::Array(_) => "a list",
     }
 }
 

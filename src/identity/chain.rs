@@ -10,7 +10,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 
 use crate::identity::endpoint::EncryptedOnly;
 use crate::identity::fault::{Fault, Remedy, chained};
-use crate::identity::{IdentityError, RoleConfig, Step};
+use crate::identity::{ExternalId, IdentityError, RoleConfig, Step};
 
 /// All tries of one step together.
 const STEP_SECS_MAX: u64 = 20;
@@ -55,11 +55,18 @@ impl CredentialChain {
         sts: aws_sdk_sts::Client,
     ) -> Result<Credentials, IdentityError> {
         let step = || Step::Role { number: index + 1, of: self.roles.len(), role_arn: role.role_arn.clone() };
+        // Read each time: it may have been changed since.
+        let external_id = role.external_id.as_ref().map(ExternalId::read).transpose();
+        let external_id = external_id.map_err(|error| IdentityError::Refused {
+            identity: self.identity.clone(),
+            step: step(),
+            reason: error.to_string(),
+        })?;
         let reply = sts
             .assume_role()
             .role_arn(&role.role_arn)
             .role_session_name(&role.session_name)
-            .set_external_id(role.external_id.clone())
+            .set_external_id(external_id)
             .set_policy(role.session_policy.clone())
             .duration_seconds(i32::try_from(role.duration.as_secs()).unwrap_or(i32::MAX))
             .send()
@@ -171,7 +178,7 @@ mod tests {
     fn role(external_id: Option<&str>) -> RoleConfig {
         RoleConfig {
             role_arn: "arn:aws:iam::123456789012:role/reader".to_owned(),
-            external_id: external_id.map(str::to_owned),
+            external_id: external_id.map(|id| ExternalId::Text(id.to_owned())),
             session_name: "auditferry".to_owned(),
             duration: Duration::from_secs(3600),
             session_policy: None,

@@ -6,10 +6,13 @@ pub(crate) mod fault;
 
 mod chain;
 
+mod external_id;
+
 mod provider;
 
 mod validate;
 
+pub(crate) use external_id::ExternalId;
 pub(crate) use provider::{Identity, credentials};
 
 use std::fmt;
@@ -35,8 +38,8 @@ pub struct Config {
 pub struct RoleConfig {
     /// The role's ARN.
     pub role_arn: String,
-    /// The external id its trust policy asks for.
-    pub external_id: Option<String>,
+    /// The external id its trust policy asks for, or where it is: `env:NAME`, `file:/path` or `credential:name`.
+    pub external_id: Option<ExternalId>,
     /// The session's name, which the other account's CloudTrail shows. Default: `auditferry`.
     #[serde(default = "default_session_name")]
     pub session_name: String,

@@ -12,7 +12,6 @@ const DURATION_MAX: Duration = Duration::from_secs(12 * 3600);
 const CHAINED_DURATION_MAX: Duration = Duration::from_secs(3600);
 /// More roles are a mistake rather than a design.
 const ROLES_MAX: usize = 8;
-const EXTERNAL_ID_CHARS_MAX: usize = 1224;
 const SESSION_POLICY_CHARS_MAX: usize = 2048;
 
 /// What is wrong with an identity, and where: the field by its place in the table.
@@ -58,7 +57,7 @@ impl RoleConfig {
             let expected = "expected 2 to 64 letters, digits or `_+=,.@-`";
             return Some(("session_name", format!("`{}`: {expected}", self.session_name)));
         }
-        if self.external_id.as_deref().is_some_and(|id| !within(id, 2, EXTERNAL_ID_CHARS_MAX, "_+=,.@:/-")) {
+        if self.external_id.as_ref().is_some_and(|id| !id.is_allowed()) {
             return Some(("external_id", "expected 2 to 1224 letters, digits or `_+=,.@:/-`".to_owned()));
         }
         if let Some(problem) = self.session_policy.as_deref().and_then(policy_fault) {
@@ -114,7 +113,7 @@ fn is_role_arn(arn: &str) -> bool {
 }
 
 /// Whether a text has as many characters, each an ASCII letter, a digit, or one of `others`.
-fn within(text: &str, min: usize, max: usize, others: &str) -> bool {
+pub(super) fn within(text: &str, min: usize, max: usize, others: &str) -> bool {
     (min..=max).contains(&text.len()) && text.chars().all(|char| char.is_ascii_alphanumeric() || others.contains(char))
 }
 
@@ -125,6 +124,7 @@ fn wrong(field: &str, problem: &str) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::ExternalId;
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/audit/reader";
 
@@ -195,7 +195,8 @@ mod tests {
             assert_eq!(refused.as_deref(), Some("assume_role[0].session_name"), "{name}");
         }
         for id in ["x", "with space", ""] {
-            let refused = refused_field(vec![RoleConfig { external_id: Some(id.to_owned()), ..role() }]);
+            let refused =
+                refused_field(vec![RoleConfig { external_id: Some(ExternalId::Text(id.to_owned())), ..role() }]);
             assert_eq!(refused.as_deref(), Some("assume_role[0].external_id"), "{id}");
         }
         for policy in ["", "[]", "{}", "{\"Statement\":"] {
@@ -203,7 +204,7 @@ mod tests {
             assert_eq!(refused.as_deref(), Some("assume_role[0].session_policy"), "{policy}");
         }
         let whole = RoleConfig {
-            external_id: Some("tenant:4711/audit".to_owned()),
+            external_id: Some(ExternalId::Text("tenant:4711/audit".to_owned())),
             session_policy: Some(r#"{"Version":"2012-10-17","Statement":[]}"#.to_owned()),
             region: Some("eu-central-1".to_owned()),
             endpoint_url: Some("https://sts.example".to_owned()),
@@ -216,7 +217,7 @@ mod tests {
     fn an_external_id_is_never_repeated_in_the_problem() {
         let config = Config {
             profile: None,
-            assume_role: vec![RoleConfig { external_id: Some("se cret".to_owned()), ..role() }],
+            assume_role: vec![RoleConfig { external_id: Some(ExternalId::Text("se cret".to_owned())), ..role() }],
         };
         assert!(!config.validate().expect_err("a space is not allowed").to_string().contains("se cret"));
     }

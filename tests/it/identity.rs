@@ -138,6 +138,20 @@ fn the_right_external_id_is_accepted_where_permissions_are_enforced() {
 }
 
 #[test]
+fn an_external_id_may_be_in_a_variable_and_one_that_is_missing_is_told_by_its_name() {
+    let customer = Customer::new();
+    let world = customer.world("env:EXTERNAL_ID");
+    let start = customer.run(&world, &["--once"]).expecting(&["stopped by an error"]);
+    let daemon = start.spawn();
+    let log = daemon.log.clone();
+    assert_eq!(daemon.end().code(), Some(77), "{}", log.end());
+    assert!(log.text().contains("env:EXTERNAL_ID: the environment has no such variable"), "{}", log.end());
+    let status = customer.run(&world, &["--once"]).with_environment("EXTERNAL_ID", "agreed").spawn().end();
+    assert!(status.success(), "{status}");
+    world.delivered_once_each(&records(0..3));
+}
+
+#[test]
 fn a_wrong_external_id_is_refused_and_the_log_names_the_role() {
     let customer = Customer::new();
     let world = customer.world("guessed");
