@@ -1,9 +1,9 @@
-//! What a sink does on a thread of its own, since it takes longer than the runtime may be held up: writing, compressing and
-//! reading requests.
+//! Runs a sink's slow work (writing, compressing, making and reading requests) on a thread for blocking calls, off the
+//! runtime.
 
 use super::DeliveryError;
 
-/// Does the work there; `fails` is told where it cannot be done.
+/// Runs `work` on such a thread. If it panics, the sink is unavailable, with `fails` as the reason.
 pub(super) async fn blocking<T: Send + 'static>(
     fails: &str,
     work: impl FnOnce() -> T + Send + 'static,

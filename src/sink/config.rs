@@ -1,4 +1,4 @@
-//! `[sink.<name>]`: what every sink has in common, and the kinds, each of which adds keys of its own.
+//! `[sink.<name>]`: the keys that every sink has, and the kinds, each of which adds keys of its own.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::sink::stdout::StdoutConfig;
 use crate::sink::table::{Own, TableKeys};
 use crate::sink::{Flow, Kind};
 
-/// What the key `type` may be. A further kind is a file or a folder, its name here, and its line in [`Table`].
+/// The values of the key `type`. A new kind adds a file or a folder, its name here, and its line in [`Table`].
 const KINDS: &[&str] = &[
     "file",
     "stdout",
@@ -46,16 +46,18 @@ pub struct Config {
     pub encoding: EncodingConfig,
     pub filter: FilterConfig,
     pub batch: BatchConfig,
-    /// How many lanes it has, and how many requests of each may be under way; by default as its kind has it.
+    /// How many lanes the sink has, and how many requests of each lane may be under way. Default: as its kind says.
     pub lanes: Option<u16>,
     pub in_flight: Option<u16>,
-    /// Whether messages wait for it. What a best-effort sink has not had enters its backlog at once. Default: true.
+    /// Whether messages wait for the sink. A best-effort sink (`false`) never delays a message: what it has not had
+    /// enters its backlog at once. Default: true.
     pub required: bool,
     pub kind: Arc<dyn Kind>,
 }
 
 impl Config {
-    /// As its kind has it, where nothing else is configured.
+    /// The kind's flow, with the lanes and requests that are configured. A serial kind keeps its one lane and one
+    /// request.
     pub fn flow(&self) -> Flow {
         let flow = self.kind.flow();
         let lanes = self.lanes.filter(|_| !flow.is_serial()).unwrap_or(flow.lanes);
@@ -64,21 +66,21 @@ impl Config {
     }
 }
 
-/// `[sink.<name>.batch]`: when this sink's batches are cut. Keys that are not set are as in `[limits]`.
+/// `[sink.<name>.batch]`: when this sink's batches are cut. A key that is not set has the value of `[limits]`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchConfig {
-    /// When a batch has so many bytes.
+    /// The batch is cut once it has this many bytes.
     pub bytes: Option<usize>,
-    /// When a batch has so many events.
+    /// The batch is cut once it has this many events.
     pub events: Option<usize>,
-    /// When its first event has waited so long.
+    /// The batch is cut once its first event has waited this long.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub age: Option<Duration>,
 }
 
 impl Config {
-    /// What makes the sink's bytes of a feed's records.
+    /// The encoder that makes this sink's bytes from the records of one feed.
     pub fn encoder(&self, feed: &str, family: &str) -> Encoder {
         let filter = self.filter.of_feed(feed, family);
         self.encoding.encoder().with_filter(filter).with_choices(self.kind.choices())
@@ -88,10 +90,10 @@ impl Config {
 /// The keys that the tables of all sinks have, besides `type`.
 pub const SHARED_KEYS: &[&str] = &["encoding", "filter", "batch", "lanes", "in_flight", "required"];
 
-/// What stood beside `encoding` before that was a table.
+/// Keys that stood beside `encoding` in older versions, when `encoding` was not a table yet.
 const MOVED_KEYS: &[&str] = &["ocsf_version", "raw_data", "observables", "labels", "envelope"];
 
-/// The keys that the table of a kind has besides its own.
+/// The keys that the table of a kind may have besides its own.
 pub(crate) fn shared_keys(kind: &str) -> &'static [&'static [&'static str]] {
     match kind {
         "file" | "stdout" | "s3" => &[SHARED_KEYS],
@@ -134,7 +136,7 @@ impl<'de> Deserialize<'de> for Config {
     }
 }
 
-/// Reads a sink's table as its kind's.
+/// Reads a sink's table by the kind that its `type` names.
 struct Table;
 
 impl<'de> de::Visitor<'de> for Table {
@@ -163,7 +165,7 @@ impl<'de> de::Visitor<'de> for Table {
     }
 }
 
-/// Reads the keys of a table: those that all sinks have, and what `S` makes of the kind's own.
+/// Reads the keys of a table: those that all sinks have into [`Shared`], the kind's own keys by `S`.
 struct Keys<S>(S);
 
 impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> DeserializeSeed<'de> for Keys<S> {
@@ -191,7 +193,7 @@ impl<'de, K: Kind + 'static, S: DeserializeSeed<'de, Value = K>> de::Visitor<'de
     }
 }
 
-/// Refuses the value of a key that has moved, so that the fault is told where the key stands.
+/// Refuses the value of a moved key, so that the error points at that key.
 struct Moved<'k>(&'k str);
 
 impl<'de> DeserializeSeed<'de> for Moved<'_> {

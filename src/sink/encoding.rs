@@ -1,4 +1,4 @@
-//! `[sink.<name>.encoding]`: how a sink's events are encoded, and which of its keys have no effect.
+//! `[sink.<name>.encoding]`: how a sink's events are encoded, and which of these keys have no effect.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,33 +8,36 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::event::{Column, Columns, Encoder, EncodingName, OcsfVersion, Options};
 
-/// The encoding that a sink's table asks for. Keys that are not set are as [`Options`] has them by default.
+/// The table `encoding`. A key that is not set has the default of [`Options`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EncodingConfig {
     pub name: EncodingName,
-    /// The version that OCSF events are written in. Default: 1.8.0. Only with `ocsf`.
+    /// The OCSF version to write. Default: 1.8.0. Only with `ocsf`.
     pub ocsf_version: Option<OcsfVersion>,
-    /// The record itself as text, secrets masked. Default: false. Only with `ocsf` and `ecs`.
+    /// Whether an event holds its record's text, with secrets masked. Default: false. Only with `ocsf` and `ecs`.
     pub raw_data: Option<bool>,
-    /// The names and addresses of an event once more, as a list to search. Default: true. Only with `ocsf` and `ecs`.
+    /// Whether an event repeats its names and addresses in one list that can be searched. Default: true. Only with
+    /// `ocsf` and `ecs`.
     pub observables: Option<bool>,
-    /// What is to be known of how an event came about. Default: true. Only with `ocsf` and `ecs`.
+    /// Whether an event has labels that say how it came about. Default: true. Only with `ocsf` and `ecs`.
     pub labels: Option<bool>,
-    /// Whether a raw record stands in an envelope that says what and where it is. Default: false. Only with `raw`.
+    /// Whether a raw record is wrapped in an envelope that says what it is and where it was read. Default: false. Only
+    /// with `raw`.
     pub envelope: Option<bool>,
-    /// Whether secrets are masked in a raw record. Default: false. Only with `raw`: elsewhere they always are.
+    /// Whether secrets are masked in a raw record. Default: false. Only with `raw`: other encodings always mask them.
     pub mask_secrets: Option<bool>,
-    /// The name of a table whose columns are written. Only with `columns`, which needs this or `columns`.
+    /// The name of a built-in table whose columns are written. Only with `columns`, which needs this or the key
+    /// `columns`.
     pub table: Option<String>,
-    /// Further columns and what they hold. Only with `columns`.
+    /// More columns, and what each holds. Only with `columns`.
     pub columns: Option<BTreeMap<String, Column>>,
-    /// The longest value that the receiver takes, where its kind says so.
+    /// The longest value in bytes that the receiver takes, if its kind has such a limit.
     #[serde(skip)]
     pub value_bytes_max: Option<usize>,
 }
 
-/// The encoding as it is written: as a table, or by its name alone.
+/// The value of `encoding` as configured: a table, or the name alone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Encoding(pub(super) EncodingConfig);
 
@@ -61,7 +64,7 @@ impl EncodingConfig {
         Encoder::new(self.name, options)
     }
 
-    /// The keys that are set and have no effect with this encoding.
+    /// The keys that are set but have no effect with this encoding.
     pub fn without_effect(&self) -> Vec<&'static str> {
         let only = |names: &[EncodingName]| names.contains(&self.name);
         let is_event = only(&[EncodingName::Ocsf, EncodingName::Ecs]);

@@ -1,4 +1,4 @@
-//! A file of lines: each event once, its end remembered as the committed length.
+//! Writes events as lines into a file, each event once: the position remembers the file's committed length.
 
 mod access;
 
@@ -34,7 +34,7 @@ pub use config::FileConfig;
 pub(crate) use numbered::unnumbered;
 pub(crate) use position::file_state;
 
-/// A batch is cut when it has so many bytes: each batch costs an fsync.
+/// The default size at which a batch is cut. It is large since each batch costs an fsync.
 const BATCH_BYTES: usize = 8 << 20;
 
 impl Kind for FileConfig {
@@ -51,7 +51,7 @@ impl Kind for FileConfig {
             problem("path", "expected the absolute path of a file");
         }
         if compression_of(&self.path) != self.compression {
-            // Readers know a compressed file by its name.
+            // Other programs recognise a compressed file by its name.
             problem(
                 "path",
                 match self.compression {
@@ -77,7 +77,7 @@ impl Kind for FileConfig {
     }
 }
 
-/// One writer for one file: a second call waits.
+/// The one writer of the file. Concurrent calls wait for each other.
 struct FileSink(Mutex<Writer>);
 
 impl Sink for FileSink {

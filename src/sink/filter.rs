@@ -1,31 +1,31 @@
-//! `[sink.<name>.filter]`: which of its feeds' events a sink takes.
+//! `[sink.<name>.filter]`: which events of its feeds a sink takes.
 
 use serde::Deserialize;
 
 use crate::event::{Class, Conditions, Filter, Severity};
 
-/// Keys that are not set leave nothing out.
+/// A key that is not set excludes nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FilterConfig {
-    /// Events of these feeds. Default: all that name the sink.
+    /// Take events of these feeds. Default: all that name the sink.
     pub feeds: Option<Vec<String>>,
-    /// Events of feeds of these families. Default: all.
+    /// Take events of feeds of these families. Default: all.
     pub families: Option<Vec<String>>,
-    /// Events of these OCSF classes, by name or uid. Default: all.
+    /// Take events of these OCSF classes, by name or uid. Default: all.
     pub classes: Option<Vec<Class>>,
-    /// Events at least as grave. Default: all.
+    /// Take events of at least this severity. Default: all.
     pub severity_min: Option<Severity>,
-    /// Events each of whose named attributes matches one of its patterns. Default: all.
+    /// Take an event only if each attribute named here matches one of its patterns. Default: all.
     #[serde(rename = "match")]
     pub wanted: Conditions,
-    /// Without events one of whose named attributes matches one of its patterns. Default: none.
+    /// Leave out an event if any attribute named here matches one of its patterns. Default: none.
     #[serde(rename = "not_match")]
     pub unwanted: Conditions,
 }
 
 impl FilterConfig {
-    /// What is asked of the events of one feed; nothing where all are taken.
+    /// The filter for the events of one feed. `None` if it takes all of them.
     pub fn of_feed(&self, feed: &str, family: &str) -> Option<Filter> {
         let names =
             |named: &Option<Vec<String>>, own: &str| named.as_ref().is_none_or(|all| all.iter().any(|one| one == own));
@@ -41,7 +41,7 @@ impl FilterConfig {
         (filter != Filter::ALL).then_some(filter)
     }
 
-    /// The keys whose list is empty: nothing would be left.
+    /// The keys with an empty list, which no event can match.
     pub fn empty_lists(&self) -> Vec<Vec<String>> {
         let lists = [
             ("feeds", self.feeds.as_ref().is_some_and(Vec::is_empty)),

@@ -1,4 +1,4 @@
-//! A sink whose receiver is in this process, such as a test's.
+//! A sink whose receiver is in this process, for tests.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -12,19 +12,19 @@ use crate::sink::{
 
 /// The receiver of a memory sink.
 pub trait MemoryReceiver: Send + Sync {
-    /// Takes a request. It has all of it for good where it returns nothing.
+    /// Takes a request. `None` if the receiver has all of it for good.
     fn take<'a>(&'a self, request: &'a Request) -> Answer<'a, Option<Delivery>>;
 
-    /// What it says of requests that it left pending, in their order.
+    /// Answers for the requests that the receiver left pending, in their order.
     fn acknowledged<'a>(&'a self, pending: &'a [State]) -> Answer<'a, Vec<Acknowledgement>> {
         Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
     }
 
-    /// The id of the last batch that it has. Receivers that keep no such position have none.
+    /// The id of the receiver's last batch. `None` if the receiver keeps no such position.
     fn last(&self) -> Answer<'_, Option<Box<str>>>;
 }
 
-/// Opens a lane by its number.
+/// Opens the lane of this number.
 type OpenLane = Box<dyn Fn(u16) -> Box<dyn Sink> + Send + Sync>;
 
 /// A kind of sink whose receivers are in this process.
@@ -60,19 +60,19 @@ impl Kind for MemoryKind {
     }
 }
 
-/// A sink whose receiver is in this process.
+/// Opens one lane to this receiver.
 pub fn memory(receiver: impl MemoryReceiver + 'static) -> Box<dyn Sink> {
     Box::new(MemorySink { receiver, left: Mutex::default() })
 }
 
 struct MemorySink<R> {
     receiver: R,
-    /// The receiver's last batch where that is not known here: what follows begins behind it.
+    /// The receiver's last batch, once [`Resumed::Ahead`] reported it: new batches follow it.
     left: Mutex<Option<Box<str>>>,
 }
 
 impl<R: MemoryReceiver> Sink for MemorySink<R> {
-    /// Compares ids and no numbers: a restored store gives the same number to another batch.
+    /// Compares batch ids, not sequence numbers: after the store was restored, another batch gets the same number.
     fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], _now_ms: i64) -> Answer<'a, Resumed> {
         Box::pin(async move {
             let Some(last) = self.receiver.last().await? else { return Ok(Resumed::Ready(Vec::new())) };

@@ -1,7 +1,7 @@
 //! Delivers a batch, and returns what became of it.
 //!
-//! A sink keeps its position in the receiver as bytes that nobody else reads. The checkpoint store keeps them with the
-//! sink's lane, in the transaction that commits the batch that they belong to.
+//! A sink's position in the receiver is a [`State`]: bytes that only the sink reads. The checkpoint store keeps them
+//! with the sink's lane. They change in the transaction that commits the batch.
 
 mod blocking;
 
@@ -63,129 +63,131 @@ pub use splunk_hec::HecConfig;
 pub use stdout::StdoutConfig;
 pub(crate) use template::{IndexTemplate, KeyTemplate, LabelTemplate, Template};
 
-/// An answer that may take its time, or never come.
+/// The future of a receiver's answer. It may take long, or never end.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, DeliveryError>> + Send + 'a>>;
 
-/// One lane of a configured sink. The lanes of a sink share what they have of the receiver: connections, tokens, secrets.
-/// Each method may be called again after it failed, or was dropped before it ended.
+/// One lane of a configured sink. The lanes of a sink share its connections, tokens and secrets. Each method may be
+/// called again after it failed, or after its future was dropped.
 ///
-/// Which sinks there are is configuration, so that this is a trait over boxed futures: a kind is a file of its own.
+/// Which sinks there are is configuration, so this is a trait over boxed futures.
 pub trait Sink: Send + Sync {
-    /// Resumes where the process before stood: at `lane`, with these batches sealed and not committed, in their order. To
-    /// be called, and a `Moved` stored, until the sink does not move any more. `now_ms` is the time, in milliseconds since
-    /// the epoch. A receiver that keeps no position has nothing to resume.
+    /// Resumes where the last process stopped. `lane` is the committed position; `sealed` are the batches that were
+    /// sealed and not committed, in their order. Call it, and store each `Moved`, until it returns something else.
+    /// `now_ms` is the time in milliseconds since the epoch. The default is for receivers that keep no position.
     fn resume<'a>(&'a self, lane: &'a LaneState, sealed: &'a [&'a Manifest], now_ms: i64) -> Answer<'a, Resumed> {
         let _ = (lane, sealed, now_ms);
         Box::pin(async { Ok(Resumed::Ready(Vec::new())) })
     }
 
-    /// Sends a request and waits for the receiver's answer. Sending the same request again is harmless where the receiver
-    /// can tell a repeat.
+    /// Sends a request and waits for the receiver's answer. Sending it again is harmless if the receiver recognises
+    /// repeats.
     fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery>;
 
-    /// Asks the receiver about requests that [`Delivery::Pending`] left with it: an answer for each, in their order.
+    /// Asks the receiver about requests that it left pending ([`Delivery::Pending`]). Returns one answer for each, in
+    /// their order.
     fn acknowledged<'a>(&'a self, pending: &'a [State], now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
         let _ = now_ms;
         Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
     }
 
-    /// Takes back what was written of a batch that was sealed and cannot be made again, where the sink can.
+    /// Removes from the receiver what was written of a sealed batch that cannot be rebuilt, if the sink can.
     fn take_back<'a>(&'a self, manifest: &'a Manifest, now_ms: i64) -> Answer<'a, Option<Moved>> {
         let _ = (manifest, now_ms);
         Box::pin(async { Ok(None) })
     }
 
-    /// Opens anew what others may have moved away, as SIGHUP asks. To be called, and a `Moved` stored, until the sink does
-    /// not move any more; not while a request is under way.
+    /// On SIGHUP, opens again what other programs may have renamed. Call it, and store each `Moved`, until it returns
+    /// `None`. Not to be called while a request is under way.
     fn reopen(&self) -> Answer<'_, Option<Moved>> {
         Box::pin(async { Ok(None) })
     }
 }
 
-/// So many lanes of a sink.
+/// Makes this many lanes of a sink.
 fn lanes_of<S: Sink + 'static>(lanes: u16, lane: impl Fn() -> S) -> Vec<Box<dyn Sink>> {
     (0..lanes).map(|_| Box::new(lane()) as Box<dyn Sink>).collect()
 }
 
-/// A kind of sink, as its own keys configure it.
+/// A kind of sink, with the configuration of its own keys.
 pub trait Kind: fmt::Debug + Send + Sync {
-    /// How batches go to its receiver.
+    /// How batches are sent to the receiver.
     fn flow(&self) -> Flow;
 
-    /// A kind that makes few large things: its batches gather so long, unless that is configured, whether or not more is
-    /// coming, and no job waits for them.
+    /// For a kind that makes few large things (a gathering sink): how long a batch gathers by default, whether or not
+    /// more is coming. No job waits for such a batch. `None` for all other kinds.
     fn gathers_for(&self) -> Option<Duration> {
         None
     }
 
-    /// What of its configuration shapes what is sent of an event, and where it goes: a batch that was sealed under another one
-    /// is not sent again as it is. No secret is in it.
+    /// The part of the configuration that shapes what is sent for an event and where it goes, as text without secrets.
+    /// A batch that was sealed under another envelope is not sent again as it is.
     fn envelope(&self) -> String {
         String::new()
     }
 
-    /// The encoding of its events, where this one is configured, or none. A kind whose receiver takes but some says so here,
-    /// and in [`Kind::check`].
+    /// The encoding of the sink's events; `configured` is the operator's. A kind whose receiver takes only some
+    /// encodings decides here, and reports the others in [`Kind::check`].
     fn encoding(&mut self, configured: Option<EncodingConfig>) -> EncodingConfig {
         configured.unwrap_or_default()
     }
 
-    /// Where it writes. No two sinks may write to one place, and no feed read it.
+    /// Where the sink writes. Two sinks must not write to the same output, and no feed may read it.
     fn output(&self) -> Output<'_> {
         Output::Shared
     }
 
-    /// The service that it sends to, where that is one over HTTP.
+    /// The HTTP service that the sink sends to, if it is one.
     fn service(&self) -> Option<&ServiceConfig> {
         None
     }
 
-    /// What its templates tell events apart by, beside their feed, family, class and date.
+    /// The attributes whose values the kind's templates tell apart, besides feed, family, class and date.
     fn choices(&self) -> Choices {
         Choices::default()
     }
 
-    /// What an operator has to know whose receiver has less of an event, once it is taken, than that sounds like.
+    /// A warning for the operator of a receiver that may lose or shorten an event that it has taken. `None` if there is
+    /// nothing to warn of.
     fn caveat(&self) -> Option<&'static str> {
         None
     }
 
-    /// Reports each key whose value has the right type and is not valid.
+    /// Reports each key whose value has the right type but is not valid.
     fn check(&self, problem: &mut dyn FnMut(&str, &str));
 
-    /// Whose AWS credentials it sends with, where it needs any.
+    /// The AWS credentials that the sink sends with, if it needs any.
     fn aws(&self) -> Option<Aws<'_>> {
         None
     }
 
-    /// Opens as many lanes, which share one receiver. `identity` is as [`Kind::aws`] asks.
+    /// Opens this many lanes, which share one receiver. `identity` is the one that [`Kind::aws`] asks for.
     ///
     /// # Errors
-    /// When this machine lacks what it needs. A receiver that cannot be reached is no error here.
+    /// This machine lacks something that the sink needs. A receiver that cannot be reached is no error here.
     fn open(&self, lanes: u16, identity: Option<&Identity>) -> Result<Vec<Box<dyn Sink>>, OpenError>;
 }
 
-/// How batches go to a kind's receiver.
+/// How batches are sent to a kind's receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flow {
-    /// A batch is cut when it has so many bytes, unless it is configured.
+    /// The default size at which a batch is cut.
     pub batch_bytes: usize,
     pub request: RequestLimits,
-    /// How many lanes it has, unless it is configured. A serial kind has one: its events arrive in the order of the seals.
+    /// The default number of lanes. A serial kind always has one: its events arrive in the order of the seals.
     pub lanes: u16,
-    /// How many requests of one lane may be under way at once, unless it is configured.
+    /// How many requests of one lane may be under way at once, by default.
     pub in_flight: u16,
-    /// How many batches of one lane may be sealed and not committed.
+    /// How many batches of one lane may be sealed and not yet committed.
     pub window: u16,
-    /// A request that the receiver does not acknowledge for so long is sent again.
+    /// A request is sent again if the receiver does not acknowledge it for this long.
     pub acknowledged_within: Duration,
-    /// Whether the receiver takes a request that it has had for what it is. Where it cannot, what it took of a batch is
-    /// written down before the batch is complete.
+    /// Whether the receiver recognises a repeated request. If it does not, the progress of each batch is stored before
+    /// the batch is complete.
     pub knows_repeats: bool,
 }
 
 impl Flow {
-    /// For a sink that takes one whole batch after the other, and holds the position itself.
+    /// For a sink that takes whole batches one after another, and keeps the position itself.
     pub const fn serial(batch_bytes: usize) -> Self {
         Self {
             batch_bytes,
@@ -198,16 +200,16 @@ impl Flow {
         }
     }
 
-    /// Whether one request goes out at a time, in the order of the seals.
+    /// Whether only one request is under way at a time, in the order of the seals.
     pub fn is_serial(&self) -> bool {
         self.in_flight == 1
     }
 }
 
-/// Whose AWS credentials a kind sends with.
+/// The AWS credentials that a kind sends with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Aws<'a> {
-    /// The name of an `[identity.<name>]`; nothing for what the machine has.
+    /// The name of an `[identity.<name>]`. `None` for the machine's default credentials.
     pub identity: Option<&'a str>,
     pub region: Option<&'a str>,
 }
@@ -215,48 +217,49 @@ pub struct Aws<'a> {
 /// Where a sink writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output<'a> {
-    /// This file, and files of the same name with a number behind it.
+    /// This file, and the numbered files of the same name.
     File(&'a Path),
     Console,
-    /// Objects in this bucket, whose keys begin with this. Other sinks may write there as well.
+    /// Objects in this bucket whose keys begin with `below`. Other sinks may write there as well.
     Bucket {
         bucket: &'a str,
         endpoint_url: Option<&'a str>,
         below: &'a str,
     },
-    /// Somewhere that other sinks may write to as well.
+    /// A place that other sinks may write to as well.
     Shared,
 }
 
-/// A sink's own state, as its kind writes it: opaque to everybody else.
+/// A sink's own state, as its kind writes it. Opaque to all other code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct State(pub Box<[u8]>);
 
 /// The position of a sink's lane in its own sequence of batches.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LaneState {
-    /// The number of the last batch that was committed, and its id. Batches of older programs have no id that is compared.
+    /// The number of the last committed batch, and its id. Ids that older programs stored are not compared.
     pub seq: u64,
     pub last_id: Option<Box<str>>,
     pub state: Option<State>,
 }
 
-/// How a sink goes on.
+/// What resuming a lane came to.
 #[derive(Debug)]
 pub enum Resumed {
-    /// The receiver has the first of the sealed batches already: as many as there are receipts.
+    /// The receiver has the first sealed batches already: one for each receipt.
     Ready(Vec<Receipt>),
-    /// The sink goes on elsewhere first. To be stored, then the sink is asked again.
+    /// The sink goes on elsewhere. Store that, then resume again.
     Moved(Moved),
-    /// The receiver's last batch is neither sealed nor the last that was committed: it has more than the checkpoint store
-    /// knows of. The store is older, a backup that was restored. The sink goes on behind that batch.
+    /// The receiver's last batch is neither a sealed one nor the last committed one: the receiver has more than the
+    /// checkpoint store knows of. This happens after the store was restored from a backup. The sink goes on after that
+    /// batch.
     Ahead {
         /// The id of the receiver's last batch.
         id: Box<str>,
     },
 }
 
-/// The proof that a sink took a batch. Only the sinks make one:
+/// The proof that a sink delivered a batch. Only sinks make one:
 ///
 /// ```compile_fail
 /// let forged = auditferry::testing::sink::Receipt { state: None };
@@ -272,13 +275,13 @@ pub struct Receipt {
 pub struct RefusedEvent {
     pub provenance: Arc<Provenance>,
     pub head: Head,
-    /// As its encoder wrote it.
+    /// The bytes that the encoder wrote.
     pub encoded: Box<[u8]>,
     pub reason: Box<str>,
 }
 
 impl Receipt {
-    /// For sinks without a state of their own.
+    /// For sinks without a state.
     fn accepted() -> Self {
         Self { state: None, refused: Vec::new() }
     }
@@ -292,12 +295,12 @@ impl Receipt {
         Self { state: Some(state), refused: Vec::new() }
     }
 
-    /// For a batch without events, of records that gave none: there is nothing to take.
+    /// For a batch without events: its records gave none, so there is nothing to deliver.
     pub fn nothing(batch: &Batch) -> Option<Self> {
         (batch.events() == 0).then(Self::accepted)
     }
 
-    /// The sink's state once it has the batch, where that has changed.
+    /// The sink's state after the batch. `None` if the sink keeps no state.
     pub fn state(&self) -> Option<&State> {
         self.state.as_ref()
     }
@@ -311,32 +314,32 @@ impl Receipt {
 /// What became of a request.
 #[derive(Debug)]
 pub enum Delivery {
-    /// The receiver has it for good.
+    /// The receiver has all events for good.
     Taken(Receipt),
-    /// The receiver has these for good, and was not sent the others yet: they are a request of their own.
+    /// The receiver has these events for good. The rest was not sent yet, and becomes a request of its own.
     Begun(Selection),
-    /// The receiver answered for each event. Those that are in neither list are to be sent again, not before `after`. No wait
-    /// at all says that the receiver read no further than an event that it does not take: they are sent at once.
+    /// The receiver answered for each event. Events in neither list are sent again, not before `after`. `after` is zero
+    /// if the receiver stopped reading at an event that it refuses: the events behind it are sent at once.
     Partly { taken: Selection, refused: Vec<(u32, Box<str>)>, after: Option<Duration> },
-    /// The receiver has read it and says later whether it has it for good: to be asked about with this state.
+    /// The receiver has read the request, and says later whether it has it for good. Ask it with this state.
     Pending(State),
-    /// The request is larger than the receiver takes. It is cut into smaller ones.
+    /// The request is larger than the receiver takes. It is cut into smaller requests.
     TooLarge(Box<str>),
-    /// Nothing was sent: the sink goes on elsewhere first. To be stored, then the request is delivered again.
+    /// Nothing was sent: the sink goes on elsewhere. Store that, then deliver the request again.
     Moved(Moved),
 }
 
-/// What a receiver says of a request that it read before.
+/// What the receiver says about a request that it left pending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Acknowledgement {
     Taken,
     NotYet,
-    /// It does not know the request any more, or never will have it: to be sent again.
+    /// The receiver no longer knows the request, or will never have it. Send it again.
     Lost,
 }
 
-/// A sink goes on elsewhere than where its last batch ended. That is to be stored before anything else is asked of the
-/// sink, so that the next process does the same after a crash.
+/// The sink goes on elsewhere than where its last batch ended. Store this before the next call of the sink, so that
+/// after a crash the next process does the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Moved {
     pub state: State,
@@ -346,35 +349,35 @@ pub struct Moved {
 /// Why a sink goes on elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Why {
-    /// The configured file begins: it is the sink's first, or another than `before`.
+    /// The configured file begins: it is the sink's first, or follows the file `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// The file is the same: the store had no path for its position, or no inode, or that of another copy.
+    /// The file stays the same. Only its path or inode in the position is corrected: it was missing, or the file was
+    /// replaced by a copy.
     Named,
-    /// Behind its position lay as many bytes that are not ours; it goes on after them.
+    /// Another program wrote this many bytes after the committed length. The sink goes on after them.
     Foreign { bytes: u64 },
-    /// The number its file was to be given is taken; it will be given another.
+    /// The number that the file was to get is taken. It will get another.
     Numbered,
-    /// Its file was given its number, and the next begins.
+    /// The file got its number, and the next file begins.
     Rotated,
-    /// Its file has another name, which somebody else gave it, and holds all that was committed; the next begins.
+    /// Another program renamed the file, which holds all that was committed. The next file begins.
     Renamed,
-    /// Its file is gone or was cut, and a person or another program has put another in its place, or moved it away: that
-    /// begins.
+    /// The file is gone or was truncated, and was replaced by another or moved away. The next file begins.
     Replaced,
 }
 
-/// Why a request was not taken.
+/// Why a request was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
-    /// Try the same request again, not before `after` where the receiver says so.
+    /// Try the same request again, not before `after` if the receiver says so.
     #[error("the sink is unavailable: {reason}")]
     Unavailable { reason: String, after: Option<Duration> },
-    /// The receiver takes none of the request for something that is in it, and does not say what. It is sent in halves until
-    /// what is refused stands alone.
+    /// The receiver refuses the whole request because of something in it, and does not say what. The request is halved
+    /// until the refused events are alone.
     #[error("the sink refuses the request: {0}")]
     Refused(String),
-    /// Trying again cannot help until a person mends the receiver or the configuration. The sink is parked and asked
-    /// again now and then; no event is given up.
+    /// Retrying cannot help until an operator mends the receiver or the configuration. The sink is parked and probed
+    /// now and then; no event is given up.
     #[error("the sink needs mending: {0}")]
     Misconfigured(String),
 }
@@ -385,7 +388,7 @@ impl DeliveryError {
     }
 }
 
-/// Why a sink cannot be made as it is configured.
+/// Why a configured sink cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("there is no group `{group}` on this machine")]

@@ -1,4 +1,4 @@
-//! What the tables of all sinks over HTTP have in common: where the receiver is, and how it is reached.
+//! The keys that all sinks over HTTP have: where the receiver is, and how to reach it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,11 +13,11 @@ use crate::sink::http::body::Compression;
 use crate::sink::table::{Own, TableKeys};
 use crate::transport::{FieldName, Headers, ServiceConfig, ServiceError};
 
-/// The keys that the tables of all sinks over HTTP have.
+/// The names of these keys.
 pub const NETWORK_KEYS: &[&str] =
     &["url", "auth", "headers", "tls", "proxy", "proxy_credentials", "timeout", "allow_plaintext", "allow_link_local"];
 
-/// What is said where `url` must be configured and is not.
+/// The problem that is reported if `url` is required but not set.
 pub(super) const NO_URL: &str = "expected where the receiver is, such as \"https://host/path\"";
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ impl TableKeys for ServiceConfig {
     }
 }
 
-/// The header of a request whose body is of this type and compressed so.
+/// The header fields for a body of this media type and compression.
 pub(super) fn headers_of(media_type: &str, compression: Compression) -> Result<Headers, ServiceError> {
     let mut headers = Headers::default();
     headers.set(&FieldName::from_static("content-type"), media_type)?;
@@ -63,7 +63,7 @@ impl From<ServiceError> for DeliveryError {
     }
 }
 
-/// A table of a sink over HTTP: those keys, and what `S` makes of the others.
+/// A table of a sink over HTTP: [`NETWORK_KEYS`], and other keys that `S` reads.
 pub(super) struct Networked<S>(pub(super) S);
 
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Networked<S> {
@@ -88,7 +88,7 @@ impl<'de, S: DeserializeSeed<'de>> de::Visitor<'de> for Networked<S> {
     }
 }
 
-/// The table of a sink over HTTP whose own keys are the fields of `T`.
+/// Reads the table of a sink over HTTP whose own keys are the fields of `T`.
 pub(super) fn networked<'de, T, D>(deserializer: D) -> Result<(ServiceConfig, T), D::Error>
 where
     T: Deserialize<'de>,

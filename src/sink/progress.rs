@@ -1,15 +1,15 @@
-//! How far a sealed batch is with a receiver that takes it in several requests: which events it has, will never take, or
-//! has yet to acknowledge.
+//! The progress of a sealed batch with a receiver that takes it in several requests: which events the receiver has,
+//! refuses for ever, or has yet to acknowledge.
 
 use std::ops::Range;
 
 use crate::batch::{Batch, Selection};
 use crate::sink::{Acknowledgement, Receipt, RefusedEvent, State};
 
-/// How far a batch is, by its events' numbers. What is in no run is still to be sent.
+/// The progress of a batch, by the numbers of its events. Events in no run are still to be sent.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
-    /// In order, and apart from each other.
+    /// In ascending order, without overlap.
     runs: Vec<Run>,
 }
 
@@ -27,23 +27,22 @@ enum Outcome {
 }
 
 impl Progress {
-    /// The receiver has these events for good.
+    /// Notes that the receiver has these events for good.
     pub fn taken(&mut self, events: &Selection) {
         events.ranges().iter().for_each(|events| self.put(events.clone(), Outcome::Taken));
     }
 
-    /// The receiver will never take this event.
+    /// Notes that the receiver refuses this event for ever.
     pub fn refused(&mut self, event: u32, reason: Box<str>) {
         self.put(event..event + 1, Outcome::Refused(reason));
     }
 
-    /// The receiver will say whether it has these events.
+    /// Notes that the receiver will say later whether it has these events, when asked with `state`.
     pub fn pending(&mut self, events: &Selection, state: &State) {
         events.ranges().iter().for_each(|events| self.put(events.clone(), Outcome::Pending(state.clone())));
     }
 
-    /// What the receiver says of events that it had yet to acknowledge: those that it was asked about with this state.
-    /// Returns them.
+    /// Applies the receiver's answer to the events that are pending under `state`. Returns these events.
     pub fn acknowledged(&mut self, state: &State, answer: Acknowledgement) -> Selection {
         let mut events = Selection::default();
         for run in self.runs.iter().filter(|run| matches!(&run.outcome, Outcome::Pending(own) if own == state)) {
@@ -58,12 +57,12 @@ impl Progress {
         events
     }
 
-    /// Forgets what was refused: it is to be sent again.
+    /// Forgets which events were refused, so that they are sent again.
     pub fn reopen_refused(&mut self) {
         self.runs.retain(|run| !matches!(run.outcome, Outcome::Refused(_)));
     }
 
-    /// With which states the receiver is to be asked what it has yet to acknowledge, each once.
+    /// The states of all pending events, each once: what to ask the receiver with.
     pub fn awaited(&self) -> Vec<&State> {
         let mut awaited: Vec<&State> = Vec::new();
         for run in &self.runs {
@@ -76,7 +75,7 @@ impl Progress {
         awaited
     }
 
-    /// The events that were refused, with the reasons, in their order.
+    /// The refused events in their order, and the reasons.
     pub fn refused_events(&self) -> impl Iterator<Item = (u32, &str)> {
         self.runs.iter().filter_map(|run| match &run.outcome {
             Outcome::Refused(reason) => Some((run.events.start, &**reason)),
@@ -84,7 +83,7 @@ impl Progress {
         })
     }
 
-    /// Those of `events` that are still to be sent.
+    /// The events out of `events` that are still to be sent.
     pub fn open(&self, events: &Selection) -> Selection {
         let mut open = Selection::default();
         for events in events.ranges() {
@@ -105,7 +104,7 @@ impl Progress {
         open
     }
 
-    /// The proof that the receiver has what it will ever take of the batch; nothing while it has not.
+    /// The proof that the receiver has all events of the batch that it does not refuse. `None` if it has not yet.
     pub fn receipt(&self, batch: &Batch) -> Option<Receipt> {
         let all = Selection::from(0..u32::try_from(batch.events()).unwrap_or(u32::MAX));
         if self.open(&all).first().is_some() || !self.awaited().is_empty() {
@@ -146,7 +145,8 @@ impl Progress {
         }
     }
 
-    /// As it is stored with the batch: per run its kind, where it begins and ends, and how long what follows is.
+    /// Encodes the progress for the checkpoint store. Per run: its outcome as one byte, where it begins and ends, the
+    /// length of its own bytes, and these.
     pub fn to_state(&self) -> State {
         let mut bytes = Vec::new();
         for Run { events, outcome } in &self.runs {
@@ -163,7 +163,7 @@ impl Progress {
         State(bytes.into())
     }
 
-    /// Nothing where the bytes are none that [`Progress::to_state`] wrote.
+    /// Decodes what [`Progress::to_state`] wrote. `None` for other bytes.
     pub fn from_state(State(bytes): &State) -> Option<Self> {
         let mut runs: Vec<Run> = Vec::new();
         let mut left = &bytes[..];

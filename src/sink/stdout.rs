@@ -1,4 +1,5 @@
-//! Standard output, as JSON lines or as readable lines. At least once, since no reader acknowledges.
+//! Writes events to standard output, as JSON or as readable lines. At least once, since the reader acknowledges
+//! nothing.
 
 use std::fmt::Write as _;
 
@@ -11,14 +12,14 @@ use crate::identity::Identity;
 use crate::sink::{Answer, Delivery, DeliveryError, Flow, Kind, OpenError, Output, Receipt, Sink};
 use crate::visible::is_hidden;
 
-/// A batch is cut when it has so many bytes.
+/// The default size at which a batch is cut.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// `type = "stdout"`. At least once.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutConfig {
-    /// Whether each event is a line to read (`readable`) or JSON (`json`, the default).
+    /// `json` (the default) or `readable`: a short line per event for people.
     #[serde(default)]
     pub style: StdoutStyle,
 }
@@ -47,7 +48,6 @@ impl Kind for StdoutConfig {
     }
 }
 
-/// Writes each batch to standard output and flushes it.
 struct StdoutSink {
     style: StdoutStyle,
 }
@@ -85,7 +85,7 @@ impl StdoutSink {
     }
 }
 
-/// One OCSF event as a line to read: when, who, what, how it ended, from where. What is not OCSF stays as it is.
+/// One OCSF event as a readable line: when, who, what, how it ended, from where. Other encodings stay as they are.
 fn readable(line: &[u8]) -> String {
     let Ok(event) = serde_json::from_slice::<Value>(line) else {
         return String::from_utf8_lossy(line).into_owned();
@@ -117,7 +117,7 @@ fn readable(line: &[u8]) -> String {
     out
 }
 
-/// Hidden characters could drive the terminal of whoever reads, or make one name read as another.
+/// Replaces hidden characters: they could drive the reader's terminal, or make one name look like another.
 fn printable(text: &str) -> String {
     text.chars().map(|char| if is_hidden(char) { '\u{fffd}' } else { char }).collect()
 }

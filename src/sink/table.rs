@@ -1,17 +1,17 @@
-//! Reads a table in two: the keys that several kinds have in common, and a kind's own.
+//! Splits a table in two while reading it: the keys that several kinds share, and a kind's own keys.
 
 use serde::de::{DeserializeSeed, IntoDeserializer as _, MapAccess};
 
-/// Keys that several kinds have.
+/// Keys that several kinds share.
 pub(super) trait TableKeys {
-    /// Whether a key is one of them.
+    /// Whether `key` is one of the shared keys.
     fn has(key: &str) -> bool;
 
-    /// Reads the value of one of them.
+    /// Reads the value of a shared key.
     fn take<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
 }
 
-/// A table without the keys that several kinds have, which are taken out on the way.
+/// A table without the shared keys, which are read into `taken` on the way.
 pub(super) struct Own<'t, A, T> {
     pub(super) map: A,
     pub(super) taken: &'t mut T,

@@ -1,5 +1,5 @@
-//! Names that a sink makes for each event, such as an index by family and day. Nobody who writes a log can make more of them
-//! than the configuration has in mind.
+//! Names that a sink makes for each event, such as an index by family and day. The writer of a log cannot cause more
+//! names than the configuration allows for.
 
 use std::fmt;
 
@@ -10,55 +10,56 @@ use crate::batch::Provenance;
 use crate::event::{Attribute, Choice, Class, Head, moment};
 use crate::family;
 
-/// What is made must have no more bytes: as Elasticsearch limits the names of indexes, and half of what S3 allows a key.
+/// The most bytes of a name: Elasticsearch's limit for index names, and half of S3's limit for keys.
 const NAME_BYTES_MAX: usize = 255;
 const KEY_BYTES_MAX: usize = 512;
 
-/// The longest name of a feed.
+/// The most bytes of a feed's name.
 const FEED_BYTES_MAX: usize = 64;
 
-/// An event's own date counts when it lies so long before its object was written, or after.
+/// An event's own date is used only if it is at most this much earlier than its object's last write, or this much
+/// later.
 const EARLIER_MS: i64 = 400 * DAY_MS;
 const LATER_MS: i64 = DAY_MS;
 const DAY_MS: i64 = 86_400_000;
 
-/// What stands in the place of a value that is not listed, unless `else` says otherwise.
+/// What stands for values that are not listed, unless `else` says otherwise.
 const OTHER: &str = "other";
 
-/// Text with placeholders, which can make no more names than there are feeds, families, classes, 402 days and listed values
-/// together.
+/// Text with placeholders. The number of possible names is limited: feeds times families times classes times 402 days
+/// times listed values.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Template {
     parts: Vec<Part>,
     purpose: Purpose,
-    /// The attribute whose values it tells apart.
+    /// The attribute whose values the template tells apart.
     choice: Option<Choice>,
-    /// What stands there for other values.
+    /// What stands for values that are not listed.
     otherwise: String,
 }
 
-/// A template for the names of indexes: lower case, no character that Elasticsearch refuses.
+/// A template for index names: lower case, without the characters that Elasticsearch refuses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IndexTemplate(pub Template);
 
-/// A template for keys in a bucket: segments between slashes, none of which is empty, `.` or `..`.
+/// A template for keys in a bucket: segments between slashes, none of them empty, `.` or `..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyTemplate(pub Template);
 
-/// A template for what a receiver files an event under, such as a source type: letters, digits and a few signs that need no
+/// A template for a receiver's labels of an event, such as a source type: letters, digits and a few signs that need no
 /// escapes in JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LabelTemplate(pub Template);
 
-/// As it is configured: its text alone, or a table.
+/// A template as configured in a table. It may also be a text alone.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     template: String,
-    /// The values of the attribute that may stand in a name.
+    /// The values of the attribute that may appear in a name.
     #[serde(default)]
     values: Vec<String>,
-    /// What stands there for any other. Default: `other`.
+    /// What stands for any other value. Default: `other`.
     #[serde(rename = "else")]
     otherwise: Option<String>,
 }
@@ -69,7 +70,7 @@ enum Part {
     Feed,
     Family,
     Class,
-    /// Of the event's date as text: `2024-01-15T08:30:00.123Z`.
+    /// These bytes of the event's date as text, as in `2024-01-15T08:30:00.123Z`.
     Date(std::ops::Range<usize>),
     Value,
 }
@@ -81,7 +82,7 @@ enum Purpose {
     Label,
 }
 
-/// Why a text is no template.
+/// Why a text is not a valid template.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TemplateError {
     #[error("a `{{` without its `}}`, or the other way around")]
@@ -149,7 +150,7 @@ impl Template {
         template.check().map(|()| template)
     }
 
-    /// Whatever it may make is a name of its purpose.
+    /// Checks that every name that the template can make is valid for its purpose.
     fn check(&self) -> Result<(), TemplateError> {
         let values = self.choice.iter().flat_map(|choice| &choice.values).chain([&self.otherwise]);
         let mut value_bytes = 0;
@@ -183,22 +184,23 @@ impl Template {
         }
     }
 
-    /// What each name begins with, whatever the event.
+    /// The fixed text that every name begins with.
     pub fn beginning(&self) -> &str {
         if let Some(Part::Text(text)) = self.parts.first() { text } else { "" }
     }
 
-    /// What it makes has no more bytes.
+    /// The most bytes of a name.
     pub fn bytes_max(&self) -> usize {
         self.purpose.bytes_max()
     }
 
-    /// What it tells events apart by, beside their feed, family, class and date.
+    /// The attribute whose values it tells apart, besides feed, family, class and date.
     pub fn choice(&self) -> Option<&Choice> {
         self.choice.as_ref()
     }
 
-    /// The name for an event. `chosen` is the position of its value among those that are listed.
+    /// The name for an event. `chosen` is the index of the event's value in the listed values; `None` if it is not
+    /// listed.
     pub fn render(&self, from: &Provenance, head: &Head, chosen: Option<usize>) -> String {
         let mut date = Vec::new();
         moment::write(&mut date, dated(head.time_ms, from.version.last_modified_ms));
@@ -219,7 +221,7 @@ impl Template {
         }
         match self.purpose {
             Purpose::Index | Purpose::Label => name,
-            // A feed may be called `..`.
+            // A feed may be called `..`, which must not become a segment of a key.
             Purpose::Key => {
                 let segments = name.split('/').map(|segment| match segment {
                     "." | ".." => segment.replace('.', "%2E"),
@@ -232,7 +234,7 @@ impl Template {
 }
 
 impl Part {
-    /// The most bytes that it becomes. `value` is that of a value.
+    /// The most bytes that this part becomes. `value` is the longest value in bytes.
     fn bytes_max(&self, value: usize) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -302,7 +304,7 @@ impl Purpose {
         self.push_text(parts, rest)
     }
 
-    /// The text as it may stand in a name.
+    /// The text with all characters escaped that are not allowed in a name.
     fn escaped(self, text: &str) -> String {
         let text = match self {
             Self::Index => text.to_lowercase(),
@@ -320,8 +322,8 @@ impl Purpose {
     }
 }
 
-/// The time whose date stands in a name: the event's own where its object makes it likely, else the object's. So a record
-/// with a wrong time begins no index of its own.
+/// The time whose date goes into a name: the event's own if it is plausible for its object, else the object's. So a
+/// record with a wrong time creates no name of its own.
 fn dated(time_ms: i64, last_modified_ms: Option<i64>) -> i64 {
     match last_modified_ms.and_then(moment::plausible) {
         Some(modified_ms) if !(modified_ms - EARLIER_MS..=modified_ms + LATER_MS).contains(&time_ms) => modified_ms,
@@ -387,7 +389,7 @@ mod tests {
     use crate::notification::ObjectId;
     use crate::object::Version;
 
-    /// 2024-01-15T08:30:00Z.
+    /// 2024-01-15T08:30:00Z, as milliseconds since the epoch.
     const TIME_MS: i64 = 1_705_307_400_000;
 
     fn head(time_ms: i64) -> Head {

@@ -1,4 +1,4 @@
-//! The body of a `_bulk` request, and what its answer says of each document.
+//! The body of a `_bulk` request, and what its answer says about each document.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,27 +15,27 @@ use crate::sink::{Delivery, DeliveryError, Receipt, Template};
 use crate::transport::TOLD_CHARACTERS;
 use crate::visible::visible;
 
-/// The most that stands around an event: the line before it with the longest name of an index, and its time.
+/// The most bytes that are added to an event: the action line with the longest index name, and `@timestamp`.
 pub(super) const ENVELOPE_BYTES_MAX: u32 = 365;
 
-/// What is said where the receiver takes no ids.
+/// The problem that is reported if the receiver takes no document ids.
 pub(super) const NO_IDS: &str = "it takes no ids, as a serverless collection for time series: set `ids = false`, and expect an event at least once there";
 
-/// Faults of status 400 that are not about the document: a person must mend the configuration or the receiver.
+/// Errors of status 400 that are not about the document: an operator must mend the configuration or the receiver.
 const NOT_ABOUT_THE_DOCUMENT: &[&str] = &[
     "index_closed_exception",
     "invalid_index_name_exception",
     "invalid_alias_name_exception",
     "cluster_block_exception",
-    // The cluster has as many shards as it may have, so that no further index can be made.
+    // The cluster has as many shards as it may have, so that it makes no further index.
     "validation_exception",
     "security_exception",
 ];
 
-/// How documents are made of events, and what answers mean.
+/// How documents are made from events, and what answers mean.
 #[derive(Debug)]
 pub(super) struct Bulk {
-    /// Nothing only where that is a fault of the configuration.
+    /// The template of the index or data stream. `None` only in an invalid configuration.
     pub(super) name: Option<Template>,
     pub(super) choices: Choices,
     pub(super) rules: Rules,
@@ -51,9 +51,9 @@ pub(super) struct Rules {
 /// The documents of a request.
 pub(super) struct Documents {
     pub(super) body: Bytes,
-    /// The event of each, in their order.
+    /// The number and id of each document's event, in the order of the documents.
     pub(super) sent: Vec<(u32, EventId)>,
-    /// Events that make no document, and why.
+    /// The numbers of events that cannot be documents, and the reasons.
     refused: Vec<(u32, Box<str>)>,
 }
 
@@ -67,7 +67,7 @@ struct Item {
     create: Created,
 }
 
-/// What is said of one document.
+/// The result of one document.
 #[derive(Deserialize)]
 struct Created {
     #[serde(rename = "_id")]
@@ -83,11 +83,11 @@ struct Created {
 struct ItemError {
     #[serde(rename = "type")]
     kind: String,
-    /// An error may have none.
+    /// `None` if the receiver gives no reason.
     reason: Option<String>,
 }
 
-/// What became of a document.
+/// What became of one document.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Fate {
     Taken,
@@ -100,7 +100,7 @@ impl Bulk {
     pub(super) fn documents(&self, request: &Request) -> Documents {
         let (mut text, mut sent, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for event in request.events() {
-            // An encoding that writes no objects, such as `raw` of a log that is plain text.
+            // Some encodings write no JSON object, such as `raw` for a log in plain text.
             if !event.encoded.starts_with(b"{") {
                 let reason = "no JSON object: give the sink an encoding that makes one, such as `ocsf`";
                 refused.push((event.number, reason.into()));
@@ -113,7 +113,7 @@ impl Bulk {
         Documents { body: self.compression.compressed(text).into(), sent, refused }
     }
 
-    /// Names and ids have no character that JSON escapes.
+    /// Names and ids need no escapes: they have no character that JSON escapes.
     fn write_action(&self, event: &RequestEvent<'_>, text: &mut Vec<u8>) {
         text.extend_from_slice(b"{\"create\":{\"_index\":\"");
         if let Some(name) = &self.name {
@@ -127,7 +127,7 @@ impl Bulk {
         text.extend_from_slice(b"\"}}\n");
     }
 
-    /// What became of a request that was answered with success.
+    /// Reads the answer to a request that was answered with a success status.
     pub(super) fn delivery(&self, documents: Documents, reply: &[u8]) -> Result<Delivery, DeliveryError> {
         let Documents { sent, mut refused, .. } = documents;
         let BulkReply { items } = serde_json::from_slice(reply).map_err(|error| {
@@ -155,7 +155,7 @@ impl Bulk {
         refused.sort_unstable_by_key(|(number, _)| *number);
         match (misconfigured, again) {
             (None, None) if refused.is_empty() => Ok(Delivery::Taken(Receipt::accepted())),
-            // What was answered for good is kept, so that only the others are sent again.
+            // The documents with a final answer are kept, so that only the other documents are sent again.
             _ if taken.count() > 0 || !refused.is_empty() => Ok(Delivery::Partly { taken, refused, after: None }),
             (Some(reason), _) => Err(DeliveryError::Misconfigured(reason)),
             (None, reason) => Err(DeliveryError::unavailable(reason.unwrap_or_default())),
@@ -163,7 +163,7 @@ impl Bulk {
     }
 }
 
-/// The event, with `@timestamp` where it has none: data streams and Kibana go by it.
+/// Writes the event. If it has no `@timestamp`, adds one: data streams and Kibana need it.
 fn write_document(event: &RequestEvent<'_>, text: &mut Vec<u8>) {
     match event.encoded.strip_prefix(b"{") {
         Some(members) if !has_timestamp(event.encoded) => {
@@ -187,7 +187,8 @@ fn has_timestamp(encoded: &[u8]) -> bool {
             .is_ok_and(|members| members.contains_key(NAME))
 }
 
-/// What an item's status and error mean. A conflict says that the document is there: its id is its event's.
+/// What an item's status and error mean. The id of a document is the uid of its event, so a version conflict means that
+/// the receiver has the event already.
 fn fate(created: &Created, rules: Rules) -> Fate {
     let kind = &*created.error.kind;
     match created.status {
@@ -206,7 +207,7 @@ fn fate(created: &Created, rules: Rules) -> Fate {
     }
 }
 
-/// OpenSearch Serverless: "Document ID is not supported in create/index operation request".
+/// The error of OpenSearch Serverless is "Document ID is not supported in create/index operation request".
 pub(super) fn is_about_ids(reason: &str) -> bool {
     reason.contains("Document ID is not supported")
 }
@@ -215,7 +216,8 @@ fn reason(created: &Created) -> &str {
     created.error.reason.as_deref().unwrap_or_default()
 }
 
-/// The error's type first, by which a storm is told, and its reason without the value that it is about.
+/// The error's type, status and reason, without the field's value that Elasticsearch quotes. The type comes first:
+/// storms are recognised by how a reason begins.
 fn told(created: &Created) -> String {
     let kind = Some(&*created.error.kind).filter(|kind| !kind.is_empty()).unwrap_or("no error is named");
     let reason = reason(created).split("Preview of field's value").next().unwrap_or_default().trim_end();

@@ -9,29 +9,29 @@ use crate::sink::elasticsearch::{ElasticsearchKind, Signing};
 use crate::sink::http::body::Compression;
 use crate::sink::network::{NO_URL, networked};
 
-/// `type = "elasticsearch"`: its own keys.
+/// The own keys of `type = "elasticsearch"`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ElasticsearchConfig {
-    /// The index of an event, a template. Either this or `data_stream`.
+    /// A template for the index of an event. Exactly one of `index` and `data_stream` must be set.
     pub index: Option<IndexTemplate>,
-    /// The data stream of an event, a template.
+    /// A template for the data stream of an event.
     pub data_stream: Option<IndexTemplate>,
-    /// Whether an event's uid is its document's id, by which a repeat is known. Default: true.
+    /// Whether the uid of an event is the id of its document, so that the receiver recognises a repeat. Default: true.
     pub ids: bool,
-    /// Whether a document in the data stream's failure store counts as taken. Default: false.
+    /// Whether a document that landed in the data stream's failure store counts as delivered. Default: false.
     pub accept_failure_store: bool,
-    /// Default: `gzip`.
+    /// How request bodies are compressed. Default: `gzip`.
     pub compression: Compression,
-    /// A request has at most so many bytes, uncompressed. Default: 5000000.
+    /// The most bytes of a request, uncompressed. Default: 5000000.
     pub request_bytes: u64,
-    /// A request has at most so many events. Default: 5000.
+    /// The most events of a request. Default: 5000.
     pub request_events: u32,
-    /// Signs requests with AWS credentials, for this service.
+    /// Signs requests with AWS credentials, for this AWS service.
     pub sigv4: Option<Signing>,
-    /// The region of an Amazon service.
+    /// The AWS region to sign for.
     pub region: Option<String>,
-    /// Whose AWS credentials, an `[identity.<name>]`. Default: the default chain.
+    /// The `[identity.<name>]` whose AWS credentials sign. Default: the default credential chain.
     pub identity: Option<String>,
 }
 
@@ -64,7 +64,7 @@ impl<'de> Deserialize<'de> for ElasticsearchKind {
         }
         let is_data_stream = config.data_stream.is_some();
         let name = config.data_stream.clone().or_else(|| config.index.clone()).map(|name| name.0);
-        // One choice has at most as many outcomes as are told apart, unless it is told below that it has more.
+        // A single choice fails here only if it has too many values for [`Choices`].
         let choice = name.iter().filter_map(|name| name.choice().cloned()).collect();
         let choices = Choices::new(choice).unwrap_or_else(|| {
             problems.push(("index", "expected at most 255 `values`".to_owned()));

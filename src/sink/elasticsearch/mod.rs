@@ -1,5 +1,6 @@
-//! Sends events to Elasticsearch and OpenSearch by `_bulk`, each as a document that is created and never written over.
-//! Exactly once into indexes: a document's id is its event's, and a second one is refused as a conflict.
+//! Sends events to Elasticsearch and OpenSearch by `_bulk`. Each event becomes a document that is created and never
+//! overwritten. Exactly once into indexes: the uid of an event is the id of its document, and a repeat is refused as a
+//! conflict.
 
 mod bulk;
 
@@ -21,28 +22,29 @@ use bulk::{Bulk, Documents};
 
 pub use config::ElasticsearchConfig;
 
-/// A batch is cut when it has so many bytes: one request, unless it is configured.
+/// The default size at which a batch is cut: one request.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object at most.
+/// The default number of lanes, and of requests under way in each. At 100 ms a request, one object reaches at most 80
+/// MB/s.
 const LANES: u16 = 2;
 const IN_FLIGHT: u16 = 2;
-/// How many batches of a lane may be sealed and not committed.
+/// How many batches of a lane may be sealed and not yet committed.
 const WINDOW: u16 = 2;
-/// As much of an answer is read: 5,000 items have 1 to 3 MB. A request whose answer is longer is cut in two.
+/// The most bytes of an answer that are read: 5,000 items take 1 to 3 MB. A request with a longer answer is cut in two.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
-/// Elasticsearch or OpenSearch, and what it is sent.
+/// The configuration of an Elasticsearch or OpenSearch sink.
 #[derive(Clone, Debug)]
 pub(super) struct ElasticsearchKind {
     service: ServiceConfig,
     config: ElasticsearchConfig,
     bulk: Arc<Bulk>,
     is_data_stream: bool,
-    /// What is wrong with the configuration: a key, and why.
+    /// The problems of the configuration: keys, and what is wrong with each.
     problems: Vec<(&'static str, String)>,
 }
 
-/// The service that a signature of AWS is for.
+/// The AWS service that requests are signed for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signing {
@@ -76,7 +78,7 @@ impl Kind for ElasticsearchKind {
             in_flight: IN_FLIGHT,
             window: WINDOW,
             acknowledged_within: Duration::MAX,
-            // A data stream forgets the ids of a backing index once it has rolled over.
+            // A data stream that has rolled over no longer knows the ids in its older backing indexes.
             knows_repeats: self.config.ids && !self.is_data_stream,
         }
     }
@@ -111,7 +113,7 @@ impl Kind for ElasticsearchKind {
     }
 }
 
-/// One lane. All lanes of a sink share the service.
+/// One lane. All lanes of a sink share the service and the templates.
 struct ElasticsearchSink {
     service: Arc<Service>,
     bulk: Arc<Bulk>,
@@ -147,7 +149,7 @@ impl ElasticsearchSink {
         }
     }
 
-    /// Reads an answer that has an item for each document.
+    /// Reads the answer, which has one item for each document.
     async fn read(
         &self,
         documents: Documents,

@@ -11,15 +11,15 @@ use crate::event::{Class, Encoded, EventId, Head, Severity, Status};
 use crate::notification::ObjectId;
 use crate::object::Version;
 
-/// 2024-01-15T08:30:00.123Z.
+/// 2024-01-15T08:30:00.123Z, as milliseconds since the epoch.
 const TIME_MS: i64 = 1_705_307_400_123;
 
-/// The id of the `n`th event.
+/// The id of event number `n`, as text.
 fn id(n: u8) -> String {
     format!("{n:02x}000000-0000-0000-0000-000000000000")
 }
 
-/// A request of these lines, a day apart.
+/// A request with these lines as events, each dated one day after the line before.
 fn request(lines: &[&str]) -> Request {
     let mut encoded = Encoded::default();
     for (line, n) in lines.iter().zip(0_u8..) {
@@ -81,7 +81,7 @@ fn each_event_is_a_document_of_the_index_of_its_own_day_with_its_uid_as_its_id()
             r#"{"@timestamp":"2024-01-15T08:30:00.123Z","time":1,"nested":{"@timestamp":5},"text":"\"@timestamp\":\r\n"}"#,
             r#"{"create":{"_index":"audit-2024.01.16","_id":"01000000-0000-0000-0000-000000000000"}}"#,
             r#"{"@timestamp":"2024-01-16T08:30:00.123Z","event":{}}"#,
-            // A day after its object was written is the latest that counts.
+            // An event dated more than one day after its object was written goes into the index of the object's day.
             r#"{"create":{"_index":"audit-2024.01.15","_id":"02000000-0000-0000-0000-000000000000"}}"#,
             r#"{"time":1,"@timestamp":7}"#,
             r#"{"create":{"_index":"audit-2024.01.15","_id":"03000000-0000-0000-0000-000000000000"}}"#,
@@ -122,7 +122,7 @@ fn nothing_around_an_event_is_longer_than_is_counted() {
     assert_eq!(bytes, bulk::ENVELOPE_BYTES_MAX as usize);
 }
 
-/// What becomes of three documents that are answered with these statuses; 0 leaves the item out.
+/// Reads an answer that gives these statuses to three documents. For a status of 0 the answer has no item.
 fn delivery(statuses: [u16; 3]) -> Result<Delivery, DeliveryError> {
     let kind = kind(&json!({}));
     let items: Vec<Value> = statuses

@@ -1,4 +1,4 @@
-//! Who may read the files that a sink writes: their mode and their group.
+//! The permissions of the files that a sink writes: their mode and their group.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -12,23 +12,23 @@ use serde::{Deserialize, Deserializer, de};
 use super::numbered;
 use crate::sink::OpenError;
 
-/// The mode of a new file where the configuration gives none.
+/// The mode of a new file if none is configured.
 const DEFAULT_MODE: u32 = 0o640;
-/// What the daemon itself needs: it reads what it wrote before a crash.
+/// The permissions that the daemon itself needs: after a crash it reads what it wrote.
 const OWNER_READS_AND_WRITES: u32 = 0o600;
-/// What no file has: others writing it, anyone executing it.
+/// Permissions that are refused: writing by others, executing by anyone.
 const REFUSED: u32 = 0o113;
 /// The bits that chmod(2) sets.
 const ALL_BITS: u32 = 0o7777;
-/// chown(2) takes this number for "as it is".
+/// For chown(2) this group means "leave the group as it is".
 const NO_GROUP: u32 = u32::MAX;
 
-/// `mode`: a file's permissions, written in octal digits.
+/// `mode`: permissions in octal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Mode(u32);
 
-/// Why a text is no [`Mode`].
+/// Why a text is not a valid [`Mode`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ModeError {
     #[error("expected a mode of three octal digits such as \"0640\"")]
@@ -58,12 +58,12 @@ impl TryFrom<String> for Mode {
     }
 }
 
-/// `group`: a group's name, or its number in digits.
+/// `group`: the name of a group, or its number in digits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group(String);
 
 impl Group {
-    /// The group's number on this machine.
+    /// Looks up the group's number on this machine.
     pub(super) fn id(&self) -> Result<u32, OpenError> {
         if let Ok(id) = self.0.parse() {
             return Ok(id);
@@ -112,7 +112,7 @@ impl de::Visitor<'_> for GroupVisitor {
     }
 }
 
-/// What a sink's files are given: by the configuration, or else a new file alone by default.
+/// The mode and group of a sink's files. What is not configured has a default, for new files only.
 pub(super) struct Access {
     mode: Option<Mode>,
     group: Option<Group>,
@@ -126,20 +126,20 @@ impl Access {
         Ok(Self { mode, group, group_id })
     }
 
-    /// Gives the open file the configured mode and group. A new file is given the default of what is not configured: mode
-    /// 0640, and its directory's group where the daemon may set that.
+    /// Sets the configured mode and group on the open file. If the file is new, what is not configured gets its
+    /// default: mode 0640, and the group of its directory if the daemon may set that.
     ///
     /// # Errors
-    /// What is configured cannot be set; the text says why and what to do.
+    /// The configured mode or group cannot be set. The text says why and what to do.
     pub(super) fn apply(&self, file: &File, path: &Path, is_new: bool) -> Result<(), String> {
         let there = file.metadata().map_err(|error| error.to_string())?;
         let of_directory = || std::fs::metadata(numbered::directory(path)).ok().map(|directory| directory.gid());
-        // The group first: the mode must not open the file to a group that it does not keep.
+        // Set the group first: otherwise the mode would open the file to its old group.
         match self.group_id {
             Some(id) => set_group(file, there.gid(), id).map_err(|error| self.no_group(id, &error))?,
             None if is_new => {
                 if let Some(id) = of_directory() {
-                    // Who is no member of the directory's group keeps its own.
+                    // A daemon that is not a member of the directory's group keeps its own group.
                     let _ = set_group(file, there.gid(), id);
                 }
             }
@@ -150,7 +150,7 @@ impl Access {
                 format!("cannot be given the mode {bits:04o}: {error}; change `mode`, or the file's owner")
             }),
             None if is_new => {
-                // Its own file can only be refused a mode where the file system has none.
+                // The daemon owns the file, so this fails only where the file system has no modes.
                 let _ = set_mode(file, there.mode(), DEFAULT_MODE);
                 Ok(())
             }

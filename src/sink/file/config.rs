@@ -8,28 +8,29 @@ use serde::Deserialize;
 use super::access::{Group, Mode};
 use crate::sink::http::body::Compression;
 
-/// `type = "file"`. Each event once: a repeat after a crash is recognised by the committed length.
+/// `type = "file"`. Each event once: the committed length tells after a crash what was written already.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {
     pub path: PathBuf,
-    /// Each batch is written as one gzip member or one zstd frame; `path` ends in `.gz` or `.zst` then. Default: `none`.
+    /// How batches are compressed: each is one gzip member or one zstd frame. `path` must end in `.gz` or `.zst` then.
+    /// Default: `none`.
     #[serde(default)]
     pub compression: Compression,
-    /// Begin a new file once this one holds as many bytes; the old one gets its number as a suffix. Default: never.
+    /// Begin a new file once this one holds this many bytes. The old file gets a number as its suffix. Default: never.
     pub rotate_bytes: Option<u64>,
-    /// Begin a new file once this one is as old. Default: never.
+    /// Begin a new file once this one is this old. Default: never.
     #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
     pub rotate_after: Option<Duration>,
-    /// The files' permissions in octal digits, such as `0640`. Default: 0640 for the files that the sink creates; a file
-    /// that is there already keeps its own.
+    /// The permissions of the files in octal digits, such as `0640`. Default: 0640 for files that the sink creates; an
+    /// existing file keeps its own.
     pub mode: Option<Mode>,
-    /// The files' group, by name or number. Default: their directory's, for the files that the sink creates and where the
-    /// daemon may set it.
+    /// The group of the files, by name or number. Default: for files that the sink creates, the group of their
+    /// directory if the daemon may set it.
     pub group: Option<Group>,
 }
 
-/// What a file of this name is compressed with.
+/// The compression that a file's name stands for.
 pub(super) fn compression_of(path: &Path) -> Compression {
     match path.extension().map(|ending| ending.as_encoded_bytes()) {
         Some(b"gz") => Compression::Gzip,

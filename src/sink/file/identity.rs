@@ -1,14 +1,15 @@
-//! Tells a file from others whatever its name.
+//! Recognises a file after it was renamed.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::SystemTime;
 
-/// A file's inode, and when it was born: another file may have the same inode once the first is gone.
+/// A file's inode and time of birth. The inode alone is not enough: once a file is deleted, a new file may get its
+/// inode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct FileId {
     pub(super) inode: u64,
-    /// In nanoseconds since the epoch; 0 where the file system does not say.
+    /// Nanoseconds since the epoch; 0 if the file system does not record it.
     pub(super) born_ns: u64,
 }
 
@@ -19,7 +20,7 @@ impl FileId {
         Self { inode: file.ino(), born_ns }
     }
 
-    /// Whether this may be the file.
+    /// Whether this may be the same file. A time of birth that is not recorded is not compared.
     pub(super) fn is(self, file: &Metadata) -> bool {
         let other = Self::of(file);
         let may_be_twins = self.born_ns == 0 || other.born_ns == 0;

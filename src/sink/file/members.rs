@@ -1,4 +1,5 @@
-//! Reads back what a file holds from a place on: in a compressed file each batch is one gzip member or one zstd frame.
+//! Reads what a file holds from an offset on. In a compressed file each batch is one member: a gzip member or a zstd
+//! frame.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek as _, SeekFrom};
@@ -11,17 +12,18 @@ use crate::sink::http::body::Compression;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b, 0x08];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// The largest window of a zstd frame that is inflated, as a power of two: 32 MiB. Frames of ours have 2 MiB.
+/// The largest window of a zstd frame that is inflated, as a power of two: 32 MiB. This sink writes frames with 2 MiB.
 const WINDOW_LOG_MAX: u32 = 25;
 
-/// A file's end is inflated to at most so many bytes, and so many for each byte that is stored. Deflate reaches 1,032.
+/// The end of a file is inflated to at most this many bytes, plus this many for each stored byte. Deflate reaches
+/// 1,032.
 const INFLATED_BYTES_MIN: u64 = 16 << 20;
 const INFLATED_RATIO_MAX: u64 = 1100;
 
-/// The end of a compressed file, from a place on.
+/// What a compressed file holds from an offset on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tail {
-    /// Where the last whole member ends, or the place itself.
+    /// Where the last whole member ends; the offset itself if there is no whole member.
     pub(super) whole_to: u64,
     pub(super) rest: Rest,
 }
@@ -30,16 +32,16 @@ pub(super) struct Tail {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rest {
     Nothing,
-    /// The beginning of a member: whoever wrote it was stopped.
+    /// The beginning of a member. Its writer was stopped.
     Torn,
-    /// What is no member.
+    /// Bytes that are not a member.
     Foreign,
 }
 
-/// Inflates what lies in the file from `from` on, member by member.
+/// Inflates the file from `from` on, member by member.
 ///
 /// # Errors
-/// The file cannot be read. What it holds is no error.
+/// The file cannot be read. Unexpected content is no error.
 pub(super) fn tail(file: &File, compression: Compression, from: u64) -> io::Result<Tail> {
     let stored = file.metadata()?.len().saturating_sub(from);
     let mut inflates_to = INFLATED_BYTES_MIN.saturating_add(stored.saturating_mul(INFLATED_RATIO_MAX));
@@ -64,7 +66,7 @@ pub(super) fn tail(file: &File, compression: Compression, from: u64) -> io::Resu
     Ok(Tail { whole_to, rest })
 }
 
-/// Where a batch of these pieces ends that begins at `from`; nothing where it is not there whole.
+/// If a whole batch of these pieces begins at `from`, returns where it ends; else `None`.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -99,7 +101,7 @@ fn holds<'p>(
             return Ok(false);
         }
     }
-    // A member has an end, and a checksum there.
+    // Read on to the end of the member, where its checksum is verified.
     Ok(compression == Compression::None || content.read(&mut [0])? == 0)
 }
 
@@ -109,7 +111,7 @@ fn source(file: &File, from: u64) -> io::Result<BufReader<&File>> {
     Ok(source)
 }
 
-/// The text of the member that begins here, or where nothing is compressed all that follows.
+/// The inflated text of the member that begins here. Without compression, everything that follows.
 fn content<'s, R: BufRead>(compression: Compression, source: &'s mut R) -> io::Result<Box<dyn Read + 's>> {
     Ok(match compression {
         Compression::None => Box::new(source),
@@ -122,7 +124,7 @@ fn content<'s, R: BufRead>(compression: Compression, source: &'s mut R) -> io::R
     })
 }
 
-/// Whether a member begins here, as far as can be told: then at least a torn one is there.
+/// Whether a member begins here, judged by its first bytes. `Torn` means yes: the member may be torn or whole.
 fn begins(source: &mut BufReader<&File>, compression: Compression) -> io::Result<Rest> {
     let magic = match compression {
         Compression::None => return Ok(Rest::Nothing),
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_inflates_to_far_more_than_is_stored_is_not_inflated_to_its_end() {
-        // 1 GiB of one letter, in some 33 KiB.
+        // 1 GiB of one letter takes some 33 KiB.
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         for _ in 0..1024 {
             io::Write::write_all(&mut encoder, &[b'x'; 1 << 20]).unwrap();

@@ -1,4 +1,4 @@
-//! The numbered names that full files are given, and the renaming that replaces nothing.
+//! The numbered names of full files, and a rename that replaces no other file.
 
 use std::ffi::OsStr;
 use std::fs::Metadata;
@@ -11,24 +11,24 @@ use rustix::io::Errno;
 
 use super::identity::FileId;
 
-/// The endings of compressed files, by which other programs know them: a number stands before them.
+/// The suffixes by which other programs recognise compressed files. The number is put before them.
 const ENDINGS: [&[u8]; 2] = [b".gz", b".zst"];
 
-/// A path, and the ending that a number stands before.
+/// Splits a path into its stem and the suffix that the number is put before.
 fn split(path: &Path) -> (&[u8], &[u8]) {
     let whole = path.as_os_str().as_bytes();
     let split = |ending: &&'static [u8]| Some((whole.strip_suffix(*ending)?, *ending));
     ENDINGS.iter().find_map(split).unwrap_or((whole, b""))
 }
 
-/// `out.ndjson.3` of `out.ndjson`, `out.ndjson.3.gz` of `out.ndjson.gz`.
+/// The numbered name: `out.ndjson.3` for `out.ndjson`, `out.ndjson.3.gz` for `out.ndjson.gz`.
 pub(super) fn name(path: &Path, number: u64) -> PathBuf {
     let (stem, ending) = split(path);
     let name = [stem, format!(".{number}").as_bytes(), ending].concat();
     OsStr::from_bytes(&name).into()
 }
 
-/// The file whose full files have names such as this: what [`name`] makes names of.
+/// The path that [`name`] would make this name from. `None` if the name has no number.
 pub(crate) fn unnumbered(name: &Path) -> Option<PathBuf> {
     let (stem, ending) = split(name);
     let at = stem.iter().rposition(|byte| *byte == b'.')?;
@@ -37,7 +37,7 @@ pub(crate) fn unnumbered(name: &Path) -> Option<PathBuf> {
     is_number.then(|| OsStr::from_bytes(&[&stem[..at], ending].concat()).into())
 }
 
-/// This file in the path's directory, whatever its name.
+/// Finds this file in the directory of `path`, whatever its name.
 pub(super) async fn find(path: &Path, id: FileId) -> io::Result<Option<(PathBuf, Metadata)>> {
     let mut entries = match tokio::fs::read_dir(directory(path)).await {
         Ok(entries) => entries,
@@ -55,7 +55,7 @@ pub(super) async fn find(path: &Path, id: FileId) -> io::Result<Option<(PathBuf,
     Ok(None)
 }
 
-/// What is at a path, be it a link.
+/// The metadata of what is at a path. A symbolic link is not followed.
 pub(super) async fn look(path: &Path) -> io::Result<Option<Metadata>> {
     match tokio::fs::symlink_metadata(path).await {
         Ok(found) => Ok(Some(found)),
@@ -64,12 +64,13 @@ pub(super) async fn look(path: &Path) -> io::Result<Option<Metadata>> {
     }
 }
 
-/// Whether something bears this name, a link that leads nowhere too.
+/// Whether the name is in use, even by a symbolic link that leads nowhere.
 async fn is_taken(name: &Path) -> io::Result<bool> {
     Ok(look(name).await?.is_some())
 }
 
-/// `least`, or when that is taken the number after the highest in use: numbers go up with time, and gaps are not filled.
+/// The next free number: `least`, or if that is taken, one above the highest number in use. Numbers only go up: gaps
+/// are not filled.
 pub(super) async fn free(path: &Path, least: u64) -> io::Result<u64> {
     if !is_taken(&name(path, least)).await? {
         return Ok(least);
@@ -82,8 +83,8 @@ pub(super) async fn free(path: &Path, least: u64) -> io::Result<u64> {
     Ok(highest + 1)
 }
 
-/// The number that a file bears as one of this path's. Those that no sink reaches, dates with a time of day for instance,
-/// are nobody's.
+/// The number in `name`, if `name` is a numbered name of `path`. Numbers beyond 32 bits do not count: no sink gets that
+/// far, but dates with a time of day look like that.
 fn number(name: &Path, path: &Path) -> Option<u64> {
     let (stem, ending) = split(Path::new(path.file_name()?));
     let rest = name.file_name()?.as_bytes().strip_prefix(stem)?.strip_prefix(b".")?;
@@ -91,7 +92,6 @@ fn number(name: &Path, path: &Path) -> Option<u64> {
     digits.parse::<u32>().ok().map(u64::from)
 }
 
-/// The directory a file lies in.
 pub(super) fn directory(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -99,19 +99,19 @@ pub(super) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Gives a file another name.
+/// Renames a file.
 ///
 /// # Errors
-/// Something has that name already; nothing was changed then.
+/// The name `to` is taken, or the rename failed. Nothing was changed.
 pub(super) async fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // What file systems say that have no such renaming (renameat2(2)), NFS and some in user space.
+        // These are the errors of file systems without RENAME_NOREPLACE (renameat2(2)), such as NFS and some FUSE ones.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_once_looked(from, to).await,
         renamed => Ok(renamed?),
     }
 }
 
-/// As [`rename`], in two steps: between them only another program could take the name.
+/// Like [`rename`], in two steps. Another program could take the name between them.
 async fn rename_once_looked(from: &Path, to: &Path) -> io::Result<()> {
     if is_taken(to).await? {
         return Err(ErrorKind::AlreadyExists.into());

@@ -1,4 +1,4 @@
-//! The file that a sink has open: locked, read and written at its end, and looked at for what others do to it.
+//! The file that a sink has open: locks it, reads and writes it, and notices what other programs did to it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -15,20 +15,20 @@ use super::identity::FileId;
 use super::numbered;
 use crate::sink::DeliveryError;
 
-/// An open file, and how it stood when it was last looked at.
+/// An open file, and its state when it was last inspected.
 pub(super) struct Opened {
     file: Arc<File>,
-    /// The name that it was opened under.
+    /// The name under which it was opened.
     name: PathBuf,
     pub(super) id: FileId,
     pub(super) len: u64,
-    /// Whether its path leads elsewhere, or nowhere: somebody gave it another name.
+    /// Whether its path leads to another file or to none: somebody renamed the file.
     pub(super) is_renamed: bool,
-    /// Whether it has no name any more: it ends when it is closed.
+    /// Whether it has no name any more. It is gone once it is closed.
     pub(super) is_removed: bool,
 }
 
-/// Whether a file that is not there is created.
+/// What is done if the file does not exist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Missing {
     Created,
@@ -36,7 +36,8 @@ pub(super) enum Missing {
 }
 
 impl Opened {
-    /// Opens a file for this process alone: the lock is held until it is closed. `path` is where it should be.
+    /// Opens the file `name` and locks it until it is closed, so that no other daemon writes it. `path` is where it
+    /// should be.
     pub(super) async fn open(
         name: &Path,
         path: &Path,
@@ -58,7 +59,7 @@ impl Opened {
                 let why = "is locked by another process that writes it; give each daemon files of its own";
                 return Err(refused(name, why));
             }
-            // A file system without locks: nobody can be kept away.
+            // The file system has no locks: other daemons cannot be kept out.
             Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(unavailable("lock", name, &error)),
         }
@@ -66,7 +67,7 @@ impl Opened {
         sync_directory(name).await?;
         let (file, name) = (Arc::new(file), name.to_owned());
         let mut opened = Self { file, name, id: FileId::default(), len: 0, is_renamed: false, is_removed: false };
-        // Who had it locked before may have given it another name meanwhile.
+        // The process that held the lock before may have renamed the file meanwhile.
         opened.look(&opened.name.clone()).await?;
         if opened.is_renamed || opened.is_removed {
             return Err(DeliveryError::unavailable(format!(
@@ -78,7 +79,7 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Looks how it stands now; `path` is where it should be.
+    /// Inspects the file again. `path` is where it should be.
     pub(super) async fn look(&mut self, path: &Path) -> Result<(), DeliveryError> {
         let held = self.on("inspect", File::metadata).await?;
         let there = numbered::look(path).await.map_err(|error| unavailable("inspect", path, &error))?;
@@ -89,7 +90,7 @@ impl Opened {
         Ok(())
     }
 
-    /// At most `limit` bytes from `offset` on.
+    /// Reads at most `limit` bytes from `offset` on.
     pub(super) async fn read(&self, offset: u64, limit: u64) -> Result<Vec<u8>, DeliveryError> {
         let read = move |mut file: &File| {
             let mut bytes = Vec::new();
@@ -100,7 +101,7 @@ impl Opened {
         self.on("read", read).await
     }
 
-    /// Writes these at its end, and waits until they are on disk.
+    /// Appends the chunks, and returns once they are on disk.
     pub(super) async fn append(&mut self, chunks: Vec<Bytes>) -> Result<(), DeliveryError> {
         let write = move |mut file: &File| {
             file.seek(SeekFrom::End(0))?;
@@ -114,7 +115,7 @@ impl Opened {
         Ok(())
     }
 
-    /// Cuts off what lies beyond `len`.
+    /// Truncates the file to `len` bytes, and returns once that is on disk.
     pub(super) async fn cut(&mut self, len: u64) -> Result<(), DeliveryError> {
         let cut = move |file: &File| {
             file.set_len(len)?;
@@ -129,7 +130,7 @@ impl Opened {
         self.on("sync", File::sync_all).await
     }
 
-    /// Does this with the file, in a call that may block.
+    /// Calls `call` with the file on a thread for blocking calls. `what` names the operation in errors.
     pub(super) async fn on<T: Send + 'static>(
         &self,
         what: &str,
@@ -141,9 +142,9 @@ impl Opened {
     }
 }
 
-/// Opens the file, and says whether it is new. A new one is its owner's alone at first. No link is followed: whoever may
-/// write to the directory could have another file of the daemon's written to, and its mode changed. Nor is a pipe's reader
-/// waited for.
+/// Opens the file, and says whether it is new. Only its owner may read a new file at first. Symbolic links are not
+/// followed: otherwise anyone who may write to the directory could have another file of the daemon written to and its
+/// mode changed. A pipe is opened without waiting for a reader.
 async fn open_file(name: &Path, missing: Missing) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -160,7 +161,7 @@ async fn open_file(name: &Path, missing: Missing) -> io::Result<(File, bool)> {
     Ok((options.open(name).await?.into_std().await, false))
 }
 
-/// Waits until the names in the file's directory are on disk.
+/// Syncs the directory of the file, so that a name in it survives a crash.
 pub(super) async fn sync_directory(name: &Path) -> Result<(), DeliveryError> {
     let directory = tokio::fs::File::open(numbered::directory(name)).await;
     let directory = directory.map_err(|error| unavailable("open the directory of", name, &error))?;
@@ -193,7 +194,7 @@ mod tests {
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("it was opened"),
         };
-        // A link to what is not there would create it.
+        // Opening a link to a missing file would create that file.
         symlink(&target, &path).unwrap();
         assert!(refused().await.contains("is a symbolic link"));
         assert!(!target.exists());

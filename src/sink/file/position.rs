@@ -1,4 +1,4 @@
-//! A file sink's position, and how it is encoded as the state that the checkpoint store keeps.
+//! A file sink's position, and its encoding as the state that the checkpoint store keeps.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,25 +7,26 @@ use std::path::{Path, PathBuf};
 use super::identity::FileId;
 use crate::sink::State;
 
-/// The layout that this program writes: the version as one byte; the number, the length, the time, the file's inode and its
-/// birth, each as eight bytes, the lowest first; and the path to the end.
+/// The layout that this program writes. One byte holds this version. The number, the length, the time, the file's inode
+/// and its birth follow, each as eight bytes in little-endian order. The rest is the path.
 const VERSION: u8 = 2;
 
-/// The layout before, which has neither inode nor birth.
+/// The layout of older programs, without inode and birth.
 const VERSION_WITHOUT_ID: u8 = 1;
 
-/// Where the next batch begins: in which file of the sequence, and after how many bytes.
+/// Where the next batch begins: in which file of the sequence, and at which offset.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Position {
-    /// The file's number in the sequence of rotated files, from 1; 0 while none was begun.
+    /// The file's number in the sequence of rotated files, from 1. 0 if no file was begun yet.
     pub(super) number: u64,
-    /// Its committed length in bytes.
+    /// The committed length in bytes.
     pub(super) len: u64,
     /// When its first event was written, in milliseconds since the epoch.
     pub(super) opened_at_ms: i64,
-    /// By which the file is found after it was renamed. What older programs wrote has none.
+    /// Finds the file after it was renamed. `None` in positions that older programs wrote.
     pub(super) file: Option<FileId>,
-    /// The file, before it is given its number. What older programs wrote has none: it is the configured one.
+    /// The path of the file before it gets its number. `None` in positions that older programs wrote, which means the
+    /// configured path.
     pub(super) path: Option<PathBuf>,
 }
 
@@ -38,7 +39,7 @@ impl Position {
         State([&[VERSION], numbers.as_flattened(), path].concat().into())
     }
 
-    /// The position in a state; nothing where the state is not a file sink's, or a newer program's.
+    /// Decodes a state. `None` if no file sink wrote it, or a newer program.
     pub(super) fn of(state: &State) -> Option<Self> {
         let (&version, rest) = state.0.split_first()?;
         let numbers_bytes = match version {
@@ -58,7 +59,7 @@ impl Position {
     }
 }
 
-/// The state of a file sink that stands there, as programs wrote it that did not know the file but by its path.
+/// The state of a file sink at this position, without the file's identity, as older programs wrote it.
 pub(crate) fn file_state(number: u64, len: u64, opened_at_ms: i64, path: Option<&Path>) -> State {
     Position { number, len, opened_at_ms, file: None, path: path.map(Path::to_owned) }.state()
 }

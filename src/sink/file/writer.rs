@@ -1,5 +1,5 @@
-//! Writes batches to the file, completes what a crash cut short, and goes on in the next file where this one is full or was
-//! given another name.
+//! Writes batches to the file, completes a batch that a crash cut short, and goes on in the next file if this one is
+//! full or was renamed.
 
 use std::fs::File;
 use std::io;
@@ -18,34 +18,34 @@ use crate::batch::{Batch, Manifest};
 use crate::sink::http::body::Compression;
 use crate::sink::{Delivery, DeliveryError, LaneState, Moved, OpenError, Receipt, Resumed, Why};
 
-/// The writer of a file sink. What lies in the file beyond the committed length is the beginning of a batch that was
-/// sealed but not yet committed: it is completed, not cut off, so that whoever follows the file never reads a line twice.
-/// Only a compressed member is cut off, where it is torn and not the beginning of what is to be written.
+/// The writer of a file sink. The bytes after the committed length are the beginning of a batch that was sealed but not
+/// yet committed. The writer completes that batch and does not cut it off, so that no program that follows the file
+/// reads a line twice. Only a torn compressed member that is not the beginning of the sealed batch is cut off.
 pub(super) struct Writer {
     config: FileConfig,
     access: Access,
-    /// Where the last committed batch ends. Its file is the configured one, or until a batch under way is completed the one
-    /// before it.
+    /// Where the last committed batch ends. Its file is the configured one, or the previous one until a batch under way
+    /// in it is completed.
     position: Position,
     open: Option<Opened>,
 }
 
-/// What an operator can do about a file that is gone.
+/// What an operator can do if the file is gone.
 const GONE_WAYS_OUT: &str = "put it back, create an empty file in its place, or give the sink another `path` and start \
                              again: it goes on there";
 
-/// What an operator can do about a file that was truncated.
+/// What an operator can do if the file was truncated.
 const CUT_WAYS_OUT: &str = "logrotate's `copytruncate` is not supported, since what is written between its copy and its \
                             cut is in neither; let it rename the file, and now move this one away: the sink begins the next";
 
-/// Where the file is that the position lies in.
+/// Where the file of the position was found.
 enum Located {
-    /// Under this name.
+    /// The file has this name.
     Here(PathBuf),
-    /// It is to be created: nothing was committed to it.
+    /// The file does not exist yet: nothing was committed to it.
     Unborn,
     Gone,
-    /// Another file is at its path, or it was truncated and then moved away.
+    /// Another file is at its path, or the file was truncated and then renamed.
     Replaced,
 }
 
@@ -55,8 +55,8 @@ impl Writer {
         Ok(Self { config, access, position: Position::default(), open: None })
     }
 
-    /// Resumes where the last process stood. Bytes behind the committed end are the beginning of a sealed batch, or else
-    /// not ours. A file that is not the configured one, or not under its name any more, is left as soon as no batch is under
+    /// Resumes where the last process stopped. Bytes after the committed length are the beginning of a sealed batch, or
+    /// were not written by this sink. A file that is not at the configured path any more is left once no batch is under
     /// way in it.
     pub(super) async fn resume(
         &mut self,
@@ -89,7 +89,7 @@ impl Writer {
         Ok(Resumed::Ready(receipts))
     }
 
-    /// Takes the position where the last batch ended, as the checkpoint store has it.
+    /// Takes over the position that the checkpoint store has.
     fn go_to(&mut self, lane: &LaneState) -> Result<(), DeliveryError> {
         let position = match &lane.state {
             Some(state) => Position::of(state).ok_or_else(|| {
@@ -106,13 +106,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Where the file should be that the position lies in.
+    /// Where the file of the position should be.
     fn path(&self) -> &Path {
         self.position.path.as_deref().unwrap_or(&self.config.path)
     }
 
-    /// Whether the whole of a sealed batch is in the file already: it was written, and the process ended before the
-    /// commit.
+    /// Whether the whole sealed batch is in the file already: the process wrote it and ended before the commit.
     async fn written(&mut self, manifest: &Manifest) -> Result<Option<Receipt>, DeliveryError> {
         let (compression, committed) = (compression_of(self.path()), self.position.len);
         let pieces: Vec<_> = manifest.pieces().copied().collect();
@@ -124,7 +123,7 @@ impl Writer {
         Ok(Some(Receipt::at(self.position.state())))
     }
 
-    /// Writes the batch, or what is not there of it yet. The next file begins only before a batch, never within one.
+    /// Writes the batch, or the part of it that is missing in the file. The next file begins only between batches.
     pub(super) async fn deliver(&mut self, batch: &Batch, now_ms: i64) -> Result<Delivery, DeliveryError> {
         if let Some(moved) = self.find_file().await? {
             return Ok(Delivery::Moved(moved));
@@ -156,13 +155,13 @@ impl Writer {
         if committed == 0 {
             self.position.opened_at_ms = now_ms;
         }
-        // Bytes that somebody else wrote behind it are found the next time.
+        // If another program wrote after the batch, the next call finds its bytes.
         self.position.len = end;
         Ok(Delivery::Taken(Receipt::at(self.position.state())))
     }
 
-    /// Cuts off what was written of a sealed batch that cannot be rebuilt. Where there is more than the batch had, the
-    /// bytes are not ours, and are kept.
+    /// Cuts off the written part of a sealed batch that cannot be rebuilt. If there are more bytes than the batch has,
+    /// they are not this sink's, and are kept.
     pub(super) async fn take_back(&mut self, manifest: &Manifest, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         if let Some(moved) = self.find_file().await? {
             return Ok(Some(moved));
@@ -176,7 +175,7 @@ impl Writer {
         self.leave_tail(now_ms).await
     }
 
-    /// Closes a file that has another name by now, and opens the next, where no batch is under way in it.
+    /// If the file was renamed and no batch is under way in it, closes it and opens the next.
     pub(super) async fn reopen(&mut self) -> Result<Option<Moved>, DeliveryError> {
         if self.position.number == 0 {
             return Ok(None);
@@ -192,10 +191,10 @@ impl Writer {
         Ok(None)
     }
 
-    /// Keeps what a foreign writer left beyond the committed length, or what an older checkpoint store does not know of:
-    /// bytes that are not known to be ours are never cut off. A line without an end gets one, so that ours begin on a line
-    /// of their own. In a compressed file a torn member is ours, and is cut off; what is no member ends the file, since
-    /// readers stop there.
+    /// Keeps the bytes after the committed length that another program wrote, or that a restored checkpoint store does
+    /// not know of. Only bytes known to be this sink's are cut off. An unfinished line is ended, so that the sink's own
+    /// lines begin on a new line. In a compressed file a torn member is the sink's own and is cut off. If there are
+    /// bytes that are not a member, the sink goes on in the next file, since readers stop at such bytes.
     async fn leave_tail(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         let (compression, committed) = (compression_of(self.path()), self.position.len);
         let open = self.open()?;
@@ -232,7 +231,7 @@ impl Writer {
         Ok(Some(self.moved(Why::Foreign { bytes })))
     }
 
-    /// Goes on in another file where it is time for that. No batch is under way in this one.
+    /// Goes on in the next file if it is time for that. The caller makes sure that no batch is under way in this one.
     async fn leave_file(&mut self, now_ms: i64) -> Result<Option<Moved>, DeliveryError> {
         if self.path() != self.config.path {
             return self.begin().await.map(Some);
@@ -259,8 +258,8 @@ impl Writer {
         len > 0 && (by_size || by_age)
     }
 
-    /// Gives the file its number, and begins the next. The number is remembered before the file bears it; after a crash the
-    /// file is found by its inode.
+    /// Gives the file its number, and begins the next file. The number is stored before the file is renamed; after a
+    /// crash the file is found by its inode.
     async fn rotate(&mut self, why: Why) -> Result<Moved, DeliveryError> {
         let path = self.path();
         let free = numbered::free(path, self.position.number).await;
@@ -275,15 +274,15 @@ impl Writer {
         self.turn(why).await
     }
 
-    /// The sink's first file, or the first under this `path`.
+    /// Begins the sink's first file, or its first file at a newly configured `path`.
     async fn begin(&mut self) -> Result<Moved, DeliveryError> {
         let file = self.config.path.clone();
         let before = self.position.path.clone().filter(|before| *before != file);
         self.turn(Why::Begun { file, before }).await
     }
 
-    /// Goes on in the configured file, which is created, or what is there adopted. Until that is open the sink stays where it
-    /// is.
+    /// Goes on in the configured file: creates it, or adopts an existing one. The position changes only once that file
+    /// is open.
     async fn turn(&mut self, why: Why) -> Result<Moved, DeliveryError> {
         let path = &self.config.path;
         let number = match self.position.number {
@@ -297,7 +296,7 @@ impl Writer {
         Ok(self.moved(why))
     }
 
-    /// Opens the file the position lies in and looks how it stands, or says where the sink goes first.
+    /// Finds and opens the file of the position, and inspects it. Returns where the sink must go first, if anywhere.
     async fn find_file(&mut self) -> Result<Option<Moved>, DeliveryError> {
         if self.position.number == 0 {
             return self.begin().await.map(Some);
@@ -334,7 +333,7 @@ impl Writer {
         Ok((!is_known).then(|| self.moved(Why::Named)))
     }
 
-    /// Looks for the file the position lies in: at its path, else by its inode in its directory.
+    /// Looks for the file of the position: at its path, then by its inode in the same directory.
     async fn locate(&self) -> Result<Located, DeliveryError> {
         let Position { number, len, file, .. } = self.position;
         let path = self.path();
@@ -345,7 +344,7 @@ impl Writer {
         }
         let renamed = match file {
             Some(file) => numbered::find(path, file).await.map_err(failed)?,
-            // An older program was killed while it gave the file its number.
+            // An older program may have been killed between renaming the file and storing that.
             None => {
                 let name = numbered::name(path, number);
                 let found = numbered::look(&name).await.map_err(failed)?;
@@ -356,13 +355,13 @@ impl Writer {
             (Some((name, found)), _) if found.len() >= len => Located::Here(name),
             (None, None) if len == 0 => Located::Unborn,
             (None, None) => Located::Gone,
-            // A copy of it has its place.
+            // The file at its path is a copy of it.
             (None, Some(there)) if there.len() >= len => Located::Here(path.to_owned()),
             _ => Located::Replaced,
         })
     }
 
-    /// Whether the file holds what was committed, under whatever name.
+    /// Whether a file with all committed bytes exists, whatever its name.
     async fn is_there(&self) -> bool {
         let Ok(Located::Here(name)) = self.locate().await else { return false };
         matches!(numbered::look(&name).await, Ok(Some(found)) if found.len() >= self.position.len)
@@ -401,7 +400,7 @@ mod tests {
     }
 
     impl World {
-        /// What a file holds, inflated as any reader does it: to its end.
+        /// The inflated content of a file, as any reader would see it.
         fn text(&self, name: &str) -> String {
             let stored = std::fs::read(self.directory.path().join(name)).unwrap();
             let mut text = String::new();
@@ -424,7 +423,7 @@ mod tests {
         }
     }
 
-    /// The manifest of a batch of these pieces.
+    /// A manifest of a batch with these pieces.
     fn manifest(pieces: &[&str]) -> Manifest {
         let marks = pieces.iter().map(|lines| PieceMark {
             to: 1,
@@ -445,12 +444,12 @@ mod tests {
         Writer::new(config.clone()).unwrap()
     }
 
-    /// What the store has of a sink that stands there.
+    /// The lane state that the store has of a sink at this position.
     fn lane(position: &Position) -> LaneState {
         LaneState { state: Some(position.state()), ..LaneState::default() }
     }
 
-    /// Where a sink goes, and why.
+    /// The position that the sink moved to, and why.
     fn went(moved: &Moved) -> (Position, Why) {
         (Position::of(&moved.state).unwrap(), moved.why.clone())
     }
@@ -464,14 +463,14 @@ mod tests {
             std::fs::rename(self.directory.path().join(from), self.directory.path().join(to)).unwrap();
         }
 
-        /// This many bytes into this file of the sequence, which is there.
+        /// The position after `len` bytes of file `number`, which exists.
         fn at(&self, number: u64, len: u64) -> Position {
             let path = self.config.path.clone();
             let file = self.id(path.file_name().unwrap().to_str().unwrap());
             Position { number, len, opened_at_ms: 0, file, path: Some(path) }
         }
 
-        /// A sink that has gone on from there, with nothing under way or this.
+        /// A sink that resumed at `from`, with these sealed batches under way.
         async fn resumed(&self, from: &Position, under_way: &[&Manifest]) -> Writer {
             let mut sink = writer(&self.config);
             let resumed = sink.resume(&lane(from), under_way, 0).await.unwrap();
@@ -480,7 +479,7 @@ mod tests {
         }
     }
 
-    /// How a sink goes on elsewhere when it is resumed.
+    /// Where the sink moves when it resumes at `from`, and why.
     async fn moves(sink: &mut Writer, from: &Position, under_way: &[&Manifest]) -> (Position, Why) {
         match sink.resume(&lane(from), under_way, 0).await.unwrap() {
             Resumed::Moved(moved) => went(&moved),
@@ -488,7 +487,7 @@ mod tests {
         }
     }
 
-    /// Delivers as a worker does, and says where the sink went before it took the batch.
+    /// Delivers like a sink worker. Returns the position after the batch, and the moves before it.
     async fn deliver(sink: &mut Writer, lines: &str, now_ms: i64) -> (Position, Vec<(Position, Why)>) {
         let mut moves = Vec::new();
         loop {
@@ -533,7 +532,7 @@ mod tests {
     async fn batches_written_whole_before_a_crash_are_recognised_piece_by_piece_and_not_written_again() {
         let world = world();
         let (first, second) = (manifest(&["one\n", "two\n"]), manifest(&["three\n"]));
-        // What follows is somebody else's, or the beginning of what is to be completed.
+        // After the batches come another program's bytes, or the beginning of a batch.
         for (left, had, then) in [
             ("old\none\ntwo\nthree\n", vec![12, 18], "old\none\ntwo\nthree\nnext\n"),
             ("old\none\ntwo\nthree\nforeign\n", vec![12, 18], "old\none\ntwo\nthree\nforeign\nnext\n"),
@@ -615,7 +614,7 @@ mod tests {
             let mut sink = writer(&world.config);
             let (position, _) = deliver(&mut sink, "one\n", 0).await;
             let copy = std::fs::read(&world.config.path).unwrap();
-            // As logrotate's `copytruncate` does it.
+            // This is what logrotate's `copytruncate` does.
             world.write("copy", &copy);
             std::fs::File::options().write(true).open(&world.config.path).unwrap().set_len(0).unwrap();
             for _ in 0..2 {
@@ -648,7 +647,7 @@ mod tests {
         assert_eq!(world.text("out.ndjson"), "two\n");
     }
 
-    /// A writer that stands there, and has not looked at its file yet.
+    /// A writer at this position that has not inspected its file yet.
     fn writer_at(world: &World, position: &Position) -> Writer {
         let mut sink = writer(&world.config);
         sink.go_to(&lane(position)).unwrap();
@@ -661,7 +660,7 @@ mod tests {
         let mut sink = writer(&world.config);
         let (position, _) = deliver(&mut sink, "one\n", 0).await;
         drop(sink);
-        // From a backup, or onto another disk: the inode is another.
+        // A file restored from a backup, or moved to another disk, has another inode.
         world.rename("out.ndjson", "before");
         std::fs::copy(world.directory.path().join("before"), &world.config.path).unwrap();
         std::fs::remove_file(world.directory.path().join("before")).unwrap();
@@ -697,9 +696,9 @@ mod tests {
         let world = world();
         let mut sink = writer(&world.config);
         deliver(&mut sink, "one\n", 0).await;
-        // As a full disk leaves it.
+        // A full disk leaves a batch half written.
         world.append("out.ndjson", b"tw");
-        // Even where it cannot be found any more but by who has it open.
+        // The file is completed even where only the open handle still leads to it.
         let elsewhere = tempfile::tempdir().unwrap();
         std::fs::rename(&world.config.path, elsewhere.path().join("old")).unwrap();
         let (_, moves) = deliver(&mut sink, "two\n", 0).await;
@@ -726,7 +725,7 @@ mod tests {
         assert_eq!(world.text("out.ndjson"), "one\ntwo\n");
     }
 
-    /// What became of the file between the death of a process and the next.
+    /// What happened to the file between two processes.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
     enum Meanwhile {
         Nothing,
@@ -740,7 +739,8 @@ mod tests {
             file.write_all(bytes).unwrap();
         }
 
-        /// Resumes as a worker does, and commits what the sink has already. Returns whether that was the sealed batch.
+        /// Resumes like a sink worker, and takes over the position of what the file has already. Returns whether that
+        /// was the sealed batch.
         async fn recovered(&self, from: &Position, sealed: &Manifest) -> (Writer, Position, bool) {
             let (mut sink, mut position) = (writer(&self.config), from.clone());
             loop {
@@ -756,7 +756,7 @@ mod tests {
             }
         }
 
-        /// All that its files hold, in the order of their numbers.
+        /// The content of these files, in this order.
         fn all(&self, names: &[&str]) -> String {
             names.iter().filter(|name| self.is_there(name)).map(|name| self.text(name)).collect()
         }
@@ -778,7 +778,7 @@ mod tests {
                     world.append(name, &whole[..cut]);
                     if meanwhile != Nothing {
                         world.rename(name, "1");
-                        // Under a name by which nothing is guessed.
+                        // A name that the sink cannot guess.
                         world.rename("1", &format!("a-{name}"));
                     }
                     if meanwhile == RenamedAndCreated {
@@ -806,7 +806,7 @@ mod tests {
     async fn a_torn_member_that_cannot_be_completed_is_cut_off() {
         let text = "the batch that was under way\n".repeat(100);
         for name in ["out.gz", "out.zst"] {
-            // As a program with another library compressed it.
+            // A program with another library, or another level, compresses to other bytes.
             let whole = match compression_of(Path::new(name)) {
                 Compression::Zstd => zstd::encode_all(text.as_bytes(), 19).unwrap(),
                 _ => {
@@ -842,7 +842,7 @@ mod tests {
                     }
                 }
             }
-            // One that is whole is known though its bytes are others.
+            // A whole member is recognised although its bytes differ from what this program would write.
             let world = world_of(name);
             let (position, _) = deliver(&mut writer(&world.config), "old\n", 0).await;
             world.append(name, &whole);
@@ -868,7 +868,7 @@ mod tests {
                 )]
             );
             assert_eq!(world.text(name), "one\nforeign\ntwo\n");
-            // A reader would stop at a line in between.
+            // A reader would stop at a line between two members.
             world.append(name, b"no member\n");
             let (_, moves) = deliver(&mut sink, "three\n", 0).await;
             assert_eq!(moves, [(world.at(2, 0), Why::Foreign { bytes: 10 })]);
@@ -905,7 +905,7 @@ mod tests {
         deliver(&mut sink, "one\n", 0).await;
         assert_eq!(sink.reopen().await.unwrap(), None);
         world.rename("out.ndjson", "out.ndjson.1");
-        // A batch that was begun keeps the file open.
+        // A batch under way keeps the file open.
         world.append("out.ndjson.1", b"tw");
         assert_eq!(sink.reopen().await.unwrap(), None);
         assert!(!world.is_there("out.ndjson"));
@@ -960,7 +960,7 @@ mod tests {
         std::fs::write(world.directory.path().join("out.ndjson.1"), "one\n").unwrap();
         let mut remembered = world.at(1, 4);
         let under_way = manifest(&["two\n"]);
-        // Each process dies after one step; what it told is remembered, or is not because it died before that.
+        // Each process dies after one step. Its move is stored, or the process died before that.
         for step in 0..8 {
             let mut sink = writer(&world.config);
             let told = match sink.resume(&lane(&remembered), &[&under_way], 0).await.unwrap() {
@@ -984,12 +984,12 @@ mod tests {
     }
 
     impl World {
-        /// The sink after its path was changed to `new.ndjson`, as the next process has it.
+        /// The same sink in the next process, after its path was changed to `new.ndjson`.
         fn elsewhere(&self) -> Writer {
             writer(&FileConfig { path: self.directory.path().join("new.ndjson"), ..self.config.clone() })
         }
 
-        /// The beginning of the file at the other path.
+        /// The move to the beginning of the file at the new path.
         fn begun(&self) -> (Position, Why) {
             let file = self.directory.path().join("new.ndjson");
             let (path, id) = (Some(file.clone()), self.id("new.ndjson"));
@@ -1059,7 +1059,7 @@ mod tests {
         assert!(!world.config.path.exists());
     }
 
-    /// The sink with these keys more, and the mode of the file that it then writes a line to.
+    /// Writes one line with these additional keys, and returns the mode of the file.
     async fn mode_after(world: &World, keys: serde_json::Value) -> u32 {
         let mut table = serde_json::json!({ "path": world.config.path });
         table.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());

@@ -1,4 +1,4 @@
-//! A batch as it is to stand in the file, and what of it is there already.
+//! The bytes of a batch as they are to be in the file, compared with what the file has already.
 
 use bytes::Bytes;
 
@@ -7,14 +7,14 @@ use crate::sink::DeliveryError;
 use crate::sink::blocking::blocking;
 use crate::sink::http::body::Compression;
 
-/// A batch as it stands in the file.
+/// The bytes that a batch has in the file.
 pub(super) struct Written {
     chunks: Vec<Bytes>,
     pub(super) len: u64,
 }
 
 impl Written {
-    /// Its lines, or one member of them all.
+    /// The lines of the batch, or if compressed, one member with all of them.
     pub(super) async fn of(batch: &Batch, compression: Compression) -> Result<Self, DeliveryError> {
         let mut chunks: Vec<Bytes> = batch.chunks().cloned().collect();
         if compression != Compression::None {
@@ -36,7 +36,7 @@ impl Written {
         bytes.is_empty()
     }
 
-    /// All but the first `skipped` bytes.
+    /// All bytes but the first `skipped`.
     pub(super) fn from(self, mut skipped: usize) -> Vec<Bytes> {
         let rest = |mut chunk: Bytes| {
             let skips = skipped.min(chunk.len());

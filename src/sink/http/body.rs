@@ -1,4 +1,4 @@
-//! Makes the body of a request: events one after another, each in its envelope, compressed or not.
+//! Makes the body of a request: its events one after another, each in its envelope, compressed or not.
 
 use std::io::Write;
 
@@ -11,27 +11,27 @@ use crate::batch::{Request, RequestEvent, Selection};
 use crate::event::Choices;
 use crate::sink::Template;
 
-/// How hard gzip and zstd try: what both take for a balance of time and size.
+/// The compression levels: the defaults of gzip and zstd, a balance of time and size.
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
-/// What is sent, and which events are in it.
+/// The body of a request, and which events are in it.
 pub(in crate::sink) struct Body {
     pub(in crate::sink) bytes: Bytes,
     pub(in crate::sink) sent: Selection,
-    /// Events that the receiver would cut or refuse, and why.
+    /// Events that the receiver would cut or refuse, and why. They are not in the body.
     pub(in crate::sink) too_long: Vec<(u32, Box<str>)>,
 }
 
-/// How events stand in a request.
+/// How the events of a request are joined.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// One event a line.
+    /// One event per line.
     #[default]
     Ndjson,
     JsonArray,
-    /// One event a request.
+    /// One event per request.
     Single,
 }
 
@@ -82,7 +82,7 @@ impl Compression {
         }
     }
 
-    /// The same text gives the same bytes: gzip's head has no time.
+    /// Compresses `text`. Equal text gives equal bytes: the gzip header has no time.
     pub(in crate::sink) fn compressed(self, text: Vec<u8>) -> Vec<u8> {
         match self {
             Self::None => text,
@@ -90,7 +90,7 @@ impl Compression {
         }
     }
 
-    /// The same of a text that comes in chunks: one gzip member or one zstd frame.
+    /// Compresses a text that comes in chunks, as one gzip member or one zstd frame.
     pub(in crate::sink) fn compressed_chunks(self, chunks: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
         let mut chunks = chunks.into_iter();
         let mut write = |out: &mut dyn Write| chunks.try_for_each(|chunk| out.write_all(chunk.as_ref()));
@@ -110,28 +110,28 @@ impl Compression {
     }
 }
 
-/// What stands around an event, without clock or chance.
+/// What is written around an event. It depends on the event alone, not on the clock or on chance.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(in crate::sink) struct Envelope(Vec<EnvelopePart>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::sink) enum EnvelopePart {
     Text(String),
-    /// The event's time in seconds, with three decimals.
+    /// The event's time in seconds since the epoch, with three decimals.
     Seconds,
     Uid,
-    /// The id of the batch that the event is in.
+    /// The id of the event's batch.
     Batch,
     Name(EnvelopeName),
-    /// The event as a JSON value: as it is encoded where that is JSON, else as a JSON text.
+    /// The event as a JSON value: unchanged if its encoding is JSON, else as a JSON string.
     Event,
 }
 
-/// A name that a template makes for the event, of characters that need no escapes in JSON.
+/// A name that a template makes for the event. Its characters need no escapes in JSON.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::sink) struct EnvelopeName {
     pub(in crate::sink) template: Template,
-    /// The choices of the sink, and which of them is the template's.
+    /// The choices of the sink's templates. `at` is the index of this template's choice.
     pub(in crate::sink) choices: Choices,
     pub(in crate::sink) at: usize,
 }
@@ -141,7 +141,7 @@ impl Envelope {
         Self(parts)
     }
 
-    /// About as much it adds to an event.
+    /// About how many bytes the envelope adds to an event.
     pub(in crate::sink) fn bytes(&self) -> u32 {
         let bytes = self.0.iter().map(|part| match part {
             EnvelopePart::Text(text) => text.len(),
@@ -186,13 +186,13 @@ impl Envelope {
     }
 }
 
-/// An encoder may write what is no JSON: a record as its source wrote it.
+/// An encoder may write something that is not JSON: a record as its source wrote it.
 fn write_json(encoded: &[u8], text: &mut Vec<u8>) {
     if serde_json::from_slice::<IgnoredAny>(encoded).is_ok() {
         text.extend_from_slice(encoded);
     } else {
         let value = serde_json::Value::String(String::from_utf8_lossy(encoded).into_owned());
-        // Some readers take these two for line ends.
+        // Some readers take these two characters for line ends.
         let value = value.to_string().replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
         text.extend_from_slice(value.as_bytes());
     }

@@ -9,21 +9,21 @@ use crate::sink::http::{HttpKind, Profile};
 use crate::sink::network::{NO_URL, networked};
 use crate::transport::{FieldName, StatusConfig};
 
-/// `type = "http"`: its own keys.
+/// The own keys of `type = "http"`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     pub format: Format,
     pub compression: Compression,
-    /// The header field that a request's id stands in; none where it is empty. Default: `Idempotency-Key`.
+    /// The header field for a request's id. Empty for none. Default: `Idempotency-Key`.
     pub idempotency_header: String,
-    /// Whether the receiver drops a request that it has had, by that id. Default: false.
+    /// Whether the receiver recognises a repeated request by that id and drops it. Default: false.
     pub idempotent: bool,
-    /// A request has at most so many bytes, uncompressed. Default: 1000000.
+    /// The most bytes of a request, uncompressed. Default: 1000000.
     pub request_bytes: u64,
-    /// A request has at most so many events. Default: 1000.
+    /// The most events of a request. Default: 1000.
     pub request_events: u32,
-    /// What statuses mean, where that is not as HTTP has it.
+    /// What statuses mean to this receiver, where that differs from the HTTP standard.
     pub status: StatusConfig,
 }
 

@@ -1,5 +1,5 @@
-//! Sends events with HTTP POST, as lines, as a JSON array or one by one. Effectively once where the receiver drops a
-//! request that it has had, by its key; else at least once.
+//! Sends events with HTTP POST, as lines, as a JSON array or one by one. Effectively once if the receiver recognises a
+//! repeated request by its id and drops it; else at least once.
 
 pub(super) mod body;
 
@@ -23,41 +23,42 @@ use body::{Body, Compression, Envelope, Format};
 pub use config::HttpConfig;
 pub use presets::{PRESETS, Preset};
 
-/// A batch is cut when it has so many bytes.
+/// The default size at which a batch is cut.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 40 MB/s of one object at most.
+/// The default number of lanes, and of requests under way in each. At 100 ms a request, one object reaches at most 40
+/// MB/s.
 const LANES: u16 = 4;
 const IN_FLIGHT: u16 = 4;
-/// How many batches of a lane may be sealed and not committed.
+/// How many batches of a lane may be sealed and not yet committed.
 const WINDOW: u16 = 2;
-/// As much of an answer is read: its first characters are told.
+/// The most bytes of an answer that are read. Messages quote its first characters.
 const REPLY_BYTES_MAX: usize = 64 << 10;
 
-/// A kind of sink over HTTP: what the receiver takes, and where it is.
+/// A sink over HTTP as it is configured: where the receiver is, and what it takes.
 #[derive(Clone, Debug)]
 pub struct HttpKind {
     service: ServiceConfig,
     profile: Arc<Profile>,
 }
 
-/// What a receiver takes, and what it means by its answers.
+/// What a receiver takes, and what its answers mean.
 #[derive(Clone, Debug)]
 struct Profile {
     format: Format,
     envelope: Envelope,
     compression: Compression,
-    /// The most that a request may hold, uncompressed.
+    /// The most bytes of a request, uncompressed.
     request_bytes: u64,
     request_events: u32,
-    /// The most that one event may have, envelope included, where that is less than a request.
+    /// The most bytes of one event with its envelope, if the receiver limits events more than requests.
     event_bytes_max: Option<usize>,
-    /// The header field that the request's id stands in.
+    /// The header field for the request's id.
     id_field: Option<FieldName>,
-    /// Whether the receiver drops a request that it has had, by that id.
+    /// Whether the receiver recognises a repeated request by that id and drops it.
     is_idempotent: bool,
-    /// What statuses mean, where that is not as HTTP has it.
+    /// What statuses mean to this receiver, where that differs from the HTTP standard.
     statuses: Vec<(u16, StatusClass)>,
-    /// What is wrong with the configuration besides: a key, and why.
+    /// The problems of the configuration besides those of the service: keys, and what is wrong with each.
     problems: Vec<(&'static str, String)>,
 }
 
@@ -102,7 +103,7 @@ impl Kind for HttpKind {
     }
 }
 
-/// One lane. All lanes of a sink share the service.
+/// One lane. All lanes of a sink share the service and the profile.
 struct HttpSink {
     service: Arc<Service>,
     profile: Arc<Profile>,
@@ -129,7 +130,7 @@ impl HttpSink {
         Ok(Delivery::Partly { taken: sent, refused: too_long, after: None })
     }
 
-    /// Nothing when the receiver has taken it.
+    /// Posts the body. `None` if the receiver has taken it.
     async fn post(&self, request: &Request, body: Bytes, now_ms: i64) -> Result<Option<Delivery>, DeliveryError> {
         let Profile { format, compression, id_field, statuses, .. } = &*self.profile;
         let headers = headers(*format, *compression, id_field.as_ref(), &request.id)

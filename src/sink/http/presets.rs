@@ -1,4 +1,4 @@
-//! Receivers that are `http` with other numbers: each a row of a table.
+//! Receivers that are `http` with other settings: one row of a table for each.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,17 +13,18 @@ use crate::sink::http::{HttpKind, Profile};
 use crate::sink::network::{NO_URL, Networked};
 use crate::transport::{Auth, BearerAuth, FieldName, HeaderAuth, Location, ServiceConfig, StatusClass};
 
-/// A receiver that speaks HTTP, and what is particular to it.
+/// A receiver that speaks HTTP, and its peculiarities.
 #[derive(Debug)]
 pub struct Preset {
-    /// What the key `type` says.
+    /// The value of the key `type`.
     pub name: &'static str,
     keys: &'static [PresetKey],
-    /// Where it is unless `url` says so: with `{site}` for what [`Goes::Site`] has. Empty where `url` must say it.
+    /// The default of `url`, with `{site}` for the value of [`Goes::Site`]. Empty if `url` has no default and must be
+    /// set.
     url: &'static str,
     format: Format,
-    /// What stands around an event: `TIME`, `UID` and `EVENT` are the event's, `MEMBERS` what [`Goes::Member`] has, `NAME`
-    /// what [`Goes::EventName`] has. Empty for nothing.
+    /// The envelope of an event. `TIME`, `UID` and `EVENT` stand for the event's own, `MEMBERS` for the values of
+    /// [`Goes::Member`], `NAME` for that of [`Goes::EventName`]. Empty for no envelope.
     envelope: &'static str,
     compression: Compression,
     request_bytes: u64,
@@ -32,28 +33,28 @@ pub struct Preset {
     statuses: &'static [(u16, StatusClass)],
 }
 
-/// A key that a preset has besides those of all sinks over HTTP. All are texts.
+/// A key that only this preset has. Its value is a text.
 #[derive(Debug)]
 struct PresetKey {
     name: &'static str,
     goes: Goes,
-    /// A key without a default is left out, unless it is a secret or a site: then it must be given.
+    /// A key without a default may be left out. Only secrets and the site are required then.
     default: Option<&'static str>,
 }
 
-/// Where a key's text goes.
+/// Where the value of a key goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Goes {
-    /// Into the URL, as part of its host.
+    /// Into the host of the URL.
     Site,
-    /// A secret's reference: into this header field.
+    /// Into this header field. The value refers to a secret.
     SecretField(&'static str),
-    /// A secret's reference: into `Authorization`.
+    /// Into `Authorization`. The value refers to a secret.
     Bearer,
     Field(&'static str),
-    /// A member of each event's envelope.
+    /// Into each event's envelope, as this member.
     Member(&'static str),
-    /// The name that the event has in its envelope.
+    /// Into each event's envelope, as the name of the member that holds the event.
     EventName,
 }
 
@@ -61,12 +62,12 @@ const fn key(name: &'static str, goes: Goes, default: Option<&'static str>) -> P
     PresetKey { name, goes, default }
 }
 
-/// All presets.
 pub static PRESETS: &[Preset] = &[
     // docs.datadoghq.com/api/latest/logs/#send-logs: POST to http-intake.logs.<site>/api/v2/logs with DD-API-KEY; 5 MB
-    // uncompressed, 1,000 events, 1 MB an event (a longer one is cut and answered with 2xx); 202, 400, 401, 403, 408, 413,
-    // 429, 500, 503; ddsource, ddtags, service and hostname are its reserved members. A log whose official date is more
-    // than 18 hours ago is dropped: so the event stands below a name, where no date of it is taken for the log's own.
+    // uncompressed, 1,000 events, 1 MB an event (a longer event is cut and answered with 2xx); 202, 400, 401, 403, 408,
+    // 413, 429, 500, 503; ddsource, ddtags, service and hostname are reserved members. Datadog drops a log whose
+    // official date is more than 18 hours ago. The event stands below a member of its own, so that Datadog does not
+    // take the event's dates for the log's official date.
     Preset {
         name: "datadog",
         keys: &[
@@ -87,9 +88,10 @@ pub static PRESETS: &[Preset] = &[
         event_bytes_max: Some(1_000_000),
         statuses: &[],
     },
-    // sumologic.com/help/docs/send-data/hosted-collectors/http-source/: the URL is the credential; lines, gzip or deflate,
-    // 100 KB to 1 MB before compression. Its troubleshooting page: 200 is success, 401 a wrong URL, 408 was accepted and
-    // timed out while it was processed (so whether it is there is not known: it is sent again), 429, 503, 504.
+    // sumologic.com/help/docs/send-data/hosted-collectors/http-source/: the URL is the credential; lines, gzip or
+    // deflate, 100 KB to 1 MB before compression. Its troubleshooting page: 200 is success, 401 a wrong URL, 429, 503,
+    // 504. With 408 the request was accepted but timed out during processing. Whether Sumo Logic has the events is
+    // unknown then, so they are sent again.
     Preset {
         name: "sumo",
         keys: &[
@@ -107,9 +109,10 @@ pub static PRESETS: &[Preset] = &[
         event_bytes_max: None,
         statuses: &[(408, StatusClass::Again)],
     },
-    // developer.crowdstrike.com/ngsiem/data-ingestion: the HEC/HTTP Event Data Connector gives a URL and an API key; HEC's
-    // form without its acknowledgement. library.humio.com/logscale-api/log-shippers-hec.html: objects one after another,
-    // `time` in seconds with a fraction, `event` an object or a text, `fields`, `sourcetype` chooses the parser.
+    // developer.crowdstrike.com/ngsiem/data-ingestion: the HEC/HTTP Event Data Connector gives a URL and an API key,
+    // and takes HEC's format without acknowledgements. library.humio.com/logscale-api/log-shippers-hec.html: objects
+    // one after another, `time` in seconds with a fraction, `event` an object or a text, `fields`; `sourcetype` chooses
+    // the parser.
     Preset {
         name: "crowdstrike",
         keys: &[
@@ -127,8 +130,9 @@ pub static PRESETS: &[Preset] = &[
         event_bytes_max: None,
         statuses: &[],
     },
-    // docs.panther.com/data-onboarding/data-transports/http: 1 MB with the headers, compressed or not; JSON, lines or a
-    // JSON array, which it tells apart itself; a shared secret in a header field, HMAC, bearer, basic: the key `auth`.
+    // docs.panther.com/data-onboarding/data-transports/http: 1 MB including the headers, compressed or not; JSON, lines
+    // or a JSON array, which Panther tells apart by itself. The key `auth` has the credentials: a shared secret in a
+    // header field, HMAC, bearer, basic.
     Preset {
         name: "panther",
         keys: &[],
@@ -143,7 +147,7 @@ pub static PRESETS: &[Preset] = &[
     },
 ];
 
-/// The names of each preset's keys.
+/// The names of each preset's own keys, in the order of [`PRESETS`].
 static NAMES: LazyLock<Vec<Vec<&'static str>>> =
     LazyLock::new(|| PRESETS.iter().map(|preset| preset.keys.iter().map(|key| key.name).collect()).collect());
 
@@ -152,7 +156,7 @@ impl Preset {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
-    /// The names of the keys that it has of its own.
+    /// The names of the preset's own keys.
     pub fn keys(&self) -> &'static [&'static str] {
         let at = PRESETS.iter().position(|preset| preset.name == self.name);
         at.map_or(&[], |at| &NAMES[at])
@@ -168,14 +172,13 @@ impl<'de> DeserializeSeed<'de> for &'static Preset {
     }
 }
 
-/// What a preset's own keys say.
+/// The values of a preset's own keys.
 #[derive(Default)]
 struct Values {
     texts: BTreeMap<&'static str, String>,
     secret: Option<Reference>,
 }
 
-/// Reads a preset's own keys.
 struct OwnKeys(&'static Preset);
 
 impl<'de> DeserializeSeed<'de> for OwnKeys {
@@ -281,7 +284,8 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The parts of a preset's envelope. What is configured is put in last, so that no text of it is taken for a word.
+/// Cuts a preset's envelope into parts. Configured values are put in last, so that no word in them is taken for a
+/// placeholder.
 fn envelope(pattern: &str, members: &str, event_name: &str) -> Envelope {
     let mut parts: Vec<EnvelopePart> = Vec::new();
     let text = |parts: &mut Vec<EnvelopePart>, more: &str| match parts.last_mut() {

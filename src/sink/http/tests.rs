@@ -26,7 +26,7 @@ fn http(table: &Value) -> HttpKind {
     of("http", &table)
 }
 
-/// The keys that are not valid.
+/// The problems that `check` reports: keys and messages.
 fn problems(kind: &HttpKind) -> Vec<(String, String)> {
     let mut problems = Vec::new();
     kind.check(&mut |key, message| problems.push((key.to_owned(), message.to_owned())));

@@ -1,22 +1,22 @@
-//! What S3's refusals mean for who writes an object.
+//! What S3's errors mean to the writer of an object.
 
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 
-/// What follows from a refusal.
+/// What an error of S3 means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Meaning {
-    /// There is an object of this key already.
+    /// An object with this key exists already.
     Exists,
     /// The same request may succeed later.
     Again,
-    /// A person must mend the receiver or the configuration.
+    /// An operator must mend the receiver or the configuration.
     Mend,
 }
 
 pub(super) fn meaning(fault: &Fault) -> Meaning {
     match (fault.status, fault.code.as_str()) {
         (Some(412), _) | (_, "PreconditionFailed") => Meaning::Exists,
-        // What came is not what was sent.
+        // S3 received other bytes than were sent.
         (_, "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch") => {
             Meaning::Again
         }
@@ -28,7 +28,7 @@ pub(super) fn meaning(fault: &Fault) -> Meaning {
     }
 }
 
-/// What a person may do about a refusal to write.
+/// What an operator can do about an error of a write.
 pub(super) fn advice(fault: &Fault) -> &'static str {
     match fault.kind {
         FaultKind::KmsDenied => {

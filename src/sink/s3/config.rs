@@ -6,38 +6,39 @@ use crate::identity::endpoint;
 use crate::sink::KeyTemplate;
 use crate::sink::http::body::Compression;
 
-/// `type = "s3"`: which bucket is written to, and how its objects are named and kept.
+/// `type = "s3"`: which bucket to write to, and how its objects are named and stored.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct S3Config {
-    /// The bucket, or the ARN or alias of an access point to it.
+    /// The bucket's name, or the ARN or alias of an access point to it.
     pub bucket: String,
-    /// What an object's key begins with: a template. A batch makes an object for each prefix that its events have.
+    /// A template for the beginning of an object's key. A batch becomes one object for each prefix that its events
+    /// have.
     pub prefix: KeyTemplate,
     /// How objects are compressed. Default: gzip.
     #[serde(default = "gzip")]
     pub compression: Compression,
-    /// The name of an `[identity.<name>]`. Default: what the machine has.
+    /// The name of an `[identity.<name>]`. Default: the machine's default credentials.
     pub identity: Option<String>,
-    /// The bucket's region. Default: the environment's.
+    /// The bucket's region. Default: the one that the environment names.
     pub region: Option<String>,
-    /// Another endpoint than AWS has for the region.
+    /// The endpoint. Default: that of AWS for the region.
     pub endpoint_url: Option<String>,
-    /// Whether S3 may be asked without TLS where it is not on this machine. Default: false.
+    /// Whether plain HTTP is allowed to an endpoint that is not on this machine. Default: false.
     #[serde(default)]
     pub allow_plain_http: bool,
-    /// Whether the bucket stands in the path in place of the host's name. Default: false.
+    /// Whether requests name the bucket in the path instead of the host. Default: false.
     #[serde(default)]
     pub path_style: bool,
-    /// The account that must own the bucket.
+    /// The AWS account that must own the bucket.
     pub expected_bucket_owner: Option<String>,
-    /// Default: the bucket's.
+    /// The storage class of new objects. Default: the bucket's.
     pub storage_class: Option<StorageClass>,
-    /// The KMS key that objects are encrypted with: its id or ARN. Default: as the bucket has it.
+    /// The KMS key that encrypts objects: its id or ARN. Default: the bucket's setting.
     pub kms_key: Option<String>,
 }
 
-/// The storage classes whose objects can be read at once.
+/// The storage classes whose objects can be read at once, without a restore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StorageClass {
@@ -53,7 +54,7 @@ const fn gzip() -> Compression {
 }
 
 impl S3Config {
-    /// Reports each key whose value has the right type and is not valid.
+    /// Reports each key whose value has the right type but is not valid.
     pub(super) fn problems(&self, problem: &mut dyn FnMut(&str, &str)) {
         let is_arn = self.bucket.starts_with("arn:");
         if self.bucket.is_empty() || self.bucket.contains('/') && !is_arn || self.bucket.contains(char::is_whitespace) {
@@ -95,7 +96,7 @@ mod tests {
         for (key, value) in [("bucket", json!("other")), ("prefix", json!("x")), ("compression", json!("zstd"))] {
             assert_ne!(config(key, value).unwrap().envelope(), plain.envelope(), "{key}");
         }
-        // The same objects, otherwise kept.
+        // This setting does not change the objects' keys or content.
         assert_eq!(config("storage_class", json!("STANDARD_IA")).unwrap().envelope(), plain.envelope());
     }
 }

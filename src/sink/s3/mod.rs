@@ -1,8 +1,9 @@
-//! Writes events as objects into a bucket, exactly once: an object's key and content follow from the batch as it was sealed,
-//! and S3 writes no object over another.
+//! Writes events as objects into a bucket, exactly once: the key and the content of an object follow from the sealed
+//! batch alone, and S3 is asked to overwrite no object.
 //!
-//! Nothing need be stored before the first object is written: the manifest is, and a batch that is made again from it has
-//! the same id and events, hence the same objects. One that S3 has already answers 412, and its metadata tells whose it is.
+//! Nothing needs to be stored before the first object is written. A batch that is rebuilt from its manifest has the
+//! same id and events, hence the same objects. If S3 has an object already it answers 412, and the object's metadata
+//! tells whether this batch wrote it.
 
 mod answer;
 
@@ -32,28 +33,29 @@ use objects::{Layout, Made, Object};
 pub use config::S3Config;
 pub(crate) use config::StorageClass;
 
-/// A batch is cut when it has so many bytes, or is so old: large objects are cheaper to write and to read.
+/// The default size and age at which a batch is cut. Large objects are cheaper to write and to read.
 const BATCH_BYTES: usize = 16 << 20;
 const GATHERS_FOR: Duration = Duration::from_secs(60);
-/// One lane makes larger objects than several. With two objects under way, it still writes 20 MB/s at 100 ms an object.
+/// One lane makes larger objects than several. With two batches under way it still writes 20 MB/s at 100 ms an object.
 const LANES: u16 = 1;
 const IN_FLIGHT: u16 = 2;
 const WINDOW: u16 = 2;
-/// How many objects of one batch are written at once.
+/// How many objects of one batch are written at the same time.
 const PUTS_AT_ONCE: usize = 8;
-/// Beside three times what any request may take, an upload may take a second for each of so many bytes.
+/// The assumed speed of an upload: each of these many bytes adds one second to the timeout, which begins at three times
+/// the usual one.
 const UPLOAD_BYTES_PER_SEC: usize = 1 << 20;
-/// What an object's metadata says of it, besides what S3 prefixes to each name.
+/// The metadata of an object. S3 prefixes each name with `x-amz-meta-`.
 const BATCH_ID: &str = "auditferry-batch";
 const CONTENT_SHA256: &str = "auditferry-sha256";
-/// No more is told of a value that somebody else wrote.
+/// Messages quote at most this many characters of metadata that another program wrote.
 const TOLD_CHARS_MAX: usize = 100;
 
 impl Kind for S3Config {
     fn flow(&self) -> Flow {
         Flow {
             batch_bytes: BATCH_BYTES,
-            // Never cut or halved: which events are in an object would depend on what failed.
+            // Requests are never cut or halved: otherwise failures would decide which events are in an object.
             request: RequestLimits::WHOLE,
             lanes: LANES,
             in_flight: IN_FLIGHT,
@@ -109,13 +111,13 @@ impl Kind for S3Config {
 }
 
 impl S3Config {
-    /// Nothing when the prefix tells more values apart than an event's head has room for.
+    /// The choices of the prefix. `None` if it tells apart more values than an event's head has room for.
     fn known_choices(&self) -> Option<Choices> {
         Choices::new(self.prefix.0.choice().cloned().into_iter().collect())
     }
 }
 
-/// The bucket as one sink writes to it.
+/// The bucket of one sink.
 struct Bucket {
     client: S3Client,
     config: S3Config,
@@ -137,7 +139,7 @@ impl S3Sink {
         let Made { objects, is_more } =
             blocking("the objects cannot be made", move || bucket.layout.objects(&own)).await?;
         let mut puts: VecDeque<_> = objects.into_iter().map(|object| self.0.write(&request.batch.id, object)).collect();
-        // Where the bucket does not take the first, nothing more is sent to it.
+        // Write the first object alone: if the bucket refuses it, nothing more is sent.
         let first = stream::iter(puts.pop_front()).then(|put| put);
         let mut puts = pin!(first.chain(stream::iter(puts).buffered(PUTS_AT_ONCE)));
         let mut taken: Vec<u32> = Vec::new();
@@ -145,7 +147,7 @@ impl S3Sink {
             match ended {
                 Ok(events) => taken.extend(events.numbers()),
                 Err(error) if taken.is_empty() => return Err(error),
-                // What failed is the first of the next request, and tells why.
+                // The failed object comes first in the next request, which returns its error.
                 Err(_) => return Ok(Delivery::Partly { taken: in_order(taken), refused: Vec::new(), after: None }),
             }
         }
@@ -159,7 +161,7 @@ fn in_order(mut numbers: Vec<u32>) -> Selection {
 }
 
 impl Bucket {
-    /// Writes an object unless it is there already. Returns its events.
+    /// Writes an object unless it exists already. Returns its events.
     async fn write(&self, batch: &str, object: Object) -> Result<Selection, DeliveryError> {
         match self.put(batch, &object).await {
             Ok(()) => Ok(object.events),
@@ -198,7 +200,7 @@ impl Bucket {
         sent.map(drop).map_err(|error| self.fault(Fault::of(&error)))
     }
 
-    /// Whether the object that is there already is this one.
+    /// Checks that the existing object of this key is the one that was to be written.
     async fn compare(&self, batch: &str, object: &Object) -> Result<(), DeliveryError> {
         let asked = self.client.sdk.head_object().bucket(&self.config.bucket).key(&object.key);
         let asked = asked.set_expected_bucket_owner(self.client.expected_bucket_owner.clone()).send().await;
@@ -230,7 +232,8 @@ impl Bucket {
         )))
     }
 
-    /// Credentials that AWS does not know (any more) are replaced where their source has others by now.
+    /// Returns the error as it is. If AWS does not know the credentials (any more), they are replaced once their source
+    /// has others.
     fn fault(&self, fault: Fault) -> Fault {
         if fault.blames_credentials() || fault.kind == FaultKind::BadCredentials {
             self.client.identity.distrust();

@@ -1,4 +1,5 @@
-//! Makes the objects of a batch: one for each prefix that its events have, without clock or chance.
+//! Makes the objects of a batch: one for each prefix that its events have. They depend on the batch alone, not on the
+//! clock or on chance.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +15,31 @@ use crate::sink::http::body::Compression;
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) prefix: Template,
-    /// The choices of the prefix.
+    /// The choices that the prefix makes.
     pub(super) choices: Choices,
     pub(super) compression: Compression,
 }
 
-/// An object as it is written.
+/// An object to be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Object {
     pub(super) key: String,
-    /// Those of the request's events that are in it.
+    /// The events of the request that are in the object.
     pub(super) events: Selection,
     pub(super) bytes: Bytes,
-    /// SHA-256 of its content before that is compressed: another version of a library may compress otherwise.
+    /// The SHA-256 of the content before compression, in hex. Another version of the library may compress to other
+    /// bytes.
     pub(super) sha256: String,
 }
 
-/// What is written for one request: so many objects at most, and the rest of the batch for further requests.
+/// The most objects that are written for one request. Further requests write the rest of the batch.
 pub(super) const OBJECTS_MAX: usize = 64;
 
 /// The objects of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Made {
     pub(super) objects: Vec<Object>,
-    /// The request has events of further objects.
+    /// Whether the request has events of further objects.
     pub(super) is_more: bool,
 }
 
@@ -48,8 +50,8 @@ struct Content<'a> {
 }
 
 impl Layout {
-    /// The first objects that have events of the request, in the order of their first events. What is in an object depends on
-    /// the batch alone: an object has all of the batch's events of its prefix, whichever of them the request asks for.
+    /// The first objects that have events of the request, in the order of their first events. An object always holds
+    /// all events of the batch that have its prefix, whichever of them are in the request.
     pub(super) fn objects(&self, request: &Request) -> Made {
         let all = Request::of(&request.batch, (0..u32::try_from(request.batch.events()).unwrap_or(u32::MAX)).into());
         let mut wanted = request.events.numbers().peekable();
@@ -109,7 +111,7 @@ mod tests {
         Layout { prefix, choices: Choices::default(), compression }
     }
 
-    /// A batch with a part of each of these feeds.
+    /// A batch with one part for each of these feeds.
     fn of_feeds(feeds: &[(&str, &[&str])]) -> Batch {
         let lines: Vec<&[&str]> = feeds.iter().map(|(_, lines)| *lines).collect();
         let plain = batch(&lines);
@@ -180,7 +182,7 @@ mod tests {
         let mut text = String::new();
         flate2::read::GzDecoder::new(&*packed.bytes).read_to_string(&mut text).unwrap();
         assert_eq!((&*packed.key, &*text), ("x/b.ndjson.gz", "a\nb\n"));
-        // RFC 1952: bytes 4 to 7 are the time, and 0 is none.
+        // RFC 1952: bytes 4 to 7 are the time; 0 means that there is none.
         assert_eq!(packed.bytes[4..8], [0; 4]);
         assert_eq!((&*zstd.key, zstd::decode_all(&*zstd.bytes).unwrap()), ("x/b.ndjson.zst", b"a\nb\n".to_vec()));
         assert_eq!(packed.sha256, zstd.sha256);

@@ -10,29 +10,29 @@ use crate::sink::network::{NO_URL, networked};
 use crate::sink::sentinel::SentinelKind;
 use crate::sink::sentinel::rows::Rows;
 
-/// The receiver cuts what is longer than 64 KB.
+/// The receiver cuts values longer than 64 KB.
 const VALUE_BYTES_MAX: usize = 64_000;
-/// What a request may have, compressed and not.
+/// The most bytes of a request, both compressed and uncompressed.
 const REQUEST_BYTES_MAX: u64 = 1 << 20;
-/// The columns of Microsoft's table, and its stream.
+/// The columns of Microsoft's table for Databricks, and its stream.
 const DATABRICKS_TABLE: &str = "databricks_audit";
 const DATABRICKS_STREAM: &str = "Custom-DatabricksAudit_CL";
-/// The column by which repeats are found, which Microsoft's table has not.
+/// The column that identifies repeats. Microsoft's table lacks it.
 const UID_COLUMN: &str = "EventUid";
 
-/// `type = "sentinel"`: its own keys.
+/// The own keys of both types.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SentinelConfig {
     /// The immutable id of the data collection rule.
     pub dcr_immutable_id: String,
-    /// The stream of the rule. Default of `sentinel_databricks`: `Custom-DatabricksAudit_CL`.
+    /// The stream that the rule declares. Default for `sentinel_databricks`: `Custom-DatabricksAudit_CL`.
     pub stream: String,
-    /// Default: `gzip`.
+    /// How request bodies are compressed. Default: `gzip`.
     pub compression: Compression,
-    /// A request has at most so many bytes, uncompressed. Default: 1000000.
+    /// The most bytes of a request, uncompressed. Default: 1000000.
     pub request_bytes: u64,
-    /// A request has at most so many events. Default: 10000.
+    /// The most events of a request. Default: 10000.
     pub request_events: u32,
 }
 
@@ -51,9 +51,9 @@ impl Default for SentinelConfig {
 /// Which rows a sink sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SentinelTable {
-    /// Events as they are encoded.
+    /// Events in the configured encoding.
     Events,
-    /// Those of Microsoft's table `DatabricksAudit_CL`.
+    /// Rows of Microsoft's table `DatabricksAudit_CL`.
     Databricks,
 }
 
@@ -79,7 +79,7 @@ impl<'de> DeserializeSeed<'de> for SentinelTable {
 }
 
 impl SentinelTable {
-    /// The encoding of the rows, and what is wrong with the one that is configured.
+    /// The encoding of the rows, and what is wrong with the configured one, if anything.
     pub(super) fn encoding(self, configured: Option<EncodingConfig>) -> (EncodingConfig, Option<String>) {
         let mut encoding = match (self, configured) {
             (Self::Databricks, None) => {
@@ -98,7 +98,7 @@ impl SentinelTable {
             Self::Databricks if !is_table => {
                 Some(format!("expected none, or `columns` with the table \"{DATABRICKS_TABLE}\""))
             }
-            // A row is an object.
+            // A row must be a JSON object.
             Self::Events if encoding.name == EncodingName::Raw => {
                 let problem = (encoding.envelope == Some(false)).then(|| "expected `envelope = true`".to_owned());
                 encoding.envelope = Some(true);
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(wrong, ["dcr_immutable_id", "stream", "url", "auth"]);
     }
 
-    /// The encoding, whether events have an envelope, and which keys are wrong.
+    /// The encoding, whether rows have an envelope, and the keys that are reported as wrong.
     fn encoded(table: SentinelTable, configured: Option<EncodingConfig>) -> (EncodingConfig, bool, Vec<String>) {
         let mut kind = kind(table, &json!({}));
         let encoding = kind.encoding(configured);

@@ -1,5 +1,5 @@
-//! Sends events to Microsoft Sentinel by the Logs Ingestion API: rows of a table, through a data collection rule. At least once:
-//! the rows have their events' uids, and the receiver knows no repeat.
+//! Sends events to Microsoft Sentinel by the Logs Ingestion API, as rows of a table, through a data collection rule. At
+//! least once: a row holds the uid of its event, but the receiver does not recognise repeats.
 
 mod config;
 
@@ -20,27 +20,27 @@ use rows::{ENVELOPE_BYTES, Rows, Sent, answered};
 pub use config::SentinelConfig;
 pub(crate) use config::SentinelTable;
 
-/// A batch is cut when it has so many bytes: four requests.
+/// The default size at which a batch is cut: four requests.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, at most 40 MB/s of one
-/// object and 80 in all. A rule takes 2 GB a minute.
+/// The default number of lanes, and of requests under way in each. At 100 ms a request, one object reaches at most 40
+/// MB/s, the sink 80. A rule takes 2 GB a minute.
 const LANES: u16 = 2;
 const IN_FLIGHT: u16 = 4;
-/// How many batches of a lane may be sealed and not committed.
+/// How many batches of a lane may be sealed and not yet committed.
 const WINDOW: u16 = 2;
-/// As much of an answer is read: its first characters are told.
+/// The most bytes of an answer that are read. Messages quote its first characters.
 const REPLY_BYTES_MAX: usize = 64 << 10;
-/// The version of the interface.
+/// The version of the Logs Ingestion API.
 const API_VERSION: &str = "2023-01-01";
 
-/// A stream of a data collection rule, and what it is sent.
+/// A sink for a stream of a data collection rule, as it is configured.
 #[derive(Clone, Debug)]
 pub(crate) struct SentinelKind {
     service: ServiceConfig,
     config: SentinelConfig,
     table: SentinelTable,
     rows: Rows,
-    /// What is wrong with the configuration: a key, and why.
+    /// The problems of the configuration: keys, and what is wrong with each.
     problems: Vec<(&'static str, String)>,
 }
 

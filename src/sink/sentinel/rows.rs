@@ -1,4 +1,4 @@
-//! The body of a request, and what its answer says.
+//! The body of a request, and what the answer means.
 
 use crate::batch::{Request, Selection};
 use crate::event::{EncodingName, moment};
@@ -6,33 +6,33 @@ use crate::sink::http::body::{Body, Compression, Format};
 use crate::sink::{Delivery, DeliveryError, EncodingConfig};
 use crate::transport::{Answer, Outcome, outcome};
 
-/// As much stands around an event: its time and its uid.
+/// The bytes that are added to an event: its time and its uid.
 pub(super) const ENVELOPE_BYTES: u32 = 89;
-/// A request with fewer bytes is not answered with 404 for its length: the receiver takes a MiB.
+/// Only for a request of at least this size, a 404 may mean that it is too large: the receiver takes 1 MiB.
 const LARGE_BYTES: usize = 512 << 10;
 
-/// How rows are made of events.
+/// How rows are made from events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Rows {
-    /// Whether an event's time and uid stand before its own members.
+    /// Whether an event's time and uid are added before its own members.
     pub(super) has_envelope: bool,
     pub(super) compression: Compression,
 }
 
-/// How much was sent.
+/// The size of a sent request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) events: u32,
     pub(super) bytes: usize,
 }
 
-/// The columns of a table are as they are configured, and no others.
+/// Whether rows get an envelope. With `columns` they do not: such a row has exactly the configured columns.
 pub(super) fn has_envelope(encoding: &EncodingConfig) -> bool {
     encoding.name != EncodingName::Columns
 }
 
 impl Rows {
-    /// A JSON array of the rows, of which each is an object.
+    /// A JSON array of the rows. Each row is an object.
     pub(super) fn body(self, request: &Request) -> Body {
         let (mut text, mut sent, mut refused) = (Vec::new(), Selection::default(), Vec::new());
         for event in request.events() {
@@ -57,8 +57,8 @@ impl Rows {
     }
 }
 
-/// What became of a request. Nothing when the receiver has taken it, which it says by 204 alone: another success is some other
-/// program's.
+/// What became of a request. `None` if the receiver has taken it. It says so by 204 alone: any other success status
+/// comes from another program.
 pub(super) fn answered(answer: &Answer, sent: Sent, now_ms: i64) -> Result<Option<Delivery>, DeliveryError> {
     let (status, reason) = (answer.reply.status, answer.reason());
     match status {
@@ -68,7 +68,7 @@ pub(super) fn answered(answer: &Answer, sent: Sent, now_ms: i64) -> Result<Optio
         }
         _ => {}
     }
-    // The stream is not in the rule: no event of it would be taken.
+    // The rule does not declare the stream, so the receiver takes no event.
     if status == 400 && answer.said.contains("\"InvalidStream\"") {
         return Err(DeliveryError::Misconfigured(format!("{reason} (does the rule declare `stream`?)")));
     }
@@ -83,7 +83,7 @@ pub(super) fn answered(answer: &Answer, sent: Sent, now_ms: i64) -> Result<Optio
     }
 }
 
-/// What an operator is to look at.
+/// What the operator should look at.
 fn hint(status: u16) -> Option<&'static str> {
     match status {
         200..300 => Some("the Logs Ingestion API answers 204: is `url` its endpoint?"),
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(one(), one());
     }
 
-    /// What becomes of a request that is answered so.
+    /// The text of what becomes of a request with this answer.
     fn fate(status: u16, said: &str, sent: Sent) -> String {
         let reply = Reply {
             status,

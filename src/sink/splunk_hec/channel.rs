@@ -1,13 +1,12 @@
-//! The channels that a lane's requests are sent over. A collector numbers the requests of a channel from 0, and from 0 again once
-//! it was restarted: then a number no longer means the request that it was given for.
+//! The channels that a lane sends its requests over. A collector numbers the requests of a channel from 0, and starts
+//! at 0 again after a restart. From then on a number no longer identifies the request that it was given for.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::EventId;
 use crate::sink::{Acknowledgement, State};
 
-/// As many numbers are remembered of a channel, and as many channels whose numbers mean nothing any more, or over which
-/// requests were not answered.
+/// The most numbers that are remembered of a channel; the most channels that are remembered as lost, and as unanswered.
 const NUMBERS_MAX: usize = 1024;
 const LOST_MAX: usize = 64;
 
@@ -16,13 +15,13 @@ const LOST_MAX: usize = 64;
 pub(super) struct ChannelId([u8; 16]);
 
 impl ChannelId {
-    /// Another one for each request that begins one, and for each time.
+    /// A new name for each request that begins a channel, and for each time.
     pub(super) fn new(request: &str, now_ms: i64) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(request.as_bytes()).update(&now_ms.to_be_bytes());
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-        // A UUID of version 8, RFC 9562.
+        // The version bits of a UUID of version 8 (RFC 9562).
         id[6] = 0x80 | id[6] & 0x0f;
         id[8] = 0x80 | id[8] & 0x3f;
         Self(id)
@@ -33,7 +32,7 @@ impl ChannelId {
     }
 }
 
-/// What the collector is asked with about a request: the channel, and the number that it gave.
+/// What identifies a request in a question to the collector: the channel, and the number that the collector gave.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Ticket {
     pub(super) channel: ChannelId,
@@ -45,34 +44,34 @@ impl Ticket {
         State([&self.channel.0[..], &self.number.to_be_bytes()].concat().into())
     }
 
-    /// Nothing where the bytes are none that [`Ticket::to_state`] wrote.
+    /// Decodes what [`Ticket::to_state`] wrote. `None` for other bytes.
     pub(super) fn from_state(State(bytes): &State) -> Option<Self> {
         let (channel, number) = bytes.split_first_chunk()?;
         Some(Self { channel: ChannelId(*channel), number: u64::from_be_bytes(number.try_into().ok()?) })
     }
 }
 
-/// What a request is sent with.
+/// The permission to send one request over a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Pass {
     pub(super) channel: ChannelId,
-    /// The request's own number here. It is under way until [`Channels::answered`] or [`Channels::unanswered`].
+    /// This process's own number for the request, which is under way until [`Channels::answered`] or
+    /// [`Channels::unanswered`] is called.
     serial: u64,
-    /// The highest number that the channel had given by then: the request's is higher.
+    /// The highest number that the collector had given on the channel before. The request's number must be higher.
     above: Option<u64>,
     /// Whether the collector is known to answer questions about the channel.
     pub(super) is_answered: bool,
 }
 
-/// A lane's channels.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     current: Option<Channel>,
-    /// Those whose numbers mean nothing any more, the oldest first.
+    /// Channels whose numbers no longer identify requests, the oldest first.
     lost: VecDeque<ChannelId>,
-    /// Over which channels so many requests were not answered, the oldest first.
+    /// Channels with requests that got no answer, and how many, the oldest first.
     unanswered: VecDeque<(ChannelId, u64)>,
-    /// The requests that are under way.
+    /// The requests that are under way, by serial.
     under_way: BTreeMap<u64, ChannelId>,
     next_serial: u64,
 }
@@ -80,14 +79,14 @@ pub(super) struct Channels {
 #[derive(Debug)]
 struct Channel {
     id: ChannelId,
-    /// The last numbers that were given, and for which requests.
+    /// The last numbers that the collector gave, and the requests that it gave them for.
     numbers: BTreeMap<u64, Box<str>>,
     is_answered: bool,
 }
 
 impl Channels {
-    /// Over the channel that there is, or over this one from now on. A request that was given a number and comes again was not
-    /// acknowledged: the collector may have been restarted.
+    /// Begins a request over the current channel, or over a new one named `new`. A request that has a number in the
+    /// current channel already was not acknowledged: the collector may have been restarted, so a new channel begins.
     pub(super) fn pass(&mut self, request: &str, new: ChannelId) -> Pass {
         self.current.take_if(|current| current.numbers.values().any(|before| &**before == request));
         let begin = || Channel { id: new, numbers: BTreeMap::new(), is_answered: false };
@@ -99,12 +98,12 @@ impl Channels {
         pass
     }
 
-    /// The request was not sent, or the collector answered it.
+    /// Ends a request that was not sent, or that the collector answered.
     pub(super) fn answered(&mut self, pass: &Pass) {
         self.under_way.remove(&pass.serial);
     }
 
-    /// The collector may have given the request a number, and it is not known which.
+    /// Ends a request to which the collector may have given an unknown number.
     pub(super) fn unanswered(&mut self, pass: &Pass) {
         self.under_way.remove(&pass.serial);
         if self.current.as_ref().is_some_and(|current| current.id == pass.channel && current.numbers.is_empty()) {
@@ -120,20 +119,20 @@ impl Channels {
         }
     }
 
-    /// All that has begun so far begins before this.
+    /// The serial of the next request: every request that has begun has a lower one.
     pub(super) fn now(&self) -> u64 {
         self.next_serial
     }
 
-    /// Whether all ended that was sent over the channel before: what the collector says of the channel's numbers by then can be
-    /// understood.
+    /// Whether all requests of the channel with a serial below `before` have ended. Only then can the collector's
+    /// statements about the channel's numbers be interpreted.
     pub(super) fn is_settled(&self, channel: ChannelId, before: u64) -> bool {
         self.under_way.range(..before).all(|(_, other)| *other != channel)
     }
 
-    /// What it means that a number of the channel is indexed, or not, once that is settled. A collector that was restarted
-    /// unnoticed may have given the first numbers anew, to requests that were not answered: it cannot be told of which request
-    /// it speaks.
+    /// What it means that a number of the channel is indexed, or not. Valid once the channel is settled. A collector
+    /// that was restarted unnoticed may have given the channel's first numbers again, to requests that got no answer;
+    /// for such a number nobody can say which request is indexed, so the request counts as lost.
     pub(super) fn means(&self, Ticket { channel, number }: Ticket, is_indexed: bool) -> Acknowledgement {
         let unanswered = self.unanswered.iter().find(|(other, _)| *other == channel).map_or(0, |(_, count)| *count);
         match is_indexed {
@@ -144,15 +143,15 @@ impl Channels {
         }
     }
 
-    /// The collector answers questions about the channel.
+    /// Notes that the collector answers questions about the channel.
     pub(super) fn answers(&mut self, channel: ChannelId) {
         if let Some(current) = self.current.as_mut().filter(|current| current.id == channel) {
             current.is_answered = true;
         }
     }
 
-    /// The collector gave this number to a request. Nothing when it has begun to count anew: what it was given for before is
-    /// not known any more, and the request is to be sent over another channel.
+    /// Notes that the collector gave this number to a request. `None` if the collector has started to count again: its
+    /// numbers no longer identify requests, and the request is to be sent over another channel.
     pub(super) fn given(&mut self, pass: &Pass, request: &str, number: u64) -> Option<Ticket> {
         let is_known = match &mut self.current {
             Some(current) if current.id == pass.channel => current.numbers.insert(number, request.into()).is_some(),
@@ -168,13 +167,14 @@ impl Channels {
         Some(Ticket { channel: pass.channel, number })
     }
 
-    /// It did not answer: the collector may have been restarted. The next go over another channel; what was sent is asked
-    /// about over this one.
+    /// Leaves a channel on which the collector did not answer: it may have been restarted. New requests go over another
+    /// channel; questions about earlier requests still use this one.
     pub(super) fn leave(&mut self, channel: ChannelId) {
         self.current.take_if(|current| current.id == channel && !current.numbers.is_empty());
     }
 
-    /// The collector tells nothing about the channel: the next request asks first, over another.
+    /// Leaves a channel about which the collector answers no questions. The next request begins another channel, and
+    /// asks first.
     pub(super) fn give_up(&mut self, channel: ChannelId) {
         self.current.take_if(|current| current.id == channel);
     }
@@ -206,7 +206,7 @@ mod tests {
         ChannelId::new(name, 1)
     }
 
-    /// For a request that was never sent before, and may begin the channel `name`.
+    /// A pass for a request that was never sent before. It may begin the channel `name`.
     fn over(channels: &mut Channels, name: &str) -> Pass {
         channels.pass("new", id(name))
     }

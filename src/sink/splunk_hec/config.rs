@@ -13,31 +13,31 @@ use crate::sink::splunk_hec::{HecKind, Profile};
 use crate::sink::{IndexTemplate, LabelTemplate, Template};
 use crate::transport::{Auth, BearerAuth, Location, ServiceConfig};
 
-/// What a collector's paths are below.
+/// The path prefix of all endpoints of a collector.
 const COLLECTOR: &str = "/services/collector";
 
-/// `type = "splunk_hec"`: its own keys.
+/// The own keys of `type = "splunk_hec"`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HecConfig {
-    /// Where the collector's token is: sent as `Authorization: Splunk <token>`.
+    /// Refers to the collector's token, which is sent as `Authorization: Splunk <token>`.
     pub token: Option<Reference>,
-    /// Default: the token's own index.
+    /// A template for the index of an event. Default: the index of the token.
     pub index: Option<IndexTemplate>,
-    /// Default: `ocsf:{class}`.
+    /// A template for the source type of an event. Default: `ocsf:{class}`.
     pub sourcetype: LabelTemplate,
-    /// Default: `auditferry:{feed}`.
+    /// A template for the source of an event. Default: `auditferry:{feed}`.
     pub source: LabelTemplate,
-    /// Default: what the collector puts there.
+    /// The host of an event. Default: what the collector sets.
     pub host: Option<String>,
     /// Whether events are committed only once they are indexed. Default: true.
     pub acknowledge: bool,
-    /// A request that is not indexed for so long is sent again. Default: 5 minutes.
+    /// A request that is not indexed for this long is sent again. Default: 5 minutes.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub acknowledged_within: Duration,
-    /// `none` or `gzip`. Default: `gzip`.
+    /// How request bodies are compressed: `none` or `gzip`. Default: `gzip`.
     pub compression: Compression,
-    /// A request has at most so many bytes, uncompressed. Default: 1000000.
+    /// The most bytes of a request, uncompressed. Default: 1000000.
     pub request_bytes: u64,
 }
 
@@ -116,13 +116,13 @@ impl HecConfig {
         (profile, choices)
     }
 
-    /// Each template by the name that it has in the envelope.
+    /// The templates, each with the name of its member in the envelope.
     fn templates(&self) -> Vec<(&'static str, &Template)> {
         let named = [("source", &self.source.0), ("sourcetype", &self.sourcetype.0)];
         named.into_iter().chain(self.index.as_ref().map(|index| ("index", &index.0))).collect()
     }
 
-    /// `time` comes first: the collector takes an event's time only from what it has read by then.
+    /// `time` comes first: the collector ignores a `time` that follows the event.
     fn envelope(&self, choices: &Choices) -> Envelope {
         let text = |text: &str| EnvelopePart::Text(text.to_owned());
         let mut parts = vec![text(r#"{"time":"#), EnvelopePart::Seconds];

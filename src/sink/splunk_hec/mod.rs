@@ -1,5 +1,5 @@
-//! Sends events to Splunk's HTTP Event Collector. They are taken once the indexer acknowledges them; without that, once the
-//! collector answers. At least once: the collector cannot tell a repeat.
+//! Sends events to Splunk's HTTP Event Collector. With acknowledgements, events are delivered once the indexer
+//! acknowledges them; without, once the collector answers. At least once: the collector does not recognise repeats.
 
 mod channel;
 
@@ -33,21 +33,24 @@ const EVENTS: &str = "/services/collector/event";
 const ACKNOWLEDGEMENTS: &str = "/services/collector/ack";
 const JSON: &str = "application/json";
 
-/// A batch is cut when it has so many bytes.
+/// The default size at which a batch is cut.
 const BATCH_BYTES: usize = 2 << 20;
 /// The most events of a request.
 const REQUEST_EVENTS: u32 = 10_000;
-/// How many lanes there are, and how many requests of each may be under way: with 100 ms a request, 80 MB/s of one object at most.
+/// The default number of lanes, and of requests under way in each. At 100 ms a request, one object reaches at most 80
+/// MB/s.
 const LANES: u16 = 2;
 const IN_FLIGHT: u16 = 8;
-/// How many batches of a lane may be sealed and not committed. It takes an indexer seconds to acknowledge one.
+/// How many batches of a lane may be sealed and not yet committed. More with acknowledgements, since an indexer takes
+/// seconds to acknowledge a batch.
 const WINDOW: u16 = 4;
 const WINDOW_ACKNOWLEDGED: u16 = 10;
-/// Whether a collector answers questions is tried with this number: it forgets a number once it said that it is indexed.
+/// A number that no collector gives to a request. It is used to find out whether the collector answers questions: a
+/// question about a real number would make the collector forget that number.
 const NEVER_GIVEN: u64 = i32::MAX as u64;
-/// As much of an answer is read.
+/// The most bytes of an answer that are read.
 const REPLY_BYTES_MAX: usize = 64 << 10;
-/// One question asks about so many numbers: its answer has at most 30 bytes for each.
+/// The most numbers in one question. The answer has at most 30 bytes for each.
 const NUMBERS_ASKED: usize = 1000;
 
 const UNACKNOWLEDGED: &str = "without acknowledgement Splunk may still lose what it has answered; Splunk Enterprise has it \
@@ -55,7 +58,6 @@ const UNACKNOWLEDGED: &str = "without acknowledgement Splunk may still lose what
 const COUNTS_ANEW: &str = "it numbers its acknowledgements anew: it was restarted, or a load balancer without sticky sessions spreads \
      requests over several collectors; the request is sent again over another channel";
 
-/// `type = "splunk_hec"`.
 #[derive(Clone, Debug)]
 pub(super) struct HecKind {
     service: ServiceConfig,
@@ -63,7 +65,7 @@ pub(super) struct HecKind {
     choices: Choices,
 }
 
-/// What is sent, and what makes it taken.
+/// What is sent, and when it counts as delivered.
 #[derive(Clone, Debug)]
 struct Profile {
     envelope: Envelope,
@@ -71,7 +73,7 @@ struct Profile {
     request_bytes: u64,
     acknowledge: bool,
     acknowledged_within: Duration,
-    /// What is wrong with the configuration: a key, and why.
+    /// The problems of the configuration: keys, and what is wrong with each.
     problems: Vec<(&'static str, String)>,
 }
 
@@ -124,12 +126,12 @@ impl Kind for HecKind {
     }
 }
 
-/// One lane. All lanes of a sink share the service; each has channels of its own.
+/// One lane. All lanes of a sink share the service; each lane has its own channels.
 struct HecSink {
     service: Arc<Service>,
     profile: Arc<Profile>,
     channels: Mutex<Channels>,
-    /// A request ended.
+    /// Notified whenever a request has ended.
     ended: Notify,
 }
 
@@ -143,15 +145,15 @@ impl Sink for HecSink {
     }
 }
 
-/// What was answered, what that means, and in which words.
+/// The collector's answer if its body is one, the verdict on it, and the reason in words.
 type Said = (Option<HecReply>, Verdict, String);
 
-/// What a collector says when it is asked which numbers of a channel are indexed.
+/// The answer to the question which numbers of a channel are indexed.
 enum Asked {
     Numbers(BTreeMap<u64, bool>),
-    /// It knows no such channel, and why.
+    /// The collector does not know the channel. The text is the reason.
     NoChannel(String),
-    /// It acknowledges nothing, and why.
+    /// The collector acknowledges nothing. The text is the reason.
     Never(String),
 }
 
@@ -169,10 +171,11 @@ impl HecSink {
         }
         let mut under_way = self.begin(request, now_ms).await?;
         let (reply, verdict, reason) = self.post(body, Some(under_way.pass.channel), now_ms).await?;
-        // Whatever else answers stands before the collector, which may have given a number.
+        // An answer without a code comes from a program before the collector, which may have given a number.
         under_way.may_have_a_number = reply.is_none_or(|reply| reply.code.is_none());
         let verdict = match verdict {
-            // What came before was taken and is not acknowledged: only the whole of a request has a number.
+            // The collector has the events before, but gives a number only for a request that it took whole. So all of
+            // them are sent again to be acknowledged.
             Verdict::AgainFrom { after, .. } => Verdict::Again { after },
             other => other,
         };
@@ -184,7 +187,7 @@ impl HecSink {
         })
     }
 
-    /// The collector read a request, and gave this number for it.
+    /// The collector has read a request, and gave the number `ack` for it.
     fn numbered(&self, pass: &Pass, request: &str, ack: Option<u64>) -> Result<Delivery, DeliveryError> {
         let Some(number) = ack else {
             self.channels().give_up(pass.channel);
@@ -194,7 +197,8 @@ impl HecSink {
         ticket.map(|ticket| Delivery::Pending(ticket.to_state())).ok_or_else(|| DeliveryError::unavailable(COUNTS_ANEW))
     }
 
-    /// The channel to send over, about which the collector answers questions. One that acknowledges nothing is sent nothing.
+    /// Begins a request over a channel about which the collector answers questions. Nothing is sent to a collector that
+    /// acknowledges nothing.
     async fn begin(&self, request: &Request, now_ms: i64) -> Result<RequestUnderWay<'_>, DeliveryError> {
         let pass = self.channels().pass(&request.id, ChannelId::new(&request.id, now_ms));
         let mut under_way = RequestUnderWay { sink: self, pass, may_have_a_number: false };
@@ -219,7 +223,7 @@ impl HecSink {
         self.said(&post, now_ms).await
     }
 
-    /// Which of these numbers of a channel are indexed.
+    /// Asks which of these numbers of a channel are indexed.
     async fn ask(&self, channel: ChannelId, numbers: &[u64], now_ms: i64) -> Result<Asked, DeliveryError> {
         let body = serde_json::json!({ "acks": numbers }).to_string().into();
         let (query, headers) = (&[("channel", &*channel.guid())], headers_of(JSON, Compression::None)?);
@@ -228,7 +232,7 @@ impl HecSink {
         match (reply, verdict) {
             (Some(HecReply { code: Some(10 | 11), .. }), _) => Ok(Asked::NoChannel(reason)),
             (Some(HecReply { code: Some(14), .. }), _) => Ok(Asked::Never(reason)),
-            // Its answers to questions have no code.
+            // An answer to a question has no code.
             (Some(HecReply { code: None | Some(0), acks, .. }), _) if !acks.is_empty() => Ok(Asked::Numbers(acks)),
             (_, Verdict::Again { after } | Verdict::AgainFrom { after, .. }) => {
                 Err(DeliveryError::Unavailable { reason, after })
@@ -237,7 +241,7 @@ impl HecSink {
         }
     }
 
-    /// What the collector answers, what that means, and in which words.
+    /// Posts, and returns the collector's answer, the verdict on it, and the reason in words.
     async fn said(&self, post: &Post<'_>, now_ms: i64) -> Result<Said, DeliveryError> {
         let answer = self.service.post(post, now_ms).await?;
         let (status, mut reason) = (answer.reply.status, answer.reason());
@@ -254,8 +258,8 @@ impl HecSink {
         Ok((reply, verdict, reason))
     }
 
-    /// Asks about each channel in one request. An answer that came is given out, whatever becomes of the others: the collector
-    /// forgets what it has once said to be indexed.
+    /// Asks about each channel in a question of its own. Answers that came are returned even if later questions fail:
+    /// the collector forgets a number once it has said that it is indexed.
     async fn ask_all(&self, pending: &[State], now_ms: i64) -> Result<Vec<Acknowledgement>, DeliveryError> {
         let tickets: Vec<Option<Ticket>> = pending.iter().map(Ticket::from_state).collect();
         let mut channels: BTreeMap<ChannelId, Vec<u64>> = BTreeMap::new();
@@ -273,7 +277,7 @@ impl HecSink {
                     answers.extend(answered.into_iter().map(|(number, answer)| (Ticket { channel, number }, answer)));
                 }
                 Err(error) if answers.is_empty() => return Err(error),
-                // It is asked again with the next question.
+                // This channel is asked again with the next call.
                 Err(_) => break,
             }
         }
@@ -284,8 +288,8 @@ impl HecSink {
         Ok(tickets.iter().map(answer).collect())
     }
 
-    /// Waits until all has ended that is under way over a channel: of a collector that was restarted, it is known by its answers.
-    /// Each ends within the timeout of a request.
+    /// Waits until all requests that are under way over a channel now have ended: only their answers reveal that the
+    /// collector was restarted. Each request ends within its timeout.
     async fn settled(&self, channel: ChannelId) {
         let before = self.channels().now();
         loop {
@@ -297,7 +301,7 @@ impl HecSink {
         }
     }
 
-    /// What is known of each of these numbers of a channel.
+    /// Asks about these numbers of a channel, and interprets the answer.
     async fn ask_one(
         &self,
         channel: ChannelId,
@@ -328,11 +332,11 @@ impl HecSink {
     }
 }
 
-/// A request over a channel. When it is dropped it has ended.
+/// A request that is under way over a channel. It ends when this is dropped.
 struct RequestUnderWay<'a> {
     sink: &'a HecSink,
     pass: Pass,
-    /// Whether the collector may have given it a number that is not known.
+    /// Whether the collector may have given the request a number that is not known.
     may_have_a_number: bool,
 }
 

@@ -9,22 +9,22 @@ use crate::batch::{Request, Selection};
 use crate::sink::{Delivery, DeliveryError};
 use crate::transport::{Outcome, outcome};
 
-/// What a collector answers, to events and to questions.
+/// The body of a collector's answer, to events or to a question.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub(super) struct HecReply {
     pub(super) code: Option<u16>,
     #[serde(rename = "ackId")]
     pub(super) ack: Option<u64>,
-    /// The number in the request, from 0, of the event at which the collector stopped. It has those before.
+    /// The index in the request, from 0, of the event at which the collector stopped. It has the events before.
     #[serde(rename = "invalid-event-number")]
     pub(super) stopped_at: Option<u32>,
-    /// Which numbers of requests are indexed.
+    /// Which numbers are indexed.
     #[serde(default)]
     pub(super) acks: BTreeMap<u64, bool>,
 }
 
 impl HecReply {
-    /// Nothing where the body is none of a collector.
+    /// `None` if the body is not a collector's.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
@@ -36,12 +36,12 @@ pub(super) enum Verdict {
     Taken {
         ack: Option<u64>,
     },
-    /// The collector has the events before this one, and will never take this one, and why: in the same words for each event
-    /// that it refuses so.
+    /// The collector has the events before this one, and refuses this one for ever. The reason has the same words for
+    /// all events that are refused for it.
     RefusedAt(u32, &'static str),
-    /// It will never take something in the request.
+    /// The collector refuses something in the request for ever, and does not say what.
     Refused,
-    /// It has the events before this one, and the others later.
+    /// The collector has the events before this one. The others are to be sent again.
     AgainFrom {
         number: u32,
         after: Option<Duration>,
@@ -50,9 +50,9 @@ pub(super) enum Verdict {
         after: Option<Duration>,
     },
     TooLarge,
-    /// What is to be done.
+    /// An operator must mend something. The text says what to do.
     Misconfigured(&'static str),
-    /// It has the events before this one, and takes this one once that is done.
+    /// The collector has the events before this one. It takes this one once an operator has done what the text says.
     MisconfiguredAt(u32, &'static str),
 }
 
@@ -64,8 +64,8 @@ const CHANNEL: &str = "it wants a channel: set `acknowledge = true` where the to
      changes requests on their way";
 const NO_COLLECTOR: &str = "this is no answer of an event collector: look at `url`";
 
-/// Splunk's codes (Splunk, "Troubleshoot HTTP Event Collector", possible error codes), then statuses as HTTP has them.
-/// `reply` is nothing where the body is none of a collector.
+/// Splunk's codes decide first (Splunk, "Troubleshoot HTTP Event Collector", possible error codes), then the HTTP
+/// status. `reply` is `None` if the body is not a collector's.
 pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option<&str>, now_ms: i64) -> Verdict {
     let by_status = || outcome(status, retry_after, &[], now_ms);
     let after = || if let Outcome::Again { after } = by_status() { after } else { None };
@@ -100,7 +100,7 @@ pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option
     }
 }
 
-/// What became of a request that was answered so. `taken` says what it is when all of it was read.
+/// Turns a verdict into what became of the request. `taken` decides if the collector read all of it.
 pub(super) fn delivery(
     request: &Request,
     verdict: Verdict,

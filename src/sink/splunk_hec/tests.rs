@@ -1,4 +1,4 @@
-//! The kind's envelope, its configuration, and what its answers come to.
+//! The envelope, the configuration, and what answers lead to.
 
 use std::io::Read as _;
 
@@ -112,7 +112,8 @@ fn a_key_that_is_not_valid_is_told() {
     }
 }
 
-/// Of a request with four events, as numbers: taken, refused, and the wait in seconds.
+/// What this verdict means for a request of four events: the taken events, the refused ones with reasons, and the wait
+/// in seconds.
 fn parts(verdict: Verdict) -> (Vec<u32>, Vec<(u32, String)>, Option<u64>) {
     let request = Request::of(&batch(&[&["a", "b", "c", "d", "e"]]), Selection::from(1..5));
     match delivery(&request, verdict, "why".to_owned(), |_| panic!("not taken")).unwrap() {
