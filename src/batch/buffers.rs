@@ -1,27 +1,27 @@
-//! Buffers that events are encoded into: used again once every sink has had the part.
+//! Buffers that events are encoded into. A buffer is used again once every sink has finished with its part.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// What a buffer has room for: a part, and an event beyond it.
+/// The capacity of a buffer: a part, and one event that exceeds it.
 pub(crate) const BUFFER_BYTES: usize = 768 << 10;
 
-/// So many buffers are kept that nobody uses.
+/// The most idle buffers that are kept.
 const IDLE_MAX: usize = 32;
 
-/// The buffers of all readings. One that is freed on another thread than it was made on would stay with the first. Cheap to
-/// clone.
+/// The idle buffers of all readings, to be used by any thread. Without this pool, the allocator would keep the memory
+/// of a buffer that another thread frees with the thread that allocated it. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Buffers {
-    /// An empty buffer.
+    /// An empty buffer, out of the pool or new.
     pub fn empty(&self) -> Vec<u8> {
         self.idle().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
     }
 
-    /// What was written, in about as much memory as that takes.
+    /// The written bytes, in about as much memory as they take.
     pub fn keep(&self, written: Vec<u8>) -> Bytes {
         if written.len() >= BUFFER_BYTES / 2 {
             return Bytes::from_owner(Used { written, buffers: self.clone() });
@@ -32,7 +32,7 @@ impl Buffers {
     }
 
     fn put_back(&self, mut buffer: Vec<u8>) {
-        // One that has grown for a long event is freed.
+        // A buffer that has grown for a long event is freed.
         if buffer.capacity() == BUFFER_BYTES {
             buffer.clear();
             let mut idle = self.idle();
@@ -47,7 +47,7 @@ impl Buffers {
     }
 }
 
-/// A buffer that goes back where it came from.
+/// A buffer that returns to the pool when it is dropped.
 struct Used {
     written: Vec<u8>,
     buffers: Buffers,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// A batch is cut when nothing was added to it for so long, though more may come.
+/// A batch is cut once nothing was added for this long, although more may come.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// A batch has no more items, however little is in them.
+/// The most items of a batch, however small they are.
 const ITEMS_MAX: usize = 4096;
 
 /// When a batch is cut.
@@ -14,7 +14,7 @@ pub(crate) struct Limits {
     pub bytes: usize,
     pub events: usize,
     pub age: Duration,
-    /// It gathers until it is full or old enough, whether or not more is coming.
+    /// Whether the batch waits until it is full or old enough, even if nothing more is coming (a gathering sink).
     pub gathers: bool,
 }
 
@@ -42,19 +42,19 @@ impl<T> Builder<T> {
         self.items.is_empty()
     }
 
-    /// Whether the batch has no room for more.
+    /// Whether the batch has no room for another item.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes >= self.limits.bytes || self.events >= self.limits.events || self.items.len() >= ITEMS_MAX
     }
 
-    /// Whether the batch is cut now. `waited` is how long its first item has been here, and `idle` its last; `more` tells
-    /// whether anything else is on its way. A batch is not cut because its sink is free.
+    /// Whether the batch is cut now. `waited` is the time since its first item came, `idle` the time since its last;
+    /// `more` says whether anything else is on its way. A batch is never cut because its sink is free.
     pub(crate) fn is_cut(&self, waited: Duration, idle: Duration, more: bool) -> bool {
         let is_awaited = more || self.limits.gathers;
         !self.is_empty() && (!is_awaited || self.is_full() || self.patience(waited, idle).is_zero())
     }
 
-    /// How much longer the batch waits for more.
+    /// How much longer the batch waits for more items.
     pub(crate) fn patience(&self, waited: Duration, idle: Duration) -> Duration {
         let age = self.limits.age.saturating_sub(waited);
         if self.limits.gathers { age } else { age.min(IDLE.saturating_sub(idle)) }

@@ -1,43 +1,44 @@
-//! What is stored of a batch before it is sent: enough to rebuild the same bytes, and to tell whether a receiver has them.
+//! What is stored of a batch before it is sent: enough to rebuild the same bytes, and to find out whether a receiver
+//! has them.
 
 use crate::batch::{Advance, Form, Lane, Part, Piece, RequestLimits};
 
-/// What the manifest keeps of a piece.
+/// What a manifest keeps of a piece.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PieceMark {
-    /// The piece has the events of the records before this place that no earlier piece has.
+    /// The piece holds the events of the records before this place, from the end of the previous piece on.
     pub to: u64,
     pub bytes: u64,
-    /// BLAKE3 of its bytes.
+    /// BLAKE3 of the piece's bytes.
     pub hash: [u8; 32],
 }
 
-/// Records of one object, read of one version and following each other in its accepted sequence.
+/// Consecutive records of one object's accepted sequence, read from one version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealedPart {
     pub advance: Advance,
     pub etag: Box<str>,
     pub last_modified_ms: Option<i64>,
-    /// Those that hold events.
+    /// Only pieces with events.
     pub pieces: Vec<PieceMark>,
 }
 
-/// A batch as it was sealed.
+/// What is stored of a sealed batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Manifest {
-    /// The same for a repeat, and for no other batch: `<instance>-<sink>-<lane>-<seq>-<hash>`, at most 64 characters.
+    /// `<instance>-<sink>-<lane>-<seq>-<hash>`, at most 64 characters. A repeat has the same id; no other batch has it.
     pub id: Box<str>,
-    /// Position in the lane's sequence of batches, from 1.
+    /// The position in the lane's sequence of batches, from 1.
     pub seq: u64,
-    /// Which program, encoding and settings made the bytes: only the same ones can rebuild them.
+    /// Which program, encoding and settings made the bytes. Only the same can rebuild them.
     pub encoder: Box<str>,
-    /// How it is cut into requests.
+    /// How the batch is cut into requests.
     pub limits: RequestLimits,
     pub parts: Vec<SealedPart>,
 }
 
 impl Manifest {
-    /// The manifest of a batch of these parts.
+    /// Makes the manifest of a batch from its parts.
     pub fn new(instance: &str, lane: &Lane, seq: u64, encoder: &str, limits: RequestLimits, parts: &[Part]) -> Self {
         let parts = rows(parts);
         let hash = u64::from_be_bytes(first_bytes(&hash(lane, seq, encoder, &parts)));
@@ -55,7 +56,8 @@ impl Manifest {
 }
 
 impl SealedPart {
-    /// Whether these pieces, however they are cut, have the events that were sealed, byte for byte.
+    /// Whether these pieces have the sealed events, byte for byte. The pieces may be cut at other places than the
+    /// sealed ones.
     pub fn is_made_of(&self, made: &[Piece]) -> bool {
         let mut events = made.iter().flat_map(Piece::events).peekable();
         let alike = self.pieces.iter().all(|mark| {
@@ -69,7 +71,7 @@ impl SealedPart {
     }
 }
 
-/// Parts that continue each other are one row.
+/// One row per part. Parts that continue each other share a row.
 fn rows(parts: &[Part]) -> Vec<SealedPart> {
     let mut rows: Vec<SealedPart> = Vec::new();
     for Part { advance, provenance, piece, .. } in parts {
@@ -134,11 +136,11 @@ fn hash(lane: &Lane, seq: u64, encoder: &str, parts: &[SealedPart]) -> blake3::H
     hasher.finalize()
 }
 
-/// How much of a batch's id the sink's name may take: with an instance of 16 characters and a lane of 2, a sequence of 14
-/// digits has room.
+/// The most characters of a sink's name in a batch id. This leaves room for an instance of 16 characters, a lane of 2
+/// and a sequence number of 14 digits.
 const SINK_CHARS_MAX: usize = 12;
 
-/// A sink's name in a batch's id. A longer name is its beginning and the first 32 bits of its hash.
+/// The sink's name in a batch id. A longer name is cut and gets the first 32 bits of its hash.
 fn shortened(sink: &str) -> String {
     if sink.len() <= SINK_CHARS_MAX {
         return sink.to_owned();
@@ -163,7 +165,7 @@ mod tests {
     use crate::notification::ObjectId;
     use crate::object::Version;
 
-    /// The events of these records, `event <place>` each.
+    /// A piece with the events of the records at these places: the lines `event <place>`.
     fn piece(places: &[u64]) -> Piece {
         let mut encoded = Encoded::default();
         for &place in places {

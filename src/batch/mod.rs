@@ -1,4 +1,4 @@
-//! Groups encoded events for one sink, with the advances that delivering them makes.
+//! Groups encoded events for one sink, together with the advances that their delivery makes.
 
 mod buffers;
 
@@ -25,7 +25,8 @@ pub(crate) use manifest::{Manifest, PieceMark, SealedPart};
 pub(crate) use request::RequestEvent;
 pub use request::{Request, RequestLimits, Selection};
 
-/// One of a sink's streams of batches. An object's records go by one lane, and each lane has a sequence of its own.
+/// One of a sink's streams of batches. All records of an object go through one lane. Each lane has its own sequence of
+/// batches.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lane {
     pub sink: Arc<str>,
@@ -33,7 +34,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Which of `lanes` an object's records go by: the first 64 bits of the SHA-256 of its name, modulo that number.
+    /// The lane of an object's records: the first 64 bits of the SHA-256 of the object's name, modulo `lanes`.
     pub fn number(object: &ObjectId, lanes: u16) -> u16 {
         if lanes < 2 {
             return 0;
@@ -47,7 +48,7 @@ impl Lane {
         u16::try_from(first % u64::from(lanes)).unwrap_or(0)
     }
 
-    /// The one lane of a sink that writes one thing at a time.
+    /// The one lane of a serial sink.
     pub fn only(sink: Arc<str>) -> Self {
         Self { sink, number: 0 }
     }
@@ -55,13 +56,13 @@ impl Lane {
 
 /// One sink's step in one object's accepted sequence.
 ///
-/// It is applied by comparison: a store that stands elsewhere rejects it.
+/// It is applied by comparison: the store rejects it unless the sink's position is at the step's beginning.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Advance {
     pub object: ObjectId,
-    /// The first of its places.
+    /// The first place of the step.
     pub before: u64,
-    /// The place behind the last of them.
+    /// The place after the last one of the step.
     pub after: u64,
     pub form: Form,
 }
@@ -69,20 +70,20 @@ pub struct Advance {
 /// What an advance does to the sink's position.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// The sink goes from place `before` to place `after`. The places of `gap` lie between: their records are gone from the
-    /// source, and the sink has not had them.
+    /// The sink moves from place `before` to place `after`. The places of `gap` lie between: their records are gone
+    /// from the object, and the sink has not had them.
     Onward { gap: Ranges },
-    /// The sink stands where it stood, and these places leave its gap: their records have come back.
+    /// The sink's cursor does not move. These places leave its gap: their records are in the object again.
     Fill { places: Ranges },
 }
 
 impl Form {
-    /// Whether the gap loses them.
+    /// Whether the step fills places of the gap.
     pub fn fills(&self) -> bool {
         matches!(self, Self::Fill { .. })
     }
 
-    /// The places that the gap gains or loses.
+    /// The places that enter or leave the gap.
     pub fn ranges(&self) -> &Ranges {
         match self {
             Self::Onward { gap } => gap,
@@ -92,18 +93,18 @@ impl Form {
 }
 
 impl Advance {
-    /// From `before` to `after`, without a gap.
+    /// A step from `before` to `after` that opens no gap.
     pub fn onward(object: ObjectId, before: u64, after: u64) -> Self {
         Self { object, before, after, form: Form::Onward { gap: Ranges::default() } }
     }
 
-    /// The places of a gap that have come back.
+    /// A step that fills these places of the gap.
     pub fn fill(object: ObjectId, places: Ranges) -> Self {
         let span = places.span();
         Self { object, before: span.start, after: span.end, form: Form::Fill { places } }
     }
 
-    /// Whether its part has the record at a place.
+    /// Whether the step's part holds the record at this place.
     pub fn holds(&self, place: u64) -> bool {
         match &self.form {
             Form::Onward { gap } => (self.before..self.after).contains(&place) && !gap.contains(place),
@@ -114,47 +115,48 @@ impl Advance {
 
 /// New records of an object, to be stored before they are sent.
 ///
-/// All sinks of a feed share one acceptance; the one that seals first writes it.
+/// All sinks of a feed share one acceptance. The sink that seals first stores it.
 #[derive(Debug)]
 pub struct Acceptance {
     pub feed: Arc<str>,
-    /// Accepted records before and after.
+    /// How many records of the object are accepted without these, and with them.
     pub before: u64,
     pub after: u64,
-    /// The new records' fingerprints in order; empty for families whose objects are written once.
+    /// The fingerprints of the new records, in order. Empty for families whose objects are written once.
     pub fingerprints: Vec<Fingerprint>,
-    /// What is known of the object's content once these records are accepted.
+    /// What is known of the object's content with these records accepted.
     pub progress: Progress,
-    /// Those of the new records that no sink will get, since they cannot be decoded.
+    /// The new records that cannot be decoded, so that no sink gets them.
     pub refused: Vec<Refused>,
 }
 
-/// A record that cannot be decoded: where it stands, why, and itself.
+/// A record that cannot be decoded: its coordinates, the reason, and its bytes.
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub ordinal: u64,
-    /// Its place, and what its events' identity would be made of.
+    /// The record's place, and the other parts of its events' identity.
     pub place: u64,
     pub occurrence: u64,
     pub hash: RecordHash,
     /// As in [`Record`](crate::records::Record).
     pub may_be_within: bool,
-    /// Offset of its first byte in the (inflated) content.
+    /// The offset of the record's first byte in the (inflated) content.
     pub offset: u64,
     pub reason: String,
-    /// The record, zstd-compressed; absent when it is longer than a line may be, or more were refused than are kept.
+    /// The record, zstd-compressed. `None` if it is longer than a line may be, or if too many records were refused to
+    /// keep them all.
     pub body_zstd: Option<Vec<u8>>,
 }
 
-/// Events as one encoder wrote them, shared by the sinks that take it. Their bytes are hashed once, here.
+/// Events as one encoder wrote them, shared by all sinks with that encoder. The bytes are hashed once, here.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// Events, each ended by a newline.
+    /// The events, each with a newline at its end.
     pub bytes: Bytes,
     /// Where each event ends in `bytes`.
     pub ends: Arc<[u32]>,
     pub heads: Arc<[Head]>,
-    /// How many events the encoder's filter left out beside them.
+    /// How many other events the encoder's filter left out.
     pub filtered: u64,
     /// BLAKE3 of `bytes`.
     pub hash: blake3::Hash,
@@ -167,7 +169,7 @@ impl From<Encoded> for Piece {
 }
 
 impl Piece {
-    /// What was encoded; `keep` makes its bytes those of the piece.
+    /// Makes a piece of encoded events. `keep` turns their buffer into the piece's bytes.
     pub fn new(encoded: Encoded, keep: impl FnOnce(Vec<u8>) -> Bytes) -> Self {
         let hash = blake3::hash(&encoded.bytes);
         let Encoded { bytes, ends, heads, filtered, .. } = encoded;
@@ -180,34 +182,34 @@ impl Piece {
     }
 }
 
-/// Where the records of a part come from. Said once for all of its events.
+/// Where the records of a part come from. Kept once for all of its events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Provenance {
     pub feed: Arc<str>,
-    /// The kind of log, as the configuration names it.
+    /// The family's name, as in the configuration.
     pub family: &'static str,
     pub object: ObjectId,
-    /// The version that was read; the encoded events can be made again from it.
+    /// The version that was read. The events can be encoded again from it.
     pub version: Version,
 }
 
-/// One piece of one stretch of one object, for one sink.
+/// One piece with events of one stretch of one object, for one sink.
 #[derive(Clone, Debug)]
 pub struct Part {
     pub advance: Advance,
     pub provenance: Arc<Provenance>,
-    /// What must be stored before this part may be sent; nothing when its records are accepted already.
+    /// What must be stored before this part may be sent. `None` if its records are accepted already.
     pub acceptance: Option<Arc<Acceptance>>,
-    /// Records that were accepted before and that cannot be decoded now: they are quarantined with the seal, and lie in the
-    /// gap of who has not had them.
+    /// Accepted records that cannot be decoded any more. The seal quarantines them, and they lie in the gap of every
+    /// sink that has not had them.
     pub refused: Arc<[Refused]>,
     pub piece: Piece,
 }
 
-/// What is sealed and committed at once: the pieces' events, one after another. Cheap to clone.
+/// What is sealed and committed at once: the events of its pieces, one after another. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// As in its manifest: a repeat has the same.
+    /// The id in the batch's manifest. A repeat has the same id.
     pub id: Box<str>,
     pub seq: u64,
     pub parts: Arc<[BatchPart]>,
@@ -226,7 +228,7 @@ impl Batch {
         Self { id: id.clone(), seq: *seq, parts: parts.into_iter().collect() }
     }
 
-    /// A batch without events, where its bytes are not needed.
+    /// A batch without events, for uses that need no bytes.
     pub fn nothing() -> Self {
         Self { id: Box::default(), seq: 0, parts: Arc::new([]) }
     }
@@ -235,12 +237,12 @@ impl Batch {
         self.pieces().map(|piece| piece.ends.len()).sum()
     }
 
-    /// How many bytes the events take together.
+    /// The size of all events together.
     pub fn bytes(&self) -> u64 {
         self.pieces().map(|piece| piece.bytes.len() as u64).sum()
     }
 
-    /// The bytes of its events, piece by piece.
+    /// The bytes of the events, piece by piece.
     pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
         self.pieces().map(|piece| &piece.bytes)
     }

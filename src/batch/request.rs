@@ -1,38 +1,38 @@
-//! Cuts a batch into requests, as large as the receiver takes them.
+//! Cuts a batch into requests that the receiver takes.
 
 use std::ops::Range;
 
 use crate::batch::{Batch, Piece, Provenance};
 use crate::event::Head;
 
-/// How much one request may hold, as the receiver counts it: uncompressed, with the envelope around each event. They are
-/// sealed with a batch, so that a retry cuts it alike.
+/// The limits of one request as the receiver counts them: uncompressed, with the envelope around each event. They are
+/// sealed with a batch, so that a retry cuts it in the same way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestLimits {
     pub bytes: u64,
     pub events: u32,
-    /// The most that the kind's envelope adds to an event, besides a line end or what is in its place.
+    /// The most bytes that the kind's envelope adds to an event, without the line end or separator.
     pub envelope_bytes: u32,
-    /// The most that a request has besides its events.
+    /// The most bytes of a request besides its events.
     pub fixed_bytes: u32,
 }
 
 impl RequestLimits {
-    /// A batch is taken whole.
+    /// No limits: a batch is one request.
     pub const WHOLE: Self = Self { bytes: u64::MAX, events: u32::MAX, envelope_bytes: 0, fixed_bytes: 0 };
 
-    /// Whether an event fits into a request of its own, as it is encoded, without a line end.
+    /// Whether an encoded event, without its line end, fits into a request of its own.
     pub fn fits(&self, encoded: &[u8]) -> bool {
         u64::from(self.fixed_bytes) + self.bytes_of(encoded.len()) <= self.bytes
     }
 
-    /// A line end, or what is in its place, counts too.
+    /// The size of an event in a request: with its envelope, and one byte for the line end or separator.
     fn bytes_of(&self, encoded_bytes: usize) -> u64 {
         encoded_bytes as u64 + 1 + u64::from(self.envelope_bytes)
     }
 
-    /// Cuts some of a batch's events into selections that fit each into a request. An event that does not fit into any is
-    /// alone.
+    /// Cuts some of a batch's events into selections that each fit into a request. An event that is too large for any
+    /// request gets its own selection.
     pub fn cut(&self, batch: &Batch, events: &Selection) -> Vec<Selection> {
         let mut cut: Vec<Selection> = Vec::new();
         let mut bytes = u64::from(self.fixed_bytes);
@@ -53,10 +53,10 @@ impl RequestLimits {
     }
 }
 
-/// Some of a batch's events, by their numbers in it.
+/// Some of a batch's events, by their numbers in the batch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// In order, apart from each other, none empty.
+    /// In ascending order, neither empty, adjacent nor overlapping.
     ranges: Vec<Range<u32>>,
 }
 
@@ -66,7 +66,7 @@ impl From<Range<u32>> for Selection {
     }
 }
 
-/// Of numbers in their order.
+/// The numbers must be in ascending order.
 impl FromIterator<u32> for Selection {
     fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
         let mut selection = Self::default();
@@ -76,7 +76,7 @@ impl FromIterator<u32> for Selection {
 }
 
 impl Selection {
-    /// Adds an event behind all others.
+    /// Adds an event with a number above all others.
     pub fn push(&mut self, number: u32) {
         match self.ranges.last_mut() {
             Some(last) if last.end == number => last.end += 1,
@@ -84,7 +84,7 @@ impl Selection {
         }
     }
 
-    /// Adds events behind all others.
+    /// Adds events with numbers above all others.
     pub fn append(&mut self, range: Range<u32>) {
         match self.ranges.last_mut() {
             Some(last) if last.end == range.start => last.end = range.end,
@@ -100,7 +100,7 @@ impl Selection {
         self.ranges.iter().flat_map(Clone::clone)
     }
 
-    /// How many events.
+    /// The number of selected events.
     pub fn count(&self) -> u32 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
@@ -113,7 +113,7 @@ impl Selection {
         self.ranges.last().map(|range| range.end - 1)
     }
 
-    /// `<first>-<last>`, and a hash of what is between where something is missing there.
+    /// `<first>-<last>`. If events between these are missing, a hash of the ranges follows.
     fn name(&self) -> String {
         let (first, last) = (self.first().unwrap_or(0), self.last().unwrap_or(0));
         if self.ranges.len() <= 1 {
@@ -126,7 +126,7 @@ impl Selection {
         format!("{first}-{last}-{}", &hash.finalize().to_hex()[..16])
     }
 
-    /// The first half of them and the second.
+    /// Splits the selection into its first and second half.
     pub fn halves(&self) -> [Self; 2] {
         let mut halves = [Self::default(), Self::default()];
         let middle = self.count().div_ceil(2);
@@ -136,7 +136,7 @@ impl Selection {
         halves
     }
 
-    /// Those of numbered things that are selected.
+    /// Filters numbered items by the selection.
     fn of<'a, T>(&'a self, all: impl Iterator<Item = (u32, T)> + 'a) -> impl Iterator<Item = (u32, T)> + 'a {
         let mut ranges = self.ranges.iter();
         let mut range = ranges.next();
@@ -152,8 +152,8 @@ impl Selection {
 /// What is sent to a receiver at once: some of a batch's events, in their order.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `<batch>.<first>-<last>`, and where events between those are not in it what tells which: the same for a repeat, and for
-    /// nothing else.
+    /// `<batch>.<first>-<last>`. If events between these are missing, a hash of what is in the request follows. A
+    /// repeat has the same id; no other request has it.
     pub id: Box<str>,
     pub batch: Batch,
     pub events: Selection,
@@ -162,11 +162,11 @@ pub struct Request {
 /// One event of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestEvent<'a> {
-    /// Its number in the batch.
+    /// The event's number in the batch.
     pub number: u32,
     pub provenance: &'a Provenance,
     pub head: &'a Head,
-    /// As its encoder wrote it, without a line end.
+    /// The bytes that the encoder wrote, without a line end.
     pub encoded: &'a [u8],
 }
 
@@ -175,7 +175,7 @@ impl Request {
         Self { id: format!("{}.{}", batch.id, events.name()).into(), batch: batch.clone(), events }
     }
 
-    /// The events one by one.
+    /// The events of the request, in their order.
     pub fn events(&self) -> impl Iterator<Item = RequestEvent<'_>> {
         let all = self.batch.parts.iter().flat_map(|part| {
             let events = Piece::events(&part.piece);
@@ -185,7 +185,7 @@ impl Request {
         own.map(|(number, (provenance, head, encoded))| RequestEvent { number, provenance, head, encoded })
     }
 
-    /// How many bytes the events have as they are encoded, line ends included.
+    /// The size of the encoded events, line ends included.
     pub fn bytes(&self) -> usize {
         self.events().map(|event| event.encoded.len() + 1).sum()
     }
@@ -201,7 +201,7 @@ pub(crate) mod tests {
     use crate::notification::ObjectId;
     use crate::object::Version;
 
-    /// A batch `b` with a part of each of these lists of lines.
+    /// A batch with the id `b` and one part for each list of lines.
     pub(crate) fn batch(parts: &[&[&str]]) -> Batch {
         let part = |lines: &&[&str]| {
             let mut encoded = Encoded::default();
@@ -277,7 +277,7 @@ pub(crate) mod tests {
         let request = Request::of(&batch, selection(&[1, 3]));
         let events: Vec<_> = request.events().map(|event| (event.number, event.encoded, event.head.place)).collect();
         assert_eq!(events, [(1, &b"b"[..], 1), (3, b"d", 1)]);
-        // BLAKE3 of the ranges' ends, 1, 2, 3 and 4, as four bytes each, the lowest first.
+        // BLAKE3 of the bounds of the ranges (1, 2, 3 and 4), each as four bytes in little-endian order.
         assert_eq!((&*request.id, request.bytes()), ("b.1-3-ca296c6a3240cd16", 4));
     }
 }
