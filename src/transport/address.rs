@@ -1,4 +1,5 @@
-//! Addresses that nothing is sent to unless it is allowed: link-local ones, and where clouds hand out credentials.
+//! Addresses that nothing is sent to unless it is allowed: link-local ones, and metadata services that hand out
+//! credentials.
 
 use std::error::Error;
 use std::io;
@@ -6,14 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Where Alibaba Cloud hands out credentials (its ECS instance metadata); AWS, Azure and Google use link-local addresses.
+/// The metadata service of Alibaba Cloud's ECS. The ones of AWS, Azure and Google have link-local addresses.
 const ALIBABA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
-/// Where AWS does over IPv6 (EC2 user guide, instance metadata).
+/// The metadata service of AWS over IPv6 (EC2 user guide, instance metadata).
 const AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
-/// What Google calls it (Compute Engine, metadata server).
+/// The name of Google's metadata server (Compute Engine, metadata server).
 const GOOGLE: &str = "metadata.google.internal";
 
-/// Whether nothing is sent there.
+/// Whether sending to this address is refused.
 fn is_refused(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => address.is_link_local() || address == ALIBABA,
@@ -24,25 +25,25 @@ fn is_refused(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that a translator (NAT64, RFC 6052) makes of an IPv6 address.
+/// The IPv4 address inside a NAT64 address (RFC 6052), which a translator would send to.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() else { return None };
     let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
     Some(Ipv4Addr::new(a, b, c, d))
 }
 
-/// Whether nothing is sent to a URL's host; a name is looked up later.
+/// Whether sending to a URL's host is refused. The addresses of other names are checked once they are resolved.
 pub(super) fn is_refused_host(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     address.is_ok_and(is_refused) || host.trim_end_matches('.').eq_ignore_ascii_case(GOOGLE)
 }
 
-/// A name has no other addresses than those nothing is sent to.
+/// All addresses of a name are refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the name stands for a link-local address, or one where a cloud hands out credentials")]
 pub(super) struct Refused;
 
-/// Looks names up, without the addresses that nothing is sent to.
+/// Resolves names, and leaves out refused addresses.
 pub(super) struct Resolver;
 
 impl Resolve for Resolver {
@@ -55,7 +56,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Those that may be sent to.
+/// Filters out refused addresses.
 pub(super) fn allowed(
     found: impl Iterator<Item = SocketAddr>,
 ) -> Result<Vec<SocketAddr>, Box<dyn Error + Send + Sync>> {

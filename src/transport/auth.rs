@@ -1,4 +1,4 @@
-//! How a receiver knows who sends: by a token, a password, a header field, a signature, or a token that is fetched.
+//! How requests are authenticated: by a token, a password, a header field, a signature, or a token that is fetched.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::transport::headers::{FieldName, basic};
 use crate::transport::token::{Grant, TokenSource};
 use crate::transport::{EntraConfig, Headers, ManagedIdentityConfig, OauthConfig, ServiceOpenError};
 
-/// `auth`: how the receiver knows us. The table's key `type` names which.
+/// `auth`: how requests are authenticated. The table's key `type` names the method.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auth {
@@ -44,7 +44,7 @@ pub struct BasicAuth {
     pub password: Reference,
 }
 
-/// A header field that is a secret.
+/// A header field whose value is a secret.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderAuth {
@@ -57,7 +57,7 @@ pub struct HeaderAuth {
 #[serde(deny_unknown_fields)]
 pub struct HmacAuth {
     pub key: Reference,
-    /// The field that the signature stands in. Default: `X-Signature`.
+    /// The header field for the signature. Default: `X-Signature`.
     #[serde(default = "signature")]
     pub name: FieldName,
 }
@@ -69,7 +69,7 @@ fn signature() -> FieldName {
 const AUTHORIZATION: &str = "authorization";
 
 impl Auth {
-    /// What is wrong with it, as far as that can be told without reading files.
+    /// What is wrong with this configuration, as far as that can be found without reading files.
     pub(super) fn problem(&self) -> Option<&'static str> {
         match self {
             Self::Entra(entra) => entra.problem(),
@@ -77,7 +77,7 @@ impl Auth {
         }
     }
 
-    /// Reads the secrets.
+    /// Reads the secrets from where the configuration refers to.
     pub(super) fn read(&self) -> Result<AuthMaterial, ServiceOpenError> {
         let field = |name: &FieldName, before: String, reference: &Reference| {
             let (name, reference, secret) = (name.clone(), reference.clone(), reference.read()?);
@@ -99,7 +99,7 @@ impl Auth {
     }
 }
 
-/// Credentials as they were read from where `auth` says.
+/// The secrets that `auth` refers to, as they were read.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum AuthMaterial {
     Field { name: FieldName, before: String, secret: Secret, reference: Reference },
@@ -109,7 +109,7 @@ pub(super) enum AuthMaterial {
 }
 
 impl AuthMaterial {
-    /// What must not be repeated.
+    /// The texts that must not appear in messages.
     pub(super) fn secrets(&self) -> Vec<String> {
         let own = |secret: &Secret| secret.reveal().to_owned();
         match self {
@@ -129,7 +129,7 @@ pub(super) enum Credentials {
 
 impl Credentials {
     /// # Errors
-    /// When the secret cannot stand in a header field.
+    /// The secret has characters that a header field may not have.
     pub(super) fn new(material: Option<&AuthMaterial>) -> Result<Self, ServiceOpenError> {
         let mut headers = Headers::default();
         match material {
@@ -147,7 +147,7 @@ impl Credentials {
     }
 }
 
-/// A signature of the body at a time in seconds since the epoch.
+/// Signs the body and the time (seconds since the epoch).
 pub(super) fn sign(key: &Secret, now_secs: i64, body: &[u8]) -> String {
     let mut mac = <Hmac<Sha256>>::new_from_slice(key.reveal().as_bytes()).expect("HMAC takes keys of any length");
     mac.update(format!("{now_secs}.").as_bytes());
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// A file that holds a secret, in a directory of its own.
+    /// A file that holds a secret. It exists until the directory is dropped.
     fn file(text: &str) -> (tempfile::TempDir, Reference) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
@@ -192,7 +192,7 @@ mod tests {
             headers
         };
         assert_eq!(fixed(&bearer).unwrap(), authorization("Splunk hush"));
-        // The example of RFC 7617.
+        // The example in RFC 7617.
         assert_eq!(fixed(&basic).unwrap(), authorization("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
         let mut expected = Headers::default();
         expected.set(&name, "hush").unwrap();

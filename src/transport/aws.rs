@@ -1,4 +1,4 @@
-//! Signs requests to services of AWS: Signature Version 4, the hash of the body included.
+//! Signs requests to AWS services with Signature Version 4, including the hash of the body.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,18 +11,19 @@ use aws_sigv4::sign::v4::SigningParams;
 use crate::identity::Identity;
 use crate::transport::{FieldName, Headers, ServiceError};
 
-/// Signs with an identity's credentials, for one service in one region.
+/// Signs requests with an identity's credentials, for one service in one region.
 pub struct AwsSigner {
     pub identity: Identity,
     pub region: String,
-    /// The service's name in its endpoint's signatures, such as `es`.
+    /// The service's name in signatures, such as `es`.
     pub service: &'static str,
 }
 
-/// A signature, as header fields.
+/// A signature as header fields.
 pub(super) struct Signed {
     pub(super) headers: Headers,
-    /// What must not be repeated of them: AWS shows what it would have signed.
+    /// The session token in them, which must not appear in messages: an error of AWS quotes the headers that it
+    /// checked.
     pub(super) session_token: Option<String>,
 }
 
@@ -30,7 +31,7 @@ impl AwsSigner {
     /// Signs a POST of `body`.
     ///
     /// # Errors
-    /// When there are no credentials.
+    /// The identity has no credentials.
     pub(super) async fn sign(&self, url: &str, body: &[u8], now_ms: i64) -> Result<Signed, ServiceError> {
         let credentials = self.identity.credentials().await?;
         let session_token = credentials.session_token().map(str::to_owned);
@@ -38,7 +39,7 @@ impl AwsSigner {
         Ok(Signed { headers, session_token })
     }
 
-    /// The service did not take the credentials.
+    /// Notes that the service refused the credentials.
     pub(super) fn distrust(&self) {
         self.identity.distrust();
     }
@@ -54,7 +55,7 @@ fn sign(
     let failed = |error: &dyn std::fmt::Display| ServiceError::Misconfigured(format!("it cannot be signed: {error}"));
     let identity = credentials.into();
     let mut settings = SigningSettings::default();
-    // OpenSearch Serverless refuses requests without it.
+    // OpenSearch Serverless refuses requests without the header `x-amz-content-sha256`.
     settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
     let time: SystemTime = UNIX_EPOCH + Duration::from_millis(u64::try_from(now_ms).unwrap_or(0));
     let params = SigningParams::builder().identity(&identity).region(region).name(service).time(time);
@@ -82,7 +83,7 @@ mod tests {
         mac.finalize().into_bytes().to_vec()
     }
 
-    /// As "Create a signed AWS API request" (IAM user guide) has it, step by step.
+    /// The signature, computed step by step after "Create a signed AWS API request" (IAM user guide).
     fn signature(canonical: &str, secret: &str) -> String {
         let scope = "20150830/eu-west-1/aoss/aws4_request";
         let hash = hex::encode(Sha256::digest(canonical));

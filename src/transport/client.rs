@@ -1,4 +1,4 @@
-//! The HTTP client: a limit on time and length, no redirects, no retries.
+//! The HTTP client: limited time and length, no redirects, no retries.
 
 use std::error::Error;
 use std::io;
@@ -16,41 +16,41 @@ use crate::transport::address::{Refused, Resolver};
 use crate::transport::tls::TlsMaterial;
 use crate::transport::{Endpoint, Headers, TlsConfig, TransportError};
 
-/// A connection that nobody uses is closed after this time.
+/// Idle connections are closed after this time.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// What is asked of a service.
+/// A request to a service.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpRequest<'a> {
     pub endpoint: &'a Endpoint,
-    /// Below the endpoint's own, with a slash at its beginning; empty for the endpoint itself.
+    /// The path below the endpoint's own, beginning with a slash. Empty for the endpoint itself.
     pub path: &'a str,
     pub query: &'a [(&'a str, &'a str)],
     pub headers: Headers,
-    /// What is sent with POST; without it the request is a GET.
+    /// The body of a POST. Without a body the request is a GET.
     pub body: Option<Bytes>,
-    /// As much is kept of the answer.
+    /// The most bytes of the answer that are kept.
     pub reply_bytes_max: usize,
 }
 
-/// What a service answered, whatever the status.
+/// A service's answer, with any status.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
     pub retry_after: Option<Box<str>>,
-    /// Where it points to instead.
+    /// The target of a redirect.
     pub location: Option<Box<str>>,
-    /// What came of the body, up to the limit.
+    /// The body, up to the limit or the error in `cut`.
     pub body: Bytes,
-    /// Why that is not all of it.
+    /// Why `body` is not the whole body.
     pub cut: Option<TransportError>,
 }
 
 impl Reply {
-    /// The body.
+    /// The whole body.
     ///
     /// # Errors
-    /// When it did not come to its end.
+    /// The body was cut.
     pub fn whole(self) -> Result<Bytes, TransportError> {
         self.cut.map_or(Ok(self.body), Err)
     }
@@ -60,21 +60,21 @@ impl Reply {
 pub(super) struct Route {
     pub(super) timeout: Duration,
     pub(super) tls: ClientConfig,
-    /// A proxy, and the user and password that it wants.
+    /// The proxy, and `user:password` for it.
     pub(super) proxy: Option<(Endpoint, Option<Secret>)>,
     pub(super) allow_link_local: bool,
 }
 
-/// Asks services over HTTP. Cheap to clone; connections are shared.
+/// Sends requests over HTTP. Cheap to clone; clones share connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Client(reqwest::Client);
 
 impl Client {
-    /// A client that gives up an answer that is not there, to its last byte, after `timeout`. Trusts the roots of the
-    /// system as they are now (or those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names), and knows no others.
+    /// A client that waits at most `timeout` for the last byte of an answer. It trusts the system's current root
+    /// certificates (or those that `SSL_CERT_FILE` or `SSL_CERT_DIR` names), and no others.
     ///
     /// # Errors
-    /// Only when TLS cannot be set up.
+    /// TLS cannot be set up.
     pub(crate) fn new(timeout: Duration) -> Result<Self, TransportError> {
         let tls = TlsMaterial::default().client(&TlsConfig::default());
         let tls = tls.map_err(|error| TransportError::Unprepared(error.to_string()))?;
@@ -109,7 +109,7 @@ impl Client {
     /// Sends a request and reads its answer. Cancel-safe.
     ///
     /// # Errors
-    /// When there is no answer. A status of any kind is one, and a body that ends early too.
+    /// There is no answer. An answer with an error status, or with a body that ends early, is no error here.
     pub(crate) async fn send(&self, request: HttpRequest<'_>) -> Result<Reply, TransportError> {
         let HttpRequest { endpoint, path, query, headers, body, reply_bytes_max } = request;
         let method = if body.is_some() { Method::POST } else { Method::GET };
@@ -144,12 +144,12 @@ fn text(headers: &HeaderMap, name: &reqwest::header::HeaderName) -> Option<Box<s
     headers.get(name)?.to_str().ok().map(Into::into)
 }
 
-/// The place that `location` names: its scheme, host and port, and nothing that may be a secret.
+/// The origin of `location`: its scheme, host and port. The rest may hold secrets.
 pub(super) fn origin_of(location: &str) -> Option<String> {
     Url::parse(location).ok().map(|url| url.origin().ascii_serialization())
 }
 
-/// As a form is sent (`application/x-www-form-urlencoded`).
+/// Encodes pairs as a form (`application/x-www-form-urlencoded`).
 pub(super) fn form(pairs: &[(&str, &str)]) -> String {
     let url = Url::parse_with_params("https://form", pairs);
     url.ok().and_then(|url| url.query().map(str::to_owned)).unwrap_or_default()
@@ -161,7 +161,7 @@ fn failed(error: reqwest::Error) -> TransportError {
     }
     let told = told(&error);
     match &told {
-        // What a proxy answered to CONNECT has no type of its own (hyper-util's TunnelError).
+        // A proxy's answer to CONNECT has no error type of its own (hyper-util's TunnelError).
         TransportError::Unreachable(reason)
             if error.is_connect() && reason.ends_with("proxy authorization required") =>
         {
@@ -171,7 +171,7 @@ fn failed(error: reqwest::Error) -> TransportError {
     }
 }
 
-/// What an error says that stopped a connection.
+/// Classifies an error that stopped a connection.
 pub(super) fn told(error: &(dyn Error + 'static)) -> TransportError {
     let reason = innermost(error);
     let mut cause = Some(error);
@@ -187,7 +187,8 @@ pub(super) fn told(error: &(dyn Error + 'static)) -> TransportError {
     TransportError::Unreachable(reason)
 }
 
-/// What an error comes from. An `io::Error` that wraps another has not that as its source, but that one's.
+/// The next cause of an error. An `io::Error` that wraps an error reports the source of that error as its own source,
+/// which would skip the wrapped error.
 fn within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
@@ -195,13 +196,13 @@ fn within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'stat
     }
 }
 
-/// Whether a fault of TLS may pass by itself.
+/// Whether a TLS error may be temporary.
 fn passes(error: &rustls::Error) -> bool {
     use rustls::AlertDescription::{CloseNotify, InternalError, UserCanceled};
     matches!(error, rustls::Error::AlertReceived(CloseNotify | InternalError | UserCanceled))
 }
 
-/// What it comes from: the outer errors say only that there is one, and the outermost names the URL.
+/// The innermost cause. The outer errors say only that something failed, and the outermost names the URL.
 fn innermost(error: &(dyn Error + 'static)) -> String {
     let Some(mut cause) = within(error) else { return "the request failed".to_owned() };
     while let Some(inner) = within(cause) {

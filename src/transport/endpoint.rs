@@ -1,4 +1,4 @@
-//! Where a service is: a URL that is allowed, or a secret that holds one.
+//! Where a service is: an allowed URL, or a secret that holds one.
 
 use reqwest::Url;
 use serde::Deserialize;
@@ -7,12 +7,12 @@ use crate::identity::endpoint::is_this_machine;
 use crate::secret::Reference;
 use crate::transport::address;
 
-/// Where a service is asked. Holds no credentials, unless its path is one.
+/// The URL of a service. It has no user or password, but its path may be a secret.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Endpoint(Url);
 
-/// A text that is no [`Endpoint`]. The text is left out: it may hold a secret.
+/// Why a text is not a valid [`Endpoint`]. The text itself is left out: it may hold a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum EndpointError {
     #[error("expected a URL such as \"https://host\", without user, password and fragment")]
@@ -25,7 +25,7 @@ pub enum EndpointError {
     LinkLocal,
 }
 
-/// An endpoint that is reached over TLS, or on this machine, and that has no query.
+/// Accepts a URL without a query, with https, or with http to this machine.
 impl TryFrom<String> for Endpoint {
     type Error = EndpointError;
 
@@ -36,10 +36,10 @@ impl TryFrom<String> for Endpoint {
 }
 
 impl Endpoint {
-    /// Credentials go there: over TLS, or to this machine, unless `allow_plaintext`.
+    /// Credentials are sent to this URL. So it must have https or lead to this machine, unless `allow_plaintext`.
     ///
     /// # Errors
-    /// When it is no URL, or one that is not allowed.
+    /// The text is not a URL, or the URL is not allowed.
     pub fn new(text: &str, allow_plaintext: bool, allow_link_local: bool) -> Result<Self, EndpointError> {
         let url = Url::parse(text).map_err(|_| EndpointError::Malformed)?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(EndpointError::Malformed)?;
@@ -61,7 +61,7 @@ impl Endpoint {
         }
     }
 
-    /// Its host, and the port there.
+    /// The host and the port.
     pub(super) fn place(&self) -> (&str, u16) {
         (self.0.host_str().unwrap_or_default(), self.0.port_or_known_default().unwrap_or_default())
     }
@@ -70,7 +70,7 @@ impl Endpoint {
         self.0.scheme() == "https"
     }
 
-    /// The path that everything asked for is below, without a slash at its end.
+    /// The path that all requests are below, without a slash at its end.
     pub fn path(&self) -> &str {
         self.0.path().trim_end_matches('/')
     }
@@ -79,12 +79,12 @@ impl Endpoint {
         self.0.as_str()
     }
 
-    /// What is at this path below it.
+    /// The endpoint at this path below it.
     pub(super) fn below(&self, path: &str) -> Self {
         Self(self.at(path, &[]))
     }
 
-    /// What of a URL that is a secret must not be repeated: its path, the last part of that, and its query.
+    /// The parts of a secret URL that must not appear in messages: its path, the path's last segment, and its query.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &str> {
         let last = self.path().rsplit('/').next();
         [Some(self.path()), last, self.0.query()].into_iter().flatten().filter(|text| !text.is_empty())
@@ -102,16 +102,16 @@ impl Endpoint {
     }
 }
 
-/// A URL, or where the secret is that is one.
+/// A URL, or a reference to a secret that holds one.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Location {
-    /// Not yet known to be allowed.
+    /// Not yet checked.
     Url(String),
     Secret(Reference),
 }
 
-/// A text that is no [`Location`]. The text is left out: it may hold a secret.
+/// The error for a text that is not a [`Location`]. The text itself is left out: it may hold a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected a URL such as \"https://host/path\", or where the secret is that holds one: `env:NAME`, \

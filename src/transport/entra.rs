@@ -1,4 +1,4 @@
-//! How an application shows Microsoft Entra who it is: by a secret, a certificate, or a token that another issuer gave it.
+//! How an application authenticates to Microsoft Entra: with a secret, a certificate, or a token from another issuer.
 
 use std::path::PathBuf;
 
@@ -18,30 +18,31 @@ use crate::transport::oauth::TokenRequest;
 use crate::transport::tls::{KeyPlace, certificates, chain};
 use crate::transport::{Endpoint, Headers, ServiceError, ServiceOpenError};
 
-/// How long an assertion holds: at most 10 minutes, says "Microsoft identity platform application authentication
-/// certificate credentials".
+/// How long an assertion is valid. "Microsoft identity platform application authentication certificate credentials"
+/// allows at most 10 minutes.
 const ASSERTION_SECS: i64 = 600;
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// `auth = { type = "entra", ... }`: an application of a tenant, with one of a secret, a certificate and an assertion.
+/// `auth = { type = "entra", ... }`: an application of a tenant, with exactly one of a secret, a certificate and an
+/// assertion.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntraConfig {
-    /// The tenant's id or one of its domains.
+    /// The id of the tenant, or one of its domains.
     pub tenant: String,
-    /// The application's (client) id.
+    /// The client id of the application.
     pub client_id: String,
     pub client_secret: Option<Reference>,
     /// A file with the application's certificate (PEM).
     pub certificate: Option<PathBuf>,
-    /// Where the certificate's key is (PEM): RSA.
+    /// Refers to the certificate's key (PEM), which must be RSA.
     pub key: Option<KeyPlace>,
-    /// Where a token is that an issuer gave which the application trusts (workload identity federation).
+    /// Refers to a token of an issuer that the application trusts (workload identity federation).
     pub assertion: Option<Reference>,
-    /// What the token is for. Default: Azure Monitor.
+    /// The scope of the access tokens. Default: Azure Monitor.
     #[serde(default = "scope")]
     pub scope: String,
-    /// Where tokens are given. Default: the public cloud.
+    /// The authority that issues the access tokens. Default: the public cloud.
     #[serde(default = "authority")]
     pub authority: Endpoint,
 }
@@ -55,7 +56,7 @@ fn authority() -> Endpoint {
 }
 
 impl EntraConfig {
-    /// What is wrong with it, as far as that can be told without reading files.
+    /// What is wrong with this configuration, as far as that can be found without reading files.
     pub fn problem(&self) -> Option<&'static str> {
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');
         if self.tenant.is_empty() || !self.tenant.chars().all(is_name) {
@@ -70,7 +71,7 @@ impl EntraConfig {
         }
     }
 
-    /// Reads what the application shows.
+    /// Reads the secrets that the application authenticates with.
     pub(super) fn read(&self) -> Result<Entra, ServiceOpenError> {
         let path = format!("/{}/oauth2/v2.0/token", self.tenant);
         let shows = match (&self.client_secret, &self.certificate, &self.key, &self.assertion) {
@@ -92,7 +93,7 @@ impl EntraConfig {
     }
 }
 
-/// An application as it asks for tokens.
+/// An application that asks for tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Entra {
     endpoint: Endpoint,
@@ -101,7 +102,7 @@ pub(super) struct Entra {
     shows: Shows,
 }
 
-/// What it shows of itself.
+/// What the application authenticates with.
 #[derive(Clone, PartialEq, Eq)]
 enum Shows {
     Secret(Secret),
@@ -133,7 +134,7 @@ impl Entra {
         Ok(TokenRequest::form(&self.endpoint, Headers::default(), &pairs)?)
     }
 
-    /// A JWT that the certificate's key has signed.
+    /// A JWT, signed by the certificate's key.
     fn assertion(&self, thumbprint: &str, key: &Secret, now_ms: i64) -> Result<String, ServiceError> {
         let unsigned = |what: &dyn std::fmt::Display| {
             ServiceError::Misconfigured(format!("the certificate's key cannot sign: {what}"))
@@ -152,7 +153,7 @@ impl Entra {
     }
 }
 
-/// What signs as PS256 does (RFC 7518, section 3.5), where it is an RSA key.
+/// A signer for PS256 (RFC 7518, section 3.5). `None` if the key is not RSA.
 fn signer(key: &Secret) -> Option<Box<dyn Signer>> {
     let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()).ok()?;
     any_supported_type(&key).ok()?.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256])
@@ -188,7 +189,7 @@ mod tests {
         KeyPlace::try_from(fixture(name).display().to_string()).ok()
     }
 
-    /// A form's values, by their names.
+    /// The value of this name in a form.
     fn value<'a>(form: &'a str, name: &str) -> &'a str {
         form.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).unwrap()
     }

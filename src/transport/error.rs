@@ -1,4 +1,4 @@
-//! Why a service did not answer, or could not be opened. Names neither the URL nor what was sent.
+//! Why a service gave no answer, or could not be opened. The errors name neither the URL nor what was sent.
 
 use crate::identity::IdentityError;
 use crate::secret::{Reference, SecretError};
@@ -6,7 +6,7 @@ use crate::transport::EndpointError;
 use crate::transport::headers::FieldError;
 use crate::transport::tls::TlsError;
 
-/// Why there is no answer.
+/// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     #[error("the HTTP client cannot be set up: {0}")]
@@ -15,7 +15,7 @@ pub enum TransportError {
     TimedOut,
     #[error("the service cannot be reached: {0}")]
     Unreachable(String),
-    /// A person must mend a certificate, or what is trusted.
+    /// An operator must mend a certificate, or what is trusted.
     #[error("TLS fails: {0}")]
     Tls(String),
     #[error("the proxy wants other credentials")]
@@ -26,12 +26,12 @@ pub enum TransportError {
     TooLong { bytes_max: usize },
 }
 
-/// Why what was sent to a service has no answer.
+/// Why a request to a configured service got no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error("{0}")]
     Unavailable(String),
-    /// A person must mend something.
+    /// An operator must mend something.
     #[error("{0}")]
     Misconfigured(String),
 }
@@ -63,7 +63,7 @@ impl From<FieldError> for ServiceError {
     }
 }
 
-/// Why a service cannot be opened as it is configured.
+/// Why a configured service cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceOpenError {
     #[error(transparent)]
@@ -76,7 +76,7 @@ pub enum ServiceOpenError {
     Field { reference: Reference, source: FieldError },
     #[error("{0}: it holds no RSA key (PEM)")]
     NoRsaKey(Reference),
-    /// A configuration that is checked has some.
+    /// Cannot happen with a configuration that passed its check.
     #[error("`auth` names no credentials")]
     NoCredentials,
     #[error("the URL cannot be used: {0}")]

@@ -1,4 +1,4 @@
-//! Header fields of a request; those that carry a secret are not shown.
+//! The header fields of a request. Values that are secrets are redacted in debug output.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::secret::Secret;
 
-/// What the client or the kind of sink sets itself.
+/// Fields that the client or the kind of sink sets itself.
 const OWN: &[&str] = &[
     "connection",
     "content-encoding",
@@ -25,15 +25,15 @@ const OWN: &[&str] = &[
     "upgrade",
 ];
 
-/// What carries secrets, which stand behind references.
+/// Fields that carry secrets. They cannot be set as plain text, only by reference.
 const SECRET: &[&str] = &["authorization", "cookie", "proxy-authorization"];
 
-/// A field's name.
+/// The name of a header field.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct FieldName(HeaderName);
 
-/// What is no header field. The value is left out: it may be a secret.
+/// Why a header field is refused. The value is left out: it may be a secret.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum FieldError {
     #[error("expected the name of a header field, such as \"X-Api-Key\"")]
@@ -56,7 +56,7 @@ impl TryFrom<String> for FieldName {
 }
 
 impl FieldName {
-    /// Of a name in lower case.
+    /// `name` must be in lower case.
     pub fn from_static(name: &'static str) -> Self {
         Self(HeaderName::from_static(name))
     }
@@ -68,7 +68,7 @@ impl fmt::Display for FieldName {
     }
 }
 
-/// Header fields, as a configuration or a kind of sink gives them.
+/// Header fields set by a configuration or by a kind of sink.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(try_from = "BTreeMap<String, String>")]
 pub struct Headers(HeaderMap);
@@ -89,13 +89,13 @@ impl TryFrom<BTreeMap<String, String>> for Headers {
     }
 }
 
-/// What stands behind `Basic` for a user and a password (RFC 7617).
+/// The text after `Basic` for a user and a password (RFC 7617).
 pub(super) fn basic(user: &str, password: &Secret) -> String {
     STANDARD.encode(format!("{user}:{}", password.reveal()))
 }
 
 impl Headers {
-    /// `Authorization` for a user and a password.
+    /// The field `Authorization` for a user and a password.
     pub fn basic(user: &str, password: &Secret) -> Self {
         let value = HeaderValue::try_from(format!("Basic {}", basic(user, password)));
         let mut value = value.expect("base64 is letters, digits and three signs");
@@ -103,18 +103,18 @@ impl Headers {
         Self(HeaderMap::from_iter([(AUTHORIZATION, value)]))
     }
 
-    /// Sets a field, in place of what it was.
+    /// Sets a field. Replaces its former value.
     ///
     /// # Errors
-    /// When the value is none of a header field.
+    /// The value has characters that a header field may not have.
     pub fn set(&mut self, name: &FieldName, value: &str) -> Result<(), FieldError> {
         self.insert(name.0.clone(), value, false)
     }
 
-    /// Sets a field whose value is not shown.
+    /// Sets a field whose value is redacted in debug output.
     ///
     /// # Errors
-    /// When the value is none of a header field.
+    /// The value has characters that a header field may not have.
     pub(super) fn set_secret(&mut self, name: &FieldName, value: &str) -> Result<(), FieldError> {
         self.insert(name.0.clone(), value, true)
     }
@@ -126,7 +126,7 @@ impl Headers {
         Ok(())
     }
 
-    /// These fields, and over them those of `other`.
+    /// Adds the fields of `other`, which replace fields of the same name.
     pub(super) fn with(mut self, other: &Self) -> Self {
         for (name, value) in &other.0 {
             self.0.insert(name, value.clone());

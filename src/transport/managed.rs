@@ -1,4 +1,5 @@
-//! Tokens of a managed identity, as the machine or the service hands them out that the program runs on in Azure.
+//! Tokens of an Azure managed identity. The virtual machine or the Azure service that the program runs on hands them
+//! out.
 
 use serde::Deserialize;
 
@@ -8,23 +9,24 @@ use crate::transport::oauth::TokenRequest;
 use crate::transport::tls::TlsMaterial;
 use crate::transport::{Client, Endpoint, FieldName, Headers, ServiceError, ServiceOpenError, TlsConfig};
 
-/// Azure's instance metadata service: on every virtual machine, and never through a proxy.
+/// Azure's instance metadata service. It is the same on every virtual machine, and is never reached through a proxy.
 const METADATA: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 const METADATA_VERSION: &str = "2018-02-01";
-/// App Service and Container Apps hand tokens out elsewhere, and want a secret of the environment to be shown.
+/// Environment variables of App Service and Container Apps: the URL that hands out tokens there, and a secret to send
+/// with the request.
 const ENDPOINT: &str = "IDENTITY_ENDPOINT";
 const HEADER: &str = "IDENTITY_HEADER";
 const ENDPOINT_VERSION: &str = "2019-08-01";
-/// How long a token may take.
+/// The timeout of a request for a token.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// `auth = { type = "managed_identity", ... }`.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ManagedIdentityConfig {
-    /// The client id of a user-assigned identity. Default: the system-assigned one.
+    /// The client id of a user-assigned identity. Default: the system-assigned identity.
     pub client_id: Option<String>,
-    /// What the token is for. Default: Azure Monitor.
+    /// The resource that the token is for. Default: Azure Monitor.
     pub resource: String,
 }
 
@@ -34,17 +36,17 @@ impl Default for ManagedIdentityConfig {
     }
 }
 
-/// A managed identity, and where its tokens are handed out.
+/// A managed identity, and the endpoint that hands out its tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ManagedIdentity {
     config: ManagedIdentityConfig,
     endpoint: Endpoint,
-    /// What the environment says is to be shown; nothing on a virtual machine.
+    /// The secret that the environment names for the endpoint. `None` on a virtual machine.
     header: Option<Secret>,
 }
 
 impl ManagedIdentityConfig {
-    /// Reads where tokens are handed out.
+    /// Reads from the environment which endpoint hands out tokens.
     pub(super) fn read(&self) -> Result<ManagedIdentity, ServiceOpenError> {
         let variable = |name: &str| Reference::Variable(name.to_owned()).read().ok();
         self.of(variable(ENDPOINT).zip(variable(HEADER)))
@@ -55,7 +57,7 @@ impl ManagedIdentityConfig {
             Some((url, header)) => (url.reveal(), Some(header.clone())),
             None => (METADATA, None),
         };
-        // Where a cloud hands out credentials: allowed for this alone.
+        // Only this request may be sent to an address that hands out credentials.
         let endpoint = Endpoint::new(url, true, true)?;
         Ok(ManagedIdentity { config: self.clone(), endpoint, header })
     }
@@ -83,7 +85,7 @@ impl ManagedIdentity {
         Ok(TokenRequest { endpoint: self.endpoint.clone(), query, headers, body: None })
     }
 
-    /// A client that may go where tokens are handed out, and goes through no proxy.
+    /// A client that may send to link-local addresses, and uses no proxy.
     pub(super) fn client() -> Result<Client, ServiceOpenError> {
         let tls = TlsMaterial::default().client(&TlsConfig::default())?;
         Ok(Client::over(Route { timeout: TIMEOUT, tls, proxy: None, allow_link_local: true })?)

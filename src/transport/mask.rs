@@ -1,17 +1,17 @@
-//! What a receiver says, made fit to be told: without our secrets, in one short line.
+//! Prepares a receiver's words for messages: without secrets, in one short line.
 
 use crate::visible::visible;
 
-/// The most characters of an answer that are told.
+/// The most characters of an answer that messages quote.
 pub(crate) const TOLD_CHARACTERS: usize = 200;
-/// Shorter secrets are not looked for: they stand in any text.
+/// Shorter secrets are not masked: they would match in any text.
 const SECRET_BYTES_MIN: usize = 4;
 const MASK: &str = "***";
 
-/// The texts that are never repeated.
+/// The secrets that must not appear in messages.
 #[derive(Clone, Default)]
 pub(super) struct Mask {
-    /// The longest first, since one may hold another.
+    /// The longest first, since one secret may contain another.
     secrets: Vec<Box<str>>,
 }
 
@@ -27,7 +27,7 @@ impl Mask {
             return;
         }
         self.secrets.push(secret.into());
-        // As it stands in a JSON text.
+        // Also mask the secret as JSON escapes it.
         let quoted = serde_json::Value::from(secret).to_string();
         if quoted.len() > secret.len() + 2 {
             self.secrets.push(quoted[1..quoted.len() - 1].into());
@@ -35,7 +35,7 @@ impl Mask {
         self.secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
-    /// An answer's words: at most 200 characters, control characters escaped, secrets masked.
+    /// The words of an answer: at most 200 characters, control characters escaped, secrets masked.
     pub(super) fn words(&self, body: &[u8]) -> String {
         let mut text = String::from_utf8_lossy(body).into_owned();
         for secret in &self.secrets {

@@ -1,4 +1,4 @@
-//! The one HTTP client for services without an SDK: TLS, credentials, limits on time and length, what a status means.
+//! The HTTP client for services without an SDK: TLS, credentials, limits on time and length, the meaning of statuses.
 
 mod address;
 

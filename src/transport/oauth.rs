@@ -1,4 +1,5 @@
-//! Client credentials of OAuth 2 (RFC 6749, section 4.4): what is configured, and what is asked of a token endpoint.
+//! The client credentials grant of OAuth 2 (RFC 6749, section 4.4): its configuration, and its request to the token
+//! endpoint.
 
 use serde::Deserialize;
 
@@ -16,7 +17,7 @@ pub struct OauthConfig {
     pub client_secret: Reference,
     pub scope: Option<String>,
     pub audience: Option<String>,
-    /// Where the client's id and secret stand: in the form (`body`, the default), or in `Authorization` (`basic`).
+    /// Where the client's id and secret are sent: in the form (`body`, the default), or in `Authorization` (`basic`).
     #[serde(default)]
     pub client_auth: ClientAuth,
 }
@@ -29,18 +30,18 @@ pub enum ClientAuth {
     Basic,
 }
 
-/// What is asked of a token endpoint.
+/// A request to a token endpoint.
 #[derive(Debug)]
 pub(super) struct TokenRequest {
     pub(super) endpoint: Endpoint,
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) headers: Headers,
-    /// A form; without it the request is a GET.
+    /// The form to post. Without it the request is a GET.
     pub(super) body: Option<String>,
 }
 
 impl TokenRequest {
-    /// A form that is posted.
+    /// A request that posts a form.
     pub(super) fn form(
         endpoint: &Endpoint,
         mut headers: Headers,

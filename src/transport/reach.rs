@@ -1,4 +1,4 @@
-//! The way to a service, a step at a time: its name, a connection, TLS. For a person who sets it up; nothing is sent.
+//! Tries the way to a service step by step, for an operator who sets it up: name, connection, TLS. No request is sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use tokio_rustls::TlsConnector;
 
 use crate::transport::{Endpoint, TransportError, address, client};
 
-/// Where a connection to a service leads: to itself, or to the proxy before it.
+/// The first hop to a service: the service itself, or the proxy before it.
 pub struct Reach {
     host: String,
     port: u16,
-    /// What the service itself is asked with; none in the clear, and none where a proxy comes first.
+    /// The service's TLS configuration. `None` for plain HTTP, and with a proxy.
     tls: Option<ClientConfig>,
-    /// A proxy comes first: what is behind it only a request finds out.
+    /// Whether the hop is a proxy. Only a real request can try what is behind it.
     is_proxy: bool,
     allow_link_local: bool,
     timeout: Duration,
 }
 
-/// The steps, each as far as the one before it came.
+/// The steps, to be called in this order.
 impl Reach {
     pub(super) fn new(
         service: &Endpoint,
@@ -38,21 +38,21 @@ impl Reach {
         Self { host: host.to_owned(), port, tls, is_proxy: proxy.is_some(), allow_link_local, timeout }
     }
 
-    /// `host:port`, for a person.
+    /// `host:port`, for messages.
     pub fn place(&self) -> String {
         let which = if self.is_proxy { "the proxy " } else { "" };
         format!("{which}{}:{}", self.host, self.port)
     }
 
-    /// Its host without the brackets around an address of IPv6.
+    /// The host, without the brackets around an IPv6 address.
     fn name(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The addresses of its name.
+    /// Resolves the host's name.
     ///
     /// # Errors
-    /// It has none, or none that may be sent to.
+    /// The name has no address, or only addresses that nothing may be sent to.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, TransportError> {
         let found = timeout(self.timeout, tokio::net::lookup_host((self.name(), self.port))).await;
         let found = found.map_err(|_| TransportError::TimedOut)?;
@@ -66,17 +66,17 @@ impl Reach {
         })
     }
 
-    /// A connection to one of these addresses.
+    /// Connects to one of these addresses.
     ///
     /// # Errors
-    /// None of them answers.
+    /// None of the addresses answers.
     pub async fn connect(&self, addresses: &[SocketAddr]) -> Result<TcpStream, TransportError> {
         let connected = timeout(self.timeout, TcpStream::connect(addresses)).await;
         let connected = connected.map_err(|_| TransportError::TimedOut)?;
         connected.map_err(|error| TransportError::Unreachable(error.to_string()))
     }
 
-    /// TLS over the connection, where the service wants it: which version was agreed on.
+    /// Sets up TLS over the connection. Returns the agreed version, or `None` if this hop has no TLS.
     ///
     /// # Errors
     /// One side does not trust the other, or they have no version in common.

@@ -1,4 +1,5 @@
-//! A service that is sent to with credentials: they are read when it is opened, and again when it does not take them.
+//! A service that requests are sent to with credentials. The credentials are read when the service is opened, and again
+//! when the service refuses them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::transport::{
     ServiceOpenError, TlsConfig,
 };
 
-/// How long a request may take, to the last byte of its answer.
+/// The default timeout of a request, to the last byte of its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where a service is, and how it is reached.
@@ -25,17 +26,17 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct ServiceConfig {
     pub url: Option<Location>,
     pub auth: Option<Auth>,
-    /// Sent with each request.
+    /// Header fields of every request.
     pub headers: Headers,
     pub tls: TlsConfig,
-    /// An HTTP proxy. Names are looked up there.
+    /// The URL of an HTTP proxy, which also resolves the names.
     pub proxy: Option<String>,
-    /// Where `user:password` for the proxy is.
+    /// Refers to `user:password` for the proxy.
     pub proxy_credentials: Option<Reference>,
     pub timeout: Duration,
-    /// Whether `http://` may go to other machines.
+    /// Whether plain `http://` to other machines is allowed.
     pub allow_plaintext: bool,
-    /// Whether link-local addresses, and those where clouds hand out credentials, are sent to.
+    /// Whether it is allowed to send to link-local addresses and to metadata services that hand out credentials.
     pub allow_link_local: bool,
 }
 
@@ -56,7 +57,7 @@ impl Default for ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Reports each key whose value has the right type and is not valid. Reads no file.
+    /// Reports each key whose value has the right type but is not valid. Reads no file.
     pub fn check(&self, problem: &mut dyn FnMut(&str, &str)) {
         if let Some(Location::Url(url)) = &self.url
             && let Err(error) = self.endpoint(url)
@@ -85,10 +86,10 @@ impl ServiceConfig {
         }
     }
 
-    /// The way to it.
+    /// The first hop to the service, to be tried step by step.
     ///
     /// # Errors
-    /// When a secret or a certificate cannot be had.
+    /// A secret or a certificate cannot be read.
     pub fn reach(&self) -> Result<Reach, ServiceOpenError> {
         let material = Material::read(self)?;
         let (endpoint, proxy) = (material.endpoint(self)?, self.proxy_endpoint().transpose()?);
@@ -100,49 +101,49 @@ impl ServiceConfig {
         Endpoint::new(url, self.allow_plaintext, self.allow_link_local)
     }
 
-    /// A proxy is asked in the clear; what goes through it is not.
+    /// The connection to a proxy is plain HTTP; what is sent through it may still be TLS.
     fn proxy_endpoint(&self) -> Option<Result<Endpoint, EndpointError>> {
         self.proxy.as_ref().map(|proxy| Endpoint::new(proxy, true, self.allow_link_local))
     }
 }
 
-/// What is sent.
+/// A POST request.
 #[derive(Clone, Debug)]
 pub struct Post<'a> {
-    /// Below the service's URL, with a slash at its beginning; empty for the URL itself.
+    /// The path below the service's URL, beginning with a slash. Empty for the URL itself.
     pub path: &'a str,
     pub query: &'a [(&'a str, &'a str)],
     pub headers: Headers,
     pub body: Bytes,
-    /// As much is kept of the answer.
+    /// The most bytes of the answer that are kept.
     pub reply_bytes_max: usize,
 }
 
-/// What the service answered.
+/// A service's answer.
 #[derive(Debug)]
 pub struct Answer {
     pub reply: Reply,
-    /// Its words, or where it points to: short, in one line, without our secrets.
+    /// The text of the answer, or the target of a redirect: one short line, secrets masked.
     pub said: String,
 }
 
 impl Answer {
-    /// Its status and its words, as a reason.
+    /// The status and the words, as the reason of an error.
     pub fn reason(&self) -> String {
         let Self { reply, said } = self;
         if said.is_empty() { format!("status {}", reply.status) } else { format!("status {}: {said}", reply.status) }
     }
 }
 
-/// A service that is open. All lanes of a sink share it.
+/// An open service. All lanes of a sink share it.
 pub struct Service {
     config: ServiceConfig,
-    /// What signs each request, for a service of AWS.
+    /// Signs each request to an AWS service.
     signer: Option<AwsSigner>,
     session: Mutex<Arc<Session>>,
 }
 
-/// A client with the secrets that it was made with.
+/// A client, and the secrets that it was made with.
 struct Session {
     material: Material,
     client: Client,
@@ -151,7 +152,7 @@ struct Session {
     mask: Mask,
 }
 
-/// All that is read from elsewhere, so that a change can be seen.
+/// All secrets and certificates that were read. Compared to find out whether any has changed.
 #[derive(Clone, PartialEq, Eq)]
 struct Material {
     url: Option<Secret>,
@@ -245,25 +246,26 @@ impl Session {
 }
 
 impl Service {
-    /// Reads the secrets and certificates. The service itself is not asked.
+    /// Reads the secrets and certificates. Sends nothing to the service.
     ///
     /// # Errors
-    /// When one of them cannot be had.
+    /// A secret or a certificate cannot be read.
     pub fn open(config: ServiceConfig) -> Result<Self, ServiceOpenError> {
         let session = Session::new(&config, Material::read(&config)?)?;
         Ok(Self { config, signer: None, session: Mutex::new(Arc::new(session)) })
     }
 
-    /// The same, with each request signed.
+    /// Makes the service sign each request.
     pub fn signed_by(self, signer: Option<AwsSigner>) -> Self {
         Self { signer, ..self }
     }
 
-    /// Sends and returns what is answered. Where the credentials are not taken, they are read anew, and if they changed it
-    /// is sent once more with those. `now_ms` is the time, in milliseconds since the epoch. Cancel-safe.
+    /// Sends a request and returns the answer. If the service refuses the credentials, they are read again; if they
+    /// have changed, the request is sent once more with the new ones. `now_ms` is the time in milliseconds since the
+    /// epoch. Cancel-safe.
     ///
     /// # Errors
-    /// When there is no answer. A status of any kind is one.
+    /// There is no answer. An answer with any status is no error.
     pub async fn post(&self, post: &Post<'_>, now_ms: i64) -> Result<Answer, ServiceError> {
         let (session, signer) = (self.session(), self.signer.as_ref());
         let answer = session.post(&self.config, signer, post, now_ms).await;
@@ -285,13 +287,13 @@ impl Service {
         Arc::clone(&self.session.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A session to try in place of one that was refused; nothing where there is no other.
+    /// Another session to try after `refused` was refused. `None` if the credentials have not changed.
     async fn renewed(&self, refused: &Arc<Session>) -> Option<Result<Arc<Session>, ServiceError>> {
         let current = self.session();
         if !Arc::ptr_eq(&current, refused) {
             return Some(Ok(current));
         }
-        // What cannot be read now is told by the answer that made us look.
+        // If the secrets cannot be read now, the receiver's answer is the error to report.
         let material = Material::read(&self.config).ok()?;
         if material == refused.material {
             let Credentials::Token(tokens) = &refused.credentials else { return None };

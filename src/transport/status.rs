@@ -1,4 +1,4 @@
-//! What an HTTP status means for what was sent.
+//! What an HTTP status means for the request.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// What a status means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StatusClass {
-    /// The receiver has it for good.
+    /// The receiver has the request for good.
     Taken,
-    /// The same request is sent again.
+    /// The same request is to be sent again.
     Again,
     /// The request is larger than the receiver takes.
     TooLarge,
-    /// Something in the request will never be taken; the receiver does not say what.
+    /// The receiver refuses something in the request for ever, and does not say what.
     Refused,
-    /// A person must mend the receiver or the configuration.
+    /// An operator must mend the receiver or the configuration.
     Misconfigured,
 }
 
@@ -27,7 +27,8 @@ pub enum StatusClass {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
     Taken,
-    /// To be sent again, not before `after` where the receiver says so. Whether it was taken is not known.
+    /// The request is to be sent again, not before `after` if the receiver says so. Whether the receiver has it is not
+    /// known.
     Again {
         after: Option<Duration>,
     },
@@ -36,7 +37,7 @@ pub(crate) enum Outcome {
     Misconfigured,
 }
 
-/// `status`: what statuses mean, where that is not as it is by default.
+/// `status`: what statuses mean to this receiver, where that differs from the default.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StatusConfig {
@@ -46,14 +47,14 @@ pub struct StatusConfig {
     pub again: Vec<u16>,
     /// The request is cut into smaller ones.
     pub too_large: Vec<u16>,
-    /// The receiver will never take some event of the request.
+    /// The receiver refuses some event of the request for ever.
     pub refused: Vec<u16>,
     /// The sink is parked.
     pub misconfigured: Vec<u16>,
 }
 
 impl StatusConfig {
-    /// Each status that is configured, with what it means.
+    /// Each configured status with its meaning.
     pub fn classes(&self) -> Vec<(u16, StatusClass)> {
         let lists = [
             (&self.taken, StatusClass::Taken),
@@ -65,7 +66,7 @@ impl StatusConfig {
         lists.iter().flat_map(|(statuses, class)| statuses.iter().map(|status| (*status, *class))).collect()
     }
 
-    /// What is wrong with it: the first of the statuses that is none, or stands twice.
+    /// The problem with the first configured status that is not valid or listed twice.
     pub fn problem(&self) -> Option<String> {
         let classes = self.classes();
         let mut statuses = classes.iter().map(|(status, _)| status).enumerate();
@@ -79,8 +80,8 @@ impl StatusConfig {
     }
 }
 
-/// What became of a request that was answered with `status` and this `Retry-After`. The first of `known` that names the
-/// status decides, else the table of HTTP.
+/// What became of a request with this answer. The first entry of `known` with this status decides; without one,
+/// [`by_default`].
 pub(crate) fn outcome(status: u16, retry_after: Option<&str>, known: &[(u16, StatusClass)], now_ms: i64) -> Outcome {
     let configured = known.iter().find(|(own, _)| *own == status).map(|(_, class)| *class);
     match configured.unwrap_or_else(|| by_default(status)) {
@@ -92,8 +93,8 @@ pub(crate) fn outcome(status: u16, retry_after: Option<&str>, known: &[(u16, Sta
     }
 }
 
-/// RFC 9110, section 15. A conflict (409) says that a request with this key is still under way (draft of
-/// `Idempotency-Key`, section 2.7): sent again, it is answered once that is done.
+/// The meaning of a status by RFC 9110, section 15. 409 says that a request with the same idempotency key is still
+/// being processed (draft of `Idempotency-Key`, section 2.7), so the request is sent again until that is done.
 fn by_default(status: u16) -> StatusClass {
     match status {
         200..300 => StatusClass::Taken,
@@ -105,7 +106,7 @@ fn by_default(status: u16) -> StatusClass {
     }
 }
 
-/// How long `Retry-After` asks to wait: seconds, or until a date (RFC 9110, section 10.2.3). At most 10 minutes.
+/// How long `Retry-After` asks to wait. It holds seconds or a date (RFC 9110, section 10.2.3). At most 10 minutes.
 fn wait(text: &str, now_ms: i64) -> Option<Duration> {
     let text = text.trim();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_receiver_may_ask_for_a_wait_of_at_most_ten_minutes() {
-        // Sun, 06 Nov 1994 08:49:37 GMT, as RFC 9110 has it.
+        // Sun, 06 Nov 1994 08:49:37 GMT, the date in RFC 9110.
         let now_ms = 784_111_777_000;
         for (text, secs) in [
             ("0", Some(0)),

@@ -1,4 +1,4 @@
-//! TLS of a client: whom it trusts, what it shows of itself, which versions it speaks.
+//! The TLS configuration of a client: whom it trusts, its own certificate, its versions.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,24 +14,24 @@ use serde::Deserialize;
 
 use crate::secret::{NoReference, Reference, Secret, SecretError};
 
-/// The longest file of certificates that is read, in bytes.
+/// The largest file of certificates that is read, in bytes.
 const CERTIFICATES_BYTES_MAX: u64 = 4 << 20;
 
-/// `tls`: how a receiver is trusted and what it is shown.
+/// `tls`: how the receiver is trusted, and the client certificate.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsConfig {
-    /// A file of certificates (PEM): who may sign the receiver's, in place of the system's roots.
+    /// A file with the certificates of authorities to trust instead of the system's (PEM).
     pub ca: Option<PathBuf>,
-    /// A file with our certificate and those up to its root (PEM).
+    /// A file with the client certificate and its chain up to the root (PEM).
     pub cert: Option<PathBuf>,
-    /// Where our certificate's key is (PEM).
+    /// Refers to the key of the client certificate (PEM).
     pub key: Option<KeyPlace>,
-    /// The oldest version that is spoken. Default: 1.2.
+    /// The oldest TLS version that is allowed. Default: 1.2.
     pub min_version: TlsVersion,
 }
 
-/// Where a key is: a secret's reference, or a file's path.
+/// Where a key is: a reference to a secret, or the path of a file.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub struct KeyPlace(Reference);
@@ -65,7 +65,8 @@ pub enum TlsVersion {
 }
 
 impl TlsConfig {
-    /// What is wrong with it, as far as that can be told without reading files: a key's name, and why.
+    /// What is wrong with this configuration, as far as that can be found without reading files: a key of the table,
+    /// and why.
     pub fn problem(&self) -> Option<(&'static str, &'static str)> {
         match (&self.cert, &self.key) {
             (Some(_), None) => return Some(("key", "expected the key of the certificate `cert`")),
@@ -93,7 +94,7 @@ pub enum TlsError {
     Unsupported(String),
 }
 
-/// What TLS is set up with, as it was read from where the configuration says.
+/// The certificates and the key, as they were read.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct TlsMaterial {
     ca: Option<Vec<u8>>,
@@ -111,7 +112,7 @@ impl TlsMaterial {
     }
 
     /// # Errors
-    /// When what was read is no certificate and no key.
+    /// A file holds no certificate or no key, or TLS does not support them.
     pub(super) fn client(&self, config: &TlsConfig) -> Result<ClientConfig, TlsError> {
         let unsupported = |error: rustls::Error| TlsError::Unsupported(error.to_string());
         let versions: &[&SupportedProtocolVersion] = match config.min_version {
@@ -135,8 +136,8 @@ impl TlsMaterial {
         Ok(tls)
     }
 
-    /// Those of the configuration, else the system's as they are now (or those that `SSL_CERT_FILE` or `SSL_CERT_DIR`
-    /// names).
+    /// The configured root certificates, else the system's current ones (or those that `SSL_CERT_FILE` or
+    /// `SSL_CERT_DIR` names).
     fn roots(&self, config: &TlsConfig) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         let Some(ca) = &self.ca else {

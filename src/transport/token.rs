@@ -13,16 +13,16 @@ use crate::transport::mask::Mask;
 use crate::transport::oauth::{OauthConfig, TokenRequest};
 use crate::transport::{Client, HttpRequest, ServiceError, ServiceOpenError};
 
-/// The longest answer of a token endpoint that is read.
+/// The longest answer of a token endpoint that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// How long a token is used whose endpoint does not say (RFC 6749, section 5.1).
+/// How long a token is used if its endpoint does not say how long it is valid (RFC 6749, section 5.1).
 const LIFETIME: Duration = Duration::from_secs(300);
-/// No token is used longer.
+/// The longest time that a token is used.
 const LIFETIME_MAX: Duration = Duration::from_secs(86_400);
-/// So long before it expires a token is fetched anew; at most half of its life.
+/// A token is replaced this long before it expires, or after half of its life if that is later.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// Who asks for tokens, and what it shows of itself.
+/// What tokens are asked for with.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Grant {
     Oauth(OauthConfig, Secret),
@@ -31,7 +31,7 @@ pub(super) enum Grant {
 }
 
 impl Grant {
-    /// What must not be repeated.
+    /// The secret, which must not appear in messages.
     pub(super) fn secret(&self) -> Option<&Secret> {
         match self {
             Self::Oauth(_, secret) => Some(secret),
@@ -48,7 +48,7 @@ impl Grant {
         }
     }
 
-    /// Whether a status passes by itself. The metadata service says 404 and 410 while it is updated.
+    /// Whether a status may be temporary. The metadata service answers 404 and 410 while it is being updated.
     fn passes(&self, status: u16) -> bool {
         matches!(status, 408 | 429 | 500..) || matches!(self, Self::ManagedIdentity(_)) && matches!(status, 404 | 410)
     }
@@ -61,10 +61,10 @@ struct Token {
     until_ms: i64,
 }
 
-/// Fetches tokens; all lanes of a sink share one.
+/// Fetches and keeps the access token that all lanes of a sink share.
 pub(super) struct TokenSource {
     grant: Grant,
-    /// Asks in place of the service's own client.
+    /// Used instead of the service's own client, if present.
     client: Option<Client>,
     kept: Mutex<Option<Token>>,
 }
@@ -72,9 +72,9 @@ pub(super) struct TokenSource {
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
-    /// A number of seconds; some write it as a text.
+    /// In seconds. Some endpoints write the number as a text.
     expires_in: Option<Value>,
-    /// The same as a time in seconds since the epoch, where the other is left out.
+    /// In seconds since the epoch. Used only if `expires_in` is missing.
     expires_on: Option<Value>,
 }
 
@@ -87,10 +87,10 @@ impl TokenSource {
         Ok(Self { grant, client, kept: Mutex::new(None) })
     }
 
-    /// A token to send now: the one that is kept, or a new one. Whoever asks meanwhile waits for the same.
+    /// A token to send now: the kept one, or a new one. Concurrent calls wait for the same new token.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// No token can be fetched.
     pub(super) async fn token(&self, client: &Client, now_ms: i64) -> Result<Secret, ServiceError> {
         let mut kept = self.kept.lock().await;
         if let Some(token) = kept.as_ref().filter(|token| now_ms < token.until_ms) {
@@ -101,7 +101,7 @@ impl TokenSource {
         Ok(kept.insert(token).value.clone())
     }
 
-    /// Forgets the token that is kept, since the receiver does not take it. Tells whether there was one.
+    /// Forgets the kept token, since the receiver refused it. Returns whether there was one.
     pub(super) async fn forget(&self) -> bool {
         self.kept.lock().await.take().is_some()
     }
@@ -133,7 +133,7 @@ impl TokenSource {
     }
 }
 
-/// The token of an answer.
+/// Reads a token endpoint's answer. `None` if there is no token in it.
 fn read(body: &[u8], now_ms: i64) -> Option<Token> {
     let Answer { access_token, expires_in, expires_on } = serde_json::from_slice(body).ok()?;
     let number = |value: Option<Value>| value.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
