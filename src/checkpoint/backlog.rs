@@ -1,5 +1,5 @@
-//! Backlogs: objects that are read later though their messages are settled. A sink's has those that it has not had, a feed's
-//! those that could not be read.
+//! Backlogs: objects that are to be read later, although their messages are settled. A sink's backlog holds objects
+//! that the sink has not had; a feed's backlog holds objects that could not be read.
 
 use std::sync::Arc;
 
@@ -9,50 +9,51 @@ use crate::notification::ObjectId;
 
 /// What the schedule asks of the store.
 pub trait Backlog: Send + Sync {
-    /// Adds objects to the sink's backlog: of each its feed, and since when, in milliseconds since the epoch. An object
-    /// that was never read is made known first. An entry that is there already keeps its date.
+    /// Adds objects to the sink's backlog, each with its feed and the time since when the sink lacks it, in
+    /// milliseconds since the epoch. An unknown object is made known first. An existing entry keeps its date.
     fn add_to_backlog(&self, sink: Arc<str>, objects: Vec<(Arc<str>, ObjectId, i64)>) -> Answer<'_, ()>;
 
-    /// The oldest objects in a sink's backlog that come after a place among them, at most `most`.
+    /// The oldest entries of a sink's backlog after the place `after`, at most `most`.
     fn entries(&self, sink: &str, after: BacklogPlace, most: usize) -> Answer<'_, Vec<BacklogEntry>>;
 
     /// Whether an object is in a sink's backlog.
     fn is_in_backlog(&self, sink: &str, object: &ObjectId) -> Answer<'_, bool>;
 
-    /// How many objects are in a sink's backlog.
+    /// The number of objects in a sink's backlog.
     fn backlog_len(&self, sink: &str) -> Answer<'_, u64>;
 
-    /// Removes objects from the backlog: the sink has had them, or they are gone.
+    /// Removes objects from the backlog, since the sink has had them or they are gone.
     fn clear_from_backlog(&self, sink: Arc<str>, objects: Vec<ObjectId>) -> Answer<'_, ()>;
 
-    /// Adds objects to their feed's backlog, as long as there is room: at most `room` new ones. One answer for each, in
+    /// Adds objects to their feed's backlog. At most `room` of them may be new there. Returns one answer for each, in
     /// their order.
     fn add_unread(&self, feed: Arc<str>, objects: Vec<UnreadObject>, room: u64) -> Answer<'_, Vec<Addition>>;
 
-    /// Reading an object in its feed's backlog has failed once more, and as this kind. Says as which kind it was there
-    /// before; nothing where it is there no more.
+    /// Notes that an object in its feed's backlog could not be read again, with this kind of failure. Returns its
+    /// former kind; `None` if it is not in the backlog any more.
     fn unread_again(&self, object: ObjectId, kind: Arc<str>) -> Answer<'_, Option<Arc<str>>>;
 
-    /// Removes an object from its feed's backlog: it was read, or is gone. Returns as which kind it was there, if it was.
+    /// Removes an object from its feed's backlog, since it was read or is gone. Returns its kind of failure if it was
+    /// there.
     fn clear_unread(&self, object: ObjectId) -> Answer<'_, Option<Arc<str>>>;
 
-    /// Objects that could not be read for one kind of failure, at most `most`: those first that were tried least, and of
-    /// them the oldest.
+    /// Objects that could not be read for this kind of failure, and their attempts, at most `most`. Objects with the
+    /// fewest attempts come first, the oldest of them before the others.
     fn unread(&self, feed: &str, kind: &str, most: usize) -> Answer<'_, Vec<(ObjectId, u32)>>;
 
-    /// The kind of failure for which an object is in its feed's backlog, if it is.
+    /// The kind of failure that an object is in its feed's backlog for. `None` if it is not there.
     fn unread_kind(&self, object: &ObjectId) -> Answer<'_, Option<Arc<str>>>;
 
-    /// The proof that an object is in its feed's backlog, and will be read for all of the feed's sinks.
+    /// The proof that an object is in its feed's backlog, so that it will be read for all sinks of the feed.
     fn unread_proof(&self, object: &ObjectId) -> Answer<'_, Option<Passed>>;
 
-    /// How many objects could not be read, by feed and kind.
+    /// The number of objects in the feeds' backlogs, by feed and kind of failure.
     fn unread_counts(&self) -> Answer<'_, Vec<UnreadCount>>;
 
-    /// The objects in a feed's backlog behind `after`, in the order of their names, at most `most`.
+    /// The objects in a feed's backlog whose names follow `after`, ordered by name, at most `most`.
     fn unread_names(&self, feed: &str, after: &ObjectId, most: usize) -> Answer<'_, Vec<ObjectId>>;
 
-    /// Moves objects into the backlogs of other feeds: those they belong to now.
+    /// Moves objects into the backlogs of other feeds, which they belong to now.
     fn move_unread(&self, objects: Vec<(ObjectId, Arc<str>)>) -> Answer<'_, ()>;
 }
 
@@ -60,16 +61,17 @@ pub trait Backlog: Send + Sync {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BacklogEntry {
     pub object: ObjectId,
-    /// Its place in the backlog.
+    /// The entry's place in the backlog.
     pub place: BacklogPlace,
 }
 
-/// A place in a sink's backlog, whose entries stand oldest first. The default comes before all of them.
+/// A place in a sink's backlog, which is ordered by age, the oldest entry first. The default place is before all
+/// entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BacklogPlace {
-    /// Since when the object is there, in milliseconds since the epoch.
+    /// Since when the object is in the backlog, in milliseconds since the epoch.
     pub(super) since_ms: i64,
-    /// The object's number in the store.
+    /// The object's row id in the store.
     pub(super) object_id: i64,
 }
 
@@ -85,9 +87,9 @@ pub struct UnreadObject {
     pub object: ObjectId,
     /// The kind of failure.
     pub kind: Arc<str>,
-    /// How often reading it has failed.
+    /// How often reading the object has failed.
     pub attempts: u32,
-    /// Since when, in milliseconds since the epoch.
+    /// Since when the object cannot be read, in milliseconds since the epoch.
     pub since_ms: i64,
 }
 
@@ -99,11 +101,11 @@ pub struct UnreadCount {
     pub objects: u64,
 }
 
-/// The result of adding an object to its feed's backlog.
+/// What adding an object to its feed's backlog came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Addition {
     New,
-    /// It is there already, and keeps its date, its kind and its attempts.
+    /// The object is in the backlog already. Its date, kind and attempts stay.
     Known,
     NoRoom,
 }

@@ -1,9 +1,10 @@
-//! The checkpoint store: what was accepted of each object, and what each sink has had. The traits say what a store does for
-//! those who use it, and nothing of how it is kept; `src/checkpoint/sqlite/mod.rs` is the one implementation.
+//! The checkpoint store: which records of each object were accepted, and which of them each sink has had. The traits
+//! say what a store does for its users, and nothing about how it stores it. `src/checkpoint/sqlite/mod.rs` is the one
+//! implementation.
 //!
-//! Every change is compare-and-apply: it names where it starts, and is rejected when the store stands elsewhere. It is on
-//! disk before it is answered, or nothing of it is there. An instance that opens a store for writing takes a new epoch: from
-//! then on every write of an earlier instance is refused, and leaves nothing.
+//! Every change is compare-and-apply: it names the position where it begins, and is rejected if the store's position is
+//! another. The store answers once the change is on disk; a change that failed leaves nothing. An instance that opens a
+//! store for writing takes a new epoch. From then on the store refuses all writes of earlier instances.
 
 mod backlog;
 
@@ -40,7 +41,7 @@ pub use sqlite::{DiskScratch, Durability, Inspection, Selection, SqliteStore, Wr
 pub(crate) use unrouted::{KeptObject, NoFeed, Remembered, Unrouted};
 pub(crate) use upkeep::{Forgotten, Freshness, Upkeep};
 
-/// A checkpoint store, by what it does for whom. Cheap to clone; closed when the last clone is gone.
+/// A checkpoint store as its four interfaces. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {
     pub positions: Arc<dyn Positions>,

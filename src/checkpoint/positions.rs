@@ -1,4 +1,4 @@
-//! Positions of objects and their sinks, and the batches that advance them.
+//! The positions of objects and of their sinks, and the batches that advance them.
 
 use std::sync::Arc;
 
@@ -9,40 +9,40 @@ use crate::delta::{Fingerprint, Places, Progress};
 use crate::notification::ObjectId;
 use crate::sink::{self, LaneState, Receipt, State};
 
-/// What brings records to sinks asks of the store.
+/// What jobs, sink workers and the schedule ask of the store.
 pub trait Positions: Send + Sync {
-    /// What is known of an object, and how much of it each of `sinks` has had.
+    /// What is known of an object, and the position of each of `sinks` in it.
     fn position(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, ObjectPosition>;
 
-    /// The same of several objects, in their order.
+    /// Like [`position`](Self::position), for several objects, in their order.
     fn positions(&self, objects: &[ObjectId], sinks: &[Arc<str>]) -> Answer<'_, Vec<ObjectPosition>>;
 
-    /// The object's accepted fingerprints from number `from` on, in order: some of them, and none only when there are no
-    /// more.
+    /// Accepted fingerprints of the object in order, beginning with number `from`. It may return fewer than there are,
+    /// but none only if there are no more.
     fn fingerprints(&self, object: &ObjectId, from: u64) -> Answer<'_, Vec<Fingerprint>>;
 
-    /// Accepts the new records of a part that waits long for its seal.
+    /// Accepts the new records of a part before its batch is sealed, since the batch waits long for its seal.
     ///
     /// # Errors
     /// As [`seal`](Self::seal).
     fn accept(&self, part: Part, now_ms: i64) -> Answer<'_, ()>;
 
-    /// Accepts the batch's new records and writes its manifest, in one transaction.
+    /// Accepts the batch's new records and stores its manifest, in one transaction.
     ///
     /// # Errors
-    /// `Overtaken` names an object that does not stand where its part begins; nothing is written then.
+    /// `Overtaken` names an object whose position is not where its part begins. Nothing is written then.
     fn seal(&self, seal: Seal) -> Answer<'_, Sealed>;
 
-    /// Applies a delivered batch's advances, quarantines the events that its receiver will never take, and forgets its
-    /// manifest, in one transaction. Requeued events that it has had leave the quarantine; those refused again stay, for their
-    /// new reason.
+    /// In one transaction: applies the advances of a delivered batch, quarantines the events that its receiver refused,
+    /// and deletes its manifest. Requeued events that were delivered leave the quarantine; those refused again stay,
+    /// with the new reason.
     ///
     /// # Errors
-    /// `Overtaken` names an object that does not stand where the batch was sealed; nothing is written then.
+    /// `Overtaken` names an object whose position is not where its part begins. Nothing is written then.
     fn commit(&self, sealed: &Sealed, receipt: &Receipt, now_ms: i64) -> Answer<'_, Committed>;
 
-    /// The same, and in the same transaction [seals](Self::seal) the next batch of the lane. The second result is that of
-    /// the seal: a batch that was overtaken does not undo the commit.
+    /// Commits, and in the same transaction [seals](Self::seal) the lane's next batch. The second result is that of the
+    /// seal: if the next batch is overtaken, the commit stays.
     fn commit_and_seal(
         &self,
         sealed: &Sealed,
@@ -50,79 +50,79 @@ pub trait Positions: Send + Sync {
         next: Seal,
     ) -> Answer<'_, (Committed, Result<Sealed, StoreError>)>;
 
-    /// Commits, in its turn, a batch that the sink never had and that cannot be rebuilt: what it lacks by that becomes its
-    /// gap, and the batch's objects enter its backlog. Batches that are sealed behind it stand. `now_ms` is the time, in
-    /// milliseconds since the epoch.
+    /// Commits, in its turn, a batch that the sink never had and that cannot be rebuilt. The batch's places become the
+    /// sink's gap, and its objects enter the sink's backlog. Batches sealed after it are not affected. `now_ms` is the
+    /// time in milliseconds since the epoch.
     ///
     /// # Errors
     /// As [`commit`](Self::commit).
     fn commit_not_had(&self, sealed: &Sealed, now_ms: i64) -> Answer<'_, ()>;
 
-    /// Writes down how far the receiver has a sealed batch.
+    /// Stores which events of a sealed batch the receiver has.
     fn note_progress(&self, sealed: &Sealed, progress: sink::Progress) -> Answer<'_, ()>;
 
-    /// How many lanes a sink has from now on: as many as are wanted, unless batches are sealed under another number, which
-    /// it keeps then.
+    /// Sets how many lanes a sink has, and returns the number: `wanted`, unless batches are sealed under another
+    /// number. The sink keeps that number then.
     fn settle_lanes(&self, sink: Arc<str>, wanted: u16) -> Answer<'_, u16>;
 
-    /// The batches of a lane that were sealed and not committed, in their order.
+    /// The lane's batches that are sealed and not yet committed, in their order.
     fn sealed(&self, lane: &Lane) -> Answer<'_, Vec<Sealed>>;
 
     /// A lane's state.
     fn lane(&self, lane: &Lane) -> Answer<'_, LaneState>;
 
-    /// Stores a sink's state: the sink goes on elsewhere than where its last batch ended.
+    /// Stores a sink's state, since the sink goes on elsewhere than where its last batch ended.
     fn set_state(&self, lane: Lane, state: State) -> Answer<'_, ()>;
 
-    /// Records that an object was read to its end, if all of its content is accepted by now, and which sinks were offered
-    /// all of it. Returns whether it was.
+    /// Records that an object was read to its end, and which sinks were offered all of it. Returns `false`, and records
+    /// nothing, if the store has not accepted exactly the records that were read.
     fn finish(&self, finish: Finish) -> Answer<'_, bool>;
 
-    /// Forgets what was accepted of an object that was read as another family: it is read as if it were new.
+    /// Forgets all positions of an object that was read as another family. The object is read again as if it were new.
     ///
     /// # Errors
-    /// `Overtaken` while a sealed batch has records of it.
+    /// `Overtaken` while a sealed batch has records of the object.
     fn begin_anew(&self, object: ObjectId, family: &'static str) -> Answer<'_, ()>;
 
-    /// Whether each of `sinks` was offered all of the last version read and has had it, or what it has not had is in its
-    /// backlog.
+    /// The proof that each of `sinks` was offered all of the last version read and has had it, or has the object in its
+    /// backlog. `None` if one has neither.
     fn passed(&self, object: &ObjectId, sinks: &[Arc<str>]) -> Answer<'_, Option<Passed>>;
 }
 
-/// What the store knows of an object, and how much of it some sinks have had.
+/// What the store knows of an object, and the positions of some sinks in it.
 #[derive(Debug)]
 pub struct ObjectPosition {
-    /// Whether the object is known at all.
+    /// Whether the store knows the object at all.
     pub known: bool,
-    /// As which family it was last read to its end, where that is known.
+    /// The family as which the object was last read to its end, if it was.
     pub family: Option<Box<str>>,
     pub progress: Progress,
-    /// How many bytes of its content were split into lines before, in the longest version read to its end.
+    /// How many bytes of the longest version that was read to its end were split into lines.
     pub framed_bytes: u64,
-    /// The entity tag of the last version, where it was read to its end.
+    /// The entity tag of the last version, if that was read to its end.
     pub etag: Option<Box<str>>,
-    /// How many of its versions were read to their end.
+    /// How many versions of the object were read to their end.
     pub read: u64,
-    /// The last version, where it could not be read and is quarantined.
+    /// The last version, if it could not be read and is in quarantine.
     pub unreadable: Option<UnreadableVersion>,
-    /// It is in its feed's backlog: it could not be read.
+    /// Whether the object is in its feed's backlog, since it could not be read.
     pub is_unread: bool,
-    /// Something of it was requeued out of quarantine, and is not all accounted for.
+    /// Whether anything of the object was requeued and is not yet accounted for.
     pub is_requeued: bool,
-    /// Where each of the sinks asked for stands, in the order asked.
+    /// The positions of the sinks that were asked for, in the order of the question.
     pub sinks: Vec<SinkPosition>,
-    /// That they have all [passed](Positions::passed) it.
+    /// The proof that all these sinks have [passed](Positions::passed) the object.
     pub passed: Option<Passed>,
 }
 
 impl ObjectPosition {
-    /// Whether every sink asked for was offered all of the last version read, and has had what it lacked of it.
+    /// Whether every sink that was asked for was offered all of the last version read, and has had it.
     pub fn is_settled(&self) -> bool {
         let is_settled = |sink: &SinkPosition| sink.accepted == self.progress.accepted && sink.read == Some(self.read);
         self.etag.is_some() && self.sinks.iter().all(is_settled)
     }
 
-    /// Whether it was read as another family than this one: what was accepted then does not count now.
+    /// Whether the object was read as another family than this. Records accepted then do not count now.
     pub fn is_of_another(&self, family: &str) -> bool {
         self.family.as_deref().is_some_and(|read_as| read_as != family)
     }
@@ -131,37 +131,37 @@ impl ObjectPosition {
 /// A sink's position in an object.
 #[derive(Clone, Debug, Default)]
 pub struct SinkPosition {
-    /// Its cursor in the accepted sequence.
+    /// The sink's cursor in the accepted sequence.
     pub accepted: u64,
-    /// The places before the cursor that it has not had: their records were gone from the source, and may come back; or they
-    /// were in quarantine, and were requeued since.
+    /// Places before the cursor that the sink has not had. Their records were gone from the object and may come back,
+    /// or were requeued out of quarantine.
     pub gap: Places,
-    /// The number of the reading that it was last offered whole; nothing where that is open.
+    /// The number of the reading that the sink was last offered whole. `None` if it may lack records of that reading.
     pub read: Option<u64>,
 }
 
-/// A version that is in quarantine.
+/// A version of an object that is in quarantine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnreadableVersion {
     pub etag: Box<str>,
-    /// It can be read once it is restored, and then has the same entity tag.
+    /// Whether the version is archived. Once restored it can be read, and has the same entity tag.
     pub is_archived: bool,
 }
 
-/// What is written before a batch is sent.
+/// A batch to be sealed.
 #[derive(Clone)]
 pub struct Seal {
     pub lane: Lane,
-    /// Which program, encoding and settings made the bytes: the same makes the same again.
+    /// Which program, encoding and settings made the bytes. Only the same can rebuild them.
     pub encoder: Arc<str>,
     /// How the batch is cut into requests.
     pub limits: RequestLimits,
     pub parts: Arc<[Part]>,
-    /// Milliseconds since the epoch.
+    /// The time in milliseconds since the epoch.
     pub now_ms: i64,
 }
 
-/// A batch that may be sent: its records are accepted and its manifest is on disk. Only the store makes one:
+/// A batch that may be sent, since its records are accepted and its manifest is on disk. Only the store makes one:
 ///
 /// ```compile_fail
 /// use auditferry::testing::{batch::{Lane, Manifest}, checkpoint::Sealed};
@@ -186,7 +186,7 @@ impl Sealed {
         &self.manifest
     }
 
-    /// How far its receiver had it when that was last written down.
+    /// Which events the receiver has, as last stored by [`Positions::note_progress`].
     pub fn progress(&self) -> &sink::Progress {
         &self.progress
     }
@@ -204,12 +204,12 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// What the batch did to its sink's gaps, once for each object.
+    /// How the batch changed its sink's gaps, once for each object.
     pub fn gap_changes(&self) -> &[GapChange] {
         &self.gaps
     }
 
-    /// Which of its events went into quarantine or came out of it, once for each object.
+    /// Which events the batch brought into quarantine or out of it, once for each object.
     pub fn quarantine_changes(&self) -> &[QuarantineChange] {
         &self.quarantine
     }
@@ -219,21 +219,21 @@ impl Committed {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GapChange {
     pub object: ObjectId,
-    /// Records that were gone before the sink had them.
+    /// How many records were gone from the object before the sink had them.
     pub opened: u64,
-    /// Records that came back, and the sink has had them; out of quarantine none count.
+    /// How many records came back and were delivered to the sink. Requeued records do not count.
     pub filled: u64,
 }
 
-/// How many events of an object a batch brought into quarantine, and how many out of it.
+/// How many events of an object a batch brought into quarantine and out of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuarantineChange {
     pub feed: Arc<str>,
     pub object: ObjectId,
     pub refused: u64,
-    /// They were requeued, and the sink has had them. Of those that share an entry, records are counted.
+    /// Requeued events that the sink has had now. Where events share an entry, their records are counted instead.
     pub delivered: u64,
-    /// They were requeued, and are refused once more.
+    /// Requeued events that the receiver refused again.
     pub refused_again: u64,
 }
 
@@ -252,26 +252,26 @@ impl QuarantineChange {
 #[derive(Debug)]
 pub struct Passed(pub(super) ());
 
-/// An object was read to its end.
+/// A reading of an object that came to the object's end.
 #[derive(Debug)]
 pub struct Finish {
     pub feed: Arc<str>,
-    /// The sinks that were offered all of it, and have had what they were offered.
+    /// The sinks that were offered all of the object, and have had what they were offered.
     pub sinks: Vec<Arc<str>>,
-    /// The name of the family it was read as.
+    /// The name of the family as which the object was read.
     pub family: &'static str,
     pub object: ObjectId,
     pub etag: Box<str>,
-    /// What the reading saw: applied when the store has accepted as many records.
+    /// What the reading saw. Applied only if the store has accepted exactly as many records.
     pub progress: Progress,
-    /// Bytes of content that were split into lines.
+    /// How many bytes of content were split into lines.
     pub framed_bytes: u64,
-    /// Whether the object's content has changed; if not, its time to be forgotten comes no later.
+    /// Whether the object's content has changed. If not, the time when the object may be forgotten stays the same.
     pub changed: bool,
-    /// The newest event that every sink has had of it, where it is newer than the stored one.
+    /// The object's newest event that every sink has had, if it is newer than the stored one.
     pub fresh: Option<Freshness>,
-    /// The reading ended a while ago: where another version was read to its end since, nothing is recorded.
+    /// Whether the reading ended a while ago. If so, nothing is recorded if another version was read to its end since.
     pub is_late: bool,
-    /// Milliseconds since the epoch.
+    /// The time in milliseconds since the epoch.
     pub now_ms: i64,
 }

@@ -1,4 +1,4 @@
-//! Objects that notifications named and no feed takes: their names are kept until a feed takes them.
+//! Objects that notifications named and no feed takes. Their names are kept until a feed takes them.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::notification::ObjectId;
 /// Why no feed takes an object.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum NoFeed {
-    /// No feed reads its bucket.
+    /// No feed reads the object's bucket.
     Bucket,
-    /// It lies outside of every prefix of the feeds that read its bucket.
+    /// Feeds read the bucket, but none of their prefixes covers the object.
     Prefix,
-    /// It lies where a feed reads, and matches none of that feed's `keys`.
+    /// A feed's prefix covers the object, but none of the feed's `keys` matches it.
     Keys,
 }
 
@@ -33,7 +33,7 @@ pub struct Unrouted {
     pub object: ObjectId,
     /// The queue that the notification came from.
     pub queue: Arc<str>,
-    /// The feed that it nearly belongs to: the one that reads its bucket.
+    /// The feed that reads the object's bucket, if there is one.
     pub feed: Option<Arc<str>>,
     pub why: NoFeed,
 }
@@ -46,7 +46,7 @@ pub struct Unrouted {
 #[derive(Debug)]
 pub struct Remembered(pub(super) ());
 
-/// An unrouted object as it is kept.
+/// An unrouted object whose name is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeptObject {
     pub id: u64,
@@ -54,9 +54,9 @@ pub struct KeptObject {
     pub queue: String,
     pub feed: Option<String>,
     pub why: NoFeed,
-    /// When the first notification of it came, in milliseconds since the epoch, and when the last one.
+    /// When the first and the last notification of the object came, in milliseconds since the epoch.
     pub first_ms: i64,
     pub last_ms: i64,
-    /// How many notifications named it.
+    /// How many notifications named the object.
     pub notifications: u64,
 }

@@ -1,56 +1,59 @@
-//! Upkeep: what keeps a store small, and what is asked of it at the start, now and then, and at the end.
+//! Upkeep: keeps the store small, and does the work at start, at intervals, and at the end.
 
 use std::sync::Arc;
 
 use super::Answer;
 
-/// How many partitions are remembered, over all feeds. Past it the one not delivered to for longest is forgotten.
+/// The most partitions that are remembered, over all feeds. Past it the partition without a delivery for longest is
+/// forgotten.
 pub(super) const PARTITIONS_MAX: u32 = 1000;
 
-/// What looks after the process asks of the store.
+/// What the collector asks of the store for the process as a whole.
 pub trait Upkeep: Send + Sync {
-    /// Whether the store is there still, and still this instance's.
+    /// Checks that the store's files are in place and that this instance still owns the store.
     ///
     /// # Errors
-    /// [`Gone`](super::StoreError::Gone) says what is missing; [`TakenOver`](super::StoreError::TakenOver).
+    /// [`Gone`](super::StoreError::Gone) says what is missing. [`TakenOver`](super::StoreError::TakenOver) if another
+    /// instance has opened the store.
     fn in_place(&self) -> Answer<'_, ()>;
 
-    /// Bytes that the store takes.
+    /// The size of the store in bytes.
     fn size_bytes(&self) -> Answer<'_, u64>;
 
-    /// Forgets some of the objects that have not changed since `before_ms`, in no backlog, part of no sealed batch and
-    /// without records in quarantine, which could be delivered yet.
-    /// As long as that is not none, there may be more.
+    /// Forgets some objects that have not changed since `before_ms`, are in no backlog and no sealed batch, and have no
+    /// records in quarantine, which could still be delivered. Call it again until it forgets none.
     ///
-    /// A scan still finds objects that were forgotten; [`Self::forgotten_before`] tells it which.
+    /// A scan still finds forgotten objects; [`Self::forgotten_before`] tells it which.
     fn forget(&self, before_ms: i64) -> Answer<'_, Forgotten>;
 
-    /// Objects of a feed last written before then may have been forgotten: an unknown one is not taken for new.
+    /// Objects of the feed that were last written before this time may have been forgotten. So an unknown object that
+    /// old is not new.
     fn forgotten_before(&self, feed: &str) -> Answer<'_, Option<i64>>;
 
-    /// What is remembered of how fresh feeds are, the partition delivered to last at the end.
+    /// The freshness of all remembered partitions. The partition with the latest delivery comes last.
     fn freshness(&self) -> Answer<'_, Vec<Freshness>>;
 
-    /// Forgets partitions not delivered to since `before_ms`; of a feed that had nothing since, all but the newest.
+    /// Forgets partitions without a delivery since `before_ms`. If a feed had none at all since then, keeps its latest
+    /// one.
     fn forget_partitions(&self, before_ms: i64) -> Answer<'_, ()>;
 
-    /// Leaves the store as it is best found at the next start. To be called last.
+    /// Leaves the store in the best state for the next start. This must be the last call.
     fn tidy(&self) -> Answer<'_, ()>;
 }
 
-/// What was forgotten.
+/// How much was forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
     pub objects: u64,
-    /// Records in the gaps of their sinks, counted for each sink. Should they come back, they are delivered as new.
+    /// Records in gaps of sinks, counted for each sink. If such records come back, they are delivered as new.
     pub gap_records: u64,
 }
 
-/// The newest event that a partition of a feed has had delivered.
+/// The newest event of a partition that was delivered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Freshness {
     pub feed: Arc<str>,
-    /// Such as `workspaceId=1`; empty where the feed's keys name none.
+    /// A partition such as `workspaceId=1`. Empty if the feed's keys name none.
     pub partition: String,
     /// The event's own time, in milliseconds since the epoch.
     pub event_ms: i64,

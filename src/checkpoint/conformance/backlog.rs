@@ -1,4 +1,4 @@
-//! Objects in backlogs come out in their order, and none is forgotten.
+//! Backlogs return objects in order, and lose none.
 
 use super::sites;
 use crate::checkpoint::{Addition, BacklogPlace, Store, UnreadCount, UnreadObject};

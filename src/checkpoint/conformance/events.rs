@@ -1,4 +1,5 @@
-//! What a receiver will never take is kept within limits, and comes to its sink alone when somebody asks for it.
+//! Events that a receiver refuses for ever are kept within limits. When requeued, they are sent to the sink that
+//! refused them, and to no other.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ fn encoded(place: u64, index: u32) -> Vec<u8> {
     format!("event {index} of record {place}").into_bytes()
 }
 
-/// The event `index` of the record at a place, refused.
+/// Event number `index` of the record at `place`, refused.
 fn event(place: u64, index: u32) -> RefusedEvent {
     let provenance = part(0, 1, false).provenance;
     let encoded = encoded(place, index).into();
@@ -47,19 +48,19 @@ async fn sealed_of(store: &Store, sink: &str, parts: Vec<Part>) -> Sealed {
     store.positions.seal(seal(sink, parts)).await.unwrap()
 }
 
-/// The sink has had these parts but for the events that it refuses.
+/// Delivers these parts to the sink, whose receiver refuses `events`.
 async fn deliver_refusing(store: &Store, sink: &str, parts: Vec<Part>, events: Vec<RefusedEvent>) -> Committed {
     let sealed = sealed_of(store, sink, parts).await;
     store.positions.commit(&sealed, &refusing(events), 40).await.unwrap()
 }
 
-/// The record that cannot be decoded is purged, as an operator does.
+/// Purges the record that cannot be decoded, as an operator would.
 fn purge_record(site: &dyn Site) {
     let records = site.entries().into_iter().filter(|entry| entry.kind == Kind::Record);
     site.purge(&records.map(|entry| entry.id).collect::<Vec<_>>());
 }
 
-/// Four records that sinks `a` and `b` have had but for what `a` refuses.
+/// A store with an object of four records. Sinks `a` and `b` have had them, except for the events that `a` refuses.
 async fn store_of(site: &dyn Site, refused: Vec<RefusedEvent>) -> Store {
     let store = site.open();
     deliver_refusing(&store, "a", vec![part(0, 4, true)], refused).await;
@@ -69,7 +70,7 @@ async fn store_of(site: &dyn Site, refused: Vec<RefusedEvent>) -> Store {
     store
 }
 
-/// What the sink has not had of the first records, and whether it is settled with the object.
+/// The sink's gap, and whether the sink is settled with the object.
 async fn stands(store: &Store, sink: &str) -> (Vec<u64>, bool) {
     let position = store.positions.position(&object(), &[sink.into()]).await.unwrap();
     let is_settled = position.is_settled();

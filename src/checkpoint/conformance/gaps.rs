@@ -1,4 +1,4 @@
-//! What a sink has not had of an object, and with which version it is settled.
+//! The gap of a sink in an object, and the version that the sink is settled with.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ fn ranges(of: &[(u64, u64)]) -> Ranges {
     ranges
 }
 
-/// Without events, since what a part brings is not what these tests are about.
+/// A part without events, since these tests are about positions only.
 fn bare(advance: Advance) -> Part {
     Part { piece: Encoded::default().into(), advance, ..part(0, 1, false) }
 }
@@ -27,7 +27,7 @@ pub(in crate::checkpoint) fn fill(places: &[(u64, u64)]) -> Part {
     bare(Advance::fill(object(), ranges(places)))
 }
 
-/// Where sink `b` stands: how far, without which places, and as of which reading.
+/// The position of sink `b`: its cursor, its gap, and the reading that it was last offered whole.
 async fn stands(store: &Store) -> (u64, Vec<u64>, Option<u64>) {
     let SinkPosition { accepted, gap, read } =
         store.positions.position(&object(), &["b".into()]).await.unwrap().sinks.pop().unwrap();

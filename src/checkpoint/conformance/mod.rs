@@ -1,5 +1,5 @@
-//! What every store must do, a function for each rule. Each runs over every kind of store that [`sites`] names: another
-//! implementation is tested by an entry there.
+//! The rules that every store must keep, with one test for each rule. Each test runs over every kind of store in
+//! [`sites`]; add another implementation there.
 
 mod backlog;
 
@@ -26,27 +26,28 @@ use crate::notification::ObjectId;
 use crate::object::Version;
 use crate::sink::Receipt;
 
-/// Where one store is, and what happens to it from outside.
+/// Where a store is, and what is done to it from outside.
 pub(super) trait Site {
-    /// What kind of store it is.
+    /// The name of this kind of store.
     fn kind(&self) -> &'static str;
 
-    /// A place for another store of the same kind.
+    /// A site for another store of the same kind.
     fn another(&self) -> Box<dyn Site>;
 
-    /// Opens the store, or opens it again. To be called within a runtime.
+    /// Opens the store, or opens it again. Call it within a runtime.
     fn open_with(&self, limits: QuarantineLimits) -> Store;
 
-    /// Another instance opens it for writing, while this one has it.
+    /// Opens the store for writing as another instance, while this instance has it open.
     fn take_over(&self);
 
-    /// What an operator sees in quarantine, oldest first.
+    /// The entries that an operator sees in quarantine, oldest first.
     fn entries(&self) -> Vec<Entry>;
 
-    /// An operator asks for all of the quarantine to be tried again. Returns the numbers of what can be.
+    /// Requeues all of the quarantine, as an operator would. Returns the numbers of the entries that can be tried
+    /// again.
     fn requeue(&self) -> Vec<u64>;
 
-    /// An operator purges these. Returns those that were gone already.
+    /// Purges these entries, as an operator would. Returns those that were gone already.
     fn purge(&self, ids: &[u64]) -> Vec<u64>;
 
     fn open(&self) -> Store {
@@ -54,7 +55,7 @@ pub(super) trait Site {
     }
 }
 
-/// A place for a store of each kind.
+/// One site for each kind of store.
 pub(super) fn sites() -> impl Iterator<Item = Box<dyn Site>> {
     [SqliteSite::boxed(false), SqliteSite::boxed(true)].into_iter().inspect(|site| eprintln!("over {}", site.kind()))
 }
@@ -71,7 +72,7 @@ fn progress(accepted: u64) -> Progress {
     Progress { accepted, content_records: accepted, content_bytes: accepted * 9, digest: [1; 32], in_order: true }
 }
 
-/// A part of the records `from..to`, which are new when `accepted` is where they begin.
+/// A part with the records `from..to`. If `is_new`, the part also accepts them.
 pub(super) fn part(from: u64, to: u64, is_new: bool) -> Part {
     let records = lines(from, to);
     let fingerprints = records.iter().map(|line| RecordHash::of(line.trim_end().as_bytes()).fingerprint()).collect();
@@ -126,7 +127,7 @@ pub(super) async fn deliver(store: &Store, sink: &str, parts: Vec<Part>) {
     commit(store, &sealed).await;
 }
 
-/// Of so many accepted records, a version that these sinks were offered whole.
+/// A version with this many records, all of them accepted, that these sinks were offered whole.
 pub(super) fn finish(accepted: u64, etag: &str, sinks: &[&str]) -> Finish {
     Finish {
         is_late: false,
@@ -143,13 +144,13 @@ pub(super) fn finish(accepted: u64, etag: &str, sinks: &[&str]) -> Finish {
     }
 }
 
-/// How much of the object is accepted, and how much of that the sinks `a` and `b` have had.
+/// How many records of the object are accepted, and how many of them sinks `a` and `b` have had.
 pub(super) async fn cursors(store: &Store) -> (u64, Vec<u64>) {
     let position = store.positions.position(&object(), &["a".into(), "b".into()]).await.unwrap();
     (position.progress.accepted, position.sinks.iter().map(|sink| sink.accepted).collect())
 }
 
-/// Of the first fifty thousand places those that are held.
+/// The places in the set, as far as they are below 50,000.
 fn held(mut places: Places) -> Vec<u64> {
     (0..50_000).filter(|place| places.contains(*place)).collect()
 }

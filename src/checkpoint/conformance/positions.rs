@@ -1,4 +1,4 @@
-//! Batches are sealed and committed, objects are finished, and messages settled.
+//! Sealing and committing batches, finishing objects, settling messages.
 
 use std::sync::Arc;
 
@@ -130,7 +130,7 @@ async fn a_batch_that_cannot_be_made_again_is_committed_as_not_had_and_those_beh
         commit(&store, &second).await;
         let position = store.positions.position(&object(), &["a".into()]).await.unwrap();
         let stands = &position.sinks[0];
-        // The record at place 0 is in quarantine.
+        // The record at place 0 is in quarantine, so the sink passes it.
         assert_eq!((stands.accepted, held(stands.gap.clone()), stands.read), (3, vec![1], None));
         assert!(store.backlog.is_in_backlog("a", &object()).await.unwrap());
         assert_eq!(store.positions.lane(&lane("a")).await.unwrap().seq, 2);
@@ -150,7 +150,7 @@ async fn a_next_batch_that_is_overtaken_leaves_nothing_and_keeps_no_commit_back(
         assert!(matches!(next, Err(StoreError::Overtaken { object: overtaken }) if overtaken == object()));
         assert_eq!(cursors(&store).await, (2, vec![2, 0]), "not even the part that was right");
         assert!(store.positions.sealed(&lane("a")).await.unwrap().is_empty());
-        // And a commit that is overtaken, out of its turn here, seals nothing.
+        // A commit out of turn is overtaken too, and seals nothing.
         store.positions.seal(seal("a", vec![part(2, 3, true)])).await.unwrap();
         let second = store.positions.seal(seal("a", vec![part(3, 4, true)])).await.unwrap();
         let refused =
@@ -168,7 +168,7 @@ async fn a_part_of_a_reading_that_another_overtook_is_not_taken_for_what_that_on
     for site in sites() {
         let store = site.open();
         store.positions.seal(seal("a", vec![part(0, 4, true)])).await.unwrap();
-        // The same places, and another order.
+        // The same places, but the records in another order.
         let mut late = part(0, 3, true);
         Arc::get_mut(late.acceptance.as_mut().unwrap()).unwrap().fingerprints.swap(1, 2);
         let sealed = store.positions.seal(seal("b", vec![late])).await;

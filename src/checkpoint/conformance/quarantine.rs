@@ -1,4 +1,4 @@
-//! What is refused is kept within limits, and leaves once every sink has had it.
+//! What is refused is kept within limits, and leaves the quarantine once every sink has had it.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(in crate::checkpoint) fn accepting(records: &[&str]) -> Part {
     accepting_from(0, records)
 }
 
-/// The same, behind those that are accepted.
+/// Like [`accepting`], after `before` records that are accepted already.
 fn accepting_from(before: u64, records: &[&str]) -> Part {
     Part { acceptance: Some(Arc::new(acceptance(before, records))), ..part(before, before + records.len() as u64) }
 }
@@ -106,12 +106,13 @@ async fn is_requeued(store: &Store) -> bool {
     store.positions.position(&object(), &[]).await.unwrap().is_requeued
 }
 
-/// The places before its own that a sink has not had.
+/// The places in a sink's gap.
 async fn lacks(store: &Store, sink: &str) -> Vec<u64> {
     held(store.positions.position(&object(), &[sink.into()]).await.unwrap().sinks.remove(0).gap)
 }
 
-/// How many records left the quarantine, where the sinks `a` and `b` are to have them, and how many were refused.
+/// Notes how the retry went for sinks `a` and `b`. Returns how many records left the quarantine, and how many were
+/// refused again.
 async fn retried(store: &Store, up_to: u64, refused: RefusedAgain) -> (u64, u64) {
     retried_of(store, &["a", "b"], up_to, refused).await
 }
@@ -419,7 +420,7 @@ async fn further_records_leave_as_they_are_had_and_what_is_left_stays_for_its_ne
         assert_eq!(lacks(&store, "a").await, [0, 1, 2, 3]);
         let places = store.quarantine.quarantined_places(&object(), 0).await.unwrap();
         assert!(places.listed.into_iter().eq([0]) && held(places.further) == [1, 2, 3]);
-        // More of them come meanwhile, of which nobody has asked for any.
+        // Meanwhile one more record joins the shared entry. It is not requeued.
         deliver(&store, "a", vec![accepting_from(4, &["!4"]), filling(1, 2), filling(3, 4)]).await;
         let refused = || RefusedAgain { further: 1, first_further: Some((2, "no sense".into())), ..Default::default() };
         assert_eq!(retried_of(&store, &["a"], 2, refused()).await, (2, 0), "a was not offered all of a version");

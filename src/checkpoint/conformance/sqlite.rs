@@ -1,4 +1,4 @@
-//! SQLite stores for the rules: one with threads of its own, and one without.
+//! SQLite stores for the conformance tests: one with its own threads, and one without.
 
 use tempfile::TempDir;
 

@@ -1,4 +1,5 @@
-//! What may be forgotten is, how fresh feeds are is remembered, and a store that is taken over is written to no more.
+//! The store forgets what it may, remembers how fresh feeds are, and takes no writes of an instance that another has
+//! replaced.
 
 use std::sync::Arc;
 

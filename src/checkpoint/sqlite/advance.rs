@@ -1,4 +1,4 @@
-//! Seal, commit, finish: how the positions of an object and its sinks advance.
+//! Sealing, committing, finishing: how the positions of an object and its sinks advance.
 
 use std::sync::Arc;
 
@@ -151,7 +151,7 @@ fn write_commit(
     let quarantine = refusals.refuse(receipt.refused())?;
     let before = batches::lane(connection, lane)?;
     let state = receipt.state().cloned().or(before.state);
-    // The receiver never hears of a batch without events: the last that it knows is the one before.
+    // A batch without events is never sent, so the receiver's last batch is an earlier one.
     let last_id = if manifest.pieces().next().is_some() { Some(manifest.id.clone()) } else { before.last_id };
     batches::set_lane(connection, lane, &LaneState { seq, last_id, state })?;
     batches::remove(connection, lane, seq)?;
@@ -169,11 +169,11 @@ fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Resul
     batches::remove(connection, lane, manifest.seq)
 }
 
-/// Applies the advance of a batch that the sink never had: the places of its records become part of the gap, but for those
-/// in quarantine, which every sink passes.
+/// Applies the advance of a batch that the sink never had. The places of its records become part of the gap, except
+/// those in quarantine, which every sink passes.
 fn pass_over(connection: &Connection, object_id: i64, sink: &str, advance: &Advance) -> Result<(), StoreError> {
     let Form::Onward { gap } = &advance.form else {
-        // Nothing else says that it has not had all that the object holds.
+        // The sink may be at the object's end. Only `read` says that it lacks records.
         return SinkRow { read: None, ..SinkRow::find(connection, object_id, sink)? }.save(connection, object_id, sink);
     };
     let mut passed = retry::in_quarantine(connection, &advance.object, advance.before)?;
@@ -232,7 +232,7 @@ fn write_anew(connection: &Connection, object: &ObjectId, family: &str) -> Resul
     for table in ["fingerprints", "cursor", "requeued", "requeued_event"] {
         connection.execute(&format!("DELETE FROM {table} WHERE object_id = ?1"), [row.id])?;
     }
-    // Its refused records are read again too, and so are its events.
+    // The quarantined records and events of the object are read again too.
     connection.execute(
         "DELETE FROM quarantine WHERE bucket = ?1 AND key = ?2 AND kind <> 'message'",
         params![&*object.bucket, &*object.key],
@@ -261,8 +261,8 @@ fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreE
     ObjectRow::find(connection, object)?.ok_or_else(|| StoreError::Overtaken { object: object.clone() })
 }
 
-/// Quarantines accepted records that a part's sink did not get since they cannot be decoded now: who passes them lacks
-/// them, as if they had been requeued and refused again. What is in quarantine already is left as it is.
+/// Quarantines accepted records that cannot be decoded any more, so that the part's sink did not get them. A sink that
+/// passes one has it in its gap, like a record that was requeued and refused again. Existing entries stay as they are.
 fn refuse_known(limits: QuarantineLimits, connection: &Connection, part: &Part, now_ms: i64) -> Result<(), StoreError> {
     if part.refused.is_empty() {
         return Ok(());
@@ -286,7 +286,8 @@ fn accept(
     let object = &part.advance.object;
     let mut row = ObjectRow::find(connection, object)?.unwrap_or_else(|| ObjectRow::new(&acceptance.feed));
     if row.progress.accepted >= acceptance.after {
-        // Another sink's part of the same reading, unless another reading came first and accepted others at these places.
+        // Another sink's part of the same reading accepted these records already. If another reading accepted other
+        // records at these places, the part is overtaken.
         return match fingerprints::stand(connection, row.id, acceptance.before, &acceptance.fingerprints)? {
             true => Ok(()),
             false => Err(StoreError::Overtaken { object: object.clone() }),

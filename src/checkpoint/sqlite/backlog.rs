@@ -1,4 +1,4 @@
-//! Sinks' backlogs: objects that a sink has not had, though their messages are settled.
+//! The sinks' backlogs: objects that a sink has not had, although their messages are settled.
 
 use std::sync::Arc;
 
@@ -117,7 +117,7 @@ impl Backlog for SqliteStore {
     }
 }
 
-/// An entry that is there already keeps its date.
+/// Adds an entry. An existing entry keeps its date.
 pub(super) fn add(connection: &Connection, sink: &str, object_id: i64, since_ms: i64) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO owed (sink, object_id, since_ms) VALUES (?1, ?2, ?3)")?

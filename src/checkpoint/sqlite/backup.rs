@@ -1,4 +1,4 @@
-//! A copy of the whole store, made while a daemon may be at work on it.
+//! Copies the whole store, even while a daemon uses it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -16,7 +16,7 @@ use super::{DATABASE, Inspection, OpenError, check, files};
 pub enum BackupError {
     #[error(transparent)]
     Source(#[from] OpenError),
-    /// What is there may be another copy.
+    /// The directory may hold an earlier copy.
     #[error("{0} is not empty; name a directory that is empty or not there yet")]
     Occupied(PathBuf),
     #[error("cannot write {path}: {source}")]
@@ -27,13 +27,13 @@ pub enum BackupError {
     Busy,
 }
 
-/// Copies the store of `state_dir`, as it stands at one moment, into `directory`, which is empty or not there. The copy
-/// is checked before it gets its name. Returns its path.
+/// Copies the store in `state_dir`, as it is at one moment, into `directory`, which must be empty or not exist. The
+/// copy is checked before it gets its final name. Returns its path.
 ///
 /// # Errors
-/// The store cannot be read, is damaged, or the copy cannot be written; nothing is left of it then.
+/// The store cannot be read or is damaged, or the copy cannot be written. No copy is left behind then.
 pub fn back_up(state_dir: &Path, directory: &Path) -> Result<PathBuf, BackupError> {
-    // Without a log nobody is at work, and the store is read as a file; so nobody may begin.
+    // Without a log no daemon runs, and the store is read as a plain file. So no daemon may start meanwhile.
     let log = state_dir.join(DATABASE).with_extension("sqlite-wal");
     let is_at_work = fs::metadata(log).is_ok_and(|file| file.len() > 0);
     let source = Inspection::look(state_dir)?;
@@ -57,7 +57,7 @@ pub fn back_up(state_dir: &Path, directory: &Path) -> Result<PathBuf, BackupErro
     Ok(path)
 }
 
-/// The quarantine holds what nobody else shall read.
+/// Makes the directory readable by its owner alone, since the quarantine holds records.
 fn make_empty(directory: &Path) -> Result<(), BackupError> {
     let io = |source| BackupError::Io { path: directory.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
@@ -71,7 +71,7 @@ fn copy(source: &Connection, to: &Path) -> Result<(), BackupError> {
     files::make_private(to).map_err(|source| BackupError::Io { path: to.to_owned(), source })?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut target = Connection::open_with_flags(to, flags)?;
-    // All pages at once: between two steps a daemon that commits would have the copy begun anew.
+    // Copy all pages in one step: a commit of the daemon between two steps would restart the copy.
     match Backup::new(source, &mut target)?.step(-1)? {
         StepResult::Done => {}
         _ => return Err(BackupError::Busy),

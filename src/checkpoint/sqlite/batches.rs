@@ -1,4 +1,4 @@
-//! Sealed batches, their parts and their lanes, and how each is stored.
+//! How sealed batches, their parts and their lanes are stored.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) fn set_lane(connection: &Connection, lane: &Lane, state: &LaneState) 
     Ok(())
 }
 
-/// The number of the lane's next batch.
+/// The sequence number of the lane's next batch.
 pub(super) fn next_seq(connection: &Connection, at: &Lane) -> Result<u64, StoreError> {
     let sealed: Option<i64> = connection
         .prepare_cached("SELECT max(seq) FROM batch WHERE sink = ?1 AND lane = ?2")?
@@ -68,7 +68,7 @@ fn batch_sum(lane: &Lane, manifest: &Manifest, progress: Option<&[u8]>) -> Sum {
     progress.iter().fold(sum, |sum, progress| sum.bytes(progress))
 }
 
-/// The highest byte of each number first; nothing where a batch is sent whole.
+/// Encodes limits, with each number in big-endian order. `None` for [`RequestLimits::WHOLE`].
 fn packed_limits(limits: RequestLimits) -> Option<Vec<u8>> {
     let RequestLimits { bytes, events, envelope_bytes, fixed_bytes } = limits;
     let rest = [events, envelope_bytes, fixed_bytes].into_iter().flat_map(u32::to_be_bytes);
@@ -86,7 +86,7 @@ fn unpacked_limits(packed: &[u8]) -> Option<RequestLimits> {
     })
 }
 
-/// Writes down how far the receiver has a sealed batch.
+/// Stores which events of a sealed batch the receiver has.
 pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &Progress) -> Result<(), StoreError> {
     let (Sealed { lane, manifest, .. }, State(progress)) = (sealed, progress.to_state());
     connection
@@ -101,7 +101,8 @@ pub(super) fn set_progress(connection: &Connection, sealed: &Sealed, progress: &
     Ok(())
 }
 
-/// As many lanes as are wanted, unless batches are sealed under another number. Stores from before had one lane each.
+/// Sets the number of lanes to `wanted`, unless batches are sealed under another number. Returns the number. In older
+/// stores each sink has one lane.
 pub(super) fn settle_lanes(connection: &Connection, sink: &str, wanted: u16) -> Result<u16, StoreError> {
     let mut found = connection.prepare_cached("SELECT lanes FROM lanes WHERE sink = ?1")?;
     let lanes: u16 = found.query_row([sink], |row| row.get(0)).optional()?.unwrap_or(1);
@@ -120,7 +121,7 @@ fn part_sum(lane: &Lane, seq: u64, object_id: i64, part: &SealedPart) -> Sum {
     part_sum_before(lane, seq, object_id, part, None)
 }
 
-/// Earlier programs noted that a part brings one record out of quarantine, and the number of its entry.
+/// The checksum of a part as older programs stored it: with the entry whose record the part brings out of quarantine.
 pub(super) fn part_sum_before(
     lane: &Lane,
     seq: u64,
@@ -135,10 +136,10 @@ pub(super) fn part_sum_before(
     sum.bytes(&packed_ranges(part.advance.form.ranges()))
 }
 
-/// Writes a manifest.
+/// Stores a manifest.
 ///
 /// # Errors
-/// `Overtaken` names an object that does not stand where its part begins.
+/// `Overtaken` names an object whose position is not where its part begins.
 pub(super) fn insert(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
     insert_row(connection, lane, manifest)?;
     for (part, ord) in manifest.parts.iter().zip(0..) {
@@ -161,7 +162,7 @@ fn insert_row(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Resu
     Ok(())
 }
 
-/// The row of a batch that is sent whole, as it was before there were limits.
+/// Stores the row of a batch in the older layout, which had no limits.
 pub(super) fn insert_row_before(connection: &Connection, lane: &Lane, manifest: &Manifest) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT INTO batch (sink, lane, seq, id, encoder, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -176,7 +177,7 @@ pub(super) fn insert_row_before(connection: &Connection, lane: &Lane, manifest: 
     Ok(())
 }
 
-/// Forgets a sealed batch.
+/// Deletes a sealed batch.
 pub(super) fn remove(connection: &Connection, lane: &Lane, seq: u64) -> Result<(), StoreError> {
     connection.prepare_cached("DELETE FROM batch WHERE sink = ?1 AND lane = ?2 AND seq = ?3")?.execute(params![
         &*lane.sink,
@@ -186,8 +187,8 @@ pub(super) fn remove(connection: &Connection, lane: &Lane, seq: u64) -> Result<(
     Ok(())
 }
 
-/// Whether a part can be applied after all that is sealed in the lane: it begins where the last part of its object ends, or
-/// else at the sink's cursor; or all places that it fills are in the sink's gap.
+/// Whether a part continues what is sealed in the lane. It must begin where the last sealed part of its object ends, or
+/// if there is none, at the sink's cursor. A part that fills must fill only places in the sink's gap.
 fn is_due(connection: &Connection, lane: &Lane, object_id: i64, form: &Form, before: u64) -> Result<bool, StoreError> {
     let mut earlier = connection.prepare_cached(
         "SELECT after, ranges FROM batch_part WHERE object_id = ?3 AND sink = ?1 AND lane = ?2 AND fills = ?4
@@ -241,7 +242,7 @@ pub(super) fn insert_part(
     Ok(())
 }
 
-/// Each piece as 48 bytes: where it ends and how long it is, the highest byte first, and its hash.
+/// Encodes each piece as 48 bytes: its end and its length in big-endian order, and its hash.
 fn packed(pieces: &[PieceMark]) -> Vec<u8> {
     let pack = |piece: &PieceMark| [&piece.to.to_be_bytes()[..], &piece.bytes.to_be_bytes(), &piece.hash].concat();
     pieces.iter().flat_map(pack).collect()
@@ -257,7 +258,7 @@ pub(super) fn unpacked(packed: &[u8]) -> Vec<PieceMark> {
     packed.as_chunks().0.iter().filter_map(mark).collect()
 }
 
-/// First and end of each range.
+/// Encodes the start and end of each range.
 fn packed_ranges(ranges: &Ranges) -> Vec<u8> {
     ranges.iter().flat_map(|range| [range.start, range.end]).flat_map(u64::to_le_bytes).collect()
 }
@@ -271,10 +272,10 @@ pub(super) fn unpacked_ranges(packed: &[u8]) -> Ranges {
     ranges
 }
 
-/// The columns that [`advance`] reads, in their order.
+/// The columns that [`advance`] reads, in this order.
 pub(super) const ADVANCE: &str = "bucket, key, before, after, fills, ranges";
 
-/// An advance from a row with these columns from number `at` on.
+/// Reads an advance from the columns of a row, beginning with column `at`.
 pub(super) fn advance(row: &Row<'_>, at: usize) -> rusqlite::Result<Advance> {
     let ranges = unpacked_ranges(&row.get::<_, Option<Vec<u8>>>(at + 5)?.unwrap_or_default());
     Ok(Advance {
@@ -285,7 +286,7 @@ pub(super) fn advance(row: &Row<'_>, at: usize) -> rusqlite::Result<Advance> {
     })
 }
 
-/// How far a sink comes in an object once all that is sealed is committed; 0 where nothing is.
+/// How far the sealed batches bring a sink in an object; 0 if there are none.
 pub(super) fn passed(connection: &Connection, object_id: i64, sink: &str) -> Result<u64, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT max(after) FROM batch_part WHERE object_id = ?1 AND sink = ?2 AND NOT fills")?;
@@ -293,7 +294,7 @@ pub(super) fn passed(connection: &Connection, object_id: i64, sink: &str) -> Res
     Ok(passed.map_or(0, count))
 }
 
-/// The advances of a sealed batch, each with its object's number.
+/// The advances of a sealed batch, each with its object's row id.
 pub(super) fn advances(connection: &Connection, lane: &Lane, seq: u64) -> Result<Vec<(i64, Advance)>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT object_id, {ADVANCE} FROM batch_part JOIN object ON object.id = object_id
@@ -304,7 +305,7 @@ pub(super) fn advances(connection: &Connection, lane: &Lane, seq: u64) -> Result
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The lane's batches that are sealed and not committed, in their order.
+/// The lane's batches that are sealed and not yet committed, in their order.
 pub(super) fn sealed(connection: &Connection, lane: &Lane) -> Result<Vec<Sealed>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT seq, id, encoder, sum, limits, progress FROM batch WHERE sink = ?1 AND lane = ?2 ORDER BY seq",

@@ -1,4 +1,4 @@
-//! Events in quarantine: how their sink comes to lack them once somebody asks for them, and what is kept of them.
+//! Events in quarantine: what is kept of them, and how a requeued event enters the gap of its sink.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::event::{Class, EventId, Head, Severity, Status};
 use crate::notification::ObjectId;
 use crate::reading::LackedEvents;
 
-/// Why an event stays whose object was read, and whose bytes are nowhere.
+/// Why a requeued event stays in quarantine: its record was not found, and its bytes were not kept.
 const NOT_HELD: &str = "its object does not hold the record any more, and its bytes were not kept";
 const NO_SINK: &str = "its feed has no sink of this name any more";
 const FURTHER_NOT_HELD: &str = "tried again; the object does not hold their records any more";
@@ -26,7 +26,7 @@ pub(super) fn which<'a>(sink: &'a str, object: &'a ObjectId) -> Which<'a> {
     Which { kind: "event", sink: Some(sink), object }
 }
 
-/// The entry stays for this reason, and nobody asks for it any more.
+/// Keeps an entry in quarantine for this reason, and ends its request.
 pub(super) fn stay(connection: &Connection, id: u64, reason: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1")?
@@ -34,8 +34,8 @@ pub(super) fn stay(connection: &Connection, id: u64, reason: &str) -> Result<(),
     Ok(())
 }
 
-/// What an envelope says of an event besides its identity: its time and class, the highest byte of each first, its severity and
-/// status, and what it chose of what its sink told apart then.
+/// Encodes the parts of an event's head that do not identify it: time and class in big-endian order, severity, status,
+/// and its choice among the values that its sink told apart.
 pub(super) fn packed(head: &Head) -> Vec<u8> {
     let Head { uid: _, time_ms, place: _, index: _, class, severity, status, choice } = *head;
     [&time_ms.to_be_bytes()[..], &class.uid().to_be_bytes(), &[severity as u8, status as u8, choice]].concat()
@@ -50,7 +50,7 @@ fn unpacked(uid: EventId, place: u64, index: u32, packed: &[u8]) -> Option<Head>
     Some(Head { uid, time_ms: i64::from_be_bytes(*time_ms), place, index, class, severity, status, choice })
 }
 
-/// One event of a sink in quarantine.
+/// One quarantined event of a sink.
 struct Listed {
     id: u64,
     place: u64,
@@ -59,14 +59,15 @@ struct Listed {
     is_kept: bool,
 }
 
-/// The events of one object that one sink has in quarantine.
+/// The quarantined events of one sink in one object.
 struct InQuarantine {
     listed: Vec<Listed>,
-    /// The entry of the records whose events share one: its number, and that of the request to try it again.
+    /// The entry that stands for the records whose events have no entry of their own: its number, and that of its
+    /// request.
     further: Option<(u64, Option<u64>)>,
-    /// The places of these.
+    /// The places of these records.
     further_places: Places,
-    /// Since when the first of them is there.
+    /// When the first of the events came into quarantine.
     since_ms: i64,
 }
 
@@ -115,7 +116,7 @@ impl InQuarantine {
     }
 }
 
-/// The sinks that have events of the object in quarantine, or had some that were requeued.
+/// The sinks that have events of the object in quarantine, or had requeued ones.
 fn sinks(connection: &Connection, object: &ObjectId, object_id: i64) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT sink FROM quarantine WHERE kind = 'event' AND bucket = ?1 AND key = ?2 AND sink IS NOT NULL
@@ -125,8 +126,8 @@ fn sinks(connection: &Connection, object: &ObjectId, object_id: i64) -> Result<V
     Ok(sinks.collect::<Result<_, _>>()?)
 }
 
-/// Takes up what is asked for of the object: the sink of each event comes to lack it, and has the object in its backlog. What
-/// was purged since nobody lacks any more, unless a sealed batch may fill it.
+/// Applies the open requests for events of the object: each event becomes part of the gap of its sink, and the object
+/// enters that sink's backlog. Events purged since leave the gap again, unless a sealed batch may fill it.
 pub(super) fn open(
     connection: &Connection,
     object: &ObjectId,
@@ -149,7 +150,7 @@ pub(super) fn open(
         let mut gap = places::load(connection, gap_owner, ALL)?;
         let lacks = stood.gap + gap.insert_places(&mut new);
         let gap_places = lacks.saturating_sub(gap.remove_places(&mut purged));
-        // The version that it was offered whole may hold their records.
+        // The version that the sink was last offered whole may hold the requeued events.
         let read = stood.read.filter(|_| new.is_empty());
         if !new.is_empty() {
             backlog::add(connection, &sink, object_id, found.since_ms)?;
@@ -163,8 +164,8 @@ pub(super) fn open(
     Ok(())
 }
 
-/// Which events alone a sink lacks of records in its gap. It lacks all events of a record of which not every event that it
-/// refused has an entry.
+/// The requeued events that a sink lacks, by the places of their records. A record is left out if some of its refused
+/// events have no entry of their own: the sink lacks all of its events then.
 pub(super) fn lacked(connection: &Connection, object: &ObjectId, sink: &str) -> Result<LackedEvents, StoreError> {
     let mut lacked = LackedEvents::new();
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(lacked) };
@@ -181,7 +182,7 @@ pub(super) fn lacked(connection: &Connection, object: &ObjectId, sink: &str) -> 
     Ok(lacked)
 }
 
-/// The events of one record that a sink has in quarantine; none where not all of them are there with their bytes.
+/// The sink's quarantined events of one record. Empty unless all of them were kept with their bytes.
 pub(super) fn kept(
     connection: &Connection,
     object: &ObjectId,
@@ -209,8 +210,8 @@ pub(super) fn kept(
     Ok(kept)
 }
 
-/// The sink was offered all of the last version that was read: requeued events that this version does not hold, and whose
-/// bytes were not kept, stay. Returns how many requests, of those up to number `up_to`, that ends.
+/// The sink was offered all of the last version read. Requeued events that are not in that version, and whose bytes
+/// were not kept, stay in quarantine. Returns how many requests up to number `up_to` end by this.
 pub(super) fn note(
     connection: &Connection,
     object: &ObjectId,
@@ -245,7 +246,8 @@ pub(super) fn note(
     Ok(ended)
 }
 
-/// Events of sinks other than these stay. Returns how many requests, of those up to number `up_to`, that ends.
+/// Events of sinks that are not in `sinks` stay in quarantine. Returns how many requests up to number `up_to` end by
+/// this.
 pub(super) fn note_others(
     connection: &Connection,
     object: &ObjectId,

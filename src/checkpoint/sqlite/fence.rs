@@ -1,4 +1,4 @@
-//! The fence: whether this instance is still the last one that opened the store for writing.
+//! The fence: whether this instance is still the last that opened the store for writing.
 
 use rusqlite::Connection;
 
@@ -9,14 +9,14 @@ use crate::checkpoint::StoreError;
 pub(super) struct Fence(i64);
 
 impl Fence {
-    /// Takes a new epoch. From then on what earlier instances write is refused.
+    /// Takes a new epoch. From then on writes of earlier instances are refused.
     pub(super) fn take(connection: &Connection) -> Result<Self, rusqlite::Error> {
         connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'epoch'", [])?;
         Ok(Self(epoch(connection)?))
     }
 
     /// # Errors
-    /// [`StoreError::TakenOver`] when another instance has opened the store since.
+    /// [`StoreError::TakenOver`] if another instance has opened the store since.
     pub(super) fn check(self, connection: &Connection) -> Result<(), StoreError> {
         if epoch(connection)? == self.0 { Ok(()) } else { Err(StoreError::TakenOver) }
     }

@@ -1,4 +1,4 @@
-//! The store's files: a new one is made whole or not at all, and nobody but the owner may read any.
+//! The store's files. A new database is created completely or not at all, and only the owner may read the files.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -10,19 +10,19 @@ use rusqlite::{Connection, OpenFlags};
 use super::lock::LOCK;
 use super::{DATABASE, OpenError, schema};
 
-/// What a new database is called until it is whole.
+/// The extension of a new database until it is complete.
 const UNNAMED: &str = "new";
 
-/// With less than this a store cannot even be opened.
+/// The least free space in bytes that opening a store takes.
 const ROOM_BYTES_MIN: u64 = 128 << 10;
 
-/// No database is shorter.
+/// The size of the smallest SQLite database, in bytes.
 const DATABASE_BYTES_MIN: u64 = 512;
 
-/// So many files are made beside the lock.
+/// How many files a store creates besides the lock.
 const FILES_MIN: u64 = 3;
 
-/// The files of a store: the lock, the database, the log of what is not yet in the database, and the log's index.
+/// The files of a store: the lock, the database, the write-ahead log, and the log's index.
 pub(super) fn all(state_dir: &Path) -> [PathBuf; 4] {
     let database = state_dir.join(DATABASE);
     let [log, index] = logs(&database);
@@ -33,33 +33,33 @@ fn logs(database: &Path) -> [PathBuf; 2] {
     ["sqlite-wal", "sqlite-shm"].map(|extension| database.with_extension(extension))
 }
 
-/// Makes the state directory if it is not there, for its owner alone.
+/// Creates the state directory if it does not exist, accessible to its owner alone.
 pub(super) fn make_directory(state_dir: &Path) -> io::Result<()> {
     if state_dir.exists() {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    // Independent of the umask.
+    // The umask limits the mode given to `create`, but not this one.
     fs::set_permissions(state_dir, Permissions::from_mode(0o700))
 }
 
-/// Makes a file that is not there yet, for its owner alone.
+/// Creates a new file that only its owner may read and write.
 pub(super) fn make_private(path: &Path) -> io::Result<File> {
     let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }
 
-/// Makes the database if there is none. It gets its name when it is whole, so that an empty file of that name is damage
-/// and not the beginning of a store.
+/// Creates the database if there is none. It gets its name only once it is complete. So an empty file of that name is a
+/// damaged store, not a new one.
 ///
 /// # Errors
-/// The database is damaged in a way that SQLite would take for a new one, or it cannot be made.
+/// The database is damaged in a way that SQLite would take for a new one, or it cannot be created.
 pub(super) fn make_database(database: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: database.to_owned(), source };
     match fs::metadata(database) {
         Ok(_) => return refuse_empty(database),
-        // A link to a disk that is not there.
+        // The path may be a link to a disk that is not mounted.
         Err(error) if error.kind() != ErrorKind::NotFound || database.is_symlink() => return Err(io(error)),
         Err(_absent) => {}
     }
@@ -82,10 +82,10 @@ pub(super) fn make_database(database: &Path) -> Result<(), OpenError> {
 }
 
 /// # Errors
-/// The database is there and holds less than an empty database does.
+/// The database exists but is shorter than an empty database.
 pub(super) fn refuse_empty(database: &Path) -> Result<(), OpenError> {
     match fs::metadata(database) {
-        // SQLite takes what is shorter than its smallest page for a new database.
+        // SQLite takes a file that is shorter than its smallest page for a new database.
         Ok(file) if file.len() < DATABASE_BYTES_MIN => {
             let reason = match file.len() {
                 0 => "it is empty: 0 bytes".to_owned(),
@@ -98,7 +98,7 @@ pub(super) fn refuse_empty(database: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Writes an empty store. Until it has its name nobody else reads it, and a crash leaves nothing of use.
+/// Creates an empty store. Other processes do not use it before it has its name, and after a crash it is ignored.
 fn fill(unnamed: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: unnamed.to_owned(), source };
     let file = make_private(unnamed).map_err(io)?;
@@ -122,8 +122,8 @@ fn sync_directory(file: &Path) -> io::Result<()> {
     file.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
-/// Takes the right to read the store's files from everybody but their owner, who has it whatever the umask. Returns those
-/// that others may read all the same, since they belong to somebody else.
+/// Makes the store's files readable by their owner alone, whatever the umask. Returns files that others may still read,
+/// since another user owns them.
 pub(super) fn narrow(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut exposed = Vec::new();
     for path in all(state_dir) {
@@ -145,7 +145,7 @@ pub(super) fn narrow(state_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(exposed)
 }
 
-/// Whether a file can hardly grow, or none be made, where this path is.
+/// Whether the disk of this path has hardly any space or files left.
 pub(super) fn is_disk_full(path: &Path) -> bool {
     let Some(Ok(disk)) = path.parent().map(rustix::fs::statvfs) else { return false };
     disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_BYTES_MIN || disk.f_files > 0 && disk.f_favail < FILES_MIN
@@ -177,7 +177,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let store = SqliteStore::open(directory.path(), 0).unwrap();
-        // A process that was killed leaves its log behind.
+        // Make the files that a killed process leaves behind.
         let [_, _, log, index] = all(directory.path());
         let kept = [fs::read(&log).unwrap(), fs::read(&index).unwrap()];
         drop(store);

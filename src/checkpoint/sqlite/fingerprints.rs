@@ -1,6 +1,6 @@
-//! The accepted fingerprints of an object, packed into stretches. They are appended as rows, which are merged into one row
-//! where a stretch is full of many: an object of a million records writes its fingerprints once, one that grows by single
-//! records twice, and none a whole stretch for each part.
+//! The accepted fingerprints of an object, packed into stretches. New fingerprints are appended as rows. When a stretch
+//! is full and has many rows, they are merged into one. So an object of a million records writes its fingerprints once,
+//! an object that grows by single records writes them twice, and no part rewrites a whole stretch.
 
 use rusqlite::{Connection, params};
 
@@ -8,13 +8,13 @@ use super::rows::{Sum, count, int};
 use crate::checkpoint::StoreError;
 use crate::delta::Fingerprint;
 
-/// How many fingerprints a full stretch holds. It begins at a multiple of that.
+/// How many fingerprints a full stretch holds. Each stretch begins at a multiple of this number.
 const STRETCH_MAX: u64 = 4096;
 
-/// A stretch may have so many rows before they are merged, when it is full or its object was read to its end.
+/// A stretch with more rows than this is merged once it is full, or once its object was read to its end.
 const ROWS_MAX: u64 = 32;
 
-/// About how many are read at once.
+/// About how many fingerprints are read at once.
 const READ_AT_ONCE: usize = 65_536;
 
 fn sum_of(object_id: i64, first: i64, packed: &[u8]) -> Sum {
@@ -29,7 +29,7 @@ fn insert(connection: &Connection, object_id: i64, first: u64, packed: &[u8]) ->
     Ok(())
 }
 
-/// Appends to an object's fingerprints; `first` is the number of those that are there.
+/// Appends fingerprints to an object's. `first` is the number that it has already.
 pub(super) fn append(
     connection: &Connection,
     object_id: i64,
@@ -50,12 +50,12 @@ pub(super) fn append(
     Ok(())
 }
 
-/// An object was read to its end: its last stretch need not stay in pieces.
+/// Merges the last stretch of an object that was read to its end.
 pub(super) fn tidy(connection: &Connection, object_id: i64, accepted: u64) -> Result<(), StoreError> {
     if accepted == 0 { Ok(()) } else { merge(connection, object_id, accepted - 1, ROWS_MAX) }
 }
 
-/// Makes one row of the stretch that holds number `place`, where it has more than `rows_max`.
+/// Merges the stretch with fingerprint number `place` into one row, if it has more than `rows_max`.
 fn merge(connection: &Connection, object_id: i64, place: u64, rows_max: u64) -> Result<(), StoreError> {
     let from = place - place % STRETCH_MAX;
     let stretch = params![object_id, int(from), int(from + STRETCH_MAX)];
@@ -79,7 +79,7 @@ fn merge(connection: &Connection, object_id: i64, place: u64, rows_max: u64) -> 
     insert(connection, object_id, from, &whole)
 }
 
-/// The number of a row's first fingerprint, and all of them.
+/// The number of a row's first fingerprint, and all of its fingerprints. Checks the row's checksum.
 fn verified<'r>(object_id: i64, row: &'r rusqlite::Row<'_>) -> Result<(i64, &'r [u8]), StoreError> {
     let first: i64 = row.get(0)?;
     let packed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
@@ -88,7 +88,7 @@ fn verified<'r>(object_id: i64, row: &'r rusqlite::Row<'_>) -> Result<(i64, &'r 
     Ok((first, packed))
 }
 
-/// Whether these stand from number `first` on.
+/// Whether these are the object's fingerprints from number `first` on.
 pub(super) fn stand(
     connection: &Connection,
     object_id: i64,
@@ -98,12 +98,13 @@ pub(super) fn stand(
     Ok(read_at_least(connection, object_id, first, fingerprints.len())?.starts_with(fingerprints))
 }
 
-/// The fingerprints from number `from` on: some of them, and none only when there are no more.
+/// Fingerprints in order, beginning with number `from`. It may return fewer than there are, but none only if there are
+/// no more.
 pub(super) fn read(connection: &Connection, object_id: i64, from: u64) -> Result<Vec<Fingerprint>, StoreError> {
     read_at_least(connection, object_id, from, READ_AT_ONCE)
 }
 
-/// The same: as many as wanted where there are as many, and no more rows than those lie in.
+/// Like [`read`], with at least `wanted` fingerprints if there are as many. Reads no more rows than that takes.
 fn read_at_least(
     connection: &Connection,
     object_id: i64,

@@ -1,11 +1,11 @@
-//! How fresh each partition of each feed is, stored so that after a restart a silent feed does not look new.
+//! How fresh each partition of each feed is. It is stored, so that a silent feed does not look fresh after a restart.
 
 use rusqlite::{Connection, params};
 
 use crate::checkpoint::upkeep::PARTITIONS_MAX;
 use crate::checkpoint::{Freshness, StoreError};
 
-/// What is remembered, the partition delivered to last at the end.
+/// The stored freshness of all partitions. The partition with the latest delivery comes last.
 pub(super) fn remembered(connection: &Connection) -> Result<Vec<Freshness>, StoreError> {
     let mut statement = connection
         .prepare_cached("SELECT feed, partition, event_ms FROM freshness ORDER BY noted_ms, feed, partition")?;
@@ -16,7 +16,7 @@ pub(super) fn remembered(connection: &Connection) -> Result<Vec<Freshness>, Stor
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Forgets partitions not delivered to since `before_ms`; of a feed that had nothing since, all but the newest.
+/// Deletes partitions without a delivery since `before_ms`. If a feed had none at all since then, keeps its latest one.
 pub(super) fn forget(connection: &Connection, before_ms: i64) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -28,7 +28,7 @@ pub(super) fn forget(connection: &Connection, before_ms: i64) -> Result<(), Stor
     Ok(())
 }
 
-/// Notes what was delivered. `now_ms` is the time, in milliseconds since the epoch.
+/// Stores a delivery. `now_ms` is the time in milliseconds since the epoch.
 pub(super) fn note(connection: &Connection, fresh: &Freshness, now_ms: i64) -> Result<(), StoreError> {
     let Freshness { feed, partition, event_ms } = fresh;
     let known = connection

@@ -1,4 +1,4 @@
-//! Quarantine past its limits: one entry that stands for many.
+//! The quarantine past its limits: entries that each stand for many records.
 
 use std::ops::RangeInclusive;
 
@@ -12,10 +12,10 @@ use crate::delta::Places;
 use crate::notification::ObjectId;
 use crate::object::Version;
 
-/// Every place.
+/// The range of all places.
 pub(super) const ALL: RangeInclusive<u64> = 0..=u64::MAX;
 
-/// Which of an object's entries stands for many: that of its records, or that of a sink's events.
+/// Identifies the shared entry of an object: that of its records, or that of one sink's events.
 #[derive(Clone, Copy)]
 pub(super) struct Which<'a> {
     pub(super) kind: &'static str,
@@ -23,18 +23,18 @@ pub(super) struct Which<'a> {
     pub(super) object: &'a ObjectId,
 }
 
-/// Records of one object that have no entry of their own, or whose events have none.
+/// Records of one object to be counted in its shared entry: they, or their events, got no entry of their own.
 pub(super) struct Further<'a> {
     pub(super) which: Which<'a>,
     pub(super) feed: &'a str,
     pub(super) version: &'a Version,
-    /// The first of them and where it begins, where that is known.
+    /// The ordinal and the offset of the first of these records, if known.
     pub(super) first: Option<(u64, u64)>,
     pub(super) reason: &'a str,
     pub(super) places: Vec<u64>,
 }
 
-/// So many of the records that entry `id` stands for have left the quarantine, and these are left.
+/// Notes that `gone` of the records in entry `id` have left the quarantine, so that `left` remain.
 pub(super) fn take_out(connection: &Connection, id: u64, left: &mut Places, gone: u64) -> Result<(), StoreError> {
     places::save(connection, Owner::Entry(int(id)), left)?;
     connection
@@ -45,7 +45,7 @@ pub(super) fn take_out(connection: &Connection, id: u64, left: &mut Places, gone
 }
 
 impl Which<'_> {
-    /// The number of the entry, and of the request to try it again.
+    /// The number of the entry, and that of its request if it is requeued.
     pub(super) fn find(self, connection: &Connection) -> Result<Option<(u64, Option<u64>)>, StoreError> {
         let mut statement = connection.prepare_cached(
             "SELECT id, request FROM quarantine
@@ -57,8 +57,8 @@ impl Which<'_> {
     }
 }
 
-/// Counts records of one object, for which there is no room, in the object's one entry. Where as many objects have such an
-/// entry as may, the feed's counts them.
+/// Counts records that got no entry of their own in the shared entry of their object. If too many objects have such an
+/// entry, counts them in the entry of their feed.
 pub(super) fn add(
     connection: &Connection,
     further: &Further<'_>,
@@ -103,8 +103,7 @@ pub(super) fn add(
     places::save(connection, Owner::Entry(int(id)), &mut places)
 }
 
-/// Counts what has no entry, and no object of its own to count it for, in the one entry of its feed (of messages, of its
-/// queue). That is all that is kept of it.
+/// Counts things in the one shared entry of their feed (for messages: of their queue). Nothing else is kept of them.
 pub(super) fn count_for_feed(
     connection: &Connection,
     feed: &str,
@@ -133,7 +132,7 @@ pub(super) fn listed(connection: &Connection, kind: &str) -> Result<u64, StoreEr
     Ok(count(statement.query_row([kind], |row| row.get(0))?))
 }
 
-/// How many entries of this kind stand for many.
+/// How many entries of this kind are shared.
 fn many(connection: &Connection, kind: &str) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT many FROM quarantine_size WHERE kind = ?1")?;
     Ok(count(statement.query_row([kind], |row| row.get(0))?))

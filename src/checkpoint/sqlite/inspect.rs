@@ -1,4 +1,4 @@
-//! The quarantine of a state directory as an operator sees it, while a daemon may be at work there.
+//! The quarantine of a state directory as the command line shows it, even while a daemon uses it.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::checkpoint::StoreError;
 use crate::event::EventId;
 use crate::notification::ObjectId;
 
-/// One transaction changes at most as many entries, so that it keeps the daemon waiting for moments only.
+/// The most entries that one transaction changes, so that the daemon waits only for moments.
 const CHANGES_AT_ONCE: u64 = 500;
 
-/// What something in quarantine is.
+/// The kind of a quarantine entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// A record that cannot be decoded.
@@ -25,7 +25,7 @@ pub enum Kind {
     Object,
     /// A queue's message that cannot be understood.
     Message,
-    /// An event that a sink's receiver will never take.
+    /// An event that a sink's receiver refuses for ever.
     Event,
 }
 
@@ -42,57 +42,56 @@ impl Kind {
     }
 }
 
-/// Which entries are meant: those that all of it holds of.
+/// Selects the entries that meet all conditions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
-    /// Of a message, its queue.
+    /// The feed; for messages the queue.
     pub feed: Option<String>,
     pub kind: Option<Kind>,
-    /// Of events, the sink that refused them.
+    /// The sink that refused the event. Selects events only.
     pub sink: Option<String>,
-    /// Those quarantined before, in milliseconds since the epoch.
+    /// Quarantined before this time, in milliseconds since the epoch.
     pub before_ms: Option<i64>,
 }
 
-/// One entry of the quarantine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Entry {
     pub id: u64,
-    /// When it came there, in milliseconds since the epoch.
+    /// When the entry was made, in milliseconds since the epoch.
     pub at_ms: i64,
-    /// Of a message, its queue.
+    /// The feed; for messages the queue.
     pub feed: String,
     pub kind: Kind,
     pub object: Option<ObjectId>,
     pub etag: Option<String>,
-    /// How many it stands for, where there was no room for an entry each: of its object, or else of its feed.
+    /// Only for a shared entry: how many things of its object, or of its feed, it stands for.
     pub further: Option<u64>,
-    /// Which of the object's records it is, or the first of them, from 0.
+    /// The index of the record in the object, from 0. For a shared entry that of its first record.
     pub ordinal: Option<u64>,
     /// The record's number in the object's accepted sequence.
     pub place: Option<u64>,
-    /// Of an event: the sink that refused it, its number among those of its record, and its identity.
+    /// For events: the sink that refused it, its index among the events of its record, and its identity.
     pub sink: Option<String>,
     pub event_index: Option<u32>,
     pub uid: Option<EventId>,
-    /// Bytes (inflated) of the object's content before it.
+    /// The offset of the record's first byte in the (inflated) content.
     pub offset: Option<u64>,
     pub reason: String,
-    /// The length of the body that is kept, compressed.
+    /// The length of the compressed body in bytes, if the body was kept.
     pub body_zstd_bytes: Option<u64>,
-    /// It is to be tried again, and has not been yet.
+    /// Whether the entry was requeued and not yet tried again.
     pub is_requeued: bool,
-    /// Whether it can be tried again.
+    /// Whether the entry can be tried again.
     pub can_requeue: bool,
-    /// The sinks that have had it since.
+    /// The sinks that have had the record since it was requeued.
     pub had: Vec<String>,
 }
 
-/// The quarantine, beside the daemon that may be at work.
+/// The quarantine as another process sees it, beside the daemon.
 pub struct Inspection(Connection);
 
-/// Whether an entry can be tried again: a record with its place, an object, a message with its body; of entries that
-/// stand for many, those whose places are known.
+/// Whether an entry can be tried again. Records and events need a place, messages a body, and shared entries the places
+/// that they stand for.
 const CAN_REQUEUE: &str = "CASE WHEN further IS NOT NULL
     THEN EXISTS (SELECT 1 FROM quarantine_further WHERE quarantine_further.quarantine_id = quarantine.id)
     WHEN kind IN ('record', 'event') THEN place IS NOT NULL WHEN kind = 'message' THEN body_zstd IS NOT NULL ELSE 1 END";
@@ -130,10 +129,10 @@ impl Entry {
 }
 
 impl Inspection {
-    /// Opens the quarantine to look at it. Nothing is changed, nothing brought up to date.
+    /// Opens the quarantine for reading. Changes nothing, and does not migrate the store.
     ///
     /// # Errors
-    /// There is no store, or it is another version's.
+    /// There is no store, or it has another version.
     pub fn look(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -144,8 +143,8 @@ impl Inspection {
         if log > 0 {
             return Self::open(&path, flags, &path);
         }
-        // Without a log there is nothing to recover, and no daemon runs: open as a reader that leaves no files of its own,
-        // which the daemon's user could not write.
+        // Without a log there is nothing to recover, and no daemon runs. Open the database so that SQLite creates no
+        // log files: if they belonged to another user, the daemon could not write them.
         let mut name = String::from("file:");
         for byte in std::path::absolute(&path).unwrap_or(path.clone()).as_os_str().as_encoded_bytes() {
             match byte {
@@ -157,14 +156,14 @@ impl Inspection {
         Self::open(&path, flags | OpenFlags::SQLITE_OPEN_URI, Path::new(&name))
     }
 
-    /// Opens the quarantine to make requests.
+    /// Opens the quarantine for requests and purges.
     ///
     /// # Errors
     /// As [`Inspection::look`].
     pub fn change(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(DATABASE);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        // SQLite would open a file without write permission for reading, and report that at the first change.
+        // SQLite would open a file without write permission for reading, and fail only at the first change.
         if let Err(source) = std::fs::File::options().write(true).open(&path) {
             return Err(OpenError::Io { path, source });
         }
@@ -187,7 +186,7 @@ impl Inspection {
         open().map_err(|error| error.of_database(path))
     }
 
-    /// The newest entries, at most `most`, oldest first; and how many there are in all.
+    /// The newest selected entries, at most `most`, the oldest of them first; and the number of all selected entries.
     pub fn newest(&self, selection: &Selection, most: usize) -> Result<(Vec<Entry>, u64), StoreError> {
         let Selection { feed, kind, sink, before_ms } = selection;
         let kind = kind.map(Kind::name);
@@ -206,7 +205,7 @@ impl Inspection {
         Ok((entries, count(all)))
     }
 
-    /// The entry of this number.
+    /// The entry with this number.
     pub fn entry(&self, id: u64) -> Result<Option<Entry>, StoreError> {
         let mut statement =
             self.0.prepare_cached(&format!("SELECT {COLUMNS}, {CAN_REQUEUE} FROM quarantine WHERE id = ?1"))?;
@@ -215,7 +214,7 @@ impl Inspection {
         Ok(entry)
     }
 
-    /// Adds the sinks that have had the record, while it is under way.
+    /// If the entry is a requeued record, adds the sinks that have had it.
     fn add_sinks(&self, entry: &mut Entry) -> Result<(), StoreError> {
         let is_record = entry.kind == Kind::Record;
         if let (true, Some(object), Some(place)) = (entry.is_requeued && is_record, &entry.object, entry.place) {
@@ -224,13 +223,13 @@ impl Inspection {
         Ok(())
     }
 
-    /// The entry's body, compressed, if it was kept.
+    /// The entry's compressed body, if it was kept.
     pub fn body(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let mut statement = self.0.prepare_cached("SELECT body_zstd FROM quarantine WHERE id = ?1")?;
         Ok(statement.query_row([int(id)], |row| row.get(0)).optional()?.flatten())
     }
 
-    /// The numbers of selected entries above `after`, in order; at most as many as one transaction changes.
+    /// The numbers of selected entries above `after`, in order, at most as many as one transaction changes.
     pub fn page(&self, selection: &Selection, after: u64) -> Result<Vec<u64>, StoreError> {
         let Selection { feed, kind, sink, before_ms } = selection;
         let mut statement = self.0.prepare_cached(&format!(
@@ -242,8 +241,9 @@ impl Inspection {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Asks for these to be tried again; the daemon takes that up. Returns those that cannot be: a message without its
-    /// body, a record that an earlier version quarantined or whose acceptance it took back, and what is only counted.
+    /// Requests to try these entries again; the daemon acts on that. Returns the entries that cannot be tried again:
+    /// messages without a body, records that an older version quarantined or whose acceptance it took back, and entries
+    /// that are only counts.
     pub fn requeue(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let request = next_request(connection)?;
@@ -254,7 +254,7 @@ impl Inspection {
         })
     }
 
-    /// Deletes these for good. Returns those that were gone already.
+    /// Deletes these entries for good. Returns those that were gone already.
     pub fn purge(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let gone = connection.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?.execute([int(id)])?;
@@ -262,7 +262,7 @@ impl Inspection {
         })
     }
 
-    /// Does `change` to each, a few in one transaction; returns those it says yes of.
+    /// Calls `change` for each entry, with many entries in one transaction. Returns those for which it returned `true`.
     pub(super) fn each(
         &mut self,
         ids: &[u64],

@@ -1,4 +1,5 @@
-//! One process, one state directory: an advisory lock beside the database, holding the owner's process id.
+//! One process per state directory: an advisory lock on a file beside the database, which holds the process id of its
+//! owner.
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -7,17 +8,17 @@ use std::path::Path;
 
 use super::OpenError;
 
-/// The lock's name in the state directory.
+/// The name of the lock file in the state directory.
 pub(super) const LOCK: &str = "lock";
 
-/// The lock, held until dropped or until the process ends, however it ends.
+/// The lock. It is held until this is dropped, or until the process ends in any way.
 pub(super) struct Lock {
     file: File,
 }
 
 impl Lock {
     /// # Errors
-    /// Another process holds it; the error names that process.
+    /// Another process holds the lock. The error names that process.
     pub(super) fn take(state_dir: &Path) -> Result<Self, OpenError> {
         let path = state_dir.join(LOCK);
         let io = |source| OpenError::Io { path: path.clone(), source };

@@ -1,4 +1,4 @@
-//! The checkpoint store as a SQLite database in a directory that one process has.
+//! The checkpoint store as a SQLite database, in a directory that one process owns.
 
 mod advance;
 
@@ -75,36 +75,36 @@ pub use writer::Writing;
 /// The database's name in the state directory.
 const DATABASE: &str = "checkpoints.sqlite";
 
-/// How many reads may run at once, each over a connection of its own.
+/// The most reads at once. Each has its own connection.
 const READERS_MAX: usize = 8;
 
-/// What the writer and each reader keep of the database in memory.
+/// The page caches of the writer and of each reader.
 const WRITER_CACHE_BYTES: usize = 2 << 20;
 const READER_CACHE_BYTES: usize = 256 << 10;
 
-/// What the store's caches take together.
+/// The memory of all page caches together.
 pub(crate) const CACHE_BYTES: usize = WRITER_CACHE_BYTES + READERS_MAX * READER_CACHE_BYTES;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the store open.
     #[error("{path} is in use by process {pid}; one state directory belongs to one process")]
     Locked { path: PathBuf, pid: String },
-    /// A newer program wrote it.
+    /// A newer program wrote the store.
     #[error("the checkpoint store is of version {found}, this program knows up to {known}; run the newer program")]
     Newer { found: u32, known: u32 },
-    /// An older program wrote it, and only the daemon brings it up to date.
+    /// An older program wrote the store, and only the daemon migrates it.
     #[error(
         "the checkpoint store is of version {found}, this program works on {known}; start the daemon once, which brings it up to date"
     )]
     Older { found: u32, known: u32 },
-    /// Its content is damaged.
+    /// The store's content is damaged.
     #[error(
         "{path} is damaged ({reason}); restore a backup of the state directory, or move that away to begin anew, which delivers everything again"
     )]
     Corrupt { path: PathBuf, reason: String },
-    /// No space is left.
+    /// The disk is full.
     #[error("no space is left on the disk of {path}; nothing is lost: make room there and start again")]
     Full { path: PathBuf },
     #[error("cannot use {path}: {source}")]
@@ -114,14 +114,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// The same, where the database at `path` is damaged or its disk full.
+    /// Turns the error into `Corrupt` or `Full` if that is its cause; else returns it as it is.
     fn of_database(self, path: &Path) -> Self {
         let corrupt = |reason| Self::Corrupt { path: path.to_owned(), reason };
         let is_full = match &self {
             Self::Sqlite(error) if is_full(error) => true,
             Self::Sqlite(error) => match error.sqlite_error_code() {
                 Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return corrupt(error.to_string()),
-                // This program's statements are valid for its own tables.
+                // This program's statements are valid for its own tables, so the tables must be another program's.
                 Some(ErrorCode::Unknown) => return corrupt(format!("it holds other tables: {error}")),
                 Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => files::is_disk_full(path),
                 _ => false,
@@ -135,7 +135,8 @@ impl OpenError {
     }
 }
 
-/// Whether SQLite had no space. It reports that in two ways: for its files, and for its shared memory, which is a file too.
+/// Whether SQLite ran out of space. It reports that in two ways: for its files, and for its shared memory, which is a
+/// file too.
 fn is_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
@@ -154,13 +155,13 @@ impl From<rusqlite::Error> for StoreError {
 /// What a commit survives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Durability {
-    /// The end of the machine.
+    /// A crash of the machine.
     Disk,
-    /// The end of the process alone.
+    /// A crash of the process, but not of the machine.
     Process,
 }
 
-/// The store of a state directory. Cheap to clone; closed when the last clone is gone.
+/// The store of a state directory. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct SqliteStore {
     writer: writer::Writer,
@@ -170,10 +171,10 @@ pub struct SqliteStore {
 struct Shared {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
-    /// One permit for each read that may run at once on the runtime's threads for blocking work; none where reads run at once
-    /// where they are asked for.
+    /// One permit for each read that may run at once on the runtime's threads for blocking work. `None` if reads run on
+    /// the calling thread.
     turns: Option<Arc<Semaphore>>,
-    /// This store's name among all stores, for ever: part of each batch's id.
+    /// The store's unique name, which never changes. It is part of each batch id.
     instance: String,
     fence: fence::Fence,
     quarantine: QuarantineLimits,
@@ -184,14 +185,14 @@ struct Shared {
 }
 
 impl SqliteStore {
-    /// Opens the store of a state directory, making both if they are not there, and checks it whole. Nobody but the
-    /// owner may read its files then. Nothing of it keeps the runtime's threads: reads run on those for blocking work, and
-    /// writes on one thread of its own.
+    /// Opens the store of a state directory, and checks all of it. Creates the directory and the store if they do not
+    /// exist. Only the owner may read the files afterwards. No call blocks the runtime's own threads: reads run on its
+    /// threads for blocking work, writes on a thread of the store.
     ///
-    /// `quarantine` bounds what is kept of refused records.
+    /// `quarantine` limits what is kept of refused records.
     ///
     /// # Errors
-    /// Another process has it, it is damaged, its disk is full, or a newer program wrote it.
+    /// Another process has the store open, it is damaged, its disk is full, or a newer program wrote it.
     pub fn open(state_dir: &Path, quarantine: impl Into<QuarantineLimits>) -> Result<Self, OpenError> {
         let turns = Some(Arc::new(Semaphore::new(READERS_MAX)));
         let (store, writing) = Self::open_at(state_dir, quarantine.into(), Durability::Disk, turns)?;
@@ -199,8 +200,8 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// As [`open`](Self::open), without threads: nothing is written before the caller has the [`Writing`] commit it, and
-    /// reads run where they are asked for. What comes of it depends on no thread.
+    /// Like [`open`](Self::open), without threads: writes wait until the caller makes the [`Writing`] commit them, and
+    /// reads run on the calling thread. So the results do not depend on the timing of threads.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -227,7 +228,7 @@ impl SqliteStore {
             let exposed = files::narrow(state_dir).map_err(io)?;
             let (connection, fence, instance) = begin(&path, durability)?;
             let presence = Arc::new(presence::Presence::of(state_dir, &lock).map_err(io)?);
-            // The directory may have been replaced since it was locked.
+            // The directory may have been replaced after it was locked.
             presence.check().map_err(|error| io(std::io::Error::other(error)))?;
             let (writer, writing) = writer::Writer::new(connection, fence, Arc::clone(&presence));
             let (path, readers) = (path.clone(), Mutex::default());
@@ -237,12 +238,12 @@ impl SqliteStore {
         opened().map_err(|error: OpenError| error.of_database(&path))
     }
 
-    /// The store's files that others may read, since their modes are not ours to change.
+    /// Files of the store that others may read, since another user owns them.
     pub fn exposed(&self) -> &[PathBuf] {
         &self.shared.exposed
     }
 
-    /// Applies `write` and answers once it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
+    /// Applies `write`, and answers once it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
     fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -250,7 +251,7 @@ impl SqliteStore {
         Box::pin(self.writer.write(write))
     }
 
-    /// Runs `read` over a connection that sees all that was committed.
+    /// Runs `read` over a connection that sees everything committed so far.
     fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -259,7 +260,7 @@ impl SqliteStore {
         self.run(move || shared.read(read))
     }
 
-    /// Runs what may block where that keeps nobody else from going on.
+    /// Runs blocking work on a thread for it, or without threads on the calling one.
     fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Answer<'_, T> {
         Box::pin(async move {
             let Some(turns) = &self.shared.turns else { return work() };
@@ -270,7 +271,7 @@ impl SqliteStore {
             };
             match tokio::task::spawn_blocking(work).await {
                 Ok(result) => result,
-                // It goes on where it was asked for.
+                // A panic of the work continues in the caller.
                 Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                 Err(_the_runtime_ends) => Err(StoreError::Closed),
             }
@@ -285,12 +286,12 @@ impl Shared {
             Some(connection) => connection,
             None => {
                 let opened = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-                // Another store may be at that path now, or none.
+                // The path may lead to another store by now, or to none.
                 self.presence.check()?;
                 opened?
             }
         };
-        // One snapshot for all of its statements, and one lock.
+        // One transaction gives all statements of the read the same snapshot, and needs one lock.
         let result = connection.unchecked_transaction().map_err(StoreError::from).and_then(|snapshot| read(&snapshot));
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         if readers.len() < READERS_MAX {
@@ -300,7 +301,7 @@ impl Shared {
     }
 }
 
-/// Opens the database checked and up to date, takes an epoch, and says what the store is called.
+/// Opens the database, checks and migrates it, and takes an epoch. Returns the store's instance name too.
 fn begin(path: &Path, durability: Durability) -> Result<(Connection, fence::Fence, String), OpenError> {
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     if durability == Durability::Process {
@@ -317,14 +318,14 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error>
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(10))?;
     connection.set_prepared_statement_cache_capacity(64);
-    // Else a statement is planned anew for each value that is bound to it.
+    // Without this, SQLite plans a statement again for each value that is bound to it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     let is_reader = flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY);
     let cache_bytes = if is_reader { READER_CACHE_BYTES } else { WRITER_CACHE_BYTES };
-    // Less than nothing is a number of KiB, not of pages.
+    // A negative cache size is in KiB; a positive one would be in pages.
     connection.pragma_update(None, "cache_size", -i64::try_from(cache_bytes >> 10).unwrap_or(1024))?;
     if !is_reader {
-        // What a savepoint changes is kept for its rollback: in memory, not in a file that is written to each time.
+        // What a savepoint needs for its rollback stays in memory. A file for it would be written each time.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -366,14 +367,14 @@ mod tests {
     }
 
     impl SqliteStore {
-        /// How many transactions were made durable: frames that end one, in the log.
+        /// The number of durable transactions: the frames in the log that end one.
         pub(crate) fn durable_writes(&self) -> usize {
             let log = std::fs::read(self.shared.path.with_extension("sqlite-wal")).unwrap();
             let page_bytes = u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
             log[32..].chunks(24 + page_bytes).filter(|frame| frame[4..8] != [0; 4]).count()
         }
 
-        /// Leaves the database room for so many pages in all, as a full disk does.
+        /// Limits the database to this many pages, like a full disk.
         pub(crate) async fn limit_pages(&self, most: u32) {
             let limit = move |connection: &Connection| {
                 Ok(connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?)
@@ -465,7 +466,8 @@ mod tests {
         assert_eq!(pid, std::process::id().to_string());
     }
 
-    /// A store as a program of before wrote it, up to the step that holds this text, with these rows; opened by this one.
+    /// A store that an older program wrote, opened by this program. It has the migrations before the step that contains
+    /// the text `before`, and these rows.
     fn upgraded(before: &str, rows: &str) -> (tempfile::TempDir, Result<Store, OpenError>) {
         let directory = tempfile::tempdir().unwrap();
         let raw = Connection::open(directory.path().join("checkpoints.sqlite")).unwrap();
@@ -480,7 +482,7 @@ mod tests {
 
     #[tokio::test]
     async fn where_the_sinks_of_an_older_store_stand_is_taken_over() {
-        // As version 2 wrote it, checksum and all; and as later ones did, which know the path too.
+        // First a row as version 2 wrote it, with its checksum; then one as later versions did, with the path.
         let row = "INSERT INTO lane VALUES ('o', 2, 1, 4384, 1795333046644, 4124340512510405613)";
         let (_directory, store) = upgraded("file_path", row);
         let state = Some(file_state(1, 4384, 1_795_333_046_644, None));

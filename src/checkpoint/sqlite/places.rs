@@ -1,4 +1,4 @@
-//! Sets of places as they are stored: of each set, the stretches of bits that are not empty.
+//! How sets of places are stored: as bits in stretches, without the empty stretches.
 
 use std::ops::RangeInclusive;
 
@@ -8,20 +8,20 @@ use super::rows::{Sum, count, int};
 use crate::checkpoint::StoreError;
 use crate::delta::{Places, STRETCH_PLACES};
 
-/// Whose places are stored.
+/// Which set of places is meant.
 #[derive(Clone, Copy)]
 pub(super) enum Owner<'a> {
-    /// Those that an entry in quarantine stands for.
+    /// The places that a shared quarantine entry stands for.
     Entry(i64),
-    /// Those of an object that a sink has not had.
+    /// A sink's gap in an object.
     Gap { object_id: i64, sink: &'a str },
-    /// Those of an object whose records were in quarantine when somebody asked for them.
+    /// Places of an object whose records were requeued out of quarantine.
     Requeued { object_id: i64 },
-    /// Those of which a sink lacks events that were in its quarantine when somebody asked for them.
+    /// Places at which a sink lacks events that were requeued out of its quarantine.
     Events { object_id: i64, sink: &'a str },
 }
 
-/// The owner's places within the range, and some around it.
+/// Loads the set within the range, rounded to whole stretches.
 pub(super) fn load(
     connection: &Connection,
     owner: Owner<'_>,
@@ -42,13 +42,13 @@ pub(super) fn load(
     Ok(places)
 }
 
-/// Whether the owner has any places.
+/// Whether the set is not empty.
 pub(super) fn any(connection: &Connection, owner: Owner<'_>) -> Result<bool, StoreError> {
     let (id, sink) = owner.key();
     Ok(connection.prepare_cached(owner.select_sql())?.exists(params![id, sink, 0, i64::MAX])?)
 }
 
-/// Writes what has changed since the places were loaded.
+/// Stores what has changed since the set was loaded.
 pub(super) fn save(connection: &Connection, owner: Owner<'_>, places: &mut Places) -> Result<(), StoreError> {
     let (id, sink) = owner.key();
     for (stretch, packed) in places.take_changed() {
@@ -63,7 +63,7 @@ pub(super) fn save(connection: &Connection, owner: Owner<'_>, places: &mut Place
     Ok(())
 }
 
-/// The statements name an owner by `?1` and `?2`.
+/// In all statements `?1` and `?2` identify the owner.
 impl<'a> Owner<'a> {
     fn key(self) -> (i64, Option<&'a str>) {
         match self {

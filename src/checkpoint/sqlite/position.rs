@@ -13,7 +13,7 @@ use crate::checkpoint::{ObjectPosition, Passed, SinkPosition, StoreError, Unread
 use crate::delta::{Places, Progress, Ranges};
 use crate::notification::ObjectId;
 
-/// What is known of an object, and how much of it each of `sinks` has had.
+/// What is known of an object, and the position of each of `sinks` in it.
 pub(super) fn find(
     connection: &Connection,
     object: &ObjectId,
@@ -63,7 +63,8 @@ pub(super) fn find(
     })
 }
 
-/// Whether each of `sinks` was offered all of the last version read and has had it, or has what it lacks in its backlog.
+/// The proof that each of `sinks` was offered all of the last version read and has had it, or has the object in its
+/// backlog.
 pub(super) fn passed(
     connection: &Connection,
     object: &ObjectRow,
@@ -96,17 +97,18 @@ impl SinkPosition {
     }
 }
 
-/// A sink's row in an object.
+/// The row of a sink's position in an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct SinkRow {
     pub(super) accepted: u64,
-    /// How many places its gap has.
+    /// The number of places in the sink's gap.
     pub(super) gap: u64,
     pub(super) read: Option<u64>,
 }
 
 impl SinkRow {
-    /// Of a sink that is not known there. It was offered all that there was before versions were counted.
+    /// For a sink without a row. 0 is also the number of readings of an object from before versions were counted, so
+    /// the sink counts as offered all of that object.
     const NEW: Self = Self { accepted: 0, gap: 0, read: Some(0) };
 
     /// The rows of these sinks, in their order.
@@ -140,7 +142,7 @@ impl SinkRow {
         Ok(())
     }
 
-    /// Rows from before a gap and `read` were kept carry a sum without them.
+    /// Rows of older programs have no gap and no `read`, and checksums without them.
     fn sum(&self, object_id: i64, sink: &str) -> Sum {
         let sum = Sum::of("cursor").int(object_id).text(Some(sink)).int(int(self.accepted));
         let sum = if self.gap > 0 { sum.text(Some("gap")).int(int(self.gap)) } else { sum };
@@ -151,7 +153,7 @@ impl SinkRow {
         }
     }
 
-    /// Whether it was offered all of the last version read, and has had what it lacked of it.
+    /// Whether the sink was offered all of the last version read, and has had it.
     pub(super) fn is_settled(&self, object: &ObjectRow) -> bool {
         let stands_at_end = self.accepted == object.progress.accepted;
         object.state == "whole" && stands_at_end && self.read == Some(object.read)
@@ -161,7 +163,7 @@ impl SinkRow {
 /// Applies a sink's advance.
 ///
 /// # Errors
-/// `Overtaken` where the sink does not stand as the advance says.
+/// `Overtaken` if the sink's position is not where the advance begins.
 pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance: &Advance) -> Result<(), StoreError> {
     let mut row = SinkRow::find(connection, object_id, sink)?;
     let mut places = gap_around(connection, object_id, sink, advance.form.ranges())?;
@@ -169,7 +171,7 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
         Form::Onward { gap } if row.accepted == advance.before => {
             row.accepted = advance.after;
             row.gap += places.insert_all(gap);
-            // It may stand at the end, and was still not offered any version whole.
+            // The sink may be at the object's end now, but it was not offered the whole version.
             row.read = row.read.filter(|_| gap.is_empty());
         }
         Form::Fill { places: filled } if places.remove_all(filled) == filled.places() => {
@@ -181,7 +183,7 @@ pub(super) fn apply(connection: &Connection, object_id: i64, sink: &str, advance
     places::save(connection, Owner::Gap { object_id, sink }, &mut places)
 }
 
-/// How many places the gap gains or loses by an advance, without those whose records were requeued out of quarantine.
+/// How many places an advance adds to the gap or removes from it, not counting requeued records.
 pub(super) fn counted(connection: &Connection, object_id: i64, advance: &Advance) -> Result<u64, StoreError> {
     let changed = advance.form.ranges();
     if changed.is_empty() {

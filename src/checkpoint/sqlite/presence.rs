@@ -1,4 +1,4 @@
-//! Whether the store's files are still where they were opened.
+//! Checks that the store's files are still the ones that were opened.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -9,16 +9,16 @@ use super::files;
 use super::lock::Lock;
 use crate::checkpoint::StoreError;
 
-/// The store's files, as they were when the store was opened. While it is open none of them is replaced.
+/// The store's files as they were when the store was opened. The open store itself never replaces a file.
 #[derive(Debug)]
 pub(super) struct Presence {
     state_dir: PathBuf,
-    /// Each with its device and inode.
+    /// Each path with the file's device and inode.
     files: Vec<(PathBuf, (u64, u64))>,
 }
 
 impl Presence {
-    /// `lock` is the lock that we have, whatever file has its name now.
+    /// `lock` is the open lock file; its path may lead to another file by now.
     pub(super) fn of(state_dir: &Path, lock: &Lock) -> io::Result<Self> {
         let [locked, others @ ..] = files::all(state_dir);
         let mut files = vec![(locked, identity(&lock.metadata()?))];
@@ -33,8 +33,8 @@ impl Presence {
     }
 
     /// # Errors
-    /// [`StoreError::Gone`] when one of them is not at its path. Any other fault that keeps a file from being checked keeps
-    /// SQLite from working too, and is reported there.
+    /// [`StoreError::Gone`] if a file is not at its path any more. Other errors of this check are ignored: they keep
+    /// SQLite from working too, and are reported there.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         for (path, opened) in &self.files {
             let what = match fs::metadata(path) {

@@ -1,4 +1,4 @@
-//! What may be forgotten, and when: the store does not grow for ever.
+//! What may be forgotten, and when, so that the store does not grow for ever.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::{SqliteStore, freshness, retry};
 use crate::checkpoint::{Answer, Forgotten, Freshness, StoreError, Upkeep};
 use crate::notification::ObjectId;
 
-/// One transaction forgets at most as many objects, so that it keeps nobody waiting.
+/// The most objects that one transaction forgets, so that other writes do not wait long.
 const OBJECTS_AT_ONCE: i64 = 500;
 
 impl Upkeep for SqliteStore {
@@ -20,7 +20,7 @@ impl Upkeep for SqliteStore {
             shared.presence.check()?;
             match shared.read(|connection| shared.fence.check(connection)) {
                 Err(error @ (StoreError::Gone(_) | StoreError::TakenOver)) => Err(error),
-                // What else keeps it from being read is reported by who needs it.
+                // Other errors are reported by the calls that they affect.
                 _ => Ok(()),
             }
         })
@@ -63,7 +63,7 @@ impl Upkeep for SqliteStore {
         self.write(move |connection| freshness::forget(connection, before_ms))
     }
 
-    /// Brings everything into one file.
+    /// Moves everything from the log into the database file.
     fn tidy(&self) -> Answer<'_, ()> {
         Box::pin(async {
             self.writer.tidy().await;
@@ -104,7 +104,7 @@ fn forget(connection: &Connection, before_ms: i64) -> Result<Forgotten, StoreErr
     for object_id in objects {
         let named = |row: &Row<'_>| Ok(ObjectId::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?));
         if let Some(object) = requeued.query_row([object_id], named).optional()? {
-            // What was purged nobody lacks.
+            // Takes purged records out of the gaps, so that they are not counted as lacking.
             retry::open(connection, &object)?;
         }
         forgotten.gap_records += gap.query_row([object_id], |row| row.get::<_, Option<i64>>(0))?.map_or(0, count);

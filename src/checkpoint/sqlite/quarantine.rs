@@ -173,7 +173,8 @@ fn object(connection: &Connection, limits: QuarantineLimits, refusal: &Refusal) 
     Ok(Quarantined(()))
 }
 
-/// The object was read to its end: an entry for the whole object is of a version that is gone.
+/// Removes the entry of an unreadable version, since a version of the object was read to its end now. A requeued entry
+/// stays.
 pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
     connection
         .prepare_cached(
@@ -183,8 +184,7 @@ pub(super) fn heal(connection: &Connection, object: &ObjectId) -> Result<(), Sto
     Ok(())
 }
 
-/// Quarantines records, within the transaction that accepts them as the part's: each with an entry of its own as long as
-/// the limits leave room for it.
+/// Quarantines records in the transaction that accepts them. Each gets its own entry as long as the limits allow.
 pub(super) fn records(
     limits: QuarantineLimits,
     connection: &Connection,

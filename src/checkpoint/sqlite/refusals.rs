@@ -1,5 +1,5 @@
-//! Events that a receiver will never take: how the commit of their batch brings them into quarantine, and those out of it that
-//! were requeued.
+//! Events that a receiver refuses for ever. The commit of their batch brings them into quarantine, and takes requeued
+//! events out of it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -18,15 +18,15 @@ use crate::event::EventId;
 use crate::notification::ObjectId;
 use crate::sink::RefusedEvent;
 
-/// What the commit of a batch does to the quarantine.
+/// What the commit of one batch changes in the quarantine.
 pub(super) struct Refusals<'a> {
     connection: &'a Connection,
     limits: QuarantineLimits,
     sink: &'a str,
     now_ms: i64,
-    /// The places that the batch fills and at which events were requeued.
+    /// The places that the batch fills and that have requeued events.
     filled: Vec<(ObjectId, Ranges)>,
-    /// The entries of these events, which have left the quarantine: number and date.
+    /// The number and date of each entry that the batch took out of quarantine.
     taken_out: BTreeMap<(ObjectId, EventId), (i64, i64)>,
     changes: Vec<QuarantineChange>,
 }
@@ -37,8 +37,8 @@ impl<'a> Refusals<'a> {
         Self { connection, limits, sink, now_ms, filled, taken_out, changes }
     }
 
-    /// The sink has had all events at the places of a gap that it was to have: their entries leave. Returns at how many of
-    /// the places events were requeued.
+    /// The batch delivered the events that the sink lacked at these places, so their entries leave the quarantine.
+    /// Returns how many of the places had requeued events.
     pub(super) fn fill(&mut self, object_id: i64, advance: &Advance) -> Result<u64, StoreError> {
         let Form::Fill { places } = &advance.form else { return Ok(0) };
         let (object, span) = (&advance.object, around(places));
@@ -73,8 +73,8 @@ impl<'a> Refusals<'a> {
         Ok(filled)
     }
 
-    /// Quarantines what the receiver refuses of the batch, each event with an entry of its own as long as the limits leave
-    /// room for it. What was there before keeps its number.
+    /// Quarantines the events that the receiver refused, each with its own entry as long as the limits allow. An event
+    /// that was in quarantine before keeps its entry's number.
     pub(super) fn refuse(mut self, refused: &[RefusedEvent]) -> Result<Vec<QuarantineChange>, StoreError> {
         for events in refused.chunk_by(|one, other| one.provenance.object == other.provenance.object) {
             self.refuse_of_object(events)?;
@@ -110,13 +110,13 @@ impl<'a> Refusals<'a> {
         let further = Further { which, feed, version, first: None, reason, places: rest };
         further::add(self.connection, &further, self.limits.entries_max, self.now_ms)?;
         if let Some((id, Some(_))) = which.find(self.connection)?.filter(|_| rest_again) {
-            // They would be sent once more otherwise.
+            // End the request of the shared entry, or these events would be sent again.
             stay(self.connection, id, reason)?;
         }
         Ok(())
     }
 
-    /// How many more events of the object can have an entry.
+    /// How many more events of the object can get their own entry.
     fn room(&self, object: &ObjectId) -> Result<u64, StoreError> {
         let QuarantineLimits { entries_max, entries_per_object, .. } = self.limits;
         let of_object: i64 = self

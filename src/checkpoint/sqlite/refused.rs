@@ -1,4 +1,4 @@
-//! What is kept of anything in quarantine: its body as far as there is room, and its reason.
+//! What every kind of quarantine entry keeps: its body if there is room, and its reason.
 
 use std::io::Write as _;
 
@@ -8,13 +8,13 @@ use super::rows::count;
 use crate::checkpoint::{KeptRecord, QuarantineLimits, StoreError};
 use crate::delta::RecordHash;
 
-/// A reason kept is at most as long.
+/// The most characters of a stored reason.
 const REASON_CHARS_MAX: usize = 1024;
 
-/// zstd's fastest level that still halves text.
+/// zstd's fastest level that still halves the size of text.
 const BODY_LEVEL: i32 = 3;
 
-/// The columns that [`KeptRecord::of`] reads, in their order.
+/// The columns that [`KeptRecord::of`] reads, in this order.
 pub(super) const KEPT: &str = "ordinal, place, occurrence, hash, etag, last_modified_ms, body_zstd, may_be_within";
 
 impl KeptRecord {
@@ -32,12 +32,12 @@ impl KeptRecord {
     }
 }
 
-/// As much of a reason as is kept.
+/// The reason, cut to the stored length.
 pub(super) fn bounded(reason: &str) -> String {
     reason.chars().take(REASON_CHARS_MAX).collect()
 }
 
-/// The body, if the quarantine still has room for it; its coordinates are kept in any case.
+/// The body, if the quarantine still has room for it. Coordinates are kept in any case.
 pub(super) fn room_for<'a>(
     connection: &Connection,
     limits: QuarantineLimits,
@@ -49,7 +49,7 @@ pub(super) fn room_for<'a>(
     Ok((held + body.len() as u64 <= limits.bytes_max).then_some(body))
 }
 
-/// An event as its encoder wrote it, compressed and with a checksum.
+/// Compresses an encoded event, with a checksum.
 pub(super) fn compressed(encoded: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = zstd::Encoder::new(Vec::new(), BODY_LEVEL)?;
     encoder.include_checksum(true)?;

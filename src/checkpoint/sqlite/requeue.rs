@@ -1,4 +1,4 @@
-//! Requeue requests: what an operator asked to try again, and what became of it.
+//! Requeue requests: what operators asked to try again, and what became of it.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -8,7 +8,7 @@ use super::unrouted;
 use crate::checkpoint::{Asked, Replacement, Request, StoreError};
 use crate::notification::ObjectId;
 
-/// The requests after number `after`, in their order, at most `most`.
+/// Requests with numbers above `after`, in their order, at most `most`.
 pub(super) fn requests(connection: &Connection, after: u64, most: usize) -> Result<Vec<Request>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT request, id, kind, bucket, key, feed FROM quarantine
@@ -27,13 +27,13 @@ pub(super) fn requests(connection: &Connection, after: u64, most: usize) -> Resu
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A body kept in quarantine, compressed.
+/// The compressed body of an entry. `None` if it was not kept.
 pub(super) fn body(connection: &Connection, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT body_zstd FROM quarantine WHERE id = ?1")?;
     Ok(statement.query_row([int(id)], |row| row.get(0)).optional()?.flatten())
 }
 
-/// These stay in quarantine, each for its new reason.
+/// Ends these requests. The entries stay in quarantine, each with its new reason.
 pub(super) fn refuse_again(connection: &Connection, refused: &[(u64, String)]) -> Result<(), StoreError> {
     let mut statement = connection
         .prepare_cached("UPDATE quarantine SET request = NULL, reason = ?2 WHERE id = ?1 AND request IS NOT NULL")?;
@@ -43,7 +43,7 @@ pub(super) fn refuse_again(connection: &Connection, refused: &[(u64, String)]) -
     Ok(())
 }
 
-/// A damaged object counts as not read.
+/// Makes a damaged object count as not read.
 pub(super) fn reconsider(connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
     if let Some(mut row) = ObjectRow::find(connection, object)?
         && row.state == "damaged"
@@ -54,7 +54,7 @@ pub(super) fn reconsider(connection: &Connection, object: &ObjectId) -> Result<(
     Ok(())
 }
 
-/// A request for the whole object is done. Returns how many entries that settles.
+/// Removes the entries of requests for the whole object. Returns how many there were.
 pub(super) fn settle(connection: &Connection, object: &ObjectId) -> Result<u64, StoreError> {
     let settled = connection
         .prepare_cached(
@@ -64,7 +64,7 @@ pub(super) fn settle(connection: &Connection, object: &ObjectId) -> Result<u64, 
     Ok(settled as u64)
 }
 
-/// What a message names takes its place.
+/// Replaces a message by what it names.
 pub(super) fn replace_message(connection: &Connection, replacement: &Replacement) -> Result<(), StoreError> {
     let Replacement { id, names, unrouted, most, still, now_ms } = replacement;
     let mut asked = connection.prepare_cached("SELECT 1 FROM quarantine WHERE id = ?1 AND request IS NOT NULL")?;
@@ -95,7 +95,7 @@ pub(super) fn replace_message(connection: &Connection, replacement: &Replacement
     Ok(())
 }
 
-/// The number of a new request.
+/// Takes the number of a new request.
 pub(super) fn next_request(connection: &Connection) -> Result<u64, StoreError> {
     connection.prepare_cached("UPDATE meta SET value = value + 1 WHERE key = 'requests'")?.execute([])?;
     last_request(connection)
@@ -107,14 +107,15 @@ pub(super) fn last_request(connection: &Connection) -> Result<u64, StoreError> {
     number.parse().map_err(|_| StoreError::Corrupt { row: "the number of requests".to_owned() })
 }
 
-/// Whether anything of the object is to be tried again.
+/// Whether anything of the object is requeued.
 pub(super) fn is_requeued(connection: &Connection, object: &ObjectId) -> Result<bool, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT 1 FROM quarantine WHERE bucket = ?1 AND key = ?2 AND request IS NOT NULL")?;
     Ok(statement.exists(params![&*object.bucket, &*object.key])?)
 }
 
-/// Requeued records of the object that need its bytes stay in quarantine, for this reason.
+/// Ends the requests for records of the object whose bytes are not kept. The entries stay in quarantine, with this
+/// reason.
 pub(super) fn refuse_object(connection: &Connection, object: &ObjectId, reason: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached(

@@ -1,5 +1,5 @@
-//! Records on their way out of quarantine. A sink that has passed one without it lacks it once somebody asks for it, and
-//! until it has had it.
+//! Records on their way out of quarantine. A requeued record becomes part of the gap of each sink that has passed it,
+//! until the sink has had it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,23 +18,23 @@ use crate::delta::Places;
 use crate::notification::ObjectId;
 use crate::reading::{QuarantinedPlaces, RefusedAgain};
 
-/// Why a record stays whose object was read, and whose bytes are nowhere.
+/// Why a requeued record stays in quarantine: it was not found in its object, and its bytes were not kept.
 const NOT_HELD: &str = "its object does not hold the record any more, and its bytes were not kept";
 const FURTHER_NOT_HELD: &str = "tried again; their object does not hold them any more";
 
-/// Records of one object that are in quarantine, from some place on.
+/// The records of one object that are in quarantine, from some place on.
 #[derive(Default)]
 struct InQuarantine {
     all: Places,
-    /// Those that are asked for: with an entry each, by place the entry's number and whether its bytes are kept; and those
-    /// that share an entry, with its number.
+    /// The requeued ones with their own entries: by place, the entry's number and whether its bytes are kept. `further`
+    /// and `further_id` are the requeued ones that share an entry, and its number.
     listed: BTreeMap<u64, (u64, bool)>,
     further: Places,
     further_id: Option<u64>,
 }
 
 impl InQuarantine {
-    /// What is asked for by a request after number `up_to` does not count as asked for.
+    /// Only requests up to number `up_to` count.
     fn load(connection: &Connection, object: &ObjectId, from: u64, up_to: u64) -> Result<Self, StoreError> {
         let mut found = Self::default();
         let shared = connection
@@ -67,7 +67,8 @@ impl InQuarantine {
         Ok(found)
     }
 
-    /// Those that are asked for; only those that must be read of the object, if so wanted.
+    /// The places of all requeued records; with `only_unkept` only of those whose bytes were not kept, so that the
+    /// object must be read for them.
     fn asked(&self, only_unkept: bool) -> Places {
         let mut asked = self.further.clone();
         let listed = self.listed.iter().filter(|(_, (_, is_kept))| !only_unkept || !is_kept);
@@ -76,7 +77,7 @@ impl InQuarantine {
     }
 }
 
-/// The object's records in quarantine, from `from` on at least.
+/// The object's records in quarantine: all with places from `from` on, and maybe others.
 pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> Result<QuarantinedPlaces, StoreError> {
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(QuarantinedPlaces::default()) };
     let mut found = InQuarantine::load(connection, object, from, u64::MAX)?;
@@ -101,7 +102,7 @@ pub(super) fn places(connection: &Connection, object: &ObjectId, from: u64) -> R
     Ok(QuarantinedPlaces { closed, withheld, listed, further: found.further, delivered })
 }
 
-/// The places of records that are asked for by requests up to number `up_to` and whose bytes are kept.
+/// The places of records that requests up to number `up_to` ask for and whose bytes are kept.
 pub(super) fn kept_places(connection: &Connection, object: &ObjectId, up_to: u64) -> Result<Vec<u64>, StoreError> {
     let found = InQuarantine::load(connection, object, 0, up_to)?;
     Ok(found.listed.into_iter().filter_map(|(place, (_, is_kept))| is_kept.then_some(place)).collect())
@@ -120,12 +121,12 @@ pub(super) fn kept_record(
     Ok(statement.query_row(params![&*object.bucket, &*object.key, int(place)], KeptRecord::of).optional()?)
 }
 
-/// The object's records that are in quarantine, from some place on.
+/// The places of the object's records in quarantine, from some place on.
 pub(super) fn in_quarantine(connection: &Connection, object: &ObjectId, from: u64) -> Result<Places, StoreError> {
     Ok(InQuarantine::load(connection, object, from, u64::MAX)?.all)
 }
 
-/// Takes up what is asked for of the object.
+/// Applies the open requests for an object.
 pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<u64>, StoreError> {
     let up_to = requeue::is_requeued(connection, object)?.then(|| requeue::last_request(connection)).transpose()?;
     let Some(row) = ObjectRow::find(connection, object)? else { return Ok(up_to) };
@@ -139,7 +140,7 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     let mut filling = connection.prepare_cached("SELECT 1 FROM batch_part WHERE object_id = ?1 AND fills")?;
     let is_sealed = filling.exists([row.id])?;
     if is_sealed {
-        // A batch that fills a gap can be committed only as long as the gap has all of it.
+        // A sealed batch that fills a gap can be committed only if all its places are still in the gap.
         purged = Places::default();
     }
     let unkept = found.asked(true);
@@ -152,7 +153,7 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
         stands.gap += gap.insert_places(&mut passed);
         stands.gap = stands.gap.saturating_sub(gap.remove_places(&mut purged));
         if unkept.clone().remove_places(&mut gap) > 0 {
-            // The version that it was offered whole may hold them.
+            // The version that the sink was last offered whole may hold the requeued records.
             stands.read = None;
         }
         if stands != stood {
@@ -167,7 +168,8 @@ pub(super) fn open(connection: &Connection, object: &ObjectId) -> Result<Option<
     Ok(up_to)
 }
 
-/// Adds these accepted records, which are new in quarantine, to those that who passes them lacks.
+/// Adds accepted records that are new in quarantine to the requeued places, so that a sink that passes one has it in
+/// its gap.
 pub(super) fn lack(connection: &Connection, object_id: i64, records: &[Refused]) -> Result<(), StoreError> {
     let owner = Owner::Requeued { object_id };
     let mut opened = places::load(connection, owner, ALL)?;
@@ -175,7 +177,7 @@ pub(super) fn lack(connection: &Connection, object_id: i64, records: &[Refused])
     places::save(connection, owner, &mut opened)
 }
 
-/// The sinks that have had anything of an object, or are about to.
+/// The sinks that have had records of an object, or have some in a sealed batch.
 fn sinks(connection: &Connection, object_id: i64) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT sink FROM cursor WHERE object_id = ?1 UNION SELECT sink FROM batch_part WHERE object_id = ?1",
@@ -184,7 +186,7 @@ fn sinks(connection: &Connection, object_id: i64) -> Result<Vec<String>, StoreEr
     Ok(sinks.collect::<Result<_, _>>()?)
 }
 
-/// Accounts for records that requests up to number `up_to` asked for.
+/// Accounts for the records that requests up to number `up_to` ask for.
 pub(super) fn note(
     connection: &Connection,
     object: &ObjectId,

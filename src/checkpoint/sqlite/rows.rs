@@ -1,4 +1,4 @@
-//! Rows with checksums: each row that matters has one, verified whenever the row is read.
+//! Rows with checksums. Every row that matters has one, which is verified whenever the row is read.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -6,7 +6,7 @@ use crate::checkpoint::StoreError;
 use crate::delta::Progress;
 use crate::notification::ObjectId;
 
-/// The first 64 bits of the BLAKE3 of a row's fields.
+/// A row's checksum: the first 64 bits of the BLAKE3 of its fields.
 pub(super) struct Sum(blake3::Hasher);
 
 impl Sum {
@@ -37,7 +37,7 @@ impl Sum {
         i64::from_le_bytes(first)
     }
 
-    /// Compares with the row's checksum.
+    /// Compares with the stored checksum.
     pub(super) fn verify(&self, stored: i64, row: impl FnOnce() -> String) -> Result<(), StoreError> {
         if self.value() == stored { Ok(()) } else { Err(StoreError::Corrupt { row: row() }) }
     }
@@ -48,21 +48,21 @@ impl Sum {
 pub(super) struct ObjectRow {
     pub(super) id: i64,
     pub(super) feed: String,
-    /// As which family it was last read to its end.
+    /// The family as which the object was last read to its end.
     pub(super) family: Option<String>,
     pub(super) etag: Option<String>,
-    /// Written by programs up to 0.1.0, and only part of the row's checksum since.
+    /// Written by programs up to 0.1.0. Now it is only kept as part of the row's checksum.
     pub(super) sequencer: Option<String>,
     pub(super) progress: Progress,
     pub(super) state: String,
-    /// The version that cannot be read is archived.
+    /// Whether the version that cannot be read is archived.
     pub(super) is_archived: bool,
-    /// How many of its versions were read to their end.
+    /// How many versions of the object were read to their end.
     pub(super) read: u64,
     pub(super) changed_at_ms: i64,
 }
 
-/// SQLite's integers are signed; counts that large cannot occur.
+/// SQLite's integers are signed, but no count gets that large.
 pub(super) fn int(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -102,7 +102,7 @@ impl ObjectRow {
             .int(i64::from(progress.in_order))
             .text(Some(&self.state))
             .int(self.changed_at_ms);
-        // Rows from before these were kept carry a sum without them.
+        // Rows of older programs lack these fields, and have checksums without them.
         let sum = if self.family.is_some() { sum.text(self.family.as_deref()) } else { sum };
         let sum = if self.is_archived { sum.text(Some("archived")) } else { sum };
         if self.read > 0 { sum.text(Some("read")).int(int(self.read)) } else { sum }
@@ -143,7 +143,7 @@ impl ObjectRow {
         Ok(Some(found))
     }
 
-    /// Writes the row, new or known, and gives it its id.
+    /// Inserts or updates the row, and sets its id.
     pub(super) fn save(&mut self, connection: &Connection, object: &ObjectId) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached(
             "INSERT INTO object (feed, bucket, key, etag, sequencer, accepted, content_records, content_bytes, digest,
@@ -183,7 +183,7 @@ impl ObjectRow {
     }
 }
 
-/// How many bytes of an object's content were split into lines before. Only a metric depends on it: no checksum.
+/// How many bytes of an object's content were split into lines. It has no checksum, since only a metric depends on it.
 pub(super) fn framed_bytes(connection: &Connection, object_id: i64) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT framed_bytes FROM object WHERE id = ?1")?;
     Ok(count(statement.query_row([object_id], |row| row.get(0))?))

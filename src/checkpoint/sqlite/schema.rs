@@ -1,4 +1,4 @@
-//! The checkpoint store's tables, and how an older store becomes a newer one.
+//! The checkpoint store's tables, and the migration of older stores.
 
 mod events;
 
@@ -11,7 +11,8 @@ use rusqlite::Connection;
 use super::OpenError;
 use crate::checkpoint::StoreError;
 
-/// One step each: what turns a store of version `n` into one of version `n + 1`. Only ever appended to.
+/// The migrations. Step `n` turns a store of version `n` into one of version `n + 1`. Steps are appended and never
+/// changed.
 pub(super) const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE meta (
@@ -329,10 +330,10 @@ ALTER TABLE quarantine ADD COLUMN may_be_within INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 
-/// The version this program writes.
+/// The version that this program writes.
 pub(super) const VERSION: u32 = MIGRATIONS.len() as u32;
 
-/// The version a store has.
+/// The version of a store.
 ///
 /// # Errors
 /// As [`migrate`].
@@ -344,7 +345,7 @@ pub(super) fn version(connection: &Connection) -> Result<u32, OpenError> {
 /// Brings a store to this program's version.
 ///
 /// # Errors
-/// A newer store is refused: an older program would not know what it must keep. So is another program's database.
+/// The store is newer: this program would not know what it must keep. Or the database belongs to another program.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     let found = version(connection)?;
     let (all, ours): (i64, i64) = connection.query_row(
@@ -360,7 +361,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
     if found == VERSION {
         return Ok(());
     }
-    // All steps or none: each is as good as a store of an older program, and one durable write is enough.
+    // All steps run in one transaction: none of the versions in between is needed, and one durable write is enough.
     let transaction = connection.transaction()?;
     for (to, step) in (1u32..).zip(MIGRATIONS).skip(found as usize) {
         transaction.execute_batch(step)?;

@@ -1,4 +1,4 @@
-//! Scratch for readings: a temporary table for fingerprints, and files.
+//! Scratch for readings: temporary files, and a temporary table for fingerprints.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
 use crate::reading::Scratch;
 
-/// Room on the disk of this directory.
+/// Scratch on the disk of this directory.
 pub struct DiskScratch(pub PathBuf);
 
 impl Scratch for DiskScratch {
@@ -24,14 +24,14 @@ impl Scratch for DiskScratch {
     }
 }
 
-/// A table that is made when it is first needed, lies in a nameless file, and is gone with this value.
+/// A table in a nameless file. It is created when first used, and deleted when this is dropped.
 #[derive(Default)]
 struct TemporaryTable(Option<Connection>);
 
 impl TemporaryTable {
     fn table(&mut self) -> Result<&Connection, StoreError> {
         if self.0.is_none() {
-            // The empty name is SQLite's for a private database on disk that is deleted when closed.
+            // The empty name makes SQLite open a private database on disk, and delete it when it is closed.
             let connection = Connection::open("")?;
             connection.execute_batch(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -1024;

@@ -1,4 +1,4 @@
-//! Feeds' backlogs: objects that could not be read, though their messages are settled.
+//! The feeds' backlogs: objects that could not be read, although their messages are settled.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) fn add(
     Ok(additions)
 }
 
-/// Returns as which kind it was there.
+/// Returns the object's former kind of failure.
 pub(super) fn failed_again(
     connection: &Connection,
     object: &ObjectId,
@@ -52,7 +52,7 @@ pub(super) fn failed_again(
     Ok(before)
 }
 
-/// Returns as which kind it was there.
+/// Returns the kind of failure that the object was there for.
 pub(super) fn clear(connection: &Connection, object: &ObjectId) -> Result<Option<Arc<str>>, StoreError> {
     let before = kind_of(connection, object)?;
     connection

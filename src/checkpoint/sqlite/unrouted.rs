@@ -1,4 +1,4 @@
-//! Objects that notifications named and no feed takes: their names are kept until a feed takes them.
+//! Objects that notifications named and no feed takes. Their names are kept until a feed takes them.
 
 use rusqlite::{Connection, params};
 
@@ -7,13 +7,13 @@ use super::rows::{count, int};
 use crate::checkpoint::{KeptObject, NoFeed, Remembered, StoreError, Unrouted};
 use crate::notification::ObjectId;
 
-/// Which unrouted objects are meant: those that all of it holds of.
+/// Selects the unrouted objects that meet all conditions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnroutedSelection {
     pub why: Option<NoFeed>,
     pub bucket: Option<String>,
     pub prefix: Option<String>,
-    /// Those that no notification has named since then, in milliseconds since the epoch.
+    /// Not named by any notification since this time, in milliseconds since the epoch.
     pub before_ms: Option<i64>,
 }
 
@@ -40,7 +40,7 @@ impl KeptObject {
     }
 }
 
-/// The objects with numbers above `after`, in order, at most `limit`.
+/// Unrouted objects with numbers above `after`, in order, at most `limit`.
 pub(super) fn kept(connection: &Connection, after: u64, limit: usize) -> Result<Vec<KeptObject>, StoreError> {
     let mut statement =
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM unrouted WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
@@ -88,14 +88,15 @@ pub(super) fn remember(
     Ok(proofs)
 }
 
-/// How many are kept.
+/// How many unrouted objects are kept.
 pub(super) fn entries(connection: &Connection) -> Result<u64, StoreError> {
     let mut statement = connection.prepare_cached("SELECT entries FROM unrouted_size")?;
     Ok(count(statement.query_row([], |row| row.get(0))?))
 }
 
 impl Inspection {
-    /// The unrouted objects that came last, at most `most`, in the order in which they came; and how many there are in all.
+    /// The selected objects that came last, at most `most`, in the order in which they came; and the number of all
+    /// selected objects.
     pub fn newest_unrouted(
         &self,
         selection: &UnroutedSelection,
@@ -133,7 +134,7 @@ impl Inspection {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Forgets these objects for good. Returns those that were not there.
+    /// Deletes these objects for good. Returns those that were gone already.
     pub fn purge_unrouted(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let gone = connection.prepare_cached("DELETE FROM unrouted WHERE id = ?1")?.execute([int(id)])?;

@@ -1,4 +1,4 @@
-//! The writer: one commit for many writes.
+//! The writer thread, which groups many writes into one commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,38 +11,38 @@ use super::fence::Fence;
 use super::presence::Presence;
 use crate::checkpoint::StoreError;
 
-/// How many writes one commit gathers at most.
+/// The most writes in one commit.
 const GROUP_MAX: usize = 256;
 
-/// How many writes may wait.
+/// The most writes that may wait.
 const WAITING_MAX: usize = 1024;
 
-/// Answers a write with how its group's commit ended.
+/// Answers a write with the result of its group's commit.
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// One write, which answers once it is durable.
+/// One write. It returns the answer to give once the commit ended.
 type Write = Box<dyn FnOnce(&Connection) -> Answer + Send>;
 
-/// What the writer is asked for.
+/// A request to the writer.
 enum Request {
     Write(Write),
-    /// Bring everything from the log into the database file. The last request.
+    /// Moves everything from the log into the database file. This is the last request.
     Tidy(oneshot::Sender<()>),
 }
 
-/// A handle of the writer.
+/// A handle for requests to the writer.
 #[derive(Clone)]
 pub(super) struct Writer {
     requests: mpsc::Sender<Request>,
 }
 
 impl Writer {
-    /// A handle of the writer, and the writer itself.
+    /// Makes a handle, and the writer itself.
     pub(super) fn new(connection: Connection, fence: Fence, presence: Arc<Presence>) -> (Self, Writing) {
         let (requests, waiting) = mpsc::channel(WAITING_MAX);
         (Self { requests }, Writing { connection, fence, presence, waiting, group: VecDeque::new() })
     }
 
-    /// Applies `write` and waits until it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
+    /// Applies `write`, and returns once it is on disk. It sees all earlier writes. If it fails, nothing of it remains.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -52,7 +52,7 @@ impl Writer {
             let result = in_savepoint(connection, write);
             Box::new(move |committed| {
                 let _ = reply.send(match committed {
-                    // Another write of the group may have found the disk full.
+                    // The write itself may have succeeded before another write of the group filled the disk.
                     Err(StoreError::Full) => result.and(Err(StoreError::Full)),
                     committed => committed.and(result),
                 });
@@ -62,17 +62,17 @@ impl Writer {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Returns once everything written lies in the database file.
+    /// Returns once everything written is in the database file.
     pub(super) async fn tidy(&self) {
         let (reply, answer) = oneshot::channel();
         if self.requests.send(Request::Tidy(reply)).await.is_ok() {
-            // A writer that has ended has nothing left to do.
+            // If the writer has ended, there is nothing left to do.
             let _ = answer.await;
         }
     }
 }
 
-/// The writer: commits what is asked for, one group after the other. Dropped, it closes the store.
+/// The writer: commits requests, one group after another. Dropping it closes the store.
 pub struct Writing {
     connection: Connection,
     fence: Fence,
@@ -82,7 +82,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// Writes on a thread of its own, which ends when the last store is gone.
+    /// Runs the writer on its own thread, which ends when the last handle of the store is dropped.
     pub(super) fn start(mut self) -> io::Result<()> {
         let run = move || {
             while !self.group.is_empty() || self.waiting.blocking_recv().is_some_and(|first| self.gather(first)) {
@@ -93,12 +93,12 @@ impl Writing {
         Ok(())
     }
 
-    /// Returns once something is to be written; false when the last store is gone. Cancel-safe.
+    /// Waits for a request. Returns `false` if the last handle of the store was dropped. Cancel-safe.
     pub async fn asked(&mut self) -> bool {
         !self.group.is_empty() || self.waiting.recv().await.is_some_and(|first| self.gather(first))
     }
 
-    /// Limits the database to so many pages, or to its present size, as a full disk would.
+    /// Limits the database to this many pages, or to its present size if that is larger, like a full disk.
     pub fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
         Ok(self.connection.pragma_update(None, "max_page_count", pages)?)
     }
@@ -113,7 +113,7 @@ impl Writing {
         true
     }
 
-    /// Writes what was asked for, in one commit. Whoever asked waits for the [`CommittedGroup`] to be answered.
+    /// Applies the waiting requests in one commit. They are answered by [`CommittedGroup::answer`].
     pub fn commit(&mut self) -> CommittedGroup {
         let connection = &self.connection;
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
@@ -123,34 +123,35 @@ impl Writing {
                 Request::Write(write) => answers.push(write(connection)),
                 Request::Tidy(reply) => tidied.push(reply),
             }
-            // On a full disk SQLite has rolled the whole transaction back: later writes must not commit alone.
+            // On a full disk SQLite has rolled back the whole transaction. Later writes must not commit on their own.
             if connection.is_autocommit() {
                 break;
             }
         }
         let committed = match begun {
             Ok(()) if connection.is_autocommit() => Err(StoreError::Full),
-            // Nobody takes an epoch while the transaction lasts.
+            // No other instance can take an epoch while the transaction lasts.
             begun => begun
                 .map_err(StoreError::from)
                 .and_then(|()| self.fence.check(connection))
                 .and_then(|()| Ok(connection.execute_batch("COMMIT")?)),
         };
         if committed.is_err() && !connection.is_autocommit() {
-            // The answers report the failure. Where the rollback fails, it happens when the store is next opened.
+            // The answers report the failure. If the rollback fails too, SQLite rolls back when the store is next
+            // opened.
             let _ = connection.execute_batch("ROLLBACK");
         }
-        // A commit to files that are gone would be a promise that is not kept.
+        // A commit into files that are gone would be lost.
         let committed = self.presence.check().and(committed);
         if !tidied.is_empty() {
-            // Pages that stay in the log are read from there.
+            // If this fails nothing is lost: SQLite reads the pages from the log.
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
         }
         CommittedGroup { committed, answers, tidied }
     }
 }
 
-/// How a group's commit ended. Nobody is answered yet.
+/// The result of a group's commit, and the answers that are still to be given.
 pub struct CommittedGroup {
     committed: Result<(), StoreError>,
     answers: Vec<Answer>,
@@ -158,7 +159,7 @@ pub struct CommittedGroup {
 }
 
 impl CommittedGroup {
-    /// Answers every write of the group.
+    /// Answers every request of the group.
     pub fn answer(self) {
         for answer in self.answers {
             answer(self.committed.clone());
@@ -169,19 +170,20 @@ impl CommittedGroup {
     }
 }
 
-/// Applies `write` so that nothing of it remains if it fails. May be nested.
+/// Applies `write`. If it fails, nothing of it remains. May be nested.
 pub(super) fn in_savepoint<T>(
     connection: &Connection,
     write: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    // Where another program locked the database for too long, no transaction was begun: nothing may commit alone.
+    // If another program locked the database for too long, no transaction was begun, and this write would commit on its
+    // own.
     if connection.is_autocommit() {
         return Err(StoreError::Failed("another program holds the database".to_owned()));
     }
     connection.execute_batch("SAVEPOINT one")?;
     let result = write(connection);
     let end = if result.is_ok() { "RELEASE one" } else { "ROLLBACK TO one; RELEASE one" };
-    // On a full disk SQLite has rolled the whole transaction back already, the savepoint with it.
+    // On a full disk SQLite has rolled back the whole transaction already, including the savepoint.
     match (connection.execute_batch(end), &result) {
         (Err(error), Ok(_)) => Err(error.into()),
         _ => result,
@@ -194,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// A database with a table `t` of one column `n` of this type, and an epoch.
+    /// A writer of a database with an epoch and a table `t`, whose one column `n` has this type.
     fn writer(directory: &Path, kind: &str) -> (Writer, Writing) {
         let connection = Connection::open(directory.join("db")).unwrap();
         let tables = "CREATE TABLE meta (key, value); INSERT INTO meta VALUES ('epoch', '0')";

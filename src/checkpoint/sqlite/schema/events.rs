@@ -1,7 +1,7 @@
-//! Makes room in the quarantine for events that a receiver will never take.
+//! The migration that makes room in the quarantine for events that a receiver refuses for ever.
 
-/// Makes the quarantine anew, since its kinds are part of the table. Numbers stay as they are, and none that was given is
-/// given again. The places of further records are kept apart meanwhile: they would go with the table.
+/// Creates the quarantine table again, since its constraint lists the kinds. Numbers stay as they are, and are not
+/// reused. The places of further records are copied first, since dropping the table would delete them.
 pub(super) const STEP: &str = "
 CREATE TABLE quarantine_further_before AS SELECT * FROM quarantine_further;
 DROP TABLE quarantine_further;
@@ -96,8 +96,8 @@ mod tests {
     use crate::checkpoint::{Entry, Inspection, Selection, SqliteStore, Store};
     use crate::delta::Places;
 
-    /// A store of the version before, in which records, an object and a message are in quarantine: the last number that was
-    /// given is 9, and its entry was purged.
+    /// A store of the version before, with records, an object and a message in quarantine. The last entry number is 9,
+    /// and that entry was purged.
     fn write_store(connection: &Connection) {
         let steps = MIGRATIONS.iter().position(|step| *step == STEP).unwrap();
         for step in &MIGRATIONS[..steps] {

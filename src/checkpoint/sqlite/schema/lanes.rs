@@ -1,4 +1,4 @@
-//! Turns what stores up to 0.1.0 hold of each sink, one file's position and one sealed batch, into a lane's.
+//! The migration from stores up to 0.1.0, which hold one file's position and one sealed batch for each sink, to lanes.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::checkpoint::sqlite::batches::{ADVANCE, advance, insert_part, insert_r
 use crate::checkpoint::sqlite::rows::{Sum, count, int};
 use crate::sink::{LaneState, file_state};
 
-/// Makes the tables; what was in them is taken over by [`take_over`], which makes the checksums.
+/// Creates the tables. [`take_over`] copies the rows, since they need new checksums.
 pub(super) const STEP: &str = "
 DROP INDEX batch_part_object;
 DROP INDEX batch_part_redelivers;
@@ -62,10 +62,10 @@ CREATE INDEX batch_part_object ON batch_part (object_id);
 CREATE INDEX batch_part_redelivers ON batch_part (sink, redelivers) WHERE redelivers IS NOT NULL;
 ";
 
-/// Takes over what the tables of before hold, and drops them.
+/// Copies the rows of the old tables, and drops these tables.
 ///
 /// # Errors
-/// A row is not what was written.
+/// The checksum of a row is wrong.
 pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
     let sinks: Vec<String> = connection
         .prepare("SELECT sink FROM lane_before UNION SELECT sink FROM batch_before")?
@@ -107,8 +107,9 @@ fn take_over_state(connection: &Connection, lane: &Lane) -> Result<(), StoreErro
     set_lane(connection, lane, &LaneState { seq: count(seq), last_id: None, state })
 }
 
-/// What was sealed has a hash of each part and one of the whole. Whether all of it is in the sink's file is told by the
-/// whole, which the last part is given as its piece. It is not made again: its encoder is another program.
+/// Copies a sealed batch. The old layout has one hash for each part and one for the whole batch. Only the hash of the
+/// whole is kept, as that of the last part's single piece: it tells whether the sink's file has the batch. The batch is
+/// never rebuilt, since another program encoded it.
 fn take_over_batch(connection: &Connection, lane: &Lane) -> Result<(), StoreError> {
     let found = connection
         .prepare("SELECT seq, id, encoder, bytes, hash, sum FROM batch_before WHERE sink = ?1")?
@@ -142,7 +143,7 @@ fn take_over_batch(connection: &Connection, lane: &Lane) -> Result<(), StoreErro
     Ok(())
 }
 
-/// What a part's row held besides: its object, and the entry in quarantine whose record it brings.
+/// What an old part's row holds besides: its object, and the quarantine entry whose record it brings.
 struct RowBefore {
     object_id: i64,
     redelivers: Option<i64>,

@@ -1,4 +1,5 @@
-//! Turns records that were on their way out of quarantine into places of the gaps of the sinks that have not had them.
+//! The migration of records on their way out of quarantine: they become part of the gap of each sink that has not had
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ use crate::checkpoint::sqlite::position::SinkRow;
 use crate::checkpoint::sqlite::rows::count;
 use crate::delta::Ranges;
 
-/// Makes the table. What is under way is taken over by [`take_over`], which makes the checksums and drops what is replaced.
+/// Creates the table. [`take_over`] copies what is under way, which needs new checksums, and drops the old table and
+/// column.
 pub(super) const STEP: &str = "
 -- The places of an object's records that were requeued out of quarantine: a sink that has passed one and not had it has it in
 -- its gap.
@@ -25,18 +27,18 @@ CREATE TABLE requeued (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// A record that some sink has had out of quarantine, or is about to.
+/// A record that some sink has had out of quarantine, or has in a sealed batch.
 struct UnderWay {
     entry: i64,
     object_id: i64,
     place: u64,
 }
 
-/// Takes over what is under way. A sealed batch that brings such records fills a gap from now on: it is committed where its
-/// sink has all of it, and otherwise taken back like any other that an older program wrote.
+/// Copies what is under way. A sealed batch that brings such records now fills a gap. It is committed if its sink has
+/// all of it, and else taken back, like every batch that an older program sealed.
 ///
 /// # Errors
-/// A row is not what was written.
+/// The checksum of a row is wrong.
 pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
     let under_way: Vec<UnderWay> = connection
         .prepare(
@@ -57,7 +59,7 @@ pub(super) fn take_over(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Each sink that has passed the record and not had it lacks it.
+/// Adds the record to the gap of each sink that has passed it and not had it.
 fn open(connection: &Connection, record: &UnderWay) -> Result<(), StoreError> {
     let UnderWay { entry, object_id, place } = *record;
     let had: BTreeSet<String> = connection
@@ -87,7 +89,8 @@ fn insert(connection: &Connection, owner: Owner<'_>, place: u64) -> Result<(), S
     places::save(connection, owner, &mut places)
 }
 
-/// Each sealed part that brings such a record fills its place. One whose record was purged changes nothing.
+/// Makes each sealed part that brings such a record fill the record's place. If the record was purged, the part fills
+/// nothing.
 fn fill(connection: &Connection) -> Result<(), StoreError> {
     let mut statement = connection.prepare(&format!(
         "SELECT sink, lane, seq, ord, object_id, batch_part.etag, batch_part.last_modified_ms, pieces, batch_part.sum,
@@ -131,7 +134,7 @@ mod tests {
     use crate::checkpoint::{OpenError, SqliteStore, Store};
     use crate::delta::{Places, Progress};
 
-    /// A sealed batch as the program before wrote it: each part with the entry whose record it brings.
+    /// Stores a sealed batch in the old layout: each part with the quarantine entry whose record it brings.
     fn write_batch(connection: &Connection, sink: &str, object_id: i64, parts: &[(Advance, Option<i64>)]) {
         let pieces = vec![PieceMark { to: 5, bytes: 9, hash: [7; 32] }];
         let part = |(advance, _): &(Advance, _)| SealedPart {
@@ -152,9 +155,10 @@ mod tests {
         }
     }
 
-    /// Five records are accepted, of which the sinks `a` and `b` have passed all, `c` two, and `d` one and by a sealed batch the
-    /// others. In quarantine are those at the places 3, 4 and 0: the first was requeued, `a` has had it, and a sealed batch
-    /// brings it to `b`; the second was just requeued; the third was refused again when `a` had had it.
+    /// Writes an object with five accepted records. Sinks `a` and `b` have passed all of them, `c` two, `d` one and, in
+    /// a sealed batch, the others. In quarantine are the records at places 3, 4 and 0. Place 3 was requeued: `a` has
+    /// had it, and a sealed batch brings it to `b`. Place 4 was just requeued. Place 0 was refused again after `a` had
+    /// had it.
     fn write_store(connection: &Connection) {
         let progress = Progress { accepted: 5, content_records: 5, ..Progress::default() };
         let mut row = ObjectRow { progress, state: "whole".to_owned(), read: 1, ..ObjectRow::new("dbx") };
@@ -196,7 +200,7 @@ mod tests {
         (0..9).filter(|place| places.contains(*place)).collect()
     }
 
-    /// What each sink lacks, and as of which reading it was offered all.
+    /// Each sink's gap, and the reading that it was last offered whole.
     async fn stand(store: &Store) -> Vec<(Vec<u64>, Option<u64>)> {
         let sinks = ["a", "b", "c", "d"].map(Arc::from);
         let sinks = store.positions.position(&object(), &sinks).await.unwrap().sinks;
