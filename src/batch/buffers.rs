@@ -10,8 +10,8 @@ pub(crate) const BUFFER_BYTES: usize = 768 << 10;
 /// The most idle buffers that are kept.
 const IDLE_MAX: usize = 32;
 
-/// The idle buffers of all readings, to be used by any thread. Without this pool, the allocator would keep the memory
-/// of a buffer that another thread frees with the thread that allocated it. Cheap to clone.
+/// The idle buffers of all readings, to be used by any thread. Without this pool, memory that one thread frees would
+/// stay reserved for the thread that allocated it. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 

@@ -1,4 +1,4 @@
-//! A sink whose receiver is in this process, for tests.
+//! A sink whose receiver is in this process, as in tests.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! Delivers a batch, and returns what became of it.
 //!
-//! A sink's position in the receiver is a [`State`]: bytes that only the sink reads. The checkpoint store keeps them
-//! with the sink's lane. They change in the transaction that commits the batch.
+//! A sink's position in the receiver is a [`State`]: bytes that only the sink reads. The checkpoint store keeps the
+//! state with the sink's lane, and stores it in the transaction that commits the batch that it belongs to.
 
 mod blocking;
 
@@ -351,8 +351,8 @@ pub struct Moved {
 pub enum Why {
     /// The configured file begins: it is the sink's first, or follows the file `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// The file stays the same. Only its path or inode in the position is corrected: it was missing, or the file was
-    /// replaced by a copy.
+    /// The file stays the same. Only its path or inode in the position is corrected: it was not stored yet, or the file
+    /// was replaced by a copy.
     Named,
     /// Another program wrote this many bytes after the committed length. The sink goes on after them.
     Foreign { bytes: u64 },

@@ -173,7 +173,7 @@ fn write_not_had(connection: &Connection, sealed: &Sealed, now_ms: i64) -> Resul
 /// those in quarantine, which every sink passes.
 fn pass_over(connection: &Connection, object_id: i64, sink: &str, advance: &Advance) -> Result<(), StoreError> {
     let Form::Onward { gap } = &advance.form else {
-        // The sink may be at the object's end. Only `read` says that it lacks records.
+        // The sink's cursor may be at the object's end. Without a `read` it still counts as lacking records.
         return SinkRow { read: None, ..SinkRow::find(connection, object_id, sink)? }.save(connection, object_id, sink);
     };
     let mut passed = retry::in_quarantine(connection, &advance.object, advance.before)?;

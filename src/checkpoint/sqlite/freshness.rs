@@ -1,4 +1,5 @@
-//! How fresh each partition of each feed is. It is stored, so that a silent feed does not look fresh after a restart.
+//! How fresh each partition of each feed is. It is stored, so that a silent feed does not look like a new one after a
+//! restart.
 
 use rusqlite::{Connection, params};
 

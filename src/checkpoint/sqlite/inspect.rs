@@ -241,9 +241,9 @@ impl Inspection {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Requests to try these entries again; the daemon acts on that. Returns the entries that cannot be tried again:
-    /// messages without a body, records that an older version quarantined or whose acceptance it took back, and entries
-    /// that are only counts.
+    /// Asks the daemon to try these entries again. Returns the entries that cannot be tried again: messages without a
+    /// body, records that an older version quarantined or whose acceptance it took back, and entries that are only
+    /// counts.
     pub fn requeue(&mut self, ids: &[u64]) -> Result<Vec<u64>, StoreError> {
         self.each(ids, |connection, id| {
             let request = next_request(connection)?;

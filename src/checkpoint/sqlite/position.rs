@@ -107,8 +107,8 @@ pub(super) struct SinkRow {
 }
 
 impl SinkRow {
-    /// For a sink without a row. 0 is also the number of readings of an object from before versions were counted, so
-    /// the sink counts as offered all of that object.
+    /// For a sink without a row. `read` is 0 since objects of older stores have 0 readings: the sink counts as offered
+    /// all of such an object.
     const NEW: Self = Self { accepted: 0, gap: 0, read: Some(0) };
 
     /// The rows of these sinks, in their order.

@@ -26,8 +26,8 @@ const FURTHER_NOT_HELD: &str = "tried again; their object does not hold them any
 #[derive(Default)]
 struct InQuarantine {
     all: Places,
-    /// The requeued ones with their own entries: by place, the entry's number and whether its bytes are kept. `further`
-    /// and `further_id` are the requeued ones that share an entry, and its number.
+    /// The requeued records with entries of their own: for each place the number of the entry, and whether the record's
+    /// bytes are kept. `further` are the requeued records that share an entry, `further_id` is the entry's number.
     listed: BTreeMap<u64, (u64, bool)>,
     further: Places,
     further_id: Option<u64>,

@@ -9,7 +9,7 @@ use crate::sink::elasticsearch::{ElasticsearchKind, Signing};
 use crate::sink::http::body::Compression;
 use crate::sink::network::{NO_URL, networked};
 
-/// The own keys of `type = "elasticsearch"`.
+/// The keys that only `type = "elasticsearch"` has.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ElasticsearchConfig {

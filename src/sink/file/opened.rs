@@ -22,7 +22,7 @@ pub(super) struct Opened {
     name: PathBuf,
     pub(super) id: FileId,
     pub(super) len: u64,
-    /// Whether its path leads to another file or to none: somebody renamed the file.
+    /// Whether its path leads to another file or to none: another program renamed the file.
     pub(super) is_renamed: bool,
     /// Whether it has no name any more. It is gone once it is closed.
     pub(super) is_removed: bool,

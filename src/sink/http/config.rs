@@ -9,7 +9,7 @@ use crate::sink::http::{HttpKind, Profile};
 use crate::sink::network::{NO_URL, networked};
 use crate::transport::{FieldName, StatusConfig};
 
-/// The own keys of `type = "http"`.
+/// The keys that only `type = "http"` has.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {

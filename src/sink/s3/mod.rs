@@ -1,5 +1,5 @@
 //! Writes events as objects into a bucket, exactly once: the key and the content of an object follow from the sealed
-//! batch alone, and S3 is asked to overwrite no object.
+//! batch alone, and S3 overwrites no object.
 //!
 //! Nothing needs to be stored before the first object is written. A batch that is rebuilt from its manifest has the
 //! same id and events, hence the same objects. If S3 has an object already it answers 412, and the object's metadata

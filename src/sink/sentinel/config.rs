@@ -20,7 +20,7 @@ const DATABRICKS_STREAM: &str = "Custom-DatabricksAudit_CL";
 /// The column that identifies repeats. Microsoft's table lacks it.
 const UID_COLUMN: &str = "EventUid";
 
-/// The own keys of both types.
+/// The keys that only these two types have.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SentinelConfig {

@@ -1,5 +1,5 @@
-//! The channels that a lane sends its requests over. A collector numbers the requests of a channel from 0, and starts
-//! at 0 again after a restart. From then on a number no longer identifies the request that it was given for.
+//! The channels that a lane sends its requests over. Splunk numbers the requests of a channel from 0, and starts at 0
+//! again after a restart. From then on a number no longer identifies the request that it was given for.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -32,7 +32,7 @@ impl ChannelId {
     }
 }
 
-/// What identifies a request in a question to the collector: the channel, and the number that the collector gave.
+/// What identifies a request in a question to Splunk: the channel, and the number that Splunk gave.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Ticket {
     pub(super) channel: ChannelId,
@@ -58,9 +58,9 @@ pub(super) struct Pass {
     /// This process's own number for the request, which is under way until [`Channels::answered`] or
     /// [`Channels::unanswered`] is called.
     serial: u64,
-    /// The highest number that the collector had given on the channel before. The request's number must be higher.
+    /// The highest number that Splunk had given on the channel before. The request's number must be higher.
     above: Option<u64>,
-    /// Whether the collector is known to answer questions about the channel.
+    /// Whether Splunk is known to answer questions about the channel.
     pub(super) is_answered: bool,
 }
 
@@ -79,14 +79,14 @@ pub(super) struct Channels {
 #[derive(Debug)]
 struct Channel {
     id: ChannelId,
-    /// The last numbers that the collector gave, and the requests that it gave them for.
+    /// The last numbers that Splunk gave, and the requests that it gave them for.
     numbers: BTreeMap<u64, Box<str>>,
     is_answered: bool,
 }
 
 impl Channels {
     /// Begins a request over the current channel, or over a new one named `new`. A request that has a number in the
-    /// current channel already was not acknowledged: the collector may have been restarted, so a new channel begins.
+    /// current channel already was not acknowledged: Splunk may have been restarted, so a new channel begins.
     pub(super) fn pass(&mut self, request: &str, new: ChannelId) -> Pass {
         self.current.take_if(|current| current.numbers.values().any(|before| &**before == request));
         let begin = || Channel { id: new, numbers: BTreeMap::new(), is_answered: false };
@@ -98,12 +98,12 @@ impl Channels {
         pass
     }
 
-    /// Ends a request that was not sent, or that the collector answered.
+    /// Ends a request that was not sent, or that Splunk answered.
     pub(super) fn answered(&mut self, pass: &Pass) {
         self.under_way.remove(&pass.serial);
     }
 
-    /// Ends a request to which the collector may have given an unknown number.
+    /// Ends a request to which Splunk may have given an unknown number.
     pub(super) fn unanswered(&mut self, pass: &Pass) {
         self.under_way.remove(&pass.serial);
         if self.current.as_ref().is_some_and(|current| current.id == pass.channel && current.numbers.is_empty()) {
@@ -124,15 +124,15 @@ impl Channels {
         self.next_serial
     }
 
-    /// Whether all requests of the channel with a serial below `before` have ended. Only then can the collector's
-    /// statements about the channel's numbers be interpreted.
+    /// Whether all requests of the channel with a serial below `before` have ended. Only then can Splunk's statements
+    /// about the channel's numbers be interpreted.
     pub(super) fn is_settled(&self, channel: ChannelId, before: u64) -> bool {
         self.under_way.range(..before).all(|(_, other)| *other != channel)
     }
 
-    /// What it means that a number of the channel is indexed, or not. Valid once the channel is settled. A collector
-    /// that was restarted unnoticed may have given the channel's first numbers again, to requests that got no answer;
-    /// for such a number nobody can say which request is indexed, so the request counts as lost.
+    /// What it means that a number of the channel is indexed, or not. Valid once the channel is settled. A Splunk
+    /// collector that was restarted unnoticed may have given the channel's first numbers again, to requests that got no
+    /// answer; for such a number nobody can say which request is indexed, so the request counts as lost.
     pub(super) fn means(&self, Ticket { channel, number }: Ticket, is_indexed: bool) -> Acknowledgement {
         let unanswered = self.unanswered.iter().find(|(other, _)| *other == channel).map_or(0, |(_, count)| *count);
         match is_indexed {
@@ -143,15 +143,15 @@ impl Channels {
         }
     }
 
-    /// Notes that the collector answers questions about the channel.
+    /// Notes that Splunk answers questions about the channel.
     pub(super) fn answers(&mut self, channel: ChannelId) {
         if let Some(current) = self.current.as_mut().filter(|current| current.id == channel) {
             current.is_answered = true;
         }
     }
 
-    /// Notes that the collector gave this number to a request. `None` if the collector has started to count again: its
-    /// numbers no longer identify requests, and the request is to be sent over another channel.
+    /// Notes that Splunk gave this number to a request. `None` if Splunk has started to count again: its numbers no
+    /// longer identify requests, and the request is to be sent over another channel.
     pub(super) fn given(&mut self, pass: &Pass, request: &str, number: u64) -> Option<Ticket> {
         let is_known = match &mut self.current {
             Some(current) if current.id == pass.channel => current.numbers.insert(number, request.into()).is_some(),
@@ -167,14 +167,14 @@ impl Channels {
         Some(Ticket { channel: pass.channel, number })
     }
 
-    /// Leaves a channel on which the collector did not answer: it may have been restarted. New requests go over another
+    /// Leaves a channel on which Splunk did not answer: it may have been restarted. New requests go over another
     /// channel; questions about earlier requests still use this one.
     pub(super) fn leave(&mut self, channel: ChannelId) {
         self.current.take_if(|current| current.id == channel && !current.numbers.is_empty());
     }
 
-    /// Leaves a channel about which the collector answers no questions. The next request begins another channel, and
-    /// asks first.
+    /// Leaves a channel about which Splunk answers no questions. The next request begins another channel, and asks
+    /// first.
     pub(super) fn give_up(&mut self, channel: ChannelId) {
         self.current.take_if(|current| current.id == channel);
     }

@@ -13,14 +13,14 @@ use crate::sink::splunk_hec::{HecKind, Profile};
 use crate::sink::{IndexTemplate, LabelTemplate, Template};
 use crate::transport::{Auth, BearerAuth, Location, ServiceConfig};
 
-/// The path prefix of all endpoints of a collector.
+/// The path prefix of all endpoints of the event collector.
 const COLLECTOR: &str = "/services/collector";
 
-/// The own keys of `type = "splunk_hec"`.
+/// The keys that only `type = "splunk_hec"` has.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HecConfig {
-    /// Refers to the collector's token, which is sent as `Authorization: Splunk <token>`.
+    /// Refers to Splunk's token, which is sent as `Authorization: Splunk <token>`.
     pub token: Option<Reference>,
     /// A template for the index of an event. Default: the index of the token.
     pub index: Option<IndexTemplate>,
@@ -28,7 +28,7 @@ pub struct HecConfig {
     pub sourcetype: LabelTemplate,
     /// A template for the source of an event. Default: `auditferry:{feed}`.
     pub source: LabelTemplate,
-    /// The host of an event. Default: what the collector sets.
+    /// The host of an event. Default: what Splunk sets.
     pub host: Option<String>,
     /// Whether events are committed only once they are indexed. Default: true.
     pub acknowledge: bool,
@@ -122,7 +122,7 @@ impl HecConfig {
         named.into_iter().chain(self.index.as_ref().map(|index| ("index", &index.0))).collect()
     }
 
-    /// `time` comes first: the collector ignores a `time` that follows the event.
+    /// `time` comes first: Splunk ignores a `time` that follows the event.
     fn envelope(&self, choices: &Choices) -> Envelope {
         let text = |text: &str| EnvelopePart::Text(text.to_owned());
         let mut parts = vec![text(r#"{"time":"#), EnvelopePart::Seconds];

@@ -1,5 +1,5 @@
 //! Sends events to Splunk's HTTP Event Collector. With acknowledgements, events are delivered once the indexer
-//! acknowledges them; without, once the collector answers. At least once: the collector does not recognise repeats.
+//! acknowledges them; without, once Splunk answers. At least once: Splunk does not recognise repeats.
 
 mod channel;
 
@@ -45,8 +45,8 @@ const IN_FLIGHT: u16 = 8;
 /// seconds to acknowledge a batch.
 const WINDOW: u16 = 4;
 const WINDOW_ACKNOWLEDGED: u16 = 10;
-/// A number that no collector gives to a request. It is used to find out whether the collector answers questions: a
-/// question about a real number would make the collector forget that number.
+/// A number that Splunk never gives to a request. It is used to find out whether Splunk answers questions: a question
+/// about a real number would make Splunk forget that number.
 const NEVER_GIVEN: u64 = i32::MAX as u64;
 /// The most bytes of an answer that are read.
 const REPLY_BYTES_MAX: usize = 64 << 10;
@@ -145,15 +145,15 @@ impl Sink for HecSink {
     }
 }
 
-/// The collector's answer if its body is one, the verdict on it, and the reason in words.
+/// Splunk's answer if its body is one, the verdict on it, and the reason in words.
 type Said = (Option<HecReply>, Verdict, String);
 
 /// The answer to the question which numbers of a channel are indexed.
 enum Asked {
     Numbers(BTreeMap<u64, bool>),
-    /// The collector does not know the channel. The text is the reason.
+    /// Splunk does not know the channel. The text is the reason.
     NoChannel(String),
-    /// The collector acknowledges nothing. The text is the reason.
+    /// Splunk acknowledges nothing. The text is the reason.
     Never(String),
 }
 
@@ -171,11 +171,11 @@ impl HecSink {
         }
         let mut under_way = self.begin(request, now_ms).await?;
         let (reply, verdict, reason) = self.post(body, Some(under_way.pass.channel), now_ms).await?;
-        // An answer without a code comes from a program before the collector, which may have given a number.
+        // An answer without a code comes from a program before Splunk, which may have given a number.
         under_way.may_have_a_number = reply.is_none_or(|reply| reply.code.is_none());
         let verdict = match verdict {
-            // The collector has the events before, but gives a number only for a request that it took whole. So all of
-            // them are sent again to be acknowledged.
+            // Splunk has the events before, but gives a number only for a request that it took whole. So all of them
+            // are sent again to be acknowledged.
             Verdict::AgainFrom { after, .. } => Verdict::Again { after },
             other => other,
         };
@@ -187,7 +187,7 @@ impl HecSink {
         })
     }
 
-    /// The collector has read a request, and gave the number `ack` for it.
+    /// Splunk has read a request, and gave the number `ack` for it.
     fn numbered(&self, pass: &Pass, request: &str, ack: Option<u64>) -> Result<Delivery, DeliveryError> {
         let Some(number) = ack else {
             self.channels().give_up(pass.channel);
@@ -197,7 +197,7 @@ impl HecSink {
         ticket.map(|ticket| Delivery::Pending(ticket.to_state())).ok_or_else(|| DeliveryError::unavailable(COUNTS_ANEW))
     }
 
-    /// Begins a request over a channel about which the collector answers questions. Nothing is sent to a collector that
+    /// Begins a request over a channel about which Splunk answers questions. Nothing is sent to a Splunk that
     /// acknowledges nothing.
     async fn begin(&self, request: &Request, now_ms: i64) -> Result<RequestUnderWay<'_>, DeliveryError> {
         let pass = self.channels().pass(&request.id, ChannelId::new(&request.id, now_ms));
@@ -241,7 +241,7 @@ impl HecSink {
         }
     }
 
-    /// Posts, and returns the collector's answer, the verdict on it, and the reason in words.
+    /// Posts, and returns Splunk's answer, the verdict on it, and the reason in words.
     async fn said(&self, post: &Post<'_>, now_ms: i64) -> Result<Said, DeliveryError> {
         let answer = self.service.post(post, now_ms).await?;
         let (status, mut reason) = (answer.reply.status, answer.reason());
@@ -259,7 +259,7 @@ impl HecSink {
     }
 
     /// Asks about each channel in a question of its own. Answers that came are returned even if later questions fail:
-    /// the collector forgets a number once it has said that it is indexed.
+    /// Splunk forgets a number once it has said that it is indexed.
     async fn ask_all(&self, pending: &[State], now_ms: i64) -> Result<Vec<Acknowledgement>, DeliveryError> {
         let tickets: Vec<Option<Ticket>> = pending.iter().map(Ticket::from_state).collect();
         let mut channels: BTreeMap<ChannelId, Vec<u64>> = BTreeMap::new();
@@ -288,8 +288,8 @@ impl HecSink {
         Ok(tickets.iter().map(answer).collect())
     }
 
-    /// Waits until all requests that are under way over a channel now have ended: only their answers reveal that the
-    /// collector was restarted. Each request ends within its timeout.
+    /// Waits until all requests that are under way over a channel now have ended: only their answers reveal that Splunk
+    /// was restarted. Each request ends within its timeout.
     async fn settled(&self, channel: ChannelId) {
         let before = self.channels().now();
         loop {
@@ -336,7 +336,7 @@ impl HecSink {
 struct RequestUnderWay<'a> {
     sink: &'a HecSink,
     pass: Pass,
-    /// Whether the collector may have given the request a number that is not known.
+    /// Whether Splunk may have given the request a number that is not known.
     may_have_a_number: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What an event collector's answers mean.
+//! What Splunk's answers mean.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::batch::{Request, Selection};
 use crate::sink::{Delivery, DeliveryError};
 use crate::transport::{Outcome, outcome};
 
-/// The body of a collector's answer, to events or to a question.
+/// The body of Splunk's answer, to events or to a question.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub(super) struct HecReply {
     pub(super) code: Option<u16>,
     #[serde(rename = "ackId")]
     pub(super) ack: Option<u64>,
-    /// The index in the request, from 0, of the event at which the collector stopped. It has the events before.
+    /// The index in the request, from 0, of the event at which Splunk stopped. It has the events before.
     #[serde(rename = "invalid-event-number")]
     pub(super) stopped_at: Option<u32>,
     /// Which numbers are indexed.
@@ -24,7 +24,7 @@ pub(super) struct HecReply {
 }
 
 impl HecReply {
-    /// `None` if the body is not a collector's.
+    /// `None` if the body is not Splunk's.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
@@ -36,12 +36,12 @@ pub(super) enum Verdict {
     Taken {
         ack: Option<u64>,
     },
-    /// The collector has the events before this one, and refuses this one for ever. The reason has the same words for
-    /// all events that are refused for it.
+    /// Splunk has the events before this one, and refuses this one for ever. The reason has the same words for all
+    /// events that are refused for it.
     RefusedAt(u32, &'static str),
-    /// The collector refuses something in the request for ever, and does not say what.
+    /// Splunk refuses something in the request for ever, and does not say what.
     Refused,
-    /// The collector has the events before this one. The others are to be sent again.
+    /// Splunk has the events before this one. The others are to be sent again.
     AgainFrom {
         number: u32,
         after: Option<Duration>,
@@ -52,7 +52,7 @@ pub(super) enum Verdict {
     TooLarge,
     /// An operator must mend something. The text says what to do.
     Misconfigured(&'static str),
-    /// The collector has the events before this one. It takes this one once an operator has done what the text says.
+    /// Splunk has the events before this one. It takes this one once an operator has done what the text says.
     MisconfiguredAt(u32, &'static str),
 }
 
@@ -65,7 +65,7 @@ const CHANNEL: &str = "it wants a channel: set `acknowledge = true` where the to
 const NO_COLLECTOR: &str = "this is no answer of an event collector: look at `url`";
 
 /// Splunk's codes decide first (Splunk, "Troubleshoot HTTP Event Collector", possible error codes), then the HTTP
-/// status. `reply` is `None` if the body is not a collector's.
+/// status. `reply` is `None` if the body is not Splunk's.
 pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option<&str>, now_ms: i64) -> Verdict {
     let by_status = || outcome(status, retry_after, &[], now_ms);
     let after = || if let Outcome::Again { after } = by_status() { after } else { None };
@@ -100,7 +100,7 @@ pub(super) fn verdict(status: u16, reply: Option<&HecReply>, retry_after: Option
     }
 }
 
-/// Turns a verdict into what became of the request. `taken` decides if the collector read all of it.
+/// Turns a verdict into what became of the request. `taken` decides if Splunk read all of it.
 pub(super) fn delivery(
     request: &Request,
     verdict: Verdict,
