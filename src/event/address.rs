@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use crate::event::{Endpoint, Text, any_says_something};
 
-/// OCSF takes no longer address, and no address needs more.
+/// The longest address that OCSF takes, in bytes. No IP address needs more.
 const ADDRESS_BYTES_MAX: usize = 40;
 
-/// The IP address that a text is. One of version 4 that stands in one of version 6 (`::ffff:192.0.2.1`, RFC 4291, section
-/// 2.5.5.2) is that of version 4: servers that listen for both write it so.
+/// Parses an IP address. An IPv4 address mapped into IPv6 (`::ffff:192.0.2.1`, RFC 4291, section 2.5.5.2) becomes the
+/// IPv4 address: servers that listen for both versions write it so.
 fn ip_of(text: &str) -> Option<Cow<'_, str>> {
     match text.parse().ok()? {
         IpAddr::V6(address) if let Some(inner) = address.to_ipv4_mapped() => Some(Cow::Owned(inner.to_string())),
@@ -30,7 +30,7 @@ fn in_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|open| open.strip_suffix(']')).unwrap_or(host)
 }
 
-/// In an IP address nothing has to be escaped.
+/// An IP address holds nothing that JSON escapes.
 fn written(ip: Cow<'_, str>) -> Text<'_> {
     match ip {
         Cow::Borrowed(ip) => Text::Escaped(ip),
@@ -43,8 +43,9 @@ fn own<'a>(text: Text<'_>) -> Text<'a> {
 }
 
 impl<'a> Endpoint<'a> {
-    /// The end that an address names: an IP address with or without a port, or a list of them as proxies write it
-    /// (`X-Forwarded-For`: the client, and each proxy behind the one before), or else a name. Nothing when it says nothing.
+    /// The endpoint that an address names: an IP address with or without a port, a list of IP addresses as proxies
+    /// write it (`X-Forwarded-For`: the client, then the proxies in the order in which the request passed them), or
+    /// else a name. `None` if the address says nothing.
     pub fn of_address(address: Text<'a>) -> Option<Self> {
         if !address.says_something() {
             return None;
@@ -72,7 +73,7 @@ impl<'a> Endpoint<'a> {
         Some(Self { ip: Some(written(ip)), port, via: via?, ..Self::default() })
     }
 
-    /// Whether there is anything to write that OCSF takes for an endpoint.
+    /// Whether any attribute that OCSF requires one of in an endpoint has a value.
     pub fn is_known(&self) -> bool {
         any_says_something([&self.ip, &self.name, &self.hostname, &self.svc_name, &self.instance_uid])
     }
@@ -84,7 +85,7 @@ mod tests {
 
     type Parts = (Option<String>, Option<u16>, Vec<String>, Option<String>);
 
-    /// Address, port, proxies, name; the same whoever holds the text.
+    /// Address, port, proxies, name; asserts that borrowed, escaped and owned texts give the same.
     fn parts(address: &'static str) -> Option<Parts> {
         let plain = |text: &Text<'_>| text.plain().into_owned();
         let texts = [Text::from(address), Text::Escaped(address), Text::from(address.to_owned())];
@@ -105,14 +106,14 @@ mod tests {
             ("2001:db8::1", "2001:db8::1", None),
             ("[2001:db8::1]:443", "2001:db8::1", Some(443)),
             ("[2001:db8::1]", "2001:db8::1", None),
-            // One of version 4 in one of version 6.
+            // IPv4 addresses mapped into IPv6.
             ("::ffff:192.0.2.1", "192.0.2.1", None),
             ("::FFFF:c000:201", "192.0.2.1", None),
             ("0:0:0:0:0:ffff:192.0.2.1", "192.0.2.1", None),
             ("0000:0000:0000:0000:0000:ffff:192.168.100.200", "192.168.100.200", None),
             ("[::ffff:192.0.2.1]:443", "192.0.2.1", Some(443)),
             ("::ffff:192.0.2.1:443", "192.0.2.1", Some(443)),
-            // Only that is one.
+            // Other IPv6 addresses that embed an IPv4 address stay as they are.
             ("::192.0.2.1", "::192.0.2.1", None),
             ("64:ff9b::192.0.2.1", "64:ff9b::192.0.2.1", None),
         ] {
@@ -120,7 +121,7 @@ mod tests {
         }
     }
 
-    /// What proxies write: the client first, and each proxy behind the one that it heard of.
+    /// As proxies write `X-Forwarded-For`: the client first, then each proxy.
     #[test]
     fn of_a_list_the_first_is_the_client_and_the_others_are_on_the_way() {
         for (address, ip, port, via) in [

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::event::json::{Json, Reader};
 use crate::event::{Endpoint, Event, Resource, Status, Text, User, Value};
 
-/// One attribute of every event, whatever class it is written in: of a list each of its elements.
+/// One attribute that every event may have, whatever its class. A list attribute stands for each of its elements.
 #[derive(Clone)]
 pub struct Attribute(Which);
 
@@ -19,23 +19,24 @@ enum Which {
     Unmapped(Box<str>),
 }
 
-/// What is told of each text of an attribute, until it says that it has seen enough.
+/// Called with each text of an attribute until it returns true.
 type Test<'t> = &'t mut dyn FnMut(&str) -> bool;
 
-/// An attribute by its name, and how its texts are shown to a test. Returns whether the test held for one of them.
+/// An attribute's name, and a function that calls a test with each of the attribute's texts and returns whether the
+/// test held for one of them.
 struct Known {
     name: &'static str,
     any: fn(&Event<'_>, Test<'_>) -> bool,
 }
 
-/// What the names of the source's own fields begin with.
+/// The prefix of the names of the source's own fields.
 const UNMAPPED: &str = "unmapped.";
 
 const fn known(name: &'static str, any: fn(&Event<'_>, Test<'_>) -> bool) -> Known {
     Known { name, any }
 }
 
-/// In the order of their names.
+/// Sorted by name.
 static KNOWN: &[Known] = &[
     known("activity_name", |event, test| {
         let caption = event.activity.caption;
@@ -97,7 +98,7 @@ static KNOWN: &[Known] = &[
     known("user.uid", |event, test| user(event, |it| &it.uid, test)),
 ];
 
-/// The names of [`KNOWN`], and what a name of the source's own looks like.
+/// The names of [`KNOWN`], and the form of a name below `unmapped`.
 static NAMES: [&str; KNOWN.len() + 1] = {
     let mut names = ["unmapped.<path>"; KNOWN.len() + 1];
     let mut at = 0;
@@ -109,7 +110,7 @@ static NAMES: [&str; KNOWN.len() + 1] = {
 };
 
 impl Attribute {
-    /// The attribute of that name, or a path below `unmapped`.
+    /// The attribute called `name`, or the path below `unmapped`. `None` if there is no such attribute.
     pub fn named(name: &str) -> Option<Self> {
         if let Some(path) = name.strip_prefix(UNMAPPED) {
             return (!path.is_empty()).then(|| Self(Which::Unmapped(path.into())));
@@ -117,12 +118,13 @@ impl Attribute {
         KNOWN.iter().find(|known| known.name == name).map(|known| Self(Which::Known(known)))
     }
 
-    /// The names there are.
+    /// All names that [`Attribute::named`] takes; the last one shows the form of a path below `unmapped`.
     pub fn names() -> &'static [&'static str] {
         &NAMES
     }
 
-    /// Whether the test holds for one of the attribute's texts. What an event does not have it has no text of.
+    /// Whether the test holds for one of the attribute's texts. It is never called for an attribute that the event
+    /// lacks, nor with an empty text.
     pub fn any(&self, event: &Event<'_>, test: &mut dyn FnMut(&str) -> bool) -> bool {
         let test: Test<'_> = &mut |text: &str| !text.is_empty() && test(text);
         match &self.0 {
@@ -208,7 +210,7 @@ fn user<'e, 'a>(event: &'e Event<'a>, of: fn(&'e User<'a>) -> &'e Option<Text<'a
     event.target.user.as_ref().is_some_and(|user| text(of(user), test))
 }
 
-/// What is left of a path behind a key. A key may hold dots itself.
+/// The rest of a path after a key; `None` if the path does not begin with the key. A key may contain dots.
 fn behind<'p>(path: &'p str, key: &str) -> Option<&'p str> {
     match path.strip_prefix(key)? {
         "" => Some(""),
@@ -230,7 +232,7 @@ fn value(value_: &Value<'_>, path: &str, test: Test<'_>) -> bool {
     }
 }
 
-/// The same in a value that was copied as it stands.
+/// As [`value`], for a JSON token copied unchanged from the record.
 fn json(token: &str, path: &str, test: Test<'_>) -> bool {
     let mut reader = Reader::of_event(token);
     let mut found = false;
@@ -283,7 +285,7 @@ mod tests {
         event
     }
 
-    /// Every text of the attribute.
+    /// All texts of the attribute.
     fn texts(event: &Event<'_>, name: &str) -> Vec<String> {
         let mut texts = Vec::new();
         Attribute::named(name).unwrap().any(event, &mut |text| {

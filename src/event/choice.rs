@@ -1,21 +1,22 @@
-//! Which of the values that a sink tells apart an event has: one small number for each event, however many there are.
+//! Which of the values that a sink distinguishes an event has: one small number per event, however many attributes are
+//! asked.
 
 use crate::event::Event;
 use crate::event::attribute::Attribute;
 
-/// An attribute, and the values of it that are told apart.
+/// An attribute, and the values of it that the sink distinguishes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Choice {
     pub attribute: Attribute,
     pub values: Vec<String>,
 }
 
-/// All choices of one sink. Their outcomes together are at most 256.
+/// All choices of one sink. The product of their numbers of outcomes is at most 256.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Choices(Box<[Choice]>);
 
 impl Choices {
-    /// Nothing when they have too many outcomes together.
+    /// `None` if the choices have more than 256 outcomes together.
     pub fn new(choices: Vec<Choice>) -> Option<Self> {
         let outcomes = choices.iter().try_fold(1_usize, |all, choice| all.checked_mul(choice.outcomes()));
         outcomes.filter(|&outcomes| outcomes <= 1 << u8::BITS).map(|_| Self(choices.into()))
@@ -25,13 +26,14 @@ impl Choices {
         self.0.is_empty()
     }
 
-    /// What the event chose, of all in one number.
+    /// The event's outcomes of all choices, packed into one number.
     pub(super) fn of(&self, event: &Event<'_>) -> u8 {
         let chosen = self.0.iter().fold(0, |all, choice| all * choice.outcomes() + choice.of(event));
         u8::try_from(chosen).unwrap_or(u8::MAX)
     }
 
-    /// What it chose of one: the value's position, or nothing where the event has none of them.
+    /// The outcome of choice number `at` in the packed number `all`: the value's position, or `None` if the event has
+    /// none of the values.
     pub fn chosen(&self, all: u8, at: usize) -> Option<usize> {
         let behind: usize = self.0.get(at + 1..)?.iter().map(Choice::outcomes).product();
         let choice = self.0.get(at)?;
@@ -41,7 +43,7 @@ impl Choices {
 }
 
 impl Choice {
-    /// One for each value, and one for all others.
+    /// One outcome for each value, and one for all other values.
     fn outcomes(&self) -> usize {
         self.values.len() + 1
     }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A class of OCSF 1.8.0 that audit records fall into, and the base event for what falls into none.
+/// A class of OCSF 1.8.0 that audit records fall into; Base Event is for records that fit no other class.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
     BaseEvent,
@@ -20,7 +20,7 @@ pub enum Class {
     DatastoreActivity,
 }
 
-/// How grave an event is, in OCSF's order and by its ids.
+/// The severity of an event, ordered and numbered as in OCSF.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -34,24 +34,24 @@ pub enum Severity {
     Fatal,
 }
 
-/// The id by which OCSF calls what no caption fits; the source's own word stands beside it.
+/// OCSF's id for a value that has no caption of its own; the source's word stands beside it.
 pub(crate) const OTHER: u8 = 99;
 
-/// Something that can be done, within its class: the ids and captions of an event, written once and copied from then on.
+/// An activity within its class. The ids and captions that an event needs are written once and copied afterwards.
 #[derive(Debug)]
 pub struct Activity {
     pub class: Class,
     pub id: u8,
-    /// Empty for 99, where the source's own word is the caption.
+    /// Empty for 99 (Other), where the source's own word is the caption.
     pub caption: &'static str,
-    /// Audit records do not say: all are informational.
+    /// Always informational: audit records do not state a severity.
     pub severity: Severity,
-    /// The JSON members from `class_uid` to `severity`, each followed by a comma, without the activity's name where
-    /// the source names it.
+    /// The JSON members from `class_uid` to `severity`, each followed by a comma. `activity_name` is left out where the
+    /// source's word is the caption.
     pub(crate) members: String,
 }
 
-/// What the configuration calls the classes, in the order of [`Class::ALL`].
+/// The names of the classes in the configuration, in the order of [`Class::ALL`].
 const NAMES: [&str; 10] = [
     "base_event",
     "account_change",
@@ -82,7 +82,7 @@ impl Severity {
     }
 }
 
-/// By its name or its uid.
+/// Takes a class's name or uid.
 impl<'de> Deserialize<'de> for Class {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let given = deserializer.deserialize_any(NameOrUid)?;
@@ -139,7 +139,7 @@ impl Class {
         }
     }
 
-    /// As the configuration names it.
+    /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         NAMES[self.index()]
     }
@@ -172,7 +172,7 @@ impl Class {
         }
     }
 
-    /// The captions of the class's activities, besides 0 (Unknown) and 99 (Other).
+    /// The captions of the class's activities in the order of their ids, from 1 on, without 0 (Unknown) and 99 (Other).
     const fn activities(self) -> &'static [&'static str] {
         match self {
             Self::BaseEvent => &[],
@@ -246,7 +246,7 @@ impl Activity {
         activities.get(usize::from(id)).unwrap_or(&activities[activities.len() - 1])
     }
 
-    /// The API Activity that comes nearest, for an event that lacks what its class requires.
+    /// The nearest activity of API Activity, for an event that lacks what its own class requires.
     pub fn as_api_activity(&self) -> &'static Self {
         let id = match self.caption {
             "Create" | "Post" => 1,
@@ -277,7 +277,7 @@ impl Activity {
     }
 }
 
-/// Per class: 0 (Unknown), the class's own activities by their ids, and 99 (Other) last.
+/// For each class: 0 (Unknown), the class's own activities by their ids, and 99 (Other) last.
 static ACTIVITIES: LazyLock<Vec<Vec<Activity>>> = LazyLock::new(|| {
     Class::ALL
         .into_iter()

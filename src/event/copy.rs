@@ -1,24 +1,24 @@
-//! How values are copied out of a record into an event: each key of an object once.
+//! Copies values out of a record into an event, each key of an object once.
 
 use std::borrow::Cow;
 
 use crate::event::{Fault, Fields, Json, Members, Reader, Text, Value};
 
-/// A family adds no more to a record's own fields, mostly.
+/// Room for the members that a family adds to a record's own fields; it seldom adds more.
 const USUAL_MORE: usize = 2;
 
 /// What the source writes at the end of a value that it cut short.
 const TRUNCATED: &str = "... truncated";
 
-/// Carries values out of one record.
+/// Copies values out of one record.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
-    /// Whether a value was met that the source cut short.
+    /// Whether a copied value had been cut short by the source.
     pub truncated: bool,
 }
 
 impl Copies {
-    /// The value as it is; in objects each key once, the last value holding.
+    /// Copies the value. In objects, a repeated key has only its last value.
     pub(crate) fn copy<'a>(&mut self, value: Json<'a>) -> Value<'a> {
         match value {
             Json::Null => Value::Json(Cow::Borrowed("null")),
@@ -35,7 +35,7 @@ impl Copies {
         }
     }
 
-    /// The fields that have found no place in the event, each copied.
+    /// Copies the fields that are not mapped to attributes of the event.
     pub(crate) fn copy_unmapped<'a>(&mut self, fields: &Fields<'a>) -> Members<'a> {
         let mut members = Members::with_capacity(fields.unmapped().count() + USUAL_MORE);
         for field in fields.unmapped() {
@@ -44,7 +44,7 @@ impl Copies {
         members
     }
 
-    /// As [`copy`](Self::copy), for an attribute that is text: nothing when the value says nothing.
+    /// As [`copy`](Self::copy), for a text attribute. `None` if the value says nothing.
     pub(crate) fn copy_as_text<'a>(&mut self, value: Json<'a>) -> Option<Text<'a>> {
         let text = value.text()?;
         match self.copy(value) {
@@ -66,7 +66,7 @@ impl Copies {
 
     fn copy_array<'a>(&mut self, whole: &'a str) -> Value<'a> {
         let mut values = Vec::new();
-        // It was read before.
+        // The array was read before, so it cannot fail.
         let _ = Reader::new(whole).array(|reader| {
             let value = reader.value()?;
             values.push(self.copy(value));
@@ -76,14 +76,14 @@ impl Copies {
     }
 }
 
-/// Whether a JSON value can be copied as it stands: no key twice in one object, and no value cut short.
+/// Whether a JSON value can be copied unchanged: no object repeats a key, and no value is cut short.
 fn is_plain(whole: &str) -> bool {
     let mut keys = Vec::new();
     let mut reader = Reader::new(whole);
     matches!(probe(&mut reader, &mut keys), Ok(true))
 }
 
-/// Reads one value. `keys` holds those of the objects around.
+/// Reads one value. `keys` holds the keys of the enclosing objects.
 fn probe<'a>(reader: &mut Reader<'a>, keys: &mut Vec<&'a str>) -> Result<bool, Fault> {
     let mut is_plain = true;
     match reader.peek() {

@@ -1,4 +1,4 @@
-//! The fields of a JSON object in their order, a repeated key's last value in the place of its first.
+//! The fields of a JSON object in their order. A repeated key has its last value, at the position of its first.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use crate::event::json::{Fault, Json, Reader};
 use crate::event::text::Text;
 
-/// The members of one object, in order, each key once: of a key that comes twice the last value holds.
+/// The members of one object, in order. A repeated key stands once, with its last value.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a> {
     fields: Vec<Field<'a>>,
-    /// A field's position and one, or zero, from the place on that its mark names: a hash table with linear probing.
+    /// The slots of a hash table with linear probing: 0 for an empty slot, else a field's position plus one. The search
+    /// for a key begins at the slot that its mark names.
     places: [u8; PLACES],
-    /// Key to position, once there are too many for that.
+    /// Key to position. Replaces `places` once there are too many fields for them.
     index: Option<HashMap<Cow<'a, str>, usize>>,
 }
 
@@ -26,7 +27,7 @@ impl Default for Fields<'_> {
 pub(crate) struct Field<'a> {
     pub key: Cow<'a, str>,
     pub value: Json<'a>,
-    /// Whether the value has found its place in the event.
+    /// Whether the value was mapped to an attribute of the event.
     pub mapped: bool,
     mark: Mark,
 }
@@ -35,24 +36,24 @@ impl<'a> Field<'a> {
     /// The key as text.
     pub(crate) fn name(&self) -> Text<'a> {
         match &self.key {
-            // A borrowed key had no escapes.
+            // A borrowed key has no escapes.
             Cow::Borrowed(key) => Text::Escaped(key),
             Cow::Owned(key) => Text::from(key.clone()),
         }
     }
 }
 
-/// Most objects have no more fields.
+/// Room for the fields of an object; most objects have no more.
 const USUAL_FIELDS: usize = 12;
 
-/// A power of two.
+/// The number of slots; a power of two.
 const PLACES: usize = 64;
 
-/// From how many fields on they are indexed: before, a third of the places is empty.
+/// The number of fields from which `index` is used. Up to it, a third of the slots is empty.
 const INDEXED_FROM: usize = PLACES / 3 * 2;
 
 impl<'a> Fields<'a> {
-    /// No fields yet, and room for so many.
+    /// No fields yet, and room for `fields` of them.
     pub(crate) fn with_capacity(fields: usize) -> Self {
         Self { fields: Vec::with_capacity(fields), ..Self::default() }
     }
@@ -77,7 +78,7 @@ impl<'a> Fields<'a> {
                 self.fields[position].value = value;
                 return;
             }
-            // Nobody looks there any more once there is an index.
+            // With an index, the slot written here is not read any more.
             Err(place) => self.places[place] = u8::try_from(self.fields.len() + 1).unwrap_or(0),
         }
         if self.fields.len() == INDEXED_FROM {
@@ -94,18 +95,19 @@ impl<'a> Fields<'a> {
         self.get_by(&Key::of(key))
     }
 
-    /// The same by a key that is looked for in several objects.
+    /// As [`get`](Self::get), with a key prepared for several objects.
     pub(crate) fn get_by(&self, key: &Key<'_>) -> Option<Json<'a>> {
         self.find(key).ok().map(|position| self.fields[position].value)
     }
 
-    /// The field's text, if it says something, which then counts as mapped; so does null, of which nothing is left.
+    /// The field's text. `None` if there is no such field or it says nothing. A field with a text, or with null, counts
+    /// as mapped.
     #[inline(always)]
     pub(crate) fn map(&mut self, key: &str) -> Option<Text<'a>> {
         self.map_by(&Key::of(key))
     }
 
-    /// The same by a key that is looked for in several objects.
+    /// As [`map`](Self::map), with a key prepared for several objects.
     pub(crate) fn map_by(&mut self, key: &Key<'_>) -> Option<Text<'a>> {
         let position = self.find(key).ok()?;
         let field = &mut self.fields[position];
@@ -122,19 +124,19 @@ impl<'a> Fields<'a> {
         self.fields.is_empty()
     }
 
-    /// Where the field stands among the others.
+    /// The field's position among the fields.
     pub(crate) fn position_of(&self, key: &str) -> Option<usize> {
         self.find(&Key::of(key)).ok()
     }
 
-    /// The field at that position counts as mapped.
+    /// Marks the field at `position` as mapped.
     pub(crate) fn mark_mapped(&mut self, position: usize) {
         if let Some(field) = self.fields.get_mut(position) {
             field.mapped = true;
         }
     }
 
-    /// The fields that have found no place yet.
+    /// The fields that are not mapped.
     pub(crate) fn unmapped(&self) -> impl Iterator<Item = &Field<'a>> {
         self.fields.iter().filter(|field| !field.mapped)
     }
@@ -143,7 +145,7 @@ impl<'a> Fields<'a> {
         self.fields.iter()
     }
 
-    /// The key's position, or else the empty place that is its.
+    /// `Ok` with the key's position, or `Err` with the empty slot where the key belongs.
     #[inline]
     fn find(&self, key: &Key<'_>) -> Result<usize, usize> {
         if self.index.is_some() {
@@ -159,14 +161,14 @@ impl<'a> Fields<'a> {
         Err(place)
     }
 
-    /// The same where there are too many for places.
+    /// As [`find`](Self::find), by `index`. The slot in `Err` has no meaning.
     #[cold]
     fn indexed(&self, key: &str) -> Result<usize, usize> {
         self.index.as_ref().and_then(|index| index.get(key).copied()).ok_or(0)
     }
 }
 
-/// A name to look for.
+/// A key to look for, with its mark.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key<'k> {
     name: &'k str,
@@ -174,14 +176,14 @@ pub(crate) struct Key<'k> {
 }
 
 impl<'k> Key<'k> {
-    // Names are mostly literals, whose marks are then known beforehand.
+    // Keys are mostly literals: inlined, their marks are computed by the compiler.
     #[inline(always)]
     pub(crate) fn of(name: &'k str) -> Self {
         Self { name, mark: Mark::of(name) }
     }
 }
 
-/// A key's length, beginning and end in one number: different keys seldom have the same.
+/// A key's length, beginning and end in one number. Different keys seldom have the same mark.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Mark(u64);
 
@@ -201,7 +203,7 @@ impl Mark {
         Self(ends ^ (bytes.len() as u64) << 56)
     }
 
-    /// One of the places.
+    /// The slot where the search for the key begins.
     #[inline(always)]
     const fn place(self) -> usize {
         // The upper bits of a product depend on all bits of its factors (Knuth's multiplicative hashing).

@@ -1,4 +1,4 @@
-//! Which events a sink takes: by class, by severity, and by what their attributes say.
+//! Which events a sink takes: by class, by severity, and by the texts of their attributes.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,15 @@ pub struct Filter {
     pub severity_min: Severity,
     /// Each attribute must have a text that one of its patterns matches.
     pub wanted: Conditions,
-    /// No attribute may.
+    /// No attribute may have a text that one of its patterns matches.
     pub unwanted: Conditions,
 }
 
-/// Patterns by the attribute that they are asked of.
+/// Attributes, each with the patterns that its texts are compared with.
 pub(crate) type Conditions = BTreeMap<Attribute, Vec<Pattern>>;
 
 impl Filter {
-    /// It takes every event.
+    /// Takes every event.
     pub const ALL: Self = Self {
         classes: Classes::ALL,
         severity_min: Severity::Unknown,
@@ -31,7 +31,7 @@ impl Filter {
         unwanted: Conditions::new(),
     };
 
-    /// It takes none.
+    /// Takes no event.
     pub const NONE: Self = Self {
         classes: Classes::NONE,
         severity_min: Severity::Unknown,
@@ -46,7 +46,7 @@ impl Filter {
             && !self.unwanted.iter().any(|condition| holds(condition, event))
     }
 
-    /// The class that counts is the one that OCSF 1.8.0 has the event in, whatever the encoding.
+    /// The class that counts is the one in which OCSF 1.8.0 writes the event, whatever the encoding.
     fn takes_class(&self, event: &Event<'_>) -> bool {
         match self.classes {
             Classes::ALL => true,
@@ -82,16 +82,16 @@ impl FromIterator<Class> for Classes {
     }
 }
 
-/// What a text is to be: `text`, `begins*`, `*ends`, `*holds*`, or `*` for any text at all. Case matters.
+/// Matches the text `text`, texts that fit `begins*`, `*ends` or `*holds*`, or any text with `*`. Case matters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
     text: Box<str>,
-    /// Whether anything may stand before and behind the text.
+    /// Whether anything may stand before (`opens`) and after (`closes`) the text.
     opens: bool,
     closes: bool,
 }
 
-/// Why a text is no pattern.
+/// Why a pattern cannot be parsed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PatternError {
     #[error("expected `*` at the beginning or the end alone")]

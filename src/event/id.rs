@@ -1,4 +1,4 @@
-//! One identity per event: made of what was read, never of when or how.
+//! The id of an event, made only of what was read, never of when or how.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use sha2::{Digest as _, Sha256};
 use crate::delta::RecordHash;
 use crate::notification::ObjectId;
 
-/// What an event is called for ever: `metadata.uid`, written as a UUID (version 8).
+/// The permanent id of an event: `metadata.uid`, written as a UUID (version 8).
 ///
 /// The first 128 bits of SHA-256 over `auditferry/1`, the family, the scope, the record's hash, its occurrence (or, for
 /// families written once, its ordinal) and the event's index in the record. It depends on nothing else: not time, host,
-/// entity tag, byte offset, batch or decoder version. Of several records in one line each but the first has a hash that is
-/// made of the line's ([`part_hash`](crate::family::part_hash)).
+/// entity tag, byte offset, batch or decoder version. Where one line holds several records, the hash of each record
+/// after the first is derived from the line's ([`part_hash`](crate::family::part_hash)).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct EventId(pub [u8; 16]);
 
-/// What makes two equal records one event.
+/// Whether equal records in different objects are the same event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope<'a> {
-    /// Equal records in one object are told apart from those of another.
+    /// Equal records in different objects are different events.
     Object(&'a ObjectId),
-    /// The record alone: the same record delivered to two places is one event.
+    /// Equal records are the same event in whatever object they stand.
     Record,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The part of an identity that all events of one object share, hashed once.
+/// The part of an id that all events of one object share, hashed once.
 #[derive(Clone, Debug)]
 pub struct Namespace(Sha256);
 
@@ -56,7 +56,7 @@ impl Namespace {
         Self(hasher)
     }
 
-    /// The identity of event `index` of the record.
+    /// The id of event number `index` of the record.
     pub fn event(&self, hash: &RecordHash, occurrence: u64, index: u32) -> EventId {
         let mut rest = [0; 44];
         rest[..32].copy_from_slice(&hash.0);
@@ -72,7 +72,7 @@ impl Namespace {
     }
 }
 
-/// `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+/// Formats `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 pub(crate) fn hyphenated(id: &EventId) -> [u8; 36] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
@@ -88,7 +88,7 @@ pub(crate) fn hyphenated(id: &EventId) -> [u8; 36] {
 mod tests {
     use super::*;
 
-    /// Computed apart from this program, with `sha256sum` over the bytes that the definition lists.
+    /// The expected ids were computed with `sha256sum` over the bytes that the definition lists.
     #[test]
     fn an_identity_is_what_its_definition_says() {
         let object = ObjectId::new("b", "k");

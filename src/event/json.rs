@@ -12,7 +12,7 @@ pub(crate) enum Json<'a> {
     Bool(bool),
     /// The digits as written, so that every number stays exact.
     Number(&'a str),
-    /// What stands between the quotes, escapes and all.
+    /// The text between the quotes, escapes included.
     String(&'a str),
     /// The whole object, braces included.
     Object(&'a str),
@@ -20,7 +20,7 @@ pub(crate) enum Json<'a> {
     Array(&'a str),
 }
 
-/// Why a text is no JSON, or none that is taken. Says where, never what.
+/// Why a text is not JSON, or JSON that is not accepted. Names the byte, never the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the JSON ends too soon, at byte {0}")]
@@ -37,10 +37,10 @@ pub(crate) enum Fault {
     Trailing(usize),
 }
 
-/// How deep objects and arrays may stand in each other.
+/// How deep objects and arrays may be nested.
 const DEPTH_MAX: u8 = 127;
 
-/// The same for an event, which holds values of its record in some objects of its own.
+/// How deep an event may be nested: it puts values of its record into objects of its own.
 const EVENT_DEPTH_MAX: u8 = DEPTH_MAX + 33;
 
 /// Reads one JSON text from left to right.
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, depth: 0, depth_max: DEPTH_MAX }
     }
 
-    /// Reads what was written here: an event, made of a record that was read before.
+    /// A reader for an event that this program wrote of an accepted record. Events may be nested deeper than records.
     pub(crate) const fn of_event(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, depth_max: EVENT_DEPTH_MAX }
     }
@@ -67,12 +67,12 @@ impl<'a> Reader<'a> {
         self.at
     }
 
-    /// What was not read yet.
+    /// The text that is not read yet.
     pub(crate) fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The kind of the next value, by its first byte.
+    /// The first byte of the next value, which tells its kind.
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Option<u8> {
         match self.text.as_bytes().get(self.at) {
@@ -87,8 +87,8 @@ impl<'a> Reader<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    /// Reads an object; `member` is called for each of its members and must read the value. Keys come unescaped, in the
-    /// order in which they stand, and may come twice.
+    /// Reads an object. `member` is called for each member and must read its value. Keys come unescaped, in their
+    /// order, and may repeat.
     pub(crate) fn object<F>(&mut self, mut member: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads an array; `element` is called for each of its elements and must read it.
+    /// Reads an array. `element` is called for each element and must read it.
     pub(crate) fn array<F>(&mut self, mut element: F) -> Result<(), Fault>
     where
         F: FnMut(&mut Self) -> Result<(), Fault>,
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads any value.
-    // Most are strings.
+    // Inlined for strings, which most values are.
     #[inline(always)]
     pub(crate) fn value(&mut self) -> Result<Json<'a>, Fault> {
         if self.peek() != Some(b'"') {
@@ -158,7 +158,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Holds when nothing but white space is left.
+    /// Succeeds if only white space is left.
     pub(crate) fn end(&mut self) -> Result<(), Fault> {
         self.peek().map_or(Ok(()), |_| Err(Fault::Trailing(self.at)))
     }
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A member's name, unescaped, and its colon.
+    /// Reads a member's name and its colon. Returns the name unescaped.
     #[inline(always)]
     fn key(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.expect(b'"')?;
@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
         self.text.get(from..self.at).ok_or(Fault::Unexpected(from))
     }
 
-    /// The inside of the string whose first quote was read, and whether it holds escapes.
+    /// Reads a string after its opening quote. Returns its inside, and whether that has escapes.
     #[inline(always)]
     fn string(&mut self) -> Result<(&'a str, bool), Fault> {
         let bytes = self.text.as_bytes();
@@ -249,7 +249,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Bytes of the escape that begins there.
+    /// The length in bytes of the escape that begins at `at`.
     fn escape_length(&self, at: usize) -> Result<usize, Fault> {
         match self.text.as_bytes().get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
@@ -312,8 +312,8 @@ impl<'a> Reader<'a> {
 }
 
 impl<'a> Json<'a> {
-    /// What a text attribute says of this value: a string's text, a number or a truth as written, an object or array as
-    /// JSON text. Nothing for null, and for strings that say nothing.
+    /// The value as the text of an attribute: a string's text, a number or boolean as written, an object or array as
+    /// JSON text. `None` for null, and for strings that are empty or `-`.
     pub(crate) fn text(self) -> Option<Text<'a>> {
         let text = match self {
             Self::Null => return None,
@@ -326,7 +326,7 @@ impl<'a> Json<'a> {
         text.says_something().then_some(text)
     }
 
-    /// Writes the value as it stands.
+    /// Writes the value unchanged.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let token = match self {
             Self::Null => "null",
@@ -343,7 +343,7 @@ impl<'a> Json<'a> {
         out.extend_from_slice(token.as_bytes());
     }
 
-    /// A whole number, also when it stands in quotes or is written as a fraction, such as `200.0`.
+    /// A whole number, also if it stands in quotes or has a zero fraction, such as `200.0`.
     pub(crate) fn integer(self) -> Option<i64> {
         let (Self::Number(digits) | Self::String(digits)) = self else { return None };
         let fraction = || digits.split_once('.').filter(|(_, after)| after.bytes().all(|digit| digit == b'0'));
@@ -351,7 +351,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// The text with each half of a surrogate pair replaced by U+FFFD, an escape of the same length: nothing else moves.
+/// Replaces each half of a surrogate pair by the escape of U+FFFD. It is as long, so nothing else moves.
 pub(crate) fn mend_surrogates(text: &str) -> String {
     let mut mended = String::with_capacity(text.len());
     let mut from = 0;
@@ -385,7 +385,7 @@ mod tests {
         Ok(value)
     }
 
-    /// JSON, and JSON with something wrong in it.
+    /// Valid and damaged JSON.
     fn texts() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
             "null|true|false|tru|nul",
@@ -406,7 +406,7 @@ mod tests {
     }
 
     proptest! {
-        /// Two readers that know nothing of each other.
+        /// Compares this reader with serde_json, which was written independently.
         #[test]
         fn what_is_json_is_what_another_parser_takes(text in texts()) {
             let theirs = serde_json::from_str::<serde_json::Value>(&text);

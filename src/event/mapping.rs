@@ -1,4 +1,5 @@
-//! The table that says which OCSF class and activity a source's action is, and which of its fields name what.
+//! The table that maps a source's actions to OCSF classes and activities, and names the fields that hold the event's
+//! objects.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -8,7 +9,7 @@ use crate::event::class::OTHER;
 use crate::event::pattern::Pattern;
 use crate::event::{Activity, Class};
 
-/// Tab-separated; one line names its columns.
+/// Tab-separated; the first line names the columns.
 const TABLE: &str = include_str!("mapping.tsv");
 
 static BUILT_IN: LazyLock<Mapping> =
@@ -23,13 +24,13 @@ pub struct Mapping {
 /// The rows of one family.
 #[derive(Debug, Default)]
 pub struct Rows {
-    /// Rows whose selector names one action, by it. Several differ in their conditions.
+    /// Rows whose selector names one action, by that action. Rows of the same action differ in their conditions.
     exact: HashMap<&'static str, Vec<Row>, BuildHasherDefault<Fnv>>,
-    /// Rows for many actions, in the order of the table.
+    /// Rows that match many actions, in the order of the table.
     fallbacks: Vec<(Pattern, Row)>,
 }
 
-/// FNV-1a. What is looked up comes from logs, but what is looked up in does not, so that nobody can fill it with
+/// FNV-1a. Its keys come from the table in this repository, not from logs, so an attacker cannot fill the map with
 /// colliding keys.
 #[derive(Clone, Debug)]
 struct Fnv(u64);
@@ -52,16 +53,16 @@ impl Hasher for Fnv {
     }
 }
 
-/// What one kind of action means.
+/// The meaning of one kind of action.
 #[derive(Debug)]
 pub struct Row {
     pub selector: &'static str,
     pub activity: &'static Activity,
-    /// The caption of an activity 99 that has a name of its own; otherwise the source's action is the caption.
+    /// The caption of an activity 99 (Other), if the row names one; otherwise the source's action is the caption.
     pub caption: Option<&'static str>,
-    /// Where the objects of the event are found.
+    /// The objects of the event, and where they are found.
     pub slots: Vec<Slot>,
-    /// Whether the row stands for many actions.
+    /// Whether the row matches many actions.
     pub is_fallback: bool,
     conditions: Vec<Condition>,
 }
@@ -70,12 +71,12 @@ pub struct Row {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Slot {
     pub role: Role,
-    /// The first of two words, such as `cluster` in `resource=cluster cluster_id`: mostly what sort of thing it is.
+    /// The first of two words, such as `cluster` in `resource=cluster cluster_id`: mostly the type of the object.
     pub kind: Option<&'static str>,
     pub parts: Parts,
 }
 
-/// `a|b/c`: the first part is `a` or else `b`, the second is `c`.
+/// Field names: in `a|b/c`, the first part is field `a` or else `b`, the second part is field `c`.
 pub(super) type Parts = Vec<Vec<&'static str>>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,7 +86,7 @@ pub enum Role {
     Privileges,
     Policies,
     Resource,
-    /// Every one of a list.
+    /// One resource for each element of a list.
     Resources,
     Owner,
     Entity,
@@ -101,7 +102,7 @@ pub enum Role {
     HttpCode,
 }
 
-/// Why a table cannot be loaded. Each names the line.
+/// Why a table cannot be loaded. Each variant has the number of the bad line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum MappingError {
     #[error("line {line}: {found} columns, expected 7")]
@@ -119,13 +120,13 @@ pub enum MappingError {
 }
 
 impl Mapping {
-    /// The table that the program carries.
+    /// The table that is built into the program.
     pub fn built_in() -> &'static Self {
         &BUILT_IN
     }
 
-    /// Reads a table whose first line names the columns: family, selector, class_uid, activity_id, activity_name,
-    /// target, notes. Refuses it at the first bad row.
+    /// Parses a table whose first line names the columns: family, selector, class_uid, activity_id, activity_name,
+    /// target, notes. Fails at the first bad row.
     pub fn parse(table: &'static str) -> Result<Self, MappingError> {
         let mut families: HashMap<&'static str, Rows> = HashMap::new();
         let mut seen = HashMap::new();
@@ -155,7 +156,7 @@ impl Mapping {
         Ok(Self { families })
     }
 
-    /// The rows of a family; none when the table has none.
+    /// The rows of a family. `None` if the table has none for it.
     pub fn family(&self, name: &str) -> Option<&Rows> {
         self.families.get(name)
     }
@@ -166,9 +167,9 @@ impl Mapping {
 }
 
 impl Rows {
-    /// The rows that `action` may be, the best first: those that name it, then the fallbacks that fit, as the table
-    /// orders them. `fact` is asked for what a row makes a condition of: the value of a field, or, where the condition
-    /// is bare (`add access`), anything at all when it holds.
+    /// The rows that match `action`, the best first: rows that name the action, then the fallbacks in the order of the
+    /// table. Conditions are looked up with `fact`: it returns the value of a field or, for a condition without values
+    /// (`add access`), any text if the condition holds.
     pub fn matching<'s, 'q, 'f>(
         &'s self,
         action: &'q str,
@@ -192,7 +193,7 @@ impl Rows {
     }
 }
 
-/// `[state=denied|expert]` or, bare, `[no key]`.
+/// `[state=denied|expert]` compares a field with values; `[no key]` has only a name.
 #[derive(Debug)]
 struct Condition {
     name: &'static str,
@@ -251,7 +252,7 @@ fn parse_target(target: &'static str, line: usize) -> Result<Vec<Slot>, MappingE
     if matches!(target, "none" | "base_event") {
         return Ok(slots);
     }
-    // `resource from requestParams by known id names`: a resource of no named field.
+    // `resource from requestParams by known id names`: the row names no fields for the resource.
     if target.starts_with("resource from ") {
         return Ok(vec![Slot { role: Role::Resource, kind: None, parts: Vec::new() }]);
     }
@@ -266,7 +267,7 @@ fn parse_target(target: &'static str, line: usize) -> Result<Vec<Slot>, MappingE
                 slots.push(Slot { role: parse_role(role).ok_or_else(bad)?, kind: None, parts: parse_parts(value) });
             }
             (_, Some(slot)) if !word.is_empty() => {
-                // A further word: the one before was the kind.
+                // Two words: the first is the kind, the second names the fields.
                 if slot.kind.is_none() {
                     slot.kind = slot.parts.first().and_then(|part| part.first()).copied();
                 }
@@ -344,7 +345,7 @@ mod tests {
         }
     }
 
-    /// The activity of the best row, and its class.
+    /// Class and activity id of the best row.
     fn activity(family: &str, action: &str) -> (u16, u8) {
         let rows = Mapping::built_in().family(family).unwrap();
         let row = rows.matching(action, &|_| None).next().unwrap();
@@ -401,7 +402,8 @@ mod tests {
 
     #[test]
     fn a_verb_inside_of_another_word_or_turned_by_another_is_none() {
-        // Of each verb that tables fall back by: inside a word, with a letter more, and behind a word that turns it.
+        // Each verb of the fallback rows: inside a longer word, with one letter more, and after a word that changes its
+        // meaning.
         let names = [
             "WIDGET",
             "widget",

@@ -1,9 +1,10 @@
-//! Writes the members of JSON objects one by one, each followed by a comma that the object's end takes away.
+//! Writes the members of JSON objects one by one, each followed by a comma. The end of the object replaces the last
+//! comma.
 
 use crate::event::Text;
 use crate::event::value::write_int;
 
-/// Ends an object or array: in place of the comma after its last member, if it has one.
+/// Ends an object or array. The bracket replaces the comma after the last member, if there is one.
 pub(crate) fn close(out: &mut Vec<u8>, bracket: u8) {
     match out.last_mut() {
         Some(last @ b',') => *last = bracket,
@@ -11,8 +12,8 @@ pub(crate) fn close(out: &mut Vec<u8>, bracket: u8) {
     }
 }
 
-/// A member and a comma, when the text says something. `key` has its quotes and colon.
-// Keys are literals: where they are known, copying one takes a few instructions and no call.
+/// Writes a member and a comma, if the text says something. `key` includes its quotes and colon.
+// Keys are literals: inlined, copying one takes a few instructions and no call.
 #[inline(always)]
 pub(crate) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
     if let Some(text) = text.filter(|text| text.says_something()) {
@@ -21,7 +22,7 @@ pub(crate) fn text(out: &mut Vec<u8>, key: &str, text: Option<&Text<'_>>) {
     }
 }
 
-/// A member and a comma, whose value is a word of the program's own: nothing in it has to be escaped.
+/// Writes a member and a comma. The value is a literal that needs no escaping.
 #[inline(always)]
 pub(crate) fn word(out: &mut Vec<u8>, key: &str, word: &'static str) {
     out.extend_from_slice(key.as_bytes());
@@ -30,7 +31,7 @@ pub(crate) fn word(out: &mut Vec<u8>, key: &str, word: &'static str) {
     out.extend_from_slice(b"\",");
 }
 
-/// A member and a comma, when there is a number.
+/// Writes a member and a comma, if there is a number.
 #[inline(always)]
 pub(crate) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {
     if let Some(number) = number {
@@ -40,7 +41,7 @@ pub(crate) fn int(out: &mut Vec<u8>, key: &str, number: Option<i64>) {
     }
 }
 
-/// An object and a comma, unless it turns out to have no members.
+/// Writes an object and a comma, or nothing if `members` writes nothing.
 #[inline(always)]
 pub(crate) fn object(out: &mut Vec<u8>, key: &str, members: impl FnOnce(&mut Vec<u8>)) {
     let before = out.len();
@@ -56,7 +57,7 @@ pub(crate) fn object(out: &mut Vec<u8>, key: &str, members: impl FnOnce(&mut Vec
     out.push(b',');
 }
 
-/// A list of texts and a comma, when there are any.
+/// Writes a list of texts and a comma, if there are any texts.
 pub(crate) fn texts(out: &mut Vec<u8>, key: &str, texts: &[Text<'_>]) {
     if texts.is_empty() {
         return;
@@ -71,7 +72,7 @@ pub(crate) fn texts(out: &mut Vec<u8>, key: &str, texts: &[Text<'_>]) {
     out.push(b',');
 }
 
-/// A member and a comma, when it is known whether it holds.
+/// Writes a boolean member and a comma, if the value is known.
 pub(crate) fn flag(out: &mut Vec<u8>, key: &str, holds: Option<bool>) {
     if let Some(holds) = holds {
         out.extend_from_slice(key.as_bytes());

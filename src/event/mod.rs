@@ -70,7 +70,7 @@ pub(crate) use text::{Text, unescape};
 pub(crate) use value::Members;
 pub use value::Value;
 
-/// Where a record was read: what all events of one object share.
+/// Where a record was read. All records of one object share it.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     pub object: &'a ObjectId,
@@ -78,21 +78,21 @@ pub struct Origin<'a> {
     pub source: &'a str,
     /// When the object was last written, in milliseconds since the epoch.
     pub last_modified_ms: Option<i64>,
-    /// The feed that read it.
+    /// The name of the feed that read the object.
     pub feed: &'a str,
 }
 
-/// One normalized event. A family fills in what the record says; what it leaves out is not written.
+/// One normalized event. A family fills in the attributes that the record has; absent attributes are not written.
 ///
-/// Which of the attributes an event of some class may carry is known to the encoding, not to the family: an attribute
-/// that the class has no place for is kept in `unmapped` (under `resources` where the class is API Activity), and an event
-/// that lacks what its class requires is written as API Activity with the label `class_fallback`.
+/// The encoding, not the family, knows which attributes each class has. An attribute that the class lacks is kept in
+/// `unmapped` (in `resources` if the class is API Activity). An event that lacks what its class requires is written as
+/// API Activity with the label `class_fallback`.
 #[derive(Clone, Debug)]
 pub struct Event<'a> {
     pub activity: &'static Activity,
-    /// The source's own word for what was done: the API's operation, and the caption of an activity 99.
+    /// The source's own word for what was done: the API's operation, and by default the caption of an activity 99.
     pub action: Text<'a>,
-    /// The caption of an activity 99 that is not the action.
+    /// The caption of an activity 99, if it is not the action.
     pub caption: Option<Text<'a>>,
     /// Milliseconds since the epoch, between the years 2000 and 2100. See [`moment`].
     pub time_ms: i64,
@@ -106,7 +106,7 @@ pub struct Event<'a> {
     pub product: Product,
     pub metadata: Metadata<'a>,
     pub actor: Actor<'a>,
-    /// Where the request came from; written as `unknown` where the class asks for it and the record has none.
+    /// Where the request came from. Written as `unknown` if the class requires a source and the record has none.
     pub src: Option<Endpoint<'a>>,
     pub dst: Option<Endpoint<'a>>,
     pub cloud: Option<Cloud<'a>>,
@@ -114,20 +114,20 @@ pub struct Event<'a> {
     pub http_request: HttpRequest<'a>,
     pub http_response: Option<HttpResponse<'a>>,
     pub target: Target<'a>,
-    /// The source's fields that have no other place.
+    /// The source's fields that are not mapped to an attribute.
     pub unmapped: Members<'a>,
-    /// Parts of the record that must not leave at all, not even where the record is written as it came, in order: the same in
-    /// each of its events.
+    /// Parts of the record, in order, that must not leave in any encoding, raw included. All events of a record have
+    /// the same parts.
     pub dropped: Vec<Dropped>,
 }
 
 impl<'a> Event<'a> {
-    /// Whether the event has all that its class requires. Where it has not, it is written as API Activity.
+    /// Whether the event has all that its class requires. If not, it is written as API Activity.
     pub fn fits(&self, class: Class) -> bool {
         ocsf::fits(class, self)
     }
 
-    /// The record without what must not leave.
+    /// The record with its dropped parts replaced.
     pub fn shown<'r>(&self, record: &'r [u8]) -> Cow<'r, [u8]> {
         if self.dropped.is_empty() {
             return Cow::Borrowed(record);
@@ -137,7 +137,7 @@ impl<'a> Event<'a> {
         Cow::Owned(shown)
     }
 
-    /// An event that says no more than what was done and when.
+    /// An event with only an action and a time.
     pub fn new(product: Product, activity: &'static Activity, action: Text<'a>, time_ms: i64) -> Self {
         Self {
             activity,
@@ -167,7 +167,7 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Who wrote the log.
+/// The product that wrote the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Product {
     pub name: &'static str,
@@ -176,14 +176,14 @@ pub struct Product {
     pub log_name: &'static str,
 }
 
-/// What is known of the record itself.
+/// What is known about the record itself.
 #[derive(Clone, Debug, Default)]
 pub struct Metadata<'a> {
-    /// The source's own id of the event (or, where it has none, of the request).
+    /// The source's own id of the event or, without one, of the request.
     pub original_uid: Option<Text<'a>>,
-    /// What the events of one request share.
+    /// An id that the events of one request share.
     pub correlation_uid: Option<Text<'a>>,
-    /// What the mapping was looked up by.
+    /// The key that the mapping was looked up by.
     pub event_code: Option<Text<'a>>,
     /// The part of the product that wrote the record: a service, a component.
     pub feature: Option<Text<'a>>,
@@ -191,11 +191,11 @@ pub struct Metadata<'a> {
     pub log_version: Option<Text<'a>>,
     pub log_level: Option<Text<'a>>,
     pub original_time: Option<Text<'a>>,
-    /// The event's index in its record, where a record gives several.
+    /// The event's number in its record, if the record has several events.
     pub sequence: Option<u32>,
-    /// The source cut a value short.
+    /// Whether the source cut a value short.
     pub is_truncated: bool,
-    /// The time is the object's, since the record has none that can be understood.
+    /// Whether the time is that of the object, because the record has no readable time.
     pub time_inferred: bool,
     /// Further labels, such as `ambiguous`.
     pub labels: Vec<&'static str>,
@@ -215,7 +215,7 @@ pub struct Actor<'a> {
 pub struct User<'a> {
     pub name: Option<Text<'a>>,
     pub uid: Option<Text<'a>>,
-    /// Written only when it looks like an address.
+    /// Written only if it is an e-mail address.
     pub email: Option<Text<'a>>,
     pub display_name: Option<Text<'a>>,
     pub domain: Option<Text<'a>>,
@@ -228,7 +228,7 @@ impl<'a> User<'a> {
         Self { name: Some(name.into()), kind, ..Self::default() }
     }
 
-    /// Whether there is a name, an id or an account, one of which OCSF asks for.
+    /// Whether the user has a name, an id or an account. OCSF requires one of them.
     pub fn is_known(&self) -> bool {
         any_says_something([&self.name, &self.uid, &self.account_uid])
     }
@@ -241,7 +241,7 @@ fn any_says_something<const N: usize>(texts: [&Option<Text<'_>>; N]) -> bool {
 /// OCSF's `user.type_id`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum UserKind {
-    /// Not said; nothing is written.
+    /// Not known; nothing is written.
     #[default]
     Unsaid,
     User,
@@ -265,9 +265,10 @@ impl Group<'_> {
 /// One end of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Endpoint<'a> {
-    /// An address that [`Endpoint::of_address`] or the family has checked.
+    /// An IP address. [`Endpoint::of_address`] or the family has checked it.
     pub ip: Option<Text<'a>>,
-    /// The addresses of the proxies between, the client's nearest first: then the first address is what they were told.
+    /// The IP addresses of the proxies in between, the one nearest to the client first. If there are any, `ip` is only
+    /// what the first proxy was told.
     pub via: Vec<Text<'a>>,
     pub port: Option<u16>,
     pub name: Option<Text<'a>>,
@@ -299,7 +300,7 @@ pub struct Api<'a> {
 
 #[derive(Clone, Debug, Default)]
 pub struct HttpRequest<'a> {
-    /// As the source spells it. OCSF has it when it is one of its methods, in upper case.
+    /// As the source spells it. OCSF events have it in upper case, if it is one of OCSF's methods.
     pub method: Option<Text<'a>>,
     pub url: Option<Text<'a>>,
     pub hostname: Option<Text<'a>>,
@@ -320,7 +321,7 @@ pub struct HttpResponse<'a> {
     pub content_type: Option<Text<'a>>,
 }
 
-/// What was acted upon. Which of it matters is the class's affair.
+/// What was acted upon. The class decides which of the attributes matter.
 #[derive(Clone, Debug, Default)]
 pub struct Target<'a> {
     pub user: Option<User<'a>>,
@@ -345,7 +346,7 @@ pub struct Resource<'a> {
     pub kind: Option<Text<'a>>,
     pub name: Option<Text<'a>>,
     pub uid: Option<Text<'a>>,
-    /// What the name is unique in.
+    /// The scope in which the name is unique.
     pub namespace: Option<Text<'a>>,
     pub owner: Option<User<'a>>,
     pub data: Option<Value<'a>>,

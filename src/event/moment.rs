@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use crate::event::Json;
 use crate::event::text::unescape;
 
-/// 2000-01-01 and 2100-01-01: outside, a number is no time in milliseconds.
+/// 2000-01-01 to 2100-01-01. Numbers outside are not times in milliseconds.
 const PLAUSIBLE_MS: std::ops::Range<i64> = 946_684_800_000..4_102_444_800_000;
 
 /// The time, if it lies between 2000 and 2100.
@@ -16,8 +16,8 @@ pub(crate) fn plausible(ms: i64) -> Option<i64> {
     PLAUSIBLE_MS.contains(&ms).then_some(ms)
 }
 
-/// A number, whole or not, a text of its digits, or a date and time as text. A number counts seconds, milliseconds,
-/// microseconds or nanoseconds since the epoch, by its size.
+/// A time from a number, whole or fractional, a text of its digits, or a date and time as text. The size of a number
+/// tells its unit: seconds, milliseconds, microseconds or nanoseconds since the epoch.
 pub(crate) fn of_json(json: Json<'_>) -> Option<i64> {
     match json {
         Json::Number(digits) => of_number(digits),
@@ -26,8 +26,8 @@ pub(crate) fn of_json(json: Json<'_>) -> Option<i64> {
     }
 }
 
-/// A text of digits, an ISO 8601 date and time (UTC where it names no offset; a space may stand for the `T`, and before the
-/// offset), or one as programs show it to people.
+/// A time from a text of digits, an ISO 8601 date and time (UTC if it names no offset; a space may stand for the `T`
+/// and before the offset), or a form in which programs print times.
 pub(crate) fn of_text(text: &str) -> Option<i64> {
     let text = text.trim();
     if let Some(ms) = of_utc(text).or_else(|| of_number(text)) {
@@ -40,7 +40,7 @@ pub(crate) fn of_text(text: &str) -> Option<i64> {
     plausible(timestamp.as_millisecond())
 }
 
-/// No time is shown in more.
+/// The longest text that may be a time, in bytes.
 const SHOWN_BYTES_MAX: usize = 128;
 
 fn of_iso(text: &str) -> Option<Timestamp> {
@@ -51,7 +51,7 @@ fn in_utc(civil: DateTime) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(civil).ok()
 }
 
-/// `2021-09-20 17:20:00.391 +0000`, `.. UTC` or, as Go shows a time, `.. +0000 UTC`, as ISO 8601 has it.
+/// Turns `2021-09-20 17:20:00.391 +0000`, `.. UTC` and Go's `.. +0000 UTC` into ISO 8601.
 fn with_joined_offset(text: &str) -> Option<String> {
     let bare = [" UTC", " GMT", " Z"].iter().find_map(|zone| text.strip_suffix(zone));
     let (time, offset) = bare.unwrap_or(text).rsplit_once(' ').unwrap_or_default();
@@ -59,11 +59,11 @@ fn with_joined_offset(text: &str) -> Option<String> {
     joined.or_else(|| bare.map(|time| format!("{time}Z")))
 }
 
-/// As JavaScript shows a time, and headers of HTTP and mail (RFC 2822), `date`, C's `asctime`, and web servers.
+/// A time as printed by JavaScript, headers of HTTP and mail (RFC 2822), `date`, C's `asctime`, or web servers.
 fn shown(text: &str) -> Option<Timestamp> {
     const FORMS: [&str; 4] =
         ["%a %b %d %Y %H:%M:%S GMT%z", "%a %b %d %H:%M:%S UTC %Y", "%a %b %d %H:%M:%S GMT %Y", "%a %b %d %H:%M:%S %Y"];
-    // JavaScript names the time zone behind all.
+    // JavaScript appends the name of the time zone in brackets.
     let text = text.strip_suffix(')').and_then(|open| open.rsplit_once(" (")).map_or(text, |(time, _)| time);
     let of_form = |form: &&str| {
         let read = strtime::parse(form, text).ok()?;
@@ -86,7 +86,7 @@ fn of_utc(text: &str) -> Option<i64> {
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     let last_day = if month == 2 { 28 } else { 30 + (month + month / 8) % 2 };
-    // Leap days and leap seconds are left to who knows all of them.
+    // Leap days and leap seconds are left to `jiff`, which knows them all.
     if year < 1970 || !(1..=12).contains(&month) || !(1..=last_day).contains(&day) {
         return None;
     }
@@ -103,7 +103,7 @@ fn of_utc(text: &str) -> Option<i64> {
     Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + fraction)
 }
 
-/// The inverse of [`civil`].
+/// Days from 1970-01-01 to a date: the inverse of [`civil`].
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, march_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     year * 365 + year / 4 - year / 100 + year / 400 + (153 * march_month + 2) / 5 + day - 1 - 719_468
@@ -114,7 +114,7 @@ const MILLISECONDS_FROM: i64 = 100_000_000_000;
 const MICROSECONDS_FROM: i64 = 1000 * MILLISECONDS_FROM;
 const NANOSECONDS_FROM: i64 = 1000 * MICROSECONDS_FROM;
 
-/// The time that a number is, in the unit that its size says. Between 2000 and 2100 no number fits two units.
+/// The time that a number counts. Its size tells the unit: between 2000 and 2100, no number fits two units.
 fn of_number(digits: &str) -> Option<i64> {
     if let Ok(number) = digits.parse::<i64>() {
         return plausible(match number {
@@ -185,7 +185,7 @@ pub(crate) fn write(out: &mut Vec<u8>, ms: i64) {
     out.extend_from_slice(&text);
 }
 
-/// The last digits of a number, as many as there is room for.
+/// Writes the last digits of a number, as many as `room` has bytes.
 fn put(room: &mut [u8], mut number: u64) {
     for digit in room.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
@@ -193,8 +193,8 @@ fn put(room: &mut [u8], mut number: u64) {
     }
 }
 
-/// Year, month and day of the proleptic Gregorian calendar, of a day counted from 1970-01-01. Years are counted from
-/// March, so that the leap day is a year's last.
+/// Year, month and day in the proleptic Gregorian calendar of a day counted from 1970-01-01. The calculation begins
+/// years in March, so that the leap day is a year's last.
 const fn civil(days: u64) -> (u64, u64, u64) {
     const ERA: u64 = 146_097;
     let since = days + 719_468;
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(of_date("2021-08-24"), Some(1_629_763_200_000));
     }
 
-    /// What programs show: the same time in each.
+    /// The same time as various programs print it.
     #[test]
     fn a_time_is_read_as_programs_show_it() {
         for text in [
@@ -328,7 +328,7 @@ mod tests {
         }
     }
 
-    /// Every family's numeric times are read here.
+    /// All families read numeric times with this function.
     #[test]
     fn a_number_is_a_time_in_the_unit_that_its_size_says() {
         for (number, expected) in [

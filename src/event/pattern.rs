@@ -1,16 +1,17 @@
-//! Which actions a row of the mapping stands for: one by its name, or many by the words in theirs.
+//! Which actions a row of the mapping matches: one by its name, or many by words in their names.
 
-/// Of which actions a row is.
+/// The actions that a row matches.
 #[derive(Debug)]
 pub(super) enum Pattern {
     Exactly(&'static str),
-    /// `audit/*`, `*/*`: any. The scope is what stands before the slash, where the selector names it.
+    /// `audit/*`, `*/*`: any action. The scope is the part before the slash; `None` for `*`.
     Any {
         scope: Option<&'static str>,
     },
     /// `*.GET.*`: the word between the first two dots, in either case.
     Segment(&'static str),
-    /// `*/<first:get,runNow>` and the like: by a word, or several in a row, of the name behind the slash.
+    /// `*/<first:get,runNow>` and the like: actions whose name after the slash holds a verb. A verb is one or several
+    /// words.
     Words {
         scope: Option<&'static str>,
         place: Place,
@@ -19,19 +20,20 @@ pub(super) enum Pattern {
     },
 }
 
-/// Where in a name a verb has to stand.
+/// Where in the name the verb must stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
     /// `<first:..>`: at its beginning.
     First,
     /// `<last:..>`: at its end.
     Last,
-    /// `<word:..>`: at its beginning; or else anywhere, where no verb of another row of the kind is there.
+    /// `<word:..>`: at its beginning; or, if it begins with no verb of any `word` row, anywhere, if it holds no verb of
+    /// another `word` row.
     Any,
 }
 
-/// Words that turn what is done into another thing: who denies a delete, or asks for one, deletes nothing. Where an action
-/// has one it is no row's but one that names it, or whose verb it begins with.
+/// Words that change the meaning of a verb: denying or requesting a delete deletes nothing. `last` and `word` rows
+/// never match an action that holds one of them.
 const TURNING: &[&str] = &[
     "abort",
     "aborted",
@@ -80,7 +82,7 @@ const TURNING: &[&str] = &[
     "undo",
 ];
 
-/// No action has a longer name. What has says no verb.
+/// The longest name, in bytes, in which verbs are looked for. No known action has a longer one.
 const NAME_BYTES_MAX: usize = 256;
 
 impl Pattern {
@@ -111,7 +113,7 @@ impl Pattern {
         }
     }
 
-    /// The verbs of a row that takes them anywhere, each of which is a rival of the family's other such rows.
+    /// The verbs of a `word` row, which are rivals of the family's other `word` rows.
     pub(super) fn rival_verbs(&self) -> &[&'static str] {
         match self {
             Self::Words { place: Place::Any, verbs, .. } => verbs,
@@ -119,7 +121,7 @@ impl Pattern {
         }
     }
 
-    /// Tells the row all verbs that rows of its family take anywhere.
+    /// Sets the rivals of a `word` row. `all` are the verbs of all `word` rows of its family.
     pub(super) fn set_rivals(&mut self, all: &[&'static str]) {
         if let Self::Words { place: Place::Any, verbs, rivals, .. } = self {
             *rivals = all.iter().copied().filter(|verb| !verbs.contains(verb)).collect();
@@ -147,7 +149,7 @@ impl Pattern {
     }
 }
 
-/// What stands behind the scope.
+/// The part of the action after the scope. `None` if the action has another scope.
 fn name_in<'a>(scope: Option<&str>, action: &'a str) -> Option<&'a str> {
     match (scope, action.split_once('/')) {
         (None, Some((_, name))) => Some(name),
@@ -157,7 +159,8 @@ fn name_in<'a>(scope: Option<&str>, action: &'a str) -> Option<&'a str> {
     }
 }
 
-/// Whether the name says one of the verbs and no other: the first word decides, where it is one.
+/// Whether the name holds one of the verbs and none of the rivals. If it begins with a verb or a rival, that alone
+/// decides.
 fn says(name: &str, verbs: &[&str], rivals: &[&str]) -> bool {
     let at_any = |verbs: &[&str], from: usize| {
         verbs.iter().any(|verb| starts(name).skip(from).any(|start| begins_with(&name[start..], verb)))
@@ -176,13 +179,14 @@ fn is_one_of(word: &str, all: &[&str]) -> bool {
     all.iter().any(|own| own.eq_ignore_ascii_case(word))
 }
 
-/// Whether the words of the verb, mostly one, stand at the beginning of the name.
+/// Whether the name begins with the words of the verb (mostly one).
 fn begins_with(name: &str, verb: &str) -> bool {
     let mut own = words(name);
     words(verb).all(|word| own.next().is_some_and(|own| own.eq_ignore_ascii_case(word)))
 }
 
-/// The words of a name: `getLakeFSVersion`, `GET_LAKE_FS_VERSION`, `get-lake.fs/version`. Digits belong to the word before.
+/// Splits a name into words: `getLakeFSVersion`, `GET_LAKE_FS_VERSION`, `get-lake.fs/version`. A digit belongs to the
+/// word before it.
 fn words(name: &str) -> impl Iterator<Item = &str> {
     starts(name).map(|start| {
         let bytes = name.as_bytes();
@@ -196,8 +200,8 @@ fn starts(name: &str) -> impl Iterator<Item = usize> {
     (0..bytes.len()).filter(|at| is_of_word(bytes[*at]) && begins(bytes, *at))
 }
 
-/// Whether a word begins at a letter: with the name, behind what is none, at a capital behind a small letter, and at the last
-/// of several capitals where a small letter follows.
+/// Whether a word begins at this letter: at the start of the name, after a byte that belongs to no word, at a capital
+/// after a small letter, and at the last of several capitals if a small letter follows.
 fn begins(bytes: &[u8], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).map(|before| bytes[before]).filter(|before| is_of_word(*before)) else {
         return true;

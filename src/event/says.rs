@@ -6,7 +6,7 @@ impl Event<'_> {
     /// The action of a record that names none.
     pub const UNKNOWN_ACTION: &'static str = "unknown";
 
-    /// Whether it says what was done or what happened, or who or what asked for it.
+    /// Whether the event has an action, a service, an actor, a source, a message or a request.
     pub fn says_something(&self) -> bool {
         let HttpRequest { method, url, path, .. } = &self.http_request;
         let (email, service) = (&self.actor.user.email, &self.api.service);

@@ -1,10 +1,11 @@
-//! Cuts values of an event that are longer than a receiver's fields may be.
+//! Cuts values of an event that are longer than a receiver's fields.
 
 use crate::event::members::close;
 use crate::event::{Json, Reader, Text, unescape};
 
-/// Cuts each value of the object at `from` that is longer, and says of it how long it was. An object or list that is too long
-/// becomes a text: what is left of it is no JSON. What is no object stays as it is.
+/// Cuts each member of the object at `from` whose value is longer, and appends how long the value was. An object or
+/// list that is too long becomes a string, since a part of it is not valid JSON. If there is no object at `from`,
+/// nothing changes.
 pub(super) fn shorten(out: &mut Vec<u8>, from: usize, value_bytes_max: usize) {
     if out.len() - from <= value_bytes_max {
         return;
@@ -32,7 +33,7 @@ pub(super) fn shorten(out: &mut Vec<u8>, from: usize, value_bytes_max: usize) {
     }
 }
 
-/// What stands in place of a value; nothing where it is short enough.
+/// The text that replaces a value. `None` if the value is short enough.
 fn cut(value: Json<'_>, bytes_max: usize) -> Option<String> {
     let text = match value {
         Json::String(inside) if inside.len() > bytes_max => unescape(inside),
@@ -68,7 +69,7 @@ mod tests {
                 format!(r#"{{"a":1,"b":"{long}","c":"{}"}}"#, "y".repeat(40)),
                 format!(r#"{{"a":1,"b":"{}... [cut from 41 bytes]","c":"{}"}}"#, "x".repeat(17), "y".repeat(40)),
             ),
-            // A line end is one byte, however it is escaped.
+            // A line end counts as one byte, however it is escaped.
             (format!(r#"{{"a":"{}"}}"#, r"\u000a".repeat(40)), format!(r#"{{"a":"{}"}}"#, r"\u000a".repeat(40))),
             (
                 format!(r#"{{"a":"{}"}}"#, "\\n".repeat(41)),

@@ -9,7 +9,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// What an answer with that HTTP status says, if it has one.
+    /// The status that an HTTP status code means; `Unknown` if there is no code.
     pub(crate) const fn of_answer(http_status: Option<i32>) -> Self {
         match http_status {
             None => Self::Unknown,
@@ -19,7 +19,8 @@ impl Status {
     }
 }
 
-/// The number, if it is an HTTP status: 100 to 599 (RFC 9110, "Status Codes"). Sources log 0, -1 or 000 where there was no answer.
+/// The number, if it is an HTTP status code: 100 to 599 (RFC 9110, "Status Codes"). Sources log 0, -1 or 000 if there
+/// was no response.
 pub(crate) fn http_status(number: i64) -> Option<i32> {
     i32::try_from(number).ok().filter(|code| (100..=599).contains(code))
 }

@@ -9,17 +9,17 @@ use crate::records::escaped::write_escaped;
 pub enum Text<'a> {
     /// The text itself.
     Plain(Cow<'a, str>),
-    /// The inside of a JSON string token, copied as it stands. Its escapes are valid.
+    /// The inside of a JSON string, copied unchanged. Its escapes are valid.
     Escaped(&'a str),
 }
 
 impl<'a> Text<'a> {
-    /// A word of the program's own, in which nothing has to be escaped.
+    /// A literal of the program that needs no escaping.
     pub const fn word(word: &'static str) -> Self {
         Self::Escaped(word)
     }
 
-    /// The text with its escapes undone.
+    /// The text, unescaped.
     pub fn plain(&self) -> Cow<'_, str> {
         match self {
             Self::Plain(text) => Cow::Borrowed(text),
@@ -27,7 +27,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The text as the record holds it; nothing when it has escapes, or is a copy.
+    /// The text as a slice of the record. `None` if it has escapes or is a copy.
     pub fn borrowed(&self) -> Option<&'a str> {
         match self {
             Self::Plain(Cow::Borrowed(text)) => Some(text),
@@ -36,7 +36,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// Whether the text, its escapes undone, is this word.
+    /// Whether the text, unescaped, equals `word`.
     #[inline]
     pub fn is(&self, word: &str) -> bool {
         match self {
@@ -44,7 +44,7 @@ impl<'a> Text<'a> {
             Self::Escaped(inside) => match (inside.as_bytes().first(), word.as_bytes().first()) {
                 (Some(b'\\'), _) => unescape(inside) == word,
                 (first, wanted) if first != wanted => false,
-                // Escapes only make longer; few texts have any.
+                // An escape is longer than its character; few texts have any.
                 _ if inside.len() > word.len() => self.has_escapes() && unescape(inside) == word,
                 _ => *inside == word && !self.has_escapes(),
             },
@@ -59,12 +59,12 @@ impl<'a> Text<'a> {
         self.as_held().is_empty()
     }
 
-    /// Whether there is something to say: neither empty nor the `-` that logs write for nothing.
+    /// Whether the text is neither empty nor `-`, which logs write for an absent value.
     pub fn says_something(&self) -> bool {
         !matches!(self.as_held(), "" | "-")
     }
 
-    /// The text as it is held, escapes and all if it has any: never shorter than what it stands for.
+    /// The text in the form in which it is held, possibly with escapes: never shorter than the unescaped text.
     pub fn as_held(&self) -> &str {
         match self {
             Self::Plain(text) => text,
@@ -119,7 +119,7 @@ impl<'a> From<Cow<'a, str>> for Text<'a> {
     }
 }
 
-/// The text that the inside of a JSON string token stands for. Half a surrogate pair becomes U+FFFD.
+/// The text that the inside of a JSON string stands for. Half a surrogate pair becomes U+FFFD.
 pub(crate) fn unescape(inside: &str) -> Cow<'_, str> {
     if memchr::memchr(b'\\', inside.as_bytes()).is_none() {
         return Cow::Borrowed(inside);
@@ -166,7 +166,7 @@ fn unicode_escape(text: &str) -> (char, usize) {
     (char::REPLACEMENT_CHARACTER, 6)
 }
 
-/// The four hexadecimal digits at `at`.
+/// The number that the four hexadecimal digits at `at` make.
 pub(crate) fn hex4(text: &str, at: usize) -> Option<u32> {
     let digits = text.get(at..at + 4)?;
     if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -1,13 +1,13 @@
-//! Values that are copied as they came: unmapped fields, request data, results.
+//! Values that are copied unchanged: unmapped fields, request data, results.
 
 use std::borrow::Cow;
 
 use crate::event::text::Text;
 
-/// A value of the source's own.
+/// A value in the source's own form.
 #[derive(Clone, Debug)]
 pub enum Value<'a> {
-    /// A JSON token, copied as it stands: every number stays exact. Its objects hold no key twice.
+    /// A JSON token, copied unchanged, so that numbers stay exact. No object in it repeats a key.
     Json(Cow<'a, str>),
     Text(Text<'a>),
     Int(i64),
@@ -15,7 +15,7 @@ pub enum Value<'a> {
     List(Vec<Value<'a>>),
 }
 
-/// The members of an object, in order. No key stands twice.
+/// The members of an object, in order. No key repeats.
 pub(crate) type Members<'a> = Vec<(Text<'a>, Value<'a>)>;
 
 impl Value<'_> {

@@ -1,19 +1,19 @@
-//! What one column holds: a value of the record, something known of it, or a fixed text.
+//! What one column holds: a value of the record, a fact about the record, or a fixed text.
 
 use serde::{Deserialize, Deserializer, de};
 
 use crate::event::id::hyphenated;
 use crate::event::{Copies, Fields, Head, Json, Reader, Seen, Status, Text, moment};
 
-/// Written as `path`, `@record`, `@member` or `=text`; `a | b` is the first that has a value; `as string`, `as int` or `as datetime`
-/// at the end is its type. Without a type a value of the record stays as it stands there.
+/// Written as `path`, `@record`, `@member` or `=text`. `a | b` takes the first source that has a value. `as string`,
+/// `as int` or `as datetime` at the end sets the type; without it, a value of the record is copied unchanged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Column {
     sources: Box<[Source]>,
     kind: Kind,
 }
 
-/// Why a text does not say what a column holds.
+/// Why the text of a column cannot be parsed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum ColumnError {
     #[error("expected a path in the record, an `@member` or a `=text`")]
@@ -29,7 +29,7 @@ pub enum ColumnError {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Source {
-    /// In the record as its source names it.
+    /// A value in the record, by the path of its keys.
     Path(Box<str>),
     /// The whole record.
     Record,
@@ -37,7 +37,7 @@ enum Source {
     Fixed(Box<str>),
 }
 
-/// What is known of a record beside what stands in it.
+/// A fact about a record that does not stand in the record itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Member {
     Uid,
@@ -71,7 +71,7 @@ impl Column {
         Ok(Self { sources: sources.collect::<Result<_, _>>()?, kind })
     }
 
-    /// Appends the value, where there is one.
+    /// Appends the value. Returns false, with nothing appended, if there is none.
     pub(super) fn write(&self, out: &mut Vec<u8>, head: &Head, seen: &Seen<'_>, record: &Fields<'_>) -> bool {
         self.sources.iter().any(|source| match source {
             Source::Path(path) => find(record, path).is_some_and(|found| self.kind.write(out, found)),
@@ -120,7 +120,7 @@ impl Member {
         })
     }
 
-    /// As JSON.
+    /// The fact as a JSON token.
     fn token(self, head: &Head, seen: &Seen<'_>) -> String {
         let text = |text: &str| format!("\"{}\"", Text::from(text).into_escaped());
         match self {
@@ -152,7 +152,8 @@ impl Kind {
         }
     }
 
-    /// Appends a value of the record, each key of an object once.
+    /// Appends a value of the record, each key of an object once. Returns false if the value says nothing or does not
+    /// fit the type.
     fn write(self, out: &mut Vec<u8>, value: Json<'_>) -> bool {
         if value.text().is_none() {
             return false;
@@ -168,7 +169,7 @@ impl Kind {
         true
     }
 
-    /// Appends a value as it stands.
+    /// Appends a JSON token, repeated keys included. Returns false if it does not fit the type.
     fn write_json(self, out: &mut Vec<u8>, value: Json<'_>) -> bool {
         match self {
             Self::AsItStands => value.write(out),
@@ -193,7 +194,7 @@ impl Kind {
     }
 }
 
-/// The value at a path. A key may hold dots itself.
+/// The value at a path. A key may contain dots.
 fn find<'f>(fields: &'f Fields<'_>, path: &str) -> Option<Json<'f>> {
     fields.iter().find_map(|field| step(&field.key, field.value, path))
 }
@@ -207,7 +208,7 @@ fn step<'f>(key: &str, value: Json<'f>, path: &str) -> Option<Json<'f>> {
     let mut found = None;
     let read = Reader::new(whole).object(|reader, key| {
         let value = reader.value()?;
-        // Of a key that comes twice the last value holds.
+        // The last value of a repeated key counts.
         found = step(&key, value, rest).or(found.take());
         Ok(())
     });

@@ -1,4 +1,4 @@
-//! Writes records as rows of a table: which column holds what is data.
+//! Writes records as rows of a table. The columns are data: each has a name and the text of what it holds.
 
 mod column;
 
@@ -7,15 +7,15 @@ use crate::event::{Fields, Head, Reader, Seen, Text};
 
 pub use column::Column;
 
-/// Tables that receivers have for these logs: a line of each names a column and what it holds.
+/// Tables that receivers define for these logs. Each line names a column and what it holds.
 const TABLES: [(&str, &str); 1] = [("databricks_audit", include_str!("databricks_audit.tsv"))];
 
-/// The columns of a row by their names, in their order.
+/// The columns of a row, each with its name, in the order in which they are written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Columns(Vec<(String, Column)>);
 
 impl Columns {
-    /// The columns of a table by its name.
+    /// The columns of a built-in table.
     pub fn of_table(name: &str) -> Option<Self> {
         let (_, text) = TABLES.into_iter().find(|(known, _)| *known == name)?;
         let column = |line: &str| {
@@ -25,12 +25,12 @@ impl Columns {
         text.lines().map(column).collect::<Option<_>>().map(Self)
     }
 
-    /// The names of the tables there are.
+    /// The names of the built-in tables.
     pub fn tables() -> impl Iterator<Item = &'static str> {
         TABLES.into_iter().map(|(name, _)| name)
     }
 
-    /// With further columns. One of the same name is replaced.
+    /// Adds columns. A column of a name that is there already is replaced.
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = (String, Column)>) -> Self {
         for (name, column) in more {
@@ -44,7 +44,7 @@ impl Columns {
 
     /// Appends the record's row as one JSON object. A column without a value is left out.
     pub(super) fn write(&self, out: &mut Vec<u8>, head: &Head, seen: &Seen<'_>) {
-        // Families write nothing but objects.
+        // The parsed record is always an object.
         let fields = Fields::read(&mut Reader::new(seen.parsed)).unwrap_or_default();
         out.push(b'{');
         for (name, column) in &self.0 {
@@ -70,10 +70,10 @@ mod tests {
     const RECORD: &str = r#"{"a":1,"b":"-","n":null,"e":"","t":1704067200000,"o":{"k":[{"x":true}],"token":"s3cr3t"},
         "s":"{\"token\":\"s3cr3t\"}","token":"s3cr3t","d.t":"dotted","num":"41.0","big":12345678901234567890,"a":2}"#;
 
-    /// The same, each key once and without its secrets.
+    /// `RECORD` with each key once and secrets masked.
     const RECORD_MASKED: &str = r#"{"a":2,"b":"-","n":null,"e":"","t":1704067200000,"o":{"k":[{"x":true}],"token":"***"},"s":"{\"token\":\"***\"}","token":"***","d.t":"dotted","num":"41.0","big":12345678901234567890}"#;
 
-    /// What columns that hold this write of the record.
+    /// The row that columns with these contents write of `RECORD`.
     fn row(held: &[&str]) -> String {
         let columns = held.iter().zip(0..).map(|(held, at): (_, u32)| (format!("c{at}"), Column::new(held).unwrap()));
         let object = ObjectId::new("logs", "a/\"b\".json");
@@ -88,7 +88,7 @@ mod tests {
             choice: 0,
         };
         let origin = Origin { object: &object, source: "", last_modified_ms: None, feed: "dbx" };
-        // As it is handed on.
+        // Sinks get records with secrets masked.
         let parsed = String::from_utf8(crate::mask::masked(RECORD.as_bytes()).unwrap()).unwrap();
         let seen = Seen { origin, record: b"", parsed: &parsed, ordinal: 0, id: head.uid, index: 0 };
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Which of ECS's categories and types an activity is.
+//! The ECS categories and types of an activity.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use crate::event::members::close;
 use crate::event::{Activity, Class, Event, Status};
 
-/// Tab-separated; one line names its columns. `*` stands for the activities that have no line of their own.
+/// Tab-separated; the first line names the columns. `*` stands for the activities of a class that have no line of their
+/// own.
 const TABLE: &str = include_str!("categories.tsv");
 
 static ROWS: LazyLock<HashMap<(u16, Option<u8>), Row>> = LazyLock::new(|| rows(TABLE));
@@ -21,10 +22,10 @@ struct Row {
 pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity) {
     let uid = activity.class.uid();
     let row = ROWS.get(&(uid, Some(activity.id))).or_else(|| ROWS.get(&(uid, None)));
-    // Every class has a line for all its activities, which a test checks.
+    // Every class has a `*` line; a test checks that.
     let Row { categories, types } = row.copied().unwrap_or(Row { categories: "api", types: "info" });
     let target = &event.target;
-    // What lies in a bucket is a file.
+    // An object in a bucket is a file in ECS.
     let is_file = target.databucket.is_some();
     let categories = categories.split(',').map(|category| match category {
         "database" if is_file => "file",

@@ -14,9 +14,9 @@ use crate::records::escaped::write_escaped;
 
 /// Appends the event, without a line end.
 ///
-/// The source's fields that have no other place stand under the namespace that `event.dataset` names, such as
-/// `databricks.audit`. What is known of an event beyond ECS stands beside, under `event.module`, in the shape that OCSF
-/// gives it.
+/// Fields of the source that ECS has no place for stand under the namespace that `event.dataset` names, such as
+/// `databricks.audit`. Other attributes without a field in ECS stand under `event.module`, in the shape that OCSF gives
+/// them.
 pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options) {
     let fell_back = !event.fits(event.activity.class);
     let activity = if fell_back { event.activity.as_api_activity() } else { event.activity };
@@ -58,11 +58,11 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     close(out, b'}');
 }
 
-/// Who acts and who is acted upon, as ECS sees it: whoever logs on does so himself.
+/// The users of an event in ECS's terms. At a logon, `user` is the user who logs on.
 struct Parties<'w, 'a> {
     user: &'w User<'a>,
     target: Option<&'w User<'a>>,
-    /// Who acted, where that is neither.
+    /// The user who acted, if that is neither `user` nor `target`.
     actor: Option<&'w User<'a>>,
 }
 
@@ -108,7 +108,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
     time(out, "\"start\":", event.start_time_ms);
     time(out, "\"end\":", event.end_time_ms);
     let latency_ms = event.http_response.as_ref().and_then(|response| response.latency_ms);
-    // ECS counts nanoseconds.
+    // ECS durations are in nanoseconds.
     int(out, "\"duration\":", event.duration_ms.or(latency_ms).and_then(|ms| ms.checked_mul(1_000_000)));
     if options.raw_data
         && let Some(record) = seen.raw_record()
@@ -117,7 +117,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
     }
 }
 
-/// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
+/// Writes the record as text, secrets masked. Invalid UTF-8 becomes U+FFFD.
 fn write_original(out: &mut Vec<u8>, event: &Event<'_>, record: &[u8]) {
     out.extend_from_slice(b"\"original\":\"");
     write_escaped(out, &String::from_utf8_lossy(&event.shown(record)));
@@ -133,7 +133,7 @@ fn time(out: &mut Vec<u8>, key: &str, ms: Option<i64>) {
     }
 }
 
-/// A log's name as module and the part of it: `databricks` and `audit`.
+/// Splits a log's name into module and dataset part: `databricks` and `audit`.
 fn module(log_name: &'static str) -> (&'static str, &'static str) {
     log_name.split_once('.').unwrap_or((log_name, "audit"))
 }
@@ -154,7 +154,7 @@ fn write_endpoint(out: &mut Vec<u8>, end: &Endpoint<'_>) {
     text(out, "\"domain\":", end.hostname.as_ref());
 }
 
-/// The request over HTTP, and the file it was for.
+/// Writes the HTTP request and response, the file they are about, and TLS.
 fn write_request(out: &mut Vec<u8>, event: &Event<'_>) {
     let (request, response) = (&event.http_request, &event.http_response);
     object(out, "\"http\":", |out| {
@@ -200,7 +200,7 @@ fn write_request(out: &mut Vec<u8>, event: &Event<'_>) {
     }
 }
 
-/// Whose event it is, where it was read, and what went wrong.
+/// Writes the organization, cloud and trace, the log that the event was read from, and the error.
 fn write_surroundings(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     let metadata = &event.metadata;
     object(out, "\"organization\":", |out| text(out, "\"id\":", metadata.tenant_uid.as_ref()));
@@ -226,7 +226,7 @@ fn write_surroundings(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     }
 }
 
-/// The names and addresses of an event once more, as lists to search.
+/// Writes the names and addresses of an event again, as lists to search.
 fn write_related(out: &mut Vec<u8>, event: &Event<'_>) {
     let users = [Some(&event.actor.user), event.target.user.as_ref()].into_iter().flatten();
     let users = users.flat_map(|user| [&user.name, &user.uid, &user.email]);

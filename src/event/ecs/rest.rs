@@ -1,11 +1,12 @@
-//! What is known of an event and has no field in ECS: under the namespaces of the log's module and of the collector.
+//! Attributes of an event that have no field in ECS, under the namespaces of the log's module and of the collector.
 
 use crate::event::ecs::{Parties, module};
 use crate::event::members::{close, flag, int, object, text, texts};
 use crate::event::ocsf::objects::{write_entity, write_login, write_resource, write_store, write_user};
 use crate::event::{Activity, Event, Status, Text, User};
 
-/// What Hadoop's S3A says of a request is of use without the access log around it, and has a namespace of its own.
+/// Hadoop's S3A describes a request in the referrer. That is useful apart from the access log, so it has its own
+/// namespace.
 const S3A: &str = "s3a";
 
 /// Appends the namespaces, each followed by a comma.
@@ -67,7 +68,7 @@ fn write_people(out: &mut Vec<u8>, event: &Event<'_>, parties: &Parties<'_, '_>)
     }
 }
 
-/// What of a user ECS has no field for.
+/// Writes the attributes of a user that have no field in ECS.
 fn write_kind(out: &mut Vec<u8>, user: &User<'_>) {
     let only = User { account_uid: user.account_uid.clone(), kind: user.kind, ..User::default() };
     write_user(out, &only);
@@ -94,10 +95,10 @@ fn write_target(out: &mut Vec<u8>, event: &Event<'_>) {
     object(out, "\"login\":", |out| write_login(out, target));
 }
 
-/// The request as API call, what was answered, and what the record says of itself.
+/// Writes the API call, its response, and what the record says about itself.
 fn write_answer(out: &mut Vec<u8>, event: &Event<'_>) {
     let (api, metadata) = (&event.api, &event.metadata);
-    // What stands in a field of ECS already is not written twice.
+    // Values that stand in a field of ECS already are not written again.
     let provider = metadata.feature.as_ref();
     object(out, "\"api\":", |out| {
         text(out, "\"service\":", other_than(provider, api.service.as_ref()));
@@ -118,7 +119,7 @@ fn write_answer(out: &mut Vec<u8>, event: &Event<'_>) {
     if event.status != Status::Failure {
         text(out, "\"status_code\":", event.status_code.as_ref());
     }
-    // The duration of the whole stands in ECS's field.
+    // `event.duration` has the latency unless the event has a duration of its own.
     let latency_ms = event.http_response.as_ref().and_then(|response| response.latency_ms);
     int(out, "\"latency_ms\":", latency_ms.filter(|_| event.duration_ms.is_some()));
     text(out, "\"caption\":", event.caption.as_ref());
@@ -127,7 +128,7 @@ fn write_answer(out: &mut Vec<u8>, event: &Event<'_>) {
     text(out, "\"log_version\":", metadata.log_version.as_ref());
 }
 
-/// The text, unless it says what the other says.
+/// `text`, unless it equals `other`.
 fn other_than<'t, 'a>(other: Option<&Text<'_>>, text: Option<&'t Text<'a>>) -> Option<&'t Text<'a>> {
     text.filter(|text| other.is_none_or(|other| other.plain() != text.plain()))
 }

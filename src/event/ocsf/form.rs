@@ -1,13 +1,13 @@
-//! What texts older versions of OCSF take: of which form they must be, and how long they may be.
+//! The forms and lengths that older versions of OCSF allow for texts.
 
 use serde::Deserialize;
 
 use crate::event::text::unescape;
 
-/// What the version asks of an attribute's value, where it asks more than 1.8.0 does.
+/// What an older version requires of an attribute's value beyond what 1.8.0 requires.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
 pub(super) enum Form {
-    /// Numbers, and any text that is not too long.
+    /// Numbers, and any text within the version's length limit.
     #[default]
     Plain,
     /// Any JSON, of any length.
@@ -22,12 +22,12 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// Whether a text may stand here; `inside` is what its JSON string holds, escapes and all.
+    /// Whether a text has this form. `inside` is the inside of its JSON string, escapes included.
     pub(super) fn takes(self, inside: &str) -> bool {
         match self {
             Self::Plain | Self::Json => true,
             Self::Hostname => inside.split('.').all(is_label),
-            // Otherwise it is an address already.
+            // The text is an e-mail address already, so the part after the `@` is valid.
             Self::Email => inside.split('@').next().is_some_and(is_local_part),
         }
     }
@@ -43,9 +43,10 @@ fn is_local_part(local: &str) -> bool {
     local.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-'))
 }
 
-/// The first `characters_max` code points of a text that has more; `inside` is what its JSON string holds.
+/// The first `characters_max` code points of a text that has more; `None` if it has not. `inside` is the inside of its
+/// JSON string.
 pub(super) fn cut(inside: &str, characters_max: usize) -> Option<String> {
-    // No code point takes less than a byte.
+    // A code point takes at least one byte.
     if inside.len() <= characters_max {
         return None;
     }

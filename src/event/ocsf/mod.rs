@@ -1,4 +1,4 @@
-//! Writes an event as OCSF, one JSON object with `time` first: version 1.8.0, or an older one made of that.
+//! Writes an event as OCSF, one JSON object with `time` first: version 1.8.0, or an older one derived from it.
 
 mod form;
 
@@ -24,16 +24,16 @@ use crate::records::escaped::write_escaped;
 use places::Attributes;
 use version::Schema;
 
-/// The label of an event that could not be written in the class that the mapping names.
+/// The label of an event that lacks what the class of the mapping requires.
 pub(crate) const CLASS_FALLBACK: &str = "class_fallback";
 
 /// The values of `http_request.http_method`.
 const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
-/// What an event usually takes beside three times its record.
+/// The usual size of an event in bytes, on top of three times its record.
 const USUAL_BYTES: usize = 1024;
 
-/// Most events are smaller.
+/// Room for an event in bytes; most are smaller.
 const WHOLE_BYTES: usize = 4096;
 
 /// Whether the event has what its class requires, besides what every event has.
@@ -72,7 +72,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     }
 }
 
-/// An event as it is written.
+/// An event, and how it is to be written.
 struct Written<'w, 'a> {
     event: &'w Event<'a>,
     seen: &'w Seen<'a>,
@@ -91,7 +91,8 @@ impl Written<'_, '_> {
         self.activity.class
     }
 
-    /// As 1.8.0 has it and then moved, so that what 1.8.0 has and the version has not is known by name.
+    /// Writes the event as 1.8.0 first and then converts that, so that every attribute that the older version lacks is
+    /// known by its name.
     fn write_older(&self, out: &mut Vec<u8>, schema: &'static Schema) -> Class {
         let mut whole = Vec::with_capacity(WHOLE_BYTES);
         whole.push(b'{');
@@ -105,7 +106,7 @@ impl Written<'_, '_> {
                 close(out, b'}');
                 class
             }
-            // Every version has the class that events fall back to, which requires nothing that is not written.
+            // Every version has API Activity, and all that it requires is always written.
             Err(_) if self.activity.class != Class::ApiActivity => {
                 Self { activity: self.activity.as_api_activity(), fell_back: true, ..*self }.write_older(out, schema)
             }
@@ -113,7 +114,7 @@ impl Written<'_, '_> {
         }
     }
 
-    /// All members but `unmapped` and the record itself, each followed by a comma.
+    /// Writes all members but `unmapped` and `raw_data`, each followed by a comma.
     fn write_members(&self, out: &mut Vec<u8>) {
         let Self { event, seen, options, activity, fell_back } = *self;
         out.extend_from_slice(b"\"time\":");
@@ -219,20 +220,20 @@ fn write_labels(out: &mut Vec<u8>, event: &Event<'_>, fell_back: bool) {
     texts(out, "\"labels\":", &labels);
 }
 
-/// What is to be known of how the event came about.
+/// The labels that say how the event came about.
 pub(crate) fn labels(event: &Event<'_>, fell_back: bool) -> impl Iterator<Item = &'static str> {
     let is_told = event.src.as_ref().is_some_and(|src| !src.via.is_empty());
     let conditional = [
         (event.metadata.time_inferred, "time_inferred"),
         (fell_back, CLASS_FALLBACK),
-        // Whoever sends a request can name any client to the first proxy.
+        // A client can claim any address to the first proxy.
         (is_told, "claimed_address"),
     ];
     let holding = conditional.into_iter().filter(|(holds, _)| *holds).map(|(_, label)| label);
     holding.chain(event.metadata.labels.iter().copied())
 }
 
-/// The record as text, its secrets masked. Bytes that are no UTF-8 become U+FFFD.
+/// Writes the record as text, secrets masked. Invalid UTF-8 becomes U+FFFD.
 fn write_raw_data(out: &mut Vec<u8>, record: &[u8], event: &Event<'_>) {
     let shown = event.shown(record);
     let shown = String::from_utf8_lossy(&shown);
@@ -249,7 +250,7 @@ impl HttpRequest<'_> {
             || any_says_something([&self.url, &self.path, &self.user_agent, &self.referrer, &self.version])
     }
 
-    /// The method as OCSF spells it, when it is one of OCSF's.
+    /// The method as OCSF spells it. `None` if it is none of OCSF's.
     pub fn known_method(&self) -> Option<&'static str> {
         let method = self.method.as_ref()?.plain();
         HTTP_METHODS.into_iter().find(|known| known.eq_ignore_ascii_case(&method))

@@ -26,7 +26,7 @@ const AUTH_PROTOCOLS: &[&str] = &[
 const DATABASE_KINDS: &[&str] =
     &["Relational", "Network", "Object Oriented", "Centralized", "Operational", "NoSQL", "Vector", "Knowledge Graph"];
 
-/// An id and its caption; 99 with the source's word when no caption fits, 0 when there is no word.
+/// Writes an id and its caption: 99 and the source's word if no caption fits, 0 and `Unknown` if there is no word.
 fn enumerated(out: &mut Vec<u8>, name: &str, captions: &[&str], kind: Option<&Text<'_>>) {
     let kind = kind.filter(|kind| kind.says_something());
     let id = kind.map_or(0, |kind| captions.iter().position(|caption| kind.is(caption)).map_or(99, |place| place + 1));
@@ -74,7 +74,7 @@ const LOCAL: u8 = 1;
 const HOST: u8 = 2;
 const DOT: u8 = 4;
 
-/// Where in an address each byte may stand.
+/// The parts of an e-mail address in which each byte may stand.
 const ADDRESS: [u8; 256] = {
     let mut places = [0; 256];
     let mut byte = 0u8;
@@ -147,7 +147,7 @@ pub(super) fn write_http_request(out: &mut Vec<u8>, event: &Event<'_>) {
     if let Some(method) = request.known_method() {
         word(out, "\"http_method\":", method);
     }
-    // An address needs a path or the whole of it.
+    // OCSF requires a path or the whole URL.
     if [&request.path, &request.url].into_iter().flatten().any(Text::says_something) {
         object(out, "\"url\":", |out| {
             text(out, "\"url_string\":", request.url.as_ref());
@@ -207,7 +207,7 @@ fn data(out: &mut Vec<u8>, resource: &Resource<'_>) {
     }
 }
 
-/// Database, databucket, table and query, as far as they are known.
+/// Writes database, databucket, table and query, as far as they are known.
 pub(crate) fn write_store(out: &mut Vec<u8>, event: &Event<'_>) {
     let target = &event.target;
     if let Some(database) = target.database.as_ref().filter(|database| database.is_known()) {
@@ -229,7 +229,7 @@ pub(crate) fn write_store(out: &mut Vec<u8>, event: &Event<'_>) {
     if let Some(query) = target.query.as_ref().filter(|query| query.says_something()) {
         object(out, "\"query_info\":", |out| {
             text(out, "\"query_string\":", Some(query));
-            // One of name and uid is required.
+            // OCSF requires a name or a uid.
             text(out, "\"name\":", Some(&event.action));
         });
     }
@@ -251,7 +251,7 @@ fn write_file(out: &mut Vec<u8>, file: &File<'_>) {
         trimmed.rfind('/').map_or(0, |slash| slash + 1)..trimmed.len()
     };
     let name = match &file.path {
-        // A slash may be escaped, so that a name cut off before one could end in half an escape.
+        // With escapes in the path (`\/`), a cut before a slash could leave half an escape.
         Text::Escaped(inside) if memchr::memchr(b'\\', inside.as_bytes()).is_none() => {
             Text::Escaped(&inside[last(inside)])
         }
@@ -271,7 +271,7 @@ fn write_file(out: &mut Vec<u8>, file: &File<'_>) {
     text(out, "\"version\":", file.version.as_ref());
 }
 
-/// Nothing, when it has neither name nor id.
+/// Writes nothing if the resource has neither name nor id.
 pub(crate) fn write_resource(out: &mut Vec<u8>, resource: &Resource<'_>) {
     if !resource.is_known() {
         return;

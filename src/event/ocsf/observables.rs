@@ -1,10 +1,10 @@
-//! Names and addresses of an event once more, as a list to search.
+//! Writes the names and addresses of an event again, as a list to search.
 
 use crate::event::members::close;
 use crate::event::ocsf::objects::is_address;
 use crate::event::{Event, Text};
 
-/// Appends the list and a comma, unless there is nothing to list.
+/// Appends the list and a comma, or nothing if the list is empty.
 pub(super) fn write_observables(out: &mut Vec<u8>, event: &Event<'_>) {
     let before = out.len();
     out.extend_from_slice(b"\"observables\":[");

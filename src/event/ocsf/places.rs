@@ -1,4 +1,4 @@
-//! Which class has a place for which object, and what becomes of the others.
+//! Which class has which attributes, and where an event's other attributes are written.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use crate::event::ocsf::objects::{
 use crate::event::ocsf::projection::Moved;
 use crate::event::{Class, Event, Members, Target, Text};
 
-/// The attributes that a class has, among those that not every class has.
+/// A set of attributes, of those that only some classes have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attributes(u32);
 
 impl Attributes {
     const ACTOR: Self = Self(1);
     const SRC: Self = Self(1 << 1);
-    /// The class is written with a source even when none is known.
+    /// The class is written with a source endpoint even if none is known.
     const SRC_ALWAYS: Self = Self(1 << 2);
     const DST: Self = Self(1 << 3);
-    /// Whether or not the event is of a cloud.
+    /// The class has `api` also for events without a cloud.
     const API: Self = Self(1 << 4);
     const HTTP: Self = Self(1 << 5);
     const USER: Self = Self(1 << 6);
@@ -46,7 +46,7 @@ impl Attributes {
             Class::EntityManagement => common.and(Self::ENTITY).and(Self::ACCESS_LIST),
             Class::UserAccess => common.and(Self::USER).and(Self::PRIVILEGES).and(Self::RESOURCES),
             Class::GroupManagement => common.and(Self::USER).and(Self::GROUP).and(Self::PRIVILEGES).and(Self::RESOURCE),
-            // An actor needs the profile `host` there.
+            // HTTP Activity has an actor only with the profile `host`.
             Class::HttpActivity => Self::SRC.and(Self::SRC_ALWAYS).and(Self::DST).and(Self::HTTP).and(Self::TLS),
             Class::ApiActivity => common.and(Self::SRC_ALWAYS).and(Self::DST).and(Self::API).and(Self::RESOURCES),
             Class::DatastoreActivity => common.and(Self::SRC_ALWAYS).and(Self::DST).and(Self::STORE),
@@ -62,7 +62,7 @@ impl Attributes {
     }
 }
 
-/// Who, and from where to where.
+/// Writes actor, source and destination.
 pub(super) fn write_parties(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
     if attributes.has(Attributes::ACTOR) {
         out.extend_from_slice(b"\"actor\":{");
@@ -92,7 +92,7 @@ pub(super) fn write_parties(out: &mut Vec<u8>, event: &Event<'_>, attributes: At
     }
 }
 
-/// The request as API call and over HTTP, and the cloud it went to.
+/// Writes the cloud, the request as API call, and the request over HTTP.
 pub(super) fn write_request(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
     if let Some(cloud) = &event.cloud {
         object(out, "\"cloud\":", |out| write_cloud(out, cloud));
@@ -114,7 +114,7 @@ pub(super) fn write_request(out: &mut Vec<u8>, event: &Event<'_>, attributes: At
     }
 }
 
-/// What was acted upon, as far as the class has places for it.
+/// Writes what was acted upon, as far as the class has attributes for it.
 pub(super) fn write_target(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
     let target = &event.target;
     if let Some(user) = target.user.as_ref().filter(|user| attributes.has(Attributes::USER) && user.is_known()) {
@@ -159,7 +159,7 @@ pub(super) fn write_target(out: &mut Vec<u8>, event: &Event<'_>, attributes: Att
     }
 }
 
-/// The resources, and where the class is API Activity everything else that was acted upon.
+/// Writes the resources; for API Activity, also everything else that was acted upon.
 fn write_resources(out: &mut Vec<u8>, target: &Target<'_>, attributes: Attributes) {
     let before = out.len();
     out.extend_from_slice(b"\"resources\":[");
@@ -189,11 +189,12 @@ fn write_resources(out: &mut Vec<u8>, target: &Target<'_>, attributes: Attribute
     out.push(b',');
 }
 
-/// Where in `unmapped` stands what the class has no place for. A source's own field of that name keeps it.
+/// The member of `unmapped` for attributes that the class lacks. If the source has a field of that name, it is prefixed
+/// with `_`.
 const STRAYS: &str = "ocsf";
 const STRAYS_KEY: &str = "\"ocsf\":";
 
-/// The source's own fields, and under `ocsf` what the class has no place for, or the version.
+/// Writes the source's own fields and, under `ocsf`, the attributes that the class or the version lacks.
 pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes, moved: &[Moved<'_>]) {
     object(out, "\"unmapped\":", |out| {
         for (key, value) in &event.unmapped {
@@ -214,7 +215,7 @@ pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: A
     });
 }
 
-/// Quoted, and with its colon.
+/// The key for [`write_strays`], with quotes and colon.
 fn strays_key(unmapped: &Members<'_>) -> Cow<'static, str> {
     let is_taken = |name: &str| unmapped.iter().any(|(own, _)| own.is(name));
     if !is_taken(STRAYS) {
@@ -229,7 +230,7 @@ fn strays_key(unmapped: &Members<'_>) -> Cow<'static, str> {
 
 fn write_strays(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes) {
     let target = &event.target;
-    // API Activity has them among its resources.
+    // API Activity has these among its resources.
     let lacks = |place| !attributes.has(place) && !attributes.has(Attributes::API);
     if let Some(user) = target.user.as_ref().filter(|_| lacks(Attributes::USER)) {
         object(out, "\"user\":", |out| write_user(out, user));

@@ -1,4 +1,5 @@
-//! Writes an event of OCSF 1.8.0 as an older version has it: what that does not take goes to `unmapped`, under its path.
+//! Converts an event of OCSF 1.8.0 to an older version. Values that the older version does not take go to `unmapped`,
+//! under their paths.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,17 +11,17 @@ use crate::event::ocsf::version::{self, Attributes, Schema};
 use crate::event::{Activity, Class, Event, Fault, Json, Reader};
 use crate::records::escaped::write_escaped;
 
-/// What the version has no place for, or not for all of it.
+/// A value that the version does not take, or takes only cut short.
 #[derive(Debug)]
 pub(super) struct Moved<'t> {
-    /// Where it was, such as `resources.0.type`.
+    /// The path of the value in the event, such as `resources.0.type`.
     pub(super) path: String,
     pub(super) value: Json<'t>,
-    /// Whether the event has the beginning of it.
+    /// Whether the event still has the beginning of the value.
     is_cut: bool,
 }
 
-/// Why the version cannot have the event in its class.
+/// Why the version cannot hold the event in its class.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unfit {
     #[error("it lacks what the class requires in this version")]
@@ -29,11 +30,11 @@ pub(super) enum Unfit {
     NoJson(#[from] Fault),
 }
 
-/// Appends the members of `whole`, an event of 1.8.0 without `unmapped`, each followed by a comma, after an opening
-/// brace; returns the class that it is written in, and what is to be put into `unmapped`.
+/// Appends an opening brace and the members of `whole`, an event of 1.8.0 without `unmapped`, each followed by a comma.
+/// Returns the class in which the event is written, and the values that belong into `unmapped`.
 ///
 /// # Errors
-/// Nothing is appended then.
+/// Nothing is appended on an error.
 pub(super) fn project<'t>(
     out: &mut Vec<u8>,
     whole: &'t str,
@@ -58,7 +59,7 @@ pub(super) fn project<'t>(
     }
     projection.name_profile("datetime");
     loop {
-        // A profile that turns out to be needed late may concern what was written before.
+        // A profile that is found to be needed late may allow attributes that were passed before: begin again.
         let profiles = projection.profiles.len();
         out.truncate(before);
         out.push(b'{');
@@ -83,24 +84,24 @@ struct Projection<'s, 't> {
     schema: &'s Schema,
     class: &'s version::Class,
     shape: Shape,
-    /// Those that the event names.
+    /// The profiles that the event names.
     profiles: BTreeSet<&'s str>,
-    /// Where in the event the members stand that are being written.
+    /// The path of the member that is being written.
     path: Vec<Cow<'t, str>>,
     moved: Vec<Moved<'t>>,
-    /// How many attributes were written that the class requires.
+    /// How many of the attributes that the class requires were written.
     required: usize,
 }
 
 impl<'s, 't> Projection<'s, 't> {
-    /// Names the profile, if the class has it.
+    /// Adds the profile to the event, if the class has it. Returns whether the class has it.
     fn name_profile(&mut self, profile: &str) -> bool {
         let known = self.class.profiles.iter().find(|known| *known == profile);
         self.profiles.extend(known.map(String::as_str));
         known.is_some()
     }
 
-    /// The members of one object, each followed by a comma.
+    /// Writes the members of one object, each followed by a comma.
     fn members(&mut self, reader: &mut Reader<'t>, attributes: &'s Attributes, out: &mut Vec<u8>) -> Result<(), Fault> {
         reader.object(|reader, key| {
             let is_top = self.path.is_empty();
@@ -120,7 +121,7 @@ impl<'s, 't> Projection<'s, 't> {
         })
     }
 
-    /// The member at the path's end.
+    /// Writes the member at the end of the path.
     fn member(&mut self, reader: &mut Reader<'t>, attributes: &'s Attributes, out: &mut Vec<u8>) -> Result<(), Fault> {
         let key = self.path.last().cloned().unwrap_or_default();
         if self.path.len() == 1 && self.is_entity_here(&key) {
@@ -152,7 +153,7 @@ impl<'s, 't> Projection<'s, 't> {
         Ok(())
     }
 
-    /// The value at the path's end is kept beside the event.
+    /// Keeps the value at the end of the path for `unmapped`.
     fn keep(&mut self, value: Json<'t>, is_cut: bool) {
         self.moved.push(Moved { path: self.path.join("."), value, is_cut });
     }
@@ -190,8 +191,9 @@ impl<'s, 't> Projection<'s, 't> {
         Ok(true)
     }
 
-    /// A text as long as the version takes it, or nothing where it takes it for none of its kind. What is not written
-    /// whole is kept, unless it is a copy of what stands in the event elsewhere.
+    /// Writes a text, cut to the version's limit, or nothing if the attribute does not take it. Returns whether
+    /// anything was written. A text that is not written whole is kept for `unmapped`, unless it is itself a copy
+    /// (`raw_data`, `observables`).
     fn text(&mut self, attribute: &version::Attribute, inside: &'t str, out: &mut Vec<u8>) -> bool {
         if !attribute.takes(inside) {
             self.keep(Json::String(inside), false);
@@ -209,7 +211,7 @@ impl<'s, 't> Projection<'s, 't> {
         true
     }
 
-    /// Whether an observable names an attribute that the event does not have in this version.
+    /// Whether an observable names an attribute that was moved out of the event.
     fn observes_nothing(&self, whole: &'t str) -> Result<bool, Fault> {
         let mut observed = None;
         Reader::of_event(whole).object(|reader, key| {
@@ -275,14 +277,15 @@ impl<'s, 't> Projection<'s, 't> {
         Ok(true)
     }
 
-    /// Whether the event may have the attribute; names the profile that it takes.
+    /// Whether the event may have the attribute. Adds the profile that the attribute needs, if the class has it.
     fn is_open(&mut self, attribute: &version::Attribute) -> bool {
         attribute.profiles.is_empty()
             || attribute.profiles.iter().any(|gate| self.profiles.contains(gate.as_str()))
             || attribute.profiles.iter().any(|gate| self.name_profile(gate))
     }
 
-    /// Whether the member is a group that is written as the entity that the class asks for: entities have no group beside.
+    /// Whether the member is a group that is written as the entity of Entity Management. Such an event has no other
+    /// entity.
     fn is_entity_here(&self, key: &str) -> bool {
         key == "group" && self.shape.class == Class::EntityManagement
     }
@@ -308,7 +311,7 @@ impl<'s, 't> Projection<'s, 't> {
         close(out, b']');
     }
 
-    /// What the version calls class and activity. Returns whether the member was one of those.
+    /// Writes the member if it names class or activity, as the version calls them. Returns whether it does.
     fn write_own(&self, key: &str, out: &mut Vec<u8>) -> bool {
         let (class, activity) = (self.shape.class.uid(), self.shape.activity);
         match (key, self.shape.renamed) {

@@ -1,16 +1,16 @@
-//! Under which class and activity a version of OCSF knows an event.
+//! The class and activity of an event in an older version of OCSF.
 
 use crate::event::class::OTHER;
 use crate::event::ocsf::version::Schema;
 use crate::event::{Activity, Class, Event};
 
-/// The class and activity under which the version knows the event.
+/// The class and activity of an event in a version.
 pub(super) struct Shape {
     pub(super) class: Class,
     pub(super) activity: u8,
-    /// The caption, where it is not the one that the event has in 1.8.0.
+    /// The caption of the activity, if it differs from that in 1.8.0.
     pub(super) renamed: Option<&'static str>,
-    /// The caption after the class's in `type_name`.
+    /// The caption of the activity within `type_name`.
     pub(super) caption: &'static str,
 }
 
@@ -23,7 +23,8 @@ impl Shape {
             && target.user.is_none()
             && target.privileges.is_empty()
         {
-            // Up to 1.3 a group is managed only together with a user or privileges; by itself it is an entity.
+            // Up to 1.3, Group Management requires a user or privileges. A change of the group alone is Entity
+            // Management.
             let (id, caption) = match activity.caption {
                 "Create" => (1, "Create"),
                 "Delete" => (4, "Delete"),

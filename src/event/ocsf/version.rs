@@ -1,4 +1,4 @@
-//! What older versions of OCSF have: which attributes, of which profiles, with which ids.
+//! The attributes of older versions of OCSF, with their profiles and ids.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,12 +12,12 @@ static V1_1: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.1
 static V1_3: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.3.0.json")));
 static V1_5: LazyLock<Schema> = LazyLock::new(|| Schema::parse(include_str!("1.5.0.json")));
 
-/// One version's classes, and the objects they are made of: the compiled schema without what projection does not ask for.
+/// The classes and objects of one version: the compiled schema, reduced to what projection reads.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Schema {
     pub(super) version: String,
-    /// In code points; any length is taken when there is none.
+    /// The greatest length of a text in code points. `None` if there is no limit.
     #[serde(default)]
     pub(super) text_max: Option<usize>,
     classes: HashMap<u16, Class>,
@@ -28,11 +28,11 @@ pub(super) struct Schema {
 #[serde(deny_unknown_fields)]
 pub(super) struct Class {
     pub(super) caption: String,
-    /// Those that an event of the class may name.
+    /// The profiles that an event of the class may name.
     pub(super) profiles: Vec<String>,
-    /// All of these an event of the class must have.
+    /// An event of the class must have all of these attributes.
     pub(super) required: Vec<String>,
-    /// One of these the event must have.
+    /// An event of the class must have one of these attributes, unless the list is empty.
     #[serde(default)]
     pub(super) at_least_one: Vec<String>,
     pub(super) attributes: Attributes,
@@ -43,16 +43,16 @@ pub(super) type Attributes = HashMap<String, Attribute>;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Attribute {
-    /// It exists only in events that name one of these; always when there are none.
+    /// Only events that name one of these profiles have the attribute. If empty, all events may have it.
     #[serde(default)]
     pub(super) profiles: Vec<String>,
-    /// The object it is, or is a list of.
+    /// The object that the attribute is, or is a list of.
     #[serde(default)]
     pub(super) object: Option<String>,
-    /// The ids it may have, where 99 (Other) is one of them; any when there are none.
+    /// The ids that the attribute may have, if 99 (Other) is among them. If empty, any id.
     #[serde(default)]
     pub(super) ids: Vec<i64>,
-    /// The texts it may be; any when there are none.
+    /// The texts that the attribute may have. If empty, any text.
     #[serde(default)]
     pub(super) words: Vec<String>,
     #[serde(default, rename = "type")]
@@ -60,14 +60,14 @@ pub(super) struct Attribute {
 }
 
 impl Attribute {
-    /// Whether the attribute may be that text; `inside` is what its JSON string holds, escapes and all.
+    /// Whether the attribute may have the text. `inside` is the inside of its JSON string, escapes included.
     pub(super) fn takes(&self, inside: &str) -> bool {
         self.form.takes(inside) && (self.words.is_empty() || self.words.iter().any(|word| word == inside))
     }
 }
 
 impl Schema {
-    /// The version's schema; none for 1.8.0, in which events are written.
+    /// The schema of the version. `None` for 1.8.0, in which events are written before conversion.
     pub(super) fn of(version: OcsfVersion) -> Option<&'static Self> {
         match version {
             OcsfVersion::V1_1 => Some(&V1_1),
@@ -81,7 +81,8 @@ impl Schema {
         self.classes.get(&uid)
     }
 
-    /// The attributes of the object that an attribute is; none when it may hold anything.
+    /// The attributes of the object that `attribute` is. `None` if it is no object, or an object that may hold
+    /// anything.
     pub(super) fn inside(&self, attribute: &Attribute) -> Option<&Attributes> {
         let object = attribute.object.as_ref()?;
         self.objects.get(object).filter(|attributes| !attributes.is_empty())
@@ -106,7 +107,7 @@ mod tests {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// What a version asks of a type: more than 1.8.0 does, or nothing at all.
+    /// The form of a type in a version: what the version requires beyond 1.8.0, if anything.
     fn form_of(kind: &str, types: &Value, newest: &Value) -> Form {
         match kind {
             "json_t" => Form::Json,
