@@ -1,13 +1,13 @@
-//! How much of one record is told, and how it is said that there is more.
+//! How many events of one record are written, and the event that says that there would be more.
 
 use crate::event::Event;
 
-/// How much of one record is told, whatever its writer made of it. Past it, one further event says that what follows of the
-/// record is left out, by the label `incomplete`.
+/// Limits the events of one record, whatever its writer put into it. Past a limit, one further event with the label
+/// `incomplete` says that the rest of the record is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordBudget {
     pub events_max: u32,
-    /// For each encoding.
+    /// The size of the record's encoded events, for each encoding.
     pub output_bytes_max: usize,
 }
 
@@ -17,7 +17,7 @@ impl Default for RecordBudget {
     }
 }
 
-/// The event of a record of which more is left than its events tell.
+/// The last event of a record that has more than its events say.
 pub(super) fn incomplete<'a>(event: &Event<'a>) -> Event<'a> {
     let mut incomplete = event.clone();
     incomplete.metadata.labels.push("incomplete");

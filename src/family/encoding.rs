@@ -1,4 +1,4 @@
-//! From a record to its encoded events: without its secrets for all encoders but those that write it as it came.
+//! Encodes the events of a record. Secrets are masked for all encoders except those that write the record as it came.
 
 use crate::delta::RecordHash;
 use crate::event::{Encoded, Encoder, Event, Seen};
@@ -8,11 +8,12 @@ use crate::family::{Context, RecordBudget, container};
 use crate::mask;
 use crate::records::Record;
 
-/// What [`Encoded::ends`] can point into.
+/// The greatest length that [`Encoded::ends`] can hold.
 const ENCODED_BYTES_MAX: usize = u32::MAX as usize;
 
-/// Appends the record's events, or nothing. `found` is the record before anything was taken out of it; `source` is the record
-/// as its source wrote it, and whether it is read to its depth; `name` is its hash and its number among equal records.
+/// Appends the record's events, or nothing on an error. `found` is the record before masking and redaction. `source` is
+/// the record as its source wrote it, and whether it is decoded to its full depth. `name` is the record's hash and its
+/// number among equal records.
 pub(super) fn encode(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -37,7 +38,7 @@ pub(super) fn encode(
     Ok(events)
 }
 
-/// A record without its secrets; nothing when it has none. What a container's runtime cut in pieces is then in one.
+/// The record with its secrets masked. `None` if it has none. Pieces that a container runtime cut are joined.
 fn masked(context: &Context<'_>, record: &[u8]) -> Option<Vec<u8>> {
     let whole = context
         .family
@@ -49,22 +50,22 @@ fn masked(context: &Context<'_>, record: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Which encoders are meant.
+/// Whether an encoder takes part.
 type Meant = fn(&Encoder) -> bool;
 
 /// One decoding of a record, for some of the encoders.
 #[derive(Clone, Copy)]
 struct Pass<'r> {
     is_meant: Meant,
-    /// The record before anything was taken out of it.
+    /// The record before masking and redaction.
     found: &'r Record<'r>,
     /// The record as its source wrote it.
     source: &'r [u8],
-    /// The record is read as its source wrote it, to its depth.
+    /// Whether the record is decoded to its full depth.
     is_whole: bool,
 }
 
-/// Decodes a record and appends its events to the outputs of the encoders that are meant, or nothing.
+/// Decodes a record and appends its events to the outputs of the encoders that take part, or nothing on an error.
 fn encode_pass(
     pass: Pass<'_>,
     context: &Context<'_>,
@@ -116,19 +117,20 @@ fn encode_pass(
     Err(refused)
 }
 
-/// Whether any event of a record says something. What is masked or redacted may leave less than there was.
+/// Whether any event of a record says something. Asked of the original record, since masking and redaction may leave
+/// nothing to say.
 fn tells(context: &Context<'_>, record: &Record<'_>) -> bool {
     let mut tells = false;
     (context.family.decode)(context, record, &mut |event| tells = tells || event.says_something()).is_ok() && tells
 }
 
-/// Takes the last record's events back from the outputs of the encoders that are meant.
+/// Removes the last record's events from the outputs of the encoders that take part.
 fn take_back(is_meant: Meant, encoders: &[Encoder], out: &mut [Encoded]) {
     let meant = encoders.iter().zip(out).filter(|(encoder, _)| is_meant(encoder));
     meant.for_each(|(_, encoded)| encoded.without_record());
 }
 
-/// The record as its source names it, without what must not leave.
+/// The record as one JSON object with the source's names, without its dropped parts.
 fn parsed_without_dropped(context: &Context<'_>, record: &Record<'_>, event: &Event<'_>) -> Result<String, Refusal> {
     let shown = event.shown(record.bytes);
     let mut out = Vec::new();

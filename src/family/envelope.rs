@@ -1,4 +1,4 @@
-//! JSON objects that hold a line of log in some member, as text or read: what log shippers, and YDB itself, make of one.
+//! JSON objects that hold a log line in a member, as a string or parsed, as log shippers and YDB itself write them.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 
 use crate::event::{Copies, Fault, Fields, Json, Members, Reader, Text, Value, mend_surrogates};
 
-/// What shippers call a line, as text or read as JSON.
+/// The members under which shippers put a line, as a string or parsed as JSON.
 const LINES: [&str; 20] = [
     "@message",
     "MESSAGE",
@@ -31,17 +31,17 @@ const LINES: [&str; 20] = [
     "textPayload",
 ];
 
-/// What they call a list of such lines, or of objects that have one each, whatever its letters' case.
+/// The members under which they put a list of such lines, or of objects with a line each. Case does not matter.
 const LISTS: [&str; 8] =
     ["events", "logEvents", "logRecords", "logs", "messages", "records", "resourceLogs", "scopeLogs"];
 
-/// How deep in an envelope's objects and lists a line may stand: so deep OTLP puts it.
+/// How many objects and lists of an envelope may enclose a line. OTLP needs this many.
 const CONTAINERS_MAX: u8 = 9;
 
-/// How many members called as [`LINES`] may stand in each other, such as `event.original`.
+/// How many members of [`LINES`] may enclose each other, such as `event.original`.
 const LINES_MAX: u8 = 2;
 
-/// Where in an envelope a value stands.
+/// How much deeper than a value in an envelope a line may stand.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     containers: u8,
@@ -49,15 +49,15 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// At the top of a line.
+    /// The position of a whole line.
     pub(super) const TOP: Self = Self { containers: CONTAINERS_MAX, lines: LINES_MAX };
 
-    /// Into an object or list; nothing where shippers put none so deep.
+    /// The position inside an object or list. `None` if shippers nest no line so deep.
     pub(super) fn into_container(self) -> Option<Self> {
         Some(Self { containers: self.containers.checked_sub(1)?, ..self })
     }
 
-    /// To a member of that name; nothing where shippers put no line under it.
+    /// The position of a member called `name`. `None` if shippers put no line under this name.
     pub(super) fn to_member(self, name: &str, sought: &Sought<'_>) -> Option<Self> {
         if LISTS.iter().any(|list| list.eq_ignore_ascii_case(name)) {
             return Some(self);
@@ -67,24 +67,24 @@ impl Way {
     }
 }
 
-/// How often, in a line, the next JSON is looked for behind something that is none.
+/// How often the search in a line goes on after text that is not JSON.
 const DAMAGED_MAX: usize = 16;
 
-/// What half of a surrogate pair begins with.
+/// The beginning of an escape by number, such as half of a surrogate pair.
 static UNICODE_ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u"));
 
-/// A text form's time, which stands before its JSON, is shorter.
+/// The longest time, in bytes, that stands before the JSON of a line (YDB's text form).
 const TIME_BYTES_MAX: usize = 40;
 
-/// What a family looks for in what shippers write.
+/// What a family looks for in the lines of shippers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sought<'m> {
-    /// Tells whether a text is, or begins, a record.
+    /// Whether a text is, or begins, a record.
     accept: fn(&[u8]) -> bool,
-    /// Tells whether an object is the product's own line, in which nothing is a record: its values are whatever clients
-    /// sent.
+    /// Whether an object is a line of the product's own. Nothing in such a line is a record, since its values are
+    /// whatever clients sent.
     is_own: fn(&[u8]) -> bool,
-    /// Members beside the usual ones under which lines are kept.
+    /// Further members that hold lines, besides [`LINES`].
     members: &'m [String],
 }
 
@@ -95,7 +95,7 @@ impl Sought<'static> {
 }
 
 impl Sought<'_> {
-    /// The same where shippers keep lines under these members as well.
+    /// The same, with further members that hold lines.
     pub(super) const fn with<'m>(&self, members: &'m [String]) -> Sought<'m> {
         Sought { accept: self.accept, is_own: self.is_own, members }
     }
@@ -109,13 +109,13 @@ impl Sought<'_> {
     }
 }
 
-/// A line that was in an envelope, and what was beside it.
+/// A line taken out of an envelope, and what stood beside it.
 pub(super) struct Opened<'a> {
     pub(super) line: String,
     pub(super) around: Members<'a>,
 }
 
-/// Opens an envelope that holds that line, and no other.
+/// Opens an envelope that holds this line and no other.
 pub(super) fn opened<'a>(value: Json<'_>, line: String) -> Opened<'a> {
     let around = match beside(value, &line, CONTAINERS_MAX) {
         Some(Value::Object(members)) if !members.is_empty() => {
@@ -126,8 +126,8 @@ pub(super) fn opened<'a>(value: Json<'_>, line: String) -> Opened<'a> {
     Opened { line, around }
 }
 
-/// The first record in a line that is none: one of the objects in it, one of the strings of an envelope, or one of its
-/// objects that shippers read from a line. What follows an object on its line is asked as well.
+/// The first record in a line that is not a record itself: one of the objects on the line, or a string or parsed object
+/// in an envelope. Text after an object on the line is searched as well.
 pub(super) fn line(bytes: &[u8], sought: &Sought<'_>) -> Option<String> {
     if !may_begin(bytes) {
         return None;
@@ -136,7 +136,7 @@ pub(super) fn line(bytes: &[u8], sought: &Sought<'_>) -> Option<String> {
     let mut reader = Reader::new(text);
     let mut found = None;
     match search(&mut reader, sought, Way::TOP, &mut found) {
-        // Mostly one object is all of the line.
+        // In most lines one object is the whole line.
         Ok(()) if found.is_none() && reader.end().is_ok() => return None,
         Ok(()) if found.is_some() && !sought.is_own(bytes) => return found,
         _ => {}
@@ -146,8 +146,8 @@ pub(super) fn line(bytes: &[u8], sought: &Sought<'_>) -> Option<String> {
     for attempt in 0..DAMAGED_MAX {
         let mut values = Values::of(rest);
         let found = values.by_ref().find_map(|piece| first_in(&piece, &text, sought));
-        // Behind what is damaged a record may be told of, though none can be read. What begins damaged is the first piece of
-        // a line, or no JSON at all.
+        // A record after damaged text still counts as found, although it cannot be read. A line that is damaged from
+        // its beginning is the first piece of a line, or not JSON at all.
         let damaged = values.damaged();
         let is_none = attempt == 0 && damaged.len() == rest.trim_matches(is_between).len();
         if found.is_some() || damaged.is_empty() || is_none {
@@ -158,7 +158,7 @@ pub(super) fn line(bytes: &[u8], sought: &Sought<'_>) -> Option<String> {
     None
 }
 
-/// The first record in one of the values of a line, which as a whole is none.
+/// The first record in one value of a line that is not a record as a whole.
 fn first_in(piece: &Piece<'_>, line: &str, sought: &Sought<'_>) -> Option<String> {
     if piece.text.len() < line.len() && sought.accepts(piece.text) {
         return Some(piece.text.to_owned());
@@ -169,19 +169,19 @@ fn first_in(piece: &Piece<'_>, line: &str, sought: &Sought<'_>) -> Option<String
     found.filter(|_| !sought.is_own(whole))
 }
 
-/// Whether JSON stands there, or a text form's time and then JSON.
+/// Whether the bytes may begin with JSON, or with a time and then JSON.
 pub(super) fn may_begin(bytes: &[u8]) -> bool {
     matches!(bytes.first(), Some(b'{' | b'[' | b'0'..=b'9'))
 }
 
-/// Whether any character may be written as an escape of its number.
+/// Whether the text may have escapes by number (`\u`), which can spell any character.
 pub(super) fn has_escapes(bytes: &[u8]) -> bool {
     UNICODE_ESCAPE.find(bytes).is_some()
 }
 
-/// The text with no half of a surrogate pair in it, in which no place is another.
+/// The text with each half of a surrogate pair replaced. All offsets stay the same.
 pub(super) fn with_whole_pairs(text: &str) -> Cow<'_, str> {
-    // Half a surrogate pair is an escape that begins so.
+    // Half of a surrogate pair is an escape `\ud...`.
     let bytes = text.as_bytes();
     let may_be_half = |at: usize| matches!(bytes.get(at + 2), Some(b'd' | b'D'));
     match UNICODE_ESCAPE.find_iter(bytes).any(may_be_half) {
@@ -190,15 +190,15 @@ pub(super) fn with_whole_pairs(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The objects and lists of a line, one after another. They end where something stands that is none.
+/// The objects and lists of a line, one after another. The iterator ends at other text.
 pub(super) struct Values<'t> {
     rest: &'t str,
 }
 
-/// One of them.
+/// One object or list of a line.
 pub(super) struct Piece<'t> {
     pub(super) value: Json<'t>,
-    /// The same as text, with the time before it that a text form has.
+    /// Its JSON text, with the time that may stand before it.
     pub(super) text: &'t str,
 }
 
@@ -207,13 +207,13 @@ impl<'t> Values<'t> {
         Self { rest: text }
     }
 
-    /// What follows the last that was read, and is none.
+    /// What follows the last value and is neither object nor list.
     pub(super) fn damaged(&self) -> &'t str {
         self.rest.trim_matches(is_between)
     }
 }
 
-/// What may stand between them: white space, and the commas of a list whose brackets stand on other lines.
+/// What may stand between two values: white space, and the commas of a list whose brackets stand on other lines.
 fn is_between(character: char) -> bool {
     matches!(character, ' ' | '\t' | '\r' | '\n' | ',')
 }
@@ -246,7 +246,7 @@ pub(super) fn escaped(text: &str) -> String {
     String::from_utf8_lossy(&inside).into_owned()
 }
 
-/// A value without the line, and without what held nothing else.
+/// A value without the line. `None` if it is nothing but the line or its beginning.
 fn beside<'a>(value: Json<'_>, line: &str, depth: u8) -> Option<Value<'a>> {
     match value {
         Json::String(inside) if is_told_by(without_line_end(&Text::Escaped(inside).plain()), line) => None,
@@ -280,20 +280,20 @@ pub(super) fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// Whether a text is the line, or its beginning, which says nothing more. Too short a text may be anything.
+/// Whether a text is the line or its beginning, which adds nothing. A short text must be the whole line.
 fn is_told_by(text: &str, line: &str) -> bool {
     text == line || text.len() >= BEGINNING_BYTES_MIN && line.starts_with(uncut(text))
 }
 
-/// So much of a line is no word of its own.
+/// The shortest text, in bytes, that counts as a beginning. A shorter one may be any word.
 const BEGINNING_BYTES_MIN: usize = 16;
 
-/// A text without what shippers write where they cut it.
+/// A text without the dots that shippers append where they cut it.
 pub(super) fn uncut(text: &str) -> &str {
     text.trim_end_matches(['.', '\u{2026}'])
 }
 
-/// Reads an object or list, and finds the first record in it.
+/// Reads an object or list to its end, and finds the first record in it.
 fn search(reader: &mut Reader<'_>, sought: &Sought<'_>, way: Way, found: &mut Option<String>) -> Result<(), Fault> {
     let Some(way) = way.into_container() else { return reader.value().map(drop) };
     let mut visit = |reader: &mut Reader<'_>, way: Option<Way>| {

@@ -1,20 +1,20 @@
-//! Where single bytes stand in a text that holds many of them, told a block of the text at a time.
+//! Finds certain bytes in a text that has many of them, one block of the text at a time.
 
 use wide::u8x16;
 
-/// Bytes that are looked at together.
+/// Bytes that are compared at once.
 const WIDTH: usize = 16;
 
-/// Bytes whose marks are in one number.
+/// Bytes whose marks fit into one number.
 const BLOCK: usize = 4 * WIDTH;
 
-/// The places where one of a few bytes stands, in order.
+/// The positions of any of `N` wanted bytes, in order.
 pub(super) struct Marks<'a, const N: usize> {
     bytes: &'a [u8],
     wanted: [u8; N],
-    /// Where the block begins that is to be looked at next.
+    /// The start of the next block to search.
     next_block: usize,
-    /// Of the block before it, a bit for each place that was not told yet.
+    /// For the block before it, one bit for each position that is not returned yet.
     left: u64,
 }
 
@@ -43,7 +43,7 @@ impl<const N: usize> Iterator for Marks<'_, N> {
     }
 }
 
-/// The marks of the block that `rest` begins with; of the last there may be less than a block.
+/// The marks of the block that `rest` begins with. The last block may be shorter.
 #[inline]
 fn marks_at<const N: usize>(rest: &[u8], wanted: [u8; N]) -> u64 {
     match rest.first_chunk() {
@@ -59,7 +59,7 @@ fn marks_of_rest<const N: usize>(rest: &[u8], wanted: [u8; N]) -> u64 {
     marks(&block, wanted) & ((1 << rest.len()) - 1)
 }
 
-/// One bit a byte, the first byte's the lowest.
+/// One bit for each byte; that of the first byte is the lowest.
 #[inline(always)]
 fn marks<const N: usize>(block: &[u8; BLOCK], wanted: [u8; N]) -> u64 {
     let (chunks, _) = block.as_chunks::<WIDTH>();

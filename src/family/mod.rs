@@ -45,29 +45,29 @@ pub use redaction::{Action, Redaction, RedactionConfig};
 pub use refusal::Refusal;
 pub use settings::{S3aPrincipal, Settings};
 
-/// A kind of log. A sixth is one file, one line in [`ALL`], fixtures, and a page.
+/// A kind of log. A further one takes a file, a line in [`ALL`], fixtures and a page.
 #[derive(Debug)]
 pub struct Family {
-    /// What the configuration calls it, and part of each event's identity.
+    /// The name in the configuration. It is part of each event's id.
     pub name: &'static str,
     pub growth: Growth,
     pub framing: Framing,
-    /// Which keys are its, where a feed does not say: globs over the whole key.
+    /// Globs that whole keys must match. They apply if a feed has none of its own.
     pub keys: &'static [&'static str],
-    /// Reads a record and hands on its events, at least one, in order.
+    /// Emits the events of a record, at least one, in order.
     pub decode: Decode,
-    /// Writes the record as its source names it, as one JSON object, before normalization.
+    /// Writes the record as one JSON object with the source's names, before normalization.
     pub parsed: Parsed,
-    /// Takes out of a record what a feed says shall not leave.
+    /// Removes from a record what its feed wants redacted.
     pub redact: Redact,
-    /// Whether a field can be redacted so, by its path in what `parsed` writes; why not, in words.
+    /// Whether the field at a path of what `parsed` writes can be redacted in this way. The error says why not.
     pub redactable: fn(path: &str, action: Action) -> Result<(), String>,
-    /// What is looked for where shippers put several records into one line. None where a line is a record in any case.
+    /// How to find records where shippers put several into one line. `None` if each line is one record in any case.
     sought: Option<&'static Sought<'static>>,
 }
 
 impl Family {
-    /// Whether a line, or what a container's runtime has put it into, is one that the product writes beside its records.
+    /// Whether a line, possibly wrapped by a container runtime, is one that the product writes beside its records.
     pub(crate) fn writes(&self, line: &[u8]) -> bool {
         let Some(sought) = self.sought else { return false };
         let line = container::line(line, &mut Around::alone(), sought, |_, _| false);
@@ -77,7 +77,7 @@ impl Family {
 
 #[cfg(test)]
 impl Family {
-    /// A family of one's own, whose lines hold one record each.
+    /// A family for tests, whose lines hold one record each.
     pub(crate) const fn of_lines(growth: Growth, role: crate::records::Role, decode: Decode) -> Self {
         Self {
             name: "test",
@@ -93,29 +93,29 @@ impl Family {
     }
 }
 
-/// Reads a record. What was handed on before a refusal does not count.
+/// Decodes a record. Events emitted before a refusal do not count.
 pub(crate) type Decode = fn(&Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>;
 
-/// Appends a record as one JSON object, without a line end. What was appended before a refusal does not count.
+/// Appends a record as one JSON object, without a line end. After a refusal, what was appended does not count.
 pub(crate) type Parsed = fn(&Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Refusal>;
 
-/// Rewrites a record, so that nothing that is made of it holds what the redaction names. Nothing when it names nothing of
-/// this record. A record that cannot be redacted is refused.
+/// Rewrites a record so that nothing made from it holds what the redaction names. `None` if the record has nothing of
+/// that. A record that cannot be redacted is refused.
 pub(crate) type Redact =
     fn(&Context<'_>, record: &Record<'_>, redaction: &Redaction) -> Result<Option<Vec<u8>>, Refusal>;
 
-/// What the records of one line may give together, for one encoder.
+/// The most bytes of events that the records of one line may give together, for one encoder.
 const LINE_EVENTS_BYTES_MAX: usize = 256 << 20;
 
 pub(crate) static ALL: &[Family] =
     &[databricks::FAMILY, lakefs::FAMILY, immuta::FAMILY, ydb::FAMILY, s3_access::FAMILY];
 
-/// The family that the configuration calls so.
+/// The family with this name in the configuration.
 pub fn named(name: &str) -> Option<&'static Family> {
     ALL.iter().find(|family| family.name == name)
 }
 
-/// What is known around the records of one object. Built once per object.
+/// The context of the records of one object. Built once per object.
 #[derive(Debug)]
 pub struct Context<'a> {
     pub family: &'static Family,
@@ -123,18 +123,18 @@ pub struct Context<'a> {
     pub partitions: Partitions,
     /// When the object was last written, in milliseconds since the epoch: the time of a record that has none.
     pub last_modified_ms: Option<i64>,
-    /// The feed that the object belongs to.
+    /// The name of the feed that the object belongs to.
     pub feed: &'a str,
-    /// What the mapping says of the family's actions.
+    /// The mapping of the family's actions.
     pub rows: Option<&'static Rows>,
-    /// What the feed says of how its records are read.
+    /// How the feed wants its records read.
     pub settings: &'a Settings,
     pub budget: RecordBudget,
-    /// What of its records shall not leave.
+    /// What the feed wants redacted.
     pub redaction: Option<&'a Redaction>,
-    /// Who the users of the records are; nothing where nobody wants to know.
+    /// Looks up the users of records. `None` if the feed does not ask for that.
     users: Option<Lookup>,
-    /// Where the object is, as the inside of a JSON string: written once, and not for each event.
+    /// The address of the object as the inside of a JSON string, written once for all events.
     source: String,
     namespace: Namespace,
 }
@@ -179,12 +179,12 @@ impl<'a> Context<'a> {
         Self { users, ..self }
     }
 
-    /// The e-mail address of the user with this id, where it is asked for and known.
+    /// The e-mail address of the user with this id, if the feed asks for addresses and it is known.
     pub fn email(&self, id: &str) -> Option<&str> {
         self.users.as_ref()?.email(id)
     }
 
-    /// What was looked up since this was last asked.
+    /// The lookups since the last call.
     pub fn looked_up(&self) -> LookedUp {
         self.users.as_ref().map(Lookup::take).unwrap_or_default()
     }
@@ -195,12 +195,12 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Decodes one record once, and appends it to every encoder's output; `out` has one [`Encoded`] for each encoder. What the
-/// context's redaction names is taken out before; `hash` is that of the record as its source wrote it.
+/// Decodes one record, and appends its events to the output of every encoder; `out` has one [`Encoded`] for each
+/// encoder. The context's redaction is applied first. `hash` is that of the record as its source wrote it.
 ///
-/// `occurrence` is the number of this record among the object's equal records (from 0), or its ordinal where the family
-/// is written once. A line in which a shipper put several records gives the events of each, as if each had a line of its
-/// own; see [`part_hash`] for what they are called. Returns the number of events the record gave. On refusal nothing is
+/// `occurrence` is the number of this record among the object's equal records (from 0), or its ordinal if the family's
+/// objects are written once. A line in which a shipper put several records gives the events of each, as if each had a
+/// line of its own; [`part_hash`] says which hash each has. Returns the number of events. On a refusal nothing is
 /// appended.
 pub fn encode_record(
     context: &Context<'_>,
@@ -211,7 +211,7 @@ pub fn encode_record(
     out: &mut [Encoded],
 ) -> Result<u32, Refusal> {
     debug_assert_eq!(encoders.len(), out.len());
-    // A line that holds several records is refused where it is decoded, and is redacted in parts.
+    // Decoding refuses a line with several records, so it is split afterwards. Redaction has to split it first.
     let in_parts = match context.redaction {
         Some(_) => parts(context, record, Trust::Records)?,
         None => None,
@@ -226,10 +226,11 @@ pub fn encode_record(
     encode_parts(context, record, hash, occurrence, encoders, out, &parts)
 }
 
-/// Hands on a record as its source names it, as one JSON object: each of several where a shipper put them into one line.
+/// Passes a record to `each` as one JSON object with the source's names; if a shipper put several into one line, each
+/// of them.
 ///
 /// # Errors
-/// When one of them cannot be read. What was handed on before does not count.
+/// If one of them cannot be read. Records passed before do not count.
 pub(crate) fn parse_record(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -246,7 +247,7 @@ pub(crate) fn parse_record(
     parts.iter().try_for_each(|part| parse(part))
 }
 
-/// The lines that the line of a record is to be read as, if it is not to be read as it stands.
+/// The lines into which a record's line is split. `None` if it is read as it is.
 fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Option<Vec<Vec<u8>>>, Refusal> {
     match context.family.sought {
         Some(sought) => container::parts(record.bytes, &sought.with(&context.settings.line_members), trust),
@@ -254,17 +255,17 @@ fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Opt
     }
 }
 
-/// The same of a line that cannot be read as it stands.
+/// The lines into which a line is split that cannot be read as it is.
 fn parts_of_refused(context: &Context<'_>, record: &Record<'_>) -> Option<Vec<Vec<u8>>> {
     if let Some(parts) = parts(context, record, Trust::Records).ok()? {
         return Some(parts);
     }
-    // Perhaps another record follows the first.
+    // Another record may follow the first.
     parts(context, record, Trust::Nothing).ok().flatten().filter(|parts| parts.len() > 1)
 }
 
-/// What the hash of a record is taken to be that is not the only one in its line: of the first, that of the line; of each
-/// further one, the hash of that hash and the record's number in the line, from 0, as eight bytes, the highest first.
+/// The hash of record `number` of a line with several records. For number 0 it is the line's hash; for others the hash
+/// of the line's hash followed by the number, as eight bytes, big-endian.
 pub(crate) fn part_hash(line: &RecordHash, number: u64) -> RecordHash {
     match number {
         0 => *line,
@@ -272,7 +273,7 @@ pub(crate) fn part_hash(line: &RecordHash, number: u64) -> RecordHash {
     }
 }
 
-/// Appends the events of several records in one line, or nothing.
+/// Appends the events of all records in one line, or nothing on an error.
 fn encode_parts(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -302,13 +303,13 @@ fn encode_parts(
     encoded
 }
 
-/// Whether a record gives events, which says that it was written to its end.
+/// Whether a record can be decoded, which means that it was written to its end.
 pub(crate) fn is_whole(context: &Context<'_>, record: &Record<'_>) -> bool {
     let decodes = |record: &Record<'_>| (context.family.decode)(context, record, &mut |_| {}).is_ok();
     decodes(record) || shallow::shallow(record.bytes).is_some_and(|bytes| decodes(&Record::new(record.ordinal, &bytes)))
 }
 
-/// Decodes a record that is alone in its line. One that is nested too deep is told without what lies too deep.
+/// Decodes a record that is alone in its line. If it is nested too deep, its events leave out what lies too deep.
 fn encode_one(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -326,7 +327,8 @@ fn encode_one(
     encode_read(context, &read, Some(record.bytes), (hash, occurrence), encoders, out)
 }
 
-/// Decodes a record as it is to be read. `whole` is what its source wrote, where that is more.
+/// Redacts a record and encodes its events. `whole` is the record as its source wrote it, if `record` leaves out a part
+/// of it.
 fn encode_read(
     context: &Context<'_>,
     record: &Record<'_>,
@@ -341,7 +343,7 @@ fn encode_read(
     };
     let redacted = redacted.as_ref().map(|bytes| Record { text: std::str::from_utf8(bytes).ok(), bytes, ..*record });
     let (found, record) = (record, redacted.as_ref().unwrap_or(record));
-    // What was redacted may lie too deep as well.
+    // With a redaction, `whole` is not used: a part to be redacted may lie in what is left out.
     let source = whole.filter(|_| context.redaction.is_none()).unwrap_or(record.bytes);
     encoding::encode(context, record, found, (source, whole.is_none()), (hash, occurrence), encoders, out)
 }

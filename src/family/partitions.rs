@@ -1,6 +1,6 @@
 //! The `name=value` segments of an object's key.
 
-/// The partition values that a key carries, such as `workspaceId=123/date=2024-01-15/`. Parsed once per object.
+/// The partition values in a key such as `workspaceId=123/date=2024-01-15/`. Parsed once per object.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Partitions(Vec<(Box<str>, Box<str>)>);
 
@@ -8,7 +8,7 @@ pub struct Partitions(Vec<(Box<str>, Box<str>)>);
 const PARTITIONS_MAX: usize = 512;
 
 impl Partitions {
-    /// Every segment of the key before its last that has a name, `=` and a value.
+    /// Takes every segment of the key before its last that has a name, `=` and a value.
     pub fn of(key: &str) -> Self {
         let folders = key.rsplit_once('/').map_or("", |(folders, _)| folders);
         let pairs = folders

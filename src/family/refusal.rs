@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a record cannot be decoded. It goes to quarantine with its coordinates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// Short, and without the record's content.
+    /// Short, without content of the record.
     pub reason: Cow<'static, str>,
 }
 

@@ -1,17 +1,18 @@
-//! Records whose JSON is nested deeper than is read: without what lies too deep they are records like any other.
+//! Records whose JSON is nested deeper than the reader allows. Without what lies too deep, they are records like any
+//! other.
 
 use crate::family::marks::Marks;
 
-/// So many objects and lists may stand in each other. Less than is read, since the record may stand in others itself.
+/// How deep objects and lists may be nested. Less than the reader allows, since the record may stand inside others.
 const DEPTH_MAX: usize = 100;
 
-/// What stands for what lies deeper, as JSON.
+/// Replaces a value that lies too deep, as JSON.
 const LEFT_OUT: &[u8] = b"\"...\"";
 
-/// The record with a text in place of each value that lies too deep; nothing where none does.
+/// The record with a text in place of each value that lies too deep. `None` if there is no such value.
 pub(super) fn shallow(record: &[u8]) -> Option<Vec<u8>> {
     let (mut depth, mut is_in_text) = (0_usize, false);
-    // What was looked at, where the value begins that is left out, and what was copied.
+    // The next byte to look at, the start of the value to leave out, and the end of what is copied or left out.
     let (mut at, mut begin, mut copied) = (0, 0, 0);
     let mut out = Vec::new();
     for found in Marks::of([b'"', b'\\', b'{', b'[', b'}', b']'], record) {

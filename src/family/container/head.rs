@@ -1,34 +1,34 @@
-//! What programs that carry lines of log write in front of each, as text.
+//! The text that programs which carry log lines write in front of each line.
 //!
-//! Exports of CloudWatch and `docker logs -t` write a time; Fluentd's files time and tag; Logstash's plain codec time and host;
-//! syslog its priority, time, host and program, by RFC 3164 or 5424, or as rsyslog's files have them.
+//! Exports of CloudWatch and `docker logs -t` write a time; Fluentd's files time and tag; Logstash's plain codec time
+//! and host; syslog its priority, time, host and program, in the format of RFC 3164, of RFC 5424 or of rsyslog's files.
 
 use crate::event::moment;
 use crate::family::envelope::{self, Sought};
 
-/// All of it together is shorter, but for the structured data of syslog.
+/// The longest head that is read, in bytes. Only the structured data of syslog could be longer.
 const HEAD_BYTES_MAX: usize = 4096;
 
-/// A host, tag or program with its number.
+/// The longest host, tag or program with its process number, in bytes.
 const WORD_BYTES_MAX: usize = 300;
 
-/// `2016-10-06T00:17:09.669794202+00:00` has 35.
+/// The longest time, in bytes. `2016-10-06T00:17:09.669794202+00:00` has 35.
 const TIME_BYTES_MAX: usize = 40;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// What stands in front of a line that is, or holds, a record.
+/// A line that has a head, and is or holds a record.
 #[derive(Clone, Copy)]
 pub(super) struct Head<'a> {
-    /// It, with the blank at its end.
+    /// The head, with the blank at its end.
     pub(super) text: &'a str,
-    /// When the line was carried, where that is written as a time of day and date.
+    /// When the line was carried. `None` if the head's time is not complete: syslog's has no year.
     pub(super) time: Option<&'a str>,
     pub(super) line: &'a [u8],
 }
 
 impl<'a> Head<'a> {
-    /// Only where a record follows it on the line, and the whole line is none.
+    /// `None` unless a record follows the head on the line, and the whole line is no record.
     pub(super) fn of(bytes: &'a [u8], sought: &Sought<'_>) -> Option<Self> {
         if !matches!(bytes.first()?, b'0'..=b'9' | b'<' | b'A'..=b'Z') {
             return None;
@@ -40,7 +40,7 @@ impl<'a> Head<'a> {
             let time = Some(time).filter(|time| moment::of_text(time).is_some());
             Self { text, time, line: &bytes[text.len()..] }
         };
-        // Host and program, or a tag.
+        // Between the time and the record there are a host and a program, or a tag.
         for _ in 0..=2 {
             let head = of(rest);
             if begins_record(head.line, sought) {
@@ -52,7 +52,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// The time, and what follows it and a blank.
+/// Splits off the time at the beginning of the head. Returns it, and the text after the blank that follows.
 fn begin(text: &str) -> Option<(&str, &str)> {
     let Some(rest) = text.strip_prefix('<').or_else(|| after_count(text)) else { return time(text) };
     let (priority, rest) = rest.split_once('>')?;
@@ -65,13 +65,14 @@ fn begin(text: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// What follows the count of bytes that stands before each message of RFC 6587.
+/// The text after the byte count that precedes each message in RFC 6587.
 fn after_count(text: &str) -> Option<&str> {
     let (count, rest) = text.split_once(" <")?;
     (count.len() <= 6 && is_digits(count)).then_some(rest)
 }
 
-/// Time, host, program, its number, the message's kind and structured data of RFC 5424, section 6.
+/// Passes the header of a message (RFC 5424, section 6): time, host, program, process id, message id and structured
+/// data. Returns the time, and the message.
 fn syslog(text: &str) -> Option<(&str, &str)> {
     let (time, mut rest) = text.split_once(' ')?;
     for _ in 0..4 {
@@ -85,7 +86,7 @@ fn syslog(text: &str) -> Option<(&str, &str)> {
     Some((time, rest.strip_prefix('\u{feff}').unwrap_or(rest)))
 }
 
-/// What follows the elements, in whose values `"`, `\` and `]` are escaped.
+/// The text after the structured data. In its values `"`, `\` and `]` are escaped.
 fn structured_data(mut text: &str) -> Option<&str> {
     while let Some(element) = text.strip_prefix('[') {
         let (mut is_quoted, mut is_escaped) = (false, false);
@@ -100,7 +101,7 @@ fn structured_data(mut text: &str) -> Option<&str> {
     Some(text)
 }
 
-/// A time: `2024-01-15T08:00:00Z`, `2024-01-15 08:00:00 +0000` or `Jan 15 08:00:00`.
+/// Splits off a time: `2024-01-15T08:00:00Z`, `2024-01-15 08:00:00 +0000` or `Jan 15 08:00:00`.
 fn time(text: &str) -> Option<(&str, &str)> {
     let bytes = text.as_bytes();
     let length = match bytes {
@@ -134,7 +135,7 @@ fn time(text: &str) -> Option<(&str, &str)> {
     rest.strip_prefix([' ', '\t']).filter(|_| is_whole).map(|rest| (time, rest))
 }
 
-/// What follows a word and a blank.
+/// The text after a word and a blank.
 fn word(text: &str) -> Option<&str> {
     let end = text.bytes().take(WORD_BYTES_MAX).position(|byte| matches!(byte, b' ' | b'\t'))?;
     let is_word = end > 0 && !text[..end].contains(['"', '{', '=']);
@@ -145,7 +146,7 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a record begins there, or an object that holds one.
+/// Whether `line` begins with a record, or with an object that holds one.
 fn begins_record(line: &[u8], sought: &Sought<'_>) -> bool {
     sought.accepts(line) || line.first() == Some(&b'{') && envelope::line(line, sought).is_some()
 }

@@ -1,4 +1,4 @@
-//! What container runtimes write around a line of log, and how a line that they cut in pieces is put together again.
+//! What container runtimes write around a line of log, and how the pieces of a line that they cut are joined.
 //!
 //! Docker writes `{"log":"<line>\n","stream":"stdout","time":"..."}`, the runtimes of Kubernetes (CRI)
 //! `<time> stdout F <line>`. Both cut long lines in pieces.
@@ -22,48 +22,50 @@ use crate::records::{Around, Asked, LineRole, Record, Stream};
 pub(super) use redact::{copies, redacted, redacted_json};
 pub(super) use split::{Trust, parts};
 
-/// One line of a file, without what stands around it.
+/// One line of a file, without what a runtime or shipper put around it.
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     pub(super) inside: Cow<'a, [u8]>,
-    /// It is, or begins, what the family looks for.
+    /// Whether the line is, or begins, a record of the family.
     pub(super) is_accepted: bool,
-    /// A record is open on its stream.
+    /// Whether a record is open on the line's stream.
     pub(super) is_open: bool,
 }
 
-/// Tells whether the last piece of a line is a record of its own, and none of the line that all of them give.
+/// Whether the last piece of a line is a record of its own, and no part of the line that all pieces make.
 pub(super) type StandsAlone = fn(last: &[u8], joined: &[u8]) -> bool;
 
-/// The same for records that are JSON objects: what is inside of one is none that is whole.
+/// [`StandsAlone`] for records that are JSON objects: the last piece is one, and the joined pieces are not.
 pub(super) fn object_stands_alone(last: &[u8], joined: &[u8]) -> bool {
     is_object(last) && !is_object(joined)
 }
 
-/// A record without what stands around it.
+/// A record without what a runtime or shipper put around it.
 #[derive(Debug, Default)]
 pub(super) struct Inside<'a> {
     bytes: Cow<'a, [u8]>,
-    /// The same as text, where that is known already.
+    /// The bytes as text, if they are known to be UTF-8.
     text: Option<&'a str>,
-    /// They are, or begin, what the family looks for.
+    /// Whether the bytes are, or begin, a record of the family.
     pub(super) is_accepted: bool,
-    /// Where in the record the bytes are, unless they are a copy.
+    /// The offset of the bytes in the record. `None` if they are a copy.
     offset: Option<usize>,
-    /// What stood around, the pieces' first.
+    /// The members that stood around the line, the runtime's before the shipper's.
     pub(super) around: Members<'a>,
-    /// When the runtime read the line.
+    /// When the runtime read the line, as the runtime wrote it.
     pub(super) time: Option<Text<'a>>,
-    /// The record was taken out of an object of a shipper's. Whoever writes a line of log may write such an object.
+    /// Whether the record was taken out of an object such as shippers write. Anyone who can write a log line can write
+    /// such an object.
     is_enveloped: bool,
-    /// What stood around may hold a record as well.
+    /// Whether the members around the line may hold a record as well.
     is_asked_around: bool,
 }
 
-/// Takes off a line, or the pieces of one, what stands around it. An envelope is opened only for the sake of what is sought.
+/// Removes what a runtime or shipper put around a line, or around the pieces of one. An envelope is opened only if it
+/// holds a record of the family.
 ///
 /// # Errors
-/// What the line is instead, where that can be told already: a piece, or pieces that the last is none of.
+/// The role of the line, if that is known already: a piece, or a last piece that is a line of its own.
 pub(super) fn line<'a>(
     lines: &'a [u8],
     around: &mut Around<'_>,
@@ -85,7 +87,7 @@ pub(super) fn line<'a>(
         && let Some(last) = Runtime::of(last, sought)
     {
         let last = opened(Joined::of(b"", last, sought).bytes, is_open, sought);
-        // Pieces without a byte take nothing from it.
+        // If all pieces before it are empty, the last piece is the whole line.
         if last.is_accepted && last.inside != line.inside && stands_alone(&last.inside, &line.inside) {
             return Err(LineRole::Anew);
         }
@@ -93,20 +95,20 @@ pub(super) fn line<'a>(
     Ok(line)
 }
 
-/// A record in one piece that its runtime cut in several.
+/// A record whose pieces have been joined.
 pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
-    /// Lines of another stream stood between its pieces: they are left out.
+    /// Whether lines of another stream stood between the pieces. They are left out.
     pub(super) is_mixed: bool,
 }
 
-/// The lines of a record as the runtime would have written them, were they short enough; nothing where it is one line, or has
-/// nothing of a runtime around it.
+/// Joins the pieces of a record, in the format in which the runtime would have written a shorter line. `None` if the
+/// record is one line, or no runtime wrote it.
 pub(super) fn in_one(record: &[u8], sought: &Sought<'_>) -> Option<Whole> {
     memchr::memchr(b'\n', record)?;
     let first = Runtime::of(first_line(record), sought)?;
     let joined = Joined::of(record, first, sought);
-    // Without its rest it is refused.
+    // A record whose last piece is missing is refused when it is decoded.
     (!joined.is_partial).then(|| Whole { bytes: first.written(&joined.bytes), is_mixed: joined.is_mixed })
 }
 
@@ -120,10 +122,10 @@ fn opened<'a>(line: Cow<'a, [u8]>, is_open: bool, sought: &Sought<'_>) -> Line<'
     }
 }
 
-/// Takes off a record what stands around it, and joins its pieces.
+/// Removes what a runtime or shipper put around a record, and joins the record's pieces.
 ///
 /// # Errors
-/// When the runtime cut a line and its rest is not there, and when the line holds several records.
+/// If the runtime cut a line and its rest is missing, or if the line holds several records.
 pub(super) fn unwrap<'a>(record: &Record<'a>, sought: &Sought<'_>) -> Result<Inside<'a>, Refusal> {
     let mut inside = match Runtime::of(first_line(record.bytes), sought) {
         Some(first) => Inside::of(record.bytes, first, sought)?,
@@ -191,7 +193,7 @@ impl<'a> Inside<'a> {
         })
     }
 
-    /// What is to be known of how the record came.
+    /// The label of the record's events, if it came in an envelope.
     pub(super) fn label(&self) -> Option<&'static str> {
         self.is_enveloped.then_some("enveloped")
     }
@@ -201,10 +203,10 @@ impl<'a> Inside<'a> {
         &self.bytes
     }
 
-    /// The same as text.
+    /// The line, or lines, as text.
     ///
     /// # Errors
-    /// When they are not UTF-8.
+    /// If they are not UTF-8.
     pub(super) fn text(&self) -> Result<&str, Refusal> {
         let text = self.text.map_or_else(|| std::str::from_utf8(&self.bytes), Ok);
         text.map_err(|error| Refusal::new(format!("no UTF-8 at byte {}", error.valid_up_to())))
@@ -215,7 +217,7 @@ fn cut() -> Refusal {
     Refusal::new("the container runtime cut the line, and its rest does not follow")
 }
 
-/// As much from the beginning as is UTF-8.
+/// The longest beginning of the bytes that is UTF-8.
 pub(super) fn valid(bytes: &[u8]) -> &str {
     match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -223,39 +225,39 @@ pub(super) fn valid(bytes: &[u8]) -> &str {
     }
 }
 
-/// Reads the members of the JSON object that a line is, or begins with, until `member` has seen enough: it is given each
-/// name and its value. `head` is the line or its beginning. Tells whether it was read whole.
+/// Reads the JSON object that `line` is, or begins with. `member` gets the name and value of each member, and ends the
+/// reading by returning true. `head` is the line or its beginning. Returns whether the object was read to its end.
 pub(super) fn peek(head: &[u8], line: &[u8], mut member: impl FnMut(&str, Json<'_>) -> bool) -> bool {
     let text = envelope::with_whole_pairs(valid(head));
     let is_cut = head.len() < line.len();
     let read = Reader::new(&text).object(|reader, key| {
         let value = reader.value()?;
         if is_cut && reader.at() == text.len() {
-            // A number may go on.
+            // The line may continue a number at the end of `head`.
             return Err(Fault::Ends(text.len()));
         }
-        // No fault: what follows does not matter.
+        // This fault only ends the reading.
         if member(&key, value) { Err(Fault::Trailing(0)) } else { Ok(()) }
     });
     read.is_ok()
 }
 
-/// Whether it is one JSON object and nothing else.
+/// Whether the bytes are one JSON object and nothing else.
 pub(super) fn is_object(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let mut reader = Reader::new(text.trim_ascii());
     reader.peek() == Some(b'{') && reader.value().and_then(|_| reader.end()).is_ok()
 }
 
-/// The JSON text on one line: line ends between its tokens become spaces.
+/// A JSON text on one line: line ends between its tokens become spaces.
 ///
 /// # Errors
-/// When it holds line ends and is no JSON.
+/// If the text has line ends and is not JSON.
 pub(super) fn on_one_line(text: &str) -> Result<Cow<'_, str>, Refusal> {
     if memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
     }
-    // No place in the one is another in the other.
+    // `whole` has the same offsets as `text`.
     let whole = envelope::with_whole_pairs(text);
     let mut reader = Reader::new(&whole);
     reader.value().and_then(|_| reader.end()).map_err(|fault| Refusal::new(fault.to_string()))?;

@@ -1,4 +1,4 @@
-//! Redacts a record inside what stands around it, and what stands around it.
+//! Redacts a record that a runtime or shipper wrapped, and what stands around it.
 
 use std::ops::Range;
 
@@ -9,21 +9,21 @@ use crate::family::envelope::{self, Sought, Values, with_whole_pairs, without_li
 use crate::family::redaction::{Action, Edit, MASKED, Redaction, Rest, applied, matching, offset_in};
 use crate::family::refusal::Refusal;
 
-/// Redacts a line, or gives nothing when none of it is concerned.
+/// Redacts a line. `None` if the line has nothing to redact.
 pub(in crate::family) type RedactLine<'f> = &'f dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, Refusal>;
 
-/// How often a text's escapes are undone in search of a name.
+/// How many levels of escapes are undone to find a field's name.
 const ESCAPED_MAX: u8 = 4;
 
-/// Between a name and its value stand a few quotes, backslashes and spaces.
+/// The most quotes, backslashes and spaces between a field's name and the `:` or `=` after it.
 const BETWEEN_MAX: usize = 16;
 
-/// The record with the line in it redacted, and what stands around it; nothing when none of it is concerned. What the
-/// runtime cut in pieces is then in one, as the runtime would have written a line that is short enough; lines of another
-/// stream between them are gone, and no record is left as it was that has any.
+/// Redacts the record's line and what stands around it. `None` if there is nothing to redact. Pieces that a runtime cut
+/// become one line in the runtime's format. Lines of another stream between them are left out, so a record that has
+/// such lines is always rewritten.
 ///
 /// # Errors
-/// When the line cannot be redacted, or would be no record any more.
+/// If the line cannot be redacted, or would not be a record afterwards.
 pub(in crate::family) fn redacted(
     record: &[u8],
     sought: &Sought<'_>,
@@ -48,10 +48,10 @@ pub(in crate::family) fn redacted(
     Ok(Some(first.written_with(redacted, around)))
 }
 
-/// Redacts a record that is one JSON object, and the records that it holds as text.
+/// Redacts a record that is one JSON object, and the records that it holds as strings.
 ///
 /// # Errors
-/// When it is no UTF-8 or no JSON, so that nobody can say what is in it.
+/// If it is not UTF-8 or not JSON, since its fields are then unknown.
 pub(in crate::family) fn redacted_json(
     bytes: &[u8],
     sought: &Sought<'_>,
@@ -63,18 +63,18 @@ pub(in crate::family) fn redacted_json(
     Ok((!edits.is_empty()).then(|| applied(text, &edits).into_bytes()))
 }
 
-/// What of a JSON text is to be redacted since it is a record as text: shippers keep a line beside what they have
-/// read from it.
+/// Adds edits that redact the strings of a JSON text that are records: shippers keep a line beside the fields that they
+/// parsed from it.
 ///
 /// # Errors
-/// When such a record cannot be redacted.
+/// If such a record cannot be redacted.
 pub(in crate::family) fn copies(
     text: &str,
     sought: &Sought<'_>,
     redact: RedactLine<'_>,
     edits: &mut Vec<Edit>,
 ) -> Result<(), Refusal> {
-    // No place in the one is another in the other.
+    // `whole` has the same offsets as `text`.
     let whole = with_whole_pairs(text);
     let mut found = Vec::new();
     let may_be_record = |inside: &str| matches!(inside.as_bytes().first(), Some(b'{' | b'\\' | b' ' | b'0'..=b'9'));
@@ -89,7 +89,7 @@ pub(in crate::family) fn copies(
     Ok(())
 }
 
-/// Hands on each string of a value.
+/// Calls `visit` with each string of a value.
 fn strings<'t>(reader: &mut Reader<'t>, visit: &mut dyn FnMut(&'t str)) -> Result<(), Fault> {
     match reader.peek() {
         Some(b'{') => reader.object(|reader, _| strings(reader, visit)),
@@ -103,7 +103,8 @@ fn strings<'t>(reader: &mut Reader<'t>, visit: &mut dyn FnMut(&'t str)) -> Resul
     }
 }
 
-/// A string's record, redacted, as the inside of a string; nothing where it is no record, or none that is concerned.
+/// Redacts the record in a string. Returns the new inside of the string, or `None` if the string is no record or has
+/// nothing to redact.
 fn redacted_string(inside: &str, sought: &Sought<'_>, redact: RedactLine<'_>) -> Result<Option<String>, Refusal> {
     let plain = unescape(inside);
     let line = without_line_end(&plain);
@@ -126,7 +127,7 @@ struct Redactor<'f> {
 }
 
 impl Redactor<'_> {
-    /// The same of what the runtime was given.
+    /// Redacts a line that a runtime was given. `None` if there is nothing to redact.
     fn line(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         if self.sought.accepts(bytes) {
             return (self.redact)(bytes);
@@ -140,15 +141,15 @@ impl Redactor<'_> {
             return Ok(None);
         }
         let redacted = applied(text, &edits).into_bytes();
-        // Else the envelope would be taken for the record.
+        // Without a record in it, the envelope itself would be read as the record.
         match envelope::line(&redacted, self.sought) {
             Some(_) => Ok(Some(redacted)),
             None => Err(Refusal::new("what is left of the record after its redaction is none")),
         }
     }
 
-    /// The same of a line that is not seen to be, or to hold, a record, though some families read it: a text in it may hold
-    /// a piece of one.
+    /// Redacts a line in which no record is found, since some families read it nevertheless. A string in it that may
+    /// hold a part of a record is masked.
     fn unknown(&self, bytes: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let line = (self.redact)(bytes)?;
         let text = std::str::from_utf8(line.as_deref().unwrap_or(bytes));
@@ -165,11 +166,11 @@ impl Redactor<'_> {
         Ok(if edits.is_empty() { line } else { Some(applied(text, &edits).into_bytes()) })
     }
 
-    /// What of an envelope is to be redacted: every string and object in it that is a record is redacted, also those
-    /// that nobody reads, and what a path leads to is, from whichever object on. `line` is where a text begins that
-    /// is left out; the member that holds it may stand twice.
+    /// Edits that redact an envelope: every string and object in it that is a record, even in members that are never
+    /// read, and the fields that a path leads to from any of its objects. `line` is the offset of a string that is left
+    /// out. Its member may be repeated, so the offset, not the name, identifies it.
     fn around(&self, text: &str, line: Option<usize>) -> Result<Vec<Edit>, Refusal> {
-        // No place in the one is another in the other.
+        // `whole` has the same offsets as `text`.
         let whole = with_whole_pairs(text);
         let mut values = Values::of(&whole);
         let piece = values.next().filter(|_| values.damaged().is_empty());
@@ -186,7 +187,7 @@ impl Redactor<'_> {
         walk.refused.map_or(Ok(walk.edits), Err)
     }
 
-    /// Whether a value is, or holds, a record.
+    /// Whether a value is a record, or holds one.
     fn holds_records(&self, value: Json<'_>) -> bool {
         match value {
             Json::String(inside) => self.is_record(inside),
@@ -202,8 +203,8 @@ impl Redactor<'_> {
         self.sought.accepts(without_line_end(&unescape(inside)))
     }
 
-    /// Whether a text beside the record may hold a piece of one: it names what is redacted, as a field, or is the rest of an
-    /// object, whose beginning may have named it.
+    /// Whether a string beside the record may hold a part of a record: it names a field that is redacted, or it is the
+    /// end of an object, whose beginning may have named one.
     fn may_hold(&self, inside: &str) -> bool {
         let mut text = Text::Escaped(inside).plain().into_owned();
         if is_rest_of_object(&text) {
@@ -218,18 +219,18 @@ impl Redactor<'_> {
             }
             text = unescape(&text).into_owned();
         }
-        // What is escaped so often nobody has looked into.
+        // With even more levels of escapes, the text is not searched but suspected.
         memchr::memchr(b'\\', text.as_bytes()).is_some()
     }
 }
 
-/// Whether a text ends as an object whose beginning is not in it.
+/// Whether a text ends as an object that began before the text.
 fn is_rest_of_object(text: &str) -> bool {
     let count = |brace| memchr::memchr_iter(brace, text.as_bytes()).count();
     text.trim_ascii_end().ends_with('}') && text.contains('"') && count(b'}') > count(b'{')
 }
 
-/// Whether a text says something of a field of that name, in whatever notation.
+/// Whether a text gives a value to a field of that name, in any notation.
 fn names_field(text: &str, name: &str) -> bool {
     let bytes = text.as_bytes();
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
@@ -241,7 +242,7 @@ fn names_field(text: &str, name: &str) -> bool {
     })
 }
 
-/// A way through an envelope.
+/// Goes through an envelope and collects edits.
 struct Walk<'w, 'f> {
     redactor: &'w Redactor<'f>,
     text: &'w str,
@@ -260,7 +261,7 @@ impl<'w> Walk<'w, '_> {
                         self.edit(inside, MASKED.to_owned());
                     }
                     Ok(None) => {}
-                    // It may be the beginning of one that stands whole beside it.
+                    // The string may be the beginning of a record that stands whole in another member.
                     Err(_) => self.edit(inside, MASKED.to_owned()),
                 }
                 Ok(())
@@ -289,7 +290,7 @@ impl<'w> Walk<'w, '_> {
             let (action, inner) = matching(&rests, &key);
             match action {
                 _ if !is_asked(value) => Ok(()),
-                // A line stands there, or several.
+                // The value holds records: redact each of them instead of the whole value.
                 Some(_) if self.redactor.holds_records(value) => self.value(value, &[]),
                 Some(action) => {
                     self.replace(begin + from..begin + reader.at(), value, action);
@@ -300,7 +301,7 @@ impl<'w> Walk<'w, '_> {
         })
     }
 
-    /// Of a member that is dropped the name stays.
+    /// A dropped member keeps its name, with the value null.
     fn replace(&mut self, at: Range<usize>, value: Json<'_>, action: Action) {
         let said = value.text().map(|text| text.plain().into_owned());
         if let Some(said) = said {

@@ -1,4 +1,4 @@
-//! The lines of Docker and of the runtimes of Kubernetes, and what they were made of.
+//! The line formats of Docker and of the runtimes of Kubernetes, and how lines are joined from their pieces.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,21 +11,22 @@ use crate::family::envelope::{self, Sought};
 use crate::family::redaction::{Edit, applied, offset_in};
 use crate::records::Stream;
 
-/// Docker hands on a line's bytes in pieces of this size (its copier's buffer); only the last has a line end.
+/// Docker splits longer lines into pieces of this many bytes (the buffer of its copier). Only the last piece has a line
+/// end.
 const DOCKER_PIECE_BYTES: usize = 16 << 10;
 
-/// `2016-10-06T00:17:09.669794202+00:00` has 35.
+/// The longest time, in bytes. `2016-10-06T00:17:09.669794202+00:00` has 35.
 const TIME_BYTES_MAX: usize = 40;
 
-/// What each of Docker's objects holds.
+/// A member of each object that Docker writes.
 static LOG: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log\""));
 
-/// What a container runtime made of a line, or of a piece of one.
+/// A line of a file, or a piece of a line, as a container runtime wrote it.
 #[derive(Clone, Copy)]
 pub(super) enum Runtime<'a> {
     Cri(Cri<'a>),
     Docker(Docker<'a>),
-    /// No runtime's, but something that carries lines.
+    /// Written not by a runtime, but by another program that carries lines.
     Head(Head<'a>),
 }
 
@@ -43,12 +44,13 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// A line as the runtime would have written it, were it short enough.
+    /// A line in the runtime's format, in one piece.
     pub(super) fn written(&self, line: &[u8]) -> Vec<u8> {
         self.written_with(line, Vec::new())
     }
 
-    /// The same, with edits of what stands around it, which are places in Docker's object.
+    /// As [`written`](Self::written), with edits of what stands around the line. Their offsets are those of Docker's
+    /// object.
     pub(super) fn written_with(&self, line: &[u8], mut around: Vec<Edit>) -> Vec<u8> {
         match self {
             Self::Cri(cri) => {
@@ -65,7 +67,7 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// What stands around a line, in bytes.
+    /// The size of what stands around the line, in bytes.
     pub(super) fn around_bytes(&self) -> usize {
         match self {
             Self::Cri(cri) => cri.time.len() + cri.tag.len(),
@@ -74,7 +76,7 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// The bytes of the line or piece, and whether others follow.
+    /// The bytes of the line or piece, and whether more pieces follow.
     pub(super) fn piece(&self) -> (Cow<'a, [u8]>, bool) {
         match self {
             Self::Cri(cri) => (Cow::Borrowed(cri.inside), cri.is_partial),
@@ -95,19 +97,19 @@ fn stream(name: &str) -> Stream {
     }
 }
 
-/// What the runtime was given, on the stream of the first line.
+/// What the runtime was given on the stream of the first line, its pieces joined.
 pub(super) struct Joined<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
-    /// The last piece is missing.
+    /// Whether the last piece is missing.
     pub(super) is_partial: bool,
-    /// Lines of other streams stood between.
+    /// Whether lines of other streams stood between the pieces.
     pub(super) is_mixed: bool,
-    /// It is one line, and no piece.
+    /// Whether it was one line of the file.
     pub(super) is_single: bool,
 }
 
 impl<'a> Joined<'a> {
-    /// `first` is the first of the lines.
+    /// Joins `lines`. `first` is the first of them, parsed.
     pub(super) fn of(lines: &'a [u8], first: Runtime<'a>, sought: &Sought<'_>) -> Self {
         let (piece, mut is_partial) = first.piece();
         if memchr::memchr(b'\n', lines).is_none() {
@@ -135,11 +137,11 @@ impl<'a> Joined<'a> {
     }
 }
 
-/// `2016-10-06T00:17:09.669794202Z stdout F <line>`, where `P` stands for a piece that others follow.
+/// `2016-10-06T00:17:09.669794202Z stdout F <line>`. `P` in place of `F` marks a piece that more pieces follow.
 #[derive(Clone, Copy)]
 pub(super) struct Cri<'a> {
     pub(super) time: &'a str,
-    /// Which stream.
+    /// The stream: `stdout` or `stderr`.
     pub(super) tag: &'a str,
     is_partial: bool,
     inside: &'a [u8],
@@ -152,7 +154,7 @@ impl<'a> Cri<'a> {
         }
         let head = &line[..line.len().min(TIME_BYTES_MAX + 1)];
         let after = &line[memchr::memchr(b' ', head)? + 1..];
-        // Most lines are none of a runtime's.
+        // Decides early, since most lines are not a runtime's.
         if !after.starts_with(b"std") {
             return None;
         }
@@ -161,7 +163,7 @@ impl<'a> Cri<'a> {
         if stream(tag) == Stream::Only || time.len() > TIME_BYTES_MAX || !time.contains('T') {
             return None;
         }
-        // An empty line has nothing after its tags. More tags may follow the first, after colons.
+        // An empty line has nothing after its tags. Further tags may follow the first, separated by colons.
         let (tags, inside) = word(rest).or_else(|| std::str::from_utf8(rest).ok().map(|tags| (tags, &b""[..])))?;
         let is_partial = match tags.split(':').next()? {
             "P" => true,
@@ -172,7 +174,7 @@ impl<'a> Cri<'a> {
     }
 }
 
-/// A short word and what follows the space after it.
+/// Splits off a short word and the space after it.
 fn word(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let head = &bytes[..bytes.len().min(TIME_BYTES_MAX + 1)];
     let space = memchr::memchr(b' ', head)?;
@@ -190,20 +192,20 @@ pub(super) fn last_line(lines: &[u8]) -> &[u8] {
     &lines[memchr::memrchr(b'\n', lines).map_or(0, |newline| newline + 1)..]
 }
 
-/// The lines of a record as they stand in the file.
+/// The lines of a record as they stand in the file, without their line ends.
 fn physical(record: &[u8]) -> impl Iterator<Item = &[u8]> {
     record.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// Docker's JSON file, or what shippers make of it.
+/// An object of Docker's JSON file, or what a shipper made of it.
 #[derive(Clone, Copy)]
 pub(super) struct Docker<'a> {
     log: &'a str,
     stream: Stream,
     pub(super) text: &'a str,
-    /// Another of its members than the line may be, or hold, a record.
+    /// Whether a member other than the line may be, or hold, a record.
     pub(super) may_hold_records: bool,
-    /// It has no member that only shippers write.
+    /// Whether all members are such as Docker writes.
     pub(super) is_plain: bool,
 }
 
@@ -236,17 +238,17 @@ impl<'a> Docker<'a> {
             Ok(())
         });
         read.and_then(|()| reader.end()).ok()?;
-        // A product's own line may have a member of that name, too, which no runtime has written.
+        // A product's own line may have a member called `log` as well.
         let is_runtime = is_runtime && members <= FIELDS_MAX && (stream_of != Stream::Only || !sought.is_own(line));
         log.filter(|_| is_runtime).map(|log| Self { log, stream: stream_of, text, may_hold_records, is_plain })
     }
 
-    /// Where in the object the text of the line begins.
+    /// The offset of the line's text in the object.
     pub(super) fn log_at(&self) -> usize {
         offset_in(self.text, self.log)
     }
 
-    /// The bytes of the line or piece, and whether others follow.
+    /// The bytes of the line or piece, and whether more pieces follow.
     fn piece(&self) -> (Vec<u8>, bool) {
         let mut bytes = Text::Escaped(self.log).plain().into_owned().into_bytes();
         if bytes.last() == Some(&b'\n') {
@@ -260,7 +262,7 @@ impl<'a> Docker<'a> {
         (bytes, is_partial)
     }
 
-    /// Everything but the line itself, and the time in it.
+    /// All members but the line, and the time that one of them gives.
     pub(super) fn around(&self) -> (Members<'a>, Option<Text<'a>>) {
         let fields = Fields::read(&mut Reader::new(self.text)).unwrap_or_default();
         let mut copies = Copies::default();
@@ -271,5 +273,5 @@ impl<'a> Docker<'a> {
     }
 }
 
-/// A runtime's or shipper's object has a few members.
+/// The most members of an object that a runtime or shipper writes.
 const FIELDS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! Splits a line that holds several records into lines that hold one each, as if each had come alone.
+//! Splits a line that holds several records into one line for each, as if each record had come alone.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,26 +11,26 @@ use crate::family::envelope::{
 };
 use crate::family::refusal::Refusal;
 
-/// What stands around several records stands in each of their lines up to so many bytes. What is longer stands in the first:
-/// else a line of many records would be read as often as it is long.
+/// What stands around several records is repeated for each of them up to this many bytes. If it is longer, only the
+/// first record has it; otherwise a long line with many records would be copied for each record.
 const SHARED_BYTES_MAX: usize = 1024;
 
 /// The member of Docker's object that holds the line.
 const LOG: &str = "log";
 
-/// What is taken for one record.
+/// What counts as one record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::family) enum Trust {
-    /// Whatever begins as a record. What follows it is seen when it is decoded.
+    /// A text that begins as a record. What follows the beginning is checked when the record is decoded.
     Records,
-    /// Only what nothing follows.
+    /// A text with nothing after the record.
     Nothing,
 }
 
-/// The lines that a record is to be read as; nothing where it is to be read as it stands.
+/// The lines into which a record is split. `None` if it is read as it is.
 ///
 /// # Errors
-/// When something that is no JSON follows an object on its line, so that nobody can say what is in it.
+/// If an object is followed on its line by something that is not JSON, since the content of that is unknown.
 pub(in crate::family) fn parts(
     record: &[u8],
     sought: &Sought<'_>,
@@ -42,7 +42,7 @@ pub(in crate::family) fn parts(
     match first {
         None if trust == Trust::Records && sought.accepts(record) => Ok(None),
         None => Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect())),
-        // Its other members are asked as well.
+        // The other members of Docker's object are searched as well.
         Some(Runtime::Docker(_)) if is_one_line => {
             Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect()))
         }
@@ -62,10 +62,10 @@ pub(in crate::family) fn parts(
     }
 }
 
-/// Opens the envelope that a line is; nothing where it holds no record.
+/// Opens the envelope that a line is. `None` if it holds no record.
 ///
 /// # Errors
-/// When it holds several, or when something that is no JSON follows an object on its line.
+/// If it holds several records, or if an object is followed on its line by something that is not JSON.
 pub(super) fn alone<'a>(line: &[u8], sought: &Sought<'_>) -> Result<Option<Opened<'a>>, Refusal> {
     if !may_begin(line) {
         return Ok(None);
@@ -79,7 +79,7 @@ pub(super) fn alone<'a>(line: &[u8], sought: &Sought<'_>) -> Result<Option<Opene
     }
 }
 
-/// Holds where a line has at most one record.
+/// Checks that a line holds at most one record.
 ///
 /// # Errors
 /// As [`alone`].
@@ -99,13 +99,13 @@ struct Split<'s> {
     trust: Trust,
 }
 
-/// A record that stands in a JSON value.
+/// A record found in a JSON value.
 struct Found<'t> {
-    /// The value as JSON, with no other record in it.
+    /// The value as JSON, without the other records in it.
     value: Cow<'t, str>,
     record: Cow<'t, str>,
     is_object: bool,
-    /// No envelope that holds it so is opened.
+    /// Whether the record stands where no envelope would be opened for it, so it is read without its value.
     is_bare: bool,
 }
 
@@ -118,7 +118,7 @@ impl<'t> Found<'t> {
         Self { value, record: Cow::Owned(record), is_object: false, is_bare: false }
     }
 
-    /// The line that it is to be read as.
+    /// The line that the record is read as.
     fn into_line(self) -> String {
         let is_line = !self.is_bare && self.value.starts_with('{');
         if is_line { self.value.into_owned() } else { self.record.into_owned() }
@@ -133,16 +133,16 @@ struct Member<'t> {
     holds_records: bool,
 }
 
-/// What a line holds.
+/// The content of a line.
 enum Held<'t> {
     /// One value, with at most one record.
     One { value: Json<'t>, record: Option<String> },
-    /// The lines that it is to be read as.
+    /// The lines into which the line is split.
     Several(Vec<String>),
 }
 
 impl Split<'_> {
-    /// The lines of a line that holds more than one value, or one value with more than one record.
+    /// Splits a line that holds more than one value, or one value with more than one record. `None` for other lines.
     fn line(&self, bytes: &[u8]) -> Result<Option<Vec<String>>, Refusal> {
         let Ok(text) = std::str::from_utf8(bytes) else { return Ok(None) };
         match self.held(&with_whole_pairs(text))? {
@@ -151,7 +151,7 @@ impl Split<'_> {
         }
     }
 
-    /// Nothing where no value stands that can be read, or only such as hold no record.
+    /// `None` if the text does not begin with a JSON value, or if none of its values holds a record.
     fn held<'t>(&self, text: &'t str) -> Result<Option<Held<'t>>, Refusal> {
         let mut values = Values::of(text);
         let Some(first) = values.next() else { return Ok(None) };
@@ -186,13 +186,13 @@ impl Split<'_> {
         }
     }
 
-    /// The records of an object, unless it is the product's own line.
+    /// The records in an object. None if the object is a line of the product's own.
     fn product_free<'t>(&self, whole: &'t str, way: Way) -> Vec<Found<'t>> {
         let found = self.members(whole, way, None);
         if !found.is_empty() && self.sought.is_own(whole) { Vec::new() } else { found }
     }
 
-    /// `raw` is the value as it stands, where a line may stand.
+    /// The records in a value. `raw` is the JSON text of the value.
     fn value<'t>(&self, value: Json<'t>, raw: &'t str, way: Way) -> Vec<Found<'t>> {
         match value {
             Json::String(inside) => self.string(inside, raw),
@@ -209,7 +209,7 @@ impl Split<'_> {
         }
     }
 
-    /// The records of a text.
+    /// The records in a string.
     fn string<'t>(&self, inside: &'t str, raw: &'t str) -> Vec<Found<'t>> {
         let plain = unescape(inside);
         let line = without_line_end(&plain);
@@ -220,7 +220,7 @@ impl Split<'_> {
         if several.len() > 1 { several } else { vec![Found::of_text(line.to_owned(), Cow::Borrowed(raw))] }
     }
 
-    /// The records of a text that is a line of its own, and may be an envelope.
+    /// The records in a string that is a line itself, and may be an envelope.
     fn logged<'t>(&self, inside: &'t str, raw: &'t str) -> Vec<Found<'t>> {
         let found = self.string(inside, raw);
         let plain = unescape(inside);
@@ -236,7 +236,7 @@ impl Split<'_> {
             .collect()
     }
 
-    /// The records of a text, each in a text of its own; none where something in it is no JSON.
+    /// The records in a text, each as a string of its own. None if a part of the text is not JSON.
     fn text<'t>(&self, text: &str) -> Vec<Found<'t>> {
         let text = with_whole_pairs(text);
         let mut values = Values::of(&text);
@@ -263,7 +263,8 @@ impl Split<'_> {
         if read.is_ok() { found } else { Vec::new() }
     }
 
-    /// The records of an object, each in an object that holds it alone. `line` names the member whose text is a line.
+    /// The records in an object, each in a copy of the object that holds only this record. `line` names the member
+    /// whose string is a line.
     fn members<'t>(&self, whole: &'t str, way: Way, line: Option<&str>) -> Vec<Found<'t>> {
         let Some(way) = way.into_container() else { return Vec::new() };
         let mut members = Vec::new();
@@ -311,7 +312,7 @@ impl Split<'_> {
     }
 }
 
-/// A value, and the same as it stands in `text`, of which the reader reads.
+/// Reads a value. Returns it, and its JSON text as a slice of `text`, which the reader reads.
 fn value_of<'t>(reader: &mut Reader<'t>, text: &'t str) -> Result<(Json<'t>, &'t str), Fault> {
     let _first = reader.peek();
     let from = reader.at();
@@ -327,7 +328,7 @@ fn write_member(out: &mut Vec<u8>, key: &str, value: &str) {
     out.push(b',');
 }
 
-/// Shippers keep a line beside what they have read from it: what a member before says is the same record told once more.
+/// Shippers keep a line beside the fields that they parsed from it: drops records that an earlier member holds already.
 fn keep_once(members: &mut [Member<'_>]) {
     if members.iter().filter(|member| member.holds_records).count() < 2 {
         return;
@@ -344,14 +345,15 @@ fn keep_once(members: &mut [Member<'_>]) {
     }
 }
 
-/// Shippers keep a line beside its beginning, which is no record of its own (`short_message` of GELF).
+/// Drops beginnings of lines that shippers keep beside the line, such as `short_message` of GELF. They are no records
+/// of their own.
 fn without_cut(members: &mut [Member<'_>]) {
     let only = |member: &Member<'_>| match &member.found[..] {
         [only] if !only.is_object => Some(uncut(&only.record).to_owned()),
         _ => None,
     };
     let mut texts: Vec<String> = members.iter().filter_map(only).collect();
-    // What a text is the beginning of stands next to it.
+    // Sorted, a text stands directly before the texts that begin with it.
     texts.sort_unstable();
     texts.dedup();
     let has_whole = members.iter().flat_map(|member| &member.found).any(|found| is_object(found.record.as_bytes()));
@@ -365,7 +367,7 @@ fn without_cut(members: &mut [Member<'_>]) {
     }
 }
 
-/// A record in one spelling, where the same record may be spelled otherwise.
+/// The record in one spelling, if the same record may be spelled in several ways.
 fn canonical(record: &str, may_differ: bool) -> String {
     let value = may_differ.then(|| serde_json::from_str::<serde_json::Value>(record).ok()).flatten();
     value.map_or_else(|| record.to_owned(), |value| value.to_string())

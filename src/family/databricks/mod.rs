@@ -29,16 +29,16 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-/// Every line of Databricks is a record.
+/// No line of Databricks is anything but a record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, |_| false);
 
-/// What a record is told by. One that has neither is seen to be one when it says who acted.
+/// The members that identify a record. A line without them is a record if it has a time and names an actor.
 const OWN_NAMES: [&str; 2] = ["serviceName", "actionName"];
 
-/// Mostly so much of a record tells what it is.
+/// Most records can be identified by this many of their first bytes.
 const HEAD_BYTES: usize = 256;
 
-/// Whether a text is, or begins, a record: by its top members, as far as it takes.
+/// Whether a text is, or begins, a record. Its members are read only until one decides.
 fn is_record(bytes: &[u8]) -> bool {
     let decides = |head: &[u8]| {
         let mut is_record = false;
@@ -52,7 +52,7 @@ fn is_record(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().first() == Some(&b'{') && (decides(head) || head.len() < bytes.len() && decides(bytes))
 }
 
-/// The record without what stands around it.
+/// The record without what a runtime or shipper put around it.
 fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
     let text = record.text.ok_or(Refusal::new("the record is no UTF-8"))?;
     if is_record(record.bytes) {
@@ -72,7 +72,7 @@ fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, 
     }
 }
 
-/// Whether any member in a JSON text, or in JSON that stands in it as text, is called what a record is told by.
+/// Whether one of [`OWN_NAMES`] is the name of a member in a JSON text, at any depth, or stands in one of its strings.
 fn names_record(text: &str) -> bool {
     fn value(reader: &mut Reader<'_>) -> Result<bool, Fault> {
         let mut found = false;
@@ -150,7 +150,7 @@ fn refusal(fault: Fault) -> Refusal {
     Refusal::new(fault.to_string())
 }
 
-/// One line, by the names of the audit log schema.
+/// One line, with the names of the audit log schema.
 #[derive(Debug, Default)]
 struct Line<'a> {
     version: Option<Json<'a>>,
@@ -167,7 +167,7 @@ struct Line<'a> {
     user: Fields<'a>,
     params: Fields<'a>,
     response: Fields<'a>,
-    /// Fields that the schema does not name, and named ones that are no objects though they should be.
+    /// Fields that the schema does not name, and named ones that should be objects but are not.
     others: Fields<'a>,
 }
 
@@ -213,12 +213,12 @@ fn read(text: &str) -> Result<Line<'_>, Fault> {
 }
 
 impl<'a> Line<'a> {
-    /// Whether it is seen to be a record, with nothing around it.
+    /// Whether the line is recognized as a record with nothing around it.
     fn is_record(&self) -> bool {
         self.service.is_some() || self.action.is_some()
     }
 
-    /// Makes the line's event and hands it on.
+    /// Emits the line's event.
     fn emit(
         mut self,
         context: &'a Context<'_>,
@@ -247,7 +247,7 @@ impl<'a> Line<'a> {
         let user = self.acting_user();
         event.actor = Actor { user, session_uid: text_of(self.session_id), ..Actor::default() };
         event.src = text_of(self.source_address).and_then(Endpoint::of_address);
-        // Databricks delivers to S3 where it runs on AWS.
+        // Only Databricks on AWS delivers its logs to S3.
         let account = text_of(self.account_id).map(|account| (account, "Databricks Account"));
         event.cloud = Some(Cloud { provider: "AWS", region: None, account });
         event.http_request = HttpRequest { user_agent: text_of(self.user_agent), ..HttpRequest::default() };
@@ -267,7 +267,7 @@ impl<'a> Line<'a> {
         Ok(())
     }
 
-    /// The record's time; or else the object's, or the day in its key, and that it was inferred.
+    /// The record's time, or else that of the object or of the day in its key; and whether it was inferred so.
     fn time(&self, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
         if let Some(time_ms) = self.timestamp.and_then(moment::of_json) {
             return Ok((time_ms, false));
@@ -300,7 +300,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// What was answered: the status, and the result as data.
+    /// Sets the status and the result from the response.
     fn answer(&mut self, event: &mut Event<'a>, copies: &mut Copies) {
         let code = self.response.get("statusCode").and_then(Json::integer).and_then(http_status);
         event.status = Status::of_answer(code);
@@ -338,10 +338,10 @@ fn text_of(value: Option<Json<'_>>) -> Option<Text<'_>> {
     value.and_then(Json::text)
 }
 
-/// Longer than `service/action` is in any row of the mapping.
+/// In bytes; longer than `service/action` in any row of the mapping.
 const CODE_BYTES: usize = 96;
 
-/// What the mapping is looked up by: `service/action`, in the given room where it fits.
+/// The key of the mapping: `service/action`, in `room` if it fits.
 fn code<'c>(service: Option<&Text<'_>>, action: &Text<'_>, room: &'c mut [u8; CODE_BYTES]) -> Cow<'c, str> {
     let service = service.map(Text::plain).unwrap_or_default();
     let action = action.plain();

@@ -1,15 +1,16 @@
-//! What a Databricks action was done to: the fields that the mapping names, read as users, groups and resources.
+//! The targets of a Databricks action: the fields that the mapping names, read as users, groups and resources.
 
 use crate::event::{
     Activity, Class, Endpoint, Event, Fields, Group, Json, Reader, Resource, Role, Row, Rows, Slot, Status, Target,
     Text, User, UserKind,
 };
 
-/// Of a list of privileges or securables at most as many become objects of the event. A longer list stays in `unmapped`.
+/// The most elements of a list of privileges or securables that become objects of the event. A longer list stays in
+/// `unmapped` as well.
 const ELEMENTS_MAX: usize = 100;
 
-/// Parameters that name the thing an action is about, for actions that the mapping does not know, the most telling
-/// first: what the parameter is called, and what sort of thing it names.
+/// Parameters that name the target of an action that the mapping does not know, the most specific first: the name of
+/// the parameter, and the type of the target.
 const KNOWN_NAMES: &[(&str, &str)] = &[
     ("full_name_arg", "securable"),
     ("securable_full_name", "securable"),
@@ -51,7 +52,7 @@ const KNOWN_NAMES: &[(&str, &str)] = &[
     ("name", "named"),
 ];
 
-/// Gives the event the first of the matching rows whose objects the record names, and those objects.
+/// Applies the first matching row whose class fits the record, with the targets that the row names.
 pub(super) fn fill<'a>(
     event: &mut Event<'a>,
     rows: &'static Rows,
@@ -79,7 +80,7 @@ pub(super) fn fill<'a>(
             }
             return;
         }
-        // A fallback that does not apply is no miss.
+        // A fallback row that does not fit is no reason for the label `class_fallback`.
         if !row.is_fallback {
             missed = Some(row.activity.class);
         }
@@ -87,7 +88,7 @@ pub(super) fn fill<'a>(
     }
 }
 
-/// What the mapping's notes say of single actions.
+/// Applies what the notes of the mapping say about single actions.
 pub(super) fn particulars<'a>(event: &mut Event<'a>, code: &str, params: &mut Fields<'a>) {
     let login = &mut event.target.login;
     match code {
@@ -129,14 +130,14 @@ pub(super) fn particulars<'a>(event: &mut Event<'a>, code: &str, params: &mut Fi
     }
 }
 
-/// What the source says further of the outcome, unless something was said before.
+/// Sets the status detail, unless it is set already.
 fn detail<'a>(event: &mut Event<'a>, text: Option<Text<'a>>) {
     if event.status_detail.is_none() {
         event.status_detail = text;
     }
 }
 
-/// Whether a permission set is one that permits nothing.
+/// Whether a permission set permits nothing.
 fn denotes_none(privilege: &str) -> bool {
     let word: String = privilege.chars().filter(char::is_ascii_alphabetic).collect();
     matches!(
@@ -145,12 +146,12 @@ fn denotes_none(privilege: &str) -> bool {
     )
 }
 
-/// The fields of one record, as the mapping names them.
+/// The fields of one record, by the names that the mapping uses.
 struct Source<'r, 'a> {
     params: &'r Fields<'a>,
     user: &'r Fields<'a>,
-    /// Which of the first 64 parameters, by position, were read and are now held whole. (A parameter behind those is
-    /// shown in `unmapped` too.)
+    /// One bit for each of the first 64 parameters, by position: whether the event holds its whole value. Later
+    /// parameters always stay in `unmapped`.
     read: u64,
 }
 
@@ -187,8 +188,8 @@ impl<'a> Source<'_, 'a> {
         }
     }
 
-    /// A field: a parameter, with or without saying so, the acting user's address, or a member of the JSON that the
-    /// parameter `permission` holds.
+    /// The text of a field: a parameter (a prefix `requestParams.` changes nothing), the acting user's address, or a
+    /// member of a parameter that holds JSON, such as `permission.level`.
     fn field(&mut self, name: &'static str) -> Option<Text<'a>> {
         let name = name.strip_prefix("requestParams.").unwrap_or(name);
         if name == "userIdentity.email" {
@@ -227,8 +228,8 @@ impl<'a> Source<'_, 'a> {
         Some(User { name: named.name, uid: named.uid, email, kind, ..User::default() }).filter(User::is_known)
     }
 
-    /// What the parts of a slot name. A part whose field ends in `Id` is the id, another the name; of two of one sort
-    /// the last is the thing itself, and the first what it lies in.
+    /// The object that a slot names. A part whose field ends in `Id` or `_id` is the id, any other part the name. Of
+    /// two ids or two names, the last is the object's own and the one before is its namespace.
     fn named(&mut self, slot: &'static Slot) -> Resource<'a> {
         let mut named = Resource { kind: slot.kind.map(Text::from), ..Resource::default() };
         for names in &slot.parts {
@@ -245,7 +246,7 @@ impl<'a> Source<'_, 'a> {
         let word = slot.parts.first().and_then(|part| part.first()).copied();
         let mut resource = match (slot.kind, word) {
             (None, None) => return self.known(),
-            // One word that is spelled like a field is one; else it is a sort of thing.
+            // A single word that is spelled like a field is one. Any other is the type of the object.
             (None, Some(word)) if !is_field(word) => {
                 let named = self.field(word).map(|name| Resource { name: Some(name), ..Resource::default() });
                 let mut found = named.or_else(|| self.known()).unwrap_or_default();
@@ -254,14 +255,14 @@ impl<'a> Source<'_, 'a> {
             }
             _ => self.named(slot),
         };
-        // Whose it is shall not be lost because what it is called is not said.
+        // An owner must not be lost because the object has no name.
         if !resource.is_known() && owned {
             resource.name.clone_from(&resource.kind);
         }
         resource.is_known().then_some(resource)
     }
 
-    /// What the action is about, by the names that parameters commonly have.
+    /// The target of the action, by the usual names of parameters.
     fn known(&mut self) -> Option<Resource<'a>> {
         KNOWN_NAMES.iter().find_map(|(name, kind)| {
             let text = self.field(name)?;
@@ -274,7 +275,7 @@ impl<'a> Source<'_, 'a> {
         })
     }
 
-    /// A word in lower case is the privilege itself, another the field that holds it.
+    /// A word in lower case is a privilege itself, any other word the field that holds it.
     fn privileges(&mut self, slot: &'static Slot) -> Vec<Text<'a>> {
         let Some(word) = slot.parts.first().and_then(|part| part.first()).copied() else { return Vec::new() };
         if !is_field(word) {
@@ -291,13 +292,13 @@ impl<'a> Source<'_, 'a> {
         }
         match self.field(word) {
             Some(text) => vec![text],
-            // There, and empty: nothing is permitted any more.
+            // The field is there but empty: nothing is permitted any more.
             None if self.params.get(word).is_some() => vec![Text::from("none")],
             None => Vec::new(),
         }
     }
 
-    /// `requests` holds a list of checks, each of one securable.
+    /// The securables in a list of checks such as `requests`.
     fn securables(&mut self, slot: &'static Slot) -> Vec<Resource<'a>> {
         let requests = slot.parts.first().and_then(|part| part.first()).and_then(|name| self.params.get(name));
         let list = match requests {
@@ -320,7 +321,7 @@ impl<'a> Source<'_, 'a> {
         elements(&list, resource)
     }
 
-    /// The machine that was logged on to.
+    /// The machine that the user logged on to.
     fn instance(&mut self) -> Option<Endpoint<'a>> {
         let instance_uid = self.field("instanceId")?;
         let port = self.params.get("port").and_then(Json::integer).and_then(|port| u16::try_from(port).ok());
@@ -331,7 +332,7 @@ impl<'a> Source<'_, 'a> {
     }
 }
 
-/// Whether a word of a slot names a field: it is spelled like one.
+/// Whether a word of a slot is spelled like a field.
 fn is_field(word: &str) -> bool {
     word.bytes().any(|letter| letter == b'.' || letter.is_ascii_uppercase())
 }
@@ -344,7 +345,7 @@ fn owned_text(value: Json<'_>) -> Option<Text<'static>> {
     value.text().map(|text| Text::from(text.plain().into_owned()))
 }
 
-/// Reads an object that stands as such or as JSON text.
+/// Reads an object, given as JSON or as a string of JSON.
 fn embedded<T>(value: Json<'_>, read: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
     let text = match value {
         Json::Object(whole) => Text::from(whole),
@@ -355,7 +356,7 @@ fn embedded<T>(value: Json<'_>, read: impl FnOnce(&Fields<'_>) -> T) -> Option<T
     Fields::read(&mut Reader::new(&plain)).ok().map(|fields| read(&fields))
 }
 
-/// What `read` makes of the elements of an array, as far as the limit. None when the text is no array.
+/// What `read` returns for the elements of an array, up to [`ELEMENTS_MAX`]. Empty if the text is not an array.
 fn elements<T>(array: &str, read: impl Fn(Json<'_>) -> Option<T>) -> Vec<T> {
     let mut found = Vec::new();
     let whole = Reader::new(array).array(|reader| {

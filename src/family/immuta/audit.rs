@@ -1,9 +1,9 @@
-//! Audit records by their recordType: who did what to which data source, project, user or policy.
+//! Audit records with a recordType: who did what to which data source, project, user or policy.
 
 use crate::event::{Actor, Api, Copies, Event, Json, Rows, Status, Text, User, UserKind, Value, moment};
 use crate::family::immuta::{AUDIT, Source, targets};
 
-/// Characters after which queries are cut off in the records.
+/// The length, in characters, to which Immuta cuts queries in its records.
 const QUERY_CHARACTERS_MAX: usize = 2048;
 
 pub(super) fn fill<'a>(
@@ -37,7 +37,7 @@ pub(super) fn fill<'a>(
     event.metadata.event_code = Some(Text::from(code));
 }
 
-/// The time that the event has, as it stands; where none can be understood, the first that is kind.
+/// The text of the first time field that can be parsed; if none can, of the first that is there.
 fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
     let names = ["dateTime", "timestamp", "createdAt"];
     let is_understood = |name: &&&str| source.top.get(name).is_some_and(|time| moment::of_json(time).is_some());
@@ -47,14 +47,14 @@ fn original_time<'a>(source: &mut Source<'a>) -> Option<Text<'a>> {
     }
 }
 
-/// Whether the record's query has as many characters as are left of one that Immuta cut off.
+/// Whether the record's query has exactly as many characters as Immuta leaves of a longer one.
 pub(super) fn is_cut(source: &Source<'_>) -> bool {
     let Some(query) = source.get("query").and_then(Json::text) else { return false };
     query.as_held().len() >= QUERY_CHARACTERS_MAX
         && query.plain().chars().take(QUERY_CHARACTERS_MAX + 1).count() == QUERY_CHARACTERS_MAX
 }
 
-/// What was done; where no recordType says so, the message does.
+/// The action: the recordType or, without one, the end of the message.
 fn record_type<'a>(source: &mut Source<'a>) -> Text<'a> {
     if let Some(kind) = source.top.map("recordType") {
         return kind;
@@ -70,7 +70,7 @@ fn record_type<'a>(source: &mut Source<'a>) -> Text<'a> {
 
 fn acting_user<'a>(source: &mut Source<'a>) -> User<'a> {
     let name = source.top.map("userId").or_else(|| {
-        // The account in the database stands for the user where none is known.
+        // The account in the database stands for the user if no user is known.
         (source.top.get("profileId").and_then(Json::text).is_none()).then(|| source.top.map("sqlUser")).flatten()
     });
     let uid = source.top.map("profileId");
@@ -101,7 +101,7 @@ fn outcome<'a>(event: &mut Event<'a>, source: &mut Source<'a>, copies: &mut Copi
     }
 }
 
-/// Free text, or an object, which stays beside as such.
+/// The failure details as text. An object stays in `unmapped` as well.
 fn placed_details<'a>(source: &mut Source<'a>, copies: &mut Copies, details: Json<'a>) -> Option<Text<'a>> {
     if matches!(details, Json::String(_)) {
         source.top.map("failureDetails");

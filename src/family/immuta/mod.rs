@@ -25,7 +25,7 @@ use crate::records::{Around, Framing, LineRole, Record};
 
 pub(super) const FAMILY: Family = Family {
     name: "immuta",
-    // What ships container logs to S3 writes each object once.
+    // Container log shippers write each object to S3 once.
     growth: Growth::Once,
     framing: Framing::Lines(role),
     keys: &["**"],
@@ -36,7 +36,7 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-/// What a line of the product's own tells of is no record.
+/// Nothing inside the product's other lines is a record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 const PRODUCT: Product = Product { name: "Immuta", vendor: "Immuta", log_name: "immuta.audit" };
@@ -45,7 +45,7 @@ const ERROR_RESPONSE: &str = "Error Response Sent";
 const RESPONSE: &str = "Response Sent";
 const AUDIT: &str = "Audit - ";
 
-/// Members that audit records have, told from other logs where the one that decides is missing or was cut off.
+/// Members of audit records. They identify a record whose deciding member is missing or was cut off.
 const AUDIT_MEMBERS: &[&str] = &[
     "dateTime",
     "instanceId",
@@ -61,14 +61,14 @@ const AUDIT_MEMBERS: &[&str] = &[
     "relatedResources",
 ];
 
-/// Members by which a record in title case is told; documents of the product show its fields so.
+/// Members that identify a record in title case. The product's documents show fields in title case.
 const TITLES: [&str; 7] =
     ["RecordType", "DateTime", "AuditPayload", "EventTimestamp", "UserId", "ProfileId", "Message"];
 
-/// Few records have more of their own.
+/// Room for a record's own fields; few records have more.
 const USUAL_FIELDS: usize = 32;
 
-/// A whole record has at least so many of them.
+/// How many [`AUDIT_MEMBERS`] identify a whole record.
 const AUDIT_MEMBERS_MIN: usize = 3;
 
 fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
@@ -80,10 +80,11 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     }
 }
 
-/// Mostly so much of a record tells what it is.
+/// Most records can be identified by this many of their first bytes.
 const HEAD_BYTES: usize = 256;
 
-/// Whether a line, or the first piece of one, is an audit record or a response: by its top members, as far as it takes.
+/// Whether a line, or the first piece of one, is an audit record or a response. Its members are read only until one
+/// decides.
 fn is_record(bytes: &[u8]) -> bool {
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return false;
@@ -96,7 +97,7 @@ fn is_record(bytes: &[u8]) -> bool {
     peek.decides || peek.is_audit(is_whole)
 }
 
-/// Whether an object is a line that Immuta writes, of whatever part of it: it has a level and a message.
+/// Whether an object is a line of any part of Immuta: it has a level and a message.
 fn is_own(bytes: &[u8]) -> bool {
     let (mut has_level, mut has_message) = (false, false);
     container::peek(bytes, bytes, |key, value| {
@@ -107,17 +108,17 @@ fn is_own(bytes: &[u8]) -> bool {
     has_level && has_message
 }
 
-/// A name in title case, `RecordType`, as records mostly have it. Nothing where it is not in title case.
+/// A name in title case, such as `RecordType`, as records usually spell it. `None` if it is not in title case.
 fn camel(name: &str) -> Option<String> {
     let (first, rest) = name.split_at_checked(1)?;
     let is_title = first.as_bytes()[0].is_ascii_uppercase() && rest.starts_with(|next: char| next.is_ascii_lowercase());
     is_title.then(|| format!("{}{rest}", first.to_ascii_lowercase()))
 }
 
-/// What was seen of a line's members.
+/// What the members of a line say about its kind.
 #[derive(Default)]
 struct Peek {
-    /// It is an audit record or a response, whatever follows.
+    /// Whether it is an audit record or a response, whatever members follow.
     decides: bool,
     has_other_level: bool,
     is_audit_message: bool,
@@ -125,7 +126,8 @@ struct Peek {
 }
 
 impl Peek {
-    /// What is seen in `head`, the beginning of `line` or all of it; and whether that is whole.
+    /// Reads the members in `head`, which is the beginning of `line` or all of it. Also returns whether the line was
+    /// read to its end.
     fn at(head: &[u8], line: &[u8]) -> (Self, bool) {
         let mut peek = Self::default();
         let is_whole = container::peek(head, line, |key, value| {
@@ -139,7 +141,7 @@ impl Peek {
         let camel = camel(key);
         let key = camel.as_deref().unwrap_or(key);
         match (key, value) {
-            // Other products call a number so.
+            // In other products, `RecordType` is a number.
             ("recordType", value) if camel.is_some() && !matches!(value, Json::String(_)) => {}
             ("recordType" | "auditPayload" | "eventTimestamp", _) => self.decides = true,
             ("message", Json::String(RESPONSE | ERROR_RESPONSE)) => self.decides = true,
@@ -151,21 +153,21 @@ impl Peek {
         }
     }
 
-    /// Whether it is an audit record though nothing decided so.
+    /// Whether it is an audit record although no single member decided so.
     fn is_audit(&self, is_whole: bool) -> bool {
         if self.is_audit_message {
-            // Other parts of the product tell of audit messages, too.
+            // Other parts of the product mention audit messages too, with another level.
             return !self.has_other_level;
         }
         self.audit_members >= if is_whole { AUDIT_MEMBERS_MIN } else { 1 }
     }
 }
 
-/// The record without what stands around it.
+/// The record without what a runtime or shipper put around it.
 fn unwrap<'a>(context: &Context<'_>, record: &Record<'a>) -> Result<Inside<'a>, Refusal> {
     let inside = container::unwrap(record, &SOUGHT.with(&context.settings.line_members))?;
     if !inside.is_accepted {
-        // Of what is no JSON it is said where.
+        // If the text is not JSON, the error says where.
         Source::read(&envelope::with_whole_pairs(inside.text()?)).map_err(refusal)?;
         return Err(Refusal::new("the line is no audit record"));
     }
@@ -198,7 +200,7 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// Records are told apart by these, which hold nothing but words of the product's own.
+/// Records are identified by these fields, which hold only words of the product.
 fn redactable(path: &str, _: Action) -> Result<(), String> {
     if matches!(path, "message" | "recordType") {
         return Err("is what records are told by, and cannot be redacted".to_owned());
@@ -218,7 +220,7 @@ fn refusal(fault: Fault) -> Refusal {
     Refusal::new(fault.to_string())
 }
 
-/// A record on its way into its event.
+/// What is needed to make the event of a record.
 struct Line<'c> {
     context: &'c Context<'c>,
     record: &'c Record<'c>,
@@ -226,7 +228,7 @@ struct Line<'c> {
 }
 
 impl<'c> Line<'c> {
-    /// Makes the event of the record and hands it on.
+    /// Emits the event of the record.
     fn emit<'a>(&self, mut source: Source<'a>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal>
     where
         'c: 'a,
@@ -255,7 +257,8 @@ impl<'c> Line<'c> {
         Ok(())
     }
 
-    /// Whether the product cut the query short: of one that was masked the length says nothing any more.
+    /// Whether the product cut the query short. The length of a masked query says nothing, so that of the original
+    /// query counts.
     fn is_cut(&self, source: &Source<'_>) -> bool {
         let Some(unmasked) = self.record.unmasked else { return audit::is_cut(source) };
         let of_unmasked = || {
@@ -266,7 +269,7 @@ impl<'c> Line<'c> {
         of_unmasked().unwrap_or_default()
     }
 
-    /// The record's time; or else the runtime's or the object's, and that it was inferred.
+    /// The record's time, or else that of the runtime or of the object; and whether it was inferred so.
     fn time(&self, source: &Source<'_>) -> Result<(i64, bool), Refusal> {
         let of = |name| source.top.get(name).and_then(moment::of_json);
         if let Some(time_ms) = ["dateTime", "eventTimestamp", "timestamp", "createdAt"].into_iter().find_map(of) {
@@ -278,13 +281,13 @@ impl<'c> Line<'c> {
     }
 }
 
-/// The fields of one record: its own, and those of the objects in it that its recordType brings along.
+/// The fields of one record: those at its top, and those of the two objects in it that belong to its recordType.
 #[derive(Default)]
 struct Source<'a> {
     top: Fields<'a>,
-    /// `record`, the part that differs by recordType.
+    /// The object `record`, whose fields depend on the recordType.
     record: Fields<'a>,
-    /// `dataAccess`.
+    /// The object `dataAccess`.
     access: Fields<'a>,
 }
 
@@ -312,8 +315,8 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    /// Gives the fields of a record in title case the names that records mostly have. A name that stands there already
-    /// keeps its value.
+    /// Renames the fields of a record in title case to the usual names. If a field of the usual name is there already,
+    /// both stay.
     fn untitle(&mut self) -> Result<(), Fault> {
         let titled = std::mem::take(&mut self.top);
         for field in titled.iter() {
@@ -337,12 +340,13 @@ impl<'a> Source<'a> {
         self.top.get("auditPayload").is_some() || self.top.get("eventTimestamp").is_some()
     }
 
-    /// The text of the first of these fields that says something, wherever it stands.
+    /// The text of the first of these fields that says something, in whichever object it stands.
     fn first(&self, names: &[&str]) -> Option<Text<'a>> {
         names.iter().find_map(|name| self.get(name).and_then(Json::text))
     }
 
-    /// A field by its name, or by `record.` and its name where it must stand there if there is a record at all.
+    /// A field in any of the objects. With the prefix `record.`, only the one in the object `record`; in records
+    /// without this object, the one at the top.
     fn get(&self, name: &str) -> Option<Json<'a>> {
         if let Some(name) = name.strip_prefix("record.") {
             return if self.record.is_empty() { self.top.get(name) } else { self.record.get(name) };
@@ -351,12 +355,12 @@ impl<'a> Source<'a> {
         [&self.top, &self.record, &self.access].into_iter().find_map(|fields| fields.get_by(&name).filter(is_not_null))
     }
 
-    /// A field of the record's own part before any other.
+    /// A field in any of the objects, the one in `record` first.
     fn get_own(&self, name: &str) -> Option<Json<'a>> {
         self.record.get(name).filter(is_not_null).or_else(|| self.get(name))
     }
 
-    /// Says that the event holds the field whole.
+    /// Marks the field as mapped: the event holds its whole value.
     fn placed(&mut self, name: &str) {
         if let Some(name) = name.strip_prefix("record.") {
             let fields = if self.record.is_empty() { &mut self.top } else { &mut self.record };
@@ -384,7 +388,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// What a field of a record in title case is called.
+/// The usual name of a field of a record in title case.
 fn untitled<'a>(name: &Cow<'a, str>, titled: &Fields<'a>) -> Cow<'a, str> {
     let camel = camel(name).filter(|camel| titled.get(camel).is_none());
     camel.map_or_else(|| name.clone(), Cow::Owned)
@@ -408,7 +412,7 @@ mod tests {
 
     const SEEDS: &[u8] = include_bytes!("../../../tests/fixtures/immuta/mixed.log");
 
-    /// Reads content as a file is read; every record gives events that are JSON, or is refused.
+    /// Reads content as a file is read. Asserts that each record gives events that are JSON, or is refused.
     fn assert_readable(content: &[u8]) {
         let object = ObjectId::new("b", "k");
         let context = Context::new(&FAMILY, &object, Scope::Record, Some(1_705_305_600_000), "test");

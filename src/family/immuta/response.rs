@@ -1,4 +1,4 @@
-//! Responses that Immuta sent to its clients, with an error or without.
+//! Responses that Immuta sent to its clients, successful or not.
 
 use crate::event::{Endpoint, Event, HttpRequest, HttpResponse, Json, Rows, Status, Text, http_status};
 use crate::family::immuta::Source;
@@ -39,10 +39,10 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     }
 }
 
-/// What answered.
+/// The service that responded.
 const FAMILY_SERVICE: &str = "Immuta";
 
-/// Milliseconds from the arrival of the request on.
+/// A duration in milliseconds, counted from the arrival of the request.
 fn duration(source: &mut Source<'_>, name: &str) -> Option<i64> {
     // OCSF's attribute has 32 bits.
     let found = source.top.get(name).and_then(Json::integer).filter(|ms| (0..=i64::from(i32::MAX)).contains(ms))?;
@@ -50,10 +50,10 @@ fn duration(source: &mut Source<'_>, name: &str) -> Option<i64> {
     Some(found)
 }
 
-/// Of a stack trace the line that says what happened.
+/// The line of a stack trace that says what happened.
 fn first_line<'a>(source: &Source<'a>) -> Option<Text<'a>> {
     let Some(Json::String(stack)) = source.top.get("stack") else { return None };
     let line = stack.split("\\n").next().unwrap_or_default();
-    // The cut may have gone through an escaped backslash.
+    // `\\n` may be an escaped backslash before an `n`, and no line end.
     (!line.is_empty() && !line.ends_with('\\')).then_some(Text::Escaped(line))
 }

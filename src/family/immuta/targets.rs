@@ -1,4 +1,4 @@
-//! What an Immuta action was done to: the fields that the mapping names, read as users, groups and data sources.
+//! The targets of an Immuta action: the fields that the mapping names, read as users, groups and data sources.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -12,10 +12,10 @@ use crate::family::immuta::Source;
 const DATA_SOURCE_NAMES: &[&str] = &["dataSource", "dataSourceName"];
 const DATA_SOURCE_IDS: &[&str] = &["dataSourceId"];
 
-/// Few rows read more fields.
+/// Room for the fields that a row reads; few rows read more.
 const USUAL_READ: usize = 8;
 
-/// Where the name and the id of a sort of thing stand.
+/// For each type of object, the fields that hold its name and those that hold its id.
 const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("data_source", DATA_SOURCE_NAMES, DATA_SOURCE_IDS),
     ("project", &["projectName"], &["projectId"]),
@@ -33,8 +33,8 @@ const NAMES: &[(&str, &[&str], &[&str])] = &[
     ("component", &["component"], &[]),
 ];
 
-/// Gives the event what the best row says, and the objects that the row names. Where those are not known the event is
-/// written as API Activity, with the row's verb.
+/// Applies the best row, with the targets that the row names. If the record lacks targets that the class requires, the
+/// event is written as API Activity, with the row's verb.
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, source: &mut Source<'a>) {
     let facts = Facts::of(source);
     let Some(row) = rows.matching(code, &|name| facts.get(name)).next() else { return };
@@ -53,7 +53,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, s
     }
 }
 
-/// The same for an event whose target is already known.
+/// As [`fill`], for an event whose target is known already.
 pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &str, entity: Resource<'a>) {
     let Some(row) = rows.matching(code, &|_| None).next() else { return };
     match row.activity.class {
@@ -68,7 +68,7 @@ pub(super) fn fill_event<'a>(event: &mut Event<'a>, rows: &'static Rows, code: &
     event.caption = row.caption.map(Text::from);
 }
 
-/// What rows make a condition of, and the field that says it.
+/// The facts that rows have conditions on, and the field that holds each.
 const FACTS: [(&str, &str); 6] = [
     ("action", "action"),
     ("state", "dataSourceSubscriptionState"),
@@ -78,7 +78,7 @@ const FACTS: [(&str, &str); 6] = [
     ("keyAction", "keyAction"),
 ];
 
-/// The facts of one record, read when they are asked for: few rows have conditions.
+/// The facts of one record. Each is read on demand, since few rows have conditions.
 struct Facts<'s, 'a> {
     source: &'s Source<'a>,
     read: [OnceCell<Option<Cow<'a, str>>>; FACTS.len()],
@@ -95,7 +95,7 @@ impl<'s, 'a> Facts<'s, 'a> {
         let read = self.read[place].get_or_init(|| {
             let Some(Json::String(inside)) = self.source.get_own(field) else { return None };
             let text = unescape(inside);
-            // The document has "revoke" beside "granted".
+            // The product's document has both "revoke" and "granted".
             Some(match &*text {
                 "revoke" if fact == "action" => Cow::Borrowed("revoked"),
                 "grant" if fact == "action" => Cow::Borrowed("granted"),
@@ -105,7 +105,7 @@ impl<'s, 'a> Facts<'s, 'a> {
         read.as_deref()
     }
 
-    /// The word that the row's selector decides by, as the caption of an activity that has none.
+    /// The value that the row's selector depends on, as the caption of an activity that has none.
     fn caption<'t>(&self, row: &Row) -> Option<Text<'t>> {
         let (_, condition) = row.selector.split_once('[')?;
         let (name, _) = condition.split_once('=')?;
@@ -113,13 +113,13 @@ impl<'s, 'a> Facts<'s, 'a> {
     }
 }
 
-/// The reading of one row's objects.
+/// Reads the targets of one row.
 struct Reading<'r, 'a> {
     source: &'r Source<'a>,
     actor: &'r User<'a>,
     feature: Option<&'r Text<'a>>,
     target: &'r mut Target<'a>,
-    /// The fields that were read and that the event then holds whole.
+    /// The fields that were read, whose whole values the event holds.
     read: Vec<&'static str>,
 }
 
@@ -153,7 +153,7 @@ impl<'a> Reading<'_, 'a> {
         Some(text)
     }
 
-    /// The first field that says something of the alternatives that a slot names.
+    /// The first of the slot's fields that says something.
     fn first(&mut self, slot: &'static Slot) -> Option<Text<'a>> {
         slot.parts.iter().flatten().find_map(|name| self.field(name))
     }
@@ -172,7 +172,7 @@ impl<'a> Reading<'_, 'a> {
         Some(User { email: is_address.then(|| text.clone()), name: Some(text.clone()), kind, ..User::default() })
     }
 
-    /// `[state]` is the state of the record, another word the privilege itself.
+    /// The word `state` is the field with the state of the record, any other word a privilege itself.
     fn privileges(&mut self, slot: &'static Slot) -> Vec<Text<'a>> {
         match slot.parts.first().and_then(|part| part.first()).copied() {
             Some("state") => self.field("dataSourceSubscriptionState").into_iter().collect(),
@@ -211,7 +211,7 @@ impl<'a> Reading<'_, 'a> {
         if name == "component" { self.feature.cloned() } else { self.field(name) }
     }
 
-    /// `schema.table`; without it the data source is the database.
+    /// The table, as `schema.table`, and the data source as its database. Without a table, only the data source.
     fn table(&mut self) -> (Option<Resource<'a>>, Option<Resource<'a>>) {
         let name = match (self.field("dataSourceSchemaName"), self.field("dataSourceTableName")) {
             (Some(schema), Some(table)) => Text::from(format!("{}.{}", schema.plain(), table.plain())),
@@ -247,7 +247,7 @@ impl<'a> Reading<'_, 'a> {
     }
 }
 
-/// Whether it is the field that the slot stands for.
+/// Whether the slot names this field.
 fn names(slot: &Slot, field: &str) -> bool {
     slot.parts.iter().flatten().any(|name| *name == field)
 }

@@ -1,4 +1,4 @@
-//! The newer events, by the Universal Audit Model: one form for every action, exported to S3.
+//! The newer events, by the Universal Audit Model: one format for all actions, exported to S3.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use crate::event::{
 };
 use crate::family::immuta::{Source, targets};
 
-/// Ends the names of payloads, such as `DatasourceCreatedAuditPayload`.
+/// The end of payload names, such as `DatasourceCreatedAuditPayload`.
 const PAYLOAD: &str = "AuditPayload";
 
-/// Of a list of targets at most as many become resources; the list itself stays in `unmapped` where it is longer.
+/// The most targets that become resources of the event. The lists of targets stay in `unmapped`.
 const TARGETS_MAX: usize = 100;
 
 pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, source: &mut Source<'a>) {
@@ -53,7 +53,7 @@ pub(super) fn fill<'a>(event: &mut Event<'a>, rows: Option<&'static Rows>, sourc
     event.target.resources = targets.into_iter().chain(related).take(TARGETS_MAX).collect();
 }
 
-/// What the mapping is looked up by: the row of a legacy recordType where there is one of that meaning, else the action.
+/// The key of the mapping: that of a legacy recordType with the same meaning, or else the action.
 fn looked_up(action: &str) -> Cow<'static, str> {
     match action.to_ascii_uppercase().as_str() {
         "QUERY" => Cow::Borrowed("audit/nativeQuery"),
@@ -62,7 +62,7 @@ fn looked_up(action: &str) -> Cow<'static, str> {
     }
 }
 
-/// What sort of thing it was done to, by the target or by the payload.
+/// The type of the target, as the target or else the payload names it.
 fn thing(source: &Source<'_>, kind: Option<&Text<'_>>) -> String {
     let what = source.top.get("targetType").and_then(Json::text);
     let what = what.as_ref().or(kind).map(Text::plain).unwrap_or_default();
@@ -82,7 +82,7 @@ fn actor<'a>(source: &mut Source<'a>) -> Actor<'a> {
     let email = [&uid, &name].into_iter().flatten().find(|text| is_address(text)).cloned();
     let user = User { name, uid, email, kind, ..User::default() };
     let idp_name = fields.map("identityProvider");
-    // OCSF has an attribute of this name.
+    // Mapped to OCSF's attribute `actor`; what is left of its fields is kept one by one.
     source.top.map("actor");
     let left = fields.unmapped().map(|field| (Cow::Owned(format!("actor.{}", field.key)), field.value));
     let left: Vec<_> = left.collect();
@@ -92,7 +92,7 @@ fn actor<'a>(source: &mut Source<'a>) -> Actor<'a> {
     Actor { user, session_uid: source.top.map("sessionId"), idp_name, ..Actor::default() }
 }
 
-/// An object of the record, which stays in `unmapped` whole, since the event holds only parts of it.
+/// An object of the record. It stays in `unmapped` whole, since the event holds only parts of it.
 fn nested<'a>(source: &Source<'a>, name: &str) -> Fields<'a> {
     match source.top.get(name) {
         Some(Json::Object(whole)) => Fields::read(&mut Reader::new(whole)).unwrap_or_default(),
@@ -100,7 +100,7 @@ fn nested<'a>(source: &Source<'a>, name: &str) -> Fields<'a> {
     }
 }
 
-/// The things of a list that have a name or an id.
+/// The elements of a list that have a name or an id.
 fn named<'a>(source: &Source<'a>, name: &str) -> Vec<Resource<'a>> {
     let Some(Json::Array(whole)) = source.top.get(name) else { return Vec::new() };
     let mut found = Vec::new();

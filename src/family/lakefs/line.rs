@@ -1,10 +1,10 @@
-//! One record of lakeFS: its fields by name, in either of their spellings.
+//! One record of lakeFS: its fields by name, in either of two spellings.
 
 use std::borrow::Cow;
 
 use crate::event::{Copies, Fault, Fields, Json, Members, Reader, Text};
 
-/// The fields that are known, as a server writes them. lakeFS Cloud calls each `data_` and so.
+/// The known fields, as a server names them. lakeFS Cloud puts `data_` before each name.
 const NAMES: [&str; 17] = [
     "user",
     "repository",
@@ -27,7 +27,7 @@ const NAMES: [&str; 17] = [
 
 const CLOUD_PREFIX: &str = "data_";
 
-/// The places of [`NAMES`].
+/// The positions in [`NAMES`].
 #[derive(Clone, Copy)]
 #[expect(clippy::enum_variant_names, reason = "the columns' own names")]
 pub(super) enum Name {
@@ -50,25 +50,24 @@ pub(super) enum Name {
     Level,
 }
 
-/// Whether a server writes a number there.
+/// Whether a server writes this field as a number.
 pub(super) fn is_number(name: &str) -> bool {
     [Name::StatusCode, Name::SentBytes, Name::Took].into_iter().any(|number| NAMES[number as usize] == name)
 }
 
-/// One record.
+/// The fields of one record.
 #[derive(Debug, Default)]
 pub(super) struct Line<'a> {
     known: [Option<Json<'a>>; NAMES.len()],
-    /// Whether the fields are called as lakeFS Cloud calls them.
+    /// Whether the fields are named as in lakeFS Cloud.
     pub(super) is_cloud: bool,
     has_escaped_key: bool,
     others: Fields<'a>,
 }
 
-/// Reads a record.
 pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     let mut line = Line::default();
-    // Fields as a server calls them.
+    // Fields with the names that a server uses.
     let mut hosted: Vec<(usize, Json<'_>)> = Vec::new();
     let mut next = 0;
     let mut place = |name: &str| {
@@ -95,7 +94,7 @@ pub(super) fn read(text: &str) -> Result<Line<'_>, Fault> {
     Ok(line)
 }
 
-/// The field's place. Records have their fields in one order, so that it is mostly the `next`.
+/// The field's position in [`NAMES`]. All records have their fields in the same order, so it mostly is `next`.
 #[inline]
 fn place(name: &str, next: usize) -> Option<usize> {
     if NAMES.get(next).is_some_and(|known| *known == name) {
@@ -105,13 +104,14 @@ fn place(name: &str, next: usize) -> Option<usize> {
 }
 
 impl<'a> Line<'a> {
-    /// Puts the fields that are called as a server calls them where they belong.
+    /// Adds the fields with the names that a server uses: to the known ones or, in a record of lakeFS Cloud, to the
+    /// others.
     fn settle(&mut self, hosted: &[(usize, Json<'a>)]) {
         if !self.is_cloud {
             hosted.iter().for_each(|(place, value)| self.known[*place] = Some(*value));
             return;
         }
-        // Another pipeline's column of the same name is not the record's.
+        // In a record of lakeFS Cloud, these columns were added by another pipeline.
         for (place, name) in NAMES.iter().enumerate() {
             if let Some((_, value)) = hosted.iter().rfind(|(own, _)| *own == place) {
                 self.others.insert(Cow::Borrowed(name), *value);
@@ -119,7 +119,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether it is seen to be a row of lakeFS Cloud's, and no line of a container's runtime.
+    /// Whether the line is recognized as a row of lakeFS Cloud that no container runtime wrapped.
     pub(super) fn is_row(&self) -> bool {
         let has_operation = self.is_cloud && self.get(Name::OperationId).is_some();
         has_operation && !self.has_escaped_key && self.others.position_of("log").is_none()
@@ -133,7 +133,7 @@ impl<'a> Line<'a> {
         self.get(name).and_then(Json::text)
     }
 
-    /// The field's text; it counts as mapped, and so does null.
+    /// The field's text. A field with a text, or with null, counts as mapped.
     pub(super) fn map(&mut self, name: Name) -> Option<Text<'a>> {
         let value = self.get(name)?;
         let text = value.text();
@@ -143,7 +143,7 @@ impl<'a> Line<'a> {
         text
     }
 
-    /// Takes a field for mapped when the event has the same already.
+    /// Counts a field as mapped if the event holds the same text already.
     pub(super) fn map_if(&mut self, name: Name, copy: Option<&Text<'_>>) {
         let (Some(own), Some(copy)) = (self.text_of(name), copy) else { return };
         let is_same = match (&own, copy) {
@@ -155,12 +155,12 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The fields that have found no place.
+    /// The fields that are not mapped.
     pub(super) fn unmapped(&self, copies: &mut Copies) -> Members<'a> {
         let mut members = Members::with_capacity(self.others.len());
         for (name, value) in NAMES.iter().zip(&self.known) {
             let Some(value) = *value else { continue };
-            // Nothing is said by nothing.
+            // Skip null and empty values.
             if matches!(value, Json::Null | Json::String("")) {
                 continue;
             }

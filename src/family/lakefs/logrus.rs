@@ -1,7 +1,7 @@
-//! Lines as a server writes them with `logging.format: text`, its default: `time="..." level=info msg="..." user=ci ...`.
+//! Lines in the default format of a server, `logging.format: text`: `time="..." level=info msg="..." user=ci ...`.
 //!
-//! Source: `text_formatter.go` of sirupsen/logrus. What is not of letters, digits and `-._/@^+` stands in quotes, with the
-//! escapes of Go, so that no value can be taken for another field.
+//! Source: `text_formatter.go` of sirupsen/logrus. A value with other characters than letters, digits and `-._/@^+` is
+//! quoted, with the escapes of Go, so no value can be mistaken for another field.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use crate::family::container::{self, Inside};
 use crate::family::lakefs::line;
 use crate::family::refusal::Refusal;
 
-/// Whether a line is, or begins, one of a server that writes text.
+/// Whether a line is, or begins, a line of a server that writes text.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(b"time=")
 }
 
-/// Whether it is one of the audit log.
+/// Whether it is a line of the audit log.
 pub(super) fn is_audit(bytes: &[u8]) -> bool {
     begins(bytes)
         && Pairs { rest: container::valid(bytes) }
@@ -25,10 +25,10 @@ pub(super) fn is_audit(bytes: &[u8]) -> bool {
             .any(|(key, value)| key == "log_audit" && is_yes(value.text().as_bytes()))
 }
 
-/// The line as the server would have written it as JSON.
+/// Converts the line to JSON, as the server would have written it.
 ///
 /// # Errors
-/// When it breaks off.
+/// If the line breaks off, or has a part that is no field.
 pub(super) fn as_json(text: &str) -> Result<String, Refusal> {
     let mut out = b"{".to_vec();
     for pair in (Pairs { rest: text }) {
@@ -48,7 +48,7 @@ pub(super) fn as_json(text: &str) -> Result<String, Refusal> {
     String::from_utf8(out).map_err(|_| Refusal::new("the line is no UTF-8"))
 }
 
-/// What is a number where the server writes JSON. A duration counts nanoseconds there.
+/// The value of a field that the server writes as a number in JSON. Durations are in nanoseconds.
 fn number(key: &str, text: &str) -> Option<i64> {
     if !line::is_number(key) {
         return None;
@@ -57,7 +57,7 @@ fn number(key: &str, text: &str) -> Option<i64> {
     text.parse().ok().or_else(duration)
 }
 
-/// The record as JSON, whatever its line is.
+/// The record as JSON, whether its line is text or JSON.
 pub(super) fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusal> {
     let text = inside.text()?;
     if begins(text.as_bytes()) {
@@ -66,7 +66,7 @@ pub(super) fn json_of<'t>(inside: &'t Inside<'_>) -> Result<Cow<'t, str>, Refusa
     container::on_one_line(text)
 }
 
-/// Whether a value of `log_audit` says yes: pipelines write it as the server does, `true`, or in their own way.
+/// Whether a value of `log_audit` means true. The server writes `true`; pipelines may spell it otherwise.
 pub(super) fn is_yes(value: &[u8]) -> bool {
     let bare = value.strip_prefix(b"\"").and_then(|open| open.strip_suffix(b"\"")).unwrap_or(value);
     bare == b"1" || bare.eq_ignore_ascii_case(b"true")
@@ -80,7 +80,7 @@ struct Pairs<'t> {
 #[derive(Clone, Copy)]
 enum Value<'t> {
     Bare(&'t str),
-    /// Between its quotes.
+    /// The text between the quotes, with escapes.
     Quoted(&'t str),
 }
 
@@ -110,7 +110,7 @@ impl<'t> Iterator for Pairs<'t> {
     }
 }
 
-/// Where the quote is that no backslash escapes.
+/// The position of the first quote that no backslash escapes.
 fn end_of_quoted(text: &str) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -131,7 +131,7 @@ impl<'t> Value<'t> {
     }
 }
 
-/// Undoes the escapes of Go. Bytes that are no UTF-8 become U+FFFD.
+/// Undoes the escapes of Go. Invalid UTF-8 becomes U+FFFD.
 fn unquoted(inside: &str) -> String {
     let mut bytes = Vec::with_capacity(inside.len());
     let mut rest = inside;

@@ -1,4 +1,4 @@
-//! lakeFS audit logs: rows of Parquet files that lakeFS Cloud delivers once, or the lines that a server of one's own writes.
+//! lakeFS audit logs: Parquet files that lakeFS Cloud delivers once, or log lines of a self-hosted server.
 
 mod line;
 
@@ -42,7 +42,7 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-/// What a line of the server's own tells of is no record.
+/// Nothing inside the server's other lines is a record.
 static SOUGHT: Sought<'static> = Sought::of(is_record, is_own);
 
 const PRODUCT: Product = Product { name: "lakeFS", vendor: "Treeverse", log_name: "lakefs.audit" };
@@ -56,8 +56,7 @@ fn role(line: &[u8], around: &mut Around<'_>) -> LineRole {
     }
 }
 
-/// Whether a line, or the first piece of one, is a record. A server's log holds other lines than the audit log's: those
-/// have no `log_audit`.
+/// Whether a line, or the first piece of one, is a record. Other lines of a server's log have no `log_audit`.
 fn is_record(bytes: &[u8]) -> bool {
     if logrus::begins(bytes) {
         return logrus::is_audit(bytes);
@@ -65,7 +64,7 @@ fn is_record(bytes: &[u8]) -> bool {
     bytes.trim_ascii_start().first() == Some(&b'{') && names_audit(bytes) && !is_around(bytes)
 }
 
-/// Whether what names a record is inside of an object that is none.
+/// Whether the object is whole and has no member that names a record: then such a member stands deeper inside.
 fn is_around(bytes: &[u8]) -> bool {
     container::peek(bytes, bytes, |key, _| matches!(key, "log_audit" | "data_operation_id"))
 }
@@ -80,7 +79,7 @@ fn names_audit(bytes: &[u8]) -> bool {
     OPERATION_ID.find(bytes).is_some() || is_audit() || envelope::has_escapes(bytes) && names_audit_escaped(bytes)
 }
 
-/// The same of an object that spells its names with escapes.
+/// As [`names_audit`], for an object whose names may have escapes.
 fn names_audit_escaped(bytes: &[u8]) -> bool {
     let mut is_audit = false;
     container::peek(bytes, bytes, |key, value| {
@@ -96,20 +95,20 @@ fn names_audit_escaped(bytes: &[u8]) -> bool {
     is_audit
 }
 
-/// What a server writes of its audit log's lines.
+/// A member of each audit line of a server.
 static LOG_AUDIT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"log_audit\""));
 
-/// What each of lakeFS Cloud's records has.
+/// A member of each record of lakeFS Cloud.
 static OPERATION_ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\"data_operation_id\""));
 
-/// Whether a line is one that a server writes, of whatever part of it.
+/// Whether a line is one of a server's log, audit or not.
 fn is_own(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     Fields::read(&mut Reader::new(text)).is_ok_and(|fields| fields.get("msg").is_some())
 }
 
 fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Event<'_>)) -> Result<(), Refusal> {
-    // Rows mostly begin so, and have nothing around them.
+    // Most rows begin like this and have nothing around them.
     if let Some(text) = record.text.filter(|text| text.starts_with("{\"data_"))
         && let Some(line) = read(text).ok().filter(Line::is_row)
     {
@@ -153,7 +152,7 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// The line, if it is seen to be a record, of a server's or of lakeFS Cloud's.
+/// The line, if it is recognized as a record of a server or of lakeFS Cloud.
 fn known<'a>(line: Line<'a>, inside: &Inside<'_>) -> Result<Line<'a>, Refusal> {
     if inside.is_accepted || line.is_cloud {
         return Ok(line);
@@ -171,7 +170,7 @@ fn redact(context: &Context<'_>, record: &Record<'_>, redaction: &Redaction) -> 
             return container::redacted_json(bytes, &sought, redaction);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| Refusal::new("the record is no UTF-8"))?;
-        // What is left of a line of text is JSON.
+        // A redacted line of text becomes JSON.
         container::redacted_json(logrus::as_json(text)?.as_bytes(), &sought, redaction)
     })
 }
@@ -181,7 +180,7 @@ fn refusal(fault: Fault) -> Refusal {
 }
 
 impl<'a> Line<'a> {
-    /// Makes the record's event and hands it on.
+    /// Emits the record's event.
     fn emit(
         mut self,
         context: &'a Context<'_>,
@@ -192,7 +191,7 @@ impl<'a> Line<'a> {
         let service = self.service();
         let name = self.map(Name::OperationId).unwrap_or(Text::from(Event::UNKNOWN_ACTION));
         let operation = Operation::of(&service, &name.plain());
-        // What belongs together is written into the event one by one: whole parts of it are large to move.
+        // The event is filled in place, since large parts of it are slow to move.
         let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), name, time_ms);
         self.metadata(&mut event.metadata, context);
         event.metadata.time_inferred = time_inferred;
@@ -234,7 +233,7 @@ impl<'a> Line<'a> {
         metadata.original_time = self.text_of(Name::Time);
     }
 
-    /// Which of the two servers answered: the record says it, or its path does.
+    /// The server that responded, `rest_api` or `s3_gateway`. If the record does not name it, its path decides.
     fn service(&self) -> Cow<'a, str> {
         match self.get(Name::ServiceName) {
             Some(Json::String(inside)) if !inside.is_empty() => unescaped(inside),
@@ -245,8 +244,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The record's time; or else that of the container's runtime, the object's, or the hour in its key, and that it was
-    /// inferred.
+    /// The record's time, or else that of the container runtime, of the object or of the hour in its key; and whether
+    /// it was inferred so.
     fn time(&self, context: &Context<'_>, inside: &Inside<'_>) -> Result<(i64, bool), Refusal> {
         if let Some(time_ms) = self.get(Name::Time).and_then(moment::of_json) {
             return Ok((time_ms, false));
@@ -263,7 +262,7 @@ impl<'a> Line<'a> {
         event.status_code = self.map(Name::StatusCode);
         event.api.response_code = code;
         let Some(code) = code else { return };
-        // OCSF has 32 bits for the length; a longer one stays as the source's own field.
+        // OCSF has 32 bits for the length. A longer one stays in `unmapped`.
         let sent = self.get(Name::SentBytes).and_then(Json::integer).filter(|sent| i32::try_from(*sent).is_ok());
         let body_length = sent.and_then(|sent| u64::try_from(sent).ok());
         if body_length.is_some() {
@@ -272,7 +271,7 @@ impl<'a> Line<'a> {
         event.http_response = Some(HttpResponse { code, body_length, latency_ms: None, content_type: None });
     }
 
-    /// How long the request took, in nanoseconds; these stay as the source's own field.
+    /// Sets how long the request took. The source's nanoseconds stay in `unmapped` as well.
     fn duration(&self, event: &mut Event<'a>) {
         let Some(took) = self.get(Name::Took).and_then(Json::integer).filter(|took| *took >= 0) else { return };
         let duration_ms = took / 1_000_000;
@@ -280,14 +279,14 @@ impl<'a> Line<'a> {
             return;
         }
         event.duration_ms = Some(duration_ms);
-        // A server writes its line when the request is over. What lakeFS Cloud makes of it is documented as the start.
+        // A server logs a request when it is over. In lakeFS Cloud, the time is documented as the start of the request.
         if !self.is_cloud && !event.metadata.time_inferred {
             event.start_time_ms = moment::plausible(event.time_ms - duration_ms);
             event.end_time_ms = Some(event.time_ms);
         }
     }
 
-    /// The request, and what it was done to.
+    /// Sets the request and its targets.
     fn request(&mut self, event: &mut Event<'a>, operation: &Operation, user: Option<Text<'a>>) {
         let path = match self.get(Name::Path) {
             Some(Json::String(inside)) if !inside.is_empty() => Some(RequestPath::new(unescaped(inside))),
@@ -324,7 +323,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Who acted: the user of an id, with the address that the installation knows of.
+/// The user with this id, with the e-mail address that the installation has for the user.
 fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
     let email = if id.says_something() { context.email(&id.plain()) } else { None };
     let user = user_of(id);
@@ -334,7 +333,7 @@ fn who<'a>(id: Text<'a>, context: &'a Context<'_>) -> User<'a> {
     }
 }
 
-/// Where in a text a slice of it begins.
+/// The offset of a slice in its text.
 fn offset_in(text: &str, slice: &str) -> usize {
     (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize).min(text.len())
 }
@@ -346,13 +345,13 @@ fn unescaped(inside: &str) -> Cow<'_, str> {
     Cow::Owned(Text::Escaped(inside).plain().into_owned())
 }
 
-/// The organization without the `org-` that its name has in the key.
+/// The organization in the key, without its prefix `org-`.
 fn organization<'a>(partitions: &'a Partitions) -> Option<Text<'a>> {
     let value = partitions.value("organization")?;
     Some(Text::from(value.strip_prefix("org-").unwrap_or(value)))
 }
 
-/// The beginning of the hour that the key names. The documents write years of two digits, and of four.
+/// The beginning of the hour that the key names. The documents write years with two and with four digits.
 fn hour(partitions: &Partitions) -> Option<i64> {
     let part = |name: &str| partitions.value(name)?.parse::<i16>().ok();
     let year = part("year").map(|year| if (0..100).contains(&year) { 2000 + year } else { year })?;

@@ -1,4 +1,4 @@
-//! What a lakeFS request path names: repositories, refs, users, groups, policies and objects.
+//! The parts of a lakeFS request path: repositories, refs, users, groups, policies and objects.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use crate::event::Text;
 /// A request path with its query, as the server logs it; or the path of an object inside a ref, which has no query.
 #[derive(Clone, Debug)]
 pub(super) struct RequestPath<'a> {
-    /// The inside of a JSON string without escapes, where it is borrowed.
+    /// If borrowed, the inside of a JSON string without escapes.
     whole: Cow<'a, str>,
-    /// Where the path ends: at the question mark, or at the end.
+    /// The length of the path in bytes: up to the question mark, or all of it.
     path_bytes: usize,
 }
 
-/// What a ref is called in a path, and what kind that makes it.
+/// The segments before a ref in a path, and the kind of ref that follows each.
 const REFS: &[(&str, &str)] = &[("branches", "branch"), ("tags", "tag"), ("commits", "commit"), ("refs", "ref")];
 
 impl<'a> RequestPath<'a> {
-    /// Of a copy, or of the inside of a JSON string that has no escapes.
+    /// `whole` is a copy, or the inside of a JSON string that has no escapes.
     pub(super) fn new(whole: Cow<'a, str>) -> Self {
         let is_absolute = whole.starts_with('/');
         let question_mark = memchr::memchr(b'?', whole.as_bytes()).filter(|_| is_absolute);
@@ -33,7 +33,7 @@ impl<'a> RequestPath<'a> {
         (self.path_bytes < self.whole.len()).then(|| self.piece(self.path_bytes + 1, self.whole.len()))
     }
 
-    /// Whether it is a path of the server's, rather than that of an object inside a ref.
+    /// Whether it is a request path, not the path of an object inside a ref.
     pub(super) fn is_absolute(&self) -> bool {
         self.whole.starts_with('/')
     }
@@ -49,10 +49,10 @@ impl<'a> RequestPath<'a> {
         segments.next().filter(|(from, to)| from < to)
     }
 
-    /// The branch, tag, commit or ref, and which of them it is.
+    /// The branch, tag, commit or ref in the path, and its kind.
     pub(super) fn reference(&self) -> Option<(Text<'a>, &'static str)> {
         self.bounds_after("repositories")?;
-        // The first segment of each name, whose order in the path says nothing.
+        // Looks for the first segment of each name, in any order.
         let mut called = [None; REFS.len()];
         let mut segments = self.segments();
         while let Some((from, to)) = segments.next() {
@@ -61,7 +61,7 @@ impl<'a> RequestPath<'a> {
             };
             if called[at].is_none() {
                 called[at] = Some(segments.clone().next().filter(|(from, to)| from < to));
-                // Before the first of the names no other comes.
+                // The first name in `REFS` takes precedence.
                 if at == 0 && called[0].flatten().is_some() {
                     break;
                 }
@@ -71,7 +71,7 @@ impl<'a> RequestPath<'a> {
         found.map(|((from, to), kind)| (self.decoded(from, to), kind))
     }
 
-    /// A parameter of the query, decoded as forms are; nothing when it is empty.
+    /// A parameter of the query, form-decoded. `None` if it is empty.
     pub(super) fn parameter(&self, name: &str) -> Option<Text<'a>> {
         let mut from = self.path_bytes + 1;
         while from <= self.whole.len() {
@@ -88,7 +88,7 @@ impl<'a> RequestPath<'a> {
         None
     }
 
-    /// What follows `/repository/ref/` or, where the path does not say a ref, `/repository/`: the object's own path.
+    /// The object's own path: the part after `/repository/ref/` or, without a `reference`, after `/repository/`.
     pub(super) fn object_in(&self, repository: &str, reference: Option<&str>) -> Option<Text<'a>> {
         let mut segments = self.segments();
         let is = |bounds: Option<(usize, usize)>, name: &str| {
@@ -108,7 +108,7 @@ impl<'a> RequestPath<'a> {
         Some(self.decoded(from, self.path_bytes))
     }
 
-    /// Byte bounds of what stands between slashes, after the first.
+    /// The byte bounds of the segments between slashes.
     fn segments(&self) -> impl Iterator<Item = (usize, usize)> + Clone {
         let path = &self.whole.as_bytes()[..self.path_bytes];
         let mut from = usize::from(path.first() == Some(&b'/'));
@@ -140,7 +140,7 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// Undoes percent escapes. A text that is no UTF-8 then, or holds what is no escape, stays as it is.
+/// Decodes percent escapes. Text that is no escape stays. If the result would not be UTF-8, all of it stays.
 fn percent_decoded(text: &str) -> Cow<'_, str> {
     let mut rest = text.as_bytes();
     let Some(mut at) = memchr::memchr(b'%', rest) else { return Cow::Borrowed(text) };

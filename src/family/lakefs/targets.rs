@@ -1,4 +1,4 @@
-//! What a lakeFS operation was done to: the words that the mapping uses, read out of the path and the record.
+//! The targets of a lakeFS operation: the values that the mapping names, read out of the path and the record.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -6,19 +6,19 @@ use std::sync::LazyLock;
 use crate::event::{Databucket, Event, File, Group, Mapping, Resource, Role, Row, Rows, Slot, Text, User, UserKind};
 use crate::family::lakefs::path::RequestPath;
 
-/// What the configuration and the mapping call the family.
+/// The family's name in the configuration and the mapping.
 pub(super) const NAME: &str = "lakefs";
 
 static ROWS: LazyLock<Option<&'static Rows>> = LazyLock::new(|| Mapping::built_in().family(NAME));
 
-/// No operation has more bytes that are compared, its service's included.
+/// The longest operation that is compared, its service included, in bytes.
 const KEY_BYTES_MAX: usize = 96;
 
-/// A row, and the operation that it names without underscores and in lower case: the server writes one as `DeleteObjects`,
-/// `deleteObjects` or `delete_objects`.
+/// A row, and the name of its operation in lower case without underscores: the server writes the same operation as
+/// `DeleteObjects`, `deleteObjects` or `delete_objects`.
 type Named = (Vec<u8>, &'static Row);
 
-/// The rows that name an operation, in a list for each length of their names: few are as long as another.
+/// The rows that name an operation, in one list for each length of name, so that few names are compared.
 static NAMED: LazyLock<Vec<Vec<Named>>> = LazyLock::new(|| {
     let mut named = vec![Vec::new(); KEY_BYTES_MAX + 1];
     for row in ROWS.into_iter().flat_map(|rows| rows.iter()).filter(|row| !row.is_fallback) {
@@ -31,17 +31,17 @@ static NAMED: LazyLock<Vec<Vec<Named>>> = LazyLock::new(|| {
     named
 });
 
-/// What was done.
+/// An operation, and what the mapping says of it.
 pub(super) struct Operation {
-    /// What the mapping is looked up by: a selector, where one means this operation; else the operation in lower case with
-    /// underscores.
+    /// The key of the mapping: the selector of the row that names this operation; without one, the operation in lower
+    /// case with underscores.
     pub(super) code: Cow<'static, str>,
     named: Option<&'static Row>,
 }
 
 /// What the targets of an operation are read from.
 pub(super) struct Source<'s, 'a> {
-    /// Nothing when the record has none.
+    /// `None` if the record has no path.
     pub(super) path: Option<&'s RequestPath<'a>>,
     pub(super) user: Option<Text<'a>>,
     pub(super) repository: Option<Text<'a>>,
@@ -72,7 +72,7 @@ impl Operation {
     }
 }
 
-/// The name without underscores and in lower case; nothing where it is longer than any that is known.
+/// Service and operation in lower case without underscores. `None` if that is longer than any known operation.
 fn squeezed<'k>(service: &str, operation: &str, key: &'k mut [u8; KEY_BYTES_MAX]) -> Option<&'k [u8]> {
     let mut length = service.len();
     key.get_mut(..length)?.copy_from_slice(service.as_bytes());
@@ -85,7 +85,7 @@ fn squeezed<'k>(service: &str, operation: &str, key: &'k mut [u8; KEY_BYTES_MAX]
     Some(&key[..length])
 }
 
-/// `getLakeFSVersion` as `get_lake_fs_version`.
+/// Converts `getLakeFSVersion` to `get_lake_fs_version`.
 fn underscored(operation: &str) -> String {
     let mut name = String::with_capacity(operation.len() + 8);
     let mut before = '_';
@@ -105,7 +105,7 @@ fn underscored(operation: &str) -> String {
 }
 
 impl<'a> Source<'_, 'a> {
-    /// Gives the event the row's objects, as far as the record names them.
+    /// Applies the row, with the targets that the record names.
     pub(super) fn fill(&self, event: &mut Event<'a>, row: &'static Row) {
         event.activity = row.activity;
         event.caption = row.caption.map(Text::from);
@@ -149,7 +149,7 @@ impl<'a> Source<'_, 'a> {
         self.of_path(slot).map(user_of)
     }
 
-    /// What `path:userId` and its like stand for.
+    /// The part of the path that a word such as `path:userId` names.
     fn of_path(&self, slot: &'static Slot) -> Option<Text<'a>> {
         let path = self.path?;
         match word(slot)?.strip_prefix("path:")? {
@@ -208,7 +208,7 @@ impl<'a> Source<'_, 'a> {
                 let reference = self.reference.as_ref().map(Text::plain);
                 path.object_in(&self.repository.as_ref()?.plain(), reference.as_deref())
             } else {
-                // The gateway writes the object's own path over the request's.
+                // The gateway logs the object's own path instead of the request's.
                 Some(path.path()).filter(Text::says_something)
             }
         } else {
@@ -217,14 +217,14 @@ impl<'a> Source<'_, 'a> {
         object.map(|path| File { path, size: None, version: None, is_folder: false })
     }
 
-    /// What a listing was limited to.
+    /// The prefix that a listing was limited to.
     fn listed(&self) -> Option<File<'a>> {
         let prefix = self.path?.parameter("prefix")?;
         Some(File { path: prefix, size: None, version: None, is_folder: true })
     }
 }
 
-/// The user of an id. An id may be an address, or that of another directory.
+/// The user with this id. An id may be an e-mail address, or come from another directory.
 pub(super) fn user_of(id: Text<'_>) -> User<'_> {
     let is_address = match &id {
         // An at sign may be written as an escape; few ids have either.

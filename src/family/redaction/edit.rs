@@ -5,12 +5,12 @@ use std::ops::Range;
 /// A part of a text, and its replacement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::family) struct Edit {
-    /// Bytes of the text.
+    /// Byte range in the text.
     pub(in crate::family) at: Range<usize>,
     pub(in crate::family) replacement: String,
 }
 
-/// The text with its edits made, in the order of their places. One inside of another is gone with it.
+/// Applies the edits in the order of their ranges. An edit that begins inside an earlier one is skipped.
 pub(in crate::family) fn applied(text: &str, edits: &[Edit]) -> String {
     let mut edits: Vec<&Edit> = edits.iter().collect();
     edits.sort_by_key(|edit| edit.at.start);
@@ -26,7 +26,7 @@ pub(in crate::family) fn applied(text: &str, edits: &[Edit]) -> String {
     edited
 }
 
-/// Where in a text a slice of it begins.
+/// The offset of a slice in its text.
 pub(in crate::family) fn offset_in(text: &str, slice: &str) -> usize {
     (slice.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize).min(text.len())
 }

@@ -1,4 +1,4 @@
-//! Redacts JSON: finds the members that paths lead to, whatever stands between and however their keys are spelled.
+//! Redacts JSON: finds the members that paths lead to, however their keys are spelled.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,15 @@ use crate::family::redaction::{Action, Edit, Redaction};
 use crate::family::refusal::Refusal;
 
 impl Redaction {
-    /// What of a JSON text is to be redacted. A path leads through objects, and through arrays into each of their
-    /// elements; a key may hold dots itself. Of a key that stands twice each value is meant. In an object that `is_record`
-    /// tells to be a record of its own, the paths begin anew.
+    /// Edits that redact a JSON text. A path leads through objects, and through arrays into each of their elements; a
+    /// key may contain dots. Each value of a repeated key is redacted. The paths begin again in each object that
+    /// `is_record` recognizes as a record.
     ///
     /// # Errors
-    /// When the text is no JSON.
+    /// If the text is not JSON.
     pub(in crate::family) fn json(&self, text: &str, is_record: &dyn Fn(&str) -> bool) -> Result<Vec<Edit>, Refusal> {
         let found = match self.find(text, is_record) {
-            // Nothing moves: what is found in the one stands there in the other.
+            // The mended text has the same offsets.
             Err(Fault::HalfSurrogate(_)) => self.find(&mend_surrogates(text), is_record),
             found => found,
         };
@@ -26,19 +26,19 @@ impl Redaction {
         let rests: Vec<Rest<'_>> = self.rests().collect();
         let mut walk = Walk { redaction: self, rests: &rests, is_record, edits: Vec::new() };
         let mut reader = Reader::new(text);
-        // Where the outermost object is a record, its paths begin there in any case.
+        // The paths begin at the outermost object, whether or not it is a record.
         walk.value(&mut reader, &rests)?;
         reader.end()?;
         Ok(walk.edits)
     }
 }
 
-/// What is left of a path, and what becomes of the field that it leads to.
+/// The rest of a path, and the action for the field that it leads to.
 pub(in crate::family) type Rest<'r> = (&'r str, Action);
 
 struct Walk<'r> {
     redaction: &'r Redaction,
-    /// The paths as they are at the beginning of a record.
+    /// The whole paths, as they apply at the beginning of a record.
     rests: &'r [Rest<'r>],
     is_record: &'r dyn Fn(&str) -> bool,
     edits: Vec<Edit>,
@@ -63,9 +63,9 @@ impl<'r> Walk<'r> {
 
     fn object(&mut self, reader: &mut Reader<'_>, rests: &[Rest<'r>]) -> Result<(), Fault> {
         let object = reader.rest();
-        // Asked only where it matters: else objects in objects would be read as often as they are deep.
+        // Asked only if it matters. Otherwise nested objects would be read as often as they are deep.
         let mut is_record = None;
-        // Where the member begins: behind the brace or comma before it.
+        // The start of the member, after the brace or comma before it.
         let mut from = reader.at() + 1;
         let mut has_kept = false;
         reader.object(|reader, key| {
@@ -82,7 +82,7 @@ impl<'r> Walk<'r> {
                 Some(Action::Drop) => {
                     reader.value()?;
                     let is_last = reader.peek() != Some(b',');
-                    // One of the two commas goes with it.
+                    // One of the two commas around the member is removed with it.
                     let at = if has_kept { from - 1..reader.at() } else { from..reader.at() + usize::from(!is_last) };
                     self.edits.push(Edit { at, replacement: String::new() });
                 }
@@ -101,7 +101,7 @@ impl<'r> Walk<'r> {
         })
     }
 
-    /// Null stays: there is nothing to hide, and nothing is made up.
+    /// Replaces a value. Null stays, since it hides nothing.
     fn replace(&mut self, reader: &mut Reader<'_>, action: Action) -> Result<(), Fault> {
         let _first = reader.peek();
         let begin = reader.at();
@@ -119,7 +119,7 @@ impl<'r> Walk<'r> {
     }
 }
 
-/// What becomes of a member of that key, and the paths that lead on into it.
+/// The action for a member with this key, and the rests of paths that lead into it.
 pub(in crate::family) fn matching<'r>(rests: &[Rest<'r>], key: &str) -> (Option<Action>, Vec<Rest<'r>>) {
     let mut inner = Vec::new();
     for (rest, action) in rests {
@@ -208,7 +208,7 @@ mod tests {
                 &["b.c"],
                 r#"{"r":0,"x":[{"y":{"a":2,"r":0,"b":{"c":"***"}}}]}"#,
             ),
-            // One path leads into the record, another begins in it: neither hides the other.
+            // One path leads into the record and another begins in it; both apply.
             (r#"{"x":{"k":{"m":1,"n":2},"r":0}}"#, &["x.k.m", "k.n"], r#"{"x":{"k":{"m":"***","n":"***"},"r":0}}"#),
             (r#"{"x":{"k":1,"r":0}}"#, &["x.k", "k"], r#"{"x":{"k":"***","r":0}}"#),
         ] {

@@ -18,13 +18,13 @@ pub(super) use json::{Rest, matching};
 /// The replacement of a masked value.
 pub(super) const MASKED: &str = "***";
 
-/// What a hashed value begins with; 64 hexadecimal digits follow.
+/// The prefix of a hashed value; 64 hexadecimal digits follow.
 pub(super) const HASHED: &str = "hmac-sha256:";
 
-/// A shorter key could be found by trying.
+/// A shorter key could be found by brute force.
 const KEY_BYTES_MIN: usize = 16;
 
-/// `[feed.<name>.redact]`: what of a record does not leave, in any encoding.
+/// `[feed.<name>.redact]`: the fields of a record that must not leave as they are, in any encoding.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedactionConfig {
@@ -38,7 +38,7 @@ pub struct RedactionConfig {
     pub key: Option<Reference>,
 }
 
-/// What becomes of a field.
+/// What happens to a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     Drop,
@@ -47,13 +47,13 @@ pub enum Action {
 }
 
 impl RedactionConfig {
-    /// The name of each list, what it does, and its paths.
+    /// The name of each list, its action, and its paths.
     pub fn lists(&self) -> [(&'static str, Action, &[String]); 3] {
         [("drop", Action::Drop, &self.drop), ("hash", Action::Hash, &self.hash), ("mask", Action::Mask, &self.mask)]
     }
 }
 
-/// Why there is no redaction.
+/// Why a redaction cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RedactionError {
     #[error(transparent)]
@@ -76,10 +76,10 @@ impl fmt::Debug for Redaction {
 }
 
 impl Redaction {
-    /// Reads the key, where there is one.
+    /// Reads the key, if one is configured.
     ///
     /// # Errors
-    /// The key cannot be read or is too short.
+    /// If the key cannot be read or is too short.
     pub fn new(config: &RedactionConfig) -> Result<Self, RedactionError> {
         let key = match &config.key {
             Some(reference) => {
@@ -97,28 +97,28 @@ impl Redaction {
         Ok(Self { rules: rules.collect(), key })
     }
 
-    /// What becomes of the field of that path.
+    /// The action for the field with this path.
     pub(super) fn of(&self, path: &str) -> Option<Action> {
         self.rules.iter().find(|(own, _)| own == path).map(|(_, action)| *action)
     }
 
-    /// What becomes of the fields whose path begins so, by the rest of their paths.
+    /// The actions for the fields whose paths begin with `prefix`, by the rest of their paths.
     pub(super) fn below(&self, prefix: &str) -> impl Iterator<Item = (&str, Action)> {
         self.rules.iter().filter_map(move |(path, action)| Some((path.strip_prefix(prefix)?, *action)))
     }
 
-    /// Each path as it is at the beginning of a record, and what becomes of the field that it leads to.
+    /// Each whole path, and the action for the field that it leads to.
     pub(super) fn rests(&self) -> impl Iterator<Item = Rest<'_>> {
         self.rules.iter().map(|(path, action)| (path.as_str(), *action))
     }
 
-    /// The names of the fields themselves, without what leads to them.
+    /// The last part of each path: the name of the field itself.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.rules.iter().map(|(path, _)| path.rsplit('.').next().unwrap_or(path))
     }
 
-    /// The replacement of a value of that text; nothing where it is dropped. Without a key a hash is a mask: nothing may
-    /// leave for want of one.
+    /// The replacement of a value. `None` if the field is dropped. Without a key, a value to be hashed is masked, so
+    /// that a missing key never lets it leave.
     pub(super) fn redacted(&self, action: Action, text: &str) -> Option<String> {
         match (action, &self.key) {
             (Action::Drop, _) => None,
@@ -132,7 +132,7 @@ impl Redaction {
     }
 }
 
-/// For families whose records have whatever fields they have.
+/// For families whose records may have any field.
 #[expect(clippy::unnecessary_wraps, reason = "other families refuse paths")]
 pub(super) fn any_path(_: &str, _: Action) -> Result<(), String> {
     Ok(())

@@ -1,4 +1,4 @@
-//! The fields of a line of a server access log, and what they are called.
+//! The fields of a line of a server access log, and their names.
 
 /// The fields in the order in which a line has them (S3 user guide, "Amazon S3 server access log format").
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +34,7 @@ pub(super) enum Field {
 
 pub(super) const FIELDS: usize = 26;
 
-/// What each field is called.
+/// The name of each field.
 pub(super) const NAMES: [(Field, &str); FIELDS] = [
     (Field::BucketOwner, "bucket_owner"),
     (Field::Bucket, "bucket"),

@@ -1,4 +1,4 @@
-//! Takes a line of a server access log apart, whoever's quotes it holds.
+//! Splits a line of a server access log into fields, even if a client put quotes into it.
 
 use std::borrow::Cow;
 
@@ -13,24 +13,25 @@ use crate::family::s3_access::token::{
     owner_digits, trimmed, value,
 };
 
-/// The fields that hold what a client sent, whatever that is.
+/// The fields that hold text sent by a client.
 pub(super) const SENT: [Field; 3] = [Field::RequestUri, Field::Referrer, Field::UserAgent];
 
-/// One record, taken apart. Fields without a value (`-`, `"-"`, or not written by that age of the log) are none.
+/// One record, split into fields. `None` is a field without a value: `-`, `"-"`, or not part of the format when the
+/// line was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line<'a> {
     fields: [Option<&'a str>; FIELDS],
-    /// What stands after the last field that is known.
+    /// The fields after the last known one.
     pub extra: Vec<Option<&'a str>>,
-    /// The line can be read in several ways, since quotes in what a client sent are not escaped.
+    /// Whether the line can be read in several ways, since S3 does not escape quotes that a client sent.
     pub ambiguous: bool,
-    /// No field holds what JSON escapes.
+    /// Whether no field holds a character that JSON escapes.
     is_plain: bool,
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the
-    /// rest of the line is what the format says.
+    /// Reads a line from left to right. S3 escapes nothing: a quoted field ends at the first quote after which the rest
+    /// of the line fits the format.
     pub(super) fn read(text: &'a str) -> Result<Self, Refusal> {
         const TWO: Refusal = Refusal { reason: Cow::Borrowed("the line holds the beginning of another record") };
         let is_plain = is_plain(text.as_bytes());
@@ -50,7 +51,7 @@ impl<'a> Line<'a> {
         }
         let at = cursor.at();
         let tail = if let Some(tail) = line.straight(text, cursor) {
-            // The fields behind `at` hold no quotes then.
+            // `straight` succeeds only if the fields after `at` hold no quotes.
             line.is_plain = is_plain && !holds_quote(&text[..at]);
             tail
         } else if text.get(at..).is_some_and(holds_operation) {
@@ -61,7 +62,8 @@ impl<'a> Line<'a> {
             line.fill(text, at, &reading).ok_or(NO_READING)?
         };
         let (owner, bucket) = (line.get(Field::BucketOwner), line.get(Field::Bucket));
-        // The oldest logs end with the user agent or with one field more: the owner is behind one of these, then.
+        // The oldest logs end with the user agent or with one field after it. A second record that runs into such a
+        // line appends its owner's id to that field.
         let is_bare = !text.ends_with('"');
         let mut last = text.rsplit(' ').take(if is_bare { 2 } else { 0 });
         let is_torn = owner.is_some_and(|owner| last.any(|field| ends_in_owner(field, owner)));
@@ -80,12 +82,12 @@ impl<'a> Line<'a> {
         self.fields[field as usize]
     }
 
-    /// A part of one of the fields as text, which is written without a look at its bytes where that can be.
+    /// A part of a field as text. If the line is plain, its bytes are never searched for characters to escape.
     pub(super) fn text(&self, part: &'a str) -> Text<'a> {
         if self.is_plain { Text::Escaped(part) } else { Text::from(part) }
     }
 
-    /// The same of what may no longer be as it stands in the line.
+    /// As [`text`](Self::text), for a part that may be a changed copy.
     pub(super) fn text_of(&self, text: Cow<'a, str>) -> Text<'a> {
         match text {
             Cow::Borrowed(part) => self.text(part),
@@ -98,7 +100,8 @@ impl<'a> Line<'a> {
         NAMES.iter().zip(&self.fields).map(|((field, name), value)| (*field, *name, *value))
     }
 
-    /// The eight fields that a client cannot write spaces into, which something follows. Returns where the time ends.
+    /// Reads the eight fields into which a client cannot write spaces; another field must follow. Returns where the
+    /// time ends.
     fn head(&mut self, cursor: &mut Cursor<'a>) -> Result<usize, Refusal> {
         const FEW: Refusal = Refusal { reason: Cow::Borrowed("the line has fewer than 17 fields") };
         let mut time_end = 0;
@@ -127,7 +130,7 @@ impl<'a> Line<'a> {
         Ok(time_end)
     }
 
-    /// Reads the rest as if no client had sent a quote, and returns its tail. None when one may have.
+    /// Reads the rest as if no client had sent a quote. Returns its tail, or `None` if a client may have sent one.
     fn straight(&mut self, text: &'a str, mut cursor: Cursor<'a>) -> Option<Tail<'a>> {
         let uri = cursor.first_end()?;
         let middle = cursor.middle()?;
@@ -165,10 +168,10 @@ impl<'a> Line<'a> {
         self.extra = tail.extra.iter().map(|field| value(field)).collect();
     }
 
-    /// Refuses what only looks like a record.
+    /// Refuses lines that only look like a record.
     fn check(&self) -> Result<(), Refusal> {
         if let Some(uri) = self.get(Field::RequestUri) {
-            // A method alone, or whatever stands before a space, is what a client may have sent.
+            // A client may send a method alone, or any text before a space.
             let is_redacted = uri == MASKED || uri.starts_with(HASHED);
             if !uri.is_empty() && !is_redacted && !uri.bytes().any(|byte| byte == b' ' || byte.is_ascii_uppercase()) {
                 return Err(Refusal::new("the request names no method"));
@@ -296,7 +299,7 @@ mod tests {
         let text = line("\"GET / HTTP/1.1\"", &forged, "\"agent\"", &format!("{TAIL_2019} - -"));
         let line = read(&text);
         assert!(line.ambiguous);
-        // A reading that needs no fields that nobody knows is taken.
+        // A reading without unknown fields is preferred.
         assert!(line.extra.is_empty());
         assert_eq!(line.get(Field::Referrer), Some("x"));
         assert!(line.get(Field::UserAgent).is_some_and(|agent| agent.ends_with("agent")));
@@ -321,7 +324,7 @@ mod tests {
 
     const OWNER: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
 
-    /// Records of every age and shape.
+    /// Records of each age and shape of the format.
     fn records() -> Vec<String> {
         let tail = format!("{TAIL_2019} arn:aws:s3:eu-west-2:123456789012:accesspoint/ap Yes");
         let of = |operation: &str, request: &str, sent: &str, tail: &str| {
@@ -344,7 +347,7 @@ mod tests {
         ]
     }
 
-    /// `config/s3_access.md` promises that none becomes a part of the other.
+    /// `config/s3_access.md` promises that no record becomes a part of another.
     #[test]
     fn a_record_that_runs_into_another_is_refused_wherever_it_ends() {
         for first in records() {
@@ -363,7 +366,7 @@ mod tests {
         assert_eq!(refused(real), "the seventh field is no operation");
     }
 
-    /// Of the second the beginning is lost, too.
+    /// The second record has lost its beginning as well.
     #[test]
     fn a_record_that_runs_into_the_middle_of_anothers_head_is_refused() {
         let whole = records().remove(0).replace(" R1 ", " D4CC66AB2DA5F4C9 ");
@@ -381,7 +384,7 @@ mod tests {
         "\u{feff}", ",", ";", "\\n", "\\r\\n", " | ", "\",\"",
     ];
 
-    /// From the first logs, which ended with the user agent, to some of tomorrow.
+    /// From the oldest logs, which end with the user agent, to some of a future format.
     fn records_of_every_age() -> Vec<String> {
         let of = |agent: &str, tail: &str| line("-", "-", agent, tail).replacen("79a5", OWNER, 1).trim_end().to_owned();
         let mut all = records();
@@ -393,7 +396,7 @@ mod tests {
         all
     }
 
-    /// Of less than eight digits nobody can tell.
+    /// Fewer than eight digits of the owner's id are not recognized.
     #[test]
     fn a_record_with_a_piece_of_the_next_is_refused_wherever_the_piece_ends() {
         let second = line("-", "-", "-", TAIL_2019).replacen("79a5 bucket", &format!("{OWNER} other-bucket"), 1);
@@ -423,13 +426,14 @@ mod tests {
         assert_eq!(read(&format!("{first} {SHA256} other")).extra, [Some(SHA256), Some("other")]);
     }
 
-    /// Of the first the beginning is lost.
+    /// The first record has lost its beginning.
     #[test]
     fn a_record_behind_what_is_left_of_another_is_refused_wherever_that_begins() {
         for first in records_of_every_age() {
             for second in records() {
                 for from in 0..first.len() {
-                    // As slow as all the others together, and all alike.
+                    // All separators only for some cuts: they take as long as all other cases together, and behave
+                    // alike.
                     let separators =
                         if from % 16 == 0 || from + 16 > first.len() { &SEPARATORS[..] } else { &["", " "] };
                     for separator in separators {
@@ -450,7 +454,7 @@ mod tests {
                 let joined = format!("{first}{separator}{second}");
                 assert!(Line::read(&joined).is_err(), "{joined:?}");
             }
-            // The second was cut off, too, behind its time.
+            // The second record is cut off as well, after its time.
             let end = second.find(']').unwrap() + 1;
             for end in end..second.len() {
                 let joined = format!("{first} {}", &second[..end]);
@@ -581,7 +585,7 @@ mod tests {
         ) {
             let text = parts.join(" ");
             if let Ok(line) = Line::read(&text) {
-                // Nothing is made up: each value stands in the line.
+                // No value is invented: each stands in the line.
                 for (_, _, value) in line.iter() {
                     prop_assert!(value.is_none_or(|value| text.contains(value)));
                 }

@@ -1,4 +1,4 @@
-//! What a line of an access log means: its event.
+//! Makes the event of a line of an access log.
 
 use std::borrow::Cow;
 
@@ -18,13 +18,13 @@ use crate::records::Record;
 
 const PRODUCT: Product = Product { name: "Amazon S3", vendor: "AWS", log_name: "aws.s3_access" };
 
-/// What S3 is called as an API.
+/// The name of S3 as an API.
 const SERVICE: &str = "s3.amazonaws.com";
 
-/// OCSF counts bytes and milliseconds of a response in 32 bits; longer ones stay in `unmapped`.
+/// OCSF has 32 bits for the bytes and milliseconds of a response. Greater numbers stay in `unmapped`.
 const INT_MAX: u64 = i32::MAX as u64;
 
-/// Makes the line's event and hands it on. `text` is the record as text, and the line is of it.
+/// Emits the line's event. `text` is the record as text, from which `line` was read.
 pub(super) fn emit(
     line: &Line<'_>,
     context: &Context<'_>,
@@ -38,7 +38,7 @@ pub(super) fn emit(
     let action = source.take(Field::Operation).unwrap_or(Event::UNKNOWN_ACTION);
     let (time_ms, time_inferred) = time(line, context)?;
     source.take(Field::Time);
-    // What belongs together is written into the event one by one: whole parts of it are large to move.
+    // The event is filled in place, since large parts of it are slow to move.
     let mut event = Event::new(PRODUCT, Activity::of(Class::ApiActivity, 0), line.text(action), time_ms);
     source.metadata(&mut event.metadata, action, referrer.as_ref());
     event.metadata.time_inferred = time_inferred;
@@ -60,8 +60,8 @@ pub(super) fn emit(
     Ok(())
 }
 
-/// What of the record must not leave at all: parts of the referrer. Where the text is not the record's own, its places are
-/// not the record's: the whole record is then replaced.
+/// The parts of the record that must not leave: parts of the referrer. If `text` is a corrected copy of the record, its
+/// offsets are not those of the record, so the whole record is replaced.
 fn dropped(record: &Record<'_>, text: &str, header: &str, cuts: &[Cut]) -> Vec<Dropped> {
     if cuts.is_empty() {
         return Vec::new();
@@ -84,7 +84,7 @@ fn dropped(record: &Record<'_>, text: &str, header: &str, cuts: &[Cut]) -> Vec<D
     vec![Dropped { at: 0..record.bytes.len(), replacement }]
 }
 
-/// The record's time; or else that of its object, and that it was inferred.
+/// The record's time, or else that of its object; and whether it was inferred so.
 fn time(line: &Line<'_>, context: &Context<'_>) -> Result<(i64, bool), Refusal> {
     if let Some(time_ms) = line.get(Field::Time).and_then(moment::of_web_log) {
         return Ok((time_ms, false));
@@ -103,7 +103,7 @@ struct Source<'l, 'a> {
 const ALL: u32 = (1 << FIELDS) - 1;
 
 impl<'a> Source<'_, 'a> {
-    /// The field's value, which the event holds from now on. An empty one says nothing, and stays where it is.
+    /// The field's value, which the event holds from now on. `None` for an empty value, which stays in `unmapped`.
     fn take(&mut self, field: Field) -> Option<&'a str> {
         let value = self.value_of(field);
         if value.is_some() {
@@ -112,7 +112,7 @@ impl<'a> Source<'_, 'a> {
         value
     }
 
-    /// The event holds the field from now on.
+    /// Notes that the event holds the field.
     const fn holds(&mut self, field: Field) {
         self.left &= !(1 << field as u32);
     }
@@ -122,7 +122,7 @@ impl<'a> Source<'_, 'a> {
         self.line.get(field).filter(|value| !value.is_empty())
     }
 
-    /// A number that fits; any other stays where it is.
+    /// The field's number if it is at most `max`; any other value stays in `unmapped`.
     fn take_number(&mut self, field: Field, max: u64) -> Option<u64> {
         let number = self.line.get(field)?.parse().ok().filter(|number| *number <= max)?;
         self.holds(field);
@@ -148,7 +148,8 @@ impl<'a> Source<'_, 'a> {
         metadata.is_truncated = referrer.is_some_and(|referrer| referrer.partial.is_some());
     }
 
-    /// Who asked, and whether that is but the client's word: a role's session may be said to act for another.
+    /// Sets who sent the request. Returns whether that is only the client's claim: the session of an assumed role may
+    /// say that it acts for another user.
     fn requester(&mut self, user: &mut User<'a>, principal: S3aPrincipal, referrer: Option<&Referrer<'a>>) -> bool {
         let requester = self.take(Field::Requester).filter(|requester| !requester.eq_ignore_ascii_case("anonymous"));
         let Some(requester) = requester else {
@@ -191,7 +192,7 @@ impl<'a> Source<'_, 'a> {
         Cloud { provider: "AWS", region: region.map(Text::from), account }
     }
 
-    /// What S3 answered, and how long that took.
+    /// Sets the response of S3, and how long it took.
     fn answer(&mut self, event: &mut Event<'a>) {
         let status = self.take(Field::HttpStatus);
         let error = self.take(Field::ErrorCode);
@@ -214,7 +215,7 @@ impl<'a> Source<'_, 'a> {
         });
     }
 
-    /// Gives the event the first of the matching rows whose objects the record names, and those objects.
+    /// Applies the first matching row whose class fits the record, with the objects that the row names.
     fn target(&mut self, event: &mut Event<'a>, context: &Context<'_>, action: &str) {
         let Some(rows) = context.rows else { return };
         let key = self.value_of(Field::Key);
@@ -224,7 +225,7 @@ impl<'a> Source<'_, 'a> {
         };
         let mut missed = None;
         for row in rows.matching(action, &fact) {
-            // Without a key an ACL is the bucket's.
+            // Without a key, the ACL is that of the bucket.
             if row.selector == "REST.PUT.ACL" && key.is_none() {
                 continue;
             }
@@ -278,7 +279,7 @@ impl<'a> Source<'_, 'a> {
         })
     }
 
-    /// Notes what the event's objects hold of the line.
+    /// Notes which fields the event's objects hold.
     fn hold(&mut self, event: &Event<'a>) {
         let file = event.target.databucket.as_ref().and_then(|bucket| bucket.file.as_ref());
         let holds = [
@@ -292,7 +293,7 @@ impl<'a> Source<'_, 'a> {
         }
     }
 
-    /// The request line. One that does not keep to the rules stays in `unmapped`, whole.
+    /// Sets the HTTP request. A malformed request line stays in `unmapped`, whole.
     fn request(&mut self, request: &mut HttpRequest<'a>) {
         let line = self.line;
         let uri = line.get(Field::RequestUri).unwrap_or_default();
@@ -309,7 +310,7 @@ impl<'a> Source<'_, 'a> {
         request.hostname = self.take(Field::HostHeader).map(|host| line.text(host));
     }
 
-    /// A part of one of the fields with its cuts made.
+    /// A part of a field, with its cuts applied.
     fn cut(&self, part: &'a str, cuts: &[Cut]) -> Text<'a> {
         self.line.text_of(request::cut(part, cuts))
     }

@@ -1,4 +1,4 @@
-//! S3 server access logs: one line a request, in objects that are written once.
+//! S3 server access logs: one line per request, in objects that are written once.
 
 mod field;
 
@@ -56,7 +56,7 @@ fn decode(context: &Context<'_>, record: &Record<'_>, emit: &mut dyn FnMut(&Even
     meaning::emit(&line, context, record, &text, emit)
 }
 
-/// What a client sends need not be UTF-8, and must not make its record vanish: such bytes become U+FFFD.
+/// The record as text. Invalid UTF-8, which a client may send, becomes U+FFFD: it must not make the record disappear.
 fn text<'a>(record: &Record<'a>) -> Cow<'a, str> {
     record.text.map_or_else(|| String::from_utf8_lossy(record.bytes), Cow::Borrowed)
 }
@@ -92,7 +92,7 @@ fn parsed(context: &Context<'_>, record: &Record<'_>, out: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-/// A number where the field is one, exact; else text.
+/// An exact number if the field is numeric, else a text.
 fn scalar<'a>(line: &Line<'a>, field: Field, value: &'a str) -> Value<'a> {
     let is_numeric = matches!(
         field,
@@ -107,7 +107,7 @@ fn scalar<'a>(line: &Line<'a>, field: Field, value: &'a str) -> Value<'a> {
     }
 }
 
-/// The fields after the last that is known, null where they have no value.
+/// The fields after the last known one; null for a field without a value.
 fn extra<'a>(line: &Line<'a>) -> Value<'a> {
     let value = |field: &Option<&'a str>| match field {
         Some(field) => Value::Text(line.text(field)),
@@ -116,7 +116,7 @@ fn extra<'a>(line: &Line<'a>) -> Value<'a> {
     Value::List(line.extra.iter().map(value).collect())
 }
 
-/// What Hadoop said of the request, and how far that can be relied on.
+/// What Hadoop's S3A says of the request, and whether that is reliable.
 fn s3a<'a>(line: &Line<'a>, referrer: Referrer<'a>) -> Value<'a> {
     let text = |text| line.text_of(text);
     let mut members = Members::with_capacity(referrer.pairs.len() + 3);
@@ -149,7 +149,7 @@ mod tests {
     use crate::notification::ObjectId;
     use crate::records::Around;
 
-    /// The record as its source names it, and whether it gave an event.
+    /// The record as parsed, and whether it gave an event.
     fn read(bytes: &[u8], settings: &Settings) -> Option<(serde_json::Value, bool)> {
         let object = ObjectId::new("b", "logs/2024-02-12-08-00-00-0A1B2C3D4E5F6789");
         let context = Context::new(&FAMILY, &object, Scope::Object(&object), Some(1_707_724_800_000), "test");

@@ -1,8 +1,8 @@
-//! Undoes percent-encoding, and nothing else: a plus is a plus.
+//! Decodes percent escapes, and nothing else: a plus stays a plus.
 
 use std::borrow::Cow;
 
-/// The text that `encoded` stands for. Escapes that are none stay as they are; bytes that are no UTF-8 become U+FFFD.
+/// Decodes `encoded`. Invalid escapes stay as they are; invalid UTF-8 becomes U+FFFD.
 pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
     match bytes(encoded) {
         None => Cow::Borrowed(encoded),
@@ -13,7 +13,7 @@ pub(super) fn decode(encoded: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same of a text that was cut off: half an escape or half a character at its end is left out.
+/// As [`decode`], for a text that was cut off: half an escape or half a character at its end is left out.
 pub(super) fn decode_cut(encoded: &str) -> Cow<'_, str> {
     let whole = match encoded.as_bytes() {
         [.., b'%'] => &encoded[..encoded.len() - 1],
@@ -34,8 +34,8 @@ pub(super) fn is_cut(encoded: &str) -> bool {
     encoded.contains('%') && decode_cut(encoded).len() < decode(encoded).len()
 }
 
-/// A best effort at an object's key as access logs write it: encoded twice in most of them, once in others, with a plus
-/// for a space. None when it is plain, or when what comes out is no text.
+/// Decodes an object's key as far as possible. Access logs encode most keys twice, others once, with a plus for a
+/// space. `None` if decoding changes nothing, or if the result is not UTF-8.
 pub(super) fn decode_key(key: &str) -> Option<String> {
     let first = memchr::memchr2(b'%', b'+', key.as_bytes())?;
     let mut text = key.as_bytes().to_vec();
@@ -44,7 +44,7 @@ pub(super) fn decode_key(key: &str) -> Option<String> {
     }
     for _ in 0..2 {
         let is_ascii = undo(&mut text, first);
-        // Only what came out of escapes may be no text.
+        // Only decoded escapes can make the text invalid UTF-8.
         if !is_ascii && std::str::from_utf8(&text).is_err() {
             return None;
         }
@@ -52,8 +52,7 @@ pub(super) fn decode_key(key: &str) -> Option<String> {
     String::from_utf8(text).ok().filter(|text| text != key)
 }
 
-/// Undoes the escapes in place, before the first of which `first` bytes stand. Returns whether nothing but ASCII came out
-/// of them.
+/// Decodes escapes in place. The first `first` bytes hold none. Returns whether all decoded bytes are ASCII.
 fn undo(text: &mut Vec<u8>, first: usize) -> bool {
     let mut is_ascii = true;
     let mut from = memchr::memchr(b'%', &text[first..]).map_or(text.len(), |at| first + at);
@@ -79,7 +78,7 @@ fn undo(text: &mut Vec<u8>, first: usize) -> bool {
     is_ascii
 }
 
-/// The bytes that the text stands for; none when it has no escape.
+/// The decoded bytes. `None` if the text has no escape.
 fn bytes(encoded: &str) -> Option<Vec<u8>> {
     let mut rest = encoded.as_bytes();
     let mut at = memchr::memchr(b'%', rest)?;

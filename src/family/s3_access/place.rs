@@ -1,4 +1,4 @@
-//! Which account and region a log is of, by the names in its key.
+//! Finds the account and the region of a log in its key, and in ARNs and host names.
 
 /// The account and the region that a partitioned object name holds:
 /// `PREFIX/ACCOUNT/REGION/BUCKET/yyyy/mm/dd/yyyy-mm-dd-HH-MM-SS-UNIQUE` (S3 user guide, "Log object key format").
@@ -19,7 +19,7 @@ pub(super) fn of_arn(arn: &str) -> Option<&str> {
     arn.split(':').nth(3).filter(|region| is_region(region))
 }
 
-/// The account and the resource of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`, whose resource may be missing.
+/// The account and the resource of `arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE`. Without a resource, that is empty.
 pub(super) fn of_principal(arn: &str) -> Option<(&str, &str)> {
     let mut fields = arn.strip_prefix("arn:")?.splitn(5, ':').skip(["partition", "service", "region"].len());
     Some((fields.next()?, fields.next().unwrap_or_default()))
@@ -29,13 +29,13 @@ pub(super) fn of_principal(arn: &str) -> Option<(&str, &str)> {
 pub(super) fn of_host(host: &str) -> Option<&str> {
     let host = host.split_once(':').map_or(host, |(name, _port)| name);
     let name = host.strip_suffix(".amazonaws.com").or_else(|| host.strip_suffix(".amazonaws.com.cn"))?;
-    // Regions are too short for a search of many bytes at once.
+    // For names as short as regions, `memchr` is slower.
     let last = name.bytes().rposition(|byte| byte == b'.').map_or(name, |dot| &name[dot + 1..]);
     let region = last.strip_prefix("s3-website-").or_else(|| last.strip_prefix("s3-")).unwrap_or(last);
     is_region(region).then_some(region)
 }
 
-/// `us-gov-west-1`: words, each with a hyphen behind it, and a number.
+/// Whether a text is a region, such as `us-gov-west-1`: words, each followed by a hyphen, and a number.
 fn is_region(text: &str) -> bool {
     let mut words = 0;
     let mut before = b'-';
@@ -55,7 +55,7 @@ fn is_region(text: &str) -> bool {
     before.is_ascii_digit() && words >= 2
 }
 
-/// Twelve digits.
+/// Whether a text is an account's id: twelve digits.
 pub(super) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }

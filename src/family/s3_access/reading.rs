@@ -1,4 +1,4 @@
-//! Finds the ways to read a line whose quotes may be a client's, and the best of them.
+//! Finds all readings of a line in which a client may have put quotes, and the best of them.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use crate::family::refusal::Refusal;
 use crate::family::s3_access::tail::{Rank, Tail};
 use crate::family::s3_access::token::Cursor;
 
-/// S3 takes at most 8 KB of headers, so that no line it writes has more quotes than this many.
+/// The most quotes in a line. S3 takes at most 8 KB of headers, so it writes no line with more.
 pub(super) const QUOTES_MAX: usize = 10_000;
 
-/// Of the places where the request may end, and of those of one rank where the user agent may, as many are looked at.
+/// The most ends of the request that are tried, and the most ends of the user agent for each rank.
 const ENDS_MAX: usize = 8;
 
-/// Where the three fields end that a client may have written quotes and spaces into.
+/// Where the three fields end into which a client may have written quotes and spaces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
     pub uri_end: usize,
@@ -25,7 +25,8 @@ pub(super) struct Reading {
 pub(super) const NO_READING: Refusal =
     Refusal { reason: Cow::Borrowed("the fields after the key are none of an access log") };
 
-/// Tries each way to read the line from the request on. The best rank counts, and in it the first ends.
+/// Tries each reading of the line from the request on. The best rank wins; among equals, the reading whose fields end
+/// first.
 pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
     let ends = quote_ends(text, at).ok_or(Refusal::new("the line has more quotes than S3 takes"))?;
     let agents = agent_ends(text, &ends);
@@ -39,7 +40,7 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
     for (uri_end, referrer) in requests.take(ENDS_MAX) {
         for referrer_end in field_ends(text, referrer, &ends) {
             let agent = referrer_end + 1;
-            // S3 quotes both of these or neither.
+            // S3 quotes both referrer and user agent, or neither.
             let is_mixed = is_quoted(text, referrer) != is_quoted(text, agent);
             for (agent_end, rank) in agents_from(text, agent, &agents) {
                 let rank = if is_mixed { rank.max(Rank::Strange) } else { rank };
@@ -52,12 +53,12 @@ pub(super) fn search(text: &str, at: usize) -> Result<Reading, Refusal> {
         }
     }
     let best = best.ok_or(NO_READING)?;
-    // What has all the fields since 2019 is of no older log: quotes behind them are those of a new field.
+    // A line with all fields since 2019 is not from an older log, so quotes after these fields belong to a new field.
     let rivals = if best.rank < Rank::Old { young } else { readings };
     Ok(Reading { ambiguous: rivals > 1, ..best })
 }
 
-/// The places just behind quotes that a space or the line's end follows.
+/// The offsets after quotes that a space or the end of the line follows. `None` if there are too many quotes.
 fn quote_ends(text: &str, at: usize) -> Option<Vec<usize>> {
     let bytes = text.as_bytes();
     let mut ends = Vec::new();
@@ -73,7 +74,7 @@ fn quote_ends(text: &str, at: usize) -> Option<Vec<usize>> {
     Some(ends)
 }
 
-/// Where the field that begins at `at` may end: at any of the quotes when it is quoted, else at the next space.
+/// Where the field that begins at `at` may end: after any of the quotes if it is quoted, else at the next space.
 fn field_ends(text: &str, at: usize, ends: &[usize]) -> impl Iterator<Item = usize> {
     let is_quoted = is_quoted(text, at);
     let from = ends.partition_point(|end| *end < at + 2);
@@ -91,7 +92,7 @@ fn bare_end(text: &str, at: usize) -> Option<usize> {
     (length > 0 && rest.get(length) != Some(&b'"')).then_some(at + length)
 }
 
-/// The quotes after which the line may go on as it does after the user agent.
+/// The offsets after quotes at which the user agent may end, with the rank of the fields that follow.
 fn agent_ends(text: &str, ends: &[usize]) -> Vec<(usize, Rank)> {
     let mut taken: Vec<(usize, Rank)> = Vec::new();
     for end in ends {
@@ -103,7 +104,7 @@ fn agent_ends(text: &str, ends: &[usize]) -> Vec<(usize, Rank)> {
     taken
 }
 
-/// Where the user agent that begins at `at` may end.
+/// Where the user agent that begins at `at` may end, with the rank of the fields that follow.
 fn agents_from(text: &str, at: usize, agents: &[(usize, Rank)]) -> impl Iterator<Item = (usize, Rank)> {
     let is_quoted = is_quoted(text, at);
     let quoted = agents.iter().copied().filter(move |(end, _)| is_quoted && *end >= at + 2);

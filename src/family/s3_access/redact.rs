@@ -1,4 +1,4 @@
-//! Redacts lines of an access log in place: the field's text is replaced, and a dropped one is the log's own `-`.
+//! Redacts lines of an access log in place. A dropped field becomes `-`, as S3 writes a field without a value.
 
 use crate::family::Context;
 use crate::family::redaction::{Action, Edit, Redaction, applied, offset_in};
@@ -9,7 +9,7 @@ use crate::family::s3_access::token::holds_time;
 use crate::family::s3_access::{referrer, text};
 use crate::records::Record;
 
-/// Fields that hold what nothing else can stand for: a time, an operation, numbers. They can only be dropped.
+/// Fields that must be a time, an operation or a number. They can only be dropped: a hash or a mask would be invalid.
 const STRICT: &[Field] = &[
     Field::Time,
     Field::Operation,
@@ -20,13 +20,13 @@ const STRICT: &[Field] = &[
     Field::TurnAroundTime,
 ];
 
-/// What stands for no value.
+/// Stands for a field without a value.
 const NONE: &str = "-";
 
-/// The fields after the last that is known.
+/// The name for the fields after the last known one.
 const EXTRA: &str = "extra";
 
-/// What the keys of the S3A referrer are found under.
+/// The prefix for the keys of the S3A referrer.
 const S3A: &str = "s3a.";
 
 pub(super) fn redactable(path: &str, action: Action) -> Result<(), String> {
@@ -45,7 +45,7 @@ pub(super) fn redactable(path: &str, action: Action) -> Result<(), String> {
     }
 }
 
-/// The keys of the S3A referrer that are to be dropped, which is done when the referrer is read.
+/// The keys of the S3A referrer to drop. They are dropped when the referrer is read.
 pub(in crate::family) fn dropped_keys(paths: &[String]) -> impl Iterator<Item = &str> {
     paths.iter().filter_map(|path| path.strip_prefix(S3A))
 }
@@ -96,7 +96,8 @@ pub(super) fn redact(
     Ok(Some(redacted.into_bytes()))
 }
 
-/// The values of the fields that stay. Lines escape nothing, so that one could be read in several ways.
+/// The values of the fields that stay. They must not change, although lines escape nothing and a replacement could make
+/// the line read otherwise.
 fn left<'a>(line: &Line<'a>, redaction: &Redaction) -> Vec<Option<&'a str>> {
     let has_s3a = redaction.below(S3A).next().is_some();
     let stays = |field: Field, name: &str| redaction.of(name).is_none() && !(has_s3a && field == Field::Referrer);

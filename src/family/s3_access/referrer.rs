@@ -1,4 +1,4 @@
-//! Reads the referrer header in which Hadoop's S3A client tells what a request was for.
+//! Reads the referrer header in which Hadoop's S3A client says what a request was for.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,31 +8,31 @@ use crate::family::s3_access::percent;
 use crate::family::s3_access::piece::{ID, JI, KNOWN, PR, Piece, TS, is_ordered, ordered, rank};
 use crate::family::s3_access::request::Cut;
 
-/// What every such header begins with; the host is no real one.
+/// The beginning of each S3A header. The host does not exist.
 const BEGIN: &str = "https://audit.example.org/hadoop/";
 
-/// A header has at most 8 KB, of which more pairs are not looked at one by one: they stay with the last.
+/// The most pairs that are split. In a longer header (8 KB at most), the rest stays in the value of the last pair.
 const PAIRS_MAX: usize = 64;
 
-/// What a header says.
+/// The content of a header.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Referrer<'a> {
-    /// Each key once, with its value. The operation and the span's id are those of the address's path, which survive
-    /// when the header is cut off.
+    /// Each key once, with its value. The operation and the span's id are taken from the path of the address, which
+    /// survives when the header is cut off.
     pub pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Keys that stand in the header more than once, with all their values: all but one were written by who named a
-    /// path.
+    /// Keys that the header has more than once, with all their values. All values but one come from a path that a
+    /// client named so.
     pub repeated: Vec<(&'a str, Vec<Cow<'a, str>>)>,
-    /// The key of the last pair, when the header was cut off in or behind it.
+    /// The key of the last pair, if the header was cut off in that pair or after it.
     pub partial: Option<Cow<'a, str>>,
-    /// The header can be read in several ways.
+    /// Whether the header can be read in several ways.
     pub ambiguous: bool,
-    /// What the settings want dropped, in the header.
+    /// The parts of the header that the settings drop.
     pub cuts: Vec<Cut>,
 }
 
 impl<'a> Referrer<'a> {
-    /// None when the header is not S3A's, or says nothing.
+    /// `None` if the header is not S3A's, or has no pairs.
     pub(super) fn read(header: &'a str, settings: &Settings) -> Option<Self> {
         let (from, path, query) = address(header)?;
         let mut own = Self { pairs: Vec::with_capacity(KNOWN.len()), ..Self::default() };
@@ -47,7 +47,7 @@ impl<'a> Referrer<'a> {
         self.pairs.iter().find(|(own, _)| own == key).map(|(_, value)| value)
     }
 
-    /// `<op>/<span id>/`, where the operation may hold slashes.
+    /// Reads `<op>/<span id>/`. The operation may contain slashes.
     fn read_path(&mut self, path: &'a str, is_whole: bool, from: usize, settings: &Settings) {
         let ended = path.strip_suffix('/');
         let (op, id) = op_and_id(path, is_whole);
@@ -103,7 +103,7 @@ impl<'a> Referrer<'a> {
         pieces.retain(|piece| {
             let dropped = drops(settings, piece.key);
             if dropped {
-                // With the separator before it, or where it is the first, behind it.
+                // Cut with the separator before it, or for the first pair with the one after it.
                 let is_first = from + piece.at.start == cut_to;
                 let start = from + piece.at.start - usize::from(!is_first);
                 cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());
@@ -113,10 +113,10 @@ impl<'a> Referrer<'a> {
         });
     }
 
-    /// Takes a pair over. Of a key that is there already the first value counts: that of the path.
+    /// Adds a pair. If its key is there already, the first value counts, which is that of the path.
     fn push(&mut self, piece: &Piece<'a>, value: Cow<'a, str>, is_cut: bool) {
         let key = match percent::decode(piece.key) {
-            // What is said of the header has these names.
+            // These names are used for facts about the header.
             key if matches!(&*key, "partial" | "ambiguous" | "repeated") => Cow::Owned(format!("custom.{key}")),
             key => key,
         };
@@ -135,8 +135,8 @@ impl<'a> Referrer<'a> {
         }
     }
 
-    /// Decides which of several values a key has. The client writes each key once and in a known order, so that the
-    /// others belong to the path before them.
+    /// Decides which value counts for a key with several. S3A writes each key once and in a known order, so the other
+    /// values belong to the path before them.
     fn settle(&mut self, pieces: &mut Vec<Piece<'a>>, query: &'a str) {
         let (mut once, mut again) = (0u16, 0u16);
         for rank in pieces.iter().filter_map(|piece| piece.rank) {
@@ -176,7 +176,7 @@ impl<'a> Referrer<'a> {
         *pieces = settled;
     }
 
-    /// The last pair's key, unless the header is seen to end there: with the time or the job, which come last, or with
+    /// The last pair's key, unless the header evidently ends there: with the time or the job, which come last, or with
     /// the whole span id.
     fn last_of(&self, query: &'a str, pieces: &[Piece<'a>]) -> Option<&'a str> {
         const MS_DIGITS: usize = 13;
@@ -192,11 +192,11 @@ impl<'a> Referrer<'a> {
     }
 }
 
-/// The known keys that there are pairs of, so that a key need not be looked for among the pairs.
+/// Which known keys have pairs, so that a key need not be searched among the pairs.
 struct Met {
-    /// A bit for each of [`KNOWN`].
+    /// A bit for each key of [`KNOWN`].
     ranks: u16,
-    /// Any other key may, its escapes undone, be one that is known.
+    /// Whether there are other keys. Decoded, one of them may be a known key.
     others: bool,
 }
 
@@ -219,12 +219,12 @@ impl Met {
     }
 }
 
-/// Whether a key is to be dropped, however it is spelled.
+/// Whether a key is to be dropped, percent-encoded or not.
 fn drops(settings: &Settings, key: &str) -> bool {
     !settings.s3a_drop.is_empty() && (settings.drops(key) || settings.drops(&percent::decode(key)))
 }
 
-/// Where the address's path begins, the path, and the query. None when the header is not S3A's.
+/// The offset of the address's path, the path, and the query. `None` if the header is not S3A's.
 fn address(header: &str) -> Option<(usize, &str, Option<&str>)> {
     let address = header.strip_prefix(BEGIN)?;
     let address = address.trim_start_matches(|digit: char| digit.is_ascii_digit()).strip_prefix('/')?;
@@ -241,7 +241,8 @@ fn op_and_id(path: &str, is_whole: bool) -> (&str, Option<&str>) {
     find(b'/', left.as_bytes()).map_or((left, None), |at| (&left[..at], Some(&left[at + 1..])))
 }
 
-/// Where in the header the values of each key stand: as they are read, and as whoever named a path may have written them.
+/// The ranges in the header of all values of each key: as they are read, and as a client that chose a path may have
+/// written them.
 pub(super) fn values<'a>(header: &'a str, settings: &Settings) -> Vec<(Cow<'a, str>, Range<usize>)> {
     let Some((from, path, query)) = address(header) else { return Vec::new() };
     let (op, id) = op_and_id(path, query.is_some());
@@ -264,8 +265,8 @@ pub(super) fn values<'a>(header: &'a str, settings: &Settings) -> Vec<(Cow<'a, s
     values
 }
 
-/// Parts the query where a known key begins. Where the value before is no path, or the settings name it, an
-/// application's own attribute begins as well. True when one may have begun within a path.
+/// Splits the query where a known key begins. An application's own attribute begins only if the value before it is no
+/// path, or if the settings name the attribute. Returns whether one may have begun within a path.
 fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -> bool {
     let mut doubtful = false;
     let mut start = 0;
@@ -290,7 +291,8 @@ fn split<'a>(query: &'a str, settings: &Settings, pieces: &mut Vec<Piece<'a>>) -
     doubtful
 }
 
-/// The beginning of a key that the header was cut off in, which is taken from the value before it. Empty behind a `&`.
+/// The beginning of a key at which the header was cut off; it is removed from the value before. Empty if the header
+/// ends with `&`.
 fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
     let last = memchr::memrchr2(b'&', b'=', query.as_bytes());
     let key = match last {
@@ -301,7 +303,7 @@ fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
     let begins_known = KNOWN.iter().any(|known| known.starts_with(key));
     match pieces.last_mut() {
         None => (!key.is_empty()).then_some(key),
-        // What a path or an application says may end so.
+        // A path or an application's value may end like this.
         Some(before) if !begins_known && (before.rank.is_none() || before.is_path()) => None,
         Some(before) => {
             before.at.end = query.len() - key.len() - 1;
@@ -310,7 +312,7 @@ fn cut_key<'a>(query: &'a str, pieces: &mut [Piece<'a>]) -> Option<&'a str> {
     }
 }
 
-/// What stands before the `=` of a pair, if it can be a key.
+/// The text before the `=` of a pair, if it can be a key.
 fn key_of(pair: &str) -> Option<&str> {
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'%');
     let length = pair.bytes().take_while(is_of_name).count();
@@ -456,7 +458,7 @@ mod tests {
         assert_eq!(keys, [("op", 2), ("pr", 2), ("id", 2)]);
     }
 
-    /// The client writes the principal behind the first path, and the second path behind the principal.
+    /// S3A writes the principal after the first path and before the second.
     #[test]
     fn a_principal_named_in_the_first_path_is_not_the_one_who_acts() {
         for (forged, behind) in [

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::family::s3_access::token::holds_quote;
 
-/// `GET /key?query HTTP/1.1`, taken apart so that nothing is left over.
+/// `GET /key?query HTTP/1.1`, split without losing a character.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Request<'a> {
     pub method: &'a str,
@@ -15,7 +15,7 @@ pub(super) struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// None when the line is not what a client sends that keeps to the rules.
+    /// `None` if the request line is malformed.
     pub(super) fn read(uri: &'a str) -> Option<Self> {
         let (method, rest) = uri.split_once(' ')?;
         let (target, version) = rest.split_once(' ')?;
@@ -24,12 +24,12 @@ impl<'a> Request<'a> {
             return None;
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        // An empty query would be lost.
+        // A `?` with an empty query would be lost.
         (query != Some("")).then_some(Self { method, path, query, version })
     }
 }
 
-/// Whether an event has a name for the method.
+/// Whether it is one of the methods that events can have.
 fn is_method(method: &str) -> bool {
     matches!(method, "CONNECT" | "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PATCH" | "POST" | "PUT" | "TRACE")
 }
@@ -37,7 +37,7 @@ fn is_method(method: &str) -> bool {
 /// A part of a text, and its replacement.
 pub(super) type Cut = (Range<usize>, &'static str);
 
-/// The text with its cuts made, which must be in order and not overlap.
+/// Applies the cuts, which must be in order and not overlap.
 pub(super) fn cut<'a>(text: &'a str, cuts: &[Cut]) -> Cow<'a, str> {
     if cuts.is_empty() {
         return Cow::Borrowed(text);

@@ -1,25 +1,26 @@
-//! The fields after the user agent, of which there are more the younger a log is.
+//! The fields after the user agent. Younger logs have more of them.
 
 use crate::family::s3_access::field::{FIELDS, Field};
 use crate::family::s3_access::token::{Cursor, OWNER_DIGITS, Value, ends_in_owner, holds_quote, owner_digits, value};
 
-/// As many fields after the last that is known are told apart; what is left then is one more.
+/// The most fields after the last known one that are split. The rest of the line is one more field.
 const EXTRA_MAX: usize = 64;
 
-/// How well the fields after the user agent are what the format says, the best first.
+/// How well the fields after the user agent fit the format, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Rank {
-    /// Seven fields, eight or nine.
+    /// Seven, eight or nine fields.
     Exact,
-    /// As before, with a space in the host id, as real logs have it.
+    /// Seven, eight or nine fields with a space in the host id, as in real logs.
     SplitHostId,
     /// More fields than are known today.
     Extra,
-    /// One field, as until 2019.
+    /// One field, as in logs until 2019.
     Old,
-    /// So many fields, but what stands for the signature, the authentication or the protocol is none that is known.
+    /// As many fields as in the better ranks, but an unknown word as signature version, authentication type or TLS
+    /// version.
     Strange,
-    /// Nothing at all: logs from before versions were kept.
+    /// No field: logs from before objects had versions.
     NoVersion,
 }
 
@@ -34,12 +35,12 @@ pub(super) struct Tail<'a> {
     pub extra: Vec<&'a str>,
 }
 
-/// From the version id to whether an ACL was required.
+/// The number of known fields, from the version id to whether an ACL was required.
 const TAIL: usize = FIELDS - Field::VersionId as usize;
 
 impl<'a> Tail<'a> {
-    /// What stands from `at` on, which is behind the space after the user agent, or the end of the line. The fields after
-    /// the last that is known are left out.
+    /// Reads the known fields from `at` on, and leaves out those after the last known one. `at` is the byte after the
+    /// space behind the user agent, or the end of the line.
     pub(super) fn known_of(text: &'a str, at: usize) -> Option<Self> {
         let quote = memchr::memchr(b'"', &text.as_bytes()[at.min(text.len())..]).map(|far| at + far);
         let has_quote = quote.is_some();
@@ -56,7 +57,7 @@ impl<'a> Tail<'a> {
             tail.count += 1;
         }
         tail.extra_at = cursor.at();
-        // There is room for one more than there are fields, for a host id of two parts.
+        // `known` has room for one more field, for a host id in two parts.
         if !cursor.is_at_end() {
             tail.known[TAIL] = cursor.field()?;
             tail.count += 1;
@@ -69,7 +70,7 @@ impl<'a> Tail<'a> {
         Some(tail)
     }
 
-    /// The same with the fields after the last that is known.
+    /// As [`known_of`](Self::known_of), with the fields after the last known one.
     pub(super) fn read(text: &'a str, at: usize) -> Option<Self> {
         let mut tail = Self::known_of(text, at)?;
         let mut cursor = Cursor::new(text, tail.extra_at);
@@ -85,7 +86,7 @@ impl<'a> Tail<'a> {
         Some(tail)
     }
 
-    /// Ranks the reading of so many fields, and closes a host id that a space parts: true where there is one.
+    /// Ranks a reading with `total` fields, and joins a host id that a space parts. Returns whether it did.
     fn judge(&mut self, text: &'a str, at: usize, total: usize) -> Option<bool> {
         const SINCE_2019: usize = 7;
         self.rank = match total {
@@ -109,7 +110,8 @@ impl<'a> Tail<'a> {
         Some(false)
     }
 
-    /// Whether signature version, authentication type and TLS version are, `shift` fields late, what S3 writes there.
+    /// Whether signature version, authentication type and TLS version, `shift` fields later than usual, hold what S3
+    /// writes there.
     fn speaks(&self, shift: usize) -> bool {
         let field = |field: Field| value(self.known[field as usize - Field::VersionId as usize + shift]);
         let begins = |text: &str, word: &str| {
@@ -125,8 +127,9 @@ impl<'a> Tail<'a> {
         &self.known[..self.count]
     }
 
-    /// Whether a record of this owner or this bucket begins among the fields that not every log has, and ends before its
-    /// time does. Owner, bucket and a time without its end are then fields of their own, the owner perhaps behind another's.
+    /// Whether a record of this owner or bucket begins among the fields that not every log has, and breaks off within
+    /// its time. Its owner (maybe appended to another field), its bucket and its unfinished time then look like fields
+    /// of their own.
     pub(super) fn runs_on(&self, owner: Value<'_>, bucket: Value<'_>) -> bool {
         const NOT_IN_ALL: usize = Field::TlsVersion as usize - Field::VersionId as usize;
         let (told_apart, rest) = self.extra.split_at(self.extra.len().min(EXTRA_MAX));

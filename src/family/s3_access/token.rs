@@ -1,4 +1,4 @@
-//! Reads a line of an access log field by field, where nothing but quotes and spaces tells them apart.
+//! Reads a line of an access log field by field. Only quotes and spaces separate the fields.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use wide::u8x16;
 
 use crate::event::Reader;
 
-/// What a field says; none for `-` and `"-"`.
+/// The value of a field; `None` for `-` and `"-"`.
 pub(super) type Value<'a> = Option<&'a str>;
 
 /// A field's value, without its quotes.
@@ -19,7 +19,7 @@ pub(super) fn value(field: &str) -> Value<'_> {
     (bare.as_bytes() != b"-").then_some(bare)
 }
 
-/// Whether there is neither a backslash nor a control character.
+/// Whether the bytes hold neither a backslash nor a control character.
 pub(super) fn is_plain(bytes: &[u8]) -> bool {
     let (chunks, rest) = bytes.as_chunks::<16>();
     let specials = chunks.iter().fold(u8x16::splat(0), |found, chunk| {
@@ -30,28 +30,29 @@ pub(super) fn is_plain(bytes: &[u8]) -> bool {
     specials.to_bitmask() == 0 && !rest.iter().any(|byte| (*byte == b'\\') | (*byte < 0x20))
 }
 
-/// Spaces around the line, and the `";` after records that were copied out of source code, are no part of the line.
+/// Removes spaces around the line, and the `";` after records that were copied out of source code.
 pub(super) fn trimmed(text: &str) -> &str {
     let text = text.trim();
     text.strip_suffix("\";").unwrap_or(text)
 }
 
-/// Status, error, bytes sent, object size, total time, turn-around time.
+/// The number of fields between request and referrer: status, error, bytes sent, object size, total time, turn-around
+/// time.
 pub(super) const MIDDLE: usize = 6;
 
-/// More than any number in the place of a status has.
+/// The longest number in the place of a status, in bytes.
 const STATUS_BYTES_MAX: usize = 4;
 
-/// Reads a line's fields one after another. What is no such field ends the reading.
+/// Reads a line's fields one after another, until one does not fit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
-    /// Where the next field begins; beyond the text when there is none.
+    /// The offset of the next field; beyond the text if there is none.
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads on from `at`, which is behind a space, or beyond the text.
+    /// Reads on from `at`, which is the byte after a space, or beyond the text.
     pub(super) const fn new(text: &'a str, at: usize) -> Self {
         Self { text, at }
     }
@@ -75,7 +76,7 @@ impl<'a> Cursor<'a> {
         Some(field)
     }
 
-    /// `[06/Feb/2019:00:00:38 +0000]`, without the brackets, or a field without a value.
+    /// Reads `[06/Feb/2019:00:00:38 +0000]`, returned without the brackets, or a field without a value.
     pub(super) fn time(&mut self) -> Option<Value<'a>> {
         const LENGTH_MAX: usize = 40;
         let bytes = self.text.as_bytes();
@@ -93,13 +94,14 @@ impl<'a> Cursor<'a> {
         (!time.contains('[')).then_some(Some(time))
     }
 
-    /// A field that may be quoted, up to its first quote that a space or the line's end follows.
+    /// Reads a field that may be quoted, up to its first quote. `None` if neither a space nor the end of the line
+    /// follows.
     pub(super) fn first_end(&mut self) -> Option<Value<'a>> {
         let bytes = self.text.as_bytes();
         if bytes.get(self.at) != Some(&b'"') {
             return self.field().map(value).filter(|value| value.is_none_or(|bare| !holds_quote(bare)));
         }
-        // What clients send is long.
+        // URI, referrer and agent are long: `memchr` scans them many bytes at a time.
         let end = self.at + 1 + memchr::memchr(b'"', &bytes[self.at + 1..])?;
         if !matches!(bytes.get(end + 1), None | Some(b' ')) {
             return None;
@@ -109,7 +111,7 @@ impl<'a> Cursor<'a> {
         Some(value(field))
     }
 
-    /// A field that nobody knows yet: up to the next space, or all that quotes, brackets or JSON hold together.
+    /// Reads a field of an unknown kind: up to the next space, or all that quotes, brackets or JSON hold together.
     pub(super) fn new_field(&mut self) -> Option<&'a str> {
         let rest = self.text.get(self.at..)?;
         let Some(length) = held_together(rest) else { return self.field() };
@@ -117,14 +119,14 @@ impl<'a> Cursor<'a> {
         Some(&rest[..length])
     }
 
-    /// The six fields between request and referrer, where something follows them.
+    /// Reads the six fields between request and referrer. Another field must follow them.
     pub(super) fn middle(&mut self) -> Option<[Value<'a>; MIDDLE]> {
         let mut fields = [None; MIDDLE];
         for (index, field) in fields.iter_mut().enumerate() {
             *field = value(self.field()?);
             let fits = match (index, *field) {
                 (_, None) => true,
-                // Mostly three digits; any other number is no status, and loses no record.
+                // Mostly three digits. Another number is no status, but must not cost the record.
                 (0, Some(status)) => {
                     status.len() <= STATUS_BYTES_MAX && is_number(status.strip_prefix('-').unwrap_or(status))
                 }
@@ -139,7 +141,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How long a field is that begins as one does which may hold spaces, if it ends as well.
+/// The length of a field in quotes or brackets, which may hold spaces. `None` if the text begins or ends otherwise.
 fn held_together(text: &str) -> Option<usize> {
     let is_end = |at: &usize| matches!(text.as_bytes().get(*at), None | Some(b' '));
     let first = text.bytes().next()?;
@@ -166,12 +168,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether the text holds what only the third field of a record looks like.
+/// Whether the text holds a time in brackets, as only the third field of a record has it.
 pub(super) fn holds_time(text: &str) -> bool {
     times(text, 0).next().is_some()
 }
 
-/// Whether one of the times behind `from` is a record's: it stands before an operation as in a record, or behind an owner.
+/// Whether a time after `from` is that of a record: it is followed by an operation, or preceded by an owner, as in a
+/// record.
 pub(super) fn holds_record(text: &str, from: usize) -> bool {
     times(text, from).any(|time| {
         let operation = text[time.end..].strip_prefix(' ').and_then(|after| after.split(' ').nth(3));
@@ -180,40 +183,40 @@ pub(super) fn holds_record(text: &str, from: usize) -> bool {
     })
 }
 
-/// Whether an operation stands behind a request's id, as in a record whose first fields are lost.
+/// Whether the text holds a request id followed by an operation, as in a record whose first fields are lost.
 pub(super) fn holds_operation(text: &str) -> bool {
     let mut before = "";
     text.split(' ').any(|field| is_request_id(std::mem::replace(&mut before, field)) && is_operation(field))
 }
 
-/// `D4CC66AB2DA5F4C9`.
+/// Whether a field looks like `D4CC66AB2DA5F4C9`.
 fn is_request_id(field: &str) -> bool {
     field.len() == 16 && field.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
 }
 
-/// `REST.GET.OBJECT`, `S3.EXPIRE.OBJECT`, `SOAP.ListAllMyBuckets`.
+/// Whether a field looks like `REST.GET.OBJECT`, `S3.EXPIRE.OBJECT` or `SOAP.ListAllMyBuckets`.
 fn is_operation(field: &str) -> bool {
     field.starts_with(|first: char| first.is_ascii_uppercase())
         && field.contains('.')
         && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// A canonical user id has so many.
+/// The hexadecimal digits of a canonical user id.
 pub(super) const OWNER_DIGITS: usize = 64;
 
-/// With how many hexadecimal digits the field ends.
+/// The number of hexadecimal digits at the end of the field.
 pub(super) fn owner_digits(field: &str) -> usize {
     field.bytes().rev().take_while(u8::is_ascii_hexdigit).count()
 }
 
-/// Whether the field ends in the owner's id, or in so much of its beginning as is there by no chance.
+/// Whether the field ends in the owner's id, or in a beginning of it that is too long for a coincidence.
 pub(super) fn ends_in_owner(field: &str, owner: &str) -> bool {
     const DIGITS_MIN: usize = 8;
     let Some(beginning) = owner.get(..DIGITS_MIN).filter(|_| field.len() >= DIGITS_MIN) else { return false };
     field.rfind(beginning).is_some_and(|at| owner.starts_with(&field[at..]))
 }
 
-/// Where, behind `from`, times stand in brackets.
+/// The ranges of times in brackets after `from`.
 fn times(text: &str, from: usize) -> impl Iterator<Item = Range<usize>> {
     const LIKE: &[u8; 28] = b"[00/Xxx/0000:00:00:00 +0000]";
     let bytes = text.as_bytes();
