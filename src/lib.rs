@@ -65,6 +65,8 @@ mod visible;
 
 mod secret;
 
+mod units;
+
 mod identity;
 
 mod transport;

@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, names: &Names) -> Found {
     limits(config, &mut found);
     for (name, identity) in &config.identity {
         check_name(&["identity", name], name, &mut found);
-        if let Err(error) = identity.validate() {
+        for error in identity.faults() {
             // `assume_role[1].duration`, as a path of keys.
             let inside = error.field.split(['.', '[', ']']).filter(|key| !key.is_empty());
             let at: Vec<&str> = ["identity", name.as_str()].into_iter().chain(inside).collect();
@@ -65,22 +65,22 @@ fn top(config: &Config, names: &Names, found: &mut Found) {
 fn limits(config: &Config, found: &mut Found) {
     let limits = &config.limits;
     if let Some(bytes) = limits.memory_bytes {
-        found.range(&["limits", "memory_bytes"], bytes, 1 << 20..=1 << 40);
+        found.size(&["limits", "memory_bytes"], bytes, 1 << 20..=1 << 40);
     }
     found.range(&["limits", "objects_at_once"], limits.objects_at_once, 1..=1024);
-    found.range(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
+    found.size(&["limits", "line_bytes_max"], limits.line_bytes_max, 1 << 10..=1 << 30);
     found.range(&["limits", "record_events_max"], limits.record_events_max, 1..=1_000_000);
-    found.range(&["limits", "record_output_bytes_max"], limits.record_output_bytes_max, 1 << 10..=1 << 30);
-    found.range(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
-    found.range(&["limits", "read_rate_min"], limits.read_rate_min, 0..=1 << 30);
-    found.range(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
+    found.size(&["limits", "record_output_bytes_max"], limits.record_output_bytes_max, 1 << 10..=1 << 30);
+    found.size(&["limits", "object_bytes_max"], limits.object_bytes_max, 1..=1 << 50);
+    found.size(&["limits", "read_rate_min"], limits.read_rate_min, 0..=1 << 30);
+    found.size(&["limits", "inflated_bytes_max"], limits.inflated_bytes_max, 1 << 20..=1 << 50);
     found.range(&["limits", "inflate_ratio_max"], limits.inflate_ratio_max, 2..=1_000_000);
     found.range(&["limits", "fingerprints_in_memory"], limits.fingerprints_in_memory, 1..=1_000_000_000);
     batch_size(["limits", "batch_bytes"], limits.batch_bytes, found);
     found.range(&["limits", "batch_events"], limits.batch_events, BATCH_EVENTS);
     found.range(&["limits", "read_attempts"], limits.read_attempts, 1..=100);
     found.range(&["limits", "backlog_objects_max"], limits.backlog_objects_max, 0..=10_000_000);
-    found.range(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
+    found.size(&["limits", "quarantine_bytes_max"], limits.quarantine_bytes_max, 0..=1 << 50);
     found.range(&["limits", "unrouted_objects_max"], limits.unrouted_objects_max, 0..=10_000_000);
     found.range(&["limits", "quarantine_entries_max"], limits.quarantine_entries_max, 1..=1_000_000_000);
     found.range(&["limits", "quarantine_entries_per_object"], limits.quarantine_entries_per_object, 1..=1_000_000_000);
@@ -98,10 +98,7 @@ fn limits(config: &Config, found: &mut Found) {
         ("stall_after", limits.stall_after, 1000, 11 * 3600),
         ("shutdown_grace", limits.shutdown_grace, 1000, 600),
     ] {
-        let (least, most) = (Duration::from_millis(least_ms), Duration::from_secs(most_secs));
-        if time < least || time > most {
-            found.problem(&["limits", key], format!("expected {least:?} to {most:?}, found {time:?}"));
-        }
+        found.time(&["limits", key], time, Duration::from_millis(least_ms), Duration::from_secs(most_secs));
     }
 }
 
@@ -109,14 +106,11 @@ const BATCH_EVENTS: RangeInclusive<usize> = 1..=10_000_000;
 
 fn batch_size<const N: usize>(at: [&str; N], bytes: Option<usize>, found: &mut Found) {
     let Some(bytes) = bytes else { return };
-    found.range(&at, bytes, 1..=1 << 30);
+    found.size(&at, bytes, 1..=1 << 30);
 }
 
 fn batch_age(at: &[&str], age: Duration, found: &mut Found) {
-    let (least, most) = (Duration::from_millis(1), Duration::from_secs(600));
-    if age < least || age > most {
-        found.problem(at, format!("expected {least:?} to {most:?}, found {age:?}"));
-    }
+    found.time(at, age, Duration::from_millis(1), Duration::from_secs(600));
 }
 
 /// Names stand in metrics, in the checkpoint store and in variables.

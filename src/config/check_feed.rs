@@ -6,8 +6,10 @@ use std::time::Duration;
 use globset::Glob;
 
 use crate::config::found::{Found, Names, did_you_mean, is_queue_name, nested, refuse_fifo};
+use crate::config::malformed::glob_fault;
 use crate::config::{Config, feed};
 use crate::family::{self, S3aPrincipal};
+use crate::units::Time;
 use crate::users;
 
 pub(super) fn check(name: &str, feed: &feed::Config, config: &Config, names: &Names, found: &mut Found) {
@@ -81,7 +83,7 @@ fn check_keys(name: &str, feed: &feed::Config, found: &mut Found) {
     for (list, (index, glob)) in keys.chain(feed.ignore.iter().enumerate().map(|glob| ("ignore", glob))) {
         let at = ["feed", name, list, &index.to_string()];
         if let Err(error) = Glob::new(glob) {
-            found.problem(&at, format!("`{glob}` is no glob: {}", error.kind()));
+            found.problem(&at, format!("`{glob}` is no glob: {}", glob_fault(error.kind())));
         } else if glob.starts_with('/') {
             found.problem(&at, "expected no slash at the beginning: no key has one");
         }
@@ -178,13 +180,10 @@ fn check_users(name: &str, feed: &feed::Config, users: &users::Config, found: &m
         ("max_age", users.max_age, 30 * 86_400),
         ("timeout", users.timeout, 300),
     ] {
-        let (least, most) = (Duration::from_secs(1), Duration::from_secs(most_secs));
-        if time < least || time > most {
-            found.problem(&at(key), format!("expected {least:?} to {most:?}, found {time:?}"));
-        }
+        found.time(&at(key), time, Duration::from_secs(1), Duration::from_secs(most_secs));
     }
     if users.max_age < users.lifetime {
-        found.problem(&at("max_age"), format!("expected at least `lifetime` ({:?})", users.lifetime));
+        found.problem(&at("max_age"), format!("expected at least `lifetime` ({})", Time(users.lifetime)));
     }
     found.range(&at("users_max"), users.users_max, 1..=1_000_000);
 }

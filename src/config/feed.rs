@@ -66,7 +66,7 @@ pub struct Config {
     /// Whether the place is scanned at start. Default: true without a queue, false with one.
     pub scan_at_start: Option<bool>,
     /// How often the place is scanned. Default: every minute without a queue, never with one.
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    #[serde(default, deserialize_with = "crate::units::some_time")]
     pub scan_every: Option<Duration>,
 }
 

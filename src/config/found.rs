@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::value::KeyPath;
 use crate::identity::endpoint;
+use crate::units::{Size, Time};
 
 /// The names that were written, those of faulty parts too: a feed may refer to a sink that has a fault of its own.
 pub(super) struct Names {
@@ -33,6 +35,17 @@ impl Found {
         if !range.contains(&value) {
             self.problem(at, format!("expected {} to {}, found {value}", range.start(), range.end()));
         }
+    }
+
+    /// A size in bytes outside of its range.
+    pub(super) fn size<T: TryInto<u64>>(&mut self, at: &[&str], bytes: T, range: RangeInclusive<u64>) {
+        let bytes = bytes.try_into().unwrap_or(u64::MAX);
+        self.range(at, Size(bytes), Size(*range.start())..=Size(*range.end()));
+    }
+
+    /// A time outside of its range.
+    pub(super) fn time(&mut self, at: &[&str], time: Duration, least: Duration, most: Duration) {
+        self.range(at, Time(time), Time(least)..=Time(most));
     }
 
     /// A reference to something that has no table of its own.

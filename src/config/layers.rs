@@ -9,6 +9,7 @@ use std::sync::Arc;
 use config::{Map, Source, Value, ValueKind};
 use toml_edit::{Document, Item, TableLike};
 
+use crate::config::malformed::toml_fault;
 use crate::config::value::{self, KeyPath};
 use crate::config::variables::{self, Stray};
 
@@ -50,7 +51,7 @@ impl Layers {
         let lines = Lines::of(text);
         let document = Document::parse(text).map_err(|error| SyntaxError {
             origin: Origin { source: source.clone(), line: error.span().map(|span| lines.number(span.start)) },
-            message: error.message().replace('\n', ", "),
+            message: toml_fault(error.message()).to_owned(),
         })?;
         let mut reading = Reading { source, lines, origins: &mut self.origins };
         let table = reading.table(document.as_table(), &mut KeyPath::new());

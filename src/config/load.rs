@@ -7,7 +7,7 @@ use std::{fmt, io};
 
 use config::{Map, Value, ValueKind};
 
-use crate::config::layers::{self, Layers};
+use crate::config::layers::{Environment, Layers, SyntaxError};
 use crate::config::value::{self, Complaint, Fault, KeyPath};
 use crate::config::{Admin, Config, Listen, check, found, variables};
 use crate::sink;
@@ -74,7 +74,7 @@ impl fmt::Display for Problem {
 /// Loads the files, later ones overriding earlier, and over them the variables (`AUDITFERRY__LIMITS__BATCH_BYTES`).
 /// Touches nothing but these files.
 pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Loaded, LoadError> {
-    let (layers, strays) = read_layers(files, variables)?;
+    let (layers, environment) = read_layers(files, variables)?;
     let (config, faults) = typed(&layers);
     let tree = layers.merged().ok();
     let told = |fault: &Fault| {
@@ -85,11 +85,12 @@ pub fn load(files: &[PathBuf], variables: impl IntoIterator<Item = (OsString, Os
             said
         }
     };
-    let mut problems: Vec<Problem> = faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))).collect();
+    let mut problems: Vec<Problem> = environment.errors.into_iter().map(Problem::from).collect();
+    problems.extend(faults.iter().map(|fault| locate(&layers, &fault.at, told(fault))));
     let Some((config, names)) = config else { return Err(invalid(problems)) };
     let mut found = check::check(&config, &names);
     let is_referred = |name: &str| tree.as_ref().is_some_and(|tree| value::holds_text(tree, &format!("env:{name}")));
-    found.warnings.extend(strays.into_iter().filter(|name| !is_referred(name)).map(|name| {
+    found.warnings.extend(environment.strays.into_iter().filter(|name| !is_referred(name)).map(|name| {
         format!("environment variable {name} sets nothing: those that set a key begin with {}", variables::PREFIX)
     }));
     problems.extend(found.problems.into_iter().map(|(at, message)| locate(&layers, &at, message)));
@@ -107,7 +108,7 @@ pub(crate) fn load_listen(
 ) -> Result<Option<Listen>, LoadError> {
     let (layers, _) = read_layers(files, variables)?;
     let located = |at: &[String], message| invalid(vec![locate(&layers, at, message)]);
-    let tree = layers.merged().map_err(|error| located(&[], error.to_string()))?;
+    let tree = layers.merged().map_err(|error| located(&[], apart(&error)))?;
     let Some(admin) = table(&tree).and_then(|root| root.get("admin")) else { return Ok(None) };
     let admin: Admin = value::read(admin).map_err(|fault| {
         let at: KeyPath = std::iter::once("admin".to_owned()).chain(fault.at.iter().cloned()).collect();
@@ -116,11 +117,14 @@ pub(crate) fn load_listen(
     admin.address().map_err(|error| located(&["admin".to_owned(), "listen".to_owned()], error.to_string()))
 }
 
-/// The files and the variables as they stand, with every syntax error; and the variables that set nothing.
+/// The files and the variables as they stand, and what is wrong with the variables' names.
+///
+/// # Errors
+/// The first file that cannot be read, or every one that is no TOML.
 fn read_layers(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<(Layers, Vec<String>), LoadError> {
+) -> Result<(Layers, Environment), LoadError> {
     let mut layers = Layers::default();
     let mut errors = Vec::new();
     for path in files {
@@ -128,23 +132,24 @@ fn read_layers(
         errors.extend(layers.add_file(path, &text).err());
     }
     // Names in variables are told by those in the files.
-    let strays = match layers.add_environment(variables) {
-        Ok(environment) if errors.is_empty() => {
-            errors.extend(environment.errors);
-            environment.strays
-        }
-        _ => Vec::new(),
-    };
-    if errors.is_empty() {
-        return Ok((layers, strays));
+    if !errors.is_empty() {
+        return Err(invalid(errors.into_iter().map(Problem::from).collect()));
     }
-    let problem = |layers::SyntaxError { origin, message }| Problem {
-        source: Some(origin.source.to_string()),
-        line: origin.line,
-        key: String::new(),
-        message,
-    };
-    Err(LoadError::Invalid(Problems(errors.into_iter().map(problem).collect())))
+    match layers.add_environment(variables) {
+        Ok(environment) => Ok((layers, environment)),
+        Err(error) => Err(invalid(vec![locate(&layers, &[], apart(&error))])),
+    }
+}
+
+/// The library that puts the layers together has nothing to object to in what comes from TOML.
+fn apart(error: &config::ConfigError) -> String {
+    format!("the files and variables cannot be put together: {error}")
+}
+
+impl From<SyntaxError> for Problem {
+    fn from(SyntaxError { origin, message }: SyntaxError) -> Self {
+        Self { source: Some(origin.source.to_string()), line: origin.line, key: String::new(), message }
+    }
 }
 
 fn invalid(mut problems: Vec<Problem>) -> LoadError {
@@ -181,7 +186,7 @@ fn typed(layers: &Layers) -> (Option<(Config, found::Names)>, Vec<Fault>) {
     let mut tree = match layers.merged() {
         Ok(tree) => tree,
         Err(error) => {
-            return (None, vec![Fault { at: KeyPath::new(), complaint: Complaint::Other(error.to_string()) }]);
+            return (None, vec![Fault { at: KeyPath::new(), complaint: Complaint::Other(apart(&error)) }]);
         }
     };
     let names = found::Names {
@@ -495,6 +500,21 @@ path = "/out.ndjson"
     }
 
     #[test]
+    fn sizes_and_times_have_units_wherever_they_stand() {
+        let text = with(
+            "rotate_bytes = \"1 GB\"\nrotate_after = \"7d\"\nbatch = { bytes = \"64KiB\" }\n[limits]\nmemory_bytes = \"1.5 GiB\"\nowe_after = \"2d\"\n",
+        );
+        let variables = [("AUDITFERRY__LIMITS__BATCH_BYTES", "4 MiB"), ("AUDITFERRY__FEED__DBX__SCAN_EVERY", "1d")];
+        let config = load_text(&text, &variables).unwrap().config;
+        assert_eq!((config.limits.memory_bytes, config.limits.batch_bytes), (Some(3 << 29), Some(4 << 20)));
+        assert_eq!(config.limits.owe_after, OweAfter::After(Duration::from_secs(172_800)));
+        assert_eq!(config.feed["dbx"].scan_every, Some(Duration::from_secs(86_400)));
+        assert_eq!(config.sink["out"].batch.bytes, Some(64 << 10));
+        let kind = format!("{:?}", config.sink["out"].kind);
+        assert!(kind.contains("rotate_bytes: Some(1000000000), rotate_after: Some(604800s)"), "{kind}");
+    }
+
+    #[test]
     fn lists_and_tables_in_a_variable_are_those_of_toml_or_json() {
         let role = "arn:aws:iam::123456789012:role/a";
         let roles = format!("[{{\"role_arn\": \"{role}\", \"external_id\": 424242, \"duration\": \"15m\"}}]");
@@ -555,6 +575,26 @@ path = "/out.ndjson"
     }
 
     #[test]
+    fn a_fault_in_one_place_hides_none_in_another() {
+        let text = with(
+            "[[identity.a.assume_role]]\nrole_arn = \"a\"\nduration = \"1s\"\nregion = \"\"\n[queue.q]\nname = \"q\"\n[sink.two]\ntype = \"stdout\"\nlanes = 70000\n",
+        );
+        let error =
+            load_text(&text, &[("AUDITFERRY__FEED__DBZ__REGION", "a"), ("AUDITFERRY__LIMITS__BATCH_BYTES", "0")]);
+        let error = error.unwrap_err().to_string();
+        for expected in [
+            "AUDITFERRY__FEED__DBZ__REGION: there is no [feed.dbz]",
+            "AUDITFERRY__LIMITS__BATCH_BYTES: limits.batch_bytes: expected 1 byte to 1 GiB",
+            ":10: identity.a.assume_role.0.role_arn: `a` is no role",
+            ":11: identity.a.assume_role.0.duration: 1 s; expected whole seconds",
+            ":12: identity.a.assume_role.0.region: expected a region",
+            ":17: sink.two.lanes: expected a smaller number",
+        ] {
+            assert!(error.contains(expected), "{expected}\n{error}");
+        }
+    }
+
+    #[test]
     fn a_variable_that_may_be_somebody_elses_is_a_warning_unless_it_is_a_secret() {
         let text = with("").replace("sinks =", "redact = { hash = [\"a\"], key = \"env:AUDITFERRY_KEY\" }\nsinks =");
         let variables = [("AUDITFERRY_KEY", "hush"), ("AUDITFERRY_CONFIG", "a"), ("AUDITFERRY_SERVICE_HOST", "b")];
@@ -567,17 +607,25 @@ path = "/out.ndjson"
     #[test]
     fn a_fault_in_a_variable_is_told_with_its_name() {
         for (name, text, expected) in [
-            ("LIMITS__BATCH_BYTES", "many", "limits.batch_bytes: expected a whole number not below zero, found text"),
-            ("LIMITS__BATCH_BYTES", "007", "limits.batch_bytes: expected a whole number not below zero, found text"),
+            (
+                "LIMITS__BATCH_BYTES",
+                "many",
+                "limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text",
+            ),
+            (
+                "LIMITS__BATCH_BYTES",
+                "007",
+                "limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text",
+            ),
             (
                 "LIMITS__BATCH_BYTES",
                 "-1",
-                "limits.batch_bytes: expected a whole number not below zero, found a number below zero",
+                "limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found a number below zero",
             ),
             (
                 "LIMITS__BATCH_BYTES",
                 "1e5",
-                "limits.batch_bytes: expected a whole number not below zero, found a number with a fraction",
+                "limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found a number with a fraction",
             ),
             ("FEED__DBX__PATH_STYLE", "yes", "feed.dbx.path_style: expected true or false, found text"),
             ("FEED__DBX__PATH_STYLE", "1", "feed.dbx.path_style: expected true or false, found a number"),
@@ -602,7 +650,7 @@ path = "/out.ndjson"
             (
                 "SINK__OUT__ROTATE_BYTES",
                 "big",
-                "sink.out.rotate_bytes: expected a whole number not below zero, found text",
+                "sink.out.rotate_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text",
             ),
             (
                 "SINK__OUT__MODE",
@@ -622,7 +670,7 @@ path = "/out.ndjson"
             load_text(&with("[limits]\nbatch_bytes = \"many\"\n"), &[("AUDITFERRY__FEED__DBX__SINKS", "[[1]]")]);
         let error = error.unwrap_err().to_string();
         assert!(error.contains("feed.dbx.sinks.0: expected text, found a list"), "{error}");
-        assert!(error.contains("limits.batch_bytes: expected a whole number"), "{error}");
+        assert!(error.contains("limits.batch_bytes: expected a size"), "{error}");
     }
 
     #[test]
@@ -669,15 +717,15 @@ rotate_bytes = "big"
             [
                 "1 state_dir: expected an absolute path",
                 "2 limts: unknown key `limts`; did you mean `limits`?",
-                "5 limits.batch_bytes: expected a whole number not below zero, found text",
-                "6 limits.batch_age: expected a time such as \"90s\" or \"10m\", found a number",
+                "5 limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text",
+                "6 limits.batch_age: expected a time such as \"90s\", \"10m\" or \"7d\", found a number",
                 "9 feed.dbx.family: unknown family `databrick`; did you mean `databricks`?",
                 "10 feed.dbx.bucket: expected a bucket's name alone, without `s3://` and without a path (that is `prefixes`)",
                 "11 feed.dbx.sinks.0: there is no [sink.ut]; did you mean `out`?",
                 "12 feed.dbx.queue: expected a standard queue: S3 cannot publish notifications to a FIFO queue",
                 "14 feed.half: missing key `family`",
                 "18 sink.out.type: unknown value `fil`; did you mean `file`?",
-                "24 sink.other.rotate_bytes: expected a whole number not below zero, found text",
+                "24 sink.other.rotate_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text",
             ]
         );
     }
@@ -713,8 +761,8 @@ rotate_bytes = "big"
             (format!("{lakefs}{}", users("http://lake")), "14 feed.e.users.endpoint: expected https://; http:// is for this machine alone (127.0.0.1, [::1], localhost)"),
             (format!("{lakefs}{}", users("https://me:hush@lake")), "14 feed.e.users.endpoint: expected a URL such as \"https://host\", without user, password and fragment"),
             (format!("{lakefs}{}", users("https://lake").replace("env:KEY", "AKIA")), "15 feed.e.users.access_key_id: expected where the secret is: `env:NAME`, `file:/absolute/path` or `credential:name`"),
-            (format!("{lakefs}{}lifetime = \"0s\"\n", users("https://lake")), "17 feed.e.users.lifetime: expected 1s to 604800s, found 0ns"),
-            (format!("{lakefs}{}max_age = \"1m\"\n", users("https://lake")), "17 feed.e.users.max_age: expected at least `lifetime` (3600s)"),
+            (format!("{lakefs}{}lifetime = \"0s\"\n", users("https://lake")), "17 feed.e.users.lifetime: expected 1s to 7d, found 0s"),
+            (format!("{lakefs}{}max_age = \"1m\"\n", users("https://lake")), "17 feed.e.users.max_age: expected at least `lifetime` (1h)"),
             (format!("{lakefs}{}users_max = 0\n", users("https://lake")), "17 feed.e.users.users_max: expected 1 to 1000000, found 0"),
             (feed.to_owned(), "9 feed.e: expected `bucket` or `directory`"),
             (format!("{feed}bucket = \"b-b\"\ndirectory = \"/b\"\n"), "13 feed.e.directory: expected either `bucket` or `directory`, not both"),
@@ -722,16 +770,16 @@ rotate_bytes = "big"
             (format!("{feed}directory = \"/\"\n"), "12 feed.e.directory: the feed would read what [sink.out] writes below /"),
             (format!("{feed}bucket = \"b-b\"\nprefixes = [\"/a\"]\n"), "13 feed.e.prefixes.0: expected no slash at the beginning: no key has one"),
             (format!("{feed}bucket = \"b-b\"\nprefixes = [\"a/\", \"a/b/\"]\n"), "13 feed.e.prefixes.1: overlaps with `a/` of the same feed"),
-            (format!("{feed}bucket = \"b-b\"\nkeys = [\"[\"]\n"), "13 feed.e.keys.0: `[` is no glob: unclosed character class; missing ']'"),
+            (format!("{feed}bucket = \"b-b\"\nkeys = [\"[\"]\n"), "13 feed.e.keys.0: `[` is no glob: expected `]` behind `[`; `[[]` stands for the bracket itself"),
             (format!("{feed}bucket = \"b-b\"\nkeys = []\n"), "13 feed.e.keys: expected at least one glob; leave the key out for the family's own"),
-            (format!("{feed}bucket = \"b-b\"\nignore = [\"a\", \"[\"]\n"), "13 feed.e.ignore.1: `[` is no glob: unclosed character class; missing ']'"),
+            (format!("{feed}bucket = \"b-b\"\nignore = [\"a\", \"[\"]\n"), "13 feed.e.ignore.1: `[` is no glob: expected `]` behind `[`; `[[]` stands for the bracket itself"),
             (format!("{feed}bucket = \"b-b\"\nignore = [\"/a\"]\n"), "13 feed.e.ignore.0: expected no slash at the beginning: no key has one"),
             (format!("{feed}bucket = \"b-b\"\nidentity = \"reader\"\n"), "13 feed.e.identity: there is no [identity.reader]; there are none"),
             (format!("{feed}bucket = \"b-b\"\nscan_every = \"0s\"\n"), "13 feed.e.scan_every: expected at least 1s"),
             (format!("{feed}bucket = \"b-b\"\nsettings = {{ s3a_principal = \"claim\" }}\n"), "13 feed.e.settings.s3a_principal: unknown value `claim`; did you mean `claimed`?"),
             (format!("{feed}bucket = \"b-b\"\nsettings = {{ s3a_principal = \"claimed\" }}\n[sink.out.encoding]\nlabels = false\n"), "13 feed.e.settings.s3a_principal: [sink.out] writes no labels, and only a label tells a claimed user from a checked one"),
             (format!("{feed}bucket = \"b-b\"\nidentity_scope = \"both\"\n"), "13 feed.e.identity_scope: unknown value `both`; expected one of `object`, `record`"),
-            (format!("{feed}bucket = \"b-b\"\nsinks.x = 1\n"), "13 : cannot extend value of type array with a dotted key"),
+            (format!("{feed}bucket = \"b-b\"\nsinks.x = 1\n"), "13 : this key has a value already, and can have no keys of its own"),
             ("[queue.q]\n".to_owned(), "9 queue.q: expected `url` or `name`"),
             ("[queue.q]\nname = \"q\"\nvisibility_secs = 5\n".to_owned(), "11 queue.q.visibility_secs: expected 10 to 3600, found 5"),
             ("[sink.two]\ntype = \"file\"\npath = \"/x/../out.ndjson\"\n".to_owned(), "11 sink.two.path: [sink.out] writes this file already"),
@@ -776,9 +824,13 @@ rotate_bytes = "big"
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"time\"]\n").replace("databricks", "s3_access"), "14 feed.e.redact.mask.0: `time` can only be dropped: nothing else can stand for its value"),
             (format!("{feed}bucket = \"b-b\"\n[feed.e.redact]\nmask = [\"operation\"]\n").replace("databricks", "ydb"), "14 feed.e.redact.mask.0: `operation` is what records are told by, and cannot be redacted"),
             ("[limits]\nforget_after_days = 14\n".to_owned(), "10 limits.forget_after_days: expected 15 to 36500 days, found 14: a queue keeps a notification for up to 14"),
-            ("[limits]\nbatch_bytes = 0\n".to_owned(), "10 limits.batch_bytes: expected 1 to 1073741824, found 0"),
-            ("[limits]\nmemory_bytes = 50000000\n".to_owned(), "10 limits.memory_bytes: expected at least 160956416 (153.5 MiB), found 50000000: the checkpoint store's caches 4.0 MiB, the batches of each sink 17.5 MiB, 8 objects at once 40.0 MiB, and for one of them the longest line 48.8 MiB and what inflates it 43.2 MiB; raise it, or lower limits.objects_at_once, limits.line_bytes_max or batch.bytes of a sink"),
-            ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\", or \"never\""),
+            ("[limits]\nbatch_bytes = 0\n".to_owned(), "10 limits.batch_bytes: expected 1 byte to 1 GiB, found 0 bytes"),
+            ("[limits]\nmemory_bytes = 50000000\n".to_owned(), "10 limits.memory_bytes: expected at least 153.5 MiB, found 50 MB: the checkpoint store's caches 4.0 MiB, the batches of each sink 17.5 MiB, 8 objects at once 40.0 MiB, and for one of them the longest line 48.8 MiB and what inflates it 43.3 MiB; raise it, or lower limits.objects_at_once, limits.line_bytes_max or batch.bytes of a sink"),
+            ("[limits]\nbatch_bytes = \"8M\"\n".to_owned(), "10 limits.batch_bytes: expected a size such as \"8 MiB\" (KiB, MiB, GiB, TiB, kB, MB, GB, TB) or a number of bytes, found text"),
+            ("[limits]\nstall_after = \"1d\"\n".to_owned(), "10 limits.stall_after: expected 1s to 11h, found 1d"),
+            ("[limits]\nobject_bytes_max = \"2 PiB\"\n".to_owned(), "10 limits.object_bytes_max: expected 1 byte to 1 PiB, found 2 PiB"),
+            ("[sink.two]\ntype = \"http\"\nurl = \"https://x\"\nrequest_bytes = \"1 GiB\"\n".to_owned(), "12 sink.two.request_bytes: expected 1 kB to 100 MB, found 1 GiB"),
+            ("[limits]\nowe_after = \"soon\"\n".to_owned(), "10 limits.owe_after: expected a time such as \"10m\" or \"2d\", or \"never\""),
             ("[admin]\nlisten = \"0.0.0.0:9598\"\n".to_owned(), "10 admin.listen: expected a loopback address (127.0.0.1 or [::1]): there is no authentication; `admin.allow_remote = true` allows others"),
             ("[admin]\nlisten = \"unix:admin.sock\"\n".to_owned(), "10 admin.listen: expected the absolute path of a socket behind `unix:`"),
             ("[sink.two]\ntype = \"elasticsearch\"\nurl = \"https://es\"\nindex = \"a\"\nsigv4 = \"es\"\nregion = \"r\"\nidentity = \"siem\"\n".to_owned(), "15 sink.two.identity: there is no [identity.siem]; there are none"),

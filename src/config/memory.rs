@@ -10,6 +10,7 @@ use crate::object::INFLATE_BYTES_MAX;
 use crate::records::lines::{BLOCK_BYTES, LONG_LINE_COPIES};
 use crate::records::rows;
 use crate::sink;
+use crate::units::Size;
 
 /// The default, where what is configured does not need more.
 const DEFAULT_BYTES: usize = 192 << 20;
@@ -113,13 +114,15 @@ pub(super) fn check(config: &Config, found: &mut Found) {
     if bytes >= sum {
         return;
     }
-    let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    // Rounded up, so that what is asked for is enough.
+    let mib = |bytes: usize| format!("{:.1} MiB", (bytes as f64 / f64::from(1 << 20) * 10.0).ceil() / 10.0);
     let what = if needs.rows > needs.inflating { "a row group of a Parquet file" } else { "what inflates it" };
     let message = format!(
-        "expected at least {sum} ({}), found {bytes}: the checkpoint store's caches {}, the batches of each sink {}, {} \
+        "expected at least {}, found {}: the checkpoint store's caches {}, the batches of each sink {}, {} \
          objects at once {}, and for one of them the longest line {} and {what} {}; raise it, or lower \
          limits.objects_at_once, limits.line_bytes_max or batch.bytes of a sink",
         mib(sum),
+        Size(bytes as u64),
         mib(needs.store),
         mib(needs.shares_bytes()),
         needs.objects_count,

@@ -18,6 +18,8 @@ mod found;
 
 mod layers;
 
+mod malformed;
+
 mod memory;
 
 mod places;
@@ -40,6 +42,7 @@ use crate::family::RecordBudget;
 use crate::identity;
 use crate::notification;
 use crate::sink;
+use crate::units;
 
 pub use admin::Admin;
 pub(crate) use admin::Listen;
@@ -110,19 +113,24 @@ pub enum LogFormat {
 pub struct Limits {
     /// What the program takes beside its code and its tables: events in flight, objects being read, the store's caches.
     /// Default: 192 MiB, or what is configured needs if that is more.
+    #[serde(deserialize_with = "crate::units::some_bytes")]
     pub memory_bytes: Option<usize>,
     /// Objects worked on at once. Each feed always has one of its own; the rest is lent to whoever asks. Default: 8.
     pub objects_at_once: usize,
     /// The longest line that is read; a longer one is quarantined by its coordinates. Default: 16 MiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub line_bytes_max: usize,
     /// How many events one record gives at most; one more says that the rest is left out. Default: 10000.
     pub record_events_max: u32,
     /// The most that the events of one record take up in each encoding, in bytes: past it one more says that the rest is left
     /// out. Default: 64 MiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub record_output_bytes_max: usize,
     /// The largest object that is read, as it is stored; a larger one is quarantined. Default: 64 GiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub object_bytes_max: u64,
     /// The most a compressed object may inflate to. Default: 16 GiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub inflated_bytes_max: u64,
     /// The highest ratio of inflated to stored bytes. Default: 1000.
     pub inflate_ratio_max: u64,
@@ -130,14 +138,15 @@ pub struct Limits {
     /// Default: 900000, which just fill a table of 17 MB.
     pub fingerprints_in_memory: usize,
     /// A batch is sent when it holds as many bytes. Default: what suits the sink's type, 8 MiB for `file` and `stdout`.
+    #[serde(deserialize_with = "crate::units::some_bytes")]
     pub batch_bytes: Option<usize>,
     /// A batch is sent when it holds as many events. Default: 100000.
     pub batch_events: usize,
     /// A batch is sent when its first event has waited as long. Default: 200ms.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub batch_age: Duration,
     /// How long the others wait for a sink that is slow or failing before they go on without it. Default: 5s.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub sink_patience: Duration,
     /// After how long without a sink its objects are written into its backlog and their messages settled; `never` keeps
     /// them in the queue. Default: 10m.
@@ -147,24 +156,26 @@ pub struct Limits {
     pub backlog_objects_max: u64,
     /// A request to S3 or SQS that is not answered for as long has failed, and so has a body of which nothing comes. A
     /// listing has three times as long, and a long poll its wait besides. Default: 10s.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub request_timeout: Duration,
     /// An object of which fewer bytes come in a second takes none of the jobs that are lent to its feed, and a third such
     /// is put off; 0: none is slow. Default: 4 KiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub read_rate_min: u64,
     /// A message on which there is no progress for as long is left to come again. Default: 10m.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub stall_after: Duration,
     /// How often an object that is not there is asked for again before it counts as vanished. Default: 3.
     pub read_attempts: u32,
     /// From the stop signal to the exit. Default: 25s.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub shutdown_grace: Duration,
     /// Days since an object's last change after which its checkpoint is forgotten (at least 15: a queue keeps a
     /// notification for up to 14). Default: 35.
     pub forget_after_days: u32,
     /// The quarantine holds at most as many bytes of refused records, compressed; past it bodies are left out, their
     /// coordinates stay. Default: 1 GiB.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub quarantine_bytes_max: u64,
     /// How many objects are remembered that notifications named and no feed takes; past it their messages stay in the
     /// queue. Default: 100000.
@@ -244,10 +255,8 @@ impl<'de> Deserialize<'de> for OweAfter {
         if text == "never" {
             return Ok(Self::Never);
         }
-        let signed: jiff::SignedDuration =
-            text.parse().map_err(|_| serde::de::Error::custom("expected a time such as \"10m\", or \"never\""))?;
-        Duration::try_from(signed)
+        units::parse_time(&text)
             .map(Self::After)
-            .map_err(|_| serde::de::Error::custom("expected a time not below zero"))
+            .ok_or_else(|| serde::de::Error::custom("expected a time such as \"10m\" or \"2d\", or \"never\""))
     }
 }

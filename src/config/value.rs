@@ -253,7 +253,16 @@ impl de::Error for Complaint {
     }
 
     fn invalid_value(found: de::Unexpected<'_>, wanted: &dyn de::Expected) -> Self {
+        let is_whole = matches!(found, de::Unexpected::Unsigned(_))
+            || matches!(found, de::Unexpected::Signed(value) if value >= 0);
+        if is_whole && WHOLE_NUMBERS.contains(&wanted.to_string().as_str()) {
+            return Self::Other("expected a smaller number".to_owned());
+        }
         Self::WrongKind { found: kind(&found), wanted: in_words(wanted.to_string()) }
+    }
+
+    fn invalid_length(length: usize, wanted: &dyn de::Expected) -> Self {
+        Self::Other(format!("expected {}, found {length} elements", in_words(wanted.to_string())))
     }
 
     fn unknown_variant(given: &str, expected: &'static [&'static str]) -> Self {
@@ -283,6 +292,9 @@ pub(super) fn kind_of(value: &ValueKind) -> &'static str {
     }
 }
 
+/// How Serde names whole numbers.
+const WHOLE_NUMBERS: [&str; 5] = ["u8", "u16", "u32", "u64", "usize"];
+
 fn kind(found: &de::Unexpected<'_>) -> &'static str {
     use de::Unexpected as U;
     match found {
@@ -300,12 +312,11 @@ fn kind(found: &de::Unexpected<'_>) -> &'static str {
 /// Serde names Rust's types; whoever writes a configuration knows TOML's.
 fn in_words(wanted: String) -> String {
     match wanted.as_str() {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number not below zero".to_owned(),
+        number if WHOLE_NUMBERS.contains(&number) => "a whole number not below zero".to_owned(),
         "a string" | "path string" | "string or map" => "text".to_owned(),
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "a table".to_owned(),
-        "an unsigned duration string" => "a time such as \"90s\" or \"10m\"".to_owned(),
         other if other.starts_with("struct ") || other.starts_with("internally tagged enum") => "a table".to_owned(),
         other if other.starts_with("variant identifier") || other.starts_with("enum ") => "text".to_owned(),
         _ => wanted,

@@ -45,7 +45,7 @@ pub struct RoleConfig {
     pub session_name: String,
     /// How long the session lasts: 15 minutes to 12 hours, at most 1 hour when this role is assumed from another role
     /// (role chaining). Default: 1 hour.
-    #[serde(default = "default_duration", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(default = "default_duration", deserialize_with = "crate::units::time")]
     pub duration: Duration,
     /// A session policy (JSON) that narrows the role further.
     pub session_policy: Option<String>,

@@ -25,49 +25,50 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Checks all that can be known without asking AWS.
-    ///
-    /// # Errors
-    /// The first field that STS would refuse, or that can only be a mistake.
-    pub fn validate(&self) -> Result<(), ConfigError> {
+    /// Everything that STS would refuse, or that can only be a mistake, as far as it can be known without asking AWS.
+    pub fn faults(&self) -> Vec<ConfigError> {
+        let mut faults = Vec::new();
         if self.profile.as_deref().is_some_and(|profile| profile.trim().is_empty()) {
-            return Err(wrong("profile", "expected the name of a profile, not an empty text"));
+            faults.push(wrong("profile", "expected the name of a profile, not an empty text"));
         }
         if self.assume_role.len() > ROLES_MAX {
-            return Err(wrong("assume_role", &format!("expected at most {ROLES_MAX} roles")));
+            faults.push(wrong("assume_role", &format!("expected at most {ROLES_MAX} roles")));
         }
         for (index, role) in self.assume_role.iter().enumerate() {
-            let at = |field: &str| format!("assume_role[{index}].{field}");
-            role.fault(index > 0).map_or(Ok(()), |(field, problem)| Err(wrong(&at(field), &problem)))?;
+            let of_role = role.faults(index > 0);
+            faults.extend(
+                of_role.into_iter().map(|(field, problem)| wrong(&format!("assume_role[{index}].{field}"), &problem)),
+            );
         }
-        Ok(())
+        faults
     }
 }
 
 impl RoleConfig {
-    fn fault(&self, chained: bool) -> Option<(&'static str, String)> {
-        if let Some(problem) = duration_fault(self.duration, chained) {
-            return Some(("duration", problem));
-        }
-        if !is_role_arn(&self.role_arn) {
-            let expected = "expected a role's ARN such as `arn:aws:iam::123456789012:role/audit-reader`";
-            return Some(("role_arn", format!("`{}` is no role: {expected}", self.role_arn)));
-        }
-        if !within(&self.session_name, 2, 64, "_+=,.@-") {
-            let expected = "expected 2 to 64 letters, digits or `_+=,.@-`";
-            return Some(("session_name", format!("`{}`: {expected}", self.session_name)));
-        }
-        if self.external_id.as_ref().is_some_and(|id| !id.is_allowed()) {
-            return Some(("external_id", "expected 2 to 1224 letters, digits or `_+=,.@:/-`".to_owned()));
-        }
-        if let Some(problem) = self.session_policy.as_deref().and_then(policy_fault) {
-            return Some(("session_policy", problem));
-        }
-        if self.region.as_deref().is_some_and(|region| !within(region, 2, 64, "-")) {
-            return Some(("region", "expected a region such as `eu-central-1`".to_owned()));
-        }
-        let url = self.endpoint_url.as_deref()?;
-        endpoint::check(url, self.allow_plain_http).err().map(|error| ("endpoint_url", error.to_string()))
+    fn faults(&self, chained: bool) -> Vec<(&'static str, String)> {
+        let mut faults = Vec::new();
+        let mut fault = |field, problem: Option<String>| faults.extend(problem.map(|problem| (field, problem)));
+        fault("duration", duration_fault(self.duration, chained));
+        fault(
+            "role_arn",
+            (!is_role_arn(&self.role_arn)).then(|| {
+                let expected = "expected a role's ARN such as `arn:aws:iam::123456789012:role/audit-reader`";
+                format!("`{}` is no role: {expected}", self.role_arn)
+            }),
+        );
+        fault(
+            "session_name",
+            (!within(&self.session_name, 2, 64, "_+=,.@-"))
+                .then(|| format!("`{}`: expected 2 to 64 letters, digits or `_+=,.@-`", self.session_name)),
+        );
+        let is_refused = self.external_id.as_ref().is_some_and(|id| !id.is_allowed());
+        fault("external_id", is_refused.then(|| "expected 2 to 1224 letters, digits or `_+=,.@:/-`".to_owned()));
+        fault("session_policy", self.session_policy.as_deref().and_then(policy_fault));
+        let is_no_region = self.region.as_deref().is_some_and(|region| !within(region, 2, 64, "-"));
+        fault("region", is_no_region.then(|| "expected a region such as `eu-central-1`".to_owned()));
+        let endpoint = self.endpoint_url.as_deref().map(|url| endpoint::check(url, self.allow_plain_http));
+        fault("endpoint_url", endpoint.and_then(Result::err).map(|error| error.to_string()));
+        faults
     }
 }
 
@@ -91,7 +92,11 @@ fn policy_fault(policy: &str) -> Option<String> {
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(policy) {
         Ok(statements) if statements.contains_key("Statement") => None,
         Ok(_) => Some("expected a policy document with a `Statement`".to_owned()),
-        Err(error) => Some(format!("expected a policy document in JSON: {error}")),
+        Err(error) => Some(format!(
+            "expected a policy document in JSON: this is none from line {}, column {} on",
+            error.line(),
+            error.column()
+        )),
     }
 }
 
@@ -142,12 +147,12 @@ mod tests {
     }
 
     fn refused_field(assume_role: Vec<RoleConfig>) -> Option<String> {
-        Config { profile: None, assume_role }.validate().err().map(|error| error.field)
+        Config { profile: None, assume_role }.faults().into_iter().map(|error| error.field).next()
     }
 
     #[test]
     fn the_default_chain_is_a_whole_identity() {
-        assert_eq!(Config::default().validate(), Ok(()));
+        assert_eq!(Config::default().faults(), []);
     }
 
     #[test]
@@ -219,6 +224,6 @@ mod tests {
             profile: None,
             assume_role: vec![RoleConfig { external_id: Some(ExternalId::Text("se cret".to_owned())), ..role() }],
         };
-        assert!(!config.validate().expect_err("a space is not allowed").to_string().contains("se cret"));
+        assert!(!config.faults()[0].to_string().contains("se cret"));
     }
 }

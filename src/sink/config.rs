@@ -71,11 +71,12 @@ impl Config {
 #[serde(deny_unknown_fields)]
 pub struct BatchConfig {
     /// The batch is cut once it has this many bytes.
+    #[serde(default, deserialize_with = "crate::units::some_bytes")]
     pub bytes: Option<usize>,
     /// The batch is cut once it has this many events.
     pub events: Option<usize>,
     /// The batch is cut once its first event has waited this long.
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    #[serde(default, deserialize_with = "crate::units::some_time")]
     pub age: Option<Duration>,
 }
 

@@ -62,7 +62,7 @@ impl Kind for FileConfig {
             );
         }
         if self.rotate_bytes == Some(0) {
-            problem("rotate_bytes", "expected at least 1");
+            problem("rotate_bytes", "expected at least 1 byte");
         }
         if self.rotate_after.is_some_and(|after| after < Duration::from_secs(1)) {
             problem("rotate_after", "expected at least 1s");

@@ -21,7 +21,7 @@ pub const NETWORK_KEYS: &[&str] =
 pub(super) const NO_URL: &str = "expected where the receiver is, such as \"https://host/path\"";
 
 #[derive(Deserialize)]
-struct Timeout(#[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")] Duration);
+struct Timeout(#[serde(deserialize_with = "crate::units::time")] Duration);
 
 impl TableKeys for ServiceConfig {
     fn has(key: &str) -> bool {

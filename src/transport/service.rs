@@ -17,6 +17,7 @@ use crate::transport::{
     Auth, AwsSigner, Client, Endpoint, EndpointError, Headers, HttpRequest, Location, Reach, Reply, ServiceError,
     ServiceOpenError, TlsConfig,
 };
+use crate::units::Time;
 
 /// The default timeout of a request, to the last byte of its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,7 +83,7 @@ impl ServiceConfig {
             problem("proxy_credentials", "has no effect without `proxy`");
         }
         if self.timeout < Duration::from_secs(1) || self.timeout > Duration::from_secs(600) {
-            problem("timeout", "expected 1 second to 10 minutes");
+            problem("timeout", &format!("expected 1s to 10m, found {}", Time(self.timeout)));
         }
     }
 

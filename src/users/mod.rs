@@ -29,13 +29,13 @@ pub struct Config {
     /// Where the secret access key is.
     pub secret_access_key: Reference,
     /// How often the users are listed anew. Default: 1 hour.
-    #[serde(default = "default_lifetime", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(default = "default_lifetime", deserialize_with = "crate::units::time")]
     pub lifetime: Duration,
     /// For how long the last listing is used on while the API fails. Default: 24 hours.
-    #[serde(default = "default_max_age", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(default = "default_max_age", deserialize_with = "crate::units::time")]
     pub max_age: Duration,
     /// How long one page of users may take. Default: 10 seconds.
-    #[serde(default = "default_timeout", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(default = "default_timeout", deserialize_with = "crate::units::time")]
     pub timeout: Duration,
     /// A listing of more users is refused. Default: 100000.
     #[serde(default = "default_users_max")]

@@ -8,6 +8,7 @@ use crate::sink::elasticsearch::bulk::{Bulk, Rules};
 use crate::sink::elasticsearch::{ElasticsearchKind, Signing};
 use crate::sink::http::body::Compression;
 use crate::sink::network::{NO_URL, networked};
+use crate::units::Size;
 
 /// The keys that only `type = "elasticsearch"` has.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -24,6 +25,7 @@ pub struct ElasticsearchConfig {
     /// How request bodies are compressed. Default: `gzip`.
     pub compression: Compression,
     /// The most bytes of a request, uncompressed. Default: 5000000.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub request_bytes: u64,
     /// The most events of a request. Default: 5000.
     pub request_events: u32,
@@ -92,7 +94,7 @@ impl ElasticsearchConfig {
             problem("compression", "expected `gzip` or `none`: Elasticsearch takes no other".to_owned());
         }
         if !(10_000..=100_000_000).contains(&self.request_bytes) {
-            problem("request_bytes", format!("expected 10000 to 100000000, found {}", self.request_bytes));
+            problem("request_bytes", format!("expected 10 kB to 100 MB, found {}", Size(self.request_bytes)));
         }
         if !(1..=10_000).contains(&self.request_events) {
             problem("request_events", format!("expected 1 to 10000, found {}", self.request_events));

@@ -18,9 +18,10 @@ pub struct FileConfig {
     #[serde(default)]
     pub compression: Compression,
     /// Begin a new file once this one holds this many bytes. The old file gets a number as its suffix. Default: never.
+    #[serde(default, deserialize_with = "crate::units::some_bytes")]
     pub rotate_bytes: Option<u64>,
     /// Begin a new file once this one is this old. Default: never.
-    #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    #[serde(default, deserialize_with = "crate::units::some_time")]
     pub rotate_after: Option<Duration>,
     /// The permissions of the files in octal digits, such as `0640`. Default: 0640 for files that the sink creates; an
     /// existing file keeps its own.

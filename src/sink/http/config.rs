@@ -8,6 +8,7 @@ use crate::sink::http::body::{Compression, Envelope, Format};
 use crate::sink::http::{HttpKind, Profile};
 use crate::sink::network::{NO_URL, networked};
 use crate::transport::{FieldName, StatusConfig};
+use crate::units::Size;
 
 /// The keys that only `type = "http"` has.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -20,6 +21,7 @@ pub struct HttpConfig {
     /// Whether the receiver recognises a repeated request by that id and drops it. Default: false.
     pub idempotent: bool,
     /// The most bytes of a request, uncompressed. Default: 1000000.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub request_bytes: u64,
     /// The most events of a request. Default: 1000.
     pub request_events: u32,
@@ -67,7 +69,7 @@ impl HttpConfig {
             problems.push(("idempotent", "expected `idempotency_header`: a repeat is known by it".to_owned()));
         }
         if !(1000..=100_000_000).contains(&self.request_bytes) {
-            problems.push(("request_bytes", format!("expected 1000 to 100000000, found {}", self.request_bytes)));
+            problems.push(("request_bytes", format!("expected 1 kB to 100 MB, found {}", Size(self.request_bytes))));
         }
         if !(1..=100_000).contains(&self.request_events) {
             problems.push(("request_events", format!("expected 1 to 100000, found {}", self.request_events)));

@@ -9,6 +9,7 @@ use crate::sink::http::body::Compression;
 use crate::sink::network::{NO_URL, networked};
 use crate::sink::sentinel::SentinelKind;
 use crate::sink::sentinel::rows::Rows;
+use crate::units::Size;
 
 /// The receiver cuts values longer than 64 KB.
 const VALUE_BYTES_MAX: usize = 64_000;
@@ -31,6 +32,7 @@ pub struct SentinelConfig {
     /// How request bodies are compressed. Default: `gzip`.
     pub compression: Compression,
     /// The most bytes of a request, uncompressed. Default: 1000000.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub request_bytes: u64,
     /// The most events of a request. Default: 10000.
     pub request_events: u32,
@@ -132,7 +134,10 @@ impl SentinelConfig {
             problem("compression", "expected `gzip` or `none`: the Logs Ingestion API takes no other".to_owned());
         }
         if !(10_000..=REQUEST_BYTES_MAX).contains(&self.request_bytes) {
-            problem("request_bytes", format!("expected 10000 to {REQUEST_BYTES_MAX}, found {}", self.request_bytes));
+            problem(
+                "request_bytes",
+                format!("expected 10 kB to {}, found {}", Size(REQUEST_BYTES_MAX), Size(self.request_bytes)),
+            );
         }
         if !(1..=100_000).contains(&self.request_events) {
             problem("request_events", format!("expected 1 to 100000, found {}", self.request_events));

@@ -12,6 +12,7 @@ use crate::sink::network::{NO_URL, networked};
 use crate::sink::splunk_hec::{HecKind, Profile};
 use crate::sink::{IndexTemplate, LabelTemplate, Template};
 use crate::transport::{Auth, BearerAuth, Location, ServiceConfig};
+use crate::units::{Size, Time};
 
 /// The path prefix of all endpoints of the event collector.
 const COLLECTOR: &str = "/services/collector";
@@ -33,11 +34,12 @@ pub struct HecConfig {
     /// Whether events are committed only once they are indexed. Default: true.
     pub acknowledge: bool,
     /// A request that is not indexed for this long is sent again. Default: 5 minutes.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(deserialize_with = "crate::units::time")]
     pub acknowledged_within: Duration,
     /// How request bodies are compressed: `none` or `gzip`. Default: `gzip`.
     pub compression: Compression,
     /// The most bytes of a request, uncompressed. Default: 1000000.
+    #[serde(deserialize_with = "crate::units::bytes")]
     pub request_bytes: u64,
 }
 
@@ -90,13 +92,14 @@ impl HecConfig {
 
     fn profile(self, mut problems: Vec<(&'static str, String)>) -> (Profile, Choices) {
         if !(Duration::from_secs(10)..=Duration::from_secs(3600)).contains(&self.acknowledged_within) {
-            problems.push(("acknowledged_within", "expected 10 seconds to an hour".to_owned()));
+            problems
+                .push(("acknowledged_within", format!("expected 10s to 1h, found {}", Time(self.acknowledged_within))));
         }
         if self.compression == Compression::Zstd {
             problems.push(("compression", "expected \"none\" or \"gzip\": the collector reads no other".to_owned()));
         }
         if !(10_000..=100_000_000).contains(&self.request_bytes) {
-            problems.push(("request_bytes", format!("expected 10000 to 100000000, found {}", self.request_bytes)));
+            problems.push(("request_bytes", format!("expected 10 kB to 100 MB, found {}", Size(self.request_bytes))));
         }
         let templates = self.templates();
         let choices = templates.iter().filter_map(|(_, template)| template.choice().cloned()).collect();
