@@ -11,6 +11,7 @@ mod config;
 mod container_logs;
 mod container_pieces;
 mod crash_matrix;
+mod credential_sources;
 mod damage;
 mod delivery;
 mod deploy;

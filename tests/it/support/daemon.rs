@@ -72,6 +72,12 @@ impl Start {
         self
     }
 
+    /// Without the access key that every daemon here is given: it has to find credentials elsewhere.
+    pub fn without_access_key(mut self) -> Self {
+        self.environment.retain(|(name, _)| !matches!(&**name, "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY"));
+        self
+    }
+
     /// Lines of WARN or ERROR that hold one of these belong to the test.
     pub fn expecting(mut self, parts: &[&'static str]) -> Self {
         self.expected.extend_from_slice(parts);

@@ -4,6 +4,8 @@ pub mod aws;
 
 pub mod chance;
 
+pub mod credentials;
+
 pub mod daemon;
 
 pub mod ecs;

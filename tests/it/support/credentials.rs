@@ -1,0 +1,115 @@
+//! What gives out AWS credentials: an instance's metadata, a container's endpoint, STS. Each set has an access key of its own
+//! and ends soon.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::receiver::{Answer, Receiver, Request};
+
+/// How long each set is good for. The daemon asks for the next one after half of it.
+pub const LIFE: Duration = Duration::from_secs(8);
+
+/// The token with which an instance's metadata may be read.
+const METADATA_TOKEN: &str = "metadata-token";
+/// The role of the instance.
+const INSTANCE_ROLE: &str = "collector";
+
+/// Where credentials come from, on this machine.
+pub struct Source {
+    receiver: Receiver,
+    /// What of a request shows that it asks for credentials.
+    asks: fn(&Request) -> bool,
+}
+
+/// The access key of the set with this number, from 1 on.
+pub fn access_key(number: usize) -> String {
+    format!("ISSUED{number}")
+}
+
+impl Source {
+    /// The metadata of an EC2 instance: a token first (IMDSv2), then the role's name, then its credentials.
+    pub fn instance() -> Self {
+        let asks = |request: &Request| request.target.ends_with(INSTANCE_ROLE);
+        let issued = AtomicU32::new(0);
+        let receiver = Receiver::with_script(move |request| {
+            if (&*request.method, &*request.target) == ("PUT", "/latest/api/token") {
+                let lasts = request.header("x-aws-ec2-metadata-token-ttl-seconds").unwrap_or_default();
+                return Answer::says(200, METADATA_TOKEN).with("x-aws-ec2-metadata-token-ttl-seconds", lasts);
+            }
+            if request.header("x-aws-ec2-metadata-token") != Some(METADATA_TOKEN) {
+                return Answer::status(401);
+            }
+            match request.target.strip_prefix("/latest/meta-data/iam/security-credentials/") {
+                Some("") => Answer::says(200, INSTANCE_ROLE),
+                Some(INSTANCE_ROLE) => Answer::says(200, &as_json(&next(&issued))),
+                _ => Answer::status(404),
+            }
+        });
+        Self { receiver, asks }
+    }
+
+    /// The endpoint of a container (ECS, EKS Pod Identity).
+    pub fn container() -> Self {
+        let issued = AtomicU32::new(0);
+        let receiver = Receiver::with_script(move |_| Answer::says(200, &as_json(&next(&issued))));
+        Self { receiver, asks: |_| true }
+    }
+
+    /// STS, whatever role is assumed.
+    pub fn sts() -> Self {
+        let issued = AtomicU32::new(0);
+        let receiver = Receiver::with_script(move |request| {
+            let text = request.text();
+            let action = text.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
+            Answer::says(200, &as_xml(action, &next(&issued)))
+        });
+        Self { receiver, asks: |_| true }
+    }
+
+    pub fn url(&self) -> String {
+        self.receiver.url()
+    }
+
+    /// The requests for credentials so far.
+    pub fn asked(&self) -> Vec<Request> {
+        self.receiver.requests().into_iter().filter(self.asks).collect()
+    }
+}
+
+/// One set of credentials.
+struct Issued {
+    access_key: String,
+    ends: Timestamp,
+}
+
+fn next(issued: &AtomicU32) -> Issued {
+    let number = issued.fetch_add(1, Ordering::Relaxed) + 1;
+    Issued { access_key: access_key(number as usize), ends: Timestamp::now() + LIFE }
+}
+
+/// As the metadata of an instance and the endpoint of a container have it.
+fn as_json(issued: &Issued) -> String {
+    json!({
+        "Code": "Success",
+        "Type": "AWS-HMAC",
+        "AccessKeyId": issued.access_key,
+        "SecretAccessKey": "secret",
+        "Token": "session",
+        "Expiration": issued.ends.to_string(),
+    })
+    .to_string()
+}
+
+/// As STS answers `action`.
+fn as_xml(action: &str, issued: &Issued) -> String {
+    let Issued { access_key, ends } = issued;
+    format!(
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result><Credentials>\
+         <AccessKeyId>{access_key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>\
+         <SessionToken>session</SessionToken><Expiration>{ends}</Expiration></Credentials>\
+         </{action}Result></{action}Response>"
+    )
+}
