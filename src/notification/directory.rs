@@ -1,4 +1,4 @@
-//! Changes from a local directory laid out like a bucket: what a walk finds, and what one path stands for.
+//! Changes from a local directory laid out like a bucket: the files that a walk finds, and the file at one path.
 
 mod beneath;
 mod calls;
@@ -23,10 +23,10 @@ pub(crate) use crate::notification::directory::calls::Steps;
 
 /// No deeper folders are walked.
 const DEPTH_MAX: usize = 64;
-/// No folder with more entries is walked whole.
+/// Further entries of a folder are left out.
 const ENTRIES_MAX: usize = 1_000_000;
 
-/// A directory that exists. Its objects' bucket is its absolute path with every link resolved.
+/// A directory that exists. The bucket of its objects is its absolute path, with every link resolved.
 #[derive(Clone, Debug)]
 pub struct Directory {
     root: Arc<Path>,
@@ -35,10 +35,10 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// A call of its file system that is not answered for as long as `timeout` has failed.
+    /// Opens the directory at `path`. A call of its file system fails if it makes no progress for `timeout`.
     ///
     /// # Errors
-    /// The path leads to no directory, may not be read, or is not UTF-8; the file system does not answer.
+    /// If the path is not that of a directory, may not be read or is not UTF-8, or if the file system does not answer.
     pub async fn open(path: &Path, timeout: Duration) -> Result<Self, ScanError> {
         let (calls, spelled, place) = (Calls::new(timeout), path.to_owned(), path.display().to_string());
         let resolve = move |_: &Steps| spelled.canonicalize().map(|root| (root.is_dir(), root));
@@ -64,10 +64,10 @@ impl Directory {
         Ok(Self { root: root.into(), bucket, calls })
     }
 
-    /// Runs a call of the file system on a worker thread. The result of one that is given up is dropped.
+    /// Runs a call of the file system on a worker thread. If the call is given up, its result is dropped.
     ///
     /// # Errors
-    /// Those of the call; `TimedOut` where it is not answered.
+    /// Those of the call; `TimedOut` if it is not answered.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Self, &Steps) -> io::Result<T> + Send + 'static,
@@ -85,10 +85,10 @@ impl Directory {
         &self.root
     }
 
-    /// The path that a key spells, links not yet resolved. Does not look at the disk.
+    /// The path that a key spells, with links not resolved. Does not look at the disk.
     ///
     /// # Errors
-    /// `PermissionDenied` where the key itself leads out of the directory.
+    /// `PermissionDenied` if the key itself leads out of the directory.
     fn spelled(&self, key: &str) -> io::Result<PathBuf> {
         let inside = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
         if !key.split('/').all(inside) {
@@ -97,10 +97,10 @@ impl Directory {
         Ok(self.root.join(key))
     }
 
-    /// What a path (absolute, or below the root) stands for, if it is a file now. For a watcher's reports.
+    /// What is at a path (absolute, or below the root), if that is a file now. For the reports of a watcher.
     ///
     /// # Errors
-    /// The file system does not answer.
+    /// If the file system does not answer.
     pub async fn find(&self, path: &Path) -> Result<Option<Found>, ScanError> {
         let below = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
@@ -120,10 +120,10 @@ impl Directory {
         Walk { directory: self.clone(), open: Vec::new(), begun: false }
     }
 
-    /// Opens the file that a key leads to, which may be by links that stay inside. Blocks.
+    /// Opens the file that a key leads to, maybe through links that stay inside the directory. Blocks.
     ///
     /// # Errors
-    /// `PermissionDenied` where it leads out of the directory; `InvalidInput` where it leads to what is no file.
+    /// `PermissionDenied` if the key leads out of the directory; `InvalidInput` if it does not lead to a file.
     pub(crate) fn open_file(&self, key: &str) -> io::Result<(File, Metadata)> {
         let (located, metadata) = self.target(key)?;
         if !metadata.is_file() {
@@ -132,7 +132,7 @@ impl Directory {
         Ok((reopen(&located)?, metadata))
     }
 
-    /// What a key leads to, be it no file.
+    /// Opens what a key leads to, file or not, and reads its metadata.
     fn target(&self, key: &str) -> io::Result<(File, Metadata)> {
         let resolved = self.spelled(key)?.canonicalize()?;
         let below = resolved
@@ -143,7 +143,7 @@ impl Directory {
         Ok((located, metadata))
     }
 
-    /// `None` for what is neither a file nor a link, and for what is gone by now.
+    /// What is at a path below the root. `None` if it is neither a file nor a link, or is gone by now.
     fn at(&self, below: &Path) -> Option<Found> {
         let place = || self.root.join(below).display().to_string();
         let unreadable = |reason: String| Some(Found::Unreadable { place: place(), reason });
@@ -178,24 +178,24 @@ impl Directory {
 #[derive(Debug)]
 pub struct Walk {
     directory: Directory,
-    /// The folders on the way down, each with what is left of it, the next one last.
+    /// The folders from the root down to the current one, each with its remaining entries, the next one last.
     open: Vec<Vec<Entry>>,
     begun: bool,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Below the root.
+    /// Relative to the root.
     path: PathBuf,
     is_directory: bool,
 }
 
 impl Walk {
-    /// The next at most `max` things found, and the rest of the walk; `None` after the last.
+    /// The next things found, at most `max` of them, and the rest of the walk. `None` after the last.
     ///
     /// # Errors
-    /// The directory itself cannot be read, or the file system does not answer. What is wrong below it is found as
-    /// unreadable.
+    /// If the directory itself cannot be read, or if the file system does not answer. Faults further down are returned
+    /// as things found.
     pub async fn next_page(mut self, max: usize) -> Result<Option<(Self, Vec<Found>)>, ScanError> {
         let directory = self.directory.clone();
         let page = directory.call(move |_, steps| Ok(self.page(max, steps)?.map(|page| (self, page))));
@@ -241,7 +241,7 @@ impl Walk {
         }
     }
 
-    /// A folder's entries, last key first, and what kept some of them out.
+    /// A folder's entries in descending order, and why some are left out, if so.
     fn entries(&self, below: &Path, steps: &Steps) -> io::Result<(Vec<Entry>, Option<Found>)> {
         let mut entries = Vec::new();
         let mut problem = None;
@@ -262,7 +262,7 @@ impl Walk {
 }
 
 impl Entry {
-    /// What sorts as its keys do: a folder's all begin with its name and a slash.
+    /// Sorts like the keys below: all keys in a folder begin with its name and a slash.
     fn order(&self) -> Vec<u8> {
         let mut order = self.path.as_os_str().as_encoded_bytes().to_vec();
         if self.is_directory {
@@ -272,8 +272,8 @@ impl Entry {
     }
 }
 
-/// A file's entity tag: it changes with every write that a bucket would take for one, also where the writer sets the
-/// time of modification back (`touch -d`, `rsync --times`, `cp -p`), since nobody can set the time of the last change.
+/// A file's entity tag. It changes with every write that would change the tag in a bucket, even if the writer sets the
+/// modification time back (`touch -d`, `rsync --times`, `cp -p`): nobody can set the time of the last change.
 pub(crate) fn file_etag(metadata: &Metadata) -> Box<str> {
     let nanoseconds = |secs: i64, rest: i64| i128::from(secs) * 1_000_000_000 + i128::from(rest);
     let modified = nanoseconds(metadata.mtime(), metadata.mtime_nsec());
@@ -286,8 +286,8 @@ pub(crate) fn modified_ms(metadata: &Metadata) -> Option<i64> {
     i64::try_from(metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
-/// When the file came to be what it is here, in milliseconds since the epoch: a copy may carry the time of its original's
-/// last write.
+/// When the file came to its present state, in milliseconds since the epoch: its last write or, if later, its last
+/// change. A copy may keep the write time of its original.
 pub(crate) fn arrived_ms(metadata: &Metadata) -> Option<i64> {
     let changed_ms = metadata.ctime().checked_mul(1000)?.checked_add(metadata.ctime_nsec() / 1_000_000)?;
     Some(modified_ms(metadata)?.max(changed_ms))

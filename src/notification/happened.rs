@@ -1,4 +1,4 @@
-//! What an event's name says of its object: whether there may be something new to read.
+//! What an event's name says about its object: whether there may be something new to read.
 
 /// What happened to an object, by the name of the event alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -7,22 +7,22 @@ pub(super) enum Happened {
     Written,
     /// It was deleted or has expired.
     Removed,
-    /// S3 tries out a new notification configuration.
+    /// S3 tests a new notification configuration.
     Tested,
-    /// Its content is what it was: somebody read it, tagged it, moved it to another storage class.
+    /// Its content is the same: it was read, tagged, or moved to another storage class.
     Nothing,
-    /// No service that we know has such an event. The object is read: a needless read costs one conditional request, and a
-    /// write that is ignored is lost.
+    /// The name is unknown. The object is read: a needless read costs one conditional request, an ignored write loses
+    /// records.
     Unknown,
 }
 
-/// Longer names are no event's.
+/// The longest name of an event, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// How names begin, in lower case and without what is no letter or digit. A name is spelt differently by S3's own messages
-/// (`ObjectRemoved:Delete`), by EventBridge (`Object Deleted`), by the API (`DeleteObject`), by MinIO, Ceph and others. The
-/// first that fits counts. Who reads an object is told of it too, by MinIO for example: those must not be read, or each
-/// read would cause the next.
+/// The beginnings of event names, in lower case and with letters and digits only. The same event is spelled differently
+/// by S3's own messages (`ObjectRemoved:Delete`), EventBridge (`Object Deleted`), the API (`DeleteObject`), MinIO, Ceph
+/// and others. The first entry that fits counts. MinIO, for example, also reports reads: these must not cause a read,
+/// or each read would cause the next.
 const NAMES: &[(&str, Happened)] = &[
     ("objectcreated", Happened::Written),
     ("objectrestorecompleted", Happened::Written),
@@ -55,10 +55,11 @@ const NAMES: &[(&str, Happened)] = &[
     ("headobject", Happened::Nothing),
 ];
 
-/// Calls of the API that write an object, as CloudTrail names them. It tells of reads and failures too, and in the same form.
+/// Calls of the API that write an object, as CloudTrail names them. CloudTrail reports reads and failures in the same
+/// form.
 const WRITING_CALLS: [&str; 4] = ["PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"];
 
-/// What the event of this name says. `s3:` or another vendor's mark before the name does not matter.
+/// What the event with this name says. A prefix such as `s3:` is ignored.
 pub(super) fn happened(event_name: &str) -> Happened {
     if event_name.len() > NAME_BYTES_MAX {
         return Happened::Unknown;
@@ -135,7 +136,7 @@ mod tests {
                 ],
                 Happened::Nothing,
             ),
-            // What a read causes, in MinIO's words, in another's, and in the API's.
+            // Events that a read causes, as named by MinIO, by another service, and by the API.
             (
                 &["s3:ObjectAccessed:Get", "s3:ObjectAccessed:Head", "ObjectDownloaded:GetObject", "GetObject"],
                 Happened::Nothing,

@@ -3,7 +3,7 @@
 /// Decodes a form-encoded key: a space arrives as `+`, anything else may arrive as `%XX`.
 ///
 /// # Errors
-/// What is wrong with it, in a few words.
+/// What is wrong with the key, in a few words.
 pub(super) fn decode_key(encoded: &str) -> Result<String, &'static str> {
     let mut decoded = Vec::with_capacity(encoded.len());
     let mut bytes = encoded.bytes();
@@ -22,8 +22,9 @@ pub(super) fn decode_key(encoded: &str) -> Result<String, &'static str> {
     String::from_utf8(decoded).map_err(|_| "not UTF-8")
 }
 
-/// S3 encodes keys, and names its events with a colon. Who builds S3's form out of EventBridge's events, as its input
-/// transformers do, cannot encode keys: under such a name a key is encoded only where it shows that.
+/// The key in an event of S3's form. S3 itself encodes keys, and its event names have a colon. EventBridge's input
+/// transformers can build the same form, but cannot encode keys: if the name has no colon, the key is decoded only if
+/// it has a `%`.
 pub(super) fn of_event(key: &str, event_name: &str) -> Result<String, &'static str> {
     match decode_key(key) {
         Ok(decoded) if event_name.contains(':') || key.contains('%') => Ok(decoded),
@@ -32,8 +33,8 @@ pub(super) fn of_event(key: &str, event_name: &str) -> Result<String, &'static s
     }
 }
 
-/// Whether an object only stands for a folder, as consoles and Hadoop make them. A size that is not known is taken for
-/// the least: no log ends in a slash.
+/// Whether an object only marks a folder, as consoles and Hadoop create such objects. An unknown size counts as 0,
+/// since no log's key ends with a slash.
 pub(super) fn is_folder_marker(key: &str, size_bytes: Option<u64>) -> bool {
     size_bytes.unwrap_or(0) == 0 && (key.ends_with('/') || key.ends_with("_$folder$"))
 }

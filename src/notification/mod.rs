@@ -1,4 +1,4 @@
-//! What changed: an object was written, as a queue message, a listing or a directory tells it.
+//! What changed: an object was written, as reported by a queue message, a listing or a directory.
 
 mod happened;
 
@@ -40,22 +40,22 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// One object was written.
+/// The report that an object was written.
 #[derive(Clone, Debug)]
 pub struct ObjectChange {
     pub object: ObjectId,
-    /// The entity tag the teller saw, without quotes. The object may have changed again since.
+    /// The entity tag at the time of the report, without quotes. The object may have changed again since.
     pub etag: Option<Box<str>>,
-    /// The object's size in bytes, as the teller saw it.
+    /// The object's size in bytes at the time of the report.
     pub size_bytes: Option<u64>,
-    /// The listing says that the object lies in an archive and no restored copy of it can be read.
+    /// Whether the object is archived, according to a listing, and has no restored copy that can be read.
     pub is_archived: bool,
-    /// Milliseconds since the epoch of the write, as the teller saw it (event time, or `LastModified`).
+    /// When the object was written, in milliseconds since the epoch, as reported (event time, or `LastModified`).
     pub written_at_ms: Option<i64>,
 }
 
 impl ObjectChange {
-    /// A change of which nothing is known but its object.
+    /// A change of which only the object is known.
     pub fn of(object: ObjectId) -> Self {
         Self { object, etag: None, size_bytes: None, is_archived: false, written_at_ms: None }
     }

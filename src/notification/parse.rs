@@ -1,4 +1,4 @@
-//! What a message tells: the body of a queue's message in the shapes of S3, SNS and EventBridge.
+//! Parses the body of a queue message in the formats of S3, SNS and EventBridge.
 
 use std::borrow::Cow;
 
@@ -8,44 +8,45 @@ use serde_json::value::RawValue;
 use crate::notification::happened::{Happened, happened, is_writing_call};
 use crate::notification::{ObjectChange, ObjectId, key};
 
-/// SQS's own limit of a message.
+/// The largest message body, in bytes (SQS's own limit).
 pub(crate) const BODY_BYTES_MAX: usize = 1 << 20;
-/// S3's own limit of a key, decoded.
+/// The longest key, decoded, in bytes (S3's own limit).
 const KEY_BYTES_MAX: usize = 1024;
-/// What S3's own notifications name as their source.
+/// The sender of S3's own notifications.
 const S3_ITSELF: &str = "aws:s3";
-/// No error or disposition repeats more of a body.
+/// The most bytes of a body that an error or disposition repeats.
 const EXCERPT_BYTES_MAX: usize = 200;
 
-/// What one notification of a message says.
+/// What one notification in a message says.
 #[derive(Clone, Debug)]
 pub enum Notice {
     /// An object was written.
     Written(Written),
-    /// There is nothing to read, and nothing wrong.
+    /// There is nothing to read, and nothing is wrong.
     Ignored(Disposition),
-    /// This notification cannot be understood; those beside it can. Its message is not done before it was set aside.
+    /// This notification cannot be understood; others in the message can. The message must not be deleted before this
+    /// notification is quarantined.
     Malformed(ParseError),
 }
 
-/// An object was written, and what else the notification tells.
+/// An object was written, with what else the notification says.
 #[derive(Clone, Debug)]
 pub struct Written {
     pub change: ObjectChange,
     /// The region of the bucket.
     pub region: Option<Box<str>>,
-    /// The account of the bucket; only EventBridge names it.
+    /// The account of the bucket. Only EventBridge names it.
     pub account: Option<Box<str>>,
-    /// The notification's version where it is not 2.x, the one known.
+    /// The version of the notification, if it is not 2.x, the known one.
     pub unknown_version: Option<Box<str>>,
-    /// The event's name where it is none that we know.
+    /// The event's name, if it is unknown.
     pub unknown_event: Option<Box<str>>,
 }
 
 /// Why a notification needs no read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Disposition {
-    /// S3 tries out a new notification configuration.
+    /// S3 tests a new notification configuration.
     TestEvent,
     /// An object was deleted or has expired.
     Removed,
@@ -62,7 +63,7 @@ pub enum ParseError {
     TooLong { bytes: usize },
     #[error("message is not the JSON of a notification: {reason}")]
     NotJson { reason: String },
-    /// It may be as expected otherwise.
+    /// Its content may be valid nevertheless.
     #[error("message is from {sender:?}, which is not among the queue's `topics`")]
     Foreign { sender: String },
     #[error("message is JSON, but of no known shape (S3, SNS, EventBridge); it begins with {begins:?}")]
@@ -73,13 +74,14 @@ pub enum ParseError {
     BadKey { index: usize, reason: &'static str, key: String },
 }
 
-/// Understands a message's body: all notifications in it, in their order, at least one.
+/// Parses a message's body. Returns all notifications in it, in their order, at least one.
 ///
-/// Raw S3 events, the same wrapped by SNS (once), and EventBridge's are told apart by their form. Unknown members are
-/// ignored. Where there are `topics`, the message must name one of them as its sender; of what SNS wraps that is the topic.
+/// Recognizes raw S3 events, S3 events wrapped by SNS (once), and those of EventBridge. Unknown members are ignored.
+/// With `topics`, one of them must be the sender of the message; if SNS wraps it, the sender is the SNS topic.
 ///
 /// # Errors
-/// The whole body is of no use. A single notification that is of no use is a `Notice::Malformed` among the others.
+/// If the whole body cannot be used. A single notification that cannot be used is a `Notice::Malformed` among the
+/// others.
 pub fn parse(body: &str, topics: Option<&[String]>) -> Result<Vec<Notice>, ParseError> {
     let outer = shape(body)?;
     let wrapped = outer.message.as_deref().filter(|_| outer.kind.is_some() || outer.topic_arn.is_some());
@@ -97,7 +99,7 @@ pub fn parse(body: &str, topics: Option<&[String]>) -> Result<Vec<Notice>, Parse
     }
 }
 
-/// Why an entry of `topics` can name no sender, if so.
+/// Why an entry of `topics` cannot be the name of a sender. `None` if it can.
 pub(crate) fn topic_fault(topic: &str) -> Option<&'static str> {
     let is_topic = match topic.split(':').collect::<Vec<_>>()[..] {
         ["arn", partition, "sns", region, account, name] => {
@@ -113,7 +115,7 @@ pub(crate) fn topic_fault(topic: &str) -> Option<&'static str> {
     )
 }
 
-/// The members by which the shapes differ.
+/// The members that tell the formats apart.
 #[derive(Deserialize)]
 struct Shape<'a> {
     #[serde(rename = "Records", borrow)]
@@ -163,7 +165,7 @@ impl Shape<'_> {
         Some(vec![if event == "s3:TestEvent" { Notice::Ignored(Disposition::TestEvent) } else { other(event) }])
     }
 
-    /// What EventBridge was given the event by.
+    /// The service that gave the event to EventBridge.
     fn source(&self) -> Option<Cow<'_, str>> {
         serde_json::from_str(self.source?.get()).ok()
     }
@@ -203,12 +205,12 @@ impl Shape<'_> {
         })
     }
 
-    /// The object that an event of S3 itself names.
+    /// The object in an event of S3 itself.
     fn object(&self) -> Option<BridgedDetail<'_>> {
         serde_json::from_str(self.detail?.get()).ok()
     }
 
-    /// The call that CloudTrail tells of, if it names an object.
+    /// The call in an event of CloudTrail, if it names an object.
     fn call(&self) -> Option<Call<'_>> {
         serde_json::from_str(self.detail?.get()).ok()
     }
@@ -321,7 +323,7 @@ fn raw(index: usize, record: &RawValue) -> Result<Notice, ParseError> {
     })
 }
 
-/// What an event is that needs no read.
+/// The notice of an event that needs no read. `None` for an event that needs one.
 fn ignored(happened: Happened, event_name: &str) -> Option<Notice> {
     match happened {
         Happened::Written | Happened::Unknown => None,
@@ -335,7 +337,7 @@ fn unknown_event(happened: Happened, event_name: &str) -> Option<Box<str>> {
     (happened == Happened::Unknown).then(|| shortened(event_name.into()))
 }
 
-/// What both shapes tell of an object, its key decoded.
+/// What both formats say about an object. The key is decoded.
 struct Announcement<'a> {
     bucket: Cow<'a, str>,
     key: String,
@@ -349,7 +351,7 @@ fn written(announcement: Announcement<'_>, index: usize) -> Result<Notice, Parse
     if announcement.bucket.is_empty() || announcement.bucket.len() > 255 || !announcement.bucket.chars().all(in_name) {
         return Err(ParseError::BadMember { index, member: "the bucket's name" });
     }
-    // What is of no use for reading may be missing or odd: the object is read all the same.
+    // Members that are not needed for reading may be missing or odd: the object is read nevertheless.
     let size_bytes = announcement.size.and_then(|size| size.get().trim_matches('"').parse().ok());
     if key::is_folder_marker(&announcement.key, size_bytes) {
         return Ok(Notice::Ignored(Disposition::FolderMarker));
@@ -489,7 +491,7 @@ mod tests {
             (&test, s3),
             (&bridged, source),
             (&wrapped(&raw), topic),
-            // The topic answers for what it carries.
+            // The sender of a wrapped message is the topic, whatever it carries.
             (&wrapped(&bridged), topic),
             (&unnamed, ""),
         ] {

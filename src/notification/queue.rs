@@ -6,29 +6,30 @@ use serde::Deserialize;
 
 use crate::identity::fault::FaultKind;
 
-/// At most as many messages are received, extended or deleted with one request (SQS's own limit).
+/// The most messages that one request receives, extends or deletes (SQS's own limit).
 pub(crate) const REQUEST_MESSAGES_MAX: usize = 10;
 
-/// Where notifications wait: each message, once received, is hidden for a while, and comes again unless it is deleted.
+/// Where notifications wait. A received message is hidden for a while, and comes again unless it is deleted.
 pub trait Queue: Send + Sync + 'static {
-    /// Waits up to `wait_secs` (0 to 20) for messages and returns up to `max` of them (1 to 10), hidden from then on for
-    /// the configured visibility. None is not an error. Cancel-safe as far as the queue is: a message whose reply is
-    /// dropped comes again when its visibility ends.
+    /// Waits up to `wait_secs` (0 to 20) for messages. Returns up to `max` of them (1 to 10), which are hidden from
+    /// then on for the configured visibility. No message is not an error. Cancel-safe for the queue: messages of a
+    /// dropped reply come again when their visibility ends.
     fn receive(&self, max: usize, wait_secs: u32) -> impl Future<Output = Result<Vec<Message>, QueueError>> + Send;
 
-    /// Hides the messages for `visibility_secs` from now; 0 gives them back at once. One outcome for each handle, in
-    /// their order. Any number of handles; an error means that not one of them was extended.
+    /// Hides the messages for `visibility_secs` from now; 0 makes them visible at once. Takes any number of handles,
+    /// and returns one outcome for each, in their order. On an error, no message was extended.
     fn extend(
         &self,
         handles: &[ReceiptHandle],
         visibility_secs: u32,
     ) -> impl Future<Output = Result<Vec<Outcome>, QueueError>> + Send;
 
-    /// Deletes the messages. One outcome for each handle, in their order. Any number of handles; an error means that
-    /// not one of them was deleted. That a delete succeeded is no proof that the message never comes again.
+    /// Deletes the messages. Takes any number of handles, and returns one outcome for each, in their order. On an
+    /// error, no message was deleted. A successful delete does not prove that the message never comes again.
     fn delete(&self, handles: &[ReceiptHandle]) -> impl Future<Output = Result<Vec<Outcome>, QueueError>> + Send;
 
-    /// Asks how the queue is set up and how full it is. `Denied` where that may not be asked, which nothing else needs.
+    /// Asks how the queue is set up and how full it is. `Denied` if the identity may not ask; nothing else needs this
+    /// permission.
     fn attributes(&self) -> impl Future<Output = Result<Attributes, QueueError>> + Send;
 }
 
@@ -40,15 +41,15 @@ pub struct Attributes {
     /// Received and neither deleted nor visible again.
     pub in_flight_messages: u64,
     pub delayed_messages: u64,
-    /// The queue's own default, which each of our receives overrides.
+    /// The queue's own default, which our receives override.
     pub visibility_secs: Option<u32>,
     pub retention_secs: Option<u32>,
-    /// Longer notifications are refused by the queue, and lost.
+    /// The queue rejects longer notifications, which are then lost.
     pub message_bytes_max: Option<u64>,
     pub redrive: Option<Redrive>,
 }
 
-/// Where messages go that come too often.
+/// The redrive policy: the dead-letter queue for messages that are received too often.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redrive {
     pub receives_max: u32,
@@ -58,9 +59,9 @@ pub struct Redrive {
 /// One received message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Stays the same over all receives.
+    /// The same in all receives of the message.
     pub id: Box<str>,
-    /// New with every receive.
+    /// Different in each receive of the message.
     pub receipt_handle: ReceiptHandle,
     pub body: Box<str>,
     /// How often the message has been received, this time included. At least 1.
@@ -69,7 +70,7 @@ pub struct Message {
     pub sent_at_ms: Option<i64>,
 }
 
-/// What extends or deletes a message: names one receive of it.
+/// Identifies one receive of a message, and serves to extend or delete the message.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct ReceiptHandle(pub Box<str>);
 
@@ -77,19 +78,19 @@ pub struct ReceiptHandle(pub Box<str>);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
     Done,
-    /// The message is not ours any more: its visibility ended, or it is deleted. It may be worked on elsewhere.
+    /// The message is not ours any more: its visibility ended, or it was deleted. Another receiver may have it.
     Lost,
     /// Not done, for the reason given; may be tried again.
     Failed(String),
 }
 
-/// Why a queue could not be asked. The variants are what a caller does differently.
+/// Why a request to a queue failed. A caller reacts to each variant differently.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// Throttled, timed out, reset: try again later.
     #[error("queue {queue} is unavailable: {reason}")]
     Unavailable { queue: String, kind: FaultKind, reason: String },
-    /// Credentials, permissions or policies refuse; nothing but a person can mend it.
+    /// Credentials, permissions or policies refuse; only a person can mend it.
     #[error("queue {queue} refuses: {reason}")]
     Denied { queue: String, kind: FaultKind, reason: String },
     /// There is no such queue.
@@ -98,7 +99,7 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// What it is counted and reported as.
+    /// The kind under which the error is counted and reported.
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Unavailable { kind, .. } | Self::Denied { kind, .. } => *kind,
@@ -117,28 +118,29 @@ pub struct Config {
     pub name: Option<String>,
     /// The queue's region. Default: read from the URL, else from the environment.
     pub region: Option<String>,
-    /// Another SQS endpoint.
+    /// The URL of another SQS endpoint.
     pub endpoint_url: Option<String>,
-    /// Whether SQS may be asked without TLS where it is not on this machine. Default: false.
+    /// Whether SQS may be asked without TLS if it is not on this machine. Default: false.
     #[serde(default)]
     pub allow_plain_http: bool,
-    /// Whose messages are taken: SNS topics by ARN, EventBridge sources such as `aws.s3`, and `aws:s3` for S3 itself. Those of
-    /// others are quarantined. Default: everybody's who may send to the queue.
+    /// Whose messages are accepted: SNS topics by ARN, EventBridge sources such as `aws.s3`, and `aws:s3` for S3
+    /// itself. Messages from others are quarantined. Default: messages from everybody who may send to the queue.
     pub topics: Option<Vec<String>>,
-    /// Who reads the queue: an `[identity.<name>]`. Default: the default chain.
+    /// The `[identity.<name>]` that reads the queue. Default: the default chain.
     pub identity: Option<String>,
     /// How many long polls are under way at once (1 to 16). Default: 2.
     #[serde(default = "default_receivers")]
     pub receivers: usize,
-    /// How many seconds a received message is kept invisible at a time; extended at half of it (10 to 3600).
+    /// For how many seconds at a time a received message is kept invisible (10 to 3600); extended after half of that.
     /// Default: 120.
     #[serde(default = "default_visibility_secs")]
     pub visibility_secs: u32,
-    /// How many received messages are held at once; past it the queue is not polled (10 to 100000). Default: 1000.
+    /// How many received messages are held at once (10 to 100000); at this number the queue is not polled. Default:
+    /// 1000.
     #[serde(default = "default_held_max")]
     pub held_max: usize,
-    /// After how many receives a message that cannot be understood is quarantined and deleted. Only reached where the
-    /// queue has no redrive policy that moves it to a dead-letter queue sooner. Default: 20.
+    /// After how many receives a message that cannot be understood is quarantined and deleted. Only reached if no
+    /// redrive policy of the queue moves it to a dead-letter queue sooner. Default: 20.
     #[serde(default = "default_poison_receives_max")]
     pub poison_receives_max: u32,
 }

@@ -1,4 +1,4 @@
-//! Changes from a listing: what a bucket holds below a prefix, page by page.
+//! Changes from a listing: the objects in a bucket below a prefix, page by page.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::key::{decode_key, is_folder_marker};
 use crate::notification::{ObjectChange, ObjectId};
 
-/// Where a feed's bucket is and how it is spoken to.
+/// Where a feed's bucket is and how to send requests to it.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     pub region: Option<String>,
@@ -22,11 +22,11 @@ pub struct Access {
     pub path_style: bool,
     /// The account that must own the bucket; sent with every request.
     pub expected_bucket_owner: Option<String>,
-    /// From the bucket that notifications name to the access point (ARN or alias) to read it through.
+    /// Maps a bucket that notifications name to the access point (ARN or alias) through which it is read.
     pub read_through: BTreeMap<String, String>,
 }
 
-/// The way to S3 as one identity. Cheap to clone.
+/// An S3 client with one identity. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct S3Client {
     pub sdk: Client,
@@ -35,13 +35,13 @@ pub struct S3Client {
     read_through: BTreeMap<String, String>,
 }
 
-/// Why a place could not be listed. The variants are what a caller does differently.
+/// Why a place could not be listed. A caller reacts to each variant differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
-    /// Throttled, timed out, reset: ask for the same page again.
+    /// Throttled, timed out, reset: request the same page again.
     #[error("listing {place} failed for now: {reason}")]
     Unavailable { place: String, kind: FaultKind, reason: String },
-    /// Permissions, names or configuration; nothing but a person can mend it.
+    /// Permissions, names or configuration are wrong; only a person can mend it.
     #[error("listing {place} is refused: {reason}")]
     Denied { place: String, kind: FaultKind, reason: String },
     /// A feed's directory does not exist.
@@ -50,7 +50,7 @@ pub enum ScanError {
 }
 
 impl ScanError {
-    /// What it is counted and reported as.
+    /// The kind under which the error is counted and reported.
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::Unavailable { kind, .. } | Self::Denied { kind, .. } => *kind,
@@ -59,16 +59,16 @@ impl ScanError {
     }
 }
 
-/// One thing that was found.
+/// One thing that a scan found.
 #[derive(Debug)]
 pub enum Found {
     Object(ObjectChange),
-    /// There is something that cannot be an object; the scan goes on.
+    /// Something that cannot be an object. The scan goes on.
     Unreadable {
         place: String,
         reason: String,
     },
-    /// There is something that may hold objects, and cannot be looked at; the scan goes on, and has not seen everything.
+    /// Something that may hold objects, but cannot be looked at. The scan goes on, but is incomplete.
     Refused {
         place: String,
         reason: String,
@@ -76,10 +76,11 @@ pub enum Found {
 }
 
 impl S3Client {
-    /// Builds the client; asks nothing of S3 yet.
+    /// Builds the client. Sends no request yet.
     ///
     /// # Errors
-    /// `Denied` when no region is known, or an access point's ARN is to be addressed in the path, which S3 cannot do.
+    /// `Denied` if no region is known, or if path style is combined with an access point's ARN, which S3 does not
+    /// support.
     pub fn open(access: &Access, identity: &Identity) -> Result<Self, ScanError> {
         if let Some(arn) = access.read_through.values().find(|through| access.path_style && through.starts_with("arn:"))
         {
@@ -89,7 +90,7 @@ impl S3Client {
         let region = access.region.clone().map(Region::new).or_else(|| identity.aws().region().cloned());
         let region = match (region, &access.endpoint_url) {
             (Some(region), _) => region,
-            // What only stands in for AWS takes any region; the signature must name one.
+            // A stand-in for AWS takes any region; the signature must name one.
             (None, Some(_)) => Region::from_static("us-east-1"),
             (None, None) => {
                 let reason = "no region is known; set `region`".to_owned();
@@ -116,19 +117,19 @@ impl S3Client {
         })
     }
 
-    /// What a request must name in order to reach the bucket.
+    /// The bucket's name in requests: that of its access point, if it is read through one.
     pub fn address<'a>(&'a self, bucket: &'a str) -> &'a str {
         self.read_through.get(bucket).map_or(bucket, String::as_str)
     }
 
-    /// The bucket as its notifications name it, where the given name is that of an access point it is read through: an
-    /// object has one name, however it was heard of.
+    /// The bucket as notifications name it, if `address` is an access point through which it is read; else `address`.
+    /// So an object has one name, however it was reported.
     pub fn bucket_behind<'a>(&'a self, address: &'a str) -> &'a str {
         let behind = self.read_through.iter().find(|(_, through)| *through == address);
         behind.map_or(address, |(bucket, _)| bucket)
     }
 
-    /// Begins a listing of the objects whose key has the prefix and comes after `start_after`, in the order of keys.
+    /// Begins a listing of the objects whose keys have the prefix and come after `start_after`, in the order of keys.
     pub fn list(&self, bucket: &str, prefix: &str, start_after: Option<&str>) -> Listing {
         Listing {
             client: self.clone(),
@@ -158,12 +159,12 @@ impl Listing {
     /// The next page of at most 1000 objects, perhaps empty; `None` after the last. Folder markers are left out.
     ///
     /// # Errors
-    /// After an error the same page may be asked for again.
+    /// The same page can be requested again after an error.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Found>>, ScanError> {
         if self.done {
             return Ok(None);
         }
-        // S3 steps over what was deleted before it answers, which takes it long in a bucket with versions.
+        // S3 skips deleted versions before it replies, which can take long in a bucket with versioning.
         let identity = &self.client.identity;
         let timeouts = identity.timeouts(2 * identity.request_timeout());
         let reply = self
@@ -238,7 +239,7 @@ impl Listing {
     }
 }
 
-/// Whether no read can succeed: the object lies in an archive, and there is no restored copy of it.
+/// Whether no read can succeed: the object is archived, and has no restored copy.
 fn is_archived(object: &aws_sdk_s3::types::Object) -> bool {
     let archive = [ObjectStorageClass::Glacier, ObjectStorageClass::DeepArchive];
     let restored = object.restore_status.as_ref().is_some_and(|status| status.restore_expiry_date.is_some());
@@ -264,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers each connection with the next reply; gives back the first lines of what was asked.
+    /// Answers each connection with the next reply. Returns the first lines of the requests.
     fn answering(replies: Vec<String>) -> (String, JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint_url = format!("http://{}", listener.local_addr().unwrap());
@@ -353,7 +354,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_request_goes_to_another_machine_in_the_clear() {
-        // Nobody is asked at this address of RFC 5737, so that nothing is waited for.
+        // An address of RFC 5737, where no machine answers: the request must fail before it is sent.
         let page = client("http://192.0.2.1:9".to_owned()).list("logs", "", None).next_page().await;
         let Err(ScanError::Denied { kind: FaultKind::Misconfigured, reason, .. }) = page else { panic!("{page:?}") };
         assert!(reason.contains("allow_plain_http"), "{reason}");

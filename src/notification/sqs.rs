@@ -17,12 +17,12 @@ use crate::notification::queue::{
     Attributes, Config, Message, Outcome, Queue, QueueError, REQUEST_MESSAGES_MAX, ReceiptHandle, Redrive,
 };
 
-/// SQS's own limit of a long poll.
+/// The longest long poll (SQS's own limit).
 const WAIT_SECS_MAX: u32 = 20;
-/// SQS's own limit of a visibility timeout: 12 hours.
+/// The longest visibility timeout: 12 hours (SQS's own limit).
 const VISIBILITY_SECS_MAX: u32 = 43_200;
 
-/// One queue, asked as one identity.
+/// One queue, used with one identity.
 #[derive(Clone, Debug)]
 pub struct SqsQueue {
     client: Client,
@@ -32,10 +32,10 @@ pub struct SqsQueue {
 }
 
 impl SqsQueue {
-    /// Finds the queue: by its URL without a request, by its name with one.
+    /// Finds the queue: by its URL without a request, or by its name with one.
     ///
     /// # Errors
-    /// The name is not known, refused, or cannot be asked for; or no region is known.
+    /// If the name is unknown or refused, if the request fails, or if no region is known.
     pub async fn connect(config: &Config, identity: &Identity) -> Result<Self, QueueError> {
         let named = config.url.as_ref().or(config.name.as_ref());
         let denied = |reason: &str| QueueError::Denied {
@@ -47,7 +47,7 @@ impl SqsQueue {
         let region = config.region().or_else(|| identity.aws().region().map(|region| region.as_ref().to_owned()));
         let region = match (region, &endpoint_url) {
             (Some(region), _) => region,
-            // What only stands in for AWS takes any region; the signature must name one.
+            // A stand-in for AWS takes any region; the signature must name one.
             (None, Some(_)) => "us-east-1".to_owned(),
             (None, None) => return Err(denied("no region is known; set `region`")),
         };
@@ -137,7 +137,7 @@ impl Queue for SqsQueue {
 
     async fn receive(&self, max: usize, wait_secs: u32) -> Result<Vec<Message>, QueueError> {
         let max = max.clamp(1, REQUEST_MESSAGES_MAX);
-        // An empty queue answers after the wait.
+        // SQS replies only after the wait if the queue is empty.
         let timeouts = self.identity.timeouts(Duration::from_secs(wait_secs.into()));
         let reply = self
             .client
@@ -176,13 +176,13 @@ impl Queue for SqsQueue {
 }
 
 impl Config {
-    /// The queue's region: as set, else as its URL tells.
+    /// The queue's region: as configured, or else as its URL says.
     pub fn region(&self) -> Option<String> {
         self.region.clone().or_else(|| self.url.as_deref().and_then(region_of))
     }
 }
 
-/// Once some were done, the failure of the others is theirs alone.
+/// Adds the outcomes of one request. If an earlier request succeeded, an error only concerns the messages of this one.
 fn gather(all: &mut Vec<Outcome>, count: usize, told: Result<Vec<Outcome>, QueueError>) -> Result<(), QueueError> {
     match told {
         Ok(outcomes) => all.extend(outcomes),
@@ -192,7 +192,7 @@ fn gather(all: &mut Vec<Outcome>, count: usize, told: Result<Vec<Outcome>, Queue
     Ok(())
 }
 
-/// Without a receipt handle there is nothing to be done with a message: it comes again.
+/// `None` without a receipt handle: nothing can be done with the message, and it comes again.
 fn received(message: aws_sdk_sqs::types::Message) -> Option<Message> {
     let told = message.attributes.unwrap_or_default();
     let number = |name: MessageSystemAttributeName| told.get(&name).and_then(|text| text.parse::<i64>().ok());
@@ -206,7 +206,7 @@ fn received(message: aws_sdk_sqs::types::Message) -> Option<Message> {
     })
 }
 
-/// Entries are named by their index: message ids may repeat in one request, which SQS refuses.
+/// Entries are named by their index, since message ids may repeat in one request, which SQS rejects.
 fn outcomes<'a>(count: usize, done: impl Iterator<Item = &'a str>, failed: &[BatchResultErrorEntry]) -> Vec<Outcome> {
     let mut all = vec![Outcome::Failed("the reply says nothing of it".to_owned()); count];
     let mut tell = |id: &str, outcome: Outcome| {
@@ -246,7 +246,7 @@ fn failed(queue: &str, identity: &Identity, fault: &Fault) -> QueueError {
 struct RedrivePolicy {
     #[serde(rename = "deadLetterTargetArn")]
     dead_letter_arn: String,
-    /// A number, or a number in quotes: SQS gives back what it was given.
+    /// A number, or a number in quotes: SQS returns the policy as it was set.
     #[serde(rename = "maxReceiveCount")]
     receives_max: serde_json::Value,
 }
@@ -260,7 +260,7 @@ fn redrive(policy: &str) -> Option<Redrive> {
     Some(Redrive { receives_max, dead_letter_arn: policy.dead_letter_arn })
 }
 
-/// The region in the host of one of SQS's own URLs: `sqs.<region>.amazonaws.com` and its relatives.
+/// The region in the host of one of SQS's own URLs, such as `sqs.<region>.amazonaws.com`.
 fn region_of(url: &str) -> Option<String> {
     let host = host_of(url)?;
     let labels: Vec<&str> = host.split('.').collect();
@@ -269,7 +269,7 @@ fn region_of(url: &str) -> Option<String> {
     }
     let after = |at: usize| labels.get(at + 1).filter(|label| label.contains('-')).map(|label| (*label).to_owned());
     let sqs = labels.iter().position(|label| matches!(*label, "sqs" | "sqs-fips")).and_then(after);
-    // The oldest spelling has it the other way round: `<region>.queue.amazonaws.com`.
+    // The oldest form is `<region>.queue.amazonaws.com`.
     sqs.or_else(|| match labels[..] {
         ["queue", "amazonaws", "com"] => Some("us-east-1".to_owned()),
         [region, "queue", ..] if region.contains('-') => Some(region.to_owned()),
@@ -277,7 +277,7 @@ fn region_of(url: &str) -> Option<String> {
     })
 }
 
-/// Scheme, host and port of a URL that is not one of the public endpoints which the SDK finds by itself.
+/// Scheme, host and port of a URL. `None` for a public endpoint, which the SDK finds by itself.
 fn foreign_origin(url: &str) -> Option<String> {
     let host = host_of(url)?;
     let labels: Vec<&str> = host.split('.').collect();

@@ -1,8 +1,8 @@
-//! Opens what lies beneath a directory, and follows no link on the way: whoever may write there may put another thing in
-//! a name's place between two looks at it.
+//! Opens files beneath a directory without following links: anyone who may write there could replace a name between two
+//! looks at it.
 //!
-//! Each folder is opened by its own name in the one before. With names that lead nowhere else (`..` is none of them) that
-//! is what `openat2` does with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`, and older kernels and containers know it too.
+//! Each folder is opened by its name within the folder before it. Since `..` is refused, this equals `openat2` with
+//! `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS`, and works on older kernels and in containers too.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,20 +13,20 @@ use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, open, openat, statat};
 
-/// A handle of what is at a path below the root, be it a link: only good for asking what it is, and for [`reopen`].
-/// Opening it waits for nothing, and does nothing to a device.
+/// A handle of what is at a path below the root, links included. It only serves to ask for metadata, and for
+/// [`reopen`]. Getting it never blocks, and does nothing to a device.
 ///
 /// # Errors
-/// `NotFound`, or `NotADirectory` where a link or a file stands for a folder.
+/// `NotFound`, or `NotADirectory` if a link or a file stands in the place of a folder.
 pub(super) fn locate(root: &Path, below: &Path) -> io::Result<File> {
     Ok(descend(root, below, OFlags::PATH)?.into())
 }
 
-/// Opens for reading what a handle stands for, whatever has its name now. A pipe would wait for its writer here: ask the
-/// handle first.
+/// Opens the file of a handle for reading, whatever has its name now. With a pipe this would wait for a writer, so ask
+/// for the metadata first.
 ///
 /// # Errors
-/// It may not be read, or `/proc` is not there.
+/// If the file may not be read, or if `/proc` is not mounted.
 pub(super) fn reopen(located: &File) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", located.as_raw_fd())).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => io::Error::other("/proc/self/fd is not there: mount /proc"),
@@ -34,10 +34,10 @@ pub(super) fn reopen(located: &File) -> io::Result<File> {
     })
 }
 
-/// Calls with each name in a folder, and whether it is a folder too, until it answers `false`.
+/// Calls `found` with each name in a folder, and whether that is a folder too, until `found` returns `false`.
 ///
 /// # Errors
-/// The folder cannot be opened as such, or not be read to its end.
+/// If the folder cannot be opened as a folder, or cannot be read to its end.
 pub(super) fn list(root: &Path, below: &Path, mut found: impl FnMut(&OsStr, bool) -> bool) -> io::Result<()> {
     let folder = descend(root, below, OFlags::RDONLY | OFlags::DIRECTORY)?;
     for entry in Dir::read_from(&folder)? {
@@ -47,7 +47,7 @@ pub(super) fn list(root: &Path, below: &Path, mut found: impl FnMut(&OsStr, bool
             continue;
         }
         let is_directory = match entry.file_type() {
-            // The file system does not say.
+            // Not all file systems report the type.
             FileType::Unknown => match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(status) => FileType::from_raw_mode(status.st_mode).is_dir(),
                 Err(rustix::io::Errno::NOENT) => continue,

@@ -1,4 +1,4 @@
-//! Calls of a file system, each on a worker thread and with a timeout: a dead mount answers none.
+//! File system calls, each on a worker thread and with a timeout, since a dead mount never answers.
 
 use std::io;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-/// How many calls of one directory are under way at most. One that never returns keeps its place, and its thread.
+/// The most calls of one directory at a time. A call that never returns keeps its slot and its thread.
 const CALLS_MAX: usize = 4;
 
-/// Shows that a call goes on that consists of many.
+/// Counts the steps of a long call, which show that it makes progress.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Steps(Arc<AtomicU64>);
 
@@ -40,8 +40,8 @@ impl Calls {
     /// Runs a call on a worker thread.
     ///
     /// # Errors
-    /// Those of the call. `TimedOut` where it makes no step for as long as the timeout, or where other calls leave it no
-    /// place for as long; a call that is given up stays on its thread until it returns.
+    /// Those of the call. `TimedOut` if it makes no step for the length of the timeout, or if other calls occupy all
+    /// slots for that long. A call that is given up stays on its thread until it returns.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Steps) -> io::Result<T> + Send + 'static,
@@ -99,7 +99,7 @@ mod tests {
         let (send, receive) = std::sync::mpsc::channel::<()>();
         let slow = calls.run(move |steps| {
             for _ in 0..20 {
-                // Nobody sends: this is a wait.
+                // Nothing is ever sent: this only waits.
                 assert!(receive.recv_timeout(TIMEOUT / 8).is_err());
                 steps.step();
             }

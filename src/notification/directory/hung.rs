@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::notification::directory::{Directory, Steps};
 
-/// A pipe that nobody writes to: opening it for reading does not return.
+/// A pipe without a writer: opening it for reading does not return.
 pub(crate) struct Hung {
     path: PathBuf,
     _directory: tempfile::TempDir,
@@ -28,7 +28,7 @@ impl Hung {
         move |_| File::open(path)
     }
 
-    /// Makes calls of the directory until it begins none any more.
+    /// Makes calls of the directory until all its slots are occupied.
     pub(crate) async fn fill(&self, directory: &Directory) {
         loop {
             let call = self.call();
@@ -39,7 +39,7 @@ impl Hung {
         }
     }
 
-    /// All calls return.
+    /// Lets all calls return.
     pub(crate) fn release(&self) {
         OpenOptions::new().read(true).write(true).open(&self.path).expect("the pipe");
     }
