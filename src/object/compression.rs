@@ -1,47 +1,47 @@
-//! What objects may be compressed with, how far they may inflate, and why one does not.
+//! The compression of objects, the limits of inflating, and why an object does not inflate.
 
 use std::io;
 
 use crate::object::frame;
 
-/// How far an object may inflate.
+/// The limits of inflating an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InflateLimits {
-    /// The most a compressed object may inflate to, in bytes. What is stored plain is not limited by it.
+    /// The most that a compressed object may inflate to, in bytes. Does not limit uncompressed objects.
     pub inflated_bytes_max: u64,
-    /// The highest ratio of inflated to stored bytes, judged past the first 16 MiB inflated.
+    /// The highest ratio of inflated to stored bytes. Judged only after the first 16 MiB inflated.
     pub ratio_max: u64,
 }
 
-/// Why stored bytes do not inflate. All but `Source` are for ever: the same version never reads better.
+/// Why stored bytes do not inflate. All but `Source` are permanent: the same version never reads better.
 #[derive(Debug, thiserror::Error)]
 pub enum InflateError {
-    /// The compressed stream ends before its end: the object was cut, or is still being written by a copier.
+    /// The compressed stream breaks off: the object was cut, or a copier is still writing it.
     #[error("the {compression} stream is cut short")]
     Truncated { compression: Compression },
-    /// The compressed stream contradicts itself or its checksum, or wants more memory than it may have.
+    /// The compressed stream contradicts itself or its checksum, or needs more memory than allowed.
     #[error("the {compression} stream is damaged: {reason}")]
     Damaged { compression: Compression, reason: String },
     #[error("inflates to more than {bytes_max} bytes")]
     TooLarge { bytes_max: u64 },
     #[error("inflates to more than {ratio_max} times its size")]
     RatioTooHigh { ratio_max: u64 },
-    /// It is in a format that is not read.
+    /// The object is in a format that is not read.
     #[error("it is {what}, which is not read")]
     Foreign { what: &'static str },
-    /// The stored bytes could not be read. They may be sound.
+    /// The stored bytes could not be read. They may be intact.
     #[error("the stored bytes could not be read")]
     Source(#[source] io::Error),
 }
 
 impl InflateError {
-    /// The inflate error inside an error that [`Inflate`] returned as a reader; any other error is the source's.
+    /// The [`InflateError`] inside an error that [`Inflate`] returned as a reader. Any other error is the source's.
     pub fn from_read(error: io::Error) -> Self {
         error.downcast::<Self>().unwrap_or_else(Self::Source)
     }
 }
 
-/// What an object's bytes are compressed with, told by their first bytes.
+/// How an object's bytes are compressed, recognized by their first bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Compression {
     None,
@@ -52,7 +52,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// As an object's first bytes say; the first [`MAGIC_BYTES_MAX`](Self::MAGIC_BYTES_MAX) are enough.
+    /// The compression that an object's first bytes show. [`MAGIC_BYTES_MAX`](Self::MAGIC_BYTES_MAX) bytes are enough.
     pub fn of(first: &[u8]) -> Self {
         let is_bzip2 =
             || first.starts_with(BZIP2_MAGIC) && matches!(first.get(3..), Some([b'1'..=b'9', 0x31 | 0x17, ..]));
@@ -69,10 +69,10 @@ impl Compression {
         }
     }
 
-    /// What must be seen to tell one.
+    /// The most first bytes that are needed to recognize a compression.
     pub(crate) const MAGIC_BYTES_MAX: usize = 6;
 
-    /// What a member, frame or stream begins with.
+    /// The first bytes of each member, frame or stream.
     pub(super) const fn magic(self) -> &'static [u8] {
         match self {
             Self::None => &[],
@@ -87,7 +87,7 @@ impl Compression {
 /// RFC 1952, section 2.3.1.
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 
-/// Then a digit, and the first byte of the number of a block, or of a stream without one.
+/// A digit follows, and the first byte of a block's magic number, or of the one that ends a stream without blocks.
 const BZIP2_MAGIC: &[u8] = b"BZh";
 
 /// The .xz file format, section 2.1.1.1.

@@ -1,4 +1,4 @@
-//! The decoders that are given bytes and give some: zstd, bzip2 and xz.
+//! The decoders that work from buffer to buffer: zstd, bzip2 and xz.
 
 use std::io::{self, BufRead as _, Read};
 
@@ -11,10 +11,10 @@ use crate::object::frame::WINDOW_LOG_MAX;
 use crate::object::stored::Stored;
 use crate::room::Taken;
 
-/// What inflating bzip2 takes: 100 KiB and 4 bytes for each of a block's 900,000.
+/// The memory for inflating bzip2, in bytes: 100 KiB, and 4 bytes for each of a block's 900,000.
 pub(super) const BZIP2_BYTES: usize = 4 << 20;
 
-/// What an xz decoder may take at first; where it wants more, twice as much, and so on.
+/// The first memory limit of an xz decoder, in bytes. It is doubled as long as the decoder needs more.
 const XZ_BYTES: usize = 1 << 20;
 
 pub(super) enum Decoder {
@@ -25,12 +25,12 @@ pub(super) enum Decoder {
 
 pub(super) struct Xz {
     stream: XzStream,
-    /// The memory that it may take.
+    /// The decoder's memory limit, in bytes.
     bytes: usize,
     wants_memory: bool,
 }
 
-/// What one step came to.
+/// The result of one step.
 struct Ran {
     used: usize,
     count: usize,
@@ -38,7 +38,7 @@ struct Ran {
 }
 
 impl Decoder {
-    /// For zstd, bzip2 or xz.
+    /// A decoder for zstd, bzip2 or xz.
     pub(super) fn of(compression: Compression, memory_max: usize) -> Result<Self, InflateError> {
         let damaged = |reason: String| InflateError::Damaged { compression, reason };
         match compression {
@@ -69,7 +69,7 @@ impl Decoder {
         }
     }
 
-    /// Inflates some bytes. Returns how many, and whether the frame or member has come to its end.
+    /// Inflates some bytes. Returns how many, and whether the frame or member has ended.
     pub(super) fn run<R: Read>(
         &mut self,
         stored: &mut Stored<R>,
@@ -118,7 +118,7 @@ impl Decoder {
             Self::Xz(Xz { stream, wants_memory, .. }) => {
                 let before = (stream.total_in(), stream.total_out());
                 let status = match stream.process(input, into, Action::Run) {
-                    // What it has read by then is used.
+                    // The bytes that the decoder read before this error are used.
                     Err(XzError::MemLimit) => {
                         *wants_memory = true;
                         XzStatus::Ok
@@ -135,7 +135,7 @@ impl Decoder {
         matches!(self, Self::Xz(Xz { wants_memory: true, .. }))
     }
 
-    /// Lets an xz decoder take more memory.
+    /// Raises the memory limit of an xz decoder until it can go on.
     fn allow_more(&mut self, taken: &mut Taken, memory_max: usize) -> Result<(), InflateError> {
         let Self::Xz(Xz { stream, bytes, wants_memory }) = self else { return Ok(()) };
         while *bytes < memory_max {
@@ -157,7 +157,7 @@ fn since(before: (u64, u64), now: (u64, u64)) -> (usize, usize) {
     (difference(before.0, now.0), difference(before.1, now.1))
 }
 
-/// What a decoder's error means: the source's failure if there was one, else the stream's fault.
+/// The meaning of a decoder's error: the source's failure, if there was one, or else a fault of the stream.
 pub(super) fn blame<R>(stored: &mut Stored<R>, compression: Compression, error: &io::Error) -> InflateError {
     if let Some(failure) = stored.failure.take() {
         return InflateError::Source(failure);

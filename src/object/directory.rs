@@ -28,12 +28,12 @@ impl DirectoryObjects {
         Self { directory }
     }
 
-    /// Where the files are, for walks.
+    /// The directory of the files, for walks.
     pub fn directory(&self) -> &Directory {
         &self.directory
     }
 
-    /// `None` where the file still is as the condition says it must not be.
+    /// `None` if the file still has the entity tag in `Condition::UnlessEtag`.
     async fn open(
         &self,
         object: &ObjectId,
@@ -59,7 +59,7 @@ impl DirectoryObjects {
     }
 }
 
-/// Reads the bytes from `start` up to, not including, `end`, and what the file is after it.
+/// Reads the bytes from `start` up to, not including, `end`, and afterwards the file's metadata.
 fn read_between(file: &File, start: u64, end: u64, steps: &Steps) -> io::Result<(Bytes, Metadata)> {
     let mut bytes = BytesMut::zeroed(usize::try_from(end - start).unwrap_or_default());
     let mut at = start;
@@ -105,7 +105,7 @@ impl Objects for DirectoryObjects {
             io::ErrorKind::UnexpectedEof => changed(),
             _ => failed(object, &error),
         })?;
-        // As with a body: a file that only grew has not changed in what was read.
+        // A file that only grew counts as unchanged, as in [`FileBody`].
         if now.len() <= size && !is_same(&now, &version.etag, size, version.last_modified_ms) {
             return Err(changed());
         }
@@ -283,7 +283,7 @@ mod tests {
             match world.objects.read(&world.id("d/f"), Condition::Any).await {
                 Ok(Reading::Changed(snapshot)) => {
                     read += 1;
-                    // Its name is a change of the file too.
+                    // A renamed file counts as changed, so reading may fail.
                     if let Ok(content) = whole(snapshot.body).await {
                         assert_eq!(content, b"own");
                     }

@@ -1,16 +1,16 @@
-//! Tells by its first bytes what an object is that is not read, and in what encoding its text is.
+//! Recognizes, by its first bytes, content that is not read, and the encoding of text.
 
-/// So many bytes tell what an object is.
+/// How many first bytes are enough to recognize content.
 pub(super) const BEGINNING_BYTES: usize = 512;
 
-/// How content is written that is no UTF-8.
+/// The encodings of text besides UTF-8.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Utf16 {
     LittleEndian,
     BigEndian,
 }
 
-/// What content begins with, and what that is. Each from its format's own specification.
+/// The first bytes of formats that are not read, each from the format's own specification.
 const MAGIC: &[(&[u8], &str)] = &[
     (b"PK\x03\x04", "a zip archive"),
     (b"PK\x05\x06", "a zip archive"),
@@ -51,16 +51,16 @@ const MAGIC: &[(&[u8], &str)] = &[
     (b"\0[\0{", "UTF-16 text without a byte order mark"),
 ];
 
-/// What the second byte is of what zlib has compressed (RFC 1950, section 2.2), beside `x`.
+/// The second bytes of zlib data (RFC 1950, section 2.2), after `x`.
 const ZLIB_LEVELS: [u8; 4] = [0x01, 0x5e, 0x9c, 0xda];
 
-/// Where a tar archive says that it is one.
+/// The offset at which a tar archive is marked as one, and the mark.
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
-/// Text has fewer control characters than one in so many.
+/// In text, fewer than one of this many characters are control characters.
 const CONTROL_SHARE: usize = 16;
 
-/// Content that begins so is not read, since it is that. `beginning` has [`BEGINNING_BYTES`], or is all of it.
+/// What the content is, if it is not read. `beginning` has [`BEGINNING_BYTES`], or is all of the content.
 pub(super) fn foreign(beginning: &[u8]) -> Option<&'static str> {
     if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| beginning.starts_with(magic)) {
         return Some(what);
@@ -76,13 +76,13 @@ pub(super) fn foreign(beginning: &[u8]) -> Option<&'static str> {
     (!is_text).then_some("no text")
 }
 
-/// Whether some byte cannot be in a line of log.
+/// Whether some byte cannot occur in a line of log.
 fn has_binary(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_some())
         || bytes.iter().any(|byte| is_control(*byte))
 }
 
-/// Of null bytes a crash leaves many.
+/// Null bytes do not count: a crash leaves many of them in a log.
 fn is_control(byte: u8) -> bool {
     matches!(byte, 0x01..=0x08 | 0x0e..=0x1a | 0x1c..=0x1f | 0x7f)
 }
@@ -93,7 +93,7 @@ fn has_many_controls(bytes: &[u8]) -> bool {
     controls > 1 && controls * CONTROL_SHARE > others
 }
 
-/// The encoding that a byte order mark names.
+/// The encoding that the byte order mark names.
 pub(super) fn utf16(beginning: &[u8]) -> Option<Utf16> {
     match beginning {
         [0xff, 0xfe, ..] => Some(Utf16::LittleEndian),

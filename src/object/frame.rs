@@ -1,4 +1,4 @@
-//! What a zstd frame says of itself at its beginning.
+//! Reads the header of a zstd frame.
 
 /// RFC 8878, section 3.1.1.
 pub(super) const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -9,28 +9,30 @@ const SKIPPABLE_MAGIC: &[u8] = &[0x50, 0x2a, 0x4d, 0x18];
 /// The largest window, as a power of two: 32 MiB of memory. All but the `--ultra` and `--long` levels stay below.
 pub(super) const WINDOW_LOG_MAX: u32 = 25;
 
-/// What a decoder takes beside its window: a block as it is stored, and one inflated.
+/// The memory of a decoder besides its window, in bytes: a block as stored, and a block inflated.
 const BLOCKS_BYTES: usize = 2 * (128 << 10);
 
-/// The most that inflating zstd takes.
+/// The most memory for inflating zstd, in bytes.
 pub(super) const MEMORY_BYTES_MAX: usize = (1 << WINDOW_LOG_MAX) + BLOCKS_BYTES;
 
-/// The most that must be seen of a frame to know its window.
+/// The most bytes of a frame that are needed to know its window.
 pub(super) const HEAD_BYTES: usize = 18;
 
-/// Whether a frame begins so.
+/// Whether a frame begins with these bytes.
 pub(super) fn begins(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
         || bytes.get(..4).is_some_and(|magic| magic[0] & 0xf0 == 0x50 && magic[1..] == SKIPPABLE_MAGIC[1..])
 }
 
-/// How much memory the decoder takes for a frame that begins so. One with a larger window is refused by the decoder.
+/// The memory that the decoder takes for the frame that begins with `head`, in bytes. It refuses frames with larger
+/// windows.
 pub(super) fn memory_bytes(head: &[u8]) -> usize {
     let window = usize::try_from(window_bytes(head)).unwrap_or(usize::MAX);
     window.min(1 << WINDOW_LOG_MAX) + BLOCKS_BYTES
 }
 
-/// How large a window the frame wants (RFC 8878, section 3.1.1.1); 0 where none does, or it is cut short.
+/// The window that the frame needs, in bytes (RFC 8878, section 3.1.1.1). 0 if no such frame begins here, or if its
+/// header is cut short.
 fn window_bytes(head: &[u8]) -> u64 {
     let Some([descriptor, rest @ ..]) = head.strip_prefix(MAGIC) else { return 0 };
     if descriptor & 0x20 == 0 {
@@ -38,7 +40,7 @@ fn window_bytes(head: &[u8]) -> u64 {
         let base = 1_u64 << (10 + (window >> 3));
         return base + base / 8 * u64::from(window & 7);
     }
-    // The window is the whole content, whose size stands behind the dictionary's number.
+    // The window is the whole content, whose size follows the dictionary's id.
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let length = [1, 2, 4, 8][usize::from(descriptor >> 6)];
     let Some(size) = rest.get(dictionary..dictionary + length) else { return 0 };

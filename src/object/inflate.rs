@@ -1,4 +1,4 @@
-//! Inflates an object's bytes as they stream by, under limits, whatever they were compressed with, and gives text as UTF-8.
+//! Inflates an object's bytes as they stream by, under limits, whatever their compression, and converts text to UTF-8.
 
 use std::io::{self, Read};
 
@@ -8,28 +8,29 @@ use crate::object::frame;
 use crate::object::layer::{Layer, UNJUDGED_BYTES};
 use crate::room::Room;
 
-/// Inflated at once where nothing is kept, and decoded at once of UTF-16.
+/// How many bytes are inflated at a time if nothing is kept, and how many are decoded at a time from UTF-16.
 const SCRATCH_BYTES: usize = 64 << 10;
 
-/// What the outer of two layers may take. An xz decoder takes more than its window: for 32 MiB (`xz -8`) 33.
+/// The memory for the outer of two layers, in bytes. An xz decoder takes more than its window: 33 MiB for 32 (`xz -8`).
 const OUTER_BYTES_MAX: usize = frame::MEMORY_BYTES_MAX + (1 << 20);
 
-/// What the inner one may take: all levels have a smaller window that nobody asks to be slow (`--ultra`, `--long`, `xz -7`).
+/// The memory for the inner layer, in bytes. Larger windows only come from levels that are slow and must be asked for
+/// (`--ultra`, `--long`, `xz -7`).
 const INNER_BYTES_MAX: usize = 10 << 20;
 
-/// The most that inflating one object takes.
+/// The most memory for inflating one object, in bytes.
 pub(crate) const MEMORY_BYTES_MAX: usize = OUTER_BYTES_MAX + INNER_BYTES_MAX;
 
-/// What inflating an object once, from its first byte to its last, showed.
+/// The result of inflating an object once, from its first byte to its last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Proof {
     pub inflated_bytes: u64,
-    /// Whether bytes that belong to no member or frame follow the last one. They are not delivered.
+    /// Whether bytes that belong to no member or frame follow the last one. They are not returned as content.
     pub trailing_garbage: bool,
 }
 
-/// Inflates the whole of a source and keeps nothing. Content that is proved so can then be delivered: it will not turn out
-/// to be readable in part only.
+/// Inflates a whole source and keeps nothing. Content that passes can be delivered: it will not turn out to be readable
+/// only in part.
 pub(crate) struct Prover<R: Read> {
     inflate: Inflate<R>,
     scratch: Box<[u8]>,
@@ -40,7 +41,7 @@ impl<R: Read> Prover<R> {
         Self { inflate: Inflate::new(source, limits).in_room(room), scratch: vec![0; SCRATCH_BYTES].into() }
     }
 
-    /// Inflates to the end. Where the source returns `WouldBlock`, nothing is lost: call again.
+    /// Inflates to the end. If the source returns `WouldBlock`, nothing is lost: call again.
     ///
     /// # Errors
     /// As [`InflateError`] says.
@@ -51,35 +52,36 @@ impl<R: Read> Prover<R> {
     }
 }
 
-/// The content of `source`, as a reader: inflated, and once more where it was compressed twice; UTF-16 that begins with a byte
-/// order mark as UTF-8; anything else as it is. No bytes at all are empty content, whatever the object's name promises.
+/// A reader of the content of `source`: inflated, twice if it was compressed twice; converted to UTF-8 if it is UTF-16
+/// with a byte order mark; otherwise unchanged. A source without bytes is empty content, whatever the object's name
+/// promises.
 ///
-/// Bytes behind the last whole member or frame that begin no other are left out, and `trailing_garbage` tells so.
-/// A cut exactly between two members cannot be noticed here; the stored size can tell.
-/// Errors are [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own
-/// come through as they are.
+/// Bytes after the last whole member or frame that do not begin another one are left out, and `trailing_garbage`
+/// reports them. A cut exactly between two members cannot be noticed here; the stored size can tell. Errors are
+/// [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own errors are
+/// returned unchanged.
 pub struct Inflate<R: Read> {
     layers: Layers<R>,
     limits: InflateLimits,
     room: Room,
-    /// The content's first bytes, while they are looked at, and then until they are given out.
+    /// The content's first bytes, from when they are judged until they are returned.
     beginning: Vec<u8>,
     is_judged: bool,
     utf16: Option<Utf16Decoder>,
     given_bytes: u64,
-    /// All bytes so far are null.
+    /// Whether all bytes so far are null.
     is_empty: bool,
 }
 
 enum Layers<R: Read> {
     One(Box<Layer<R>>),
-    /// The outer one is inside.
+    /// The outer layer is the source of the inner one.
     Two(Box<Layer<Layer<R>>>),
     Ended,
 }
 
 impl<R: Read> Inflate<R> {
-    /// Reads nothing yet.
+    /// Does not read yet.
     pub fn new(source: R, limits: InflateLimits) -> Self {
         Self {
             layers: Layers::One(Box::new(Layer::new(source, limits, OUTER_BYTES_MAX))),
@@ -93,7 +95,7 @@ impl<R: Read> Inflate<R> {
         }
     }
 
-    /// Windows wait for memory of this room.
+    /// The decoders' windows take their memory from this room, and wait until they get it.
     pub fn in_room(self, room: Room) -> Self {
         let layers = match self.layers {
             Layers::One(layer) => Layers::One(Box::new(layer.in_room(room.clone()))),
@@ -102,7 +104,7 @@ impl<R: Read> Inflate<R> {
         Self { layers, room, ..self }
     }
 
-    /// Whether the content ended before the stored bytes did. Known once the content has been read to its end.
+    /// Whether the content ended before the stored bytes did. Only known at the end of the content.
     pub fn trailing_garbage(&self) -> bool {
         match &self.layers {
             Layers::One(layer) => layer.trailing_garbage(),
@@ -111,7 +113,8 @@ impl<R: Read> Inflate<R> {
         }
     }
 
-    /// Gives content; 0 at its end. After an error the content has ended, unless the source only has no bytes yet.
+    /// Returns content; 0 bytes at its end. After an error the content has ended, unless the source only has no bytes
+    /// yet.
     fn advance(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
         let outcome = self.step(into);
         match &outcome {
@@ -142,7 +145,7 @@ impl<R: Read> Inflate<R> {
         Ok(count)
     }
 
-    /// Looks at the layers and at the first bytes of what is in them.
+    /// Opens the layers, and judges the first bytes inside.
     fn begin(&mut self) -> Result<(), InflateError> {
         if let Layers::One(layer) = &mut self.layers
             && layer.begin()? != Compression::None
@@ -167,7 +170,7 @@ impl<R: Read> Inflate<R> {
         Ok(())
     }
 
-    /// What is inside of the layers.
+    /// The content inside the layers, before conversion.
     fn inflated(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
         if self.beginning.is_empty() {
             return self.layers.advance(into, self.limits);
@@ -178,7 +181,7 @@ impl<R: Read> Inflate<R> {
         Ok(count)
     }
 
-    /// The same as UTF-8.
+    /// The content converted to UTF-8.
     fn decoded(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
         let Some(mut decoder) = self.utf16.take() else { return Ok(0) };
         let mut room = std::mem::take(&mut decoder.room);
@@ -189,7 +192,7 @@ impl<R: Read> Inflate<R> {
                 break Ok(given);
             }
             match self.inflated(&mut room) {
-                // Half a character is not written to its end yet.
+                // Half a character at the end is left out: it may still be being written.
                 Ok(0) => break Ok(0),
                 Ok(count) => decoder.take(&room[..count]),
                 Err(error) => break Err(error),
@@ -208,7 +211,7 @@ impl<R: Read> Layers<R> {
             Self::Two(inner) => inner,
             Self::Ended => return Ok(0),
         };
-        // What the outer layer says comes through the inner one.
+        // An error of the outer layer arrives as an error of the inner layer's source.
         let count = inner.advance(into).map_err(|error| match error {
             InflateError::Source(source) => InflateError::from_read(source),
             error => error,
@@ -232,14 +235,14 @@ impl<R: Read> Read for Inflate<R> {
     }
 }
 
-/// UTF-16 on its way into UTF-8. What is no pair of surrogates becomes U+FFFD.
+/// Converts UTF-16 to UTF-8. A lone surrogate becomes U+FFFD.
 struct Utf16Decoder {
     form: Utf16,
-    /// Bytes of a unit, or of a pair of them, that is not whole yet.
+    /// The bytes of a code unit or surrogate pair that is not complete yet.
     rest: Vec<u8>,
     text: Vec<u8>,
     given: usize,
-    /// What is read at once.
+    /// The buffer for the input.
     room: Vec<u8>,
 }
 
@@ -257,7 +260,7 @@ impl Utf16Decoder {
             Utf16::BigEndian => u16::from_be_bytes([pair[0], pair[1]]),
         };
         let mut units: Vec<u16> = self.rest.chunks_exact(2).map(unit).collect();
-        // Its other half has not come.
+        // The other half of the pair has not arrived.
         units.pop_if(|last| matches!(*last, 0xd800..0xdc00));
         let mut room = [0; 4];
         for character in char::decode_utf16(units.iter().copied()) {
@@ -329,7 +332,7 @@ mod tests {
         (0..bytes).map(|_| next()).collect()
     }
 
-    /// Gives its bytes a few at a time, then ends or fails.
+    /// Returns its bytes a few at a time, then ends or fails.
     struct Drip<'a> {
         bytes: &'a [u8],
         piece: usize,
@@ -367,7 +370,7 @@ mod tests {
         Ok(all)
     }
 
-    /// Has no bytes yet each time that it is asked, then one, and then its end, which stays.
+    /// Returns `WouldBlock` before each single byte, and once before its end.
     struct Late<'a> {
         bytes: &'a [u8],
         is_ready: bool,
@@ -387,7 +390,7 @@ mod tests {
         }
     }
 
-    /// Calls again for as long as the source has no bytes yet.
+    /// Calls again as long as the source has no bytes yet.
     fn patiently<T, E>(mut what: impl FnMut() -> Result<T, E>, is_late: impl Fn(&E) -> bool) -> Result<T, E> {
         loop {
             match what() {
@@ -452,7 +455,7 @@ mod tests {
                 all.extend_from_slice(&piece[..count]);
             }
             let mut whole = Vec::new();
-            // What a cut stream gave before its end.
+            // Keeps what a cut stream returned before its error.
             let _ = Inflate::new(&stored[..], LIMITS).read_to_end(&mut whole);
             assert_eq!(all, whole);
         }
@@ -509,7 +512,7 @@ mod tests {
         let bomb = vec![b'a'; 17 << 20];
         let layer = [gzip(&content(200_000)), gzip(&bomb)].concat();
         assert!(proved(&gzip(&layer)[..], LIMITS).is_ok(), "each and all of it stay below");
-        // Of the first layer there is enough, but not of what is stored.
+        // The ratio to the first layer is low enough, but not the ratio to the stored bytes.
         let mut inside = Vec::new();
         for _ in 0..20 {
             inside.extend(gzip(&bomb[..1 << 20]));
@@ -530,7 +533,7 @@ mod tests {
             let read = inflated(&stored).unwrap();
             assert_eq!(String::from_utf8(read).unwrap(), format!("\u{feff}{text}"));
             assert_eq!(inflated(&gzip(&stored)).unwrap(), format!("\u{feff}{text}").into_bytes());
-            // Half a character is not there yet.
+            // Half a character at the end is left out.
             for cut in 1..8 {
                 let read = String::from_utf8(inflated(&stored[..stored.len() - cut]).unwrap()).unwrap();
                 assert!(format!("\u{feff}{text}").starts_with(&read), "{cut}");
@@ -584,7 +587,7 @@ mod tests {
     fn a_cut_stream_is_truncated_wherever_it_is_cut() {
         for (compression, compress) in ALL {
             let stored = compress(&content(5000));
-            // What tells bzip2 is longer than its magic number.
+            // More bytes than the magic number are needed to recognize bzip2.
             let told = if compression == Compression::Bzip2 { 5 } else { compression.magic().len() };
             for cut in told..stored.len() {
                 let error = inflated(&stored[..cut]).unwrap_err();

@@ -1,4 +1,4 @@
-//! One layer of compression around an object's content, whatever it is, under limits.
+//! One layer of compression around an object's content, in any format, under limits.
 
 use std::io::{self, BufRead as _, Read};
 
@@ -10,16 +10,17 @@ use crate::object::frame;
 use crate::object::stored::Stored;
 use crate::room::{Room, Taken};
 
-/// The ratio is judged only past so many inflated bytes: a short log of equal lines compresses well and does no harm.
+/// The ratio is judged only after this many inflated bytes: a short log of equal lines compresses well and does no
+/// harm.
 pub(super) const UNJUDGED_BYTES: u64 = 16 << 20;
 
-/// The inflated content of `source`, as a reader: all members of a gzip, bzip2 or xz file, all frames of a zstd file, anything
-/// else as it is. No bytes at all are empty content, whatever the object's name promises.
+/// A reader of the inflated content of `source`: all members of a gzip, bzip2 or xz file, all frames of a zstd file,
+/// other content unchanged. A source without bytes is empty content, whatever the object's name promises.
 ///
-/// Bytes behind the last whole member or frame that begin no other are left out, and `trailing_garbage` tells so.
-/// A cut exactly between two members cannot be noticed here; the stored size can tell.
-/// Errors are [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own
-/// come through as they are.
+/// Bytes after the last whole member or frame that do not begin another one are left out, and `trailing_garbage`
+/// reports them. A cut exactly between two members cannot be noticed here; the stored size can tell. Errors are
+/// [`InflateError`]s inside an [`io::Error`] (see [`InflateError::from_read`]), except that the source's own errors are
+/// returned unchanged.
 pub(super) struct Layer<R> {
     stage: Stage<R>,
     limits: InflateLimits,
@@ -36,7 +37,7 @@ enum Stage<R> {
     Plain(Stored<R>),
     /// Inside a gzip member.
     Gzip(Box<GzDecoder<Stored<R>>>),
-    /// Inside a frame, or a member of another kind.
+    /// Inside a zstd frame, or a bzip2 or xz member.
     Coded(Decoder, Stored<R>),
     /// After a whole member or frame.
     Between(Option<Decoder>, Stored<R>),
@@ -44,7 +45,7 @@ enum Stage<R> {
 }
 
 impl<R: Read> Layer<R> {
-    /// Reads nothing yet. A window that takes more than `memory_max` bytes is refused.
+    /// Does not read yet. A window of more than `memory_max` bytes is refused.
     pub(super) fn new(source: R, limits: InflateLimits, memory_max: usize) -> Self {
         Self {
             stage: Stage::Unread(Stored::new(source)),
@@ -57,17 +58,17 @@ impl<R: Read> Layer<R> {
         }
     }
 
-    /// A window waits for memory of this room.
+    /// The decoder's window takes its memory from this room, and waits until it gets it.
     pub(super) fn in_room(self, room: Room) -> Self {
         Self { taken: room.nothing(), ..self }
     }
 
-    /// Whether the content ended before the stored bytes did. Known once the content has been read to its end.
+    /// Whether the content ended before the stored bytes did. Only known at the end of the content.
     pub(super) fn trailing_garbage(&self) -> bool {
         self.trailing_garbage
     }
 
-    /// Stored bytes used so far.
+    /// How many stored bytes were used so far.
     pub(super) fn stored_bytes(&self) -> u64 {
         match &self.stage {
             Stage::Unread(stored) | Stage::Plain(stored) => stored.used_bytes,
@@ -81,7 +82,7 @@ impl<R: Read> Layer<R> {
         self.inflated_bytes
     }
 
-    /// What is inflated; nothing after an error.
+    /// The source that is inflated. `None` after an error.
     pub(super) fn source(&self) -> Option<&R> {
         match &self.stage {
             Stage::Unread(stored) | Stage::Plain(stored) => Some(&stored.source),
@@ -91,7 +92,7 @@ impl<R: Read> Layer<R> {
         }
     }
 
-    /// Looks at the first bytes, which tell the compression.
+    /// Looks at the first bytes, which show the compression.
     pub(super) fn begin(&mut self) -> Result<Compression, InflateError> {
         if matches!(self.stage, Stage::Unread(_)) {
             self.turn()?;
@@ -99,8 +100,8 @@ impl<R: Read> Layer<R> {
         Ok(self.compression)
     }
 
-    /// Inflates into `into`; 0 at the end of the content. After an error the content has ended, unless the source only has
-    /// no bytes yet.
+    /// Inflates into `into`. Returns 0 at the end of the content. After an error the content has ended, unless the
+    /// source only has no bytes yet.
     pub(super) fn advance(&mut self, into: &mut [u8]) -> Result<usize, InflateError> {
         let outcome = self.step(into);
         match &outcome {
@@ -151,7 +152,7 @@ impl<R: Read> Layer<R> {
         Ok(0)
     }
 
-    /// The stream at hand has come to its end: what follows is looked at next.
+    /// Leaves a member or frame that has ended, so that the bytes after it are looked at next.
     fn leave(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
             Stage::Gzip(decoder) => Stage::Between(None, decoder.into_inner()),
@@ -161,7 +162,7 @@ impl<R: Read> Layer<R> {
         };
     }
 
-    /// Looks at what begins here, and turns to it.
+    /// Looks at what begins here, and goes on to read it.
     fn turn(&mut self) -> Result<(), InflateError> {
         let (Stage::Unread(stored) | Stage::Between(_, stored)) = &mut self.stage else { return Ok(()) };
         if self.compression == Compression::Xz {
@@ -183,7 +184,7 @@ impl<R: Read> Layer<R> {
             Stage::Unread(stored) | Stage::Between(None, stored) if follows == Compression::Gzip => {
                 Stage::Gzip(Box::new(GzDecoder::new(stored)))
             }
-            // Its memory serves for the next frame.
+            // The decoder's memory is used again for the next frame.
             Stage::Between(Some(decoder), stored) if follows == Compression::Zstd => Stage::Coded(decoder, stored),
             Stage::Unread(stored) | Stage::Between(_, stored) => {
                 Stage::Coded(Decoder::of(follows, self.memory_max)?, stored)
@@ -196,7 +197,7 @@ impl<R: Read> Layer<R> {
         Ok(())
     }
 
-    /// After a whole member or frame that no other follows. A piece of a magic number is another one cut short.
+    /// What follows the last whole member or frame. A part of a magic number is another member, cut short.
     fn end_or_garbage(&mut self, stored: Stored<R>) -> Result<Stage<R>, InflateError> {
         let (compression, rest) = (self.compression, stored.buffered());
         let magic = compression.magic();
@@ -237,7 +238,7 @@ impl<R: Read> Read for Layer<R> {
     }
 }
 
-/// Behind an xz stream four null bytes may stand, and again four (the .xz file format, section 2.2).
+/// Groups of four null bytes may follow an xz stream (the .xz file format, section 2.2).
 fn skip_padding<R: Read>(stored: &mut Stored<R>) -> Result<(), InflateError> {
     while stored.peek(4).map_err(InflateError::Source)? == [0; 4] {
         stored.consume(4);

@@ -1,4 +1,4 @@
-//! Objects in memory, such as a test's.
+//! Objects in memory, for example a test's.
 
 use std::fmt::Debug;
 
@@ -24,6 +24,6 @@ pub trait MemoryPlace: Debug + Send + Sync {
 
     fn etag<'a>(&'a self, object: &'a ObjectId) -> Answer<'a, Result<Box<str>, ReadError>>;
 
-    /// All of its objects below the prefix.
+    /// All objects whose keys begin with the prefix.
     fn list<'a>(&'a self, prefix: &'a str) -> Answer<'a, Result<Vec<Found>, ScanError>>;
 }

@@ -45,8 +45,8 @@ pub trait Objects: Send + Sync + 'static {
         condition: Condition,
     ) -> impl Future<Output = Result<Reading<Snapshot>, ReadError>> + Send;
 
-    /// Reads some bytes of the object's current version into memory, and says which version it is. For formats that
-    /// begin at the end; the reads that follow name the version by `Condition::OnlyEtag`.
+    /// Reads a range of bytes of the object's current version into memory. Also returns which version that is, for
+    /// `Condition::OnlyEtag` in the reads that follow. For formats that are read from their end.
     fn read_range(
         &self,
         object: &ObjectId,

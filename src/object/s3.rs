@@ -1,4 +1,4 @@
-//! Objects in S3 and its like.
+//! Objects in S3 and similar services.
 
 pub(super) mod body;
 
@@ -33,7 +33,7 @@ impl S3Objects {
         &self.client
     }
 
-    /// `None` where the object still is as the condition says it must not be.
+    /// `None` if the object still has the entity tag in `Condition::UnlessEtag`.
     async fn open(
         &self,
         object: &ObjectId,
@@ -50,7 +50,7 @@ impl S3Objects {
             }
         };
         let opened = Opened::new(object, reply, range)?;
-        // Some services like S3 ignore conditions.
+        // Some services similar to S3 ignore conditions.
         match condition {
             Condition::UnlessEtag(etag) if *etag == opened.version.etag => Ok(None),
             Condition::OnlyEtag(etag) if *etag != opened.version.etag => {
@@ -119,8 +119,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers one connection after another with what it is told to, and keeps what was asked. A reply that is not whole is
-    /// broken off, or followed by silence.
+    /// Answers one connection after another as told, and keeps the requests. A reply that is not whole ends with the
+    /// connection, or is followed by silence.
     struct Stub {
         objects: S3Objects,
         asked: Arc<Mutex<Vec<String>>>,
@@ -131,7 +131,7 @@ mod tests {
             Self::start(answers, None)
         }
 
-        /// Says nothing more after each reply; who asks loses patience after a second.
+        /// Sends nothing after each reply. The client's timeout is one second.
         fn silent_after(answers: Vec<String>) -> Self {
             Self::start(answers, Some(Duration::from_secs(1)))
         }
@@ -153,7 +153,7 @@ mod tests {
                         open.push(stream);
                     }
                 }
-                // Until the asker goes.
+                // Until the client closes the connection.
                 let _ = open.last_mut().map(|stream| stream.read(&mut [0]));
             });
             let access = Access {
@@ -172,13 +172,13 @@ mod tests {
             self.objects.read(&object(), condition).await
         }
 
-        /// What was asked in the request of this number, in lower case.
+        /// The request of this number, in lower case.
         fn asked(&self, number: usize) -> String {
             self.asked.lock().unwrap()[number].clone()
         }
     }
 
-    /// The whole object is `told` bytes long, of which this reply has only `body`.
+    /// A reply that says that the whole object has `told` bytes, but has only `body`.
     fn whole_reply(etag: &str, told: usize, body: &str) -> String {
         format!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\netag: \"{etag}\"\r\nx-amz-version-id: null\r\n\

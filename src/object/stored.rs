@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-/// Stored bytes read at once.
+/// How many stored bytes are read at a time.
 const STORED_BLOCK_BYTES: usize = 64 << 10;
 
 /// The stored bytes, buffered, with a look ahead and a count.
@@ -22,12 +22,12 @@ impl<R: Read> Stored<R> {
         Self { source, buffer, start: 0, end: 0, used_bytes: 0, failure: None }
     }
 
-    /// Bytes that were read and are not used yet.
+    /// Bytes that were read and not used yet.
     pub(super) fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// The next `count` bytes without using them, or all that are left if they are fewer.
+    /// The next `count` bytes without using them, or all that are left.
     pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if self.end - self.start < count {
             self.buffer.copy_within(self.start..self.end, 0);

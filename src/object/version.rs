@@ -1,22 +1,22 @@
-//! What is asked of an object, and what is answered: which version, which of its bytes, or why none.
+//! Requests for an object and their results: which version, which of its bytes, or why it cannot be read.
 
 use bytes::Bytes;
 
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 
-/// No chunk of a body is longer.
+/// The longest chunk of a body, in bytes.
 pub(super) const CHUNK_BYTES_MAX: usize = 256 << 10;
 
-/// No range that is read at once is longer.
+/// The longest range that is read at once, in bytes.
 pub(super) const RANGE_BYTES_MAX: u64 = 256 << 20;
 
-/// One version of one object: which it is, before its bytes are read.
+/// One version of one object, as known before its bytes are read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Version {
-    /// The entity tag, without quotes. For a file: when it was modified and last changed, its size and inode.
+    /// The entity tag, without quotes. For a file: its times of modification and change, its size and inode.
     pub etag: Box<str>,
-    /// The version id, where the bucket keeps versions.
+    /// The version id, if the bucket keeps versions.
     pub version_id: Option<Box<str>>,
     /// Milliseconds since the epoch.
     pub last_modified_ms: Option<i64>,
@@ -27,11 +27,11 @@ pub struct Version {
 /// Which version of the object is wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Condition {
-    /// Whichever is there.
+    /// Any version.
     Any,
-    /// Whichever is there, unless it still has this entity tag: then `Reading::Unchanged`.
+    /// Any version but the one with this entity tag, which gives `Reading::Unchanged`.
     UnlessEtag(Box<str>),
-    /// The one with this entity tag: any other is `ReadError::Changed`.
+    /// The version with this entity tag. Any other gives `ReadError::Changed`.
     OnlyEtag(Box<str>),
 }
 
@@ -46,9 +46,9 @@ pub enum Reading<T> {
 /// Which bytes of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Range {
-    /// From the first byte's position up to, not including, the second's.
+    /// From the first offset up to, not including, the second.
     Between(u64, u64),
-    /// As many at the end; the whole object where it is shorter.
+    /// This many bytes at the end; the whole object if it is shorter.
     Last(u64),
 }
 
@@ -56,7 +56,7 @@ pub enum Range {
 #[derive(Debug)]
 pub struct Part {
     pub version: Version,
-    /// Where the bytes begin in the object.
+    /// The offset of the bytes in the object.
     pub start: u64,
     pub bytes: Bytes,
 }
@@ -74,10 +74,10 @@ pub(super) fn check_range(object: &ObjectId, range: Range) -> Result<(), ReadErr
     Err(ReadError::Damaged { object: object.clone(), reason })
 }
 
-/// Why an object could not be read. The variants are what a caller does differently.
+/// Why an object could not be read. A caller reacts to each variant differently.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The object is not there (any more). A retry may help where the writer is slow; after that it has vanished.
+    /// The object does not exist (any more). A retry may help if the writer is slow; after that it has vanished.
     #[error("{object} is not there")]
     NotFound { object: ObjectId },
     /// Permissions, keys or policies refuse the read; only a person can mend it. The object stays in the backlog.
@@ -86,7 +86,7 @@ pub enum ReadError {
     /// The object is archived and cannot be read without a restore.
     #[error("{object} is archived ({reason}) and must be restored before it can be read")]
     Archived { object: ObjectId, reason: String },
-    /// The object was written again while it was read in parts. Begin again.
+    /// The object was written again while its parts were read. Start again.
     #[error("{object} changed while it was read")]
     Changed { object: ObjectId },
     /// Throttled, timed out, reset: try again later.
@@ -98,7 +98,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The kind that it is counted and reported as.
+    /// The kind under which the error is counted and reported.
     pub fn kind(&self) -> FaultKind {
         match self {
             Self::NotFound { .. } => FaultKind::NotFound,

@@ -16,20 +16,20 @@ use crate::object::version::{CHUNK_BYTES_MAX, ReadError, Version};
 /// How many bytes one call reads.
 const CALL_BYTES: u64 = 1 << 20;
 
-/// A file system that takes the timeout for so many bytes does not answer.
+/// How many bytes make one step. A file system that takes longer than the timeout for a step is not answering.
 pub(super) const STEP_BYTES: usize = 64 << 10;
 
 /// The bytes a file had when it was opened.
 ///
-/// A file that was replaced meanwhile is read to its old end; one that grew, up to where it ended before. One that
-/// shrank, or was written to without growing, has changed. A file cut off and written again beyond its old length while
-/// it is read cannot be told from one that grew: writers should replace files, not rewrite them.
+/// A file that is replaced while it is read is read to its old end; one that grows, up to its length when opened. One
+/// that shrinks, or is written to without growing, has changed. A file that is truncated and rewritten beyond its old
+/// length cannot be told from one that grew: writers should replace files, not rewrite them.
 pub struct FileBody {
     object: ObjectId,
     directory: Directory,
-    /// When the file came to be what it is, in milliseconds since the epoch.
+    /// When the file came to its present state, in milliseconds since the epoch.
     arrived_ms: Option<i64>,
-    /// Bytes that were read and not given yet.
+    /// Bytes that were read and not returned yet.
     ready: Bytes,
     rest: Rest,
 }
@@ -42,22 +42,22 @@ enum Rest {
     Coming(Pin<Box<dyn Future<Output = io::Result<Read>> + Send>>),
 }
 
-/// An open file, and how far it was read.
+/// An open file, and how far it has been read.
 struct Open {
     file: File,
     etag: Box<str>,
-    /// When it was last written, in milliseconds since the epoch.
+    /// When the file was last written, in milliseconds since the epoch.
     modified_ms: Option<i64>,
     at: u64,
     end: u64,
-    /// The bytes that were given last: their memory is used again once whoever got them is done.
+    /// The bytes returned last. Their memory is used again once the receiver has dropped them.
     given: Bytes,
 }
 
 /// What one call read.
 enum Read {
     Some(Bytes, Open),
-    /// The last bytes.
+    /// The last bytes of the file.
     Last(Bytes),
     Changed,
 }
@@ -76,8 +76,8 @@ impl FileBody {
         Self { object: object.clone(), directory: directory.clone(), arrived_ms, ready: Bytes::new(), rest }
     }
 
-    /// When the file came to be what it is, in milliseconds since the epoch. Another write within the same tick of the file
-    /// system's clock, which is a few milliseconds long, would not show in its entity tag.
+    /// When the file came to its present state, in milliseconds since the epoch. Its entity tag would not show another
+    /// write within the same tick of the file system's clock, which is a few milliseconds long.
     pub fn arrived_ms(&self) -> Option<i64> {
         self.arrived_ms
     }
@@ -92,7 +92,7 @@ impl FileBody {
         Some(Ok(self.ready.split_to(self.ready.len().min(CHUNK_BYTES_MAX))))
     }
 
-    /// Reads on. `None` where nothing is left. Cancel-safe: the call goes on, and is awaited by the next one.
+    /// Reads on. `None` if nothing is left. Cancel-safe: the call goes on, and the next `read` awaits it.
     async fn read(&mut self) -> Option<Result<(), ReadError>> {
         self.rest = match std::mem::replace(&mut self.rest, Rest::Nothing) {
             Rest::Unread(open) => {
@@ -115,7 +115,7 @@ impl FileBody {
 }
 
 impl Open {
-    /// Reads on as far as one call does. Blocks.
+    /// Reads on, as much as one call may. Blocks.
     fn read(mut self, steps: &Steps) -> io::Result<Read> {
         let length = usize::try_from((self.end - self.at).min(CALL_BYTES)).unwrap_or_default();
         let mut bytes = std::mem::take(&mut self.given).try_into_mut().unwrap_or_default();
@@ -149,8 +149,8 @@ impl fmt::Debug for FileBody {
     }
 }
 
-/// Whether nobody has written to a file that was opened with this tag, size and time. Removing its last name is a change of
-/// the file too.
+/// Whether nobody has written to a file since it had this tag, size and time. Removing its last name changes the tag as
+/// well, but not the content.
 pub(super) fn is_same(now: &Metadata, etag: &str, size_bytes: u64, modified_at_ms: Option<i64>) -> bool {
     let was_replaced = now.nlink() == 0 && now.len() == size_bytes && modified_ms(now) == modified_at_ms;
     was_replaced || *file_etag(now) == *etag

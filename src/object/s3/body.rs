@@ -14,20 +14,20 @@ use crate::notification::scan::S3Client;
 use crate::object::s3::failure::{failed, unavailable};
 use crate::object::version::{CHUNK_BYTES_MAX, Condition, Range, ReadError, Version};
 
-/// How often in a row a broken body is resumed from where it broke, without progress.
+/// The most times in a row that a broken body is resumed without progress.
 const RESUMES_MAX: u32 = 5;
-/// A body that fell silent has cost its timeout already, and counts as so many.
+/// What a silent body counts as: it has cost its timeout already.
 const SILENCE_RESUMES: u32 = 3;
-/// Progress means so many bytes: a connection that breaks after every few bytes is no better than a dead one.
+/// How many bytes are progress: a connection that breaks after every few bytes is no better than a dead one.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// The entity tag without its quotes, as a reply names it.
+/// The entity tag of a reply, without its quotes.
 pub(super) fn plain_etag(object: &ObjectId, etag: Option<&str>) -> Result<Box<str>, ReadError> {
     let etag = etag.map(|etag| etag.trim_start_matches("W/").trim_matches('"')).filter(|etag| !etag.is_empty());
     Ok(etag.ok_or_else(|| unavailable(object, "the reply names no entity tag"))?.into())
 }
 
-/// Why a body has to be asked for again.
+/// Why the rest of a body must be requested again.
 struct Broken {
     kind: FaultKind,
     reason: String,
@@ -67,20 +67,20 @@ impl Opened {
     }
 }
 
-/// The bytes of one version as they arrive; resumed where the connection breaks.
+/// The bytes of one version as they arrive. Resumes if the connection breaks.
 #[derive(Debug)]
 pub struct S3Body {
     client: Arc<S3Client>,
     object: ObjectId,
     etag: Box<str>,
-    /// `None` when all is given, or an error was.
+    /// `None` after the last byte or an error.
     stream: Option<ByteStream>,
-    /// Received, and not yet returned.
+    /// Bytes that were received and not returned yet.
     received: Bytes,
-    /// Up to where bytes were received.
+    /// The offset up to which bytes were received.
     at: u64,
     end: u64,
-    /// How often in a row it broke without progress, weighted by what each break cost.
+    /// Breaks in a row without progress; `resumes` weighs each by what it cost.
     breaks: u32,
     resumes: u32,
     resumed_at: u64,
@@ -142,7 +142,7 @@ impl S3Body {
                     continue;
                 }
                 Ok(Some(Ok(_))) => return Some(self.give_up("the reply is longer than it said")),
-                // The SDK compares the checksum, where S3 keeps one, when the last byte was given.
+                // If S3 keeps a checksum, the SDK compares it after the last byte.
                 Ok(Some(Err(error))) if self.at == self.end => return Some(self.give_up(&chained(&error))),
                 Ok(Some(Err(error))) => Broken { kind: FaultKind::Unavailable, reason: chained(&error) },
                 Ok(None) if self.at == self.end => {
@@ -164,7 +164,7 @@ impl S3Body {
         }
     }
 
-    /// Requests the rest, unless that failed too often.
+    /// Requests the rest of the body, unless it broke too often.
     fn resume(&mut self, Broken { kind, reason }: Broken) -> Result<(), ReadError> {
         if self.at - self.resumed_at >= PROGRESS_BYTES {
             (self.resumes, self.breaks) = (0, 0);
@@ -188,7 +188,7 @@ impl S3Body {
     }
 }
 
-/// The bytes of one version from `start` up to `end`.
+/// Requests the bytes of one version from `start` up to `end`.
 async fn rest(
     client: Arc<S3Client>,
     object: ObjectId,
@@ -234,7 +234,7 @@ pub(super) fn header(range: Range) -> String {
     }
 }
 
-/// First byte, last byte and the object's size out of `bytes 0-9/443`.
+/// Parses `bytes 0-9/443`: first byte, last byte, and the object's size.
 fn content_range(text: &str) -> Option<(u64, u64, u64)> {
     let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! What S3's errors mean for the reader of an object, and what a person may look at first.
+//! What S3's errors mean for the reader of an object, and what a person should look at first.
 
 use crate::identity::fault::{Fault, FaultKind, Remedy};
 use crate::notification::ObjectId;
@@ -32,7 +32,7 @@ fn read_error(object: &ObjectId, fault: &Fault) -> ReadError {
     }
 }
 
-/// What a person may look at first.
+/// What a person should look at first.
 fn hint(fault: &Fault) -> Option<&'static str> {
     let of_kms = fault.code.starts_with("KMS.") || fault.reason.contains("kms:");
     match fault.code.as_str() {
