@@ -5,17 +5,17 @@ use crate::transport::{Client, Headers, HttpRequest, TransportError};
 use crate::users::page::Listing;
 use crate::users::{Config, Users};
 
-/// The most users that the API hands out at once (`PaginationAmount` of its `swagger.yml`).
+/// The most users that the API returns at once (`PaginationAmount` of its `swagger.yml`).
 const PAGE_USERS: &str = "1000";
-/// The most pages that are asked for; of as many users as may be configured they make as many pages.
+/// The most pages that are requested. The most users that can be configured fill as many.
 const PAGES_MAX: usize = 1000;
-/// The longest page: as many users with as long names as can be expected, four times over.
+/// The longest page, in bytes: four times what a full page takes with the longest names to expect.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// What an endpoint's path ends with, or is given to end with.
+/// The end of an endpoint's path; it is added if the endpoint lacks it.
 const API_PATH: &str = "/api/v1";
 
-/// Why there is no listing. All of these may pass; none is tried again here.
+/// Why there is no listing. All of these may pass; the request is not retried here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
     #[error(transparent)]
@@ -31,13 +31,13 @@ pub(crate) enum FetchError {
     Malformed { line: usize, column: usize },
     #[error("there are more than {users_max} users; `users_max` sets the limit")]
     TooMany { users_max: usize },
-    /// Too many pages, a page that points to itself, or too much time for all of them.
+    /// Too many pages, a page that points to itself, or too much time for all pages.
     #[error("the listing does not come to an end")]
     Endless,
 }
 
 impl FetchError {
-    /// What it is reported as: one stable word.
+    /// The word under which the error is reported. It never changes.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Secret(_) => "no_credentials",
@@ -54,7 +54,7 @@ impl FetchError {
 /// Lists the users, reading the credentials first. Cancel-safe.
 ///
 /// # Errors
-/// The first that goes wrong; there is no part of a listing.
+/// The first error. There are no partial listings.
 pub(crate) async fn fetch(client: &Client, config: &Config) -> Result<Users, FetchError> {
     let (id, secret) = (config.access_key_id.read()?, config.secret_access_key.read()?);
     let headers = Headers::basic(id.reveal(), &secret);

@@ -1,4 +1,4 @@
-//! Looks users up in a listing, and counts what that came to.
+//! Looks up users in a listing, and counts the results.
 
 use std::cell::Cell;
 use std::ops::AddAssign;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use crate::users::Users;
 
-/// The listing that one object's records are looked up in, the same for all of them.
+/// The listing in which the records of one object are looked up, the same for all of them.
 #[derive(Debug)]
 pub struct Lookup {
-    /// Nothing while no listing is there, or only one that is too old.
+    /// `None` if there is no listing yet, or only one that is too old.
     users: Option<Arc<Users>>,
     looked_up: Cell<LookedUp>,
 }
 
 impl Lookup {
-    /// A lookup in `users`, or, where there are none, one that finds nobody and counts so.
+    /// A lookup in `users`. Without a listing it finds nobody, and counts the user as unavailable.
     pub fn among(users: Option<Arc<Users>>) -> Self {
         Self { users, looked_up: Cell::default() }
     }
@@ -33,18 +33,18 @@ impl Lookup {
         email.flatten()
     }
 
-    /// What was looked up since this was last asked.
+    /// The counts since the last call.
     pub fn take(&self) -> LookedUp {
         self.looked_up.take()
     }
 }
 
-/// How many users were looked up, by what came of it.
+/// How many users were looked up, by result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LookedUp {
-    /// Their address is known.
+    /// The user's address is known.
     pub hits: u64,
-    /// They are not listed, or without an address.
+    /// The user is not listed, or has no address.
     pub misses: u64,
     /// There was no listing.
     pub unavailable: u64,

@@ -1,4 +1,4 @@
-//! Who the users of a lakeFS installation are: the e-mail addresses that its API knows them by.
+//! The users of a lakeFS installation, with the e-mail addresses that its API has for them.
 
 mod fetch;
 
@@ -22,16 +22,16 @@ pub use lookup::{LookedUp, Lookup};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The installation's address, with or without `/api/v1` at its end. `http://` on this machine alone.
+    /// The installation's address, with or without `/api/v1` at its end. `http://` only on this machine.
     pub endpoint: Endpoint,
-    /// Where the access key's id is: `env:NAME`, `file:/path` or `credential:name`.
+    /// Where to read the access key's id: `env:NAME`, `file:/path` or `credential:name`.
     pub access_key_id: Reference,
-    /// Where the secret access key is.
+    /// Where to read the secret access key.
     pub secret_access_key: Reference,
-    /// How often the users are listed anew. Default: 1 hour.
+    /// How often the users are listed again. Default: 1 hour.
     #[serde(default = "default_lifetime", deserialize_with = "crate::units::time")]
     pub lifetime: Duration,
-    /// For how long the last listing is used on while the API fails. Default: 24 hours.
+    /// How long the last listing stays in use while the API fails. Default: 24 hours.
     #[serde(default = "default_max_age", deserialize_with = "crate::units::time")]
     pub max_age: Duration,
     /// How long one page of users may take. Default: 10 seconds.
@@ -58,7 +58,7 @@ fn default_users_max() -> usize {
     100_000
 }
 
-/// The addresses of the users that have one, as they were listed at one time.
+/// The addresses of all users that have one, as listed at one time.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Users(HashMap<Box<str>, Box<str>>);
 
@@ -86,7 +86,7 @@ impl<I: Into<Box<str>>, E: Into<Box<str>>> FromIterator<(I, E)> for Users {
 }
 
 impl fmt::Debug for Users {
-    /// Without the people.
+    /// Shows only the number of users, not who they are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Users({})", self.len())
     }

@@ -1,4 +1,4 @@
-//! One page of users as the API answers it, and the listing that pages make.
+//! One page of users as the API returns it, and the listing that the pages make.
 
 use std::collections::HashMap;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::users::{FetchError, Users};
 
-/// The longest id that is kept, in bytes. Whoever has a longer one is left out.
+/// The longest id that is kept, in bytes. Users with longer ids are left out.
 const ID_BYTES_MAX: usize = 256;
-/// The longest address there is, in bytes (RFC 5321, 4.5.3.1).
+/// The longest e-mail address, in bytes (RFC 5321, 4.5.3.1).
 const EMAIL_BYTES_MAX: usize = 320;
 
-/// `UserList` of the API (lakeFS's `api/swagger.yml`, `listUsers`), as far as it is needed.
+/// `UserList` of the API (lakeFS's `api/swagger.yml`, `listUsers`), as far as needed.
 #[derive(Deserialize)]
 struct Page {
     pagination: Pagination,
@@ -30,13 +30,13 @@ struct Listed {
     email: Option<String>,
 }
 
-/// Users as far as they are listed.
+/// The users listed so far.
 pub(super) struct Listing {
     emails: HashMap<Box<str>, Box<str>>,
-    /// Those without an address too.
+    /// Includes users without an address.
     listed: usize,
     users_max: usize,
-    /// Where the next page begins; nothing before the first.
+    /// The user after whom the next page begins; empty for the first page.
     after: String,
 }
 
@@ -45,17 +45,17 @@ impl Listing {
         Self { emails: HashMap::new(), listed: 0, users_max, after: String::new() }
     }
 
-    /// The user behind whom the next page begins; empty for the first.
+    /// The user after whom the next page begins; empty for the first page.
     pub(super) fn after(&self) -> &str {
         &self.after
     }
 
-    /// Takes a page's body in. Returns whether it was the last.
+    /// Adds the users of a page. Returns whether it was the last page.
     ///
     /// # Errors
-    /// The body is no page, there are more users than are kept, or the next page would be this one.
+    /// If the body is not a page, if there are more users than may be kept, or if the next page would be this one.
     pub(super) fn take(&mut self, body: &[u8]) -> Result<bool, FetchError> {
-        // What the parser says may quote the body, which names people.
+        // The parser's message may quote the body, which names people.
         let page: Page = serde_json::from_slice(body)
             .map_err(|error| FetchError::Malformed { line: error.line(), column: error.column() })?;
         let results = page.results.unwrap_or_default();
@@ -89,7 +89,7 @@ impl Listing {
 mod tests {
     use super::*;
 
-    /// In the API's own form, with the fields that nobody needs.
+    /// A page as the API writes it, with the fields that are not needed.
     fn page(users: &str, has_more: bool, next: &str) -> Vec<u8> {
         format!(
             r#"{{"pagination":{{"has_more":{has_more},"max_per_page":1000,"next_offset":"{next}","results":2}},"results":[{users}]}}"#
