@@ -15,7 +15,7 @@ use crate::event::shorten::shorten;
 use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf, write_without};
 use crate::records::escaped::write_escaped;
 
-/// How events are written.
+/// The formats that events are written in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EncodingName {
@@ -45,7 +45,7 @@ pub enum OcsfVersion {
 }
 
 impl EncodingName {
-    /// As the configuration names it.
+    /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ocsf => "ocsf",
@@ -59,7 +59,7 @@ impl EncodingName {
 impl OcsfVersion {
     pub const ALL: [Self; 4] = [Self::V1_1, Self::V1_3, Self::V1_5, Self::V1_8];
 
-    /// As events and the configuration name it.
+    /// The name in events and in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::V1_1 => "1.1.0",
@@ -73,15 +73,15 @@ impl OcsfVersion {
 /// What an encoding leaves out or adds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Options {
-    /// The record itself as text, secrets masked. It doubles an event's size. Default: false.
+    /// Whether an event carries the record itself as text, secrets masked. It doubles the event's size. Default: false.
     pub raw_data: bool,
-    /// The names and addresses of an event once more, as a list to search. Default: true.
+    /// Whether an event's names and addresses are repeated as a list to search. Default: true.
     pub observables: bool,
-    /// What is to be known of how an event came about, such as `class_fallback`. Default: true.
+    /// Whether an event carries labels on how it came about, such as `class_fallback`. Default: true.
     pub labels: bool,
     /// The version that OCSF events are written in. Default: 1.8.0.
     pub ocsf_version: OcsfVersion,
-    /// Whether a raw record stands in an envelope that says what and where it is. Default: false.
+    /// Whether a raw record stands in an envelope with its id, feed, object and ordinal. Default: false.
     pub envelope: bool,
     /// Whether secrets are masked in a raw record, as they are in every other encoding. Default: false.
     pub mask_secrets: bool,
@@ -100,44 +100,44 @@ impl Default for Options {
     }
 }
 
-/// One encoding with its options, and which events it leaves out. Two sinks with equal encoders can share what one of them
-/// wrote.
+/// An encoding with its options, its filter and the choices of its sink. Sinks with equal encoders can share one
+/// encoder's output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Encoder {
     name: EncodingName,
     options: Options,
     /// The columns of a row. Only with [`EncodingName::Columns`].
     columns: Option<Arc<Columns>>,
-    /// Where there is none, all events are taken.
+    /// `None` takes all events.
     filter: Option<Arc<Filter>>,
-    /// What each head says of the event's attributes.
+    /// Decides [`Head::choice`] of each event.
     choices: Option<Arc<Choices>>,
-    /// A longer value of an event is cut; where there is none, all are written whole.
+    /// Values of an event that are longer are cut. `None` writes all values whole.
     value_bytes_max: Option<usize>,
 }
 
-/// What is known of an event beside its bytes: what an envelope around them needs. One for each event: kept small.
+/// The facts about an event that an envelope around its bytes needs. There is one per event, so it is kept small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head {
     pub uid: EventId,
     /// The event's own time, in milliseconds since the epoch.
     pub time_ms: i64,
-    /// Its record's number in the object's accepted sequence.
+    /// The place of the event's record in the object's accepted sequence.
     pub place: u64,
-    /// Among the events of its record, from 0.
+    /// The event's number among the events of its record, from 0.
     pub index: u32,
-    /// As OCSF writes it; in other encodings as the mapping has it.
+    /// The class in which OCSF wrote the event; in other encodings, the class of the mapping.
     pub class: Class,
     pub severity: Severity,
     pub status: Status,
-    /// Which of the values that its sink tells apart the event has: see [`Choices`].
+    /// Which of the values that the sink distinguishes the event has; see [`Choices`].
     pub choice: u8,
 }
 
 /// What an encoder wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Encoded {
-    /// The place of the record that is encoded now, which its events' heads are given.
+    /// The place of the record that is being encoded. The heads of its events carry it.
     pub place: u64,
     /// The events, each a line with its line end.
     pub bytes: Vec<u8>,
@@ -146,21 +146,22 @@ pub struct Encoded {
     /// The events' heads, in the order of their lines.
     pub heads: Vec<Head>,
     pub filtered: Filtered,
-    /// Where the lines of the last record begin.
+    /// Where the output of the last record begins.
     pub record: Mark,
-    /// The head of a record whose events so far were filtered out, where the encoding writes records.
+    /// The head of the last record's first event, as long as the filter has taken none of its events. Only in encodings
+    /// that write one line per record.
     pub unwritten: Option<Head>,
 }
 
-/// What a filter left out: events, or records where the encoding writes records.
+/// What a filter left out: events, or records in encodings that write one line per record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Filtered {
     pub events: u64,
-    /// The latest time of an event among them, in milliseconds since the epoch.
+    /// The latest time of an event left out, in milliseconds since the epoch.
     pub latest_ms: Option<i64>,
 }
 
-/// How far an encoder had written.
+/// A point in the output, to return to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mark {
     events: usize,
@@ -173,7 +174,7 @@ impl Encoder {
         Self { name, options, columns: None, filter: None, choices: None, value_bytes_max: None }
     }
 
-    /// Rows of these columns.
+    /// An encoder that writes rows of these columns.
     pub fn of_columns(columns: Columns) -> Self {
         let columns = Some(Arc::new(columns));
         Self { columns, ..Self::new(EncodingName::Columns, Options::default()) }
@@ -195,23 +196,24 @@ impl Encoder {
         self.name
     }
 
-    /// Whether it reads [`Seen::parsed`].
+    /// Whether the encoder reads [`Seen::parsed`].
     pub const fn reads_parsed(&self) -> bool {
         self.columns.is_some()
     }
 
-    /// Whether it writes records as their source wrote them, secrets and all.
+    /// Whether the encoder writes records as their source wrote them, secrets included.
     pub const fn shows_source(&self) -> bool {
         matches!(self.name, EncodingName::Raw) && !self.options.mask_secrets
     }
 
-    /// Whether a record is one line, however many events it gives.
+    /// Whether the encoder writes one line per record, however many events the record has.
     fn writes_records(&self) -> bool {
         matches!(self.name, EncodingName::Raw | EncodingName::Columns)
     }
 
-    /// Appends the event, unless the filter leaves it out. The first event of a record is `index` 0; an encoding that writes
-    /// records writes one when the first of its events is taken, under the head of its first event.
+    /// Appends the event, unless the filter leaves it out. Index 0 in `seen` starts a new record. An encoding that
+    /// writes one line per record writes it when the filter takes the first of the record's events, with the head of
+    /// event 0.
     pub fn encode(&self, event: &Event<'_>, seen: &Seen<'_>, out: &mut Encoded) {
         if seen.index == 0 {
             out.record = out.mark();
@@ -264,14 +266,14 @@ impl Encoder {
             shorten(&mut out.bytes, begins, most);
         }
         out.bytes.push(b'\n');
-        // `encode_record` takes back what passes 4 GiB.
+        // `encode_record` rolls back output beyond 4 GiB.
         out.ends.push(u32::try_from(out.bytes.len()).unwrap_or(u32::MAX));
         out.heads.push(head);
     }
 }
 
-/// `{"uid":...,"feed":...,"object":...,"ordinal":...,"record":...}`. A record that is no UTF-8 is marked: such bytes
-/// become U+FFFD.
+/// `{"uid":...,"feed":...,"object":...,"ordinal":...,"record":...}`, and `"is_lossy":true` if the record is not valid
+/// UTF-8, whose invalid bytes become U+FFFD.
 fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &EventId) {
     out.extend_from_slice(b"{\"uid\":\"");
     out.extend_from_slice(&hyphenated(uid));
@@ -289,26 +291,27 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &E
     close(out, b'}');
 }
 
-/// What stands around an event: the record it is of, where that was read, and what it is called.
+/// The context of an event: its record, where the record was read, and the event's id.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
     pub origin: Origin<'a>,
     pub record: &'a [u8],
-    /// The record as its source names it, as one JSON object without its secrets. Empty where no encoder reads it.
+    /// The decoded record with the source's field names, as one JSON object without secrets. Empty if no encoder reads
+    /// it.
     pub parsed: &'a str,
     /// The record's position in its object, from 0.
     pub ordinal: u64,
     pub id: EventId,
-    /// Among the events of its record, from 0.
+    /// The event's number among the events of its record, from 0.
     pub index: u32,
 }
 
-/// An event after the first of its record shows the record only up to so many bytes: else a record of many events would be
-/// shown as often as it is long.
+/// Events after a record's first carry the record only if it has at most so many bytes. Otherwise a long record with
+/// many events would be repeated in each of them.
 const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
 
 impl<'a> Seen<'a> {
-    /// The record, where the event is to show it.
+    /// The record, if the event is to carry it.
     pub(crate) fn raw_record(&self) -> Option<&'a [u8]> {
         (self.index == 0 || self.record.len() <= SHOWN_AGAIN_BYTES_MAX).then_some(self.record)
     }
@@ -319,7 +322,7 @@ impl Encoded {
         self.ends.is_empty()
     }
 
-    /// Forgets everything written, and keeps the memory.
+    /// Removes everything written, and keeps the memory.
     pub fn clear(&mut self) {
         self.back_to(Mark::default());
     }
@@ -328,7 +331,7 @@ impl Encoded {
         Mark { events: self.ends.len(), bytes: self.bytes.len(), filtered: self.filtered }
     }
 
-    /// Leaves out of the events from number `from` on those that are not wanted.
+    /// Of the events from number `from` on, keeps only those for which `is_wanted` holds.
     pub fn retain(&mut self, from: usize, is_wanted: impl Fn(&Head) -> bool) {
         let mut begin = from.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end as usize);
         let (mut kept, mut to) = (from, begin);
@@ -348,7 +351,7 @@ impl Encoded {
         self.heads.truncate(kept);
     }
 
-    /// Takes back everything written since.
+    /// Removes everything written since `mark`.
     pub fn back_to(&mut self, mark: Mark) {
         self.bytes.truncate(mark.bytes);
         self.ends.truncate(mark.events);
@@ -356,17 +359,17 @@ impl Encoded {
         self.filtered = mark.filtered;
     }
 
-    /// Takes back the events of the record of which at least one event was encoded last.
+    /// Removes all events of the record whose events were encoded last.
     pub fn without_record(&mut self) {
         self.back_to(self.record);
     }
 
-    /// How many bytes were written since.
+    /// The number of bytes written since `mark`.
     pub fn bytes_since(&self, mark: Mark) -> usize {
         self.bytes.len().saturating_sub(mark.bytes)
     }
 
-    /// The latest time of an event among them and those that were left out, in milliseconds since the epoch.
+    /// The latest time of all events, written or left out, in milliseconds since the epoch.
     pub fn latest_ms(&self) -> Option<i64> {
         self.heads.iter().map(|head| head.time_ms).max().max(self.filtered.latest_ms)
     }
@@ -410,7 +413,7 @@ mod tests {
         assert_eq!(size_of::<Head>(), 40);
     }
 
-    /// Encodes a record whose events are these actions, each a millisecond after the one before.
+    /// Encodes a record with one event for each action, a millisecond apart.
     fn record(encoder: &Encoder, actions: &[&'static str], out: &mut Encoded) {
         let product = Product { name: "P", vendor: "V", log_name: "l" };
         let object = ObjectId::new("b", "k");
