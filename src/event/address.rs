@@ -73,7 +73,7 @@ impl<'a> Endpoint<'a> {
         Some(Self { ip: Some(written(ip)), port, via: via?, ..Self::default() })
     }
 
-    /// Whether any attribute that OCSF requires one of in an endpoint has a value.
+    /// Whether the endpoint has any of the attributes of which OCSF requires one.
     pub fn is_known(&self) -> bool {
         any_says_something([&self.ip, &self.name, &self.hostname, &self.svc_name, &self.instance_uid])
     }

@@ -1,5 +1,4 @@
-//! Which of the values that a sink distinguishes an event has: one small number per event, however many attributes are
-//! asked.
+//! Tells in one small number which values an event has, of those that its sink distinguishes.
 
 use crate::event::Event;
 use crate::event::attribute::Attribute;

@@ -112,7 +112,7 @@ pub struct Encoder {
     filter: Option<Arc<Filter>>,
     /// Decides [`Head::choice`] of each event.
     choices: Option<Arc<Choices>>,
-    /// Values of an event that are longer are cut. `None` writes all values whole.
+    /// Values longer than this, in bytes, are cut. `None` writes all values whole.
     value_bytes_max: Option<usize>,
 }
 
@@ -130,7 +130,7 @@ pub struct Head {
     pub class: Class,
     pub severity: Severity,
     pub status: Status,
-    /// Which of the values that the sink distinguishes the event has; see [`Choices`].
+    /// Tells which values the event has, of those that its sink distinguishes; see [`Choices`].
     pub choice: u8,
 }
 
@@ -306,8 +306,8 @@ pub struct Seen<'a> {
     pub index: u32,
 }
 
-/// Events after a record's first carry the record only if it has at most so many bytes. Otherwise a long record with
-/// many events would be repeated in each of them.
+/// Events after a record's first carry the record only up to this size, in bytes. Otherwise a long record with many
+/// events would be repeated in each of them.
 const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
 
 impl<'a> Seen<'a> {

@@ -49,7 +49,7 @@ const USUAL_FIELDS: usize = 12;
 /// The number of slots; a power of two.
 const PLACES: usize = 64;
 
-/// The number of fields from which `index` is used. Up to it, a third of the slots is empty.
+/// The number of fields from which `index` is used. Below it, at least a third of the slots is empty.
 const INDEXED_FROM: usize = PLACES / 3 * 2;
 
 impl<'a> Fields<'a> {

@@ -82,7 +82,7 @@ impl FromIterator<Class> for Classes {
     }
 }
 
-/// Matches the text `text`, texts that fit `begins*`, `*ends` or `*holds*`, or any text with `*`. Case matters.
+/// What a text must be: `text` itself, `begins*`, `*ends`, `*holds*`, or `*` for any text. Case matters.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
     text: Box<str>,

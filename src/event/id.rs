@@ -21,7 +21,7 @@ pub struct EventId(pub [u8; 16]);
 pub enum Scope<'a> {
     /// Equal records in different objects are different events.
     Object(&'a ObjectId),
-    /// Equal records are the same event in whatever object they stand.
+    /// Equal records are the same event, whichever objects hold them.
     Record,
 }
 

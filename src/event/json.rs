@@ -20,7 +20,7 @@ pub(crate) enum Json<'a> {
     Array(&'a str),
 }
 
-/// Why a text is not JSON, or JSON that is not accepted. Names the byte, never the content.
+/// Why a text is not JSON, or is JSON that is not accepted. Names the byte, never the content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("the JSON ends too soon, at byte {0}")]
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         Self { text, at: 0, depth: 0, depth_max: DEPTH_MAX }
     }
 
-    /// A reader for an event that this program wrote of an accepted record. Events may be nested deeper than records.
+    /// A reader for an event that this program wrote. Events are nested deeper than the records in them.
     pub(crate) const fn of_event(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0, depth_max: EVENT_DEPTH_MAX }
     }

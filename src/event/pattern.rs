@@ -27,8 +27,8 @@ pub(super) enum Place {
     First,
     /// `<last:..>`: at its end.
     Last,
-    /// `<word:..>`: at its beginning; or, if it begins with no verb of any `word` row, anywhere, if it holds no verb of
-    /// another `word` row.
+    /// `<word:..>`: at its beginning. If it begins with no verb of any `word` row: anywhere, unless it also holds a
+    /// verb of another `word` row.
     Any,
 }
 

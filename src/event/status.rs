@@ -1,4 +1,4 @@
-//! Whether what was done succeeded.
+//! Whether an action succeeded.
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Status {

@@ -41,7 +41,7 @@ const CONTAINERS_MAX: u8 = 9;
 /// How many members of [`LINES`] may enclose each other, such as `event.original`.
 const LINES_MAX: u8 = 2;
 
-/// How much deeper than a value in an envelope a line may stand.
+/// How many more containers, and members of [`LINES`], may enclose a line below a value of an envelope.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     containers: u8,

@@ -255,7 +255,7 @@ fn parts(context: &Context<'_>, record: &Record<'_>, trust: Trust) -> Result<Opt
     }
 }
 
-/// The lines into which a line is split that cannot be read as it is.
+/// Splits a line that cannot be read as it is.
 fn parts_of_refused(context: &Context<'_>, record: &Record<'_>) -> Option<Vec<Vec<u8>>> {
     if let Some(parts) = parts(context, record, Trust::Records).ok()? {
         return Some(parts);

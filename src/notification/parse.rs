@@ -52,7 +52,7 @@ pub enum Disposition {
     Removed,
     /// An empty object that stands for a folder.
     FolderMarker,
-    /// Another event, such as a tag, or one that names no object.
+    /// Another event, such as a change of tags, or one that names no object.
     Other { event_name: Box<str> },
 }
 

@@ -12,7 +12,7 @@ pub(crate) const REQUEST_MESSAGES_MAX: usize = 10;
 /// Where notifications wait. A received message is hidden for a while, and comes again unless it is deleted.
 pub trait Queue: Send + Sync + 'static {
     /// Waits up to `wait_secs` (0 to 20) for messages. Returns up to `max` of them (1 to 10), which are hidden from
-    /// then on for the configured visibility. No message is not an error. Cancel-safe for the queue: messages of a
+    /// then on for the configured visibility. An empty result is not an error. Cancel-safe for the queue: messages of a
     /// dropped reply come again when their visibility ends.
     fn receive(&self, max: usize, wait_secs: u32) -> impl Future<Output = Result<Vec<Message>, QueueError>> + Send;
 
@@ -112,7 +112,7 @@ impl QueueError {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The queue's URL. Either this or `name`.
+    /// The queue's URL. Set either this or `name`.
     pub url: Option<String>,
     /// The queue's name, looked up in the identity's account.
     pub name: Option<String>,

@@ -7,7 +7,7 @@ use crate::users::{Config, Users};
 
 /// The most users that the API returns at once (`PaginationAmount` of its `swagger.yml`).
 const PAGE_USERS: &str = "1000";
-/// The most pages that are requested. The most users that can be configured fill as many.
+/// The most pages that are requested: as many as the most users that can be configured fill.
 const PAGES_MAX: usize = 1000;
 /// The longest page, in bytes: four times what a full page takes with the longest names to expect.
 const PAGE_BYTES_MAX: usize = 4 << 20;

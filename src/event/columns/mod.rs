@@ -30,7 +30,7 @@ impl Columns {
         TABLES.into_iter().map(|(name, _)| name)
     }
 
-    /// Adds columns. A column of a name that is there already is replaced.
+    /// Adds columns. A new column replaces one of the same name.
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = (String, Column)>) -> Self {
         for (name, column) in more {

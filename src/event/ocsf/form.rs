@@ -43,7 +43,7 @@ fn is_local_part(local: &str) -> bool {
     local.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-'))
 }
 
-/// The first `characters_max` code points of a text that has more; `None` if it has not. `inside` is the inside of its
+/// The first `characters_max` code points of a text; `None` if it has no more than these. `inside` is the inside of its
 /// JSON string.
 pub(super) fn cut(inside: &str, characters_max: usize) -> Option<String> {
     // A code point takes at least one byte.

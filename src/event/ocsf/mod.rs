@@ -33,7 +33,7 @@ const HTTP_METHODS: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", 
 /// The usual size of an event in bytes, on top of three times its record.
 const USUAL_BYTES: usize = 1024;
 
-/// Room for an event in bytes; most are smaller.
+/// The first size of the buffer for an event that is to be converted, in bytes. Most events are smaller.
 const WHOLE_BYTES: usize = 4096;
 
 /// Whether the event has what its class requires, besides what every event has.

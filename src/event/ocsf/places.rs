@@ -10,7 +10,7 @@ use crate::event::ocsf::objects::{
 use crate::event::ocsf::projection::Moved;
 use crate::event::{Class, Event, Members, Target, Text};
 
-/// A set of attributes, of those that only some classes have.
+/// A set of the attributes that only some classes have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attributes(u32);
 

@@ -17,7 +17,7 @@ pub(super) struct Moved<'t> {
     /// The path of the value in the event, such as `resources.0.type`.
     pub(super) path: String,
     pub(super) value: Json<'t>,
-    /// Whether the event still has the beginning of the value.
+    /// Whether the event still holds the beginning of the value.
     is_cut: bool,
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Attribute {
     /// The object that the attribute is, or is a list of.
     #[serde(default)]
     pub(super) object: Option<String>,
-    /// The ids that the attribute may have, if 99 (Other) is among them. If empty, any id.
+    /// The ids that the attribute may have, listed only if 99 (Other) is one of them. If empty, any id.
     #[serde(default)]
     pub(super) ids: Vec<i64>,
     /// The texts that the attribute may have. If empty, any text.

@@ -71,7 +71,7 @@ fn after_count(text: &str) -> Option<&str> {
     (count.len() <= 6 && is_digits(count)).then_some(rest)
 }
 
-/// Passes the header of a message (RFC 5424, section 6): time, host, program, process id, message id and structured
+/// Reads past the header of a message (RFC 5424, section 6): time, host, program, process id, message id and structured
 /// data. Returns the time, and the message.
 fn syslog(text: &str) -> Option<(&str, &str)> {
     let (time, mut rest) = text.split_once(' ')?;

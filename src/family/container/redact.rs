@@ -219,7 +219,7 @@ impl Redactor<'_> {
             }
             text = unescape(&text).into_owned();
         }
-        // With even more levels of escapes, the text is not searched but suspected.
+        // A text with even more levels of escapes is not searched; it may hold anything.
         memchr::memchr(b'\\', text.as_bytes()).is_some()
     }
 }

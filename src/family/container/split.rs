@@ -186,7 +186,7 @@ impl Split<'_> {
         }
     }
 
-    /// The records in an object. None if the object is a line of the product's own.
+    /// The records in an object. Empty if the object is a line of the product's own.
     fn product_free<'t>(&self, whole: &'t str, way: Way) -> Vec<Found<'t>> {
         let found = self.members(whole, way, None);
         if !found.is_empty() && self.sought.is_own(whole) { Vec::new() } else { found }
@@ -236,7 +236,7 @@ impl Split<'_> {
             .collect()
     }
 
-    /// The records in a text, each as a string of its own. None if a part of the text is not JSON.
+    /// The records in a text, each as a string of its own. Empty if a part of the text is not JSON.
     fn text<'t>(&self, text: &str) -> Vec<Found<'t>> {
         let text = with_whole_pairs(text);
         let mut values = Values::of(&text);
@@ -263,8 +263,8 @@ impl Split<'_> {
         if read.is_ok() { found } else { Vec::new() }
     }
 
-    /// The records in an object, each in a copy of the object that holds only this record. `line` names the member
-    /// whose string is a line.
+    /// The records in an object, each in a copy of the object without the other records. `line` names the member whose
+    /// string is a line.
     fn members<'t>(&self, whole: &'t str, way: Way, line: Option<&str>) -> Vec<Found<'t>> {
         let Some(way) = way.into_container() else { return Vec::new() };
         let mut members = Vec::new();

@@ -29,7 +29,7 @@ pub(super) const FAMILY: Family = Family {
     sought: Some(&SOUGHT),
 };
 
-/// No line of Databricks is anything but a record.
+/// Databricks writes nothing but records, so no line is excluded as another line of the product.
 static SOUGHT: Sought<'static> = Sought::of(is_record, |_| false);
 
 /// The members that identify a record. A line without them is a record if it has a time and names an actor.

@@ -96,8 +96,8 @@ pub(super) fn redact(
     Ok(Some(redacted.into_bytes()))
 }
 
-/// The values of the fields that stay. They must not change, although lines escape nothing and a replacement could make
-/// the line read otherwise.
+/// The values of the fields that stay. Redaction must not change them: since lines escape nothing, a replacement could
+/// make the line read otherwise.
 fn left<'a>(line: &Line<'a>, redaction: &Redaction) -> Vec<Option<&'a str>> {
     let has_s3a = redaction.below(S3A).next().is_some();
     let stays = |field: Field, name: &str| redaction.of(name).is_none() && !(has_s3a && field == Field::Referrer);

@@ -20,8 +20,8 @@ pub(super) struct Referrer<'a> {
     /// Each key once, with its value. The operation and the span's id are taken from the path of the address, which
     /// survives when the header is cut off.
     pub pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// Keys that the header has more than once, with all their values. All values but one come from a path that a
-    /// client named so.
+    /// Keys that the header has more than once, with all their values. All values but one stand in the name of a path,
+    /// which a client can choose.
     pub repeated: Vec<(&'a str, Vec<Cow<'a, str>>)>,
     /// The key of the last pair, if the header was cut off in that pair or after it.
     pub partial: Option<Cow<'a, str>>,
@@ -103,7 +103,7 @@ impl<'a> Referrer<'a> {
         pieces.retain(|piece| {
             let dropped = drops(settings, piece.key);
             if dropped {
-                // Cut with the separator before it, or for the first pair with the one after it.
+                // The cut includes the separator before the pair, or for the first pair the one after it.
                 let is_first = from + piece.at.start == cut_to;
                 let start = from + piece.at.start - usize::from(!is_first);
                 cut_to = from + (piece.at.end + usize::from(is_first)).min(query.len());

@@ -63,7 +63,7 @@ enum Read {
 }
 
 impl FileBody {
-    /// The bytes that the opened file has now.
+    /// A body of the bytes that the opened file has now.
     pub(super) fn new(
         object: &ObjectId,
         directory: &Directory,
