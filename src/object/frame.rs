@@ -24,8 +24,8 @@ pub(super) fn begins(bytes: &[u8]) -> bool {
         || bytes.get(..4).is_some_and(|magic| magic[0] & 0xf0 == 0x50 && magic[1..] == SKIPPABLE_MAGIC[1..])
 }
 
-/// The memory that the decoder takes for the frame that begins with `head`, in bytes. It refuses frames with larger
-/// windows.
+/// The memory that the decoder takes for the frame that begins with `head`, in bytes. The decoder refuses frames with
+/// larger windows.
 pub(super) fn memory_bytes(head: &[u8]) -> usize {
     let window = usize::try_from(window_bytes(head)).unwrap_or(usize::MAX);
     window.min(1 << WINDOW_LOG_MAX) + BLOCKS_BYTES

@@ -6,7 +6,7 @@ use crate::event::{
     Cloud, Databucket, Endpoint, Event, File, Group, HttpResponse, Resource, Target, Text, User, UserKind,
 };
 
-/// The captions of `auth_protocol_id`, from 1.
+/// The captions of `auth_protocol_id`, in the order of the ids from 1 on.
 const AUTH_PROTOCOLS: &[&str] = &[
     "NTLM",
     "Kerberos",
@@ -22,7 +22,7 @@ const AUTH_PROTOCOLS: &[&str] = &[
     "LDAP",
 ];
 
-/// The captions of `database.type_id`, from 1.
+/// The captions of `database.type_id`, in the order of the ids from 1 on.
 const DATABASE_KINDS: &[&str] =
     &["Relational", "Network", "Object Oriented", "Centralized", "Operational", "NoSQL", "Vector", "Knowledge Graph"];
 

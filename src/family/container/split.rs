@@ -42,7 +42,7 @@ pub(in crate::family) fn parts(
     match first {
         None if trust == Trust::Records && sought.accepts(record) => Ok(None),
         None => Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect())),
-        // The other members of Docker's object are searched as well.
+        // A line of Docker is searched whole, since its other members may hold records as well.
         Some(Runtime::Docker(_)) if is_one_line => {
             Ok(split.line(record)?.map(|parts| parts.into_iter().map(String::into_bytes).collect()))
         }
@@ -105,7 +105,7 @@ struct Found<'t> {
     value: Cow<'t, str>,
     record: Cow<'t, str>,
     is_object: bool,
-    /// Whether the record stands where no envelope would be opened for it, so it is read without its value.
+    /// Whether the record is read alone: where it stands, no envelope would be opened for it.
     is_bare: bool,
 }
 
@@ -328,7 +328,7 @@ fn write_member(out: &mut Vec<u8>, key: &str, value: &str) {
     out.push(b',');
 }
 
-/// Shippers keep a line beside the fields that they parsed from it: drops records that an earlier member holds already.
+/// Drops records that an earlier member holds already: shippers keep a line beside the fields that they parsed from it.
 fn keep_once(members: &mut [Member<'_>]) {
     if members.iter().filter(|member| member.holds_records).count() < 2 {
         return;
