@@ -116,8 +116,7 @@ pub struct Event<'a> {
     pub target: Target<'a>,
     /// The source's fields that are not mapped to an attribute.
     pub unmapped: Members<'a>,
-    /// Parts of the record, in order, that no encoding may write, not even `raw`. All events of a record have the same
-    /// parts.
+    /// Parts of the record, in order, that no encoding may write, not even `raw`. The same in all events of a record.
     pub dropped: Vec<Dropped>,
 }
 

@@ -83,8 +83,7 @@ pub trait Sink: Send + Sync {
     /// repeats.
     fn deliver<'a>(&'a self, request: &'a Request, now_ms: i64) -> Answer<'a, Delivery>;
 
-    /// Asks the receiver about requests that it left pending ([`Delivery::Pending`]). Returns one answer for each, in
-    /// their order.
+    /// Asks the receiver about requests that it left pending ([`Delivery::Pending`]). Returns an answer for each.
     fn acknowledged<'a>(&'a self, pending: &'a [State], now_ms: i64) -> Answer<'a, Vec<Acknowledgement>> {
         let _ = now_ms;
         Box::pin(async { Ok(vec![Acknowledgement::Lost; pending.len()]) })
@@ -146,8 +145,7 @@ pub trait Kind: fmt::Debug + Send + Sync {
         Choices::default()
     }
 
-    /// A warning for the operator of a receiver that may lose or shorten an event that it has taken. `None` if there is
-    /// nothing to warn of.
+    /// What to warn the operator of, where the receiver may lose or shorten an event that it has taken.
     fn caveat(&self) -> Option<&'static str> {
         None
     }
