@@ -119,7 +119,7 @@ impl Advance {
 #[derive(Debug)]
 pub struct Acceptance {
     pub feed: Arc<str>,
-    /// How many records of the object are accepted without these, and with them.
+    /// How many records of the object were accepted before these, and how many are with these.
     pub before: u64,
     pub after: u64,
     /// The fingerprints of the new records, in order. Empty for families whose objects are written once.

@@ -112,8 +112,8 @@ pub trait Kind: fmt::Debug + Send + Sync {
     /// How batches are sent to the receiver.
     fn flow(&self) -> Flow;
 
-    /// For a kind that makes few large things (a gathering sink): how long a batch gathers by default, whether or not
-    /// more is coming. No job waits for such a batch. `None` for all other kinds.
+    /// For a gathering sink, which makes few large things: how long a batch gathers by default, whether or not more is
+    /// coming. No job waits for it.
     fn gathers_for(&self) -> Option<Duration> {
         None
     }
@@ -124,8 +124,8 @@ pub trait Kind: fmt::Debug + Send + Sync {
         String::new()
     }
 
-    /// The encoding of the sink's events; `configured` is the operator's. A kind whose receiver takes only some
-    /// encodings decides here, and reports the others in [`Kind::check`].
+    /// The encoding to use, given the configured one. A kind whose receiver takes only some encodings decides here, and
+    /// reports the others in [`Kind::check`].
     fn encoding(&mut self, configured: Option<EncodingConfig>) -> EncodingConfig {
         configured.unwrap_or_default()
     }
@@ -145,7 +145,7 @@ pub trait Kind: fmt::Debug + Send + Sync {
         Choices::default()
     }
 
-    /// What to warn the operator of, where the receiver may lose or shorten an event that it has taken.
+    /// What to warn the operator of if the receiver may lose or shorten an event that it has taken.
     fn caveat(&self) -> Option<&'static str> {
         None
     }
@@ -248,9 +248,8 @@ pub enum Resumed {
     Ready(Vec<Receipt>),
     /// The sink goes on elsewhere. Store that, then resume again.
     Moved(Moved),
-    /// The receiver's last batch is neither a sealed one nor the last committed one: the receiver has more than the
-    /// checkpoint store knows of. This happens after the store was restored from a backup. The sink goes on after that
-    /// batch.
+    /// The receiver's last batch is neither sealed nor the last committed one: an older backup of the store was
+    /// restored. The sink goes on after that batch.
     Ahead {
         /// The id of the receiver's last batch.
         id: Box<str>,
@@ -314,7 +313,7 @@ impl Receipt {
 pub enum Delivery {
     /// The receiver has all events for good.
     Taken(Receipt),
-    /// The receiver has these events for good. The rest was not sent yet, and becomes a request of its own.
+    /// The receiver has these events for good. The rest was not sent yet: it becomes a request of its own.
     Begun(Selection),
     /// The receiver answered for each event. Events in neither list are sent again, not before `after`. `after` is zero
     /// if the receiver stopped reading at an event that it refuses: the events behind it are sent at once.
@@ -349,8 +348,8 @@ pub struct Moved {
 pub enum Why {
     /// The configured file begins: it is the sink's first, or follows the file `before`.
     Begun { file: PathBuf, before: Option<PathBuf> },
-    /// The file stays the same. Only its path or inode in the position is corrected: it was not stored yet, or the file
-    /// was replaced by a copy.
+    /// The file stays the same. Only its path or inode is corrected: older positions lack them, and a copy has another
+    /// inode.
     Named,
     /// Another program wrote this many bytes after the committed length. The sink goes on after them.
     Foreign { bytes: u64 },

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::access::{Group, Mode};
 use crate::sink::http::body::Compression;
 
-/// `type = "file"`. Each event once: the committed length tells after a crash what was written already.
+/// `type = "file"`. Each event is written once: after a crash the committed length tells what is in the file already.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConfig {

@@ -355,7 +355,7 @@ impl Writer {
             (Some((name, found)), _) if found.len() >= len => Located::Here(name),
             (None, None) if len == 0 => Located::Unborn,
             (None, None) => Located::Gone,
-            // The file at its path is a copy of it.
+            // The file was replaced by a copy, which is at its path.
             (None, Some(there)) if there.len() >= len => Located::Here(path.to_owned()),
             _ => Located::Replaced,
         })

@@ -23,8 +23,8 @@ pub struct Preset {
     /// set.
     url: &'static str,
     format: Format,
-    /// The envelope of an event. `TIME`, `UID` and `EVENT` stand for the event's own, `MEMBERS` for the values of
-    /// [`Goes::Member`], `NAME` for that of [`Goes::EventName`]. Empty for no envelope.
+    /// The envelope of an event. `TIME` and `UID` stand for the event's time and uid, `EVENT` for its encoded bytes,
+    /// `MEMBERS` for the values of [`Goes::Member`], `NAME` for that of [`Goes::EventName`]. Empty for no envelope.
     envelope: &'static str,
     compression: Compression,
     request_bytes: u64,

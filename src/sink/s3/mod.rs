@@ -42,8 +42,8 @@ const IN_FLIGHT: u16 = 2;
 const WINDOW: u16 = 2;
 /// How many objects of one batch are written at the same time.
 const PUTS_AT_ONCE: usize = 8;
-/// The assumed speed of an upload: each of these many bytes adds one second to the timeout, which begins at three times
-/// the usual one.
+/// The assumed speed of an upload: for every so many bytes an upload gets one second more than three times the usual
+/// timeout.
 const UPLOAD_BYTES_PER_SEC: usize = 1 << 20;
 /// The metadata of an object. S3 prefixes each name with `x-amz-meta-`.
 const BATCH_ID: &str = "auditferry-batch";
