@@ -24,8 +24,7 @@ pub enum Notice {
     Written(Written),
     /// There is nothing to read, and nothing is wrong.
     Ignored(Disposition),
-    /// This notification cannot be understood; others in the message can. The message must not be deleted before this
-    /// notification is quarantined.
+    /// A notification that cannot be understood. It must be quarantined before the message is deleted.
     Malformed(ParseError),
 }
 
