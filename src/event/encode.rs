@@ -12,7 +12,7 @@ use crate::event::filter::Filter;
 use crate::event::id::hyphenated;
 use crate::event::members::{close, flag, int, text};
 use crate::event::shorten::shorten;
-use crate::event::{Event, EventId, Origin, Status, Text, ecs, ocsf, write_without};
+use crate::event::{Event, EventId, Seen, Status, Text, ecs, ocsf, write_without};
 use crate::records::escaped::write_escaped;
 
 /// The formats that events are written in.
@@ -253,6 +253,7 @@ impl Encoder {
 
     fn write(&self, event: &Event<'_>, seen: &Seen<'_>, mut head: Head, out: &mut Encoded) {
         let begins = out.bytes.len();
+        let seen = &Seen { first: out.heads.get(out.record.events).map(|head| head.uid), ..*seen };
         match (self.name, &self.columns) {
             (_, Some(columns)) => columns.write(&mut out.bytes, &head, seen),
             (EncodingName::Ocsf, _) => head.class = ocsf::write(&mut out.bytes, event, seen, self.options),
@@ -289,32 +290,6 @@ fn write_envelope(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, uid: &E
     out.extend_from_slice(b"\",");
     flag(out, "\"is_lossy\":", matches!(text, Cow::Owned(_)).then_some(true));
     close(out, b'}');
-}
-
-/// The context of an event: its record, where the record was read, and the event's id.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    pub origin: Origin<'a>,
-    pub record: &'a [u8],
-    /// The decoded record with the source's field names, as one JSON object without secrets. Empty if no encoder reads
-    /// it.
-    pub parsed: &'a str,
-    /// The record's position in its object, from 0.
-    pub ordinal: u64,
-    pub id: EventId,
-    /// The event's number among the events of its record, from 0.
-    pub index: u32,
-}
-
-/// Events after a record's first carry the record only up to this size, in bytes. Otherwise a long record with many
-/// events would be repeated in each of them.
-const SHOWN_AGAIN_BYTES_MAX: usize = 4096;
-
-impl<'a> Seen<'a> {
-    /// The record, if the event is to carry it.
-    pub(crate) fn raw_record(&self) -> Option<&'a [u8]> {
-        (self.index == 0 || self.record.len() <= SHOWN_AGAIN_BYTES_MAX).then_some(self.record)
-    }
 }
 
 impl Encoded {
@@ -387,7 +362,7 @@ mod tests {
     use super::*;
     use crate::event::attribute::Attribute;
     use crate::event::filter::Pattern;
-    use crate::event::{Activity, Choice, Column, Conditions, Product};
+    use crate::event::{Activity, Choice, Column, Conditions, Origin, Product, Value};
     use crate::notification::ObjectId;
 
     #[test]
@@ -419,9 +394,13 @@ mod tests {
         let object = ObjectId::new("b", "k");
         let origin = Origin { object: &object, source: "s3://b/k", last_modified_ms: None, feed: "f" };
         for (action, index) in actions.iter().zip(0..) {
-            let event = Event::new(product, Activity::of(Class::ApiActivity, 1), (*action).into(), i64::from(index));
+            let mut event =
+                Event::new(product, Activity::of(Class::ApiActivity, 1), (*action).into(), i64::from(index));
+            let member = |name, value| (Text::word(name), Value::Text(Text::word(value)));
+            event.unmapped = vec![member("all", "have"), member("own", action)];
+            event.shared = 1;
             let id = EventId([u8::try_from(index).unwrap(); 16]);
-            let seen = Seen { origin, record: b"record", parsed: "{\"a\":1}", ordinal: 0, id, index };
+            let seen = Seen { origin, record: b"record", parsed: "{\"a\":1}", ordinal: 0, id, index, first: None };
             encoder.encode(&event, &seen, out);
         }
     }
@@ -446,6 +425,27 @@ mod tests {
         assert_eq!(out.heads.iter().map(|head| head.index).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(out.filtered, Filtered { events: 3, latest_ms: Some(4) });
         assert_eq!(out.latest_ms(), Some(4), "the feed is as fresh as what was left out");
+    }
+
+    #[test]
+    fn what_all_events_of_a_record_have_stands_in_the_first_that_is_written() {
+        let options = Options { raw_data: true, ..Options::default() };
+        for (name, shown) in [(EncodingName::Ocsf, "\"raw_data\":"), (EncodingName::Ecs, "\"original\":")] {
+            let encoder = Encoder::new(name, options).with_filter(only("keep*"));
+            let mut out = Encoded::default();
+            for _ in 0..2 {
+                let before = out.bytes.len();
+                record(&encoder, &["drop", "keep1", "keep2", "keep3"], &mut out);
+                let text = std::str::from_utf8(&out.bytes[before..]).unwrap();
+                for (at, line) in text.lines().enumerate() {
+                    assert!(line.contains(&format!("\"own\":\"keep{}\"", at + 1)));
+                    assert_eq!(line.contains("\"all\":\"have\"") && line.contains(shown), at == 0);
+                    let names_first = line.contains("\"first_event_uid\":\"01010101-0101-0101-0101-010101010101\"");
+                    assert_eq!(names_first, at > 0);
+                }
+                assert_eq!(text.lines().count(), 3);
+            }
+        }
     }
 
     #[test]

@@ -37,6 +37,8 @@ mod ocsf;
 mod pattern;
 mod says;
 
+mod seen;
+
 mod shorten;
 
 mod status;
@@ -47,8 +49,6 @@ mod value;
 
 use std::borrow::Cow;
 
-use crate::notification::ObjectId;
-
 pub(crate) use attribute::Attribute;
 pub(crate) use choice::{Choice, Choices};
 pub(crate) use class::Severity;
@@ -56,7 +56,7 @@ pub use class::{Activity, Class};
 pub use columns::{Column, Columns};
 pub(crate) use copy::Copies;
 pub(crate) use dropped::{Dropped, write_without};
-pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options, Seen};
+pub use encode::{Encoded, Encoder, EncodingName, OcsfVersion, Options};
 pub(crate) use encode::{Head, Mark};
 pub(crate) use fields::{Fields, Key};
 pub(crate) use filter::{Conditions, Filter};
@@ -64,23 +64,12 @@ pub use id::{EventId, Namespace, Scope};
 pub(crate) use json::{Fault, Json, Reader, mend_surrogates};
 pub use mapping::Mapping;
 pub(crate) use mapping::{Role, Row, Rows, Slot};
+pub use seen::{Origin, Seen};
 pub use status::Status;
 pub(crate) use status::http_status;
 pub(crate) use text::{Text, unescape};
 pub(crate) use value::Members;
 pub use value::Value;
-
-/// Where a record was read. All records of one object share it.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
-    pub object: &'a ObjectId,
-    /// `s3://bucket/key` or `file:///directory/path`, as the inside of a JSON string.
-    pub source: &'a str,
-    /// When the object was last written, in milliseconds since the epoch.
-    pub last_modified_ms: Option<i64>,
-    /// The name of the feed that read the object.
-    pub feed: &'a str,
-}
 
 /// One normalized event. A family fills in the attributes that the record has; absent attributes are not written.
 ///
@@ -116,6 +105,8 @@ pub struct Event<'a> {
     pub target: Target<'a>,
     /// The source's fields that are not mapped to an attribute.
     pub unmapped: Members<'a>,
+    /// How many of the first unmapped fields all events of the record share. Only one of the events is written with them.
+    pub shared: usize,
     /// Parts of the record, in order, that no encoding may write, not even `raw`. The same in all events of a record.
     pub dropped: Vec<Dropped>,
 }
@@ -161,6 +152,7 @@ impl<'a> Event<'a> {
             http_response: None,
             target: Target::default(),
             unmapped: Members::new(),
+            shared: 0,
             dropped: Vec::new(),
         }
     }

@@ -97,7 +97,7 @@ fn encode_pass(
         let id = context.namespace.event(hash, occurrence, index);
         for (encoder, encoded) in encoders.iter().zip(out.iter_mut()).filter(|(encoder, _)| is_meant(encoder)) {
             let shown = if encoder.shows_source() { source } else { record.bytes };
-            let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index };
+            let seen = Seen { origin, record: shown, parsed, ordinal: record.ordinal, id, index, first: None };
             encoder.encode(event, &seen, encoded);
         }
         index += 1;

@@ -153,7 +153,15 @@ fn every_activity_of_every_class_is_valid_in_every_encoding() {
             let object = ObjectId::new("b", "k");
             let last_modified_ms = Some(LAST_MODIFIED_MS);
             let origin = Origin { object: &object, source: "s3://b/k", last_modified_ms, feed: "f" };
-            let seen = Seen { origin, record: b"record", parsed: "", ordinal: 0, id: EventId([id; 16]), index: 0 };
+            let seen = Seen {
+                origin,
+                record: b"record",
+                parsed: "",
+                ordinal: 0,
+                id: EventId([id; 16]),
+                index: 0,
+                first: None,
+            };
             let encode = |name, options| {
                 let mut out = Encoded::default();
                 Encoder::new(name, options).encode(&event, &seen, &mut out);

@@ -39,9 +39,36 @@ fn wrapped(pad: usize, records: usize) -> String {
 #[test]
 fn four_times_the_line_gives_at_most_about_four_times_the_events() {
     type Line = fn(usize) -> String;
-    let lines: [(&str, &str, Line); 14] = [
+    let lines: [(&str, &str, Line); 19] = [
         ("ydb", "entries", |n| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n))),
         ("ydb", "operations", |n| format!("{YDB}{}", ", operation: CREATE TABLE, path: /R/a".repeat(n))),
+        ("ydb", "a field and many entries", |n| {
+            let (entries, field) = (vec!["+R:a"; n].join(", "), "x".repeat(100 * n));
+            format!(
+                r#"2025-11-03T18:00:00Z: {{"component":"x","operation":"MODIFY ACL","status":"S","acl_add":"[{entries}]","own":"{field}"}}"#
+            )
+        }),
+        ("ydb", "much around many operations", |n| {
+            let line = format!("{YDB}{}", ", operation: CREATE TABLE, path: /R/a".repeat(n));
+            json!({"message": line, "pad": "x".repeat(100 * n), "list": vec!["\u{1}"; n]}).to_string()
+        }),
+        ("ydb", "a reason of many operations", |n| {
+            let operations = ", operation: CREATE TABLE, path: /R/a".repeat(n);
+            format!("{YDB}, reason: {}{operations}", "x".repeat(100 * n))
+        }),
+        ("ydb", "a request of many entries", |n| {
+            let entries = ", add access: +R:a".repeat(n);
+            format!(
+                "{YDB}, operation: CREATE TABLE, path: /R/a{entries}, protobuf request: A {{ B: \"{}\" }}",
+                "x".repeat(100 * n)
+            )
+        }),
+        ("ydb", "many paths and entries that are none", |n| {
+            let (entries, paths) = (vec!["+?"; n].join(", "), vec!["/R/a"; n].join(", "));
+            format!(
+                "2025-11-03T18:00:00Z: component=x, operation=MODIFY ACL, status=SUCCESS, paths=[{paths}], acl_add=[{entries}]"
+            )
+        }),
         ("ydb", "a masked query of many entries", |n| {
             let entries = vec!["+R:a"; n].join(", ");
             format!(
@@ -151,15 +178,29 @@ fn a_record_of_thousands_of_operations_is_told() {
     assert!(bytes_of("ydb", &long).is_some_and(|bytes| bytes < 300 << 20));
 }
 
-/// Each of a record's events shows a short record, and the first of them one that is long.
+/// The record and what all of its events have stand in the first of them, and the others name it.
 #[test]
-fn a_long_record_is_shown_in_the_first_of_its_events() {
-    let line = |n: usize| format!("{YDB}, operation: MODIFY ACL, path: /R{}", ", add access: +R:a".repeat(n));
-    let shown = |line: &str| -> Vec<bool> {
-        let found = super::container_logs::read("ydb", line.as_bytes()).records.remove(0).unwrap();
-        found.iter().map(|event| event["raw_data"].as_str() == Some(line)).collect()
-    };
-    assert_eq!(shown(&line(3)), [true, true, true]);
-    let long = shown(&line(400));
-    assert_eq!((long.len(), long[0], long.iter().filter(|shown| **shown).count()), (400, true, 1));
+fn what_a_record_s_events_share_stands_in_the_first_of_them() {
+    let entries = ", add access: +R:a".repeat(3);
+    let line = format!("{YDB}, reason: {}, operation: CREATE TABLE, path: /R/a{entries}", "x".repeat(1025));
+    let short = format!("{YDB}, reason: no room, operation: CREATE TABLE, path: /R/a{entries}");
+    let wrapped = json!({"message": line, "host": "h1"}).to_string();
+    let found = super::container_logs::read("ydb", wrapped.as_bytes()).records.remove(0).unwrap();
+    assert_eq!(found.len(), 4);
+    let (first, later) = found.split_first().unwrap();
+    assert_eq!(first["raw_data"], wrapped);
+    assert_eq!((&first["unmapped"]["node"], &first["unmapped"]["envelope"]["host"]), (&json!(1), &json!("h1")));
+    assert_eq!(
+        (&first["unmapped"]["first_event_uid"], first["status_detail"].as_str().unwrap().len()),
+        (&Value::Null, 1025)
+    );
+    for event in later {
+        let own = (&event["unmapped"]["add access"], &event["unmapped"]["first_event_uid"]);
+        assert_eq!(own, (&json!("+R:a"), &first["metadata"]["uid"]));
+        let shared =
+            [&event["unmapped"]["node"], &event["unmapped"]["envelope"], &event["raw_data"], &event["status_detail"]];
+        assert_eq!(shared, [&Value::Null; 4]);
+    }
+    let found = super::container_logs::read("ydb", short.as_bytes()).records.remove(0).unwrap();
+    assert!(found.iter().all(|event| event["status_detail"] == "no room"));
 }

@@ -90,7 +90,7 @@ mod tests {
         let origin = Origin { object: &object, source: "", last_modified_ms: None, feed: "dbx" };
         // Sinks get records with secrets masked.
         let parsed = String::from_utf8(crate::mask::masked(RECORD.as_bytes()).unwrap()).unwrap();
-        let seen = Seen { origin, record: b"", parsed: &parsed, ordinal: 0, id: head.uid, index: 0 };
+        let seen = Seen { origin, record: b"", parsed: &parsed, ordinal: 0, id: head.uid, index: 0, first: None };
         let mut out = Vec::new();
         Columns::default().with(columns).write(&mut out, &head, &seen);
         String::from_utf8(out).unwrap()

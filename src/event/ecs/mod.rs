@@ -54,7 +54,7 @@ pub(crate) fn write(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, optio
     if options.observables {
         object(out, "\"related\":", |out| write_related(out, event));
     }
-    rest::write(out, event, activity, &parties);
+    rest::write(out, event, seen, activity, &parties);
     close(out, b'}');
 }
 
@@ -101,7 +101,7 @@ fn write_event(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, seen: 
     text(out, "\"dataset\":", Some(&Text::from(event.product.log_name)));
     text(out, "\"code\":", metadata.event_code.as_ref());
     if event.status != Status::Failure {
-        text(out, "\"reason\":", event.status_detail.as_ref());
+        text(out, "\"reason\":", seen.shared_text(&event.status_detail));
     }
     int(out, "\"sequence\":", metadata.sequence.map(i64::from));
     time(out, "\"created\":", seen.origin.last_modified_ms.and_then(moment::plausible));
@@ -221,7 +221,7 @@ fn write_surroundings(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     if event.status == Status::Failure {
         object(out, "\"error\":", |out| {
             text(out, "\"code\":", event.status_code.as_ref());
-            text(out, "\"message\":", event.status_detail.as_ref());
+            text(out, "\"message\":", seen.shared_text(&event.status_detail));
         });
     }
 }

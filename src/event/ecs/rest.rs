@@ -3,34 +3,31 @@
 use crate::event::ecs::{Parties, module};
 use crate::event::members::{close, flag, int, object, text, texts};
 use crate::event::ocsf::objects::{write_entity, write_login, write_resource, write_store, write_user};
-use crate::event::{Activity, Event, Status, Text, User};
+use crate::event::{Activity, Event, Seen, Status, Text, User};
 
 /// Hadoop's S3A describes a request in the referrer. That is useful apart from the access log, so it has its own
 /// namespace.
 const S3A: &str = "s3a";
 
 /// Appends the namespaces, each followed by a comma.
-pub(super) fn write(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity, parties: &Parties<'_, '_>) {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    event: &Event<'_>,
+    seen: &Seen<'_>,
+    activity: &Activity,
+    parties: &Parties<'_, '_>,
+) {
     let (module, part) = module(event.product.log_name);
     object(out, &format!("\"{module}\":"), |out| {
         object(out, &format!("\"{part}\":"), |out| {
-            for (key, value) in event.unmapped.iter().filter(|(key, _)| !has_namespace(event, key)) {
-                key.write(out);
-                out.push(b':');
-                value.write(out);
-                out.push(b',');
-            }
+            seen.write_unmapped(out, event, |key| !has_namespace(event, key));
+            seen.write_first(out);
         });
         write_people(out, event, parties);
         write_target(out, event);
         write_answer(out, event);
     });
-    for (key, value) in event.unmapped.iter().filter(|(key, _)| has_namespace(event, key)) {
-        key.write(out);
-        out.push(b':');
-        value.write(out);
-        out.push(b',');
-    }
+    seen.write_unmapped(out, event, |key| has_namespace(event, key));
     object(out, "\"collector\":", |out| {
         int(out, "\"class_uid\":", Some(i64::from(activity.class.uid())));
         int(out, "\"activity_id\":", Some(i64::from(activity.id)));

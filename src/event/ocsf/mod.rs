@@ -85,7 +85,7 @@ impl Written<'_, '_> {
     fn write(&self, out: &mut Vec<u8>) -> Class {
         out.push(b'{');
         self.write_members(out);
-        places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &[]);
+        places::write_unmapped(out, self.event, self.seen, Attributes::of(self.activity.class), &[]);
         self.write_raw_data(out);
         close(out, b'}');
         self.activity.class
@@ -102,7 +102,7 @@ impl Written<'_, '_> {
         let whole = String::from_utf8_lossy(&whole);
         match projection::project(out, &whole, schema, self.event, self.activity) {
             Ok((class, moved)) => {
-                places::write_unmapped(out, self.event, Attributes::of(self.activity.class), &moved);
+                places::write_unmapped(out, self.event, self.seen, Attributes::of(self.activity.class), &moved);
                 close(out, b'}');
                 class
             }
@@ -123,7 +123,7 @@ impl Written<'_, '_> {
         moment::write(out, event.time_ms);
         out.extend_from_slice(b"\",");
         write_activity(out, event, activity);
-        write_status(out, event);
+        write_status(out, event, seen);
         text(out, "\"message\":", event.message.as_ref());
         int(out, "\"start_time\":", event.start_time_ms);
         int(out, "\"end_time\":", event.end_time_ms);
@@ -161,14 +161,14 @@ fn write_activity(out: &mut Vec<u8>, event: &Event<'_>, activity: &Activity) {
     }
 }
 
-fn write_status(out: &mut Vec<u8>, event: &Event<'_>) {
+fn write_status(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>) {
     out.extend_from_slice(match event.status {
         Status::Unknown => b"\"status_id\":0,\"status\":\"Unknown\",".as_slice(),
         Status::Success => b"\"status_id\":1,\"status\":\"Success\",".as_slice(),
         Status::Failure => b"\"status_id\":2,\"status\":\"Failure\",".as_slice(),
     });
     text(out, "\"status_code\":", event.status_code.as_ref());
-    text(out, "\"status_detail\":", event.status_detail.as_ref());
+    text(out, "\"status_detail\":", seen.shared_text(&event.status_detail));
 }
 
 fn write_metadata(out: &mut Vec<u8>, event: &Event<'_>, seen: &Seen<'_>, options: Options, fell_back: bool) {

@@ -8,7 +8,7 @@ use crate::event::ocsf::objects::{
     write_http_response, write_login, write_resource, write_store, write_user,
 };
 use crate::event::ocsf::projection::Moved;
-use crate::event::{Class, Event, Members, Target, Text};
+use crate::event::{Class, Event, Members, Seen, Target, Text};
 
 /// A set of the attributes that only some classes have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,14 +195,16 @@ const STRAYS: &str = "ocsf";
 const STRAYS_KEY: &str = "\"ocsf\":";
 
 /// Writes the source's own fields and, under `ocsf`, the attributes that the class or the version lacks.
-pub(super) fn write_unmapped(out: &mut Vec<u8>, event: &Event<'_>, attributes: Attributes, moved: &[Moved<'_>]) {
+pub(super) fn write_unmapped(
+    out: &mut Vec<u8>,
+    event: &Event<'_>,
+    seen: &Seen<'_>,
+    attributes: Attributes,
+    moved: &[Moved<'_>],
+) {
     object(out, "\"unmapped\":", |out| {
-        for (key, value) in &event.unmapped {
-            key.write(out);
-            out.push(b':');
-            value.write(out);
-            out.push(b',');
-        }
+        seen.write_unmapped(out, event, |_| true);
+        seen.write_first(out);
         object(out, &strays_key(&event.unmapped), |out| {
             write_strays(out, event, attributes);
             for Moved { path, value, .. } in moved {

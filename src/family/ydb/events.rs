@@ -75,13 +75,17 @@ pub(super) fn of_transaction<'a>(
         events_of(operation.name, entries)
     });
     let mut sequence = Sequence::of(events.sum());
+    let node = line
+        .node
+        .map(|node| (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int)));
+    // What all operations have is copied once.
+    let mut shared: Members<'a> = node.into_iter().chain(common.around.iter().cloned()).collect();
     for operation in &line.operations {
         if sequence.has_passed(common.context.budget.events_max) {
             break;
         }
         let mut event = blank(words.take(operation.name), time_ms);
         event.metadata.time_inferred = time_inferred;
-        event.metadata.labels.extend(common.label);
         event.metadata.labels.extend(common.label);
         // Of digits and letters only, in which nothing has to be escaped.
         event.metadata.original_time = Some(Text::Escaped(line.timestamp));
@@ -100,14 +104,10 @@ pub(super) fn of_transaction<'a>(
         event.status = scheme_status(line.status);
         event.status_code = Some(status.clone());
         event.status_detail = line.reason.map(|text| words.take(text));
-        event.unmapped.extend(
-            line.node.map(|node| {
-                (Text::word("node"), node.parse().map_or_else(|_| Value::Text(words.take(node)), Value::Int))
-            }),
-        );
+        event.shared = shared.len();
+        event.unmapped = shared;
         event.unmapped.extend(operation.has_no_path.then(no_path));
         event.unmapped.extend(others(operation, words));
-        event.unmapped.extend(common.around.iter().cloned());
         let objects = objects_of(line, operation, words);
         let access = Access {
             owner: operation.owner.map(|text| words.take(text)),
@@ -115,6 +115,7 @@ pub(super) fn of_transaction<'a>(
             removed: operation.removed.iter().map(|entry| words.take(entry)).collect(),
         };
         fan_out(common, &mut event, &objects, access, &mut sequence, emit);
+        shared = event.unmapped;
     }
     Ok(())
 }
@@ -182,6 +183,7 @@ pub(super) fn of_parts<'a>(
     event.unmapped = unmapped;
     objects.places = places;
     event.unmapped.extend(common.around.iter().cloned());
+    event.shared = event.unmapped.len();
     let events = events_of(&event.action.plain(), access.entries());
     let mut sequence = Sequence::of(events);
     fan_out(common, &mut event, &objects, access, &mut sequence, emit);
@@ -289,9 +291,10 @@ fn fan_out<'a>(
     sequence: &mut Sequence,
     emit: &mut dyn FnMut(&Event<'_>),
 ) {
-    // It stands in the first.
+    // These stand in the operation's first event, and so does what it has in `unmapped`.
     let mut query = event.target.query.take();
-    let (unmapped, labels) = (event.unmapped.len(), event.metadata.labels.len());
+    let mut places = Some(&objects.places);
+    let labels = event.metadata.labels.len();
     // What an event holds of its own is taken back before the next.
     let mut hand_on = |event: &mut Event<'a>| {
         if sequence.has_passed(common.context.budget.events_max) {
@@ -299,9 +302,9 @@ fn fan_out<'a>(
         }
         event.metadata.sequence = sequence.next();
         event.target.query = query.take();
-        keep_places(event, objects);
+        keep_places(event, objects, &mut places);
         emit(event);
-        event.unmapped.truncate(unmapped);
+        event.unmapped.truncate(event.shared);
         event.metadata.labels.truncate(labels);
     };
     let rows = common.context.rows;
@@ -331,14 +334,14 @@ fn fan_out<'a>(
 }
 
 /// Keeps beside the event what it has no place for: database, table and paths as the record names them.
-fn keep_places<'a>(event: &mut Event<'a>, objects: &Objects<'a>) {
+fn keep_places<'a>(event: &mut Event<'a>, objects: &Objects<'a>, places: &mut Option<&Members<'a>>) {
     let target = &event.target;
     let has_paths = target.entity.is_some() || target.table.is_some() || !target.resources.is_empty();
     let has_all = has_paths && objects.paths.len() + objects.sources.len() < targets::PATHS_MAX;
     let lacks_database = target.database.is_none();
     let lacks_table = target.table.is_none();
     if !has_all {
-        event.unmapped.extend(objects.places.iter().cloned());
+        event.unmapped.extend(places.take().into_iter().flatten().cloned());
     }
     let database = objects.database.iter().filter(|_| lacks_database).map(|name| ("database", name));
     let table = objects.table.iter().filter(|_| lacks_table).map(|name| ("table", name));
