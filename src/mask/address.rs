@@ -24,6 +24,13 @@ impl Scan<'_> {
             let Some(length) = slashes(from) else { return };
             from += length;
         }
+        // Mostly it is a host and nothing else.
+        let rest = &self.bytes[from..];
+        let plain = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
+        if matches!(rest.get(plain), None | Some(b'/' | b'"' | b' ')) {
+            self.steps += plain;
+            return;
+        }
         let (mut end, mut host, mut password) = (from, None, None);
         while let Some(unit) = self.unit(end) {
             let is_own = unit.percent <= colon.percent;

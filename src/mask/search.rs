@@ -7,7 +7,8 @@ use aho_corasick::AhoCorasick;
 use aho_corasick::packed::{Config, Searcher};
 use wide::u8x16;
 
-use crate::mask::sight::{is_usual, may_end_so};
+use crate::mask::sight::{self, is_usual, may_end_so};
+use crate::mask::unit::Unit;
 
 /// What secrets begin with that are told by their own letters, and what they stand behind that no sign tells. The search puts
 /// each eighth into one class, and looks closely at what has the letters of a class: so those stand in one that no common
@@ -126,39 +127,49 @@ impl<'t> Ends<'t> {
     /// Whether a name that matters may end before a sign, at first sight: most do not, by their last four letters.
     #[inline(always)]
     fn may_matter(&self, place: usize) -> bool {
-        let Some(&[.., second, first, sign]) = self.bytes.get(..=place) else { return true };
-        let is_quoted = first == b'"';
-        let quotes = usize::from(is_quoted) + usize::from(is_quoted & (second == b'\\'));
-        let Some(name) = self.bytes[..place - quotes].last_chunk() else { return is_sign(self.bytes, place) };
+        let bytes = self.bytes;
+        let Some(&[.., second, first, sign]) = bytes.get(..=place) else { return is_sign(bytes, place) };
+        let quotes = match (second, first) {
+            (b'\\', b'"') => 2,
+            (_, b'"') => 1,
+            _ => 0,
+        };
+        let text = &bytes[..place - quotes];
+        let Some(name) = text.last_chunk() else { return is_sign(bytes, place) };
         let name = u64::from_le_bytes(*name);
         match sign {
-            b':' => self.is_before_address(place) || may_end(name) && !is_of_session(name),
-            b'%' => is_sign(self.bytes, place),
-            _ => may_end(name) && is_sign(self.bytes, place),
+            b':' => self.is_before_address(place, first) || may_end(text, name) && !is_of_session(name),
+            b'%' => is_escaped_sign(bytes, place, quotes > 0 || first.is_ascii_digit() || may_end(text, name)),
+            _ => may_end(text, name) && is_sign(bytes, place),
         }
     }
 
     /// Whether behind a colon an address follows, or may follow the password of a user: `-u name:x`.
     #[inline(always)]
-    fn is_before_address(&self, colon: usize) -> bool {
-        match self.bytes[colon + 1..] {
-            [b'/', ..] => true,
-            [b'\\', next, ..] => next != b'"',
-            [] | [b'"' | b'\\' | ..=b' ', ..] => false,
-            [..] => {
+    fn is_before_address(&self, colon: usize, before: u8) -> bool {
+        match self.bytes.get(colon + 1) {
+            Some(b'/') => true,
+            Some(b'\\') => self.bytes.get(colon + 2).is_some_and(|next| *next != b'"'),
+            Some(b'"' | ..=b' ') | None => false,
+            Some(_) => {
                 let has_user = || memchr::memmem::find(self.bytes, b"-u").is_some();
-                self.bytes[colon - 1].is_ascii_alphabetic() && *self.has_user.get_or_init(has_user)
+                before.is_ascii_alphabetic() && *self.has_user.get_or_init(has_user)
             }
         }
     }
 }
 
+/// Whether a percent sign begins the number of a sign: of an equals sign, if a name stands before it, or of a colon, behind
+/// which an address may follow too.
+#[inline(never)]
+fn is_escaped_sign(bytes: &[u8], place: usize, is_named: bool) -> bool {
+    Unit::at(bytes, place).is_some_and(|unit| unit.percent > 0 && (unit.byte == b':' || unit.byte == b'=' && is_named))
+}
+
 /// Whether what has been marked is a sign behind which a value may stand: the marks are of some others too.
 fn is_sign(bytes: &[u8], place: usize) -> bool {
-    let next = || bytes.get(place + 1);
     match bytes[place] {
-        // Only of a sign's number, and of a percent sign's.
-        b'%' => matches!(next(), Some(b'2' | b'3')),
+        b'%' => is_escaped_sign(bytes, place, true),
         b':' | b'=' | b'\'' | b'(' | b'\\' | ..=b' ' => true,
         b'>' => place > 0 && bytes[place - 1] > b'@',
         _ => false,
@@ -166,11 +177,11 @@ fn is_sign(bytes: &[u8], place: usize) -> bool {
 }
 
 /// Whether a name that matters may end so: with letters, and a number, an escape, or what stands around it. The last letter is
-/// the highest byte.
+/// the highest byte of `name`.
 #[inline(always)]
-fn may_end(name: u64) -> bool {
+fn may_end(text: &[u8], name: u64) -> bool {
     let [_, _, sixth, _, _, third, second, last] = name.to_le_bytes();
-    let may_end_so = |name: u64| may_end_so((name >> 32) as u32) && !is_usual(name);
+    let may_end_so = |name: u64| may_end_so((name >> 32) as u32) && !is_usual(name) && sight::may_end(text);
     let is_escape = || third == b'%' || sixth == b'\\';
     match LAST[last as usize] {
         Last::Other => false,
@@ -290,7 +301,10 @@ mod tests {
                 assert_eq!(ends.next(length + at + 1), None, "{length} {text}");
             }
         }
-        let mut ends = Ends::of(b"1 - ' \" ( d. 2( version: 12:30:45 ");
+        for (text, at) in [("the-token%253D1", 9), ("the-token%22%3D1", 12), ("a-scheme%3A//", 8)] {
+            assert_eq!(Ends::of(text.as_bytes()).next(0), Some(at), "{text}");
+        }
+        let mut ends = Ends::of(b"1 - ' \" ( d. 2( version: 12:30:45 year%3D2024/month%253D02 a%20b");
         assert_eq!(ends.next(0), None);
     }
 
