@@ -8,6 +8,8 @@ mod manifest;
 
 mod request;
 
+mod tally;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +26,7 @@ pub(crate) use builder::{Builder, Limits};
 pub(crate) use manifest::{Manifest, PieceMark, SealedPart};
 pub(crate) use request::RequestEvent;
 pub use request::{Request, RequestLimits, Selection};
+pub(crate) use tally::Tally;
 
 /// One of a sink's streams of batches. All records of an object go through one lane. Each lane has its own sequence of
 /// batches.
@@ -156,6 +159,8 @@ pub struct Piece {
     /// Where each event ends in `bytes`.
     pub ends: Arc<[u32]>,
     pub heads: Arc<[Head]>,
+    /// How many records were decoded for the piece, including those without an event in it.
+    pub records: u64,
     /// How many other events the encoder's filter left out.
     pub filtered: u64,
     /// BLAKE3 of `bytes`.
@@ -172,8 +177,9 @@ impl Piece {
     /// Makes a piece of encoded events. `keep` turns their buffer into the piece's bytes.
     pub fn new(encoded: Encoded, keep: impl FnOnce(Vec<u8>) -> Bytes) -> Self {
         let hash = blake3::hash(&encoded.bytes);
-        let Encoded { bytes, ends, heads, filtered, .. } = encoded;
-        Self { bytes: keep(bytes), ends: ends.into(), heads: heads.into(), filtered: filtered.events, hash }
+        let Encoded { bytes, ends, heads, records, filtered, .. } = encoded;
+        let filtered = filtered.events;
+        Self { bytes: keep(bytes), ends: ends.into(), heads: heads.into(), records, filtered, hash }
     }
 
     /// The events one by one, each with its newline.

@@ -218,6 +218,7 @@ impl Committed {
 /// How the gap of a sink in an object changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GapChange {
+    pub feed: Arc<str>,
     pub object: ObjectId,
     /// How many records were gone from the object before the sink had them.
     pub opened: u64,

@@ -1,5 +1,6 @@
 //! Upkeep: keeps the store small, and does the work at start, at intervals, and at the end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Answer;
@@ -42,11 +43,11 @@ pub trait Upkeep: Send + Sync {
 }
 
 /// How much was forgotten.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Forgotten {
     pub objects: u64,
-    /// Records in gaps of sinks, counted for each sink. If such records come back, they are delivered as new.
-    pub gap_records: u64,
+    /// Records in gaps of sinks by feed, counted for each sink. If such records come back, they are delivered as new.
+    pub gap_records: BTreeMap<Box<str>, u64>,
 }
 
 /// The newest event of a partition that was delivered.

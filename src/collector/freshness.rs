@@ -15,14 +15,14 @@ pub(super) fn of(feed: &Feed, object: &ObjectId, latest_ms: Option<i64>) -> Opti
 }
 
 /// Shows how fresh the partition is, and how long the object took that was written at `written_ms`.
-pub(super) fn show(metrics: &Metrics, clock: &Clock, fresh: Option<&Freshness>, written_ms: Option<i64>) {
+pub(super) fn show(metrics: &Metrics, clock: &Clock, feed: &str, fresh: Option<&Freshness>, written_ms: Option<i64>) {
     let secs_since = |ms: i64| Duration::from_millis(u64::try_from(clock.now_ms() - ms).unwrap_or(0)).as_secs_f64();
-    if let Some(Freshness { feed, partition, event_ms }) = fresh {
+    if let Some(Freshness { partition, event_ms, .. }) = fresh {
         metrics.delivered(feed, partition, *event_ms);
-        metrics.event_latency_seconds.observe(secs_since(*event_ms));
+        metrics.event_latency_seconds.observe([feed], secs_since(*event_ms));
     }
     if let Some(written_ms) = written_ms {
-        metrics.object_latency_seconds.observe(secs_since(written_ms));
+        metrics.object_latency_seconds.observe([feed], secs_since(written_ms));
     }
 }
 

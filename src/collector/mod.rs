@@ -184,6 +184,9 @@ fn announce(reporter: &Reporter, config: &Config) {
     let sinks = config.sink.keys().map(|name| Part::new(PartKind::Sink, name));
     let queues = build::queues(config).into_keys().map(|name| Part::new(PartKind::Queue, &name));
     feeds.chain(sinks).chain(queues).for_each(|part| reporter.announce(part));
+    for (feed, table) in &config.feed {
+        table.sinks.iter().for_each(|sink| reporter.metrics().announce(feed, sink));
+    }
 }
 
 /// Everything that runs.

@@ -14,12 +14,14 @@ use crate::collector::feeds::Feed;
 use crate::collector::job::task::JobError;
 use crate::collector::progress::Progress;
 use crate::collector::shutdown::Shutdown;
+use crate::collector::users;
 use crate::config;
 use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Body, Condition, Objects as _, Range, ReadError, Reading, Snapshot, Version};
-use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, Step};
+use crate::reading::{Input, Limits, Need, Plan, Reader, ReadingError, Scratch, SoFar, Step};
 use crate::room::Room;
+use crate::telemetry::metrics::Metrics;
 
 /// A step gets so many bytes of the body, or what has come within so long.
 const GATHERED_BYTES: usize = 1 << 20;
@@ -39,6 +41,7 @@ pub(super) struct Setup<'a> {
     pub compute: Compute,
     pub budget: &'a Budget,
     pub limits: Limits,
+    pub metrics: &'a Arc<Metrics>,
     /// Tells of every step, and of the bytes that come.
     pub progress: Arc<Progress>,
     /// Stops the reading early, where that is of use.
@@ -60,14 +63,16 @@ pub(super) struct Pump<I, T> {
     reader: Option<Reader<I, T>>,
     need: Option<Need>,
     inputs: Vec<Input>,
-    /// Bytes that were read of the place.
-    pub fetched_bytes: u64,
+    metrics: Arc<Metrics>,
+    /// What is counted of it.
+    counted: SoFar,
 }
 
 impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
     /// Begins the reading that `begin` makes of the plan.
     pub(super) fn new(setup: Setup<'_>, begin: impl FnOnce(Plan) -> Reader<I, T>) -> Self {
-        let Setup { feed, object, snapshot, positions, scratch, compute, budget, limits, progress, shutdown } = setup;
+        let Setup { feed, object, snapshot, positions, scratch, compute, budget, limits, metrics, progress, shutdown } =
+            setup;
         let Snapshot { version, body } = snapshot;
         let loan = budget.begin();
         let plan = Plan {
@@ -92,7 +97,8 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             reader: Some(begin(plan)),
             need: None,
             inputs: Vec::new(),
-            fetched_bytes: 0,
+            metrics: Arc::clone(metrics),
+            counted: SoFar::default(),
         }
     }
 
@@ -145,6 +151,7 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             (reader, step, got)
         };
         let (reader, step, got) = self.compute.run(turn).await.ok_or_else(panicked)?;
+        self.count(reader.so_far());
         self.reader = Some(reader);
         *out = got;
         Ok(step)
@@ -170,11 +177,10 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
             Need::Range { start, length } => {
                 let only = Condition::OnlyEtag(self.version.etag.clone());
                 let range = Range::Between(start, start.saturating_add(length as u64));
-                self.fetched_bytes += length as u64;
                 let part = self.progress.wait_for(self.feed.place.read_range(&self.object, only, range)).await;
                 match part.map_err(|_put_off| too_slow(&self.object))?? {
                     Reading::Changed(part) if part.start == start => {
-                        self.progress.received(part.bytes.len());
+                        self.received(part.bytes.len());
                         Ok(Input::Range(part.bytes))
                     }
                     _ => Err(ReadError::Changed { object: self.object.clone() }.into()),
@@ -224,9 +230,24 @@ impl<I: Send + 'static, T: Send + 'static> Pump<I, T> {
                 }
             }
         }
-        self.fetched_bytes += bytes as u64;
-        self.progress.received(bytes);
+        self.received(bytes);
         Ok(if chunks.is_empty() { Input::End } else { Input::Bytes(chunks) })
+    }
+
+    fn received(&self, bytes: usize) {
+        self.metrics.bytes_fetched.add([&self.feed.name], bytes as u64);
+        self.progress.received(bytes);
+    }
+
+    /// Counts what the reading came to since the last step.
+    fn count(&mut self, so_far: SoFar) {
+        let SoFar { content_bytes, counts } = so_far;
+        let before = std::mem::replace(&mut self.counted, so_far);
+        let (metrics, feed) = (&self.metrics, &*self.feed.name);
+        metrics.bytes_decompressed.add([feed], content_bytes - before.content_bytes);
+        metrics.events_received.add([feed], counts.events - before.counts.events);
+        metrics.records_quarantined.add([feed, "record"], counts.refused - before.counts.refused);
+        users::count(metrics, feed, counts.looked_up.since(&before.counts.looked_up));
     }
 
     /// What an error of the reading means for the job.

@@ -150,7 +150,7 @@ impl Requeues {
             warn!(%queue, objects = unrouted.len(), "a requeued message names objects that belong to no feed; their names are kept");
         }
         let outcome = if still.is_some() { "refused" } else { "delivered" };
-        self.metrics.records_requeued.add(["message", outcome], 1);
+        self.metrics.messages_requeued.add([queue, outcome], 1);
         let (most, now_ms) = (self.unrouted_max, self.clock.now_ms());
         self.quarantine.replace_message(Replacement { id, names, unrouted, most, still, now_ms }).await
     }

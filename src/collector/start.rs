@@ -142,7 +142,7 @@ async fn sink_workers(
     let flow = table.flow();
     let count = u16::try_from(lanes.len()).unwrap_or(u16::MAX);
     let batches = batch_limits(limits, table, share, *once);
-    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes);
+    let (handle, ends) = WorkerHandle::new(Arc::clone(&name), count, share.lane_bytes, &reporter.metrics().flow);
     let gate = Gate::new(random);
     for ((number, sink), end) in (0..).zip(lanes).zip(ends) {
         let lane = Lane { sink: Arc::clone(&name), number };

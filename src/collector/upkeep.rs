@@ -93,18 +93,20 @@ pub(super) async fn guard(store: Arc<dyn Upkeep>) -> Result<(), StoreError> {
 /// Forgets what has not changed for the configured time.
 async fn forget(services: &Services) -> Result<(), StoreError> {
     let before_ms = services.clock.now_ms() - i64::from(services.limits.forget_after_days) * DAY_MS;
-    let mut all = Forgotten::default();
+    let (mut all_objects, mut all_gap_records) = (0, 0);
     loop {
         let Forgotten { objects, gap_records } = services.store.upkeep.forget(before_ms).await?;
-        services.metrics.gap_records_forgotten.inc_by(gap_records);
-        all.objects += objects;
-        all.gap_records += gap_records;
+        for (feed, records) in gap_records {
+            services.metrics.gap_records_forgotten.add([&feed], records);
+            all_gap_records += records;
+        }
+        all_objects += objects;
         if objects == 0 {
             break;
         }
     }
     services.store.upkeep.forget_partitions(before_ms).await?;
-    let Forgotten { objects, gap_records } = all;
+    let (objects, gap_records) = (all_objects, all_gap_records);
     if objects > 0 {
         info!(objects, gap_records, "forgot the checkpoints of objects that have not changed for long");
     }
@@ -149,12 +151,12 @@ async fn look_at_identities(services: &Services, identities: &[Identity]) {
 async fn look_at<Q: Queue>(services: &Services, watched: &Watched<Q>) {
     let oldest_ms = watched.in_flight.all().iter().filter_map(|message| message.message().sent_at_ms).min();
     let age_secs = oldest_ms.map_or(0, |sent_ms| (services.clock.now_ms() - sent_ms).max(0) / 1000);
-    services.metrics.queue_oldest_message_age_seconds.set([&watched.name], age_secs);
+    services.metrics.queue.oldest_message_age.set([&watched.name], age_secs);
     // Without permission to ask, the gauges stay as they are; receiving reports what is wrong.
     if let Ok(attributes) = watched.queue.attributes().await {
         let count = |messages: u64| i64::try_from(messages).unwrap_or(i64::MAX);
-        services.metrics.queue_visible_messages.set([&watched.name], count(attributes.visible_messages));
-        services.metrics.queue_inflight_messages.set([&watched.name], count(attributes.in_flight_messages));
+        services.metrics.queue.visible_messages.set([&watched.name], count(attributes.visible_messages));
+        services.metrics.queue.inflight_messages.set([&watched.name], count(attributes.in_flight_messages));
     }
 }
 

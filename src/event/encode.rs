@@ -145,6 +145,8 @@ pub struct Encoded {
     pub ends: Vec<u32>,
     /// The events' heads, in the order of their lines.
     pub heads: Vec<Head>,
+    /// How many records were decoded for it, those without an event in it among them.
+    pub records: u64,
     pub filtered: Filtered,
     /// Where the output of the last record begins.
     pub record: Mark,
@@ -299,6 +301,7 @@ impl Encoded {
 
     /// Removes everything written, and keeps the memory.
     pub fn clear(&mut self) {
+        self.records = 0;
         self.back_to(Mark::default());
     }
 

@@ -219,11 +219,17 @@ pub fn encode_record(
     let parts = match in_parts {
         Some(parts) => parts,
         None => match encode_one(context, record, hash, occurrence, encoders, out) {
-            Ok(events) => return Ok(events),
+            Ok(events) => return Ok(counted(events, out)),
             Err(refusal) => parts_of_refused(context, record).ok_or(refusal)?,
         },
     };
-    encode_parts(context, record, hash, occurrence, encoders, out, &parts)
+    Ok(counted(encode_parts(context, record, hash, occurrence, encoders, out, &parts)?, out))
+}
+
+/// Counts the record that gave so many events.
+fn counted(events: u32, out: &mut [Encoded]) -> u32 {
+    out.iter_mut().for_each(|encoded| encoded.records += 1);
+    events
 }
 
 /// Passes a record to `each` as one JSON object with the source's names; if a shipper put several into one line, each

@@ -8,7 +8,8 @@ use crate::delta::comparison::Comparison;
 use crate::delta::prefix::Prefix;
 use crate::delta::{Growth, Place, Progress};
 use crate::event::Encoder;
-use crate::reading::fan_out::{Counts, FanOut, Offer, Output, Placed};
+use crate::reading::counts::Counts;
+use crate::reading::fan_out::{FanOut, Offer, Output, Placed};
 use crate::reading::pass::{Ended, Pass};
 use crate::reading::plan::{Plan, ReadingError};
 use crate::reading::reader::Reader;
@@ -73,6 +74,7 @@ pub fn deliver(plan: Plan, deliver: Deliver) -> Reader<Offer, Summary> {
         pass.holds_unended = holds_unended;
         let mut summary = pass.run_until_stop().await?;
         summary.counts = pass.fan_out.counts;
+        pass.supply.show(&summary.counts);
         summary.refused_again = pass.fan_out.refused_again;
         Ok(summary)
     })

@@ -7,6 +7,7 @@ use crate::batch::{Acceptance, Advance, Buffers, Form, Part, Piece, Provenance, 
 use crate::delta::{Fingerprint, Places, Progress, Ranges, RecordHash};
 use crate::event::{Encoded, Encoder};
 use crate::family::{Context, Refusal, encode_record};
+use crate::reading::counts::Counts;
 use crate::reading::plan::{Limits, Plan};
 use crate::reading::reader::Outlet;
 use crate::reading::retry::{LackedEvents, QuarantinedPlaces, RefusedAgain};
@@ -106,19 +107,6 @@ pub(super) struct FanOut {
     pub(super) counts: Counts,
     open: Option<Open>,
     buffers: Buffers,
-}
-
-/// What a reading came to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Counts {
-    pub new_records: u64,
-    pub events: u64,
-    /// Records that cannot be decoded: new ones, and known ones that some output has not had.
-    pub refused: u64,
-    /// The latest time of a new event, in milliseconds since the epoch.
-    pub latest_event_ms: Option<i64>,
-    /// Users of new records.
-    pub looked_up: LookedUp,
 }
 
 impl FanOut {
@@ -329,6 +317,7 @@ impl FanOut {
     }
 
     pub(super) fn put(&self, output: usize, part: Part) {
+        self.outlet.show(&self.counts);
         let bytes = part.piece.bytes.len();
         self.outlet.put(Offer { output, part }, bytes);
     }

@@ -3,6 +3,8 @@
 //!
 //! Inside, it is a function that awaits its answers. [`Reader::step`] polls that function until it needs the next one.
 
+mod counts;
+
 mod deliver;
 
 mod fan_out;
@@ -42,6 +44,7 @@ pub(crate) use rebuild::{Rebuild, rebuild};
 pub use retry::QuarantinedPlaces;
 pub(crate) use retry::{LackedEvents, RefusedAgain};
 pub use room::Scratch;
+pub(crate) use supply::SoFar;
 
 #[cfg(test)]
 mod tests {

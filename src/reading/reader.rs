@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::reading::counts::Counts;
 use crate::reading::input::{Input, Need};
 use crate::reading::plan::ReadingError;
-use crate::reading::supply::Supply;
+use crate::reading::supply::{SoFar, Supply};
 use crate::room::Room;
 
 /// How far a step came.
@@ -36,6 +37,11 @@ impl<I: Send + 'static, T> Reader<I, T> {
         let outlet = Outlet::new(&supply);
         let work = Box::pin(begin(supply.clone(), outlet.clone()));
         Self { supply, outlet, work }
+    }
+
+    /// What it came to so far, the last step included.
+    pub(crate) fn so_far(&self) -> SoFar {
+        self.supply.so_far()
     }
 
     /// Goes on with `input` as far as possible, and appends what is emitted to `out`. The first step takes
@@ -71,6 +77,11 @@ impl<I> Clone for Outlet<I> {
 impl<I> Outlet<I> {
     pub(super) fn new(supply: &Supply) -> Self {
         Self { items: Arc::default(), supply: supply.clone() }
+    }
+
+    /// Shows the driver what was counted so far.
+    pub(super) fn show(&self, counts: &Counts) {
+        self.supply.show(counts);
     }
 
     /// Emits an item of so many bytes.

@@ -111,13 +111,14 @@ impl Source {
         if !self.holds_rows().await {
             let inflate = Inflate::new(self.open().await, self.inflate_limits());
             let inflate = inflate.in_room(self.supply.room.clone());
-            return Ok(Content::Lines(Box::new(Elements::of(inflate))));
+            let lines = ContentLines::Stored(Box::new(Elements::of(inflate)));
+            return Ok(Content { lines, supply: self.supply.clone() });
         }
         let (text_bytes_max, ratio_max) = (self.limits.inflated_bytes_max, self.limits.inflate_ratio_max);
         let limits = rows::Limits { text_bytes_max, ratio_max, ..rows::Limits::default() };
         let mut unproved = Unproved::new(self.ranges().await, limits);
         let rows = self.supply.fed(|| unproved.prove()).await?;
-        Ok(Content::Rows(Box::new(rows)))
+        Ok(Content { lines: ContentLines::OfRows(Box::new(rows)), supply: self.supply.clone() })
     }
 
     /// How the role of each line is decided.
@@ -138,17 +139,24 @@ impl Source {
     }
 }
 
-/// An object's content, in lines.
-pub(super) enum Content {
-    Lines(Box<Elements<Inflate<BodyReader>>>),
-    Rows(Box<Rows<RangeReader>>),
+/// An object's content, in lines. Counts the bytes that are read of it.
+pub(super) struct Content {
+    lines: ContentLines,
+    supply: Supply,
+}
+
+enum ContentLines {
+    Stored(Box<Elements<Inflate<BodyReader>>>),
+    OfRows(Box<Rows<RangeReader>>),
 }
 
 impl Read for Content {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Lines(content) => content.read(into),
-            Self::Rows(content) => content.read(into),
-        }
+        let count = match &mut self.lines {
+            ContentLines::Stored(content) => content.read(into),
+            ContentLines::OfRows(content) => content.read(into),
+        }?;
+        self.supply.count_content(count);
+        Ok(count)
     }
 }

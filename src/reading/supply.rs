@@ -10,6 +10,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::delta::Fingerprint;
 use crate::object::compression::InflateError;
+use crate::reading::counts::Counts;
 use crate::reading::input::{Input, Need};
 use crate::records::lines::LinesError;
 use crate::records::rows::{Ranges, RowsError};
@@ -46,6 +47,16 @@ struct State {
     is_stopped: bool,
     /// Bytes emitted and not taken.
     out_bytes: usize,
+    so_far: SoFar,
+}
+
+/// What a reading came to so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SoFar {
+    /// Bytes of content, however often they were read.
+    pub content_bytes: u64,
+    /// As of the last part.
+    pub counts: Counts,
 }
 
 /// The bytes of the open body that have come and are not read yet.
@@ -86,6 +97,19 @@ impl Supply {
 
     pub(super) fn count_out(&self, bytes: usize) {
         self.state().out_bytes += bytes;
+    }
+
+    /// What the reading came to so far.
+    pub(super) fn so_far(&self) -> SoFar {
+        self.state().so_far
+    }
+
+    pub(super) fn count_content(&self, bytes: usize) {
+        self.state().so_far.content_bytes += bytes as u64;
+    }
+
+    pub(super) fn show(&self, counts: &Counts) {
+        self.state().so_far.counts = *counts;
     }
 
     /// Asks, and waits for the answer.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -12,51 +11,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::identity::fault::FaultKind;
+use crate::telemetry::flow::Flow;
 use crate::telemetry::freshness::Freshness;
 use crate::telemetry::health::PartKind;
-
-/// The labels of one series: name and value.
-type Labels<const N: usize> = [(&'static str, String); N];
-
-/// A counter for each combination of its labels' values.
-///
-/// Looking a series up costs a read lock and a hash: count per object, part or batch, not per record.
-pub(crate) struct Counters<const N: usize> {
-    labels: [&'static str; N],
-    family: Family<Labels<N>, Counter>,
-}
-
-impl<const N: usize> Counters<N> {
-    /// Adds `n` to the series of these label values, in the order in which the metric's documentation names them.
-    pub(crate) fn add(&self, values: [&str; N], n: u64) {
-        self.family.get_or_create(&labelled(self.labels, values)).inc_by(n);
-    }
-
-    pub(crate) fn value(&self, values: [&str; N]) -> u64 {
-        self.family.get(&labelled(self.labels, values)).map_or(0, |counter| counter.get())
-    }
-}
-
-/// A number that may fall again, for each combination of its labels' values.
-pub(crate) struct Gauges<const N: usize> {
-    labels: [&'static str; N],
-    family: Family<Labels<N>, Gauge>,
-}
-
-impl<const N: usize> Gauges<N> {
-    pub(crate) fn set(&self, values: [&str; N], value: i64) {
-        self.family.get_or_create(&labelled(self.labels, values)).set(value);
-    }
-
-    /// What was last set, if anything was.
-    pub(crate) fn value(&self, values: [&str; N]) -> Option<i64> {
-        self.family.get(&labelled(self.labels, values)).map(|gauge| gauge.get())
-    }
-}
-
-fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labels<N> {
-    std::array::from_fn(|i| (names[i], values[i].to_owned()))
-}
+use crate::telemetry::process::Process;
+use crate::telemetry::series::{Counters, Gauges, Histograms, Labels, Registration, labelled};
 
 /// The daemon's metrics. Every name is prefixed with `auditferry_`, and a counter's ends in `_total`.
 ///
@@ -64,60 +23,69 @@ fn labelled<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Labe
 /// the time passed in.
 pub(crate) struct Metrics {
     registry: Registry,
-    /// `objects_total{result}`: what became of objects: `delivered`, `unchanged`, `vanished`, `quarantined`, `empty`,
-    /// `no_record` (not empty, and without a record), `deferred`; `put_off` (the message went back for a while), and with
-    /// `--once` `given_up`.
-    pub objects: Counters<1>,
-    /// `notifications_total{queue,disposition}`: what became of each notification.
+    /// `records_read_total{feed,sink}` and what becomes of them.
+    pub flow: Flow,
+    /// `objects_total{feed,result}`: what became of each reading of an object: `delivered`, `unchanged`, `vanished`,
+    /// `quarantined`, `empty`, `no_record` (not empty, and without a record), `deferred` (some sink has not had all of it);
+    /// `put_off` (its message went back for a while), and with `--once` `given_up`.
+    pub objects: Counters<2>,
+    /// `notifications_total{queue,disposition}`: what became of each notification: `written` (a feed takes the object),
+    /// `ignored`, `foreign`, `outside`, `filtered` (no feed does), `poison`, and each other kind that queues are sent.
     pub notifications: Counters<2>,
     pub left_out: LeftOut,
-    /// `events_received_total`: events decoded out of new records, and out of records that left quarantine, once each.
-    pub events_received: Counter,
-    /// `events_sent_total{sink}`: events a sink has acknowledged and the checkpoint store has committed.
-    pub events_sent: Counters<1>,
-    /// `events_filtered_total{sink,feed}`: events that a sink's filter left out of what was committed; records where the
+    /// `events_received_total{feed}`: events decoded out of new records, and out of records that leave quarantine, once for
+    /// all sinks. Where a reading is given up, those that were not sealed are decoded, and counted, again.
+    pub events_received: Counters<1>,
+    /// `events_sent_total{feed,sink}`: events a sink has acknowledged and the checkpoint store has committed.
+    pub events_sent: Counters<2>,
+    /// `events_filtered_total{feed,sink}`: events that a sink's filter left out of what was committed; records where the
     /// sink's encoding writes records.
     pub events_filtered: Counters<2>,
-    /// `duplicates_suppressed_total{kind}`: repeats that were recognised: `notification`, `record`.
-    pub duplicates_suppressed: Counters<1>,
-    /// `bytes_fetched_total`: bytes of objects, as stored.
-    pub bytes_fetched: Counter,
-    /// `bytes_decompressed_total`: the same, inflated.
-    pub bytes_decompressed: Counter,
+    /// `duplicates_suppressed_total{feed,kind}`: notifications that cost no read: of a version that every sink has had
+    /// (`etag`), or of an object that waits to be read (`coalesced`).
+    pub duplicates_suppressed: Counters<2>,
+    /// `bytes_fetched_total{feed}`: bytes of objects as stored, each time they are read.
+    pub bytes_fetched: Counters<1>,
+    /// `bytes_decompressed_total{feed}`: bytes of objects' content, inflated and as lines, each time they are read.
+    pub bytes_decompressed: Counters<1>,
     /// `reads_failed_total{feed,kind}`: reads of objects that failed, by [`crate::identity::fault::FaultKind::word`].
     pub reads_failed: Counters<2>,
-    /// `overwrites_total`: objects that were read again because they had grown.
-    pub overwrites: Counter,
-    /// `rewrites_total`: objects whose known content had changed behind us.
-    pub rewrites: Counter,
+    /// `overwrites_total{feed}`: readings of known objects that found new records.
+    pub overwrites: Counters<1>,
+    /// `rewrites_total{feed}`: readings of objects that did not begin with what was accepted of them.
+    pub rewrites: Counters<1>,
     /// `enrichment_total{feed,result}`: users looked up in the feed's user directory; `hit`, `miss`, `unavailable`.
     pub enrichment: Counters<2>,
-    /// `partial_lines_held`: last lines without a newline that wait for their object to change.
-    pub partial_lines_held: Gauge,
-    /// `parse_errors_total{feed,reason}`: records, messages and objects that could not be understood.
-    pub parse_errors: Counters<2>,
-    /// `records_quarantined_total{feed,kind}`: what was set aside, with its coordinates.
+    /// `partial_lines_held_total{feed}`: readings that left out the last line since it has no end and may not be whole.
+    pub partial_lines_held: Counters<1>,
+    /// `records_quarantined_total{feed,kind}`: what was set aside: a `record` that cannot be decoded, an `event` that a sink never
+    /// takes, an `object` that can never be read. Records of a reading that is given up before they were sealed count again.
     pub records_quarantined: Counters<2>,
     /// `records_requeued_total{feed,outcome}`: what was tried again out of quarantine: `delivered`, `refused`.
     pub records_requeued: Counters<2>,
+    /// `messages_quarantined_total{queue}`: messages that cannot be understood and were received too often.
+    pub messages_quarantined: Counters<1>,
+    /// `messages_requeued_total{queue,outcome}`: those that were tried again: `delivered` (understood now), `refused`.
+    pub messages_requeued: Counters<2>,
     /// `quarantine_entries{kind}`: what is in quarantine, whether it has an entry of its own or shares one.
     pub quarantine_entries: Gauges<1>,
     /// `quarantine_body_bytes{kind}`: how many bytes of it are kept, compressed.
     pub quarantine_body_bytes: Gauges<1>,
-    /// `unreproducible_total`: sealed batches that could not be made again after a restart.
-    pub unreproducible: Counter,
-    /// `gap_records_total{sink}`: records that vanished from the source before this sink could have them, whether they came
-    /// back later or not; none that were requeued out of quarantine.
-    pub gap_records: Counters<1>,
-    /// `gap_records_filled_total{sink}`: those of them that came back and were delivered.
-    pub gap_records_filled: Counters<1>,
-    /// `gap_records_forgotten_total`: those that never came back before their object was forgotten.
-    pub gap_records_forgotten: Counter,
+    /// `unreproducible_batches_total{sink}`: sealed batches that could not be made again after a restart.
+    pub unreproducible_batches: Counters<1>,
+    /// `gap_records_total{feed,sink}`: records that vanished from the source before this sink could have them, whether they
+    /// came back later or not; none that were requeued out of quarantine.
+    pub gap_records: Counters<2>,
+    /// `gap_records_filled_total{feed,sink}`: those of them that came back and were delivered.
+    pub gap_records_filled: Counters<2>,
+    /// `gap_records_forgotten_total{feed}`: those that never came back before their object was forgotten, once for each sink.
+    pub gap_records_forgotten: Counters<1>,
     /// `foreign_bytes_total{sink}`: bytes found in a sink's file that this sink did not write.
     pub foreign_bytes: Counters<1>,
-    /// `sink_batches_total{sink,outcome}`: batches by what the sink said.
+    /// `sink_batches_total{sink,outcome}`: `delivered` counts batches that the sink has and that are committed; `unavailable`,
+    /// `refused` and `misconfigured` count requests that failed so.
     pub sink_batches: Counters<2>,
-    /// `sink_retries_total{sink}`: batches sent again.
+    /// `sink_retries_total{sink}`: requests that failed and are sent again, and acknowledgements that did not come.
     pub sink_retries: Counters<1>,
     /// `sink_behind{sink}`: 1 while the others go on without this sink.
     pub sink_behind: Gauges<1>,
@@ -130,38 +98,82 @@ pub(crate) struct Metrics {
     pub checkpoint_commit_seconds: Histogram,
     /// `checkpoint_db_bytes`: the size of the checkpoint store's files.
     pub checkpoint_db_bytes: Gauge,
-    /// `lease_lost_total`: messages that became visible to others while their object was worked on.
-    pub lease_lost: Counter,
-    /// `visibility_extensions_total{result}`: `extended`, `lost`, `failed`.
-    pub visibility_extensions: Counters<1>,
-    /// `queue_visible_messages{queue}`, as the queue estimates it.
-    pub queue_visible_messages: Gauges<1>,
-    /// `queue_inflight_messages{queue}`, as the queue estimates it.
-    pub queue_inflight_messages: Gauges<1>,
-    /// `queue_oldest_message_age_seconds{queue}`: of the messages held here, by when they were sent.
-    pub queue_oldest_message_age_seconds: Gauges<1>,
+    /// `leases_lost_total{queue}`: messages that became visible to others while their object was worked on.
+    pub leases_lost: Counters<1>,
+    /// `visibility_extensions_total{queue,result}`: `extended`, `lost`, `failed`.
+    pub visibility_extensions: Counters<2>,
+    pub queue: QueueDepth,
     /// `assume_role_failures_total{identity}`.
     pub assume_role_failures: Counters<1>,
     /// `scan_last_success_timestamp_seconds{feed}`: when a whole scan last ended well.
     pub scan_last_success: Gauges<1>,
-    /// `event_latency_seconds`: from the newest new event's time to the commit that settles its object.
-    pub event_latency_seconds: Histogram,
-    /// `object_latency_seconds`: from the notification's time to the commit that settles it.
-    pub object_latency_seconds: Histogram,
-    /// `feed_failing{feed}`: 1 while nothing of the feed can be read, or its place cannot be listed.
-    pub feed_failing: Gauges<1>,
-    /// `queue_failing{queue}`: 1 while the queue cannot be received from, or its messages cannot be kept or deleted.
-    pub queue_failing: Gauges<1>,
-    /// `sink_failing{sink}`: 1 while the sink takes nothing.
-    pub sink_failing: Gauges<1>,
-    /// `identity_failing{identity}`: 1 while there are no credentials.
-    pub identity_failing: Gauges<1>,
-    /// `store_failing{store}`: 1 while checkpoints cannot be written.
-    pub store_failing: Gauges<1>,
+    /// `event_latency_seconds{feed}`: from the newest new event's time to when every sink has had its object.
+    pub event_latency_seconds: Histograms<1>,
+    /// `object_latency_seconds{feed}`: from when the object was written to when every sink has had it.
+    pub object_latency_seconds: Histograms<1>,
+    pub failing: Failing,
     freshness: Mutex<Freshness>,
     partition_freshness: Family<Labels<2>, Gauge>,
     credentials_expire_ms: Mutex<BTreeMap<String, i64>>,
     credentials_expiry: Family<Labels<1>, Gauge>,
+}
+
+/// How much waits in queues.
+pub(crate) struct QueueDepth {
+    /// `queue_visible_messages{queue}`: those that nobody holds, as the queue estimates it.
+    pub visible_messages: Gauges<1>,
+    /// `queue_inflight_messages{queue}`: those that someone has received and not deleted, as the queue estimates it.
+    pub inflight_messages: Gauges<1>,
+    /// `queue_oldest_message_age_seconds{queue}`: of the messages held here, since they were sent; 0 where none is.
+    pub oldest_message_age: Gauges<1>,
+}
+
+impl QueueDepth {
+    fn new(of: &mut Registration<'_>) -> Self {
+        let oldest = "queue_oldest_message_age_seconds";
+        Self {
+            visible_messages: of.gauges("queue_visible_messages", "Messages waiting in the queue", ["queue"]),
+            inflight_messages: of.gauges("queue_inflight_messages", "Messages received by someone", ["queue"]),
+            oldest_message_age: of.gauges(oldest, "Age of the oldest message held", ["queue"]),
+        }
+    }
+}
+
+/// Which parts stand still: 1 while they do.
+pub(crate) struct Failing {
+    /// `store_failing{store}`: checkpoints cannot be written.
+    store: Gauges<1>,
+    /// `identity_failing{identity}`: there are no credentials.
+    identity: Gauges<1>,
+    /// `queue_failing{queue}`: it cannot be received from, or its messages cannot be kept or deleted.
+    queue: Gauges<1>,
+    /// `feed_failing{feed}`: nothing of the feed can be read, or its place cannot be listed.
+    feed: Gauges<1>,
+    /// `sink_failing{sink}`: the sink takes nothing.
+    sink: Gauges<1>,
+}
+
+impl Failing {
+    fn new(of: &mut Registration<'_>) -> Self {
+        Self {
+            store: of.gauges("store_failing", "Whether checkpoints cannot be written", ["store"]),
+            identity: of.gauges("identity_failing", "Whether credentials are missing", ["identity"]),
+            queue: of.gauges("queue_failing", "Whether the queue stands still", ["queue"]),
+            feed: of.gauges("feed_failing", "Whether the feed stands still", ["feed"]),
+            sink: of.gauges("sink_failing", "Whether the sink stands still", ["sink"]),
+        }
+    }
+
+    /// The gauge of the parts of a kind.
+    pub(crate) fn of(&self, kind: PartKind) -> &Gauges<1> {
+        match kind {
+            PartKind::Store => &self.store,
+            PartKind::Identity => &self.identity,
+            PartKind::Queue => &self.queue,
+            PartKind::Feed => &self.feed,
+            PartKind::Sink => &self.sink,
+        }
+    }
 }
 
 /// What is told of and what is read, and leads to no event.
@@ -180,8 +192,10 @@ pub(crate) struct LeftOut {
     pub lines: Counters<1>,
 }
 
+const LAST_SCAN: &str = "scan_last_success_timestamp_seconds";
+
 impl LeftOut {
-    fn new(of: &mut Registration) -> Self {
+    fn new(of: &mut Registration<'_>) -> Self {
         Self {
             notifications: of.counters(
                 "notifications_unrouted",
@@ -206,74 +220,83 @@ impl LeftOut {
 impl Metrics {
     /// `started_ms`: when the process started, in milliseconds since the epoch.
     pub(crate) fn new(started_ms: i64) -> Self {
-        let mut of = Registration(Registry::with_prefix("auditferry"));
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        of.0.register("build", "The version that runs", build);
-        of.gauge("process_start_time_seconds", "When the process started").set(started_ms / 1000);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process { started_ms }));
+        let own = registry.sub_registry_with_prefix("auditferry");
+        own.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let flow = Flow::default();
+        own.register_collector(Box::new(flow.clone()));
+        let of = &mut Registration(own);
         Self {
-            objects: of.counters("objects", "Objects settled, by result", ["result"]),
+            flow,
+            objects: of.counters("objects", "Readings of objects, by result", ["feed", "result"]),
             notifications: of.counters(
                 "notifications",
                 "Notifications, by what became of them",
                 ["queue", "disposition"],
             ),
-            left_out: LeftOut::new(&mut of),
-            events_received: of.counter("events_received", "Events decoded, each counted once"),
-            events_sent: of.counters("events_sent", "Events acknowledged by the sink and committed", ["sink"]),
-            events_filtered: of.counters("events_filtered", "Events that a sink's filter left out", ["sink", "feed"]),
-            duplicates_suppressed: of.counters("duplicates_suppressed", "Repeats recognised as such", ["kind"]),
-            bytes_fetched: of.counter("bytes_fetched", "Bytes of objects as stored"),
-            bytes_decompressed: of.counter("bytes_decompressed", "Bytes of objects, inflated"),
+            left_out: LeftOut::new(of),
+            events_received: of.counters("events_received", "Events decoded, once for all sinks", ["feed"]),
+            events_sent: of.counters("events_sent", "Events acknowledged by the sink and committed", ["feed", "sink"]),
+            events_filtered: of.counters("events_filtered", "Events that a sink's filter left out", ["feed", "sink"]),
+            duplicates_suppressed: of.counters(
+                "duplicates_suppressed",
+                "Notifications without a read",
+                ["feed", "kind"],
+            ),
+            bytes_fetched: of.counters("bytes_fetched", "Bytes of objects as stored", ["feed"]),
+            bytes_decompressed: of.counters("bytes_decompressed", "Bytes of objects, inflated", ["feed"]),
             reads_failed: of.counters("reads_failed", "Reads of objects that failed, by why", ["feed", "kind"]),
-            overwrites: of.counter("overwrites", "Objects read again because they had grown"),
-            rewrites: of.counter("rewrites", "Objects whose known content had changed"),
+            overwrites: of.counters("overwrites", "Readings of known objects that found new records", ["feed"]),
+            rewrites: of.counters("rewrites", "Readings of objects whose known content had changed", ["feed"]),
             enrichment: of.counters("enrichment", "Users looked up, by what came of it", ["feed", "result"]),
-            partial_lines_held: of.gauge("partial_lines_held", "Last lines without a newline, held back"),
-            parse_errors: of.counters("parse_errors", "What could not be understood", ["feed", "reason"]),
+            partial_lines_held: of.counters("partial_lines_held", "Last lines without an end, left out", ["feed"]),
+            records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
             records_requeued: of.counters("records_requeued", "What was tried again", ["feed", "outcome"]),
+            messages_quarantined: of.counters("messages_quarantined", "Messages set aside", ["queue"]),
+            messages_requeued: of.counters("messages_requeued", "Messages tried again", ["queue", "outcome"]),
             quarantine_entries: of.gauges("quarantine_entries", "What is in quarantine", ["kind"]),
             quarantine_body_bytes: of.gauges("quarantine_body_bytes", "Bytes kept in quarantine", ["kind"]),
-            records_quarantined: of.counters("records_quarantined", "What was set aside", ["feed", "kind"]),
-            unreproducible: of.counter("unreproducible", "Sealed batches that could not be made again after a restart"),
-            gap_records: of.counters("gap_records", "Records that vanished before the sink could have them", ["sink"]),
-            gap_records_filled: of.counters("gap_records_filled", "Vanished records that came back", ["sink"]),
-            gap_records_forgotten: of.counter("gap_records_forgotten", "Vanished records of objects forgotten since"),
+            unreproducible_batches: of.counters("unreproducible_batches", "Sealed batches that were lost", ["sink"]),
+            gap_records: of.counters("gap_records", "Records gone before the sink had them", ["feed", "sink"]),
+            gap_records_filled: of.counters("gap_records_filled", "Those that came back", ["feed", "sink"]),
+            gap_records_forgotten: of.counters("gap_records_forgotten", "Those of objects forgotten since", ["feed"]),
             foreign_bytes: of.counters("foreign_bytes", "Bytes in a sink's file that it did not write", ["sink"]),
             sink_batches: of.counters("sink_batches", "Batches, by what the sink said", ["sink", "outcome"]),
-            sink_retries: of.counters("sink_retries", "Batches sent again", ["sink"]),
+            sink_retries: of.counters("sink_retries", "Requests sent again", ["sink"]),
             sink_behind: of.gauges("sink_behind", "Whether the others go on without this sink", ["sink"]),
             backlog_objects: of.gauges("backlog_objects", "Objects in a sink's backlog", ["sink"]),
             unread_objects: of.gauges("unread_objects", "Objects that could not be read, by why", ["feed", "kind"]),
             checkpoint_commit_seconds: of.histogram("checkpoint_commit_seconds", "Time of a durable commit", 0.0005),
             checkpoint_db_bytes: of.gauge("checkpoint_db_bytes", "Size of the checkpoint store"),
-            lease_lost: of.counter("lease_lost", "Messages that became visible to others while worked on"),
-            visibility_extensions: of.counters("visibility_extensions", "Messages kept invisible", ["result"]),
-            queue_visible_messages: of.gauges("queue_visible_messages", "Messages waiting in the queue", ["queue"]),
-            queue_inflight_messages: of.gauges("queue_inflight_messages", "Messages received by someone", ["queue"]),
-            queue_oldest_message_age_seconds: of.gauges(
-                "queue_oldest_message_age_seconds",
-                "Age of the oldest message held",
-                ["queue"],
-            ),
-            assume_role_failures: of.counters("assume_role_failures", "Roles that could not be assumed", ["identity"]),
-            scan_last_success: of.gauges(
-                "scan_last_success_timestamp_seconds",
-                "When a whole scan last ended well",
+            leases_lost: of.counters("leases_lost", "Messages that others could receive meanwhile", ["queue"]),
+            visibility_extensions: of.counters("visibility_extensions", "Messages kept invisible", ["queue", "result"]),
+            queue: QueueDepth::new(of),
+            assume_role_failures: of.counters("assume_role_failures", "Roles that were not assumed", ["identity"]),
+            scan_last_success: of.gauges(LAST_SCAN, "When a whole scan last ended well", ["feed"]),
+            event_latency_seconds: of.histograms(
+                "event_latency_seconds",
+                "From an event to its delivery",
+                0.1,
                 ["feed"],
             ),
-            event_latency_seconds: of.histogram("event_latency_seconds", "From an event's time to its delivery", 0.1),
-            object_latency_seconds: of.histogram("object_latency_seconds", "From a notification to its commit", 0.01),
-            feed_failing: of.gauges("feed_failing", "Whether the feed stands still", ["feed"]),
-            queue_failing: of.gauges("queue_failing", "Whether the queue stands still", ["queue"]),
-            sink_failing: of.gauges("sink_failing", "Whether the sink stands still", ["sink"]),
-            identity_failing: of.gauges("identity_failing", "Whether credentials are missing", ["identity"]),
-            store_failing: of.gauges("store_failing", "Whether checkpoints cannot be written", ["store"]),
+            object_latency_seconds: of.histograms("object_latency_seconds", "From write to delivery", 0.01, ["feed"]),
+            failing: Failing::new(of),
             freshness: Mutex::default(),
             partition_freshness: of.family("partition_freshness_seconds", "Age of the newest event delivered"),
             credentials_expire_ms: Mutex::default(),
             credentials_expiry: of.family("credentials_expiry_seconds", "How long the credentials are still valid"),
-            registry: of.0,
+            registry,
         }
+    }
+
+    /// Makes the series of a feed and its sink known, so that they are there, at 0, before anything happens.
+    pub(crate) fn announce(&self, feed: &str, sink: &str) {
+        self.flow.announce(feed, sink);
+        let of_feed = [&self.events_received, &self.bytes_fetched, &self.bytes_decompressed, &self.left_out.lines];
+        of_feed.into_iter().for_each(|counters| counters.add([feed], 0));
+        let of_both = [&self.events_sent, &self.events_filtered, &self.gap_records, &self.gap_records_filled];
+        of_both.into_iter().for_each(|counters| counters.add([feed, sink], 0));
     }
 
     /// Notes that an event of `event_ms` (milliseconds since the epoch) was delivered for this partition, such as
@@ -297,17 +320,6 @@ impl Metrics {
         let kinds = FaultKind::ALL.map(FaultKind::word).into_iter().chain(["waiting"]);
         let counts = kinds.map(|kind| (kind.to_owned(), self.unread_objects.value([feed, kind]).unwrap_or(0)));
         counts.filter(|(_, objects)| *objects > 0)
-    }
-
-    /// The gauge that says whether parts of a kind stand still.
-    pub(crate) fn failing(&self, kind: PartKind) -> &Gauges<1> {
-        match kind {
-            PartKind::Store => &self.store_failing,
-            PartKind::Identity => &self.identity_failing,
-            PartKind::Queue => &self.queue_failing,
-            PartKind::Feed => &self.feed_failing,
-            PartKind::Sink => &self.sink_failing,
-        }
     }
 
     /// Notes when an identity's credentials expire, in milliseconds since the epoch.
@@ -334,47 +346,6 @@ impl Metrics {
     }
 }
 
-/// Names a metric in the registry and yields the handle that counts.
-struct Registration(Registry);
-
-impl Registration {
-    fn counter(&mut self, name: &str, help: &str) -> Counter {
-        let counter = Counter::default();
-        self.0.register(name, help, counter.clone());
-        counter
-    }
-
-    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
-        let gauge = Gauge::default();
-        self.0.register(name, help, gauge.clone());
-        gauge
-    }
-
-    fn counters<const N: usize>(&mut self, name: &str, help: &str, labels: [&'static str; N]) -> Counters<N> {
-        let family = Family::default();
-        self.0.register(name, help, family.clone());
-        Counters { labels, family }
-    }
-
-    fn gauges<const N: usize>(&mut self, name: &str, help: &str, labels: [&'static str; N]) -> Gauges<N> {
-        Gauges { labels, family: self.family(name, help) }
-    }
-
-    fn family<const N: usize>(&mut self, name: &str, help: &str) -> Family<Labels<N>, Gauge> {
-        let family = Family::default();
-        self.0.register(name, help, family.clone());
-        family
-    }
-
-    /// Sixteen buckets, each twice as wide as the one before.
-    fn histogram(&mut self, name: &str, help: &str, first_secs: f64) -> Histogram {
-        let buckets = prometheus_client::metrics::histogram::exponential_buckets(first_secs, 2.0, 16);
-        let histogram = Histogram::new(buckets);
-        self.0.register(name, help, histogram.clone());
-        histogram
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,17 +353,17 @@ mod tests {
     #[test]
     fn a_series_is_named_labelled_and_counted() {
         let metrics = Metrics::new(5_000);
-        metrics.events_sent.add(["out"], 3);
-        metrics.events_sent.add(["out"], 4);
+        metrics.events_sent.add(["audit", "out"], 3);
+        metrics.events_sent.add(["audit", "out"], 4);
         metrics.sink_batches.add(["out", "stored"], 1);
         metrics.backlog_objects.set(["out"], 9);
         let text = metrics.text(0);
         for line in [
-            "auditferry_events_sent_total{sink=\"out\"} 7",
+            "auditferry_events_sent_total{feed=\"audit\",sink=\"out\"} 7",
             "auditferry_sink_batches_total{sink=\"out\",outcome=\"stored\"} 1",
             "auditferry_backlog_objects{sink=\"out\"} 9",
-            "auditferry_process_start_time_seconds 5",
-            "auditferry_events_received_total 0",
+            "process_start_time_seconds 5.0",
+            "auditferry_unrouted_objects 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

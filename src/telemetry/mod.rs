@@ -1,5 +1,7 @@
 //! What the daemon says of itself: log lines, counters, health, and word to the service manager.
 
+pub(crate) mod flow;
+
 mod freshness;
 
 mod lines;
@@ -9,6 +11,10 @@ pub(crate) mod health;
 pub(crate) mod limiter;
 
 pub(crate) mod metrics;
+
+mod process;
+
+mod series;
 
 pub(crate) mod status;
 

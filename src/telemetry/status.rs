@@ -81,7 +81,7 @@ fn listed(parts: &[Part]) -> String {
 /// Sets the gauges that say which parts stand still, before they are read.
 pub(crate) fn measure(health: &Health, metrics: &Metrics) {
     for (part, state) in health.states() {
-        metrics.failing(part.kind).set([&part.name], i64::from(matches!(state, State::Failing(_))));
+        metrics.failing.of(part.kind).set([&part.name], i64::from(matches!(state, State::Failing(_))));
     }
 }
 
@@ -146,9 +146,9 @@ fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
             tell("credentials_expire", time(metrics.credentials_expiry_ms(name).and_then(moment)));
         }
         PartKind::Queue => {
-            tell("visible_messages", metrics.queue_visible_messages.value([name]).into());
-            tell("in_flight_messages", metrics.queue_inflight_messages.value([name]).into());
-            tell("oldest_message_age_secs", metrics.queue_oldest_message_age_seconds.value([name]).into());
+            tell("visible_messages", metrics.queue.visible_messages.value([name]).into());
+            tell("in_flight_messages", metrics.queue.inflight_messages.value([name]).into());
+            tell("oldest_message_age_secs", metrics.queue.oldest_message_age.value([name]).into());
         }
         PartKind::Feed => {
             let failed =
@@ -162,7 +162,10 @@ fn counts(part: &Part, metrics: &Metrics, told: &mut Map<String, Value>) {
             tell("last_scan", time(scanned.and_then(|secs| Timestamp::from_second(secs).ok())));
         }
         PartKind::Sink => {
-            tell("events_sent", metrics.events_sent.value([name]).into());
+            let streams = metrics.flow.now().into_keys();
+            let feeds = streams.filter(|(_, sink)| **sink == *name).map(|(feed, _)| feed);
+            let sent: u64 = feeds.map(|feed| metrics.events_sent.value([&feed, name])).sum();
+            tell("events_sent", sent.into());
             tell("retries", metrics.sink_retries.value([name]).into());
             tell("behind", (metrics.sink_behind.value([name]) == Some(1)).into());
             tell("backlog_objects", metrics.backlog_objects.value([name]).into());

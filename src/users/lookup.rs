@@ -51,6 +51,12 @@ pub struct LookedUp {
 }
 
 impl LookedUp {
+    /// How many more these are than `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let Self { hits, misses, unavailable } = before;
+        Self { hits: self.hits - hits, misses: self.misses - misses, unavailable: self.unavailable - unavailable }
+    }
+
     /// The counts by name.
     pub fn by_result(&self) -> [(&'static str, u64); 3] {
         [("hit", self.hits), ("miss", self.misses), ("unavailable", self.unavailable)]

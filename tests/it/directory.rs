@@ -162,7 +162,7 @@ fn a_line_that_could_be_a_record_waits_for_its_end_while_its_file_is_young() {
     let mut file = File::create(source.join("log")).unwrap();
     let cut = LINE.find(" SigV4").unwrap();
     file.write_all(&LINE.as_bytes()[..cut]).unwrap();
-    daemon.counts("auditferry_partial_lines_held", &[], 1.0);
+    daemon.counts("auditferry_partial_lines_held_total", &[], 1.0);
     file.write_all(&LINE.as_bytes()[cut..]).unwrap();
     file.write_all(b"\n").unwrap();
     world.comes_to("out", 1);

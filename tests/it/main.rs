@@ -8,6 +8,7 @@ mod admin;
 mod catching_up;
 mod columns;
 mod config;
+mod conservation;
 mod container_logs;
 mod container_pieces;
 mod crash_matrix;

@@ -151,13 +151,13 @@ fn a_message_of_which_nothing_is_understood_has_one_entry_and_messages_past_the_
     let daemon = world.run(&[]).expecting(&REFUSED).ready();
     for n in 1..=3 {
         place.queue.send("{\"Records\": [1, 2, 3]}");
-        daemon.counts("auditferry_records_quarantined_total", &["message"], f64::from(n));
+        daemon.counts("auditferry_messages_quarantined_total", &[], f64::from(n));
     }
     place.queue.drained();
     let shown: Vec<_> = listed(&world).iter().map(|entry| entry["further"].as_u64()).collect();
     assert_eq!(shown, [None, Some(2)]);
     assert!(listed(&world)[0]["reason"].as_str().unwrap().ends_with("; and 2 more"));
-    assert_eq!(daemon.metric("auditferry_records_quarantined_total", &["message"]), 3.0);
+    assert_eq!(daemon.metric("auditferry_messages_quarantined_total", &[]), 3.0);
     assert!(daemon.stop().success());
 }
 

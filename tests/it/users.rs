@@ -284,7 +284,7 @@ fn a_batch_sealed_with_addresses_and_completed_without_them_delivers_each_record
     std::fs::write(&late, &whole[..whole.len() / 2]).unwrap();
     api.answers(Answer::Status(503));
     let daemon = run(&world).expecting(&[FAILS, "cannot be made again"]).ready();
-    daemon.counts("auditferry_unreproducible_total", &[], 1.0);
+    daemon.counts("auditferry_unreproducible_batches_total", &[], 1.0);
     daemon.counts("auditferry_events_sent_total", &["sink=\"late\""], LINES as f64);
     assert!(daemon.stop().success());
     assert_eq!(uids(&lines_of(&late)), uids(&world.delivered("out")), "each once, in order, with the same ids");

@@ -1,5 +1,6 @@
 //! The gap of a sink in an object, and the version that the sink is settled with.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{deliver, finish, held, lane, object, part, receipt, seal, sites};
@@ -64,7 +65,7 @@ async fn what_is_gone_is_a_gap_until_it_comes_back() {
         assert_eq!((&found.manifest().id, forms), (&sealed.manifest().id, expected.to_vec()));
         assert_eq!(stands(&store).await.1, [1, 2, 4, 6, 7, 8], "sealed, and not yet delivered");
         let committed = store.positions.commit(&found, &receipt(&found), 1).await.unwrap();
-        assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 4 }]);
+        assert_eq!(committed.gap_changes(), [GapChange { feed: "dbx".into(), object: object(), opened: 0, filled: 4 }]);
         assert_eq!(stands(&store).await, (9, vec![1, 8], None));
     }
 }
@@ -76,7 +77,7 @@ async fn only_what_lies_in_the_gap_is_filled_and_only_once() {
         deliver(&store, "a", vec![part(0, 9, true)]).await;
         let sealed = store.positions.seal(seal("b", vec![onward(0, 9, &[(2, 4), (5, 7)])])).await.unwrap();
         let committed = store.positions.commit(&sealed, &receipt(&sealed), 1).await.unwrap();
-        assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 4, filled: 0 }]);
+        assert_eq!(committed.gap_changes(), [GapChange { feed: "dbx".into(), object: object(), opened: 4, filled: 0 }]);
         for wrong in [fill(&[(1, 3)]), fill(&[(2, 5)]), fill(&[(2, 3), (8, 9)]), fill(&[(9, 10)])] {
             assert!(is_overtaken(&store, vec![fill(&[(6, 7)]), wrong]).await);
         }
@@ -158,7 +159,7 @@ async fn a_gap_goes_with_what_was_accepted_and_is_counted_when_its_object_is_for
         lay_out("e2").await;
         assert_eq!(stands(&store).await, (5, vec![1, 2, 4], Some(1)));
         let forgotten = store.upkeep.forget(1000).await.unwrap();
-        assert_eq!((forgotten.objects, forgotten.gap_records), (1, 3));
+        assert_eq!((forgotten.objects, forgotten.gap_records), (1, BTreeMap::from([("dbx".into(), 3)])));
         lay_out("e3").await;
         assert_eq!(stands(&store).await.1, [1, 2, 4]);
     }

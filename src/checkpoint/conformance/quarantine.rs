@@ -296,7 +296,7 @@ async fn what_was_purged_on_its_way_is_not_counted_as_never_come_back() {
         store.quarantine.open_requeued(object()).await.unwrap();
         assert_eq!(lacks(&store, "a").await, [0]);
         site.purge(&[1]);
-        assert_eq!(store.upkeep.forget(1000).await.unwrap(), Forgotten { objects: 1, gap_records: 0 });
+        assert_eq!(store.upkeep.forget(1000).await.unwrap(), Forgotten { objects: 1, ..Forgotten::default() });
     }
 }
 
@@ -312,7 +312,7 @@ async fn what_comes_out_of_quarantine_does_not_count_as_come_back() {
         store.quarantine.open_requeued(object()).await.unwrap();
         let sealed = sealed_of(&store, "b", vec![filling(0, 2)]).await;
         let committed = store.positions.commit(&sealed, &receipt(&sealed), 1).await.unwrap();
-        assert_eq!(committed.gap_changes(), [GapChange { object: object(), opened: 0, filled: 1 }]);
+        assert_eq!(committed.gap_changes(), [GapChange { feed: "dbx".into(), object: object(), opened: 0, filled: 1 }]);
     }
 }
 

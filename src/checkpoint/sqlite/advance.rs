@@ -146,7 +146,7 @@ fn write_commit(
     for (object_id, advance) in batches::advances(connection, lane, seq)? {
         position::apply(connection, object_id, &lane.sink, &advance)?;
         let counted = position::counted(connection, object_id, &advance)?;
-        note_gap(&mut gaps, &advance, counted.saturating_sub(refusals.fill(object_id, &advance)?));
+        note_gap(connection, &mut gaps, &advance, counted.saturating_sub(refusals.fill(object_id, &advance)?))?;
     }
     let quarantine = refusals.refuse(receipt.refused())?;
     let before = batches::lane(connection, lane)?;
@@ -243,18 +243,29 @@ fn write_anew(connection: &Connection, object: &ObjectId, family: &str) -> Resul
     row.save(connection, object)
 }
 
-fn note_gap(gaps: &mut Vec<GapChange>, advance: &Advance, places: u64) {
+fn note_gap(
+    connection: &Connection,
+    gaps: &mut Vec<GapChange>,
+    advance: &Advance,
+    places: u64,
+) -> Result<(), StoreError> {
     if places == 0 {
-        return;
+        return Ok(());
     }
-    let at = gaps.iter().position(|gap| gap.object == advance.object).unwrap_or_else(|| {
-        gaps.push(GapChange { object: advance.object.clone(), opened: 0, filled: 0 });
-        gaps.len() - 1
-    });
+    let object = &advance.object;
+    let at = match gaps.iter().position(|gap| gap.object == *object) {
+        Some(at) => at,
+        None => {
+            let feed = known(connection, object)?.feed.into();
+            gaps.push(GapChange { feed, object: object.clone(), opened: 0, filled: 0 });
+            gaps.len() - 1
+        }
+    };
     match &advance.form {
         Form::Onward { .. } => gaps[at].opened += places,
         Form::Fill { .. } => gaps[at].filled += places,
     }
+    Ok(())
 }
 
 fn known(connection: &Connection, object: &ObjectId) -> Result<ObjectRow, StoreError> {

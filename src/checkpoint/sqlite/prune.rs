@@ -94,7 +94,10 @@ fn forget(connection: &Connection, before_ms: i64) -> Result<Forgotten, StoreErr
         )?
         .query_map(params![before_ms, OBJECTS_AT_ONCE], |row| row.get(0))?
         .collect::<Result<Vec<i64>, _>>()?;
-    let mut gap = connection.prepare_cached("SELECT sum(gap) FROM cursor WHERE object_id = ?1")?;
+    let mut gap = connection.prepare_cached(
+        "SELECT object.feed, sum(cursor.gap) FROM cursor JOIN object ON object.id = cursor.object_id
+         WHERE object.id = ?1 GROUP BY object.id HAVING sum(cursor.gap) > 0",
+    )?;
     let mut requeued = connection.prepare_cached(
         "SELECT bucket, key FROM object WHERE id = ?1 AND (EXISTS (SELECT 1 FROM requeued WHERE object_id = id)
                                                            OR EXISTS (SELECT 1 FROM requeued_event WHERE object_id = id))",
@@ -107,7 +110,10 @@ fn forget(connection: &Connection, before_ms: i64) -> Result<Forgotten, StoreErr
             // Takes purged records out of the gaps, so that they are not counted as lacking.
             retry::open(connection, &object)?;
         }
-        forgotten.gap_records += gap.query_row([object_id], |row| row.get::<_, Option<i64>>(0))?.map_or(0, count);
+        let in_gap = |row: &Row<'_>| Ok((row.get::<_, Box<str>>(0)?, count(row.get(1)?)));
+        if let Some((feed, records)) = gap.query_row([object_id], in_gap).optional()? {
+            *forgotten.gap_records.entry(feed).or_default() += records;
+        }
         forgotten.objects += delete.execute([object_id])? as u64;
     }
     Ok(forgotten)

@@ -8,9 +8,10 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use crate::batch::{Lane, Part};
+use crate::batch::{Lane, Part, Tally};
 use crate::collector::delivery::tracker::Tracker;
 use crate::notification::ObjectId;
+use crate::telemetry::flow::{Flow, RecordsUnderWay};
 
 /// How many parts may wait for a sink.
 const OFFERS_MAX: usize = 256;
@@ -19,6 +20,7 @@ const OFFERS_MAX: usize = 256;
 pub(in crate::collector) struct Offer {
     pub part: Part,
     pub tracker: Tracker,
+    pub(in crate::collector::delivery) records: RecordsUnderWay,
     _room: OwnedSemaphorePermit,
 }
 
@@ -46,6 +48,7 @@ pub(in crate::collector) struct WorkerHandle {
     /// Its batches gather for long: no job waits for them.
     pub gathers: bool,
     lanes: Arc<[LaneHandle]>,
+    flow: Flow,
     /// A worker has added entries to the sink's backlog in the store.
     owed: Arc<AtomicBool>,
 }
@@ -111,11 +114,16 @@ impl LaneHandle {
 
 impl WorkerHandle {
     /// A handle and the end of each of `lanes` workers. `room_bytes` of encoded events may wait for each.
-    pub(in crate::collector) fn new(name: Arc<str>, lanes: u16, room_bytes: usize) -> (Self, Vec<LaneEnd>) {
+    pub(in crate::collector) fn new(
+        name: Arc<str>,
+        lanes: u16,
+        room_bytes: usize,
+        flow: &Flow,
+    ) -> (Self, Vec<LaneEnd>) {
         let owed = Arc::new(AtomicBool::new(false));
         let (lanes, ends): (Vec<LaneHandle>, Vec<LaneEnd>) =
             (0..lanes.max(1)).map(|_| LaneHandle::new(room_bytes, Arc::clone(&owed))).unzip();
-        (Self { name, required: true, gathers: false, lanes: lanes.into(), owed }, ends)
+        (Self { name, required: true, gathers: false, lanes: lanes.into(), flow: flow.clone(), owed }, ends)
     }
 
     /// The same for a sink that messages wait for, or not.
@@ -191,11 +199,13 @@ impl WorkerHandle {
     pub(in crate::collector) async fn offer(&self, part: Part, tracker: &Tracker) -> bool {
         let number = Lane::number(&part.advance.object, u16::try_from(self.lanes.len()).unwrap_or(u16::MAX));
         let Some(lane) = self.lanes.get(usize::from(number)) else { return false };
+        // Counted from here on, whether or not there is room.
+        let records = self.flow.begin(&part.provenance.feed, &self.name, Tally::untold(&part.advance).records);
         let bytes = u32::try_from(part.piece.bytes.len()).unwrap_or(u32::MAX).clamp(1, lane.room_bytes);
         let Ok(room) = Arc::clone(&lane.room).acquire_many_owned(bytes).await else { return false };
         let Ok(slot) = lane.offers.reserve().await else { return false };
         tracker.offer();
-        slot.send(Offer { part, tracker: tracker.clone(), _room: room });
+        slot.send(Offer { part, tracker: tracker.clone(), records, _room: room });
         true
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::batch::{Batch, BatchPart, Form, Lane, Piece, Provenance, SealedPart};
+use crate::batch::{Advance, Batch, BatchPart, Form, Lane, Piece, Provenance, SealedPart, Tally};
 use crate::checkpoint::{KeptRecord, Sealed, Store, StoreError};
 use crate::collector::backoff::Backoff;
 use crate::collector::budget::Budget;
@@ -22,6 +22,7 @@ use crate::identity::fault::FaultKind;
 use crate::notification::ObjectId;
 use crate::object::{Condition, Objects as _, ReadError, Reading, Snapshot, Version};
 use crate::reading::{self, LackedEvents, Offer, Scratch};
+use crate::telemetry::flow::{Flow, RecordsUnderWay};
 use crate::telemetry::health::{Activity, Failure, Part as HealthPart, PartKind, Patience};
 
 /// How often an object is read before its part counts as lost.
@@ -31,6 +32,27 @@ const NOT_FOUND_MAX: u32 = 3;
 pub(in crate::collector) struct Unfinished {
     pub(in crate::collector::delivery) sealed: Sealed,
     pub(in crate::collector::delivery) batch: Rebuild,
+}
+
+/// The records of one part of such a batch, on their way again.
+#[derive(Debug)]
+pub(in crate::collector) struct UnfinishedRecords {
+    records: RecordsUnderWay,
+    advance: Advance,
+    tally: Tally,
+}
+
+impl UnfinishedRecords {
+    /// The sink has passed them. `refused` counts those of an advance of which it never takes an event.
+    pub(in crate::collector) fn passed(self, refused: impl Fn(&Advance) -> u64) {
+        let refused = refused(&self.advance);
+        self.records.passed(&self.tally, refused);
+    }
+
+    /// The sink has none of them.
+    pub(in crate::collector) fn lost(self) {
+        self.records.passed(&Tally::lost(&self.advance), 0);
+    }
 }
 
 /// What is needed to rebuild a sealed batch.
@@ -121,11 +143,36 @@ impl Rebuild {
         self.sealed.manifest().parts.iter().map(|part| &part.advance.object)
     }
 
-    /// The batch as it was sealed, byte for byte.
+    /// Its records, which are on their way from here on: those of each object that belongs to a feed now.
+    pub(in crate::collector) fn records(&self, flow: &Flow) -> Vec<UnfinishedRecords> {
+        let of_part = |SealedPart { advance, .. }: &SealedPart| {
+            let (feed, tally) = (&self.feeds[self.feeds.position(&advance.object)?], Tally::untold(advance));
+            let records = flow.begin(&feed.name, &self.sink_name, tally.records);
+            Some(UnfinishedRecords { records, advance: advance.clone(), tally })
+        };
+        self.sealed.manifest().parts.iter().filter_map(of_part).collect()
+    }
+
+    /// Tells of records that the sink has already which of them are in quarantine. Which of them its filter left out is not
+    /// known without a reading.
     ///
     /// # Errors
     /// The store failed.
-    pub(in crate::collector) async fn make(self) -> Result<Rebuilt, StoreError> {
+    pub(in crate::collector) async fn tell(&self, records: &mut [UnfinishedRecords]) -> Result<(), StoreError> {
+        for UnfinishedRecords { advance, tally, .. } in records.iter_mut().filter(|one| !one.advance.form.fills()) {
+            let quarantine = &self.store.quarantine;
+            let mut closed = quarantine.quarantined_places(&advance.object, advance.before).await?.closed;
+            let places = (advance.before..advance.after).filter(|place| advance.holds(*place));
+            tally.refused = places.filter(|place| closed.contains(*place)).count() as u64;
+        }
+        Ok(())
+    }
+
+    /// The batch as it was sealed, byte for byte. Tells what becomes of its `records`.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(in crate::collector) async fn make(self, records: &mut [UnfinishedRecords]) -> Result<Rebuilt, StoreError> {
         let manifest = self.sealed.manifest();
         if *manifest.encoder != *self.encoder {
             return Ok(Rebuilt::Lost("another version or configuration of the program wrote it"));
@@ -134,6 +181,8 @@ impl Rebuild {
         for sealed in &manifest.parts {
             match self.part(sealed).await? {
                 Some(Some((provenance, pieces))) if sealed.is_made_of(&pieces) => {
+                    let of_part = records.iter_mut().find(|records| records.advance == sealed.advance);
+                    of_part.into_iter().for_each(|records| records.tally = Tally::of(&records.advance, &pieces));
                     let part = |piece| BatchPart { provenance: Arc::clone(&provenance), piece };
                     made.extend(pieces.into_iter().map(part));
                 }
@@ -269,6 +318,7 @@ impl Rebuild {
             scratch: Arc::clone(&self.scratch),
             compute: self.compute,
             budget: &self.budget,
+            metrics: self.reporter.metrics(),
             limits: reading::Limits::from(&self.limits),
             progress: Arc::default(),
             shutdown: None,

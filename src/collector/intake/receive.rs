@@ -299,7 +299,7 @@ impl<Q: Queue> Intake<Q> {
             self.reporter, ERROR, queue, "a message is quarantined",
             %queue, message_id = %id, reason, receives
         );
-        self.metrics.records_quarantined.add([&self.name, "message"], 1);
+        self.metrics.messages_quarantined.add([&self.name], 1);
         AckHandle::on(in_flight).settle(Proof::Quarantined(proof));
         Ok(())
     }

@@ -67,7 +67,7 @@ pub(in crate::collector) async fn extend<Q: Queue>(
                 let result = match &outcome {
                     Outcome::Done => "extended",
                     Outcome::Lost => {
-                        metrics.lease_lost.inc();
+                        metrics.leases_lost.add([name], 1);
                         "lost"
                     }
                     Outcome::Failed(reason) => {
@@ -77,11 +77,11 @@ pub(in crate::collector) async fn extend<Q: Queue>(
                         "failed"
                     }
                 };
-                metrics.visibility_extensions.add([result], 1);
+                metrics.visibility_extensions.add([name, result], 1);
             }
         }
         Err(error) => {
-            metrics.visibility_extensions.add(["failed"], handles.len() as u64);
+            metrics.visibility_extensions.add([name, "failed"], handles.len() as u64);
             reporter.queue_failed(name, Activity::Visibility, &error);
             let (messages, kind, hint) = (handles.len(), error.kind().word(), error.kind().advice());
             limited!(

@@ -52,12 +52,13 @@ impl Delivered {
             (true, 0) => "unchanged",
             (true, _) => "delivered",
         };
-        job.services.metrics.objects.add([result], 1);
+        job.services.metrics.objects.add([&job.task.feed.name, result], 1);
         if finished {
             job.services.metrics.left_out.lines.add([&job.task.feed.name], summary.skipped_lines);
         }
         if finished && deferred.is_empty() {
-            freshness::show(&job.services.metrics, &job.services.clock, fresh.as_ref(), version.last_modified_ms);
+            let (metrics, clock, feed) = (&job.services.metrics, &job.services.clock, &job.task.feed.name);
+            freshness::show(metrics, clock, feed, fresh.as_ref(), version.last_modified_ms);
         }
         debug!(object = %job.task.object, records = summary.counts.new_records, result, "read");
         Ok(finished)

@@ -54,10 +54,10 @@ impl Gathered {
             return Ok(false);
         }
         if let Some(skipped_lines) = skipped_lines {
-            services.metrics.objects.add(["delivered"], 1);
+            services.metrics.objects.add([&feed, "delivered"], 1);
             services.metrics.left_out.lines.add([&feed], skipped_lines);
         }
-        freshness::show(&services.metrics, &services.clock, fresh.as_ref(), written_ms);
+        freshness::show(&services.metrics, &services.clock, &feed, fresh.as_ref(), written_ms);
         Ok(true)
     }
 }

@@ -66,7 +66,7 @@ fn decoded(feed: &Feed, object: &ObjectId, record: &KeptRecord, encoders: &[Enco
 
 /// Events as they were encoded at first. Nothing where there are none, or where they are damaged.
 pub(in crate::collector) fn piece(events: &[KeptEvent]) -> Option<Piece> {
-    let mut encoded = Encoded::default();
+    let mut encoded = Encoded { records: 1, ..Encoded::default() };
     for KeptEvent { head, body_zstd, .. } in events {
         encoded.bytes.extend_from_slice(&inflated(body_zstd, BODY_BYTES_MAX).ok()?);
         encoded.bytes.push(b'\n');

@@ -138,7 +138,7 @@ impl Announced {
         let metrics = Arc::clone(&self.services.metrics);
         let anew = self.position.is_of_another(self.task.feed.family.name);
         if !anew && self.is_known() {
-            metrics.duplicates_suppressed.add(["etag"], 1);
+            metrics.duplicates_suppressed.add([&self.task.feed.name, "etag"], 1);
             return Ok(Opening::Nothing(self.unchanged()));
         }
         let condition = match &self.position.etag {
@@ -160,7 +160,7 @@ impl Announced {
                 Ok(Opening::Opened(Box::new(Opened { is_young: self.is_young(&snapshot), job: self, snapshot })))
             }
             Ok(Reading::Unchanged) => {
-                metrics.objects.add(["unchanged"], 1);
+                metrics.objects.add([&self.task.feed.name, "unchanged"], 1);
                 debug!(object = %self.task.object, "unchanged");
                 self.services.reporter.read(&self.task.feed.name);
                 Ok(Opening::Nothing(self.unchanged()))
@@ -256,6 +256,7 @@ impl Announced {
             scratch: Arc::clone(&self.services.scratch),
             compute: self.services.compute,
             budget: &self.services.budget,
+            metrics: &self.services.metrics,
             limits: reading::Limits::from(&self.services.limits),
             progress: Arc::clone(&self.task.progress),
             shutdown: Some(self.services.shutdown.clone()),
@@ -276,7 +277,7 @@ impl Announced {
                 }
             }
             if let Some(summary) = ended {
-                outcome::report(self, &summary, pump.fetched_bytes);
+                outcome::report(self, &summary);
                 return Ok(summary);
             }
         }

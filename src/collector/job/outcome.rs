@@ -1,4 +1,4 @@
-//! Counts and reports the outcome of a reading.
+//! Reports the outcome of a reading, and counts what is known at its end.
 
 use std::sync::atomic::Ordering;
 
@@ -7,37 +7,30 @@ use tracing::warn;
 use super::Announced;
 use crate::collector::feeds::Feed;
 use crate::collector::report::limited;
-use crate::collector::users;
 use crate::object::Place;
 use crate::reading::Summary;
 
-/// Counts and reports the outcome of a reading.
-pub(super) fn report(job: &Announced, ended: &Summary, fetched_bytes: u64) {
+/// Reports the outcome of a reading, and counts what is known at its end.
+pub(super) fn report(job: &Announced, ended: &Summary) {
     let (metrics, reporter) = (&job.services.metrics, &job.services.reporter);
     let (feed, object, position) = (&job.task.feed.name, &job.task.object, &job.position);
     let counts = &ended.counts;
-    metrics.bytes_fetched.inc_by(fetched_bytes);
-    metrics.bytes_decompressed.inc_by(ended.content_bytes);
-    metrics.events_received.inc_by(counts.events);
-    users::count(metrics, feed, counts.looked_up);
     if counts.refused > 0 {
-        metrics.records_quarantined.add([feed, "record"], counts.refused);
-        metrics.parse_errors.add([feed, "record"], counts.refused);
         let records = counts.refused;
         limited!(
             reporter, WARN, feed, "records cannot be decoded and are quarantined", %feed, %object, records
         );
     }
     if position.progress.accepted > 0 && counts.new_records > 0 {
-        metrics.overwrites.inc();
+        metrics.overwrites.add([feed], 1);
     }
     if ended.is_rewritten {
-        metrics.rewrites.inc();
+        metrics.rewrites.add([feed], 1);
         let (vanished, new) = (ended.vanished, counts.new_records);
         limited!(reporter, WARN, feed, "object was rewritten", %feed, %object, vanished, new);
     }
     if ended.held_lines > 0 {
-        metrics.partial_lines_held.inc_by(ended.held_lines);
+        metrics.partial_lines_held.add([feed], 1);
         limited!(reporter, INFO, feed, "the last line is not whole yet and is held back", %feed, %object);
     }
     if ended.is_complete && ended.progress.content_records == 0 && ended.content_bytes > 0 {

@@ -151,7 +151,7 @@ impl Retry {
             refused.listed.remove(&place);
             if !self.delivered.contains(place) {
                 let events = decoded.pieces.first().map_or(0, |piece| piece.ends.len());
-                services.metrics.events_received.inc_by(events as u64);
+                services.metrics.events_received.add([&self.feed.name], events as u64);
                 users::count(&services.metrics, &self.feed.name, decoded.looked_up);
             }
             for at in lacks.into_iter().filter(|&at| !deferred.contains(&sinks[at])).collect::<Vec<_>>() {

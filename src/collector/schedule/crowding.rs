@@ -74,7 +74,7 @@ impl Dispatcher {
                 && pending.acks.len() > left
             {
                 let over = pending.acks.split_off(pending.acks.len() - left);
-                self.put_off(over);
+                self.put_off(feed, over);
                 return 0;
             }
             let Some(pending) = self.waiting.remove(&object) else { continue };
@@ -97,7 +97,7 @@ impl Dispatcher {
             for object in objects {
                 self.backlogs[sink].had(&object, false);
                 let acks = self.take_acks(&object);
-                self.put_off(acks);
+                self.put_off(feed, acks);
             }
         }
     }

@@ -188,7 +188,7 @@ impl Dispatcher {
     ) -> Result<(), StoreError> {
         let feed = pending.feed;
         if *verdict == Verdict::GiveUp {
-            self.services.metrics.objects.add(["given_up"], 1);
+            self.services.metrics.objects.add([&self.services.feeds[feed].name, "given_up"], 1);
             self.failed.get_or_insert_with(|| error.to_string());
         }
         match (origin, verdict) {
@@ -226,7 +226,7 @@ impl Dispatcher {
         error: &JobError,
     ) -> Result<(), StoreError> {
         self.services.store.quarantine.refuse_requeued(object.clone(), error.to_string()).await?;
-        self.services.metrics.objects.add(["vanished"], 1);
+        self.services.metrics.objects.add([&self.services.feeds[pending.feed].name, "vanished"], 1);
         self.no_sink_waits(object, pending).await?;
         for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {
             ack.settle(Proof::Vanished);
@@ -254,7 +254,7 @@ impl Dispatcher {
         };
         let mut proof = Some(self.services.store.quarantine.quarantine_object(refusal()).await?);
         self.services.reporter.stored();
-        self.services.metrics.objects.add(["quarantined"], 1);
+        self.services.metrics.objects.add([&feed, "quarantined"], 1);
         self.services.metrics.records_quarantined.add([&feed, "object"], 1);
         self.no_sink_waits(object, pending).await?;
         for ack in std::mem::take(&mut pending.acks).into_iter().chain(self.take_acks(object)) {

@@ -259,7 +259,7 @@ impl Dispatcher {
         let new = !self.waiting.contains_key(&object);
         let pending = self.waiting.entry(object.clone()).or_insert_with(|| PendingChange::new(feed));
         if !new {
-            self.services.metrics.duplicates_suppressed.add(["coalesced"], 1);
+            self.services.metrics.duplicates_suppressed.add([&self.services.feeds[feed].name, "coalesced"], 1);
         }
         pending.acks.extend(ack);
         pending.slot.get_or_insert(slot);

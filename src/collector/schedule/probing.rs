@@ -27,15 +27,15 @@ impl Dispatcher {
                     self.services.reporter, WARN, name, "an object cannot be read now; its messages come again later",
                     feed = %name, %object, %kind
                 );
-                self.put_off(pending.acks);
+                self.put_off(pending.feed, pending.acks);
             }
         }
     }
 
-    /// Gives the messages back for a while.
-    pub(super) fn put_off(&self, acks: Vec<AckHandle>) {
+    /// Gives the messages of an object back for a while.
+    pub(super) fn put_off(&self, feed: FeedId, acks: Vec<AckHandle>) {
         if !acks.is_empty() {
-            self.services.metrics.objects.add(["put_off"], 1);
+            self.services.metrics.objects.add([&self.services.feeds[feed].name, "put_off"], 1);
             acks.into_iter().for_each(AckHandle::put_off);
         }
     }
@@ -92,7 +92,7 @@ impl Dispatcher {
                         reporter, WARN, name, "the feed's backlog is full; messages come again later",
                         feed = %name, %object, hint = "raise limits.backlog_objects_max, or mend what keeps its objects from being read"
                     );
-                    self.put_off(pending.acks);
+                    self.put_off(feed, pending.acks);
                     continue;
                 }
             }

@@ -8,9 +8,9 @@ use crate::collector::report::limited;
 impl LaneSender {
     pub(super) fn report_gaps(&self, committed: &Committed) {
         let (reporter, sink) = (&self.setup.reporter, &self.name);
-        for GapChange { object, opened, filled } in committed.gap_changes() {
+        for GapChange { feed, object, opened, filled } in committed.gap_changes() {
             if *opened > 0 {
-                self.setup.metrics.gap_records.add([sink], *opened);
+                self.setup.metrics.gap_records.add([feed, sink], *opened);
                 limited!(
                     reporter, WARN, sink,
                     "records vanished from the source before the sink had them; it gets those that come back",
@@ -18,7 +18,7 @@ impl LaneSender {
                 );
             }
             if *filled > 0 {
-                self.setup.metrics.gap_records_filled.add([sink], *filled);
+                self.setup.metrics.gap_records_filled.add([feed, sink], *filled);
                 limited!(
                     reporter, INFO, sink, "records that had vanished came back and were delivered",
                     %sink, %object, records = filled

@@ -10,7 +10,7 @@ use super::window::UnderWay;
 use super::{LaneSender, WorkerError};
 use crate::batch::{Batch, Manifest};
 use crate::checkpoint::Sealed;
-use crate::collector::delivery::recovery::{Rebuilt, Unfinished};
+use crate::collector::delivery::recovery::{Rebuilt, Unfinished, UnfinishedRecords};
 use crate::collector::report::limited;
 use crate::sink::{Moved, Receipt, Resumed, Why};
 
@@ -23,22 +23,26 @@ impl LaneSender {
         }
         let objects = unfinished.iter().flat_map(|one| one.batch.objects().cloned()).collect();
         self.status.send_modify(|status| status.sending = vec![(Instant::now(), Arc::new(objects))]);
+        let flow = &self.setup.metrics.flow;
+        let records: Vec<_> = unfinished.iter().map(|one| one.batch.records(flow)).collect();
         let manifests: Vec<&Manifest> = unfinished.iter().map(|one| one.sealed.manifest()).collect();
         let mut receipts = self.resume(&manifests).await?.into_iter();
-        for Unfinished { sealed, batch } in unfinished {
+        for (Unfinished { sealed, batch }, mut records) in unfinished.into_iter().zip(records) {
             let there = receipts.next();
             let (sink, id) = (&self.name, &sealed.manifest().id);
             info!(%sink, batch = %id, complete = there.is_some(), "completing the batch that was under way");
             match there {
                 Some(receipt) => {
-                    self.window.push_back(UnderWay::rebuilt(sealed, Batch::nothing()));
+                    batch.tell(&mut records).await?;
+                    self.window.push_back(UnderWay::rebuilt(sealed, Batch::nothing(), records));
                     self.commit_alone(&receipt).await?;
                 }
-                None => match batch.make().await? {
-                    Rebuilt::Same(batch) => self.window.push_back(UnderWay::rebuilt(sealed, batch)),
+                None => match batch.make(&mut records).await? {
+                    Rebuilt::Same(batch) => self.window.push_back(UnderWay::rebuilt(sealed, batch, records)),
                     Rebuilt::Lost(why) => {
                         self.work(None).await?;
                         self.pass_over(sealed, why).await?;
+                        records.into_iter().for_each(UnfinishedRecords::lost);
                     }
                     Rebuilt::Stopped => return Err(WorkerError::Stopped),
                 },
@@ -50,7 +54,7 @@ impl LaneSender {
     /// A sealed batch cannot be rebuilt: it is committed as not had, and its objects are read anew for what the sink lacks.
     async fn pass_over(&mut self, sealed: Sealed, why: &str) -> Result<(), WorkerError> {
         let manifest = sealed.manifest();
-        self.setup.metrics.unreproducible.inc();
+        self.setup.metrics.unreproducible_batches.add([&self.name], 1);
         warn!(
             sink = %self.name, batch = %manifest.id, why,
             "the batch that was under way cannot be made again; its objects are read anew"

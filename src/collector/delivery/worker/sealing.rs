@@ -1,5 +1,6 @@
 //! Seals cut batches and commits complete ones, where both are ready in one write.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 
 use super::window::UnderWay;
 use super::{LaneSender, Setup, WorkerError};
-use crate::batch::BatchPart;
+use crate::batch::{Advance, BatchPart, Tally};
 use crate::checkpoint::{Committed, Seal, StoreError};
 use crate::collector::delivery::queue::Offer;
 use crate::collector::report::limited;
@@ -17,6 +18,15 @@ use crate::sink::Receipt;
 /// The parts of a cut batch whose jobs have not given up: from here on they will be sealed or overtaken.
 fn taken(cut: Vec<Offer>) -> Vec<Offer> {
     cut.into_iter().filter(|offer| offer.tracker.take()).collect()
+}
+
+/// The records of which the sink never takes some event, by their places.
+fn refused(receipt: &Receipt) -> BTreeMap<&ObjectId, BTreeSet<u64>> {
+    let mut refused: BTreeMap<&ObjectId, BTreeSet<u64>> = BTreeMap::new();
+    for event in receipt.refused() {
+        refused.entry(&event.provenance.object).or_default().insert(event.head.place);
+    }
+    refused
 }
 
 impl LaneSender {
@@ -112,13 +122,24 @@ impl LaneSender {
         metrics.checkpoint_commit_seconds.observe(took.as_secs_f64());
         let Some(done) = self.window.pop_front() else { return };
         metrics.sink_batches.add([&self.name, "delivered"], u64::from(done.batch.events() > 0));
-        let events = done.batch.events().saturating_sub(receipt.refused().len());
-        metrics.events_sent.add([&self.name], events as u64);
-        for BatchPart { provenance, piece } in done.batch.parts.iter().filter(|part| part.piece.filtered > 0) {
-            metrics.events_filtered.add([&self.name, &provenance.feed], piece.filtered);
+        let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+        for BatchPart { provenance, piece } in done.batch.parts.iter() {
+            *sent.entry(&provenance.feed).or_default() += piece.ends.len() as u64;
+            metrics.events_filtered.add([&provenance.feed, &self.name], piece.filtered);
         }
-        for offer in done.offers {
-            offer.tracker.committed();
+        for event in receipt.refused() {
+            sent.entry(&event.provenance.feed).and_modify(|events| *events = events.saturating_sub(1));
+        }
+        sent.into_iter().for_each(|(feed, events)| metrics.events_sent.add([feed, &self.name], events));
+        let refused = refused(receipt);
+        let refused = |advance: &Advance| {
+            let places = refused.get(&advance.object).into_iter().flatten();
+            places.filter(|place| advance.holds(**place)).count() as u64
+        };
+        done.unfinished.into_iter().for_each(|records| records.passed(refused));
+        for Offer { part, tracker, records, .. } in done.offers {
+            records.passed(&Tally::of(&part.advance, [&part.piece]), refused(&part.advance));
+            tracker.committed();
         }
     }
 

@@ -179,7 +179,7 @@ async fn start_as(flow: Flow, store: SqliteStore, delivered: &Delivered, encoder
         &halt,
     );
     let unfinished = unfinished.await.unwrap();
-    let (handle, mut ends) = WorkerHandle::new("out".into(), 1, 2 * LIMITS.bytes);
+    let (handle, mut ends) = WorkerHandle::new("out".into(), 1, 2 * LIMITS.bytes, &metrics.flow);
     let setup = Setup {
         lane,
         sink: memory(delivered.clone()).into(),
@@ -208,7 +208,7 @@ fn object(key: &str) -> ObjectId {
 
 /// These records of an object, which nobody has accepted before, an event each.
 fn part(key: &str, from: u64, to: u64) -> Part {
-    let mut encoded = Encoded::default();
+    let mut encoded = Encoded { records: to - from, ..Encoded::default() };
     for place in from..to {
         encoded.bytes.extend_from_slice(format!("{key} {place}\n").as_bytes());
         encoded.ends.push(u32::try_from(encoded.bytes.len()).unwrap());
@@ -421,7 +421,7 @@ async fn a_batch_that_another_program_encoded_is_committed_as_not_had_and_its_re
     let Part { advance, .. } = part("a", 0, 2);
     let advance = Advance::fill(advance.object, (0..2).into());
     world.deliver(Part { advance, acceptance: None, ..part("a", 0, 2) }).await;
-    assert_eq!(world.metrics.unreproducible.get(), 1);
+    assert_eq!(world.metrics.unreproducible_batches.value(["out"]), 1);
     assert_eq!(world.lines(), ["a 0", "a 1"]);
     assert!(world.store.sealed(&lane()).await.unwrap().is_empty());
 }

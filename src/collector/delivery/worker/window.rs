@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::batch::{Batch, BatchPart, Request, RequestLimits, Selection};
 use crate::checkpoint::Sealed;
 use crate::collector::delivery::queue::Offer;
+use crate::collector::delivery::recovery::UnfinishedRecords;
 use crate::notification::ObjectId;
 use crate::sink::{Acknowledgement, Progress, Receipt, State};
 
@@ -24,6 +25,8 @@ pub(super) struct UnderWay {
     pub(super) sealed: Sealed,
     /// The parts it is made of; none where it was sealed by an earlier process.
     pub(super) offers: Vec<Offer>,
+    /// The records of an earlier process's parts.
+    pub(super) unfinished: Vec<UnfinishedRecords>,
     pub(super) batch: Batch,
     pub(super) objects: Arc<BTreeSet<ObjectId>>,
     pub(super) since: Instant,
@@ -61,8 +64,8 @@ impl UnderWay {
     }
 
     /// A batch that an earlier process sealed, as it was rebuilt.
-    pub(super) fn rebuilt(sealed: Sealed, batch: Batch) -> Self {
-        Self::of(sealed, Vec::new(), batch)
+    pub(super) fn rebuilt(sealed: Sealed, batch: Batch, unfinished: Vec<UnfinishedRecords>) -> Self {
+        Self { unfinished, ..Self::of(sealed, Vec::new(), batch) }
     }
 
     fn of(sealed: Sealed, offers: Vec<Offer>, batch: Batch) -> Self {
@@ -71,6 +74,7 @@ impl UnderWay {
         let mut under_way = Self {
             sealed,
             offers,
+            unfinished: Vec::new(),
             batch,
             objects: Arc::new(objects),
             since: Instant::now(),
@@ -259,7 +263,7 @@ mod tests {
 
     fn under_way(events: &[&str], limits: RequestLimits) -> UnderWay {
         let manifest = Manifest::new("i", &Lane::only("out".into()), 1, "e", limits, &[]);
-        UnderWay::rebuilt(Sealed::of(Lane::only("out".into()), manifest), batch(&[events]))
+        UnderWay::rebuilt(Sealed::of(Lane::only("out".into()), manifest), batch(&[events]), Vec::new())
     }
 
     fn limits(events: u32) -> RequestLimits {

@@ -1,0 +1,189 @@
+//! What becomes of the records that readings bring to sinks, by feed and sink. At every moment
+//! `read = delivered + refused + skipped + under way`: each record is in exactly one of these.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+
+use crate::batch::Tally;
+
+/// The records of one feed on their way to one sink, counted since the process started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Stream {
+    /// Brought to the sink: by a reading, out of quarantine, or in a batch that an earlier process sealed.
+    pub read: u64,
+    /// The sink has all events of theirs that are for it, and the checkpoint store says so.
+    pub delivered: u64,
+    /// They are in quarantine: they cannot be decoded, or the sink never takes an event of theirs.
+    pub refused: u64,
+    /// No event of theirs is for the sink, by its filter.
+    pub filtered: u64,
+    /// They are in the sink's gap: gone from the source, or kept back in quarantine.
+    pub missing: u64,
+    /// Given up before they were in a sealed batch: their object is read again.
+    pub reread: u64,
+    /// None of this yet.
+    pub under_way: u64,
+}
+
+/// All streams. Cheap to clone.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Flow(Arc<Mutex<Streams>>);
+
+/// By the names of feed and sink.
+type Streams = BTreeMap<(Arc<str>, Arc<str>), Stream>;
+
+impl Flow {
+    fn streams(&self) -> MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a stream known, so that its counts are there from the start.
+    pub(crate) fn announce(&self, feed: &str, sink: &str) {
+        self.streams().entry((feed.into(), sink.into())).or_default();
+    }
+
+    /// So many records are on their way from here on.
+    pub(crate) fn begin(&self, feed: &Arc<str>, sink: &Arc<str>, records: u64) -> RecordsUnderWay {
+        let stream = (Arc::clone(feed), Arc::clone(sink));
+        let mut streams = self.streams();
+        let counts = streams.entry(stream.clone()).or_default();
+        counts.read += records;
+        counts.under_way += records;
+        RecordsUnderWay { flow: self.clone(), stream, records }
+    }
+
+    /// The counts of one moment.
+    pub(crate) fn now(&self) -> BTreeMap<(Arc<str>, Arc<str>), Stream> {
+        self.streams().clone()
+    }
+}
+
+/// Records on their way to a sink. Dropped before they have an outcome, they were given up.
+pub(crate) struct RecordsUnderWay {
+    flow: Flow,
+    stream: (Arc<str>, Arc<str>),
+    records: u64,
+}
+
+impl fmt::Debug for RecordsUnderWay {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} records of {} to {}", self.records, self.stream.0, self.stream.1)
+    }
+}
+
+impl RecordsUnderWay {
+    /// The sink has passed them: `refused` are those of which it never takes an event, beside those of the tally.
+    pub(crate) fn passed(mut self, tally: &Tally, refused: u64) {
+        let records = std::mem::take(&mut self.records);
+        let mut left = records;
+        let mut of = |count: u64| {
+            let some = count.min(left);
+            left -= some;
+            some
+        };
+        let (missing, refused, filtered) = (of(tally.missing), of(tally.refused + refused), of(tally.filtered));
+        let mut streams = self.flow.streams();
+        let counts = streams.entry(self.stream.clone()).or_default();
+        counts.under_way -= records;
+        counts.missing += missing;
+        counts.refused += refused;
+        counts.filtered += filtered;
+        counts.delivered += left;
+    }
+}
+
+impl Drop for RecordsUnderWay {
+    fn drop(&mut self) {
+        if self.records > 0 {
+            let mut streams = self.flow.streams();
+            let counts = streams.entry(self.stream.clone()).or_default();
+            counts.under_way -= self.records;
+            counts.reread += self.records;
+        }
+    }
+}
+
+/// What is shown of a stream: a metric's name and help, and its value with a label of its own where it has one.
+type Shown = (&'static str, &'static str, MetricType, &'static [(Option<&'static str>, fn(&Stream) -> u64)]);
+
+const SHOWN: [Shown; 5] = [
+    ("records_read", "Records brought to the sink", MetricType::Counter, &[(None, |stream| stream.read)]),
+    ("records_delivered", "Records that the sink has", MetricType::Counter, &[(None, |stream| stream.delivered)]),
+    (
+        "records_refused",
+        "Records in quarantine, and not with the sink",
+        MetricType::Counter,
+        &[(None, |stream| stream.refused)],
+    ),
+    (
+        "records_skipped",
+        "Records that the sink passed without them, by why",
+        MetricType::Counter,
+        &[
+            (Some("filtered"), |stream| stream.filtered),
+            (Some("missing"), |stream| stream.missing),
+            (Some("reread"), |stream| stream.reread),
+        ],
+    ),
+    ("records_under_way", "Records on their way to the sink", MetricType::Gauge, &[(None, |stream| stream.under_way)]),
+];
+
+/// All counts are of one moment, so that they add up whenever they are asked for.
+impl Collector for Flow {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let streams = self.now();
+        for (name, help, kind, values) in SHOWN {
+            let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+            for ((feed, sink), stream) in &streams {
+                for (reason, value) in values {
+                    let mut labels = vec![("feed", &**feed), ("sink", &**sink)];
+                    labels.extend(reason.map(|reason| ("reason", reason)));
+                    let series = metric.encode_family(&labels)?;
+                    match kind {
+                        MetricType::Counter => ConstCounter::new(value(stream)).encode(series)?,
+                        _ => ConstGauge::new(i64::try_from(value(stream)).unwrap_or(i64::MAX)).encode(series)?,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(flow: &Flow) -> Stream {
+        flow.now().into_values().next().unwrap()
+    }
+
+    #[test]
+    fn every_record_is_under_way_until_it_has_one_outcome() {
+        let (flow, feed, sink) = (Flow::default(), "audit".into(), "out".into());
+        let passed = flow.begin(&feed, &sink, 10);
+        let given_up = flow.begin(&feed, &sink, 3);
+        assert_eq!(stream(&flow), Stream { read: 13, under_way: 13, ..Stream::default() });
+        passed.passed(&Tally { records: 10, refused: 1, filtered: 2, missing: 3 }, 1);
+        let expected =
+            Stream { read: 13, delivered: 3, refused: 2, filtered: 2, missing: 3, under_way: 3, ..Stream::default() };
+        assert_eq!(stream(&flow), expected);
+        drop(given_up);
+        assert_eq!(stream(&flow), Stream { under_way: 0, reread: 3, ..expected });
+    }
+
+    #[test]
+    fn outcomes_are_never_more_than_the_records() {
+        let flow = Flow::default();
+        let passed = flow.begin(&"audit".into(), &"out".into(), 2);
+        passed.passed(&Tally { records: 9, refused: 5, filtered: 5, missing: 1 }, 7);
+        assert_eq!(stream(&flow), Stream { read: 2, refused: 1, missing: 1, ..Stream::default() });
+    }
+}
