@@ -315,7 +315,14 @@ impl Fresh {
         let now = (self.now)();
         match result {
             Ok(credentials) if credentials.expiry().is_some_and(|expiry| expiry <= now) => {
-                let reason = "they have expired already; is this machine's clock right?".to_owned();
+                // Of an instance whose metadata cannot be reached the SDK gives the last ones again.
+                let is_last = self.kept().credentials.as_ref() == Some(&credentials);
+                let reason = if is_last {
+                    "the last ones have expired and their source gives no others; can it be reached?"
+                } else {
+                    "they have expired already; is this machine's clock right?"
+                };
+                let reason = reason.to_owned();
                 Err(self.failed(IdentityError::Unavailable {
                     identity: self.identity.clone(),
                     step: Step::Base,
@@ -520,5 +527,16 @@ mod tests {
         let world = World::new();
         world.will_give("stale", Some(10));
         assert!(world.key_at(20).await.unwrap_err().contains("clock"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_gives_its_last_credentials_again_once_they_expired_is_told_as_such() {
+        let world = World::new();
+        for _ in 0..2 {
+            world.will_give("only", Some(10));
+        }
+        assert_eq!(world.key_at(0).await.unwrap(), "only");
+        let told = world.key_at(10).await.unwrap_err();
+        assert!(told.contains("their source gives no others") && !told.contains("clock"), "{told}");
     }
 }

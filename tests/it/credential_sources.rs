@@ -1,66 +1,31 @@
 //! Wherever credentials come from, they are renewed, and reading goes on with the new ones.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::support::aws::{Aws, Bucket, REGION};
-use super::support::credentials::{Source, access_key};
+use super::support::aws::REGION;
+use super::support::credentials::{Read, Source, access_key};
 use super::support::daemon::Start;
-use super::support::proxy::Proxy;
 use super::support::records::{object, records};
 use super::support::waiting::{SOON, eventually};
-use super::support::world::{World, key};
+use super::support::world::key;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/audit-reader";
 
-/// A bucket that is listed every second through a proxy, so that it is seen with which access key.
-struct Read {
-    bucket: Bucket,
-    proxy: Proxy,
-    world: World,
-}
-
-impl Read {
-    /// `identity` is a table of the configuration that the feed's bucket is read by; empty for the default chain.
-    fn by(identity: &str) -> Self {
-        let aws = Aws::emulated();
-        let (bucket, proxy) = (aws.bucket(), Proxy::to(aws.address));
-        let named = if identity.is_empty() { "" } else { "identity = \"reader\"\n" };
-        let table = format!(
-            "[feed.audit]\nfamily = \"databricks\"\nbucket = {:?}\nregion = {REGION:?}\nendpoint_url = {:?}\npath_style = true\n\
-             scan_every = \"1s\"\nsinks = [\"out\"]\n{named}",
-            bucket.name,
-            proxy.url()
-        );
-        Self { world: World::new().with(&table).with(identity).with_file("out"), bucket, proxy }
-    }
-
-    /// Without the access key that daemons here have otherwise.
-    fn start(&self) -> Start {
-        self.world.run(&[]).without_access_key()
-    }
-
-    /// The access keys that requests were signed with.
-    fn access_keys(&self) -> BTreeSet<String> {
-        self.proxy.exchanges().iter().filter_map(|exchange| exchange.access_key().map(str::to_owned)).collect()
-    }
-
-    /// Runs the daemon until an object is delivered that was written when it had its third set of credentials. `renewed` is
-    /// called when it has its first.
-    fn goes_on_with_new_credentials(&self, start: &Start, renewed: impl FnOnce()) {
-        self.bucket.put(&key(0), &object(&records(0..3)));
-        let daemon = start.ready();
-        self.world.comes_to("out", 3);
-        renewed();
-        eventually("the third set of credentials is used", SOON, || self.access_keys().contains(&access_key(3)));
-        self.bucket.put(&key(1), &object(&records(3..6)));
-        self.world.comes_to("out", 6);
-        assert!(daemon.stop().success());
-        self.world.delivered_once_each(&records(0..6));
-        let keys = self.access_keys();
-        assert!((1..=3).all(|number| keys.contains(&access_key(number))), "{keys:?}");
-        assert!(!keys.contains("test"), "the environment's key was used: {keys:?}");
-    }
+/// Runs the daemon until an object is delivered that was written when it had its third set of credentials. `renewed` is
+/// called when it has its first.
+fn goes_on_with_new_credentials(read: &Read, start: &Start, renewed: impl FnOnce()) {
+    read.bucket.put(&key(0), &object(&records(0..3)));
+    let daemon = start.ready();
+    read.world.comes_to("out", 3);
+    renewed();
+    eventually("the third set of credentials is used", SOON, || read.access_keys().contains(&access_key(3)));
+    read.bucket.put(&key(1), &object(&records(3..6)));
+    read.world.comes_to("out", 6);
+    assert!(daemon.stop().success());
+    read.world.delivered_once_each(&records(0..6));
+    let keys = read.access_keys();
+    assert!((1..=3).all(|number| keys.contains(&access_key(number))), "{keys:?}");
+    assert!(!keys.contains("test"), "the environment's key was used: {keys:?}");
 }
 
 /// Replaces a token as who rotates one does.
@@ -78,7 +43,7 @@ fn an_instances_credentials_are_renewed() {
         .start()
         .with_environment("AWS_EC2_METADATA_DISABLED", "false")
         .with_environment("AWS_EC2_METADATA_SERVICE_ENDPOINT", &source.url());
-    read.goes_on_with_new_credentials(&start, || {});
+    goes_on_with_new_credentials(&read, &start, || {});
     assert!(source.asked().len() >= 3);
 }
 
@@ -92,7 +57,7 @@ fn a_containers_credentials_are_renewed_with_the_token_that_its_file_holds_by_th
         .start()
         .with_environment("AWS_CONTAINER_CREDENTIALS_FULL_URI", &format!("{}/v1/credentials", source.url()))
         .with_environment("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.to_str().unwrap());
-    read.goes_on_with_new_credentials(&start, || rotate(&token, "second-token"));
+    goes_on_with_new_credentials(&read, &start, || rotate(&token, "second-token"));
     let asked = source.asked();
     assert!(asked.iter().all(|request| request.target == "/v1/credentials"));
     let tokens: Vec<&str> = asked.iter().filter_map(|request| request.header("authorization")).collect();
@@ -113,7 +78,7 @@ fn a_web_identitys_credentials_are_renewed_with_the_token_that_its_file_holds_by
         .with_environment("AWS_ENDPOINT_URL_STS", &source.url())
         .with_environment("AWS_ROLE_ARN", ROLE)
         .with_environment("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap());
-    read.goes_on_with_new_credentials(&start, || rotate(&token, "second-token"));
+    goes_on_with_new_credentials(&read, &start, || rotate(&token, "second-token"));
     let asked: Vec<String> = source.asked().iter().map(|request| request.text()).collect();
     assert!(
         asked.iter().all(|form| form.contains("Action=AssumeRoleWithWebIdentity") && form.contains("audit-reader"))
@@ -130,7 +95,7 @@ fn an_assumed_roles_credentials_are_renewed() {
         "[[identity.reader.assume_role]]\nrole_arn = {ROLE:?}\nendpoint_url = {:?}\nregion = {REGION:?}\n",
         source.url()
     ));
-    read.goes_on_with_new_credentials(&read.world.run(&[]), || {});
+    goes_on_with_new_credentials(&read, &read.world.run(&[]), || {});
     assert!(source.asked().iter().all(|request| request.text().contains("Action=AssumeRole&")));
 }
 
@@ -146,5 +111,5 @@ fn a_profiles_program_is_run_again_before_its_credentials_end() {
     std::fs::create_dir(read.world.path(".aws")).unwrap();
     let profile = format!("[profile vault]\ncredential_process = sh {}\n", program.display());
     std::fs::write(read.world.path(".aws/config"), profile).unwrap();
-    read.goes_on_with_new_credentials(&read.world.run(&[]), || {});
+    goes_on_with_new_credentials(&read, &read.world.run(&[]), || {});
 }

@@ -12,6 +12,7 @@ mod conservation;
 mod container_logs;
 mod container_pieces;
 mod crash_matrix;
+mod credential_outages;
 mod credential_sources;
 mod damage;
 mod delivery;

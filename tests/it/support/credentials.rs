@@ -1,13 +1,19 @@
 //! What gives out AWS credentials: an instance's metadata, a container's endpoint, STS. Each set has an access key of its own
 //! and ends soon.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::aws::{Aws, Bucket, REGION};
+use super::daemon::Start;
+use super::proxy::Proxy;
 use super::receiver::{Answer, Receiver, Request};
+use super::world::World;
 
 /// How long each set is good for. The daemon asks for the next one after half of it.
 pub const LIFE: Duration = Duration::from_secs(8);
@@ -22,6 +28,7 @@ pub struct Source {
     receiver: Receiver,
     /// What of a request shows that it asks for credentials.
     asks: fn(&Request) -> bool,
+    is_away: Arc<AtomicBool>,
 }
 
 /// The access key of the set with this number, from 1 on.
@@ -32,9 +39,7 @@ pub fn access_key(number: usize) -> String {
 impl Source {
     /// The metadata of an EC2 instance: a token first (IMDSv2), then the role's name, then its credentials.
     pub fn instance() -> Self {
-        let asks = |request: &Request| request.target.ends_with(INSTANCE_ROLE);
-        let issued = AtomicU32::new(0);
-        let receiver = Receiver::with_script(move |request| {
+        let answer = |request: &Request, issued: &AtomicU32| {
             if (&*request.method, &*request.target) == ("PUT", "/latest/api/token") {
                 let lasts = request.header("x-aws-ec2-metadata-token-ttl-seconds").unwrap_or_default();
                 return Answer::says(200, METADATA_TOKEN).with("x-aws-ec2-metadata-token-ttl-seconds", lasts);
@@ -44,29 +49,41 @@ impl Source {
             }
             match request.target.strip_prefix("/latest/meta-data/iam/security-credentials/") {
                 Some("") => Answer::says(200, INSTANCE_ROLE),
-                Some(INSTANCE_ROLE) => Answer::says(200, &as_json(&next(&issued))),
+                Some(INSTANCE_ROLE) => Answer::says(200, &as_json(&next(issued))),
                 _ => Answer::status(404),
             }
-        });
-        Self { receiver, asks }
+        };
+        Self::that(answer, |request| request.target.ends_with(INSTANCE_ROLE))
     }
 
     /// The endpoint of a container (ECS, EKS Pod Identity).
     pub fn container() -> Self {
-        let issued = AtomicU32::new(0);
-        let receiver = Receiver::with_script(move |_| Answer::says(200, &as_json(&next(&issued))));
-        Self { receiver, asks: |_| true }
+        Self::that(|_, issued| Answer::says(200, &as_json(&next(issued))), |_| true)
     }
 
     /// STS, whatever role is assumed.
     pub fn sts() -> Self {
-        let issued = AtomicU32::new(0);
-        let receiver = Receiver::with_script(move |request| {
+        let answer = |request: &Request, issued: &AtomicU32| {
             let text = request.text();
             let action = text.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default();
-            Answer::says(200, &as_xml(action, &next(&issued)))
+            Answer::says(200, &as_xml(action, &next(issued)))
+        };
+        Self::that(answer, |_| true)
+    }
+
+    fn that(answer: fn(&Request, &AtomicU32) -> Answer, asks: fn(&Request) -> bool) -> Self {
+        let (issued, is_away) = (AtomicU32::new(0), Arc::new(AtomicBool::new(false)));
+        let away = Arc::clone(&is_away);
+        let receiver = Receiver::with_script(move |request| match away.load(Ordering::Relaxed) {
+            true => Answer::HangUp,
+            false => answer(request, &issued),
         });
-        Self { receiver, asks: |_| true }
+        Self { receiver, asks, is_away }
+    }
+
+    /// From now on every connection ends without an answer, or none does any more.
+    pub fn is_away(&self, away: bool) {
+        self.is_away.store(away, Ordering::Relaxed);
     }
 
     pub fn url(&self) -> String {
@@ -112,4 +129,37 @@ fn as_xml(action: &str, issued: &Issued) -> String {
          <SessionToken>session</SessionToken><Expiration>{ends}</Expiration></Credentials>\
          </{action}Result></{action}Response>"
     )
+}
+
+/// A bucket that is listed every second through a proxy, so that it is seen with which access key.
+pub struct Read {
+    pub bucket: Bucket,
+    pub proxy: Proxy,
+    pub world: World,
+}
+
+impl Read {
+    /// `identity` is a table of the configuration that the feed's bucket is read by; empty for the default chain.
+    pub fn by(identity: &str) -> Self {
+        let aws = Aws::emulated();
+        let (bucket, proxy) = (aws.bucket(), Proxy::to(aws.address));
+        let named = if identity.is_empty() { "" } else { "identity = \"reader\"\n" };
+        let table = format!(
+            "[feed.audit]\nfamily = \"databricks\"\nbucket = {:?}\nregion = {REGION:?}\nendpoint_url = {:?}\npath_style = true\n\
+             scan_every = \"1s\"\nsinks = [\"out\"]\n{named}",
+            bucket.name,
+            proxy.url()
+        );
+        Self { world: World::new().with(&table).with(identity).with_file("out"), bucket, proxy }
+    }
+
+    /// Without the access key that daemons here have otherwise.
+    pub fn start(&self) -> Start {
+        self.world.run(&[]).without_access_key()
+    }
+
+    /// The access keys that requests were signed with.
+    pub fn access_keys(&self) -> BTreeSet<String> {
+        self.proxy.exchanges().iter().filter_map(|exchange| exchange.access_key().map(str::to_owned)).collect()
+    }
 }
