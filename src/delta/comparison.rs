@@ -1,4 +1,4 @@
-//! Places the records of one reading among the accepted ones, and keeps the account of it.
+//! Finds the place of each record of a reading in its object's accepted sequence, and computes the resulting progress.
 
 use crate::delta::digest::ContentDigest;
 use crate::delta::multiset::{Accepted, Taken};
@@ -8,31 +8,31 @@ use crate::delta::tally::{FingerprintMemory, Tally};
 use crate::delta::{DeltaError, Fingerprint, Growth, Place, Progress, Summary};
 use crate::records::block::Block;
 
-/// One reading of an object's content, compared with what was accepted of it before.
+/// Compares one reading of an object's content with the records accepted before.
 ///
-/// Give it, in the order of the content, each record ([`Comparison::place`]) and, after its records, each block
-/// ([`Comparison::pass`]). A record that is not placed is not accepted: the last line that is held back, and whatever
-/// comes after it. Every record placed as new must be accepted, in order; [`Comparison::progress`] says, whenever part of
-/// them is to be committed, what that makes of the object. Before a record is placed, give it the accepted fingerprints
-/// that it wants ([`Comparison::wants_accepted`], [`Comparison::learn`]).
+/// The caller first passes the accepted fingerprints that are required ([`Comparison::wants_accepted`],
+/// [`Comparison::learn`]). Then, in the order of the content, it passes each record of a block ([`Comparison::place`])
+/// and, after them, the block itself ([`Comparison::pass`]). A record that is not placed is not accepted: an unfinished
+/// last line, and whatever follows it. Every record placed as new must be accepted, in order. [`Comparison::progress`]
+/// gives the progress to commit with the records placed so far.
 pub(crate) struct Comparison {
-    /// What was known of the object before.
+    /// The object's progress before this reading.
     before: Progress,
-    /// The content does not begin with what was accepted of it, as far as it was read.
+    /// The content read so far differs from what the last reading accepted.
     is_rewritten: bool,
     accepted: u64,
-    /// Records of the content placed, or known to be in place.
+    /// Records of the content that were placed, or that lie in a prefix found unchanged.
     content_records: u64,
     known: u64,
     in_order: bool,
-    /// Where the last record ends.
+    /// Content offset of the end of the last of these records.
     end_offset: u64,
-    /// The progress at the last record up to whose end the content was digested.
+    /// The progress whose digest was computed last.
     settled: Progress,
     digest: Box<ContentDigest>,
     way: Way,
     table: Box<dyn ScratchTable>,
-    /// How many accepted fingerprints it was given, and how many it wants.
+    /// Accepted fingerprints passed so far, and required in all.
     learned: u64,
     wanted: u64,
 }
@@ -41,16 +41,17 @@ pub(crate) struct Comparison {
 const LINE_END_BYTES_MAX: u64 = 2;
 
 enum Way {
-    /// Records are told apart by where they stand.
+    /// Records are identified by their position in the content.
     ByPosition,
-    /// The accepted records stand first and in order: what follows is new, and only counted.
+    /// The content begins with the accepted records, in order. All others are new; equal ones are counted.
     Appended(Tally),
-    /// Anything may stand anywhere.
+    /// The accepted records may be anywhere in the content, or missing.
     Rewritten(Accepted),
 }
 
 impl Comparison {
-    /// For reading on after a beginning that holds. `before` is what it was checked against.
+    /// For a reading that continues behind an unchanged prefix. `before` is the progress that the prefix was checked
+    /// against.
     pub(crate) fn after(
         held: Held,
         before: &Progress,
@@ -73,8 +74,8 @@ impl Comparison {
         }
     }
 
-    /// For reading from the content's beginning, when nothing is known about it, or nothing holds. The fingerprints of
-    /// objects written once are not kept.
+    /// For a reading from the content's beginning, if nothing was accepted before or the content has changed there.
+    /// Objects written once have no fingerprints and are compared by position.
     pub(crate) fn whole(
         before: &Progress,
         growth: Growth,
@@ -89,8 +90,8 @@ impl Comparison {
         Self::begin(before, way, wanted, table)
     }
 
-    /// For reading from the content's beginning what has just been found to hold, in this very version: known records are
-    /// wanted again, for a sink that has not had them.
+    /// For a second reading, from the content's beginning, of a version whose prefix was just found unchanged. It gives
+    /// the known records to a sink that has not had them.
     pub(crate) fn again(
         before: &Progress,
         growth: Growth,
@@ -128,16 +129,17 @@ impl Comparison {
         }
     }
 
-    /// The number of the accepted record from which on fingerprints are wanted before the next record is placed; nothing
-    /// when it has all that it needs.
+    /// The number of the first accepted record whose fingerprint is still to be passed before the next record is
+    /// placed. `None` if no more are required.
     pub(crate) fn wants_accepted(&self) -> Option<u64> {
         (self.learned < self.wanted).then_some(self.learned)
     }
 
-    /// Takes the accepted fingerprints from the wanted number on, some or all of them.
+    /// Takes accepted fingerprints, from the number that [`Comparison::wants_accepted`] gives on. They may come in
+    /// several calls; those past the required number are ignored.
     ///
     /// # Errors
-    /// The table's; `Incomplete` when there are none.
+    /// Those of the table; `Incomplete` if no fingerprints are passed while some are required.
     pub(crate) fn learn(&mut self, fingerprints: &[Fingerprint]) -> Result<(), DeltaError> {
         if fingerprints.is_empty() && self.learned < self.wanted {
             return Err(self.incomplete());
@@ -167,12 +169,13 @@ impl Comparison {
         DeltaError::Incomplete { held: self.learned, accepted: self.wanted }
     }
 
-    /// Says of the content's next record whether it is known or new. `end_offset`: content bytes up to and including its
-    /// line end, as its [`Item`](crate::records::block::Item) says. The fingerprint does not matter where records are
-    /// told apart by position.
+    /// Decides whether the content's next record is known or new. `end_offset` counts the content bytes up to and
+    /// including its line end, as its [`Item`](crate::records::block::Item) does. The fingerprint is ignored in objects
+    /// written once.
     ///
     /// # Errors
-    /// The table's, or accepted fingerprints are missing; the reading is over then.
+    /// Those of the table; `Incomplete` if accepted fingerprints are missing. The reading cannot continue after an
+    /// error.
     pub(crate) fn place(&mut self, fingerprint: Fingerprint, end_offset: u64) -> Result<Place, DeltaError> {
         if self.learned < self.wanted {
             return Err(self.incomplete());
@@ -205,15 +208,15 @@ impl Comparison {
         self.in_order &= index == ordinal;
         self.content_records += 1;
         self.end_offset = end_offset;
-        // The last known record has grown, by more than the line end that it may have lacked.
+        // The last known record ends elsewhere than before, and not only because a line end was added to it.
         let last_known_ends = self.before.content_bytes..=self.before.content_bytes + LINE_END_BYTES_MAX;
         self.is_rewritten |=
             self.content_records == self.before.content_records && !last_known_ends.contains(&end_offset);
         Ok(place)
     }
 
-    /// What the object's progress is once the records placed so far are accepted. The last of them must lie in `block`,
-    /// or in one that was passed.
+    /// The object's progress once the records placed so far are accepted. The last of them must lie in `block`, or in a
+    /// block that was passed.
     pub(crate) fn progress(&mut self, block: &Block<'_>) -> Progress {
         if self.settled.content_records != self.content_records {
             self.digest_to(self.end_offset, block);
@@ -228,13 +231,14 @@ impl Comparison {
         self.settled.clone()
     }
 
-    /// Goes on to the next block. To be called for each block, also those without records.
+    /// Ends a block. To be called for every block, also for one without records.
     pub(crate) fn pass(&mut self, block: &Block<'_>) {
         self.progress(block);
         self.digest_to(block.end_offset(), block);
     }
 
-    /// As [`ContentDigest::feed_to`]. Compares on its way what was accepted of the content.
+    /// As [`ContentDigest::feed_to`]. At the end of the content accepted before, also compares the digest with that
+    /// content's.
     fn digest_to(&mut self, offset: u64, block: &Block<'_>) {
         let Progress { content_bytes, digest, .. } = self.before;
         if self.digest.position() < content_bytes && content_bytes <= offset {
@@ -244,8 +248,8 @@ impl Comparison {
         self.digest.feed_to(offset, block);
     }
 
-    /// The progress as of the last block that was passed, or as [`Comparison::progress`] gave it last. Records placed
-    /// since are not in it.
+    /// The progress that [`Comparison::pass`] or [`Comparison::progress`] computed last. It leaves out records placed
+    /// since.
     pub(crate) fn progress_passed(&self) -> Progress {
         self.settled.clone()
     }
@@ -271,13 +275,13 @@ mod tests {
     use crate::records::block::Item;
     use crate::records::lines::{Lines, Start};
 
-    /// Several blocks: lines, one that is too long and passes by over blocks of its own, blank lines, more lines.
+    /// Several blocks: lines, a line that is too long and fills blocks of its own, blank lines, more lines.
     fn content() -> Vec<u8> {
         let lines = |from: u32| (from..from + 2000).map(|n| format!("{n:0400}\r\n")).collect::<String>();
         [lines(0), "x".repeat(700_000), "\n".repeat(300_000), lines(2000)].concat().into_bytes()
     }
 
-    /// Places everything from where the source stands, and gives the progress after every hundredth record and at the end.
+    /// Places all records of the source. Returns the progress after every hundredth record and at the end.
     fn progresses(mut comparison: Comparison, start: Start, mut source: &[u8]) -> Vec<Progress> {
         let mut lines = Lines::new(|_, _| LineRole::Record, 1000, start);
         let mut progresses = Vec::new();
@@ -364,7 +368,7 @@ mod tests {
         after.learn(&accepted[..2]).unwrap();
         assert_eq!(after.wants_accepted(), Some(2));
         assert!(matches!(after.learn(&[]), Err(DeltaError::Incomplete { held: 2, accepted: 3 })));
-        // What follows the accepted ones is not counted.
+        // Fingerprints past the required number are ignored.
         after.learn(&[accepted[2], accepted[0]]).unwrap();
         assert_eq!(after.wants_accepted(), None);
         assert_eq!(after.place(accepted[0], 8).unwrap(), Place::New { index: 3, occurrence: 2 });

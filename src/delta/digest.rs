@@ -1,9 +1,9 @@
-//! The digest of content as it is read, taken at any record's end.
+//! The digest of content while it is read. Its value can be taken at the end of any record.
 
 use crate::records::block::Block;
 
-/// BLAKE3 of the content from its beginning, as far as `position`. It is fed in long stretches, since it is several times
-/// as fast on those as on single records.
+/// BLAKE3 of the content from its beginning up to `position`. It is fed long stretches, on which it is several times as
+/// fast as on single records.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ContentDigest {
     hasher: blake3::Hasher,
@@ -17,8 +17,8 @@ impl ContentDigest {
         self.position += bytes.len() as u64;
     }
 
-    /// Feeds the block's bytes between the position and `offset`, both counted in the content. The position must lie in
-    /// the block; what is fed already is not fed again.
+    /// Feeds the block's bytes from the position up to `offset`, both counted in the content. The position must lie in
+    /// the block. If `offset` is not past the position, nothing is fed.
     pub(crate) fn feed_to(&mut self, offset: u64, block: &Block<'_>) {
         let inside = |offset: u64| {
             let inside = offset.saturating_sub(block.offset);

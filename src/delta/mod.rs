@@ -29,13 +29,13 @@ pub(crate) use ranges::Ranges;
 pub struct Fingerprint(pub [u8; 16]);
 
 impl Hash for Fingerprint {
-    /// The 16 bytes alone, in one piece, without the length that an array would add.
+    /// Writes the 16 bytes in one call, without the length that a derived implementation would add.
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(&self.0);
     }
 }
 
-/// A record's whole SHA-256, computed once: its fingerprint, and what its events' identity is made of.
+/// A record's whole SHA-256, computed once. Its fingerprint and the ids of its events are derived from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHash(pub [u8; 32]);
 
@@ -54,57 +54,58 @@ impl RecordHash {
 /// How a family's objects change after they were first written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Growth {
-    /// Written once and never again: a count and a digest are all that is kept.
+    /// Written once and never again. Only a count and a digest of its records are kept.
     Once,
-    /// Written again with more records at any time: fingerprints are kept as long as that may happen.
+    /// Rewritten with more records at any time. Fingerprints of its records are kept as long as that may happen.
     Overwritten,
 }
 
-/// What is known of an object's content: how much of it was accepted, and what the last reading saw.
+/// How much of an object was accepted, and how much of its content the last reading accepted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
     /// Records accepted over the object's whole life. Never shrinks.
     pub accepted: u64,
-    /// Records in the content as far as the last reading accepted it.
+    /// Records in the part of the content that the last reading accepted.
     pub content_records: u64,
-    /// Bytes (inflated) of that content, to the end of its last record.
+    /// Inflated bytes of that part, up to the end of its last record.
     pub content_bytes: u64,
     /// BLAKE3 of those bytes.
     pub digest: [u8; 32],
-    /// Whether the records were accepted in the order in which the content holds them, without others between: record
-    /// `n` of the content is then number `n` of the accepted sequence.
+    /// Whether record `n` of that part is number `n` of the accepted sequence, for each of its records.
     pub in_order: bool,
 }
 
 impl Progress {
-    /// Whether the content accepted last holds all records ever accepted. Only then does its digest say, of content that
-    /// begins with it, that what follows is all that is new.
+    /// Whether the part of the content that the last reading accepted holds all records ever accepted. Only then, in
+    /// content that begins with the same bytes (by digest), are the records that follow exactly the new ones.
     pub fn covers_accepted(&self) -> bool {
         self.accepted > 0 && self.accepted == self.content_records
     }
 }
 
-/// Where a record stands in its object's accepted sequence.
+/// A record's place in its object's accepted sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Place {
-    /// It is accepted already, as number `index`.
+    /// The record was accepted before as number `index`, after `occurrence` records equal to it.
     Known { index: u64, occurrence: u64 },
-    /// It is to be accepted as number `index`, after `occurrence` records equal to it. For objects written once, where
-    /// records are told apart by their place alone, `occurrence` is its ordinal.
+    /// The record is new and is to be accepted as number `index`, after `occurrence` records equal to it. In objects
+    /// written once, records are identified by position alone, and `occurrence` is the record's ordinal in the content.
     New { index: u64, occurrence: u64 },
 }
 
-/// What a reading found, for those who watch the logs themselves.
+/// What a reading found in an object's content. Reported to operators in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Summary {
     /// Records that were accepted before.
     pub known: u64,
     pub new: u64,
-    /// Records accepted before that the content does not hold any more. Told of readings that came to the content's end.
+    /// Records accepted before that the content no longer holds. Meaningful only if the reading reached the content's
+    /// end.
     pub vanished: u64,
-    /// As [`Progress::in_order`]: whether the content is what was accepted, up to where it ends, and more after it.
+    /// As [`Progress::in_order`], for the records that this reading placed.
     pub in_order: bool,
-    /// The content does not begin with what was accepted of it. Told of readings that came to the content's end.
+    /// The content does not begin with the bytes that the last reading accepted. Meaningful only if this reading
+    /// reached the content's end.
     pub is_rewritten: bool,
 }
 
@@ -113,7 +114,7 @@ pub(crate) struct Summary {
 pub enum DeltaError {
     #[error(transparent)]
     Table(#[from] table::TableError),
-    /// The checkpoint store contradicts itself.
+    /// The checkpoint store has fewer fingerprints than accepted records.
     #[error("fingerprints of {held} records are kept where {accepted} were accepted")]
     Incomplete { held: u64, accepted: u64 },
 }

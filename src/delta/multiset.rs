@@ -1,26 +1,26 @@
-//! Finds records among the accepted ones whatever order they stand in, each accepted one at most once.
+//! Matches records with the accepted ones, in any order. Each accepted record is matched at most once.
 
 use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
 use crate::delta::tally::{FingerprintMemory, Tally};
 use crate::room;
 
-/// An object's accepted records as a multiset of fingerprints: 24 bytes a record in memory, and what the tally takes for
-/// each new one; or the table where they are too many.
+/// An object's accepted records as a multiset of fingerprints. In memory, they take 24 bytes a record, and new records
+/// what the tally takes for them. If memory has no room for all of them, they are in the table.
 pub(crate) enum Accepted {
     Memory {
         /// Sorted, so that equal fingerprints stand side by side in order of acceptance.
         entries: Vec<Entry>,
-        /// For the first of equal entries: how many of them were taken.
+        /// At the index of the first of equal entries: how many of these were taken.
         taken: Vec<u32>,
-        /// Those that were taken when none was left.
+        /// Counts the records for which no accepted one was left.
         new: Tally,
         _memory: room::Taken,
     },
     Table,
 }
 
-/// What an accepted fingerprint takes in memory: its entry, and its number among those taken.
+/// Bytes in memory of one accepted fingerprint: its entry, and its element of `taken`.
 const ENTRY_BYTES: usize = size_of::<Entry>() + size_of::<u32>();
 
 /// A fingerprint and the number of the accepted record that has it.
@@ -33,14 +33,14 @@ pub(crate) struct Entry {
 /// The outcome of taking one record out of the multiset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Taken {
-    /// It is accepted record number `index`, and the `occurrence`-th (from 0) of those equal to it.
+    /// The record is accepted record number `index`, the `occurrence`-th (from 0) of those equal to it.
     Known { index: u64, occurrence: u64 },
-    /// It is none of the accepted records; `occurrence` equal ones were taken before it.
+    /// No accepted record is left for it. `occurrence` equal ones were taken before it.
     New { occurrence: u64 },
 }
 
 impl Accepted {
-    /// Room for `count` accepted fingerprints; in memory if that has room for them.
+    /// Prepares for `count` accepted fingerprints, in memory if it has room for all of them.
     pub(crate) fn new(count: u64, memory: FingerprintMemory) -> Self {
         let fits = |count: &usize| *count <= memory.fingerprints_max && u32::try_from(*count).is_ok();
         let count = usize::try_from(count).ok().filter(fits);
@@ -56,10 +56,10 @@ impl Accepted {
         }
     }
 
-    /// Enters that accepted record number `index` has this fingerprint.
+    /// Adds the fingerprint of accepted record number `index`.
     ///
     /// # Errors
-    /// The table's, where it is used.
+    /// Those of the table, if it is used.
     pub(crate) fn enter(
         &mut self,
         fingerprint: Fingerprint,
@@ -68,7 +68,7 @@ impl Accepted {
     ) -> Result<(), TableError> {
         match self {
             Self::Memory { entries, .. } => {
-                // Made for as many as a `u32` counts.
+                // `new` uses memory only if every number fits in a `u32`.
                 entries.push(Entry { fingerprint, index: u32::try_from(index).unwrap_or(u32::MAX) });
                 Ok(())
             }
@@ -76,7 +76,7 @@ impl Accepted {
         }
     }
 
-    /// All accepted fingerprints were entered: they can be taken.
+    /// Ends the entering of fingerprints. Must be called before the first [`Accepted::take`].
     pub(crate) fn complete(&mut self) {
         if let Self::Memory { entries, taken, .. } = self {
             entries.sort_unstable();
@@ -84,10 +84,10 @@ impl Accepted {
         }
     }
 
-    /// Takes one record with this fingerprint out.
+    /// Takes one record with this fingerprint out of the multiset.
     ///
     /// # Errors
-    /// The table's, where it is used.
+    /// Those of the table, if it is used.
     pub(crate) fn take(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<Taken, TableError> {
         let Self::Memory { entries, taken, new, .. } = self else {
             let occurrence = table.count(fingerprint)?;

@@ -1,27 +1,27 @@
-//! A set of places in an accepted sequence, as bits: which of an object's records are in quarantine, and which of them a sink
-//! has not had.
+//! A set of places in an accepted sequence, as bits: for example the records of an object that are in quarantine, or
+//! that a sink has not had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::delta::ranges::Ranges;
 
-/// How many bytes of bits lie in one stretch.
+/// Bytes of bits in one stretch.
 const STRETCH_BYTES: usize = 4096;
 
-/// How many places those are.
+/// Places in one stretch.
 pub(crate) const STRETCH_PLACES: u64 = STRETCH_BYTES as u64 * 8;
 
-/// A set of places. It costs at most a bit for each place up to the last, and next to nothing where places lie together.
+/// A set of places. It takes at most one bit for each place up to the last, and hardly anything for contiguous places.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
-    /// Stretches by their number, each compressed if that makes it shorter. None is empty.
+    /// Stretches by their number, each compressed if that makes it shorter. Empty stretches are left out.
     packed: BTreeMap<u64, Vec<u8>>,
     open: Option<Open>,
-    /// The stretches that are not as they were loaded.
+    /// The numbers of stretches that have changed since they were loaded or last taken for saving.
     changed: BTreeSet<u64>,
 }
 
-/// The one stretch that is at hand.
+/// The one stretch that is unpacked.
 #[derive(Clone, Debug)]
 struct Open {
     stretch: u64,
@@ -30,13 +30,13 @@ struct Open {
 }
 
 impl Places {
-    /// Quick for places in their order.
+    /// Whether the place is in the set. Fast if places are asked for in ascending order.
     pub fn contains(&mut self, place: u64) -> bool {
         let (at, bit) = bit_of(place);
         self.turn_to(place / STRETCH_PLACES).bits[at] & bit != 0
     }
 
-    /// Returns whether it is new.
+    /// Returns whether the place is new.
     pub fn insert(&mut self, place: u64) -> bool {
         let (at, bit) = bit_of(place);
         let open = self.turn_to(place / STRETCH_PLACES);
@@ -46,7 +46,7 @@ impl Places {
         is_new
     }
 
-    /// Returns whether it was there.
+    /// Returns whether the place was in the set.
     pub fn remove(&mut self, place: u64) -> bool {
         let (at, bit) = bit_of(place);
         let open = self.turn_to(place / STRETCH_PLACES);
@@ -64,7 +64,7 @@ impl Places {
     fn turn_to(&mut self, stretch: u64) -> &mut Open {
         if self.open.as_ref().is_none_or(|open| open.stretch != stretch) {
             self.close();
-            // Rows are checked when they are loaded.
+            // Stretches are checked when they are loaded, so unpacking does not fail.
             let bits = self.packed.get(&stretch).and_then(|packed| unpacked(packed));
             let bits = bits.unwrap_or_else(|| vec![0; STRETCH_BYTES]);
             self.open = Some(Open { stretch, bits, is_changed: false });
@@ -86,7 +86,7 @@ impl Places {
         places.iter().flatten().map(|place| u64::from(self.insert(place))).sum()
     }
 
-    /// Returns how many of the places were there.
+    /// Returns how many of the places were in the set.
     pub fn remove_all(&mut self, places: &Ranges) -> u64 {
         places.iter().flatten().map(|place| u64::from(self.remove(place))).sum()
     }
@@ -96,12 +96,12 @@ impl Places {
         self.combine(others, |own, other| own | other)
     }
 
-    /// Takes the places of another set out. Returns how many of them were there.
+    /// Removes the places of another set. Returns how many of them were in this one.
     pub fn remove_places(&mut self, others: &mut Self) -> u64 {
         self.combine(others, |own, other| own & !other)
     }
 
-    /// Returns how many places that adds or takes out.
+    /// Returns how many places are added or removed.
     fn combine(&mut self, others: &mut Self, bits: impl Fn(u8, u8) -> u8) -> u64 {
         others.close();
         let mut changed = 0;
@@ -119,7 +119,7 @@ impl Places {
         changed
     }
 
-    /// Takes the places from `end` on out. Returns how many that are.
+    /// Removes the places from `end` on. Returns how many they are.
     pub fn truncate(&mut self, end: u64) -> u64 {
         self.close();
         let mut removed = 0;
@@ -137,14 +137,15 @@ impl Places {
         removed
     }
 
-    /// Adds a stretch as [`Places::take_changed`] gave it. False where it is none.
+    /// Adds a stretch that [`Places::take_changed`] returned. Returns false if the bytes are no valid stretch.
     pub fn put_stretch(&mut self, stretch: u64, packed: Vec<u8>) -> bool {
         let is_one = unpacked(&packed).is_some();
         self.packed.insert(stretch, packed);
         is_one
     }
 
-    /// The stretches that have changed since they were put or given, by their numbers; none of those that are empty now.
+    /// The stretches, by number, that have changed since they were added or last returned. `None` for a stretch that is
+    /// empty now.
     pub fn take_changed(&mut self) -> Vec<(u64, Option<Vec<u8>>)> {
         self.close();
         let changed = std::mem::take(&mut self.changed).into_iter();
@@ -177,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// The same places, once they were given and put.
+    /// The same places, saved and loaded again.
     fn put_again(places: &mut Places, stretches: &mut BTreeMap<u64, Vec<u8>>) -> Places {
         for (stretch, packed) in places.take_changed() {
             match packed {
@@ -190,7 +191,7 @@ mod tests {
         again
     }
 
-    /// How many bytes they take.
+    /// Bytes of all stretches.
     fn size(places: &mut Places) -> usize {
         places.close();
         places.packed.values().map(Vec::len).sum()

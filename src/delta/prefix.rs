@@ -1,4 +1,4 @@
-//! Says whether content begins with all that was accepted of it, by its digest alone.
+//! Checks, by digest alone, whether content begins with the content accepted last.
 
 use std::io::{self, Read};
 
@@ -6,23 +6,24 @@ use crate::delta::Progress;
 use crate::delta::digest::ContentDigest;
 use crate::records::lines::{BLOCK_BYTES, Start};
 
-/// What the beginning of the content is.
+/// The outcome of the check of a content's beginning.
 #[derive(Debug)]
 pub(crate) enum Prefix {
-    /// The content accepted last, byte for byte. The source stands behind it.
+    /// The content begins with the content accepted last, byte for byte. The source stands right behind it.
     Holds(Held),
-    /// Something else, or shorter. The source stands somewhere; reading must begin again from the content's beginning.
+    /// The content begins otherwise, or is shorter. The source stands at an unspecified offset: the reading must start
+    /// again at the content's beginning.
     Broken,
 }
 
-/// A beginning that holds: where lines go on, and the digest there.
+/// An unchanged beginning: where the splitting into lines continues, and the digest up to there.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub start: Start,
     pub(in crate::delta) digest: Box<ContentDigest>,
 }
 
-/// The comparison of a content's beginning with what was accepted of it.
+/// The check of a content's beginning against the content accepted last.
 pub(crate) struct PrefixCheck {
     before: Progress,
     digest: Box<ContentDigest>,
@@ -31,14 +32,15 @@ pub(crate) struct PrefixCheck {
 }
 
 impl PrefixCheck {
-    /// Worth doing only where [`Progress::covers_accepted`].
+    /// The check makes sense only if [`Progress::covers_accepted`].
     pub(crate) fn new(before: &Progress) -> Self {
         let buffer = vec![0; BLOCK_BYTES].into();
         Self { before: before.clone(), digest: Box::default(), buffer, last_byte: b'\n' }
     }
 
-    /// Reads as many bytes of `source`, which the first time stands at the content's beginning, as were digested before,
-    /// and compares. Where `source` has no bytes yet and says so, nothing is lost: call again.
+    /// Reads as many bytes of `source` as were accepted, and compares their digest with the accepted one's. At the
+    /// first call `source` must stand at the content's beginning. After an error, such as `WouldBlock`, call again: no
+    /// byte is lost.
     ///
     /// # Errors
     /// Those of `source`.

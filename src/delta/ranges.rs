@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-/// Ranges of places, in their order; no two of them touch, none is empty.
+/// Ranges of places, in ascending order. No two of them touch, and none is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Ranges(Vec<Range<u64>>);
 
@@ -31,7 +31,7 @@ impl Ranges {
         self.0.get(at).is_some_and(|range| range.contains(&place))
     }
 
-    /// From the first place to behind the last one.
+    /// From the first place to right after the last one.
     pub fn span(&self) -> Range<u64> {
         let (first, last) = (self.0.first(), self.0.last());
         first.map_or(0, |range| range.start)..last.map_or(0, |range| range.end)
@@ -40,7 +40,7 @@ impl Ranges {
     /// Whether some place is in both.
     pub fn overlap(&self, other: &Self) -> bool {
         let (here, there) = (self.span(), other.span());
-        // Most often one lies behind the other.
+        // Mostly the spans do not overlap, which is cheap to find out.
         here.start < there.end && there.start < here.end && self.iter().flatten().any(|place| other.contains(place))
     }
 

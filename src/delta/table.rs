@@ -1,28 +1,29 @@
-//! Room to compare more fingerprints than memory may hold.
+//! Tables for more fingerprints than fit in memory.
 
 use std::collections::HashMap;
 
 use crate::delta::Fingerprint;
 
-/// A table of fingerprints failed where it lies.
+/// The storage of a fingerprint table failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the fingerprints cannot be compared on disk: {0}")]
 pub struct TableError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
-/// A table for one comparison, empty at first and gone with the value, for what memory has no room for. One that is never
-/// used should cost nothing.
+/// A table for those fingerprints of one comparison that do not fit in memory. It is empty at first, and deleted when
+/// the value is dropped. A table that is never used should cost nothing.
 pub trait ScratchTable: Send {
-    /// Enters that accepted record number `index` has this fingerprint. Called with ascending `index`.
+    /// Adds the fingerprint of accepted record number `index`. Called with ascending `index`.
     fn enter(&mut self, fingerprint: Fingerprint, index: u64) -> Result<(), TableError>;
 
-    /// The number of the accepted record that is this fingerprint's `occurrence`-th (from 0) of those entered.
+    /// The number of the `occurrence`-th (from 0) accepted record that was entered with this fingerprint. `None` if
+    /// there are fewer.
     fn nth(&mut self, fingerprint: Fingerprint, occurrence: u64) -> Result<Option<u64>, TableError>;
 
-    /// Counts the fingerprint once more; says how often it had been counted before.
+    /// Counts the fingerprint once more. Returns how often it was counted before.
     fn count(&mut self, fingerprint: Fingerprint) -> Result<u64, TableError>;
 }
 
-/// A table that is all in memory: for what has no disk.
+/// A table in memory, for tests without a disk.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTable {
     entered: HashMap<Fingerprint, Vec<u64>>,

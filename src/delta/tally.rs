@@ -7,7 +7,7 @@ use crate::delta::Fingerprint;
 use crate::delta::table::{ScratchTable, TableError};
 use crate::room::{Room, Taken};
 
-/// How many fingerprints may be compared in memory, and the room for them.
+/// The limits of comparing fingerprints in memory: how many, and the room that lends the bytes.
 #[derive(Clone)]
 pub(crate) struct FingerprintMemory {
     pub fingerprints_max: usize,
@@ -15,23 +15,24 @@ pub(crate) struct FingerprintMemory {
 }
 
 impl From<usize> for FingerprintMemory {
-    /// As many, in as much memory as they take.
+    /// Limits the number of fingerprints, not their bytes.
     fn from(fingerprints_max: usize) -> Self {
         Self { fingerprints_max, room: Room::default() }
     }
 }
 
-/// A table that grows does so in steps of this part of the whole: the copy beside it is as small.
+/// The set of fingerprints is split into this many tables. A table grows by being copied, so the memory for the copy is
+/// at most this part of the whole.
 const SHARDS: usize = 16;
 
-/// How often each fingerprint was counted. Most are counted once, so that those take 16 bytes and their share of a table, and
-/// only the others a number.
+/// Counts equal fingerprints. Most are counted once and take 16 bytes and the overhead of a table; only the others take
+/// a number besides.
 pub(crate) struct Tally {
     counted: Box<[Shard<HashSet<Fingerprint, Keyed>>; SHARDS]>,
-    /// How often, for those counted more than once.
+    /// The counts of fingerprints counted more than once.
     repeated: Shard<HashMap<Fingerprint, u64, Keyed>>,
     distinct: usize,
-    /// Whether memory has no room for more of them.
+    /// Whether memory has no room for further fingerprints.
     is_full: bool,
     memory: FingerprintMemory,
 }
@@ -43,7 +44,8 @@ struct Shard<T> {
 }
 
 impl Tally {
-    /// Counts distinct fingerprints in memory as far as that goes, those past it in the table. Expects `expected` of them.
+    /// A tally that has room for `expected` distinct fingerprints at once, as far as memory allows. Those that do not
+    /// fit in memory are counted in the [`ScratchTable`].
     pub(crate) fn new(memory: impl Into<FingerprintMemory>, expected: u64) -> Self {
         let (keyed, memory) = (Keyed::new(), memory.into());
         let mut tally = Self {
@@ -57,10 +59,10 @@ impl Tally {
         tally
     }
 
-    /// Makes room for as many more, as far as memory may be used.
+    /// Makes room for `expected` distinct fingerprints, as far as memory allows.
     pub(crate) fn reserve(&mut self, expected: u64) {
         let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(self.memory.fingerprints_max);
-        // Fingerprints are spread evenly, but not quite.
+        // Fingerprints are spread almost evenly: an eighth more covers the difference.
         let each = expected / SHARDS + expected / (8 * SHARDS);
         for shard in self.counted.iter_mut() {
             if each > shard.table.capacity() {
@@ -69,10 +71,10 @@ impl Tally {
         }
     }
 
-    /// Counts the fingerprint once more; says how often it had been counted before.
+    /// Counts the fingerprint once more. Returns how often it was counted before.
     ///
     /// # Errors
-    /// The table's, where memory has no room.
+    /// Those of the table, if memory has no room.
     pub(crate) fn count(&mut self, fingerprint: Fingerprint, table: &mut dyn ScratchTable) -> Result<u64, TableError> {
         let shard = &mut self.counted[usize::from(fingerprint.0[0]) % SHARDS];
         if !self.is_full && shard.table.len() == shard.table.capacity() {
@@ -106,7 +108,7 @@ impl Tally {
                     repeated.reserve(twice - repeated.len());
                     *taken = Some(more);
                 }
-                // All but the first time it is counted there, now and from now on.
+                // The table counts this fingerprint from now on. Only its first occurrence is missing there.
                 None => {
                     self.is_full = true;
                     return Ok(1 + table.count(fingerprint)?);
@@ -118,10 +120,10 @@ impl Tally {
     }
 }
 
-/// How many entries a table has room for at first.
+/// How many entries a table has room for when it is created.
 const FIRST_CAPACITY: usize = 28;
 
-/// Makes room for `capacity` fingerprints; false where there is none.
+/// Makes room for `capacity` fingerprints. Returns false if memory has none.
 fn grow_set(shard: &mut Shard<HashSet<Fingerprint, Keyed>>, capacity: usize, room: &Room) -> bool {
     let more = room.try_take(table_bytes::<Fingerprint>(capacity));
     let grows = more.is_some();
@@ -132,14 +134,14 @@ fn grow_set(shard: &mut Shard<HashSet<Fingerprint, Keyed>>, capacity: usize, roo
     grows
 }
 
-/// What a table of the standard library takes: a power of two of entries, each with a byte of its own, seven eighths of them
-/// used.
+/// Bytes of a hash table of the standard library: a power of two of entries, of which seven eighths may be used, and
+/// one control byte for each.
 fn table_bytes<T>(capacity: usize) -> usize {
     (capacity.saturating_mul(8) / 7).next_power_of_two().saturating_mul(size_of::<T>() + 1)
 }
 
-/// Hashes fingerprints for a table. They are evenly spread already, but whoever writes log lines can search for ones that
-/// fall together: hence a key that nobody else knows.
+/// Hashes fingerprints for hash tables. Fingerprints are evenly spread already, but a writer of log lines can search
+/// for some that collide. So each hasher has a secret random key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keyed {
     first: u64,
